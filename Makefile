@@ -1,0 +1,38 @@
+# `make` sets up and runs the default study; `make test` sets up and runs every check and test.
+
+# The first interpreter found that the lock covers (3.11 to 3.13). Override: make PYTHON=/path/to/python
+PYTHON ?= $(shell for candidate in python3 python3.13 python3.12 python3.11; do \
+	"$$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
+	&& echo "$$candidate" && break; done)
+BIN := .venv/bin
+
+.DELETE_ON_ERROR:
+.PHONY: study test check lock clean
+
+study: .venv/.installed
+	@$(BIN)/snakemake --cores all
+
+test: check
+	@$(BIN)/pytest
+
+check: .venv/.installed
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/snakefmt --check Snakefile rules
+	@$(BIN)/snakemake --lint
+
+.venv/.installed: envs/requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "make: no Python 3.11, 3.12 or 3.13 on PATH; install one or run: make PYTHON=/path/to/python3" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r envs/requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# Resolve envs/requirements.in again, for the platforms named in pyproject.toml. Needs uv on PATH.
+lock:
+	uv pip compile --universal --python-version 3.11 --generate-hashes --custom-compile-command 'make lock' \
+		envs/requirements.in --output-file envs/requirements.lock
+
+clean:
+	rm -rf .venv

@@ -1,0 +1,23 @@
+"""Exact per-layer gradient coherence of torch models, and the study of Chatterjee and Zielinski's papers.
+
+The names below are imported on first use: a script that only draws a figure never pays for torch, and the code
+that a script depends on stays visible in its own import lines (see `mcoherence.code_digest`).
+"""
+
+from importlib import import_module
+from typing import Any
+
+_EXPORTS = {
+    "GradientStatistics": "mcoherence.gradients.statistics",
+    "gradient_statistics": "mcoherence.gradients.statistics",
+    "load_checkpoint": "mcoherence.models",
+}
+
+__all__ = ["GradientStatistics", "gradient_statistics", "load_checkpoint"]
+
+
+def __getattr__(name: str) -> Any:
+    """The exported object `name`, imported on first use; AttributeError for any other name."""
+    if name not in _EXPORTS:
+        raise AttributeError(f"module 'mcoherence' has no attribute {name!r}")
+    return getattr(import_module(_EXPORTS[name]), name)

@@ -1,0 +1,85 @@
+"""The prepared image store (images.h5) and the labels of a run (labels.h5), read into memory."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcoherence.storage import open_hdf5, write_hdf5
+
+IMAGES_SCHEMA = "mcoherence/images/1"
+LABELS_SCHEMA = "mcoherence/labels/1"
+
+
+@dataclass(frozen=True)
+class ImagePart:
+    """One part (train or test) of a prepared data set.
+
+    images: uint8 [N, C, H, W]; targets: int64 [N]; mean, std: float64 [C], of the training part's pixels / 255.
+    """
+
+    images: NDArray[np.uint8]
+    targets: NDArray[np.int64]
+    mean: NDArray[np.float64]
+    std: NDArray[np.float64]
+    num_classes: int
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of one image."""
+        channels, height, width = self.images.shape[1:]
+        return channels, height, width
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Labels of the training part: as trained on, as they were, and the masks; int64 [N] and bool [N]."""
+
+    labels: NDArray[np.int64]
+    original: NDArray[np.int64]
+    selected: NDArray[np.bool_]
+    changed: NDArray[np.bool_]
+
+
+def channel_statistics(images: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and standard deviation per channel of pixel / 255, float64 [C] each, for images uint8 [N, C, H, W]."""
+    scaled = images.astype(np.float64) / 255.0
+    return scaled.mean(axis=(0, 2, 3)), scaled.std(axis=(0, 2, 3))
+
+
+def write_images(
+    path: Path,
+    parts: Mapping[str, tuple[NDArray[np.uint8], NDArray[np.int64]]],
+    class_names: tuple[str, ...],
+    attributes: Mapping[str, Any],
+) -> None:
+    """Write images.h5 from {"train": (images [N, C, H, W], targets [N]), "test": ...}; mean and std are of train."""
+    mean, std = channel_statistics(parts["train"][0])
+    datasets = {
+        f"{part}/{name}": values
+        for part, arrays in parts.items()
+        for name, values in zip(("images", "targets"), arrays, strict=True)
+    }
+    described = {"mean": mean.tolist(), "std": std.tolist(), "class_names": list(class_names), **attributes}
+    write_hdf5(path, IMAGES_SCHEMA, datasets, described)
+
+
+def read_images(path: Path, part: str) -> ImagePart:
+    """The part "train" or "test" of images.h5; UserError if the file is damaged or something else."""
+    with open_hdf5(path, IMAGES_SCHEMA) as file:
+        return ImagePart(
+            images=file[f"{part}/images"][:],
+            targets=file[f"{part}/targets"][:],
+            mean=np.asarray(file.attrs["mean"], dtype=np.float64),
+            std=np.asarray(file.attrs["std"], dtype=np.float64),
+            num_classes=len(file.attrs["class_names"]),
+        )
+
+
+def read_labels(path: Path) -> Labels:
+    """The labels of labels.h5; UserError if the file is damaged or something else."""
+    with open_hdf5(path, LABELS_SCHEMA) as file:
+        return Labels(*(file[name][:] for name in ("labels", "original", "selected", "changed")))

@@ -1,0 +1,9 @@
+"""The one exception that stands for a user's mistake rather than a bug."""
+
+
+class UserError(Exception):
+    """A mistake in the user's files or settings.
+
+    Its message is one line that names the file or key, what was found, what was expected and the way out.
+    Command-line entries print it without a traceback and exit with status 1.
+    """
