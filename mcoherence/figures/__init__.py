@@ -1,0 +1,1 @@
+"""One function per figure: tidy data in, matplotlib figure out."""

@@ -1,0 +1,38 @@
+"""What every command-line module of this package does at its edges: parse its options, and report a user's mistake."""
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from mcoherence.errors import UserError
+
+
+def parse(description: str | None, paths: Sequence[str] = (), path_lists: Sequence[str] = ()) -> argparse.Namespace:
+    """The options of one command: --settings (one JSON object, parsed), and one option per file or list of files.
+
+    Args:
+        description: shown by --help; the module's docstring.
+        paths: names of options that take one path.
+        path_lists: names of options that take any number of paths.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--settings", type=json.loads, required=True, help="the rule's settings, one JSON object")
+    for name in paths:
+        parser.add_argument(f"--{name.replace('_', '-')}", type=Path, required=True)
+    for name in path_lists:
+        parser.add_argument(f"--{name.replace('_', '-')}", type=Path, nargs="*", required=True)
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps; rules that use torch read it")
+    parser.add_argument("--threads", type=int, default=1, help="processor threads that the rule has claimed")
+    return parser.parse_args()
+
+
+def run(main: Callable[[], None]) -> None:
+    """Call `main`; a user's mistake becomes one line and exit status 1, anything else keeps its traceback."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"error: {error}")
