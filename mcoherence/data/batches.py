@@ -1,5 +1,6 @@
 """Batches: normalised inputs, and an order of examples that depends on seed and epoch alone."""
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -17,6 +18,10 @@ def normalized(part: ImagePart, dtype: torch.dtype = torch.float32) -> Tensor:
     return torch.from_numpy(inputs).to(dtype)
 
 
+# What a run's one seed is used for; every purpose has a stream of its own.
+INITIAL_WEIGHTS, EXAMPLE_ORDER = 0, 1
+
+
 def random_stream(seed: int, *purpose: int) -> np.random.Generator:
     """A generator for one purpose, independent of those for other purposes of the same seed."""
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=purpose)))
@@ -29,7 +34,13 @@ def training_batches(size: int, batch_size: int, seed: int) -> Iterator[NDArray[
     """
     epoch = 0
     while True:
-        order = random_stream(seed, epoch).permutation(size)
+        order = random_stream(seed, EXAMPLE_ORDER, epoch).permutation(size)
         for start in range(0, size, batch_size):
             yield order[start : start + batch_size]
         epoch += 1
+
+
+def epoch_of_step(step: int, size: int, batch_size: int) -> float:
+    """Passes over the data that `step` batches of `training_batches` make up."""
+    whole, batches = divmod(step, math.ceil(size / batch_size))
+    return whole + min(batches * batch_size, size) / size

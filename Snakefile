@@ -1,0 +1,54 @@
+# A study of gradient coherence after Chatterjee and Zielinski: config in, checked claims and one report out.
+import json
+import os
+import sys
+from pathlib import Path
+
+from snakemake.utils import min_version, validate
+
+min_version("9.20")
+
+BASE = Path(workflow.basedir)
+# The library beside this file, whatever else is installed; here, and in the commands of the rules.
+sys.path.insert(0, str(BASE))
+os.environ["PYTHONPATH"] = str(BASE)
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
+from mcoherence import study
+from mcoherence.errors import UserError
+
+
+configfile: workflow.source_path("config.yaml")
+
+
+try:
+    study.check_config(config, json.loads((BASE / "schemas/config.schema.json").read_text()))
+    validate(config, "schemas/config.schema.json")  # fills in the defaults
+    study.check_references(config)
+except UserError as error:
+    raise WorkflowError(f"{error}") from None
+
+
+include: "rules/common.smk"
+include: "rules/data.smk"
+include: "rules/train.smk"
+include: "rules/evaluate.smk"
+include: "rules/coherence.smk"
+include: "rules/difficulty.smk"
+include: "rules/tables.smk"
+include: "rules/figures.smk"
+include: "rules/claims.smk"
+include: "rules/report.smk"
+
+
+report: "docs/captions/report.rst"
+
+
+localrules:
+    all,
+
+
+rule all:
+    default_target: True
+    input:
+        f"{RESULTS}/report.html",

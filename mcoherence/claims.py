@@ -1,0 +1,299 @@
+"""The papers' claims as tests with uncertainty: tidy tables in, verdicts out.
+
+Every part of a claim is one number per seed, oriented so that the claim predicts it to be positive. The interval is
+Student's t over seeds. A part is supported where the whole interval is positive, not supported where none of it is, and
+inconclusive otherwise; a claim is supported only where all of its parts are, so that many parts never help it.
+
+Statements and sources: ids P1 ... P18 are this project's list of what the four papers assert; the source names the
+paper (arXiv id) that asserts it. Verdicts concern this study's data and networks, not the papers' experiments.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+Verdict = Literal["supported", "not supported", "inconclusive"]
+Tables = Mapping[str, pd.DataFrame]
+PerSeed = pd.Series  # one number per seed, indexed by seed
+
+
+@dataclass(frozen=True)
+class ClaimSettings:
+    """confidence: level of the intervals; first_step: peaks are looked for from this step on, past the transient;
+    target_accuracy: training accuracy whose first time is compared; methods: optimiser entry -> method.
+    """
+
+    confidence: float
+    first_step: int
+    target_accuracy: float
+    methods: Mapping[str, str]
+
+    def entries(self, method: str) -> list[str]:
+        """Names of the optimiser entries that use `method`."""
+        return [name for name, used in self.methods.items() if used == method]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One tested number: where it was taken, its values per seed, their mean and interval, and the verdict."""
+
+    where: str
+    values: dict[int, float]
+    value: float | None
+    interval: tuple[float, float] | None
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim of the papers, tested: the part that decides the verdict stands for the whole."""
+
+    id: str
+    statement: str
+    source: str
+    statistic: str
+    parts: tuple[Part, ...]
+
+    @property
+    def decisive(self) -> Part | None:
+        """The part with the lowest interval: the one that the verdict hangs on; None without parts."""
+        tested = [part for part in self.parts if part.interval is not None]
+        if len(tested) < len(self.parts) or not tested:
+            return next((part for part in self.parts if part.interval is None), None)
+        rank = {"not supported": 0, "inconclusive": 1, "supported": 2}
+        return min(tested, key=lambda part: (rank[part.verdict], part.interval[0] if part.interval else 0.0))
+
+    @property
+    def verdict(self) -> Verdict:
+        """Supported if all parts are; not supported if any part is not; otherwise, or without parts, inconclusive."""
+        verdicts = {part.verdict for part in self.parts}
+        if "not supported" in verdicts:
+            return "not supported"
+        return "supported" if verdicts == {"supported"} else "inconclusive"
+
+
+def check_claims(tables: Tables, settings: ClaimSettings) -> list[Claim]:
+    """All claims that this study can speak to, in the order of their ids.
+
+    Args:
+        tables: "accuracy", "coherence", "learning_time" and "easy_hard", as `mcoherence.tables` makes them.
+        settings: confidence and thresholds.
+    """
+    return [
+        _claim(settings, tables, *description)
+        for description in (
+            (
+                "P1",
+                "The peak of m-coherence, past the initial transient, is higher for real than for random labels.",
+                "arXiv 2203.10036; 2008.01217 (ICLR 2021 version)",
+                "log10 of the ratio of the peaks, real over random",
+                peak_real_over_random,
+            ),
+            (
+                "P2",
+                "Early in training, past the transient, m-coherence falls as label noise grows.",
+                "arXiv 2008.01217",
+                "log10 of the ratio of the geometric means over the first 5 epochs, less over more noise",
+                early_coherence_by_noise,
+            ),
+            (
+                "P3",
+                "With random labels m-coherence rises above 1 and returns towards 1; its peak comes later than with "
+                "real labels.",
+                "arXiv 2008.01217; 2203.10036",
+                "log10 of the peak; fall of |log10 m-coherence| from the peak to the end; log10 of the ratio of the "
+                "steps of the peaks, random over real",
+                random_rises_and_falls,
+            ),
+            (
+                "P8",
+                "The time to reach a fixed training accuracy grows with label noise.",
+                "arXiv 2002.10657",
+                "log10 of the ratio of the times, more over less noise",
+                time_grows_with_noise,
+            ),
+            (
+                "P9",
+                "Pristine examples are learned before corrupt ones: the former nearly as fast as without noise, the "
+                "latter nearly as slowly as with all labels random.",
+                "arXiv 2002.10657",
+                "log10 of the ratio of the median learning times, corrupt over pristine; and how much nearer, in "
+                "log10 time, each group is to its counterpart than to the other",
+                pristine_before_corrupt,
+            ),
+            (
+                "P13",
+                "M3 and RM3 leave a smaller gap between training and test accuracy than SGD at every noise level, and "
+                "fit fewer corrupt labels.",
+                "arXiv 2003.07422",
+                "gap of SGD minus gap of the method; corrupt accuracy of SGD minus that of the method; at the last step",
+                suppression_narrows_gap,
+            ),
+            (
+                "P15",
+                "Trained and tested on easy examples, a network generalises better than trained and tested on hard ones.",
+                "arXiv 2003.07422",
+                "test accuracy easy on easy minus hard on hard",
+                easy_beats_hard,
+            ),
+        )
+    ]
+
+
+def peak_real_over_random(tables: Tables, settings: ClaimSettings) -> dict[str, PerSeed]:
+    """P1: log10 of peak m-coherence with real labels over that with random labels, per network under SGD."""
+    parts = {}
+    for where, curves in _sgd_curves(tables["coherence"], settings):
+        if {0.0, 1.0} <= set(curves["noise"]):
+            peaks = _past_transient(curves, settings).groupby(["noise", "seed"])["m_coherence"].max()
+            parts[where] = np.log10(peaks[0.0] / peaks[1.0])
+    return parts
+
+
+def early_coherence_by_noise(tables: Tables, settings: ClaimSettings) -> dict[str, PerSeed]:
+    """P2: log10 ratio of the mean early m-coherence of neighbouring noise levels, per network under SGD."""
+    parts = {}
+    for where, curves in _sgd_curves(tables["coherence"], settings):
+        early = _past_transient(curves, settings).query("epoch <= 5")
+        means = np.log10(early["m_coherence"]).groupby([early["noise"], early["seed"]]).mean()
+        for less, more in pairwise(sorted(set(early["noise"]))):
+            parts[f"{where}, noise {less:g} over {more:g}"] = means[less] - means[more]
+    return parts
+
+
+def random_rises_and_falls(tables: Tables, settings: ClaimSettings) -> dict[str, PerSeed]:
+    """P3: height of the random-label peak, its return towards 1, and its lateness, per network under SGD."""
+    parts = {}
+    for where, curves in _sgd_curves(tables["coherence"], settings):
+        later = _past_transient(curves, settings)
+        peak_rows = later.loc[later.groupby(["noise", "seed"])["m_coherence"].idxmax()].set_index(["noise", "seed"])
+        last = later.loc[later.groupby(["noise", "seed"])["step"].idxmax()].set_index(["noise", "seed"])
+        if 1.0 not in set(later["noise"]):
+            continue
+        peak = np.log10(peak_rows.loc[1.0, "m_coherence"])
+        parts[f"{where}, rises above 1"] = peak
+        parts[f"{where}, returns towards 1"] = peak.abs() - np.log10(last.loc[1.0, "m_coherence"]).abs()
+        if 0.0 in set(later["noise"]):
+            steps = peak_rows["step"].astype(float)
+            parts[f"{where}, peak later than with real labels"] = np.log10(steps[1.0] / steps[0.0])
+    return parts
+
+
+def time_grows_with_noise(tables: Tables, settings: ClaimSettings) -> dict[str, PerSeed]:
+    """P8: log10 ratio of the times to the target accuracy of neighbouring noise levels, per network under SGD.
+
+    A run that never reaches the target counts with its last step, a lower bound of its time.
+    """
+    parts = {}
+    training = tables["accuracy"].query("part == 'train'")
+    for where, curves in _of_sgd(training, settings):
+        reached = curves[curves["accuracy"] >= settings.target_accuracy]
+        first = reached.groupby(["noise", "seed"])["step"].min()
+        times = first.reindex(curves.groupby(["noise", "seed"]).size().index).fillna(curves["step"].max())
+        log_times = np.log10(times.clip(lower=1).astype(float))
+        for less, more in pairwise(sorted(set(curves["noise"]))):
+            parts[f"{where}, noise {more:g} over {less:g}"] = log_times[more] - log_times[less]
+    return parts
+
+
+def pristine_before_corrupt(tables: Tables, settings: ClaimSettings) -> dict[str, PerSeed]:
+    """P9: learning times of pristine and corrupt examples against each other and against the extremes, under SGD.
+
+    A group of which at most half is ever learned counts with the last step, a lower bound of its median.
+    """
+    parts = {}
+    last_step = tables["accuracy"]["step"].max()
+    for where, rows in _of_sgd(tables["learning_time"], settings):
+        times = np.log10(rows["median_step"].clip(lower=1, upper=last_step).astype(float))
+        medians = times.groupby([rows["noise"], rows["group"], rows["seed"]]).first()
+        partly = sorted(noise for noise in set(rows["noise"]) if 0 < noise < 1)
+        for noise in partly:
+            pristine, corrupt = medians[noise, "pristine"], medians[noise, "corrupt"]
+            parts[f"{where}, noise {noise:g}, corrupt after pristine"] = corrupt - pristine
+            if {0.0, 1.0} <= set(rows["noise"]):
+                clean, random = medians[0.0, "all"], medians[1.0, "all"]
+                parts[f"{where}, noise {noise:g}, pristine nearer to no noise"] = (pristine - random).abs() - (
+                    pristine - clean
+                ).abs()
+                parts[f"{where}, noise {noise:g}, corrupt nearer to all random"] = (corrupt - clean).abs() - (
+                    corrupt - random
+                ).abs()
+    return parts
+
+
+def suppression_narrows_gap(tables: Tables, settings: ClaimSettings) -> dict[str, PerSeed]:
+    """P13: how much smaller the gap and the corrupt accuracy of M3 and RM3 are than SGD's, at the last step."""
+    accuracy = tables["accuracy"]
+    final = accuracy[accuracy["step"] == accuracy["step"].max()]
+    parts = {}
+    for (dataset, model, noise), rows in final.groupby(["dataset", "model", "noise"]):
+        scores = rows.pivot_table(index=["optimizer", "seed"], columns="part", values="accuracy")
+        gap = scores["train"] - scores["test"]
+        for reference in settings.entries("sgd"):
+            for name in (*settings.entries("m3"), *settings.entries("rm3")):
+                where = f"{dataset}, {model}, {name} against {reference}, noise {noise:g}"
+                parts[f"{where}, gap"] = gap[reference] - gap[name]
+                if "corrupt" in scores and noise > 0:
+                    corrupt = scores["corrupt"]
+                    parts[f"{where}, corrupt accuracy"] = corrupt[reference] - corrupt[name]
+    return parts
+
+
+def easy_beats_hard(tables: Tables, settings: ClaimSettings) -> dict[str, PerSeed]:
+    """P15: test accuracy of easy on easy minus hard on hard, per network."""
+    del settings
+    parts = {}
+    for (dataset, model), rows in tables["easy_hard"].groupby(["dataset", "model"]):
+        cells = rows.set_index(["train_subset", "test_subset", "seed"])["accuracy"].sort_index()
+        parts[f"{dataset}, {model}"] = cells["easy", "easy"] - cells["hard", "hard"]
+    return parts
+
+
+def part_of(where: str, per_seed: PerSeed, confidence: float) -> Part:
+    """The tested number: mean, t interval at `confidence`, verdict. Too few or missing values are inconclusive."""
+    values = {int(seed): float(value) for seed, value in per_seed.items()}
+    numbers = np.array(list(values.values()))
+    if len(numbers) < 2 or not np.isfinite(numbers).all():
+        return Part(where, {seed: v for seed, v in values.items() if np.isfinite(v)}, None, None, "inconclusive")
+    mean = float(numbers.mean())
+    half = float(stats.t.ppf((1 + confidence) / 2, len(numbers) - 1) * stats.sem(numbers))
+    low, high = mean - half, mean + half
+    verdict: Verdict = "supported" if low > 0 else "not supported" if high <= 0 else "inconclusive"
+    return Part(where, values, mean, (low, high), verdict)
+
+
+def _claim(
+    settings: ClaimSettings,
+    tables: Tables,
+    identifier: str,
+    statement: str,
+    source: str,
+    statistic: str,
+    parts_of: Callable[[Tables, ClaimSettings], dict[str, PerSeed]],
+) -> Claim:
+    parts = parts_of(tables, settings)
+    tested = tuple(part_of(where, per_seed, settings.confidence) for where, per_seed in parts.items())
+    return Claim(identifier, statement, source, statistic, tested)
+
+
+def _of_sgd(table: pd.DataFrame, settings: ClaimSettings) -> list[tuple[str, pd.DataFrame]]:
+    """(place, rows) for every data set and network trained with SGD."""
+    rows = table[table["optimizer"].isin(settings.entries("sgd"))]
+    return [
+        (f"{dataset}, {model}, {optimizer}", group)
+        for (dataset, model, optimizer), group in rows.groupby(["dataset", "model", "optimizer"])
+    ]
+
+
+def _sgd_curves(coherence: pd.DataFrame, settings: ClaimSettings) -> list[tuple[str, pd.DataFrame]]:
+    """(place, rows) of the whole network's coherence on the training sample."""
+    return _of_sgd(coherence.query("group == 'train' and layer == 'model'"), settings)
+
+
+def _past_transient(curves: pd.DataFrame, settings: ClaimSettings) -> pd.DataFrame:
+    return curves[curves["step"] >= settings.first_step]

@@ -1,0 +1,39 @@
+"""Evaluation: a checkpoint -> per-example loss and prediction."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+EVALUATION_SCHEMA = "mcoherence/evaluation/1"
+BATCH_SIZE = 1024
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Cross-entropy and predicted class of every example: float32 [N] and int32 [N]."""
+
+    loss: NDArray[np.float32]
+    prediction: NDArray[np.int32]
+
+
+def evaluate(model: nn.Module, inputs: Tensor, labels: Tensor) -> Evaluation:
+    """Loss and prediction of every example, in the mode that the model is in (a loaded checkpoint is in eval mode).
+
+    Args:
+        model: network on the device of `inputs`.
+        inputs: normalised images [N, C, H, W].
+        labels: int64 [N], the labels that the loss is taken with.
+    """
+    losses, predictions = [], []
+    with torch.inference_mode():
+        for start in range(0, len(inputs), BATCH_SIZE):
+            logits = model(inputs[start : start + BATCH_SIZE])
+            losses.append(F.cross_entropy(logits, labels[start : start + BATCH_SIZE], reduction="none"))
+            predictions.append(logits.argmax(dim=1))
+    return Evaluation(
+        torch.cat(losses).float().cpu().numpy(), torch.cat(predictions).to(torch.int32).cpu().numpy()
+    )

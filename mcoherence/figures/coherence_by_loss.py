@@ -1,0 +1,95 @@
+"""m-coherence of the training sample against the training loss, for each model, optimiser and label set."""
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from mcoherence.figures.intervals import draw_line_with_band, not_positive, over_seeds
+from mcoherence.figures.style import (
+    FigureStyle,
+    band_handle,
+    legend_below,
+    log_axis,
+    look_handles,
+    looks,
+    message_figure,
+    network_title,
+    orthogonal_limit,
+    orthogonal_limit_handle,
+    panel_grid,
+    readable,
+    row_title,
+    say_not_run,
+    say_not_shown,
+    theme,
+)
+from mcoherence.figures.tables import full_set_runs, in_order, label_sets, networks, of_network
+
+_RUN_AND_STEP = ["dataset", "model", "labels", "noise", "optimizer", "subset", "seed", "step"]
+
+
+@theme()
+def coherence_by_loss(coherence: pd.DataFrame, accuracy: pd.DataFrame, style: FigureStyle) -> Figure:
+    """The whole network's m-coherence against the training loss: panels as in coherence_by_step, training to the right.
+
+    A point is one checkpoint: geometric means over seeds of loss and of m-coherence; bands are t intervals of the
+    latter, worked on logarithms.
+    Source: arXiv 2203.10036, m-coherence of real and random labels against training loss.
+
+    Args:
+        coherence: the tidy table coherence.
+        accuracy: the tidy table accuracy, for the loss on the training set at the same checkpoints.
+        style: the figures' shared settings.
+    """
+    rows = _with_loss(coherence, accuracy)
+    if rows.empty:
+        return message_figure(
+            "This study measured no m-coherence together with a training loss on the full training set."
+        )
+    all_networks, optimizers = networks(rows), in_order(rows["optimizer"], list(style.optimizer_colors))
+    label_looks = looks(label_sets(coherence))
+    by = ["dataset", "model", "optimizer", "labels", "step"]
+    summary = over_seeds(rows, by, "m_coherence", style.confidence, logarithmic=True)
+    loss = over_seeds(rows, by, "loss", style.confidence, logarithmic=True)
+    summary = summary.merge(loss[[*by, "mean"]].rename(columns={"mean": "loss"}), on=by)
+    figure, grid = panel_grid(len(all_networks), len(optimizers), row_height=1.9)
+    for network, panels in zip(all_networks, grid, strict=True):
+        for optimizer, axes in zip(optimizers, panels, strict=True):
+            panel = of_network(summary, network).query("optimizer == @optimizer")
+            orthogonal_limit(axes)
+            for labels, look in label_looks.items():
+                line = panel[panel["labels"] == labels].sort_values("step")
+                if not line.empty:
+                    draw_line_with_band(axes, line["loss"], line, style.color(optimizer), look, labels)
+            if panel.empty:
+                say_not_run(axes)
+        row_title(panels[-1], network_title(network, all_networks))
+        panels[0].set_ylabel("m-coherence")
+        for axes in panels:  # after all have drawn, because they share the axis
+            log_axis(axes, "y")
+    for optimizer, axes in zip(optimizers, grid[0], strict=True):
+        axes.set_title(readable(optimizer), color=style.color(optimizer), fontweight="bold")
+    for axes in grid.flat:
+        log_axis(axes, "x")
+    grid[0, 0].invert_xaxis()  # all panels share it
+    for axes in grid[-1]:
+        axes.set_xlabel("training loss (falling →)")
+    say_not_shown(
+        figure, not_positive(rows["m_coherence"]) + not_positive(rows["loss"]), "m-coherence or loss"
+    )
+    shown = {name: look for name, look in label_looks.items() if (summary["labels"] == name).any()}
+    handles = [
+        *look_handles(shown),
+        orthogonal_limit_handle(),
+        band_handle(style, list(summary["seeds"]), geometric=True),
+    ]
+    legend_below(figure, handles)
+    return figure
+
+
+def _with_loss(coherence: pd.DataFrame, accuracy: pd.DataFrame) -> pd.DataFrame:
+    """The whole network's m-coherence of the training sample, with the loss on the training set at that checkpoint."""
+    rows = full_set_runs(coherence)
+    rows = rows[(rows["group"] == "train") & (rows["layer"] == "model")]
+    loss = accuracy.loc[accuracy["part"] == "train", [*_RUN_AND_STEP, "loss"]]
+    joined = rows[[*_RUN_AND_STEP, "m_coherence"]].merge(loss, on=_RUN_AND_STEP, validate="one_to_one")
+    return joined.dropna(subset=["m_coherence", "loss"])

@@ -1,0 +1,131 @@
+"""Training minus test accuracy at the end of training, for each model, label set and optimiser."""
+
+import textwrap
+
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from mcoherence.figures.intervals import over_seeds
+from mcoherence.figures.style import (
+    NEUTRAL,
+    FigureStyle,
+    legend_below,
+    message_figure,
+    network_title,
+    panel_grid,
+    readable,
+    theme,
+)
+from mcoherence.figures.tables import full_set_runs, in_order, label_sets, networks, of_network
+
+_RUN = ["dataset", "model", "labels", "noise", "optimizer", "subset", "seed"]
+_DODGE = 0.8  # the share of the distance between two label sets that seaborn's stripplot gives to its colours
+_MOST_COLUMNS = 3
+
+
+@theme()
+def generalization_gap(table: pd.DataFrame, style: FigureStyle) -> Figure:
+    """Training minus test accuracy at each run's last checkpoint: a panel per model, label sets along, optimisers apart.
+
+    Circles are seeds, dashes their means, bars the means' t intervals.
+    Source: arXiv 2003.07422, overfitting under SGD, M3 and RM3 with and without label noise.
+
+    Args:
+        table: the tidy table accuracy.
+        style: the figures' shared settings.
+    """
+    gaps = last_gap(full_set_runs(table))
+    if gaps.empty:
+        return message_figure(
+            "This study has no runs with a training and a test accuracy on the full training set."
+        )
+    all_networks, labels = networks(gaps), label_sets(gaps)
+    optimizers = in_order(gaps["optimizer"], list(style.optimizer_colors))
+    summary = over_seeds(gaps, ["dataset", "model", "labels", "optimizer"], "gap", style.confidence)
+    columns = min(len(all_networks), _MOST_COLUMNS)
+    figure, grid = panel_grid(-(-len(all_networks) // columns), columns, row_height=2.4, sharey=True)
+    for network, axes in zip(all_networks, grid.flat, strict=False):
+        colors = {optimizer: style.color(optimizer) for optimizer in optimizers}
+        _draw_panel(axes, of_network(gaps, network), of_network(summary, network), labels, colors)
+        axes.set_title(network_title(network, all_networks))
+    for axes in grid.flat[len(all_networks) :]:
+        axes.set_axis_off()
+    for axes in grid[:, 0]:
+        axes.set_ylabel("training − test accuracy\n(percentage points)")
+    legend_below(figure, _handles(optimizers, summary, style))
+    return figure
+
+
+def last_gap(table: pd.DataFrame) -> pd.DataFrame:
+    """Training minus test accuracy in percentage points at the last step of each run, a row per run: its keys and gap.
+
+    Args:
+        table: the tidy table accuracy.
+    """
+    rows = table[table["part"].isin(["train", "test"])].dropna(subset=["accuracy"])
+    if rows.empty:
+        return pd.DataFrame(columns=[*_RUN, "gap"])
+    last = rows[rows["step"] == rows.groupby(_RUN, observed=True)["step"].transform("max")]
+    # A grouped sum of signed accuracies keeps the runs in the table's order, which a pivot would sort.
+    signed = last.assign(gap=100 * last["accuracy"].where(last["part"] == "train", -last["accuracy"]))
+    both = signed.groupby(_RUN, observed=True, sort=False)["gap"].agg(["sum", "count"]).reset_index()
+    return both[both["count"] == 2].drop(columns="count").rename(columns={"sum": "gap"})
+
+
+def _draw_panel(
+    axes: Axes, gaps: pd.DataFrame, summary: pd.DataFrame, labels: list[str], colors: dict[str, str]
+) -> None:
+    """The seeds, means and intervals of one network."""
+    axes.axhline(0, color=NEUTRAL, linewidth=0.7, zorder=1)
+    sns.stripplot(
+        gaps,
+        x="labels",
+        y="gap",
+        hue="optimizer",
+        order=labels,
+        hue_order=list(colors),
+        palette=colors,
+        dodge=True,
+        jitter=False,
+        size=4,
+        alpha=0.45,
+        legend=False,
+        ax=axes,
+    )
+    for position, (optimizer, color) in enumerate(colors.items()):
+        points = summary[summary["optimizer"] == optimizer]
+        offset = (position - (len(colors) - 1) / 2) * _DODGE / len(colors)
+        axes.errorbar(
+            [labels.index(name) + offset for name in points["labels"]],
+            points["mean"],
+            yerr=points["half_width"],
+            color=color,
+            linestyle="",
+            marker="_",
+            markersize=12,
+            markeredgewidth=1.8,
+            elinewidth=1.2,
+            capsize=3,
+            label=optimizer,
+        )
+    axes.grid(visible=False, axis="x")
+    axes.set_xticks(range(len(labels)), [textwrap.fill(readable(name), width=12) for name in labels])
+    axes.tick_params(axis="x", length=0, labelbottom=True)
+    axes.set(xlabel="", ylabel="", xlim=(-0.5, len(labels) - 0.5))
+
+
+def _handles(optimizers: list[str], summary: pd.DataFrame, style: FigureStyle) -> list[Line2D]:
+    """The legend's entries: colours, then what circles, dashes and bars are."""
+    colors = [
+        Line2D([], [], color=style.color(name), linewidth=2, label=readable(name)) for name in optimizers
+    ]
+    seed = Line2D([], [], color=NEUTRAL, linestyle="", marker="o", markersize=4, alpha=0.45, label="one seed")
+    only_one = summary["seeds"].max() == 1
+    text = "mean" if only_one else f"mean with {style.percent} interval"
+    mean = Line2D(
+        [], [], color=NEUTRAL, linestyle="", marker="_", markersize=12, markeredgewidth=1.8, label=text
+    )
+    return [*colors, seed, mean]

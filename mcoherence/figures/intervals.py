@@ -1,0 +1,114 @@
+"""Means over seeds with their t intervals, and the line with a band that shows them.
+
+One rule for all figures: where an axis is logarithmic, the mean and the interval of its quantity are worked on the
+logarithms (geometric mean, interval of it), so that a band is symmetric as drawn and cannot reach zero or below.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+from scipy import stats
+
+from mcoherence.figures.style import BAND_OPACITY, LineLook
+
+
+def t_half_width(
+    deviation: NDArray[np.float64], count: NDArray[np.int64], confidence: float
+) -> NDArray[np.float64]:
+    """Half the width of Student's t interval of a mean: t * s / sqrt(n); NaN where n < 2, which has no interval.
+
+    Args:
+        deviation: sample standard deviation s (with n - 1), any shape [...].
+        count: n, the same shape.
+        confidence: coverage, such as 0.95.
+    """
+    degrees = np.where(count > 1, count - 1, np.nan)
+    quantile = stats.t.ppf((1 + confidence) / 2, degrees)
+    return np.asarray(quantile * deviation / np.sqrt(np.maximum(count, 1)), dtype=np.float64)
+
+
+def over_seeds(
+    table: pd.DataFrame, by: Sequence[str], value: str, confidence: float, logarithmic: bool = False
+) -> pd.DataFrame:
+    """The mean over seeds and its t interval, one row per combination of `by`, sorted by it.
+
+    Missing values are left out, and so are values that are not positive when `logarithmic`, because no logarithmic
+    axis can show them: `not_positive` counts those, for the figure to say so.
+
+    Args:
+        table: one row per combination of `by` and seed.
+        by: columns to keep apart, such as ["step"].
+        value: the column to average.
+        confidence: coverage of the interval.
+        logarithmic: geometric mean with its interval, for a logarithmic axis.
+
+    Returns:
+        The columns of `by`, then mean, lower, upper, half_width (of the logarithm when `logarithmic`), seeds.
+
+    Raises:
+        ValueError: a combination holds one seed twice, so that the rows are not independent runs.
+    """
+    if table.duplicated([*by, "seed"]).any():
+        raise ValueError(
+            f"some seed occurs twice in one combination of {list(by)}; the table mixes different runs"
+        )
+    values = table[value].astype(float)
+    if logarithmic:
+        values = pd.Series(np.log(values.where(values > 0)), index=table.index)
+    kept = table[list(by)].assign(value=values).dropna(subset=["value"])
+    summary = kept.groupby(list(by), observed=True)["value"].agg(["mean", "std", "count"]).reset_index()
+    half_width = t_half_width(summary["std"].to_numpy(float), summary["count"].to_numpy(int), confidence)
+    mean = summary["mean"].to_numpy(float)
+    scale = np.exp if logarithmic else np.asarray
+    return summary[list(by)].assign(
+        mean=scale(mean),
+        lower=scale(mean - half_width),
+        upper=scale(mean + half_width),
+        half_width=half_width,
+        seeds=summary["count"],
+    )
+
+
+def not_positive(values: pd.Series) -> int:
+    """How many values a logarithmic axis cannot show; missing values are not counted."""
+    return int((values <= 0).sum())
+
+
+def draw_line_with_band(
+    axes: Axes, x: pd.Series, summary: pd.DataFrame, color: str, look: LineLook, label: str, marker: str = ""
+) -> Line2D:
+    """One mean line with the band of its interval; no band where there is none, such as for a single seed.
+
+    Args:
+        axes: where to.
+        x: horizontal positions, one per row of `summary`.
+        summary: what `over_seeds` returns.
+        color: the line's and the band's colour.
+        look: dashes, width and opacity of the line.
+        label: the line's name, for whoever inspects the figure; legends are drawn apart.
+        marker: matplotlib's marker at each point, none by default.
+
+    Returns:
+        The line.
+    """
+    (line,) = axes.plot(
+        x,
+        summary["mean"],
+        color=color,
+        linestyle=look.linestyle,
+        linewidth=look.width,
+        alpha=look.opacity,
+        label=label,
+        marker=marker,
+        markersize=3,
+        markerfacecolor="white",
+        markeredgewidth=0.8,
+    )
+    band = to_rgba(color, BAND_OPACITY)
+    axes.fill_between(x, summary["lower"], summary["upper"], color=band, linewidth=0, label=label)
+    return line

@@ -1,0 +1,112 @@
+"""m-coherence of each layer against the training step, for each model and label set under the reference optimiser."""
+
+import math
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from mcoherence.figures.intervals import draw_line_with_band, not_positive, over_seeds
+from mcoherence.figures.style import (
+    FigureStyle,
+    band_handle,
+    legend_below,
+    log_axis,
+    look_handles,
+    looks,
+    message_figure,
+    network_title,
+    orthogonal_limit,
+    orthogonal_limit_handle,
+    panel_grid,
+    readable,
+    row_title,
+    say_not_shown,
+    step_axis,
+    theme,
+)
+from mcoherence.figures.tables import Network, full_set_runs, in_order, label_sets, networks, of_network
+
+_MOST_COLUMNS = 6  # narrower panels could not hold their tick labels
+
+
+@theme()
+def layer_coherence(table: pd.DataFrame, style: FigureStyle) -> Figure:
+    """Each layer's m-coherence against the step: a panel per layer in network order, a row (or more) per model.
+
+    Lines are geometric means over seeds, bands their t intervals worked on logarithms. All panels share both axes, so
+    that layers can be compared.
+    Source: arXiv 2008.01217, m-coherence of single layers; arXiv 2203.10036 on looking layer by layer.
+
+    Args:
+        table: the tidy table coherence.
+        style: the figures' shared settings; only runs of its reference optimiser are drawn.
+    """
+    rows = full_set_runs(table)
+    rows = rows[(rows["group"] == "train") & (rows["layer"] != "model") & rows["m_coherence"].notna()]
+    rows = rows[rows["optimizer"] == style.reference_optimizer]
+    if rows.empty:
+        optimizer = readable(style.reference_optimizer)
+        return message_figure(f"This study measured no m-coherence of single layers under {optimizer}.")
+    all_networks = networks(rows)
+    layers = {network: in_order(of_network(rows, network)["layer"], []) for network in all_networks}
+    label_looks = looks(label_sets(table))
+    summary = over_seeds(
+        rows,
+        ["dataset", "model", "layer", "labels", "step"],
+        "m_coherence",
+        style.confidence,
+        logarithmic=True,
+    )
+    figure, panels = _panels(layers)
+    color = style.color(style.reference_optimizer)
+    for (network, layer), axes in panels.items():
+        panel = of_network(summary, network).query("layer == @layer")
+        orthogonal_limit(axes)
+        for labels, look in label_looks.items():
+            line = panel[panel["labels"] == labels]
+            if not line.empty:
+                draw_line_with_band(axes, line["step"], line, color, look, labels)
+    for axes in panels.values():  # after all have drawn, because they share the axes
+        log_axis(axes, "y")
+        step_axis(axes, rows["step"].max(), most_ticks=3)
+    say_not_shown(figure, not_positive(rows["m_coherence"]), "m-coherence")
+    shown = {name: look for name, look in label_looks.items() if (summary["labels"] == name).any()}
+    handles = [
+        *look_handles(shown),
+        orthogonal_limit_handle(),
+        band_handle(style, list(summary["seeds"]), geometric=True),
+    ]
+    legend_below(figure, handles)
+    return figure
+
+
+def _panels(layers: dict[Network, list[str]]) -> tuple[Figure, dict[tuple[Network, str], Axes]]:
+    """A titled panel per network and layer; a network of many layers goes on in further rows, unused places stay blank."""
+    columns = min(max(len(names) for names in layers.values()), _MOST_COLUMNS)
+    figure, grid = panel_grid(
+        sum(math.ceil(len(names) / columns) for names in layers.values()),
+        columns,
+        row_height=1.6,
+        sharey=True,
+    )
+    panels: dict[tuple[Network, str], Axes] = {}
+    row = 0
+    for network, names in layers.items():
+        for position, layer in enumerate(names):
+            axes = grid[row + position // columns, position % columns]
+            axes.set_title(readable(layer))
+            # Nothing may be below in the same column, so that every panel without one below shows its steps.
+            if position + columns >= len(names):
+                axes.tick_params(labelbottom=True)
+                axes.set_xlabel("step")
+            if position % columns == 0:
+                axes.set_ylabel("m-coherence")
+            if position % columns == columns - 1 or position == len(names) - 1:
+                row_title(axes, network_title(network, list(layers)))
+            panels[network, layer] = axes
+        used = math.ceil(len(names) / columns)
+        for position in range(len(names), used * columns):
+            grid[row + position // columns, position % columns].set_axis_off()
+        row += used
+    return figure, panels

@@ -1,0 +1,87 @@
+"""Gradient alignment within pristine, corrupt and held-out examples against the step, for partly random label sets."""
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, SymmetricalLogLocator
+
+from mcoherence.figures.intervals import draw_line_with_band, over_seeds
+from mcoherence.figures.style import (
+    NEUTRAL,
+    FigureStyle,
+    band_handle,
+    decade_label,
+    legend_below,
+    look_handles,
+    looks,
+    message_figure,
+    network_title,
+    panel_grid,
+    readable,
+    row_title,
+    say_not_run,
+    step_axis,
+    theme,
+)
+from mcoherence.figures.tables import full_set_runs, in_order, label_sets, networks, of_network
+
+GROUPS = ("pristine", "heldout", "corrupt")
+LINEAR_BELOW = 0.01
+
+
+@theme()
+def pristine_corrupt(table: pd.DataFrame, style: FigureStyle) -> Figure:
+    """Pairwise alignment within each group against the step: a row per model and label set, a column per optimiser.
+
+    The groups differ in size and m-coherence grows with it, so the mean inner product of two different examples over
+    the mean squared norm is drawn instead, which does not. Lines are means over seeds, bands their t intervals.
+    Source: arXiv 2002.10657 studies how pristine and corrupt examples share the gradient; this measure is ours.
+
+    Args:
+        table: the tidy table coherence.
+        style: the figures' shared settings.
+    """
+    rows = full_set_runs(table)
+    rows = rows[
+        (rows["noise"] > 0) & (rows["noise"] < 1) & (rows["layer"] == "model") & rows["group"].isin(GROUPS)
+    ]
+    rows = rows[rows["pairwise_alignment"].notna()]
+    if rows.empty:
+        return message_figure(
+            "This study has no runs with partly random labels, so no pristine and corrupt examples."
+        )
+    optimizers = in_order(rows["optimizer"], list(style.optimizer_colors))
+    all_networks = networks(rows)
+    row_keys = [(network, name) for network in all_networks for name in label_sets(of_network(rows, network))]
+    by = ["dataset", "model", "labels", "optimizer", "group", "step"]
+    summary = over_seeds(rows, by, "pairwise_alignment", style.confidence)
+    group_looks = looks(GROUPS)
+    figure, grid = panel_grid(len(row_keys), len(optimizers), row_height=2.0)
+    for (network, labels), panels in zip(row_keys, grid, strict=True):
+        for optimizer, axes in zip(optimizers, panels, strict=True):
+            panel = of_network(summary, network).query("optimizer == @optimizer and labels == @labels")
+            axes.axhline(0, color=NEUTRAL, linewidth=0.7, zorder=1)
+            for group, look in group_looks.items():
+                line = panel[panel["group"] == group]
+                if not line.empty:
+                    draw_line_with_band(axes, line["step"], line, style.color(optimizer), look, group)
+            if panel.empty:
+                say_not_run(axes)
+            step_axis(axes, rows["step"].max())
+        row_title(panels[-1], f"{network_title(network, all_networks)}, {readable(labels)}")
+        panels[0].set_ylabel("mean alignment of\ntwo examples (size-free)")
+        for axes in panels:
+            _alignment_axis(axes)
+    for optimizer, axes in zip(optimizers, grid[0], strict=True):
+        axes.set_title(readable(optimizer), color=style.color(optimizer), fontweight="bold")
+    for axes in grid[-1]:
+        axes.set_xlabel("training step")
+    legend_below(figure, [*look_handles(group_looks), band_handle(style, list(summary["seeds"]))])
+    return figure
+
+
+def _alignment_axis(axes: Axes) -> None:
+    """A vertical axis that shows small and negative alignment too: linear near zero, logarithmic beyond."""
+    axes.set_yscale("symlog", linthresh=LINEAR_BELOW, linscale=0.6)
+    axes.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=LINEAR_BELOW))
+    axes.yaxis.set_major_formatter(FuncFormatter(decade_label))

@@ -1,0 +1,88 @@
+"""Accuracy and loss on the training and the test set against the step, for each model, label set and optimiser."""
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from mcoherence.figures.intervals import draw_line_with_band, over_seeds
+from mcoherence.figures.style import (
+    NEUTRAL,
+    FigureStyle,
+    LineLook,
+    band_handle,
+    legend_below,
+    looks,
+    message_figure,
+    network_title,
+    panel_grid,
+    readable,
+    row_title,
+    say_not_run,
+    step_axis,
+    theme,
+)
+from mcoherence.figures.tables import full_set_runs, in_order, label_sets, networks, of_network
+
+_MARKERS = {"train": "", "test": "o"}
+_QUANTITIES = {"accuracy": "accuracy (%)", "loss": "loss"}
+
+
+@theme()
+def training_curves(table: pd.DataFrame, style: FigureStyle) -> Figure:
+    """Accuracy and loss against the step: two rows per model, a column per label set, a colour per optimiser.
+
+    Plain lines are of the training set (with the labels trained on), lines with circles of the test set (clean
+    labels). Lines are means over seeds, bands their t intervals.
+    Source: arXiv 2003.07422, top-1 accuracy and loss by optimiser and noise; arXiv 2002.10657, learning by noise.
+
+    Args:
+        table: the tidy table accuracy.
+        style: the figures' shared settings.
+    """
+    rows = full_set_runs(table)
+    rows = rows[rows["part"].isin(list(_MARKERS)) & rows["accuracy"].notna()]
+    if rows.empty:
+        return message_figure("This study evaluated no runs on the full training set.")
+    rows = rows.assign(accuracy=100 * rows["accuracy"])
+    all_networks, labels = networks(rows), label_sets(rows)
+    optimizers = in_order(rows["optimizer"], list(style.optimizer_colors))
+    label_looks = looks(label_sets(table))
+    by = ["dataset", "model", "labels", "optimizer", "part", "step"]
+    summaries = {quantity: over_seeds(rows, by, quantity, style.confidence) for quantity in _QUANTITIES}
+    figure, grid = panel_grid(2 * len(all_networks), len(labels), row_height=1.7)
+    for row, panels in enumerate(grid):
+        network, quantity = all_networks[row // 2], list(_QUANTITIES)[row % 2]
+        for name, axes in zip(labels, panels, strict=True):
+            panel = of_network(summaries[quantity], network).query("labels == @name")
+            _draw_panel(axes, panel, optimizers, label_looks[name], style)
+            step_axis(axes, rows["step"].max())
+        row_title(panels[-1], network_title(network, all_networks))
+        panels[0].set_ylabel(_QUANTITIES[quantity])
+    for name, axes in zip(labels, grid[0], strict=True):
+        axes.set_title(readable(name), fontweight="bold")
+    for axes in grid[-1]:
+        axes.set_xlabel("training step")
+    colors = [
+        Line2D([], [], color=style.color(name), linewidth=2, label=readable(name)) for name in optimizers
+    ]
+    parts = [
+        Line2D([], [], color=NEUTRAL, marker=marker, markersize=3, markerfacecolor="white", label=part)
+        for part, marker in _MARKERS.items()
+    ]
+    legend_below(figure, [*colors, *parts, band_handle(style, list(summaries["accuracy"]["seeds"]))])
+    return figure
+
+
+def _draw_panel(
+    axes: Axes, panel: pd.DataFrame, optimizers: list[str], look: LineLook, style: FigureStyle
+) -> None:
+    """The lines of one label set and quantity: every optimiser, on the training and the test set."""
+    for optimizer in optimizers:
+        for part, marker in _MARKERS.items():
+            line = panel[(panel["optimizer"] == optimizer) & (panel["part"] == part)]
+            if not line.empty:
+                color, label = style.color(optimizer), f"{optimizer} {part}"
+                draw_line_with_band(axes, line["step"], line, color, look, label, marker)
+    if panel.empty:
+        say_not_run(axes)

@@ -1,0 +1,214 @@
+"""A validated config -> the runs it asks for, each with only the settings it depends on.
+
+This module is read when Snakemake parses the workflow, so it imports nothing heavy. A settings object that it hands
+out holds what one rule depends on and nothing else: that is what makes re-runs precise.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from itertools import product
+from typing import Any
+
+from mcoherence.errors import UserError
+
+FULL = "full"
+SUBSETS = ("easy", "hard", "random")
+Config = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run, by the names of its config entries."""
+
+    dataset: str
+    model: str
+    labels: str
+    optimizer: str
+    subset: str
+    seed: int
+
+    def path(self, results: str) -> str:
+        """The run's folder, below the study's folder `results`."""
+        names = (self.dataset, self.model, self.labels, self.optimizer, self.subset, f"seed{self.seed}")
+        return "/".join((results, "runs", *names))
+
+    def labels_path(self, results: str) -> str:
+        """The labels.h5 that the run trains on."""
+        return f"{results}/data/{self.dataset}/labels/{self.labels}/seed{self.seed}/labels.h5"
+
+
+def label_noise_runs(experiment: Config) -> list[Run]:
+    """The runs of the label-noise experiment: every combination of its entries, on the full training part."""
+    axes = (experiment[key] for key in ("datasets", "models", "labels", "optimizers", "seeds"))
+    return [
+        Run(dataset, model, labels, optimizer, FULL, seed) for dataset, model, labels, optimizer, seed in product(*axes)
+    ]
+
+
+def reference_runs(experiment: Config, dataset: str, model: str) -> list[Run]:
+    """The runs whose learning times say which examples of `dataset` are hard for `model`."""
+    names = (dataset, model, experiment["labels"], experiment["optimizer"], FULL)
+    return [Run(*names, seed) for seed in experiment["reference_seeds"]]
+
+
+def easy_hard_runs(experiment: Config) -> list[Run]:
+    """The runs that are trained from fresh weights on the easy, the hard and the random part."""
+    axes = (experiment["datasets"], experiment["models"], SUBSETS, experiment["seeds"])
+    names = (experiment["labels"], experiment["optimizer"])
+    return [Run(dataset, model, *names, subset, seed) for dataset, model, subset, seed in product(*axes)]
+
+
+def all_runs(config: Config) -> list[Run]:
+    """Every run of the study, each once."""
+    experiment = config["easy_hard"]
+    references = [
+        run
+        for dataset, model in product(experiment["datasets"], experiment["models"])
+        for run in reference_runs(experiment, dataset, model)
+    ]
+    runs = label_noise_runs(config["label_noise"]) + references + easy_hard_runs(experiment)
+    return list(dict.fromkeys(runs))
+
+
+def checkpoint_steps(updates: int, every_step_until: int, count: int) -> list[int]:
+    """Ascending numbers of updates at which a run is saved: 0, 1, ..., every_step_until, then log-spaced to `updates`.
+
+    At most `count` steps: rounding to whole updates can make neighbours meet.
+    """
+    dense = list(range(min(every_step_until, updates) + 1))
+    gaps = max(count - len(dense), 1)
+    ratio = updates / max(dense[-1], 1)
+    spaced = (round(max(dense[-1], 1) * ratio ** (gap / gaps)) for gap in range(1, gaps + 1))
+    return sorted({*dense, *spaced, updates})
+
+
+def corruption_settings(config: Config, labels: str, seed: int) -> dict[str, Any]:
+    """What the labels of one label set and seed depend on."""
+    return {**config["labels"][labels], "seed": seed}
+
+
+def training_settings(config: Config, run: Run) -> dict[str, Any]:
+    """What one training run depends on besides its files; the keys of `training.TrainingSettings`, and its identity."""
+    training = config["training"]
+    return {
+        "model": config["models"][run.model],
+        "optimizer": config["optimizers"][run.optimizer],
+        "updates": training["updates"],
+        "batch_size": training["batch_size"],
+        "checkpoint_steps": checkpoint_steps(training["updates"], **training["checkpoints"]),
+        "seed": run.seed,
+        "run": asdict(run),
+    }
+
+
+def measurement_settings(config: Config, subset: str) -> dict[str, Any]:
+    """What the measurement of a run depends on besides its files."""
+    return {**config["measurement"], "subset": subset}
+
+
+def difficulty_settings(config: Config, dataset: str, model: str) -> dict[str, Any]:
+    """What the difficulty scores of one data set and model depend on besides their files."""
+    return {"reference_seeds": [run.seed for run in reference_runs(config["easy_hard"], dataset, model)]}
+
+
+def split_settings(config: Config) -> dict[str, Any]:
+    """What the easy/hard split depends on besides the scores."""
+    return {key: config["easy_hard"][key] for key in ("fraction", "test_fraction", "split_seed")}
+
+
+def table_settings(config: Config, table: str) -> dict[str, Any]:
+    """What one table depends on: the experiment whose runs it gathers, and the noise of its label sets."""
+    experiment = dict(config["easy_hard" if table == "easy_hard" else "label_noise"])
+    names = [experiment["labels"]] if table == "easy_hard" else experiment["labels"]
+    if table == "easy_hard":
+        experiment = {key: experiment[key] for key in ("datasets", "models", "labels", "optimizer", "seeds")}
+    return {
+        "table": table,
+        "results": results_folder(config),
+        "experiment": experiment,
+        "noise": {name: config["labels"][name]["fraction"] for name in names},
+    }
+
+
+def claim_settings(config: Config) -> dict[str, Any]:
+    """What the check of the claims depends on besides the tables."""
+    return {
+        **config["claims"],
+        "methods": {name: config["optimizers"][name]["method"] for name in config["label_noise"]["optimizers"]},
+    }
+
+
+def results_folder(config: Config) -> str:
+    """The folder of the study, relative to the working directory."""
+    return f"results/{config['study']}"
+
+
+def check_config(config: Config, schema: Config) -> None:
+    """Check a config against its JSON schema.
+
+    Raises:
+        UserError: one line about the error that explains most: key, what was found, what was expected.
+    """
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import best_match
+
+    error = best_match(Draft202012Validator(schema).iter_errors(config))
+    if error is None:
+        return
+    key = ".".join(str(part) for part in error.absolute_path) or "the config"
+    expected = {
+        "additionalProperties": f"only the keys {', '.join(error.schema.get('properties', {}))}",
+        "enum": f"one of {', '.join(map(str, error.validator_value or []))}"
+        if isinstance(error.validator_value, list)
+        else "",
+        "required": "all of the keys " + ", ".join(error.schema.get("required", [])),
+        "type": f"a value of type {error.validator_value}",
+    }.get(error.validator, error.message)
+    found = error.message if error.validator in ("additionalProperties", "required") else repr(error.instance)
+    raise UserError(f"config: {key}: found {found}; expected {expected}; every key is described in the schema")
+
+
+def check_references(config: Config) -> None:
+    """Check what a JSON schema cannot: that every name stands for an entry, and that sizes fit together.
+
+    Raises:
+        UserError: naming the key, what was found and what was expected.
+    """
+    for key, section in (
+        ("label_noise.datasets", "datasets"),
+        ("label_noise.models", "models"),
+        ("label_noise.labels", "labels"),
+        ("label_noise.optimizers", "optimizers"),
+        ("easy_hard.datasets", "datasets"),
+        ("easy_hard.models", "models"),
+        ("easy_hard.labels", "labels"),
+        ("easy_hard.optimizer", "optimizers"),
+        ("figures.reference_optimizer", "optimizers"),
+    ):
+        experiment, name = key.split(".")
+        found = config[experiment][name]
+        _check_names(key, [found] if isinstance(found, str) else found, section, config[section])
+    training = config["training"]
+    if training["checkpoints"]["count"] <= training["checkpoints"]["every_step_until"] + 1:
+        raise UserError(
+            f"training.checkpoints.count: found {training['checkpoints']['count']}, expected more than the "
+            f"{training['checkpoints']['every_step_until'] + 1} steps that every_step_until asks for; raise it"
+        )
+    for name, optimizer in config["optimizers"].items():
+        if optimizer["method"] == "m3" and training["batch_size"] < optimizer["groups"]:
+            raise UserError(
+                f"training.batch_size: found {training['batch_size']}, expected at least the "
+                f"{optimizer['groups']} groups of optimizers.{name}; raise it"
+            )
+    overlap = set(config["easy_hard"]["seeds"]) & set(config["easy_hard"]["reference_seeds"])
+    if overlap:
+        raise UserError(
+            f"easy_hard.seeds: found {sorted(overlap)}, which are reference_seeds too, expected fresh weights; "
+            "choose other seeds"
+        )
+
+
+def _check_names(key: str, found: Iterable[str], section: str, entries: Mapping[str, Any]) -> None:
+    for name in found:
+        if name not in entries:
+            raise UserError(f"{key}: found {name!r}, expected an entry of {section} ({', '.join(entries)})")

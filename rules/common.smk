@@ -1,0 +1,47 @@
+# Paths, settings and resources that several rules share.
+from mcoherence.code_digest import code_digest
+from mcoherence.storage import canonical_json
+
+RESULTS = study.results_folder(config)
+RUN = f"{RESULTS}/runs/{{dataset}}/{{model}}/{{labels}}/{{optimizer}}/{{subset}}/seed{{seed}}"
+RUN_NAME = "{dataset}/{model}/{labels}/{optimizer}/{subset}/seed{seed}"
+IMAGES = f"{RESULTS}/data/{{dataset}}/images.h5"
+LABELS = f"{RESULTS}/data/{{dataset}}/labels/{{labels}}/seed{{seed}}/labels.h5"
+SPLIT = f"{RESULTS}/splits/{{dataset}}/{{model}}/split.h5"
+STEPS = study.checkpoint_steps(config["training"]["updates"], **config["training"]["checkpoints"])
+CHECKPOINTS = expand(f"{RUN}/checkpoints/step{{step}}.safetensors", step=STEPS, allow_missing=True)
+LOGS = f"{RESULTS}/logs"
+BENCHMARKS = f"{RESULTS}/benchmarks"
+CONDA = "../envs/study.yaml"
+# Operational, hence resources and not params: another device never re-runs a job by itself.
+GPU = int(config["device"] == "cuda")
+
+
+wildcard_constraints:
+    dataset="|".join(config["datasets"]),
+    model="|".join(config["models"]),
+    labels="|".join(config["labels"]),
+    optimizer="|".join(config["optimizers"]),
+    subset="|".join((study.FULL, *study.SUBSETS)),
+    seed=r"\d+",
+
+
+def code_of(rule_name):
+    """Digest of the code that the rule's command reaches; a param, so that edits re-run what they reach."""
+    return code_digest(f"workflow_scripts.{rule_name}", BASE)
+
+
+def run_of(wildcards):
+    """The run that the wildcards name."""
+    names = (wildcards.dataset, wildcards.model, wildcards.labels, wildcards.optimizer, wildcards.subset)
+    return study.Run(*names, int(wildcards.seed))
+
+
+def split_of(wildcards):
+    """The split that a run on a subset needs; nothing for a run on everything."""
+    return [] if wildcards.subset == study.FULL else SPLIT.format(**wildcards)
+
+
+def files_of_runs(runs, *names):
+    """The named result files of every run."""
+    return [f"{run.path(RESULTS)}/{name}" for run in runs for name in names]

@@ -1,0 +1,50 @@
+rule prepare_dataset:
+    """Images, targets and pixel statistics of one data set."""
+    output:
+        images=IMAGES,
+    log:
+        f"{LOGS}/prepare_dataset/{{dataset}}.log",
+    benchmark:
+        f"{BENCHMARKS}/prepare_dataset/{{dataset}}.tsv"
+    conda:
+        CONDA
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=60,
+        gpu=0,
+    params:
+        settings=lambda w: canonical_json(config["datasets"][w.dataset]),
+        code=code_of("prepare_dataset"),
+    message:
+        "Prepare the images of {wildcards.dataset}"
+    shell:
+        "python -m workflow_scripts.prepare_dataset --settings {params.settings:q}"
+        " --images {output.images:q} > {log:q} 2>&1"
+
+
+rule corrupt_labels:
+    """Labels of one label set and seed, with the masks selected and changed."""
+    input:
+        images=IMAGES,
+    output:
+        labels=LABELS,
+    log:
+        f"{LOGS}/corrupt_labels/{{dataset}}/{{labels}}/seed{{seed}}.log",
+    benchmark:
+        f"{BENCHMARKS}/corrupt_labels/{{dataset}}/{{labels}}/seed{{seed}}.tsv"
+    conda:
+        CONDA
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+        gpu=0,
+    params:
+        settings=lambda w: canonical_json(study.corruption_settings(config, w.labels, int(w.seed))),
+        code=code_of("corrupt_labels"),
+    message:
+        "Corrupt the labels of {wildcards.dataset}: {wildcards.labels}, seed {wildcards.seed}"
+    shell:
+        "python -m workflow_scripts.corrupt_labels --settings {params.settings:q}"
+        " --images {input.images:q} --labels {output.labels:q} > {log:q} 2>&1"

@@ -1,0 +1,30 @@
+rule evaluate:
+    """Loss and prediction of every example at every checkpoint of a run."""
+    input:
+        images=IMAGES,
+        labels=LABELS,
+        checkpoints=CHECKPOINTS,
+    output:
+        evaluation=f"{RUN}/evaluation.h5",
+    log:
+        f"{LOGS}/evaluate/{RUN_NAME}.log",
+    benchmark:
+        f"{BENCHMARKS}/evaluate/{RUN_NAME}.tsv"
+    conda:
+        CONDA
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+        gpu=GPU,
+        device=config["device"],
+    params:
+        settings=canonical_json({}),
+        code=code_of("evaluate"),
+    message:
+        "Evaluate the checkpoints of " + RUN_NAME.replace("{", "{wildcards.")
+    shell:
+        "python -m workflow_scripts.evaluate --settings {params.settings:q}"
+        " --images {input.images:q} --labels {input.labels:q} --checkpoints {input.checkpoints:q}"
+        " --evaluation {output.evaluation:q}"
+        " --device {resources.device} --threads {threads} > {log:q} 2>&1"

@@ -1,0 +1,75 @@
+RESULT_FILES = [f"{RESULTS}/figures/{figure}.png" for figure in FIGURES] + [
+    f"{RESULTS}/claims.json",
+    f"{RESULTS}/claims.html",
+]
+
+
+localrules:
+    describe_study,
+    report,
+
+
+rule describe_study:
+    """Settings, versions and run times of everything that the report shows."""
+    input:
+        results=RESULT_FILES,
+        coherence=files_of_runs(LABEL_NOISE_RUNS, "coherence.h5"),
+    output:
+        html=report(
+            f"{RESULTS}/study.html",
+            category="5. About this study",
+            caption="../docs/captions/study.rst",
+            labels={"item": "settings, versions and run times"},
+        ),
+        config=f"{RESULTS}/config.json",
+    log:
+        f"{LOGS}/describe_study.log",
+    benchmark:
+        f"{BENCHMARKS}/describe_study.tsv"
+    conda:
+        CONDA
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+        gpu=0,
+    params:
+        settings=canonical_json({"config": {k: v for k, v in config.items() if k != "device"}}),
+        code=code_of("describe_study"),
+        benchmarks=BENCHMARKS,
+    message:
+        "Describe the study"
+    shell:
+        "python -m workflow_scripts.describe_study --settings {params.settings:q}"
+        " --benchmarks {params.benchmarks:q} --example {input.coherence[0]:q}"
+        " --html {output.html:q} --config {output.config:q} > {log:q} 2>&1"
+
+
+rule report:
+    """Snakemake's own report of everything above; made last, so that it never shows what is out of date."""
+    input:
+        results=RESULT_FILES,
+        study=f"{RESULTS}/study.html",
+        config=f"{RESULTS}/config.json",
+        captions=sorted(str(path.relative_to(BASE)) for path in BASE.glob("docs/captions/**/*.rst")),
+    output:
+        html=f"{RESULTS}/report.html",
+    log:
+        f"{LOGS}/report.log",
+    benchmark:
+        f"{BENCHMARKS}/report.tsv"
+    conda:
+        CONDA
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=30,
+        gpu=0,
+    params:
+        snakefile=workflow.main_snakefile,
+    message:
+        "Write the report"
+    shell:
+        "snakemake --snakefile {params.snakefile:q} --nolock --workflow-profile none --cores 1"
+        " --configfile {input.config:q} --replace-workflow-config --report {output.html:q}"
+        " -- {input.results:q} {input.study:q} > {log:q} 2>&1"

@@ -1,0 +1,45 @@
+LABEL_NOISE_RUNS = study.label_noise_runs(config["label_noise"])
+EASY_HARD_RUNS = study.easy_hard_runs(config["easy_hard"])
+# What each table is made from: result files of runs, and the labels and images that give them their meaning.
+SOURCES_OF_TABLE = {
+    "accuracy": files_of_runs(LABEL_NOISE_RUNS, "evaluation.h5")
+    + [run.labels_path(RESULTS) for run in LABEL_NOISE_RUNS]
+    + [IMAGES.format(dataset=run.dataset) for run in LABEL_NOISE_RUNS],
+    "coherence": files_of_runs(LABEL_NOISE_RUNS, "coherence.h5"),
+    "learning_time": files_of_runs(LABEL_NOISE_RUNS, "evaluation.h5")
+    + [run.labels_path(RESULTS) for run in LABEL_NOISE_RUNS],
+    "easy_hard": files_of_runs(EASY_HARD_RUNS, "evaluation.h5")
+    + [run.labels_path(RESULTS) for run in EASY_HARD_RUNS]
+    + [SPLIT.format(dataset=run.dataset, model=run.model) for run in EASY_HARD_RUNS]
+    + [IMAGES.format(dataset=run.dataset) for run in EASY_HARD_RUNS],
+}
+
+
+rule tabulate:
+    """One tidy table from the result files of many runs."""
+    input:
+        lambda w: list(dict.fromkeys(SOURCES_OF_TABLE[w.table])),
+    output:
+        csv=f"{RESULTS}/tables/{{table}}.csv",
+        parquet=f"{RESULTS}/tables/{{table}}.parquet",
+    log:
+        f"{LOGS}/tabulate/{{table}}.log",
+    benchmark:
+        f"{BENCHMARKS}/tabulate/{{table}}.tsv"
+    wildcard_constraints:
+        table="|".join(SOURCES_OF_TABLE),
+    conda:
+        CONDA
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+        gpu=0,
+    params:
+        settings=lambda w: canonical_json(study.table_settings(config, w.table)),
+        code=code_of("tabulate"),
+    message:
+        "Tabulate {wildcards.table}"
+    shell:
+        "python -m workflow_scripts.tabulate --settings {params.settings:q}"
+        " --csv {output.csv:q} --parquet {output.parquet:q} > {log:q} 2>&1"

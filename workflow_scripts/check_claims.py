@@ -1,0 +1,108 @@
+"""Check the papers' claims: tables -> claims.json and a table for the report."""
+
+import html
+from typing import Any
+
+import pandas as pd
+
+from mcoherence.claims import Claim, ClaimSettings, Part, check_claims
+from mcoherence.provenance import provenance
+from mcoherence.storage import write_json, write_text
+from workflow_scripts.command_line import parse, run
+
+STYLE = """body{font:15px/1.45 system-ui,sans-serif;margin:1.5rem;max-width:70rem;color:#222}
+table{border-collapse:collapse;width:100%;margin:0 0 1.5rem}th,td{border-bottom:1px solid #ccc;padding:.35rem .6rem;
+text-align:left;vertical-align:top}td.number{white-space:nowrap;font-variant-numeric:tabular-nums}
+.supported{color:#00604a;font-weight:600}.not{color:#9c3d00;font-weight:600}.inconclusive{color:#555;font-weight:600}
+summary{cursor:pointer}"""
+
+
+def main() -> None:
+    """Test every claim on the tables and write both forms of the outcome."""
+    tables = ("accuracy", "coherence", "learning_time", "easy_hard")
+    arguments = parse(__doc__, paths=[*tables, "json", "html"])
+    paths = {name: getattr(arguments, name) for name in tables}
+    claims = check_claims(
+        {name: pd.read_parquet(path) for name, path in paths.items()}, ClaimSettings(**arguments.settings)
+    )
+    origin = provenance(arguments.settings, paths.values())
+    content = {"schema": "mcoherence/claims/1", "claims": [as_json(claim) for claim in claims], "provenance": origin}
+    write_json(arguments.json, content)
+    write_text(arguments.html, as_html(claims, arguments.settings["confidence"]))
+    for claim in claims:
+        print(f"{claim.id}: {claim.verdict}")
+
+
+def as_json(claim: Claim) -> dict[str, Any]:
+    """One claim: its verdict, the value and interval of the part that decides it, and all parts."""
+    decisive = claim.decisive
+    return {
+        "id": claim.id,
+        "statement": claim.statement,
+        "source": claim.source,
+        "statistic": claim.statistic,
+        "verdict": claim.verdict,
+        "where": decisive.where if decisive else None,
+        "value": decisive.value if decisive else None,
+        "interval": decisive.interval if decisive else None,
+        "num_seeds": len(decisive.values) if decisive else 0,
+        "parts": [
+            {
+                "where": part.where,
+                "value": part.value,
+                "interval": part.interval,
+                "values_by_seed": part.values,
+                "verdict": part.verdict,
+            }
+            for part in claim.parts
+        ],
+    }
+
+
+def as_html(claims: list[Claim], confidence: float) -> str:
+    """The claims as one HTML page that needs nothing else: a summary row each, its parts below."""
+    rows = "".join(_summary_row(claim) for claim in claims)
+    details = "".join(_details(claim) for claim in claims)
+    return (
+        f"<!DOCTYPE html><html lang='en'><head><meta charset='utf-8'><title>Claims</title><style>{STYLE}</style></head>"
+        f"<body><h1>The papers' claims, tested on this study</h1><p>Every statistic is positive where the claim holds. "
+        f"Value and interval ({confidence:.0%}, Student's t over seeds) are of the part that decides the verdict; a "
+        "claim is supported only where the whole interval of every part is positive. The verdicts concern this study's "
+        "data and networks.</p><table><thead><tr><th>Claim</th><th>Statement and source</th><th>Statistic</th>"
+        f"<th>Value</th><th>Interval</th><th>Verdict</th></tr></thead><tbody>{rows}</tbody></table>"
+        f"<h2>All parts</h2>{details}</body></html>\n"
+    )
+
+
+def _summary_row(claim: Claim) -> str:
+    decisive = claim.decisive
+    where = f"<br><small>{html.escape(decisive.where)}</small>" if decisive else "<br><small>no such runs</small>"
+    return (
+        f"<tr><td>{claim.id}</td><td>{html.escape(claim.statement)}<br><small>{html.escape(claim.source)}</small></td>"
+        f"<td>{html.escape(claim.statistic)}{where}</td>{_numbers(decisive)}{_verdict(claim.verdict)}</tr>"
+    )
+
+
+def _details(claim: Claim) -> str:
+    rows = "".join(
+        f"<tr><td>{html.escape(part.where)}</td>{_numbers(part)}{_verdict(part.verdict)}</tr>" for part in claim.parts
+    )
+    return (
+        f"<details><summary>{claim.id}: {len(claim.parts)} parts</summary><table><thead><tr><th>Where</th><th>Value"
+        f"</th><th>Interval</th><th>Verdict</th></tr></thead><tbody>{rows}</tbody></table></details>"
+    )
+
+
+def _numbers(part: Part | None) -> str:
+    if part is None or part.value is None or part.interval is None:
+        return "<td class='number'>–</td><td class='number'>–</td>"
+    low, high = part.interval
+    return f"<td class='number'>{part.value:+.3f}</td><td class='number'>[{low:+.3f}, {high:+.3f}]</td>"
+
+
+def _verdict(verdict: str) -> str:
+    return f"<td class='{verdict.split()[0]}'>{verdict}</td>"
+
+
+if __name__ == "__main__":
+    run(main)

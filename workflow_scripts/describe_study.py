@@ -1,0 +1,71 @@
+"""Describe a study: its settings, versions and run times, as one page for the report, and its resolved config."""
+
+import html
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from mcoherence.measurement import COHERENCE_SCHEMA
+from mcoherence.storage import open_hdf5, write_json, write_text
+from workflow_scripts.command_line import parse, run
+
+STYLE = """body{font:15px/1.45 system-ui,sans-serif;margin:1.5rem;max-width:60rem;color:#222}
+table{border-collapse:collapse;margin:0 0 1.5rem}th,td{border-bottom:1px solid #ccc;padding:.3rem .8rem;text-align:left}
+td.number{text-align:right;font-variant-numeric:tabular-nums}pre{background:#f5f5f5;padding:1rem;overflow:auto}"""
+
+
+def main() -> None:
+    """Gather what the files and Snakemake's benchmarks say and write it down."""
+    arguments = parse(__doc__, paths=["benchmarks", "example", "html", "config"])
+    config = arguments.settings["config"]
+    with open_hdf5(arguments.example, COHERENCE_SCHEMA) as file:
+        attributes = dict(file.attrs)
+    origin = {"code (git commit)": attributes["git_commit"], "device": attributes["device"]}
+    origin |= json.loads(attributes["versions"])
+    write_json(arguments.config, config)
+    write_text(arguments.html, page(config, origin, run_times(arguments.benchmarks)))
+
+
+def run_times(folder: Path) -> pd.DataFrame:
+    """One row per rule: jobs, total_s and longest_s (wall time, seconds), peak_mb (largest resident memory, MB).
+
+    The files are Snakemake's benchmarks, in one folder or one file per rule.
+    """
+    rows = []
+    for path in sorted(folder.rglob("*.tsv")):
+        rule = path.relative_to(folder).parts[0].removesuffix(".tsv")
+        record = pd.read_csv(path, sep="\t", na_values="-")
+        rows.append({"rule": rule, "seconds": record["s"].sum(), "peak_mb": record["max_rss"].max()})
+    times = pd.DataFrame(rows, columns=["rule", "seconds", "peak_mb"]).groupby("rule")
+    return pd.DataFrame(
+        {
+            "jobs": times.size(),
+            "total_s": times["seconds"].sum(),
+            "longest_s": times["seconds"].max(),
+            "peak_mb": times["peak_mb"].max(),
+        }
+    ).reset_index()
+
+
+def page(config: dict[str, object], origin: dict[str, str], times: pd.DataFrame) -> str:
+    """The page as HTML that needs nothing else."""
+    versions = "".join(
+        f"<tr><td>{html.escape(name)}</td><td>{html.escape(value)}</td></tr>" for name, value in origin.items()
+    )
+    rows = "".join(
+        f"<tr><td>{html.escape(str(row.rule))}</td><td class='number'>{row.jobs}</td><td class='number'>"
+        f"{row.total_s:.1f}</td><td class='number'>{row.longest_s:.1f}</td><td class='number'>{row.peak_mb:.0f}</td></tr>"
+        for row in times.itertuples()
+    )
+    return (
+        f"<!DOCTYPE html><html lang='en'><head><meta charset='utf-8'><title>About this study</title><style>{STYLE}"
+        f"</style></head><body><h1>About this study</h1><h2>Code, versions, device</h2><table>{versions}</table>"
+        "<h2>Run times</h2><table><thead><tr><th>Rule</th><th>Jobs</th><th>Wall time, all jobs (s)</th><th>Longest job "
+        f"(s)</th><th>Peak memory (MB)</th></tr></thead><tbody>{rows}</tbody></table><h2>Settings</h2>"
+        f"<pre>{html.escape(json.dumps(config, indent=2, sort_keys=True))}</pre></body></html>\n"
+    )
+
+
+if __name__ == "__main__":
+    run(main)

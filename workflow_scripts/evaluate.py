@@ -1,0 +1,44 @@
+"""Evaluate every checkpoint of a run on the whole training and test part: checkpoints -> evaluation.h5."""
+
+import numpy as np
+import torch
+
+from mcoherence.data.batches import normalized
+from mcoherence.data.store import read_images, read_labels
+from mcoherence.device import describe_device, prepare_device
+from mcoherence.evaluation import EVALUATION_SCHEMA, evaluate
+from mcoherence.models import load_checkpoint, read_checkpoint_metadata
+from mcoherence.progress import progress
+from mcoherence.provenance import provenance
+from mcoherence.storage import write_hdf5
+from workflow_scripts.command_line import parse, run
+
+
+def main() -> None:
+    """Loss and prediction per example and checkpoint; the training part with the labels that the run trains on."""
+    arguments = parse(__doc__, paths=["images", "labels", "evaluation"], path_lists=["checkpoints"])
+    device = prepare_device(arguments.device, arguments.threads)
+    train, test = (read_images(arguments.images, name) for name in ("train", "test"))
+    parts = {
+        "train": (normalized(train).to(device), torch.from_numpy(read_labels(arguments.labels).labels).to(device)),
+        "test": (normalized(test).to(device), torch.from_numpy(test.targets).to(device)),
+    }
+    collected: dict[str, list[np.ndarray]] = {f"{name}/{what}": [] for name in parts for what in ("loss", "prediction")}
+    for path in progress(arguments.checkpoints, len(arguments.checkpoints), "evaluate"):
+        model = load_checkpoint(path).to(device)
+        for name, (inputs, labels) in parts.items():
+            evaluation = evaluate(model, inputs, labels)
+            collected[f"{name}/loss"].append(evaluation.loss)
+            collected[f"{name}/prediction"].append(evaluation.prediction)
+
+    metadata = [read_checkpoint_metadata(path) for path in arguments.checkpoints]
+    datasets = {name: np.stack(values) for name, values in collected.items()}
+    datasets["step"] = np.array([one["step"] for one in metadata], dtype=np.int64)
+    datasets["epoch"] = np.array([one["epoch"] for one in metadata], dtype=np.float64)
+    inputs_read = [arguments.images, arguments.labels, *arguments.checkpoints]
+    attributes = provenance(arguments.settings, inputs_read, describe_device(device)) | {"run": metadata[0]["run"]}
+    write_hdf5(arguments.evaluation, EVALUATION_SCHEMA, datasets, attributes)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,63 @@
+"""Measure gradient coherence at every checkpoint of a run: checkpoints -> coherence.h5."""
+
+import numpy as np
+import torch
+
+from mcoherence.data.batches import normalized
+from mcoherence.data.store import read_images, read_labels
+from mcoherence.device import describe_device, prepare_device
+from mcoherence.difficulty import training_positions
+from mcoherence.measurement import COHERENCE_SCHEMA, GROUPS, group_batches, heldout_sample, measure, record_of, training_sample
+from mcoherence.models import load_checkpoint, read_checkpoint_metadata
+from mcoherence.progress import progress
+from mcoherence.provenance import provenance
+from mcoherence.storage import write_hdf5
+from workflow_scripts.command_line import parse, run
+
+
+def main() -> None:
+    """Draw the samples, measure them at every checkpoint, and write sums, Gram matrices and m-coherence."""
+    arguments = parse(__doc__, paths=["images", "labels", "coherence"], path_lists=["split", "checkpoints"])
+    settings = arguments.settings
+    device = prepare_device(arguments.device, arguments.threads)
+    dtype = {"float32": torch.float32, "float64": torch.float64}[settings["precision"]]
+    train, test = (read_images(arguments.images, name) for name in ("train", "test"))
+    labels = read_labels(arguments.labels)
+    candidates = training_positions(arguments.split, settings["subset"], len(labels.labels))
+    sample = training_sample(candidates, labels.changed, settings["sample_size"], settings["seed"])
+    heldout = heldout_sample(len(test.images), settings["heldout_size"], settings["seed"])
+
+    inputs = torch.cat([normalized(train, dtype)[sample.index], normalized(test, dtype)[heldout.index]]).to(device)
+    targets = torch.from_numpy(np.concatenate([labels.labels[sample.index], test.targets[heldout.index]])).to(device)
+    groups = np.concatenate([sample.group, heldout.group])
+    statistics = [
+        measure(load_checkpoint(path).to(device, dtype), group_batches(inputs, targets, groups))
+        for path in progress(arguments.checkpoints, len(arguments.checkpoints), "measure")
+    ]
+
+    record = record_of(statistics)
+    metadata = [read_checkpoint_metadata(path) for path in arguments.checkpoints]
+    datasets = {
+        "step": np.array([one["step"] for one in metadata], dtype=np.int64),
+        "epoch": np.array([one["epoch"] for one in metadata], dtype=np.float64),
+        "group": GROUPS,
+        "layer": record.layers,
+        "parameter": record.parameters,
+        "parameter_layer": record.parameter_layer,
+        "sample/index": sample.index,
+        "sample/group": sample.group,
+        "heldout/index": heldout.index,
+        "heldout/group": heldout.group,
+        "n": record.n,
+        "sum_sq_norm": record.sum_sq_norm,
+        "gram": record.gram,
+        "m_coherence": record.m_coherence_by_layer(),
+        "m_coherence_model": record.m_coherence_of_model(),
+    }
+    inputs_read = [arguments.images, arguments.labels, *arguments.split, *arguments.checkpoints]
+    attributes = provenance(settings, inputs_read, describe_device(device)) | {"run": metadata[0]["run"]}
+    write_hdf5(arguments.coherence, COHERENCE_SCHEMA, datasets, attributes)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,33 @@
+"""Score how hard each training example is: evaluations of the reference runs -> difficulty.h5."""
+
+import numpy as np
+
+from mcoherence.data.store import read_labels
+from mcoherence.difficulty import DIFFICULTY_SCHEMA, difficulty_score, learned_at
+from mcoherence.evaluation import EVALUATION_SCHEMA
+from mcoherence.provenance import provenance
+from mcoherence.storage import open_hdf5, write_hdf5
+from workflow_scripts.command_line import parse, run
+
+
+def main() -> None:
+    """Learning time and mean loss per reference run and example, and the score over all runs."""
+    arguments = parse(__doc__, paths=["difficulty"], path_lists=["evaluations", "labels"])
+    learned, mean_loss = [], []
+    for evaluation, labels in zip(arguments.evaluations, arguments.labels, strict=True):
+        with open_hdf5(evaluation, EVALUATION_SCHEMA) as file:
+            correct = file["train/prediction"][:] == read_labels(labels).labels
+            learned.append(learned_at(correct, file["step"][:]))
+            mean_loss.append(file["train/loss"][:].mean(axis=0, dtype=np.float64))
+    datasets = {
+        "learned_at": np.stack(learned),
+        "mean_loss": np.stack(mean_loss),
+        "score": difficulty_score(np.stack(learned), np.stack(mean_loss)),
+        "reference_seed": np.array(arguments.settings["reference_seeds"], dtype=np.int64),
+    }
+    attributes = provenance(arguments.settings, [*arguments.evaluations, *arguments.labels])
+    write_hdf5(arguments.difficulty, DIFFICULTY_SCHEMA, datasets, attributes)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,21 @@
+"""Split the training part into easy, hard and random examples: difficulty.h5 -> split.h5."""
+
+from mcoherence.difficulty import DIFFICULTY_SCHEMA, SPLIT_SCHEMA, split_easy_hard
+from mcoherence.provenance import provenance
+from mcoherence.storage import open_hdf5, write_hdf5
+from workflow_scripts.command_line import parse, run
+
+
+def main() -> None:
+    """Disjoint train and test parts of each subset, as positions in the training part."""
+    arguments = parse(__doc__, paths=["difficulty", "split"])
+    settings = arguments.settings
+    with open_hdf5(arguments.difficulty, DIFFICULTY_SCHEMA) as file:
+        score = file["score"][:]
+    parts = split_easy_hard(score, settings["fraction"], settings["test_fraction"], settings["split_seed"])
+    write_hdf5(arguments.split, SPLIT_SCHEMA, parts, provenance(settings, [arguments.difficulty]))
+    print(", ".join(f"{name} {len(index)}" for name, index in parts.items()))
+
+
+if __name__ == "__main__":
+    run(main)

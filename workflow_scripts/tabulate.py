@@ -1,0 +1,23 @@
+"""Gather the result files of many runs into one tidy table: *.h5 -> CSV and Parquet."""
+
+from mcoherence.storage import atomic_path
+from mcoherence.tables import TABLES
+from workflow_scripts.command_line import parse, run
+
+
+def main() -> None:
+    """Make the table that the settings name. The files of the runs are found by the runs' names, not by arguments.
+
+    A study of a thousand runs has more paths than a command line can hold.
+    """
+    arguments = parse(__doc__, paths=["csv", "parquet"])
+    settings = arguments.settings
+    table = TABLES[settings["table"]](settings["results"], settings["experiment"], settings["noise"])
+    with atomic_path(arguments.csv) as temporary:
+        table.to_csv(temporary, index=False, lineterminator="\n")
+    with atomic_path(arguments.parquet) as temporary:
+        table.to_parquet(temporary, index=False)
+
+
+if __name__ == "__main__":
+    run(main)
