@@ -86,7 +86,7 @@ def write_hdf5(
         path: where to.
         schema: name and version of the layout, such as "mcoherence/labels/1"; readers ask for it by this name.
         datasets: name (with groups, "train/images") to array, or to a sequence of names, stored as UTF-8 strings.
-        attributes: provenance; mappings and sequences are stored as JSON.
+        attributes: provenance; mappings are stored as JSON, sequences of numbers or strings as arrays.
     """
     with atomic_path(path) as temporary, h5py.File(temporary, "w", libver="v110") as file:
         for name, values in datasets.items():
@@ -94,7 +94,7 @@ def write_hdf5(
         file.attrs["schema"] = schema
         file.attrs["contents"] = json.dumps(sorted(datasets))
         for key, value in sorted(attributes.items()):
-            file.attrs[key] = value if isinstance(value, str | int | float) else canonical_json(value)
+            file.attrs[key] = canonical_json(value) if isinstance(value, Mapping) else value
 
 
 def _create_dataset(file: h5py.File, name: str, values: NDArray[Any] | Sequence[str]) -> None:

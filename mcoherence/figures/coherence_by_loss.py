@@ -6,20 +6,18 @@ from matplotlib.figure import Figure
 from mcoherence.figures.intervals import draw_line_with_band, not_positive, over_seeds
 from mcoherence.figures.style import (
     FigureStyle,
-    band_handle,
+    coherence_handles,
+    column_title,
     legend_below,
     log_axis,
-    look_handles,
     looks,
     message_figure,
     network_title,
     orthogonal_limit,
-    orthogonal_limit_handle,
     panel_grid,
     readable,
     row_title,
     say_not_run,
-    say_not_shown,
     theme,
 )
 from mcoherence.figures.tables import full_set_runs, in_order, label_sets, networks, of_network
@@ -29,10 +27,10 @@ _RUN_AND_STEP = ["dataset", "model", "labels", "noise", "optimizer", "subset", "
 
 @theme()
 def coherence_by_loss(coherence: pd.DataFrame, accuracy: pd.DataFrame, style: FigureStyle) -> Figure:
-    """The whole network's m-coherence against the training loss: panels as in coherence_by_step, training to the right.
+    """The whole network's m-coherence against the training loss, which falls to the right.
 
-    A point is one checkpoint: geometric means over seeds of loss and of m-coherence; bands are t intervals of the
-    latter, worked on logarithms.
+    Rows are models, columns optimisers, lines label sets. A point of a line is one checkpoint: geometric
+    means over seeds of loss and of m-coherence; bands are t intervals of the latter, worked on logarithms.
     Source: arXiv 2203.10036, m-coherence of real and random labels against training loss.
 
     Args:
@@ -54,7 +52,7 @@ def coherence_by_loss(coherence: pd.DataFrame, accuracy: pd.DataFrame, style: Fi
     figure, grid = panel_grid(len(all_networks), len(optimizers), row_height=1.9)
     for network, panels in zip(all_networks, grid, strict=True):
         for optimizer, axes in zip(optimizers, panels, strict=True):
-            panel = of_network(summary, network).query("optimizer == @optimizer")
+            panel = of_network(summary[summary["optimizer"] == optimizer], network)
             orthogonal_limit(axes)
             for labels, look in label_looks.items():
                 line = panel[panel["labels"] == labels].sort_values("step")
@@ -67,27 +65,20 @@ def coherence_by_loss(coherence: pd.DataFrame, accuracy: pd.DataFrame, style: Fi
         for axes in panels:  # after all have drawn, because they share the axis
             log_axis(axes, "y")
     for optimizer, axes in zip(optimizers, grid[0], strict=True):
-        axes.set_title(readable(optimizer), color=style.color(optimizer), fontweight="bold")
+        column_title(axes, readable(optimizer), len(optimizers), style.color(optimizer))
     for axes in grid.flat:
         log_axis(axes, "x")
     grid[0, 0].invert_xaxis()  # all panels share it
     for axes in grid[-1]:
-        axes.set_xlabel("training loss (falling →)")
-    say_not_shown(
-        figure, not_positive(rows["m_coherence"]) + not_positive(rows["loss"]), "m-coherence or loss"
-    )
+        axes.set_xlabel("training loss\n(falls to the right)")
+    not_shown = not_positive(rows["m_coherence"]) + not_positive(rows["loss"])
     shown = {name: look for name, look in label_looks.items() if (summary["labels"] == name).any()}
-    handles = [
-        *look_handles(shown),
-        orthogonal_limit_handle(),
-        band_handle(style, list(summary["seeds"]), geometric=True),
-    ]
-    legend_below(figure, handles)
+    legend_below(figure, coherence_handles(style, shown, list(summary["seeds"]), not_shown))
     return figure
 
 
 def _with_loss(coherence: pd.DataFrame, accuracy: pd.DataFrame) -> pd.DataFrame:
-    """The whole network's m-coherence of the training sample, with the loss on the training set at that checkpoint."""
+    """The whole network's m-coherence of the training sample, with the training loss at that checkpoint."""
     rows = full_set_runs(coherence)
     rows = rows[(rows["group"] == "train") & (rows["layer"] == "model")]
     loss = accuracy.loc[accuracy["part"] == "train", [*_RUN_AND_STEP, "loss"]]

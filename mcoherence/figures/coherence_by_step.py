@@ -6,20 +6,18 @@ from matplotlib.figure import Figure
 from mcoherence.figures.intervals import draw_line_with_band, not_positive, over_seeds
 from mcoherence.figures.style import (
     FigureStyle,
-    band_handle,
+    coherence_handles,
+    column_title,
     legend_below,
     log_axis,
-    look_handles,
     looks,
     message_figure,
     network_title,
     orthogonal_limit,
-    orthogonal_limit_handle,
     panel_grid,
     readable,
     row_title,
     say_not_run,
-    say_not_shown,
     step_axis,
     theme,
 )
@@ -28,10 +26,10 @@ from mcoherence.figures.tables import full_set_runs, in_order, label_sets, netwo
 
 @theme()
 def coherence_by_step(table: pd.DataFrame, style: FigureStyle) -> Figure:
-    """The whole network's m-coherence against the step: a row per model, a column per optimiser, a line per label set.
+    """The whole network's m-coherence against the step: rows models, columns optimisers, lines label sets.
 
     Lines are geometric means over seeds, bands their t intervals worked on logarithms.
-    Source: arXiv 2203.10036, m-coherence of real and random labels along training; arXiv 2008.01217, the same by noise.
+    Source: arXiv 2203.10036, real and random labels along training; arXiv 2008.01217, the same by noise.
 
     Args:
         table: the tidy table coherence.
@@ -55,7 +53,7 @@ def coherence_by_step(table: pd.DataFrame, style: FigureStyle) -> Figure:
     figure, grid = panel_grid(len(all_networks), len(optimizers), row_height=1.9)
     for network, panels in zip(all_networks, grid, strict=True):
         for optimizer, axes in zip(optimizers, panels, strict=True):
-            panel = of_network(summary, network).query("optimizer == @optimizer")
+            panel = of_network(summary[summary["optimizer"] == optimizer], network)
             orthogonal_limit(axes)
             for labels, look in label_looks.items():
                 line = panel[panel["labels"] == labels]
@@ -68,17 +66,13 @@ def coherence_by_step(table: pd.DataFrame, style: FigureStyle) -> Figure:
         for axes in panels:  # after all have drawn, because they share the axis
             log_axis(axes, "y")
     for optimizer, axes in zip(optimizers, grid[0], strict=True):
-        axes.set_title(readable(optimizer), color=style.color(optimizer), fontweight="bold")
+        column_title(axes, readable(optimizer), len(optimizers), style.color(optimizer))
     for axes in grid.flat:
-        step_axis(axes, rows["step"].max())
+        step_axis(axes, rows["step"].max(), len(optimizers))
     for axes in grid[-1]:
         axes.set_xlabel("training step")
-    say_not_shown(figure, not_positive(rows["m_coherence"]), "m-coherence")
     shown = {name: look for name, look in label_looks.items() if (summary["labels"] == name).any()}
-    handles = [
-        *look_handles(shown),
-        orthogonal_limit_handle(),
-        band_handle(style, list(summary["seeds"]), geometric=True),
-    ]
-    legend_below(figure, handles)
+    legend_below(
+        figure, coherence_handles(style, shown, list(summary["seeds"]), not_positive(rows["m_coherence"]))
+    )
     return figure

@@ -1,5 +1,6 @@
-"""Test accuracy of networks trained on easy, hard and random subsets, on the test parts of each, as a heat map."""
+"""Accuracy of networks trained on easy, hard and random subsets, on the test parts of each, as heat maps."""
 
+import matplotlib
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -10,8 +11,8 @@ from matplotlib.figure import Figure
 
 from mcoherence.figures.intervals import over_seeds
 from mcoherence.figures.style import (
+    TEXT_SIZE,
     FigureStyle,
-    footnote,
     message_figure,
     network_title,
     panel_grid,
@@ -36,7 +37,7 @@ def easy_hard(table: pd.DataFrame, style: FigureStyle) -> Figure:
         table: the tidy table easy_hard.
         style: the figures' shared settings.
     """
-    rows = table[table["accuracy"].notna()]
+    rows = table if table.empty else table[table["accuracy"].notna()]  # an empty table may have no columns
     if rows.empty:
         return message_figure("This study trained no networks on easy and hard subsets.")
     rows = rows.assign(accuracy=100 * rows["accuracy"])
@@ -61,7 +62,7 @@ def easy_hard(table: pd.DataFrame, style: FigureStyle) -> Figure:
     bar = figure.colorbar(ScalarMappable(scale, _COLORS), ax=list(grid.flat), fraction=0.04, pad=0.02)
     bar.set_label("accuracy (%)")
     bar.outline.set_visible(False)
-    footnote(figure, _note(summary, style))
+    figure.suptitle(_note(summary, style), fontsize=TEXT_SIZE)
     return figure
 
 
@@ -72,7 +73,7 @@ def _draw_panel(
     cells = summary.assign(
         text=[_cell(*cell) for cell in zip(summary["mean"], summary["half_width"], strict=True)]
     )
-    mean, text = (
+    mean, annotation = (
         cells.pivot(index="train_subset", columns="test_subset", values=value).reindex(
             index=train, columns=test
         )
@@ -80,7 +81,7 @@ def _draw_panel(
     )
     sns.heatmap(
         mean.astype(float),
-        annot=text.fillna(""),
+        annot=annotation.fillna(""),
         fmt="",
         cmap=_COLORS,
         norm=scale,
@@ -91,8 +92,15 @@ def _draw_panel(
         xticklabels=[readable(name) for name in test],
         yticklabels=[readable(name) for name in train],
     )
+    for text, value in zip(axes.texts, mean.to_numpy(float)[mean.notna().to_numpy()], strict=True):
+        text.set_color(_readable_on(matplotlib.colormaps[_COLORS](scale(value))))
     axes.tick_params(length=0, labelbottom=True, labelrotation=0)
     axes.set(xlabel="tested on", ylabel="")
+
+
+def _readable_on(background: tuple[float, float, float, float]) -> str:
+    """Black or white, whichever has the higher contrast (WCAG 2) on the background."""
+    return "black" if sns.utils.relative_luminance(background) > 0.179 else "white"
 
 
 def _cell(mean: float, half_width: float) -> str:

@@ -23,12 +23,13 @@ from mcoherence.figures.tables import full_set_runs, in_order, label_sets, netwo
 
 _RUN = ["dataset", "model", "labels", "noise", "optimizer", "subset", "seed"]
 _DODGE = 0.8  # the share of the distance between two label sets that seaborn's stripplot gives to its colours
+_BESIDE = 0.35  # of an optimiser's share
 _MOST_COLUMNS = 3
 
 
 @theme()
 def generalization_gap(table: pd.DataFrame, style: FigureStyle) -> Figure:
-    """Training minus test accuracy at each run's last checkpoint: a panel per model, label sets along, optimisers apart.
+    """Training minus test accuracy at each run's last checkpoint: panels are models, label sets go along.
 
     Circles are seeds, dashes their means, bars the means' t intervals.
     Source: arXiv 2003.07422, overfitting under SGD, M3 and RM3 with and without label noise.
@@ -60,7 +61,7 @@ def generalization_gap(table: pd.DataFrame, style: FigureStyle) -> Figure:
 
 
 def last_gap(table: pd.DataFrame) -> pd.DataFrame:
-    """Training minus test accuracy in percentage points at the last step of each run, a row per run: its keys and gap.
+    """A row per run: its keys, and training minus test accuracy at its last step, in percentage points.
 
     Args:
         table: the tidy table accuracy.
@@ -97,7 +98,8 @@ def _draw_panel(
     )
     for position, (optimizer, color) in enumerate(colors.items()):
         points = summary[summary["optimizer"] == optimizer]
-        offset = (position - (len(colors) - 1) / 2) * _DODGE / len(colors)
+        # Seaborn puts the seeds in the middle of an optimiser's share; the mean stands right beside them.
+        offset = (position - (len(colors) - 1) / 2 + _BESIDE) * _DODGE / len(colors)
         axes.errorbar(
             [labels.index(name) + offset for name in points["labels"]],
             points["mean"],
@@ -105,7 +107,7 @@ def _draw_panel(
             color=color,
             linestyle="",
             marker="_",
-            markersize=12,
+            markersize=9,
             markeredgewidth=1.8,
             elinewidth=1.2,
             capsize=3,
@@ -126,6 +128,6 @@ def _handles(optimizers: list[str], summary: pd.DataFrame, style: FigureStyle) -
     only_one = summary["seeds"].max() == 1
     text = "mean" if only_one else f"mean with {style.percent} interval"
     mean = Line2D(
-        [], [], color=NEUTRAL, linestyle="", marker="_", markersize=12, markeredgewidth=1.8, label=text
+        [], [], color=NEUTRAL, linestyle="", marker="_", markersize=9, markeredgewidth=1.8, label=text
     )
     return [*colors, seed, mean]

@@ -1,7 +1,7 @@
 """Means over seeds with their t intervals, and the line with a band that shows them.
 
-One rule for all figures: where an axis is logarithmic, the mean and the interval of its quantity are worked on the
-logarithms (geometric mean, interval of it), so that a band is symmetric as drawn and cannot reach zero or below.
+One rule for all figures: where an axis is logarithmic, the mean and the interval of its quantity are worked
+on the logarithms (geometric mean, interval of it), so that a band is symmetric as drawn and stays above 0.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from mcoherence.figures.style import BAND_OPACITY, LineLook
 def t_half_width(
     deviation: NDArray[np.float64], count: NDArray[np.int64], confidence: float
 ) -> NDArray[np.float64]:
-    """Half the width of Student's t interval of a mean: t * s / sqrt(n); NaN where n < 2, which has no interval.
+    """Half the width of Student's t interval of a mean, t * s / sqrt(n); NaN where n < 2 leaves none.
 
     Args:
         deviation: sample standard deviation s (with n - 1), any shape [...].
@@ -37,8 +37,8 @@ def over_seeds(
 ) -> pd.DataFrame:
     """The mean over seeds and its t interval, one row per combination of `by`, sorted by it.
 
-    Missing values are left out, and so are values that are not positive when `logarithmic`, because no logarithmic
-    axis can show them: `not_positive` counts those, for the figure to say so.
+    Missing values are left out, and so are values that are not positive when `logarithmic`, because no
+    logarithmic axis can show them: `not_positive` counts those, for the figure to say so.
 
     Args:
         table: one row per combination of `by` and seed.

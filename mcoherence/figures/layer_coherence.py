@@ -1,4 +1,4 @@
-"""m-coherence of each layer against the training step, for each model and label set under the reference optimiser."""
+"""m-coherence of each layer against the step, for each model and label set, under the reference optimiser."""
 
 import math
 
@@ -9,19 +9,15 @@ from matplotlib.figure import Figure
 from mcoherence.figures.intervals import draw_line_with_band, not_positive, over_seeds
 from mcoherence.figures.style import (
     FigureStyle,
-    band_handle,
+    coherence_handles,
     legend_below,
     log_axis,
-    look_handles,
     looks,
     message_figure,
     network_title,
     orthogonal_limit,
-    orthogonal_limit_handle,
     panel_grid,
     readable,
-    row_title,
-    say_not_shown,
     step_axis,
     theme,
 )
@@ -32,10 +28,10 @@ _MOST_COLUMNS = 6  # narrower panels could not hold their tick labels
 
 @theme()
 def layer_coherence(table: pd.DataFrame, style: FigureStyle) -> Figure:
-    """Each layer's m-coherence against the step: a panel per layer in network order, a row (or more) per model.
+    """Each layer's m-coherence against the step: a panel per layer in network order, a row or more per model.
 
-    Lines are geometric means over seeds, bands their t intervals worked on logarithms. All panels share both axes, so
-    that layers can be compared.
+    Lines are geometric means over seeds, bands their t intervals worked on logarithms. All panels share both
+    axes, so that layers can be compared.
     Source: arXiv 2008.01217, m-coherence of single layers; arXiv 2203.10036 on looking layer by layer.
 
     Args:
@@ -58,10 +54,12 @@ def layer_coherence(table: pd.DataFrame, style: FigureStyle) -> Figure:
         style.confidence,
         logarithmic=True,
     )
-    figure, panels = _panels(layers)
+    columns = min(max(len(names) for names in layers.values()), _MOST_COLUMNS)
+    figure, panels = _panels(layers, columns)
     color = style.color(style.reference_optimizer)
+    figure.suptitle(readable(style.reference_optimizer), color=color, fontweight="bold")
     for (network, layer), axes in panels.items():
-        panel = of_network(summary, network).query("layer == @layer")
+        panel = of_network(summary[summary["layer"] == layer], network)
         orthogonal_limit(axes)
         for labels, look in label_looks.items():
             line = panel[panel["labels"] == labels]
@@ -69,21 +67,16 @@ def layer_coherence(table: pd.DataFrame, style: FigureStyle) -> Figure:
                 draw_line_with_band(axes, line["step"], line, color, look, labels)
     for axes in panels.values():  # after all have drawn, because they share the axes
         log_axis(axes, "y")
-        step_axis(axes, rows["step"].max(), most_ticks=3)
-    say_not_shown(figure, not_positive(rows["m_coherence"]), "m-coherence")
+        step_axis(axes, rows["step"].max(), columns)
     shown = {name: look for name, look in label_looks.items() if (summary["labels"] == name).any()}
-    handles = [
-        *look_handles(shown),
-        orthogonal_limit_handle(),
-        band_handle(style, list(summary["seeds"]), geometric=True),
-    ]
-    legend_below(figure, handles)
+    legend_below(
+        figure, coherence_handles(style, shown, list(summary["seeds"]), not_positive(rows["m_coherence"]))
+    )
     return figure
 
 
-def _panels(layers: dict[Network, list[str]]) -> tuple[Figure, dict[tuple[Network, str], Axes]]:
-    """A titled panel per network and layer; a network of many layers goes on in further rows, unused places stay blank."""
-    columns = min(max(len(names) for names in layers.values()), _MOST_COLUMNS)
+def _panels(layers: dict[Network, list[str]], columns: int) -> tuple[Figure, dict[tuple[Network, str], Axes]]:
+    """A titled panel per network and layer; many layers go on in further rows, unused places stay blank."""
     figure, grid = panel_grid(
         sum(math.ceil(len(names) / columns) for names in layers.values()),
         columns,
@@ -101,9 +94,7 @@ def _panels(layers: dict[Network, list[str]]) -> tuple[Figure, dict[tuple[Networ
                 axes.tick_params(labelbottom=True)
                 axes.set_xlabel("step")
             if position % columns == 0:
-                axes.set_ylabel("m-coherence")
-            if position % columns == columns - 1 or position == len(names) - 1:
-                row_title(axes, network_title(network, list(layers)))
+                axes.set_ylabel(f"{network_title(network, list(layers))}\nm-coherence")
             panels[network, layer] = axes
         used = math.ceil(len(names) / columns)
         for position in range(len(names), used * columns):

@@ -1,4 +1,4 @@
-"""Gradient alignment within pristine, corrupt and held-out examples against the step, for partly random label sets."""
+"""Gradient alignment within pristine, corrupt and held-out examples, for partly random label sets."""
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -10,6 +10,7 @@ from mcoherence.figures.style import (
     NEUTRAL,
     FigureStyle,
     band_handle,
+    column_title,
     decade_label,
     legend_below,
     look_handles,
@@ -31,11 +32,12 @@ LINEAR_BELOW = 0.01
 
 @theme()
 def pristine_corrupt(table: pd.DataFrame, style: FigureStyle) -> Figure:
-    """Pairwise alignment within each group against the step: a row per model and label set, a column per optimiser.
+    """Pairwise alignment within each group against the step: rows models and label sets, columns optimisers.
 
-    The groups differ in size and m-coherence grows with it, so the mean inner product of two different examples over
-    the mean squared norm is drawn instead, which does not. Lines are means over seeds, bands their t intervals.
-    Source: arXiv 2002.10657 studies how pristine and corrupt examples share the gradient; this measure is ours.
+    The groups differ in size and m-coherence grows with it, so what is drawn is the mean inner product of two
+    different examples over the mean squared norm, which does not. Lines are means over seeds, bands their t
+    intervals.
+    Source: arXiv 2002.10657 on how pristine and corrupt examples share the gradient; this measure is ours.
 
     Args:
         table: the tidy table coherence.
@@ -59,7 +61,9 @@ def pristine_corrupt(table: pd.DataFrame, style: FigureStyle) -> Figure:
     figure, grid = panel_grid(len(row_keys), len(optimizers), row_height=2.0)
     for (network, labels), panels in zip(row_keys, grid, strict=True):
         for optimizer, axes in zip(optimizers, panels, strict=True):
-            panel = of_network(summary, network).query("optimizer == @optimizer and labels == @labels")
+            chosen = (summary["optimizer"] == optimizer) & (summary["labels"] == labels)
+            panel = of_network(summary[chosen], network)
+            _alignment_axis(axes)
             axes.axhline(0, color=NEUTRAL, linewidth=0.7, zorder=1)
             for group, look in group_looks.items():
                 line = panel[panel["group"] == group]
@@ -67,13 +71,11 @@ def pristine_corrupt(table: pd.DataFrame, style: FigureStyle) -> Figure:
                     draw_line_with_band(axes, line["step"], line, style.color(optimizer), look, group)
             if panel.empty:
                 say_not_run(axes)
-            step_axis(axes, rows["step"].max())
-        row_title(panels[-1], f"{network_title(network, all_networks)}, {readable(labels)}")
+            step_axis(axes, rows["step"].max(), len(optimizers))
+        row_title(panels[-1], f"{network_title(network, all_networks)}\n{readable(labels)}")
         panels[0].set_ylabel("mean alignment of\ntwo examples (size-free)")
-        for axes in panels:
-            _alignment_axis(axes)
     for optimizer, axes in zip(optimizers, grid[0], strict=True):
-        axes.set_title(readable(optimizer), color=style.color(optimizer), fontweight="bold")
+        column_title(axes, readable(optimizer), len(optimizers), style.color(optimizer))
     for axes in grid[-1]:
         axes.set_xlabel("training step")
     legend_below(figure, [*look_handles(group_looks), band_handle(style, list(summary["seeds"]))])

@@ -1,10 +1,11 @@
-"""What all figures share: their size and type, colours, line styles, names, axes, legends, and how they are saved.
+"""What all figures share: size and type, colours, line styles, names, axes, legends, and how they are saved.
 
-Figures are made as `matplotlib.figure.Figure` on an Agg canvas and never through pyplot, so that nothing is left open
-and no backend of the process is changed.
+Figures are made as `matplotlib.figure.Figure` on an Agg canvas and never through pyplot, so that nothing is
+left open and no backend of the process is changed.
 """
 
 import math
+import textwrap
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -73,7 +74,7 @@ class FigureStyle:
         """The style that a rule's settings describe, with keys of the same names as the fields.
 
         Raises:
-            UserError: a key is unknown or missing, a colour is not one, or the confidence is not between 0 and 1.
+            UserError: a key is unknown or missing, a colour is not one, or the confidence is not in (0, 1).
         """
         known = {field.name for field in fields(cls)}
         if unknown := sorted(set(settings) - known):
@@ -85,9 +86,8 @@ class FigureStyle:
         style = cls(**settings)
         for optimizer, color in style.optimizer_colors.items():
             if not is_color_like(color):
-                raise UserError(
-                    f"figures.optimizer_colors.{optimizer}: found {color!r}; expected a colour such as '#0072b2'"
-                )
+                key = f"figures.optimizer_colors.{optimizer}"
+                raise UserError(f"{key}: found {color!r}; expected a colour such as '#0072b2'")
         if not 0 < style.confidence < 1:
             raise UserError(
                 f"figures.confidence: found {style.confidence}; expected a number between 0 and 1"
@@ -95,7 +95,7 @@ class FigureStyle:
         return style
 
     def color(self, optimizer: str) -> str:
-        """The optimiser's colour: the settings' one, or for an unlisted optimiser one that depends on its name only.
+        """The optimiser's colour: the settings' one, or for an unlisted optimiser one that its name decides.
 
         By name, not by position, so that all figures agree whatever optimisers their tables hold.
         """
@@ -141,7 +141,7 @@ def looks(names: Sequence[str]) -> dict[str, LineLook]:
     """A look for each name, by position: dashes first, and less opacity later as a second cue.
 
     Args:
-        names: all label sets of the study from clean to random, so that every figure gives each the same look.
+        names: all label sets of the study from clean to random, so that each looks the same in all figures.
     """
     fade = 0.35 / max(len(names) - 1, 1)
     return {
@@ -247,44 +247,39 @@ def row_title(axes: Axes, title: str) -> None:
         rotation=270,
         ha="left",
         va="center",
+        multialignment="center",
         fontsize=TEXT_SIZE + 1,
         annotation_clip=False,
     )
 
 
-def footnote(figure: Figure, text: str) -> None:
-    """A line in the figure about what it cannot show."""
-    figure.suptitle(text, fontsize=TEXT_SIZE, color=NEUTRAL)
-
-
-def say_not_shown(figure: Figure, count: int, quantity: str) -> None:
-    """Say in the figure how many values a logarithmic axis left out, if any."""
-    if count:
-        footnote(
-            figure, f"{count} values of {quantity} are not positive and cannot be shown on a logarithmic axis"
-        )
-
-
 def decade_label(value: float, _: object = None) -> str:
     """A tick label: plain from 0.001 to 1000, a power of ten beyond."""
     if value == 0 or 1e-3 <= abs(value) < 1e4:
-        return f"{value:g}"
+        return f"{value:g}".replace("-", "−")
     exponent = math.floor(math.log10(abs(value)))
     factor = value / 10**exponent
     return rf"$10^{{{exponent}}}$" if math.isclose(factor, 1) else rf"${factor:g}\times10^{{{exponent}}}$"
 
 
-def step_axis(axes: Axes, last_step: float, most_ticks: int = 5) -> None:
+def column_title(axes: Axes, title: str, columns: int, color: str = "black") -> None:
+    """Name a column of panels at the top of its first one, on as many lines as the panel's width asks for."""
+    letters = int(WIDTH / columns / 0.085)  # inches per bold letter
+    axes.set_title(textwrap.fill(title, letters), color=color, fontweight="bold")
+
+
+def step_axis(axes: Axes, last_step: float, columns: int) -> None:
     """Give the horizontal axis steps from 0 on: linear up to step 1, logarithmic from there.
 
     Args:
         axes: whose axis.
         last_step: the largest step of any panel that shares the axis.
-        most_ticks: how many labels the panel's width can hold.
+        columns: how many panels share the page's width, which limits the labels.
     """
     axes.set_xscale("symlog", linthresh=1, linscale=0.5)
     exponents = range(math.floor(math.log10(max(last_step, 1))) + 1)
-    stride = math.ceil(len(exponents) / max(most_ticks - 1, 1))
+    most_ticks = max(int((WIDTH - 0.9) / columns / 0.38), 3)  # inches for the margins, for a label
+    stride = math.ceil(len(exponents) / (most_ticks - 1))
     # From the largest down, so that thinning keeps the end of training and drops step 1 first.
     ticks = [0.0, *sorted(10.0**exponent for exponent in exponents[::-1][::stride])]
     axes.xaxis.set_major_locator(FixedLocator(ticks))
@@ -296,13 +291,14 @@ def step_axis(axes: Axes, last_step: float, most_ticks: int = 5) -> None:
 def log_axis(axes: Axes, which: str) -> None:
     """Make the axis `which` ("x" or "y") logarithmic, with plain numbers; call it after drawing.
 
-    An axis of less than two decades gets labels at 1, 2 and 5, because its decades alone would be too few.
+    An axis of less than two decades gets labels within decades too, because decades alone would be too few.
     """
     axis = axes.xaxis if which == "x" else axes.yaxis
     (axes.set_xscale if which == "x" else axes.set_yscale)("log")
     low, high = sorted(axis.get_view_interval())
     wide = math.log10(high / low) > 2 if low > 0 else True
-    axis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0)))
+    within = (1.0, 3.0) if which == "x" else (1.0, 2.0, 5.0)
+    axis.set_major_locator(LogLocator(subs=(1.0,) if wide else within))
     axis.set_major_formatter(FuncFormatter(decade_label))
     axis.set_minor_locator(LogLocator(subs=tuple(np.arange(2.0, 10.0))))
     axis.set_minor_formatter(lambda *_: "")
@@ -313,13 +309,8 @@ def orthogonal_limit(axes: Axes) -> None:
     axes.axhline(1, color=NEUTRAL, linewidth=0.7, zorder=1, label="orthogonal limit")
 
 
-def orthogonal_limit_handle() -> Artist:
-    """The legend's entry of the guide at m-coherence 1."""
-    return Line2D([], [], color=NEUTRAL, linewidth=0.7, label="orthogonal limit (1)")
-
-
 def look_handles(names_to_looks: Mapping[str, LineLook]) -> list[Artist]:
-    """The legend's entries of line styles, in a neutral colour because any optimiser's colour can carry them."""
+    """The legend's entries of line styles, neutral because every optimiser's colour carries them."""
     return [
         Line2D(
             [],
@@ -342,14 +333,37 @@ def band_handle(style: FigureStyle, seeds: Sequence[int], geometric: bool = Fals
         seeds: how many seeds each drawn mean is of.
         geometric: the means are geometric.
     """
-    fewest, most = min(seeds), max(seeds)
-    if most == 1:
-        return Patch(facecolor="none", edgecolor="none", label="one seed, no interval")
+    fewest, most = min(seeds, default=0), max(seeds, default=0)
+    if most < 2:
+        return text_handle("one seed, no interval")
     count = str(most) if fewest == most else f"{fewest} to {most}"
     mean = "geometric mean" if geometric else "mean"
     return Patch(
         facecolor=NEUTRAL, alpha=BAND_OPACITY, label=f"{style.percent} interval of the {mean}, {count} seeds"
     )
+
+
+def coherence_handles(
+    style: FigureStyle, names_to_looks: Mapping[str, LineLook], seeds: Sequence[int], not_shown: int
+) -> list[Artist]:
+    """The legend's entries of a figure of m-coherence on a logarithmic axis.
+
+    Args:
+        style: for the confidence.
+        names_to_looks: the label sets drawn.
+        seeds: how many seeds each drawn mean is of.
+        not_shown: how many values were not positive, so that a logarithmic axis cannot show them.
+    """
+    limit = Line2D([], [], color=NEUTRAL, linewidth=0.7, label="orthogonal limit (1)")
+    handles = [*look_handles(names_to_looks), limit, band_handle(style, seeds, geometric=True)]
+    if not_shown:
+        handles.append(text_handle(f"not shown: {not_shown} value(s) that are not positive"))
+    return handles
+
+
+def text_handle(text: str) -> Artist:
+    """A legend's entry that is a remark and has no symbol."""
+    return Patch(facecolor="none", edgecolor="none", label=text)
 
 
 def legend_below(figure: Figure, handles: Sequence[Artist]) -> None:
@@ -385,6 +399,9 @@ def save_figure(figure: Figure, png: Path, pdf: Path, dpi: int) -> None:
         dpi: dots per inch of the PNG.
     """
     with theme():  # ticks are made while drawing and take their sizes from the settings in force then
+        # Place the panels once: each placing starts from the last and would differ from it by rounding.
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
         with atomic_path(png) as temporary:
             figure.savefig(temporary, format="png", dpi=dpi)
         with atomic_path(pdf) as temporary:

@@ -52,6 +52,6 @@ def label_sets(table: pd.DataFrame) -> list[str]:
 
 
 def in_order(values: pd.Series, first: Sequence[str]) -> list[str]:
-    """The distinct values of a column: those of `first` in that order, then the others in the column's order."""
+    """The distinct values of a column: those of `first` in its order, then the others in the column's."""
     present = [str(value) for value in values.unique()]
     return [value for value in first if value in present] + [value for value in present if value not in first]

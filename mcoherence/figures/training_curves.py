@@ -1,4 +1,4 @@
-"""Accuracy and loss on the training and the test set against the step, for each model, label set and optimiser."""
+"""Accuracy and loss on the training and the test set, for each model, label set and optimiser."""
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -11,6 +11,7 @@ from mcoherence.figures.style import (
     FigureStyle,
     LineLook,
     band_handle,
+    column_title,
     legend_below,
     looks,
     message_figure,
@@ -32,9 +33,9 @@ _QUANTITIES = {"accuracy": "accuracy (%)", "loss": "loss"}
 def training_curves(table: pd.DataFrame, style: FigureStyle) -> Figure:
     """Accuracy and loss against the step: two rows per model, a column per label set, a colour per optimiser.
 
-    Plain lines are of the training set (with the labels trained on), lines with circles of the test set (clean
-    labels). Lines are means over seeds, bands their t intervals.
-    Source: arXiv 2003.07422, top-1 accuracy and loss by optimiser and noise; arXiv 2002.10657, learning by noise.
+    Plain lines are of the training set with the labels trained on, lines with circles of the test set with
+    clean labels. Lines are means over seeds, bands their t intervals.
+    Source: arXiv 2003.07422, accuracy and loss by optimiser and noise; arXiv 2002.10657, learning by noise.
 
     Args:
         table: the tidy table accuracy.
@@ -54,13 +55,14 @@ def training_curves(table: pd.DataFrame, style: FigureStyle) -> Figure:
     for row, panels in enumerate(grid):
         network, quantity = all_networks[row // 2], list(_QUANTITIES)[row % 2]
         for name, axes in zip(labels, panels, strict=True):
-            panel = of_network(summaries[quantity], network).query("labels == @name")
+            summary = summaries[quantity]
+            panel = of_network(summary[summary["labels"] == name], network)
             _draw_panel(axes, panel, optimizers, label_looks[name], style)
-            step_axis(axes, rows["step"].max())
+            step_axis(axes, rows["step"].max(), len(labels))
         row_title(panels[-1], network_title(network, all_networks))
         panels[0].set_ylabel(_QUANTITIES[quantity])
     for name, axes in zip(labels, grid[0], strict=True):
-        axes.set_title(readable(name), fontweight="bold")
+        column_title(axes, readable(name), len(labels))
     for axes in grid[-1]:
         axes.set_xlabel("training step")
     colors = [

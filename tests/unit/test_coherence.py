@@ -1,0 +1,106 @@
+"""Definitions on hand-worked gradients: every expected value is worked out in the test's name or comment."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from mcoherence import coherence
+
+
+def sums(gradients):
+    """(|S|^2, Q) of gradients [m, d] by the definition."""
+    rows = np.asarray(gradients, dtype=np.float64)
+    return float(np.sum(rows.sum(axis=0) ** 2)), float(np.sum(rows**2))
+
+
+@pytest.mark.parametrize(
+    ("gradients", "expected"),
+    [
+        pytest.param(np.eye(5), 1.0, id="orthogonal-equal-norms"),
+        pytest.param(np.diag([1.0, 2.0, 30.0]), 1.0, id="orthogonal-unequal-norms"),
+        pytest.param(np.tile([3.0, -4.0], (7, 1)), 7.0, id="identical"),
+        pytest.param([[1.0, 0.0], [-1.0, 0.0]], 0.0, id="opposed-pair"),
+        pytest.param(np.repeat(np.eye(3), 4, axis=0), 4.0, id="four-copies-of-three-orthogonal"),
+        # S = (3, 1), |S|^2 = 10; Q = 1 + 4 + 1 = 6
+        pytest.param([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0]], 10 / 6, id="two-directions"),
+        pytest.param([[2.0, 5.0]], 1.0, id="one-example"),
+    ],
+)
+def test_m_coherence_of_known_gradients(gradients, expected):
+    assert coherence.m_coherence(*sums(gradients)) == pytest.approx(expected, rel=1e-15)
+
+
+def test_all_zero_gradients_have_no_coherence():
+    assert np.isnan(coherence.m_coherence(0.0, 0.0))
+    assert np.isnan(coherence.alpha(0.0, 0.0, 5))
+
+
+@pytest.mark.parametrize("scale", [1e-150, 1e-7, 1.0, 1e150])
+def test_m_coherence_does_not_depend_on_the_scale_of_the_gradients(scale):
+    squared, total = sums(np.array([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0]]))
+    assert coherence.m_coherence(squared * scale, total * scale) == pytest.approx(10 / 6, rel=1e-14)
+
+
+def test_alpha_is_m_coherence_over_m_and_undefined_without_examples():
+    assert coherence.alpha(10.0, 6.0, 3) == pytest.approx(10 / 18)
+    assert np.isnan(coherence.alpha(10.0, 6.0, 0))
+
+
+@given(arrays(np.float64, (6, 4), elements=st.floats(-10, 10).filter(lambda x: x == 0 or abs(x) > 1e-3)))
+def test_alpha_is_the_mean_over_all_pairs_the_diagonal_included(gradients):
+    squared, total = sums(gradients)
+    if total == 0:
+        return
+    pairs = gradients @ gradients.T
+    expected = pairs.mean() / np.diag(pairs).mean()  # E[g.g'] / E[g.g], arXiv 2203.10036
+    assert coherence.alpha(squared, total, 6) == pytest.approx(expected, abs=1e-12)
+    assert -1e-12 <= coherence.alpha(squared, total, 6) <= 1 + 1e-12
+
+
+@given(arrays(np.float64, (5, 3), elements=st.floats(-10, 10).filter(lambda x: x == 0 or abs(x) > 1e-3)))
+def test_pairwise_alignment_is_the_mean_over_pairs_of_different_examples(gradients):
+    squared, total = sums(gradients)
+    if total == 0:
+        return
+    pairs = gradients @ gradients.T
+    expected = pairs[~np.eye(5, dtype=bool)].mean() / np.diag(pairs).mean()
+    assert coherence.pairwise_alignment(squared, total, 5) == pytest.approx(expected, abs=1e-12)
+
+
+def test_pairwise_alignment_needs_two_examples():
+    assert np.isnan(coherence.pairwise_alignment(1.0, 1.0, 1))
+
+
+def test_alpha_of_minibatch_means_by_enumeration():
+    """All 16 ordered pairs of draws from 4 vectors: their means have alpha k a / (1 + (k - 1) a), k = 2."""
+    vectors = np.array([[1.0, 2.0], [0.0, 1.0], [3.0, -1.0], [1.0, 1.0]])
+    means = np.array([(a + b) / 2 for a in vectors for b in vectors])
+    of_examples = coherence.alpha(*sums(vectors), 4)
+    of_means = coherence.alpha(*sums(means), 16)
+    assert coherence.minibatch_alpha(of_examples, 2) == pytest.approx(of_means, rel=1e-14)
+    assert coherence.alpha_from_minibatches(of_means, 2) == pytest.approx(of_examples, rel=1e-14)
+
+
+def test_whole_network_is_the_energy_weighted_mean_of_its_layers():
+    first, second = np.array([[1.0, 2.0], [0.5, -1.0]]), np.array([[3.0], [4.0]])
+    whole = coherence.m_coherence(*sums(np.hstack([first, second])))
+    energies = [sums(first)[1], sums(second)[1]]
+    layers = [coherence.m_coherence(*sums(first)), coherence.m_coherence(*sums(second))]
+    assert whole == pytest.approx(np.average(layers, weights=energies), rel=1e-14)
+
+
+def test_union_of_groups_from_their_gram_matrix():
+    sums_of_groups = np.array([[1.0, 2.0], [3.0, -1.0], [0.0, 4.0]])  # S = (4, 5), |S|^2 = 41
+    assert coherence.union_sq_norm_of_sum(sums_of_groups @ sums_of_groups.T) == pytest.approx(41.0)
+
+
+def test_diversity_and_noise_scale_are_functions_of_coherence():
+    """Diversity is 1 / m-coherence (Yin et al. 2018); alpha = 1 / (1 + B_simple), plug-in covariance."""
+    gradients = np.array([[1.0, 0.0], [2.0, 1.0], [0.0, 1.0], [1.5, 2.0]])
+    squared, total = sums(gradients)
+    mean = gradients.mean(axis=0)
+    noise_scale = ((gradients - mean) ** 2).sum(axis=1).mean() / (mean**2).sum()
+    assert total / squared == pytest.approx(1 / coherence.m_coherence(squared, total))
+    assert coherence.alpha(squared, total, 4) == pytest.approx(1 / (1 + noise_scale))

@@ -1,0 +1,321 @@
+"""Sums and squared norms of per-example gradients against the loop over single examples, in float64."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from mcoherence import gradient_statistics
+from mcoherence.gradients.capture import UnsupportedModel
+from mcoherence.gradients.layer_rules import products
+from mcoherence.gradients.reference import per_example_gradients
+
+PER_EXAMPLE = nn.CrossEntropyLoss(reduction="none")
+
+
+def with_random_statistics(model):
+    """Batch norm with running statistics away from 0 and 1, so that no test passes by luck."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2.0)
+            nn.init.normal_(module.weight)
+    return model
+
+
+def conv(*args, shape=(3, 9, 8), **kwargs):
+    """A convolution between two others, so that neither its input nor its output gradient is special."""
+    layer = nn.Conv2d(*args, **kwargs)
+    flat = layer(torch.zeros(1, *shape)).numel()
+    return nn.Sequential(layer, nn.Tanh(), nn.Flatten(), nn.Linear(flat, 4)), shape
+
+
+class Scale(nn.Module):
+    """A layer that no rule knows."""
+
+    def __init__(self, size):
+        super().__init__()
+        self.gain = nn.Parameter(torch.randn(size))
+
+    def forward(self, x):
+        return x * self.gain.exp()
+
+
+SETTINGS = {
+    "linear-2d": lambda: (nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 4)), (6,)),
+    "linear-2d-no-bias": lambda: (nn.Linear(6, 4, bias=False), (6,)),
+    "linear-3d-gram": lambda: (nn.Sequential(nn.Linear(16, 16), nn.Flatten(), nn.Linear(32, 4)), (2, 16)),
+    "linear-3d-rows": lambda: (nn.Sequential(nn.Linear(2, 2), nn.Flatten(), nn.Linear(60, 4)), (30, 2)),
+    "linear-4d": lambda: (nn.Sequential(nn.Linear(3, 2), nn.Flatten(), nn.Linear(40, 4)), (4, 5, 3)),
+    "conv-plain": lambda: conv(3, 5, 3),
+    "conv-no-bias": lambda: conv(3, 5, 3, bias=False),
+    "conv-few-positions-gram": lambda: conv(8, 16, 3, shape=(8, 4, 4)),
+    "conv-stride-padding-dilation": lambda: conv(3, 5, (3, 2), stride=(2, 1), padding=(2, 1), dilation=(1, 2)),
+    "conv-groups": lambda: conv(6, 4, 3, groups=2, shape=(6, 7, 7)),
+    "conv-depthwise": lambda: conv(4, 8, 3, groups=4, padding=1, shape=(4, 6, 6)),
+    "conv-same": lambda: conv(3, 5, (4, 3), padding="same", dilation=(1, 2)),
+    "conv-valid": lambda: conv(3, 5, 3, padding="valid"),
+    "conv-circular": lambda: conv(3, 5, 3, padding=1, padding_mode="circular"),
+    "conv-reflect": lambda: conv(3, 5, 3, padding=(2, 1), padding_mode="reflect"),
+    "conv-replicate-same": lambda: conv(3, 5, 4, padding="same", padding_mode="replicate"),
+    "batch-norm-2d": lambda: (
+        nn.Sequential(nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5), nn.ReLU(), nn.Flatten(), nn.Linear(210, 4)),
+        (3, 9, 8),
+    ),
+    "batch-norm-1d": lambda: (nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.Linear(5, 4)), (6,)),
+    "in-place-relu": lambda: (nn.Sequential(nn.Linear(6, 5), nn.ReLU(inplace=True), nn.Linear(5, 4)), (6,)),
+    "dropout": lambda: (nn.Sequential(nn.Linear(6, 5), nn.Dropout(0.9), nn.Linear(5, 4)), (6,)),
+    "conv-transpose-by-fallback": lambda: (
+        nn.Sequential(nn.ConvTranspose2d(2, 3, 3), nn.Flatten(), nn.Linear(108, 4)),
+        (2, 4, 4),
+    ),
+    "layer-norm-by-fallback": lambda: (nn.Sequential(nn.LayerNorm(6), nn.Linear(6, 4)), (6,)),
+    "unknown-layer-by-fallback": lambda: (nn.Sequential(nn.Linear(6, 5), Scale(5), nn.Linear(5, 4)), (6,)),
+    "frozen-layer": lambda: (nn.Sequential(nn.Linear(6, 5).requires_grad_(False), nn.Linear(5, 4)), (6,)),
+}
+
+
+@pytest.fixture(params=SETTINGS.values(), ids=SETTINGS.keys())
+def problem(request):
+    """(model, inputs [n, ...], targets [n]) in float64, n = 7."""
+    torch.manual_seed(0)
+    model, shape = request.param()
+    return with_random_statistics(model).double(), torch.randn(7, *shape).double(), torch.randint(0, 4, (7,))
+
+
+def assert_equal_to_loop(statistics, rows):
+    """Q and |S|^2 of every parameter agree with gradients taken one by one."""
+    totals = statistics.sum_sq_norm(by="parameter")
+    squared = statistics.sq_norm_of_sum(by="parameter")
+    assert set(totals) == set(rows)
+    for name, gradients in rows.items():
+        assert totals[name] == pytest.approx(gradients.square().sum().item(), rel=1e-10), name
+        assert squared[name] == pytest.approx(gradients.sum(dim=0).square().sum().item(), rel=1e-10), name
+
+
+def test_every_layer_equals_the_loop_over_examples(problem):
+    model, inputs, targets = problem
+    statistics = gradient_statistics(model, PER_EXAMPLE, [(inputs, targets)])
+    assert_equal_to_loop(statistics, per_example_gradients(model, PER_EXAMPLE, inputs, targets))
+
+
+def test_ragged_batches_equal_one_batch(problem):
+    model, inputs, targets = problem
+    batches = [(inputs[:3], targets[:3]), (inputs[3:4], targets[3:4]), (inputs[4:], targets[4:])]
+    statistics = gradient_statistics(model, PER_EXAMPLE, batches)
+    assert statistics.n == {"all": 7}
+    assert_equal_to_loop(statistics, per_example_gradients(model, PER_EXAMPLE, inputs, targets))
+
+
+def test_gram_products_and_formed_rows_give_the_same_norms():
+    torch.manual_seed(0)
+    a, b = torch.randn(5, 6, 40).double(), torch.randn(5, 6, 30).double()
+    gram = products.product_squared_norms(a, b)  # 6 (40 + 30) < 40 * 30
+    rows = torch.einsum("ntd,ntp->ndp", a, b)
+    assert torch.allclose(gram, products.squared_norms(rows), rtol=1e-12)
+
+
+def small_problem(n=8):
+    torch.manual_seed(1)
+    model = nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.Tanh(), nn.Linear(5, 4))
+    return with_random_statistics(model).double(), torch.randn(n, 6).double(), torch.randint(0, 4, (n,))
+
+
+def test_groups_mixed_in_a_batch_are_kept_apart():
+    model, inputs, targets = small_problem()
+    ids = torch.tensor([2, 0, 0, 2, 0, 2, 2, 0])  # group 1 stays empty
+    statistics = gradient_statistics(model, PER_EXAMPLE, [(inputs, targets, ids)], groups=["a", "b", "c"])
+    rows = per_example_gradients(model, PER_EXAMPLE, inputs, targets)
+    flat = torch.cat([g.flatten(1) for g in rows.values()], dim=1)
+    sums = torch.stack([flat[ids == group].sum(dim=0) for group in range(3)])
+    assert statistics.n == {"a": 4, "b": 0, "c": 4}
+    assert np.allclose(statistics.gram.sum(axis=-1), (sums @ sums.T).numpy(), rtol=1e-10, atol=1e-12)
+    expected = sums[0].square().sum() / flat[ids == 0].square().sum()
+    assert statistics.m_coherence(groups=["a"]) == pytest.approx(expected.item(), rel=1e-10)
+    assert np.isnan(statistics.m_coherence(groups=["b"]))
+    union = flat.sum(dim=0).square().sum() / flat.square().sum()
+    assert statistics.m_coherence() == pytest.approx(union.item(), rel=1e-10)
+    assert statistics.alpha() == pytest.approx(union.item() / 8, rel=1e-10)
+
+
+def test_levels_add_up():
+    model, inputs, targets = small_problem()
+    statistics = gradient_statistics(model, PER_EXAMPLE, [(inputs, targets)])
+    assert statistics.layers == ("0", "1", "3")
+    for quantity in (statistics.sum_sq_norm, statistics.sq_norm_of_sum):
+        by_parameter = quantity(by="parameter")
+        assert quantity(by="layer")["0"] == pytest.approx(by_parameter["0.weight"] + by_parameter["0.bias"])
+        assert quantity() == pytest.approx(sum(by_parameter.values()))
+
+
+def test_shards_merge_as_if_measured_in_one_go():
+    model, inputs, targets = small_problem(20)
+    whole = gradient_statistics(model, PER_EXAMPLE, [(inputs, targets)])
+    shards = [
+        gradient_statistics(model, PER_EXAMPLE, [(inputs[part], targets[part])])
+        for part in (slice(0, 7), slice(7, 8), slice(8, 20))
+    ]
+    merged = shards[0].merge(shards[1]).merge(shards[2])
+    assert merged.n == {"all": 20}
+    assert np.allclose(merged.sum_sq_norms, whole.sum_sq_norms, rtol=1e-12)
+    assert np.allclose(merged.gram, whole.gram, rtol=1e-12)
+
+
+def test_merging_other_groups_is_refused():
+    model, inputs, targets = small_problem()
+    one = gradient_statistics(model, PER_EXAMPLE, [(inputs, targets)])
+    other = gradient_statistics(model, PER_EXAMPLE, [(inputs, targets, torch.zeros(8).long())], groups=["a"])
+    with pytest.raises(ValueError, match="other groups"):
+        one.merge(other)
+
+
+def test_identical_examples_have_coherence_m_and_zero_gradients_none():
+    model, inputs, targets = small_problem()
+    same = gradient_statistics(model, PER_EXAMPLE, [(inputs[:1].repeat(5, 1), targets[:1].repeat(5))])
+    assert same.m_coherence() == pytest.approx(5.0, rel=1e-12)
+    zero = gradient_statistics(model, lambda outputs, _: 0.0 * outputs.sum(dim=1), [(inputs, targets)])
+    assert np.isnan(zero.m_coherence())
+    assert all(np.isnan(value) for value in zero.m_coherence(by="layer").values())
+
+
+def test_the_model_is_left_as_found():
+    model, inputs, targets = small_problem()
+    model.train()
+    model[1].eval()
+    model[0].weight.grad = torch.full_like(model[0].weight, 3.0)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    generator = torch.get_rng_state()
+    gradient_statistics(model, PER_EXAMPLE, [(inputs, targets)])
+    assert [module.training for module in model] == [True, False, True, True]
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert torch.equal(model[0].weight.grad, torch.full_like(model[0].weight, 3.0))
+    assert model[3].weight.grad is None
+    assert torch.equal(generator, torch.get_rng_state())
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_float32_agrees_with_float64():
+    model, inputs, targets = small_problem()
+    exact = gradient_statistics(model, PER_EXAMPLE, [(inputs, targets)])
+    single = gradient_statistics(model.float(), PER_EXAMPLE, [(inputs.float(), targets)])
+    assert np.allclose(single.sum_sq_norms, exact.sum_sq_norms, rtol=1e-5)
+
+
+def test_batch_norm_that_mixes_examples_is_refused_by_name():
+    model = nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5, track_running_stats=False), nn.Linear(5, 4))
+    with pytest.raises(UnsupportedModel, match=r"without running statistics: 1 \(BatchNorm1d\)"):
+        gradient_statistics(model, PER_EXAMPLE, [(torch.randn(3, 6), torch.zeros(3).long())])
+
+
+def test_tied_parameters_are_refused_by_name():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    model[1].weight = model[0].weight
+    with pytest.raises(UnsupportedModel, match=r"0\.weight = 1\.weight"):
+        gradient_statistics(model, PER_EXAMPLE, [(torch.randn(3, 4), torch.zeros(3).long())])
+
+
+def test_a_module_used_twice_is_refused_by_name():
+    shared = nn.Linear(4, 4)
+    with pytest.raises(UnsupportedModel, match="'0' is used 2 times"):
+        gradient_statistics(nn.Sequential(shared, nn.Tanh(), shared), PER_EXAMPLE, [(torch.randn(3, 4), torch.zeros(3).long())])
+
+
+def test_an_input_changed_in_place_is_refused_by_name():
+    class Residual(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.norm = nn.Linear(4, 4), nn.LayerNorm(4)
+
+        def forward(self, x):
+            x = self.first(x)
+            out = self.norm(x.detach())
+            x += 1.0
+            return out + x
+
+    with pytest.raises(UnsupportedModel, match="input of module 'norm' was changed in place"):
+        gradient_statistics(Residual(), PER_EXAMPLE, [(torch.randn(3, 4), torch.zeros(3).long())])
+
+
+def test_a_parameter_used_behind_its_modules_back_is_refused_by_name():
+    class Bypass(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(4, 4)
+
+        def forward(self, x):
+            return x @ self.layer.weight
+
+    with pytest.raises(UnsupportedModel, match=r"'layer\.weight' takes part in the loss without a call"):
+        gradient_statistics(Bypass(), PER_EXAMPLE, [(torch.randn(3, 4), torch.zeros(3).long())])
+
+
+def test_a_mean_loss_is_refused():
+    model, inputs, targets = small_problem()
+    with pytest.raises(ValueError, match='use reduction="none"'):
+        gradient_statistics(model, nn.CrossEntropyLoss(), [(inputs, targets)])
+
+
+def test_group_ids_out_of_range_are_refused():
+    model, inputs, targets = small_problem()
+    with pytest.raises(ValueError, match=r"found 3\.\.3, expected 0\.\.1"):
+        gradient_statistics(model, PER_EXAMPLE, [(inputs, targets, torch.full((8,), 3))], groups=["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda s: s.m_coherence(groups=["nobody"]), r"found \['nobody'\]"),
+        (lambda s: s.m_coherence(groups="all"), "found the string 'all'"),
+        (lambda s: s.m_coherence(by="neuron"), "found 'neuron'"),
+    ],
+)
+def test_unknown_groups_and_levels_are_refused(call, message):
+    model, inputs, targets = small_problem()
+    statistics = gradient_statistics(model, PER_EXAMPLE, [(inputs, targets)])
+    with pytest.raises(ValueError, match=message):
+        call(statistics)
+
+
+class TestIllustrativeExample:
+    """The six-dimensional regression of arXiv 2203.10036, section 3: 4 training examples, loss (y - w.x)^2 / 2."""
+
+    targets = torch.tensor([1.0, -1.0, -1.0, 1.0], dtype=torch.float64)
+    shared = torch.tensor([1.0, -1.0, -1.0, 1.0], dtype=torch.float64)  # the sixth component of the real set
+
+    def inputs(self, real):
+        own = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0], dtype=torch.float64))
+        sixth = self.shared if real else torch.zeros(4, dtype=torch.float64)
+        return torch.cat([own, torch.zeros(4, 1, dtype=torch.float64), sixth[:, None]], dim=1)
+
+    def train(self, real, updates=6000, lr=0.1):
+        """(weights [6], m-coherence at every 500th step) of gradient descent from 0."""
+        model = nn.Linear(6, 1, bias=False).double()
+        nn.init.zeros_(model.weight)
+        inputs, coherences = self.inputs(real), []
+
+        def losses(outputs, targets):
+            return (outputs[:, 0] - targets).square() / 2
+
+        for step in range(updates):
+            if step % 500 == 0 and step < 1500:  # later the gradients of the real set vanish to rounding
+                statistics = gradient_statistics(model, losses, [(inputs, self.targets)])
+                coherences.append(statistics.m_coherence())
+            model.zero_grad()
+            losses(model(inputs), self.targets).mean().backward()
+            with torch.no_grad():
+                model.weight -= lr * model.weight.grad
+        return model.weight.detach()[0], coherences
+
+    def test_real_set_ends_at_its_exact_solution_with_coherence_two_and_a_half(self):
+        weights, coherences = self.train(real=True)
+        assert weights.tolist() == pytest.approx([0.2, 0.2, 0.2, 0.2, 0.0, 0.8], abs=1e-9)
+        test_input = torch.tensor([0.0, 0.0, 0.0, 0.0, -1.0, -1.0], dtype=torch.float64)
+        assert ((weights @ test_input + 1) ** 2 / 2).item() == pytest.approx(0.02, abs=1e-9)
+        assert coherences[0] == pytest.approx(2.5, rel=1e-12)
+
+    def test_random_set_ends_at_its_exact_solution_with_coherence_one(self):
+        weights, coherences = self.train(real=False)
+        assert weights.tolist() == pytest.approx([1.0, 1.0, 1.0, 1.0, 0.0, 0.0], abs=1e-9)
+        test_input = torch.tensor([0.0, 0.0, 0.0, 0.0, -1.0, 0.0], dtype=torch.float64)
+        assert ((weights @ test_input + 1) ** 2 / 2).item() == pytest.approx(0.5, abs=1e-9)
+        assert coherences == pytest.approx([1.0] * 3, rel=1e-9)

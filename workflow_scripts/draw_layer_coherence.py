@@ -1,0 +1,18 @@
+"""Draw the m-coherence of each layer against the training step, from the table coherence."""
+
+from mcoherence.figures.layer_coherence import layer_coherence
+from mcoherence.figures.style import FigureStyle, save_figure
+from mcoherence.figures.tables import read_table
+from workflow_scripts.command_line import parse, run
+
+
+def main() -> None:
+    """Read the table, draw, save as PNG and PDF."""
+    arguments = parse(__doc__, paths=["coherence", "png", "pdf"])
+    style = FigureStyle.from_settings(arguments.settings)
+    figure = layer_coherence(read_table(arguments.coherence), style)
+    save_figure(figure, arguments.png, arguments.pdf, style.dpi)
+
+
+if __name__ == "__main__":
+    run(main)

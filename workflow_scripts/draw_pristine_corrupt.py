@@ -1,0 +1,18 @@
+"""Draw gradient alignment within pristine, corrupt and held-out examples, from the table coherence."""
+
+from mcoherence.figures.pristine_corrupt import pristine_corrupt
+from mcoherence.figures.style import FigureStyle, save_figure
+from mcoherence.figures.tables import read_table
+from workflow_scripts.command_line import parse, run
+
+
+def main() -> None:
+    """Read the table, draw, save as PNG and PDF."""
+    arguments = parse(__doc__, paths=["coherence", "png", "pdf"])
+    style = FigureStyle.from_settings(arguments.settings)
+    figure = pristine_corrupt(read_table(arguments.coherence), style)
+    save_figure(figure, arguments.png, arguments.pdf, style.dpi)
+
+
+if __name__ == "__main__":
+    run(main)
