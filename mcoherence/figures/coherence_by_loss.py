@@ -1,13 +1,17 @@
 """m-coherence of the training sample against the training loss, for each model, optimiser and label set."""
 
+import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter
 
 from mcoherence.figures.intervals import draw_line_with_band, not_positive, over_seeds
 from mcoherence.figures.style import (
     FigureStyle,
     coherence_handles,
     column_title,
+    decade_label,
     legend_below,
     log_axis,
     looks,
@@ -29,8 +33,9 @@ _RUN_AND_STEP = ["dataset", "model", "labels", "noise", "optimizer", "subset", "
 def coherence_by_loss(coherence: pd.DataFrame, accuracy: pd.DataFrame, style: FigureStyle) -> Figure:
     """The whole network's m-coherence against the training loss, which falls to the right.
 
-    Rows are models, columns optimisers, lines label sets. A point of a line is one checkpoint: geometric
-    means over seeds of loss and of m-coherence; bands are t intervals of the latter, worked on logarithms.
+    Rows are models, columns optimisers, lines label sets. A point of a line is one checkpoint, at the
+    mean loss over seeds and the geometric mean of m-coherence; bands are t intervals of the latter, worked on
+    logarithms.
     Source: arXiv 2203.10036, m-coherence of real and random labels against training loss.
 
     Args:
@@ -47,7 +52,7 @@ def coherence_by_loss(coherence: pd.DataFrame, accuracy: pd.DataFrame, style: Fi
     label_looks = looks(label_sets(coherence))
     by = ["dataset", "model", "optimizer", "labels", "step"]
     summary = over_seeds(rows, by, "m_coherence", style.confidence, logarithmic=True)
-    loss = over_seeds(rows, by, "loss", style.confidence, logarithmic=True)
+    loss = over_seeds(rows[rows["m_coherence"] > 0], by, "loss", style.confidence)  # of the same seeds
     summary = summary.merge(loss[[*by, "mean"]].rename(columns={"mean": "loss"}), on=by)
     figure, grid = panel_grid(len(all_networks), len(optimizers), row_height=1.9)
     for network, panels in zip(all_networks, grid, strict=True):
@@ -63,18 +68,32 @@ def coherence_by_loss(coherence: pd.DataFrame, accuracy: pd.DataFrame, style: Fi
         row_title(panels[-1], network_title(network, all_networks))
         panels[0].set_ylabel("m-coherence")
         for axes in panels:  # after all have drawn, because they share the axis
-            log_axis(axes, "y")
+            log_axis(axes)
     for optimizer, axes in zip(optimizers, grid[0], strict=True):
         column_title(axes, readable(optimizer), len(optimizers), style.color(optimizer))
     for axes in grid.flat:
-        log_axis(axes, "x")
-    grid[0, 0].invert_xaxis()  # all panels share it
+        _loss_axis(axes, summary["loss"])
     for axes in grid[-1]:
         axes.set_xlabel("training loss\n(falls to the right)")
-    not_shown = not_positive(rows["m_coherence"]) + not_positive(rows["loss"])
     shown = {name: look for name, look in label_looks.items() if (summary["labels"] == name).any()}
-    legend_below(figure, coherence_handles(style, shown, list(summary["seeds"]), not_shown))
+    legend_below(
+        figure, coherence_handles(style, shown, list(summary["seeds"]), not_positive(rows["m_coherence"]))
+    )
     return figure
+
+
+def _loss_axis(axes: Axes, losses: pd.Series) -> None:
+    """A horizontal axis of losses down to 0, on a square-root scale.
+
+    A linear one would squeeze the end of training, where the loss is near 0, into a corner; a logarithmic one
+    its long beginning, where the loss has barely left the value of guessing.
+    """
+    axes.set_xscale("function", functions=(lambda loss: np.sqrt(np.maximum(loss, 0)), np.square))
+    largest = losses[np.isfinite(losses)].max()
+    axes.set_xlim(1.08 * largest if largest > 0 else 1.0, 0)
+    ticks = [0, 0.1, 0.5, 1, *2.0 ** np.arange(1, 10)]
+    axes.xaxis.set_major_locator(FixedLocator([tick for tick in ticks if tick <= max(largest, 0)]))
+    axes.xaxis.set_major_formatter(FuncFormatter(decade_label))
 
 
 def _with_loss(coherence: pd.DataFrame, accuracy: pd.DataFrame) -> pd.DataFrame:

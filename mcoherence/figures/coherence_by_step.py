@@ -64,7 +64,7 @@ def coherence_by_step(table: pd.DataFrame, style: FigureStyle) -> Figure:
         row_title(panels[-1], network_title(network, all_networks))
         panels[0].set_ylabel("m-coherence")
         for axes in panels:  # after all have drawn, because they share the axis
-            log_axis(axes, "y")
+            log_axis(axes)
     for optimizer, axes in zip(optimizers, grid[0], strict=True):
         column_title(axes, readable(optimizer), len(optimizers), style.color(optimizer))
     for axes in grid.flat:

@@ -66,7 +66,7 @@ def layer_coherence(table: pd.DataFrame, style: FigureStyle) -> Figure:
             if not line.empty:
                 draw_line_with_band(axes, line["step"], line, color, look, labels)
     for axes in panels.values():  # after all have drawn, because they share the axes
-        log_axis(axes, "y")
+        log_axis(axes)
         step_axis(axes, rows["step"].max(), columns)
     shown = {name: look for name, look in label_looks.items() if (summary["labels"] == name).any()}
     legend_below(

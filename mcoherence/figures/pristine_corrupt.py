@@ -85,5 +85,5 @@ def pristine_corrupt(table: pd.DataFrame, style: FigureStyle) -> Figure:
 def _alignment_axis(axes: Axes) -> None:
     """A vertical axis that shows small and negative alignment too: linear near zero, logarithmic beyond."""
     axes.set_yscale("symlog", linthresh=LINEAR_BELOW, linscale=0.6)
-    axes.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=LINEAR_BELOW))
+    axes.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=LINEAR_BELOW, subs=(1.0, 3.0)))
     axes.yaxis.set_major_formatter(FuncFormatter(decade_label))

@@ -23,7 +23,7 @@ from matplotlib.colors import is_color_like, to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 from numpy.typing import NDArray
 
 from mcoherence.errors import UserError
@@ -31,7 +31,7 @@ from mcoherence.storage import atomic_path
 
 WIDTH = 7.0  # inches: the text width of an A4 or letter page
 TEXT_SIZE = 8  # points at final size
-BAND_OPACITY = 0.18
+BAND_OPACITY = 0.14
 NEUTRAL = "#404040"
 
 NAMES = {
@@ -288,20 +288,18 @@ def step_axis(axes: Axes, last_step: float, columns: int) -> None:
     axes.set_xlim(-0.15, max(last_step, 1) * 1.25)
 
 
-def log_axis(axes: Axes, which: str) -> None:
-    """Make the axis `which` ("x" or "y") logarithmic, with plain numbers; call it after drawing.
+def log_axis(axes: Axes) -> None:
+    """Make the vertical axis logarithmic, with plain numbers; call it after drawing.
 
-    An axis of less than two decades gets labels within decades too, because decades alone would be too few.
+    An axis of less than two decades gets labels at 1, 2 and 5, because its decades alone would be too few.
     """
-    axis = axes.xaxis if which == "x" else axes.yaxis
-    (axes.set_xscale if which == "x" else axes.set_yscale)("log")
-    low, high = sorted(axis.get_view_interval())
-    wide = math.log10(high / low) > 2 if low > 0 else True
-    within = (1.0, 3.0) if which == "x" else (1.0, 2.0, 5.0)
-    axis.set_major_locator(LogLocator(subs=(1.0,) if wide else within))
-    axis.set_major_formatter(FuncFormatter(decade_label))
-    axis.set_minor_locator(LogLocator(subs=tuple(np.arange(2.0, 10.0))))
-    axis.set_minor_formatter(lambda *_: "")
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    few_decades = low > 0 and high / low < 100
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if few_decades else (1.0,)))
+    axes.yaxis.set_major_formatter(FuncFormatter(decade_label))
+    axes.yaxis.set_minor_locator(LogLocator(subs=tuple(np.arange(2.0, 10.0))))
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def orthogonal_limit(axes: Axes) -> None:

@@ -61,6 +61,7 @@ def training_curves(table: pd.DataFrame, style: FigureStyle) -> Figure:
             step_axis(axes, rows["step"].max(), len(labels))
         row_title(panels[-1], network_title(network, all_networks))
         panels[0].set_ylabel(_QUANTITIES[quantity])
+        _end_at_the_possible(panels[0], quantity)  # the row shares its axis
     for name, axes in zip(labels, grid[0], strict=True):
         column_title(axes, readable(name), len(labels))
     for axes in grid[-1]:
@@ -74,6 +75,14 @@ def training_curves(table: pd.DataFrame, style: FigureStyle) -> Figure:
     ]
     legend_below(figure, [*colors, *parts, band_handle(style, list(summaries["accuracy"]["seeds"]))])
     return figure
+
+
+def _end_at_the_possible(axes: Axes, quantity: str) -> None:
+    """End the axis where the quantity does; the caption says that bands of few seeds can be cut there."""
+    if quantity == "accuracy":
+        axes.set_ylim(-3, 103)
+    else:
+        axes.set_ylim(bottom=-0.03 * axes.get_ylim()[1])
 
 
 def _draw_panel(

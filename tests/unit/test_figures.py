@@ -224,10 +224,11 @@ def test_coherence_by_loss_pairs_each_checkpoint_with_its_own_loss(
         "m_coherence",
         logarithmic=True,
     )
-    loss, _ = _expected(_select(accuracy, part="train", **keys), "loss", logarithmic=True)
+    loss, _ = _expected(_select(accuracy, part="train", **keys), "loss", logarithmic=False)
     np.testing.assert_allclose(_line(axes, "half_random").get_xdata(), loss, rtol=1e-12)
     left, right = axes.get_xlim()
-    assert left > right, "training loss must fall from left to right"
+    assert left > loss.max(), "training loss must fall from left to right"
+    assert right == 0
     assert axes.get_xlabel().startswith("training loss")
 
 
@@ -292,6 +293,8 @@ def test_training_curves_draw_accuracy_in_percent_and_loss(
                 chosen = _select(percent, model=model, labels=labels, optimizer=optimizer, part=part)
                 _check(axes, f"{optimizer} {part}", chosen, quantity, logarithmic=False)
     assert [row[0].get_ylabel() for row in panels] == ["accuracy (%)", "loss"] * 2
+    assert [axes.get_ylim() for axes in panels[0]] == [(-3, 103)] * 3
+    assert all(-0.5 < axes.get_ylim()[0] < 0 for axes in panels[1])
     assert [axes.get_title() for axes in panels[0]] == [
         "clean labels",
         "half random labels",
