@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from mcoherence.coherence import alpha, m_coherence, pairwise_alignment
 from mcoherence.data.store import Labels, read_images, read_labels
-from mcoherence.difficulty import SPLIT_SCHEMA, learned_at
+from mcoherence.data.subsets import SPLIT_SCHEMA
+from mcoherence.difficulty import learned_at
 from mcoherence.evaluation import EVALUATION_SCHEMA
 from mcoherence.measurement import COHERENCE_SCHEMA, CORRUPT, GROUPS, PRISTINE
 from mcoherence.storage import open_hdf5, read_names

@@ -5,8 +5,8 @@ import torch
 
 from mcoherence.data.batches import normalized
 from mcoherence.data.store import read_images, read_labels
+from mcoherence.data.subsets import training_positions
 from mcoherence.device import describe_device, prepare_device
-from mcoherence.difficulty import training_positions
 from mcoherence.measurement import COHERENCE_SCHEMA, GROUPS, group_batches, heldout_sample, measure, record_of, training_sample
 from mcoherence.models import load_checkpoint, read_checkpoint_metadata
 from mcoherence.progress import progress

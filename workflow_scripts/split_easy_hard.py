@@ -1,6 +1,7 @@
 """Split the training part into easy, hard and random examples: difficulty.h5 -> split.h5."""
 
-from mcoherence.difficulty import DIFFICULTY_SCHEMA, SPLIT_SCHEMA, split_easy_hard
+from mcoherence.data.subsets import SPLIT_SCHEMA
+from mcoherence.difficulty import DIFFICULTY_SCHEMA, split_easy_hard
 from mcoherence.provenance import provenance
 from mcoherence.storage import open_hdf5, write_hdf5
 from workflow_scripts.command_line import parse, run

@@ -5,8 +5,8 @@ from torch import nn
 
 from mcoherence.data.batches import normalized
 from mcoherence.data.store import read_images, read_labels
+from mcoherence.data.subsets import training_positions
 from mcoherence.device import describe_device, prepare_device
-from mcoherence.difficulty import training_positions
 from mcoherence.models import save_checkpoint
 from mcoherence.provenance import provenance
 from mcoherence.storage import write_csv

@@ -1,0 +1,80 @@
+"""Learning times and easy/hard splits on histories written out by hand."""
+
+import numpy as np
+import pytest
+
+from mcoherence.data.subsets import SPLIT_SCHEMA, training_positions
+from mcoherence.difficulty import difficulty_score, learned_at, split_easy_hard
+from mcoherence.storage import write_hdf5
+
+STEPS = np.array([0, 1, 4, 10])
+
+
+@pytest.mark.parametrize(
+    ("history", "expected"),
+    [
+        pytest.param([1, 1, 1, 1], 0.0, id="always-right"),
+        pytest.param([0, 1, 1, 1], 1.0, id="learned-at-1"),
+        pytest.param([1, 0, 1, 1], 4.0, id="forgotten-once"),
+        pytest.param([0, 1, 0, 1], 10.0, id="learned-at-the-end"),
+        pytest.param([1, 1, 1, 0], np.inf, id="wrong-at-the-end"),
+        pytest.param([0, 0, 0, 0], np.inf, id="never"),
+    ],
+)
+def test_learned_at_is_the_start_of_the_last_run_of_right_answers(history, expected):
+    correct = np.array(history, dtype=bool)[:, None]
+    assert learned_at(correct, STEPS).tolist() == [expected]
+
+
+def test_score_ranks_by_learning_time_then_loss_and_averages_runs():
+    learned = np.array([[4.0, 1.0, np.inf, 1.0], [1.0, 1.0, 4.0, 10.0]])
+    loss = np.array([[0.0, 0.9, 0.0, 0.1], [0.2, 0.1, 0.0, 0.0]])
+    # run 0: order 3, 1, 0, 2 -> ranks 2, 1, 3, 0; run 1: order 1, 0, 2, 3 -> ranks 1, 0, 2, 3
+    assert difficulty_score(learned, loss).tolist() == pytest.approx([1.5 / 3, 0.5 / 3, 2.5 / 3, 1.5 / 3])
+
+
+@pytest.fixture
+def split():
+    score = np.random.default_rng(0).permutation(100) / 100
+    return score, split_easy_hard(score, fraction=0.4, test_fraction=0.25, seed=3)
+
+
+def test_easy_is_easier_than_hard_and_sizes_are_exact(split):
+    score, parts = split
+    easy = np.concatenate([parts["easy_train"], parts["easy_test"]])
+    hard = np.concatenate([parts["hard_train"], parts["hard_test"]])
+    assert sorted(score[easy]) == pytest.approx(np.arange(40) / 100)
+    assert sorted(score[hard]) == pytest.approx(np.arange(60, 100) / 100)
+    assert {name: len(index) for name, index in parts.items()} == {
+        f"{subset}_{part}": size for subset in ("easy", "hard", "random") for part, size in (("train", 30), ("test", 10))
+    }
+
+
+def test_no_test_part_meets_any_training_part(split):
+    _, parts = split
+    train = set().union(*(parts[f"{name}_train"] for name in ("easy", "hard", "random")))
+    test = set().union(*(parts[f"{name}_test"] for name in ("easy", "hard", "random")))
+    assert not train & test
+
+
+def test_the_control_is_drawn_from_everything(split):
+    score, parts = split
+    chosen = score[np.concatenate([parts["random_train"], parts["random_test"]])]
+    assert len(set(chosen)) == 40
+    for low, high in ((0.0, 0.4), (0.4, 0.6), (0.6, 1.0)):  # easy, middle and hard examples alike
+        assert np.any((chosen >= low) & (chosen < high))
+
+
+def test_the_seed_decides_the_split():
+    score = np.zeros(50)  # all ties: the order itself is random
+    first, again, other = (split_easy_hard(score, 0.5, 0.2, seed) for seed in (1, 1, 2))
+    assert all(np.array_equal(first[name], again[name]) for name in first)
+    assert not np.array_equal(first["easy_train"], other["easy_train"])
+
+
+def test_training_positions_are_everything_or_the_named_subset(split, tmp_path):
+    _, parts = split
+    path = tmp_path / "split.h5"
+    write_hdf5(path, SPLIT_SCHEMA, parts, {})
+    assert training_positions([], "full", 4).tolist() == [0, 1, 2, 3]
+    assert np.array_equal(training_positions([path], "hard", 100), parts["hard_train"])
