@@ -10,7 +10,7 @@ BIN := .venv/bin
 .PHONY: study test check lock clean
 
 study: .venv/.installed
-	@$(BIN)/snakemake --cores all
+	@$(BIN)/snakemake --cores all --quiet reason host
 
 test: check
 	@$(BIN)/pytest

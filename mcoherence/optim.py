@@ -5,6 +5,7 @@ support shows up in one of the three and is outvoted. The median is max(min(a, b
 the released code's a + b + c - min - max loses digits ((1e8, -1e8, 3) gives 0) and turns infinities into NaN.
 """
 
+import inspect
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -30,7 +31,25 @@ def median_of_lists(gradients: Sequence[Sequence[Tensor]]) -> list[Tensor]:
     return [torch.stack(tensors).median(dim=0).values for tensors in zip(*gradients, strict=True)]
 
 
-class M3(Optimizer):
+class _EagerOptimizer(Optimizer):
+    """An optimiser without torch's marks "do not compile", which import the compiler at first use.
+
+    Nothing here is ever compiled, and the import costs a second of every training job. The methods are torch's own.
+    """
+
+    add_param_group = inspect.unwrap(Optimizer.add_param_group)
+    state_dict = inspect.unwrap(Optimizer.state_dict)
+    load_state_dict = inspect.unwrap(Optimizer.load_state_dict)
+    zero_grad = inspect.unwrap(Optimizer.zero_grad)
+
+
+class SGD(_EagerOptimizer, torch.optim.SGD):
+    """torch.optim.SGD, unchanged in what it computes: momentum, Nesterov and weight decay as documented there."""
+
+    step = torch.no_grad()(inspect.unwrap(torch.optim.SGD.step))
+
+
+class M3(_EagerOptimizer):
     """SGD on the coordinate-wise median of the mean gradients of the groups of one mini-batch.
 
     Protocol: split the mini-batch into `groups` parts and hand over one closure per part; each clears the gradients,
@@ -88,7 +107,7 @@ class M3(Optimizer):
         return torch.stack(losses).mean()
 
 
-class RM3(Optimizer):
+class RM3(_EagerOptimizer):
     """SGD on the coordinate-wise median of the current and the previous two mini-batch gradients.
 
     The first two steps make no update: there is no median of three yet (as in the released code). A parameter whose

@@ -14,12 +14,12 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.optim import SGD, Optimizer
+from torch.optim import Optimizer
 
 from mcoherence.data.batches import INITIAL_WEIGHTS, epoch_of_step, random_stream, training_batches
 from mcoherence.errors import UserError
 from mcoherence.models import build_model
-from mcoherence.optim import M3, RM3
+from mcoherence.optim import M3, RM3, SGD
 from mcoherence.progress import progress
 
 # save(step, epoch, model), called at every scheduled step, before that step's update

@@ -38,9 +38,11 @@ for figure, (tables, category, title) in FIGURES.items():
         params:
             settings=canonical_json(config["figures"]),
             code=code_of(f"draw_{figure}"),
+            # Not in the command itself: Snakemake formats that later, when the loop has moved on.
+            module=f"workflow_scripts.draw_{figure}",
             tables=" ".join(f"--{table.replace('_', '-')} {RESULTS}/tables/{table}.parquet" for table in tables),
         message:
             f"Draw {figure.replace('_', ' ')}"
         shell:
-            f"python -m workflow_scripts.draw_{figure} --settings {{params.settings:q}} {{params.tables}}"
+            "python -m {params.module} --settings {params.settings:q} {params.tables}"
             " --png {output.png:q} --pdf {output.pdf:q} > {log:q} 2>&1"

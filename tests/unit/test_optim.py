@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from mcoherence.optim import M3, RM3, median_of_lists, median_of_three
+from mcoherence.optim import M3, RM3, SGD, median_of_lists, median_of_three
 
 FINITE = st.floats(-(2.0**120), 2.0**120, width=32)
 
@@ -193,3 +193,19 @@ def test_rm3_continues_exactly_from_its_state_dict():
     steps(optimizer, p, gradients[4:])
     steps(resumed, q, gradients[4:])
     assert torch.equal(p, q)
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"momentum": 0.9}, {"momentum": 0.9, "nesterov": True}, {"weight_decay": 0.1}], ids=str
+)
+def test_sgd_is_torchs_to_the_bit(settings):
+    torch.manual_seed(0)
+    gradients = torch.randn(6, 5)
+    own, torchs = (torch.nn.Parameter(torch.ones(5)) for _ in range(2))
+    optimizers = [SGD([own], lr=0.1, **settings), torch.optim.SGD([torchs], lr=0.1, **settings)]
+    for gradient in gradients:
+        for p, optimizer in zip((own, torchs), optimizers, strict=True):
+            optimizer.zero_grad()
+            p.grad = gradient.clone()
+            optimizer.step()
+    assert torch.equal(own, torchs)

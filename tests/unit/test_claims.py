@@ -1,0 +1,152 @@
+"""Claims on tables written out by hand: what supports them, what refutes them, what leaves them open."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mcoherence.claims import ClaimSettings, check_claims, part_of
+
+SETTINGS = ClaimSettings(confidence=0.95, first_step=2, target_accuracy=0.9, methods={"sgd": "sgd", "rm3": "rm3"})
+SEEDS = (0, 1, 2)
+STEPS = (0, 2, 10, 100, 1000)
+LABELS = {"clean": 0.0, "half": 0.5, "random": 1.0}
+
+
+def rows(**columns):
+    """One row per seed; a value may be a function of the seed."""
+    return [
+        {"dataset": "d", "model": "net", "subset": "full", "seed": seed}
+        | {key: value(seed) if callable(value) else value for key, value in columns.items()}
+        for seed in SEEDS
+    ]
+
+
+def make_tables(curves, train, medians, final, easy_hard):
+    """The four tables from a few numbers each; every seed differs a little.
+
+    curves: {labels: m-coherence at STEPS}; train: {labels: SGD's training accuracy at STEPS};
+    medians: {(labels, group): step}; final: {(optimizer, labels): (test, corrupt) accuracy at the last step};
+    easy_hard: {(train subset, test subset): accuracy}.
+    """
+    wobble = {0: 1.0, 1: 1.01, 2: 0.99}
+    coherence, accuracy, learning = [], [], []
+    for name, values in curves.items():
+        for step, value in zip(STEPS, values, strict=True):
+            coherence += rows(
+                labels=name, noise=LABELS[name], optimizer="sgd", step=step, epoch=step / 10, group="train",
+                layer="model", m_coherence=lambda seed, value=value: value * wobble[seed],
+            )  # fmt: skip
+    for (optimizer, name), (test, corrupt) in final.items():
+        for step, value in zip(STEPS, train[name], strict=True):
+            parts = {"train": value, "test": test, "corrupt": corrupt}
+            for part, number in parts.items():
+                accuracy += rows(
+                    labels=name, noise=LABELS[name], optimizer=optimizer, step=step, part=part,
+                    accuracy=lambda seed, number=number: number * wobble[seed],
+                )  # fmt: skip
+    for (name, group), step in medians.items():
+        learning += rows(
+            labels=name, noise=LABELS[name], optimizer="sgd", group=group,
+            median_step=lambda seed, step=step: step * wobble[seed],
+        )  # fmt: skip
+    cells = [
+        {"dataset": "d", "model": "net", "seed": seed, "train_subset": a, "test_subset": b, "accuracy": value * wobble[seed]}
+        for (a, b), value in easy_hard.items()
+        for seed in SEEDS
+    ]
+    return {
+        "coherence": pd.DataFrame(coherence),
+        "accuracy": pd.DataFrame(accuracy),
+        "learning_time": pd.DataFrame(learning),
+        "easy_hard": pd.DataFrame(cells),
+    }
+
+
+AS_IN_THE_PAPERS = {
+    "curves": {"clean": (300, 40, 20, 5, 1.0), "half": (300, 20, 10, 8, 1.0), "random": (300, 2, 3, 8, 1.1)},
+    "train": {"clean": (0.1, 0.5, 0.95, 1, 1), "half": (0.1, 0.3, 0.6, 0.95, 1), "random": (0.1, 0.1, 0.2, 0.5, 1)},
+    "medians": {
+        ("clean", "all"): 5, ("random", "all"): 500, ("half", "pristine"): 6, ("half", "corrupt"): 400,
+    },
+    "final": {
+        ("sgd", "clean"): (0.95, np.nan), ("sgd", "half"): (0.6, 0.98), ("sgd", "random"): (0.1, 0.98),
+        ("rm3", "clean"): (0.97, np.nan), ("rm3", "half"): (0.8, 0.30), ("rm3", "random"): (0.2, 0.40),
+    },
+    "easy_hard": {("easy", "easy"): 0.99, ("hard", "hard"): 0.90},
+}  # fmt: skip
+
+
+def verdicts(**changes):
+    return {claim.id: claim.verdict for claim in check_claims(make_tables(**AS_IN_THE_PAPERS | changes), SETTINGS)}
+
+
+def test_the_papers_world_supports_every_claim():
+    assert verdicts() == dict.fromkeys(("P1", "P2", "P3", "P8", "P9", "P13", "P15"), "supported")
+
+
+@pytest.mark.parametrize(
+    ("claim", "changes"),
+    [
+        ("P1", {"curves": AS_IN_THE_PAPERS["curves"] | {"random": (300, 2, 3, 80, 1.1)}}),
+        ("P2", {"curves": AS_IN_THE_PAPERS["curves"] | {"half": (300, 90, 60, 8, 1.0)}}),
+        pytest.param("P3", {"curves": AS_IN_THE_PAPERS["curves"] | {"random": (300, 2, 3, 8, 20)}}, id="P3-no-return"),
+        pytest.param("P3", {"curves": AS_IN_THE_PAPERS["curves"] | {"random": (300, 0.9, 0.8, 0.7, 0.5)}}, id="P3-no-rise"),
+        pytest.param("P3", {"curves": AS_IN_THE_PAPERS["curves"] | {"random": (300, 9, 3, 2, 1.1)}}, id="P3-not-later"),
+        ("P8", {"train": AS_IN_THE_PAPERS["train"] | {"clean": (0.1, 0.1, 0.1, 0.2, 1)}}),
+        ("P9", {"medians": AS_IN_THE_PAPERS["medians"] | {("half", "corrupt"): 3}}),
+        pytest.param("P9", {"medians": AS_IN_THE_PAPERS["medians"] | {("half", "pristine"): 300}}, id="P9-pristine-slow"),
+        ("P13", {"final": AS_IN_THE_PAPERS["final"] | {("rm3", "half"): (0.5, 0.30)}}),
+        pytest.param("P13", {"final": AS_IN_THE_PAPERS["final"] | {("rm3", "half"): (0.8, 1.2)}}, id="P13-memorises"),
+        ("P15", {"easy_hard": {("easy", "easy"): 0.80, ("hard", "hard"): 0.90}}),
+    ],
+)
+def test_the_opposite_is_not_supported(claim, changes):
+    assert verdicts(**changes)[claim] == "not supported"
+
+
+def test_a_run_that_never_reaches_the_target_counts_with_its_last_step():
+    never = AS_IN_THE_PAPERS["train"] | {"random": (0.1, 0.1, 0.2, 0.5, 0.6)}
+    claims = {claim.id: claim for claim in check_claims(make_tables(**AS_IN_THE_PAPERS | {"train": never}), SETTINGS)}
+    part = next(part for part in claims["P8"].parts if part.where.endswith("noise 1 over 0.5"))
+    assert part.value == pytest.approx(np.log10(1000 / 100))
+
+
+def test_values_are_the_stated_statistics():
+    claims = {claim.id: claim for claim in check_claims(make_tables(**AS_IN_THE_PAPERS), SETTINGS)}
+    # past step 2 the peaks are 40 and 8; the wobble of a seed cancels in the ratio
+    assert claims["P1"].decisive.value == pytest.approx(np.log10(40 / 8))
+    late = next(part for part in claims["P3"].parts if part.where.endswith("later than with real labels"))
+    assert late.value == pytest.approx(np.log10(100 / 2))
+    gap = next(part for part in claims["P13"].parts if part.where.endswith("noise 0.5, gap"))
+    # (1 - 0.6) - (1 - 0.8), times the mean wobble of 1
+    assert gap.value == pytest.approx(0.2)
+
+
+def test_a_study_without_the_runs_leaves_the_claim_open():
+    tables = make_tables(**AS_IN_THE_PAPERS)
+    tables["coherence"] = tables["coherence"].query("labels == 'clean'")
+    claims = {claim.id: claim for claim in check_claims(tables, SETTINGS)}
+    assert claims["P1"].verdict == "inconclusive"
+    assert claims["P1"].decisive is None
+
+
+def test_interval_is_students_over_seeds():
+    part = part_of("here", pd.Series([1.0, 2.0, 4.0], index=[0, 1, 2]), 0.95)
+    # mean 7/3, standard error sqrt(7/3)/sqrt(3), t(0.975, 2) = 4.302653
+    half = 4.302653 * np.sqrt(7 / 3) / np.sqrt(3)
+    assert part.value == pytest.approx(7 / 3)
+    assert part.interval == pytest.approx((7 / 3 - half, 7 / 3 + half), rel=1e-6)
+    assert part.verdict == "inconclusive"
+
+
+@pytest.mark.parametrize("values", [[1.0], [1.0, np.nan], [np.inf, 1.0]])
+def test_one_seed_or_a_missing_value_decides_nothing(values):
+    part = part_of("here", pd.Series(values), 0.95)
+    assert (part.value, part.interval, part.verdict) == (None, None, "inconclusive")
+
+
+def test_one_refuted_part_refutes_and_the_decisive_part_shows_it():
+    changes = {"final": AS_IN_THE_PAPERS["final"] | {("rm3", "half"): (0.5, 0.30)}}
+    claims = {claim.id: claim for claim in check_claims(make_tables(**AS_IN_THE_PAPERS | changes), SETTINGS)}
+    assert claims["P13"].decisive.where.endswith("rm3 against sgd, noise 0.5, gap")
+    assert claims["P13"].decisive.value == pytest.approx(-0.1)
