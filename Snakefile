@@ -1,18 +1,18 @@
 # A study of gradient coherence after Chatterjee and Zielinski: config in, checked claims and one report out.
 import json
-import os
 import sys
 from pathlib import Path
+from shlex import quote
 
 from snakemake.utils import min_version, validate
 
 min_version("9.20")
 
 BASE = Path(workflow.basedir)
-# The library beside this file, whatever else is installed; here, and in the commands of the rules.
+# The library beside this file, whatever else is installed, and the Python that runs Snakemake: here, and in the
+# commands of the rules, so that no environment need be activated.
 sys.path.insert(0, str(BASE))
-os.environ["PYTHONPATH"] = str(BASE)
-os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+shell.prefix(f"export PYTHONPATH={quote(str(BASE))} PATH={quote(str(Path(sys.executable).parent))}:$PATH; ")
 
 from mcoherence import study
 from mcoherence.errors import UserError

@@ -24,7 +24,9 @@ PerSeed = pd.Series  # one number per seed, indexed by seed
 
 @dataclass(frozen=True)
 class ClaimSettings:
-    """confidence: level of the intervals; first_step: peaks are looked for from this step on, past the transient;
+    """The thresholds of the tests.
+
+    confidence: level of the intervals; first_step: peaks are looked for from this step on, past the transient;
     target_accuracy: training accuracy whose first time is compared; methods: optimiser entry -> method.
     """
 
@@ -131,12 +133,12 @@ def check_claims(tables: Tables, settings: ClaimSettings) -> list[Claim]:
                 "M3 and RM3 leave a smaller gap between training and test accuracy than SGD at every noise level, and "
                 "fit fewer corrupt labels.",
                 "arXiv 2003.07422",
-                "gap of SGD minus gap of the method; corrupt accuracy of SGD minus that of the method; at the last step",
+                "gap of SGD minus that of the method, and the same of the accuracy on corrupt labels, at the last step",
                 suppression_narrows_gap,
             ),
             (
                 "P15",
-                "Trained and tested on easy examples, a network generalises better than trained and tested on hard ones.",
+                "Trained and tested on easy examples, a network generalises better than on hard ones.",
                 "arXiv 2003.07422",
                 "test accuracy easy on easy minus hard on hard",
                 easy_beats_hard,
@@ -151,7 +153,7 @@ def peak_real_over_random(tables: Tables, settings: ClaimSettings) -> dict[str, 
     for where, curves in _sgd_curves(tables["coherence"], settings):
         if {0.0, 1.0} <= set(curves["noise"]):
             peaks = _past_transient(curves, settings).groupby(["noise", "seed"])["m_coherence"].max()
-            parts[where] = np.log10(peaks[0.0] / peaks[1.0])
+            parts[where] = _log10(peaks[0.0] / peaks[1.0])
     return parts
 
 
@@ -160,7 +162,7 @@ def early_coherence_by_noise(tables: Tables, settings: ClaimSettings) -> dict[st
     parts = {}
     for where, curves in _sgd_curves(tables["coherence"], settings):
         early = _past_transient(curves, settings).query("epoch <= 5")
-        means = np.log10(early["m_coherence"]).groupby([early["noise"], early["seed"]]).mean()
+        means = _log10(early["m_coherence"]).groupby([early["noise"], early["seed"]]).mean()
         for less, more in pairwise(sorted(set(early["noise"]))):
             parts[f"{where}, noise {less:g} over {more:g}"] = means[less] - means[more]
     return parts
@@ -175,12 +177,12 @@ def random_rises_and_falls(tables: Tables, settings: ClaimSettings) -> dict[str,
         last = later.loc[later.groupby(["noise", "seed"])["step"].idxmax()].set_index(["noise", "seed"])
         if 1.0 not in set(later["noise"]):
             continue
-        peak = np.log10(peak_rows.loc[1.0, "m_coherence"])
+        peak = _log10(peak_rows["m_coherence"][1.0])
         parts[f"{where}, rises above 1"] = peak
-        parts[f"{where}, returns towards 1"] = peak.abs() - np.log10(last.loc[1.0, "m_coherence"]).abs()
+        parts[f"{where}, returns towards 1"] = peak.abs() - _log10(last["m_coherence"][1.0]).abs()
         if 0.0 in set(later["noise"]):
-            steps = peak_rows["step"].astype(float)
-            parts[f"{where}, peak later than with real labels"] = np.log10(steps[1.0] / steps[0.0])
+            steps: pd.Series = peak_rows["step"]
+            parts[f"{where}, peak later than with real labels"] = _log10(steps.loc[1.0]) - _log10(steps.loc[0.0])
     return parts
 
 
@@ -195,7 +197,7 @@ def time_grows_with_noise(tables: Tables, settings: ClaimSettings) -> dict[str, 
         reached = curves[curves["accuracy"] >= settings.target_accuracy]
         first = reached.groupby(["noise", "seed"])["step"].min()
         times = first.reindex(curves.groupby(["noise", "seed"]).size().index).fillna(curves["step"].max())
-        log_times = np.log10(times.clip(lower=1).astype(float))
+        log_times = _log10(times.clip(lower=1).astype(float))
         for less, more in pairwise(sorted(set(curves["noise"]))):
             parts[f"{where}, noise {more:g} over {less:g}"] = log_times[more] - log_times[less]
     return parts
@@ -209,7 +211,7 @@ def pristine_before_corrupt(tables: Tables, settings: ClaimSettings) -> dict[str
     parts = {}
     last_step = tables["accuracy"]["step"].max()
     for where, rows in _of_sgd(tables["learning_time"], settings):
-        times = np.log10(rows["median_step"].clip(lower=1, upper=last_step).astype(float))
+        times = _log10(rows["median_step"].clip(lower=1, upper=last_step).astype(float))
         medians = times.groupby([rows["noise"], rows["group"], rows["seed"]]).first()
         partly = sorted(noise for noise in set(rows["noise"]) if 0 < noise < 1)
         for noise in partly:
@@ -256,7 +258,7 @@ def easy_beats_hard(tables: Tables, settings: ClaimSettings) -> dict[str, PerSee
 
 def part_of(where: str, per_seed: PerSeed, confidence: float) -> Part:
     """The tested number: mean, t interval at `confidence`, verdict. Too few or missing values are inconclusive."""
-    values = {int(seed): float(value) for seed, value in per_seed.items()}
+    values = {int(seed): float(value) for seed, value in zip(per_seed.index, per_seed, strict=True)}
     numbers = np.array(list(values.values()))
     if len(numbers) < 2 or not np.isfinite(numbers).all():
         return Part(where, {seed: v for seed, v in values.items() if np.isfinite(v)}, None, None, "inconclusive")
@@ -293,6 +295,10 @@ def _of_sgd(table: pd.DataFrame, settings: ClaimSettings) -> list[tuple[str, pd.
 def _sgd_curves(coherence: pd.DataFrame, settings: ClaimSettings) -> list[tuple[str, pd.DataFrame]]:
     """(place, rows) of the whole network's coherence on the training sample."""
     return _of_sgd(coherence.query("group == 'train' and layer == 'model'"), settings)
+
+
+def _log10(values: pd.Series) -> pd.Series:
+    return pd.Series(np.log10(values.to_numpy(dtype=np.float64)), index=values.index)
 
 
 def _past_transient(curves: pd.DataFrame, settings: ClaimSettings) -> pd.DataFrame:

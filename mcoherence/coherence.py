@@ -57,7 +57,7 @@ def pairwise_alignment(sq_norm_of_sum: ArrayLike, sum_sq_norm: ArrayLike, m: Arr
 
 
 def minibatch_alpha(alpha_of_examples: ArrayLike, k: ArrayLike) -> Float64Array:
-    """k alpha / (1 + (k - 1) alpha): alpha of the means of k independent draws (arXiv 2008.01217, Theorem 3).
+    """Alpha of the means of k independent draws, k alpha / (1 + (k - 1) alpha) (arXiv 2008.01217, Theorem 3).
 
     Why gradients of mini-batches must never stand in for gradients of examples: they inflate alpha up to k times.
     """

@@ -25,7 +25,7 @@ def learned_at(correct: NDArray[np.bool_], steps: NDArray[np.int64]) -> NDArray[
     """
     wrong_later = np.logical_or.accumulate(~correct[::-1], axis=0)[::-1]  # wrong at this checkpoint or a later one
     first = wrong_later.sum(axis=0)  # each column is True, ..., True, False, ..., False
-    return np.append(steps.astype(np.float64), np.inf)[first]
+    return np.asarray(np.append(steps.astype(np.float64), np.inf)[first])
 
 
 def difficulty_score(learned: NDArray[np.float64], mean_loss: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -60,7 +60,7 @@ def split_easy_hard(
         seed: of the random choices.
 
     Returns:
-        {"easy_train", "easy_test", "hard_train", "hard_test", "random_train", "random_test"}: ascending int64 positions.
+        Ascending int64 positions, by name: easy_train, easy_test, hard_train, hard_test, random_train, random_test.
     """
     generator = np.random.Generator(np.random.PCG64(seed))
     size = len(score)

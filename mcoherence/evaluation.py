@@ -34,6 +34,4 @@ def evaluate(model: nn.Module, inputs: Tensor, labels: Tensor) -> Evaluation:
             logits = model(inputs[start : start + BATCH_SIZE])
             losses.append(F.cross_entropy(logits, labels[start : start + BATCH_SIZE], reduction="none"))
             predictions.append(logits.argmax(dim=1))
-    return Evaluation(
-        torch.cat(losses).float().cpu().numpy(), torch.cat(predictions).to(torch.int32).cpu().numpy()
-    )
+    return Evaluation(torch.cat(losses).float().cpu().numpy(), torch.cat(predictions).to(torch.int32).cpu().numpy())

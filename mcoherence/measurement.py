@@ -88,7 +88,7 @@ class CoherenceRecord:
         return m_coherence(self._squared_norm_of_sum().sum(axis=-1), self.sum_sq_norm.sum(axis=-1))
 
     def _squared_norm_of_sum(self) -> NDArray[np.float64]:
-        return np.einsum("kggp->kgp", self.gram)
+        return np.asarray(np.einsum("kggp->kgp", self.gram))
 
 
 def record_of(statistics: Sequence[GradientStatistics]) -> CoherenceRecord:
@@ -106,9 +106,11 @@ def measure(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor, Tensor]]) 
     return gradient_statistics(model, nn.CrossEntropyLoss(reduction="none"), batches, groups=GROUPS)
 
 
-def group_batches(inputs: Tensor, targets: Tensor, groups: NDArray[np.int64]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+def group_batches(
+    inputs: Tensor, targets: Tensor, groups: NDArray[np.int64]
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Batches (inputs [n, ...], targets [n], group ids [n]) of one group each, so that one pass serves each example."""
     for group in np.unique(groups):
         members = torch.from_numpy(np.flatnonzero(groups == group))
-        for chosen in members.split(BATCH_SIZE):
+        for chosen in torch.split(members, BATCH_SIZE):
             yield inputs[chosen], targets[chosen], torch.full((len(chosen),), int(group))

@@ -6,13 +6,13 @@ layer; the generator that draws them is the caller's business.
 
 import json
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from mcoherence.errors import UserError
@@ -28,7 +28,7 @@ def build_model(settings: Mapping[str, Any], input_shape: tuple[int, int, int], 
         input_shape: (C, H, W) of one image.
         num_classes: number of logits.
     """
-    architectures = {"mlp": mlp, "cnn": cnn}
+    architectures: dict[str, Callable[..., nn.Module]] = {"mlp": mlp, "cnn": cnn}
     own = {key: value for key, value in settings.items() if key != "architecture"}
     return architectures[settings["architecture"]](input_shape, num_classes, **own)
 
@@ -91,7 +91,22 @@ def save_checkpoint(
     described |= {key: canonical_json(value) for key, value in metadata.items()}
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata=described)
+        temporary.write_bytes(_with_sorted_metadata(save(tensors, metadata=described)))
+
+
+def _with_sorted_metadata(content: bytes) -> bytes:
+    """The same safetensors file with its metadata in alphabetical order.
+
+    The library writes metadata in the order of a hash map that is seeded anew each time, so that equal checkpoints
+    would differ in their bytes. The format is a length (8 bytes), a JSON header padded with spaces, and the tensors at
+    offsets counted from the header's end.
+    """
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    encoded = json.dumps(header, separators=(",", ":")).encode()
+    encoded += b" " * (-len(encoded) % 8)
+    return len(encoded).to_bytes(8, "little") + encoded + content[end:]
 
 
 def read_checkpoint_metadata(path: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 Closure = Callable[[], Tensor]
 
 
-def median_of_three(a: Sequence[Tensor], b: Sequence[Tensor], c: Sequence[Tensor]) -> list[Tensor]:
+def median_of_three(a: list[Tensor], b: list[Tensor], c: list[Tensor]) -> list[Tensor]:
     """The exact coordinate-wise median of three lists of tensors of equal shapes."""
     low, high = torch._foreach_minimum(a, b), torch._foreach_maximum(a, b)
     torch._foreach_minimum_(high, c)
@@ -24,7 +24,7 @@ def median_of_three(a: Sequence[Tensor], b: Sequence[Tensor], c: Sequence[Tensor
     return list(low)
 
 
-def median_of_lists(gradients: Sequence[Sequence[Tensor]]) -> list[Tensor]:
+def median_of_lists(gradients: Sequence[list[Tensor]]) -> list[Tensor]:
     """The exact coordinate-wise median of an odd number of lists of tensors of equal shapes."""
     if len(gradients) == 3:
         return median_of_three(*gradients)
@@ -136,7 +136,7 @@ class RM3(_EagerOptimizer):
             gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
             previous = [self.state[p].get("previous", []) for p in parameters]
             if all(len(pair) == 2 for pair in previous):
-                older, newer = zip(*previous, strict=True)
+                older, newer = (list(tensors) for tensors in zip(*previous, strict=True))
                 torch._foreach_add_(parameters, median_of_three(older, newer, gradients), alpha=-group["lr"])
             for p, gradient, pair in zip(parameters, gradients, previous, strict=True):
                 # Two buffers in rotation: the oldest is overwritten, so that no step allocates memory.
@@ -146,6 +146,6 @@ class RM3(_EagerOptimizer):
 
 
 def _descend(group: dict[str, Any]) -> None:
-    """w <- w - lr * grad for the parameters of one group."""
+    """Step along the gradients of one group: w <- w - lr * grad."""
     parameters = [p for p in group["params"] if p.grad is not None]
     torch._foreach_add_(parameters, [p.grad for p in parameters], alpha=-group["lr"])

@@ -22,10 +22,8 @@ def progress(items: Iterable[T], total: int, description: str) -> Iterator[T]:
         return
     started = last = time.monotonic()
     print(f"{description}: 0/{total}", file=sys.stderr, flush=True)
-    done = 0
-    for item in items:
+    for done, item in enumerate(items, start=1):
         yield item
-        done += 1
         now = time.monotonic()
         if now - last >= SECONDS_BETWEEN_LINES or done == total:
             last = now

@@ -45,14 +45,19 @@ class TrainingSettings:
 
 @dataclass(frozen=True)
 class TrainingLog:
-    """One row per update: epoch before it, and the mean cross-entropy of its mini-batch before it; float64 [updates]."""
+    """Per update, before it: the epoch, and the mean cross-entropy of its mini-batch; float64 [updates]."""
 
     epoch: NDArray[np.float64]
     loss: NDArray[np.float64]
 
 
 def train(
-    settings: TrainingSettings, inputs: Tensor, labels: Tensor, num_classes: int, device: torch.device, save: Save
+    settings: TrainingSettings,
+    inputs: Tensor,
+    labels: Tensor,
+    num_classes: int,
+    device: torch.device,
+    save: Save,
 ) -> TrainingLog:
     """Train from fresh weights and call `save` at every checkpoint step; returns the log.
 
@@ -103,9 +108,7 @@ def initial_model(settings: TrainingSettings, inputs: Tensor, num_classes: int) 
         return build_model(settings.model, (channels, height, width), num_classes)
 
 
-def update(
-    model: nn.Module, optimizer: Optimizer, inputs: Tensor, labels: Tensor, batch: NDArray[np.int64]
-) -> Tensor:
+def update(model: nn.Module, optimizer: Optimizer, inputs: Tensor, labels: Tensor, batch: NDArray[np.int64]) -> Tensor:
     """One optimiser step on the examples at positions `batch` [n]; returns their mean loss before it, shape []."""
 
     def closure_for(positions: NDArray[np.int64]) -> Callable[[], Tensor]:
@@ -114,7 +117,7 @@ def update(
         def closure() -> Tensor:
             optimizer.zero_grad()
             loss = F.cross_entropy(model(inputs[index]), labels[index])
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             return loss
 
         return closure

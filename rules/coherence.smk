@@ -23,7 +23,8 @@ rule measure_coherence:
         settings=lambda w: canonical_json(study.measurement_settings(config, w.subset)),
         code=code_of("measure_coherence"),
     message:
-        "Measure the coherence of " + RUN_NAME.replace("{", "{wildcards.")
+        "Measure {wildcards.model} on {wildcards.labels} labels ({wildcards.subset}) with {wildcards.optimizer},"
+        " seed {wildcards.seed}"
     shell:
         "python -m workflow_scripts.measure_coherence --settings {params.settings:q}"
         " --images {input.images:q} --labels {input.labels:q} --split {input.split:q}"

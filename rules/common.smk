@@ -33,7 +33,13 @@ def code_of(rule_name):
 
 def run_of(wildcards):
     """The run that the wildcards name."""
-    names = (wildcards.dataset, wildcards.model, wildcards.labels, wildcards.optimizer, wildcards.subset)
+    names = (
+        wildcards.dataset,
+        wildcards.model,
+        wildcards.labels,
+        wildcards.optimizer,
+        wildcards.subset,
+    )
     return study.Run(*names, int(wildcards.seed))
 
 

@@ -2,11 +2,11 @@ rule score_difficulty:
     """How hard each training example is for a model, from the reference runs."""
     input:
         evaluations=lambda w: files_of_runs(
-            study.reference_runs(config["easy_hard"], w.dataset, w.model), "evaluation.h5"
+            study.reference_runs(config["easy_hard"], w.dataset, w.model),
+            "evaluation.h5",
         ),
         labels=lambda w: [
-            run.labels_path(RESULTS)
-            for run in study.reference_runs(config["easy_hard"], w.dataset, w.model)
+            run.labels_path(RESULTS) for run in study.reference_runs(config["easy_hard"], w.dataset, w.model)
         ],
     output:
         difficulty=f"{RESULTS}/difficulty/{{dataset}}/{{model}}/difficulty.h5",

@@ -22,7 +22,8 @@ rule evaluate:
         settings=canonical_json({}),
         code=code_of("evaluate"),
     message:
-        "Evaluate the checkpoints of " + RUN_NAME.replace("{", "{wildcards.")
+        "Evaluate {wildcards.model} on {wildcards.labels} labels ({wildcards.subset}) with {wildcards.optimizer},"
+        " seed {wildcards.seed}"
     shell:
         "python -m workflow_scripts.evaluate --settings {params.settings:q}"
         " --images {input.images:q} --labels {input.labels:q} --checkpoints {input.checkpoints:q}"

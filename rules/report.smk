@@ -1,3 +1,5 @@
+from os.path import relpath
+
 RESULT_FILES = [f"{RESULTS}/figures/{figure}.png" for figure in FIGURES] + [
     f"{RESULTS}/claims.json",
     f"{RESULTS}/claims.html",
@@ -51,7 +53,7 @@ rule report:
         results=RESULT_FILES,
         study=f"{RESULTS}/study.html",
         config=f"{RESULTS}/config.json",
-        captions=sorted(str(path.relative_to(BASE)) for path in BASE.glob("docs/captions/**/*.rst")),
+        captions=sorted(relpath(path) for path in BASE.glob("docs/captions/**/*.rst")),
     output:
         html=f"{RESULTS}/report.html",
     log:
@@ -65,11 +67,9 @@ rule report:
         mem_mb=1000,
         runtime=30,
         gpu=0,
-    params:
-        snakefile=workflow.main_snakefile,
     message:
         "Write the report"
     shell:
-        "snakemake --snakefile {params.snakefile:q} --nolock --workflow-profile none --cores 1"
+        "snakemake --snakefile {BASE}/Snakefile --nolock --workflow-profile none --cores 1"
         " --configfile {input.config:q} --replace-workflow-config --report {output.html:q}"
         " -- {input.results:q} {input.study:q} > {log:q} 2>&1"

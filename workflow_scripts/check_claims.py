@@ -26,7 +26,11 @@ def main() -> None:
         {name: pd.read_parquet(path) for name, path in paths.items()}, ClaimSettings(**arguments.settings)
     )
     origin = provenance(arguments.settings, paths.values())
-    content = {"schema": "mcoherence/claims/1", "claims": [as_json(claim) for claim in claims], "provenance": origin}
+    content = {
+        "schema": "mcoherence/claims/1",
+        "claims": [as_json(claim) for claim in claims],
+        "provenance": origin,
+    }
     write_json(arguments.json, content)
     write_text(arguments.html, as_html(claims, arguments.settings["confidence"]))
     for claim in claims:

@@ -55,7 +55,8 @@ def page(config: dict[str, object], origin: dict[str, str], times: pd.DataFrame)
     )
     rows = "".join(
         f"<tr><td>{html.escape(str(row.rule))}</td><td class='number'>{row.jobs}</td><td class='number'>"
-        f"{row.total_s:.1f}</td><td class='number'>{row.longest_s:.1f}</td><td class='number'>{row.peak_mb:.0f}</td></tr>"
+        f"{row.total_s:.1f}</td><td class='number'>{row.longest_s:.1f}</td>"
+        f"<td class='number'>{row.peak_mb:.0f}</td></tr>"
         for row in times.itertuples()
     )
     return (

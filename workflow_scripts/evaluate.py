@@ -20,7 +20,10 @@ def main() -> None:
     device = prepare_device(arguments.device, arguments.threads)
     train, test = (read_images(arguments.images, name) for name in ("train", "test"))
     parts = {
-        "train": (normalized(train).to(device), torch.from_numpy(read_labels(arguments.labels).labels).to(device)),
+        "train": (
+            normalized(train).to(device),
+            torch.from_numpy(read_labels(arguments.labels).labels).to(device),
+        ),
         "test": (normalized(test).to(device), torch.from_numpy(test.targets).to(device)),
     }
     collected: dict[str, list[np.ndarray]] = {f"{name}/{what}": [] for name in parts for what in ("loss", "prediction")}

@@ -1,13 +1,25 @@
 """Measure gradient coherence at every checkpoint of a run: checkpoints -> coherence.h5."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from mcoherence.data.batches import normalized
 from mcoherence.data.store import read_images, read_labels
 from mcoherence.data.subsets import training_positions
 from mcoherence.device import describe_device, prepare_device
-from mcoherence.measurement import COHERENCE_SCHEMA, GROUPS, group_batches, heldout_sample, measure, record_of, training_sample
+from mcoherence.measurement import (
+    COHERENCE_SCHEMA,
+    GROUPS,
+    group_batches,
+    heldout_sample,
+    measure,
+    record_of,
+    training_sample,
+)
 from mcoherence.models import load_checkpoint, read_checkpoint_metadata
 from mcoherence.progress import progress
 from mcoherence.provenance import provenance
@@ -37,7 +49,7 @@ def main() -> None:
 
     record = record_of(statistics)
     metadata = [read_checkpoint_metadata(path) for path in arguments.checkpoints]
-    datasets = {
+    datasets: dict[str, NDArray[Any] | Sequence[str]] = {
         "step": np.array([one["step"] for one in metadata], dtype=np.int64),
         "epoch": np.array([one["epoch"] for one in metadata], dtype=np.float64),
         "group": GROUPS,

@@ -35,7 +35,7 @@ def corrupt_labels(
         raise UserError(f"label corruption: found fraction {fraction}, expected a number in [0, 1]")
     if scheme not in SCHEMES:
         raise UserError(f"label corruption: found scheme {scheme!r}, expected one of {', '.join(SCHEMES)}")
-    if original.size and not (0 <= original.min() and original.max() < num_classes):
+    if original.size and not (original.min() >= 0 and original.max() < num_classes):
         raise UserError(f"label corruption: found a label outside 0..{num_classes - 1}; check num_classes")
 
     generator = np.random.Generator(np.random.PCG64(seed))

@@ -36,8 +36,6 @@ def load_digits(train_size: int, seed: int) -> ImageData:
     bunch = sklearn_digits()
     images = np.rint(bunch.images * (255.0 / 16.0)).astype(np.uint8)[:, None, :, :]
     targets = bunch.target.astype(np.int64)
-    train, test = train_test_split(
-        np.arange(len(targets)), train_size=train_size, stratify=targets, random_state=seed
-    )
+    train, test = train_test_split(np.arange(len(targets)), train_size=train_size, stratify=targets, random_state=seed)
     names = tuple(str(name) for name in bunch.target_names)
     return ImageData(images[train], targets[train], images[test], targets[test], names)

@@ -1,6 +1,6 @@
 """The prepared image store (images.h5) and the labels of a run (labels.h5), read into memory."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,11 +58,9 @@ def write_images(
 ) -> None:
     """Write images.h5 from {"train": (images [N, C, H, W], targets [N]), "test": ...}; mean and std are of train."""
     mean, std = channel_statistics(parts["train"][0])
-    datasets = {
-        f"{part}/{name}": values
-        for part, arrays in parts.items()
-        for name, values in zip(("images", "targets"), arrays, strict=True)
-    }
+    datasets: dict[str, NDArray[Any] | Sequence[str]] = {}
+    for part, (images, targets) in parts.items():
+        datasets |= {f"{part}/images": images, f"{part}/targets": targets}
     described = {"mean": mean.tolist(), "std": std.tolist(), "class_names": list(class_names), **attributes}
     write_hdf5(path, IMAGES_SCHEMA, datasets, described)
 

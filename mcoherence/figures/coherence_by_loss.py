@@ -48,7 +48,7 @@ def coherence_by_loss(coherence: pd.DataFrame, accuracy: pd.DataFrame, style: Fi
         return message_figure(
             "This study measured no m-coherence together with a training loss on the full training set."
         )
-    all_networks, optimizers = networks(rows), in_order(rows["optimizer"], list(style.optimizer_colors))
+    all_networks, optimizers = networks(rows), in_order(rows["optimizer"], [style.reference_optimizer])
     label_looks = looks(label_sets(coherence))
     by = ["dataset", "model", "optimizer", "labels", "step"]
     summary = over_seeds(rows, by, "m_coherence", style.confidence, logarithmic=True)
@@ -76,9 +76,7 @@ def coherence_by_loss(coherence: pd.DataFrame, accuracy: pd.DataFrame, style: Fi
     for axes in grid[-1]:
         axes.set_xlabel("training loss\n(falls to the right)")
     shown = {name: look for name, look in label_looks.items() if (summary["labels"] == name).any()}
-    legend_below(
-        figure, coherence_handles(style, shown, list(summary["seeds"]), not_positive(rows["m_coherence"]))
-    )
+    legend_below(figure, coherence_handles(style, shown, list(summary["seeds"]), not_positive(rows["m_coherence"])))
     return figure
 
 

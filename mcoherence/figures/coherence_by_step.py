@@ -38,10 +38,8 @@ def coherence_by_step(table: pd.DataFrame, style: FigureStyle) -> Figure:
     rows = full_set_runs(table)
     rows = rows[(rows["group"] == "train") & (rows["layer"] == "model") & rows["m_coherence"].notna()]
     if rows.empty:
-        return message_figure(
-            "This study measured no m-coherence of the whole network on the full training set."
-        )
-    all_networks, optimizers = networks(rows), in_order(rows["optimizer"], list(style.optimizer_colors))
+        return message_figure("This study measured no m-coherence of the whole network on the full training set.")
+    all_networks, optimizers = networks(rows), in_order(rows["optimizer"], [style.reference_optimizer])
     label_looks = looks(label_sets(table))
     summary = over_seeds(
         rows,
@@ -72,7 +70,5 @@ def coherence_by_step(table: pd.DataFrame, style: FigureStyle) -> Figure:
     for axes in grid[-1]:
         axes.set_xlabel("training step")
     shown = {name: look for name, look in label_looks.items() if (summary["labels"] == name).any()}
-    legend_below(
-        figure, coherence_handles(style, shown, list(summary["seeds"]), not_positive(rows["m_coherence"]))
-    )
+    legend_below(figure, coherence_handles(style, shown, list(summary["seeds"]), not_positive(rows["m_coherence"])))
     return figure

@@ -44,9 +44,7 @@ def easy_hard(table: pd.DataFrame, style: FigureStyle) -> Figure:
     all_networks = networks(rows)
     train = in_order(rows["train_subset"], _SUBSETS)
     test = in_order(rows["test_subset"], _SUBSETS)
-    summary = over_seeds(
-        rows, ["dataset", "model", "train_subset", "test_subset"], "accuracy", style.confidence
-    )
+    summary = over_seeds(rows, ["dataset", "model", "train_subset", "test_subset"], "accuracy", style.confidence)
     columns = min(len(all_networks), _MOST_COLUMNS)
     figure, grid = panel_grid(
         -(-len(all_networks) // columns), columns, row_height=0.55 * len(train) + 0.6, sharey=True
@@ -66,17 +64,11 @@ def easy_hard(table: pd.DataFrame, style: FigureStyle) -> Figure:
     return figure
 
 
-def _draw_panel(
-    axes: Axes, summary: pd.DataFrame, train: list[str], test: list[str], scale: Normalize
-) -> None:
+def _draw_panel(axes: Axes, summary: pd.DataFrame, train: list[str], test: list[str], scale: Normalize) -> None:
     """The heat map of one network; combinations that were not run stay blank."""
-    cells = summary.assign(
-        text=[_cell(*cell) for cell in zip(summary["mean"], summary["half_width"], strict=True)]
-    )
+    cells = summary.assign(text=[_cell(*cell) for cell in zip(summary["mean"], summary["half_width"], strict=True)])
     mean, annotation = (
-        cells.pivot(index="train_subset", columns="test_subset", values=value).reindex(
-            index=train, columns=test
-        )
+        cells.pivot(index="train_subset", columns="test_subset", values=value).reindex(index=train, columns=test)
         for value in ("mean", "text")
     )
     sns.heatmap(

@@ -40,11 +40,9 @@ def generalization_gap(table: pd.DataFrame, style: FigureStyle) -> Figure:
     """
     gaps = last_gap(full_set_runs(table))
     if gaps.empty:
-        return message_figure(
-            "This study has no runs with a training and a test accuracy on the full training set."
-        )
+        return message_figure("This study has no runs with a training and a test accuracy on the full training set.")
     all_networks, labels = networks(gaps), label_sets(gaps)
-    optimizers = in_order(gaps["optimizer"], list(style.optimizer_colors))
+    optimizers = in_order(gaps["optimizer"], [style.reference_optimizer])
     summary = over_seeds(gaps, ["dataset", "model", "labels", "optimizer"], "gap", style.confidence)
     columns = min(len(all_networks), _MOST_COLUMNS)
     figure, grid = panel_grid(-(-len(all_networks) // columns), columns, row_height=2.4, sharey=True)
@@ -121,13 +119,9 @@ def _draw_panel(
 
 def _handles(optimizers: list[str], summary: pd.DataFrame, style: FigureStyle) -> list[Line2D]:
     """The legend's entries: colours, then what circles, dashes and bars are."""
-    colors = [
-        Line2D([], [], color=style.color(name), linewidth=2, label=readable(name)) for name in optimizers
-    ]
+    colors = [Line2D([], [], color=style.color(name), linewidth=2, label=readable(name)) for name in optimizers]
     seed = Line2D([], [], color=NEUTRAL, linestyle="", marker="o", markersize=4, alpha=0.45, label="one seed")
     only_one = summary["seeds"].max() == 1
     text = "mean" if only_one else f"mean with {style.percent} interval"
-    mean = Line2D(
-        [], [], color=NEUTRAL, linestyle="", marker="_", markersize=9, markeredgewidth=1.8, label=text
-    )
+    mean = Line2D([], [], color=NEUTRAL, linestyle="", marker="_", markersize=9, markeredgewidth=1.8, label=text)
     return [*colors, seed, mean]

@@ -17,9 +17,7 @@ from scipy import stats
 from mcoherence.figures.style import BAND_OPACITY, LineLook
 
 
-def t_half_width(
-    deviation: NDArray[np.float64], count: NDArray[np.int64], confidence: float
-) -> NDArray[np.float64]:
+def t_half_width(deviation: NDArray[np.float64], count: NDArray[np.int64], confidence: float) -> NDArray[np.float64]:
     """Half the width of Student's t interval of a mean, t * s / sqrt(n); NaN where n < 2 leaves none.
 
     Args:
@@ -54,9 +52,7 @@ def over_seeds(
         ValueError: a combination holds one seed twice, so that the rows are not independent runs.
     """
     if table.duplicated([*by, "seed"]).any():
-        raise ValueError(
-            f"some seed occurs twice in one combination of {list(by)}; the table mixes different runs"
-        )
+        raise ValueError(f"some seed occurs twice in one combination of {list(by)}; the table mixes different runs")
     values = table[value].astype(float)
     if logarithmic:
         values = pd.Series(np.log(values.where(values > 0)), index=table.index)

@@ -69,9 +69,7 @@ def layer_coherence(table: pd.DataFrame, style: FigureStyle) -> Figure:
         log_axis(axes)
         step_axis(axes, rows["step"].max(), columns)
     shown = {name: look for name, look in label_looks.items() if (summary["labels"] == name).any()}
-    legend_below(
-        figure, coherence_handles(style, shown, list(summary["seeds"]), not_positive(rows["m_coherence"]))
-    )
+    legend_below(figure, coherence_handles(style, shown, list(summary["seeds"]), not_positive(rows["m_coherence"])))
     return figure
 
 

@@ -44,15 +44,11 @@ def pristine_corrupt(table: pd.DataFrame, style: FigureStyle) -> Figure:
         style: the figures' shared settings.
     """
     rows = full_set_runs(table)
-    rows = rows[
-        (rows["noise"] > 0) & (rows["noise"] < 1) & (rows["layer"] == "model") & rows["group"].isin(GROUPS)
-    ]
+    rows = rows[(rows["noise"] > 0) & (rows["noise"] < 1) & (rows["layer"] == "model") & rows["group"].isin(GROUPS)]
     rows = rows[rows["pairwise_alignment"].notna()]
     if rows.empty:
-        return message_figure(
-            "This study has no runs with partly random labels, so no pristine and corrupt examples."
-        )
-    optimizers = in_order(rows["optimizer"], list(style.optimizer_colors))
+        return message_figure("This study has no runs with partly random labels, so no pristine and corrupt examples.")
+    optimizers = in_order(rows["optimizer"], [style.reference_optimizer])
     all_networks = networks(rows)
     row_keys = [(network, name) for network in all_networks for name in label_sets(of_network(rows, network))]
     by = ["dataset", "model", "labels", "optimizer", "group", "step"]

@@ -78,9 +78,7 @@ class FigureStyle:
         """
         known = {field.name for field in fields(cls)}
         if unknown := sorted(set(settings) - known):
-            raise UserError(
-                f"figures.{unknown[0]}: unknown setting; expected one of {', '.join(sorted(known))}"
-            )
+            raise UserError(f"figures.{unknown[0]}: unknown setting; expected one of {', '.join(sorted(known))}")
         if missing := sorted({"optimizer_colors", "reference_optimizer"} - set(settings)):
             raise UserError(f"figures.{missing[0]}: missing; add it to the settings of the figures")
         style = cls(**settings)
@@ -89,9 +87,7 @@ class FigureStyle:
                 key = f"figures.optimizer_colors.{optimizer}"
                 raise UserError(f"{key}: found {color!r}; expected a colour such as '#0072b2'")
         if not 0 < style.confidence < 1:
-            raise UserError(
-                f"figures.confidence: found {style.confidence}; expected a number between 0 and 1"
-            )
+            raise UserError(f"figures.confidence: found {style.confidence}; expected a number between 0 and 1")
         return style
 
     def color(self, optimizer: str) -> str:
@@ -336,9 +332,7 @@ def band_handle(style: FigureStyle, seeds: Sequence[int], geometric: bool = Fals
         return text_handle("one seed, no interval")
     count = str(most) if fewest == most else f"{fewest} to {most}"
     mean = "geometric mean" if geometric else "mean"
-    return Patch(
-        facecolor=NEUTRAL, alpha=BAND_OPACITY, label=f"{style.percent} interval of the {mean}, {count} seeds"
-    )
+    return Patch(facecolor=NEUTRAL, alpha=BAND_OPACITY, label=f"{style.percent} interval of the {mean}, {count} seeds")
 
 
 def coherence_handles(
@@ -380,9 +374,7 @@ def _legend_columns(letters: Sequence[int]) -> int:
     """The most columns of a legend, filled downwards as matplotlib does, that fit into the page's width."""
     for rows in range(1, len(letters) + 1):
         columns = [letters[start : start + rows] for start in range(0, len(letters), rows)]
-        if (
-            sum(max(column) * 0.062 + 0.55 for column in columns) <= WIDTH
-        ):  # inches per letter, per line sample
+        if sum(max(column) * 0.062 + 0.55 for column in columns) <= WIDTH:  # inches per letter, per line sample
             return len(columns)
     return 1
 

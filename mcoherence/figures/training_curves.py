@@ -47,7 +47,7 @@ def training_curves(table: pd.DataFrame, style: FigureStyle) -> Figure:
         return message_figure("This study evaluated no runs on the full training set.")
     rows = rows.assign(accuracy=100 * rows["accuracy"])
     all_networks, labels = networks(rows), label_sets(rows)
-    optimizers = in_order(rows["optimizer"], list(style.optimizer_colors))
+    optimizers = in_order(rows["optimizer"], [style.reference_optimizer])
     label_looks = looks(label_sets(table))
     by = ["dataset", "model", "labels", "optimizer", "part", "step"]
     summaries = {quantity: over_seeds(rows, by, quantity, style.confidence) for quantity in _QUANTITIES}
@@ -66,9 +66,7 @@ def training_curves(table: pd.DataFrame, style: FigureStyle) -> Figure:
         column_title(axes, readable(name), len(labels))
     for axes in grid[-1]:
         axes.set_xlabel("training step")
-    colors = [
-        Line2D([], [], color=style.color(name), linewidth=2, label=readable(name)) for name in optimizers
-    ]
+    colors = [Line2D([], [], color=style.color(name), linewidth=2, label=readable(name)) for name in optimizers]
     parts = [
         Line2D([], [], color=NEUTRAL, marker=marker, markersize=3, markerfacecolor="white", label=part)
         for part, marker in _MARKERS.items()
@@ -85,9 +83,7 @@ def _end_at_the_possible(axes: Axes, quantity: str) -> None:
         axes.set_ylim(bottom=-0.03 * axes.get_ylim()[1])
 
 
-def _draw_panel(
-    axes: Axes, panel: pd.DataFrame, optimizers: list[str], look: LineLook, style: FigureStyle
-) -> None:
+def _draw_panel(axes: Axes, panel: pd.DataFrame, optimizers: list[str], look: LineLook, style: FigureStyle) -> None:
     """The lines of one label set and quantity: every optimiser, on the training and the test set."""
     for optimizer in optimizers:
         for part, marker in _MARKERS.items():

@@ -14,10 +14,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from mcoherence.gradients.fallback import vmap_squared_norms
-from mcoherence.gradients.layer_rules import NotModelled, rule_for, trainable
+from mcoherence.gradients.layer_rules import NotModelledError, rule_for, trainable
 
 
-class UnsupportedModel(Exception):
+class UnsupportedModelError(Exception):
     """A model whose per-example gradients cannot be taken exactly; the message names the module and the way out."""
 
 
@@ -75,33 +75,35 @@ class Capture:
                 return
             captured.calls += 1
             if captured.calls > 1:
-                raise UnsupportedModel(
+                raise UnsupportedModelError(
                     f"module {captured.name!r} is used {captured.calls} times in one forward pass; its uses share one "
                     "gradient, which a rule per call cannot see; give each use a module of its own"
                 )
             if len(args) != 1 or kwargs or not isinstance(args[0], Tensor) or not isinstance(output, Tensor):
-                raise UnsupportedModel(
+                raise UnsupportedModelError(
                     f"module {captured.name!r} ({type(layer).__name__}) has parameters of its own and is not called "
                     "with one tensor to give one tensor; wrap the parameters in a module that is"
                 )
             if output.requires_grad:
                 inputs, version = args[0].detach(), args[0]._version
-                output.register_hook(lambda grad: self._measure(captured, inputs, version, grad.detach()))
+                output.register_hook(  # type: ignore[no-untyped-call]
+                    lambda grad: self._measure(captured, inputs, version, grad.detach())
+                )
 
         return hook
 
     def _measure(self, captured: LayerCapture, inputs: Tensor, version: int, output_grads: Tensor) -> None:
         if inputs._version != version:
-            raise UnsupportedModel(
+            raise UnsupportedModelError(
                 f"the input of module {captured.name!r} was changed in place after the module used it; "
                 "make that operation out of place"
             )
         rule = rule_for(captured.layer)
         try:
             if rule is None:
-                raise NotModelled
+                raise NotModelledError
             captured.squared_norms = rule(captured.layer, inputs, output_grads)
-        except NotModelled:
+        except NotModelledError:
             self._measuring_fallback = True
             try:
                 captured.squared_norms = vmap_squared_norms(captured.layer, inputs, output_grads)

@@ -18,7 +18,9 @@ def vmap_squared_norms(layer: nn.Module, inputs: Tensor, output_grads: Tensor) -
     own = {name: p.detach() for name, p in trainable(layer).items()}
 
     def pulled_back(example: Tensor, output_grad: Tensor) -> dict[str, Tensor]:
-        _, pull_back = vjp(lambda parameters: functional_call(layer, parameters, (example.unsqueeze(0),)), own)
+        _, pull_back = vjp(  # type: ignore[misc]
+            lambda parameters: functional_call(layer, parameters, (example.unsqueeze(0),)), own
+        )
         (gradients,) = pull_back(output_grad.unsqueeze(0))
         return dict(gradients)
 

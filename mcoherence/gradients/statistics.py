@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mcoherence import coherence
-from mcoherence.gradients.capture import Capture, UnsupportedModel
+from mcoherence.gradients.capture import Capture, UnsupportedModelError
 from mcoherence.gradients.eval_mode import eval_mode
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
@@ -65,7 +65,9 @@ class GradientStatistics:
     @overload
     def sum_sq_norm(self, by: Literal["model"] = ..., groups: Sequence[str] | None = ...) -> float: ...
     @overload
-    def sum_sq_norm(self, by: Literal["layer", "parameter"], groups: Sequence[str] | None = ...) -> dict[str, float]: ...
+    def sum_sq_norm(
+        self, by: Literal["layer", "parameter"], groups: Sequence[str] | None = ...
+    ) -> dict[str, float]: ...
     def sum_sq_norm(self, by: Level = "model", groups: Sequence[str] | None = None) -> float | dict[str, float]:
         """Q over the union of `groups` (None: all): one float for the model, else {layer or parameter name: float}."""
         chosen = self._indices(groups)
@@ -85,7 +87,9 @@ class GradientStatistics:
     @overload
     def m_coherence(self, by: Literal["model"] = ..., groups: Sequence[str] | None = ...) -> float: ...
     @overload
-    def m_coherence(self, by: Literal["layer", "parameter"], groups: Sequence[str] | None = ...) -> dict[str, float]: ...
+    def m_coherence(
+        self, by: Literal["layer", "parameter"], groups: Sequence[str] | None = ...
+    ) -> dict[str, float]: ...
     def m_coherence(self, by: Level = "model", groups: Sequence[str] | None = None) -> float | dict[str, float]:
         """|S|^2 / Q over the union of `groups` (arXiv 2008.01217); NaN where all gradients are zero."""
         return self._ratio(coherence.m_coherence, by, groups)
@@ -139,10 +143,10 @@ class GradientStatistics:
     def _ratio(
         self, measure: Callable[[float, float], Any], by: Level, groups: Sequence[str] | None
     ) -> float | dict[str, float]:
-        squared, total = self.sq_norm_of_sum(by, groups), self.sum_sq_norm(by, groups)  # type: ignore[arg-type]
-        if isinstance(squared, dict) and isinstance(total, dict):
-            return {name: float(measure(squared[name], total[name])) for name in squared}
-        return float(measure(squared, total))  # type: ignore[arg-type]
+        if by == "model":
+            return float(measure(self.sq_norm_of_sum("model", groups), self.sum_sq_norm("model", groups)))
+        squared, total = self.sq_norm_of_sum(by, groups), self.sum_sq_norm(by, groups)
+        return {name: float(measure(squared[name], total[name])) for name in squared}
 
 
 def layer_of(parameter: str) -> str:
@@ -169,7 +173,7 @@ def gradient_statistics(
         groups: names of the groups that group_ids count from 0; None measures one group named "all".
 
     Raises:
-        UnsupportedModel: the per-example gradients cannot be had exactly; the message names the module.
+        UnsupportedModelError: the per-example gradients cannot be had exactly; the message names the module.
         ValueError: the losses are not one per example, or a group id is out of range.
     """
     names = tuple(groups) if groups is not None else (WHOLE_SAMPLE,)
@@ -177,7 +181,9 @@ def gradient_statistics(
     _refuse_unsupported(model)
     counts = np.zeros(len(names), dtype=np.int64)
     sum_sq_norms = np.zeros((len(names), len(parameters)))
-    sums = [p.new_zeros((len(names), *p.shape), dtype=_sum_dtype(p.dtype), requires_grad=False) for p in parameters.values()]
+    sums = [
+        p.new_zeros((len(names), *p.shape), dtype=_sum_dtype(p.dtype), requires_grad=False) for p in parameters.values()
+    ]
 
     capture = Capture(model)
     with eval_mode(model), torch.enable_grad(), capture.active():
@@ -214,7 +220,7 @@ def _one_pass(
     squared_norms = capture.collected()
     for name, gradient in zip(parameters, gradients, strict=True):
         if gradient is not None and name not in squared_norms:
-            raise UnsupportedModel(
+            raise UnsupportedModelError(
                 f"parameter {name!r} takes part in the loss without a call of the module that owns it; "
                 "call that module, or move the parameter into a module of its own"
             )
@@ -228,7 +234,7 @@ def _batches_of_one_group(
     for batch in batches:
         inputs, targets = batch[0], batch[1]
         ids = batch[2] if grouped else torch.zeros(len(inputs), dtype=torch.int64)
-        if len(ids) and not (0 <= int(ids.min()) and int(ids.max()) < count):
+        if len(ids) and not (int(ids.min()) >= 0 and int(ids.max()) < count):
             raise ValueError(f"group_ids: found {int(ids.min())}..{int(ids.max())}, expected 0..{count - 1}")
         for group in torch.unique(ids).tolist():
             members = ids == group
@@ -239,7 +245,7 @@ def _batches_of_one_group(
 
 
 def _refuse_unsupported(model: nn.Module) -> None:
-    """Raise UnsupportedModel for tied parameters and for layers that mix the examples of a batch in eval mode."""
+    """Raise UnsupportedModelError for tied parameters and for layers that mix the examples of a batch in eval mode."""
     owners: dict[int, list[str]] = {}
     for module_name, module in model.named_modules():
         for name, p in module.named_parameters(recurse=False):
@@ -247,16 +253,16 @@ def _refuse_unsupported(model: nn.Module) -> None:
                 owners.setdefault(id(p), []).append(f"{module_name}.{name}" if module_name else name)
     tied = [" = ".join(names) for names in owners.values() if len(names) > 1]
     if tied:
-        raise UnsupportedModel(f"tied parameters {'; '.join(tied)}: their uses share one gradient; untie them")
+        raise UnsupportedModelError(f"tied parameters {'; '.join(tied)}: their uses share one gradient; untie them")
     mixing = [
         f"{name} ({type(module).__name__})"
         for name, module in model.named_modules()
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None
     ]
     if mixing:
-        raise UnsupportedModel(
-            f"batch norm without running statistics: {', '.join(mixing)}; it mixes the examples of a batch even in eval "
-            "mode, so that no example has a gradient of its own; use track_running_stats=True or another normalisation"
+        raise UnsupportedModelError(
+            f"batch norm without running statistics: {', '.join(mixing)}; it mixes the examples of a batch even in "
+            "eval mode, so that no example has a gradient of its own; use track_running_stats=True or another norm"
         )
 
 

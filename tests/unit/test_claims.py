@@ -50,7 +50,14 @@ def make_tables(curves, train, medians, final, easy_hard):
             median_step=lambda seed, step=step: step * wobble[seed],
         )  # fmt: skip
     cells = [
-        {"dataset": "d", "model": "net", "seed": seed, "train_subset": a, "test_subset": b, "accuracy": value * wobble[seed]}
+        {
+            "dataset": "d",
+            "model": "net",
+            "seed": seed,
+            "train_subset": a,
+            "test_subset": b,
+            "accuracy": value * wobble[seed],
+        }
         for (a, b), value in easy_hard.items()
         for seed in SEEDS
     ]
@@ -90,11 +97,19 @@ def test_the_papers_world_supports_every_claim():
         ("P1", {"curves": AS_IN_THE_PAPERS["curves"] | {"random": (300, 2, 3, 80, 1.1)}}),
         ("P2", {"curves": AS_IN_THE_PAPERS["curves"] | {"half": (300, 90, 60, 8, 1.0)}}),
         pytest.param("P3", {"curves": AS_IN_THE_PAPERS["curves"] | {"random": (300, 2, 3, 8, 20)}}, id="P3-no-return"),
-        pytest.param("P3", {"curves": AS_IN_THE_PAPERS["curves"] | {"random": (300, 0.9, 0.8, 0.7, 0.5)}}, id="P3-no-rise"),
+        pytest.param(
+            "P3",
+            {"curves": AS_IN_THE_PAPERS["curves"] | {"random": (300, 0.9, 0.8, 0.7, 0.5)}},
+            id="P3-no-rise",
+        ),
         pytest.param("P3", {"curves": AS_IN_THE_PAPERS["curves"] | {"random": (300, 9, 3, 2, 1.1)}}, id="P3-not-later"),
         ("P8", {"train": AS_IN_THE_PAPERS["train"] | {"clean": (0.1, 0.1, 0.1, 0.2, 1)}}),
         ("P9", {"medians": AS_IN_THE_PAPERS["medians"] | {("half", "corrupt"): 3}}),
-        pytest.param("P9", {"medians": AS_IN_THE_PAPERS["medians"] | {("half", "pristine"): 300}}, id="P9-pristine-slow"),
+        pytest.param(
+            "P9",
+            {"medians": AS_IN_THE_PAPERS["medians"] | {("half", "pristine"): 300}},
+            id="P9-pristine-slow",
+        ),
         ("P13", {"final": AS_IN_THE_PAPERS["final"] | {("rm3", "half"): (0.5, 0.30)}}),
         pytest.param("P13", {"final": AS_IN_THE_PAPERS["final"] | {("rm3", "half"): (0.8, 1.2)}}, id="P13-memorises"),
         ("P15", {"easy_hard": {("easy", "easy"): 0.80, ("hard", "hard"): 0.90}}),

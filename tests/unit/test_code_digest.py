@@ -60,7 +60,12 @@ def test_code_that_is_reached_changes_the_digest(root, name, old, new):
     [
         pytest.param("library/deep/leaf.py", '"""Twice x."""', '"""Two times x."""', id="docstring"),
         pytest.param("library/deep/leaf.py", "LIMIT = 3", "# a limit\nLIMIT = 3  # three", id="comment"),
-        pytest.param("library/deep/leaf.py", "    return 2 * x", "    return (\n        2\n        * x\n    )", id="layout"),
+        pytest.param(
+            "library/deep/leaf.py",
+            "    return 2 * x",
+            "    return (\n        2\n        * x\n    )",
+            id="layout",
+        ),
         pytest.param("library/other.py", "VALUE = 1", "VALUE = 2", id="code-that-is-not-reached"),
     ],
 )

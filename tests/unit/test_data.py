@@ -71,7 +71,10 @@ def test_digits_are_the_real_ones_split_without_overlap():
     together = np.concatenate([data.train_images, data.test_images])[:, 0] * (16 / 255)
     by_pixels = {image.tobytes() for image in np.rint(together)}
     assert by_pixels == {image.tobytes() for image in bunch.images}
-    assert np.bincount(np.concatenate([data.train_targets, data.test_targets])).tolist() == np.bincount(bunch.target).tolist()
+    assert (
+        np.bincount(np.concatenate([data.train_targets, data.test_targets])).tolist()
+        == np.bincount(bunch.target).tolist()
+    )
 
 
 def test_store_round_trip_and_pixel_statistics(tmp_path):
@@ -113,7 +116,9 @@ def test_the_order_depends_on_the_seed_alone():
 
 
 def test_purposes_of_one_seed_do_not_share_a_stream():
-    streams = {tuple(random_stream(0, *purpose).integers(2**32, size=4)) for purpose in ((), (0,), (1,), (1, 0), (1, 1))}
+    streams = {
+        tuple(random_stream(0, *purpose).integers(2**32, size=4)) for purpose in ((), (0,), (1,), (1, 0), (1, 1))
+    }
     assert len(streams) == 5
 
 

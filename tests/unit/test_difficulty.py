@@ -46,7 +46,9 @@ def test_easy_is_easier_than_hard_and_sizes_are_exact(split):
     assert sorted(score[easy]) == pytest.approx(np.arange(40) / 100)
     assert sorted(score[hard]) == pytest.approx(np.arange(60, 100) / 100)
     assert {name: len(index) for name, index in parts.items()} == {
-        f"{subset}_{part}": size for subset in ("easy", "hard", "random") for part, size in (("train", 30), ("test", 10))
+        f"{subset}_{part}": size
+        for subset in ("easy", "hard", "random")
+        for part, size in (("train", 30), ("test", 10))
     }
 
 

@@ -142,17 +142,13 @@ def _line(axes: Axes, label: str) -> Line2D:
 
 def _band(axes: Axes, label: str) -> tuple[np.ndarray, np.ndarray]:
     """The horizontal positions [K] and the edges [K, 2] of a band, in its polygon's order."""
-    (band,) = (
-        item for item in axes.collections if isinstance(item, PolyCollection) and item.get_label() == label
-    )
+    (band,) = (item for item in axes.collections if isinstance(item, PolyCollection) and item.get_label() == label)
     vertices = band.get_paths()[0].vertices
     # fill_between's polygon: upper start, K lower points, upper end, K upper points backwards.
     k = len(STEPS)
     lower, upper = vertices[1 : k + 1], vertices[k + 2 : 2 * k + 2][::-1]
     np.testing.assert_allclose(lower[:, 0], upper[:, 0])
-    return lower[:, 0], np.stack(
-        [np.minimum(lower[:, 1], upper[:, 1]), np.maximum(lower[:, 1], upper[:, 1])], axis=1
-    )
+    return lower[:, 0], np.stack([np.minimum(lower[:, 1], upper[:, 1]), np.maximum(lower[:, 1], upper[:, 1])], axis=1)
 
 
 def _check(axes: Axes, label: str, rows: pd.DataFrame, value: str, logarithmic: bool) -> None:
@@ -282,9 +278,7 @@ def test_pristine_corrupt_draws_the_size_free_measure_of_partly_random_sets_only
     assert panels[0][-1].texts[-1].get_text() == "MLP\nhalf random labels"
 
 
-def test_training_curves_draw_accuracy_in_percent_and_loss(
-    figures: dict[str, Figure], accuracy: pd.DataFrame
-) -> None:
+def test_training_curves_draw_accuracy_in_percent_and_loss(figures: dict[str, Figure], accuracy: pd.DataFrame) -> None:
     panels = _panels(figures["training_curves"], 4, 3)
     percent = accuracy.assign(accuracy=100 * accuracy["accuracy"])
     for row, (model, quantity) in enumerate(product(LAYERS, ["accuracy", "loss"])):
@@ -308,10 +302,7 @@ def test_generalization_gap_is_of_the_last_checkpoint_per_seed(
     last = _select(accuracy, step=STEPS[-1])
     gap = {
         key: 100
-        * (
-            rows.loc[rows["part"] == "train", "accuracy"].item()
-            - rows.loc[rows["part"] == "test", "accuracy"].item()
-        )
+        * (rows.loc[rows["part"] == "train", "accuracy"].item() - rows.loc[rows["part"] == "test", "accuracy"].item())
         for key, rows in last.groupby(["model", "labels", "optimizer", "seed"])
     }
     (panels,) = _panels(figures["generalization_gap"], 1, 2)
@@ -347,9 +338,7 @@ def test_generalization_gap_takes_each_runs_own_last_step(accuracy: pd.DataFrame
     mlp = _select(accuracy, model="mlp", labels="clean")
     shorter = mlp[~((mlp["optimizer"] == "m3") & (mlp["step"] > 10))]
     figure = generalization_gap(shorter, STYLE)
-    bars = {
-        item.get_label(): item for item in figure.axes[0].containers if isinstance(item, ErrorbarContainer)
-    }
+    bars = {item.get_label(): item for item in figure.axes[0].containers if isinstance(item, ErrorbarContainer)}
     at_10 = _select(mlp, optimizer="m3", step=10)
     train, test = (_select(at_10, part=part)["accuracy"].mean() for part in ("train", "test"))
     (mean,) = bars["m3"].lines[0].get_ydata()
@@ -357,9 +346,7 @@ def test_generalization_gap_takes_each_runs_own_last_step(accuracy: pd.DataFrame
     assert len(bars["sgd"].lines[0].get_ydata()) == 1
 
 
-def test_easy_hard_cells_hold_mean_and_half_width_in_percent(
-    figures: dict[str, Figure], subsets: pd.DataFrame
-) -> None:
+def test_easy_hard_cells_hold_mean_and_half_width_in_percent(figures: dict[str, Figure], subsets: pd.DataFrame) -> None:
     trained, tested = ["easy", "hard", "random"], ["easy", "hard", "random", "original"]
     for model, axes in zip(LAYERS, figures["easy_hard"].axes, strict=False):
         if model == "mlp":  # the others share its vertical axis
@@ -377,9 +364,7 @@ def test_optimizers_have_the_settings_colors_in_every_figure(figures: dict[str, 
     for name in ("coherence_by_step", "coherence_by_loss", "pristine_corrupt"):
         for row in _panels(figures[name], 2, 3):
             for optimizer, axes in zip(COLORS, row, strict=True):
-                drawn = {
-                    to_hex(line.get_color()) for line in axes.lines if len(line.get_xdata()) == len(STEPS)
-                }
+                drawn = {to_hex(line.get_color()) for line in axes.lines if len(line.get_xdata()) == len(STEPS)}
                 bands = {to_hex(band.get_facecolor()[0]) for band in axes.collections}
                 assert drawn == bands == {COLORS[optimizer]}, name
                 assert (
@@ -419,9 +404,7 @@ def test_an_unlisted_optimizer_gets_the_same_spare_color_everywhere(coherence: p
 
 
 def test_unknown_names_are_shown_with_spaces(coherence: pd.DataFrame) -> None:
-    renamed = coherence.replace(
-        {"labels": {"half_random": "two_classes_swapped"}, "model": {"mlp": "my_net"}}
-    )
+    renamed = coherence.replace({"labels": {"half_random": "two_classes_swapped"}, "model": {"mlp": "my_net"}})
     figure = coherence_by_step(renamed, STYLE)
     assert "two classes swapped" in _legend(figure)
     assert _panels(figure, 2, 3)[0][-1].texts[-1].get_text() == "my net"
@@ -442,9 +425,7 @@ def test_runs_on_subsets_are_left_out(
     np.testing.assert_array_equal(_line(with_easy, "clean").get_ydata(), _line(without, "clean").get_ydata())
     more = pd.concat([accuracy, accuracy.assign(subset="easy", accuracy=0.0)])
     with_easy, without = training_curves(more, STYLE).axes[0], figures["training_curves"].axes[0]
-    np.testing.assert_array_equal(
-        _line(with_easy, "m3 test").get_ydata(), _line(without, "m3 test").get_ydata()
-    )
+    np.testing.assert_array_equal(_line(with_easy, "m3 test").get_ydata(), _line(without, "m3 test").get_ydata())
 
 
 def test_a_seed_that_occurs_twice_is_refused(coherence: pd.DataFrame) -> None:
@@ -467,9 +448,9 @@ def test_one_seed_has_no_band_and_the_legend_says_so(coherence: pd.DataFrame, su
 def test_the_confidence_setting_widens_the_band(coherence: pd.DataFrame) -> None:
     figure = coherence_by_step(coherence, FigureStyle(COLORS, "sgd", confidence=0.5))
     values = np.log(
-        _select(
-            coherence, group="train", layer="model", model="mlp", optimizer="sgd", labels="clean", step=2
-        )["m_coherence"].to_numpy()
+        _select(coherence, group="train", layer="model", model="mlp", optimizer="sgd", labels="clean", step=2)[
+            "m_coherence"
+        ].to_numpy()
     )
     interval = np.exp(stats.t.interval(0.5, 2, loc=values.mean(), scale=stats.sem(values)))
     _, edges = _band(figure.axes[0], "clean")
@@ -526,9 +507,7 @@ def test_equal_tables_give_equal_bytes(coherence: pd.DataFrame, tmp_path: Path) 
     save_figure(figure, tmp_path / "again.png", tmp_path / "again.pdf", dpi=60)  # the same object once more
     for kind in ("png", "pdf"):
         first = (tmp_path / f"first.{kind}").read_bytes()
-        assert (
-            first == (tmp_path / f"second.{kind}").read_bytes() == (tmp_path / f"again.{kind}").read_bytes()
-        )
+        assert first == (tmp_path / f"second.{kind}").read_bytes() == (tmp_path / f"again.{kind}").read_bytes()
     assert b"CreationDate" not in (tmp_path / "first.pdf").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
         f"{name}.{kind}" for name in ("first", "second", "again") for kind in ("png", "pdf")
@@ -625,9 +604,7 @@ def test_every_draw_script_reads_the_tables_of_its_rule(
     settings = json.dumps({"optimizer_colors": COLORS, "reference_optimizer": "sgd", "dpi": 40})
     for figure, names in reads.items():
         png, pdf = tmp_path / f"{figure}.png", tmp_path / f"{figure}.pdf"
-        words = [
-            w for name in names for w in (f"--{name.replace('_', '-')}", str(tmp_path / f"{name}.parquet"))
-        ]
+        words = [w for name in names for w in (f"--{name.replace('_', '-')}", str(tmp_path / f"{name}.parquet"))]
         words += ["--settings", settings, "--png", str(png), "--pdf", str(pdf)]
         monkeypatch.setattr(sys, "argv", [f"draw_{figure}", *words])
         importlib.import_module(f"workflow_scripts.draw_{figure}").main()

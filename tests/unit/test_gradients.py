@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from mcoherence import gradient_statistics
-from mcoherence.gradients.capture import UnsupportedModel
+from mcoherence.gradients.capture import UnsupportedModelError
 from mcoherence.gradients.layer_rules import products
 from mcoherence.gradients.reference import per_example_gradients
 
@@ -203,21 +203,25 @@ def test_float32_agrees_with_float64():
 
 def test_batch_norm_that_mixes_examples_is_refused_by_name():
     model = nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5, track_running_stats=False), nn.Linear(5, 4))
-    with pytest.raises(UnsupportedModel, match=r"without running statistics: 1 \(BatchNorm1d\)"):
+    with pytest.raises(UnsupportedModelError, match=r"without running statistics: 1 \(BatchNorm1d\)"):
         gradient_statistics(model, PER_EXAMPLE, [(torch.randn(3, 6), torch.zeros(3).long())])
 
 
 def test_tied_parameters_are_refused_by_name():
     model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
     model[1].weight = model[0].weight
-    with pytest.raises(UnsupportedModel, match=r"0\.weight = 1\.weight"):
+    with pytest.raises(UnsupportedModelError, match=r"0\.weight = 1\.weight"):
         gradient_statistics(model, PER_EXAMPLE, [(torch.randn(3, 4), torch.zeros(3).long())])
 
 
 def test_a_module_used_twice_is_refused_by_name():
     shared = nn.Linear(4, 4)
-    with pytest.raises(UnsupportedModel, match="'0' is used 2 times"):
-        gradient_statistics(nn.Sequential(shared, nn.Tanh(), shared), PER_EXAMPLE, [(torch.randn(3, 4), torch.zeros(3).long())])
+    with pytest.raises(UnsupportedModelError, match="'0' is used 2 times"):
+        gradient_statistics(
+            nn.Sequential(shared, nn.Tanh(), shared),
+            PER_EXAMPLE,
+            [(torch.randn(3, 4), torch.zeros(3).long())],
+        )
 
 
 def test_an_input_changed_in_place_is_refused_by_name():
@@ -232,7 +236,7 @@ def test_an_input_changed_in_place_is_refused_by_name():
             x += 1.0
             return out + x
 
-    with pytest.raises(UnsupportedModel, match="input of module 'norm' was changed in place"):
+    with pytest.raises(UnsupportedModelError, match="input of module 'norm' was changed in place"):
         gradient_statistics(Residual(), PER_EXAMPLE, [(torch.randn(3, 4), torch.zeros(3).long())])
 
 
@@ -245,7 +249,7 @@ def test_a_parameter_used_behind_its_modules_back_is_refused_by_name():
         def forward(self, x):
             return x @ self.layer.weight
 
-    with pytest.raises(UnsupportedModel, match=r"'layer\.weight' takes part in the loss without a call"):
+    with pytest.raises(UnsupportedModelError, match=r"'layer\.weight' takes part in the loss without a call"):
         gradient_statistics(Bypass(), PER_EXAMPLE, [(torch.randn(3, 4), torch.zeros(3).long())])
 
 

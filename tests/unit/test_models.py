@@ -32,7 +32,12 @@ def test_cnn_layers_and_size():
 
 
 def test_cnn_without_batch_norm_has_biases():
-    assert names(build_model(CNN | {"batch_norm": False}, SHAPE, 10)) == ["conv1", "conv2", "hidden", "output"]
+    assert names(build_model(CNN | {"batch_norm": False}, SHAPE, 10)) == [
+        "conv1",
+        "conv2",
+        "hidden",
+        "output",
+    ]
 
 
 @pytest.fixture

@@ -8,7 +8,15 @@ import pytest
 
 from mcoherence.errors import UserError
 from mcoherence.provenance import git_commit, provenance
-from mcoherence.storage import atomic_path, canonical_json, open_hdf5, read_names, sha256_of, write_hdf5, write_json
+from mcoherence.storage import (
+    atomic_path,
+    canonical_json,
+    open_hdf5,
+    read_names,
+    sha256_of,
+    write_hdf5,
+    write_json,
+)
 
 SCHEMA = "mcoherence/test/1"
 CONTENT = {"a/values": np.arange(1000.0), "names": ["first", "zweite"], "empty": np.empty((0, 3))}
@@ -38,7 +46,10 @@ def test_equal_content_gives_equal_bytes(path, tmp_path):
 
 
 def test_another_schema_is_refused(path):
-    with pytest.raises(UserError, match="found mcoherence/test/1, expected mcoherence/other/1"), open_hdf5(path, "mcoherence/other/1"):
+    with (
+        pytest.raises(UserError, match="found mcoherence/test/1, expected mcoherence/other/1"),
+        open_hdf5(path, "mcoherence/other/1"),
+    ):
         pass
 
 
@@ -73,16 +84,23 @@ def test_a_flipped_bit_is_found_by_the_checksum(path):
 def test_a_writer_that_fails_leaves_nothing_behind(tmp_path):
     target = tmp_path / "result.txt"
     target.write_text("before")
-    with pytest.raises(RuntimeError), atomic_path(target) as temporary:
-        temporary.write_text("half")
-        raise RuntimeError
+
+    def write_half():
+        with atomic_path(target) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_half()
     assert target.read_text() == "before"
     assert list(tmp_path.iterdir()) == [target]
 
 
 def test_canonical_json_is_equal_for_equal_settings():
     assert canonical_json({"b": 1.0, "a": {"y": (1, 2), "x": 0.5}}) == '{"a":{"x":0.5,"y":[1,2]},"b":1}'
-    assert canonical_json({"a": {"x": 0.5, "y": [1.0, 2]}, "b": 1}) == canonical_json({"b": 1.0, "a": {"y": (1, 2), "x": 0.5}})
+    assert canonical_json({"a": {"x": 0.5, "y": [1.0, 2]}, "b": 1}) == canonical_json(
+        {"b": 1.0, "a": {"y": (1, 2), "x": 0.5}}
+    )
 
 
 def test_json_refuses_values_that_other_readers_cannot_parse(tmp_path):

@@ -36,11 +36,23 @@ def test_the_default_config_is_valid():
 @pytest.mark.parametrize(
     ("keys", "value", "message"),
     [
-        (("optimizers", "rm3", "lr"), "fast", r"^config: optimizers\.rm3\.lr: found 'fast'; expected a value of type number"),
+        (
+            ("optimizers", "rm3", "lr"),
+            "fast",
+            r"^config: optimizers\.rm3\.lr: found 'fast'; expected a value of type number",
+        ),
         (("optimizers", "rm3", "lr"), -1, r"optimizers\.rm3\.lr: found -1; expected .*minimum of 0"),
-        (("optimizers", "rm3", "momentum"), 0.9, r"optimizers\.rm3: found .*'momentum' was unexpected.*only the keys method, lr"),
+        (
+            ("optimizers", "rm3", "momentum"),
+            0.9,
+            r"optimizers\.rm3: found .*'momentum' was unexpected.*only the keys method, lr",
+        ),
         (("optimizers", "m3", "groups"), 4, r"optimizers\.m3\.groups: found 4"),
-        (("optimizers", "sgd", "method"), "adam", r"optimizers\.sgd\.method: found 'adam'; expected one of sgd, m3, rm3"),
+        (
+            ("optimizers", "sgd", "method"),
+            "adam",
+            r"optimizers\.sgd\.method: found 'adam'; expected one of sgd, m3, rm3",
+        ),
         (("models", "mlp", "hidden"), None, r"models\.mlp: found 'hidden' is a required property"),
         (("models", "mlp", "channels"), [3], r"models\.mlp: found .*'channels' was unexpected"),
         (("labels", "clean", "fraction"), 1.2, r"labels\.clean\.fraction: found 1\.2"),
@@ -58,11 +70,23 @@ def test_a_wrong_value_is_one_line_that_names_its_key(keys, value, message):
 @pytest.mark.parametrize(
     ("keys", "value", "message"),
     [
-        (("label_noise", "optimizers"), ["sgd", "adam"], r"label_noise\.optimizers: found 'adam', expected an entry of optimizers \(sgd, m3, rm3\)"),
+        (
+            ("label_noise", "optimizers"),
+            ["sgd", "adam"],
+            r"label_noise\.optimizers: found 'adam', expected an entry of optimizers \(sgd, m3, rm3\)",
+        ),
         (("easy_hard", "labels"), "dirty", r"easy_hard\.labels: found 'dirty'"),
         (("easy_hard", "seeds"), [2, 10], r"easy_hard\.seeds: found \[2\].*fresh weights"),
-        (("training", "batch_size"), 2, r"training\.batch_size: found 2, expected at least the 3 groups of optimizers\.m3"),
-        (("training", "checkpoints", "count"), 9, r"training\.checkpoints\.count: found 9, expected more than the 9"),
+        (
+            ("training", "batch_size"),
+            2,
+            r"training\.batch_size: found 2, expected at least the 3 groups of optimizers\.m3",
+        ),
+        (
+            ("training", "checkpoints"),
+            {"every_step_until": 8, "count": 9},
+            r"training\.checkpoints\.count: found 9, expected more than the 9",
+        ),
     ],
 )
 def test_names_and_sizes_must_fit_together(keys, value, message):

@@ -169,7 +169,9 @@ def test_a_record_holds_the_statistics_of_every_checkpoint(data):
             (record.m_coherence_by_layer()[k, GROUPS.index("heldout"), 1], layer),
             (record.m_coherence_of_model()[k, GROUPS.index("heldout")], whole),
         ):
-            assert measured == pytest.approx((expected.sum(0).square().sum() / expected.square().sum()).item(), rel=1e-10)
+            assert measured == pytest.approx(
+                (expected.sum(0).square().sum() / expected.square().sum()).item(), rel=1e-10
+            )
     assert np.isnan(record.m_coherence_of_model()[:, CORRUPT]).all()
 
 
@@ -177,7 +179,9 @@ def test_a_missing_device_is_refused_by_name():
     if torch.cuda.is_available():
         assert prepare_device("cuda", 1).type == "cuda"
     else:
-        with pytest.raises(UserError, match=r"device: found 'cuda', expected one that this machine has \((mps, )?cpu\)"):
+        with pytest.raises(
+            UserError, match=r"device: found 'cuda', expected one that this machine has \((mps, )?cpu\)"
+        ):
             prepare_device("cuda", 1)
 
 

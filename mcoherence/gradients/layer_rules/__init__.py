@@ -4,7 +4,8 @@ Index letters: n examples, t positions, d inputs of a layer, p outputs of a laye
 
 A rule sees what went into one call of the layer and the gradient of the summed loss with respect to what came out,
 and returns {own parameter name: |g_i|^2, float64 [n]}. It never touches modules or parameters. A rule that meets a
-setting it does not model raises `NotModelled`; the caller then falls back (`gradients.fallback`). It never ignores one.
+setting it does not model raises `NotModelledError` and never ignores it; the caller then falls back
+(`gradients.fallback`).
 """
 
 from collections.abc import Callable
@@ -17,7 +18,7 @@ LayerRule = Callable[[nn.Module, Tensor, Tensor], dict[str, Tensor]]
 _RULES: dict[type[nn.Module], LayerRule] = {}
 
 
-class NotModelled(Exception):
+class NotModelledError(Exception):
     """A setting of a layer, or a shape of its input, that the layer's rule does not model."""
 
 

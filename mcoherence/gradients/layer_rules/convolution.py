@@ -3,16 +3,16 @@
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from mcoherence.gradients.layer_rules import NotModelled, layer_rule, trainable
+from mcoherence.gradients.layer_rules import NotModelledError, layer_rule, trainable
 from mcoherence.gradients.layer_rules.products import product_squared_norms, squared_norms
 
 
 @layer_rule(nn.Conv2d)
 def conv2d(layer: nn.Module, inputs: Tensor, output_grads: Tensor) -> dict[str, Tensor]:
-    """Squared norms for inputs [n, C, H, W] and output_grads [n, p, H', W']: every stride, dilation, padding and mode."""
+    """Squared norms for inputs [n, C, H, W] and output_grads [n, p, H', W'], whatever the stride, padding or mode."""
     assert isinstance(layer, nn.Conv2d)
     if inputs.dim() != 4:
-        raise NotModelled(f"Conv2d input without a batch axis, shape {tuple(inputs.shape)}")
+        raise NotModelledError(f"Conv2d input without a batch axis, shape {tuple(inputs.shape)}")
     n, groups = inputs.shape[0], layer.groups
     b = output_grads.flatten(2)
     norms = {}

@@ -1,0 +1,138 @@
+"""Edit -> the jobs that run, nothing more and nothing less; docs/reruns.md is this table, written out."""
+
+import os
+import shutil
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+REPORT = {"describe_study": 1, "report": 1}
+CLAIMS = {"check_claims": 1, **REPORT}
+DRAW_COHERENCE = {
+    f"draw_{name}": 1 for name in ("coherence_by_step", "coherence_by_loss", "layer_coherence", "pristine_corrupt")
+}
+DRAW_TRAINING = {f"draw_{name}": 1 for name in ("coherence_by_loss", "training_curves", "generalization_gap")}
+DRAW_EASY_HARD = {"draw_easy_hard": 1}
+DRAW_ALL = DRAW_COHERENCE | DRAW_TRAINING | DRAW_EASY_HARD
+# Two label sets x three optimisers x two seeds, and three subsets x two seeds.
+NOISE_RUNS, SUBSET_RUNS = 12, 6
+ALL_RUNS = NOISE_RUNS + SUBSET_RUNS
+TRAINED = {"train": ALL_RUNS, "evaluate": ALL_RUNS, "measure_coherence": NOISE_RUNS}
+SCORED = {"score_difficulty": 1, "split_easy_hard": 1}
+EVERYTHING_AFTER_TRAINING = TRAINED | SCORED | {"tabulate": 4} | DRAW_ALL | CLAIMS
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One edit: replace `old` by `new` in `file`; `file` "" stands for no edit, and `old` "" for touching everything."""
+
+    what: str
+    file: str
+    old: str
+    new: str
+    jobs: dict[str, int]
+
+
+EDITS = (
+    Edit("nothing", "", "", "", {}),
+    Edit("new time stamps on all files, as after a fresh clone", ".", "", "", {}),
+    Edit("a comment in a module of the library", "mcoherence/optim.py", "class RM3(", "# Rolling.\nclass RM3(", {}),
+    Edit("a docstring of a module of the library", "mcoherence/training.py", "Read from top to bottom:", "From top to bottom:", {}),
+    Edit("`device`, an operational setting", "miniature.yaml", "study: miniature", "study: miniature\ndevice: cpu", {}),
+    Edit("the caption of a figure", "docs/captions/figures/easy_hard.rst", "", "\nOne more sentence.\n", {"report": 1}),
+    Edit("a figure's colour", "config.yaml", "#0072B2", "#0072B3", DRAW_ALL | REPORT),
+    Edit("the code of one figure", "mcoherence/figures/easy_hard.py", "import", "PADDING = 1\nimport", DRAW_EASY_HARD | REPORT),
+    Edit("the code of the claims", "mcoherence/claims.py", '"epoch <= 5"', '"epoch <= 6"', CLAIMS),
+    Edit("the confidence of the claims", "config.yaml", "confidence: 0.95", "confidence: 0.9", CLAIMS),
+    Edit(
+        "the sample size of the measurement", "miniature.yaml", "sample_size: 50", "sample_size: 40",
+        {"measure_coherence": NOISE_RUNS, "tabulate": 1} | DRAW_COHERENCE | CLAIMS,
+    ),
+    Edit(
+        "a layer rule of the gradient engine", "mcoherence/gradients/layer_rules/linear.py", "norms = {}", "norms = dict()",
+        {"measure_coherence": NOISE_RUNS, "tabulate": 1} | DRAW_COHERENCE | CLAIMS,
+    ),
+    Edit(
+        "the code of the evaluation", "mcoherence/evaluation.py", "BATCH_SIZE = 1024", "BATCH_SIZE = 512",
+        EVERYTHING_AFTER_TRAINING | {"train": SUBSET_RUNS, "measure_coherence": 0, "tabulate": 4},
+    ),
+    Edit(
+        "the share that is called easy", "config.yaml", "fraction: 0.5\n  test", "fraction: 0.4\n  test",
+        {"split_easy_hard": 1, "train": SUBSET_RUNS, "evaluate": SUBSET_RUNS, "tabulate": 1} | DRAW_EASY_HARD | CLAIMS,
+    ),
+    Edit(
+        "one seed of the label-noise experiment", "miniature.yaml", "seeds: [0, 1]\neasy", "seeds: [0, 2]\neasy",
+        {"corrupt_labels": 2, "train": 6, "evaluate": 6, "measure_coherence": 6, "tabulate": 3}
+        | DRAW_COHERENCE | DRAW_TRAINING | CLAIMS,
+    ),
+    Edit(
+        "one seed of the retraining", "miniature.yaml", "seeds: [10, 11]", "seeds: [10, 12]",
+        {"corrupt_labels": 1, "train": 3, "evaluate": 3, "tabulate": 1} | DRAW_EASY_HARD | CLAIMS,
+    ),
+    Edit(
+        "the rate of one optimiser", "config.yaml", "rm3, lr: 0.3", "rm3, lr: 0.2",
+        {"train": 4, "evaluate": 4, "measure_coherence": 4, "tabulate": 3} | DRAW_COHERENCE | DRAW_TRAINING | CLAIMS,
+    ),
+    Edit(
+        "two settings that swap their values", "miniature.yaml", "updates: 12\n  batch_size: 20", "updates: 20\n  batch_size: 12",
+        EVERYTHING_AFTER_TRAINING,
+    ),
+    Edit("the code of an optimiser", "mcoherence/optim.py", "expected a positive", "wanted a positive", EVERYTHING_AFTER_TRAINING),
+    Edit(
+        "the way labels are corrupted", "mcoherence/data/corruption.py", "seed)", "seed + 0)",
+        {"corrupt_labels": 6} | EVERYTHING_AFTER_TRAINING,
+    ),
+    Edit(
+        "how the digits are read", "mcoherence/data/sources.py", "np.rint", "np.round",
+        {"prepare_dataset": 1, "corrupt_labels": 6} | EVERYTHING_AFTER_TRAINING,
+    ),
+)  # fmt: skip
+
+
+@contextmanager
+def applied(edit: Edit, folder: Path):
+    """The edit made inside the block, and taken back after it, contents and time stamps alike."""
+    if edit.file in ("", "."):
+        if edit.file == ".":
+            for path in folder.rglob("*"):
+                if path.is_file() and not path.is_relative_to(folder / "results") and ".snakemake" not in path.parts:
+                    os.utime(path)
+        yield
+        return
+    path = folder / edit.file
+    kept = path.with_name(f"{path.name}.kept")
+    shutil.copy2(path, kept)
+    text = path.read_text()
+    assert edit.old in text, edit
+    path.write_text(text.replace(edit.old, edit.new, 1) if edit.old else text + edit.new)
+    try:
+        yield
+    finally:
+        kept.replace(path)
+
+
+@pytest.mark.parametrize("edit", EDITS, ids=lambda edit: edit.what)
+def test_an_edit_runs_exactly_what_depends_on_it(study, edit):
+    with applied(edit, study.folder):
+        assert study.planned() == {rule: count for rule, count in edit.jobs.items() if count}
+
+
+def as_markdown() -> str:
+    """The table of docs/reruns.md: rules in the order of the workflow."""
+    lines = ["| edit | rules that run |", "| --- | --- |"]
+    for edit in EDITS:
+        jobs = {rule: count for rule, count in edit.jobs.items() if count}
+        if DRAW_ALL.keys() <= jobs.keys():
+            jobs = {rule: count for rule, count in jobs.items() if rule not in DRAW_ALL} | {"all figures": 1}
+        lines.append(f"| {edit.what} | {', '.join(jobs) or 'none'} |")
+    return "\n".join(lines) + "\n"
+
+
+def test_the_documented_table_is_this_one():
+    documented = (ROOT / "docs/reruns.md").read_text()
+    assert as_markdown() in documented, f"docs/reruns.md: replace its table by\n{as_markdown()}"

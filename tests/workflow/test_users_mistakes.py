@@ -1,0 +1,27 @@
+"""A wrong config gives one clear line that names the key, without a traceback, and nothing runs."""
+
+import pytest
+
+CASES = [
+    ("lr: 0.3}", "lr: fast}", "config: optimizers.sgd.lr: found 'fast'; expected a value of type number"),
+    ("seeds: [0, 1, 2]", "seed: [0, 1, 2]", "config: label_noise: found"),
+    (
+        "optimizers: [sgd, m3, rm3]",
+        "optimizers: [sgd, adam]",
+        "label_noise.optimizers: found 'adam', expected an entry of optimizers",
+    ),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "message"), CASES, ids=[case[2] for case in CASES])
+def test_a_wrong_config_is_one_line(workflow_copy, old, new, message):
+    config = workflow_copy.folder / "config.yaml"
+    text = config.read_text()
+    assert old in text
+    config.write_text(text.replace(old, new, 1))
+    (workflow_copy.folder / "miniature.yaml").write_text("study: miniature\n")
+    answer = workflow_copy.run("--dry-run", "--quiet", "all")
+    assert answer.returncode == 1
+    assert [line for line in answer.stdout.splitlines() if message in line], answer.stdout
+    assert "Traceback" not in answer.stdout
+    assert not (workflow_copy.folder / "results").exists()
