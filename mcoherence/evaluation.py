@@ -8,7 +8,6 @@ import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-EVALUATION_SCHEMA = "mcoherence/evaluation/1"
 BATCH_SIZE = 1024
 
 

@@ -14,10 +14,8 @@ from torch import Tensor, nn
 from mcoherence.coherence import m_coherence
 from mcoherence.data.batches import random_stream
 from mcoherence.gradients.statistics import GradientStatistics, gradient_statistics, layer_of
+from mcoherence.run_files import CORRUPT, GROUPS, HELDOUT, PRISTINE
 
-COHERENCE_SCHEMA = "mcoherence/coherence/1"
-GROUPS = ("pristine", "corrupt", "heldout")
-PRISTINE, CORRUPT, HELDOUT = range(3)
 BATCH_SIZE = 256
 
 

@@ -17,8 +17,7 @@ from mcoherence.coherence import alpha, m_coherence, pairwise_alignment
 from mcoherence.data.store import Labels, read_images, read_labels
 from mcoherence.data.subsets import SPLIT_SCHEMA
 from mcoherence.difficulty import learned_at
-from mcoherence.evaluation import EVALUATION_SCHEMA
-from mcoherence.measurement import COHERENCE_SCHEMA, CORRUPT, GROUPS, PRISTINE
+from mcoherence.run_files import COHERENCE_SCHEMA, CORRUPT, EVALUATION_SCHEMA, GROUPS, PRISTINE
 from mcoherence.storage import open_hdf5, read_names
 from mcoherence.study import Run, easy_hard_runs, label_noise_runs
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from mcoherence.measurement import COHERENCE_SCHEMA
+from mcoherence.run_files import COHERENCE_SCHEMA
 from mcoherence.storage import open_hdf5, write_json, write_text
 from workflow_scripts.command_line import parse, run
 

@@ -6,10 +6,11 @@ import torch
 from mcoherence.data.batches import normalized
 from mcoherence.data.store import read_images, read_labels
 from mcoherence.device import describe_device, prepare_device
-from mcoherence.evaluation import EVALUATION_SCHEMA, evaluate
+from mcoherence.evaluation import evaluate
 from mcoherence.models import load_checkpoint, read_checkpoint_metadata
 from mcoherence.progress import progress
 from mcoherence.provenance import provenance
+from mcoherence.run_files import EVALUATION_SCHEMA
 from mcoherence.storage import write_hdf5
 from workflow_scripts.command_line import parse, run
 

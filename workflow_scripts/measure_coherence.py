@@ -12,8 +12,6 @@ from mcoherence.data.store import read_images, read_labels
 from mcoherence.data.subsets import training_positions
 from mcoherence.device import describe_device, prepare_device
 from mcoherence.measurement import (
-    COHERENCE_SCHEMA,
-    GROUPS,
     group_batches,
     heldout_sample,
     measure,
@@ -23,6 +21,7 @@ from mcoherence.measurement import (
 from mcoherence.models import load_checkpoint, read_checkpoint_metadata
 from mcoherence.progress import progress
 from mcoherence.provenance import provenance
+from mcoherence.run_files import COHERENCE_SCHEMA, GROUPS
 from mcoherence.storage import write_hdf5
 from workflow_scripts.command_line import parse, run
 

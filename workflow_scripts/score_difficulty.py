@@ -4,8 +4,8 @@ import numpy as np
 
 from mcoherence.data.store import read_labels
 from mcoherence.difficulty import DIFFICULTY_SCHEMA, difficulty_score, learned_at
-from mcoherence.evaluation import EVALUATION_SCHEMA
 from mcoherence.provenance import provenance
+from mcoherence.run_files import EVALUATION_SCHEMA
 from mcoherence.storage import open_hdf5, write_hdf5
 from workflow_scripts.command_line import parse, run
 

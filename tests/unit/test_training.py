@@ -14,10 +14,6 @@ from mcoherence.errors import UserError
 from mcoherence.evaluation import evaluate
 from mcoherence.gradients.reference import per_example_gradients
 from mcoherence.measurement import (
-    CORRUPT,
-    GROUPS,
-    HELDOUT,
-    PRISTINE,
     group_batches,
     heldout_sample,
     measure,
@@ -25,6 +21,7 @@ from mcoherence.measurement import (
     training_sample,
 )
 from mcoherence.progress import progress
+from mcoherence.run_files import CORRUPT, GROUPS, HELDOUT, PRISTINE
 from mcoherence.training import TrainingSettings, initial_model, train
 
 CPU = torch.device("cpu")

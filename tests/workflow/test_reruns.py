@@ -27,9 +27,18 @@ SCORED = {"score_difficulty": 1, "split_easy_hard": 1}
 EVERYTHING_AFTER_TRAINING = TRAINED | SCORED | {"tabulate": 4} | DRAW_ALL | CLAIMS
 
 
+ORDER = (
+    "prepare_dataset", "corrupt_labels", "train", "evaluate", "measure_coherence", "score_difficulty",
+    "split_easy_hard", "tabulate", *DRAW_ALL, "all figures", "check_claims", "describe_study", "report",
+)  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Edit:
-    """One edit: replace `old` by `new` in `file`; `file` "" stands for no edit, and `old` "" for touching everything."""
+    """Replace `old` by `new` in `file`, or append `new` where `old` is "".
+
+    The file "" stands for no edit, and "." for touching every file.
+    """
 
     what: str
     file: str
@@ -59,7 +68,7 @@ EDITS = (
     ),
     Edit(
         "the code of the evaluation", "mcoherence/evaluation.py", "BATCH_SIZE = 1024", "BATCH_SIZE = 512",
-        EVERYTHING_AFTER_TRAINING | {"train": SUBSET_RUNS, "measure_coherence": 0, "tabulate": 4},
+        {"train": SUBSET_RUNS, "evaluate": ALL_RUNS, "tabulate": 3} | SCORED | DRAW_TRAINING | DRAW_EASY_HARD | CLAIMS,
     ),
     Edit(
         "the share that is called easy", "config.yaml", "fraction: 0.5\n  test", "fraction: 0.4\n  test",
@@ -129,7 +138,7 @@ def as_markdown() -> str:
         jobs = {rule: count for rule, count in edit.jobs.items() if count}
         if DRAW_ALL.keys() <= jobs.keys():
             jobs = {rule: count for rule, count in jobs.items() if rule not in DRAW_ALL} | {"all figures": 1}
-        lines.append(f"| {edit.what} | {', '.join(jobs) or 'none'} |")
+        lines.append(f"| {edit.what} | {', '.join(sorted(jobs, key=ORDER.index)) or 'none'} |")
     return "\n".join(lines) + "\n"
 
 

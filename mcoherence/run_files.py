@@ -1,0 +1,9 @@
+"""Names that writers and readers of a run's result files share; light, so that a reader need not load torch."""
+
+EVALUATION_SCHEMA = "mcoherence/evaluation/1"
+COHERENCE_SCHEMA = "mcoherence/coherence/1"
+
+# Groups of measured examples, in the order of coherence.h5: training examples whose label is the original one, those
+# whose label was changed, and test examples.
+GROUPS = ("pristine", "corrupt", "heldout")
+PRISTINE, CORRUPT, HELDOUT = range(3)
