@@ -1,0 +1,44 @@
+"""What the README tells a reader to type works, and what it shows is current."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mcoherence import study
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def merged(base, changes):
+    """Nested mappings of `changes` laid over `base`, as Snakemake lays config files over each other."""
+    if not isinstance(base, dict) or not isinstance(changes, dict):
+        return changes
+    return base | {key: merged(base.get(key), value) for key, value in changes.items()}
+
+
+@pytest.mark.parametrize("block", blocks("python"))
+def test_python_examples_run(block):
+    exec(compile(block, "README.md", "exec"), {})
+
+
+@pytest.mark.parametrize("block", blocks("yaml"))
+def test_config_examples_are_valid(block):
+    import json
+
+    config = merged(yaml.safe_load((ROOT / "config.yaml").read_text()), yaml.safe_load(block))
+    study.check_config(config, json.loads((ROOT / "schemas/config.schema.json").read_text()))
+    study.check_references(config)
+    assert {run.model for run in study.label_noise_runs(config["label_noise"])} == {"mlp"}
+
+
+def test_every_file_that_the_readme_links_is_there():
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", README)
+    assert links
+    assert all((ROOT / link).exists() for link in links)
