@@ -26,7 +26,7 @@ try:
     validate(config, "schemas/config.schema.json")  # fills in the defaults
     study.check_references(config)
 except UserError as error:
-    raise WorkflowError(f"{error}") from None
+    sys.exit(f"error: {error}")  # one line; a WorkflowError would add where in this file it was raised
 
 
 include: "rules/common.smk"

@@ -165,7 +165,9 @@ def check_config(config: Config, schema: Config) -> None:
         "type": f"a value of type {error.validator_value}",
     }.get(error.validator, error.message)
     found = error.message if error.validator in ("additionalProperties", "required") else repr(error.instance)
-    raise UserError(f"config: {key}: found {found}; expected {expected}; every key is described in the schema")
+    raise UserError(
+        f"config: {key}: found {found}; expected {expected}; every key is described in schemas/config.schema.json"
+    )
 
 
 def check_references(config: Config) -> None:

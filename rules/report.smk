@@ -67,9 +67,11 @@ rule report:
         mem_mb=1000,
         runtime=30,
         gpu=0,
+    params:
+        snakefile=relpath(workflow.main_snakefile),
     message:
         "Write the report"
     shell:
-        "snakemake --snakefile {BASE}/Snakefile --nolock --workflow-profile none --cores 1"
+        "snakemake --snakefile {params.snakefile:q} --nolock --workflow-profile none --cores 1"
         " --configfile {input.config:q} --replace-workflow-config --report {output.html:q}"
         " -- {input.results:q} {input.study:q} > {log:q} 2>&1"

@@ -110,5 +110,3 @@ def test_coherence_of_groups_their_union_and_layers(tmp_path):
     assert np.isnan(table.loc[("heldout", "conv"), "m_coherence"])
     assert table.loc[("train", "model"), "alpha"] == pytest.approx(33 / 21 / 5)
     assert table.loc[("train", "model"), "pairwise_alignment"] == pytest.approx((33 / 21 - 1) / 4)
-
-

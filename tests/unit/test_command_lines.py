@@ -1,0 +1,82 @@
+"""The edges of the command-line modules: options, a user's mistake, and the pages that they write."""
+
+import sys
+
+import pandas as pd
+import pytest
+
+from mcoherence.claims import Claim, Part
+from mcoherence.errors import UserError
+from workflow_scripts import check_claims, describe_study
+from workflow_scripts.command_line import parse, run
+
+
+def test_options_are_paths_lists_and_settings(monkeypatch, tmp_path):
+    arguments = ["x", "--settings", '{"lr": 0.1}', "--one-file", str(tmp_path), "--many", "a", "b", "--none"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    parsed = parse("what", paths=["one_file"], path_lists=["many", "none"])
+    assert parsed.settings == {"lr": 0.1}
+    assert parsed.one_file == tmp_path
+    assert [path.name for path in parsed.many] == ["a", "b"]
+    assert parsed.none == []
+    assert (parsed.device, parsed.threads) == ("auto", 1)
+
+
+def test_a_users_mistake_is_one_line_and_status_one(capsys):
+    def main():
+        raise UserError("file: found this, expected that; do so")
+
+    with pytest.raises(SystemExit) as caught:
+        run(main)
+    assert caught.value.code == "error: file: found this, expected that; do so"
+
+
+def test_a_bug_keeps_its_traceback():
+    with pytest.raises(ZeroDivisionError):
+        run(lambda: 1 // 0)
+
+
+SUPPORTED = Part("d, <net>", {0: 0.2, 1: 0.4}, 0.3, (0.1, 0.5), "supported")
+OPEN = Part("d, other", {0: 0.2}, None, None, "inconclusive")
+
+
+def test_a_claim_as_json_shows_the_part_that_decides():
+    entry = check_claims.as_json(Claim("P1", "statement", "source", "statistic", (SUPPORTED, OPEN)))
+    assert (entry["verdict"], entry["where"]) == ("inconclusive", "d, other")
+    assert (entry["value"], entry["interval"]) == (None, None)
+    entry = check_claims.as_json(Claim("P1", "statement", "source", "statistic", (SUPPORTED,)))
+    assert (entry["verdict"], entry["value"], entry["interval"], entry["num_seeds"]) == (
+        "supported",
+        0.3,
+        (0.1, 0.5),
+        2,
+    )
+
+
+def test_the_page_of_the_claims_is_escaped_and_complete():
+    page = check_claims.as_html([Claim("P1", "a & b", "source", "statistic", (SUPPORTED,))], 0.95)
+    assert "a &amp; b" in page
+    assert "d, &lt;net&gt;" in page
+    assert "+0.300" in page
+    assert "[+0.100, +0.500]" in page
+    assert "95%" in page
+
+
+def test_run_times_are_summed_per_rule(tmp_path):
+    header = "s\th:m:s\tmax_rss\n"
+    rows = {"train/a.tsv": "2.0\t0:00:02\t100", "train/b/c.tsv": "3.5\t0:00:03\t50", "report.tsv": "1\t0:00:01\t-"}
+    for name, row in rows.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(header + row + "\n")
+    times = describe_study.run_times(tmp_path).set_index("rule")
+    assert times.loc["train", ["jobs", "total_s", "longest_s", "peak_mb"]].tolist() == [2, 5.5, 3.5, 100]
+    assert times.loc["report", "jobs"] == 1
+    assert pd.isna(times.loc["report", "peak_mb"])
+
+
+def test_the_page_of_the_study_shows_settings_versions_and_times():
+    times = pd.DataFrame({"rule": ["train"], "jobs": [2], "total_s": [5.5], "longest_s": [3.5], "peak_mb": [100.0]})
+    page = describe_study.page({"lr": 0.3}, {"torch": "1.2.3"}, times)
+    for content in ("&quot;lr&quot;: 0.3", "1.2.3", "<td>train</td>", "5.5"):
+        assert content in page
