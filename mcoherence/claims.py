@@ -1,8 +1,10 @@
 """The papers' claims as tests with uncertainty: tidy tables in, verdicts out.
 
 Every part of a claim is one number per seed, oriented so that the claim predicts it to be positive. The interval is
-Student's t over seeds. A part is supported where the whole interval is positive, not supported where none of it is, and
-inconclusive otherwise; a claim is supported only where all of its parts are, so that many parts never help it.
+Student's t over seeds, widened by the resolution of the checkpoints where a time is read off them: seeds that fall on
+the same checkpoint agree to its spacing, not exactly. A part is supported where the whole interval is positive, not
+supported where none of it is, and inconclusive otherwise; a claim is supported only where all of its parts are, so that
+many parts never help it.
 
 Statements and sources: ids P1 ... P18 are this project's list of what the four papers assert; the source names the
 paper (arXiv id) that asserts it. Verdicts concern this study's data and networks, not the papers' experiments.
@@ -20,6 +22,14 @@ from scipy import stats
 Verdict = Literal["supported", "not supported", "inconclusive"]
 Tables = Mapping[str, pd.DataFrame]
 PerSeed = pd.Series  # one number per seed, indexed by seed
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One statistic: a number per seed, and how far each can be off because times are known to a checkpoint only."""
+
+    per_seed: PerSeed
+    resolution: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -147,28 +157,28 @@ def check_claims(tables: Tables, settings: ClaimSettings) -> list[Claim]:
     ]
 
 
-def peak_real_over_random(tables: Tables, settings: ClaimSettings) -> dict[str, PerSeed]:
+def peak_real_over_random(tables: Tables, settings: ClaimSettings) -> dict[str, Measured]:
     """P1: log10 of peak m-coherence with real labels over that with random labels, per network under SGD."""
     parts = {}
     for where, curves in _sgd_curves(tables["coherence"], settings):
         if {0.0, 1.0} <= set(curves["noise"]):
             peaks = _past_transient(curves, settings).groupby(["noise", "seed"])["m_coherence"].max()
-            parts[where] = _log10(peaks[0.0] / peaks[1.0])
+            parts[where] = Measured(_log10(peaks[0.0]) - _log10(peaks[1.0]))
     return parts
 
 
-def early_coherence_by_noise(tables: Tables, settings: ClaimSettings) -> dict[str, PerSeed]:
+def early_coherence_by_noise(tables: Tables, settings: ClaimSettings) -> dict[str, Measured]:
     """P2: log10 ratio of the mean early m-coherence of neighbouring noise levels, per network under SGD."""
     parts = {}
     for where, curves in _sgd_curves(tables["coherence"], settings):
         early = _past_transient(curves, settings).query("epoch <= 5")
         means = _log10(early["m_coherence"]).groupby([early["noise"], early["seed"]]).mean()
         for less, more in pairwise(sorted(set(early["noise"]))):
-            parts[f"{where}, noise {less:g} over {more:g}"] = means[less] - means[more]
+            parts[f"{where}, noise {less:g} over {more:g}"] = Measured(means[less] - means[more])
     return parts
 
 
-def random_rises_and_falls(tables: Tables, settings: ClaimSettings) -> dict[str, PerSeed]:
+def random_rises_and_falls(tables: Tables, settings: ClaimSettings) -> dict[str, Measured]:
     """P3: height of the random-label peak, its return towards 1, and its lateness, per network under SGD."""
     parts = {}
     for where, curves in _sgd_curves(tables["coherence"], settings):
@@ -178,57 +188,83 @@ def random_rises_and_falls(tables: Tables, settings: ClaimSettings) -> dict[str,
         if 1.0 not in set(later["noise"]):
             continue
         peak = _log10(peak_rows["m_coherence"][1.0])
-        parts[f"{where}, rises above 1"] = peak
-        parts[f"{where}, returns towards 1"] = peak.abs() - _log10(last["m_coherence"][1.0]).abs()
+        fall = peak.abs() - _log10(last["m_coherence"][1.0]).abs()
+        parts[f"{where}, rises above 1"] = Measured(peak)
+        parts[f"{where}, returns towards 1"] = Measured(fall)
         if 0.0 in set(later["noise"]):
             steps: pd.Series = peak_rows["step"]
-            parts[f"{where}, peak later than with real labels"] = _log10(steps.loc[1.0]) - _log10(steps.loc[0.0])
+            lateness = _log10(steps.loc[1.0]) - _log10(steps.loc[0.0])
+            # Each peak lies within half a spacing of its checkpoint.
+            parts[f"{where}, peak later than with real labels"] = Measured(lateness, _log_spacing(later["step"]))
     return parts
 
 
-def time_grows_with_noise(tables: Tables, settings: ClaimSettings) -> dict[str, PerSeed]:
+def time_grows_with_noise(tables: Tables, settings: ClaimSettings) -> dict[str, Measured]:
     """P8: log10 ratio of the times to the target accuracy of neighbouring noise levels, per network under SGD.
 
-    A run that never reaches the target counts with its last step, a lower bound of its time.
+    The time is interpolated between checkpoints; a run that never reaches the target counts with its last step, a
+    lower bound of its time.
     """
     parts = {}
     training = tables["accuracy"].query("part == 'train'")
     for where, curves in _of_sgd(training, settings):
-        reached = curves[curves["accuracy"] >= settings.target_accuracy]
-        first = reached.groupby(["noise", "seed"])["step"].min()
-        times = first.reindex(curves.groupby(["noise", "seed"]).size().index).fillna(curves["step"].max())
-        log_times = _log10(times.clip(lower=1).astype(float))
+        times = pd.Series(
+            {
+                (noise, seed): log10_time_to_reach(settings.target_accuracy, curve["step"], curve["accuracy"])
+                for (noise, seed), curve in curves.groupby(["noise", "seed"])
+            }
+        )
         for less, more in pairwise(sorted(set(curves["noise"]))):
-            parts[f"{where}, noise {more:g} over {less:g}"] = log_times[more] - log_times[less]
+            parts[f"{where}, noise {more:g} over {less:g}"] = Measured(times[more] - times[less])
     return parts
 
 
-def pristine_before_corrupt(tables: Tables, settings: ClaimSettings) -> dict[str, PerSeed]:
+def log10_time_to_reach(target: float, steps: pd.Series, accuracy: pd.Series) -> float:
+    """log10 of the step at which the accuracy first reaches the target, linear between checkpoints on a log axis.
+
+    Step 0 counts as 1. The last step where the target is never reached.
+    """
+    log_steps = np.log10(np.clip(steps.to_numpy(dtype=np.float64), 1, None))
+    values = accuracy.to_numpy(dtype=np.float64)
+    order = np.argsort(log_steps, kind="stable")
+    log_steps, values = log_steps[order], values[order]
+    reached = np.flatnonzero(values >= target)
+    if len(reached) == 0:
+        return float(log_steps[-1])
+    after = int(reached[0])
+    if after == 0:
+        return float(log_steps[0])
+    share = (target - values[after - 1]) / (values[after] - values[after - 1])
+    return float(log_steps[after - 1] + share * (log_steps[after] - log_steps[after - 1]))
+
+
+def pristine_before_corrupt(tables: Tables, settings: ClaimSettings) -> dict[str, Measured]:
     """P9: learning times of pristine and corrupt examples against each other and against the extremes, under SGD.
 
     A group of which at most half is ever learned counts with the last step, a lower bound of its median.
     """
     parts = {}
-    last_step = tables["accuracy"]["step"].max()
+    steps = tables["accuracy"]["step"]
+    last_step = steps.max()
     for where, rows in _of_sgd(tables["learning_time"], settings):
         times = _log10(rows["median_step"].clip(lower=1, upper=last_step).astype(float))
         medians = times.groupby([rows["noise"], rows["group"], rows["seed"]]).first()
+        # A median is known to the checkpoint that follows it.
+        spacing = _log_spacing(steps[steps >= rows["median_step"].clip(lower=1).min()])
         partly = sorted(noise for noise in set(rows["noise"]) if 0 < noise < 1)
         for noise in partly:
             pristine, corrupt = medians[noise, "pristine"], medians[noise, "corrupt"]
-            parts[f"{where}, noise {noise:g}, corrupt after pristine"] = corrupt - pristine
+            parts[f"{where}, noise {noise:g}, corrupt after pristine"] = Measured(corrupt - pristine, spacing)
             if {0.0, 1.0} <= set(rows["noise"]):
                 clean, random = medians[0.0, "all"], medians[1.0, "all"]
-                parts[f"{where}, noise {noise:g}, pristine nearer to no noise"] = (pristine - random).abs() - (
-                    pristine - clean
-                ).abs()
-                parts[f"{where}, noise {noise:g}, corrupt nearer to all random"] = (corrupt - clean).abs() - (
-                    corrupt - random
-                ).abs()
+                nearer = (pristine - random).abs() - (pristine - clean).abs()
+                parts[f"{where}, noise {noise:g}, pristine nearer to no noise"] = Measured(nearer, 2 * spacing)
+                nearer = (corrupt - clean).abs() - (corrupt - random).abs()
+                parts[f"{where}, noise {noise:g}, corrupt nearer to all random"] = Measured(nearer, 2 * spacing)
     return parts
 
 
-def suppression_narrows_gap(tables: Tables, settings: ClaimSettings) -> dict[str, PerSeed]:
+def suppression_narrows_gap(tables: Tables, settings: ClaimSettings) -> dict[str, Measured]:
     """P13: how much smaller the gap and the corrupt accuracy of M3 and RM3 are than SGD's, at the last step."""
     accuracy = tables["accuracy"]
     final = accuracy[accuracy["step"] == accuracy["step"].max()]
@@ -239,32 +275,36 @@ def suppression_narrows_gap(tables: Tables, settings: ClaimSettings) -> dict[str
         for reference in settings.entries("sgd"):
             for name in (*settings.entries("m3"), *settings.entries("rm3")):
                 where = f"{dataset}, {model}, {name} against {reference}, noise {noise:g}"
-                parts[f"{where}, gap"] = gap[reference] - gap[name]
+                parts[f"{where}, gap"] = Measured(gap[reference] - gap[name])
                 if "corrupt" in scores and noise > 0:
                     corrupt = scores["corrupt"]
-                    parts[f"{where}, corrupt accuracy"] = corrupt[reference] - corrupt[name]
+                    parts[f"{where}, corrupt accuracy"] = Measured(corrupt[reference] - corrupt[name])
     return parts
 
 
-def easy_beats_hard(tables: Tables, settings: ClaimSettings) -> dict[str, PerSeed]:
+def easy_beats_hard(tables: Tables, settings: ClaimSettings) -> dict[str, Measured]:
     """P15: test accuracy of easy on easy minus hard on hard, per network."""
     del settings
     parts = {}
     for (dataset, model), rows in tables["easy_hard"].groupby(["dataset", "model"]):
         cells = rows.set_index(["train_subset", "test_subset", "seed"])["accuracy"].sort_index()
-        parts[f"{dataset}, {model}"] = cells["easy", "easy"] - cells["hard", "hard"]
+        parts[f"{dataset}, {model}"] = Measured(cells["easy", "easy"] - cells["hard", "hard"])
     return parts
 
 
-def part_of(where: str, per_seed: PerSeed, confidence: float) -> Part:
-    """The tested number: mean, t interval at `confidence`, verdict. Too few or missing values are inconclusive."""
+def part_of(where: str, measured: Measured, confidence: float) -> Part:
+    """The tested number: mean, t interval at `confidence` widened by the resolution, verdict.
+
+    Too few or missing values are inconclusive.
+    """
+    per_seed = measured.per_seed
     values = {int(seed): float(value) for seed, value in zip(per_seed.index, per_seed, strict=True)}
     numbers = np.array(list(values.values()))
     if len(numbers) < 2 or not np.isfinite(numbers).all():
         return Part(where, {seed: v for seed, v in values.items() if np.isfinite(v)}, None, None, "inconclusive")
     mean = float(numbers.mean())
     half = float(stats.t.ppf((1 + confidence) / 2, len(numbers) - 1) * stats.sem(numbers))
-    low, high = mean - half, mean + half
+    low, high = mean - half - measured.resolution, mean + half + measured.resolution
     verdict: Verdict = "supported" if low > 0 else "not supported" if high <= 0 else "inconclusive"
     return Part(where, values, mean, (low, high), verdict)
 
@@ -276,10 +316,10 @@ def _claim(
     statement: str,
     source: str,
     statistic: str,
-    parts_of: Callable[[Tables, ClaimSettings], dict[str, PerSeed]],
+    parts_of: Callable[[Tables, ClaimSettings], dict[str, Measured]],
 ) -> Claim:
     parts = parts_of(tables, settings)
-    tested = tuple(part_of(where, per_seed, settings.confidence) for where, per_seed in parts.items())
+    tested = tuple(part_of(where, measured, settings.confidence) for where, measured in parts.items())
     return Claim(identifier, statement, source, statistic, tested)
 
 
@@ -295,6 +335,12 @@ def _of_sgd(table: pd.DataFrame, settings: ClaimSettings) -> list[tuple[str, pd.
 def _sgd_curves(coherence: pd.DataFrame, settings: ClaimSettings) -> list[tuple[str, pd.DataFrame]]:
     """(place, rows) of the whole network's coherence on the training sample."""
     return _of_sgd(coherence.query("group == 'train' and layer == 'model'"), settings)
+
+
+def _log_spacing(steps: pd.Series) -> float:
+    """The widest gap between neighbouring checkpoints, in log10 of the step; steps below 1 are left out."""
+    distinct = np.unique(steps[steps >= 1].to_numpy(dtype=np.float64))
+    return float(np.diff(np.log10(distinct)).max()) if len(distinct) > 1 else 0.0
 
 
 def _log10(values: pd.Series) -> pd.Series:

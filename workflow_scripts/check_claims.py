@@ -67,14 +67,18 @@ def as_html(claims: list[Claim], confidence: float) -> str:
     """The claims as one HTML page that needs nothing else: a summary row each, its parts below."""
     rows = "".join(_summary_row(claim) for claim in claims)
     details = "".join(_details(claim) for claim in claims)
+    explanation = (
+        f"Every statistic is positive where the claim holds. Value and interval ({confidence:.0%}, Student's t over "
+        "seeds, widened by the spacing of the checkpoints where a time is read off them) are of the part that decides "
+        "the verdict; a claim is supported only where the whole interval of every part is positive. The verdicts "
+        "concern this study's data and networks."
+    )
+    columns = ("Claim", "Statement and source", "Statistic", "Value", "Interval", "Verdict")
+    header = "".join(f"<th>{column}</th>" for column in columns)
     return (
         f"<!DOCTYPE html><html lang='en'><head><meta charset='utf-8'><title>Claims</title><style>{STYLE}</style></head>"
-        f"<body><h1>The papers' claims, tested on this study</h1><p>Every statistic is positive where the claim holds. "
-        f"Value and interval ({confidence:.0%}, Student's t over seeds) are of the part that decides the verdict; a "
-        "claim is supported only where the whole interval of every part is positive. The verdicts concern this study's "
-        "data and networks.</p><table><thead><tr><th>Claim</th><th>Statement and source</th><th>Statistic</th>"
-        f"<th>Value</th><th>Interval</th><th>Verdict</th></tr></thead><tbody>{rows}</tbody></table>"
-        f"<h2>All parts</h2>{details}</body></html>\n"
+        f"<body><h1>The papers' claims, tested on this study</h1><p>{explanation}</p><table><thead><tr>{header}</tr>"
+        f"</thead><tbody>{rows}</tbody></table><h2>All parts</h2>{details}</body></html>\n"
     )
 
 
@@ -92,8 +96,8 @@ def _details(claim: Claim) -> str:
         f"<tr><td>{html.escape(part.where)}</td>{_numbers(part)}{_verdict(part.verdict)}</tr>" for part in claim.parts
     )
     return (
-        f"<details><summary>{claim.id}: {len(claim.parts)} parts</summary><table><thead><tr><th>Where</th><th>Value"
-        f"</th><th>Interval</th><th>Verdict</th></tr></thead><tbody>{rows}</tbody></table></details>"
+        f"<details><summary>{claim.id}, number of parts: {len(claim.parts)}</summary><table><thead><tr><th>Where</th>"
+        f"<th>Value</th><th>Interval</th><th>Verdict</th></tr></thead><tbody>{rows}</tbody></table></details>"
     )
 
 

@@ -2,7 +2,9 @@
 
 import html
 import json
+import math
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -30,13 +32,15 @@ def main() -> None:
 def run_times(folder: Path) -> pd.DataFrame:
     """One row per rule: jobs, total_s and longest_s (wall time, seconds), peak_mb (largest resident memory, MB).
 
-    The files are Snakemake's benchmarks, in one folder or one file per rule.
+    Memory is sampled about once a second: that of shorter jobs is unknown, NaN. The files are Snakemake's benchmarks,
+    in one folder or one file per rule.
     """
     rows = []
     for path in sorted(folder.rglob("*.tsv")):
         rule = path.relative_to(folder).parts[0].removesuffix(".tsv")
         record = pd.read_csv(path, sep="\t", na_values="-")
-        rows.append({"rule": rule, "seconds": record["s"].sum(), "peak_mb": record["max_rss"].max()})
+        seconds, peak = record["s"].sum(), record["max_rss"].max()
+        rows.append({"rule": rule, "seconds": seconds, "peak_mb": peak if seconds >= 1 else float("nan")})
     times = pd.DataFrame(rows, columns=["rule", "seconds", "peak_mb"]).groupby("rule")
     return pd.DataFrame(
         {
@@ -56,7 +60,7 @@ def page(config: dict[str, object], origin: dict[str, str], times: pd.DataFrame)
     rows = "".join(
         f"<tr><td>{html.escape(str(row.rule))}</td><td class='number'>{row.jobs}</td><td class='number'>"
         f"{row.total_s:.1f}</td><td class='number'>{row.longest_s:.1f}</td>"
-        f"<td class='number'>{row.peak_mb:.0f}</td></tr>"
+        f"<td class='number'>{_megabytes(row.peak_mb)}</td></tr>"
         for row in times.itertuples()
     )
     return (
@@ -66,6 +70,10 @@ def page(config: dict[str, object], origin: dict[str, str], times: pd.DataFrame)
         f"(s)</th><th>Peak memory (MB)</th></tr></thead><tbody>{rows}</tbody></table><h2>Settings</h2>"
         f"<pre>{html.escape(json.dumps(config, indent=2, sort_keys=True))}</pre></body></html>\n"
     )
+
+
+def _megabytes(peak: Any) -> str:
+    return "–" if math.isnan(peak) else f"{peak:.0f}"
 
 
 if __name__ == "__main__":

@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mcoherence.claims import ClaimSettings, check_claims, part_of
+from mcoherence.claims import ClaimSettings, Measured, check_claims, log10_time_to_reach, part_of
 
 SETTINGS = ClaimSettings(confidence=0.95, first_step=2, target_accuracy=0.9, methods={"sgd": "sgd", "rm3": "rm3"})
 SEEDS = (0, 1, 2)
-STEPS = (0, 2, 10, 100, 1000)
+STEPS = (0, 2, 6, 20, 60)
 LABELS = {"clean": 0.0, "half": 0.5, "random": 1.0}
 
 
@@ -73,7 +73,7 @@ AS_IN_THE_PAPERS = {
     "curves": {"clean": (300, 40, 20, 5, 1.0), "half": (300, 20, 10, 8, 1.0), "random": (300, 2, 3, 8, 1.1)},
     "train": {"clean": (0.1, 0.5, 0.95, 1, 1), "half": (0.1, 0.3, 0.6, 0.95, 1), "random": (0.1, 0.1, 0.2, 0.5, 1)},
     "medians": {
-        ("clean", "all"): 5, ("random", "all"): 500, ("half", "pristine"): 6, ("half", "corrupt"): 400,
+        ("clean", "all"): 2, ("random", "all"): 58, ("half", "pristine"): 2.2, ("half", "corrupt"): 50,
     },
     "final": {
         ("sgd", "clean"): (0.95, np.nan), ("sgd", "half"): (0.6, 0.98), ("sgd", "random"): (0.1, 0.98),
@@ -102,12 +102,16 @@ def test_the_papers_world_supports_every_claim():
             {"curves": AS_IN_THE_PAPERS["curves"] | {"random": (300, 0.9, 0.8, 0.7, 0.5)}},
             id="P3-no-rise",
         ),
-        pytest.param("P3", {"curves": AS_IN_THE_PAPERS["curves"] | {"random": (300, 9, 3, 2, 1.1)}}, id="P3-not-later"),
+        pytest.param(
+            "P3",
+            {"curves": AS_IN_THE_PAPERS["curves"] | {"clean": (300, 5, 20, 40, 1), "random": (300, 9, 3, 2, 1.1)}},
+            id="P3-earlier",
+        ),
         ("P8", {"train": AS_IN_THE_PAPERS["train"] | {"clean": (0.1, 0.1, 0.1, 0.2, 1)}}),
-        ("P9", {"medians": AS_IN_THE_PAPERS["medians"] | {("half", "corrupt"): 3}}),
+        ("P9", {"medians": AS_IN_THE_PAPERS["medians"] | {("half", "corrupt"): 0.5, ("half", "pristine"): 5}}),
         pytest.param(
             "P9",
-            {"medians": AS_IN_THE_PAPERS["medians"] | {("half", "pristine"): 300}},
+            {"medians": AS_IN_THE_PAPERS["medians"] | {("half", "pristine"): 45, ("half", "corrupt"): 50}},
             id="P9-pristine-slow",
         ),
         ("P13", {"final": AS_IN_THE_PAPERS["final"] | {("rm3", "half"): (0.5, 0.30)}}),
@@ -123,7 +127,9 @@ def test_a_run_that_never_reaches_the_target_counts_with_its_last_step():
     never = AS_IN_THE_PAPERS["train"] | {"random": (0.1, 0.1, 0.2, 0.5, 0.6)}
     claims = {claim.id: claim for claim in check_claims(make_tables(**AS_IN_THE_PAPERS | {"train": never}), SETTINGS)}
     part = next(part for part in claims["P8"].parts if part.where.endswith("noise 1 over 0.5"))
-    assert part.value == pytest.approx(np.log10(1000 / 100))
+    # half random: 0.6 at step 6, 0.95 at step 20, so 0.9 at 6/7 of the way on a log axis
+    reached = np.log10(6) + 6 / 7 * np.log10(20 / 6)
+    assert part.value == pytest.approx(np.log10(60) - reached, abs=0.02)
 
 
 def test_values_are_the_stated_statistics():
@@ -131,7 +137,8 @@ def test_values_are_the_stated_statistics():
     # past step 2 the peaks are 40 and 8; the wobble of a seed cancels in the ratio
     assert claims["P1"].decisive.value == pytest.approx(np.log10(40 / 8))
     late = next(part for part in claims["P3"].parts if part.where.endswith("later than with real labels"))
-    assert late.value == pytest.approx(np.log10(100 / 2))
+    assert late.value == pytest.approx(np.log10(20 / 2))
+    assert late.interval == pytest.approx((1 - np.log10(20 / 6), 1 + np.log10(20 / 6)))  # the widest gap of the steps
     gap = next(part for part in claims["P13"].parts if part.where.endswith("noise 0.5, gap"))
     # (1 - 0.6) - (1 - 0.8), times the mean wobble of 1
     assert gap.value == pytest.approx(0.2)
@@ -146,7 +153,7 @@ def test_a_study_without_the_runs_leaves_the_claim_open():
 
 
 def test_interval_is_students_over_seeds():
-    part = part_of("here", pd.Series([1.0, 2.0, 4.0], index=[0, 1, 2]), 0.95)
+    part = part_of("here", Measured(pd.Series([1.0, 2.0, 4.0], index=[0, 1, 2])), 0.95)
     # mean 7/3, standard error sqrt(7/3)/sqrt(3), t(0.975, 2) = 4.302653
     half = 4.302653 * np.sqrt(7 / 3) / np.sqrt(3)
     assert part.value == pytest.approx(7 / 3)
@@ -156,7 +163,7 @@ def test_interval_is_students_over_seeds():
 
 @pytest.mark.parametrize("values", [[1.0], [1.0, np.nan], [np.inf, 1.0]])
 def test_one_seed_or_a_missing_value_decides_nothing(values):
-    part = part_of("here", pd.Series(values), 0.95)
+    part = part_of("here", Measured(pd.Series(values)), 0.95)
     assert (part.value, part.interval, part.verdict) == (None, None, "inconclusive")
 
 
@@ -165,3 +172,23 @@ def test_one_refuted_part_refutes_and_the_decisive_part_shows_it():
     claims = {claim.id: claim for claim in check_claims(make_tables(**AS_IN_THE_PAPERS | changes), SETTINGS)}
     assert claims["P13"].decisive.where.endswith("rm3 against sgd, noise 0.5, gap")
     assert claims["P13"].decisive.value == pytest.approx(-0.1)
+
+
+def test_seeds_that_agree_only_to_the_checkpoint_do_not_make_an_interval_of_no_width():
+    part = part_of("here", Measured(pd.Series([0.1, 0.1, 0.1]), resolution=0.2), 0.95)
+    assert part.interval == pytest.approx((-0.1, 0.3))
+    assert part.verdict == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "expected"),
+    [
+        ((0.1, 0.5, 1.0), 1 + 0.8),  # 0.9 is 4/5 of the way from 0.5 to 1.0, between steps 10 and 100
+        ((0.95, 1.0, 1.0), 0.0),
+        ((0.1, 0.2, 0.3), 2.0),
+        ((0.1, 0.9, 0.5), 1.0),
+    ],
+)
+def test_time_to_reach_an_accuracy_is_interpolated_on_a_log_axis(accuracy, expected):
+    time = log10_time_to_reach(0.9, pd.Series([1, 10, 100]), pd.Series(accuracy))
+    assert time == pytest.approx(expected)

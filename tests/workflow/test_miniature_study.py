@@ -223,3 +223,16 @@ def test_a_failing_job_says_why_in_one_line_and_leaves_nothing_half_written(stud
         f"error: {tmp_path}/gone.h5: not found; expected a mcoherence/images/1 file; run the rule that makes it"
     ]
     assert not list(tmp_path.iterdir())
+
+
+def test_a_run_made_again_has_the_same_bytes_and_makes_nothing_else_run(study):
+    run = study.results / RUN
+    before = {path.relative_to(run): path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    assert len(before) == 6 + 3
+    for path in before:
+        (run / path).unlink()
+    wanted = [str((run / name).relative_to(study.folder)) for name in ("evaluation.h5", "coherence.h5")]
+    answer = study.run("--cores", "2", "--quiet", "reason", "--", *wanted)
+    assert answer.returncode == 0, answer.stdout[-3000:]
+    assert {path: (run / path).read_bytes() for path in before} == before
+    assert study.planned() == {}
