@@ -104,3 +104,62 @@ def test_diversity_and_noise_scale_are_functions_of_coherence():
     noise_scale = ((gradients - mean) ** 2).sum(axis=1).mean() / (mean**2).sum()
     assert total / squared == pytest.approx(1 / coherence.m_coherence(squared, total))
     assert coherence.alpha(squared, total, 4) == pytest.approx(1 / (1 + noise_scale))
+
+
+class TestTheoremsOnFiniteDistributions:
+    """The papers' theorems (arXiv 2008.01217 and 2203.10036) with expectations taken by enumeration, in float64."""
+
+    vectors = np.array([[1.0, 2.0, 0.0], [0.5, -1.0, 2.0], [3.0, 1.0, 1.0], [-1.0, 0.5, 0.5]])
+
+    def alpha(self, vectors, weights=None):
+        """alpha(V) = E[v.v'] / E[v.v] of a distribution with the given (default equal) weights, by the double sum."""
+        p = np.full(len(vectors), 1 / len(vectors)) if weights is None else np.asarray(weights)
+        pairs = vectors @ vectors.T
+        return (p @ pairs @ p) / (p @ np.diag(pairs))
+
+    def test_the_library_agrees_with_the_double_sum(self):
+        assert coherence.alpha(*sums(self.vectors), 4) == pytest.approx(self.alpha(self.vectors), rel=1e-14)
+
+    def test_zero_vectors_scale_alpha_and_leave_m_coherence(self):
+        """Keep v with probability p, else 0: alpha becomes p alpha (Lemma 4); |S|^2 / Q does not change."""
+        diluted = np.vstack([self.vectors, np.zeros((12, 3))])  # p = 4 / 16
+        assert coherence.alpha(*sums(diluted), 16) == pytest.approx(0.25 * self.alpha(self.vectors), rel=1e-14)
+        assert coherence.m_coherence(*sums(diluted)) == pytest.approx(coherence.m_coherence(*sums(self.vectors)))
+
+    @pytest.mark.parametrize("p", [0.25, 0.5, 0.75])
+    def test_orthogonal_mixture(self, p):
+        """With probability p from U, else from V, supports orthogonal: f p alpha_U + (1 - f)(1 - p) alpha_V exactly."""
+        u = np.hstack([self.vectors, np.zeros((4, 3))])
+        v = np.hstack([np.zeros((4, 3)), 2 * self.vectors[::-1] + 0.3])
+        mixture = self.alpha(np.vstack([u, v]), np.repeat([p / 4, (1 - p) / 4], 4))
+        energies = p * (u**2).sum() / 4, (1 - p) * (v**2).sum() / 4
+        f = energies[0] / sum(energies)
+        assert mixture == pytest.approx(f * p * self.alpha(u) + (1 - f) * (1 - p) * self.alpha(v), rel=1e-13)
+        assert mixture <= p * self.alpha(u) + (1 - p) * self.alpha(v)
+
+    def test_expected_difference_is_bounded_by_incoherence(self):
+        """E|v - v'| <= sqrt(2 (1 - alpha) E[v.v])."""
+        differences = np.linalg.norm(self.vectors[:, None] - self.vectors[None], axis=2).mean()
+        energy = (self.vectors**2).sum(axis=1).mean()
+        assert differences <= np.sqrt(2 * (1 - self.alpha(self.vectors)) * energy)
+
+    def test_alpha_is_the_energy_weighted_mean_of_r_over_one_plus_r(self):
+        """With GSNR r_j = mean_j^2 / var_j per parameter (Liu et al. 2020), alpha_j = r_j / (1 + r_j)."""
+        mean, variance = self.vectors.mean(axis=0), self.vectors.var(axis=0)
+        r = mean**2 / variance
+        assert np.average(r / (1 + r), weights=(self.vectors**2).mean(axis=0)) == pytest.approx(
+            self.alpha(self.vectors)
+        )
+
+    def test_a_subsample_at_a_stationary_point_is_near_one_not_zero(self):
+        """N vectors that sum to zero: a random m of them have |S|^2 / Q of (N - m) / (N - 1) on average."""
+        generator = np.random.default_rng(0)
+        vectors = generator.normal(size=(2000, 20))
+        vectors -= vectors.mean(axis=0)
+        values = [
+            coherence.m_coherence(*sums(vectors[generator.choice(2000, size=500, replace=False)])) for _ in range(300)
+        ]
+        expected = 1500 / 1999
+        # a chi-squared with 20 degrees of freedom over 20 has standard deviation 0.32; over 300 draws 0.018
+        assert np.mean(values) == pytest.approx(expected, abs=5 * 0.32 * expected / np.sqrt(300))
+        assert coherence.m_coherence(*sums(vectors)) == pytest.approx(0.0, abs=1e-20)
