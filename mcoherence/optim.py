@@ -1,6 +1,6 @@
-"""SGD's relatives that suppress weak gradient directions: M3 and RM3 (arXiv 2003.07422).
+"""SGD's relatives that suppress weak gradient directions: M3 and RM3, and the control RA3 (arXiv 2003.07422).
 
-Both take the coordinate-wise median of three gradients, a median of means: a direction that only a few examples
+M3 and RM3 take the coordinate-wise median of three gradients, a median of means: a direction that only a few examples
 support shows up in one of the three and is outvoted. The median is max(min(a, b), min(max(a, b), c)), which is exact;
 the released code's a + b + c - min - max loses digits ((1e8, -1e8, 3) gives 0) and turns infinities into NaN.
 """
@@ -22,6 +22,14 @@ def median_of_three(a: list[Tensor], b: list[Tensor], c: list[Tensor]) -> list[T
     torch._foreach_minimum_(high, c)
     torch._foreach_maximum_(low, high)
     return list(low)
+
+
+def mean_of_three(a: list[Tensor], b: list[Tensor], c: list[Tensor]) -> list[Tensor]:
+    """The mean of three lists of tensors of equal shapes."""
+    total = torch._foreach_add(a, b)
+    torch._foreach_add_(total, c)
+    torch._foreach_div_(total, 3.0)
+    return list(total)
 
 
 def median_of_lists(gradients: Sequence[list[Tensor]]) -> list[Tensor]:
@@ -107,21 +115,19 @@ class M3(_EagerOptimizer):
         return torch.stack(losses).mean()
 
 
-class RM3(_EagerOptimizer):
-    """SGD on the coordinate-wise median of the current and the previous two mini-batch gradients.
+class _LastThree(_EagerOptimizer):
+    """SGD on what `_combined` makes of the current and the previous two mini-batch gradients.
 
-    The first two steps make no update: there is no median of three yet (as in the released code). A parameter whose
-    gradient is missing counts as zero gradient, so that all parameters stay in phase. No momentum, no weight decay.
-    Source: arXiv 2003.07422, RM3.
-
-    Args:
-        params: parameters or parameter groups.
-        lr: learning rate, positive.
+    The first two steps make no update: there are no three gradients yet (as in the released code of the paper). A
+    parameter whose gradient is missing counts as zero gradient, so that all parameters stay in phase.
     """
+
+    # The direction of the update from three lists of gradients of equal shapes, none of them changed.
+    _combined: Callable[[list[Tensor], list[Tensor], list[Tensor]], list[Tensor]]
 
     def __init__(self, params: Iterable[Any], lr: float) -> None:
         if lr <= 0:
-            raise ValueError(f"RM3: found lr {lr}, expected a positive number")
+            raise ValueError(f"{type(self).__name__}: found lr {lr}, expected a positive number")
         super().__init__(params, {"lr": lr})
 
     @torch.no_grad()
@@ -136,13 +142,40 @@ class RM3(_EagerOptimizer):
             gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
             previous = [self.state[p].get("previous", []) for p in parameters]
             if all(len(pair) == 2 for pair in previous):
-                older, newer = (list(tensors) for tensors in zip(*previous, strict=True))
-                torch._foreach_add_(parameters, median_of_three(older, newer, gradients), alpha=-group["lr"])
+                oldest, older = (list(tensors) for tensors in zip(*previous, strict=True))
+                torch._foreach_add_(parameters, self._combined(oldest, older, gradients), alpha=-group["lr"])
             for p, gradient, pair in zip(parameters, gradients, previous, strict=True):
                 # Two buffers in rotation: the oldest is overwritten, so that no step allocates memory.
                 newest = pair[0] if len(pair) == 2 else torch.empty_like(gradient)
                 self.state[p]["previous"] = [*pair[-1:], newest.copy_(gradient)]
         return loss
+
+
+class RM3(_LastThree):
+    """SGD on the coordinate-wise median of the current and the previous two mini-batch gradients.
+
+    The first two steps make no update. No momentum, no weight decay. Source: arXiv 2003.07422, RM3.
+
+    Args:
+        params: parameters or parameter groups.
+        lr: learning rate, positive.
+    """
+
+    _combined = staticmethod(median_of_three)
+
+
+class RA3(_LastThree):
+    """SGD on the mean of the current and the previous two mini-batch gradients: the control of RM3.
+
+    It uses gradients as old as RM3's without a median, and so separates the two. The first two steps make no update. No
+    momentum, no weight decay. Source: released code of arXiv 2003.07422, RA3.
+
+    Args:
+        params: parameters or parameter groups.
+        lr: learning rate, positive.
+    """
+
+    _combined = staticmethod(mean_of_three)
 
 
 def _descend(group: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 from mcoherence.data.batches import INITIAL_WEIGHTS, epoch_of_step, random_stream, training_batches
 from mcoherence.errors import UserError
 from mcoherence.models import build_model
-from mcoherence.optim import M3, RM3, SGD
+from mcoherence.optim import M3, RA3, RM3, SGD
 from mcoherence.progress import progress
 
 # save(step, epoch, model), called at every scheduled step, before that step's update
@@ -30,7 +30,7 @@ Save = Callable[[int, float, nn.Module], None]
 class TrainingSettings:
     """What decides a training run besides its data.
 
-    model: settings of `models.build_model`; optimizer: {"method": "sgd" | "m3" | "rm3", "lr": float, ...};
+    model: settings of `models.build_model`; optimizer: {"method": "sgd" | "m3" | "rm3" | "ra3", "lr": float, ...};
     updates: number of optimiser steps; batch_size: examples per update; checkpoint_steps: ascending numbers of updates
     after which the weights are saved; seed: of initial weights and example order.
     """
@@ -130,6 +130,6 @@ def update(model: nn.Module, optimizer: Optimizer, inputs: Tensor, labels: Tenso
 
 def make_optimizer(settings: dict[str, Any], model: nn.Module) -> Optimizer:
     """The optimiser that `settings` name, over all parameters of the model."""
-    methods: dict[str, Callable[..., Optimizer]] = {"sgd": SGD, "m3": M3, "rm3": RM3}
+    methods: dict[str, Callable[..., Optimizer]] = {"sgd": SGD, "m3": M3, "rm3": RM3, "ra3": RA3}
     own = {key: value for key, value in settings.items() if key != "method"}
     return methods[settings["method"]](model.parameters(), **own)

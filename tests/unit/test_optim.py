@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from mcoherence.optim import M3, RM3, SGD, median_of_lists, median_of_three
+from mcoherence.optim import M3, RA3, RM3, SGD, median_of_lists, median_of_three
 
 FINITE = st.floats(-(2.0**120), 2.0**120, width=32)
 
@@ -107,16 +107,16 @@ def test_m3_refuses_a_number_of_groups_without_a_middle(groups):
         M3([parameter(1.0)], lr=0.1, groups=groups)
 
 
-@pytest.mark.parametrize("optimizer", [M3, RM3])
+@pytest.mark.parametrize("optimizer", [M3, RM3, RA3])
 def test_a_learning_rate_must_be_positive(optimizer):
     with pytest.raises(ValueError, match="positive number"):
         optimizer([parameter(1.0)], lr=0.0)
 
 
-def rm3_trajectory(gradients, lr=1.0):
+def trajectory(gradients, lr=1.0, optimizer=RM3):
     """The parameter after each step, from 0, when step t sees gradients[t]."""
     p = parameter(*[0.0] * len(gradients[0]))
-    optimizer = RM3([p], lr=lr)
+    optimizer = optimizer([p], lr=lr)
     trajectory = []
     for gradient in gradients:
         p.grad = torch.tensor(gradient, dtype=p.dtype)
@@ -128,15 +128,25 @@ def rm3_trajectory(gradients, lr=1.0):
 def test_rm3_waits_two_steps_then_follows_the_median_of_the_last_three():
     gradients = [(1.0, 9.0), (2.0, -5.0), (7.0, 1.0), (-4.0, 0.0), (3.0, 8.0)]
     # medians of steps 1-3: (2, 1); of 2-4: (2, 0); of 3-5: (3, 1)
-    assert rm3_trajectory(gradients) == [[0, 0], [0, 0], [-2, -1], [-4, -1], [-7, -2]]
+    assert trajectory(gradients) == [[0, 0], [0, 0], [-2, -1], [-4, -1], [-7, -2]]
 
 
 def test_rm3_on_a_constant_gradient_is_sgd_two_steps_late():
-    assert rm3_trajectory([(2.0,)] * 5, lr=0.5) == [[0], [0], [-1], [-2], [-3]]
+    assert trajectory([(2.0,)] * 5, lr=0.5) == [[0], [0], [-1], [-2], [-3]]
 
 
 def test_rm3_ignores_a_direction_that_one_of_three_minibatches_supports():
-    assert rm3_trajectory([(0.0,), (0.0,), (1e6,), (0.0,), (0.0,)])[-1] == [0.0]
+    assert trajectory([(0.0,), (0.0,), (1e6,), (0.0,), (0.0,)])[-1] == [0.0]
+
+
+def test_ra3_waits_two_steps_then_follows_the_mean_of_the_last_three():
+    gradients = [(1.0, 9.0), (2.0, -6.0), (6.0, 0.0), (-5.0, 0.0)]
+    # means of steps 1-3: (3, 1); of 2-4: (1, -2)
+    assert trajectory(gradients, optimizer=RA3) == [[0, 0], [0, 0], [-3, -1], [-4, 1]]
+
+
+def test_ra3_on_a_constant_gradient_is_sgd_two_steps_late():
+    assert trajectory([(3.0,)] * 4, lr=0.5, optimizer=RA3) == [[0], [0], [-1.5], [-3]]
 
 
 def test_rm3_keeps_copies_of_gradients_that_later_passes_overwrite():

@@ -51,7 +51,7 @@ def test_the_default_config_is_valid():
         (
             ("optimizers", "sgd", "method"),
             "adam",
-            r"optimizers\.sgd\.method: found 'adam'; expected one of sgd, m3, rm3",
+            r"optimizers\.sgd\.method: found 'adam'; expected one of sgd, m3, rm3, ra3",
         ),
         (("models", "mlp", "hidden"), None, r"models\.mlp: found 'hidden' is a required property"),
         (("models", "mlp", "channels"), [3], r"models\.mlp: found .*'channels' was unexpected"),

@@ -74,13 +74,14 @@ def plain_loop(method, run, data):
             direction = median([gradient(model, data, part) for part in np.array_split(batch, 3)])
         else:
             recent = [*recent, gradient(model, data, batch)][-3:]
-            direction = recent[-1] if method == "sgd" else median(recent)
-        if method != "rm3" or len(recent) == 3:
+            mean = [sum(tensors) / 3 for tensors in zip(*recent, strict=True)]
+            direction = {"sgd": recent[-1], "rm3": median(recent), "ra3": mean}[method]
+        if method in ("sgd", "m3") or len(recent) == 3:
             descend(model, direction, lr=0.5)
     return history
 
 
-@pytest.mark.parametrize("method", ["sgd", "m3", "rm3"])
+@pytest.mark.parametrize("method", ["sgd", "m3", "rm3", "ra3"])
 def test_checkpoints_follow_the_definition_of_the_optimiser(method, data):
     run = settings({"method": method, "lr": 0.5})
     saved, _ = weights_at_checkpoints(run, data)
