@@ -36,6 +36,15 @@ class Argument:
     node: Node | None
 
 
+@dataclass(frozen=True)
+class Call:
+    """One call of a module: its input, and the node and shape of its output."""
+
+    argument: Argument
+    output_node: Node
+    output_shape: torch.Size
+
+
 @dataclass
 class Layer:
     """A module with trainable parameters that its calls may account for, and what was seen of it in a batch.
@@ -43,7 +52,8 @@ class Layer:
     parameters: {name within the module: parameter}; those of its children too where a rule covers them.
     started: arguments of the calls that have begun and not ended.
     calls: finished calls that take part in the graph.
-    call: the input and the output node of the last call; None where the call is not one tensor to one tensor.
+    call: the last call; None where it is not one tensor to one tensor, or has been dealt with.
+    summing: whether the weight's gradients are summed here, and not by autograd.
     """
 
     name: str
@@ -52,8 +62,10 @@ class Layer:
     parameters: dict[str, nn.Parameter]
     started: list[Argument | None] = field(default_factory=list)
     calls: int = 0
-    call: tuple[Argument, Node] | None = None
+    call: Call | None = None
+    summing: bool = False
     squared_norms: dict[str, Tensor] = field(default_factory=dict)
+    sums: dict[str, Tensor] = field(default_factory=dict)
     rows: dict[str, Rows] = field(default_factory=dict)
 
     def qualified(self, parameter: str) -> str:
@@ -62,7 +74,8 @@ class Layer:
 
     def forget(self) -> None:
         """Drop what was seen of the batch before."""
-        self.started, self.calls, self.call, self.squared_norms, self.rows = [], 0, None, {}, {}
+        self.started, self.calls, self.call, self.summing = [], 0, None, False
+        self.squared_norms, self.sums, self.rows = {}, {}, {}
 
 
 class Capture:
@@ -109,16 +122,29 @@ class Capture:
             if layer.calls and not (layer.calls == 1 and self._is_by_example(layer)):
                 self._route(layer)
         cuts = [
-            Cut(node, argument.node, frozenset(map(id, layer.parameters.values())), layer.rule is None)
+            Cut(
+                layer.call.output_node,
+                layer.call.argument.node,
+                frozenset(map(id, layer.parameters.values())),
+                layer.rule is None,
+            )
             for layer in self.layers
             if layer.call is not None
-            for argument, node in [layer.call]
         ]
         assert losses.grad_fn is not None
-        outside = parameters_outside_calls(losses.grad_fn, cuts)
+        outside, reached = parameters_outside_calls(losses.grad_fn, cuts)
         for layer in self.layers:
             if any(id(p) in outside for p in layer.parameters.values()):
                 self._route(layer)
+            layer.summing = layer.call is not None and layer.call.output_node in reached and _sums(layer, layer.call)
+
+    def summed(self) -> set[str]:
+        """Names of the weights whose per-example gradients are to be formed and summed in the hooks of this batch."""
+        return {layer.qualified("weight") for layer in self.layers if layer.summing}
+
+    def sums(self) -> dict[str, Tensor]:
+        """{qualified name: sum of the per-example gradients} of what was summed in the hooks."""
+        return {layer.qualified(name): value for layer in self.layers for name, value in layer.sums.items()}
 
     def collected(self) -> tuple[dict[str, Tensor], dict[str, Rows]]:
         """Of the parameters that calls account for, by qualified name, where they took part in the batch's loss.
@@ -143,7 +169,7 @@ class Capture:
         """Whether the layer's one call was one tensor to one tensor, examples first, of nothing that is routed."""
         if layer.call is None or any(layer.qualified(name) in self.routed for name in layer.parameters):
             return False
-        tensor = layer.call[0].tensor
+        tensor = layer.call.argument.tensor
         return tensor.dim() > 0 and len(tensor) == self._examples
 
     def _before(self, layer: Layer) -> Any:
@@ -170,7 +196,7 @@ class Capture:
             # A module that writes into its input, or hands it back, has no output apart from it.
             unchanged = argument is not None and argument.tensor._version == argument.version
             if by_example and argument is not None and unchanged and first.grad_fn is not argument.node:
-                layer.call = (argument, first.grad_fn)
+                layer.call = Call(argument, first.grad_fn, first.shape)
                 first.register_hook(lambda output_grads: self._measure(layer, output_grads.detach()))
 
         return hook
@@ -178,20 +204,14 @@ class Capture:
     def _measure(self, layer: Layer, output_grads: Tensor) -> None:
         if layer.call is None:  # routed, or measured before
             return
-        (argument, _), layer.call = layer.call, None
+        argument, layer.call = layer.call.argument, None
         if argument.tensor._version != argument.version:  # written to after the call
             self._route(layer)
             return
         try:
-            layer.squared_norms = self._by_rule(layer, argument.tensor, output_grads)
+            layer.squared_norms, layer.sums = _by_rule(layer, argument.tensor, output_grads)
         except NotModelledError:
             self._measure_without_rule(layer, argument.tensor, output_grads)
-
-    def _by_rule(self, layer: Layer, inputs: Tensor, output_grads: Tensor) -> dict[str, Tensor]:
-        if layer.rule is None:
-            raise NotModelledError
-        with torch.autocast(inputs.device.type, enabled=False):
-            return layer.rule.squared_norms(layer.module, _wide(inputs), _wide(output_grads))
 
     def _measure_without_rule(self, layer: Layer, inputs: Tensor, output_grads: Tensor) -> None:
         try:
@@ -230,6 +250,28 @@ def _is_altered(module: nn.Module) -> bool:
         part._forward_hooks or part._forward_pre_hooks or part._backward_hooks or part._backward_pre_hooks
         for part in module.modules()
     )
+
+
+def _sums(layer: Layer, call: Call) -> bool:
+    """Whether the layer's summing rule is to take the place of autograd's weight gradient in this call.
+
+    Only where a gradient flows on to the input: else nothing might be left that makes autograd come by.
+    """
+    rule = layer.rule
+    if rule is None or rule.prefers_summing is None or call.argument.node is None:
+        return False
+    return rule.prefers_summing(layer.module, call.argument.tensor, call.output_shape)
+
+
+def _by_rule(layer: Layer, inputs: Tensor, output_grads: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Squared norms, and sums of what the layer is to sum, by the layer's rules; NotModelledError without any."""
+    if layer.rule is None:
+        raise NotModelledError
+    inputs, output_grads = _wide(inputs), _wide(output_grads)
+    with torch.autocast(inputs.device.type, enabled=False):
+        if layer.summing and layer.rule.summing is not None:
+            return layer.rule.summing(layer.module, inputs, output_grads)
+        return layer.rule.squared_norms(layer.module, inputs, output_grads), {}
 
 
 def _as_argument(tensor: Tensor) -> Argument:

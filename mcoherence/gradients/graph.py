@@ -25,24 +25,24 @@ class Cut:
     opaque: bool
 
 
-def parameters_outside_calls(root: Node, cuts: Iterable[Cut]) -> set[int]:
-    """Ids of the leaves that the gradient of `root` reaches without passing through the call that owns them.
+def parameters_outside_calls(root: Node, cuts: Iterable[Cut]) -> tuple[set[int], set[Node]]:
+    """Ids of the leaves that the gradient of `root` reaches past the calls that own them, and the nodes it reaches.
 
     An opaque call that reaches any leaf but its own past its input counts as seeing more than its input: its own
     parameters are then returned too.
     """
     by_output = {cut.output_node: cut for cut in cuts}
-    outside = _leaves([root], {node: [cut.input_node] for node, cut in by_output.items()})
+    outside, reached = _below([root], {node: [cut.input_node] for node, cut in by_output.items()})
     for cut in by_output.values():
         if cut.opaque:
-            inside = _leaves(_next(cut.output_node), {cut.input_node: []} if cut.input_node else {})
+            inside, _ = _below(_next(cut.output_node), {cut.input_node: []} if cut.input_node else {})
             if inside - cut.own:
                 outside |= inside | cut.own
-    return outside
+    return outside, reached
 
 
-def _leaves(start: Iterable[Node | None], bridges: Mapping[Node, list[Node | None]]) -> set[int]:
-    """Ids of the leaf tensors below `start`, going on from the nodes in `bridges` as told there."""
+def _below(start: Iterable[Node | None], bridges: Mapping[Node, list[Node | None]]) -> tuple[set[int], set[Node]]:
+    """Ids of the leaf tensors, and all nodes, below `start`, going on from the nodes in `bridges` as told there."""
     stack = [node for node in start if node is not None]
     seen, leaves = set(stack), set()
     while stack:
@@ -54,7 +54,7 @@ def _leaves(start: Iterable[Node | None], bridges: Mapping[Node, list[Node | Non
             if following is not None and following not in seen:
                 seen.add(following)
                 stack.append(following)
-    return leaves
+    return leaves, seen
 
 
 def _next(node: Node) -> list[Node | None]:

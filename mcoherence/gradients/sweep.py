@@ -56,12 +56,19 @@ class Sweep:
         if not (losses.requires_grad and self.parameters):
             return Measured(n, {}, {})
         self.capture.route(losses)
-        gradients = torch.autograd.grad(losses.sum(), list(self.parameters.values()), allow_unused=True)
+        in_hooks = self.capture.summed()
+        by_autograd = [name for name in self.parameters if name not in in_hooks]
+        gradients = torch.autograd.grad(
+            losses.sum(), [self.parameters[name] for name in by_autograd], allow_unused=True
+        )
         sums = {
             name: gradient.to_dense() if gradient.is_sparse else gradient
-            for name, gradient in zip(self.parameters, gradients, strict=True)
+            for name, gradient in zip(by_autograd, gradients, strict=True)
             if gradient is not None
-        }
+        } | self.capture.sums()
+        if in_hooks - sums.keys():  # a layer that was to sum and could not; once routed, autograd sums for it
+            self.capture.routed.update(in_hooks - sums.keys())
+            return self.measure(inputs, targets)
         norms, rows = self.capture.collected()
         self.capture.routed.update(
             name for name, value in rows.items() if name in sums and not is_sum_of_rows(sums[name], value)

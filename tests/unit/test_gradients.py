@@ -1,5 +1,6 @@
 """Sums and squared norms of per-example gradients against the loop over single examples, in float64."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from torch import nn
 
 from mcoherence import gradient_statistics
-from mcoherence.gradients import capture
+from mcoherence.gradients import capture, layer_rules
 from mcoherence.gradients.capture import UnsupportedModelError
 from mcoherence.gradients.layer_rules import products
 from mcoherence.gradients.reference import per_example_gradients
@@ -195,6 +196,40 @@ def test_ragged_batches_equal_one_batch(problem):
     statistics = gradient_statistics(model, PER_EXAMPLE, batches)
     assert statistics.n == {"all": 7}
     assert_equal_to_loop(statistics, per_example_gradients(model, PER_EXAMPLE, inputs, targets))
+
+
+@pytest.mark.parametrize("name", [name for name in SETTINGS if name.startswith("conv") and "transpose" not in name])
+def test_kernel_rows_take_the_place_of_autograds_weight_gradient(name, monkeypatch):
+    registered = layer_rules.rule_for(nn.Conv2d(1, 1, 1))
+    for kind in (nn.Conv1d, nn.Conv2d, nn.Conv3d):
+        always = dataclasses.replace(registered, prefers_summing=lambda *call: True)
+        monkeypatch.setitem(layer_rules._RULES, kind, always)
+    torch.manual_seed(0)
+    model, shape = SETTINGS[name]()
+    kind = type(model[0])
+    model = nn.Sequential(kind(shape[0], shape[0], 1), nn.Tanh(), *model).double()
+    inputs, targets = torch.randn(3, *shape).double(), torch.randint(0, 4, (3,))
+    summed = []
+    original = capture.Capture.sums
+    monkeypatch.setattr(capture.Capture, "sums", lambda self: summed.append(original(self)) or summed[-1])
+    statistics = gradient_statistics(model, PER_EXAMPLE, [(inputs, targets)])
+    assert_equal_to_loop(statistics, per_example_gradients(model, PER_EXAMPLE, inputs, targets))
+    assert [set(sums) for sums in summed] == [{"2.weight"}]
+
+
+def test_a_weight_that_was_to_be_summed_in_a_hook_that_never_came_is_measured_all_the_same(monkeypatch):
+    class Leaf(nn.Module):
+        def forward(self, x):
+            return x.detach().requires_grad_()  # a leaf that no parameter is behind
+
+    always = dataclasses.replace(layer_rules.rule_for(nn.Conv1d(1, 1, 1)), prefers_summing=lambda *call: True)
+    monkeypatch.setitem(layer_rules._RULES, nn.Conv1d, always)
+    torch.manual_seed(0)
+    model = nn.Sequential(Leaf(), nn.Conv1d(2, 4, 3, bias=False), nn.Tanh(), nn.Conv1d(4, 4, 3), nn.Flatten()).double()
+    inputs, targets = torch.randn(3, 2, 5).double(), torch.randint(0, 4, (3,))
+    statistics = gradient_statistics(model, PER_EXAMPLE, [(inputs, targets)])
+    assert_equal_to_loop(statistics, per_example_gradients(model, PER_EXAMPLE, inputs, targets))
+    assert statistics.evidence.by_whole_model == ("1.weight",)
 
 
 def test_gram_products_and_formed_rows_give_the_same_norms():

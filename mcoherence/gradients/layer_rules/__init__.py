@@ -12,12 +12,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 # (layer, inputs, output_grads) -> {parameter name: squared norms [n]}
 LayerRule = Callable[[nn.Module, Tensor, Tensor], dict[str, Tensor]]
-# (layer, inputs, output_grads) -> {parameter name: (squared norms [n], sum of the gradients [*parameter shape])}
-SummingRule = Callable[[nn.Module, Tensor, Tensor], dict[str, tuple[Tensor, Tensor]]]
+# The same, and {parameter name: sum of the per-example gradients, [*parameter shape]} for the weight.
+SummingRule = Callable[[nn.Module, Tensor, Tensor], tuple[dict[str, Tensor], dict[str, Tensor]]]
+# (layer, inputs, shape of the output) -> whether the summing rule is the cheaper one for this call
+Preference = Callable[[nn.Module, Tensor, torch.Size], bool]
 # (args, kwargs) of a call -> the one tensor that the call depends on, or None where there is no such tensor
 CallInput = Callable[[tuple[Any, ...], Mapping[str, Any]], Tensor | None]
 
@@ -34,23 +37,34 @@ def only_argument(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor | 
 
 @dataclass(frozen=True)
 class Registered:
-    """What is known of a layer type: its rule, and which tensor of a call the rule is about."""
+    """What is known of a layer type.
+
+    squared_norms: its rule.
+    call_input: which tensor of a call the rule is about.
+    summing: a rule that forms the weight's per-example gradients, so that autograd need not form their sum again.
+    prefers_summing: when to take it.
+    """
 
     squared_norms: LayerRule
-    call_input: CallInput
+    call_input: CallInput = only_argument
+    summing: SummingRule | None = None
+    prefers_summing: Preference | None = None
 
 
 _RULES: dict[type[nn.Module], Registered] = {}
 
 
 def layer_rule(
-    *layer_types: type[nn.Module], call_input: CallInput = only_argument
+    *layer_types: type[nn.Module],
+    call_input: CallInput = only_argument,
+    summing: SummingRule | None = None,
+    prefers_summing: Preference | None = None,
 ) -> Callable[[LayerRule], LayerRule]:
     """Register the decorated rule for exactly these layer types (a subclass may compute something else)."""
 
     def register(rule: LayerRule) -> LayerRule:
         for layer_type in layer_types:
-            _RULES[layer_type] = Registered(rule, call_input)
+            _RULES[layer_type] = Registered(rule, call_input, summing, prefers_summing)
         return rule
 
     return register
