@@ -22,13 +22,27 @@ def swin(version):
     )  # fmt: skip
 
 
+def narrow_classifier(model, features):
+    """AlexNet and VGG hold nearly all of their 10^8 weights in two layers of the same kind; 32 wide serve the same."""
+    model.classifier = nn.Sequential(
+        nn.Dropout(), nn.Linear(features, 32), nn.ReLU(inplace=True), nn.Dropout(), nn.Linear(32, 32),
+        nn.ReLU(inplace=True), nn.Linear(32, 5),
+    )  # fmt: skip
+    return model
+
+
+def bottlenecks(**kwargs):
+    """The ResNeXt and wide ResNet of 50 layers, with one block per stage."""
+    return models.ResNet(models.resnet.Bottleneck, [1, 1, 1, 1], num_classes=5, **kwargs)
+
+
 # name: (model, height and width of its input); "small" where the constructor allows for a narrower one
 FAMILIES = {
-    "alexnet": (lambda: models.alexnet(**FEW), 64),
-    "vgg11_bn": (lambda: models.vgg11_bn(**FEW), 32),
+    "alexnet-narrow-classifier": (lambda: narrow_classifier(models.alexnet(**FEW), 9216), 64),
+    "vgg11_bn-narrow-classifier": (lambda: narrow_classifier(models.vgg11_bn(**FEW), 25088), 32),
     "resnet18": (lambda: models.resnet18(**FEW), 32),
-    "resnext50_32x4d": (lambda: models.resnext50_32x4d(**FEW), 32),
-    "wide_resnet50_2": (lambda: models.wide_resnet50_2(**FEW), 32),
+    "resnext14_32x4d": (lambda: bottlenecks(groups=32, width_per_group=4), 32),
+    "wide_resnet14_2": (lambda: bottlenecks(width_per_group=128), 32),
     "inception_v3": (lambda: models.inception_v3(**FEW, init_weights=False), 75),
     "googlenet": (lambda: models.googlenet(**FEW, init_weights=False), 32),
     "densenet121": (lambda: models.densenet121(**FEW), 32),
