@@ -18,7 +18,6 @@ import argparse
 import itertools
 import json
 import multiprocessing
-import resource
 import statistics
 import time
 from collections.abc import Callable
@@ -207,12 +206,18 @@ def _peak_bytes(name: str, method: str, device: str, threads: int) -> int:
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
     else:
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        before = _peak_resident_bytes()
     for _ in range(3):
         run()
     if device == "cuda":
         return torch.cuda.max_memory_allocated() - before
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+    return _peak_resident_bytes() - before
+
+
+def _peak_resident_bytes() -> int:
+    """High-water mark of this process's resident set; ru_maxrss would carry over that of the parent (Linux)."""
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM:"))
 
 
 def by_sample_size(device: str) -> list[dict[str, object]]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vjp, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mcoherence.gradients.layer_rules import trainable
 from mcoherence.gradients.layer_rules.products import squared_norms
@@ -88,7 +89,8 @@ class WholeModel:
 
         rows_of = vmap(grad(loss_of_one), in_dims=(None, 0, 0))
         chunks = _chunks(len(inputs), detached)
-        return _condensed(rows_of(detached, inputs[part], targets[part]) for part in chunks)
+        with sdpa_kernel(SDPBackend.MATH):  # the fused kernels have no batching rule and would run one by one
+            return _condensed(rows_of(detached, inputs[part], targets[part]) for part in chunks)
 
     def _by_loop(self, parameters: Mapping[str, Tensor], inputs: Tensor, targets: Tensor) -> dict[str, Rows]:
         def one(i: int) -> dict[str, Tensor]:
