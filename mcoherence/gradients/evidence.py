@@ -113,7 +113,9 @@ def bound_ratio(
     return float(ratios.max(initial=0.0))
 
 
-def spot_errors(measured: Mapping[str, Tensor], exact: Mapping[str, Tensor]) -> dict[str, float]:
+def spot_errors(
+    measured: Mapping[str, Tensor], exact: Mapping[str, Tensor], dtypes: Mapping[str, torch.dtype]
+) -> dict[str, float]:
     """Largest relative error of |g_i|^2 over k examples, by parameter.
 
     Relative to the parameter's own |g_i|^2, plus rounding of that of the whole model: a gradient that vanishes by
@@ -121,15 +123,16 @@ def spot_errors(measured: Mapping[str, Tensor], exact: Mapping[str, Tensor]) -> 
 
     Args:
         measured: {name: |g_i|^2, float64 [k]}; a parameter that is missing has the gradient 0.
-        exact: {name: per-example gradients [k, *parameter shape]} from the loop.
+        exact: {name: |g_i|^2, float64 [k]} from the loop.
+        dtypes: {name: dtype of the parameter}, for the rounding to expect.
     """
-    squared = {name: rows.flatten(1).to(torch.float64).square().sum(dim=1) for name, rows in exact.items()}
-    whole = sum(value.cpu() for value in squared.values())
+    whole = sum(value.cpu() for value in exact.values())
     errors = {}
-    for name, expected in squared.items():
+    for name, expected in exact.items():
         found = measured.get(name, torch.zeros_like(expected)).to(expected.device)
-        scale = expected.cpu() + whole * torch.finfo(exact[name].dtype).eps
-        error = (found - expected).abs().cpu() / scale.clamp_min(torch.finfo(exact[name].dtype).tiny)
+        rounding = torch.finfo(dtypes[name])
+        scale = expected.cpu() + whole * rounding.eps
+        error = (found - expected).abs().cpu() / scale.clamp_min(rounding.tiny)
         errors[name] = float(error.max()) if len(error) else 0.0
     return errors
 

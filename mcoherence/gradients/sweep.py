@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mcoherence.gradients.capture import Capture, UnsupportedModelError
 from mcoherence.gradients.evidence import is_sum_of_rows, spot_errors, tolerance
 from mcoherence.gradients.fallback import WholeModel
-from mcoherence.gradients.reference import LossFunction, per_example_gradients
+from mcoherence.gradients.reference import LossFunction, loss_and_gradients
 
 
 @dataclass(frozen=True)
@@ -88,22 +88,40 @@ class Sweep:
         """
         inputs = inputs.detach().to(self.device)
         chosen = torch.linspace(0, measured.n - 1, min(examples, measured.n)).round().to(torch.int64)
-        exact = per_example_gradients(
-            self.model, self.loss_fn, inputs[chosen.to(inputs.device)], targets[chosen.to(targets.device)]
-        )
-        wrong = _disagreeing(measured, exact, chosen)
+        exact = self._loop_norms(inputs[chosen.to(inputs.device)], targets[chosen.to(targets.device)])
+        wrong = self._disagreeing(measured, exact, chosen)
         if wrong:
             self.capture.routed.update(wrong)
             measured = self._completed(measured, inputs, targets)
-            wrong = _disagreeing(measured, exact, chosen)
+            wrong = self._disagreeing(measured, exact, chosen)
         if wrong:
             name, error = next(iter(wrong.items()))
             raise UnsupportedModelError(
                 f"parameter {name!r}: the squared norm of an example's gradient is {error:.3g} off that of the example "
                 f"passed through the model alone; {_MIXED}"
             )
-        errors = _errors(measured, exact, chosen)
+        errors = self._errors(measured, exact, chosen)
         return measured, max(errors.values(), default=0.0)
+
+    def _loop_norms(self, inputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """|g_i|^2 {parameter name: float64 [k]} of k examples, one forward and backward pass for each."""
+        norms: dict[str, list[Tensor]] = {name: [] for name in self.parameters}
+        for i in range(len(inputs)):
+            _, gradients = loss_and_gradients(
+                self.model, self.loss_fn, self.parameters, inputs[i : i + 1], targets[i : i + 1]
+            )
+            for name, gradient in gradients.items():
+                norms[name].append(torch.linalg.vector_norm(gradient, dtype=torch.float64).square())
+        return {name: torch.stack(values) for name, values in norms.items()}
+
+    def _errors(self, measured: Measured, exact: Mapping[str, Tensor], chosen: Tensor) -> dict[str, float]:
+        found = {name: value[chosen.to(value.device)] for name, value in measured.squared_norms.items()}
+        return spot_errors(found, exact, {name: p.dtype for name, p in self.parameters.items()})
+
+    def _disagreeing(self, measured: Measured, exact: Mapping[str, Tensor], chosen: Tensor) -> dict[str, float]:
+        """{parameter name: relative error} where it is more than rounding (NaN included)."""
+        errors = self._errors(measured, exact, chosen)
+        return {name: error for name, error in errors.items() if not error <= tolerance(self.parameters[name].dtype)}
 
     def _completed(self, measured: Measured, inputs: Tensor, targets: Tensor) -> Measured:
         """The batch with every parameter in `sums` measured: what the calls do not account for by the whole model."""
@@ -132,16 +150,6 @@ _MIXED = (
     "the model or the loss mixes the examples of a batch, or draws random numbers, even in eval mode; "
     "make the loss of an example depend on that example alone"
 )
-
-
-def _errors(measured: Measured, exact: Mapping[str, Tensor], chosen: Tensor) -> dict[str, float]:
-    return spot_errors({k: v[chosen.to(v.device)] for k, v in measured.squared_norms.items()}, exact)
-
-
-def _disagreeing(measured: Measured, exact: Mapping[str, Tensor], chosen: Tensor) -> dict[str, float]:
-    """{parameter name: relative error} where it is more than rounding (NaN included)."""
-    errors = _errors(measured, exact, chosen)
-    return {name: error for name, error in errors.items() if not error <= tolerance(exact[name].dtype)}
 
 
 def _with_targets_at_outputs(loss_fn: LossFunction) -> LossFunction:
