@@ -1,29 +1,131 @@
-"""Per-example gradients of one layer's own parameters by vmap over that layer alone, for layers without a rule.
+"""Per-example gradients without a rule: of one layer by vmap over that layer alone, or of any parameters by the model.
 
-The whole network runs once as usual; only this layer (with whatever modules it contains) runs again, once per example,
-to pull its output gradient back onto its own parameters. This is exact for any module whose output for one example
-depends on that example alone, and it keeps coverage total.
+Index letters: n examples.
+
+Both form the rows, and hand back their sum beside their squared norms, so that the caller can hold it against
+autograd's own gradient of the whole batch: a layer that keeps a parameter where `functional_call` does not see it, or
+that mixes examples, shows there.
 """
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vjp, vmap
+from torch.func import functional_call, grad, vjp, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mcoherence.gradients.layer_rules import trainable
 from mcoherence.gradients.layer_rules.products import squared_norms
+from mcoherence.gradients.reference import LossFunction, loss_and_gradients
+
+# Elements of the rows alive at a time; what is formed is bounded by this and by the size of one example's gradient.
+ROWS_BUDGET = 2**24
 
 
-def vmap_squared_norms(layer: nn.Module, inputs: Tensor, output_grads: Tensor) -> dict[str, Tensor]:
-    """Squared norms {own parameter name: [n]} for inputs [n, ...] and output_grads [n, ...] of any layer."""
+@dataclass(frozen=True)
+class Rows:
+    """What is kept of the per-example gradients of one parameter: |g_i|^2, float64 [n], and sum_i g_i."""
+
+    squared_norms: Tensor
+    total: Tensor
+
+
+def layer_rows(layer: nn.Module, inputs: Tensor, output_grads: Tensor) -> dict[str, Rows]:
+    """Rows {own parameter name: Rows} for inputs [n, ...] and output_grads [n, ...] of any layer, by vmap over it.
+
+    Only this layer runs again, once per example, to pull its output gradient back onto its own parameters.
+    """
     own = {name: p.detach() for name, p in trainable(layer).items()}
 
     def pulled_back(example: Tensor, output_grad: Tensor) -> dict[str, Tensor]:
         _, pull_back = vjp(  # type: ignore[misc]
-            lambda parameters: functional_call(layer, parameters, (example.unsqueeze(0),)), own
+            lambda parameters: functional_call(layer, parameters, (example.unsqueeze(0),), tie_weights=False), own
         )
         (gradients,) = pull_back(output_grad.unsqueeze(0))
         return dict(gradients)
 
+    chunks = _chunks(len(inputs), own)
     with torch.enable_grad():
-        rows = vmap(pulled_back)(inputs, output_grads)
-    return {name: squared_norms(value.detach()) for name, value in rows.items()}
+        return _condensed(vmap(pulled_back)(inputs[part], output_grads[part]) for part in chunks)
+
+
+class WholeModel:
+    """Per-example gradients of chosen parameters through the whole model, however they are used in it."""
+
+    def __init__(self, model: nn.Module, loss_fn: LossFunction) -> None:
+        self.model = model
+        self.loss_fn = loss_fn
+        self._vmap_is_right = True
+        self._names = names_by_module(model)
+
+    def rows(
+        self, parameters: Mapping[str, Tensor], inputs: Tensor, targets: Tensor, agree: Callable[[str, Rows], bool]
+    ) -> dict[str, Rows]:
+        """Rows {parameter name: Rows} for inputs [n, ...] and targets [n, ...], by vmap, else by a plain loop.
+
+        vmap serves as long as the model can be vectorised and `agree(name, rows)` holds for all it returns; once it
+        has failed, this object loops over the examples.
+        """
+        if self._vmap_is_right:
+            try:
+                rows = self._by_vmap(parameters, inputs, targets)
+                self._vmap_is_right = all(agree(name, value) for name, value in rows.items())
+            except Exception:  # what vmap cannot vectorise raises all kinds of errors; the loop then tells a real one
+                self._vmap_is_right = False
+        return rows if self._vmap_is_right else self._by_loop(parameters, inputs, targets)
+
+    def _by_vmap(self, parameters: Mapping[str, Tensor], inputs: Tensor, targets: Tensor) -> dict[str, Rows]:
+        detached = {name: p.detach() for name, p in parameters.items()}
+
+        # Ties are resolved here: for a module that is registered twice, functional_call's own tie_weights swaps the
+        # parameter twice and puts back the swapped one (seen in torch 2.15), which would change the model.
+        names = {name: self._names[id(p)] for name, p in parameters.items()}
+
+        def loss_of_one(chosen: dict[str, Tensor], example: Tensor, target: Tensor) -> Tensor:
+            everywhere = {alias: value for name, value in chosen.items() for alias in names[name]}
+            outputs = functional_call(self.model, everywhere, (example.unsqueeze(0),), tie_weights=False)
+            return self.loss_fn(outputs, target.unsqueeze(0)).sum()
+
+        rows_of = vmap(grad(loss_of_one), in_dims=(None, 0, 0))
+        chunks = _chunks(len(inputs), detached)
+        with sdpa_kernel(SDPBackend.MATH):  # the fused kernels have no batching rule and would run one by one
+            return _condensed(rows_of(detached, inputs[part], targets[part]) for part in chunks)
+
+    def _by_loop(self, parameters: Mapping[str, Tensor], inputs: Tensor, targets: Tensor) -> dict[str, Rows]:
+        def one(i: int) -> dict[str, Tensor]:
+            _, gradients = loss_and_gradients(
+                self.model, self.loss_fn, parameters, inputs[i : i + 1], targets[i : i + 1]
+            )
+            return {name: gradient.unsqueeze(0) for name, gradient in gradients.items()}
+
+        return _condensed(one(i) for i in range(len(inputs)))
+
+
+def names_by_module(model: nn.Module) -> dict[int, list[str]]:
+    """{id of a parameter: its qualified names, one per place in a module that holds it}; several where it is tied."""
+    names: dict[int, list[str]] = {}
+    for module_name, module in model.named_modules():
+        for name, p in module._parameters.items():
+            if p is not None:
+                names.setdefault(id(p), []).append(f"{module_name}.{name}" if module_name else name)
+    return names
+
+
+def _chunks(n: int, parameters: Mapping[str, Tensor]) -> list[slice]:
+    """Slices of n examples, none with more rows than ROWS_BUDGET allows."""
+    size = max(1, ROWS_BUDGET // max(1, sum(p.numel() for p in parameters.values())))
+    return [slice(start, min(start + size, n)) for start in range(0, n, size)]
+
+
+def _condensed(chunks: Iterator[Mapping[str, Tensor]]) -> dict[str, Rows]:
+    """Rows of consecutive chunks {name: [c, *parameter shape]}, each let go before the next is formed."""
+    norms: dict[str, list[Tensor]] = {}
+    totals: dict[str, Tensor] = {}
+    for chunk in chunks:
+        for name, value in chunk.items():
+            rows = value.detach()
+            norms.setdefault(name, []).append(squared_norms(rows))
+            total = rows.sum(dim=0, dtype=torch.promote_types(rows.dtype, torch.float32))
+            totals[name] = totals[name] + total if name in totals else total
+    return {name: Rows(torch.cat(norms[name]), totals[name]) for name in norms}

@@ -1,15 +1,17 @@
 """The obviously right way to per-example gradients: a loop over single examples. The oracle of this package's tests."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from mcoherence.gradients.eval_mode import eval_mode
 
+LossFunction = Callable[[Tensor, Tensor], Tensor]
+
 
 def per_example_gradients(
-    model: nn.Module, loss_fn: Callable[[Tensor, Tensor], Tensor], inputs: Tensor, targets: Tensor
+    model: nn.Module, loss_fn: LossFunction, inputs: Tensor, targets: Tensor
 ) -> dict[str, Tensor]:
     """Gradients of every example's loss in eval mode: {parameter name: Tensor [n, *parameter shape]}.
 
@@ -24,13 +26,40 @@ def per_example_gradients(
     """
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     rows: dict[str, list[Tensor]] = {name: [] for name in parameters}
-    with eval_mode(model), torch.enable_grad():
+    with eval_mode(model):
         for i in range(len(inputs)):
-            loss = loss_fn(model(inputs[i : i + 1]), targets[i : i + 1]).sum()
-            gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
-            for (name, p), gradient in zip(parameters.items(), gradients, strict=True):
-                rows[name].append(torch.zeros_like(p) if gradient is None else gradient)
+            _, gradients = loss_and_gradients(model, loss_fn, parameters, inputs[i : i + 1], targets[i : i + 1])
+            for name, gradient in gradients.items():
+                rows[name].append(gradient)
     return {
         name: torch.stack(rows[name]) if rows[name] else p.detach().new_zeros((0, *p.shape))
         for name, p in parameters.items()
     }
+
+
+def loss_and_gradients(
+    model: nn.Module, loss_fn: LossFunction, parameters: Mapping[str, Tensor], inputs: Tensor, targets: Tensor
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The losses [n] and the gradients of their sum {parameter name: [*shape]}; zeros where one takes no part.
+
+    The model is run as it is: the caller sees to its mode.
+
+    Args:
+        model: any torch model.
+        loss_fn: loss_fn(outputs, targets) -> per-example losses [n].
+        parameters: those of the model to differentiate by, by name.
+        inputs: [n, ...].
+        targets: [n, ...].
+    """
+    with torch.enable_grad():
+        losses = loss_fn(model(inputs), targets)
+        gradients: tuple[Tensor | None, ...] = (None,) * len(parameters)
+        if losses.requires_grad and parameters:
+            gradients = torch.autograd.grad(losses.sum(), list(parameters.values()), allow_unused=True)
+    named = zip(parameters.items(), gradients, strict=True)
+    return losses.detach(), {name: torch.zeros_like(p) if g is None else _dense(g) for (name, p), g in named}
+
+
+def _dense(gradient: Tensor) -> Tensor:
+    """The gradient without the sparse layout that nn.Embedding(sparse=True) gives it."""
+    return gradient.to_dense() if gradient.is_sparse else gradient

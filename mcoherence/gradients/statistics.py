@@ -6,8 +6,9 @@ The quantity is defined in eval mode: batch norm uses its running statistics and
 an example does not depend on its batch. A layer that mixes the examples of a batch even in eval mode is refused.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, overload
 
@@ -17,10 +18,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mcoherence import coherence
-from mcoherence.gradients.capture import Capture, UnsupportedModelError
+from mcoherence.gradients.capture import UnsupportedModelError
 from mcoherence.gradients.eval_mode import eval_mode
+from mcoherence.gradients.evidence import Evidence, bound_ratio
+from mcoherence.gradients.reference import LossFunction
+from mcoherence.gradients.sweep import Sweep
 
-LossFunction = Callable[[Tensor, Tensor], Tensor]
 Level = Literal["model", "layer", "parameter"]
 WHOLE_SAMPLE = "all"
 
@@ -34,6 +37,7 @@ class GradientStatistics:
     counts: number of examples per group, int64 [G].
     sum_sq_norms: Q per group and parameter, float64 [G, P].
     group_sums: S per parameter, one tensor [G, *parameter shape] each, on the CPU.
+    evidence: what was checked while measuring.
     """
 
     groups: tuple[str, ...]
@@ -41,6 +45,7 @@ class GradientStatistics:
     counts: NDArray[np.int64]
     sum_sq_norms: NDArray[np.float64]
     group_sums: tuple[Tensor, ...]
+    evidence: Evidence = field(default_factory=Evidence)
 
     @property
     def n(self) -> dict[str, int]:
@@ -118,6 +123,7 @@ class GradientStatistics:
             self.counts + other.counts,
             self.sum_sq_norms + other.sum_sq_norms,
             sums,
+            self.evidence.merge(other.evidence),
         )
 
     def _indices(self, groups: Sequence[str] | None) -> list[int]:
@@ -159,6 +165,8 @@ def gradient_statistics(
     loss_fn: LossFunction,
     batches: Iterable[tuple[Tensor, ...]],
     groups: Sequence[str] | None = None,
+    *,
+    spot_check: int = 2,
 ) -> GradientStatistics:
     """Exact S and Q per group and parameter, from one forward and one backward pass per example.
 
@@ -166,65 +174,86 @@ def gradient_statistics(
     A batch that holds several groups is passed through the model group by group; give batches of one group each where
     speed matters.
 
+    Parameters whose gradient no call of their own module accounts for (class tokens, tied weights, modules used twice)
+    are measured exactly too, at the cost of a further pass through the whole model by vmap or, where the model cannot
+    be vectorised, of a loop over the examples for these parameters; the evidence names them.
+
     Args:
         model: any torch model whose output for an example depends on that example alone.
         loss_fn: loss_fn(outputs, targets) -> losses of the examples, [n]; CrossEntropyLoss(reduction="none"), say.
         batches: (inputs [n, ...], targets [n, ...]), or with `groups` (inputs, targets, group_ids int [n]).
         groups: names of the groups that group_ids count from 0; None measures one group named "all".
+        spot_check: number of examples of the first batch that are measured once more one by one and compared (of the
+            first two batches, where the first is a single example); 0 for none. What it cannot find is what no other
+            example shows: leave it on for a model that is not known to keep examples apart.
 
     Raises:
         UnsupportedModelError: the per-example gradients cannot be had exactly; the message names the module.
+        IdentityError: the result breaks an identity that exact statistics obey.
         ValueError: the losses are not one per example, or a group id is out of range.
     """
     names = tuple(groups) if groups is not None else (WHOLE_SAMPLE,)
-    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     _refuse_unsupported(model)
+    sweep = Sweep(model, loss_fn)
+    parameters = sweep.parameters
     counts = np.zeros(len(names), dtype=np.int64)
     sum_sq_norms = np.zeros((len(names), len(parameters)))
-    sums = [
-        p.new_zeros((len(names), *p.shape), dtype=_sum_dtype(p.dtype), requires_grad=False) for p in parameters.values()
-    ]
-
-    capture = Capture(model)
-    with eval_mode(model), torch.enable_grad(), capture.active():
+    sums = {
+        name: p.new_zeros((len(names), *p.shape), dtype=_sum_dtype(p.dtype), requires_grad=False)
+        for name, p in parameters.items()
+    }
+    asked, spot_examples, spot_batch, spot_error = 0, 0, 0, math.nan
+    uncovered: set[str] = set()
+    with eval_mode(model), sweep.capture.active():
         for group, inputs, targets in _batches_of_one_group(batches, groups is not None, len(names)):
-            gradients, squared_norms = _one_pass(model, loss_fn, capture, parameters, inputs, targets)
-            counts[group] += len(inputs)
-            for index, gradient in enumerate(gradients):
-                if gradient is not None:
-                    sums[index][group] += gradient
+            asked += len(inputs)
+            measured = sweep.measure(inputs, targets)
+            if spot_check and spot_batch < min(2, measured.n):
+                measured, error = sweep.spot_checked(measured, inputs, targets, spot_check)
+                spot_examples += min(spot_check, measured.n)
+                spot_batch, spot_error = measured.n, float(np.fmax(spot_error, error))
+            counts[group] += measured.n
+            uncovered.update(measured.sums.keys() - measured.squared_norms.keys())
             for index, name in enumerate(parameters):
-                if name in squared_norms:
-                    sum_sq_norms[group, index] += float(squared_norms[name].sum())
-    return GradientStatistics(names, tuple(parameters), counts, sum_sq_norms, tuple(s.cpu() for s in sums))
+                if name in measured.squared_norms:
+                    sums[name][group] += measured.sums[name]
+                    sum_sq_norms[group, index] += float(measured.squared_norms[name].sum())
+    statistics = GradientStatistics(
+        names, tuple(parameters), counts, sum_sq_norms, tuple(value.cpu() for value in sums.values())
+    )
+    evidence = Evidence(
+        examples_asked=asked,
+        examples_measured=int(counts.sum()),
+        parameters_trainable=sum(p.numel() for p in parameters.values()),
+        parameters_covered=sum(p.numel() for name, p in parameters.items() if name not in uncovered),
+        bound_ratio=_bound_ratio(statistics),
+        spot_examples=spot_examples,
+        spot_relative_error=spot_error,
+        by_whole_model=tuple(name for name in parameters if name in sweep.capture.routed),
+    )
+    return replace(statistics, evidence=evidence.require())
 
 
-def _one_pass(
-    model: nn.Module,
-    loss_fn: LossFunction,
-    capture: Capture,
-    parameters: dict[str, nn.Parameter],
-    inputs: Tensor,
-    targets: Tensor,
-) -> tuple[Sequence[Tensor | None], dict[str, Tensor]]:
-    """Sum of the gradients per parameter (None: takes no part), and |g_i|^2 by parameter name, of one batch."""
-    device = next(iter(parameters.values())).device
-    capture.start_batch()
-    losses = loss_fn(model(inputs.to(device)), targets.to(device))
-    if losses.shape != (len(inputs),):
-        raise ValueError(
-            f"loss_fn: found losses of shape {tuple(losses.shape)}, expected one per example, ({len(inputs)},); "
-            'use reduction="none"'
-        )
-    gradients = torch.autograd.grad(losses.sum(), list(parameters.values()), allow_unused=True)
-    squared_norms = capture.collected()
-    for name, gradient in zip(parameters, gradients, strict=True):
-        if gradient is not None and name not in squared_norms:
-            raise UnsupportedModelError(
-                f"parameter {name!r} takes part in the loss without a call of the module that owns it; "
-                "call that module, or move the parameter into a module of its own"
-            )
-    return gradients, squared_norms
+def _bound_ratio(statistics: GradientStatistics) -> float:
+    """The largest |S|^2 / (n Q) of a group and layer; IdentityError where it is above 1."""
+    layers = statistics.layers
+    member = np.zeros((len(statistics.parameters), len(layers)))  # [P, L], 1 where the parameter is in the layer
+    for index, parameter in enumerate(statistics.parameters):
+        member[index, layers.index(layer_of(parameter))] = 1.0
+    squared = [
+        torch.linalg.vector_norm(s.flatten(1), dim=1, dtype=torch.float64).square() for s in statistics.group_sums
+    ]
+    if not squared:
+        return 0.0
+    dtypes = {s.dtype for s in statistics.group_sums}
+    widest = torch.float64 if dtypes == {torch.float64} else torch.float32
+    return bound_ratio(
+        torch.stack(squared, dim=1).numpy() @ member,
+        statistics.sum_sq_norms @ member,
+        statistics.counts,
+        layers,
+        widest,
+    )
 
 
 def _batches_of_one_group(
@@ -245,15 +274,7 @@ def _batches_of_one_group(
 
 
 def _refuse_unsupported(model: nn.Module) -> None:
-    """Raise UnsupportedModelError for tied parameters and for layers that mix the examples of a batch in eval mode."""
-    owners: dict[int, list[str]] = {}
-    for module_name, module in model.named_modules():
-        for name, p in module.named_parameters(recurse=False):
-            if p.requires_grad:
-                owners.setdefault(id(p), []).append(f"{module_name}.{name}" if module_name else name)
-    tied = [" = ".join(names) for names in owners.values() if len(names) > 1]
-    if tied:
-        raise UnsupportedModelError(f"tied parameters {'; '.join(tied)}: their uses share one gradient; untie them")
+    """Raise UnsupportedModelError for layers that mix the examples of a batch, or change weights, in eval mode."""
     mixing = [
         f"{name} ({type(module).__name__})"
         for name, module in model.named_modules()
@@ -263,6 +284,18 @@ def _refuse_unsupported(model: nn.Module) -> None:
         raise UnsupportedModelError(
             f"batch norm without running statistics: {', '.join(mixing)}; it mixes the examples of a batch even in "
             "eval mode, so that no example has a gradient of its own; use track_running_stats=True or another norm"
+        )
+
+    changing = [
+        f"{name} ({type(module).__name__})"
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag)
+        and (module.max_norm is not None or module.scale_grad_by_freq)
+    ]
+    if changing:
+        raise UnsupportedModelError(
+            f"embedding with max_norm or scale_grad_by_freq: {', '.join(changing)}; the first changes the weights in a "
+            "forward pass, the second makes an example's gradient depend on its batch; measure with both switched off"
         )
 
 

@@ -3,43 +3,98 @@
 Index letters: n examples, t positions, d inputs of a layer, p outputs of a layer.
 
 A rule sees what went into one call of the layer and the gradient of the summed loss with respect to what came out,
-and returns {own parameter name: |g_i|^2, float64 [n]}. It never touches modules or parameters. A rule that meets a
-setting it does not model raises `NotModelledError` and never ignores it; the caller then falls back
+and returns {parameter name within the layer: |g_i|^2, float64 [n]}. It never touches modules or parameters. A rule that
+meets a setting it does not model raises `NotModelledError` and never ignores it; the caller then falls back
 (`gradients.fallback`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-# (layer, inputs, output_grads) -> {own parameter name: squared norms [n]}
+# (layer, inputs, output_grads) -> {parameter name: squared norms [n]}
 LayerRule = Callable[[nn.Module, Tensor, Tensor], dict[str, Tensor]]
-
-_RULES: dict[type[nn.Module], LayerRule] = {}
+# The same, and {parameter name: sum of the per-example gradients, [*parameter shape]} for the weight.
+SummingRule = Callable[[nn.Module, Tensor, Tensor], tuple[dict[str, Tensor], dict[str, Tensor]]]
+# (layer, inputs, shape of the output) -> whether the summing rule is the cheaper one for this call
+Preference = Callable[[nn.Module, Tensor, torch.Size], bool]
+# (args, kwargs) of a call -> the one tensor that the call depends on, or None where there is no such tensor
+CallInput = Callable[[tuple[Any, ...], Mapping[str, Any]], Tensor | None]
 
 
 class NotModelledError(Exception):
     """A setting of a layer, or a shape of its input, that the layer's rule does not model."""
 
 
-def layer_rule(*layer_types: type[nn.Module]) -> Callable[[LayerRule], LayerRule]:
+def only_argument(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor | None:
+    """The tensor of a call with one tensor and nothing else; None for any other call."""
+    values = (*args, *kwargs.values())
+    return values[0] if len(values) == 1 and isinstance(values[0], Tensor) else None
+
+
+@dataclass(frozen=True)
+class Registered:
+    """What is known of a layer type.
+
+    squared_norms: its rule.
+    call_input: which tensor of a call the rule is about.
+    summing: a rule that forms the weight's per-example gradients, so that autograd need not form their sum again.
+    prefers_summing: when to take it.
+    """
+
+    squared_norms: LayerRule
+    call_input: CallInput = only_argument
+    summing: SummingRule | None = None
+    prefers_summing: Preference | None = None
+
+
+_RULES: dict[type[nn.Module], Registered] = {}
+
+
+def layer_rule(
+    *layer_types: type[nn.Module],
+    call_input: CallInput = only_argument,
+    summing: SummingRule | None = None,
+    prefers_summing: Preference | None = None,
+) -> Callable[[LayerRule], LayerRule]:
     """Register the decorated rule for exactly these layer types (a subclass may compute something else)."""
 
     def register(rule: LayerRule) -> LayerRule:
         for layer_type in layer_types:
-            _RULES[layer_type] = rule
+            _RULES[layer_type] = Registered(rule, call_input, summing, prefers_summing)
         return rule
 
     return register
 
 
-def rule_for(layer: nn.Module) -> LayerRule | None:
-    """The rule registered for the exact type of `layer`, or None."""
-    from mcoherence.gradients.layer_rules import convolution, linear, normalization  # noqa: F401  (they register)
+def rule_for(layer: nn.Module) -> Registered | None:
+    """What is registered for the exact type of `layer`, or None where its forward may be anybody's."""
+    from mcoherence.gradients.layer_rules import (  # noqa: F401  (they register)
+        attention,
+        convolution,
+        embedding,
+        linear,
+        normalization,
+    )
 
-    return _RULES.get(type(layer))
+    return None if "forward" in vars(layer) else _RULES.get(type(layer))
 
 
 def trainable(layer: nn.Module) -> dict[str, nn.Parameter]:
     """The layer's own parameters that require a gradient, by name."""
     return {name: p for name, p in layer.named_parameters(recurse=False) if p.requires_grad}
+
+
+def weight_and_bias(layer: nn.Module) -> set[str]:
+    """The names of the layer's own trainable parameters, out of "weight" and "bias".
+
+    Raises:
+        NotModelledError: there are others, such as weight_g and weight_v of `torch.nn.utils.weight_norm`.
+    """
+    names = set(trainable(layer))
+    if not names <= {"weight", "bias"}:
+        raise NotModelledError(f"parameters {sorted(names)} of {type(layer).__name__}, expected weight and bias")
+    return names

@@ -1,44 +1,211 @@
-"""nn.Conv2d: a convolution is a product over the positions of its output map, one product per group of channels."""
+"""Convolutions: a product over the positions of the output map, one product per group of channels.
 
+Index letters: k positions of the kernel, g groups of channels.
+"""
+
+import itertools
+import math
+
+import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from mcoherence.gradients.layer_rules import NotModelledError, layer_rule, trainable
-from mcoherence.gradients.layer_rules.products import product_squared_norms, squared_norms
+from mcoherence.gradients.layer_rules import NotModelledError, layer_rule, trainable, weight_and_bias
+from mcoherence.gradients.layer_rules.products import TEMPORARY_BUDGET, gram_squared_norms, squared_norms
+
+Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
 
 
-@layer_rule(nn.Conv2d)
-def conv2d(layer: nn.Module, inputs: Tensor, output_grads: Tensor) -> dict[str, Tensor]:
-    """Squared norms for inputs [n, C, H, W] and output_grads [n, p, H', W'], whatever the stride, padding or mode."""
-    assert isinstance(layer, nn.Conv2d)
-    if inputs.dim() != 4:
-        raise NotModelledError(f"Conv2d input without a batch axis, shape {tuple(inputs.shape)}")
-    n, groups = inputs.shape[0], layer.groups
-    b = output_grads.flatten(2)
+def kernel_rows(layer: nn.Module, inputs: Tensor, output_grads: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Squared norms, and the sum of the weight's gradients, with the convolution library's own weight gradient.
+
+    One call of it per example: on a CPU that costs about what autograd's one call for the batch does, and stands in for
+    it. Only one row is alive at a time.
+
+    Args:
+        layer: Conv1d, Conv2d or Conv3d with a trainable weight.
+        inputs: [n, C, *].
+        output_grads: [n, p, *].
+    """
+    assert isinstance(layer, Convolution)
+    _require_batch_axis(layer, inputs)
+    names = weight_and_bias(layer)
+    explicit = layer.padding_mode != "zeros" or isinstance(layer.padding, str)
+    x = padded(layer, inputs) if explicit else inputs
+    axes = len(layer.kernel_size)
+    padding = [0] * axes if explicit else [int(size) for size in layer.padding]
+    weight = layer.weight.detach().to(x.dtype)
+    squared, total = [], torch.zeros_like(weight)
+    for i in range(len(x)):
+        _, row, _ = torch.ops.aten.convolution_backward(
+            output_grads[i : i + 1], x[i : i + 1], weight, None, layer.stride, padding, layer.dilation,
+            False, [0] * axes, layer.groups, (False, True, False),
+        )  # fmt: skip
+        total += row
+        flat = row.flatten()
+        squared.append(torch.dot(flat, flat))
+    norms = {"weight": torch.stack(squared).to(torch.float64)}
+    if "bias" in names:
+        norms["bias"] = squared_norms(output_grads.flatten(2).sum(dim=2))
+    return norms, {"weight": total}
+
+
+def prefers_kernel_rows(layer: nn.Module, inputs: Tensor, output_shape: torch.Size) -> bool:
+    """Whether one library call per example is cheaper than the ways of `convolution`, with autograd's call beside them.
+
+    Only on a CPU: elsewhere so many small calls cost more in launching than in work.
+    """
+    assert isinstance(layer, Convolution)
+    if inputs.device.type != "cpu" or not layer.weight.requires_grad or set(trainable(layer)) - {"weight", "bias"}:
+        return False
+    by_kernel = ELEMENT * 2.5 * layer.weight.numel() + CALL
+    return by_kernel < min(_costs(layer, inputs.shape, output_shape).values())
+
+
+# Costs in multiply-adds of a matrix product, from timings on two cores of an AMD EPYC (torch 2.15, float32): touching
+# an element of a temporary takes as long as about 30 of them, one call of a small operation as long as 4 million.
+ELEMENT = 30.0
+CALL = 4e6
+
+
+def _costs(layer: Convolution, input_shape: torch.Size, output_shape: torch.Size) -> dict[str, float]:
+    """Cost per example of each way to the weight's squared norms."""
+    groups, kernel = layer.groups, math.prod(layer.kernel_size)
+    channels, outputs = input_shape[1], output_shape[1]
+    t, positions = output_shape[2:].numel(), _padded_size(layer, input_shape).numel()
+    patches = ELEMENT * 4 * channels * kernel * t
+    return {
+        "shifted": positions**2 * channels
+        + t**2 * outputs
+        + ELEMENT * groups * (positions**2 + (kernel + 2) * t**2)
+        + kernel * CALL / input_shape[0],
+        "gram": patches + t**2 * (channels * kernel + outputs) + ELEMENT * groups * 2 * t**2,
+        "rows": patches + t * channels * kernel * outputs / groups + ELEMENT * 2 * layer.weight.numel(),
+    }
+
+
+def _padded_size(layer: Convolution, input_shape: torch.Size) -> torch.Size:
+    """Sizes of the position axes of the input with its padding."""
+    before_and_after = _padding(layer)
+    axes = len(layer.kernel_size)
+    return torch.Size(
+        input_shape[2 + axis] + sum(before_and_after[2 * (axes - 1 - axis) :][:2]) for axis in range(axes)
+    )
+
+
+@layer_rule(nn.Conv1d, nn.Conv2d, nn.Conv3d, summing=kernel_rows, prefers_summing=prefers_kernel_rows)
+def convolution(layer: nn.Module, inputs: Tensor, output_grads: Tensor) -> dict[str, Tensor]:
+    """Squared norms for inputs [n, C, *] and output_grads [n, p, *], whatever the stride, padding, mode or groups."""
+    assert isinstance(layer, Convolution)
+    _require_batch_axis(layer, inputs)
+    names = weight_and_bias(layer)
     norms = {}
-    for name in trainable(layer):
-        if name == "weight":
-            # Unfolded: [n, C * kernel, t], the kernel positions of one channel adjacent, hence groups contiguous.
-            patches = F.unfold(_padded(layer, inputs), layer.kernel_size, dilation=layer.dilation, stride=layer.stride)
-            a_groups = patches.reshape(n * groups, -1, patches.shape[-1]).transpose(1, 2)
-            b_groups = b.reshape(n * groups, -1, b.shape[-1]).transpose(1, 2)
-            norms[name] = product_squared_norms(a_groups, b_groups).reshape(n, groups).sum(dim=1)
-        else:
-            norms[name] = squared_norms(b.sum(dim=2))
+    if "weight" in names:
+        costs = _costs(layer, inputs.shape, output_grads.shape)
+        way = min(costs, key=lambda name: costs[name])
+        norms["weight"] = weight_squared_norms(layer, inputs, output_grads, way)
+    if "bias" in names:
+        norms["bias"] = squared_norms(output_grads.flatten(2).sum(dim=2))
     return norms
 
 
-def _padded(layer: nn.Conv2d, inputs: Tensor) -> Tensor:
-    """The input with the layer's padding made explicit, whatever its mode; "same" pads the extra pixel at the end."""
-    if layer.padding == "same":
-        padding = []
-        for size, dilation in reversed(list(zip(layer.kernel_size, layer.dilation, strict=True))):
-            total = dilation * (size - 1)
-            padding += [total // 2, total - total // 2]
-    elif layer.padding == "valid":
-        padding = [0, 0, 0, 0]
+def weight_squared_norms(layer: Convolution, inputs: Tensor, output_grads: Tensor, way: str) -> Tensor:
+    """|g_i|^2 of the weight, float64 [n], in chunks of examples, by one of three exact ways.
+
+    Args:
+        layer: Conv1d, Conv2d or Conv3d.
+        inputs: [n, C, *].
+        output_grads: [n, p, *].
+        way: "shifted" (Gram products, patches never formed), "gram" (Gram products of patches), "rows" (gradients).
+    """
+    groups, t = layer.groups, output_grads.shape[2:].numel()
+    per_example = {
+        "shifted": groups * _padded_size(layer, inputs.shape).numel() ** 2,
+        "gram": math.prod(layer.kernel_size) * inputs.shape[1] * t + groups * t**2,
+        "rows": math.prod(layer.kernel_size) * inputs.shape[1] * t + layer.weight.numel(),
+    }[way]
+    size = max(1, TEMPORARY_BUDGET // per_example)
+    chunks = zip(torch.split(inputs, size), torch.split(output_grads, size), strict=True)
+    return torch.cat([_weight_squared_norms(layer, x, b, way) for x, b in chunks])
+
+
+def _weight_squared_norms(layer: Convolution, inputs: Tensor, output_grads: Tensor, way: str) -> Tensor:
+    n, groups = inputs.shape[0], layer.groups
+    b = output_grads.reshape(n * groups, output_grads.shape[1] // groups, -1)
+    if way == "shifted":
+        norms = gram_squared_norms(_shifted_gram(layer, inputs, output_grads.shape[2:]), b.transpose(1, 2) @ b)
     else:
-        height, width = (int(size) for size in layer.padding)
-        padding = [width, width, height, height]
+        # Channels come before kernel positions, so that the patches of a group of channels are adjacent.
+        patches = _patches(layer, inputs)
+        a = patches.reshape(n * groups, -1, patches.shape[-1])
+        if way == "gram":
+            norms = gram_squared_norms(a.transpose(1, 2) @ a, b.transpose(1, 2) @ b)
+        else:
+            norms = squared_norms(b @ a.transpose(1, 2))
+    return norms.reshape(n, groups).sum(dim=1)
+
+
+def _shifted_gram(layer: Convolution, inputs: Tensor, output_size: torch.Size) -> Tensor:
+    """Inner products of the patches of any two output positions, [n g, t, t], without forming a patch.
+
+    Patches at t and s have the product sum_k x(t + k) . x(s + k): one Gram matrix of the input over its positions,
+    summed over its shifts along the diagonal by the kernel's positions.
+    """
+    x = padded(layer, inputs)
+    size = x.shape[2:]
+    x = x.reshape(x.shape[0] * layer.groups, -1, size.numel())
+    gram = (x.transpose(1, 2) @ x).reshape(-1, *size, *size)
+    total = gram.new_zeros(len(gram), *output_size, *output_size)
+    for offsets in itertools.product(*map(range, layer.kernel_size)):
+        window = tuple(
+            slice(offset * gap, offset * gap + step * (count - 1) + 1, step)
+            for offset, gap, step, count in zip(offsets, layer.dilation, layer.stride, output_size, strict=True)
+        )
+        total += gram[(slice(None), *window, *window)]
+    t = output_size.numel()
+    return total.reshape(-1, t, t)
+
+
+def _require_batch_axis(layer: Convolution, inputs: Tensor) -> None:
+    if inputs.dim() != len(layer.kernel_size) + 2:
+        raise NotModelledError(f"{type(layer).__name__} input without a batch axis, shape {tuple(inputs.shape)}")
+
+
+def _patches(layer: Convolution, inputs: Tensor) -> Tensor:
+    """What each position of the output map sees of inputs [n, C, *]: [n, C k, t]."""
+    x = padded(layer, inputs)
+    kernel, stride, dilation = layer.kernel_size, layer.stride, layer.dilation
+    if all(size == 1 for size in kernel) and all(step == 1 for step in stride):
+        return x.flatten(2)
+    if len(kernel) == 1:
+        x, kernel, stride, dilation = x.unsqueeze(2), (1, *kernel), (1, *stride), (1, *dilation)
+    if len(kernel) == 2:
+        return F.unfold(x, kernel, dilation=dilation, stride=stride)
+    axes = len(kernel)
+    for axis, (size, step, gap) in enumerate(zip(kernel, stride, dilation, strict=True)):
+        x = x.unfold(2 + axis, gap * (size - 1) + 1, step)[..., ::gap]
+    # [n, C, *positions, *kernel] -> [n, C, *kernel, *positions]
+    x = x.permute(0, 1, *range(2 + axes, 2 + 2 * axes), *range(2, 2 + axes))
+    n, channels = x.shape[:2]
+    return x.reshape(n, channels * x.shape[2 : 2 + axes].numel(), -1)
+
+
+def padded(layer: Convolution, inputs: Tensor) -> Tensor:
+    """The input with the layer's padding made explicit, whatever its mode."""
+    padding = _padding(layer)
     mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
     return F.pad(inputs, padding, mode=mode) if any(padding) else inputs
+
+
+def _padding(layer: Convolution) -> list[int]:
+    """Positions padded before and after each axis, from the last axis to the first; "same" pads one more after."""
+    padding = []
+    for axis in reversed(range(len(layer.kernel_size))):
+        if layer.padding == "same":
+            total = layer.dilation[axis] * (layer.kernel_size[axis] - 1)
+            padding += [total // 2, total - total // 2]
+        elif layer.padding == "valid":
+            padding += [0, 0]
+        else:
+            padding += [int(layer.padding[axis])] * 2
+    return padding

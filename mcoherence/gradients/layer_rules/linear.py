@@ -2,17 +2,24 @@
 
 from torch import Tensor, nn
 
-from mcoherence.gradients.layer_rules import layer_rule, trainable
+from mcoherence.gradients.layer_rules import layer_rule, weight_and_bias
 from mcoherence.gradients.layer_rules.products import product_squared_norms, squared_norms
 
 
 @layer_rule(nn.Linear)
 def linear(layer: nn.Module, inputs: Tensor, output_grads: Tensor) -> dict[str, Tensor]:
     """Squared norms for inputs [n, *, d] and output_grads [n, *, p], any number of position axes."""
+    return linear_squared_norms(weight_and_bias(layer), inputs, output_grads)
+
+
+def linear_squared_norms(names: set[str], inputs: Tensor, output_grads: Tensor) -> dict[str, Tensor]:
+    """Squared norms of "weight" and "bias", whichever are in `names`, of an affine map of the last axis."""
     n = inputs.shape[0]
     a = inputs.reshape(n, -1, inputs.shape[-1])
     b = output_grads.reshape(n, -1, output_grads.shape[-1])
     norms = {}
-    for name in trainable(layer):
-        norms[name] = product_squared_norms(a, b) if name == "weight" else squared_norms(b.sum(dim=1))
+    if "weight" in names:
+        norms["weight"] = product_squared_norms(a, b)
+    if "bias" in names:
+        norms["bias"] = squared_norms(b.sum(dim=1))
     return norms

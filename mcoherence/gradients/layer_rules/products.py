@@ -3,6 +3,9 @@
 import torch
 from torch import Tensor
 
+# Elements of a temporary alive at a time, beyond those of one example.
+TEMPORARY_BUDGET = 2**23
+
 
 def squared_norms(rows: Tensor) -> Tensor:
     """|row_i|^2 for rows [n, ...], summed in float64; returns [n]."""
@@ -23,8 +26,17 @@ def product_squared_norms(inputs: Tensor, output_grads: Tensor) -> Tensor:
     positions, d, p = inputs.shape[1], inputs.shape[2], output_grads.shape[2]
     if positions == 1:
         return squared_norms(inputs) * squared_norms(output_grads)
-    if positions * (d + p) < d * p:
-        input_gram = inputs @ inputs.transpose(1, 2)
-        grad_gram = output_grads @ output_grads.transpose(1, 2)
-        return (input_gram * grad_gram).sum(dim=(1, 2), dtype=torch.float64).clamp_min_(0.0)
-    return squared_norms(output_grads.transpose(1, 2) @ inputs)
+    by_gram = positions * (d + p) < d * p
+    size = max(1, TEMPORARY_BUDGET // (positions**2 if by_gram else d * p))
+    norms = []
+    for a, b in zip(torch.split(inputs, size), torch.split(output_grads, size), strict=True):
+        if by_gram:
+            norms.append(gram_squared_norms(a @ a.transpose(1, 2), b @ b.transpose(1, 2)))
+        else:
+            norms.append(squared_norms(b.transpose(1, 2) @ a))
+    return torch.cat(norms)
+
+
+def gram_squared_norms(input_gram: Tensor, grad_gram: Tensor) -> Tensor:
+    """sum_ts (a_t . a_s)(b_t . b_s) per example for Gram matrices [n, t, t], float64 [n]; never below 0 by rounding."""
+    return (input_gram * grad_gram).sum(dim=(1, 2), dtype=torch.float64).clamp_min_(0.0)

@@ -1,0 +1,273 @@
+"""Seconds and memory of gradient statistics against plain training passes and other ways to per-example norms.
+
+    python benchmarks/extraction.py [--json FILE] [--models resnet18 vgg13_bn mlp] [--rounds 7] [--sizes]
+
+Every method gets the same model in eval mode and the same batch, and returns what is needed for m-coherence: the sum of
+the gradients and the sum of their squared norms. The methods take turns, round after round, in one process, so that
+whatever else the machine does hits all of them; the table gives medians. Peak memory is taken in a fresh process per
+method, as the growth of its resident set over the state before the first pass (on a GPU: of allocated memory).
+
+    plain      forward pass and backward pass of the summed loss: what one step of training has to do
+    ours       one pass of mcoherence.gradients (what a sweep does for each batch)
+    ours, one call   gradient_statistics on a single batch, its spot check of two examples included
+    vmap       vmap(grad) of torch.func over the whole model, rows reduced at once
+    backpack, opacus   where installed; they are no dependency of this project
+"""
+
+import argparse
+import itertools
+import json
+import multiprocessing
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from mcoherence import gradient_statistics
+from mcoherence.gradients.sweep import Sweep
+
+Pass = Callable[[], object]
+PER_EXAMPLE = nn.CrossEntropyLoss(reduction="none")
+
+
+def resnet18() -> tuple[nn.Module, Tensor]:
+    """ResNet-18 with a 3x3 stem and no max pool, 32 images of 3x32x32."""
+    from torchvision.models import resnet18 as torchvision_resnet18
+
+    model = torchvision_resnet18(num_classes=10)
+    model.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+    model.maxpool = nn.Identity()
+    return model, torch.randn(32, 3, 32, 32)
+
+
+def vgg13_bn() -> tuple[nn.Module, Tensor]:
+    """VGG-13 with batch norm and one linear layer as its classifier, 32 images of 3x32x32."""
+    from torchvision.models import vgg13_bn as torchvision_vgg13_bn
+
+    model = torchvision_vgg13_bn(num_classes=10)
+    model.avgpool = nn.Identity()
+    model.classifier = nn.Linear(512, 10)
+    return model, torch.randn(32, 3, 32, 32)
+
+
+def mlp() -> tuple[nn.Module, Tensor]:
+    """Three hidden layers of 256, 100 vectors of 784."""
+    widths = (784, 256, 256, 256)
+    hidden = [layer for d, p in itertools.pairwise(widths) for layer in (nn.Linear(d, p), nn.ReLU())]
+    return nn.Sequential(*hidden, nn.Linear(256, 10)), torch.randn(100, 784)
+
+
+def vit() -> tuple[nn.Module, Tensor]:
+    """A vision transformer of 6 layers of width 192, 32 images of 3x32x32 in patches of 4."""
+    from torchvision.models import VisionTransformer
+
+    return VisionTransformer(32, 4, 6, 3, 192, 768, num_classes=10), torch.randn(32, 3, 32, 32)
+
+
+MODELS = {"resnet18": resnet18, "vgg13_bn": vgg13_bn, "mlp": mlp, "vit": vit}
+
+
+def plain(model: nn.Module, inputs: Tensor, targets: Tensor) -> Pass:
+    """One forward and backward pass of the summed loss."""
+    parameters = list(model.parameters())
+    return lambda: torch.autograd.grad(PER_EXAMPLE(model(inputs), targets).sum(), parameters)
+
+
+def ours(model: nn.Module, inputs: Tensor, targets: Tensor) -> Pass:
+    """One batch of a sweep."""
+    sweep = Sweep(model, PER_EXAMPLE)
+
+    def measure() -> object:
+        with sweep.capture.active():
+            return sweep.measure(inputs, targets)
+
+    return measure
+
+
+def ours_one_call(model: nn.Module, inputs: Tensor, targets: Tensor) -> Pass:
+    """A whole call for a single batch: set-up, spot check of two examples and the final identities included."""
+    return lambda: gradient_statistics(model, PER_EXAMPLE, [(inputs, targets)])
+
+
+def vmap(model: nn.Module, inputs: Tensor, targets: Tensor) -> Pass:
+    """torch.func: vmap of grad over the whole model."""
+    parameters = {name: p.detach() for name, p in model.named_parameters()}
+
+    def loss_of_one(chosen: dict[str, Tensor], example: Tensor, target: Tensor) -> Tensor:
+        outputs = torch.func.functional_call(model, chosen, (example.unsqueeze(0),))
+        return PER_EXAMPLE(outputs, target.unsqueeze(0)).sum()
+
+    rows_of = torch.func.vmap(torch.func.grad(loss_of_one), in_dims=(None, 0, 0))
+
+    def measure() -> object:
+        rows = rows_of(parameters, inputs, targets)
+        return [(value.sum(0), value.square().sum(dtype=torch.float64)) for value in rows.values()]
+
+    return measure
+
+
+def backpack(model: nn.Module, inputs: Tensor, targets: Tensor) -> Pass:
+    """BackPACK's BatchL2Grad beside the gradient of the summed loss."""
+    from backpack import backpack as active
+    from backpack import extend
+    from backpack.extensions import BatchL2Grad
+
+    extended, loss_fn = extend(model, use_converter=True), extend(nn.CrossEntropyLoss(reduction="sum"))
+
+    def measure() -> object:
+        extended.zero_grad()
+        with active(BatchL2Grad()):
+            loss_fn(extended(inputs), targets).backward()
+        return [(p.grad, p.batch_l2.sum()) for p in extended.parameters()]
+
+    return measure
+
+
+def opacus(model: nn.Module, inputs: Tensor, targets: Tensor) -> Pass:
+    """Opacus's per-example gradients by hooks, rows reduced at once."""
+    from opacus.grad_sample import GradSampleModule
+
+    wrapped = GradSampleModule(model, loss_reduction="sum", strict=False)
+    wrapped.train()  # its hooks do nothing in eval mode; layers below stay in eval mode
+    for layer in model.modules():
+        layer.eval()
+
+    def measure() -> object:
+        wrapped.zero_grad()
+        PER_EXAMPLE(wrapped(inputs), targets).sum().backward()
+        rows = [p.grad_sample for p in model.parameters()]
+        return [(value.sum(0), value.square().sum(dtype=torch.float64)) for value in rows]
+
+    return measure
+
+
+METHODS = {
+    "plain": plain,
+    "ours": ours,
+    "ours, one call": ours_one_call,
+    "vmap": vmap,
+    "backpack": backpack,
+    "opacus": opacus,
+}
+
+
+def problem(name: str, device: str) -> tuple[nn.Module, Tensor, Tensor]:
+    """(model in eval mode, inputs [n, ...], targets [n]) with fixed random numbers."""
+    torch.manual_seed(0)
+    model, inputs = MODELS[name]()
+    return model.eval().to(device), inputs.to(device), torch.randint(0, 10, (len(inputs),), device=device)
+
+
+def prepared(name: str, device: str) -> dict[str, Pass]:
+    """One pass per method that is installed and can run the model; says which cannot."""
+    passes = {}
+    for method, prepare in METHODS.items():
+        try:
+            passes[method] = prepare(*problem(name, device))
+            passes[method]()
+        except ImportError as error:
+            print(f"{name}: no row for {method}: {error}")
+        except Exception as error:
+            print(f"{name}: no row for {method}, which fails here: {type(error).__name__}: {str(error)[:100]}")
+            passes.pop(method, None)
+    return passes
+
+
+def timed(passes: dict[str, Pass], rounds: int, device: str) -> dict[str, float]:
+    """Median seconds of each pass over so many rounds, the passes taking turns."""
+    seconds: dict[str, list[float]] = {method: [] for method in passes}
+    for _ in range(rounds):
+        for method, run in passes.items():
+            _wait(device)
+            start = time.perf_counter()
+            run()
+            _wait(device)
+            seconds[method].append(time.perf_counter() - start)
+    return {method: statistics.median(values) for method, values in seconds.items()}
+
+
+def _wait(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def peak_bytes(name: str, method: str, device: str, threads: int) -> int:
+    """Growth of memory over the state before the first of three passes, in a fresh process."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_peak_bytes, (name, method, device, threads))
+
+
+def _peak_bytes(name: str, method: str, device: str, threads: int) -> int:
+    torch.set_num_threads(threads)
+    run = METHODS[method](*problem(name, device))
+    if device == "cuda":
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+    else:
+        with open("/proc/self/clear_refs", "w") as file:
+            file.write("5")  # the high-water mark starts anew, without what building the model took (Linux)
+        before = _peak_resident_bytes()
+    for _ in range(3):
+        run()
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated() - before
+    return _peak_resident_bytes() - before
+
+
+def _peak_resident_bytes() -> int:
+    """High-water mark of this process's resident set; ru_maxrss would carry over that of the parent (Linux)."""
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM:"))
+
+
+def by_sample_size(device: str) -> list[dict[str, object]]:
+    """Seconds of one gradient_statistics call for 2, 4 and 8 batches of the ResNet: the cost is linear in m."""
+    model, inputs, targets = problem("resnet18", device)
+    rows: list[dict[str, object]] = []
+    for batches in (2, 4, 8):
+        start = time.perf_counter()
+        gradient_statistics(model, PER_EXAMPLE, [(inputs, targets)] * batches)
+        seconds = time.perf_counter() - start
+        rows.append({"model": "resnet18", "m": batches * len(inputs), "device": device, "seconds": seconds})
+        print(f"resnet18  m={batches * len(inputs):4d}  {seconds:8.3f} s")
+    return rows
+
+
+def main() -> None:
+    """Print the table, and write it where --json says."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", help="file to write the rows to")
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--sizes", action="store_true", help="time three sample sizes too")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    rows: list[dict[str, object]] = []
+    for name in arguments.models:
+        batch = len(problem(name, "cpu")[1])
+        passes = prepared(name, arguments.device)
+        seconds = timed(passes, arguments.rounds, arguments.device)
+        del passes
+        for method, median in seconds.items():
+            ratio = median / seconds["plain"]
+            peak = peak_bytes(name, method, arguments.device, arguments.threads)
+            rows.append(
+                {
+                    "model": name, "batch": batch, "device": arguments.device, "method": method, "seconds": median,
+                    "ratio_to_plain": ratio, "peak_bytes": peak,
+                }
+            )  # fmt: skip
+            print(f"{name:10s} n={batch:4d}  {method:15s} {median:8.4f} s  {ratio:6.2f} x  {peak / 2**20:8.0f} MiB")
+    if arguments.sizes:
+        rows += by_sample_size(arguments.device)
+    if arguments.json:
+        with open(arguments.json, "w") as file:
+            json.dump(rows, file, indent=1)
+
+
+if __name__ == "__main__":
+    main()

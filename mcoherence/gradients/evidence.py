@@ -1,0 +1,142 @@
+"""Identities that exact statistics obey and wrong ones break, checked while measuring and kept with the result."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mcoherence.gradients.fallback import Rows
+
+
+class IdentityError(ArithmeticError):
+    """Statistics that break an identity which exact ones obey; the message names it and the layer."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was checked in one or more sweeps.
+
+    examples_asked, examples_measured: examples handed in, and examples in n.
+    parameters_trainable, parameters_covered: numbers of elements that require a gradient, and that Q and S account for.
+    bound_ratio: the largest |S|^2 / (n Q) of a layer and group; at most 1 up to rounding (Cauchy-Schwarz).
+    spot_examples: examples that were measured once more by the loop over single examples.
+    spot_relative_error: the largest relative error of |g_i|^2 of a parameter there; NaN without such examples.
+    by_whole_model: names of the parameters that were measured through the whole model for want of a rule that sees
+        all of their uses.
+    """
+
+    examples_asked: int = 0
+    examples_measured: int = 0
+    parameters_trainable: int = 0
+    parameters_covered: int = 0
+    bound_ratio: float = 0.0
+    spot_examples: int = 0
+    spot_relative_error: float = math.nan
+    by_whole_model: tuple[str, ...] = ()
+
+    def merge(self, other: "Evidence") -> "Evidence":
+        """The evidence of both sweeps together: the worse of the two wherever they do not add up."""
+        return Evidence(
+            self.examples_asked + other.examples_asked,
+            self.examples_measured + other.examples_measured,
+            max(self.parameters_trainable, other.parameters_trainable),
+            min(self.parameters_covered, other.parameters_covered),
+            max(self.bound_ratio, other.bound_ratio),
+            self.spot_examples + other.spot_examples,
+            float(np.fmax(self.spot_relative_error, other.spot_relative_error)),
+            tuple(dict.fromkeys(self.by_whole_model + other.by_whole_model)),
+        )
+
+    def require(self) -> "Evidence":
+        """This evidence, if counts agree.
+
+        Raises:
+            IdentityError: examples or parameters are missing.
+        """
+        if self.examples_asked != self.examples_measured:
+            raise IdentityError(f"measured {self.examples_measured} examples, expected {self.examples_asked}")
+        if self.parameters_trainable != self.parameters_covered:
+            raise IdentityError(
+                f"covered {self.parameters_covered} elements of parameters, expected all {self.parameters_trainable}"
+            )
+        return self
+
+
+def tolerance(dtype: torch.dtype) -> float:
+    """Relative error of squared norms up to which two exact ways may differ by rounding.
+
+    Wide for float32, where TF32 products (1e-3) and activations at a kink count too; an unsound rule errs by far more.
+    """
+    return {torch.float64: 1e-6, torch.float32: 2e-2}.get(dtype, 0.3)
+
+
+def is_sum_of_rows(batch_gradient: Tensor, rows: Rows) -> bool:
+    """Whether per-example gradients add up to the gradient of the batch's summed loss, up to rounding."""
+    error = (rows.total - batch_gradient.to(rows.total.dtype)).square().sum(dtype=torch.float64)
+    scale = len(rows.squared_norms) * rows.squared_norms.sum()
+    return bool(error <= tolerance(batch_gradient.dtype) ** 2 * scale + _underflow(batch_gradient))
+
+
+def bound_ratio(
+    sq_norms_of_sums: NDArray[np.float64],
+    sum_sq_norms: NDArray[np.float64],
+    counts: NDArray[np.int64],
+    layers: Sequence[str],
+    dtype: torch.dtype,
+) -> float:
+    """The largest |S|^2 / (n Q) over groups and layers.
+
+    Args:
+        sq_norms_of_sums: |S|^2, float64 [G, L].
+        sum_sq_norms: Q, float64 [G, L].
+        counts: n, int64 [G].
+        layers: names [L].
+        dtype: the widest of the model's parameters, for the rounding to expect.
+
+    Raises:
+        IdentityError: the ratio is above 1, or not a number.
+    """
+    bounds = counts[:, None] * sum_sq_norms
+    floor = float(torch.finfo(dtype).tiny)
+    ratios = np.divide(sq_norms_of_sums, bounds, out=np.zeros_like(bounds), where=bounds > floor)
+    broken = ~(ratios <= 1.0 + tolerance(dtype))
+    if broken.any():
+        worst = layers[int(np.argwhere(broken)[0][1])]
+        raise IdentityError(
+            f"layer {worst!r}: |S|^2 / (n Q) is {ratios[broken][0]:.6g}, expected at most 1; "
+            "gradients that are not finite, or per-example gradients that were not seen in full"
+        )
+    return float(ratios.max(initial=0.0))
+
+
+def spot_errors(
+    measured: Mapping[str, Tensor], exact: Mapping[str, Tensor], dtypes: Mapping[str, torch.dtype]
+) -> dict[str, float]:
+    """Largest relative error of |g_i|^2 over k examples, by parameter.
+
+    Relative to the parameter's own |g_i|^2, plus rounding of that of the whole model: a gradient that vanishes by
+    cancellation is known no better.
+
+    Args:
+        measured: {name: |g_i|^2, float64 [k]}; a parameter that is missing has the gradient 0.
+        exact: {name: |g_i|^2, float64 [k]} from the loop.
+        dtypes: {name: dtype of the parameter}, for the rounding to expect.
+    """
+    whole = sum(value.cpu() for value in exact.values())
+    errors = {}
+    for name, expected in exact.items():
+        found = measured.get(name, torch.zeros_like(expected)).to(expected.device)
+        rounding = torch.finfo(dtypes[name])
+        scale = expected.cpu() + whole * rounding.eps
+        error = (found - expected).abs().cpu() / scale.clamp_min(rounding.tiny)
+        errors[name] = float(error.max()) if len(error) else 0.0
+    return errors
+
+
+def _underflow(gradient: Tensor) -> float:
+    """A squared length below which squares of this dtype are lost."""
+    return gradient.numel() * float(torch.finfo(gradient.dtype).tiny)

@@ -1,0 +1,33 @@
+"""nn.Embedding: an example's gradient has a row per distinct index, the sum of that index's output gradients."""
+
+import torch
+from torch import Tensor, nn
+
+from mcoherence.gradients.layer_rules import NotModelledError, layer_rule, weight_and_bias
+
+
+@layer_rule(nn.Embedding)
+def embedding(layer: nn.Module, inputs: Tensor, output_grads: Tensor) -> dict[str, Tensor]:
+    """Squared norms for indices [n, *] and output_grads [n, *, d]; the padding index has no gradient.
+
+    Positions are summed by (example, index) before squaring, without forming [n, vocabulary, d].
+
+    Raises:
+        NotModelledError: max_norm (the call changes the weights) or scale_grad_by_freq (the batch changes a gradient).
+    """
+    assert isinstance(layer, nn.Embedding)
+    if layer.max_norm is not None or layer.scale_grad_by_freq:
+        raise NotModelledError("Embedding with max_norm or scale_grad_by_freq")
+    if "weight" not in weight_and_bias(layer):
+        return {}
+    n, vocabulary = inputs.shape[0], layer.num_embeddings
+    index = inputs.reshape(n, -1).to(torch.int64)
+    b = output_grads.reshape(-1, layer.embedding_dim)
+    if layer.padding_idx is not None:
+        b = b * (index != layer.padding_idx).reshape(-1, 1)
+    key = (torch.arange(n, device=index.device).unsqueeze(1) * vocabulary + index).flatten()
+    distinct, position = torch.unique(key, return_inverse=True)
+    rows = b.new_zeros(len(distinct), layer.embedding_dim).index_add_(0, position, b)
+    norms = rows.square().sum(dim=1, dtype=torch.float64)
+    example = torch.div(distinct, vocabulary, rounding_mode="floor")
+    return {"weight": norms.new_zeros(n).index_add_(0, example, norms)}
