@@ -1,6 +1,8 @@
 """Measure gradient coherence at every checkpoint of a run: checkpoints -> coherence.h5."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from mcoherence.data.batches import normalized
 from mcoherence.data.store import read_images, read_labels
 from mcoherence.data.subsets import training_positions
 from mcoherence.device import describe_device, prepare_device
+from mcoherence.gradients.evidence import Evidence
 from mcoherence.measurement import (
     group_batches,
     heldout_sample,
@@ -65,8 +68,12 @@ def main() -> None:
         "m_coherence": record.m_coherence_by_layer(),
         "m_coherence_model": record.m_coherence_of_model(),
     }
+    evidence = reduce(Evidence.merge, (one.evidence for one in statistics))
     inputs_read = [arguments.images, arguments.labels, *arguments.split, *arguments.checkpoints]
-    attributes = provenance(settings, inputs_read, describe_device(device)) | {"run": metadata[0]["run"]}
+    attributes = provenance(settings, inputs_read, describe_device(device)) | {
+        "run": metadata[0]["run"],
+        "evidence": asdict(evidence),
+    }
     write_hdf5(arguments.coherence, COHERENCE_SCHEMA, datasets, attributes)
 
 

@@ -23,9 +23,14 @@ def merged(base, changes):
     return base | {key: merged(base.get(key), value) for key, value in changes.items()}
 
 
-@pytest.mark.parametrize("block", blocks("python"))
-def test_python_examples_run(block):
-    exec(compile(block, "README.md", "exec"), {})
+@pytest.mark.parametrize("name", ["README.md", "docs/gradients.md"])
+def test_python_examples_run(name):
+    """All blocks of a page, one after the other, as a reader would type them."""
+    text = (ROOT / name).read_text()
+    code = "\n".join(re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL))
+    namespace = {}
+    exec(compile(code, name, "exec"), namespace)
+    assert namespace["statistics"].evidence.spot_relative_error < 1e-4
 
 
 @pytest.mark.parametrize("block", blocks("yaml"))

@@ -88,6 +88,18 @@ def test_coherence_equals_brute_force_from_the_checkpoint_files(study):
             )
 
 
+def test_the_measurement_records_its_own_evidence(study):
+    with h5py.File(study.results / RUN / "coherence.h5") as file:
+        evidence = json.loads(file.attrs["evidence"])
+        examples = int(file["n"][:].sum())
+    assert evidence["examples_asked"] == evidence["examples_measured"] == examples == 6 * 70
+    assert evidence["parameters_covered"] == evidence["parameters_trainable"]
+    assert evidence["bound_ratio"] <= 1
+    assert evidence["spot_examples"] == 6 * 2
+    assert evidence["spot_relative_error"] < 1e-10
+    assert evidence["by_whole_model"] == []
+
+
 def test_evaluation_equals_the_checkpoints(study):
     run = study.results / RUN
     with h5py.File(study.results / "data/digits/images.h5") as file:
