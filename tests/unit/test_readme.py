@@ -1,5 +1,6 @@
 """What the README tells a reader to type works, and what it shows is current."""
 
+import json
 import re
 from pathlib import Path
 
@@ -35,12 +36,18 @@ def test_python_examples_run(name):
 
 @pytest.mark.parametrize("block", blocks("yaml"))
 def test_config_examples_are_valid(block):
-    import json
-
     config = merged(yaml.safe_load((ROOT / "config.yaml").read_text()), yaml.safe_load(block))
     study.check_config(config, json.loads((ROOT / "schemas/config.schema.json").read_text()))
     study.check_references(config)
     assert {run.model for run in study.label_noise_runs(config["label_noise"])} == {"mlp"}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "studies").glob("*.yaml")), ids=lambda path: path.name)
+def test_every_further_study_is_valid(path):
+    config = merged(yaml.safe_load((ROOT / "config.yaml").read_text()), yaml.safe_load(path.read_text()))
+    study.check_config(config, json.loads((ROOT / "schemas/config.schema.json").read_text()))
+    study.check_references(config)
+    assert config["study"] == path.stem
 
 
 def test_every_file_that_the_readme_links_is_there():
