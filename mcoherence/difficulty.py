@@ -9,8 +9,9 @@ Index letters: K checkpoints, N examples, R reference runs.
 import numpy as np
 from numpy.typing import NDArray
 
+from mcoherence.data.subsets import SUBSETS
+
 DIFFICULTY_SCHEMA = "mcoherence/difficulty/1"
-SUBSETS = ("easy", "hard", "random")
 
 
 def learned_at(correct: NDArray[np.bool_], steps: NDArray[np.int64]) -> NDArray[np.float64]:

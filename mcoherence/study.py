@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass
 from itertools import product
 from typing import Any
 
+from mcoherence.data.subsets import SUBSETS
 from mcoherence.errors import UserError
 
 FULL = "full"
-SUBSETS = ("easy", "hard", "random")
 Config = Mapping[str, Any]
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mcoherence.coherence import alpha, m_coherence, pairwise_alignment
 from mcoherence.data.store import Labels, read_images, read_labels
-from mcoherence.data.subsets import SPLIT_SCHEMA
+from mcoherence.data.subsets import SPLIT_SCHEMA, SUBSETS
 from mcoherence.difficulty import learned_at
 from mcoherence.run_files import COHERENCE_SCHEMA, CORRUPT, EVALUATION_SCHEMA, GROUPS, PRISTINE
 from mcoherence.storage import open_hdf5, read_names
@@ -160,7 +160,7 @@ def easy_hard_table(results: str, experiment: Mapping[str, Any], noise: Mapping[
         with open_hdf5(Path(f"{results}/splits/{run.dataset}/{run.model}/split.h5"), SPLIT_SCHEMA) as file:
             scored = {
                 subset: (train_correct[file[f"{subset}_test"][:]], train_loss[file[f"{subset}_test"][:]])
-                for subset in ("easy", "hard", "random")
+                for subset in SUBSETS
             }
         scored["original"] = (test_correct, test_loss)
         for subset, (correct, loss) in scored.items():

@@ -1,5 +1,6 @@
 # Paths, settings and resources that several rules share.
 from mcoherence.code_digest import code_digest
+from mcoherence.data.subsets import SUBSETS
 from mcoherence.storage import canonical_json
 
 RESULTS = study.results_folder(config)
@@ -22,7 +23,7 @@ wildcard_constraints:
     model="|".join(config["models"]),
     labels="|".join(config["labels"]),
     optimizer="|".join(config["optimizers"]),
-    subset="|".join((study.FULL, *study.SUBSETS)),
+    subset="|".join((study.FULL, *SUBSETS)),
     seed=r"\d+",
 
 

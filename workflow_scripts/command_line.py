@@ -31,7 +31,7 @@ def parse(description: str | None, paths: Sequence[str] = (), path_lists: Sequen
 
 def run(main: Callable[[], None]) -> None:
     """Call `main`; a user's mistake becomes one line and exit status 1, anything else keeps its traceback."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     try:
         main()
     except UserError as error:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from mcoherence.storage import open_hdf5
 
 SPLIT_SCHEMA = "mcoherence/split/1"
+SUBSETS = ("easy", "hard", "random")
 
 
 def training_positions(split: Sequence[Path], subset: str, size: int) -> NDArray[np.int64]:

@@ -6,25 +6,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter
 
-from mcoherence.figures.intervals import draw_line_with_band, not_positive, over_seeds
-from mcoherence.figures.style import (
-    FigureStyle,
-    coherence_handles,
-    column_title,
-    decade_label,
-    legend_below,
-    log_axis,
-    looks,
-    message_figure,
-    network_title,
-    orthogonal_limit,
-    panel_grid,
-    readable,
-    row_title,
-    say_not_run,
-    theme,
-)
-from mcoherence.figures.tables import full_set_runs, in_order, label_sets, networks, of_network
+from mcoherence.figures.coherence_panels import add_legend, draw_panels
+from mcoherence.figures.intervals import over_seeds
+from mcoherence.figures.style import FigureStyle, decade_label, looks, message_figure, theme
+from mcoherence.figures.tables import full_set_runs, label_sets
 
 _RUN_AND_STEP = ["dataset", "model", "labels", "noise", "optimizer", "subset", "seed", "step"]
 
@@ -48,35 +33,17 @@ def coherence_by_loss(coherence: pd.DataFrame, accuracy: pd.DataFrame, style: Fi
         return message_figure(
             "This study measured no m-coherence together with a training loss on the full training set."
         )
-    all_networks, optimizers = networks(rows), in_order(rows["optimizer"], [style.reference_optimizer])
     label_looks = looks(label_sets(coherence))
     by = ["dataset", "model", "optimizer", "labels", "step"]
     summary = over_seeds(rows, by, "m_coherence", style.confidence, logarithmic=True)
     loss = over_seeds(rows[rows["m_coherence"] > 0], by, "loss", style.confidence)  # of the same seeds
     summary = summary.merge(loss[[*by, "mean"]].rename(columns={"mean": "loss"}), on=by)
-    figure, grid = panel_grid(len(all_networks), len(optimizers), row_height=1.9)
-    for network, panels in zip(all_networks, grid, strict=True):
-        for optimizer, axes in zip(optimizers, panels, strict=True):
-            panel = of_network(summary[summary["optimizer"] == optimizer], network)
-            orthogonal_limit(axes)
-            for labels, look in label_looks.items():
-                line = panel[panel["labels"] == labels].sort_values("step")
-                if not line.empty:
-                    draw_line_with_band(axes, line["loss"], line, style.color(optimizer), look, labels)
-            if panel.empty:
-                say_not_run(axes)
-        row_title(panels[-1], network_title(network, all_networks))
-        panels[0].set_ylabel("m-coherence")
-        for axes in panels:  # after all have drawn, because they share the axis
-            log_axis(axes)
-    for optimizer, axes in zip(optimizers, grid[0], strict=True):
-        column_title(axes, readable(optimizer), len(optimizers), style.color(optimizer))
+    figure, grid = draw_panels(rows, summary, "loss", style, label_looks)
     for axes in grid.flat:
         _loss_axis(axes, summary["loss"])
     for axes in grid[-1]:
         axes.set_xlabel("training loss\n(falls to the right)")
-    shown = {name: look for name, look in label_looks.items() if (summary["labels"] == name).any()}
-    legend_below(figure, coherence_handles(style, shown, list(summary["seeds"]), not_positive(rows["m_coherence"])))
+    add_legend(figure, rows, summary, style, label_looks)
     return figure
 
 

@@ -87,7 +87,8 @@ class GradientStatistics:
     def sq_norm_of_sum(self, by: Level = "model", groups: Sequence[str] | None = None) -> float | dict[str, float]:
         """|S|^2 over the union of `groups` (None: all): one float for the model, else {name: float}."""
         chosen = self._indices(groups)
-        return self._by(by, self.gram[np.ix_(chosen, chosen)].sum(axis=(0, 1)))
+        gram = np.moveaxis(self.gram[np.ix_(chosen, chosen)], -1, 0)
+        return self._by(by, coherence.union_sq_norm_of_sum(gram))
 
     @overload
     def m_coherence(self, by: Literal["model"] = ..., groups: Sequence[str] | None = ...) -> float: ...

@@ -1,0 +1,75 @@
+"""The grid that figures of whole-network coherence share: rows networks, columns optimisers, lines label sets."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from mcoherence.figures.intervals import draw_line_with_band, not_positive
+from mcoherence.figures.style import (
+    FigureStyle,
+    LineLook,
+    coherence_handles,
+    column_title,
+    legend_below,
+    log_axis,
+    network_title,
+    orthogonal_limit,
+    panel_grid,
+    readable,
+    row_title,
+    say_not_run,
+)
+from mcoherence.figures.tables import in_order, networks, of_network
+
+
+def draw_panels(
+    rows: pd.DataFrame, summary: pd.DataFrame, x: str, style: FigureStyle, label_looks: Mapping[str, LineLook]
+) -> tuple[Figure, NDArray[Any]]:
+    """The figure without its legend, and its axes [networks, optimisers]; the caller sets the horizontal axes.
+
+    Args:
+        rows: the observations, one per run and checkpoint, whose order decides that of the panels.
+        summary: their means and intervals over seeds, one row per network, optimiser, label set and checkpoint.
+        x: the column of `summary` on the horizontal axis.
+        style: the figures' shared settings.
+        label_looks: the look of each label set's line, by its name.
+    """
+    all_networks, optimizers = networks(rows), in_order(rows["optimizer"], [style.reference_optimizer])
+    figure, grid = panel_grid(len(all_networks), len(optimizers), row_height=1.9)
+    for network, panels in zip(all_networks, grid, strict=True):
+        for optimizer, axes in zip(optimizers, panels, strict=True):
+            panel = of_network(summary[summary["optimizer"] == optimizer], network)
+            _draw_panel(axes, panel, x, style.color(optimizer), label_looks)
+        row_title(panels[-1], network_title(network, all_networks))
+        panels[0].set_ylabel("m-coherence")
+        for axes in panels:  # after all have drawn, because they share the axis
+            log_axis(axes)
+    for optimizer, axes in zip(optimizers, grid[0], strict=True):
+        column_title(axes, readable(optimizer), len(optimizers), style.color(optimizer))
+    return figure, grid
+
+
+def add_legend(
+    figure: Figure,
+    rows: pd.DataFrame,
+    summary: pd.DataFrame,
+    style: FigureStyle,
+    label_looks: Mapping[str, LineLook],
+) -> None:
+    """The legend below the panels: the label sets drawn, the limit, the band, and what a log axis leaves out."""
+    shown = {name: look for name, look in label_looks.items() if (summary["labels"] == name).any()}
+    legend_below(figure, coherence_handles(style, shown, list(summary["seeds"]), not_positive(rows["m_coherence"])))
+
+
+def _draw_panel(axes: Axes, panel: pd.DataFrame, x: str, color: str, label_looks: Mapping[str, LineLook]) -> None:
+    orthogonal_limit(axes)
+    for labels, look in label_looks.items():
+        line = panel[panel["labels"] == labels].sort_values("step")
+        if not line.empty:
+            draw_line_with_band(axes, line[x], line, color, look, labels)
+    if panel.empty:
+        say_not_run(axes)
