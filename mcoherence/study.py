@@ -5,14 +5,15 @@ out holds what one rule depends on and nothing else: that is what makes re-runs 
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
-from itertools import product
+from dataclasses import asdict, dataclass, replace
+from itertools import count, product
 from typing import Any
 
 from mcoherence.data.subsets import SUBSETS
 from mcoherence.errors import UserError
 
 FULL = "full"
+OPERATIONAL = ("device", "operational")  # keys of the config that never re-run anything
 Config = Mapping[str, Any]
 
 
@@ -59,7 +60,7 @@ def easy_hard_runs(experiment: Config) -> list[Run]:
 
 
 def all_runs(config: Config) -> list[Run]:
-    """Every run of the study, each once."""
+    """Every run of the study, each once, those that others start from included."""
     experiment = config["easy_hard"]
     references = [
         run
@@ -67,19 +68,57 @@ def all_runs(config: Config) -> list[Run]:
         for run in reference_runs(experiment, dataset, model)
     ]
     runs = label_noise_runs(config["label_noise"]) + references + easy_hard_runs(experiment)
+    for run in runs:  # grows while it is read: a source may have a source
+        source = source_run(config, run)
+        if source is not None and source not in runs:
+            runs.append(source)
     return list(dict.fromkeys(runs))
 
 
-def checkpoint_steps(updates: int, every_step_until: int, count: int) -> list[int]:
-    """Ascending numbers of updates at which a run is saved: 0, 1, ..., every_step_until, then log-spaced to `updates`.
+def checkpoint_schedule(updates: int, every_step_until: int, per_doubling: int, every: int | None = None) -> list[int]:
+    """Ascending numbers of updates, at most `updates`, after which every run is saved, whatever its segments are.
 
-    At most `count` steps: rounding to whole updates can make neighbours meet.
+    Whether a number belongs to the schedule does not depend on `updates`, so that longer training moves no checkpoint.
+
+    Args:
+        updates: number of updates of the run.
+        every_step_until: 0, 1, ..., every_step_until all belong to it.
+        per_doubling: from there on, this many to each doubling, evenly spaced on a log axis.
+        every: once that spacing would exceed this number of updates, its multiples instead; None: log-spaced for ever.
     """
-    dense = list(range(min(every_step_until, updates) + 1))
-    gaps = max(count - len(dense), 1)
-    ratio = updates / max(dense[-1], 1)
-    spaced = (round(max(dense[-1], 1) * ratio ** (gap / gaps)) for gap in range(1, gaps + 1))
-    return sorted({*dense, *spaced, updates})
+    steps = list(range(every_step_until + 1))
+    first = max(every_step_until, 1)
+    for number in count(1):
+        step = round(first * 2 ** (number / per_doubling))
+        if every is not None and step - steps[-1] > every:
+            break
+        if step > updates:
+            break
+        steps.append(step)
+    if every is not None:
+        steps += range((steps[-1] // every + 1) * every, updates + 1, every)
+    return sorted({step for step in steps if step <= updates})
+
+
+def segments(training: Config) -> list[tuple[int, int]]:
+    """(start, stop) of the segments that training runs in, in updates: (0, s], (s, 2s], ..., a shorter last one.
+
+    A segment is what it is by its start and stop alone, so that more updates leave the earlier ones as they are.
+    """
+    updates = training["updates"]
+    length = training.get("segment_updates", updates)
+    return [(start, min(start + length, updates)) for start in range(0, updates, length)]
+
+
+def segment_checkpoints(training: Config, start: int, stop: int) -> list[int]:
+    """Numbers of updates at which the segment (start, stop] saves the run; its last one always, 0 in the first one."""
+    schedule = checkpoint_schedule(stop, **training["checkpoints"])
+    return sorted({step for step in schedule if step > start or start == 0} | {stop})
+
+
+def checkpoint_steps(training: Config) -> list[int]:
+    """Numbers of updates at which a run is saved, over all of its segments."""
+    return sorted({step for segment in segments(training) for step in segment_checkpoints(training, *segment)})
 
 
 def corruption_settings(config: Config, labels: str, seed: int) -> dict[str, Any]:
@@ -87,15 +126,23 @@ def corruption_settings(config: Config, labels: str, seed: int) -> dict[str, Any
     return {**config["labels"][labels], "seed": seed}
 
 
-def training_settings(config: Config, run: Run) -> dict[str, Any]:
-    """What one training run depends on besides its files; the keys of `training.TrainingSettings`, and its identity."""
+def source_run(config: Config, run: Run) -> Run | None:
+    """The run whose last weights `run` starts from (adversarial initialisation), or None for fresh weights."""
+    start = config["optimizers"][run.optimizer].get("start")
+    return None if start is None else replace(run, labels=start["labels"], optimizer=start["optimizer"])
+
+
+def training_settings(config: Config, run: Run, start: int, stop: int) -> dict[str, Any]:
+    """What one segment of a run depends on besides its files; the keys of `training.TrainingSettings`, and the run."""
     training = config["training"]
     return {
         "model": config["models"][run.model],
         "optimizer": config["optimizers"][run.optimizer],
-        "updates": training["updates"],
         "batch_size": training["batch_size"],
-        "checkpoint_steps": checkpoint_steps(training["updates"], **training["checkpoints"]),
+        "precision": training.get("precision", "float32"),
+        "start": start,
+        "stop": stop,
+        "checkpoint_steps": segment_checkpoints(training, start, stop),
         "seed": run.seed,
         "run": asdict(run),
     }
@@ -136,6 +183,11 @@ def claim_settings(config: Config) -> dict[str, Any]:
         **config["claims"],
         "methods": {name: config["optimizers"][name]["method"] for name in config["label_noise"]["optimizers"]},
     }
+
+
+def scientific(config: Config) -> dict[str, Any]:
+    """The config without what only says how jobs run; that decides no number, so no result may depend on it."""
+    return {key: value for key, value in config.items() if key not in OPERATIONAL}
 
 
 def results_folder(config: Config) -> str:
@@ -191,23 +243,38 @@ def check_references(config: Config) -> None:
         found = config[experiment][name]
         _check_names(key, [found] if isinstance(found, str) else found, section, config[section])
     training = config["training"]
-    if training["checkpoints"]["count"] <= training["checkpoints"]["every_step_until"] + 1:
-        raise UserError(
-            f"training.checkpoints.count: found {training['checkpoints']['count']}, expected more than the "
-            f"{training['checkpoints']['every_step_until'] + 1} steps that every_step_until asks for; raise it"
-        )
     for name, optimizer in config["optimizers"].items():
         if optimizer["method"] == "m3" and training["batch_size"] < optimizer["groups"]:
             raise UserError(
                 f"training.batch_size: found {training['batch_size']}, expected at least the "
                 f"{optimizer['groups']} groups of optimizers.{name}; raise it"
             )
+    _check_starts(config)
     overlap = set(config["easy_hard"]["seeds"]) & set(config["easy_hard"]["reference_seeds"])
     if overlap:
         raise UserError(
             f"easy_hard.seeds: found {sorted(overlap)}, which are reference_seeds too, expected fresh weights; "
             "choose other seeds"
         )
+
+
+def _check_starts(config: Config) -> None:
+    """Check that every `start` of an optimiser names entries, and leads to a run from fresh weights in the end."""
+    optimizers = config["optimizers"]
+    starts = {name: entry["start"] for name, entry in optimizers.items() if "start" in entry}
+    for name, start in starts.items():
+        _check_names(f"optimizers.{name}.start.labels", [start["labels"]], "labels", config["labels"])
+        _check_names(f"optimizers.{name}.start.optimizer", [start["optimizer"]], "optimizers", optimizers)
+    for name in starts:
+        seen = [name]
+        while seen[-1] in starts:
+            source = starts[seen[-1]]["optimizer"]
+            if source in seen:
+                raise UserError(
+                    f"optimizers.{name}.start: found a circle ({' from '.join([*seen, source])}), expected a chain "
+                    "that ends with an optimiser that starts from fresh weights; remove one start"
+                )
+            seen.append(source)
 
 
 def _check_names(key: str, found: Iterable[str], section: str, entries: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""One optimiser step on the parts of an update, and the optimisers by name. Stand-in until the branch w-optim is merged."""
+"""One optimiser step on the parts of an update, and the optimisers by name. A stand-in for w-optim's."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -9,12 +9,6 @@ from torch.optim import Optimizer
 from mcoherence.optim import M3, RA3, RM3, SGD
 
 MeanLoss = Callable[[Tensor, Tensor], Tensor]
-
-
-def parts_of_update(settings: Mapping[str, Any], batch_size: int) -> tuple[int, int]:
-    """(mini-batches per update, groups per mini-batch) of an optimiser's settings."""
-    del batch_size
-    return (1, settings.get("groups", 3)) if settings["method"] == "m3" else (1, 1)
 
 
 def update(optimizer: Optimizer, parts: Sequence[tuple[Tensor, Tensor]], mean_loss: MeanLoss) -> Tensor:
@@ -41,5 +35,3 @@ def make_optimizer(settings: Mapping[str, Any], model: nn.Module) -> Optimizer:
     methods: dict[str, Callable[..., Optimizer]] = {"sgd": SGD, "m3": M3, "rm3": RM3, "ra3": RA3}
     own = {key: value for key, value in settings.items() if key not in ("method", "schedule", "start")}
     return methods[settings["method"]](model.parameters(), **own)
-
-

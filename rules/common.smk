@@ -9,8 +9,8 @@ RUN_NAME = "{dataset}/{model}/{labels}/{optimizer}/{subset}/seed{seed}"
 IMAGES = f"{RESULTS}/data/{{dataset}}/images.h5"
 LABELS = f"{RESULTS}/data/{{dataset}}/labels/{{labels}}/seed{{seed}}/labels.h5"
 SPLIT = f"{RESULTS}/splits/{{dataset}}/{{model}}/split.h5"
-STEPS = study.checkpoint_steps(config["training"]["updates"], **config["training"]["checkpoints"])
-CHECKPOINTS = expand(f"{RUN}/checkpoints/step{{step}}.safetensors", step=STEPS, allow_missing=True)
+CHECKPOINT = f"{RUN}/checkpoints/step{{step}}.safetensors"
+CHECKPOINTS = expand(CHECKPOINT, step=study.checkpoint_steps(config["training"]), allow_missing=True)
 LOGS = f"{RESULTS}/logs"
 BENCHMARKS = f"{RESULTS}/benchmarks"
 CONDA = "../envs/study.yaml"

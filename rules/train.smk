@@ -1,32 +1,73 @@
-rule train:
-    """One training run, from fresh weights to its last checkpoint."""
-    input:
-        images=IMAGES,
-        labels=LABELS,
-        split=split_of,
-    output:
-        checkpoints=CHECKPOINTS,
-        log=f"{RUN}/training_log.csv",
-    log:
-        f"{LOGS}/train/{RUN_NAME}.log",
-    benchmark:
-        f"{BENCHMARKS}/train/{RUN_NAME}.tsv"
-    conda:
-        CONDA
-    threads: 1
-    resources:
-        mem_mb=2000,
-        runtime=240,
-        gpu=GPU,
-        device=config["device"],
-    params:
-        settings=lambda w: canonical_json(study.training_settings(config, run_of(w))),
-        code=code_of("train"),
-    message:
-        "Train {wildcards.model} on {wildcards.labels} labels ({wildcards.subset}) with {wildcards.optimizer},"
-        " seed {wildcards.seed}"
-    shell:
-        "python -m workflow_scripts.train --settings {params.settings:q}"
-        " --images {input.images:q} --labels {input.labels:q} --split {input.split:q}"
-        " --checkpoints {output.checkpoints:q} --log {output.log:q}"
-        " --device {resources.device} --threads {threads} > {log:q} 2>&1"
+# One rule per segment of a run: `train` from fresh weights, `train_from_N` from the state after N updates. A segment's
+# params are what it depends on and never the number of updates in all, so that longer training adds rules at the end.
+OPERATIONAL = config["operational"]
+STATE = f"{RUN}/state/update{{update}}.safetensors"
+
+
+def begin_of(start):
+    """Input function of the segment that begins after `start` updates: what its weights come from, if not the seed."""
+    if start > 0:
+        return lambda wildcards: STATE.format(**wildcards, update=start)
+    return first_weights
+
+
+def first_weights(wildcards):
+    """The last checkpoint of the run that this one starts from (adversarial initialisation), or nothing."""
+    source = study.source_run(config, run_of(wildcards))
+    last = config["training"]["updates"]
+    return [] if source is None else f"{source.path(RESULTS)}/checkpoints/step{last}.safetensors"
+
+
+def segment_settings(start, stop):
+    """Function of the wildcards: the settings of one segment."""
+    return lambda wildcards: canonical_json(study.training_settings(config, run_of(wildcards), start, stop))
+
+
+for start, stop in study.segments(config["training"]):
+    name = f"train_from_{start}" if start else "train"
+
+    rule:
+        name:
+            name
+        input:
+            images=IMAGES,
+            labels=LABELS,
+            split=split_of,
+            begin=begin_of(start),
+        output:
+            checkpoints=expand(
+                CHECKPOINT,
+                step=study.segment_checkpoints(config["training"], start, stop),
+                allow_missing=True,
+            ),
+            # Kept, so that more updates can go on from here. A killed job resumes from the folder beside it.
+            state=expand(STATE, update=stop, allow_missing=True),
+            log=f"{RUN}/training_log_from_{start}.csv" if start else f"{RUN}/training_log.csv",
+        log:
+            f"{LOGS}/{name}/{RUN_NAME}.log",
+        benchmark:
+            f"{BENCHMARKS}/{name}/{RUN_NAME}.tsv"
+        conda:
+            CONDA
+        threads: OPERATIONAL["ranks"]
+        # Operational settings are resources, not params, and so never re-run a job.
+        resources:
+            **{key: int(value) for key, value in OPERATIONAL.items()},
+            mem_mb=2000,
+            runtime=240,
+            gpu=GPU * OPERATIONAL["ranks"],
+            device=config["device"],
+        params:
+            settings=segment_settings(start, stop),
+            code=code_of("train"),
+        message:
+            f"Train {{wildcards.model}} on {{wildcards.labels}} labels ({{wildcards.subset}}) with"
+            f" {{wildcards.optimizer}}, seed {{wildcards.seed}}, updates {start} to {stop}"
+        shell:
+            # exec: a signal to the job reaches the trainer, which keeps its state and leaves.
+            "exec python -m workflow_scripts.train --settings {params.settings:q} --code {params.code}"
+            " --images {input.images:q} --labels {input.labels:q} --split {input.split:q} --begin {input.begin:q}"
+            " --checkpoints {output.checkpoints:q} --state {output.state:q} --log {output.log:q}"
+            " --ranks {resources.ranks} --resume-interval {resources.resume_interval}"
+            " --channels-last {resources.channels_last} --compile {resources.compile}"
+            " --device {resources.device} --threads {threads} > {log:q} 2>&1"

@@ -1,42 +1,112 @@
-"""Train one run: images, labels and optionally a subset -> one checkpoint per scheduled step, and the training log."""
+"""Train one segment of a run: images, labels and optionally a subset -> checkpoints, training log and end state."""
+
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
-from mcoherence.data.batches import normalized
-from mcoherence.data.store import read_images, read_labels
+from mcoherence.data.loading import examples
+from mcoherence.data.store import read_labels
 from mcoherence.data.subsets import training_positions
 from mcoherence.device import describe_device, prepare_device
-from mcoherence.models import save_checkpoint
+from mcoherence.models import load_checkpoint, save_checkpoint
 from mcoherence.provenance import provenance
+from mcoherence.ranks import device_of_rank, joined, launch, launched
+from mcoherence.resume import Keeper, Unfinished, key_of, only_trainer
 from mcoherence.storage import write_csv
-from mcoherence.training import TrainingSettings, train
+from mcoherence.training import Execution, TrainingLog, TrainingSettings, train
+from mcoherence.training_state import TrainingState, read_state, write_state
 from workflow_scripts.command_line import parse, run
+
+OPERATIONAL = {"code": "", "ranks": 1, "resume_interval": 60.0, "channels_last": 0, "compile": 0}
 
 
 def main() -> None:
-    """Train on the whole training part, or on the run's subset of it, and write what is scheduled."""
-    arguments = parse(__doc__, paths=["images", "labels", "log"], path_lists=["split", "checkpoints"])
+    """Train from where the segment begins, or from where a killed job left it, and write what is scheduled."""
+    arguments = parse(
+        __doc__,
+        paths=["images", "labels", "log", "state"],
+        path_lists=["split", "begin", "checkpoints"],
+        options=OPERATIONAL,
+    )
+    if arguments.ranks > 1 and not launched():
+        sys.exit(launch(arguments.ranks))
+    device = device_of_rank(prepare_device(arguments.device, max(1, arguments.threads // arguments.ranks)))
+    with joined(device) as ranks:
+        execution = Execution(device, ranks, bool(arguments.channels_last), bool(arguments.compile))
+        folder = arguments.state.parent
+        with only_trainer(folder / "lock") if ranks.leads else nullcontext():
+            train_segment(arguments, execution, folder / "unfinished")
+
+
+def train_segment(arguments: Any, execution: Execution, folder: Path) -> None:
+    """Train the segment that the arguments describe; `folder` holds it until it is whole."""
     own = dict(arguments.settings)
     identity = own.pop("run")
     settings = TrainingSettings(**own | {"checkpoint_steps": tuple(own["checkpoint_steps"])})
-    path_of_step = dict(zip(settings.checkpoint_steps, arguments.checkpoints, strict=True))
+    device, ranks = execution.device, execution.ranks
+    every_label = read_labels(arguments.labels).labels
+    chosen = training_positions(arguments.split, identity["subset"], len(every_label))
+    images = examples(arguments.images, chosen, device, seed=settings.seed)
+    labels = torch.from_numpy(every_label[chosen])
 
-    device = prepare_device(arguments.device, arguments.threads)
-    part = read_images(arguments.images, "train")
-    chosen = training_positions(arguments.split, identity["subset"], len(part.images))
-    inputs = normalized(part)[chosen]
-    labels = torch.from_numpy(read_labels(arguments.labels).labels[chosen])
-    input_files = [arguments.images, arguments.labels, *arguments.split]
+    input_files = [arguments.images, arguments.labels, *arguments.split, *arguments.begin]
     origin = provenance(arguments.settings, input_files, describe_device(device))
+    key = key_of(settings=arguments.settings, code=arguments.code, inputs=origin["inputs"], device=device.type)
+    unfinished = Unfinished(folder, key)
+    if ranks.leads:
+        unfinished.discard_others()
+    ranks.any(False, device)  # the others look for a state once the leader holds the run's lock
+    begin = unfinished.latest()
+    if begin is not None:
+        print(f"resume: going on from the state after update {begin.update}", file=sys.stderr)
+    else:
+        begin = state_to_begin_with(arguments.begin, settings.start)
 
-    def save(step: int, epoch: float, model: nn.Module) -> None:
+    def save(step: int, epoch: float, model: nn.Module, diverged_at: int | None) -> None:
         metadata = {"step": step, "epoch": epoch, "run": identity, "provenance": origin}
-        save_checkpoint(path_of_step[step], model, settings.model, part.input_shape, part.num_classes, metadata)
+        if diverged_at is not None:
+            metadata["diverged_at"] = diverged_at
+        path = unfinished.checkpoint_path(step)
+        save_checkpoint(path, model, settings.model, images.input_shape, images.num_classes, metadata)
 
-    log = train(settings, inputs, labels, part.num_classes, device, save)
-    rows = [(step, epoch, loss) for step, (epoch, loss) in enumerate(zip(log.epoch, log.loss, strict=True))]
+    def keep(state: TrainingState) -> None:
+        if ranks.leads:
+            unfinished.keep(state)
+
+    with Keeper(keep, arguments.resume_interval, lambda flag: ranks.any(flag, device)) as keeper:
+        log, end = train(settings, images, labels, execution, save, begin, keeper)
+    if not ranks.leads:
+        return
+    if end.diverged_at is not None:
+        report_divergence(log, end.diverged_at, settings)
+    unfinished.publish(dict(zip(settings.checkpoint_steps, arguments.checkpoints, strict=True)))
+    rows = [(log.start + i, epoch, loss) for i, (epoch, loss) in enumerate(zip(log.epoch, log.loss, strict=True))]
     write_csv(arguments.log, ["step", "epoch", "loss"], rows)
+    write_state(arguments.state, end)
+    unfinished.remove()
+
+
+def state_to_begin_with(files: list[Path], start: int) -> TrainingState | None:
+    """The end of the segment before, or at the start of a run the weights of another run's checkpoint, or None."""
+    if not files:
+        return None
+    if start > 0:
+        return read_state(files[0])
+    return TrainingState(update=0, model=load_checkpoint(files[0]).state_dict())
+
+
+def report_divergence(log: TrainingLog, diverged_at: int, settings: TrainingSettings) -> None:
+    """Say when and how the run diverged: an outcome that is recorded, after which the study's other runs go on."""
+    seen = f"the loss was {log.loss[-1]}" if len(log.loss) > diverged_at - log.start else "weights were not finite"
+    print(
+        f"training diverged: {seen} at update {diverged_at}; the checkpoints after it hold NaN and say so; to train "
+        f"on, lower the optimiser's lr (found {settings.optimizer['lr']})",
+        file=sys.stderr,
+    )
 
 
 if __name__ == "__main__":
