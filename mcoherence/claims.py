@@ -6,6 +6,9 @@ the same checkpoint agree to its spacing, not exactly. A part is supported where
 supported where none of it is, and inconclusive otherwise; a claim is supported only where all of its parts are, so that
 many parts never help it.
 
+A run that diverged, even late, takes part in no statistic, because what it reached before would count as its end. A
+seed that has no partner then makes its part inconclusive, and every claim names the runs that are left out.
+
 Statements and sources: ids P1 ... P18 are this project's list of what the four papers assert; the source names the
 paper (arXiv id) that asserts it. Verdicts concern this study's data and networks, not the papers' experiments.
 """
@@ -22,6 +25,7 @@ from scipy import stats
 Verdict = Literal["supported", "not supported", "inconclusive"]
 Tables = Mapping[str, pd.DataFrame]
 PerSeed = pd.Series  # one number per seed, indexed by seed
+RUN_COLUMNS = ("dataset", "model", "labels", "optimizer", "subset", "train_subset", "seed")
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,7 @@ class Claim:
     source: str
     statistic: str
     parts: tuple[Part, ...]
+    diverged: tuple[str, ...] = ()  # the study's runs that diverged and are left out
 
     @property
     def decisive(self) -> Part | None:
@@ -96,8 +101,10 @@ def check_claims(tables: Tables, settings: ClaimSettings) -> list[Claim]:
         tables: "accuracy", "coherence", "learning_time" and "easy_hard", as `mcoherence.tables` makes them.
         settings: confidence and thresholds.
     """
+    diverged = tuple(dict.fromkeys(run for table in tables.values() for run in diverged_runs(table)))
+    trained = {name: without_diverged(table) for name, table in tables.items()}
     return [
-        _claim(settings, tables, *description)
+        _claim(settings, trained, diverged, *description)
         for description in (
             (
                 "P1",
@@ -155,6 +162,24 @@ def check_claims(tables: Tables, settings: ClaimSettings) -> list[Claim]:
             ),
         )
     ]
+
+
+def diverged_runs(table: pd.DataFrame) -> list[str]:
+    """The runs of a table that diverged, by their names in its order, such as "digits, mlp, clean, sgd, seed 0"."""
+    if "diverged" not in table:
+        return []
+    rows = table[table["diverged"]]
+    subsets = rows["train_subset" if "train_subset" in rows else "subset"]
+    names = zip(rows["dataset"], rows["model"], rows["labels"], rows["optimizer"], subsets, rows["seed"], strict=True)
+    return list(dict.fromkeys(f"{', '.join(map(str, name[:-1]))}, seed {name[-1]}" for name in names))
+
+
+def without_diverged(table: pd.DataFrame) -> pd.DataFrame:
+    """The table without all rows of the runs that diverged."""
+    if "diverged" not in table:
+        return table
+    run = [key for key in RUN_COLUMNS if key in table]
+    return table[~table.groupby(run, observed=True)["diverged"].transform("any")]
 
 
 def peak_real_over_random(tables: Tables, settings: ClaimSettings) -> dict[str, Measured]:
@@ -275,10 +300,11 @@ def suppression_narrows_gap(tables: Tables, settings: ClaimSettings) -> dict[str
         for reference in settings.entries("sgd"):
             for name in (*settings.entries("m3"), *settings.entries("rm3")):
                 where = f"{dataset}, {model}, {name} against {reference}, noise {noise:g}"
-                parts[f"{where}, gap"] = Measured(gap[reference] - gap[name])
+                parts[f"{where}, gap"] = Measured(_of_entry(gap, reference) - _of_entry(gap, name))
                 if "corrupt" in scores and noise > 0:
                     corrupt = scores["corrupt"]
-                    parts[f"{where}, corrupt accuracy"] = Measured(corrupt[reference] - corrupt[name])
+                    difference = _of_entry(corrupt, reference) - _of_entry(corrupt, name)
+                    parts[f"{where}, corrupt accuracy"] = Measured(difference)
     return parts
 
 
@@ -288,7 +314,8 @@ def easy_beats_hard(tables: Tables, settings: ClaimSettings) -> dict[str, Measur
     parts = {}
     for (dataset, model), rows in tables["easy_hard"].groupby(["dataset", "model"]):
         cells = rows.set_index(["train_subset", "test_subset", "seed"])["accuracy"].sort_index()
-        parts[f"{dataset}, {model}"] = Measured(cells["easy", "easy"] - cells["hard", "hard"])
+        easy, hard = (_of_entry(_of_entry(cells, subset), subset) for subset in ("easy", "hard"))
+        parts[f"{dataset}, {model}"] = Measured(easy - hard)
     return parts
 
 
@@ -312,6 +339,7 @@ def part_of(where: str, measured: Measured, confidence: float) -> Part:
 def _claim(
     settings: ClaimSettings,
     tables: Tables,
+    diverged: tuple[str, ...],
     identifier: str,
     statement: str,
     source: str,
@@ -320,7 +348,13 @@ def _claim(
 ) -> Claim:
     parts = parts_of(tables, settings)
     tested = tuple(part_of(where, measured, settings.confidence) for where, measured in parts.items())
-    return Claim(identifier, statement, source, statistic, tested)
+    return Claim(identifier, statement, source, statistic, tested, diverged)
+
+
+def _of_entry(values: pd.Series, name: str) -> pd.Series:
+    """The values whose first index level is `name`, without that level; empty where there are none."""
+    chosen = values[values.index.get_level_values(0) == name]
+    return chosen.droplevel(0)
 
 
 def _of_sgd(table: pd.DataFrame, settings: ClaimSettings) -> list[tuple[str, pd.DataFrame]]:

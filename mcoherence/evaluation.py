@@ -19,6 +19,11 @@ class Evaluation:
     prediction: NDArray[np.int32]
 
 
+def of_diverged(size: int) -> Evaluation:
+    """The record of a diverged checkpoint on `size` examples: no loss (NaN) and no prediction (-1)."""
+    return Evaluation(np.full(size, np.nan, dtype=np.float32), np.full(size, -1, dtype=np.int32))
+
+
 def evaluate(model: nn.Module, inputs: Tensor, labels: Tensor) -> Evaluation:
     """Loss and prediction of every example, in the mode that the model is in (a loaded checkpoint is in eval mode).
 

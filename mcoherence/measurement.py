@@ -104,6 +104,18 @@ def measure(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor, Tensor]]) 
     return gradient_statistics(model, nn.CrossEntropyLoss(reduction="none"), batches, groups=GROUPS)
 
 
+def of_diverged(model: nn.Module, groups: NDArray[np.int64]) -> GradientStatistics:
+    """The record of a diverged checkpoint for a sample in these groups, int64 [m]: counts, and NaN for every sum."""
+    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    return GradientStatistics(
+        GROUPS,
+        tuple(parameters),
+        np.bincount(groups, minlength=len(GROUPS)).astype(np.int64),
+        np.full((len(GROUPS), len(parameters)), np.nan),
+        tuple(torch.full((), np.nan).expand(len(GROUPS), *p.shape) for p in parameters.values()),
+    )
+
+
 def group_batches(
     inputs: Tensor, targets: Tensor, groups: NDArray[np.int64]
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:

@@ -1,7 +1,8 @@
 """Result files of many runs -> tidy tables, one row per observation.
 
 Every table begins with the columns that name a run: dataset, model, labels, noise (the fraction of labels that was
-selected for randomisation), optimizer, subset, seed.
+selected for randomisation), optimizer, subset, seed. A run that diverged has `diverged` True from the first checkpoint
+after the divergence on, and NaN for all that is measured there.
 """
 
 from collections.abc import Mapping
@@ -28,8 +29,8 @@ TRAIN_GROUP = "train"  # pristine and corrupt examples together
 def accuracy_table(results: str, experiment: Mapping[str, Any], noise: Mapping[str, float]) -> pd.DataFrame:
     """Accuracy and mean loss per run, checkpoint and part (train, pristine, corrupt, test).
 
-    Columns: run, step, epoch, part, n, accuracy, loss. Train, pristine and corrupt are scored on the labels that the
-    run trains on; test labels are clean. A part without examples has NaN.
+    Columns: run, step, epoch, part, n, accuracy, loss, diverged. Train, pristine and corrupt are scored on the labels
+    that the run trains on; test labels are clean. A part without examples has NaN.
     """
     frames = []
     for run in label_noise_runs(experiment):
@@ -42,7 +43,7 @@ def accuracy_table(results: str, experiment: Mapping[str, Any], noise: Mapping[s
 def accuracy_of_run(evaluation: Path, labels: Labels, test_targets: NDArray[np.int64]) -> pd.DataFrame:
     """The rows of one run of `accuracy_table`, without the columns that name the run."""
     with open_hdf5(evaluation, EVALUATION_SCHEMA) as file:
-        step, epoch = file["step"][:], file["epoch"][:]
+        step, epoch, diverged = file["step"][:], file["epoch"][:], file["diverged"][:]
         correct = {
             "train": file["train/prediction"][:] == labels.labels,
             "test": file["test/prediction"][:] == test_targets,
@@ -62,8 +63,9 @@ def accuracy_of_run(evaluation: Path, labels: Labels, test_targets: NDArray[np.i
                 "epoch": epoch,
                 "part": name,
                 "n": int(mask.sum()),
-                "accuracy": _mean_over(correct[source], mask),
+                "accuracy": np.where(diverged, np.nan, _mean_over(correct[source], mask)),
                 "loss": _mean_over(loss[source], mask),
+                "diverged": diverged,
             }
         )
         for name, (source, mask) in parts.items()
@@ -75,24 +77,27 @@ def learning_time_table(results: str, experiment: Mapping[str, Any], noise: Mapp
     """When the examples of a run are learned for good: one row per run and group (all, pristine, corrupt).
 
     Columns: run, group, n, learned (share that is right at the last checkpoint), median_step (the median of
-    `difficulty.learned_at`, inf where at most half are learned, NaN without examples).
+    `difficulty.learned_at`, inf where at most half are learned, NaN without examples), diverged (NaN in both then).
     """
     rows = []
     for run in label_noise_runs(experiment):
         labels = read_labels(Path(run.labels_path(results)))
         with open_hdf5(_evaluation_path(results, run), EVALUATION_SCHEMA) as file:
             learned = learned_at(file["train/prediction"][:] == labels.labels, file["step"][:])
+            diverged = bool(file["diverged"][-1])
         masks = {"all": np.ones_like(labels.changed), "pristine": ~labels.changed, "corrupt": labels.changed}
         for group, mask in masks.items():
             chosen = np.sort(learned[mask])
+            measured = len(chosen) > 0 and not diverged
             rows.append(
                 {
                     **_run_columns(run, noise),
                     "group": group,
                     "n": len(chosen),
-                    "learned": float(np.isfinite(chosen).mean()) if len(chosen) else np.nan,
+                    "learned": float(np.isfinite(chosen).mean()) if measured else np.nan,
                     # The upper median: an average with inf would be inf all the same.
-                    "median_step": float(chosen[len(chosen) // 2]) if len(chosen) else np.nan,
+                    "median_step": float(chosen[len(chosen) // 2]) if measured else np.nan,
+                    "diverged": diverged,
                 }
             )
     return pd.DataFrame(rows)
@@ -102,7 +107,7 @@ def coherence_table(results: str, experiment: Mapping[str, Any], noise: Mapping[
     """Gradient coherence per run, checkpoint, group and layer.
 
     Columns: run, step, epoch, group (train, pristine, corrupt, heldout), layer ("model" or a layer's name), n,
-    sum_sq_norm (Q), sq_norm_of_sum (|S|^2), m_coherence, alpha, pairwise_alignment.
+    sum_sq_norm (Q), sq_norm_of_sum (|S|^2), m_coherence, alpha, pairwise_alignment, diverged.
     """
     frames = [
         _of_run(run, noise, coherence_of_run(Path(f"{run.path(results)}/coherence.h5")))
@@ -114,7 +119,7 @@ def coherence_table(results: str, experiment: Mapping[str, Any], noise: Mapping[
 def coherence_of_run(path: Path) -> pd.DataFrame:
     """The rows of one run of `coherence_table`, without the columns that name the run."""
     with open_hdf5(path, COHERENCE_SCHEMA) as file:
-        step, epoch, n = file["step"][:], file["epoch"][:], file["n"][:]
+        step, epoch, n, diverged = (file[name][:] for name in ("step", "epoch", "n", "diverged"))
         total, gram = file["sum_sq_norm"][:], file["gram"][:]
         layers, parameter_layer = read_names(file, "layer"), file["parameter_layer"][:]
     groups = {TRAIN_GROUP: [PRISTINE, CORRUPT]} | {name: [index] for index, name in enumerate(GROUPS)}
@@ -139,6 +144,7 @@ def coherence_of_run(path: Path) -> pd.DataFrame:
                         "m_coherence": m_coherence(squared, sum_sq_norm),
                         "alpha": alpha(squared, sum_sq_norm, count),
                         "pairwise_alignment": pairwise_alignment(squared, sum_sq_norm, count),
+                        "diverged": diverged,
                     }
                 )
             )
@@ -148,7 +154,7 @@ def coherence_of_run(path: Path) -> pd.DataFrame:
 def easy_hard_table(results: str, experiment: Mapping[str, Any], noise: Mapping[str, float]) -> pd.DataFrame:
     """Train on easy, hard or random, test on easy, hard, random or the original test part, at the last checkpoint.
 
-    Columns: run (its subset as train_subset), test_subset, n, accuracy, loss.
+    Columns: run (its subset as train_subset), test_subset, n, accuracy, loss, diverged.
     """
     rows = []
     for run in easy_hard_runs(experiment):
@@ -157,6 +163,7 @@ def easy_hard_table(results: str, experiment: Mapping[str, Any], noise: Mapping[
         with open_hdf5(_evaluation_path(results, run), EVALUATION_SCHEMA) as file:
             train_correct, train_loss = file["train/prediction"][-1] == labels, file["train/loss"][-1]
             test_correct, test_loss = file["test/prediction"][-1] == targets, file["test/loss"][-1]
+            diverged = bool(file["diverged"][-1])
         with open_hdf5(Path(f"{results}/splits/{run.dataset}/{run.model}/split.h5"), SPLIT_SCHEMA) as file:
             scored = {
                 subset: (train_correct[file[f"{subset}_test"][:]], train_loss[file[f"{subset}_test"][:]])
@@ -169,8 +176,9 @@ def easy_hard_table(results: str, experiment: Mapping[str, Any], noise: Mapping[
                     **_run_columns(run, noise),
                     "test_subset": subset,
                     "n": len(correct),
-                    "accuracy": float(correct.mean()),
+                    "accuracy": np.nan if diverged else float(correct.mean()),
                     "loss": float(loss.mean(dtype=np.float64)),
+                    "diverged": diverged,
                 }
             )
     return pd.DataFrame(rows).rename(columns={"subset": "train_subset"})

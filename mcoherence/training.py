@@ -34,6 +34,7 @@ from mcoherence.update import MeanLoss, make_optimizer, update
 
 RANDOM_LAYERS = 6  # a purpose of the run's seed, beside those of data.batches
 UPDATES_BETWEEN_READS = 100  # of the losses, which otherwise stay on the device
+DRAWS_AT_ONCE = 16  # whose labels are looked up together
 UPDATES_BETWEEN_AGREEMENTS = 16  # of several ranks, on whether to keep the state
 WEIGHTS = {"float32": torch.float32, "bfloat16": torch.float32, "float64": torch.float64}  # by `precision`
 
@@ -258,25 +259,33 @@ def parts_of_updates(
     mini_batches, groups = parts_of_update(settings.optimizer)
     dtype, share = WEIGHTS[settings.precision], execution.ranks.share
     layout = torch.channels_last if execution.channels_last else torch.contiguous_format
-    asked_for: deque[list[NDArray[np.int64]]] = deque()  # the loader may read ahead
+    # Labels, and sizes of the groups, of what was asked for and has not arrived: the loader may read ahead.
+    asked_for: deque[tuple[Tensor, list[int]]] = deque()
 
     def schedule() -> Iterator[tuple[int, NDArray[np.int64]]]:
         draws = draws_from(first * mini_batches, len(examples), settings.batch_size, settings.seed)
-        for draw, positions in islice(draws, (settings.stop - first) * mini_batches):
-            parts = [share(part) for part in np.array_split(positions, groups)] if groups > 1 else [share(positions)]
-            asked_for.append(parts)
-            yield draw, np.concatenate(parts) if groups > 1 else parts[0]
+        wanted = islice(draws, (settings.stop - first) * mini_batches)
+        while block := list(islice(wanted, DRAWS_AT_ONCE)):  # one look-up of labels serves them all
+            groups_of = [[share(group) for group in np.array_split(positions, groups)] for _, positions in block]
+            own = [np.concatenate(parts) for parts in groups_of]
+            targets = labels.index_select(0, torch.from_numpy(np.concatenate(own)).to(labels.device))
+            for (draw, _), positions, parts, part_of_targets in zip(
+                block, own, groups_of, torch.split(targets, [len(positions) for positions in own]), strict=True
+            ):
+                asked_for.append((part_of_targets, [len(part) for part in parts]))
+                yield draw, positions
 
-    update_parts: list[tuple[Tensor, Tensor]] = []
+    parts: list[tuple[Tensor, Tensor]] = []
     for inputs in examples.batches(schedule()):
-        parts = asked_for.popleft()
+        targets, sizes = asked_for.popleft()
         inputs = inputs.to(dtype=dtype, memory_format=layout)
-        sizes = [len(part) for part in parts]
-        own_labels = labels[torch.from_numpy(np.concatenate(parts) if groups > 1 else parts[0]).to(labels.device)]
-        update_parts += zip(torch.split(inputs, sizes), torch.split(own_labels, sizes), strict=True)
-        if len(update_parts) == mini_batches * groups:
-            yield update_parts
-            update_parts = []
+        if groups == 1:
+            parts.append((inputs, targets))
+        else:
+            parts += zip(torch.split(inputs, sizes), torch.split(targets, sizes), strict=True)
+        if len(parts) == mini_batches * groups:
+            yield parts
+            parts = []
 
 
 def draws_from(first: int, size: int, batch_size: int, seed: int) -> Iterator[tuple[int, NDArray[np.int64]]]:

@@ -49,6 +49,7 @@ def as_json(claim: Claim) -> dict[str, Any]:
         "where": decisive.where if decisive else None,
         "value": decisive.value if decisive else None,
         "interval": decisive.interval if decisive else None,
+        "diverged": claim.diverged,
         "num_seeds": len(decisive.values) if decisive else 0,
         "parts": [
             {
@@ -65,6 +66,8 @@ def as_json(claim: Claim) -> dict[str, Any]:
 
 def as_html(claims: list[Claim], confidence: float) -> str:
     """The claims as one HTML page that needs nothing else: a summary row each, its parts below."""
+    diverged = sorted({run for claim in claims for run in claim.diverged})
+    left_out = f"<p>Left out, because they diverged: {html.escape('; '.join(diverged))}.</p>" if diverged else ""
     rows = "".join(_summary_row(claim) for claim in claims)
     details = "".join(_details(claim) for claim in claims)
     explanation = (
@@ -77,8 +80,8 @@ def as_html(claims: list[Claim], confidence: float) -> str:
     header = "".join(f"<th>{column}</th>" for column in columns)
     return (
         f"<!DOCTYPE html><html lang='en'><head><meta charset='utf-8'><title>Claims</title><style>{STYLE}</style></head>"
-        f"<body><h1>The papers' claims, tested on this study</h1><p>{explanation}</p><table><thead><tr>{header}</tr>"
-        f"</thead><tbody>{rows}</tbody></table><h2>All parts</h2>{details}</body></html>\n"
+        f"<body><h1>The papers' claims, tested on this study</h1><p>{explanation}</p>{left_out}"
+        f"<table><thead><tr>{header}</tr></thead><tbody>{rows}</tbody></table><h2>All parts</h2>{details}</body></html>\n"
     )
 
 

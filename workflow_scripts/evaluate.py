@@ -6,7 +6,7 @@ import torch
 from mcoherence.data.batches import normalized
 from mcoherence.data.store import read_images, read_labels
 from mcoherence.device import describe_device, prepare_device
-from mcoherence.evaluation import evaluate
+from mcoherence.evaluation import evaluate, of_diverged
 from mcoherence.models import load_checkpoint, read_checkpoint_metadata
 from mcoherence.progress import progress
 from mcoherence.provenance import provenance
@@ -28,17 +28,19 @@ def main() -> None:
         "test": (normalized(test).to(device), torch.from_numpy(test.targets).to(device)),
     }
     collected: dict[str, list[np.ndarray]] = {f"{name}/{what}": [] for name in parts for what in ("loss", "prediction")}
-    for path in progress(arguments.checkpoints, len(arguments.checkpoints), "evaluate"):
+    metadata = [read_checkpoint_metadata(path) for path in arguments.checkpoints]
+    diverged = np.array(["diverged_at" in one for one in metadata], dtype=np.bool_)
+    for path, lost in progress(zip(arguments.checkpoints, diverged, strict=True), len(metadata), "evaluate"):
         model = load_checkpoint(path).to(device)
         for name, (inputs, labels) in parts.items():
-            evaluation = evaluate(model, inputs, labels)
+            evaluation = of_diverged(len(inputs)) if lost else evaluate(model, inputs, labels)
             collected[f"{name}/loss"].append(evaluation.loss)
             collected[f"{name}/prediction"].append(evaluation.prediction)
 
-    metadata = [read_checkpoint_metadata(path) for path in arguments.checkpoints]
     datasets = {name: np.stack(values) for name, values in collected.items()}
     datasets["step"] = np.array([one["step"] for one in metadata], dtype=np.int64)
     datasets["epoch"] = np.array([one["epoch"] for one in metadata], dtype=np.float64)
+    datasets["diverged"] = diverged
     inputs_read = [arguments.images, arguments.labels, *arguments.checkpoints]
     attributes = provenance(arguments.settings, inputs_read, describe_device(device)) | {"run": metadata[0]["run"]}
     write_hdf5(arguments.evaluation, EVALUATION_SCHEMA, datasets, attributes)

@@ -18,6 +18,7 @@ from mcoherence.measurement import (
     group_batches,
     heldout_sample,
     measure,
+    of_diverged,
     record_of,
     training_sample,
 )
@@ -44,16 +45,20 @@ def main() -> None:
     inputs = torch.cat([normalized(train, dtype)[sample.index], normalized(test, dtype)[heldout.index]]).to(device)
     targets = torch.from_numpy(np.concatenate([labels.labels[sample.index], test.targets[heldout.index]])).to(device)
     groups = np.concatenate([sample.group, heldout.group])
+    metadata = [read_checkpoint_metadata(path) for path in arguments.checkpoints]
+    diverged = ["diverged_at" in one for one in metadata]
     statistics = [
-        measure(load_checkpoint(path).to(device, dtype), group_batches(inputs, targets, groups))
-        for path in progress(arguments.checkpoints, len(arguments.checkpoints), "measure")
+        of_diverged(load_checkpoint(path), groups)
+        if lost
+        else measure(load_checkpoint(path).to(device, dtype), group_batches(inputs, targets, groups))
+        for path, lost in progress(zip(arguments.checkpoints, diverged, strict=True), len(metadata), "measure")
     ]
 
     record = record_of(statistics)
-    metadata = [read_checkpoint_metadata(path) for path in arguments.checkpoints]
     datasets: dict[str, NDArray[Any] | Sequence[str]] = {
         "step": np.array([one["step"] for one in metadata], dtype=np.int64),
         "epoch": np.array([one["epoch"] for one in metadata], dtype=np.float64),
+        "diverged": np.array(diverged, dtype=np.bool_),
         "group": GROUPS,
         "layer": record.layers,
         "parameter": record.parameters,
@@ -68,7 +73,8 @@ def main() -> None:
         "m_coherence": record.m_coherence_by_layer(),
         "m_coherence_model": record.m_coherence_of_model(),
     }
-    evidence = reduce(Evidence.merge, (one.evidence for one in statistics))
+    measured = [one.evidence for one, lost in zip(statistics, diverged, strict=True) if not lost]
+    evidence = reduce(Evidence.merge, measured) if measured else Evidence()
     inputs_read = [arguments.images, arguments.labels, *arguments.split, *arguments.checkpoints]
     attributes = provenance(settings, inputs_read, describe_device(device)) | {
         "run": metadata[0]["run"],

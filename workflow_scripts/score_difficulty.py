@@ -4,6 +4,7 @@ import numpy as np
 
 from mcoherence.data.store import read_labels
 from mcoherence.difficulty import DIFFICULTY_SCHEMA, difficulty_score, learned_at
+from mcoherence.errors import UserError
 from mcoherence.provenance import provenance
 from mcoherence.run_files import EVALUATION_SCHEMA
 from mcoherence.storage import open_hdf5, write_hdf5
@@ -11,18 +12,30 @@ from workflow_scripts.command_line import parse, run
 
 
 def main() -> None:
-    """Learning time and mean loss per reference run and example, and the score over all runs."""
+    """Learning time and mean loss per reference run and example, and the score over the runs that did not diverge.
+
+    Raises:
+        UserError: all of them diverged.
+    """
     arguments = parse(__doc__, paths=["difficulty"], path_lists=["evaluations", "labels"])
-    learned, mean_loss = [], []
+    learned, mean_loss, diverged = [], [], []
     for evaluation, labels in zip(arguments.evaluations, arguments.labels, strict=True):
         with open_hdf5(evaluation, EVALUATION_SCHEMA) as file:
             correct = file["train/prediction"][:] == read_labels(labels).labels
             learned.append(learned_at(correct, file["step"][:]))
             mean_loss.append(file["train/loss"][:].mean(axis=0, dtype=np.float64))
+            diverged.append(bool(file["diverged"][-1]))
+    trained = ~np.array(diverged)
+    if not trained.any():
+        raise UserError(
+            f"{arguments.evaluations[0]}: the run diverged, as all {len(diverged)} reference runs did, expected one "
+            "that trained; lower the lr of the optimiser that easy_hard.optimizer names"
+        )
     datasets = {
         "learned_at": np.stack(learned),
         "mean_loss": np.stack(mean_loss),
-        "score": difficulty_score(np.stack(learned), np.stack(mean_loss)),
+        "score": difficulty_score(np.stack(learned)[trained], np.stack(mean_loss)[trained]),
+        "diverged": ~trained,
         "reference_seed": np.array(arguments.settings["reference_seeds"], dtype=np.int64),
     }
     attributes = provenance(arguments.settings, [*arguments.evaluations, *arguments.labels])

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -32,8 +34,10 @@ class Examples:
 
     def batches(self, schedule: Iterable[tuple[int, NDArray[Any]]]) -> Iterator[Tensor]:
         """For every (draw number, positions [n]) the inputs [n, C, H, W] on the device."""
-        for _, positions in schedule:
-            yield self.inputs[torch.from_numpy(positions).to(self.inputs.device)]
+        ahead = iter(schedule)
+        while block := [positions for _, positions in islice(ahead, 16)]:
+            index = torch.from_numpy(np.concatenate(block)).to(self.inputs.device)
+            yield from torch.split(self.inputs.index_select(0, index), [len(positions) for positions in block])
 
 
 def examples(

@@ -64,10 +64,11 @@ def last_gap(table: pd.DataFrame) -> pd.DataFrame:
     Args:
         table: the tidy table accuracy.
     """
-    rows = table[table["part"].isin(["train", "test"])].dropna(subset=["accuracy"])
+    rows = table[table["part"].isin(["train", "test"])]
     if rows.empty:
         return pd.DataFrame(columns=[*_RUN, "gap"])
     last = rows[rows["step"] == rows.groupby(_RUN, observed=True)["step"].transform("max")]
+    last = last.dropna(subset=["accuracy"])  # only now: a diverged run has no last accuracy, earlier ones do not count
     # A grouped sum of signed accuracies keeps the runs in the table's order, which a pivot would sort.
     signed = last.assign(gap=100 * last["accuracy"].where(last["part"] == "train", -last["accuracy"]))
     both = signed.groupby(_RUN, observed=True, sort=False)["gap"].agg(["sum", "count"]).reset_index()
