@@ -81,7 +81,8 @@ def as_html(claims: list[Claim], confidence: float) -> str:
     return (
         f"<!DOCTYPE html><html lang='en'><head><meta charset='utf-8'><title>Claims</title><style>{STYLE}</style></head>"
         f"<body><h1>The papers' claims, tested on this study</h1><p>{explanation}</p>{left_out}"
-        f"<table><thead><tr>{header}</tr></thead><tbody>{rows}</tbody></table><h2>All parts</h2>{details}</body></html>\n"
+        f"<table><thead><tr>{header}</tr></thead><tbody>{rows}</tbody></table>"
+        f"<h2>All parts</h2>{details}</body></html>\n"
     )
 
 

@@ -2,6 +2,7 @@
 
 import io
 import sys
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -22,14 +23,38 @@ from mcoherence.measurement import (
 )
 from mcoherence.progress import progress
 from mcoherence.run_files import CORRUPT, GROUPS, HELDOUT, PRISTINE
-from mcoherence.training import TrainingSettings, initial_model, train
+from mcoherence.training import Execution, TrainingSettings, draws_from, initial_model, train
+from mcoherence.training_state import TrainingState, read_state, write_state
 
-CPU = torch.device("cpu")
+CPU = Execution(torch.device("cpu"))
 MLP = {"architecture": "mlp", "hidden": [5]}
 
 
-def settings(optimizer, updates=7, checkpoint_steps=(0, 3, 7), seed=1):
-    return TrainingSettings(MLP, optimizer, updates, 6, checkpoint_steps, seed)
+@dataclass(frozen=True)
+class InMemory:
+    """Examples of three classes that are a tensor [N, C, H, W]."""
+
+    inputs: torch.Tensor
+    num_classes: int = 3
+
+    def __len__(self):
+        return len(self.inputs)
+
+    @property
+    def input_shape(self):
+        return tuple(self.inputs.shape[1:])
+
+    def batches(self, schedule):
+        for _, positions in schedule:
+            yield self.inputs[torch.from_numpy(positions)]
+
+
+def settings(optimizer, start=0, stop=7, checkpoint_steps=(0, 3, 7), seed=1, precision="float32", batch_size=8):
+    return TrainingSettings(MLP, optimizer, batch_size, precision, start, stop, checkpoint_steps, seed)
+
+
+def first_weights(run, data):
+    return initial_model(run, InMemory(data[0]))
 
 
 @pytest.fixture
@@ -40,12 +65,18 @@ def data():
 
 def weights_at_checkpoints(run, data):
     """{step: state_dict} of a run, and its log."""
+    saved, log, _ = trained(run, data)
+    return saved, log
+
+
+def trained(run, data, begin=None, keeper=None):
+    """{step: state_dict}, the log and the end state of a segment."""
     saved = {}
 
-    def save(step, epoch, model):
+    def save(step, epoch, model, diverged_at):
         saved[step] = {name: value.clone() for name, value in model.state_dict().items()}
 
-    return saved, train(run, *data, num_classes=3, device=CPU, save=save)
+    return saved, *train(run, InMemory(data[0]), data[1], CPU, save, begin, keeper)
 
 
 def gradient(model, data, positions):
@@ -65,9 +96,9 @@ def median(gradients):
 
 def plain_loop(method, run, data):
     """The weights after every update, by the definitions alone."""
-    model, history, recent = initial_model(run, data[0], 3), {}, []
-    batches = training_batches(20, 6, run.seed)
-    for step in range(run.updates + 1):
+    model, history, recent = first_weights(run, data), {}, []
+    batches = training_batches(20, 8, run.seed)
+    for step in range(run.stop + 1):
         history[step] = {name: value.clone() for name, value in model.state_dict().items()}
         batch = next(batches)
         if method == "m3":
@@ -110,21 +141,179 @@ def test_training_again_gives_the_same_bits_whatever_the_global_generator(data):
 def test_the_log_has_the_loss_before_every_update(data):
     run = settings({"method": "sgd", "lr": 0.5})
     _, log = weights_at_checkpoints(run, data)
-    model = initial_model(run, data[0], 3)
-    batch = next(training_batches(20, 6, run.seed))
+    model = first_weights(run, data)
+    batch = next(training_batches(20, 8, run.seed))
     expected = F.cross_entropy(model(data[0][batch]), data[1][batch]).item()
     assert log.loss[0] == pytest.approx(expected, rel=1e-6)
-    assert log.epoch.tolist() == pytest.approx([0, 0.3, 0.6, 0.9, 1.0, 1.3, 1.6])
+    assert log.epoch.tolist() == pytest.approx([0, 0.4, 0.8, 1.0, 1.4, 1.8, 2.0])
 
 
-def test_divergence_stops_with_the_update_and_the_way_out(data):
-    inputs = data[0] * 1e30
-    with pytest.raises(UserError, match=r"diverged: the loss is (nan|inf) at update 3.*lower the optimiser's lr"):
-        train(settings({"method": "sgd", "lr": 1e30}), inputs, data[1], 3, CPU, lambda *_: None)
+class KeepEvery:
+    """A keeper that is always due, and keeps a copy of every state as its file would hold it."""
+
+    due = True
+
+    def __init__(self, folder):
+        self.folder, self.paths = folder, {}
+
+    def keep(self, state):
+        self.paths[state.update] = self.folder / f"{state.update}.safetensors"
+        write_state(self.paths[state.update], state)
+
+
+METHODS = [
+    {"method": "sgd", "lr": 0.5, "momentum": 0.9},
+    {"method": "m3", "lr": 0.5, "groups": 3},
+    {"method": "rm3", "lr": 0.5},
+    {"method": "ra3", "lr": 0.5},
+]
+
+
+@pytest.mark.parametrize("optimizer", METHODS, ids=lambda optimizer: optimizer["method"])
+def test_going_on_from_any_state_gives_the_same_bits(optimizer, data, tmp_path):
+    """From every update of a run, through a file: the rest of the run is the one that was never interrupted."""
+    data = data[0], data[1]
+    run = settings(optimizer, checkpoint_steps=tuple(range(8)))
+    keeper = KeepEvery(tmp_path)
+    whole, log, end = trained(run, data, keeper=keeper)
+    assert list(keeper.paths) == list(range(7))
+    for update, path in keeper.paths.items():
+        rest, same_log, same_end = trained(run, data, begin=read_state(path))
+        assert list(rest) == list(range(update, 8))
+        for step, weights in rest.items():
+            assert all(torch.equal(value, whole[step][name]) for name, value in weights.items()), (update, step)
+        assert np.array_equal(same_log.loss, log.loss)
+        write_state(tmp_path / "end", end)
+        write_state(tmp_path / "same", same_end)
+        assert (tmp_path / "end").read_bytes() == (tmp_path / "same").read_bytes()
+
+
+@pytest.mark.parametrize("optimizer", METHODS, ids=lambda optimizer: optimizer["method"])
+def test_a_chain_of_segments_is_one_run(optimizer, data, tmp_path):
+    """Segments of 3, 2 and 2 updates, each from the file of the one before; an epoch has 3 mini-batches."""
+    whole, log, _ = trained(settings(optimizer, checkpoint_steps=(0, 3, 5, 7)), data)
+    state, losses, chained = None, [], {}
+    for start, stop in ((0, 3), (3, 5), (5, 7)):
+        steps = (0, 3) if start == 0 else (stop,)
+        saved, part, state = trained(settings(optimizer, start, stop, steps), data, begin=state)
+        write_state(tmp_path / "state", state)
+        state = read_state(tmp_path / "state")
+        assert (part.start, len(part.loss), len(state.losses)) == (start, stop - start, 0)
+        chained |= saved
+        losses += part.loss.tolist()
+    assert losses == log.loss.tolist()
+    assert list(chained) == list(whole)
+    assert all(torch.equal(chained[s][name], value) for s in whole for name, value in whole[s].items())
+
+
+def test_what_layers_draw_depends_on_seed_and_update_alone(data, tmp_path, monkeypatch):
+    """With dropout, going on from the middle still gives the same bits, and another seed other ones."""
+
+    def with_dropout(model, input_shape, num_classes):
+        del model
+        width = int(np.prod(input_shape))
+        layers = torch.nn.Flatten(), torch.nn.Linear(width, 8), torch.nn.Dropout(0.5), torch.nn.Linear(8, num_classes)
+        return torch.nn.Sequential(*layers)
+
+    monkeypatch.setattr("mcoherence.training.build_model", with_dropout)
+    run = settings({"method": "sgd", "lr": 0.5}, checkpoint_steps=(7,))
+    keeper = KeepEvery(tmp_path)
+    whole, log, _ = trained(run, data, keeper=keeper)
+    torch.manual_seed(123)
+    rest, _, _ = trained(run, data, begin=read_state(keeper.paths[4]))
+    assert all(torch.equal(value, whole[7][name]) for name, value in rest[7].items())
+    start = TrainingState(0, first_weights(run, data).state_dict())
+    _, other, _ = trained(replace(run, seed=2), data, begin=start)
+    assert other.loss[0] != log.loss[0]
+
+
+def test_draws_go_on_where_they_left_off():
+    begun = list(zip(range(25), draws_from(0, 20, 6, seed=3), strict=False))
+    for first in (0, 1, 3, 4, 9, 20):
+        again = draws_from(first, 20, 6, seed=3)
+        for (_, expected), found in zip(begun[first:], again, strict=False):
+            assert found[0] == expected[0]
+            assert np.array_equal(found[1], expected[1])
+    epoch = np.concatenate([positions for _, (_, positions) in begun[4:8]])
+    assert sorted(epoch) == list(range(20))
+    assert not np.array_equal(epoch, np.concatenate([positions for _, (_, positions) in begun[:4]]))
+
+
+def test_weights_of_another_run_start_a_fresh_optimiser(data):
+    """Adversarial initialisation: the first update descends from those weights as if no update had been before."""
+    other, _, _ = trained(settings({"method": "sgd", "lr": 0.5, "momentum": 0.9}, seed=5), data)
+    run = settings({"method": "sgd", "lr": 0.25, "momentum": 0.9}, stop=1, checkpoint_steps=(0, 1))
+    saved, _, _ = trained(run, data, begin=TrainingState(0, other[7]))
+    model = first_weights(run, data)
+    model.load_state_dict(other[7])
+    descend(model, gradient(model, data, next(training_batches(20, 8, run.seed))), lr=0.25)
+    assert all(torch.equal(value, other[7][name]) for name, value in saved[0].items())
+    assert all(torch.allclose(value, model.state_dict()[name], rtol=1e-6) for name, value in saved[1].items())
+
+
+def test_a_run_that_diverges_is_recorded_and_not_an_error(data):
+    """A rate of 1e30: the first update makes weights of 1e30, whose loss is no number."""
+    record = {}
+
+    def save(step, epoch, model, diverged_at):
+        record[step] = diverged_at, all(bool(torch.isnan(value).all()) for value in model.state_dict().values())
+
+    run = settings({"method": "sgd", "lr": 1e30}, stop=300, checkpoint_steps=(0, 1, 2, 200, 300))
+    log, end = train(run, InMemory(data[0] * 1e5), data[1], CPU, save)
+    at = end.diverged_at
+    assert 1 <= at < 5
+    assert np.isfinite(log.loss[:-1]).all()
+    assert not np.isfinite(log.loss[-1])
+    assert len(log.loss) == at + 1
+    assert record[0] == (None, False)
+    assert record[200] == record[300] == (at, True)
+
+    later = settings({"method": "sgd", "lr": 1e30}, start=300, stop=600, checkpoint_steps=(450, 600))
+    log, end = train(later, InMemory(data[0]), data[1], CPU, save, begin=end)
+    assert record[450] == record[600] == (at, True)
+    assert (len(log.loss), end.diverged_at) == (0, at)
+
+
+def test_weights_that_overflow_at_the_last_update_are_a_divergence(data):
+    """No loss was taken after the last update, so the weights themselves are looked at."""
+    saved, log, end = trained(
+        settings({"method": "sgd", "lr": 1e38}, stop=1, checkpoint_steps=(0, 1)), (data[0] * 1e3, data[1])
+    )
+    assert np.isfinite(log.loss).all()
+    assert end.diverged_at == 1
+    assert torch.isnan(saved[1]["output.weight"]).all()
+
+
+def test_precision_is_that_of_the_weights_or_of_autocast(data):
+    runs = {name: settings({"method": "sgd", "lr": 0.1}, precision=name) for name in ("float32", "float64", "bfloat16")}
+    saved = {name: weights_at_checkpoints(run, data)[0][7]["output.weight"] for name, run in runs.items()}
+    assert [saved[name].dtype for name in runs] == [torch.float32, torch.float64, torch.float32]
+    assert torch.allclose(saved["float64"].float(), saved["float32"], rtol=1e-4, atol=1e-6)
+    assert not torch.equal(saved["bfloat16"], saved["float32"])
+    assert torch.allclose(saved["bfloat16"], saved["float32"], rtol=0.1, atol=0.02)
+
+
+def test_memory_layout_and_compilation_do_not_change_the_numbers(data):
+    run = settings({"method": "rm3", "lr": 0.5})
+    whole, _ = weights_at_checkpoints(run, data)
+    saved = {}
+
+    def save(step, epoch, model, diverged_at):
+        saved[step] = {name: value.clone() for name, value in model.state_dict().items()}
+
+    train(run, InMemory(data[0]), data[1], Execution(torch.device("cpu"), channels_last=True), save)
+    assert all(torch.allclose(value, whole[7][name], rtol=1e-5, atol=1e-7) for name, value in saved[7].items())
+
+
+def test_a_last_mini_batch_that_cannot_be_split_is_refused(data):
+    with pytest.raises(
+        UserError, match=r"training\.batch_size: found 18, which leaves a last mini-batch of 2 out of 20"
+    ):
+        trained(settings({"method": "m3", "lr": 0.5, "groups": 3}, batch_size=18), data)
 
 
 def test_evaluation_is_cross_entropy_and_argmax_per_example(data):
-    model = initial_model(settings({"method": "sgd", "lr": 0.5}), data[0], 3)
+    model = first_weights(settings({"method": "sgd", "lr": 0.5}), data)
     evaluation = evaluate(model, *data)
     logits = model(data[0]).detach().double().numpy()
     logsumexp = np.log(np.exp(logits).sum(axis=1))
@@ -151,7 +340,7 @@ def test_a_record_holds_the_statistics_of_every_checkpoint(data):
     inputs, targets = data[0].double(), data[1]
     groups = np.array([PRISTINE] * 8 + [HELDOUT] * 12)
     run = settings({"method": "sgd", "lr": 0.5})
-    models = [initial_model(run, inputs, 3).double(), initial_model(settings({}, seed=9), inputs, 3).double()]
+    models = [first_weights(run, data).double(), first_weights(settings({}, seed=9), data).double()]
     record = record_of([measure(model, group_batches(inputs, targets, groups)) for model in models])
 
     assert record.layers == ("hidden1", "output")
