@@ -145,4 +145,4 @@ def distributed(model: nn.Module, device: torch.device, ranks: Ranks) -> nn.Modu
     if ranks.world == 1:
         return model
     devices: Sequence[int] | None = [device.index] if device.type == "cuda" else None
-    return nn.parallel.DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False)
+    return nn.parallel.DistributedDataParallel(model, device_ids=devices, forward_sync_buffers=False)

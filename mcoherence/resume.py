@@ -159,6 +159,22 @@ class Keeper:
 
 
 @contextmanager
+def writing_below(folder: Path) -> Iterator[None]:
+    """Turns a failure to write, such as a full disk, into one line.
+
+    Raises:
+        UserError: naming the folder and what the system said.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{folder}: could not be written ({error.strerror}); make room and run again, training goes on from the "
+            "last state that was kept"
+        ) from error
+
+
+@contextmanager
 def only_trainer(path: Path, seconds: float = SECONDS_TO_WAIT) -> Iterator[None]:
     """Holds the lock file `path` inside the block, so that no second process trains the same run.
 

@@ -238,8 +238,9 @@ def mean_loss_of(model: nn.Module, precision: str, execution: Execution) -> Mean
         return F.cross_entropy(logits_of(inputs), labels)
 
     def share_of_mean_loss(inputs: Tensor, labels: Tensor) -> Tensor:
-        everywhere = ranks.total(torch.full((), float(len(labels)), device=device))
-        return F.cross_entropy(logits_of(inputs), labels, reduction="sum") * (ranks.world / everywhere)
+        loss = F.cross_entropy(logits_of(inputs), labels, reduction="sum")
+        everywhere = ranks.total(torch.full_like(loss, len(labels), requires_grad=False))
+        return loss * (ranks.world / everywhere)
 
     return mean_loss if ranks.world == 1 else share_of_mean_loss
 

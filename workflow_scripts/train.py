@@ -15,7 +15,7 @@ from mcoherence.device import describe_device, prepare_device
 from mcoherence.models import load_checkpoint, save_checkpoint
 from mcoherence.provenance import provenance
 from mcoherence.ranks import device_of_rank, joined, launch, launched
-from mcoherence.resume import Keeper, Unfinished, key_of, only_trainer
+from mcoherence.resume import Keeper, Unfinished, key_of, only_trainer, writing_below
 from mcoherence.storage import write_csv
 from mcoherence.training import Execution, TrainingLog, TrainingSettings, train
 from mcoherence.training_state import TrainingState, read_state, write_state
@@ -71,7 +71,8 @@ def train_segment(arguments: Any, execution: Execution, folder: Path) -> None:
         if diverged_at is not None:
             metadata["diverged_at"] = diverged_at
         path = unfinished.checkpoint_path(step)
-        save_checkpoint(path, model, settings.model, images.input_shape, images.num_classes, metadata)
+        with writing_below(folder):
+            save_checkpoint(path, model, settings.model, images.input_shape, images.num_classes, metadata)
 
     def keep(state: TrainingState) -> None:
         if ranks.leads:
@@ -83,10 +84,11 @@ def train_segment(arguments: Any, execution: Execution, folder: Path) -> None:
         return
     if end.diverged_at is not None:
         report_divergence(log, end.diverged_at, settings)
-    unfinished.publish(dict(zip(settings.checkpoint_steps, arguments.checkpoints, strict=True)))
     rows = [(log.start + i, epoch, loss) for i, (epoch, loss) in enumerate(zip(log.epoch, log.loss, strict=True))]
-    write_csv(arguments.log, ["step", "epoch", "loss"], rows)
-    write_state(arguments.state, end)
+    with writing_below(arguments.state.parent):
+        unfinished.publish(dict(zip(settings.checkpoint_steps, arguments.checkpoints, strict=True)))
+        write_csv(arguments.log, ["step", "epoch", "loss"], rows)
+        write_state(arguments.state, end)
     unfinished.remove()
 
 

@@ -1,0 +1,128 @@
+"""A small training job as a process of its own, long enough to be killed on its way."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mcoherence.data.store import LABELS_SCHEMA, write_images
+from mcoherence.storage import write_hdf5
+
+ROOT = Path(__file__).parents[2]
+SETTINGS = {
+    "model": {"architecture": "mlp", "hidden": [32]},
+    "optimizer": {"method": "rm3", "lr": 0.1},
+    "batch_size": 12,
+    "precision": "float32",
+    "start": 0,
+    "stop": 5000,
+    "checkpoint_steps": [0, 1, 10, 500, 2000, 4000, 5000],
+    "seed": 0,
+    "run": {"subset": "full"},
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training job and where it writes."""
+
+    inputs: Path
+    folder: Path
+    settings: dict = field(default_factory=lambda: SETTINGS)
+    options: tuple[str, ...] = ("--resume-interval", "0.05")
+    code: str = "code"
+
+    @property
+    def outputs(self):
+        """The files that the rule declares."""
+        steps = [self.folder / f"checkpoints/step{step}.safetensors" for step in self.settings["checkpoint_steps"]]
+        return [*steps, self.folder / "training_log.csv", self.state]
+
+    @property
+    def state(self):
+        return self.folder / f"state/update{self.settings['stop']}.safetensors"
+
+    @property
+    def records(self):
+        """The records of the states that are kept, oldest first."""
+        found = (self.folder / "state/unfinished").glob("*/record*.json")
+        return sorted(found, key=lambda path: int(path.stem.removeprefix("record")))
+
+    def start(self, **process):
+        """The job, started; its output goes to `log`."""
+        *checkpoints, log, state = map(str, self.outputs)
+        command = [
+            sys.executable, "-m", "workflow_scripts.train", "--settings", json.dumps(self.settings),
+            "--code", self.code, "--images", str(self.inputs / "images.h5"), "--labels", str(self.inputs / "labels.h5"),
+            "--split", "--begin", "--checkpoints", *checkpoints, "--log", log, "--state", state,
+            "--device", "cpu", *self.options,
+        ]  # fmt: skip
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "log").open("w") as output:
+            return subprocess.Popen(
+                command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT,
+                env=os.environ | {"PYTHONPATH": str(ROOT)}, **process,
+            )  # fmt: skip
+
+    def finish(self):
+        """The job run to its end; its output."""
+        status = self.start().wait(timeout=300)
+        assert status == 0, self.said()
+        return self.said()
+
+    def said(self):
+        return (self.folder / "log").read_text()
+
+    def contents(self):
+        return {path.relative_to(self.folder): path.read_bytes() for path in self.outputs}
+
+    def wait_for_a_state(self, process, after=-1):
+        """Wait until the running job has kept a state later than update `after`; returns its update."""
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            updates = [int(path.stem.removeprefix("record")) for path in self.records]
+            if updates and updates[-1] > after:
+                return updates[-1]
+            assert process.poll() is None, self.said()
+            time.sleep(0.005)
+        raise AssertionError(f"no state was kept in time: {self.said()}")
+
+
+@pytest.fixture(scope="session")
+def inputs(tmp_path_factory):
+    """images.h5 and labels.h5 of 60 random images of 3 classes."""
+    folder = tmp_path_factory.mktemp("inputs")
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 256, (60, 1, 4, 4), dtype=np.uint8)
+    targets = generator.integers(0, 3, 60)
+    write_images(folder / "images.h5", {"train": (images, targets), "test": (images, targets)}, ("a", "b", "c"), {})
+    none = np.zeros(60, dtype=bool)
+    content = {"labels": targets, "original": targets, "selected": none, "changed": none}
+    write_hdf5(folder / "labels.h5", LABELS_SCHEMA, content, {})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(inputs, tmp_path_factory):
+    """The job, run to its end in one go."""
+    job = Job(inputs, tmp_path_factory.mktemp("uninterrupted"))
+    job.finish()
+    return job
+
+
+@pytest.fixture
+def job(inputs, tmp_path):
+    """The same job in a folder of its own, not started."""
+    return Job(inputs, tmp_path / "run")
+
+
+@pytest.fixture
+def two_ranks(job):
+    """The same job on two ranks."""
+    return replace(job, options=(*job.options, "--ranks", "2"))
