@@ -4,9 +4,9 @@ This module is read when Snakemake parses the workflow, so it imports nothing he
 out holds what one rule depends on and nothing else: that is what makes re-runs precise.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from itertools import count, product
+from itertools import count, product, takewhile
 from typing import Any
 
 from mcoherence.data.subsets import SUBSETS
@@ -86,18 +86,21 @@ def checkpoint_schedule(updates: int, every_step_until: int, per_doubling: int, 
         per_doubling: from there on, this many to each doubling, evenly spaced on a log axis.
         every: once that spacing would exceed this number of updates, its multiples instead; None: log-spaced for ever.
     """
-    steps = list(range(every_step_until + 1))
-    first = max(every_step_until, 1)
+    steps = _endless_schedule(every_step_until, per_doubling, every)
+    return list(takewhile(lambda step: step <= updates, steps))
+
+
+def _endless_schedule(every_step_until: int, per_doubling: int, every: int | None) -> Iterator[int]:
+    """The steps of `checkpoint_schedule` for training without an end."""
+    yield from range(every_step_until + 1)
+    last = every_step_until
     for number in count(1):
-        step = round(first * 2 ** (number / per_doubling))
-        if every is not None and step - steps[-1] > every:
-            break
-        if step > updates:
-            break
-        steps.append(step)
-    if every is not None:
-        steps += range((steps[-1] // every + 1) * every, updates + 1, every)
-    return sorted({step for step in steps if step <= updates})
+        step = round(max(every_step_until, 1) * 2 ** (number / per_doubling))
+        if every is not None and step - last > every:
+            yield from count((last // every + 1) * every, every)
+        if step > last:
+            yield step
+            last = step
 
 
 def segments(training: Config) -> list[tuple[int, int]]:

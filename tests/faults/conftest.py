@@ -124,5 +124,6 @@ def job(inputs, tmp_path):
 
 @pytest.fixture
 def two_ranks(job):
-    """The same job on two ranks."""
-    return replace(job, options=(*job.options, "--ranks", "2"))
+    """A shorter job on two ranks."""
+    settings = job.settings | {"stop": 800, "checkpoint_steps": [0, 100, 800]}
+    return replace(job, settings=settings, options=(*job.options, "--ranks", "2"))

@@ -111,7 +111,7 @@ def test_a_second_trainer_waits_for_an_orphan_that_is_leaving(job, uninterrupted
     assert job.contents() == uninterrupted.contents()
 
 
-def test_two_ranks_leave_together_and_go_on_to_the_same_bytes(two_ranks, uninterrupted):
+def test_two_ranks_leave_together_and_go_on_to_the_same_bytes(two_ranks):
     whole = replace(two_ranks, folder=two_ranks.folder.with_name("whole"))
     whole.finish()
     process = two_ranks.start()

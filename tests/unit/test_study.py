@@ -82,11 +82,6 @@ def test_a_wrong_value_is_one_line_that_names_its_key(keys, value, message):
             2,
             r"training\.batch_size: found 2, expected at least the 3 groups of optimizers\.m3",
         ),
-        (
-            ("training", "checkpoints"),
-            {"every_step_until": 8, "count": 9},
-            r"training\.checkpoints\.count: found 9, expected more than the 9",
-        ),
     ],
 )
 def test_names_and_sizes_must_fit_together(keys, value, message):
@@ -120,27 +115,115 @@ def test_a_run_is_found_by_its_path():
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ((100, 2, 5), [0, 1, 2, 14, 100]),  # ratio sqrt(50) = 7.07
-        ((3, 8, 20), [0, 1, 2, 3]),
-        ((1000, 0, 4), [0, 10, 100, 1000]),
+        ((100, 2, 1), [0, 1, 2, 4, 8, 16, 32, 64]),
+        ((30, 4, 2), [0, 1, 2, 3, 4, 6, 8, 11, 16, 23]),  # 4 times 1.41, 2, 2.83, 4, 5.66
+        ((100, 0, 1), [0, 2, 4, 8, 16, 32, 64]),  # an anchor of 1
+        ((3, 8, 2), [0, 1, 2, 3]),
+        ((80, 2, 1, 12), [0, 1, 2, 4, 8, 16, 24, 36, 48, 60, 72]),  # from 16 the next would be 32, more than 12 off
+        ((10, 2, 1, 1), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]),
     ],
 )
-def test_checkpoints_are_dense_then_log_spaced(arguments, expected):
-    assert study.checkpoint_steps(*arguments) == expected
+def test_checkpoints_are_dense_then_log_spaced_then_periodic(arguments, expected):
+    assert study.checkpoint_schedule(*arguments) == expected
+
+
+@pytest.mark.parametrize("arguments", [(6, 2), (0, 1), (3, 5), (2, 1, 12), (8, 2, 100)])
+def test_longer_training_moves_no_checkpoint(arguments):
+    longest = study.checkpoint_schedule(1000, *arguments)
+    for updates in range(1, 1000):
+        assert study.checkpoint_schedule(updates, *arguments) == [step for step in longest if step <= updates]
+
+
+def test_the_default_study_saves_every_run_22_times():
+    assert study.checkpoint_steps(CONFIG["training"]) == [
+        0, 1, 2, 3, 4, 5, 6, 8, 12, 17, 24, 34, 48, 68, 96, 136, 192, 272, 384, 543, 768, 840,
+    ]  # fmt: skip
+
+
+TRAINING = {"batch_size": 60, "checkpoints": {"every_step_until": 2, "per_doubling": 1}}
+
+
+@pytest.mark.parametrize(
+    ("updates", "length", "expected"),
+    [
+        (100, None, [(0, 100)]),
+        (100, 100, [(0, 100)]),
+        (100, 40, [(0, 40), (40, 80), (80, 100)]),
+        (120, 40, [(0, 40), (40, 80), (80, 120)]),
+    ],
+)
+def test_segments_are_whole_but_for_the_last(updates, length, expected):
+    lengths = {} if length is None else {"segment_updates": length}
+    assert study.segments(TRAINING | {"updates": updates} | lengths) == expected
+
+
+def test_each_checkpoint_belongs_to_one_segment_and_each_segment_saves_its_end():
+    training = TRAINING | {"updates": 100, "segment_updates": 40}
+    saved = [study.segment_checkpoints(training, *segment) for segment in study.segments(training)]
+    assert saved == [[0, 1, 2, 4, 8, 16, 32, 40], [64, 80], [100]]
+    assert study.checkpoint_steps(training) == [step for steps in saved for step in steps]
+
+
+def test_more_updates_leave_the_settings_of_whole_segments_as_they_are():
+    run = study.Run("digits", "mlp", "clean", "sgd", "full", 0)
+    short, long = (CONFIG | {"training": TRAINING | {"updates": n, "segment_updates": 40}} for n in (100, 200))
+    of = {
+        name: [study.training_settings(config, run, *segment) for segment in study.segments(config["training"])]
+        for name, config in (("short", short), ("long", long))
+    }
+    assert of["short"][:2] == of["long"][:2]
+    assert (of["short"][2]["stop"], of["long"][2]["stop"]) == (100, 120)
+
+
+def with_starts(**starts):
+    """The default config with an optimiser for each name, that starts where (labels, optimizer) ended."""
+    entries = {
+        name: {"method": "sgd", "lr": 0.1, "start": {"labels": labels, "optimizer": optimizer}}
+        for name, (labels, optimizer) in starts.items()
+    }
+    return CONFIG | {"optimizers": CONFIG["optimizers"] | entries}
+
+
+def test_a_run_can_start_from_the_end_of_another_which_is_then_run_too():
+    config = with_starts(after_noise=("all_random", "rm3"), twice=("clean", "after_noise"))
+    config = config | {"label_noise": CONFIG["label_noise"] | {"labels": ["clean"], "optimizers": ["twice"]}}
+    study.check_references(config)
+    run = study.Run("digits", "mlp", "clean", "twice", "full", 2)
+    source = study.Run("digits", "mlp", "clean", "after_noise", "full", 2)
+    assert study.source_run(config, run) == source
+    assert study.source_run(config, source) == study.Run("digits", "mlp", "all_random", "rm3", "full", 2)
+    assert study.source_run(CONFIG, study.Run("digits", "mlp", "clean", "sgd", "full", 0)) is None
+    assert {run, source, study.Run("digits", "mlp", "all_random", "rm3", "full", 2)} <= set(study.all_runs(config))
+
+
+@pytest.mark.parametrize(
+    ("starts", "message"),
+    [
+        ({"a": ("dirty", "sgd")}, r"^optimizers\.a\.start\.labels: found 'dirty', expected an entry of labels"),
+        ({"a": ("clean", "adam")}, r"^optimizers\.a\.start\.optimizer: found 'adam', expected an entry of optimizers"),
+        ({"a": ("clean", "a")}, r"^optimizers\.a\.start: found a circle \(a from a\), expected a chain that ends"),
+        ({"a": ("clean", "b"), "b": ("half_random", "a")}, r"found a circle \(a from b from a\)"),
+    ],
+)
+def test_a_start_must_lead_to_fresh_weights(starts, message):
+    with pytest.raises(UserError, match=message):
+        study.check_references(with_starts(**starts))
 
 
 def test_training_settings_hold_what_the_run_depends_on_and_nothing_else():
     run = study.Run("digits", "mlp", "clean", "rm3", "full", 1)
-    settings = study.training_settings(CONFIG, run)
+    settings = study.training_settings(CONFIG, run, 0, 840)
     assert settings["optimizer"] == CONFIG["optimizers"]["rm3"]
     for keys, value in (
         (("optimizers", "sgd", "lr"), 9.0),
         (("measurement", "sample_size"), 10),
         (("label_noise", "seeds"), [1, 5]),
         (("figures", "optimizer_colors", "rm3"), "#000000"),
+        (("training", "updates"), 2000),
+        (("operational",), {"ranks": 4}),
     ):
-        assert study.training_settings(changed(*keys, to=value), run) == settings
-    assert study.training_settings(changed("optimizers", "rm3", "lr", to=9.0), run) != settings
+        assert study.training_settings(changed(*keys, to=value), run, 0, 840) == settings
+    assert study.training_settings(changed("optimizers", "rm3", "lr", to=9.0), run, 0, 840) != settings
 
 
 def test_every_key_of_the_schema_is_described():

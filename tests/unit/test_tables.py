@@ -24,13 +24,14 @@ def labels(tmp_path):
     return path
 
 
-def write_evaluation(path, train_prediction, test_prediction):
+def write_evaluation(path, train_prediction, test_prediction, diverged=None):
     steps = np.arange(len(train_prediction)) * 10
     write_hdf5(
         path,
         EVALUATION_SCHEMA,
         {
             "step": steps,
+            "diverged": np.array(diverged or [False] * len(steps)),
             "epoch": steps / 4,
             "train/prediction": np.array(train_prediction, dtype=np.int32),
             "test/prediction": np.array(test_prediction, dtype=np.int32),
@@ -64,6 +65,13 @@ def test_a_part_without_examples_is_missing_not_zero(tmp_path, labels):
     assert np.isnan(table.loc["corrupt", "accuracy"])
 
 
+def test_a_diverged_checkpoint_is_missing_and_marked(tmp_path, labels):
+    path = tmp_path / "evaluation.h5"
+    write_evaluation(path, [[0, 1, 0, 1], [-1, -1, -1, -1]], [[5, 5], [-1, -1]], diverged=[False, True])
+    table = accuracy_of_run(path, read_labels(labels), np.array([5, 6]))
+    assert table["diverged"].tolist() == table["accuracy"].isna().tolist() == [False, True] * 4
+
+
 def test_learning_times_by_group(tmp_path, labels, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / RUN / "full/seed3"
@@ -92,6 +100,7 @@ def test_coherence_of_groups_their_union_and_layers(tmp_path):
         {
             "step": np.array([7]),
             "epoch": np.array([0.5]),
+            "diverged": np.array([False]),
             "n": np.array([[2, 3, 1]]),
             "sum_sq_norm": np.array([[[1.0, 3.0, 5.0], [9.0, 1.0, 2.0], [0.0, 0.0, 4.0]]]),
             "gram": np.einsum("gp,hp->ghp", sums, sums)[None],

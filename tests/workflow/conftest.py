@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,6 +65,12 @@ def copy_workflow(folder: Path) -> Workflow:
             shutil.copy2(source, folder / name)
     shutil.copy2(Path(__file__).with_name("miniature.yaml"), folder / "miniature.yaml")
     return Workflow(folder)
+
+
+@pytest.fixture(scope="session")
+def new_workflow() -> Callable[[Path], Workflow]:
+    """Makes a copy of the workflow in a folder, for studies that a module runs once for its tests."""
+    return copy_workflow
 
 
 @pytest.fixture

@@ -60,7 +60,7 @@ def test_coherence_equals_brute_force_from_the_checkpoint_files(study):
     assert names["layer"] == ["conv1", "bn1", "conv2", "bn2", "hidden", "output"]
 
     paths = checkpoint_paths(run)
-    assert stored["step"].tolist() == [int(path.stem.removeprefix("step")) for path in paths] == [0, 1, 2, 4, 7, 12]
+    assert stored["step"].tolist() == [int(path.stem.removeprefix("step")) for path in paths] == [0, 1, 2, 4, 6, 8, 12]
     for k, path in enumerate(paths):
         model = load_checkpoint(path).double()
         assert [name for name, _ in model.named_parameters()] == names["parameter"]
@@ -92,10 +92,10 @@ def test_the_measurement_records_its_own_evidence(study):
     with h5py.File(study.results / RUN / "coherence.h5") as file:
         evidence = json.loads(file.attrs["evidence"])
         examples = int(file["n"][:].sum())
-    assert evidence["examples_asked"] == evidence["examples_measured"] == examples == 6 * 70
+    assert evidence["examples_asked"] == evidence["examples_measured"] == examples == 7 * 70
     assert evidence["parameters_covered"] == evidence["parameters_trainable"]
     assert evidence["bound_ratio"] <= 1
-    assert evidence["spot_examples"] == 6 * 2
+    assert evidence["spot_examples"] == 7 * 2
     assert evidence["spot_relative_error"] < 1e-10
     assert evidence["by_whole_model"] == []
 
@@ -111,7 +111,7 @@ def test_evaluation_equals_the_checkpoints(study):
             loss = F.cross_entropy(logits, targets, reduction="none")
             assert file["test/loss"][k] == pytest.approx(loss.numpy(), rel=1e-4, abs=1e-6)
             assert np.array_equal(file["test/prediction"][k], logits.argmax(1).numpy())
-        assert file["train/loss"].shape == (6, 120)
+        assert file["train/loss"].shape == (7, 120)
 
 
 def test_corruption_is_exact_and_test_labels_stay_clean(study):
@@ -123,33 +123,41 @@ def test_corruption_is_exact_and_test_labels_stay_clean(study):
 
 def test_retraining_on_easy_examples_used_only_them(study):
     """A run on the easy part, trained again here from its own settings, ends in the same weights."""
-    from mcoherence.data.batches import normalized
+    from mcoherence.data.loading import examples
     from mcoherence.data.store import read_images
-    from mcoherence.training import TrainingSettings, train
+    from mcoherence.training import Execution, TrainingSettings, train
 
     run = study.results / "runs/digits/cnn/clean/sgd/easy/seed10"
     with safe_open(run / "checkpoints/step12.safetensors", framework="pt") as file:
         settings = json.loads(file.metadata()["provenance"])["settings"]
     identity = settings.pop("run")
     assert identity["subset"] == "easy"
+    assert (settings["start"], settings["stop"]) == (6, 12)
     with h5py.File(study.results / "splits/digits/cnn/split.h5") as file:
         easy = file["easy_train"][:]
-    part = read_images(study.results / "data/digits/images.h5", "train")
+    images = study.results / "data/digits/images.h5"
     assert len(easy) == 48  # half of 120, a fifth of that kept for testing
     kept = {}
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as in the job: another number of threads may round sums differently
     train(
-        TrainingSettings(**settings | {"checkpoint_steps": (12,)}),
-        normalized(part)[easy],
-        torch.from_numpy(part.targets[easy]),
-        10,
-        torch.device("cpu"),
-        lambda step, epoch, model: kept.update(model.state_dict()),
+        TrainingSettings(**settings | {"start": 0, "checkpoint_steps": (12,)}),  # both segments in one go
+        examples(images, easy, torch.device("cpu"), seed=settings["seed"]),
+        torch.from_numpy(read_images(images, "train").targets[easy]),
+        Execution(torch.device("cpu")),
+        lambda step, epoch, model, diverged_at: kept.update(model.state_dict()),
     )
     torch.set_num_threads(threads)
     trained = load_checkpoint(run / "checkpoints/step12.safetensors").state_dict()
     assert all(torch.equal(value, kept[name]) for name, value in trained.items())
+
+
+def test_the_logs_of_the_segments_follow_each_other(study):
+    first, second = (
+        pd.read_csv(study.results / RUN / name) for name in ("training_log.csv", "training_log_from_6.csv")
+    )
+    assert [*first["step"], *second["step"]] == list(range(12))
+    assert first["epoch"].iloc[-1] < second["epoch"].iloc[0]
 
 
 def test_tables_agree_with_the_files(study):
@@ -217,7 +225,7 @@ def test_the_report_is_whole_and_opens_offline(study):
 
 
 def test_logs_and_benchmarks_are_kept(study):
-    assert "train: 100% 12/12" in (study.results / f"logs/train/{RUN.removeprefix('runs/')}.log").read_text()
+    assert "train: 100% 6/6" in (study.results / f"logs/train/{RUN.removeprefix('runs/')}.log").read_text()
     assert (study.results / f"benchmarks/train/{RUN.removeprefix('runs/')}.tsv").read_text().startswith("s\t")
 
 
@@ -240,7 +248,7 @@ def test_a_failing_job_says_why_in_one_line_and_leaves_nothing_half_written(stud
 def test_a_run_made_again_has_the_same_bytes_and_makes_nothing_else_run(study):
     run = study.results / RUN
     before = {path.relative_to(run): path.read_bytes() for path in run.rglob("*") if path.is_file()}
-    assert len(before) == 6 + 3
+    assert len(before) == 7 + 2 + 2 + 2  # checkpoints; states and logs of two segments; evaluation and coherence
     for path in before:
         (run / path).unlink()
     wanted = [str((run / name).relative_to(study.folder)) for name in ("evaluation.h5", "coherence.h5")]

@@ -13,6 +13,7 @@ def edges(mermaid: str) -> set[tuple[str, str]]:
 
 
 def test_the_rule_graph_of_the_readme_is_current(workflow_copy):
+    (workflow_copy.folder / "miniature.yaml").write_text("study: miniature\n")  # segments as in the default study
     answer = workflow_copy.run("--rulegraph", "mermaid-js")
     assert answer.returncode == 0, answer.stdout
     picture = re.search(r"```mermaid\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)

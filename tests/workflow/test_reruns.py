@@ -22,13 +22,22 @@ DRAW_ALL = DRAW_COHERENCE | DRAW_TRAINING | DRAW_EASY_HARD
 # Two label sets x three optimisers x two seeds, and three subsets x two seeds.
 NOISE_RUNS, SUBSET_RUNS = 12, 6
 ALL_RUNS = NOISE_RUNS + SUBSET_RUNS
-TRAINED = {"train": ALL_RUNS, "evaluate": ALL_RUNS, "measure_coherence": NOISE_RUNS}
 SCORED = {"score_difficulty": 1, "split_easy_hard": 1}
-EVERYTHING_AFTER_TRAINING = TRAINED | SCORED | {"tabulate": 4} | DRAW_ALL | CLAIMS
+
+
+def trained(runs: int) -> dict[str, int]:
+    """The jobs that train so many runs: the study has two segments, of six updates each."""
+    return {"train": runs, "train_from_6": runs}
+
+
+AFTER_TRAINING = {"evaluate": ALL_RUNS, "measure_coherence": NOISE_RUNS} | SCORED | {"tabulate": 4} | DRAW_ALL | CLAIMS
+EVERYTHING_AFTER_TRAINING = trained(ALL_RUNS) | AFTER_TRAINING
+# What follows when checkpoints come or go at the end: the easy/hard split is made again, and with it the runs on it.
+OTHER_CHECKPOINTS = trained(SUBSET_RUNS) | AFTER_TRAINING
 
 
 ORDER = (
-    "prepare_dataset", "corrupt_labels", "train", "evaluate", "measure_coherence", "score_difficulty",
+    "prepare_dataset", "corrupt_labels", "train", "train_from_6", "train_from_12", "evaluate", "measure_coherence", "score_difficulty",
     "split_easy_hard", "tabulate", *DRAW_ALL, "all figures", "check_claims", "describe_study", "report",
 )  # fmt: skip
 
@@ -53,6 +62,7 @@ EDITS = (
     Edit("a comment in a module of the library", "mcoherence/optim.py", "class RM3(", "# Rolling.\nclass RM3(", {}),
     Edit("a docstring of a module of the library", "mcoherence/training.py", "Read from top to bottom:", "From top to bottom:", {}),
     Edit("`device`, an operational setting", "miniature.yaml", "study: miniature", "study: miniature\ndevice: cpu", {}),
+    Edit("`operational`, how training jobs run", "miniature.yaml", "study: miniature", "study: miniature\noperational: {resume_interval: 9}", {}),
     Edit("the caption of a figure", "docs/captions/figures/easy_hard.rst", "", "\nOne more sentence.\n", {"report": 1}),
     Edit("a figure's colour", "config.yaml", "#0072B2", "#0072B3", DRAW_ALL | REPORT),
     Edit("the code of one figure", "mcoherence/figures/easy_hard.py", "import", "PADDING = 1\nimport", DRAW_EASY_HARD | REPORT),
@@ -68,28 +78,36 @@ EDITS = (
     ),
     Edit(
         "the code of the evaluation", "mcoherence/evaluation.py", "BATCH_SIZE = 1024", "BATCH_SIZE = 512",
-        {"train": SUBSET_RUNS, "evaluate": ALL_RUNS, "tabulate": 3} | SCORED | DRAW_TRAINING | DRAW_EASY_HARD | CLAIMS,
+        trained(SUBSET_RUNS) | {"evaluate": ALL_RUNS, "tabulate": 3} | SCORED | DRAW_TRAINING | DRAW_EASY_HARD | CLAIMS,
     ),
     Edit(
         "the share that is called easy", "config.yaml", "fraction: 0.5\n  test", "fraction: 0.4\n  test",
-        {"split_easy_hard": 1, "train": SUBSET_RUNS, "evaluate": SUBSET_RUNS, "tabulate": 1} | DRAW_EASY_HARD | CLAIMS,
+        {"split_easy_hard": 1, "evaluate": SUBSET_RUNS, "tabulate": 1} | trained(SUBSET_RUNS) | DRAW_EASY_HARD | CLAIMS,
     ),
     Edit(
         "one seed of the label-noise experiment", "miniature.yaml", "seeds: [0, 1]\neasy", "seeds: [0, 2]\neasy",
-        {"corrupt_labels": 2, "train": 6, "evaluate": 6, "measure_coherence": 6, "tabulate": 3}
+        {"corrupt_labels": 2, "evaluate": 6, "measure_coherence": 6, "tabulate": 3} | trained(6)
         | DRAW_COHERENCE | DRAW_TRAINING | CLAIMS,
     ),
     Edit(
         "one seed of the retraining", "miniature.yaml", "seeds: [10, 11]", "seeds: [10, 12]",
-        {"corrupt_labels": 1, "train": 3, "evaluate": 3, "tabulate": 1} | DRAW_EASY_HARD | CLAIMS,
+        {"corrupt_labels": 1, "evaluate": 3, "tabulate": 1} | trained(3) | DRAW_EASY_HARD | CLAIMS,
     ),
     Edit(
         "the rate of one optimiser", "config.yaml", "rm3, lr: 0.3", "rm3, lr: 0.2",
-        {"train": 4, "evaluate": 4, "measure_coherence": 4, "tabulate": 3} | DRAW_COHERENCE | DRAW_TRAINING | CLAIMS,
+        {"evaluate": 4, "measure_coherence": 4, "tabulate": 3} | trained(4) | DRAW_COHERENCE | DRAW_TRAINING | CLAIMS,
     ),
     Edit(
-        "two settings that swap their values", "miniature.yaml", "updates: 12\n  batch_size: 20", "updates: 20\n  batch_size: 12",
-        EVERYTHING_AFTER_TRAINING,
+        "two settings that swap their values", "miniature.yaml", "sample_size: 50\n  heldout_size: 20", "sample_size: 20\n  heldout_size: 50",
+        {"measure_coherence": NOISE_RUNS, "tabulate": 1} | DRAW_COHERENCE | CLAIMS,
+    ),
+    Edit(
+        "more updates, in segments of the same length", "miniature.yaml", "updates: 12", "updates: 18",
+        {"train_from_12": ALL_RUNS} | OTHER_CHECKPOINTS,
+    ),
+    Edit("fewer updates, a segment less", "miniature.yaml", "updates: 12", "updates: 6", OTHER_CHECKPOINTS),
+    Edit(
+        "when runs are saved", "miniature.yaml", "per_doubling: 1", "per_doubling: 2", EVERYTHING_AFTER_TRAINING,
     ),
     Edit("the code of an optimiser", "mcoherence/optim.py", "expected a positive", "wanted a positive", EVERYTHING_AFTER_TRAINING),
     Edit(

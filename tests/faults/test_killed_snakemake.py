@@ -1,0 +1,89 @@
+"""Snakemake's own jobs killed: it deletes what they declared, and the next start still ends with the same bytes."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+SNAKEMAKE = Path(sys.executable).with_name("snakemake")
+RUN = "results/faults/runs/digits/mlp/half_random/rm3/full/seed0"
+STUDY = """
+study: faults
+datasets: {digits: {train_size: 120}}
+models: {mlp: {hidden: [32]}}
+training:
+  updates: 5000
+  batch_size: 20
+  checkpoints: {every_step_until: 2, per_doubling: 1}
+operational: {resume_interval: 1}
+"""
+
+
+def snakemake(folder, *arguments, target=f"{RUN}/state/update5000.safetensors"):
+    """Snakemake started on one run of a small study in `folder`, in a process group of its own."""
+    (folder / "study.yaml").write_text(STUDY)
+    command = [SNAKEMAKE, "--snakefile", ROOT / "Snakefile", "--configfile", "study.yaml", "--cores", "1"]
+    with (folder / "said").open("w") as output:
+        return subprocess.Popen(
+            [*command, *arguments, "--", target],
+            cwd=folder, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+
+
+def finish(folder):
+    assert snakemake(folder).wait(timeout=300) == 0, (folder / "said").read_text()
+
+
+def files(folder):
+    """The declared files of the run that are there, with their bytes."""
+    run = folder / RUN
+    paths = [*run.glob("checkpoints/*"), *run.glob("*.csv"), *run.glob("state/*.safetensors")]
+    return {path.relative_to(run): path.read_bytes() for path in paths}
+
+
+def trainer_with_a_state(folder, process):
+    """The process id of the job's trainer, once it has kept a state."""
+    state = folder / RUN / "state"
+    deadline = time.monotonic() + 200
+    while not (state / "lock").exists() or not list(state.glob("unfinished/*/record*.json")):
+        assert process.poll() is None, (folder / "said").read_text()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return int(re.match(r"process (\d+) on", (state / "lock").read_text())[1])
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    finish(folder)
+    return files(folder)
+
+
+def test_a_killed_trainer_is_continued_although_snakemake_deletes_its_outputs(tmp_path, uninterrupted):
+    process = snakemake(tmp_path)
+    os.kill(trainer_with_a_state(tmp_path, process), signal.SIGKILL)
+    assert process.wait(timeout=120) == 1
+    assert files(tmp_path) == {}
+    finish(tmp_path)
+    log = tmp_path / "results/faults/logs/train/digits/mlp/half_random/rm3/full/seed0.log"
+    assert "resume: going on from the state after update" in log.read_text()
+    assert len(uninterrupted) == 15 + 2
+    assert files(tmp_path) == uninterrupted
+
+
+def test_a_killed_snakemake_with_its_jobs_is_continued(tmp_path, uninterrupted):
+    process = snakemake(tmp_path)
+    trainer_with_a_state(tmp_path, process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert snakemake(tmp_path, "--unlock").wait(timeout=120) == 0
+    finish(tmp_path)
+    assert files(tmp_path) == uninterrupted

@@ -1,0 +1,81 @@
+"""A study with a run that diverges and a run that starts from another's weights, to its report."""
+
+import json
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors import safe_open
+
+from mcoherence import load_checkpoint
+
+pytestmark = pytest.mark.slow
+
+STUDY = """
+study: miniature
+datasets: {digits: {train_size: 120}}
+models: {cnn: {channels: [3, 4], hidden: 6}}
+optimizers:
+  wild: {method: sgd, lr: 1.0e+30}
+  after_noise: {method: sgd, lr: 0.1, start: {labels: half_random, optimizer: sgd}}
+training:
+  updates: 12
+  batch_size: 20
+  checkpoints: {every_step_until: 2, per_doubling: 1}
+label_noise: {models: [cnn], labels: [clean], optimizers: [sgd, wild, after_noise], seeds: [0]}
+easy_hard: {reference_seeds: [0], seeds: [10]}
+measurement: {sample_size: 50, heldout_size: 20}
+"""
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory, new_workflow):
+    workflow = new_workflow(tmp_path_factory.mktemp("outcomes"))
+    (workflow.folder / "miniature.yaml").write_text(STUDY)
+    answer = workflow.run("--cores", "2", "--quiet", "reason")
+    assert answer.returncode == 0, answer.stdout[-5000:]
+    return workflow.results
+
+
+def checkpoint(results, labels, optimizer, step):
+    return results / f"runs/digits/cnn/{labels}/{optimizer}/full/seed0/checkpoints/step{step}.safetensors"
+
+
+def test_a_diverged_run_says_so_everywhere_and_the_others_are_whole(results):
+    run = checkpoint(results, "clean", "wild", 0).parents[1]
+    log = (results / "logs/train/digits/cnn/clean/wild/full/seed0.log").read_text()
+    assert "training diverged: " in log
+    assert "lower the optimiser's lr (found 1e+30)" in log
+    with safe_open(run / "checkpoints/step12.safetensors", framework="pt") as file:
+        diverged_at = json.loads(file.metadata()["diverged_at"])
+    assert len(pd.read_csv(run / "training_log.csv")) <= diverged_at + 1 < 12
+    with h5py.File(run / "evaluation.h5") as file:
+        diverged = file["diverged"][:]
+        assert diverged[file["step"][:] > diverged_at].all()
+        assert not diverged[file["step"][:] < diverged_at].any()
+        assert np.isnan(file["test/loss"][:][diverged]).all()
+        assert (file["test/prediction"][:][diverged] == -1).all()
+        assert (file["test/prediction"][0] >= 0).all()
+    with h5py.File(run / "coherence.h5") as file:
+        assert file["diverged"][:].tolist() == diverged.tolist()
+        assert np.isnan(file["m_coherence_model"][:][diverged]).all()
+        assert file["n"][:].sum(axis=1).tolist() == [70] * len(diverged)
+        assert np.isfinite(file["m_coherence_model"][0, 0])
+    accuracy = pd.read_csv(results / "tables/accuracy.csv").query("part == 'train'")
+    assert accuracy[accuracy["diverged"]]["accuracy"].isna().all()
+    assert set(accuracy[accuracy["diverged"]]["optimizer"]) == {"wild"}
+    assert accuracy[~accuracy["diverged"]]["accuracy"].notna().all()
+    claims = json.loads((results / "claims.json").read_text())["claims"]
+    assert all(claim["diverged"] == ["digits, cnn, clean, wild, full, seed 0"] for claim in claims)
+    assert "Left out, because they diverged" in (results / "claims.html").read_text()
+    assert (results / "report.html").stat().st_size > 0
+
+
+def test_a_run_can_start_from_the_last_weights_of_another(results):
+    first = load_checkpoint(checkpoint(results, "clean", "after_noise", 0)).state_dict()
+    source = load_checkpoint(checkpoint(results, "half_random", "sgd", 12)).state_dict()
+    last = load_checkpoint(checkpoint(results, "clean", "after_noise", 12)).state_dict()
+    assert all(torch.equal(value, source[name]) for name, value in first.items())
+    assert not torch.equal(last["output.weight"], first["output.weight"])
