@@ -184,7 +184,7 @@ def train(
                 losses.read()
             if losses.diverged_at is not None:
                 break
-            set_learning_rate(optimizer, learning_rate(settings.optimizer, step))
+            set_learning_rate(optimizer, float(learning_rate(settings.optimizer, step)))
             seed_layers(step)
             losses.append(update(optimizer, next(parts), mean_loss))
     while waiting:  # the last one; after a divergence all that were still to come

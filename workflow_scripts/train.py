@@ -106,7 +106,7 @@ def report_divergence(log: TrainingLog, diverged_at: int, settings: TrainingSett
     seen = f"the loss was {log.loss[-1]}" if len(log.loss) > diverged_at - log.start else "weights were not finite"
     print(
         f"training diverged: {seen} at update {diverged_at}; the checkpoints after it hold NaN and say so; to train "
-        f"on, lower the optimiser's lr (found {settings.optimizer['lr']})",
+        f"on, lower the optimiser's lr (found {settings.optimizer['lr']:g})",
         file=sys.stderr,
     )
 
