@@ -53,7 +53,7 @@ class Layer:
     started: arguments of the calls that have begun and not ended.
     calls: finished calls that take part in the graph.
     call: the last call; None where it is not one tensor to one tensor, or has been dealt with.
-    summing: whether the weight's gradients are summed here, and not by autograd.
+    summing: whether its gradients are summed here, and not by autograd.
     """
 
     name: str
@@ -139,8 +139,8 @@ class Capture:
             layer.summing = layer.call is not None and layer.call.output_node in reached and _sums(layer, layer.call)
 
     def summed(self) -> set[str]:
-        """Names of the weights whose per-example gradients are to be formed and summed in the hooks of this batch."""
-        return {layer.qualified("weight") for layer in self.layers if layer.summing}
+        """Names of the parameters whose per-example gradients the hooks of this batch are to form and sum."""
+        return {layer.qualified(name) for layer in self.layers if layer.summing for name in layer.parameters}
 
     def sums(self) -> dict[str, Tensor]:
         """{qualified name: sum of the per-example gradients} of what was summed in the hooks."""
