@@ -101,7 +101,7 @@ def record_of(statistics: Sequence[GradientStatistics]) -> CoherenceRecord:
 
 def measure(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor, Tensor]]) -> GradientStatistics:
     """Gradient statistics of the cross-entropy of one checkpoint, in the groups GROUPS."""
-    return gradient_statistics(model, nn.CrossEntropyLoss(reduction="none"), batches, groups=GROUPS)
+    return gradient_statistics(model, nn.CrossEntropyLoss(reduction="none"), batches, groups=GROUPS, spot_check=2)
 
 
 def group_batches(

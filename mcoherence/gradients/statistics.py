@@ -64,7 +64,7 @@ class GradientStatistics:
         """Inner products of the groups' gradient sums, S_a . S_b, float64 [G, G, P]."""
         products = []
         for sums in self.group_sums:
-            flat = sums.flatten(1).to(torch.float64)
+            flat = sums.reshape(len(sums), -1).to(torch.float64)
             products.append((flat @ flat.T).numpy())
         empty = np.zeros((len(self.groups), len(self.groups), 0))
         return np.stack(products, axis=-1) if products else empty
@@ -169,14 +169,14 @@ def gradient_statistics(
     batches: Iterable[tuple[Tensor, ...]],
     groups: Sequence[str] | None = None,
     *,
-    spot_check: int = 2,
+    spot_check: int = 1,
 ) -> GradientStatistics:
     """Exact S and Q per group and parameter, from one forward and one backward pass per example.
 
     Measured in eval mode. Weights, `.grad`, the mode of every module and torch's generators are left as found.
     Groups may be mixed in a batch: examples wait until there are enough of their group for a batch of it alone.
 
-    Parameters whose gradient no call of their own module accounts for (class tokens, tied weights, modules used twice)
+    Parameters whose gradient no call of their own module accounts for (tied weights, modules used twice)
     are measured exactly too, at the cost of a further pass through the whole model by vmap or, where the model cannot
     be vectorised, of a loop over the examples for these parameters; the evidence names them.
 
@@ -246,7 +246,7 @@ def _bound_ratio(statistics: GradientStatistics) -> float:
     for index, parameter in enumerate(statistics.parameters):
         member[index, layers.index(layer_of(parameter))] = 1.0
     squared = [
-        torch.linalg.vector_norm(s.flatten(1), dim=1, dtype=torch.float64).square() for s in statistics.group_sums
+        torch.linalg.vector_norm(s.reshape(len(s), -1), dim=1, dtype=torch.float64).square() for s in statistics.group_sums
     ]
     if not squared:
         return 0.0

@@ -71,9 +71,11 @@ class Sweep:
             self.capture.routed.update(in_hooks - sums.keys())
             return self.measure(inputs, targets)
         norms, rows = self.capture.collected()
-        self.capture.routed.update(
-            name for name, value in rows.items() if name in sums and not is_sum_of_rows(sums[name], value)
-        )
+        if rows:
+            whole = _total(norms)
+            self.capture.routed.update(
+                name for name, value in rows.items() if name in sums and not is_sum_of_rows(sums[name], value, whole)
+            )
         return self._completed(Measured(n, norms, sums), inputs, targets)
 
     def spot_checked(
@@ -137,17 +139,23 @@ class Sweep:
         }
         missing = {name: self.parameters[name] for name in sums if name not in norms}
         if missing:
+            whole = _total(norms)
             rows = self.whole_model.rows(
-                missing, inputs, targets, lambda name, value: is_sum_of_rows(sums[name], value)
+                missing, inputs, targets, lambda name, value: is_sum_of_rows(sums[name], value, whole)
             )
             for name, value in rows.items():
-                if not is_sum_of_rows(sums[name], value):
+                if not is_sum_of_rows(sums[name], value, whole):
                     raise UnsupportedModelError(
                         f"parameter {name!r}: the gradients of the examples, each passed through the model alone, do "
                         f"not add up to the gradient of the batch; {_MIXED}"
                     )
                 norms[name] = value.squared_norms
         return Measured(measured.n, norms, sums)
+
+
+def _total(norms: Mapping[str, Tensor]) -> float:
+    """Sum of |g_i|^2 over the examples and over the parameters {name: |g_i|^2, float64 [n]}."""
+    return sum(float(value.sum()) for value in norms.values())
 
 
 _MIXED = (
