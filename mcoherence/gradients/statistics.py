@@ -246,7 +246,8 @@ def _bound_ratio(statistics: GradientStatistics) -> float:
     for index, parameter in enumerate(statistics.parameters):
         member[index, layers.index(layer_of(parameter))] = 1.0
     squared = [
-        torch.linalg.vector_norm(s.reshape(len(s), -1), dim=1, dtype=torch.float64).square() for s in statistics.group_sums
+        torch.linalg.vector_norm(s.reshape(len(s), -1), dim=1, dtype=torch.float64).square()
+        for s in statistics.group_sums
     ]
     if not squared:
         return 0.0

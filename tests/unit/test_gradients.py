@@ -404,3 +404,21 @@ class TestIllustrativeExample:
         test_input = torch.tensor([0.0, 0.0, 0.0, 0.0, -1.0, 0.0], dtype=torch.float64)
         assert ((weights @ test_input + 1) ** 2 / 2).item() == pytest.approx(0.5, abs=1e-9)
         assert coherences == pytest.approx([1.0] * 3, rel=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_narrow_dtypes_are_squared_and_summed_in_float32(dtype):
+    """Squared norms of these gradients are far above 65504, the largest float16."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(16, 32), nn.LayerNorm(32), nn.Tanh(), nn.Linear(32, 4)).to(dtype)
+    inputs, targets = torch.randn(64, 16).to(dtype), torch.randint(0, 4, (64,))
+
+    def loss_fn(outputs, targets):
+        return 300 * PER_EXAMPLE(outputs, targets)
+
+    found = gradient_statistics(model, loss_fn, [(inputs, targets)] * 3)
+    exact = gradient_statistics(model.double(), loss_fn, [(inputs.double(), targets)] * 3)
+    assert exact.sum_sq_norm() > 1e6
+    assert all(s.dtype == torch.float32 for s in found.group_sums)
+    assert found.sum_sq_norm(by="layer") == pytest.approx(exact.sum_sq_norm(by="layer"), rel=0.05)
+    assert found.m_coherence() == pytest.approx(exact.m_coherence(), rel=0.05)

@@ -288,6 +288,11 @@ HOSTILE = {
         SEQUENCE,
         set(),
     ),
+    "self-attention-with-dropout": (
+        lambda: Model(lambda m, x: m.a(x, x, x)[0].sum(1), a=attention(batch_first=True, dropout=0.5)),
+        SEQUENCE,
+        set(),
+    ),
     "self-attention-weights-unused": (
         lambda: Model(lambda m, x: m.a(x, x, x)[0].sum(1), a=attention(batch_first=True, bias=False)),
         SEQUENCE,

@@ -19,7 +19,7 @@ MODELS = {
     "conv": (
         lambda: nn.Sequential(
             nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(8, 6, (2, 3), bias=False), nn.ReLU(),
-            nn.MaxPool2d(2), nn.Flatten(), nn.Linear(12, 4),
+            nn.MaxPool2d(2), nn.Flatten(), nn.Linear(24, 4),
         ),
         (3, 10, 12),
     ),
