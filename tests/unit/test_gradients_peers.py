@@ -1,7 +1,7 @@
 """Squared norms and sums against two libraries written elsewhere, BackPACK and Opacus, on what both get right.
 
-Both are given eval mode and a summed loss. Neither is asked for what it gets wrong: padding modes other than zeros, tied
-and reused modules, bare parameters.
+Both are given eval mode and a summed loss. Neither is asked for what it gets wrong: padding modes other than zeros,
+tied and reused modules, bare parameters.
 """
 
 import warnings
