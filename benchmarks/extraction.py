@@ -63,7 +63,9 @@ def vit() -> tuple[nn.Module, Tensor]:
     """A vision transformer of 6 layers of width 192, 32 images of 3x32x32 in patches of 4."""
     from torchvision.models import VisionTransformer
 
-    return VisionTransformer(32, 4, 6, 3, 192, 768, num_classes=10), torch.randn(32, 3, 32, 32)
+    model = VisionTransformer(32, 4, 6, 3, 192, 768, num_classes=10)
+    nn.init.normal_(model.heads.head.weight, std=0.02)  # torchvision's zeros would leave all other gradients zero
+    return model, torch.randn(32, 3, 32, 32)
 
 
 MODELS = {"resnet18": resnet18, "vgg13_bn": vgg13_bn, "mlp": mlp, "vit": vit}
