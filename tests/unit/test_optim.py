@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from mcoherence.optim import M3, RA3, RM3, SGD, median_of_lists, median_of_three
+from mcoherence.optim import M3, RA3, RM3, SGD
+from mcoherence.optim.median import median_of_lists
 
 FINITE = st.floats(-(2.0**120), 2.0**120, width=32)
 
