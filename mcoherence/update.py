@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from mcoherence.errors import UserError
 from mcoherence.optim import M3, RA3, RM3, SGD, SuccessiveM3, WinsorizedSGD
 from mcoherence.optim.winsorized import refuse_batch_norm
 
@@ -46,7 +47,15 @@ def update(optimizer: Optimizer, parts: Sequence[tuple[Tensor, Tensor]], mean_lo
         parts: (inputs [n, ...], labels [n]) of each group of the mini-batch (M3), of each mini-batch (SuccessiveM3), or
             of the one mini-batch (the others); how many, `schedules.parts_of_update` tells.
         mean_loss: (inputs, labels) -> mean loss of a part, a forward pass of the network, shape [].
+
+    Raises:
+        UserError: a part without examples.
     """
+    if not all(len(inputs) for inputs, _ in parts):
+        raise UserError(
+            f"training.batch_size: found a mini-batch of {sum(len(inputs) for inputs, _ in parts)} examples at the end "
+            f"of an epoch, expected at least the optimiser's {len(parts)} groups; choose a size that leaves more"
+        )
 
     def closure_of(inputs: Tensor, labels: Tensor) -> Callable[[], Tensor]:
         def closure() -> Tensor:
@@ -63,5 +72,5 @@ def update(optimizer: Optimizer, parts: Sequence[tuple[Tensor, Tensor]], mean_lo
     if isinstance(optimizer, WinsorizedSGD):
         ((inputs, labels),) = parts
         return optimizer.step(mean_loss, inputs, labels)
-    losses: list[Any] = [optimizer.step(closure) for closure in closures]
-    return torch.stack([loss.detach() for loss in losses]).mean()
+    step: Callable[[Callable[[], Tensor]], Tensor] = optimizer.step  # type: ignore[assignment]
+    return torch.stack([step(closure).detach() for closure in closures]).mean()

@@ -125,8 +125,9 @@ class SuccessiveM3(MedianOfMeans):
                 else:
                     gathered.append(gradient_or_zero(p).clone())
             if complete:
-                kept = (list(gradients) for gradients in zip(*(self.state[p]["gathered"] for p in complete)))
-                self._descend(group, complete, median_of_lists([*kept, [gradient_or_zero(p) for p in complete]]))
+                earlier = ([self.state[p]["gathered"][age] for p in complete] for age in range(self.groups - 1))
+                median = median_of_lists([*earlier, [gradient_or_zero(p) for p in complete]])
+                self._descend(group, complete, median)
                 for p in complete:
                     self.state[p]["gathered"] = []
         return loss

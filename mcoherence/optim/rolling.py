@@ -32,7 +32,7 @@ class LastThree(PlainByDefault):
             parameters = trained(group)
             ready = [p for p in parameters if len(self.state[p].get("previous", ())) == 2]
             if ready:
-                oldest, older = (list(gradients) for gradients in zip(*(self.state[p]["previous"] for p in ready)))
+                oldest, older = ([self.state[p]["previous"][age] for p in ready] for age in range(2))
                 direction = self._combined(oldest, older, [gradient_or_zero(p) for p in ready])
                 self._descend(group, ready, direction)
             if parameters:

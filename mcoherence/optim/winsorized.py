@@ -17,13 +17,14 @@ GRADIENT_ENTRIES = 2**26  # of single examples at a time, where no chunk size is
 
 
 class WinsorizedSGD(RobustSGD):
-    """SGD along the mean of the mini-batch's per-example gradients, each coordinate clipped to [c, 100 - c] percentiles.
+    """SGD along the mean of per-example gradients, each coordinate clipped to its [c, 100 - c] percentiles.
 
-    Percentiles are those of the n examples of the mini-batch, by nearest rank, as in the paper's code: with
+    Percentiles are those of the n examples of the mini-batch, by nearest rank as in the paper's code: with
     r = c / 100 * (n - 1), rounded, the r smallest values of a coordinate become the next larger one and the r largest
-    the next smaller. Halves are rounded down, so that both ends are treated alike and c = 50 is the median for even n
-    too (mean of the two in the middle); the released code rounds them to even. c = 0 is SGD to rounding. Infinities of
-    at most r examples at an end are clipped; a coordinate that is NaN in any example is NaN.
+    the next smaller (batches of 100 and c = 2: two at each end). Halves, which the paper's settings never meet, are
+    rounded down, so that both ends are treated alike and c = 50 is the median for even n too, the mean of the two in
+    the middle. c = 0 is SGD to rounding. Infinities of at most r examples at an end are clipped; a coordinate that is
+    NaN in any example is NaN. The paper speaks of the sum of a loss that is a mean over the batch: it is this mean.
 
     Protocol: hand over the loss as a function of inputs and labels, and a mini-batch::
 
@@ -32,7 +33,7 @@ class WinsorizedSGD(RobustSGD):
 
     Memory: per-example gradients of `chunk_size` examples, and of every coordinate the r + 1 smallest and largest so
     far; chunks change nothing but rounding (and the draws of dropout). Momentum and weight decay enter after the mean.
-    `.grad` is not touched. Source: arXiv 2002.10657, winsorised SGD; percentiles from google-research/coherent_gradients.
+    `.grad` is not touched. Source: arXiv 2002.10657, winsorised SGD; percentiles: google-research/coherent_gradients.
 
     Args:
         params: parameters or parameter groups, all of the model.
@@ -96,7 +97,7 @@ class WinsorizedMean:
 
     def __init__(self, n: int, c: float) -> None:
         self.n = n
-        self.rank = math.ceil(c / 100 * (n - 1) - 0.5)  # nearest, halves down
+        self.rank = math.ceil(c * (n - 1) / 100 - 0.5)  # nearest, halves down
         self.kept: Tensor | None = None
         self.between: Tensor | float = 0.0
 
@@ -147,8 +148,9 @@ def per_example_gradients(
 
     gradients_of = vmap(grad_and_value(loss), in_dims=(None, 0, 0), randomness="different")
     weights = {f"model.{names[id(p)]}": p.detach() for p in parameters}
-    for part, part_labels in zip(inputs.split(chunk_size), labels.split(chunk_size), strict=True):
-        gradients, losses = gradients_of(weights, part, part_labels)
+    for start in range(0, len(inputs), chunk_size):
+        part = slice(start, start + chunk_size)
+        gradients, losses = gradients_of(weights, inputs[part], labels[part])
         yield losses.detach(), [gradients[name].detach().contiguous() for name in weights]
 
 
