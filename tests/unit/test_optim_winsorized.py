@@ -17,7 +17,7 @@ def winsorized_mean(values, c, chunk_size=1000):
     mean = WinsorizedMean(len(values), c)
     for start in range(0, len(values), chunk_size):
         mean.add(torch.from_numpy(values[start : start + chunk_size].copy()))
-    return mean.value().numpy()
+    return mean.value().numpy().reshape(values.shape[1:])
 
 
 def test_a_mean_by_hand():
@@ -120,6 +120,14 @@ def test_nothing_clipped_is_torchs_sgd_with_momentum_and_weight_decay():
         assert torch.allclose(p, q, rtol=1e-10, atol=1e-12)
 
 
+def test_parameters_without_dimensions():
+    model = nn.Linear(1, 1)
+    model.weight, model.bias = nn.Parameter(torch.tensor(0.0)), nn.Parameter(torch.tensor(1.0))
+    optimizer = WinsorizedSGD(model.parameters(), lr=1.0, c=50, model=model)
+    optimizer.step(lambda x, y: (model.weight * x * y + model.bias).sum(), torch.tensor([1.0, 9.0, 2.0]), torch.ones(3))
+    assert (model.weight.item(), model.bias.item()) == (-2.0, 0.0)
+
+
 def test_groups_with_rates_of_their_own_frozen_and_unused_parameters():
     model, inputs, labels = network()
     model.unused = nn.Parameter(torch.ones(2).double())
@@ -134,7 +142,7 @@ def test_groups_with_rates_of_their_own_frozen_and_unused_parameters():
 
 
 def test_the_inputs_are_left_as_they_are():
-    """The gradient of a linear loss is the input itself, and gradients are sorted in place."""
+    """The gradients of a linear loss are the inputs themselves, and sorting is in place."""
     model = nn.Linear(3, 1, bias=False)
     inputs = torch.tensor([[3.0, 1.0, 2.0], [1.0, 5.0, 0.0], [2.0, 0.0, 9.0]])
     before, weight = inputs.clone(), model.weight.detach().clone()
