@@ -13,6 +13,8 @@ optimiser, as the growth of its resident set over the state before the first upd
 """
 
 import argparse
+import contextlib
+import io
 import json
 import multiprocessing
 import statistics
@@ -209,7 +211,8 @@ def loop(batch: int, updates: int) -> TrainingSettings:
 
 def train_with_our_loop(batch: int, updates: int, inputs: Tensor, labels: Tensor, device: str) -> None:
     """`mcoherence.training.train` as it is called by the rule, less reading and writing files."""
-    train(loop(batch, updates), inputs, labels, 10, torch.device(device), lambda *_: None)
+    with contextlib.redirect_stderr(io.StringIO()):  # the progress bar
+        train(loop(batch, updates), inputs, labels, 10, torch.device(device), lambda *_: None)
 
 
 def train_with_a_bare_loop(batch: int, updates: int, inputs: Tensor, labels: Tensor, device: str) -> None:

@@ -31,9 +31,9 @@ class WinsorizedSGD(RobustSGD):
         optimizer = WinsorizedSGD(model.parameters(), lr=0.1, c=2, model=model)
         mean_loss = optimizer.step(lambda x, y: cross_entropy(model(x), y), inputs, labels)
 
-    Memory: per-example gradients of `chunk_size` examples, and of every coordinate the r + 1 smallest and largest so
-    far; chunks change nothing but rounding (and the draws of dropout). Momentum and weight decay enter after the mean.
-    `.grad` is not touched. Source: arXiv 2002.10657, winsorised SGD; percentiles: google-research/coherent_gradients.
+    Memory: that of chunk_size + 2 * (r + 1) gradients, and of the largest parameter up to twice that again while it is
+    sorted. Chunks change nothing but rounding (and the draws of dropout). Momentum and weight decay enter after the
+    mean; `.grad` is not touched. Source: arXiv 2002.10657, winsorised SGD; percentiles: google-research/coherent_gradients.
 
     Args:
         params: parameters or parameter groups, all of the model.
@@ -76,14 +76,14 @@ class WinsorizedSGD(RobustSGD):
         size = self.chunk_size or max(1, GRADIENT_ENTRIES // max(1, sum(p.numel() for p in parameters)))
         means = [WinsorizedMean(len(inputs), self.c) for _ in parameters]
         losses = []
-        for chunk in per_example_gradients(self.model, parameters, mean_loss, inputs, labels, size):
-            losses.append(chunk[0])
-            for mean, gradients in zip(means, chunk[1], strict=True):
-                mean.add(gradients)
-        direction = {id(p): mean.value().view_as(p) for p, mean in zip(parameters, means, strict=True)}
+        for chunk_losses, gradients in per_example_gradients(self.model, parameters, mean_loss, inputs, labels, size):
+            losses.append(chunk_losses)
+            for mean in means:
+                mean.add(gradients.pop(0))  # and so gone before the next chunk's take as much memory again
+        direction = {p: mean.value().view_as(p) for p, mean in zip(parameters, means, strict=True)}
         with torch.no_grad():
             for group in self.param_groups:
-                self._descend(group, trained(group), [direction[id(p)] for p in trained(group)])
+                self._descend(group, trained(group), [direction[p] for p in trained(group)])
         return torch.cat(losses).mean()
 
 
@@ -150,10 +150,14 @@ def per_example_gradients(
 
     gradients_of = vmap(grad_and_value(loss), in_dims=(None, 0, 0), randomness="different")
     weights = {f"model.{names[id(p)]}": p.detach() for p in parameters}
-    for start in range(0, len(inputs), chunk_size):
-        part = slice(start, start + chunk_size)
+
+    @torch.no_grad()  # of parameters besides these; torch.func does not heed it
+    def of_chunk(part: slice) -> tuple[Tensor, list[Tensor]]:
         gradients, losses = gradients_of(weights, inputs[part], labels[part])
-        yield losses.detach(), [gradients[name].detach() for name in weights]
+        return losses, [gradients[name] for name in weights]
+
+    for start in range(0, len(inputs), chunk_size):
+        yield of_chunk(slice(start, start + chunk_size))  # kept by nobody here while the next are made
 
 
 def refuse_batch_norm(model: nn.Module) -> None:
