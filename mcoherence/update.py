@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mcoherence.errors import UserError
 from mcoherence.optim import M3, RA3, RM3, SGD, SuccessiveM3, WinsorizedSGD
 from mcoherence.optim.winsorized import refuse_batch_norm
 
@@ -42,35 +41,36 @@ def make_optimizer(settings: Mapping[str, Any], model: nn.Module) -> Optimizer:
 def update(optimizer: Optimizer, parts: Sequence[tuple[Tensor, Tensor]], mean_loss: MeanLoss) -> Tensor:
     """One update on `parts`; returns the mean of their losses before it, detached, shape [].
 
+    A part without examples, of a mini-batch with fewer examples than M3 has groups, has no loss and no gradient: it
+    votes for zero in the median.
+
     Args:
         optimizer: from `make_optimizer`.
         parts: (inputs [n, ...], labels [n]) of each group of the mini-batch (M3), of each mini-batch (SuccessiveM3), or
             of the one mini-batch (the others); how many, `schedules.parts_of_update` tells.
         mean_loss: (inputs, labels) -> mean loss of a part, a forward pass of the network, shape [].
-
-    Raises:
-        UserError: a part without examples.
     """
-    if not all(len(inputs) for inputs, _ in parts):
-        raise UserError(
-            f"training.batch_size: found a mini-batch of {sum(len(inputs) for inputs, _ in parts)} examples at the end "
-            f"of an epoch, expected at least the optimiser's {len(parts)} groups; choose a size that leaves more"
-        )
+    if isinstance(optimizer, WinsorizedSGD):
+        ((inputs, labels),) = parts
+        return optimizer.step(mean_loss, inputs, labels)
+    losses: list[Tensor] = []
 
     def closure_of(inputs: Tensor, labels: Tensor) -> Callable[[], Tensor]:
         def closure() -> Tensor:
             optimizer.zero_grad()
+            if len(inputs) == 0:
+                return inputs.new_zeros(())
             loss = mean_loss(inputs, labels)
             loss.backward()  # type: ignore[no-untyped-call]
+            losses.append(loss.detach())
             return loss
 
         return closure
 
     closures = [closure_of(inputs, labels) for inputs, labels in parts]
     if isinstance(optimizer, M3):
-        return optimizer.step(closures)
-    if isinstance(optimizer, WinsorizedSGD):
-        ((inputs, labels),) = parts
-        return optimizer.step(mean_loss, inputs, labels)
-    step: Callable[[Callable[[], Tensor]], Tensor] = optimizer.step  # type: ignore[assignment]
-    return torch.stack([step(closure).detach() for closure in closures]).mean()
+        optimizer.step(closures)
+    else:
+        for closure in closures:
+            optimizer.step(closure)  # type: ignore[arg-type]
+    return torch.stack(losses).mean()

@@ -33,7 +33,8 @@ class WinsorizedSGD(RobustSGD):
 
     Memory: that of chunk_size + 2 * (r + 1) gradients, and of the largest parameter up to twice that again while it is
     sorted. Chunks change nothing but rounding (and the draws of dropout). Momentum and weight decay enter after the
-    mean; `.grad` is not touched. Source: arXiv 2002.10657, winsorised SGD; percentiles: google-research/coherent_gradients.
+    mean; `.grad` is not touched. Source: arXiv 2002.10657, winsorised SGD; percentiles as in the released code,
+    google-research/coherent_gradients.
 
     Args:
         params: parameters or parameter groups, all of the model.

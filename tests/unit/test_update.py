@@ -137,13 +137,13 @@ def test_winsorised_sgd_on_batch_norm_is_refused_before_training():
         make_optimizer({"method": "winsorized", "c": 2, "lr": 1.0}, model)
 
 
-def test_a_group_without_examples_is_refused(data):
-    model = network()
-    parts = [
-        (part, labels) for part, labels in zip(data[0][:2].tensor_split(3), data[1][:2].tensor_split(3), strict=True)
-    ]
-    optimizer = make_optimizer({"method": "m3", "lr": 1.0}, model)
-    with pytest.raises(
-        UserError, match=r"training\.batch_size: found a mini-batch of 2 examples.*at least .* 3 groups"
-    ):
-        update(optimizer, parts, lambda x, y: F.cross_entropy(model(x), y))
+def test_a_group_without_examples_votes_for_zero(data):
+    model, (inputs, labels) = network(), data
+    parts = [(inputs[i : i + 1], labels[i : i + 1]) for i in range(2)] + [(inputs[:0], labels[:0])]
+    start = weights(model)
+    expected = np.median([gradient(model, *parts[0]), gradient(model, *parts[1]), np.zeros_like(start)], axis=0)
+    before = F.cross_entropy(model(inputs[:2]), labels[:2]).item()
+    optimizer = make_optimizer({"method": "m3", "lr": LR}, model)
+    loss = update(optimizer, parts, lambda x, y: F.cross_entropy(model(x), y))
+    assert weights(model) == pytest.approx(start - LR * expected)
+    assert loss.item() == pytest.approx(before)
