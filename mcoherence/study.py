@@ -197,6 +197,7 @@ def check_references(config: Config) -> None:
             f"{training['checkpoints']['every_step_until'] + 1} steps that every_step_until asks for; raise it"
         )
     for name, optimizer in config["optimizers"].items():
+        _check_momentum(f"optimizers.{name}", optimizer)
         if optimizer["method"] == "m3" and training["batch_size"] < optimizer["groups"]:
             raise UserError(
                 f"training.batch_size: found {training['batch_size']}, expected at least the "
@@ -214,3 +215,14 @@ def _check_names(key: str, found: Iterable[str], section: str, entries: Mapping[
     for name in found:
         if name not in entries:
             raise UserError(f"{key}: found {name!r}, expected an entry of {section} ({', '.join(entries)})")
+
+
+def _check_momentum(key: str, optimizer: Mapping[str, Any]) -> None:
+    momentum = optimizer.get("momentum", 0)
+    if momentum and not optimizer.get("allow_momentum", optimizer["method"] in ("sgd", "winsorized")):
+        raise UserError(
+            f"{key}.momentum: found {momentum}, expected 0: the papers leave it out, unstable with a median of "
+            "gradients; set allow_momentum: true to try it all the same"
+        )
+    if optimizer.get("nesterov") and not momentum:
+        raise UserError(f"{key}.nesterov: found true, expected false, since momentum is 0; set momentum")

@@ -1,6 +1,6 @@
 """Training: a pure function of images, labels, subset, settings and seed.
 
-Read from top to bottom: the settings, the loop, one update, the optimisers by name. The order of the examples is a
+Read from top to bottom: the settings, the loop; one update is in `update.py`. The order of the examples is a
 function of (seed, epoch), the initial weights of the seed alone, so that optimisers, label sets and subsets are
 compared from the same start.
 """
@@ -14,13 +14,13 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from mcoherence.data.batches import INITIAL_WEIGHTS, epoch_of_step, random_stream, training_batches
 from mcoherence.errors import UserError
 from mcoherence.models import build_model
-from mcoherence.optim import M3, RA3, RM3, SGD
 from mcoherence.progress import progress
+from mcoherence.schedules import parts_of_update
+from mcoherence.update import make_optimizer, update
 
 # save(step, epoch, model), called at every scheduled step, before that step's update
 Save = Callable[[int, float, nn.Module], None]
@@ -78,6 +78,9 @@ def train(
     inputs, labels = inputs.to(device), labels.to(device)
     losses: list[Tensor] = []
 
+    def mean_loss(part: Tensor, part_labels: Tensor) -> Tensor:
+        return F.cross_entropy(model(part), part_labels)
+
     def checkpoint(step: int) -> None:
         if losses and not bool(torch.isfinite(losses[-1])):
             raise UserError(
@@ -87,12 +90,15 @@ def train(
         save(step, epoch_of_step(step, size, settings.batch_size), model)
 
     batches = training_batches(size, settings.batch_size, settings.seed)
+    mini_batches, groups = parts_of_update(settings.optimizer)
     scheduled = set(settings.checkpoint_steps)
     model.train()
     for step in progress(range(settings.updates), settings.updates, "train"):
         if step in scheduled:
             checkpoint(step)
-        losses.append(update(model, optimizer, inputs, labels, next(batches)))
+        drawn = [part for _ in range(mini_batches) for part in np.array_split(next(batches), groups)]
+        positions = [torch.from_numpy(part).to(device) for part in drawn]
+        losses.append(update(optimizer, [(inputs[index], labels[index]) for index in positions], mean_loss))
     if settings.updates in scheduled:
         checkpoint(settings.updates)
 
@@ -106,30 +112,3 @@ def initial_model(settings: TrainingSettings, inputs: Tensor, num_classes: int) 
         torch.manual_seed(int(random_stream(settings.seed, INITIAL_WEIGHTS).integers(2**63)))
         channels, height, width = inputs.shape[1:]
         return build_model(settings.model, (channels, height, width), num_classes)
-
-
-def update(model: nn.Module, optimizer: Optimizer, inputs: Tensor, labels: Tensor, batch: NDArray[np.int64]) -> Tensor:
-    """One optimiser step on the examples at positions `batch` [n]; returns their mean loss before it, shape []."""
-
-    def closure_for(positions: NDArray[np.int64]) -> Callable[[], Tensor]:
-        index = torch.from_numpy(positions).to(inputs.device)
-
-        def closure() -> Tensor:
-            optimizer.zero_grad()
-            loss = F.cross_entropy(model(inputs[index]), labels[index])
-            loss.backward()  # type: ignore[no-untyped-call]
-            return loss
-
-        return closure
-
-    if isinstance(optimizer, M3):
-        return optimizer.step([closure_for(part) for part in np.array_split(batch, optimizer.groups)])
-    loss: Tensor = optimizer.step(closure_for(batch))  # type: ignore[arg-type, assignment]
-    return loss.detach()
-
-
-def make_optimizer(settings: dict[str, Any], model: nn.Module) -> Optimizer:
-    """The optimiser that `settings` name, over all parameters of the model."""
-    methods: dict[str, Callable[..., Optimizer]] = {"sgd": SGD, "m3": M3, "rm3": RM3, "ra3": RA3}
-    own = {key: value for key, value in settings.items() if key != "method"}
-    return methods[settings["method"]](model.parameters(), **own)

@@ -50,7 +50,7 @@ class Edit:
 EDITS = (
     Edit("nothing", "", "", "", {}),
     Edit("new time stamps on all files, as after a fresh clone", ".", "", "", {}),
-    Edit("a comment in a module of the library", "mcoherence/optim.py", "class RM3(", "# Rolling.\nclass RM3(", {}),
+    Edit("a comment in a module of the library", "mcoherence/optim/rolling.py", "class RM3(", "# Rolling.\nclass RM3(", {}),
     Edit("a docstring of a module of the library", "mcoherence/training.py", "Read from top to bottom:", "From top to bottom:", {}),
     Edit("`device`, an operational setting", "miniature.yaml", "study: miniature", "study: miniature\ndevice: cpu", {}),
     Edit("the caption of a figure", "docs/captions/figures/easy_hard.rst", "", "\nOne more sentence.\n", {"report": 1}),
@@ -91,7 +91,7 @@ EDITS = (
         "two settings that swap their values", "miniature.yaml", "updates: 12\n  batch_size: 20", "updates: 20\n  batch_size: 12",
         EVERYTHING_AFTER_TRAINING,
     ),
-    Edit("the code of an optimiser", "mcoherence/optim.py", "expected a positive", "wanted a positive", EVERYTHING_AFTER_TRAINING),
+    Edit("the code of an optimiser", "mcoherence/optim/descent.py", "a positive number", "some positive number", EVERYTHING_AFTER_TRAINING),
     Edit(
         "the way labels are corrupted", "mcoherence/data/corruption.py", "seed)", "seed + 0)",
         {"corrupt_labels": 6} | EVERYTHING_AFTER_TRAINING,
