@@ -31,11 +31,11 @@ def augmented(inputs: Tensor, settings: Mapping[str, Any], seed: int, draw: int)
     """
     generator = random_stream(seed, AUGMENTATION, draw)
     count, _, height, width = inputs.shape
-    whole = np.tile([0, 0, width, height], (count, 1))
-    scale, ratio = settings["crop_scale"], settings["crop_ratio"]
-    boxes = whole if scale is None else random_boxes(generator, count, (height, width), scale, ratio)
-    flipped = generator.random(count) < settings["flip"]
-    return cropped(inputs, torch.from_numpy(boxes), torch.from_numpy(flipped))
+    if settings["crop_scale"] is not None:
+        boxes = random_boxes(generator, count, (height, width), settings["crop_scale"], settings["crop_ratio"])
+        inputs = cropped(inputs, torch.from_numpy(boxes))
+    flipped = torch.from_numpy(generator.random(count) < settings["flip"]).to(inputs.device)
+    return torch.where(flipped[:, None, None, None], inputs.flip(3), inputs)
 
 
 def random_boxes(
@@ -65,15 +65,14 @@ def random_boxes(
     return boxes
 
 
-def cropped(inputs: Tensor, boxes: Tensor, flipped: Tensor) -> Tensor:
-    """Every image's box, resized to the whole image (bilinear), and mirrored where `flipped`.
+def cropped(inputs: Tensor, boxes: Tensor) -> Tensor:
+    """Every image's box, resized to the whole image (bilinear).
 
     Equal, up to rounding, to F.interpolate(box, mode="bilinear") of each box alone.
 
     Args:
         inputs: floating point [n, C, H, W].
         boxes: (left, top, width, height) int64 [n, 4].
-        flipped: bool [n].
     """
     height, width = inputs.shape[-2:]
     left, top, box_width, box_height = boxes.to(inputs).T[..., None]  # each [n, 1]
@@ -85,7 +84,6 @@ def cropped(inputs: Tensor, boxes: Tensor, flipped: Tensor) -> Tensor:
         return start + torch.minimum(inside, extent - 1)
 
     across, down = sampled(left, box_width, width), sampled(top, box_height, height)
-    across = torch.where(flipped.to(inputs.device)[:, None], across.flip(1), across)
     grid = torch.stack(
         [
             ((2 * across + 1) / width - 1)[:, None, :].expand(-1, height, -1),
