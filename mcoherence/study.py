@@ -199,8 +199,8 @@ def check_references(config: Config) -> None:
     for name, dataset in config["datasets"].items():
         _check_dataset(f"datasets.{name}", dataset)
     for name, labels in config["labels"].items():
-        if isinstance(labels.get("transition"), list):
-            _check_transition(f"labels.{name}.transition", labels["transition"])
+        if "transition" in labels:
+            _check_transition(f"labels.{name}", labels)
     training = config["training"]
     if training["checkpoints"]["count"] <= training["checkpoints"]["every_step_until"] + 1:
         raise UserError(
@@ -234,19 +234,22 @@ def _check_dataset(key: str, dataset: Config) -> None:
                 f"{dataset['classes']} classes; raise it"
             )
     for name in ("crop_scale", "crop_ratio"):
-        bounds = (dataset.get("augmentation") or {}).get(name)
+        bounds = dataset.get("augmentation", {}).get(name)
         if bounds is not None and bounds[0] > bounds[1]:
             raise UserError(f"{key}.augmentation.{name}: found {bounds}, expected the lower bound first; swap them")
 
 
-def _check_transition(key: str, matrix: list[list[float]]) -> None:
-    for number, row in enumerate(matrix):
-        if len(row) != len(matrix):
+def _check_transition(key: str, labels: Config) -> None:
+    scheme, transition = labels.get("scheme", "uniform"), labels["transition"]
+    if scheme != "class_conditional":
+        raise UserError(f"{key}.transition: found one with scheme {scheme}, expected it with class_conditional only")
+    for number, row in enumerate(transition if isinstance(transition, list) else []):
+        if len(row) != len(transition):
             raise UserError(
-                f"{key}: row {number} has {len(row)} numbers, expected {len(matrix)}, one per row (and class)"
+                f"{key}.transition: row {number} has {len(row)} numbers, expected {len(transition)}, as many as rows"
             )
         if abs(sum(row) - 1.0) > 1e-6:
-            raise UserError(f"{key}: row {number} adds up to {sum(row)}, expected 1; correct it")
+            raise UserError(f"{key}.transition: row {number} adds up to {sum(row)}, expected 1; correct it")
 
 
 def _check_names(key: str, found: Iterable[str], section: str, entries: Mapping[str, Any]) -> None:
