@@ -7,6 +7,7 @@ from scipy.stats import chisquare
 from mcoherence.data import corrupt_labels
 from mcoherence.data.random_streams import random_stream
 from mcoherence.errors import UserError
+from workflow_scripts.corrupt_labels import by_class
 
 LABELS = np.arange(1000) % 10
 
@@ -125,3 +126,14 @@ def test_what_is_selected_is_independent_of_other_draws_from_the_same_seed(other
     sample = other.choice(1000, size=500, replace=False)
     # hypergeometric: mean 250, standard deviation 7.9
     assert abs(selected[sample].sum() - 250) < 5 * 7.9
+
+
+def test_a_transition_in_the_config_names_classes():
+    names = ("cat", "dog", "emu")
+    assert by_class({"emu": "cat"}, names) == {2: 0}
+    assert by_class([[1.0]], names) == [[1.0]]
+    assert by_class(None, names) is None
+    with pytest.raises(
+        UserError, match=r"found class 'gnu', expected names of this data set's classes \(cat, dog, emu\)"
+    ):
+        by_class({"emu": "gnu"}, names)

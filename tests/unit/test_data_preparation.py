@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -154,6 +155,21 @@ def test_kept_blocks_that_do_not_fit_are_made_again(uninterrupted, tmp_path, mon
     assert [item for item in seen if item < 100] == list(range(first, 50))
     assert path.read_bytes() == uninterrupted.read_bytes()
     assert not list(tmp_path.glob(".*"))
+
+
+def flat_pictures(items, shape):
+    return np.stack([np.full(shape, item % 251, dtype=np.uint8) for item in items]), []
+
+
+def test_memory_is_a_few_blocks_however_many_images_there_are(tmp_path):
+    shape, count = (3, 64, 64), 4000
+    part = SourcePart(range(count), np.zeros(count, dtype=np.int64), partial(flat_pictures, shape=shape))
+    source = Source(part, SourcePart(range(10), np.zeros(10, dtype=np.int64), part.decode), shape, ("a",))
+    tracemalloc.start()
+    prepare_images(tmp_path / "images.h5", source, {})
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 0.25 * count * 3 * 64 * 64
 
 
 def test_a_constant_channel_is_refused(tmp_path):
