@@ -1,11 +1,3 @@
-from mcoherence.data.sources import DECODED_SOURCES, SOURCES
-
-
-def source_of(wildcards):
-    """The source of the data set that the wildcards name."""
-    return config["datasets"][wildcards.dataset]["source"]
-
-
 rule prepare_dataset:
     """Images, targets and pixel statistics of one data set."""
     output:

@@ -9,7 +9,7 @@ import hashlib
 import math
 import os
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing import get_context, parent_process
 from pathlib import Path
@@ -31,21 +31,23 @@ BLOCK_CHUNKS = 4
 DIGEST_BYTES = 16
 
 
-def prepare_images(path: Path, source: Source, attributes: Mapping[str, Any], workers: int = 1) -> None:
+def prepare_images(
+    path: Path, source: Source, attributes: Mapping[str, Any], workers: int = 1, resume_key: str = ""
+) -> None:
     """Write images.h5 from an opened source; the mean and std are those of the training part.
 
     Args:
-        path: of images.h5. What is kept for continuing lies beside it, under a key made of `attributes`.
+        path: of images.h5. What is kept for continuing lies beside it, in hidden files.
         source: the data set.
         attributes: provenance, written into the file.
         workers: processes that decode.
+        resume_key: what decoding depends on besides the files: settings, code. What another key has kept is removed.
 
     Raises:
         UserError: images do not decode (all of them are named), or a channel of the training part is constant.
     """
-    attributes = {**source.attributes, **attributes}
     parts = {"train": source.train, "test": source.test}
-    partial = _partial_paths(path, parts, attributes)
+    partial = _partial_paths(path, parts, canonical_json([resume_key, source.attributes]))
     complaints = [
         complaint
         for name, part in parts.items()
@@ -75,7 +77,7 @@ def prepare_images(path: Path, source: Source, attributes: Mapping[str, Any], wo
                 f"channel {int(np.argmin(std))} of the training images is the same everywhere, expected a picture in it"
             )
         described = {"mean": mean, "std": std, "class_names": list(source.class_names)}
-        write_attributes(file, {**attributes, **described, "content_sha256": content.hexdigest()})
+        write_attributes(file, {**source.attributes, **attributes, **described, "content_sha256": content.hexdigest()})
     for kept in partial.values():
         kept.unlink(missing_ok=True)
 
@@ -154,10 +156,10 @@ def _blocks(partial: Path, part: SourcePart, shape: tuple[int, int, int]) -> Ite
             yield rows.start, np.frombuffer(content, dtype=np.uint8).reshape(-1, *shape)
 
 
-def _partial_paths(path: Path, parts: Mapping[str, Any], attributes: Mapping[str, Any]) -> dict[str, Path]:
-    """The file of decoded blocks of each part; those of other settings, and what killed writers left, are removed."""
-    key = hashlib.sha256(canonical_json(attributes).encode()).hexdigest()[:16]
-    paths = {name: path.with_name(f".{path.name}.{key}.{name}.partial") for name in parts}
+def _partial_paths(path: Path, parts: Iterable[str], key: str) -> dict[str, Path]:
+    """The file of decoded blocks of each part; those of other keys, and what killed writers left, are removed."""
+    digest = hashlib.sha256(key.encode()).hexdigest()[:16]
+    paths = {name: path.with_name(f".{path.name}.{digest}.{name}.partial") for name in parts}
     for pattern in (f".{path.name}.*.partial", f".{path.name}.*.tmp"):
         for stale in set(path.parent.glob(pattern)) - set(paths.values()):
             stale.unlink()

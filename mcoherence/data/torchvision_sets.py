@@ -8,10 +8,10 @@ and CIFAR's unpacked files again whenever it reads them.
 import os
 import pickle
 from collections.abc import Mapping
+from http.client import HTTPException
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,7 +81,7 @@ def _provide(reader: Any, name: str, folder: Path, download: bool) -> None:
             )
         try:
             reader(root=folder, train=True, download=True)
-        except (*DAMAGED, URLError) as error:
+        except (*DAMAGED, HTTPException) as error:
             reason = " ".join(str(error).split())
             raise UserError(
                 f"{name}: {reader.__name__} could not be downloaded to {folder} ({reason}); "
