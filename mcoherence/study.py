@@ -13,6 +13,7 @@ from mcoherence.data.subsets import SUBSETS
 from mcoherence.errors import UserError
 
 FULL = "full"
+OPERATIONAL = ("device", "data_folder", "download")  # keys of the config that never re-run anything
 Config = Mapping[str, Any]
 
 
@@ -80,6 +81,11 @@ def checkpoint_steps(updates: int, every_step_until: int, count: int) -> list[in
     ratio = updates / max(dense[-1], 1)
     spaced = (round(max(dense[-1], 1) * ratio ** (gap / gaps)) for gap in range(1, gaps + 1))
     return sorted({*dense, *spaced, updates})
+
+
+def preparation_settings(config: Config, dataset: str) -> dict[str, Any]:
+    """What the prepared images of a data set depend on: its entry, but for what is done to batches later on."""
+    return {key: value for key, value in config["datasets"][dataset].items() if key != "augmentation"}
 
 
 def corruption_settings(config: Config, labels: str, seed: int) -> dict[str, Any]:
@@ -190,6 +196,11 @@ def check_references(config: Config) -> None:
         experiment, name = key.split(".")
         found = config[experiment][name]
         _check_names(key, [found] if isinstance(found, str) else found, section, config[section])
+    for name, dataset in config["datasets"].items():
+        _check_dataset(f"datasets.{name}", dataset)
+    for name, labels in config["labels"].items():
+        if "transition" in labels:
+            _check_transition(f"labels.{name}", labels)
     training = config["training"]
     if training["checkpoints"]["count"] <= training["checkpoints"]["every_step_until"] + 1:
         raise UserError(
@@ -209,6 +220,37 @@ def check_references(config: Config) -> None:
             f"easy_hard.seeds: found {sorted(overlap)}, which are reference_seeds too, expected fresh weights; "
             "choose other seeds"
         )
+
+
+def _check_dataset(key: str, dataset: Config) -> None:
+    if dataset["source"] == "folder" and dataset["resize"] < dataset["size"]:
+        raise UserError(
+            f"{key}.resize: found {dataset['resize']}, expected at least the size {dataset['size']} that is cut out of "
+            "it; raise it"
+        )
+    for part in ("train_size", "test_size") if dataset["source"] == "glyphs" else ():
+        if dataset[part] < dataset.get("classes", 0):
+            raise UserError(
+                f"{key}.{part}: found {dataset[part]}, expected at least one image of each of the "
+                f"{dataset['classes']} classes; raise it"
+            )
+    for name in ("crop_scale", "crop_ratio"):
+        bounds = dataset.get("augmentation", {}).get(name)
+        if bounds is not None and bounds[0] > bounds[1]:
+            raise UserError(f"{key}.augmentation.{name}: found {bounds}, expected the lower bound first; swap them")
+
+
+def _check_transition(key: str, labels: Config) -> None:
+    scheme, transition = labels.get("scheme", "uniform"), labels["transition"]
+    if scheme != "class_conditional":
+        raise UserError(f"{key}.transition: found one with scheme {scheme}, expected it with class_conditional only")
+    for number, row in enumerate(transition if isinstance(transition, list) else []):
+        if len(row) != len(transition):
+            raise UserError(
+                f"{key}.transition: row {number} has {len(row)} numbers, expected {len(transition)}, as many as rows"
+            )
+        if abs(sum(row) - 1.0) > 1e-6:
+            raise UserError(f"{key}.transition: row {number} adds up to {sum(row)}, expected 1; correct it")
 
 
 def _check_names(key: str, found: Iterable[str], section: str, entries: Mapping[str, Any]) -> None:

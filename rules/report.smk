@@ -36,7 +36,7 @@ rule describe_study:
         runtime=10,
         gpu=0,
     params:
-        settings=canonical_json({"config": {k: v for k, v in config.items() if k != "device"}}),
+        settings=canonical_json({"config": {k: v for k, v in config.items() if k not in study.OPERATIONAL}}),
         code=code_of("describe_study"),
         benchmarks=BENCHMARKS,
     message:
