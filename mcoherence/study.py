@@ -6,11 +6,13 @@ out holds what one rule depends on and nothing else: that is what makes re-runs 
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from difflib import get_close_matches
 from itertools import product
 from typing import Any
 
 from mcoherence.data.subsets import SUBSETS
 from mcoherence.errors import UserError
+from mcoherence.network_code import network_code
 
 FULL = "full"
 Config = Mapping[str, Any]
@@ -87,11 +89,18 @@ def corruption_settings(config: Config, labels: str, seed: int) -> dict[str, Any
     return {**config["labels"][labels], "seed": seed}
 
 
+def model_settings(config: Config, model: str) -> dict[str, Any]:
+    """What a network depends on: its entry, and the code of a user's own network."""
+    entry = config["models"][model]
+    own = ":" in entry["architecture"]
+    return {**entry, "code": network_code(entry["architecture"])} if own else dict(entry)
+
+
 def training_settings(config: Config, run: Run) -> dict[str, Any]:
     """What one training run depends on besides its files; the keys of `training.TrainingSettings`, and its identity."""
     training = config["training"]
     return {
-        "model": config["models"][run.model],
+        "model": model_settings(config, run.model),
         "optimizer": config["optimizers"][run.optimizer],
         "updates": training["updates"],
         "batch_size": training["batch_size"],
@@ -158,9 +167,7 @@ def check_config(config: Config, schema: Config) -> None:
     key = ".".join(str(part) for part in error.absolute_path) or "the config"
     expected = {
         "additionalProperties": f"only the keys {', '.join(error.schema.get('properties', {}))}",
-        "enum": f"one of {', '.join(map(str, error.validator_value or []))}"
-        if isinstance(error.validator_value, list)
-        else "",
+        "enum": _choices(error.instance, error.validator_value) if error.validator == "enum" else "",
         "required": "all of the keys " + ", ".join(error.schema.get("required", [])),
         "type": f"a value of type {error.validator_value}",
     }.get(error.validator, error.message)
@@ -168,6 +175,13 @@ def check_config(config: Config, schema: Config) -> None:
     raise UserError(
         f"config: {key}: found {found}; expected {expected}; every key is described in schemas/config.schema.json"
     )
+
+
+def _choices(found: object, choices: list[Any]) -> str:
+    """The values that a key can have; where they are many, those that are spelled like the one found."""
+    names = [str(choice) for choice in choices]
+    near = get_close_matches(str(found), names, n=5, cutoff=0.5) if len(names) > 20 else []
+    return f"one of {len(names)} names, such as {', '.join(near)}" if near else f"one of {', '.join(names)}"
 
 
 def check_references(config: Config) -> None:
@@ -190,6 +204,11 @@ def check_references(config: Config) -> None:
         experiment, name = key.split(".")
         found = config[experiment][name]
         _check_names(key, [found] if isinstance(found, str) else found, section, config[section])
+    for name in config["models"]:
+        try:
+            model_settings(config, name)
+        except UserError as error:
+            raise UserError(f"models.{name}.architecture: {error}") from error
     training = config["training"]
     if training["checkpoints"]["count"] <= training["checkpoints"]["every_step_until"] + 1:
         raise UserError(
