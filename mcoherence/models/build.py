@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from mcoherence.errors import UserError
 from mcoherence.models.initial_weights import OutputChange, scale_initial_weights
@@ -57,14 +58,31 @@ def construct(
     common = ("architecture", "init_scale", "subtract_initial_output", "code")
     own = {key: value for key, value in settings.items() if key not in common}
     architecture = _architecture(settings["architecture"])
-    if weightless:
-        device = "cpu" if is_own(settings) else "meta"
-        with torch.random.fork_rng(devices=[]), torch.device(device):
+    if not weightless:
+        model = architecture(input_shape, num_classes, **own)
+    elif is_own(settings):
+        with torch.random.fork_rng(devices=[]):
             model = architecture(input_shape, num_classes, **own)
     else:
-        model = architecture(input_shape, num_classes, **own)
+        with torch.random.fork_rng(devices=[]), _EmptyOnMeta():
+            model = architecture(input_shape, num_classes, **own).to("meta")
     scale_initial_weights(model, settings.get("init_scale", 1))
     return OutputChange(model) if settings.get("subtract_initial_output", False) else model
+
+
+class _EmptyOnMeta(TorchFunctionMode):
+    """Sends `torch.empty`, by which torch's layers make their weights, to the meta device.
+
+    Not everything, as `torch.device("meta")` would: RegNet's constructor computes its widths with tensors.
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        own = dict(kwargs or {})
+        if func is torch.empty and own.get("device") is None:
+            own["device"] = "meta"
+        return func(*args, **own)
 
 
 def is_own(settings: Mapping[str, Any]) -> bool:

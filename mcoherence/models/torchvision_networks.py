@@ -12,9 +12,7 @@ distribution that torchvision uses for its kind of layer in that network.
 """
 
 from collections.abc import Callable, Mapping
-from functools import cache
 from itertools import pairwise
-from types import ModuleType
 from typing import Any
 
 from torch import nn
@@ -280,9 +278,8 @@ def _truncated_normal(layer: nn.Conv2d) -> None:
     nn.init.trunc_normal_(layer.weight, mean=0.0, std=0.1, a=-2, b=2)
 
 
-@cache
-def _torchvision_models() -> ModuleType:
-    """torchvision's models, imported on first use: a second that jobs on other networks do without."""
-    import torchvision.models
+def _torchvision_models() -> Any:
+    """The module torchvision.models, imported at use: a second that jobs on other networks do without."""
+    from torchvision import models
 
-    return torchvision.models
+    return models
