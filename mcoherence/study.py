@@ -204,11 +204,7 @@ def check_references(config: Config) -> None:
         experiment, name = key.split(".")
         found = config[experiment][name]
         _check_names(key, [found] if isinstance(found, str) else found, section, config[section])
-    for name in config["models"]:
-        try:
-            model_settings(config, name)
-        except UserError as error:
-            raise UserError(f"models.{name}.architecture: {error}") from error
+    check_models(config)
     training = config["training"]
     if training["checkpoints"]["count"] <= training["checkpoints"]["every_step_until"] + 1:
         raise UserError(
@@ -227,6 +223,15 @@ def check_references(config: Config) -> None:
             f"easy_hard.seeds: found {sorted(overlap)}, which are reference_seeds too, expected fresh weights; "
             "choose other seeds"
         )
+
+
+def check_models(config: Config) -> None:
+    """Check that the code of every network of the user's own is there; UserError naming the key where it is not."""
+    for name in config["models"]:
+        try:
+            model_settings(config, name)
+        except UserError as error:
+            raise UserError(f"models.{name}.architecture: {error}") from error
 
 
 def _check_names(key: str, found: Iterable[str], section: str, entries: Mapping[str, Any]) -> None:

@@ -7,6 +7,8 @@ from collections import OrderedDict
 
 from torch import nn
 
+from mcoherence.errors import UserError
+
 
 def mlp(input_shape: tuple[int, int, int], num_classes: int, hidden: list[int]) -> nn.Sequential:
     """A multilayer perceptron with ReLU; layers "hidden1", ..., "output".
@@ -39,8 +41,16 @@ def cnn(
         channels: output channels of each block.
         hidden: width of the hidden layer.
         batch_norm: batch norm after each convolution.
+
+    Raises:
+        UserError: more blocks than the images can be halved.
     """
     in_channels, height, width = input_shape
+    if min(height, width) < 2 ** len(channels):
+        raise UserError(
+            f"cnn: found {len(channels)} blocks for images of {height}x{width}, expected at most "
+            f"{min(height, width).bit_length() - 1}, because each halves the image; give fewer channels"
+        )
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     for number, out_channels in enumerate(channels, start=1):
         layers[f"conv{number}"] = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=not batch_norm)
