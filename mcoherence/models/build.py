@@ -35,7 +35,7 @@ def build_model(settings: Mapping[str, Any], input_shape: Shape, num_classes: in
     Raises:
         UserError: there is no such architecture, or it does not return logits for images of this shape.
     """
-    trial = construct(settings, input_shape, num_classes, weightless=True)
+    trial = outline(settings, input_shape, num_classes)
     _require_logits(trial, settings["architecture"], input_shape, num_classes)
     model = construct(settings, input_shape, num_classes)
     if isinstance(model, OutputChange):
@@ -43,31 +43,26 @@ def build_model(settings: Mapping[str, Any], input_shape: Shape, num_classes: in
     return model
 
 
-def construct(
-    settings: Mapping[str, Any], input_shape: Shape, num_classes: int, *, weightless: bool = False
-) -> nn.Module:
-    """The network of `build_model`, not checked.
-
-    Args:
-        settings: as in `build_model`.
-        input_shape: (C, H, W) of one image.
-        num_classes: number of logits.
-        weightless: on torch's meta device, which draws and stores nothing. A user's own network always gets weights,
-            because nobody knows what its constructor computes; torch's generator is then left as it was found.
-    """
+def construct(settings: Mapping[str, Any], input_shape: Shape, num_classes: int) -> nn.Module:
+    """The network of `build_model`, not checked; arguments as there."""
     common = ("architecture", "init_scale", "subtract_initial_output", "code")
     own = {key: value for key, value in settings.items() if key not in common}
-    architecture = _architecture(settings["architecture"])
-    if not weightless:
-        model = architecture(input_shape, num_classes, **own)
-    elif is_own(settings):
-        with torch.random.fork_rng(devices=[]):
-            model = architecture(input_shape, num_classes, **own)
-    else:
-        with torch.random.fork_rng(devices=[]), _EmptyOnMeta():
-            model = architecture(input_shape, num_classes, **own).to("meta")
+    model = _architecture(settings["architecture"])(input_shape, num_classes, **own)
     scale_initial_weights(model, settings.get("init_scale", 1))
     return OutputChange(model) if settings.get("subtract_initial_output", False) else model
+
+
+def outline(settings: Mapping[str, Any], input_shape: Shape, num_classes: int) -> nn.Module:
+    """The network of `build_model` for whoever overwrites its weights or needs none; torch's generator is as before.
+
+    torchvision's networks are on the meta device, which draws and stores nothing. Plain ones and a user's own have
+    weights: the former are small, and nobody knows what the constructor of the latter computes.
+    """
+    with torch.random.fork_rng(devices=[]):
+        if settings["architecture"] in PLAIN or is_own(settings):
+            return construct(settings, input_shape, num_classes)
+        with _EmptyOnMeta():
+            return construct(settings, input_shape, num_classes).to("meta")
 
 
 class _EmptyOnMeta(TorchFunctionMode):

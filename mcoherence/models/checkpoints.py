@@ -13,12 +13,12 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from mcoherence.errors import UserError
-from mcoherence.models.build import construct, is_own
+from mcoherence.models.build import is_own, outline
 from mcoherence.storage import atomic_path, canonical_json
 
 
 def save_checkpoint(
-    path: Path,
+    path: str | Path,
     model: nn.Module,
     settings: Mapping[str, Any],
     input_shape: tuple[int, int, int],
@@ -41,7 +41,7 @@ def save_checkpoint(
     described = {"format": "mcoherence/checkpoint/1", "model": canonical_json(network)}
     described |= {key: canonical_json(value) for key, value in metadata.items()}
     header, tensors = _with_sorted_metadata(save(_separate_tensors(model), metadata=described))
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
+    with atomic_path(Path(path)) as temporary, temporary.open("wb") as file:
         file.write(header)
         file.write(tensors)
 
@@ -97,8 +97,7 @@ def load_checkpoint(path: str | Path) -> nn.Module:
     """
     network = read_checkpoint_metadata(Path(path))["model"]
     settings = network["settings"]
-    # Without drawing weights that would be overwritten at once.
-    model = construct(settings, tuple(network["input_shape"]), network["num_classes"], weightless=True)
+    model = outline(settings, tuple(network["input_shape"]), network["num_classes"])
     with safe_open(path, framework="pt") as file:
         # Copied out of the mapped file, where their alignment, and with it rounding, would hang on the header's length.
         tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
