@@ -165,6 +165,24 @@ def test_weights_are_a_function_of_the_seed_and_survive_a_checkpoint(name, tmp_p
     assert [p.requires_grad for p in loaded.parameters()] == [p.requires_grad for p in model.parameters()]
 
 
+@pytest.mark.parametrize("name", ["alexnet", "efficientnet_b0"])
+def test_scaled_weights_and_a_subtracted_start_survive_a_checkpoint(name, tmp_path):
+    without_noise = {"alexnet": {"hidden": 8}, "efficientnet_b0": {"stochastic_depth": 0}}[name] | {"dropout": 0}
+    own = settings(name, **without_noise, init_scale=1.5, subtract_initial_output=True)
+    model, inputs = seeded(own, (1, 8, 8)), torch.randn(4, 1, 8, 8)
+    assert not model(inputs).any()
+    with torch.no_grad():
+        for p in model.network.parameters():
+            p.mul_(1.1)
+    save_checkpoint(tmp_path / "a", model, own, (1, 8, 8), 10, {"step": 0})
+    loaded = load_checkpoint(tmp_path / "a")
+    assert loaded(inputs).any()
+    assert torch.equal(loaded(inputs), model.eval()(inputs))
+    assert not any(p.requires_grad for p in loaded.initial.parameters())
+    save_checkpoint(tmp_path / "b", loaded, own, (1, 8, 8), 10, {"step": 0})
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
 def test_another_seed_gives_other_weights():
     first = seeded(settings("alexnet", hidden=8), (1, 8, 8)).features[0].weight
     torch.manual_seed(4)
