@@ -6,11 +6,13 @@ out holds what one rule depends on and nothing else: that is what makes re-runs 
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from difflib import get_close_matches
 from itertools import product
 from typing import Any
 
 from mcoherence.data.subsets import SUBSETS
 from mcoherence.errors import UserError
+from mcoherence.network_code import network_code
 
 FULL = "full"
 OPERATIONAL = ("device", "data_folder", "download")  # keys of the config that never re-run anything
@@ -93,11 +95,18 @@ def corruption_settings(config: Config, labels: str, seed: int) -> dict[str, Any
     return {**config["labels"][labels], "seed": seed}
 
 
+def model_settings(config: Config, model: str) -> dict[str, Any]:
+    """What a network depends on: its entry, and the code of a user's own network."""
+    entry = config["models"][model]
+    own = ":" in entry["architecture"]
+    return {**entry, "code": network_code(entry["architecture"])} if own else dict(entry)
+
+
 def training_settings(config: Config, run: Run) -> dict[str, Any]:
     """What one training run depends on besides its files; the keys of `training.TrainingSettings`, and its identity."""
     training = config["training"]
     return {
-        "model": config["models"][run.model],
+        "model": model_settings(config, run.model),
         "optimizer": config["optimizers"][run.optimizer],
         "updates": training["updates"],
         "batch_size": training["batch_size"],
@@ -164,9 +173,7 @@ def check_config(config: Config, schema: Config) -> None:
     key = ".".join(str(part) for part in error.absolute_path) or "the config"
     expected = {
         "additionalProperties": f"only the keys {', '.join(error.schema.get('properties', {}))}",
-        "enum": f"one of {', '.join(map(str, error.validator_value or []))}"
-        if isinstance(error.validator_value, list)
-        else "",
+        "enum": _choices(error.instance, error.validator_value) if error.validator == "enum" else "",
         "required": "all of the keys " + ", ".join(error.schema.get("required", [])),
         "type": f"a value of type {error.validator_value}",
     }.get(error.validator, error.message)
@@ -174,6 +181,13 @@ def check_config(config: Config, schema: Config) -> None:
     raise UserError(
         f"config: {key}: found {found}; expected {expected}; every key is described in schemas/config.schema.json"
     )
+
+
+def _choices(found: object, choices: list[Any]) -> str:
+    """The values that a key can have; where they are many, those that are spelled like the one found."""
+    names = [str(choice) for choice in choices]
+    near = get_close_matches(str(found), names, n=5, cutoff=0.5) if len(names) > 20 else []
+    return f"one of {len(names)} names, such as {', '.join(near)}" if near else f"one of {', '.join(names)}"
 
 
 def check_references(config: Config) -> None:
@@ -201,6 +215,7 @@ def check_references(config: Config) -> None:
     for name, labels in config["labels"].items():
         if "transition" in labels:
             _check_transition(f"labels.{name}", labels)
+    check_models(config)
     training = config["training"]
     if training["checkpoints"]["count"] <= training["checkpoints"]["every_step_until"] + 1:
         raise UserError(
@@ -251,6 +266,15 @@ def _check_transition(key: str, labels: Config) -> None:
             )
         if abs(sum(row) - 1.0) > 1e-6:
             raise UserError(f"{key}.transition: row {number} adds up to {sum(row)}, expected 1; correct it")
+
+
+def check_models(config: Config) -> None:
+    """Check that the code of every network of the user's own is there; UserError naming the key where it is not."""
+    for name in config["models"]:
+        try:
+            model_settings(config, name)
+        except UserError as error:
+            raise UserError(f"models.{name}.architecture: {error}") from error
 
 
 def _check_names(key: str, found: Iterable[str], section: str, entries: Mapping[str, Any]) -> None:

@@ -70,6 +70,17 @@ def test_the_default_config_is_valid():
         ),
         (("models", "mlp", "hidden"), None, r"models\.mlp: found 'hidden' is a required property"),
         (("models", "mlp", "channels"), [3], r"models\.mlp: found .*'channels' was unexpected"),
+        (
+            ("models", "mlp", "architecture"),
+            "resnet19",
+            r"models\.mlp\.architecture: found 'resnet19'; expected one of 82 names, such as resnet18, resnet",
+        ),
+        (
+            ("models", "mlp"),
+            {"architecture": "resnet18", "dropout": 0.1},
+            r"models\.mlp: found .*'dropout' was unexpected.*only the keys architecture, stem, init_scale",
+        ),
+        (("models", "mlp", "init_scale"), 0, r"models\.mlp\.init_scale: found 0"),
         (("labels", "clean", "fraction"), 1.2, r"labels\.clean\.fraction: found 1\.2"),
         (("trainning",), {}, r"the config: found .*'trainning' was unexpected"),
         (("study",), None, r"'study' is a required property"),
