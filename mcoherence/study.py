@@ -40,6 +40,11 @@ class Run:
         return f"{results}/data/{self.dataset}/labels/{self.labels}/seed{self.seed}/labels.h5"
 
 
+def makes(config: Config, experiment: str) -> bool:
+    """Whether the study makes the experiment of this name."""
+    return experiment in config["experiments"]
+
+
 def label_noise_runs(experiment: Config) -> list[Run]:
     """The runs of the label-noise experiment: every combination of its entries, on the full training part."""
     axes = (experiment[key] for key in ("datasets", "models", "labels", "optimizers", "seeds"))
@@ -63,13 +68,12 @@ def easy_hard_runs(experiment: Config) -> list[Run]:
 
 def all_runs(config: Config) -> list[Run]:
     """Every run of the study, each once."""
-    experiment = config["easy_hard"]
-    references = [
-        run
-        for dataset, model in product(experiment["datasets"], experiment["models"])
-        for run in reference_runs(experiment, dataset, model)
-    ]
-    runs = label_noise_runs(config["label_noise"]) + references + easy_hard_runs(experiment)
+    runs = label_noise_runs(config["label_noise"]) if makes(config, "label_noise") else []
+    if makes(config, "easy_hard"):
+        experiment = config["easy_hard"]
+        for dataset, model in product(experiment["datasets"], experiment["models"]):
+            runs += reference_runs(experiment, dataset, model)
+        runs += easy_hard_runs(experiment)
     return list(dict.fromkeys(runs))
 
 
@@ -208,6 +212,8 @@ def check_references(config: Config) -> None:
         ("figures.reference_optimizer", "optimizers"),
     ):
         experiment, name = key.split(".")
+        if experiment != "figures" and not makes(config, experiment):
+            continue
         found = config[experiment][name]
         _check_names(key, [found] if isinstance(found, str) else found, section, config[section])
     for name, dataset in config["datasets"].items():
