@@ -65,7 +65,7 @@ def _imported_names(file: Path | None, module: str) -> list[str]:
 
 @lru_cache
 def _tree(file: Path, _modified: int) -> ast.Module:
-    return ast.parse(file.read_text(encoding="utf-8"))
+    return ast.parse(file.read_text(encoding="utf-8"), filename=file.name)
 
 
 def _syntax_digest(file: Path | None) -> str:

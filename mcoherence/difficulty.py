@@ -9,6 +9,7 @@ Index letters: K checkpoints, N examples, R reference runs.
 import numpy as np
 from numpy.typing import NDArray
 
+from mcoherence.data.random_streams import EASY_HARD_SPLIT, random_stream
 from mcoherence.data.subsets import SUBSETS
 
 DIFFICULTY_SCHEMA = "mcoherence/difficulty/1"
@@ -63,7 +64,7 @@ def split_easy_hard(
     Returns:
         Ascending int64 positions, by name: easy_train, easy_test, hard_train, hard_test, random_train, random_test.
     """
-    generator = np.random.Generator(np.random.PCG64(seed))
+    generator = random_stream(seed, EASY_HARD_SPLIT)
     size = len(score)
     order = np.lexsort((generator.permutation(size), score))
     count = int(fraction * size)

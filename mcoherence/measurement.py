@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mcoherence.coherence import m_coherence
-from mcoherence.data.batches import random_stream
+from mcoherence.data.random_streams import MEASURED_SAMPLE, random_stream
 from mcoherence.gradients.statistics import GradientStatistics, gradient_statistics, layer_of
 from mcoherence.run_files import CORRUPT, GROUPS, HELDOUT, PRISTINE
 
@@ -51,7 +51,7 @@ def heldout_sample(test_size: int, size: int, seed: int) -> Sample:
 
 def _draw(candidates: NDArray[np.int64], size: int, seed: int) -> NDArray[np.int64]:
     count = min(size, len(candidates))
-    return np.sort(random_stream(seed).choice(candidates, size=count, replace=False)).astype(np.int64)
+    return np.sort(random_stream(seed, MEASURED_SAMPLE).choice(candidates, size=count, replace=False)).astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def record_of(statistics: Sequence[GradientStatistics]) -> CoherenceRecord:
 
 def measure(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor, Tensor]]) -> GradientStatistics:
     """Gradient statistics of the cross-entropy of one checkpoint, in the groups GROUPS."""
-    return gradient_statistics(model, nn.CrossEntropyLoss(reduction="none"), batches, groups=GROUPS)
+    return gradient_statistics(model, nn.CrossEntropyLoss(reduction="none"), batches, groups=GROUPS, spot_check=2)
 
 
 def of_diverged(model: nn.Module, groups: NDArray[np.int64]) -> GradientStatistics:

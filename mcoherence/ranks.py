@@ -39,7 +39,7 @@ class Ranks:
         return self.rank == 0
 
     def share(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
-        """This rank's part of `positions` [n]: the ranks' shares differ by one example at most, and may be empty."""
+        """This rank's part of `positions` [n]: the ranks' shares differ by one example at most."""
         return positions if self.world == 1 else np.array_split(positions, self.world)[self.rank]
 
     def total(self, value: Tensor) -> Tensor:

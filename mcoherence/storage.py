@@ -88,13 +88,27 @@ def write_hdf5(
         datasets: name (with groups, "train/images") to array, or to a sequence of names, stored as UTF-8 strings.
         attributes: provenance; mappings are stored as JSON, sequences of numbers or strings as arrays.
     """
-    with atomic_path(path) as temporary, h5py.File(temporary, "w", libver="v110") as file:
+    with new_hdf5(path, schema) as file:
         for name, values in datasets.items():
             _create_dataset(file, name, values)
+        write_attributes(file, attributes)
+
+
+@contextmanager
+def new_hdf5(path: Path, schema: str) -> Iterator[h5py.File]:
+    """An HDF5 file to fill piece by piece; it is at `path`, with its list of contents, once the block ended well."""
+    with atomic_path(path) as temporary, h5py.File(temporary, "w", libver="v110") as file:
+        yield file
+        names: list[str] = []
+        file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
         file.attrs["schema"] = schema
-        file.attrs["contents"] = json.dumps(sorted(datasets))
-        for key, value in sorted(attributes.items()):
-            file.attrs[key] = canonical_json(value) if isinstance(value, Mapping) else value
+        file.attrs["contents"] = json.dumps(sorted(names))
+
+
+def write_attributes(file: h5py.File, attributes: Attributes) -> None:
+    """Write attributes in the order of their names; mappings are stored as JSON."""
+    for key, value in sorted(attributes.items()):
+        file.attrs[key] = canonical_json(value) if isinstance(value, Mapping) else value
 
 
 def _create_dataset(file: h5py.File, name: str, values: NDArray[Any] | Sequence[str]) -> None:

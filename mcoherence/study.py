@@ -6,14 +6,16 @@ out holds what one rule depends on and nothing else: that is what makes re-runs 
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from difflib import get_close_matches
 from itertools import count, product, takewhile
 from typing import Any
 
 from mcoherence.data.subsets import SUBSETS
 from mcoherence.errors import UserError
+from mcoherence.network_code import network_code
 
 FULL = "full"
-OPERATIONAL = ("device", "operational")  # keys of the config that never re-run anything
+OPERATIONAL = ("device", "operational", "data_folder", "download")  # keys of the config that never re-run anything
 Config = Mapping[str, Any]
 
 
@@ -36,6 +38,11 @@ class Run:
     def labels_path(self, results: str) -> str:
         """The labels.h5 that the run trains on."""
         return f"{results}/data/{self.dataset}/labels/{self.labels}/seed{self.seed}/labels.h5"
+
+
+def makes(config: Config, experiment: str) -> bool:
+    """Whether the study makes the experiment of this name."""
+    return experiment in config["experiments"]
 
 
 def label_noise_runs(experiment: Config) -> list[Run]:
@@ -61,13 +68,12 @@ def easy_hard_runs(experiment: Config) -> list[Run]:
 
 def all_runs(config: Config) -> list[Run]:
     """Every run of the study, each once, those that others start from included."""
-    experiment = config["easy_hard"]
-    references = [
-        run
-        for dataset, model in product(experiment["datasets"], experiment["models"])
-        for run in reference_runs(experiment, dataset, model)
-    ]
-    runs = label_noise_runs(config["label_noise"]) + references + easy_hard_runs(experiment)
+    runs = label_noise_runs(config["label_noise"]) if makes(config, "label_noise") else []
+    if makes(config, "easy_hard"):
+        experiment = config["easy_hard"]
+        for dataset, model in product(experiment["datasets"], experiment["models"]):
+            runs += reference_runs(experiment, dataset, model)
+        runs += easy_hard_runs(experiment)
     for run in runs:  # grows while it is read: a source may have a source
         source = source_run(config, run)
         if source is not None and source not in runs:
@@ -124,9 +130,21 @@ def checkpoint_steps(training: Config) -> list[int]:
     return sorted({step for segment in segments(training) for step in segment_checkpoints(training, *segment)})
 
 
+def preparation_settings(config: Config, dataset: str) -> dict[str, Any]:
+    """What the prepared images of a data set depend on: its entry, but for what is done to batches later on."""
+    return {key: value for key, value in config["datasets"][dataset].items() if key != "augmentation"}
+
+
 def corruption_settings(config: Config, labels: str, seed: int) -> dict[str, Any]:
     """What the labels of one label set and seed depend on."""
     return {**config["labels"][labels], "seed": seed}
+
+
+def model_settings(config: Config, model: str) -> dict[str, Any]:
+    """What a network depends on: its entry, and the code of a user's own network."""
+    entry = config["models"][model]
+    own = ":" in entry["architecture"]
+    return {**entry, "code": network_code(entry["architecture"])} if own else dict(entry)
 
 
 def source_run(config: Config, run: Run) -> Run | None:
@@ -136,13 +154,14 @@ def source_run(config: Config, run: Run) -> Run | None:
 
 
 def training_settings(config: Config, run: Run, start: int, stop: int) -> dict[str, Any]:
-    """What one segment of a run depends on besides its files; the keys of `training.TrainingSettings`, and the run."""
+    """What one segment of a run depends on besides its files; those of `training.TrainingSettings`, and more."""
     training = config["training"]
     return {
-        "model": config["models"][run.model],
+        "model": model_settings(config, run.model),
         "optimizer": config["optimizers"][run.optimizer],
         "batch_size": training["batch_size"],
         "precision": training.get("precision", "float32"),
+        "augmentation": config["datasets"][run.dataset].get("augmentation"),
         "start": start,
         "stop": stop,
         "checkpoint_steps": segment_checkpoints(training, start, stop),
@@ -213,9 +232,7 @@ def check_config(config: Config, schema: Config) -> None:
     key = ".".join(str(part) for part in error.absolute_path) or "the config"
     expected = {
         "additionalProperties": f"only the keys {', '.join(error.schema.get('properties', {}))}",
-        "enum": f"one of {', '.join(map(str, error.validator_value or []))}"
-        if isinstance(error.validator_value, list)
-        else "",
+        "enum": _choices(error.instance, error.validator_value) if error.validator == "enum" else "",
         "required": "all of the keys " + ", ".join(error.schema.get("required", [])),
         "type": f"a value of type {error.validator_value}",
     }.get(error.validator, error.message)
@@ -223,6 +240,13 @@ def check_config(config: Config, schema: Config) -> None:
     raise UserError(
         f"config: {key}: found {found}; expected {expected}; every key is described in schemas/config.schema.json"
     )
+
+
+def _choices(found: object, choices: list[Any]) -> str:
+    """The values that a key can have; where they are many, those that are spelled like the one found."""
+    names = [str(choice) for choice in choices]
+    near = get_close_matches(str(found), names, n=5, cutoff=0.5) if len(names) > 20 else []
+    return f"one of {len(names)} names, such as {', '.join(near)}" if near else f"one of {', '.join(names)}"
 
 
 def check_references(config: Config) -> None:
@@ -243,10 +267,19 @@ def check_references(config: Config) -> None:
         ("figures.reference_optimizer", "optimizers"),
     ):
         experiment, name = key.split(".")
+        if experiment != "figures" and not makes(config, experiment):
+            continue
         found = config[experiment][name]
         _check_names(key, [found] if isinstance(found, str) else found, section, config[section])
+    for name, dataset in config["datasets"].items():
+        _check_dataset(f"datasets.{name}", dataset)
+    for name, labels in config["labels"].items():
+        if "transition" in labels:
+            _check_transition(f"labels.{name}", labels)
+    check_models(config)
     training = config["training"]
     for name, optimizer in config["optimizers"].items():
+        _check_momentum(f"optimizers.{name}", optimizer)
         if optimizer["method"] == "m3" and training["batch_size"] < optimizer["groups"]:
             raise UserError(
                 f"training.batch_size: found {training['batch_size']}, expected at least the "
@@ -280,7 +313,58 @@ def _check_starts(config: Config) -> None:
             seen.append(source)
 
 
+def _check_dataset(key: str, dataset: Config) -> None:
+    if dataset["source"] == "folder" and dataset["resize"] < dataset["size"]:
+        raise UserError(
+            f"{key}.resize: found {dataset['resize']}, expected at least the size {dataset['size']} that is cut out of "
+            "it; raise it"
+        )
+    for part in ("train_size", "test_size") if dataset["source"] == "glyphs" else ():
+        if dataset[part] < dataset.get("classes", 0):
+            raise UserError(
+                f"{key}.{part}: found {dataset[part]}, expected at least one image of each of the "
+                f"{dataset['classes']} classes; raise it"
+            )
+    for name in ("crop_scale", "crop_ratio"):
+        bounds = dataset.get("augmentation", {}).get(name)
+        if bounds is not None and bounds[0] > bounds[1]:
+            raise UserError(f"{key}.augmentation.{name}: found {bounds}, expected the lower bound first; swap them")
+
+
+def _check_transition(key: str, labels: Config) -> None:
+    scheme, transition = labels.get("scheme", "uniform"), labels["transition"]
+    if scheme != "class_conditional":
+        raise UserError(f"{key}.transition: found one with scheme {scheme}, expected it with class_conditional only")
+    for number, row in enumerate(transition if isinstance(transition, list) else []):
+        if len(row) != len(transition):
+            raise UserError(
+                f"{key}.transition: row {number} has {len(row)} numbers, expected {len(transition)}, as many as rows"
+            )
+        if abs(sum(row) - 1.0) > 1e-6:
+            raise UserError(f"{key}.transition: row {number} adds up to {sum(row)}, expected 1; correct it")
+
+
+def check_models(config: Config) -> None:
+    """Check that the code of every network of the user's own is there; UserError naming the key where it is not."""
+    for name in config["models"]:
+        try:
+            model_settings(config, name)
+        except UserError as error:
+            raise UserError(f"models.{name}.architecture: {error}") from error
+
+
 def _check_names(key: str, found: Iterable[str], section: str, entries: Mapping[str, Any]) -> None:
     for name in found:
         if name not in entries:
             raise UserError(f"{key}: found {name!r}, expected an entry of {section} ({', '.join(entries)})")
+
+
+def _check_momentum(key: str, optimizer: Mapping[str, Any]) -> None:
+    momentum = optimizer.get("momentum", 0)
+    if momentum and not optimizer.get("allow_momentum", optimizer["method"] in ("sgd", "winsorized")):
+        raise UserError(
+            f"{key}.momentum: found {momentum}, expected 0: the papers leave it out, unstable with a median of "
+            "gradients; set allow_momentum: true to try it all the same"
+        )
+    if optimizer.get("nesterov") and not momentum:
+        raise UserError(f"{key}.nesterov: found true, expected false, since momentum is 0; set momentum")

@@ -10,7 +10,7 @@ bit; and optimisers, label sets and subsets are compared from the same start.
 
 import math
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import count, islice
@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mcoherence.data.batches import EXAMPLE_ORDER, INITIAL_WEIGHTS, epoch_of_step, random_stream
+from mcoherence.data.batches import epoch_of_step
+from mcoherence.data.random_streams import EXAMPLE_ORDER, INITIAL_WEIGHTS, RANDOM_LAYERS, random_stream
 from mcoherence.errors import UserError
 from mcoherence.models import build_model
 from mcoherence.progress import progress
@@ -32,7 +33,6 @@ from mcoherence.schedules import learning_rate, parts_of_update
 from mcoherence.training_state import TrainingState
 from mcoherence.update import MeanLoss, make_optimizer, update
 
-RANDOM_LAYERS = 6  # a purpose of the run's seed, beside those of data.batches
 UPDATES_BETWEEN_READS = 100  # of the losses, which otherwise stay on the device
 DRAWS_AT_ONCE = 16  # whose labels are looked up together
 UPDATES_BETWEEN_AGREEMENTS = 16  # of several ranks, on whether to keep the state
@@ -88,7 +88,7 @@ class Examples(Protocol):
     def num_classes(self) -> int:
         """Number of classes."""
 
-    def batches(self, schedule: Iterator[tuple[int, NDArray[np.int64]]]) -> Iterator[Tensor]:
+    def batches(self, schedule: Iterable[tuple[int, NDArray[np.int64]]]) -> Iterator[Tensor]:
         """For every (draw number, positions [n]) the inputs [n, C, H, W] on the device."""
 
 
@@ -202,13 +202,14 @@ def check_settings(settings: TrainingSettings, size: int, ranks: Ranks) -> None:
     """Check what depends on the number of examples or of ranks.
 
     Raises:
-        UserError: the last mini-batch of an epoch is too small to be split, or the optimiser works on one rank only.
+        UserError: a mini-batch is too small to give each of several ranks a share, or the optimiser needs one rank.
     """
-    groups, last = parts_of_update(settings.optimizer)[1], size % settings.batch_size
-    if 0 < last < groups:
+    groups, last = parts_of_update(settings.optimizer)[1], size % settings.batch_size or settings.batch_size
+    if ranks.world > 1 and last < groups * ranks.world:
         raise UserError(
             f"training.batch_size: found {settings.batch_size}, which leaves a last mini-batch of {last} out of {size} "
-            f"examples, expected at least the {groups} groups of {settings.optimizer['method']}; choose another size"
+            f"examples, expected at least {groups * ranks.world}, one for each of {ranks.world} ranks and {groups} "
+            "groups; choose another size, or fewer ranks"
         )
     if ranks.world > 1 and settings.optimizer["method"] == "winsorized":
         raise UserError(

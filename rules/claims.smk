@@ -1,10 +1,7 @@
 rule check_claims:
     """The papers' claims, tested on the tables, with intervals over seeds."""
     input:
-        accuracy=f"{RESULTS}/tables/accuracy.parquet",
-        coherence=f"{RESULTS}/tables/coherence.parquet",
-        learning_time=f"{RESULTS}/tables/learning_time.parquet",
-        easy_hard=f"{RESULTS}/tables/easy_hard.parquet",
+        **TABLES,
     output:
         json=f"{RESULTS}/claims.json",
         html=report(
@@ -31,6 +28,4 @@ rule check_claims:
         "Check the papers' claims"
     shell:
         "python -m workflow_scripts.check_claims --settings {params.settings:q}"
-        " --accuracy {input.accuracy:q} --coherence {input.coherence:q}"
-        " --learning-time {input.learning_time:q} --easy-hard {input.easy_hard:q}"
-        " --json {output.json:q} --html {output.html:q} > {log:q} 2>&1"
+        " --tables {input:q} --json {output.json:q} --html {output.html:q} > {log:q} 2>&1"

@@ -1,5 +1,6 @@
 # Paths, settings and resources that several rules share.
 from mcoherence.code_digest import code_digest
+from mcoherence.data.sources import DECODED_SOURCES, SOURCES
 from mcoherence.data.subsets import SUBSETS
 from mcoherence.storage import canonical_json
 
@@ -42,6 +43,11 @@ def run_of(wildcards):
         wildcards.subset,
     )
     return study.Run(*names, int(wildcards.seed))
+
+
+def source_of(wildcards):
+    """The source of the data set that the wildcards name."""
+    return config["datasets"][wildcards.dataset]["source"]
 
 
 def split_of(wildcards):

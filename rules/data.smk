@@ -8,19 +8,23 @@ rule prepare_dataset:
         f"{BENCHMARKS}/prepare_dataset/{{dataset}}.tsv"
     conda:
         CONDA
-    threads: 1
+    threads: lambda w: 16 if source_of(w) in DECODED_SOURCES else 1
     resources:
-        mem_mb=1000,
-        runtime=60,
+        mem_mb=lambda w, threads: 3000 + 250 * threads,
+        runtime=lambda w: 1440 if source_of(w) == "folder" else 60,
         gpu=0,
+        data_folder=config["data_folder"],
+        download="download" if config["download"] else "no-download",
     params:
-        settings=lambda w: canonical_json(config["datasets"][w.dataset]),
-        code=code_of("prepare_dataset"),
+        settings=lambda w: canonical_json(study.preparation_settings(config, w.dataset)),
+        # of the command, and of the module that it imports for this source
+        code=lambda w: code_of("prepare_dataset") + code_digest(SOURCES[source_of(w)], BASE),
     message:
         "Prepare the images of {wildcards.dataset}"
     shell:
         "python -m workflow_scripts.prepare_dataset --settings {params.settings:q}"
-        " --images {output.images:q} > {log:q} 2>&1"
+        " --data-folder {resources.data_folder:q} --{resources.download}"
+        " --images {output.images:q} --threads {threads} > {log:q} 2>&1"
 
 
 rule corrupt_labels:

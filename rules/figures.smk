@@ -1,28 +1,35 @@
 # One rule per figure: the tables that it is drawn from, and its place in the report.
+FIGURES_OF_EXPERIMENT = {
+    "label_noise": {
+        "coherence_by_step": (["coherence"], "2. Coherence", "coherence along training"),
+        "coherence_by_loss": (
+            ["coherence", "accuracy"],
+            "2. Coherence",
+            "coherence against training loss",
+        ),
+        "layer_coherence": (["coherence"], "2. Coherence", "coherence per layer"),
+        "pristine_corrupt": (
+            ["coherence"],
+            "2. Coherence",
+            "pristine against corrupt examples",
+        ),
+        "training_curves": (["accuracy"], "3. Training", "accuracy and loss"),
+        "generalization_gap": (
+            ["accuracy"],
+            "3. Training",
+            "gap between training and test accuracy",
+        ),
+    },
+    "easy_hard": {
+        "easy_hard": (
+            ["easy_hard"],
+            "4. Easy and hard examples",
+            "train on easy, hard or random",
+        ),
+    },
+}
 FIGURES = {
-    "coherence_by_step": (["coherence"], "2. Coherence", "coherence along training"),
-    "coherence_by_loss": (
-        ["coherence", "accuracy"],
-        "2. Coherence",
-        "coherence against training loss",
-    ),
-    "layer_coherence": (["coherence"], "2. Coherence", "coherence per layer"),
-    "pristine_corrupt": (
-        ["coherence"],
-        "2. Coherence",
-        "pristine against corrupt examples",
-    ),
-    "training_curves": (["accuracy"], "3. Training", "accuracy and loss"),
-    "generalization_gap": (
-        ["accuracy"],
-        "3. Training",
-        "gap between training and test accuracy",
-    ),
-    "easy_hard": (
-        ["easy_hard"],
-        "4. Easy and hard examples",
-        "train on easy, hard or random",
-    ),
+    name: figure for experiment in config["experiments"] for name, figure in FIGURES_OF_EXPERIMENT[experiment].items()
 }
 
 for figure, (tables, category, title) in FIGURES.items():

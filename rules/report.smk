@@ -1,9 +1,7 @@
 from os.path import relpath
 
-RESULT_FILES = [f"{RESULTS}/figures/{figure}.png" for figure in FIGURES] + [
-    f"{RESULTS}/claims.json",
-    f"{RESULTS}/claims.html",
-]
+RESULT_FILES = [f"{RESULTS}/figures/{figure}.png" for figure in FIGURES] + [f"{RESULTS}/claims.html"]
+CLAIMS = f"{RESULTS}/claims.json"
 
 
 localrules:
@@ -15,7 +13,8 @@ rule describe_study:
     """Settings, versions and run times of everything that the report shows."""
     input:
         results=RESULT_FILES,
-        coherence=files_of_runs(LABEL_NOISE_RUNS, "coherence.h5"),
+        claims=CLAIMS,
+        measured=files_of_runs(LABEL_NOISE_RUNS, "coherence.h5") if study.makes(config, "label_noise") else [],
     output:
         html=report(
             f"{RESULTS}/study.html",
@@ -43,14 +42,14 @@ rule describe_study:
         "Describe the study"
     shell:
         "python -m workflow_scripts.describe_study --settings {params.settings:q}"
-        " --benchmarks {params.benchmarks:q} --example {input.coherence[0]:q}"
+        " --benchmarks {params.benchmarks:q} --claims {input.claims:q} --measured {input.measured:q}"
         " --html {output.html:q} --config {output.config:q} > {log:q} 2>&1"
 
 
 rule report:
     """Snakemake's own report of everything above; made last, so that it never shows what is out of date."""
     input:
-        results=RESULT_FILES,
+        results=[*RESULT_FILES, CLAIMS],
         study=f"{RESULTS}/study.html",
         config=f"{RESULTS}/config.json",
         captions=sorted(relpath(path) for path in BASE.glob("docs/captions/**/*.rst")),

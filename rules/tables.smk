@@ -2,23 +2,31 @@ LABEL_NOISE_RUNS = study.label_noise_runs(config["label_noise"])
 EASY_HARD_RUNS = study.easy_hard_runs(config["easy_hard"])
 # What each table is made from: result files of runs, and the labels and images that give them their meaning.
 SOURCES_OF_TABLE = {
-    "accuracy": files_of_runs(LABEL_NOISE_RUNS, "evaluation.h5")
-    + [run.labels_path(RESULTS) for run in LABEL_NOISE_RUNS]
-    + [IMAGES.format(dataset=run.dataset) for run in LABEL_NOISE_RUNS],
-    "coherence": files_of_runs(LABEL_NOISE_RUNS, "coherence.h5"),
-    "learning_time": files_of_runs(LABEL_NOISE_RUNS, "evaluation.h5")
-    + [run.labels_path(RESULTS) for run in LABEL_NOISE_RUNS],
-    "easy_hard": files_of_runs(EASY_HARD_RUNS, "evaluation.h5")
-    + [run.labels_path(RESULTS) for run in EASY_HARD_RUNS]
-    + [SPLIT.format(dataset=run.dataset, model=run.model) for run in EASY_HARD_RUNS]
-    + [IMAGES.format(dataset=run.dataset) for run in EASY_HARD_RUNS],
+    "label_noise": {
+        "accuracy": files_of_runs(LABEL_NOISE_RUNS, "evaluation.h5")
+        + [run.labels_path(RESULTS) for run in LABEL_NOISE_RUNS]
+        + [IMAGES.format(dataset=run.dataset) for run in LABEL_NOISE_RUNS],
+        "coherence": files_of_runs(LABEL_NOISE_RUNS, "coherence.h5"),
+        "learning_time": files_of_runs(LABEL_NOISE_RUNS, "evaluation.h5")
+        + [run.labels_path(RESULTS) for run in LABEL_NOISE_RUNS],
+    },
+    "easy_hard": {
+        "easy_hard": files_of_runs(EASY_HARD_RUNS, "evaluation.h5")
+        + [run.labels_path(RESULTS) for run in EASY_HARD_RUNS]
+        + [SPLIT.format(dataset=run.dataset, model=run.model) for run in EASY_HARD_RUNS]
+        + [IMAGES.format(dataset=run.dataset) for run in EASY_HARD_RUNS],
+    },
 }
+TABLE_SOURCES = {
+    table: sources for experiment in config["experiments"] for table, sources in SOURCES_OF_TABLE[experiment].items()
+}
+TABLES = {table: f"{RESULTS}/tables/{table}.parquet" for table in TABLE_SOURCES}
 
 
 rule tabulate:
     """One tidy table from the result files of many runs."""
     input:
-        lambda w: list(dict.fromkeys(SOURCES_OF_TABLE[w.table])),
+        lambda w: list(dict.fromkeys(TABLE_SOURCES[w.table])),
     output:
         csv=f"{RESULTS}/tables/{{table}}.csv",
         parquet=f"{RESULTS}/tables/{{table}}.parquet",
@@ -27,7 +35,7 @@ rule tabulate:
     benchmark:
         f"{BENCHMARKS}/tabulate/{{table}}.tsv"
     wildcard_constraints:
-        table="|".join(SOURCES_OF_TABLE),
+        table="|".join(TABLE_SOURCES),
     conda:
         CONDA
     threads: 1

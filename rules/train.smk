@@ -69,5 +69,6 @@ for start, stop in study.segments(config["training"]):
             " --images {input.images:q} --labels {input.labels:q} --split {input.split:q} --begin {input.begin:q}"
             " --checkpoints {output.checkpoints:q} --state {output.state:q} --log {output.log:q}"
             " --ranks {resources.ranks} --resume-interval {resources.resume_interval}"
+            " --workers {resources.workers} --images-memory-mb {resources.images_memory_mb}"
             " --channels-last {resources.channels_last} --compile {resources.compile}"
             " --device {resources.device} --threads {threads} > {log:q} 2>&1"

@@ -19,13 +19,11 @@ summary{cursor:pointer}"""
 
 def main() -> None:
     """Test every claim on the tables and write both forms of the outcome."""
-    tables = ("accuracy", "coherence", "learning_time", "easy_hard")
-    arguments = parse(__doc__, paths=[*tables, "json", "html"])
-    paths = {name: getattr(arguments, name) for name in tables}
+    arguments = parse(__doc__, paths=["json", "html"], path_lists=["tables"])
     claims = check_claims(
-        {name: pd.read_parquet(path) for name, path in paths.items()}, ClaimSettings(**arguments.settings)
+        {path.stem: pd.read_parquet(path) for path in arguments.tables}, ClaimSettings(**arguments.settings)
     )
-    origin = provenance(arguments.settings, paths.values())
+    origin = provenance(arguments.settings, arguments.tables)
     content = {
         "schema": "mcoherence/claims/1",
         "claims": [as_json(claim) for claim in claims],

@@ -19,14 +19,19 @@ td.number{text-align:right;font-variant-numeric:tabular-nums}pre{background:#f5f
 
 def main() -> None:
     """Gather what the files and Snakemake's benchmarks say and write it down."""
-    arguments = parse(__doc__, paths=["benchmarks", "example", "html", "config"])
+    arguments = parse(__doc__, paths=["benchmarks", "claims", "html", "config"], path_lists=["measured"])
     config = arguments.settings["config"]
-    with open_hdf5(arguments.example, COHERENCE_SCHEMA) as file:
-        attributes = dict(file.attrs)
-    origin = {"code (git commit)": attributes["git_commit"], "device": attributes["device"]}
-    origin |= json.loads(attributes["versions"])
+    made = json.loads(arguments.claims.read_text())["provenance"]
+    devices = {device_of(path) for path in arguments.measured} or {made["device"]}
+    origin = {"code (git commit)": made["git_commit"], "device": ", ".join(sorted(devices))} | made["versions"]
     write_json(arguments.config, config)
     write_text(arguments.html, page(config, origin, run_times(arguments.benchmarks)))
+
+
+def device_of(path: Path) -> str:
+    """The device that a coherence.h5 was measured on."""
+    with open_hdf5(path, COHERENCE_SCHEMA) as file:
+        return str(file.attrs["device"])
 
 
 def run_times(folder: Path) -> pd.DataFrame:

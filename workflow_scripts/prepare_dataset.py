@@ -1,17 +1,26 @@
 """Prepare a data set: source -> images.h5."""
 
-from mcoherence.data.sources import load_source
-from mcoherence.data.store import write_images
+from pathlib import Path
+
+from mcoherence.code_digest import code_digest
+from mcoherence.data.preparation import prepare_images
+from mcoherence.data.sources import SOURCES, open_source
 from mcoherence.provenance import provenance
+from mcoherence.storage import canonical_json
 from workflow_scripts.command_line import parse, run
 
 
 def main() -> None:
-    """Load the source that the settings name and write its prepared store."""
-    arguments = parse(__doc__, paths=["images"])
-    data = load_source(arguments.settings)
-    parts = {"train": (data.train_images, data.train_targets), "test": (data.test_images, data.test_targets)}
-    write_images(arguments.images, parts, data.class_names, provenance(arguments.settings, []))
+    """Open the source that the settings name and write its prepared store."""
+    arguments = parse(__doc__, paths=["images", "data_folder"], switches=["download"])
+    source = open_source(arguments.settings, arguments.data_folder, arguments.download)
+    code = code_digest(SOURCES[arguments.settings["source"]], Path(__file__).parents[1])
+    resume_key = canonical_json([arguments.settings, code])
+    prepare_images(arguments.images, source, provenance(arguments.settings, []), arguments.threads, resume_key)
+    print(
+        f"{len(source.train.targets)} training and {len(source.test.targets)} test images of "
+        f"{len(source.class_names)} classes"
+    )
 
 
 if __name__ == "__main__":

@@ -17,11 +17,19 @@ from mcoherence.provenance import provenance
 from mcoherence.ranks import device_of_rank, joined, launch, launched
 from mcoherence.resume import Keeper, Unfinished, key_of, only_trainer, writing_below
 from mcoherence.storage import write_csv
-from mcoherence.training import Execution, TrainingLog, TrainingSettings, train
+from mcoherence.training import WEIGHTS, Execution, TrainingLog, TrainingSettings, train
 from mcoherence.training_state import TrainingState, read_state, write_state
 from workflow_scripts.command_line import parse, run
 
-OPERATIONAL = {"code": "", "ranks": 1, "resume_interval": 60.0, "channels_last": 0, "compile": 0}
+OPTIONS = {
+    "code": "",
+    "ranks": 1,
+    "resume_interval": 60.0,
+    "channels_last": 0,
+    "compile": 0,
+    "workers": 2,
+    "images_memory_mb": 2000,
+}
 
 
 def main() -> None:
@@ -30,7 +38,7 @@ def main() -> None:
         __doc__,
         paths=["images", "labels", "log", "state"],
         path_lists=["split", "begin", "checkpoints"],
-        options=OPERATIONAL,
+        options=OPTIONS,
     )
     if arguments.ranks > 1 and not launched():
         sys.exit(launch(arguments.ranks))
@@ -45,12 +53,21 @@ def main() -> None:
 def train_segment(arguments: Any, execution: Execution, folder: Path) -> None:
     """Train the segment that the arguments describe; `folder` holds it until it is whole."""
     own = dict(arguments.settings)
-    identity = own.pop("run")
+    identity, augmentation = own.pop("run"), own.pop("augmentation")
     settings = TrainingSettings(**own | {"checkpoint_steps": tuple(own["checkpoint_steps"])})
     device, ranks = execution.device, execution.ranks
     every_label = read_labels(arguments.labels).labels
     chosen = training_positions(arguments.split, identity["subset"], len(every_label))
-    images = examples(arguments.images, chosen, device, seed=settings.seed)
+    images = examples(
+        arguments.images,
+        chosen,
+        device,
+        dtype=WEIGHTS[settings.precision],
+        memory_bytes=arguments.images_memory_mb * 10**6,
+        workers=arguments.workers,
+        augmentation=augmentation,
+        seed=settings.seed,
+    )
     labels = torch.from_numpy(every_label[chosen])
 
     input_files = [arguments.images, arguments.labels, *arguments.split, *arguments.begin]

@@ -8,7 +8,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mcoherence.data.random_streams import EXAMPLE_ORDER, INITIAL_WEIGHTS, random_stream
 from mcoherence.data.store import ImagePart
+
+__all__ = ["EXAMPLE_ORDER", "INITIAL_WEIGHTS", "epoch_of_step", "normalized", "random_stream", "training_batches"]
 
 
 def normalized(part: ImagePart, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -16,15 +19,6 @@ def normalized(part: ImagePart, dtype: torch.dtype = torch.float32) -> Tensor:
     shape = (1, -1, 1, 1)
     inputs = (part.images / 255.0 - part.mean.reshape(shape)) / part.std.reshape(shape)
     return torch.from_numpy(inputs).to(dtype)
-
-
-# What a run's one seed is used for; every purpose has a stream of its own.
-INITIAL_WEIGHTS, EXAMPLE_ORDER = 0, 1
-
-
-def random_stream(seed: int, *purpose: int) -> np.random.Generator:
-    """A generator for one purpose, independent of those for other purposes of the same seed."""
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=purpose)))
 
 
 def training_batches(size: int, batch_size: int, seed: int) -> Iterator[NDArray[np.int64]]:

@@ -1,54 +1,228 @@
-"""The examples of a run as network inputs, batch by batch. Stand-in until the branch w-data is merged."""
+"""Batches of a prepared part on a device: from memory where the part fits, else streamed from its file.
 
+Which of the two it is changes no bit of a batch. Pixels become network inputs by a table of the 256 values that a
+channel can have, computed as `batches.normalized` does.
+"""
+
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
-from mcoherence.data.batches import normalized
-from mcoherence.data.store import read_images
+from mcoherence.data.augmentation import augmented
+from mcoherence.data.store import IMAGES_SCHEMA
+from mcoherence.errors import UserError
+from mcoherence.storage import open_hdf5
 
+# (number of the draw within the run, positions within the N examples)
+Draw = tuple[int, NDArray[np.int64]]
 
-@dataclass(frozen=True)
-class Examples:
-    """Normalised inputs [N, C, H, W] that live whole on the device."""
-
-    inputs: Tensor
-    num_classes: int
-
-    def __len__(self) -> int:
-        """The number N of examples."""
-        return len(self.inputs)
-
-    @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of one input."""
-        channels, height, width = self.inputs.shape[1:]
-        return channels, height, width
-
-    def batches(self, schedule: Iterable[tuple[int, NDArray[Any]]]) -> Iterator[Tensor]:
-        """For every (draw number, positions [n]) the inputs [n, C, H, W] on the device."""
-        ahead = iter(schedule)
-        while block := [positions for _, positions in islice(ahead, 16)]:
-            index = torch.from_numpy(np.concatenate(block)).to(self.inputs.device)
-            yield from torch.split(self.inputs.index_select(0, index), [len(positions) for positions in block])
+GATHER_BYTES, DRAWS_AT_ONCE = 2**20, 16  # of small batches that are taken from memory together, at most
+READ_BYTES = 2**26  # of images that are read at once when a part is taken into memory
 
 
 def examples(
     images_path: Path,
-    positions: NDArray[Any],
+    positions: NDArray[np.int64],
     device: torch.device,
     *,
+    part: str = "train",
+    dtype: torch.dtype = torch.float32,
+    memory_bytes: int = 2**31,
+    workers: int = 2,
     augmentation: Mapping[str, Any] | None = None,
     seed: int = 0,
-) -> Examples:
-    """The examples at `positions` int64 [N] of the training part."""
-    del augmentation, seed
-    part = read_images(images_path, "train")
-    return Examples(normalized(part)[positions].to(device), part.num_classes)
+) -> "Examples":
+    """The examples at `positions` of one part of images.h5.
+
+    Args:
+        images_path: path of images.h5.
+        positions: which images of the part, int64 [N]; the order is kept.
+        device: where the batches are wanted.
+        part: "train" or "test".
+        dtype: of the inputs.
+        memory_bytes: operational. The part lives on the device as inputs where they take no more than this, else as
+            pixels where those take no more, else it is streamed.
+        workers: operational: processes that read ahead when streaming; 0 reads in this process.
+        augmentation: settings of `augmentation.augmented`, or None.
+        seed: of the augmentation.
+
+    Raises:
+        UserError: the file is missing, damaged or something else.
+    """
+    with open_hdf5(images_path, IMAGES_SCHEMA) as file:
+        images = file[f"{part}/images"]
+        origin = Origin(images_path, part, positions, images.shape[1:], len(file.attrs["class_names"]))
+        table = torch.from_numpy(input_table(file.attrs["mean"], file.attrs["std"])).to(dtype).to(device)
+        pixels = len(positions) * int(np.prod(origin.input_shape))
+        use = Use(table, device, augmentation, seed)
+        if pixels * dtype.itemsize <= memory_bytes:
+            inputs = torch.empty((len(positions), *origin.input_shape), dtype=dtype, device=device)
+            for rows, block in _rows_of(images, positions):
+                inputs[rows] = inputs_of(block.to(device), table)
+            return ResidentExamples(origin, use, inputs)
+        if pixels <= memory_bytes:
+            kept = torch.empty((len(positions), *origin.input_shape), dtype=torch.uint8, device=device)
+            for rows, block in _rows_of(images, positions):
+                kept[rows] = block.to(device)
+            return ResidentExamples(origin, use, kept)
+    return StreamedExamples(origin, use, workers)
+
+
+def input_table(mean: NDArray[np.float64], std: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The input (pixel / 255 - mean) / std for every channel and pixel value, float64 [C, 256]."""
+    values: NDArray[np.float64] = (np.arange(256) / 255.0 - np.reshape(mean, (-1, 1))) / np.reshape(std, (-1, 1))
+    return values
+
+
+def inputs_of(pixels: Tensor, table: Tensor) -> Tensor:
+    """Inputs [n, C, H, W] of the table's type, from pixels uint8 [n, C, H, W] and a table [C, 256] on one device."""
+    inputs = torch.empty(pixels.shape, dtype=table.dtype, device=pixels.device)
+    for channel, values in enumerate(table):  # by channel, since index_select wants one row of values
+        index = pixels[:, channel].int()
+        inputs[:, channel] = values.index_select(0, index.flatten()).view(index.shape)
+    return inputs
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where examples come from: file, part and positions in it, int64 [N]; shape (C, H, W); number of classes."""
+
+    path: Path
+    part: str
+    positions: NDArray[np.int64]
+    input_shape: tuple[int, int, int]
+    num_classes: int
+
+
+@dataclass(frozen=True)
+class Use:
+    """What becomes of pixels: the table [C, 256] on the device, and the augmentation with its seed."""
+
+    table: Tensor
+    device: torch.device
+    augmentation: Mapping[str, Any] | None
+    seed: int
+
+
+class Examples(ABC):
+    """N examples of one part, as batches of network inputs on a device."""
+
+    def __init__(self, origin: Origin, use: Use) -> None:
+        self.origin = origin
+        self.use = use
+
+    def __len__(self) -> int:
+        return len(self.origin.positions)
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of one input."""
+        return self.origin.input_shape
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes of the data set."""
+        return self.origin.num_classes
+
+    def batches(self, schedule: Iterable[Draw]) -> Iterator[Tensor]:
+        """For every (draw number, positions int64 [n] within the N) the inputs [n, C, H, W] on the device.
+
+        The schedule may be endless. It is read ahead of the batches.
+        """
+        for draw, inputs in self._inputs(schedule):
+            if self.use.augmentation is None:
+                yield inputs
+            else:
+                yield augmented(inputs, self.use.augmentation, self.use.seed, draw)
+
+    @abstractmethod
+    def _inputs(self, schedule: Iterable[Draw]) -> Iterator[tuple[int, Tensor]]:
+        """For every draw its number and its inputs as they are, before any augmentation."""
+
+
+class ResidentExamples(Examples):
+    """Examples that live whole on the device: a batch is an index."""
+
+    def __init__(self, origin: Origin, use: Use, values: Tensor) -> None:
+        """Keep the inputs, or the pixels uint8, of all examples: `values` [N, C, H, W] on the device."""
+        super().__init__(origin, use)
+        self.values = values
+
+    def _inputs(self, schedule: Iterable[Draw]) -> Iterator[tuple[int, Tensor]]:
+        ahead = iter(schedule)
+        for first in ahead:
+            # Small batches are taken several at a time: one index costs about as much as the update of a small network.
+            beside = GATHER_BYTES // max(1, len(first[1]) * self.values[:1].nbytes) - 1
+            block = [first, *islice(ahead, min(max(beside, 0), DRAWS_AT_ONCE - 1))]
+            index = torch.from_numpy(np.concatenate([positions for _, positions in block])).to(self.use.device)
+            chosen = self.values.index_select(0, index)
+            inputs = inputs_of(chosen, self.use.table) if chosen.dtype == torch.uint8 else chosen
+            parts = torch.split(inputs, [len(positions) for _, positions in block])
+            yield from ((draw, part) for (draw, _), part in zip(block, parts, strict=True))
+
+
+class StreamedExamples(Examples):
+    """Examples that are read from the file batch by batch, ahead of their use, by worker processes."""
+
+    def __init__(self, origin: Origin, use: Use, workers: int) -> None:
+        super().__init__(origin, use)
+        self.workers = workers
+
+    def _inputs(self, schedule: Iterable[Draw]) -> Iterator[tuple[int, Tensor]]:
+        # A generator of its own: DataLoader would draw from torch's, and the run's dropout would change with it.
+        loader: DataLoader[Any] = DataLoader(
+            PixelReader(self.origin),
+            batch_size=None,
+            sampler=schedule,
+            num_workers=self.workers,
+            prefetch_factor=4 if self.workers else None,
+            pin_memory=self.use.device.type == "cuda",
+            generator=torch.Generator(),
+        )
+        try:
+            for draw, pixels in loader:
+                yield draw, inputs_of(pixels.to(self.use.device, non_blocking=True), self.use.table)
+        except OSError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise UserError(f"{self.origin.path}: damaged ({reason}); delete the file and run again") from error
+
+
+class PixelReader(Dataset[tuple[int, Tensor]]):
+    """Batches of pixels, read from images.h5 in the process that asks for them."""
+
+    def __init__(self, origin: Origin) -> None:
+        self.origin = origin
+        self.images: h5py.Dataset | None = None
+
+    def __getitem__(self, draw: Draw) -> tuple[int, Tensor]:
+        """The number of the draw and its pixels, uint8 [n, C, H, W]."""
+        if self.images is None:  # opened in the worker, since an open file does not survive a fork
+            self.images = h5py.File(self.origin.path, "r")[f"{self.origin.part}/images"]
+        number, positions = draw
+        rows = self.origin.positions[positions]
+        pixels = np.empty((len(rows), *self.origin.input_shape), dtype=np.uint8)
+        for place in np.argsort(rows):  # in the order of the file, one by one: much faster than h5py's index by list
+            pixels[place] = self.images[rows[place]]
+        return number, torch.from_numpy(pixels)
+
+
+def _rows_of(images: h5py.Dataset, positions: NDArray[np.int64]) -> Iterator[tuple[Tensor, Tensor]]:
+    """The images at `positions` in order of the file: (places in `positions` int64 [n], pixels uint8 [n, C, H, W])."""
+    step = max(1, READ_BYTES // int(np.prod(images.shape[1:])))
+    order = np.argsort(positions, kind="stable")
+    ordered = positions[order]
+    for start in range(0, len(images), step):
+        first, last = np.searchsorted(ordered, (start, start + step))
+        if first < last:
+            block = images[start : start + step]
+            yield torch.from_numpy(order[first:last]), torch.from_numpy(block[ordered[first:last] - start])

@@ -1,41 +1,74 @@
-"""Image sources by name: where the pixels and targets of a data set come from."""
+"""Image sources by name: where the pixels and targets of a data set come from.
 
-from dataclasses import dataclass
+Every source is a module of its own with one function, `open_source(settings, data_folder, download) -> Source`. It is
+imported by its name in the table below, so that the rule which prepares a data set depends on that source's code alone.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+SOURCES = {
+    "digits": "mcoherence.data.digits",
+    "glyphs": "mcoherence.data.glyphs",
+    "mnist": "mcoherence.data.torchvision_sets",
+    "fashion_mnist": "mcoherence.data.torchvision_sets",
+    "kmnist": "mcoherence.data.torchvision_sets",
+    "cifar10": "mcoherence.data.torchvision_sets",
+    "cifar100": "mcoherence.data.torchvision_sets",
+    "folder": "mcoherence.data.image_folder",
+}
+# Sources whose images are made one by one, by as many worker processes as the job has threads.
+DECODED_SOURCES = ("glyphs", "folder")
+
+Items = Sequence[Any] | NDArray[np.uint8]
+# Images uint8 [n, C, H, W] of n items, and a line about each that could not be decoded (its image is then undefined).
+Decoded = tuple[NDArray[np.uint8], list[str]]
+
 
 @dataclass(frozen=True)
-class ImageData:
-    """Images uint8 [N, C, H, W] and targets int64 [N] of the training and the test part, and the class names."""
+class SourcePart:
+    """The training or the test part of a source: N images, whole in memory or still to be decoded.
 
-    train_images: NDArray[np.uint8]
-    train_targets: NDArray[np.int64]
-    test_images: NDArray[np.uint8]
-    test_targets: NDArray[np.int64]
-    class_names: tuple[str, ...]
-
-
-def load_source(settings: dict[str, Any]) -> ImageData:
-    """The data set that `settings` names: {"source": "digits", "train_size": int, "seed": int}."""
-    loaders = {"digits": load_digits}
-    return loaders[settings["source"]](train_size=settings["train_size"], seed=settings["seed"])
-
-
-def load_digits(train_size: int, seed: int) -> ImageData:
-    """The 1,797 handwritten digits of the UCI repository that ship with scikit-learn, 8 x 8 pixels, 10 classes.
-
-    The 17 grey levels 0..16 become uint8 by round(255 v / 16), which keeps them apart. The split into a training part
-    of `train_size` images and a test part of the rest is stratified by class and decided by `seed`.
+    items: the images uint8 [N, C, H, W]; or N things that identify an image each, slices of which `decode` takes.
+    targets: int64 [N].
+    decode: makes the images of a slice of the items; runs in other processes. None where items are the images.
     """
-    from sklearn.datasets import load_digits as sklearn_digits
-    from sklearn.model_selection import train_test_split
 
-    bunch = sklearn_digits()
-    images = np.rint(bunch.images * (255.0 / 16.0)).astype(np.uint8)[:, None, :, :]
-    targets = bunch.target.astype(np.int64)
-    train, test = train_test_split(np.arange(len(targets)), train_size=train_size, stratify=targets, random_state=seed)
-    names = tuple(str(name) for name in bunch.target_names)
-    return ImageData(images[train], targets[train], images[test], targets[test], names)
+    items: Items
+    targets: NDArray[np.int64]
+    decode: Callable[[Any], Decoded] | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set, opened: its two parts, the shape (C, H, W) of an image, and the names of the classes.
+
+    attributes: what else its images depend on, such as the version of the library that decodes them.
+    """
+
+    train: SourcePart
+    test: SourcePart
+    image_shape: tuple[int, int, int]
+    class_names: tuple[str, ...]
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+def open_source(settings: Mapping[str, Any], data_folder: Path, download: bool) -> Source:
+    """The data set that `settings` describe, an entry of the config's `datasets`.
+
+    Args:
+        settings: the entry with its defaults; "source" is a key of SOURCES.
+        data_folder: folder that holds downloaded sets, and below which a relative `root` is looked for.
+        download: whether a set that is not there may be downloaded.
+
+    Raises:
+        UserError: the data are absent or damaged, or the settings ask for what they do not have.
+    """
+    opened: Source = import_module(SOURCES[settings["source"]]).open_source(settings, data_folder, download)
+    return opened

@@ -1,14 +1,12 @@
 """The prepared image store (images.h5) and the labels of a run (labels.h5), read into memory."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mcoherence.storage import open_hdf5, write_hdf5
+from mcoherence.storage import open_hdf5
 
 IMAGES_SCHEMA = "mcoherence/images/1"
 LABELS_SCHEMA = "mcoherence/labels/1"
@@ -44,27 +42,6 @@ class Labels:
     changed: NDArray[np.bool_]
 
 
-def channel_statistics(images: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and standard deviation per channel of pixel / 255, float64 [C] each, for images uint8 [N, C, H, W]."""
-    scaled = images.astype(np.float64) / 255.0
-    return scaled.mean(axis=(0, 2, 3)), scaled.std(axis=(0, 2, 3))
-
-
-def write_images(
-    path: Path,
-    parts: Mapping[str, tuple[NDArray[np.uint8], NDArray[np.int64]]],
-    class_names: tuple[str, ...],
-    attributes: Mapping[str, Any],
-) -> None:
-    """Write images.h5 from {"train": (images [N, C, H, W], targets [N]), "test": ...}; mean and std are of train."""
-    mean, std = channel_statistics(parts["train"][0])
-    datasets: dict[str, NDArray[Any] | Sequence[str]] = {}
-    for part, (images, targets) in parts.items():
-        datasets |= {f"{part}/images": images, f"{part}/targets": targets}
-    described = {"mean": mean.tolist(), "std": std.tolist(), "class_names": list(class_names), **attributes}
-    write_hdf5(path, IMAGES_SCHEMA, datasets, described)
-
-
 def read_images(path: Path, part: str) -> ImagePart:
     """The part "train" or "test" of images.h5; UserError if the file is damaged or something else."""
     with open_hdf5(path, IMAGES_SCHEMA) as file:
@@ -75,6 +52,18 @@ def read_images(path: Path, part: str) -> ImagePart:
             std=np.asarray(file.attrs["std"], dtype=np.float64),
             num_classes=len(file.attrs["class_names"]),
         )
+
+
+def read_targets(path: Path, part: str) -> NDArray[np.int64]:
+    """The targets int64 [N] of the part "train" or "test" of images.h5, without its images."""
+    with open_hdf5(path, IMAGES_SCHEMA) as file:
+        return np.asarray(file[f"{part}/targets"][:], dtype=np.int64)
+
+
+def read_class_names(path: Path) -> tuple[str, ...]:
+    """The names of the classes of images.h5; their positions are the targets."""
+    with open_hdf5(path, IMAGES_SCHEMA) as file:
+        return tuple(str(name) for name in file.attrs["class_names"])
 
 
 def read_labels(path: Path) -> Labels:

@@ -6,7 +6,8 @@ Squared norms are taken inside the tensor hook and the tensors are let go at onc
 worth of extra memory is alive at a time.
 
 Not every use of a parameter is one call of its module. `Capture.route` decides, between the forward and the backward
-pass of every batch, which parameters the calls account for; the others are left to `fallback.WholeModel`.
+pass of every batch, which parameters the calls account for; a bare parameter that one operation spreads over the
+examples is seen there (`broadcast`), and the others are left to `fallback.WholeModel`.
 """
 
 from collections.abc import Iterator
@@ -18,9 +19,11 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import Node, get_gradient_edge
 
+from mcoherence.gradients.broadcast import Spreading, spreadings
 from mcoherence.gradients.fallback import Rows, layer_rows, names_by_module
 from mcoherence.gradients.graph import Cut, parameters_outside_calls
 from mcoherence.gradients.layer_rules import NotModelledError, Registered, only_argument, rule_for, trainable
+from mcoherence.gradients.layer_rules.products import squared_norms
 
 
 class UnsupportedModelError(Exception):
@@ -53,7 +56,7 @@ class Layer:
     started: arguments of the calls that have begun and not ended.
     calls: finished calls that take part in the graph.
     call: the last call; None where it is not one tensor to one tensor, or has been dealt with.
-    summing: whether the weight's gradients are summed here, and not by autograd.
+    summing: whether its gradients are summed here, and not by autograd.
     """
 
     name: str
@@ -81,14 +84,17 @@ class Layer:
 class Capture:
     """Squared norms of per-example gradients, layer by layer, from the hooks of one backward pass.
 
-    routed: names of the parameters whose calls do not account for their gradient; once here, always here.
+    routed: names of the parameters whose gradient is not accounted for here; once routed, always routed.
     """
 
     def __init__(self, model: nn.Module) -> None:
         self.layers = _layers(model)
         measurable = {id(p) for layer in self.layers for p in layer.parameters.values()}
         names = names_by_module(model)
-        self.routed = {name for name, p in model.named_parameters() if id(p) not in measurable or len(names[id(p)]) > 1}
+        trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        self.routed = {name for name, p in trained.items() if len(names[id(p)]) > 1}
+        self._bare = {name: p for name, p in trained.items() if id(p) not in measurable and name not in self.routed}
+        self._bare_rows: dict[str, Rows] = {}
         self._examples = 0
         self._recording = False
 
@@ -137,10 +143,11 @@ class Capture:
             if any(id(p) in outside for p in layer.parameters.values()):
                 self._route(layer)
             layer.summing = layer.call is not None and layer.call.output_node in reached and _sums(layer, layer.call)
+        self._watch_bare(losses.grad_fn)
 
     def summed(self) -> set[str]:
-        """Names of the weights whose per-example gradients are to be formed and summed in the hooks of this batch."""
-        return {layer.qualified("weight") for layer in self.layers if layer.summing}
+        """Names of the parameters whose per-example gradients the hooks of this batch are to form and sum."""
+        return {layer.qualified(name) for layer in self.layers if layer.summing for name in layer.parameters}
 
     def sums(self) -> dict[str, Tensor]:
         """{qualified name: sum of the per-example gradients} of what was summed in the hooks."""
@@ -153,13 +160,39 @@ class Capture:
             {name: |g_i|^2, float64 [n]} and, for the layers without a rule, {name: the same and the sum of the rows}.
         """
         norms = {layer.qualified(k): v for layer in self.layers for k, v in layer.squared_norms.items()}
-        rows = {layer.qualified(k): v for layer in self.layers for k, v in layer.rows.items()}
+        rows = {layer.qualified(k): v for layer in self.layers for k, v in layer.rows.items()} | self._bare_rows
+        norms |= {name: value.squared_norms for name, value in self._bare_rows.items()}
         seen = {name: value for name, value in norms.items() if name not in self.routed}
         return seen, {name: value for name, value in rows.items() if name in seen}
 
     def _forget(self) -> None:
         for layer in self.layers:
             layer.forget()
+        self._bare_rows = {}
+
+    def _watch_bare(self, root: Node) -> None:
+        """Take the rows of bare parameters where an operation spreads them over the examples; route the others."""
+        bare = {name: p for name, p in self._bare.items() if name not in self.routed}
+        if not bare:
+            return
+        for name, spreading in spreadings(root, bare, self._examples).items():
+            try:
+                factor = 1 if spreading is None else spreading.factor()
+            except RuntimeError:  # what the operation saved has been written to since
+                spreading = None
+            if spreading is None:
+                self.routed.add(name)
+            else:
+                spreading.node.register_prehook(self._bare_hook(name, spreading, factor))
+
+    def _bare_hook(self, name: str, spreading: Spreading, factor: Any) -> Any:
+        def hook(output_grads: tuple[Tensor | None, ...]) -> None:
+            if output_grads[0] is not None:
+                rows = spreading.rows(_wide(output_grads[0].detach()), factor)
+                total = rows.sum(dim=0).reshape(self._bare[name].shape)
+                self._bare_rows[name] = Rows(squared_norms(rows), total)
+
+        return hook
 
     def _route(self, layer: Layer) -> None:
         layer.call = None

@@ -74,11 +74,19 @@ def tolerance(dtype: torch.dtype) -> float:
     return {torch.float64: 1e-6, torch.float32: 2e-2}.get(dtype, 0.3)
 
 
-def is_sum_of_rows(batch_gradient: Tensor, rows: Rows) -> bool:
-    """Whether per-example gradients add up to the gradient of the batch's summed loss, up to rounding."""
+def is_sum_of_rows(batch_gradient: Tensor, rows: Rows, whole: float) -> bool:
+    """Whether per-example gradients add up to the gradient of the batch's summed loss, up to rounding.
+
+    Args:
+        batch_gradient: of one parameter.
+        rows: of the same parameter.
+        whole: sum of |g_i|^2 of the whole model, as far as known; a gradient that vanishes by cancellation, such as
+            that of a constant added to every logit, is rounding of that.
+    """
+    n, rounding = len(rows.squared_norms), 100 * torch.finfo(batch_gradient.dtype).eps
     error = (rows.total - batch_gradient.to(rows.total.dtype)).square().sum(dtype=torch.float64)
-    scale = len(rows.squared_norms) * rows.squared_norms.sum()
-    return bool(error <= tolerance(batch_gradient.dtype) ** 2 * scale + _underflow(batch_gradient))
+    allowed = tolerance(batch_gradient.dtype) ** 2 * float(rows.squared_norms.sum()) + rounding**2 * whole
+    return bool(error <= n * allowed + _underflow(batch_gradient))
 
 
 def bound_ratio(

@@ -21,6 +21,8 @@ from mcoherence import coherence
 from mcoherence.gradients.capture import UnsupportedModelError
 from mcoherence.gradients.eval_mode import eval_mode
 from mcoherence.gradients.evidence import Evidence, bound_ratio
+from mcoherence.gradients.group_sums import GroupSums
+from mcoherence.gradients.grouping import batches_of_one_group
 from mcoherence.gradients.reference import LossFunction
 from mcoherence.gradients.sweep import Sweep
 
@@ -62,7 +64,7 @@ class GradientStatistics:
         """Inner products of the groups' gradient sums, S_a . S_b, float64 [G, G, P]."""
         products = []
         for sums in self.group_sums:
-            flat = sums.flatten(1).to(torch.float64)
+            flat = sums.reshape(len(sums), -1).to(torch.float64)
             products.append((flat @ flat.T).numpy())
         empty = np.zeros((len(self.groups), len(self.groups), 0))
         return np.stack(products, axis=-1) if products else empty
@@ -167,15 +169,14 @@ def gradient_statistics(
     batches: Iterable[tuple[Tensor, ...]],
     groups: Sequence[str] | None = None,
     *,
-    spot_check: int = 2,
+    spot_check: int = 1,
 ) -> GradientStatistics:
     """Exact S and Q per group and parameter, from one forward and one backward pass per example.
 
     Measured in eval mode. Weights, `.grad`, the mode of every module and torch's generators are left as found.
-    A batch that holds several groups is passed through the model group by group; give batches of one group each where
-    speed matters.
+    Groups may be mixed in a batch: examples wait until there are enough of their group for a batch of it alone.
 
-    Parameters whose gradient no call of their own module accounts for (class tokens, tied weights, modules used twice)
+    Parameters whose gradient no call of their own module accounts for (tied weights, modules used twice)
     are measured exactly too, at the cost of a further pass through the whole model by vmap or, where the model cannot
     be vectorised, of a loop over the examples for these parameters; the evidence names them.
 
@@ -184,9 +185,9 @@ def gradient_statistics(
         loss_fn: loss_fn(outputs, targets) -> losses of the examples, [n]; CrossEntropyLoss(reduction="none"), say.
         batches: (inputs [n, ...], targets [n, ...]), or with `groups` (inputs, targets, group_ids int [n]).
         groups: names of the groups that group_ids count from 0; None measures one group named "all".
-        spot_check: number of examples of the first batch that are measured once more one by one and compared (of the
-            first two batches, where the first is a single example); 0 for none. What it cannot find is what no other
-            example shows: leave it on for a model that is not known to keep examples apart.
+        spot_check: number of random examples of the first batch that are measured once more one by one and compared
+            (of the first two batches, where the first is a single example); 0 for none. What it cannot find is what no
+            other example shows: leave it on for a model that is not known to keep examples apart.
 
     Raises:
         UnsupportedModelError: the per-example gradients cannot be had exactly; the message names the module.
@@ -199,29 +200,32 @@ def gradient_statistics(
     parameters = sweep.parameters
     counts = np.zeros(len(names), dtype=np.int64)
     sum_sq_norms = np.zeros((len(names), len(parameters)))
-    sums = {
-        name: p.new_zeros((len(names), *p.shape), dtype=_sum_dtype(p.dtype), requires_grad=False)
-        for name, p in parameters.items()
-    }
+    sums = GroupSums(len(names), parameters)
     asked, spot_examples, spot_batch, spot_error = 0, 0, 0, math.nan
     uncovered: set[str] = set()
+
+    def counted() -> Iterator[tuple[Tensor, ...]]:
+        nonlocal asked
+        for batch in batches:
+            asked += len(batch[0])
+            yield batch
+
     with eval_mode(model), sweep.capture.active():
-        for group, inputs, targets in _batches_of_one_group(batches, groups is not None, len(names)):
-            asked += len(inputs)
+        for group, inputs, targets in _one_group_each(counted(), groups is not None, len(names)):
             measured = sweep.measure(inputs, targets)
-            if spot_check and spot_batch < min(2, measured.n):
-                measured, error = sweep.spot_checked(measured, inputs, targets, spot_check)
-                spot_examples += min(spot_check, measured.n)
-                spot_batch, spot_error = measured.n, float(np.fmax(spot_error, error))
-            counts[group] += measured.n
-            uncovered.update(measured.sums.keys() - measured.squared_norms.keys())
+            n, norms = measured.n, measured.squared_norms
+            uncovered.update(measured.sums.keys() - norms.keys())
+            sums.add(group, measured.sums)
+            del measured  # the spot check needs room for gradients of its own
+            if spot_check and spot_batch < min(2, n):
+                norms, error = sweep.spot_checked(norms, inputs, targets, spot_check)
+                spot_examples += min(spot_check, n)
+                spot_batch, spot_error = n, float(np.fmax(spot_error, error))
+            counts[group] += n
             for index, name in enumerate(parameters):
-                if name in measured.squared_norms:
-                    sums[name][group] += measured.sums[name]
-                    sum_sq_norms[group, index] += float(measured.squared_norms[name].sum())
-    statistics = GradientStatistics(
-        names, tuple(parameters), counts, sum_sq_norms, tuple(value.cpu() for value in sums.values())
-    )
+                if name in norms:
+                    sum_sq_norms[group, index] += float(norms[name].sum())
+    statistics = GradientStatistics(names, tuple(parameters), counts, sum_sq_norms, sums.stacked())
     evidence = Evidence(
         examples_asked=asked,
         examples_measured=int(counts.sum()),
@@ -242,7 +246,8 @@ def _bound_ratio(statistics: GradientStatistics) -> float:
     for index, parameter in enumerate(statistics.parameters):
         member[index, layers.index(layer_of(parameter))] = 1.0
     squared = [
-        torch.linalg.vector_norm(s.flatten(1), dim=1, dtype=torch.float64).square() for s in statistics.group_sums
+        torch.linalg.vector_norm(s.reshape(len(s), -1), dim=1, dtype=torch.float64).square()
+        for s in statistics.group_sums
     ]
     if not squared:
         return 0.0
@@ -257,21 +262,13 @@ def _bound_ratio(statistics: GradientStatistics) -> float:
     )
 
 
-def _batches_of_one_group(
+def _one_group_each(
     batches: Iterable[tuple[Tensor, ...]], grouped: bool, count: int
 ) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """(group, inputs, targets) for every group present in every batch; empty batches are passed over."""
-    for batch in batches:
-        inputs, targets = batch[0], batch[1]
-        ids = batch[2] if grouped else torch.zeros(len(inputs), dtype=torch.int64)
-        if len(ids) and not (int(ids.min()) >= 0 and int(ids.max()) < count):
-            raise ValueError(f"group_ids: found {int(ids.min())}..{int(ids.max())}, expected 0..{count - 1}")
-        for group in torch.unique(ids).tolist():
-            members = ids == group
-            if bool(members.all()):
-                yield group, inputs, targets
-            else:
-                yield group, inputs[members.to(inputs.device)], targets[members.to(targets.device)]
+    """(group, inputs, targets) of one group each; without groups the batches as they are, less empty ones."""
+    if grouped:
+        return batches_of_one_group(batches, count)
+    return ((0, batch[0], batch[1]) for batch in batches if len(batch[0]))
 
 
 def _refuse_unsupported(model: nn.Module) -> None:
@@ -298,8 +295,3 @@ def _refuse_unsupported(model: nn.Module) -> None:
             f"embedding with max_norm or scale_grad_by_freq: {', '.join(changing)}; the first changes the weights in a "
             "forward pass, the second makes an example's gradient depend on its batch; measure with both switched off"
         )
-
-
-def _sum_dtype(dtype: torch.dtype) -> torch.dtype:
-    """Sums of gradients are kept in float32 or wider, whatever the model's dtype."""
-    return torch.promote_types(dtype, torch.float32)

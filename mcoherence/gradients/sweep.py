@@ -57,7 +57,8 @@ class Sweep:
             return Measured(n, {}, {})
         self.capture.route(losses)
         in_hooks = self.capture.summed()
-        by_autograd = [name for name in self.parameters if name not in in_hooks]
+        # Autograd has to be asked for something, or no hook is called.
+        by_autograd = [name for name in self.parameters if name not in in_hooks] or [next(iter(self.parameters))]
         gradients = torch.autograd.grad(
             losses.sum(), [self.parameters[name] for name in by_autograd], allow_unused=True
         )
@@ -70,38 +71,41 @@ class Sweep:
             self.capture.routed.update(in_hooks - sums.keys())
             return self.measure(inputs, targets)
         norms, rows = self.capture.collected()
-        self.capture.routed.update(
-            name for name, value in rows.items() if name in sums and not is_sum_of_rows(sums[name], value)
-        )
+        if rows:
+            whole = _total(norms)
+            self.capture.routed.update(
+                name for name, value in rows.items() if name in sums and not is_sum_of_rows(sums[name], value, whole)
+            )
         return self._completed(Measured(n, norms, sums), inputs, targets)
 
     def spot_checked(
-        self, measured: Measured, inputs: Tensor, targets: Tensor, examples: int
-    ) -> tuple[Measured, float]:
-        """The batch, with k of its examples held against the loop, and their largest relative error.
+        self, norms: dict[str, Tensor], inputs: Tensor, targets: Tensor, examples: int
+    ) -> tuple[dict[str, Tensor], float]:
+        """The batch's |g_i|^2, with k random examples of them held against the loop, and the largest relative error.
 
         Parameters that disagree (a module whose first axis is not that of the examples, though as long) are measured
-        through the whole model from here on.
+        through the whole model from here on. Which examples are drawn is decided by their number alone, so that the
+        same call draws the same.
 
         Raises:
             UnsupportedModelError: they disagree even so.
         """
-        inputs = inputs.detach().to(self.device)
-        chosen = torch.linspace(0, measured.n - 1, min(examples, measured.n)).round().to(torch.int64)
+        inputs, n = inputs.detach().to(self.device), len(inputs)
+        chosen = torch.randperm(n, generator=torch.Generator().manual_seed(n))[:examples]
         exact = self._loop_norms(inputs[chosen.to(inputs.device)], targets[chosen.to(targets.device)])
-        wrong = self._disagreeing(measured, exact, chosen)
+        wrong = self._disagreeing(norms, exact, chosen)
         if wrong:
             self.capture.routed.update(wrong)
-            measured = self._completed(measured, inputs, targets)
-            wrong = self._disagreeing(measured, exact, chosen)
+            norms = self.measure(inputs, targets).squared_norms
+            wrong = self._disagreeing(norms, exact, chosen)
         if wrong:
             name, error = next(iter(wrong.items()))
             raise UnsupportedModelError(
                 f"parameter {name!r}: the squared norm of an example's gradient is {error:.3g} off that of the example "
                 f"passed through the model alone; {_MIXED}"
             )
-        errors = self._errors(measured, exact, chosen)
-        return measured, max(errors.values(), default=0.0)
+        errors = self._errors(norms, exact, chosen)
+        return norms, max(errors.values(), default=0.0)
 
     def _loop_norms(self, inputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """|g_i|^2 {parameter name: float64 [k]} of k examples, one forward and backward pass for each."""
@@ -114,13 +118,15 @@ class Sweep:
                 norms[name].append(torch.linalg.vector_norm(gradient, dtype=torch.float64).square())
         return {name: torch.stack(values) for name, values in norms.items()}
 
-    def _errors(self, measured: Measured, exact: Mapping[str, Tensor], chosen: Tensor) -> dict[str, float]:
-        found = {name: value[chosen.to(value.device)] for name, value in measured.squared_norms.items()}
+    def _errors(self, norms: Mapping[str, Tensor], exact: Mapping[str, Tensor], chosen: Tensor) -> dict[str, float]:
+        found = {name: value[chosen.to(value.device)] for name, value in norms.items()}
         return spot_errors(found, exact, {name: p.dtype for name, p in self.parameters.items()})
 
-    def _disagreeing(self, measured: Measured, exact: Mapping[str, Tensor], chosen: Tensor) -> dict[str, float]:
+    def _disagreeing(
+        self, norms: Mapping[str, Tensor], exact: Mapping[str, Tensor], chosen: Tensor
+    ) -> dict[str, float]:
         """{parameter name: relative error} where it is more than rounding (NaN included)."""
-        errors = self._errors(measured, exact, chosen)
+        errors = self._errors(norms, exact, chosen)
         return {name: error for name, error in errors.items() if not error <= tolerance(self.parameters[name].dtype)}
 
     def _completed(self, measured: Measured, inputs: Tensor, targets: Tensor) -> Measured:
@@ -133,17 +139,23 @@ class Sweep:
         }
         missing = {name: self.parameters[name] for name in sums if name not in norms}
         if missing:
+            whole = _total(norms)
             rows = self.whole_model.rows(
-                missing, inputs, targets, lambda name, value: is_sum_of_rows(sums[name], value)
+                missing, inputs, targets, lambda name, value: is_sum_of_rows(sums[name], value, whole)
             )
             for name, value in rows.items():
-                if not is_sum_of_rows(sums[name], value):
+                if not is_sum_of_rows(sums[name], value, whole):
                     raise UnsupportedModelError(
                         f"parameter {name!r}: the gradients of the examples, each passed through the model alone, do "
                         f"not add up to the gradient of the batch; {_MIXED}"
                     )
                 norms[name] = value.squared_norms
         return Measured(measured.n, norms, sums)
+
+
+def _total(norms: Mapping[str, Tensor]) -> float:
+    """Sum of |g_i|^2 over the examples and over the parameters {name: |g_i|^2, float64 [n]}."""
+    return sum(float(value.sum()) for value in norms.values())
 
 
 _MIXED = (

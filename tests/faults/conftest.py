@@ -20,6 +20,7 @@ SETTINGS = {
     "optimizer": {"method": "rm3", "lr": 0.1},
     "batch_size": 12,
     "precision": "float32",
+    "augmentation": None,
     "start": 0,
     "stop": 5000,
     "checkpoint_steps": [0, 1, 10, 500, 2000, 4000, 5000],

@@ -22,6 +22,12 @@ def test_options_are_paths_lists_and_settings(monkeypatch, tmp_path):
     assert (parsed.device, parsed.threads) == ("auto", 1)
 
 
+@pytest.mark.parametrize(("given", "expected"), [("--download", True), ("--no-download", False)])
+def test_a_switch_is_given_either_way(monkeypatch, given, expected):
+    monkeypatch.setattr(sys, "argv", ["x", "--settings", "{}", given])
+    assert parse("what", switches=["download"]).download is expected
+
+
 def test_a_users_mistake_is_one_line_and_status_one(capsys):
     def main():
         raise UserError("file: found this, expected that; do so")

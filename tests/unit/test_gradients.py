@@ -11,7 +11,7 @@ from torch import nn
 from mcoherence import gradient_statistics
 from mcoherence.gradients import capture, layer_rules
 from mcoherence.gradients.capture import UnsupportedModelError
-from mcoherence.gradients.layer_rules import products
+from mcoherence.gradients.layer_rules import convolution, products
 from mcoherence.gradients.reference import per_example_gradients
 
 PER_EXAMPLE = nn.CrossEntropyLoss(reduction="none")
@@ -198,8 +198,10 @@ def test_ragged_batches_equal_one_batch(problem):
     assert_equal_to_loop(statistics, per_example_gradients(model, PER_EXAMPLE, inputs, targets))
 
 
+@pytest.mark.parametrize("many_positions", [1, 10**6], ids=["several-a-call", "one-a-call"])
 @pytest.mark.parametrize("name", [name for name in SETTINGS if name.startswith("conv") and "transpose" not in name])
-def test_kernel_rows_take_the_place_of_autograds_weight_gradient(name, monkeypatch):
+def test_kernel_rows_take_the_place_of_autograds_weight_gradient(name, many_positions, monkeypatch):
+    monkeypatch.setattr(convolution, "MANY_POSITIONS", many_positions)
     registered = layer_rules.rule_for(nn.Conv2d(1, 1, 1))
     for kind in (nn.Conv1d, nn.Conv2d, nn.Conv3d):
         always = dataclasses.replace(registered, prefers_summing=lambda *call: True)
@@ -208,13 +210,13 @@ def test_kernel_rows_take_the_place_of_autograds_weight_gradient(name, monkeypat
     model, shape = SETTINGS[name]()
     kind = type(model[0])
     model = nn.Sequential(kind(shape[0], shape[0], 1), nn.Tanh(), *model).double()
-    inputs, targets = torch.randn(3, *shape).double(), torch.randint(0, 4, (3,))
+    inputs, targets = torch.randn(6, *shape).double(), torch.randint(0, 4, (6,))  # one call of four and one of two
     summed = []
     original = capture.Capture.sums
     monkeypatch.setattr(capture.Capture, "sums", lambda self: summed.append(original(self)) or summed[-1])
     statistics = gradient_statistics(model, PER_EXAMPLE, [(inputs, targets)])
     assert_equal_to_loop(statistics, per_example_gradients(model, PER_EXAMPLE, inputs, targets))
-    assert [set(sums) for sums in summed] == [{"2.weight"}]
+    assert [set(sums) for sums in summed] == [{f"2.{own}" for own, _ in model[2].named_parameters()}]
 
 
 def test_a_weight_that_was_to_be_summed_in_a_hook_that_never_came_is_measured_all_the_same(monkeypatch):
@@ -225,7 +227,7 @@ def test_a_weight_that_was_to_be_summed_in_a_hook_that_never_came_is_measured_al
     always = dataclasses.replace(layer_rules.rule_for(nn.Conv1d(1, 1, 1)), prefers_summing=lambda *call: True)
     monkeypatch.setitem(layer_rules._RULES, nn.Conv1d, always)
     torch.manual_seed(0)
-    model = nn.Sequential(Leaf(), nn.Conv1d(2, 4, 3, bias=False), nn.Tanh(), nn.Conv1d(4, 4, 3), nn.Flatten()).double()
+    model = nn.Sequential(Leaf(), nn.Conv1d(2, 4, 3, bias=False), nn.Flatten(), nn.Linear(12, 4)).double()
     inputs, targets = torch.randn(3, 2, 5).double(), torch.randint(0, 4, (3,))
     statistics = gradient_statistics(model, PER_EXAMPLE, [(inputs, targets)])
     assert_equal_to_loop(statistics, per_example_gradients(model, PER_EXAMPLE, inputs, targets))
@@ -402,3 +404,21 @@ class TestIllustrativeExample:
         test_input = torch.tensor([0.0, 0.0, 0.0, 0.0, -1.0, 0.0], dtype=torch.float64)
         assert ((weights @ test_input + 1) ** 2 / 2).item() == pytest.approx(0.5, abs=1e-9)
         assert coherences == pytest.approx([1.0] * 3, rel=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_narrow_dtypes_are_squared_and_summed_in_float32(dtype):
+    """Squared norms of these gradients are far above 65504, the largest float16."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(16, 32), nn.LayerNorm(32), nn.Tanh(), nn.Linear(32, 4)).to(dtype)
+    inputs, targets = torch.randn(64, 16).to(dtype), torch.randint(0, 4, (64,))
+
+    def loss_fn(outputs, targets):
+        return 300 * PER_EXAMPLE(outputs, targets)
+
+    found = gradient_statistics(model, loss_fn, [(inputs, targets)] * 3)
+    exact = gradient_statistics(model.double(), loss_fn, [(inputs.double(), targets)] * 3)
+    assert exact.sum_sq_norm() > 1e6
+    assert all(s.dtype == torch.float32 for s in found.group_sums)
+    assert found.sum_sq_norm(by="layer") == pytest.approx(exact.sum_sq_norm(by="layer"), rel=0.05)
+    assert found.m_coherence() == pytest.approx(exact.m_coherence(), rel=0.05)

@@ -48,6 +48,23 @@ def own_code(m, x):
     return m.last((m.first(x) * m.gain).tanh())
 
 
+def bare(*shape):
+    return nn.Parameter(torch.randn(shape))
+
+
+def with_class_token(m, x):
+    """The front of a vision transformer."""
+    tokens = torch.cat([m.token.expand(len(x), -1, -1), x], dim=1) + m.position
+    return m.last(tokens).tanh()[:, 0]
+
+
+def with_factor_written_to(m, x):
+    """The gradient of the gain needs `factor`, which is a copy as large before it is written to."""
+    factor = m.last(x).detach().clone()
+    spread = factor.clone() * m.gain
+    return m.last(x) + spread + factor.mul_(2.0)
+
+
 class InPlaceScale(nn.Module):
     def __init__(self):
         super().__init__()
@@ -164,8 +181,50 @@ HOSTILE = {
     "bare-parameter": (
         lambda: Model(own_code, first=lin(), last=lin(), gain=nn.Parameter(torch.randn(4))),
         VECTOR,
+        set(),
+    ),
+    "class-token-and-positions": (
+        lambda: Model(with_class_token, last=lin(), token=bare(1, 1, 4), position=bare(1, 4, 4)),
+        SEQUENCE,
+        set(),
+    ),
+    "layer-scale-behind-views": (
+        lambda: Model(
+            lambda m, x: (m.last(x) * m.gain[None, None] + m.first(x) * m.gain2.view(3, 1).unsqueeze(0)).sum(1),
+            first=lin(), last=lin(), gain=bare(4), gain2=bare(3),
+        ),
+        SEQUENCE,
+        set(),
+    ),
+    "subtracted-and-scaled": (
+        lambda: Model(
+            lambda m, x: m.last(torch.sub(torch.add(x, m.a, alpha=3), m.b, alpha=2).tanh()) - m.c,
+            last=lin(), a=bare(4), b=bare(), c=bare(1),
+        ),
+        VECTOR,
+        set(),
+    ),
+    "subtracted-from": (
+        lambda: Model(lambda m, x: m.last((m.a - x).tanh() * 2), last=lin(), a=bare(4)), VECTOR, set(),
+    ),
+    "spread-twice": (
+        lambda: Model(lambda m, x: m.last(x * m.gain + m.gain), last=lin(), gain=bare(4)),
+        VECTOR,
         {"gain"},
     ),
+    "spread-after-an-operation-of-its-own": (
+        lambda: Model(lambda m, x: m.last(x * m.gain.exp()), last=lin(), gain=bare(4)),
+        VECTOR,
+        {"gain"},
+    ),
+    "spread-over-positions-that-come-first-and-are-as-many": (
+        lambda: Model(
+            lambda m, x: m.last((m.last(x).transpose(0, 1) * m.gain).tanh().sum(0)), last=lin(), gain=bare(4)
+        ),
+        (7, 4),
+        {"last.weight", "last.bias", "gain"},
+    ),
+    "factor-written-to": (lambda: Model(with_factor_written_to, last=lin(), gain=bare(4)), VECTOR, None),
     "functional-use-alone": (
         lambda: Model(lambda m, x: x @ m.first.weight, first=lin()),
         VECTOR,
@@ -226,6 +285,11 @@ HOSTILE = {
     "old-weight-norm": (lambda: nn.Sequential(torch.nn.utils.weight_norm(lin()), nn.Tanh(), lin()), VECTOR, None),
     "self-attention": (
         lambda: Model(lambda m, x: m.a(x, x, x, need_weights=False)[0].sum(1), a=attention(batch_first=True)),
+        SEQUENCE,
+        set(),
+    ),
+    "self-attention-with-dropout": (
+        lambda: Model(lambda m, x: m.a(x, x, x)[0].sum(1), a=attention(batch_first=True, dropout=0.5)),
         SEQUENCE,
         set(),
     ),

@@ -74,11 +74,8 @@ FAMILIES = {
         32,
     ),
 }  # fmt: skip
-# Parameters that no call of one module accounts for: bare ones, and weights that a module hands to a function.
+# Parameters that no call of one module accounts for: used after an operation of their own, or handed to a function.
 BY_WHOLE_MODEL = {
-    "convnext-small": {"layer_scale"},
-    "vit-small": {"class_token", "pos_embedding"},
-    "vit_b_16-two-layers": {"class_token", "pos_embedding"},
     "swin-small": {"relative_position_bias_table", "qkv", "proj"},
     "swin_v2-small": {"logit_scale", "qkv", "proj", "cpb_mlp"},
     "maxvit-small": {"relative_position_bias_table"},

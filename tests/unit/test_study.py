@@ -43,18 +43,44 @@ def test_the_default_config_is_valid():
         ),
         (("optimizers", "rm3", "lr"), -1, r"optimizers\.rm3\.lr: found -1; expected .*minimum of 0"),
         (
-            ("optimizers", "rm3", "momentum"),
-            0.9,
-            r"optimizers\.rm3: found .*'momentum' was unexpected.*only the keys method, lr",
+            ("optimizers", "rm3", "groups"),
+            3,
+            r"optimizers\.rm3: found .*'groups' was unexpected.*only the keys method, lr",
         ),
         (("optimizers", "m3", "groups"), 4, r"optimizers\.m3\.groups: found 4"),
         (
             ("optimizers", "sgd", "method"),
             "adam",
-            r"optimizers\.sgd\.method: found 'adam'; expected one of sgd, m3, rm3, ra3",
+            r"optimizers\.sgd\.method: found 'adam'; expected one of sgd, m3, m3_successive, rm3, ra3, winsorized",
+        ),
+        (
+            ("optimizers", "sgd"),
+            {"method": "winsorized", "lr": 0.1},
+            r"optimizers\.sgd: found 'c' is a required property",
+        ),
+        (
+            ("optimizers", "sgd", "schedule"),
+            {"kind": "step", "milestone": [3]},
+            r"sgd\.schedule: found .*'milestone' was unexpected.*only the keys kind, milestones, factor, warmup",
+        ),
+        (
+            ("optimizers", "sgd", "schedule"),
+            {"kind": "linear"},
+            r"schedule\.kind: found 'linear'; expected one of constant",
         ),
         (("models", "mlp", "hidden"), None, r"models\.mlp: found 'hidden' is a required property"),
         (("models", "mlp", "channels"), [3], r"models\.mlp: found .*'channels' was unexpected"),
+        (
+            ("models", "mlp", "architecture"),
+            "resnet19",
+            r"models\.mlp\.architecture: found 'resnet19'; expected one of 82 names, such as resnet18, resnet",
+        ),
+        (
+            ("models", "mlp"),
+            {"architecture": "resnet18", "dropout": 0.1},
+            r"models\.mlp: found .*'dropout' was unexpected.*only the keys architecture, stem, init_scale",
+        ),
+        (("models", "mlp", "init_scale"), 0, r"models\.mlp\.init_scale: found 0"),
         (("labels", "clean", "fraction"), 1.2, r"labels\.clean\.fraction: found 1\.2"),
         (("trainning",), {}, r"the config: found .*'trainning' was unexpected"),
         (("study",), None, r"'study' is a required property"),
@@ -82,11 +108,43 @@ def test_a_wrong_value_is_one_line_that_names_its_key(keys, value, message):
             2,
             r"training\.batch_size: found 2, expected at least the 3 groups of optimizers\.m3",
         ),
+        (
+            ("optimizers", "rm3", "momentum"),
+            0.9,
+            r"optimizers\.rm3\.momentum: found 0\.9, expected 0: .*unstable.*allow_momentum: true",
+        ),
+        (
+            ("optimizers", "sgd", "nesterov"),
+            True,
+            r"optimizers\.sgd\.nesterov: found true, expected false, since momentum is 0",
+        ),
     ],
 )
 def test_names_and_sizes_must_fit_together(keys, value, message):
     with pytest.raises(UserError, match=message):
         study.check_references(changed(*keys, to=value))
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        {"method": "rm3", "lr": 0.1, "momentum": 0.9, "allow_momentum": True},
+        {"method": "sgd", "lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 1e-4},
+        {"method": "m3_successive", "lr": 0.1, "groups": 5, "schedule": {"kind": "cosine", "updates": 9}},
+        {"method": "winsorized", "lr": 0.1, "c": 2, "schedule": {"kind": "constant"}},
+        {"method": "ra3", "lr": 0.1, "start": {"labels": "all_random", "optimizer": "sgd"}},
+        {
+            "method": "sgd",
+            "lr": 1.6,
+            "schedule": {"kind": "step", "milestones": [30, 60], "warmup": {"updates": 5, "start": 0.1}},
+        },
+    ],
+    ids=lambda optimizer: optimizer["method"],
+)
+def test_settings_of_every_optimiser(optimizer):
+    config = changed("optimizers", "further", to=optimizer)
+    study.check_config(config, SCHEMA)
+    study.check_references(config)
 
 
 def test_a_data_set_cannot_give_more_than_it_has():

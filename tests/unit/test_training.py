@@ -22,8 +22,9 @@ from mcoherence.measurement import (
     training_sample,
 )
 from mcoherence.progress import progress
+from mcoherence.ranks import Ranks
 from mcoherence.run_files import CORRUPT, GROUPS, HELDOUT, PRISTINE
-from mcoherence.training import Execution, TrainingSettings, draws_from, initial_model, train
+from mcoherence.training import Execution, TrainingSettings, check_settings, draws_from, initial_model, train
 from mcoherence.training_state import TrainingState, read_state, write_state
 
 CPU = Execution(torch.device("cpu"))
@@ -305,11 +306,15 @@ def test_memory_layout_and_compilation_do_not_change_the_numbers(data):
     assert all(torch.allclose(value, whole[7][name], rtol=1e-5, atol=1e-7) for name, value in saved[7].items())
 
 
-def test_a_last_mini_batch_that_cannot_be_split_is_refused(data):
-    with pytest.raises(
-        UserError, match=r"training\.batch_size: found 18, which leaves a last mini-batch of 2 out of 20"
-    ):
-        trained(settings({"method": "m3", "lr": 0.5, "groups": 3}, batch_size=18), data)
+@pytest.mark.parametrize(("batch_size", "last"), [(18, 2), (5, 5)])
+def test_a_mini_batch_that_cannot_be_shared_out_is_refused(data, batch_size, last):
+    run = settings({"method": "m3", "lr": 0.5, "groups": 3}, batch_size=batch_size)
+    message = (
+        rf"training\.batch_size: found {batch_size}, .* of {last} out of 20 examples, expected at least 6, one for"
+    )
+    with pytest.raises(UserError, match=message):
+        check_settings(run, 20, Ranks(0, 2))
+    check_settings(run, 20, Ranks())
 
 
 def test_evaluation_is_cross_entropy_and_argmax_per_example(data):

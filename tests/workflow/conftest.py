@@ -37,9 +37,9 @@ class Workflow:
             env=os.environ | {"COLUMNS": "200"},
         )
 
-    def planned(self) -> dict[str, int]:
-        """How many jobs of each rule a run would do now."""
-        answer = self.run("--dry-run", "--quiet", "reason")
+    def planned(self, *targets: str) -> dict[str, int]:
+        """How many jobs of each rule a run would do now, for the whole report or for the files `targets`."""
+        answer = self.run("--dry-run", "--quiet", "reason", "--", *targets)
         assert answer.returncode == 0, answer.stdout
         if "Nothing to be done" in answer.stdout:
             return {}

@@ -59,10 +59,12 @@ class Edit:
 EDITS = (
     Edit("nothing", "", "", "", {}),
     Edit("new time stamps on all files, as after a fresh clone", ".", "", "", {}),
-    Edit("a comment in a module of the library", "mcoherence/optim.py", "class RM3(", "# Rolling.\nclass RM3(", {}),
+    Edit("a comment in a module of the library", "mcoherence/optim/rolling.py", "class RM3(", "# Rolling.\nclass RM3(", {}),
     Edit("a docstring of a module of the library", "mcoherence/training.py", "Read from top to bottom:", "From top to bottom:", {}),
     Edit("`device`, an operational setting", "miniature.yaml", "study: miniature", "study: miniature\ndevice: cpu", {}),
     Edit("`operational`, how training jobs run", "miniature.yaml", "study: miniature", "study: miniature\noperational: {resume_interval: 9}", {}),
+    Edit("`data_folder`, an operational setting", "miniature.yaml", "study: miniature", "study: miniature\ndata_folder: elsewhere", {}),
+    Edit("how a source that the study does not use is read", "mcoherence/data/glyphs.py", "GLYPHS, part", "GLYPHS, part + 0", {}),
     Edit("the caption of a figure", "docs/captions/figures/easy_hard.rst", "", "\nOne more sentence.\n", {"report": 1}),
     Edit("a figure's colour", "config.yaml", "#0072B2", "#0072B3", DRAW_ALL | REPORT),
     Edit("the code of one figure", "mcoherence/figures/easy_hard.py", "import", "PADDING = 1\nimport", DRAW_EASY_HARD | REPORT),
@@ -105,17 +107,17 @@ EDITS = (
         "more updates, in segments of the same length", "miniature.yaml", "updates: 12", "updates: 18",
         {"train_from_12": ALL_RUNS} | OTHER_CHECKPOINTS,
     ),
-    Edit("fewer updates, a segment less", "miniature.yaml", "updates: 12", "updates: 6", OTHER_CHECKPOINTS),
+    Edit("fewer updates, a segment less", "miniature.yaml", "updates: 12", "updates: 6", {"train": SUBSET_RUNS} | AFTER_TRAINING),
     Edit(
         "when runs are saved", "miniature.yaml", "per_doubling: 1", "per_doubling: 2", EVERYTHING_AFTER_TRAINING,
     ),
-    Edit("the code of an optimiser", "mcoherence/optim.py", "expected a positive", "wanted a positive", EVERYTHING_AFTER_TRAINING),
+    Edit("the code of an optimiser", "mcoherence/optim/descent.py", "a positive number", "some positive number", EVERYTHING_AFTER_TRAINING),
     Edit(
-        "the way labels are corrupted", "mcoherence/data/corruption.py", "seed)", "seed + 0)",
+        "the way labels are corrupted", "mcoherence/data/corruption.py", "random_stream(seed,", "random_stream(seed + 0,",
         {"corrupt_labels": 6} | EVERYTHING_AFTER_TRAINING,
     ),
     Edit(
-        "how the digits are read", "mcoherence/data/sources.py", "np.rint", "np.round",
+        "how the digits are read", "mcoherence/data/digits.py", "np.rint", "np.round",
         {"prepare_dataset": 1, "corrupt_labels": 6} | EVERYTHING_AFTER_TRAINING,
     ),
 )  # fmt: skip

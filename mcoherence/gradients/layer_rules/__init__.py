@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 # (layer, inputs, output_grads) -> {parameter name: squared norms [n]}
 LayerRule = Callable[[nn.Module, Tensor, Tensor], dict[str, Tensor]]
-# The same, and {parameter name: sum of the per-example gradients, [*parameter shape]} for the weight.
+# The same, and {parameter name: sum of the per-example gradients, [*parameter shape]} for the same parameters.
 SummingRule = Callable[[nn.Module, Tensor, Tensor], tuple[dict[str, Tensor], dict[str, Tensor]]]
 # (layer, inputs, shape of the output) -> whether the summing rule is the cheaper one for this call
 Preference = Callable[[nn.Module, Tensor, torch.Size], bool]
@@ -41,7 +41,7 @@ class Registered:
 
     squared_norms: its rule.
     call_input: which tensor of a call the rule is about.
-    summing: a rule that forms the weight's per-example gradients, so that autograd need not form their sum again.
+    summing: a rule that forms the per-example gradients, so that autograd need not form their sum again.
     prefers_summing: when to take it.
     """
 

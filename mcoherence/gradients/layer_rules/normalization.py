@@ -88,7 +88,7 @@ def _affine(layer: nn.Module, x_hat: Tensor, b: Tensor, positions: int) -> dict[
     names = weight_and_bias(layer)
     norms = {}
     if "weight" in names:
-        norms["weight"] = squared_norms((b * x_hat).sum(dim=positions))
+        norms["weight"] = squared_norms(torch.linalg.vecdot(b, x_hat, dim=positions))
     if "bias" in names:
         norms["bias"] = squared_norms(b.sum(dim=positions))
     return norms

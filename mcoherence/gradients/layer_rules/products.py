@@ -8,8 +8,10 @@ TEMPORARY_BUDGET = 2**23
 
 
 def squared_norms(rows: Tensor) -> Tensor:
-    """|row_i|^2 for rows [n, ...], summed in float64; returns [n]."""
-    return rows.flatten(1).square().sum(dim=1, dtype=torch.float64)
+    """|row_i|^2 for rows [n, ...], float64 [n]; summed in the dtype of the rows, as terms of one sign lose nothing."""
+    flat = rows.flatten(1)
+    squared: Tensor = torch.linalg.vecdot(flat, flat)
+    return squared.to(torch.float64)
 
 
 def product_squared_norms(inputs: Tensor, output_grads: Tensor) -> Tensor:

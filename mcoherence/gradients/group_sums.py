@@ -1,0 +1,57 @@
+"""Sums of gradients per group and parameter, with no more copies alive than they need.
+
+Index letters: G groups.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+
+class GroupSums:
+    """S_a = sum_i g_i for each group a, added up batch by batch."""
+
+    def __init__(self, groups: int, parameters: Mapping[str, Tensor]) -> None:
+        self._groups = groups
+        self._parameters = parameters
+        self._totals: dict[tuple[int, str], Tensor] = {}
+        self._own: set[tuple[int, str]] = set()
+
+    def add(self, group: int, sums: Mapping[str, Tensor]) -> None:
+        """Add the sums of a batch of one group, {parameter name: [*parameter shape]}; none of them is changed.
+
+        The first batch is kept as it is, the second makes a tensor of our own, and that one is added to in place.
+        """
+        for name, value in sums.items():
+            place = (group, name)
+            wide = value.to(_sum_dtype(value.dtype))
+            if place not in self._totals:
+                self._totals[place] = wide
+            elif place not in self._own:
+                self._totals[place] = self._totals[place] + wide
+                self._own.add(place)
+            else:
+                self._totals[place] += wide
+
+    def stacked(self) -> tuple[Tensor, ...]:
+        """One tensor [G, *parameter shape] per parameter, on the CPU, zero where a group has no gradient.
+
+        What is stacked is let go at once, so that this is called once, at the end.
+        """
+        return tuple(self._stacked(name, p) for name, p in self._parameters.items())
+
+    def _stacked(self, name: str, p: Tensor) -> Tensor:
+        found = [self._totals.pop((group, name), None) for group in range(self._groups)]
+        if len(found) == 1 and found[0] is not None:
+            return found[0].cpu().unsqueeze(0)
+        stacked = torch.zeros((self._groups, *p.shape), dtype=_sum_dtype(p.dtype))
+        for group, total in enumerate(found):
+            if total is not None:
+                stacked[group] = total
+        return stacked
+
+
+def _sum_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Sums of gradients are kept in float32 or wider, whatever the model's dtype."""
+    return torch.promote_types(dtype, torch.float32)

@@ -1,0 +1,135 @@
+"""From model settings to a network: its architecture by name, then what its settings say of the initial weights."""
+
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from mcoherence.errors import UserError
+from mcoherence.models.initial_weights import OutputChange, scale_initial_weights
+from mcoherence.models.own_network import own_network
+from mcoherence.models.plain import cnn, mlp
+
+Shape = tuple[int, int, int]
+PLAIN: dict[str, Callable[..., nn.Module]] = {"mlp": mlp, "cnn": cnn}
+
+
+def build_model(settings: Mapping[str, Any], input_shape: Shape, num_classes: int) -> nn.Module:
+    """A freshly initialised network for images [n, C, H, W] that returns logits [n, num_classes], in train mode.
+
+    The weights are drawn from torch's generator of the CPU: who wants the same ones again seeds it first.
+
+    Args:
+        settings: {"architecture": name, ...}. The name is "mlp" or "cnn" (`plain`), a classifier of torchvision
+            ("resnet18", ...; `torchvision_networks`), or "module:function" (`own_network`); the further keys are the
+            arguments of the function of that architecture. For all of them: "init_scale", a factor on the initial
+            weights, and "subtract_initial_output", to train f(x; w) - f(x; w0) (`initial_weights`). The key "code", by
+            which a study tells versions of a user's own network apart, is passed over.
+        input_shape: (C, H, W) of one image.
+        num_classes: number of logits.
+
+    Raises:
+        UserError: there is no such architecture, or it does not return logits for images of this shape.
+    """
+    trial = outline(settings, input_shape, num_classes)
+    _require_logits(trial, settings["architecture"], input_shape, num_classes)
+    model = construct(settings, input_shape, num_classes)
+    if isinstance(model, OutputChange):
+        model.require_zero(input_shape)
+    return model
+
+
+def construct(settings: Mapping[str, Any], input_shape: Shape, num_classes: int) -> nn.Module:
+    """The network of `build_model`, not checked; arguments as there."""
+    common = ("architecture", "init_scale", "subtract_initial_output", "code")
+    own = {key: value for key, value in settings.items() if key not in common}
+    model = _architecture(settings["architecture"])(input_shape, num_classes, **own)
+    scale_initial_weights(model, settings.get("init_scale", 1))
+    return OutputChange(model) if settings.get("subtract_initial_output", False) else model
+
+
+def outline(settings: Mapping[str, Any], input_shape: Shape, num_classes: int) -> nn.Module:
+    """The network of `build_model` for whoever overwrites its weights or needs none; torch's generator is as before.
+
+    torchvision's networks are on the meta device, which draws and stores nothing. Plain ones and a user's own have
+    weights: the former are small, and nobody knows what the constructor of the latter computes.
+    """
+    with torch.random.fork_rng(devices=[]):
+        if settings["architecture"] in PLAIN or is_own(settings):
+            return construct(settings, input_shape, num_classes)
+        with _EmptyOnMeta():
+            return construct(settings, input_shape, num_classes).to("meta")
+
+
+class _EmptyOnMeta(TorchFunctionMode):
+    """Sends `torch.empty`, by which torch's layers make their weights, to the meta device.
+
+    Not everything, as `torch.device("meta")` would: RegNet's constructor computes its widths with tensors.
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        own = dict(kwargs or {})
+        if func is torch.empty and own.get("device") is None:
+            own["device"] = "meta"
+        return func(*args, **own)
+
+
+def is_own(settings: Mapping[str, Any]) -> bool:
+    """Whether the settings name a user's own network, "module:function"."""
+    return ":" in settings["architecture"]
+
+
+def _architecture(name: str) -> Callable[..., nn.Module]:
+    """The function (input_shape, num_classes, **settings) -> network of an architecture's name."""
+    if name in PLAIN:
+        return PLAIN[name]
+    if ":" in name:
+        return partial(own_network, name)
+    from mcoherence.models.torchvision_networks import classifier_names, torchvision_network
+
+    names = classifier_names()
+    if name not in names:
+        near = get_close_matches(name, [*PLAIN, *names], n=5, cutoff=0.4) or [*PLAIN, *names]
+        raise UserError(
+            f"architecture: found {name!r}, expected mlp, cnn, a classifier of torchvision or module:function; "
+            f"similar names: {', '.join(near)}"
+        )
+    return partial(torchvision_network, name)
+
+
+def _require_logits(model: nn.Module, name: str, input_shape: Shape, num_classes: int) -> None:
+    """Raise UserError unless the model, in eval mode, maps two black images to two rows of logits."""
+    images = "x".join(map(str, input_shape))
+    for key, value in model.state_dict().items():
+        if not isinstance(value, torch.Tensor) or isinstance(value, nn.UninitializedParameter | nn.UninitializedBuffer):
+            raise UserError(
+                f"{name}: found {key} of type {type(value).__name__} in its state_dict, expected tensors of known "
+                "shape, which a checkpoint can hold; give every layer its sizes"
+            )
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    try:
+        with torch.no_grad():
+            logits = model.eval()(torch.zeros(2, *input_shape, device=device))
+    except (RuntimeError, ValueError, AssertionError) as error:
+        if ":" in name and device.type != "meta":
+            raise  # an error in the user's own code: the traceback says where
+        raise UserError(
+            f"{name}: found images of {images}, which it does not take ({_first_line(error)}); expected larger ones, "
+            "or another architecture or stem"
+        ) from error
+    found = list(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+    if found != [2, num_classes]:
+        raise UserError(
+            f"{name}: found an output of {found} for two images of {images}, expected logits [2, {num_classes}]; let "
+            "the network return one row of num_classes logits per image"
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -1,0 +1,78 @@
+"""Examples of many groups in any order: every example once, in batches of one group, none larger than those given."""
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from mcoherence import gradient_statistics
+from mcoherence.gradients.grouping import WAITING_BATCHES, batches_of_one_group
+from mcoherence.gradients.reference import per_example_gradients
+
+PER_EXAMPLE = nn.CrossEntropyLoss(reduction="none")
+
+
+def numbered(group_ids):
+    """Batches whose inputs and targets are the running number of the example."""
+    start, batches = 0, []
+    for ids in group_ids:
+        numbers = torch.arange(start, start + len(ids))
+        batches.append((numbers.unsqueeze(1), numbers, torch.tensor(ids, dtype=torch.int64)))
+        start += len(ids)
+    return batches
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.lists(st.integers(0, 3), max_size=7), max_size=12))
+def test_every_example_comes_once_in_its_own_group(group_ids):
+    batches = numbered(group_ids)
+    came = {}
+    for group, inputs, targets in batches_of_one_group(batches, 4):
+        assert 0 < len(inputs) <= max(map(len, group_ids))
+        assert inputs.flatten().tolist() == targets.tolist()
+        for number in targets.tolist():
+            assert came.setdefault(number, group) == group
+    flat = [group for ids in group_ids for group in ids]
+    assert came == dict(enumerate(flat))
+    assert sum(len(t) for _, _, t in batches_of_one_group(batches, 4)) == len(flat)
+
+
+def test_mixed_examples_wait_until_they_fill_a_batch():
+    batches = numbered([[0, 1, 0, 1], [0, 1, 0, 1], [1, 1, 1, 1], [0, 1, 0, 1]])
+    came = [(group, targets.tolist()) for group, _, targets in batches_of_one_group(batches, 2)]
+    assert came == [(0, [0, 2, 4, 6]), (1, [1, 3, 5, 7]), (1, [8, 9, 10, 11]), (0, [12, 14]), (1, [13, 15])]
+
+
+def test_no_more_than_a_few_batches_wait_however_many_groups_there_are():
+    read, most = 0, 0
+
+    def batches():
+        nonlocal read
+        for batch in numbered([[(4 * i + j) % 100 for j in range(4)] for i in range(100)]):
+            read += 4
+            yield batch
+
+    seen = 0
+    for _, _, targets in batches_of_one_group(batches(), 100):
+        seen += len(targets)
+        most = max(most, read - seen)
+    assert seen == 400
+    assert most <= (WAITING_BATCHES + 1) * 4  # and the one in hand
+
+
+def test_many_groups_in_mixed_batches_equal_the_loop_and_each_other():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, 10)).double()
+    inputs, targets = torch.randn(40, 5).double(), torch.arange(40) % 10
+    names = [f"class{c}" for c in range(10)]
+    statistics = gradient_statistics(
+        model, PER_EXAMPLE, [(x, y, y) for x, y in zip(inputs.split(13), targets.split(13), strict=True)], names
+    )
+    rows = per_example_gradients(model, PER_EXAMPLE, inputs, targets)
+    flat = torch.cat([value.flatten(1) for value in rows.values()], dim=1)
+    sums = torch.stack([flat[targets == c].sum(dim=0) for c in range(10)])
+    torch.testing.assert_close(torch.from_numpy(statistics.gram.sum(axis=-1)), sums @ sums.T, rtol=1e-10, atol=1e-12)
+    assert set(statistics.n.values()) == {4}
+    for c, name in enumerate(names):
+        expected = float(flat[targets == c].square().sum())
+        assert abs(statistics.sum_sq_norm(groups=[name]) / expected - 1) < 1e-10
