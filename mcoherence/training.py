@@ -73,6 +73,11 @@ class Execution:
     channels_last: bool = False
     compiled: bool = False
 
+    @property
+    def layout(self) -> torch.memory_format:
+        """The memory layout of images and of the weights of convolutions."""
+        return torch.channels_last if self.channels_last else torch.contiguous_format
+
 
 class Examples(Protocol):
     """The N examples of a run as network inputs; see `data.loading`."""
@@ -152,7 +157,7 @@ def train(
     check_settings(settings, len(examples), execution.ranks)
     device, first = execution.device, settings.start if begin is None else begin.update
     model = starting_model(settings, examples, begin).train().to(device, WEIGHTS[settings.precision])
-    model = with_shared_statistics(model, device, execution.ranks)
+    model = with_shared_statistics(model, device, execution.ranks).to(memory_format=execution.layout)
     optimizer = make_optimizer(settings.optimizer, model)
     if begin is not None and begin.optimizer:
         optimizer.load_state_dict(begin.optimizer)
@@ -260,7 +265,6 @@ def parts_of_updates(
     """
     mini_batches, groups = parts_of_update(settings.optimizer)
     dtype, share = WEIGHTS[settings.precision], execution.ranks.share
-    layout = torch.channels_last if execution.channels_last else torch.contiguous_format
     # Labels, and sizes of the groups, of what was asked for and has not arrived: the loader may read ahead.
     asked_for: deque[tuple[Tensor, list[int]]] = deque()
 
@@ -280,7 +284,7 @@ def parts_of_updates(
     parts: list[tuple[Tensor, Tensor]] = []
     for inputs in examples.batches(schedule()):
         targets, sizes = asked_for.popleft()
-        inputs = inputs.to(dtype=dtype, memory_format=layout)
+        inputs = inputs.to(dtype=dtype, memory_format=execution.layout)
         if groups == 1:
             parts.append((inputs, targets))
         else:

@@ -71,7 +71,8 @@ def train_segment(arguments: Any, execution: Execution, folder: Path) -> None:
     labels = torch.from_numpy(every_label[chosen])
 
     input_files = [arguments.images, arguments.labels, *arguments.split, *arguments.begin]
-    origin = provenance(arguments.settings, input_files, describe_device(device))
+    where = describe_device(device) if ranks.world == 1 else f"{ranks.world} ranks on {describe_device(device)}"
+    origin = provenance(arguments.settings, input_files, where)
     key = key_of(settings=arguments.settings, code=arguments.code, inputs=origin["inputs"], device=device.type)
     unfinished = Unfinished(folder, key)
     if ranks.leads:

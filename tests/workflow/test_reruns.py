@@ -100,6 +100,10 @@ EDITS = (
         {"evaluate": 4, "measure_coherence": 4, "tabulate": 3} | trained(4) | DRAW_COHERENCE | DRAW_TRAINING | CLAIMS,
     ),
     Edit(
+        "the schedule of one optimiser's rate", "config.yaml", "rm3, lr: 0.3", "rm3, lr: 0.3, schedule: {kind: step, milestones: [6]}",
+        {"evaluate": 4, "measure_coherence": 4, "tabulate": 3} | trained(4) | DRAW_COHERENCE | DRAW_TRAINING | CLAIMS,
+    ),
+    Edit(
         "two settings that swap their values", "miniature.yaml", "sample_size: 50\n  heldout_size: 20", "sample_size: 20\n  heldout_size: 50",
         {"measure_coherence": NOISE_RUNS, "tabulate": 1} | DRAW_COHERENCE | CLAIMS,
     ),
