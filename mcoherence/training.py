@@ -272,8 +272,11 @@ def parts_of_updates(
         draws = draws_from(first * mini_batches, len(examples), settings.batch_size, settings.seed)
         wanted = islice(draws, (settings.stop - first) * mini_batches)
         while block := list(islice(wanted, DRAWS_AT_ONCE)):  # one look-up of labels serves them all
-            groups_of = [[share(group) for group in np.array_split(positions, groups)] for _, positions in block]
-            own = [np.concatenate(parts) for parts in groups_of]
+            groups_of = [
+                [share(group) for group in (np.array_split(positions, groups) if groups > 1 else [positions])]
+                for _, positions in block
+            ]
+            own = [np.concatenate(parts) if groups > 1 else parts[0] for parts in groups_of]
             targets = labels.index_select(0, torch.from_numpy(np.concatenate(own)).to(labels.device))
             for (draw, _), positions, parts, part_of_targets in zip(
                 block, own, groups_of, torch.split(targets, [len(positions) for positions in own]), strict=True

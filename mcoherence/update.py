@@ -73,4 +73,4 @@ def update(optimizer: Optimizer, parts: Sequence[tuple[Tensor, Tensor]], mean_lo
     else:
         for closure in closures:
             optimizer.step(closure)  # type: ignore[arg-type]
-    return torch.stack(losses).mean()
+    return losses[0] if len(losses) == 1 else torch.stack(losses).mean()

@@ -130,8 +130,8 @@ def test_retraining_on_easy_examples_used_only_them(study):
     run = study.results / "runs/digits/cnn/clean/sgd/easy/seed10"
     with safe_open(run / "checkpoints/step12.safetensors", framework="pt") as file:
         settings = json.loads(file.metadata()["provenance"])["settings"]
-    identity = settings.pop("run")
-    assert identity["subset"] == "easy"
+    identity, augmentation = settings.pop("run"), settings.pop("augmentation")
+    assert (identity["subset"], augmentation) == ("easy", None)
     assert (settings["start"], settings["stop"]) == (6, 12)
     with h5py.File(study.results / "splits/digits/cnn/split.h5") as file:
         easy = file["easy_train"][:]
