@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mcoherence.data.store import LABELS_SCHEMA, write_images
+from mcoherence.data.store import IMAGES_SCHEMA, LABELS_SCHEMA
 from mcoherence.storage import write_hdf5
 
 ROOT = Path(__file__).parents[2]
@@ -102,7 +102,10 @@ def inputs(tmp_path_factory):
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (60, 1, 4, 4), dtype=np.uint8)
     targets = generator.integers(0, 3, 60)
-    write_images(folder / "images.h5", {"train": (images, targets), "test": (images, targets)}, ("a", "b", "c"), {})
+    content = {f"{part}/images": images for part in ("train", "test")}
+    content |= {f"{part}/targets": targets for part in ("train", "test")}
+    attributes = {"mean": [0.5], "std": [0.3], "class_names": ["a", "b", "c"]}
+    write_hdf5(folder / "images.h5", IMAGES_SCHEMA, content, attributes)
     none = np.zeros(60, dtype=bool)
     content = {"labels": targets, "original": targets, "selected": none, "changed": none}
     write_hdf5(folder / "labels.h5", LABELS_SCHEMA, content, {})
