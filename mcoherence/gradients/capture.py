@@ -11,7 +11,7 @@ examples is seen there (`broadcast`), and the others are left to `fallback.Whole
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -301,7 +301,8 @@ def _by_rule(layer: Layer, inputs: Tensor, output_grads: Tensor) -> tuple[dict[s
     if layer.rule is None:
         raise NotModelledError
     inputs, output_grads = _wide(inputs), _wide(output_grads)
-    with torch.autocast(inputs.device.type, enabled=False):
+    kind = inputs.device.type
+    with torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext():
         if layer.summing and layer.rule.summing is not None:
             return layer.rule.summing(layer.module, inputs, output_grads)
         return layer.rule.squared_norms(layer.module, inputs, output_grads), {}

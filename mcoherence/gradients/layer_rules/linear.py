@@ -15,6 +15,10 @@ def linear(layer: nn.Module, inputs: Tensor, output_grads: Tensor) -> dict[str, 
 def linear_squared_norms(names: set[str], inputs: Tensor, output_grads: Tensor) -> dict[str, Tensor]:
     """Squared norms of "weight" and "bias", whichever are in `names`, of an affine map of the last axis."""
     n = inputs.shape[0]
+    if inputs.dim() == 2:  # one position: the weight's gradient has rank one, and the bias's is a factor of it
+        of_bias = squared_norms(output_grads)
+        norms = {"weight": squared_norms(inputs) * of_bias, "bias": of_bias}
+        return {name: norms[name] for name in names}
     a = inputs.reshape(n, -1, inputs.shape[-1])
     b = output_grads.reshape(n, -1, output_grads.shape[-1])
     norms = {}
