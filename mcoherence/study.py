@@ -207,6 +207,27 @@ def claim_settings(config: Config) -> dict[str, Any]:
     }
 
 
+def toy_settings(config: Config) -> dict[str, Any]:
+    """What the regressions of the experiment toy depend on."""
+    toy = config["toy"]
+    steps = checkpoint_schedule(toy["steps"], **toy["checkpoints"])
+    return {"lr": toy["lr"], "checkpoint_steps": sorted({*steps, toy["steps"]})}
+
+
+def bound_settings(config: Config) -> dict[str, Any]:
+    """What the bound depends on besides tables: assumed smoothness, and the rates of the optimisers it is proven for."""
+    names = config["label_noise"]["optimizers"]
+    optimizers = {name: config["optimizers"][name] for name in names if _is_plain_sgd(config["optimizers"][name])}
+    rates = {name: {key: entry[key] for key in ("lr", "schedule")} for name, entry in optimizers.items()}
+    return {**config["bound"], "optimizers": rates}
+
+
+def _is_plain_sgd(optimizer: Config) -> bool:
+    """Whether an optimiser is the one of the bound's proof: gradients of mini-batches alone, from fresh weights."""
+    others = any(optimizer.get(key) for key in ("momentum", "weight_decay", "start"))
+    return optimizer["method"] == "sgd" and not others
+
+
 def scientific(config: Config) -> dict[str, Any]:
     """The config without what only says how jobs run; that decides no number, so no result may depend on it."""
     return {key: value for key, value in config.items() if key not in OPERATIONAL}
@@ -277,6 +298,8 @@ def check_references(config: Config) -> None:
         if "transition" in labels:
             _check_transition(f"labels.{name}", labels)
     check_models(config)
+    if makes(config, "bound") and not makes(config, "label_noise"):
+        raise UserError("experiments: found bound without label_noise, whose runs it is worked out from; add label_noise")
     training = config["training"]
     for name, optimizer in config["optimizers"].items():
         _check_momentum(f"optimizers.{name}", optimizer)

@@ -27,6 +27,20 @@ FIGURES_OF_EXPERIMENT = {
             "train on easy, hard or random",
         ),
     },
+    "toy": {
+        "toy_regression": (
+            ["toy"],
+            "2. Coherence",
+            "an example in six dimensions",
+        ),
+    },
+    "bound": {
+        "bound": (
+            ["bound"],
+            "3. Training",
+            "bound of the gap between training and test loss (relative)",
+        ),
+    },
 }
 FIGURES = {
     name: figure for experiment in config["experiments"] for name, figure in FIGURES_OF_EXPERIMENT[experiment].items()

@@ -1,6 +1,6 @@
 """Gather the result files of many runs into one tidy table: *.h5 -> CSV and Parquet."""
 
-from mcoherence.storage import atomic_path
+from mcoherence.table_files import write_table
 from mcoherence.tables import TABLES
 from workflow_scripts.command_line import parse, run
 
@@ -13,10 +13,7 @@ def main() -> None:
     arguments = parse(__doc__, paths=["csv", "parquet"])
     settings = arguments.settings
     table = TABLES[settings["table"]](settings["results"], settings["experiment"], settings["noise"])
-    with atomic_path(arguments.csv) as temporary:
-        table.to_csv(temporary, index=False, lineterminator="\n")
-    with atomic_path(arguments.parquet) as temporary:
-        table.to_parquet(temporary, index=False)
+    write_table(table, arguments.csv, arguments.parquet)
 
 
 if __name__ == "__main__":

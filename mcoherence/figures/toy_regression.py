@@ -1,0 +1,66 @@
+"""The six-dimensional regressions, real beside random: losses, weights, mean gradient and m-coherence."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from mcoherence.figures.style import NEUTRAL, column_title, panel_grid, step_axis, theme
+from mcoherence.toy import TRAINING_EXAMPLES
+
+_FIRST, _SECOND, _THIRD = "#0072b2", "#d55e00", "#009e73"  # blue, vermilion, green: told apart by every eye
+_SOLID, _DASHED, _DOTTED = (0, ()), (0, (4.5, 1.6)), (0, (1.2, 1.2))
+_LOOKS = ((_FIRST, _SOLID), (_SECOND, _DASHED), (_THIRD, _DOTTED))
+
+# The lines of each row of panels: name, column of the table, examples trained on and measured.
+_ROWS = {
+    "loss": (("train", "train_loss", 4, 4), ("test", "test_loss", 4, 4)),
+    "weight": (("component 1", "w1", 4, 4), ("component 6", "w6", 4, 4)),
+    "mean gradient": (("component 1", "g1", 4, 4), ("component 6", "g6", 4, 4)),
+    "m-coherence": (
+        ("of the 4 training examples", "m_coherence", 4, 4),
+        ("of all 5", "m_coherence", 4, 5),
+        ("of all 5, trained on all 5", "m_coherence", 5, 5),
+    ),
+}
+
+
+@theme()
+def toy_regression(table: pd.DataFrame) -> Figure:
+    """Gradient descent against its step: columns are the data, real and random, rows are four quantities.
+
+    Source: arXiv 2203.10036, section 3, the illustrative example. The numbers are exact and have no intervals.
+
+    Args:
+        table: the tidy table toy.
+    """
+    names = [str(name) for name in table["data"].unique()]
+    figure, grid = panel_grid(len(_ROWS), len(names), row_height=1.5)
+    for (quantity, lines), panels in zip(_ROWS.items(), grid, strict=True):
+        for name, axes in zip(names, panels, strict=True):
+            _draw_panel(axes, table[table["data"] == name], lines)
+            step_axis(axes, table["step"].max(), len(names))
+        panels[0].set_ylabel(quantity)
+        panels[-1].legend(loc="center right", frameon=False, handlelength=2.4, borderaxespad=0.2)
+    for axes in grid[-1]:
+        _guides(axes)
+        axes.set_xlabel("step of gradient descent")
+    for name, axes in zip(names, grid[0], strict=True):
+        column_title(axes, f"{name} data", len(names))
+    return figure
+
+
+def _draw_panel(axes: Axes, rows: pd.DataFrame, lines: tuple[tuple[str, str, int, int], ...]) -> None:
+    for (label, column, trained_on, measured), (color, linestyle) in zip(lines, _LOOKS, strict=False):
+        line = rows[(rows["trained_on"] == trained_on) & (rows["measured"] == measured)].sort_values("step")
+        axes.plot(line["step"], line[column], color=color, linestyle=linestyle, linewidth=1.4, label=label)
+
+
+def _guides(axes: Axes) -> None:
+    """The limits of m-coherence of the training examples: 1 where gradients are orthogonal, m where identical."""
+    for height, name in ((1, "orthogonal: 1"), (TRAINING_EXAMPLES, "identical: m = 4")):
+        axes.axhline(height, color=NEUTRAL, linewidth=0.7, zorder=1)
+        place = axes.get_yaxis_transform()
+        axes.text(0.99, height + 0.05, name, transform=place, ha="right", va="bottom", color=NEUTRAL)
+    axes.set_yticks(np.arange(6))
+    axes.set_ylim(0, 5)

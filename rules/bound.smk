@@ -1,0 +1,28 @@
+rule calculate_bound:
+    """The bound on the generalisation gap along the runs of plain SGD, beside the gap, as a tidy table."""
+    input:
+        coherence=f"{RESULTS}/tables/coherence.parquet",
+        accuracy=f"{RESULTS}/tables/accuracy.parquet",
+    output:
+        csv=f"{RESULTS}/tables/bound.csv",
+        parquet=f"{RESULTS}/tables/bound.parquet",
+    log:
+        f"{LOGS}/calculate_bound.log",
+    benchmark:
+        f"{BENCHMARKS}/calculate_bound.tsv"
+    conda:
+        CONDA
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+        gpu=0,
+    params:
+        settings=canonical_json(study.bound_settings(config)),
+        code=code_of("calculate_bound"),
+    message:
+        "Calculate the bound on the generalisation gap"
+    shell:
+        "python -m workflow_scripts.calculate_bound --settings {params.settings:q}"
+        " --coherence {input.coherence:q} --accuracy {input.accuracy:q}"
+        " --csv {output.csv:q} --parquet {output.parquet:q} > {log:q} 2>&1"
