@@ -4,7 +4,8 @@ Every part of a claim is one number per seed, oriented so that the claim predict
 Student's t over seeds, widened by the resolution of the checkpoints where a time is read off them: seeds that fall on
 the same checkpoint agree to its spacing, not exactly. A part is supported where the whole interval is positive, not
 supported where none of it is, and inconclusive otherwise; a claim is supported only where all of its parts are, so that
-many parts never help it.
+many parts never help it. An experiment without chance has one exact number instead, known to rounding. A claim that the
+study has no runs for is not tested, and says what is missing.
 
 A run that diverged, even late, takes part in no statistic, because what it reached before would count as its end. A
 seed that has no partner then makes its part inconclusive, and every claim names the runs that are left out.
@@ -23,8 +24,16 @@ import pandas as pd
 from scipy import stats
 
 Verdict = Literal["supported", "not supported", "inconclusive"]
+ClaimVerdict = Verdict | Literal["not tested"]
 Tables = Mapping[str, pd.DataFrame]
 PerSeed = pd.Series  # one number per seed, indexed by seed
+EXPERIMENT_OF_TABLE = {
+    "accuracy": "label_noise",
+    "coherence": "label_noise",
+    "learning_time": "label_noise",
+    "easy_hard": "easy_hard",
+    "toy": "toy",
+}
 RUN_COLUMNS = ("dataset", "model", "labels", "optimizer", "subset", "train_subset", "seed")
 
 
@@ -34,6 +43,17 @@ class Measured:
 
     per_seed: PerSeed
     resolution: float = 0.0
+
+
+@dataclass(frozen=True)
+class Exact:
+    """One statistic of an experiment without chance: its value, and how far rounding can have moved it."""
+
+    value: float
+    rounding: float
+
+
+Parts = Mapping[str, Measured | Exact]  # by the place where each was taken
 
 
 @dataclass(frozen=True)
@@ -56,7 +76,7 @@ class ClaimSettings:
 
 @dataclass(frozen=True)
 class Part:
-    """One tested number: where it was taken, its values per seed, their mean and interval, and the verdict."""
+    """One tested number: where it was taken, its values per seed (none where it is exact), mean, interval, verdict."""
 
     where: str
     values: dict[int, float]
@@ -67,7 +87,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim of the papers, tested: the part that decides the verdict stands for the whole."""
+    """One claim of the papers, tested: the part that decides the verdict stands for the whole.
+
+    `missing` says what the study would need to speak to the claim; it is None where the claim is tested.
+    """
 
     id: str
     statement: str
@@ -75,6 +98,7 @@ class Claim:
     statistic: str
     parts: tuple[Part, ...]
     diverged: tuple[str, ...] = ()  # the study's runs that diverged and are left out
+    missing: str | None = None
 
     @property
     def decisive(self) -> Part | None:
@@ -86,8 +110,10 @@ class Claim:
         return min(tested, key=lambda part: (rank[part.verdict], part.interval[0] if part.interval else 0.0))
 
     @property
-    def verdict(self) -> Verdict:
-        """Supported if all parts are; not supported if any part is not; otherwise, or without parts, inconclusive."""
+    def verdict(self) -> ClaimVerdict:
+        """Supported if all parts are; not supported if any part is not; inconclusive otherwise; or not tested."""
+        if self.missing is not None:
+            return "not tested"
         verdicts = {part.verdict for part in self.parts}
         if "not supported" in verdicts:
             return "not supported"
@@ -95,10 +121,11 @@ class Claim:
 
 
 def check_claims(tables: Tables, settings: ClaimSettings) -> list[Claim]:
-    """All claims that this study can speak to, in the order of their ids.
+    """All claims in the order of their ids, with those that the study cannot speak to.
 
     Args:
-        tables: "accuracy", "coherence", "learning_time" and "easy_hard", as `mcoherence.tables` makes them.
+        tables: those of "accuracy", "coherence", "learning_time", "easy_hard" (as `mcoherence.tables` makes them) and
+            "toy" (of `mcoherence.toy`) that the study has.
         settings: confidence and thresholds.
     """
     diverged = tuple(dict.fromkeys(run for table in tables.values() for run in diverged_runs(table)))
@@ -112,6 +139,8 @@ def check_claims(tables: Tables, settings: ClaimSettings) -> list[Claim]:
                 "arXiv 2203.10036; 2008.01217 (ICLR 2021 version)",
                 "log10 of the ratio of the peaks, real over random",
                 peak_real_over_random,
+                ("coherence",),
+                "runs of SGD with clean labels (noise 0) and with wholly random ones (noise 1)",
             ),
             (
                 "P2",
@@ -119,6 +148,8 @@ def check_claims(tables: Tables, settings: ClaimSettings) -> list[Claim]:
                 "arXiv 2008.01217",
                 "log10 of the ratio of the geometric means over the first 5 epochs, less over more noise",
                 early_coherence_by_noise,
+                ("coherence",),
+                "runs of SGD at two noise levels, with checkpoints past the transient in the first 5 epochs",
             ),
             (
                 "P3",
@@ -128,6 +159,8 @@ def check_claims(tables: Tables, settings: ClaimSettings) -> list[Claim]:
                 "log10 of the peak; fall of |log10 m-coherence| from the peak to the end; log10 of the ratio of the "
                 "steps of the peaks, random over real",
                 random_rises_and_falls,
+                ("coherence",),
+                "runs of SGD with wholly random labels (noise 1)",
             ),
             (
                 "P8",
@@ -135,6 +168,8 @@ def check_claims(tables: Tables, settings: ClaimSettings) -> list[Claim]:
                 "arXiv 2002.10657",
                 "log10 of the ratio of the times, more over less noise",
                 time_grows_with_noise,
+                ("accuracy",),
+                "runs of SGD at two noise levels",
             ),
             (
                 "P9",
@@ -144,6 +179,8 @@ def check_claims(tables: Tables, settings: ClaimSettings) -> list[Claim]:
                 "log10 of the ratio of the median learning times, corrupt over pristine; and how much nearer, in "
                 "log10 time, each group is to its counterpart than to the other",
                 pristine_before_corrupt,
+                ("accuracy", "learning_time"),
+                "runs of SGD with labels that are random in part (noise between 0 and 1)",
             ),
             (
                 "P13",
@@ -152,6 +189,8 @@ def check_claims(tables: Tables, settings: ClaimSettings) -> list[Claim]:
                 "arXiv 2003.07422",
                 "gap of SGD minus that of the method, and the same of the accuracy on corrupt labels, at the last step",
                 suppression_narrows_gap,
+                ("accuracy",),
+                "runs of SGD, and of M3 or RM3, at the same noise levels",
             ),
             (
                 "P15",
@@ -159,6 +198,20 @@ def check_claims(tables: Tables, settings: ClaimSettings) -> list[Claim]:
                 "arXiv 2003.07422",
                 "test accuracy easy on easy minus hard on hard",
                 easy_beats_hard,
+                ("easy_hard",),
+                "networks trained on easy and on hard examples",
+            ),
+            (
+                "P18",
+                "Gradient descent generalises from the real data of a regression in six dimensions, whose gradients "
+                "agree, and not from the random data, whose gradients are orthogonal.",
+                "arXiv 2203.10036, section 3: its data; the values, at convergence 0.5 - 0.02 and 2.5 - 1, are derived "
+                "here and not the paper's",
+                "fall of the test loss with real data, less its change with random data; m-coherence of the training "
+                "gradients, the least with real less the greatest with random data",
+                real_regression_generalises,
+                ("toy",),
+                "both regressions",
             ),
         )
     ]
@@ -319,11 +372,29 @@ def easy_beats_hard(tables: Tables, settings: ClaimSettings) -> dict[str, Measur
     return parts
 
 
-def part_of(where: str, measured: Measured, confidence: float) -> Part:
+def real_regression_generalises(tables: Tables, settings: ClaimSettings) -> dict[str, Exact]:
+    """P18: test loss and m-coherence of the six-dimensional regressions, real against random; exact, without seeds."""
+    del settings
+    toy = tables["toy"].query("trained_on == 4 and measured == 4").sort_values("step").set_index("data")
+    real, random = toy.loc["real"], toy.loc["random"]
+    # A unit in the last place for every step: generous, since each step of the descent shrinks the errors before it.
+    rounding = float(np.finfo(np.float64).eps * (1 + toy["step"].max()))
+    fall, change = (float(rows["test_loss"].iloc[0] - rows["test_loss"].iloc[-1]) for rows in (real, random))
+    coherence = float(real["m_coherence"].min() - random["m_coherence"].max())
+    return {
+        "test loss": Exact(fall - abs(change), rounding),
+        "m-coherence at every checkpoint": Exact(coherence, rounding),
+    }
+
+
+def part_of(where: str, measured: Measured | Exact, confidence: float) -> Part:
     """The tested number: mean, t interval at `confidence` widened by the resolution, verdict.
 
-    Too few or missing values are inconclusive.
+    Too few or missing values are inconclusive. An exact number is its own mean, and its interval is that of rounding.
     """
+    if isinstance(measured, Exact):
+        low, high = measured.value - measured.rounding, measured.value + measured.rounding
+        return Part(where, {}, measured.value, (low, high), _verdict_of(low, high))
     per_seed = measured.per_seed
     values = {int(seed): float(value) for seed, value in zip(per_seed.index, per_seed, strict=True)}
     numbers = np.array(list(values.values()))
@@ -332,8 +403,12 @@ def part_of(where: str, measured: Measured, confidence: float) -> Part:
     mean = float(numbers.mean())
     half = float(stats.t.ppf((1 + confidence) / 2, len(numbers) - 1) * stats.sem(numbers))
     low, high = mean - half - measured.resolution, mean + half + measured.resolution
-    verdict: Verdict = "supported" if low > 0 else "not supported" if high <= 0 else "inconclusive"
-    return Part(where, values, mean, (low, high), verdict)
+    return Part(where, values, mean, (low, high), _verdict_of(low, high))
+
+
+def _verdict_of(low: float, high: float) -> Verdict:
+    """What an interval says; nothing where it is not a number."""
+    return "supported" if low > 0 else "not supported" if high <= 0 else "inconclusive"
 
 
 def _claim(
@@ -344,11 +419,33 @@ def _claim(
     statement: str,
     source: str,
     statistic: str,
-    parts_of: Callable[[Tables, ClaimSettings], dict[str, Measured]],
+    parts_of: Callable[[Tables, ClaimSettings], Parts],
+    needed_tables: tuple[str, ...],
+    needed_runs: str,
 ) -> Claim:
-    parts = parts_of(tables, settings)
+    absent = dict.fromkeys(EXPERIMENT_OF_TABLE[name] for name in needed_tables if name not in tables)
+    parts = {} if absent else parts_of(tables, settings)
     tested = tuple(part_of(where, measured, settings.confidence) for where, measured in parts.items())
-    return Claim(identifier, statement, source, statistic, tested, diverged)
+    missing = None
+    if absent:
+        missing = f"needs the experiment {', '.join(absent)}, which this study does not make"
+    elif not parts:
+        missing = f"needs {needed_runs}; this study has {_found(tables[needed_tables[0]], diverged)}"
+    return Claim(identifier, statement, source, statistic, tested, diverged, missing)
+
+
+def _found(table: pd.DataFrame, diverged: tuple[str, ...]) -> str:
+    """What a study has of what a claim may need, as text: noise levels, optimisers and networks that are left."""
+    if table.empty:
+        return "no such runs left that did not diverge" if diverged else "no such runs"
+    noise = ", ".join(f"{level:g}" for level in sorted(table["noise"].unique())) if "noise" in table else "any"
+    names = {
+        plural: ", ".join(map(str, table[column].unique()))
+        for column, plural in (("optimizer", "optimisers"), ("model", "networks"))
+        if column in table
+    }
+    others = "".join(f", {plural} {found}" for plural, found in names.items())
+    return f"noise {noise}{others}" + (" without the runs that diverged" if diverged else "")
 
 
 def _of_entry(values: pd.Series, name: str) -> pd.Series:

@@ -215,10 +215,12 @@ def toy_settings(config: Config) -> dict[str, Any]:
 
 
 def bound_settings(config: Config) -> dict[str, Any]:
-    """What the bound depends on besides tables: assumed smoothness, and the rates of the optimisers it is proven for."""
+    """What the bound depends on besides tables: assumed smoothness, and the rates of the optimisers it holds for."""
     names = config["label_noise"]["optimizers"]
     optimizers = {name: config["optimizers"][name] for name in names if _is_plain_sgd(config["optimizers"][name])}
-    rates = {name: {key: entry[key] for key in ("lr", "schedule")} for name, entry in optimizers.items()}
+    rates = {
+        name: {key: entry[key] for key in ("lr", "schedule") if key in entry} for name, entry in optimizers.items()
+    }
     return {**config["bound"], "optimizers": rates}
 
 
@@ -299,7 +301,9 @@ def check_references(config: Config) -> None:
             _check_transition(f"labels.{name}", labels)
     check_models(config)
     if makes(config, "bound") and not makes(config, "label_noise"):
-        raise UserError("experiments: found bound without label_noise, whose runs it is worked out from; add label_noise")
+        raise UserError(
+            "experiments: found bound without label_noise, expected both, as it is of those runs; add label_noise"
+        )
     training = config["training"]
     for name, optimizer in config["optimizers"].items():
         _check_momentum(f"optimizers.{name}", optimizer)

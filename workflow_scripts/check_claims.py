@@ -13,7 +13,8 @@ from workflow_scripts.command_line import parse, run
 STYLE = """body{font:15px/1.45 system-ui,sans-serif;margin:1.5rem;max-width:70rem;color:#222}
 table{border-collapse:collapse;width:100%;margin:0 0 1.5rem}th,td{border-bottom:1px solid #ccc;padding:.35rem .6rem;
 text-align:left;vertical-align:top}td.number{white-space:nowrap;font-variant-numeric:tabular-nums}
-.supported{color:#00604a;font-weight:600}.not{color:#9c3d00;font-weight:600}.inconclusive{color:#555;font-weight:600}
+.supported{color:#00604a;font-weight:600}.not-supported{color:#9c3d00;font-weight:600}
+.inconclusive{color:#555;font-weight:600}.not-tested{color:#777}
 summary{cursor:pointer}"""
 
 
@@ -36,7 +37,7 @@ def main() -> None:
 
 
 def as_json(claim: Claim) -> dict[str, Any]:
-    """One claim: its verdict, the value and interval of the part that decides it, and all parts."""
+    """One claim: its verdict, the value and interval of the part that decides it, what is missing, and all parts."""
     decisive = claim.decisive
     return {
         "id": claim.id,
@@ -47,6 +48,7 @@ def as_json(claim: Claim) -> dict[str, Any]:
         "where": decisive.where if decisive else None,
         "value": decisive.value if decisive else None,
         "interval": decisive.interval if decisive else None,
+        "missing": claim.missing,
         "diverged": claim.diverged,
         "num_seeds": len(decisive.values) if decisive else 0,
         "parts": [
@@ -67,12 +69,13 @@ def as_html(claims: list[Claim], confidence: float) -> str:
     diverged = sorted({run for claim in claims for run in claim.diverged})
     left_out = f"<p>Left out, because they diverged: {html.escape('; '.join(diverged))}.</p>" if diverged else ""
     rows = "".join(_summary_row(claim) for claim in claims)
-    details = "".join(_details(claim) for claim in claims)
+    details = "".join(_details(claim) for claim in claims if claim.parts)
     explanation = (
         f"Every statistic is positive where the claim holds. Value and interval ({confidence:.0%}, Student's t over "
-        "seeds, widened by the spacing of the checkpoints where a time is read off them) are of the part that decides "
-        "the verdict; a claim is supported only where the whole interval of every part is positive. The verdicts "
-        "concern this study's data and networks."
+        "seeds, widened by the spacing of the checkpoints where a time is read off them; of rounding alone where the "
+        "statistic is exact) are of the part that decides the verdict; a claim is supported only where the whole "
+        "interval of every part is positive. A claim that the study has no runs for is not tested, and says what it "
+        "would need. The verdicts concern this study's data and networks."
     )
     columns = ("Claim", "Statement and source", "Statistic", "Value", "Interval", "Verdict")
     header = "".join(f"<th>{column}</th>" for column in columns)
@@ -86,7 +89,7 @@ def as_html(claims: list[Claim], confidence: float) -> str:
 
 def _summary_row(claim: Claim) -> str:
     decisive = claim.decisive
-    where = f"<br><small>{html.escape(decisive.where)}</small>" if decisive else "<br><small>no such runs</small>"
+    where = f"<br><small>{html.escape(claim.missing or (decisive.where if decisive else ''))}</small>"
     return (
         f"<tr><td>{claim.id}</td><td>{html.escape(claim.statement)}<br><small>{html.escape(claim.source)}</small></td>"
         f"<td>{html.escape(claim.statistic)}{where}</td>{_numbers(decisive)}{_verdict(claim.verdict)}</tr>"
@@ -111,7 +114,7 @@ def _numbers(part: Part | None) -> str:
 
 
 def _verdict(verdict: str) -> str:
-    return f"<td class='{verdict.split()[0]}'>{verdict}</td>"
+    return f"<td class='{verdict.replace(' ', '-')}'>{verdict}</td>"
 
 
 if __name__ == "__main__":

@@ -1,0 +1,76 @@
+"""The bound on the generalisation gap, relative to that of incoherent gradients, beside the measured gap."""
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from mcoherence.figures.intervals import draw_line_with_band, over_seeds
+from mcoherence.figures.style import (
+    NEUTRAL,
+    FigureStyle,
+    LineLook,
+    band_handle,
+    legend_below,
+    look_handles,
+    looks,
+    message_figure,
+    network_title,
+    panel_grid,
+    readable,
+    row_title,
+    step_axis,
+    theme,
+)
+from mcoherence.figures.tables import full_set_runs, label_sets, networks, of_network
+
+
+@theme()
+def bound(table: pd.DataFrame, style: FigureStyle) -> Figure:
+    """Relative bound and measured gap against the step: rows networks with optimiser, lines label sets.
+
+    A column for each assumed smoothness, and the last one for test minus training loss. Lines are means over seeds,
+    bands their t intervals.
+    Source: arXiv 2203.10036, the bound; that it is drawn along training is this project's.
+
+    Args:
+        table: the tidy table bound.
+        style: the figures' shared settings.
+    """
+    rows = full_set_runs(table).assign(gap=table["test_loss"] - table["train_loss"])
+    if rows["relative_bound"].isna().all():
+        return message_figure("This study has no runs of plain SGD, the only optimiser that the bound is proven for.")
+    label_looks = looks(label_sets(table))
+    assumed = sorted(rows["beta_times_lr"].unique())
+    by = ["dataset", "model", "optimizer", "labels", "step"]
+    places = [(network, name) for network in networks(rows) for name in of_network(rows, network)["optimizer"].unique()]
+    bounds = over_seeds(rows, ["beta_times_lr", *by], "relative_bound", style.confidence)
+    gaps = over_seeds(rows[rows["beta_times_lr"] == assumed[0]], by, "gap", style.confidence)
+    figure, grid = panel_grid(len(places), len(assumed) + 1, row_height=1.9, sharey=False)
+    for (network, optimizer), panels in zip(places, grid, strict=True):
+        for value, axes in zip(assumed, panels, strict=False):
+            chosen = of_network(bounds[bounds["beta_times_lr"] == value], network)
+            _draw_panel(axes, chosen[chosen["optimizer"] == optimizer], style.color(optimizer), label_looks)
+            axes.sharey(panels[0])
+            axes.tick_params(labelleft=axes is panels[0])
+        chosen = of_network(gaps, network)
+        panels[-1].axhline(0, color=NEUTRAL, linewidth=0.7, zorder=1)
+        _draw_panel(panels[-1], chosen[chosen["optimizer"] == optimizer], style.color(optimizer), label_looks)
+        panels[0].set_ylabel("bound / bound of\nincoherent gradients")
+        panels[-1].set_ylabel("test − train loss")
+        row_title(panels[-1], f"{network_title(network, networks(rows))}, {readable(optimizer)}")
+        for axes in panels:
+            step_axis(axes, rows["step"].max(), len(panels))
+    for axes, value in zip(grid[0], assumed, strict=False):
+        axes.set_title(rf"bound, $\beta\,\mathrm{{lr}}$ = {value:g}", fontweight="bold")
+    grid[0, -1].set_title("measured gap", fontweight="bold")
+    for axes in grid[-1]:
+        axes.set_xlabel("training step")
+    legend_below(figure, [*look_handles(label_looks), band_handle(style, list(gaps["seeds"]))])
+    return figure
+
+
+def _draw_panel(axes: Axes, panel: pd.DataFrame, color: str, label_looks: dict[str, LineLook]) -> None:
+    for labels, look in label_looks.items():
+        line = panel[panel["labels"] == labels].sort_values("step")
+        if not line.empty:
+            draw_line_with_band(axes, line["step"], line, color, look, labels)

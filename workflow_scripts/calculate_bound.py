@@ -1,0 +1,18 @@
+"""Calculate the bound on the generalisation gap along runs: tables coherence and accuracy -> CSV and Parquet."""
+
+import pandas as pd
+
+from mcoherence.bound import bound_table
+from mcoherence.table_files import write_table
+from workflow_scripts.command_line import parse, run
+
+
+def main() -> None:
+    """Read both tables, calculate, write."""
+    arguments = parse(__doc__, paths=["coherence", "accuracy", "csv", "parquet"])
+    tables = (pd.read_parquet(path) for path in (arguments.coherence, arguments.accuracy))
+    write_table(bound_table(*tables, **arguments.settings), arguments.csv, arguments.parquet)
+
+
+if __name__ == "__main__":
+    run(main)
