@@ -44,9 +44,9 @@ def log_bound(learning_rates: ArrayLike, alpha: ArrayLike, beta: float) -> Float
     rates = np.asarray(learning_rates, dtype=np.float64)
     coherence = np.broadcast_to(np.asarray(alpha, dtype=np.float64), rates.shape)
     log_products = np.cumsum(np.log1p(rates * beta))
-    with np.errstate(divide="ignore"):  # a rate of 0 or an alpha of 1 adds nothing: log 0
+    with np.errstate(divide="ignore", invalid="ignore"):  # log 0 of a rate of 0 or an alpha of 1; NaN of no alpha
         log_terms = np.log(rates) + np.log(2 * np.maximum(1 - coherence, 0)) / 2 - log_products
-    return np.concatenate([[-np.inf], log_products + np.logaddexp.accumulate(log_terms)])
+        return np.concatenate([[-np.inf], log_products + np.logaddexp.accumulate(log_terms)])
 
 
 def alpha_before_updates(steps: ArrayLike, alpha: ArrayLike, updates: int) -> Float64Array:
@@ -81,8 +81,8 @@ def bound_table(
     """
     rows = coherence[(coherence["group"] == "train") & (coherence["layer"] == "model")]
     rows = rows[rows["optimizer"].isin(list(optimizers))]
-    losses = accuracy[accuracy["part"].isin(["train", "test"])].set_index([*RUN, "step", "part"])["loss"]
-    losses = losses.unstack("part").add_suffix("_loss").reset_index()
+    by_part = accuracy[accuracy["part"].isin(["train", "test"])].set_index([*RUN, "step", "part"])["loss"]
+    losses = by_part.unstack("part").add_suffix("_loss").reset_index()
     frames = [
         curve.assign(beta_times_lr=float(assumed), **_bounds(curve, optimizers[str(optimizer)], assumed))
         for optimizer, curves in rows.groupby("optimizer", sort=False)

@@ -10,8 +10,8 @@ from workflow_scripts.command_line import parse, run
 def main() -> None:
     """Read both tables, calculate, write."""
     arguments = parse(__doc__, paths=["coherence", "accuracy", "csv", "parquet"])
-    tables = (pd.read_parquet(path) for path in (arguments.coherence, arguments.accuracy))
-    write_table(bound_table(*tables, **arguments.settings), arguments.csv, arguments.parquet)
+    coherence, accuracy = pd.read_parquet(arguments.coherence), pd.read_parquet(arguments.accuracy)
+    write_table(bound_table(coherence, accuracy, **arguments.settings), arguments.csv, arguments.parquet)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """Claims on tables written out by hand: what supports them, what refutes them, what leaves them open."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -88,7 +90,8 @@ def verdicts(**changes):
 
 
 def test_the_papers_world_supports_every_claim():
-    assert verdicts() == dict.fromkeys(("P1", "P2", "P3", "P8", "P9", "P13", "P15"), "supported")
+    supported = dict.fromkeys(("P1", "P2", "P3", "P8", "P9", "P13", "P15"), "supported")
+    assert verdicts() == supported | {"P18": "not tested"}  # not of these tables
 
 
 @pytest.mark.parametrize(
@@ -137,7 +140,7 @@ def test_a_run_that_diverged_is_left_out_and_named():
     """One seed of RM3 with half random labels: P13 misses a partner of SGD's; what SGD alone shows stands."""
     tables = with_diverged(make_tables(**AS_IN_THE_PAPERS), optimizer="rm3", labels="half", seed=1)
     claims = {claim.id: claim for claim in check_claims(tables, SETTINGS)}
-    assert all(claim.diverged == ("d, net, half, rm3, full, seed 1",) for claim in claims.values())
+    assert {claim.diverged for claim in claims.values()} == {("d, net, half, rm3, full, seed 1",)}
     assert claims["P13"].verdict == "inconclusive"
     assert claims["P1"].verdict == claims["P8"].verdict == "supported"
 
@@ -145,7 +148,9 @@ def test_a_run_that_diverged_is_left_out_and_named():
 def test_claims_survive_the_divergence_of_every_run_of_an_optimiser():
     tables = with_diverged(make_tables(**AS_IN_THE_PAPERS), optimizer="sgd")
     claims = {claim.id: claim for claim in check_claims(tables, SETTINGS)}
-    assert {claims[name].verdict for name in ("P1", "P2", "P3", "P8", "P13")} == {"inconclusive"}
+    assert {claims[name].verdict for name in ("P1", "P2", "P3")} == {"not tested"}
+    assert claims["P1"].missing.endswith("this study has no such runs left that did not diverge")
+    assert claims["P13"].verdict == "inconclusive"  # RM3's runs are there, without partners
 
 
 def test_a_run_that_never_reaches_the_target_counts_with_its_last_step():
@@ -169,12 +174,79 @@ def test_values_are_the_stated_statistics():
     assert gap.value == pytest.approx(0.2)
 
 
-def test_a_study_without_the_runs_leaves_the_claim_open():
+def test_a_claim_without_its_runs_is_not_tested_and_says_what_is_missing():
     tables = make_tables(**AS_IN_THE_PAPERS)
-    tables["coherence"] = tables["coherence"].query("labels == 'clean'")
-    claims = {claim.id: claim for claim in check_claims(tables, SETTINGS)}
-    assert claims["P1"].verdict == "inconclusive"
-    assert claims["P1"].decisive is None
+    clean_sgd = {
+        name: tables[name].query("noise == 0 and optimizer == 'sgd'") for name in tables if name != "easy_hard"
+    }
+    settings = replace(SETTINGS, methods={"sgd": "sgd"})
+    claims = {claim.id: claim for claim in check_claims(tables | clean_sgd, settings)}
+    found = "; this study has noise 0, optimisers sgd, networks net"
+    assert {name: claim.missing for name, claim in claims.items()} == {
+        "P1": f"needs runs of SGD with clean labels (noise 0) and with wholly random ones (noise 1){found}",
+        "P2": "needs runs of SGD at two noise levels, with checkpoints past the transient in the first 5 epochs"
+        + found,
+        "P3": f"needs runs of SGD with wholly random labels (noise 1){found}",
+        "P8": f"needs runs of SGD at two noise levels{found}",
+        "P9": f"needs runs of SGD with labels that are random in part (noise between 0 and 1){found}",
+        "P13": f"needs runs of SGD, and of M3 or RM3, at the same noise levels{found}",
+        "P15": None,
+        "P18": "needs the experiment toy, which this study does not make",
+    }
+    for claim in claims.values():
+        assert (claim.verdict == "not tested") == (claim.missing is not None) == (claim.decisive is None)
+
+
+def test_a_study_without_any_table_tests_nothing_and_names_every_experiment():
+    claims = check_claims({}, SETTINGS)
+    assert {claim.verdict for claim in claims} == {"not tested"}
+    experiments = {claim.id: claim.missing.removeprefix("needs the experiment ").split(",")[0] for claim in claims}
+    assert experiments == {
+        **dict.fromkeys(("P1", "P2", "P3", "P8", "P9", "P13"), "label_noise"), "P15": "easy_hard", "P18": "toy",
+    }  # fmt: skip
+
+
+def check_toy(**changes):
+    """P18 on a toy table of three steps; changes: {data: (test losses, m-coherences)}."""
+    worlds = {"real": ((0.5, 0.1, 0.02), (2.5, 2.5, 2.5)), "random": ((0.5, 0.5, 0.5), (1.0, 1.0, 1.0))} | changes
+    table = pd.DataFrame(
+        [
+            {"data": data, "trained_on": 4, "measured": measured, "step": step, "test_loss": loss, "m_coherence": value}
+            for data, curves in worlds.items()
+            for step, loss, coherence in zip((0, 9, 99), *curves, strict=True)
+            for measured, value in ((4, coherence), (5, 0.0))
+        ]
+    )
+    (claim,) = (claim for claim in check_claims({"toy": table}, SETTINGS) if claim.id == "P18")
+    return claim
+
+
+def test_an_exact_claim_has_its_value_for_an_interval():
+    claim = check_toy()
+    assert claim.verdict == "supported"
+    loss, coherence = claim.parts
+    assert (loss.value, coherence.value) == (pytest.approx(0.48), 1.5)
+    for part in claim.parts:
+        low, high = part.interval
+        assert part.values == {}  # no seeds
+        assert 0 < high - low < 1e-12
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"real": ((0.5, 0.6, 0.7), (2.5, 2.5, 2.5))},
+        {"random": ((0.5, 0.1, 0.01), (1.0, 1.0, 1.0))},
+        {"real": ((0.5, 0.1, 0.02), (2.5, 0.9, 2.5))},
+    ],
+    ids=["real does not generalise", "random does", "real not coherent at one step"],
+)
+def test_the_opposite_of_the_exact_claim_is_not_supported(changes):
+    assert check_toy(**changes).verdict == "not supported"
+
+
+def test_an_exact_tie_within_rounding_decides_nothing():
+    assert check_toy(random=((0.5, 0.1, 0.02), (1.0, 1.0, 1.0))).verdict == "inconclusive"
 
 
 def test_interval_is_students_over_seeds():

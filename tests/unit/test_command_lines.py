@@ -68,6 +68,15 @@ def test_the_page_of_the_claims_is_escaped_and_complete():
     assert "95%" in page
 
 
+def test_a_claim_that_is_not_tested_says_why_in_both_forms():
+    claim = Claim("P9", "a", "b", "c", (), missing="needs runs of <SGD>")
+    entry = check_claims.as_json(claim)
+    assert (entry["verdict"], entry["missing"], entry["parts"]) == ("not tested", "needs runs of <SGD>", [])
+    page = check_claims.as_html([claim], 0.95)
+    assert "needs runs of &lt;SGD&gt;" in page
+    assert "<td class='not-tested'>not tested</td>" in page
+
+
 def test_run_times_are_summed_per_rule(tmp_path):
     header = "s\th:m:s\tmax_rss\n"
     rows = {"train/a.tsv": "2.0\t0:00:02\t100", "train/b/c.tsv": "3.5\t0:00:03\t50", "report.tsv": "1\t0:00:01\t-"}

@@ -284,6 +284,36 @@ def test_training_settings_hold_what_the_run_depends_on_and_nothing_else():
     assert study.training_settings(changed("optimizers", "rm3", "lr", to=9.0), run, 0, 840) != settings
 
 
+def test_the_bound_needs_the_runs_of_label_noise():
+    with pytest.raises(UserError, match=r"^experiments: found bound without label_noise, expected both"):
+        study.check_references(changed("experiments", to=["toy", "bound"]))
+    study.check_references(changed("experiments", to=["label_noise", "bound"]))
+
+
+def test_the_bound_is_of_plain_sgd_only():
+    entries = {
+        "plain": {"method": "sgd", "lr": 0.1, "momentum": 0, "weight_decay": 0, "schedule": {"kind": "constant"}},
+        "heavy": {"method": "sgd", "lr": 0.1, "momentum": 0.9},
+        "decayed": {"method": "sgd", "lr": 0.1, "weight_decay": 1e-4},
+        "moved": {"method": "sgd", "lr": 0.1, "start": {"labels": "clean", "optimizer": "plain"}},
+        "median": {"method": "rm3", "lr": 0.1},
+    }
+    config = changed("optimizers", to=entries) | {"bound": {"beta_times_lr": [1]}}
+    config = config | {"label_noise": CONFIG["label_noise"] | {"optimizers": list(entries)}}
+    assert study.bound_settings(config) == {
+        "beta_times_lr": [1],
+        "optimizers": {"plain": {"lr": 0.1, "schedule": {"kind": "constant"}}},
+    }
+
+
+def test_the_toy_descends_to_its_last_step():
+    toy = {"lr": 0.1, "steps": 9, "checkpoints": {"every_step_until": 2, "per_doubling": 1}}
+    assert study.toy_settings({"toy": toy}) == {"lr": 0.1, "checkpoint_steps": [0, 1, 2, 4, 8, 9]}
+    for lr in (0, 1.6):
+        with pytest.raises(UserError, match=r"^config: toy\.lr: found"):
+            study.check_config(changed("toy", to={"lr": lr}), SCHEMA)
+
+
 def test_every_key_of_the_schema_is_described():
     undescribed = []
 

@@ -15,6 +15,7 @@ pytestmark = pytest.mark.slow
 
 STUDY = """
 study: miniature
+experiments: [label_noise, easy_hard, bound]
 datasets: {digits: {train_size: 120}}
 models: {cnn: {channels: [3, 4], hidden: 6}}
 optimizers:
@@ -71,6 +72,21 @@ def test_a_diverged_run_says_so_everywhere_and_the_others_are_whole(results):
     assert all(claim["diverged"] == ["digits, cnn, clean, wild, full, seed 0"] for claim in claims)
     assert "Left out, because they diverged" in (results / "claims.html").read_text()
     assert (results / "report.html").stat().st_size > 0
+
+
+def test_the_bound_is_drawn_along_the_runs_that_it_is_of(results):
+    bound = pd.read_csv(results / "tables/bound.csv")
+    assert set(bound["optimizer"]) == {"sgd", "wild"}  # not the one that starts from another run's weights
+    coherence = pd.read_csv(results / "tables/coherence.csv").query("group == 'train' and layer == 'model'")
+    start, first = (coherence.query(f"optimizer == 'sgd' and step == {step}")["alpha"].item() for step in (0, 1))
+    rows = bound.query("optimizer == 'sgd' and beta_times_lr == 1").set_index("step")
+    # the rate is 0.3 and every update doubles what was before
+    assert 10 ** rows.loc[1, "log10_bound"] == pytest.approx(0.3 * np.sqrt(2 * (1 - start)))
+    assert rows.loc[2, "relative_bound"] == pytest.approx((2 * np.sqrt(1 - start) + np.sqrt(1 - first)) / 3)
+    diverged = bound.query("optimizer == 'wild' and diverged")
+    assert len(diverged) > 0
+    assert diverged["relative_bound"].isna().all()
+    assert (results / "figures/bound.pdf").stat().st_size > 0
 
 
 def test_a_run_can_start_from_the_last_weights_of_another(results):

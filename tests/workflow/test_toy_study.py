@@ -1,0 +1,62 @@
+"""studies/toy.yaml, whole, as from a fresh clone: nothing is trained, and the report is made all the same."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+STUDY = Path(__file__).parents[2] / "studies/toy.yaml"
+
+
+@pytest.fixture(scope="module")
+def workflow(tmp_path_factory, new_workflow):
+    workflow = new_workflow(tmp_path_factory.mktemp("toy"))
+    shutil.copy2(STUDY, workflow.folder / "miniature.yaml")  # the file that the tests' command names
+    assert set(workflow.planned()) == {
+        "run_toy", "check_claims", "draw_toy_regression", "describe_study", "report",
+    }  # fmt: skip
+    answer = workflow.run("--cores", "2", "--quiet", "reason")
+    assert answer.returncode == 0, answer.stdout[-5000:]
+    return workflow
+
+
+@pytest.fixture(scope="module")
+def results(workflow):
+    return workflow.folder / "results/toy"
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_the_table_ends_at_the_exact_values(results, form):
+    read = pd.read_csv if form == "csv" else pd.read_parquet
+    table = read(results / f"tables/toy.{form}").query("trained_on == 4 and measured == 4")
+    end = table[table["step"] == 2000].set_index("data")
+    weights = [f"w{component}" for component in range(1, 7)]
+    assert end.loc["real", weights].tolist() == pytest.approx([0.2, 0.2, 0.2, 0.2, 0, 0.8], rel=0, abs=1e-14)
+    assert end.loc["random", weights].tolist() == pytest.approx([1, 1, 1, 1, 0, 0], rel=0, abs=1e-14)
+    assert end["test_loss"].to_dict() == pytest.approx({"real": 0.02, "random": 0.5}, rel=0, abs=1e-14)
+    assert table.groupby("data")["m_coherence"].agg(["min", "max"]).to_numpy().tolist() == [
+        pytest.approx([1, 1], rel=1e-14, abs=0), pytest.approx([2.5, 2.5], rel=1e-14, abs=0),
+    ]  # fmt: skip
+
+
+def test_the_claim_on_it_is_exact_and_the_others_name_what_they_miss(results):
+    claims = {claim["id"]: claim for claim in json.loads((results / "claims.json").read_text())["claims"]}
+    toy = claims.pop("P18")
+    assert (toy["verdict"], toy["num_seeds"]) == ("supported", 0)
+    assert [part["value"] for part in toy["parts"]] == pytest.approx([0.48, 1.5], rel=1e-13)
+    assert {claim["verdict"] for claim in claims.values()} == {"not tested"}
+    assert claims["P1"]["missing"] == "needs the experiment label_noise, which this study does not make"
+    assert "needs the experiment easy_hard" in (results / "claims.html").read_text()
+
+
+def test_the_report_is_whole(results):
+    text = (results / "report.html").read_text()
+    for content in ("an example in six dimensions", "1. Claims", "5. About this study"):
+        assert content in text
+    assert (results / "figures/toy_regression.pdf").stat().st_size > 0
+
+
+def test_there_is_nothing_left_to_do(workflow):
+    assert workflow.planned() == {}
