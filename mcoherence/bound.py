@@ -26,8 +26,7 @@ from mcoherence.schedules import learning_rate
 
 Float64Array = NDArray[np.float64]
 RUN = ["dataset", "model", "labels", "noise", "optimizer", "subset", "seed"]
-MEASURES = ("log10_bound", "relative_bound", "train_loss", "test_loss", "diverged")
-COLUMNS = [*RUN, "step", "epoch", "beta_times_lr", *MEASURES]
+COLUMNS = [*RUN, "step", "epoch", "beta_times_lr", "log10_bound", "relative_bound", "gap", "diverged"]
 
 
 def log_bound(learning_rates: ArrayLike, alpha: ArrayLike, beta: float) -> Float64Array:
@@ -70,8 +69,8 @@ def bound_table(
     """The bound along every run of these optimisers: one row per run, checkpoint and assumed smoothness.
 
     Columns: run, step, epoch, beta_times_lr, log10_bound (of the bound in units of L^2 / m; -inf at step 0),
-    relative_bound (the bound over that of incoherent gradients, in [0, 1]; NaN at step 0), train_loss, test_loss, whose
-    difference is the measured gap where test labels are of the population trained on, diverged.
+    relative_bound (the bound over that of incoherent gradients, in [0, 1]; NaN at step 0), gap (test minus training
+    loss; of the population trained on where its labels are clean), diverged (NaN in the three before then).
 
     Args:
         coherence: the tidy table coherence.
@@ -81,8 +80,9 @@ def bound_table(
     """
     rows = coherence[(coherence["group"] == "train") & (coherence["layer"] == "model")]
     rows = rows[rows["optimizer"].isin(list(optimizers))]
-    by_part = accuracy[accuracy["part"].isin(["train", "test"])].set_index([*RUN, "step", "part"])["loss"]
-    losses = by_part.unstack("part").add_suffix("_loss").reset_index()
+    scored = accuracy[accuracy["part"].isin(["train", "test"])]
+    signed = scored["loss"].where(scored["part"] == "test", -scored["loss"])
+    gaps = scored.assign(gap=signed).groupby([*RUN, "step"])["gap"].agg(lambda losses: losses.sum(skipna=False))
     frames = [
         curve.assign(beta_times_lr=float(assumed), **_bounds(curve, optimizers[str(optimizer)], assumed))
         for optimizer, curves in rows.groupby("optimizer", sort=False)
@@ -91,7 +91,7 @@ def bound_table(
     ]
     if not frames:
         return pd.DataFrame(columns=COLUMNS)
-    table = pd.concat(frames, ignore_index=True).merge(losses, on=[*RUN, "step"], how="left", validate="many_to_one")
+    table = pd.concat(frames, ignore_index=True).merge(gaps.reset_index(), on=[*RUN, "step"])
     return table[COLUMNS]
 
 
@@ -104,4 +104,5 @@ def _bounds(curve: pd.DataFrame, optimizer: Mapping[str, Any], beta_times_lr: fl
     coherent = log_bound(rates, alpha_before_updates(steps, curve["alpha"], updates), beta)[steps]
     incoherent = log_bound(rates, 0.0, beta)[steps]
     with np.errstate(invalid="ignore"):  # 0/0 before the first update
-        return {"log10_bound": coherent / np.log(10), "relative_bound": np.exp(coherent - incoherent)}
+        bounds = {"log10_bound": coherent / np.log(10), "relative_bound": np.exp(coherent - incoherent)}
+    return {name: np.where(curve["diverged"], np.nan, values) for name, values in bounds.items()}

@@ -41,6 +41,17 @@ COLUMNS = {
     "pairwise_alignment": Column("share", "mean inner product of two examples' gradients over mean squared norm"),
     "learned": Column("share", "examples that are predicted right at the last checkpoint"),
     "median_step": Column("updates", "median of the step from which an example stays right; inf where half never do"),
+    "data": Column("", "regression in six dimensions: real (a shared component) or random (none)"),
+    "trained_on": Column("examples", "how many, from the first on, descent takes the mean loss of"),
+    "measured": Column("examples", "how many, from the first on, mean gradient and coherence are of"),
+    "train_loss": Column("half squared error", "mean over the examples trained on"),
+    "test_loss": Column("half squared error", "of the fifth example; missing where it is trained on"),
+    **{f"w{k}": Column("", f"weight of component {k}") for k in range(1, 7)},
+    **{f"g{k}": Column("loss/weight", f"component {k} of the measured examples' mean gradient") for k in range(1, 7)},
+    "beta_times_lr": Column("", "assumed smoothness of the loss times the optimiser's lr"),
+    "log10_bound": Column("log10", "bound on the generalisation gap over L²/m (arXiv 2203.10036), relative, loose"),
+    "relative_bound": Column("share", "that bound over the same with incoherent gradients; missing at step 0"),
+    "gap": Column("nats", "test minus training loss; the test labels are clean, whatever was trained on"),
     "diverged": Column("", "whether loss or weights had stopped being finite; what is measured is missing then"),
 }  # fmt: skip
 

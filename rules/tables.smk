@@ -16,17 +16,16 @@ SOURCES_OF_TABLE = {
         + [SPLIT.format(dataset=run.dataset, model=run.model) for run in EASY_HARD_RUNS]
         + [IMAGES.format(dataset=run.dataset) for run in EASY_HARD_RUNS],
     },
-    # rules of their own make these
+    # tables of rules of their own
     "toy": {},
     "bound": {},
 }
 TABLE_SOURCES = {
     table: sources for experiment in config["experiments"] for table, sources in SOURCES_OF_TABLE[experiment].items()
 }
-# The tables that the claims are tested on.
 TABLES = {
     table: f"{RESULTS}/tables/{table}.parquet"
-    for table in [*TABLE_SOURCES, *(["toy"] if study.makes(config, "toy") else [])]
+    for table in [*TABLE_SOURCES, *(name for name in ("toy", "bound") if study.makes(config, name))]
 }
 
 

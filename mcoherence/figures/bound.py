@@ -36,7 +36,7 @@ def bound(table: pd.DataFrame, style: FigureStyle) -> Figure:
         table: the tidy table bound.
         style: the figures' shared settings.
     """
-    rows = full_set_runs(table).assign(gap=table["test_loss"] - table["train_loss"])
+    rows = full_set_runs(table)
     if rows["relative_bound"].isna().all():
         return message_figure("This study has no runs of plain SGD, the only optimiser that the bound is proven for.")
     label_looks = looks(label_sets(table))

@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mcoherence.bound import alpha_before_updates, bound_table, log_bound
+from mcoherence.bound import COLUMNS, alpha_before_updates, bound_table, log_bound
+from mcoherence.data_dictionary import dictionary
 from mcoherence.figures.bound import bound
 from mcoherence.figures.style import FigureStyle
+from mcoherence.toy import toy_table
 from workflow_scripts import calculate_bound, draw_bound
 
 STEPS = [0, 1, 3]
@@ -91,8 +93,7 @@ def test_the_table_has_the_bound_at_the_checkpoints_of_each_run():
     assert 10 ** rows["log10_bound"].to_numpy() == pytest.approx([0, 0.2, 0.95])
     assert np.isnan(rows.loc[0, "relative_bound"])
     assert rows["relative_bound"].iloc[1:].tolist() == pytest.approx([math.sqrt(0.5)] * 2)
-    assert rows["train_loss"].tolist() == [2.0, 1.5, 0.5]
-    assert rows["test_loss"].tolist() == [2.0, 3.0, 5.0]
+    assert rows["gap"].tolist() == [2.0 - 2.0, 3.0 - 1.5, 5.0 - 0.5]
     other_seed = table.query("labels == 'clean' and seed == 1 and step > 0")
     assert other_seed["relative_bound"].tolist() == pytest.approx([math.sqrt(0.75)] * 4)
     assert table.query("labels == 'random' and step > 0")["relative_bound"].tolist() == pytest.approx([1] * 8)
@@ -116,10 +117,23 @@ def test_optimisers_that_the_bound_is_not_of_are_left_out():
 
 
 def test_after_a_divergence_there_is_no_bound():
-    tables = make_tables({"clean": (0.5, 0.5, np.nan)}, seeds=(0,))
+    """Not even at the first checkpoint after it, although the bound there hangs on alpha before it alone."""
+    tables = make_tables({"clean": (0.5, np.nan, np.nan)}, seeds=(0,))
     table = bound_table(*tables, {"sgd": {"lr": 0.2}}, [1]).set_index("step")
-    assert table["relative_bound"].notna().to_dict() == {0: False, 1: True, 3: False}
-    assert table["diverged"].tolist() == [False, False, True]
+    assert table["diverged"].to_dict() == {0: False, 1: True, 3: True}
+    assert table["log10_bound"].notna().tolist() == [True, False, False]
+    assert table["relative_bound"].isna().all()
+
+
+def test_alpha_of_fitted_examples_is_missing_and_so_is_what_follows():
+    tables = make_tables({"clean": (0.5, np.nan, 0.5)}, seeds=(0,))
+    table = bound_table(*(frame.assign(diverged=False) for frame in tables), {"sgd": {"lr": 0.2}}, [1])
+    assert table.set_index("step")["relative_bound"].notna().to_dict() == {0: False, 1: True, 3: False}
+
+
+def test_every_column_is_in_the_data_dictionary():
+    columns = dictionary({"bound": COLUMNS, "toy": list(toy_table(0.1, [0, 1]))}.items())
+    assert set(columns["table"]) == {"bound", "toy"}
 
 
 @pytest.fixture(scope="module")
