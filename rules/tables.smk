@@ -9,6 +9,16 @@ SOURCES_OF_TABLE = {
         "coherence": files_of_runs(LABEL_NOISE_RUNS, "coherence.h5"),
         "learning_time": files_of_runs(LABEL_NOISE_RUNS, "evaluation.h5")
         + [run.labels_path(RESULTS) for run in LABEL_NOISE_RUNS],
+        "group_alignment": files_of_runs(LABEL_NOISE_RUNS, "coherence.h5"),
+        "overfit": files_of_runs(LABEL_NOISE_RUNS, "evaluation.h5")
+        + [run.labels_path(RESULTS) for run in LABEL_NOISE_RUNS]
+        + [IMAGES.format(dataset=run.dataset) for run in LABEL_NOISE_RUNS],
+        "early_stopping": files_of_runs(LABEL_NOISE_RUNS, "evaluation.h5", "coherence.h5")
+        + [run.labels_path(RESULTS) for run in LABEL_NOISE_RUNS]
+        + [IMAGES.format(dataset=run.dataset) for run in LABEL_NOISE_RUNS],
+    },
+    "contributions": {
+        "contributions": files_of_runs(study.label_noise_runs(study.partly_random(config)), "contributions.h5"),
     },
     "easy_hard": {
         "easy_hard": files_of_runs(EASY_HARD_RUNS, "evaluation.h5")
