@@ -30,7 +30,7 @@ from mcoherence.figures.tables import full_set_runs, in_order, label_sets, netwo
 QUANTITIES = {
     "test_accuracy": "test accuracy (%)",
     "m_coherence": "m-coherence",
-    "step": "training step",
+    "step": "step of the checkpoint",
 }
 _PLACES = {"best": -0.18, "last": 0.18}  # beside the middle of an optimiser's share
 _FILL: dict[str, Literal["full", "none"]] = {"best": "full", "last": "none"}
@@ -62,6 +62,8 @@ def early_stopping(table: pd.DataFrame, style: FigureStyle) -> Figure:
             _draw_panel(axes, chosen[chosen["labels"] == label], quantity, names, style)
         if quantity != "test_accuracy":
             log_axis(panels[0])  # the row shares its axis
+        if quantity == "step":
+            panels[0].set_ylim(0.7, 1.8 * rows["last_step"].max())
         panels[0].set_ylabel(QUANTITIES[quantity])
         row_title(panels[-1], network_title(network, all_networks))
     for label, axes in zip(labels, grid[0], strict=True):

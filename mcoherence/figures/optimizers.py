@@ -94,7 +94,7 @@ def with_gap(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def horizontal_axes(values: pd.DataFrame) -> list[str]:
-    """The columns to draw against: step, and examples too where optimisers take different numbers of them per update."""
+    """The columns to draw against: step, and examples too where optimisers take different numbers of them at a step."""
     differ = values.groupby("step")["examples"].nunique().gt(1).any()
     return list(AXES) if differ else ["step"]
 
