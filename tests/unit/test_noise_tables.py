@@ -119,7 +119,8 @@ def test_a_diverged_run_has_no_best_checkpoint(results):
     write_evaluation(run / "evaluation.h5", [False, False, True])
     (row,) = early_stopping_table(str(results), EXPERIMENT, {"noisy": 0.8}).to_dict("records")
     assert row["diverged"]
-    assert np.isnan([row[f"{which}_{name}"] for which in ("best", "last") for name in ("test_accuracy", "m_coherence")]).all()  # fmt: skip
+    for which in ("best", "last"):
+        assert np.isnan([row[f"{which}_test_accuracy"], row[f"{which}_m_coherence"]]).all()
 
 
 def test_contributions_of_the_measured_world_and_a_null_world(tmp_path):
