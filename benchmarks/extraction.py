@@ -29,6 +29,7 @@ from mcoherence import gradient_statistics
 from mcoherence.gradients.sweep import Sweep
 
 Pass = Callable[[], object]
+TURN_SECONDS = 0.2  # a turn lasts at least about this long
 PER_EXAMPLE = nn.CrossEntropyLoss(reduction="none")
 
 
@@ -132,9 +133,7 @@ def opacus(model: nn.Module, inputs: Tensor, targets: Tensor) -> Pass:
     from opacus.grad_sample import GradSampleModule
 
     wrapped = GradSampleModule(model, loss_reduction="sum", strict=False)
-    wrapped.train()  # its hooks do nothing in eval mode; layers below stay in eval mode
-    for layer in model.modules():
-        layer.eval()
+    wrapped.train()  # its hooks do nothing in eval mode; it refuses models with batch norm, where that would matter
 
     def measure() -> object:
         wrapped.zero_grad()
@@ -178,16 +177,23 @@ def prepared(name: str, device: str) -> dict[str, Pass]:
 
 
 def timed(passes: dict[str, Pass], rounds: int, device: str) -> dict[str, float]:
-    """Median seconds of each pass over so many rounds, the passes taking turns."""
+    """Median seconds of each pass over so many rounds, the passes taking turns; short ones repeat within a turn."""
+    repeats = {method: max(1, int(TURN_SECONDS / _seconds(run, 1, device))) for method, run in passes.items()}
     seconds: dict[str, list[float]] = {method: [] for method in passes}
     for _ in range(rounds):
         for method, run in passes.items():
-            _wait(device)
-            start = time.perf_counter()
-            run()
-            _wait(device)
-            seconds[method].append(time.perf_counter() - start)
+            seconds[method].append(_seconds(run, repeats[method], device))
     return {method: statistics.median(values) for method, values in seconds.items()}
+
+
+def _seconds(run: Pass, repeats: int, device: str) -> float:
+    """Seconds of one pass, the mean over so many in a row."""
+    _wait(device)
+    start = time.perf_counter()
+    for _ in range(repeats):
+        run()
+    _wait(device)
+    return (time.perf_counter() - start) / repeats
 
 
 def _wait(device: str) -> None:

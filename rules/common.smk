@@ -12,6 +12,7 @@ LABELS = f"{RESULTS}/data/{{dataset}}/labels/{{labels}}/seed{{seed}}/labels.h5"
 SPLIT = f"{RESULTS}/splits/{{dataset}}/{{model}}/split.h5"
 CHECKPOINT = f"{RUN}/checkpoints/step{{step}}.safetensors"
 CHECKPOINTS = expand(CHECKPOINT, step=study.checkpoint_steps(config["training"]), allow_missing=True)
+STATE = f"{RUN}/state/update{{update}}.safetensors"
 LOGS = f"{RESULTS}/logs"
 BENCHMARKS = f"{RESULTS}/benchmarks"
 CONDA = "../envs/study.yaml"
@@ -58,3 +59,22 @@ def split_of(wildcards):
 def files_of_runs(runs, *names):
     """The named result files of every run."""
     return [f"{run.path(RESULTS)}/{name}" for run in runs for name in names]
+
+
+def begin_of(start):
+    """Input function of the segment that begins after `start` updates: what its weights come from, if not the seed."""
+    if start > 0:
+        return lambda wildcards: STATE.format(**wildcards, update=start)
+    return first_weights
+
+
+def first_weights(wildcards):
+    """The last checkpoint of the run that this one starts from (adversarial initialisation), or nothing."""
+    source = study.source_run(config, run_of(wildcards))
+    last = config["training"]["updates"]
+    return [] if source is None else f"{source.path(RESULTS)}/checkpoints/step{last}.safetensors"
+
+
+def segment_settings(start, stop):
+    """Function of the wildcards: the settings of one segment."""
+    return lambda wildcards: canonical_json(study.training_settings(config, run_of(wildcards), start, stop))

@@ -1,6 +1,15 @@
 # One rule per figure: the tables that it is drawn from, and its place in the report.
 FIGURES_OF_EXPERIMENT = {
     "label_noise": {
+        "summary": (
+            [
+                "coherence",
+                "accuracy",
+                *(["easy_hard"] if study.makes(config, "easy_hard") else []),
+            ],
+            "0. At a glance",
+            "the study at a glance",
+        ),
         "coherence_by_step": (["coherence"], "2. Coherence", "coherence along training"),
         "coherence_by_loss": (
             ["coherence", "accuracy"],

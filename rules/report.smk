@@ -14,6 +14,7 @@ rule describe_study:
     input:
         results=RESULT_FILES,
         claims=CLAIMS,
+        tables=TABLES.values(),
         measured=files_of_runs(LABEL_NOISE_RUNS, "coherence.h5") if study.makes(config, "label_noise") else [],
     output:
         html=report(
@@ -23,6 +24,7 @@ rule describe_study:
             labels={"item": "settings, versions and run times"},
         ),
         config=f"{RESULTS}/config.json",
+        dictionary=f"{RESULTS}/tables/dictionary.csv",
     log:
         f"{LOGS}/describe_study.log",
     benchmark:
@@ -43,6 +45,7 @@ rule describe_study:
     shell:
         "python -m workflow_scripts.describe_study --settings {params.settings:q}"
         " --benchmarks {params.benchmarks:q} --claims {input.claims:q} --measured {input.measured:q}"
+        " --tables {input.tables:q} --dictionary {output.dictionary:q}"
         " --html {output.html:q} --config {output.config:q} > {log:q} 2>&1"
 
 

@@ -1,27 +1,6 @@
 # One rule per segment of a run: `train` from fresh weights, `train_from_N` from the state after N updates. A segment's
 # params are what it depends on and never the number of updates in all, so that longer training adds rules at the end.
 OPERATIONAL = config["operational"]
-STATE = f"{RUN}/state/update{{update}}.safetensors"
-
-
-def begin_of(start):
-    """Input function of the segment that begins after `start` updates: what its weights come from, if not the seed."""
-    if start > 0:
-        return lambda wildcards: STATE.format(**wildcards, update=start)
-    return first_weights
-
-
-def first_weights(wildcards):
-    """The last checkpoint of the run that this one starts from (adversarial initialisation), or nothing."""
-    source = study.source_run(config, run_of(wildcards))
-    last = config["training"]["updates"]
-    return [] if source is None else f"{source.path(RESULTS)}/checkpoints/step{last}.safetensors"
-
-
-def segment_settings(start, stop):
-    """Function of the wildcards: the settings of one segment."""
-    return lambda wildcards: canonical_json(study.training_settings(config, run_of(wildcards), start, stop))
-
 
 for start, stop in study.segments(config["training"]):
     name = f"train_from_{start}" if start else "train"

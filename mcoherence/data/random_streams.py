@@ -7,9 +7,10 @@ Two draws from one seed that share a stream are not independent. A sample of 360
 import numpy as np
 
 # Every purpose has a stream of its own; a number once given is never given to something else.
-INITIAL_WEIGHTS, EXAMPLE_ORDER, LABEL_CORRUPTION, AUGMENTATION, GLYPHS, STRATIFIED_PART, RANDOM_LAYERS = range(7)
-MEASURED_SAMPLE, EASY_HARD_SPLIT = range(6, 8)
-NULL_WORLDS = 8
+(
+    INITIAL_WEIGHTS, EXAMPLE_ORDER, LABEL_CORRUPTION, AUGMENTATION, GLYPHS, STRATIFIED_PART, RANDOM_LAYERS,
+    MEASURED_SAMPLE, EASY_HARD_SPLIT, NULL_WORLDS,
+) = range(10)  # fmt: skip
 
 
 def random_stream(seed: int, *purpose: int) -> np.random.Generator:

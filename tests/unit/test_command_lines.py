@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from mcoherence.claims import Claim, Part
+from mcoherence.data_dictionary import dictionary
 from mcoherence.errors import UserError
 from workflow_scripts import check_claims, describe_study
 from workflow_scripts.command_line import parse, run
@@ -83,6 +84,12 @@ def test_run_times_are_summed_per_rule(tmp_path):
 
 def test_the_page_of_the_study_shows_settings_versions_and_times():
     times = pd.DataFrame({"rule": ["train"], "jobs": [2], "total_s": [5.5], "longest_s": [3.5], "peak_mb": [100.0]})
-    page = describe_study.page({"lr": 0.3}, {"torch": "1.2.3"}, times)
-    for content in ("&quot;lr&quot;: 0.3", "1.2.3", "<td>train</td>", "5.5"):
+    columns = dictionary([("accuracy", ["step", "loss"])])
+    page = describe_study.page({"lr": 0.3}, {"torch": "1.2.3"}, times, columns)
+    for content in ("&quot;lr&quot;: 0.3", "1.2.3", "<td>train</td>", "5.5", "<td>nats</td>"):
         assert content in page
+
+
+def test_a_column_that_nothing_describes_is_refused():
+    with pytest.raises(UserError, match="table accuracy: found the column 'guess'"):
+        dictionary([("accuracy", ["step", "guess"])])

@@ -395,9 +395,9 @@ def test_label_sets_have_one_line_style_in_every_figure(figures: dict[str, Figur
 
 
 def test_an_unlisted_optimizer_gets_the_same_spare_color_everywhere(coherence: pd.DataFrame) -> None:
-    color = STYLE.color("winsorized_sgd")
+    color = STYLE.color("winsorized")
     assert to_hex(color) not in COLORS.values()
-    renamed = coherence.replace({"optimizer": {"rm3": "winsorized_sgd"}})
+    renamed = coherence.replace({"optimizer": {"rm3": "winsorized"}})
     axes = _panels(coherence_by_step(renamed, STYLE), 2, 3)[0][2]
     assert axes.get_title().replace("\n", " ") == "winsorised SGD"
     assert _line(axes, "clean").get_color() == color

@@ -34,10 +34,21 @@ def test_every_output_of_the_design_is_there(study):
         "splits/digits/cnn/split.h5", "tables/accuracy.csv", "tables/coherence.parquet", "tables/learning_time.csv",
         "figures/coherence_by_step.png", "figures/coherence_by_loss.pdf", "figures/layer_coherence.png",
         "figures/pristine_corrupt.png", "figures/training_curves.png", "figures/generalization_gap.png",
-        "figures/easy_hard.png", "figures/group_alignment.png", "figures/contributions.pdf", "figures/optimizers.png",
-        "figures/early_stopping.png", "tables/overfit.csv", f"{RUN}/contributions.h5", "claims.json", "report.html",
+        "figures/easy_hard.png", "figures/summary.png", "figures/group_alignment.png", "figures/contributions.pdf",
+        "figures/optimizers.png", "figures/early_stopping.png", "tables/overfit.csv", f"{RUN}/contributions.h5",
+        "claims.json", "report.html",
     ):  # fmt: skip
         assert (study.results / name).stat().st_size > 0, name
+
+
+def test_every_column_of_every_table_is_described(study):
+    described = pd.read_csv(study.results / "tables/dictionary.csv", keep_default_na=False)
+    tables = sorted((study.results / "tables").glob("*.parquet"))
+    assert list(zip(described["table"], described["column"], strict=True)) == sorted(
+        ((path.stem, column) for path in tables for column in pd.read_parquet(path).columns),
+        key=lambda pair: list(dict.fromkeys(described["table"])).index(pair[0]),
+    )
+    assert (described["meaning"].str.len() > 5).all()
 
 
 def test_coherence_equals_brute_force_from_the_checkpoint_files(study):

@@ -16,15 +16,17 @@ CLAIMS = {"check_claims": 1, **REPORT}
 DRAW_COHERENCE = {
     f"draw_{name}": 1
     for name in (
-        "coherence_by_step", "coherence_by_loss", "layer_coherence", "pristine_corrupt", "group_alignment",
-        "contributions", "early_stopping",
+        "summary", "coherence_by_step", "coherence_by_loss", "layer_coherence", "pristine_corrupt",
+        "group_alignment", "contributions", "early_stopping",
     )
 }  # fmt: skip
 DRAW_TRAINING = {
     f"draw_{name}": 1
-    for name in ("coherence_by_loss", "training_curves", "generalization_gap", "optimizers", "early_stopping")
-}
-DRAW_EASY_HARD = {"draw_easy_hard": 1}
+    for name in (
+        "summary", "coherence_by_loss", "training_curves", "generalization_gap", "optimizers", "early_stopping",
+    )
+}  # fmt: skip
+DRAW_EASY_HARD = {"draw_summary": 1, "draw_easy_hard": 1}
 DRAW_ALL = DRAW_COHERENCE | DRAW_TRAINING | DRAW_EASY_HARD
 # Two label sets x three optimisers x two seeds, and three subsets x two seeds.
 NOISE_RUNS, SUBSET_RUNS = 12, 6
@@ -79,7 +81,7 @@ EDITS = (
     Edit("how a source that the study does not use is read", "mcoherence/data/glyphs.py", "GLYPHS, part", "GLYPHS, part + 0", {}),
     Edit("the caption of a figure", "docs/captions/figures/easy_hard.rst", "", "\nOne more sentence.\n", {"report": 1}),
     Edit("a figure's colour", "config.yaml", "#0072B2", "#0072B3", DRAW_ALL | REPORT),
-    Edit("the code of one figure", "mcoherence/figures/easy_hard.py", "import", "PADDING = 1\nimport", DRAW_EASY_HARD | REPORT),
+    Edit("the code of one figure", "mcoherence/figures/easy_hard.py", "import", "PADDING = 1\nimport", {"draw_easy_hard": 1} | REPORT),
     Edit("the code of the claims", "mcoherence/claims.py", '"epoch <= 5"', '"epoch <= 6"', CLAIMS),
     Edit("the confidence of the claims", "config.yaml", "confidence: 0.95", "confidence: 0.9", CLAIMS),
     Edit(
