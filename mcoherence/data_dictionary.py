@@ -48,7 +48,7 @@ COLUMNS = {
     "inner": Column("(loss/weight)²", "S_a · S_b, the inner product of the two groups' summed gradients"),
     "cosine": Column("share", "S_a · S_b / (|S_a| |S_b|), between the two groups' summed gradients"),
     "cross_m_coherence": Column("examples", "S_a · S_b / √(Q_a Q_b); m-coherence where a and b are the same group"),
-    "cross_alignment": Column("share", "mean inner product of an example of a and one of b over root mean square norms"),
+    "cross_alignment": Column("share", "mean inner product of one example of a and one of b over rms norms"),
     "world": Column("", "whose tags pristine and corrupt: measured, or null 1, ..., shuffled among the same examples"),
     "n_pristine": Column("examples", "measured examples tagged pristine"),
     "n_corrupt": Column("examples", "measured examples tagged corrupt"),
