@@ -1,10 +1,13 @@
 """What pristine and corrupt examples contribute to the gradient, beside null worlds with shuffled tags."""
 
+import math
+
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, SymmetricalLogLocator
 
 from mcoherence.figures.intervals import draw_line_with_band, over_seeds
 from mcoherence.figures.style import (
@@ -12,6 +15,7 @@ from mcoherence.figures.style import (
     FigureStyle,
     band_handle,
     column_title,
+    decade_label,
     legend_below,
     look_handles,
     looks,
@@ -31,6 +35,7 @@ GROUPS = ("pristine", "corrupt")
 QUANTITIES = {"f": "share of the\ngradient", "i": "running sum\nper example"}
 NULL_COLOR = "#9a9a9a"
 SHARES_SHOWN = (-0.6, 1.6)
+DECADES_OF_SUMS = 3
 
 
 @theme()
@@ -60,14 +65,18 @@ def contributions(table: pd.DataFrame, style: FigureStyle) -> Figure:
     figure, grid = panel_grid(2 * len(row_keys), len(optimizers), row_height=1.8)
     for row, panels in enumerate(grid):
         (network, labels), quantity = row_keys[row // 2], list(QUANTITIES)[row % 2]
+        lines_of_row: list[pd.DataFrame] = []
         for optimizer, axes in zip(optimizers, panels, strict=True):
             lines = {
                 group: of_network(summary[(summary["optimizer"] == optimizer) & (summary["labels"] == labels)], network)
                 for (which, group), summary in summaries.items()
                 if which == quantity
             }
+            lines_of_row += lines.values()
             _draw_panel(axes, lines, quantity, style.color(optimizer))
             step_axis(axes, rows["step"].max(), len(optimizers))
+        if quantity == "i":
+            _running_sum_axis(panels[0], pd.concat(lines_of_row))  # the row shares its axis
         row_title(panels[-1], f"{network_title(network, all_networks)}\n{readable(labels)}")
         panels[0].set_ylabel(QUANTITIES[quantity])
     for optimizer, axes in zip(optimizers, grid[0], strict=True):
@@ -100,6 +109,17 @@ def _draw_panel(axes: Axes, lines: dict[str, pd.DataFrame], quantity: str, color
             draw_line_with_band(axes, line["step"], line, color, look, group)
     if lines[GROUPS[0]].empty:
         say_not_run(axes)
+
+
+def _running_sum_axis(axes: Axes, drawn: pd.DataFrame) -> None:
+    """A vertical axis with room for the small sums of early training: linear near zero, logarithmic beyond."""
+    largest = drawn["mean"].abs().max()
+    if largest > 0:
+        linear_below = 10.0 ** (math.floor(math.log10(largest)) - DECADES_OF_SUMS)
+        axes.set_yscale("symlog", linthresh=linear_below, linscale=0.4)
+        axes.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=linear_below))
+        axes.yaxis.set_major_formatter(FuncFormatter(decade_label))
+        axes.set_ylim(-3 * linear_below, 5 * largest)
 
 
 def _handles(style: FigureStyle, seeds: list[int]) -> list[Artist]:

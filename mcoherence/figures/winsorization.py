@@ -72,7 +72,7 @@ def winsorization(table: pd.DataFrame, style: FigureStyle) -> Figure:
                 _draw_proper_accuracy(axes, family, colors)
         row_title(panels[-1], network_title(network, all_networks))
     for axes in grid[-1]:
-        axes.set_xlabel("percentile clipped at each end, c")
+        axes.set_xlabel("clipped percentile c")
     legend_below(figure, _handles(colors, style, list(summaries["overfit"]["seeds"])))
     return figure
 
