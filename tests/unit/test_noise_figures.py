@@ -237,3 +237,13 @@ def test_equal_tables_give_equal_bytes(tmp_path):
         save_figure(early_stopping(early_table(), STYLE), *paths, 80)
         contents.append([path.read_bytes() for path in paths])
     assert contents[0] == contents[1]
+
+
+def test_running_sums_show_small_early_values_and_the_end():
+    table = contributions_table()
+    growing = table.assign(**{f"i_{group}": 10.0 ** (table["step"] / 25 - 3) for group in ("pristine", "corrupt")})
+    axes = np.array(contributions(growing, STYLE).axes).reshape(2, 2)[1, 0]
+    assert axes.get_yscale() == "symlog"
+    low, high = axes.get_ylim()
+    assert low < 0
+    assert high == pytest.approx(50)  # five times the largest
