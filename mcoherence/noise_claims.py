@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from mcoherence.claims import ClaimSettings, Measured, Tables
+from mcoherence.claims import RUN_COLUMNS, ClaimSettings, Measured, Tables
 
 EARLY_EPOCHS = 5  # as for early coherence
 TOLERANCE = 0.02  # of accuracies that are claimed not to exceed one another
@@ -88,8 +88,7 @@ def winsorising_hurts_fitting(tables: Tables, settings: ClaimSettings) -> dict[s
 
 def control_narrows_less(tables: Tables, settings: ClaimSettings) -> dict[str, Measured]:
     """P14: how much larger the gap and the corrupt accuracy of RA3 are than RM3's, at the last step."""
-    accuracy = tables["accuracy"]
-    final = accuracy[accuracy["step"] == accuracy["step"].max()]
+    final = _last_rows(tables["accuracy"])
     parts = {}
     for (dataset, model, noise), rows in final.groupby(["dataset", "model", "noise"]):
         scores = rows.pivot_table(index=["optimizer", "seed"], columns="part", values="accuracy")
@@ -189,8 +188,9 @@ def _families(overfit: pd.DataFrame) -> list[tuple[str, float, pd.DataFrame]]:
 
 
 def _last_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the study's last step."""
-    last: pd.DataFrame = table[table["step"] == table["step"].max()]
+    """The rows of each run's last checkpoint."""
+    run = [key for key in RUN_COLUMNS if key in table]
+    last: pd.DataFrame = table[table["step"] == table.groupby(run, observed=True)["step"].transform("max")]
     return last
 
 

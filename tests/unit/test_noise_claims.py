@@ -93,6 +93,13 @@ def test_clean_test_accuracy_of_methods_that_do_not_memorise():
         assert clean_test_beats_noisy_train({"overfit": overfit_rows(AS_IN_THE_PAPER, noise)}, SETTINGS) == {}
 
 
+def test_every_run_counts_with_its_own_last_step():
+    table = overfit_rows(AS_IN_THE_PAPER)
+    table.loc[(table["optimizer"] == "c8") & (table["step"] == 9), "step"] = 3
+    (part,) = winsorising_hurts_fitting({"overfit": table}, SETTINGS).values()
+    assert part.per_seed.to_numpy() == pytest.approx(0.5)
+
+
 def accuracy_rows(final):
     """{entry: (train, test, corrupt) accuracy} at the last step."""
     return pd.DataFrame(
