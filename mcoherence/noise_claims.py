@@ -62,7 +62,7 @@ def winsorising_stops_memorising(tables: Tables, settings: ClaimSettings) -> dic
     del settings
     parts = {}
     for where, noise, rows in _families(tables["overfit"]):
-        by_c = {c: rows[rows["c"] == c].set_index("seed") for c in sorted(set(rows["c"]))}
+        by_c = {c: rows[rows["c"] == c].set_index("seed") for c in sorted(map(float, rows["c"].unique()))}
         for c, one in by_c.items():
             if c >= LEAST_CLIPPING and noise > 0:
                 margin = one["pristine_share"] - one["train_accuracy"] + TOLERANCE
