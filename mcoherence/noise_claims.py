@@ -93,7 +93,7 @@ def control_narrows_less(tables: Tables, settings: ClaimSettings) -> dict[str, M
     for (dataset, model, noise), rows in final.groupby(["dataset", "model", "noise"]):
         scores = rows.pivot_table(index=["optimizer", "seed"], columns="part", values="accuracy")
         quantities = {"gap": scores["train"] - scores["test"]}
-        if noise > 0 and "corrupt" in scores:
+        if rows["noise"].iloc[0] > 0 and "corrupt" in scores:
             quantities["corrupt accuracy"] = scores["corrupt"]
         for median in settings.entries("rm3"):
             for mean in settings.entries("ra3"):
