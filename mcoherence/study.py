@@ -60,6 +60,11 @@ def partly_random(config: Config) -> dict[str, Any]:
     return {**experiment, "labels": names}
 
 
+def contribution_runs(config: Config) -> list[Run]:
+    """The runs whose contributions are measured; none where the study does not make that experiment."""
+    return label_noise_runs(partly_random(config)) if makes(config, "contributions") else []
+
+
 def winsorization(config: Config) -> dict[str, dict[str, float]]:
     """Optimiser entry -> its c, and the number `alike` of the family of entries that differ in c alone.
 
@@ -95,8 +100,7 @@ def easy_hard_runs(experiment: Config) -> list[Run]:
 def all_runs(config: Config) -> list[Run]:
     """Every run of the study, each once, those that others start from included."""
     runs = label_noise_runs(config["label_noise"]) if makes(config, "label_noise") else []
-    if makes(config, "contributions"):
-        runs += label_noise_runs(partly_random(config))
+    runs += contribution_runs(config)
     if makes(config, "easy_hard"):
         experiment = config["easy_hard"]
         for dataset, model in product(experiment["datasets"], experiment["models"]):

@@ -59,7 +59,7 @@ FIGURES_OF_EXPERIMENT = {
         ),
     },
 }
-if study.winsorization(config):
+if study.makes(config, "label_noise") and study.winsorization(config):
     FIGURES_OF_EXPERIMENT["label_noise"]["winsorization"] = (
         ["overfit"],
         "3. Training",

@@ -1,5 +1,6 @@
 LABEL_NOISE_RUNS = study.label_noise_runs(config["label_noise"])
 EASY_HARD_RUNS = study.easy_hard_runs(config["easy_hard"])
+CONTRIBUTION_RUNS = study.contribution_runs(config)
 # What each table is made from: result files of runs, and the labels and images that give them their meaning.
 SOURCES_OF_TABLE = {
     "label_noise": {
@@ -18,7 +19,7 @@ SOURCES_OF_TABLE = {
         + [IMAGES.format(dataset=run.dataset) for run in LABEL_NOISE_RUNS],
     },
     "contributions": {
-        "contributions": files_of_runs(study.label_noise_runs(study.partly_random(config)), "contributions.h5"),
+        "contributions": files_of_runs(CONTRIBUTION_RUNS, "contributions.h5"),
     },
     "easy_hard": {
         "easy_hard": files_of_runs(EASY_HARD_RUNS, "evaluation.h5")

@@ -326,6 +326,8 @@ def test_winsorised_entries_and_the_sgd_that_is_like_them_make_a_family():
 def test_contributions_are_measured_in_partly_random_runs_only():
     config = CONFIG | {"experiments": ["contributions"], "contributions": {"null_worlds": 2}}
     runs = study.all_runs(config)
+    assert study.contribution_runs(config) == runs
+    assert study.contribution_runs(CONFIG) == []
     assert {run.labels for run in runs} == {"half_random"}
     assert len(runs) == 2 * 3 * 3
     assert study.table_settings(config, "contributions")["experiment"]["labels"] == ["half_random"]
