@@ -4,7 +4,8 @@ For a sample of m examples with per-example gradients g_i at one checkpoint
 
     S = sum_i g_i        Q = sum_i |g_i|^2
 
-Every measure here is a function of m, |S|^2 and Q alone. Arguments broadcast against each other, results are float64.
+Every measure of one group is a function of m, |S|^2 and Q alone; that of two groups a and b takes S_a . S_b too.
+Arguments broadcast against each other, results are float64.
 A sample whose gradients are all zero has no coherence: 0/0 is NaN, never 0 and never rescued by an epsilon, because
 an epsilon breaks scale invariance exactly where the curves end.
 """
@@ -78,3 +79,74 @@ def union_sq_norm_of_sum(gram: ArrayLike) -> Float64Array:
         gram: inner products of the groups' gradient sums, float64 [..., G, G]; returns [...].
     """
     return np.asarray(np.asarray(gram, dtype=np.float64).sum(axis=(-2, -1)))
+
+
+def cosine_of_sums(inner: ArrayLike, sq_norm_of_a: ArrayLike, sq_norm_of_b: ArrayLike) -> Float64Array:
+    """S_a . S_b / (|S_a| |S_b|): the cosine between the gradient sums of two groups, in [-1, 1].
+
+    How much of one group's own direction serves the other, whatever their sizes; NaN where either sum is zero.
+
+    Args:
+        inner: S_a . S_b, any shape [...].
+        sq_norm_of_a: |S_a|^2, a shape that broadcasts with it.
+        sq_norm_of_b: |S_b|^2, likewise.
+    """
+    return _over_geometric_mean(inner, sq_norm_of_a, sq_norm_of_b)
+
+
+def cross_m_coherence(inner: ArrayLike, sum_sq_norm_a: ArrayLike, sum_sq_norm_b: ArrayLike) -> Float64Array:
+    """C_ab = S_a . S_b / sqrt(Q_a Q_b), the m-coherence of one group where both are the same.
+
+    At most sqrt(n_a n_b) in absolute value, 0 for groups whose sums are orthogonal, negative where a step that helps
+    one harms the other, NaN where either Q is zero. It is what the m-coherence of the union is short of without it:
+    M = (Q_a M_a + Q_b M_b + 2 sqrt(Q_a Q_b) C_ab) / (Q_a + Q_b). Derived from the definition, not of the papers.
+
+    Args:
+        inner: S_a . S_b, any shape [...].
+        sum_sq_norm_a: Q_a, a shape that broadcasts with it.
+        sum_sq_norm_b: Q_b, likewise.
+    """
+    return _over_geometric_mean(inner, sum_sq_norm_a, sum_sq_norm_b)
+
+
+def cross_alignment(
+    inner: ArrayLike, sum_sq_norm_a: ArrayLike, sum_sq_norm_b: ArrayLike, n_a: ArrayLike, n_b: ArrayLike
+) -> Float64Array:
+    """C_ab / sqrt(n_a n_b): the mean inner product of an example of a and one of b over their root mean square norms.
+
+    The counterpart of `pairwise_alignment` between groups, in [-1, 1]; its expectation does not depend on their sizes.
+
+    Args:
+        inner: S_a . S_b, any shape [...].
+        sum_sq_norm_a: Q_a, a shape that broadcasts with it.
+        sum_sq_norm_b: Q_b, likewise.
+        n_a: number of examples of a; NaN comes back where it is 0.
+        n_b: number of examples of b, likewise.
+    """
+    pairs = np.asarray(n_a, dtype=np.float64) * np.asarray(n_b, dtype=np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        value = cross_m_coherence(inner, sum_sq_norm_a, sum_sq_norm_b) / np.sqrt(pairs)
+    return np.asarray(np.where(pairs > 0, value, np.nan), dtype=np.float64)
+
+
+def contribution(inner: ArrayLike, sq_norm_of_sum: ArrayLike) -> Float64Array:
+    """f^a = S_a . S / S . S: the share of group a in the first-order loss decrease of a step along S.
+
+    Groups that make up the sample add up to 1; a share is negative where the step harms the group. NaN for S = 0.
+    Source: arXiv 2002.10657, the contributions f^p and f^c, there with the mini-batch's gradient for S.
+
+    Args:
+        inner: S_a . S, any shape [...].
+        sq_norm_of_sum: |S|^2, a shape that broadcasts with it.
+    """
+    numerator, denominator = (np.asarray(value, dtype=np.float64) for value in (inner, sq_norm_of_sum))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(np.where(denominator > 0, numerator / denominator, np.nan), dtype=np.float64)
+
+
+def _over_geometric_mean(inner: ArrayLike, a: ArrayLike, b: ArrayLike) -> Float64Array:
+    """Inner / sqrt(a b), NaN where either is not positive; the roots are taken apart, so that no product overflows."""
+    numerator, first, second = (np.asarray(value, dtype=np.float64) for value in (inner, a, b))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        value = numerator / np.sqrt(first) / np.sqrt(second)
+    return np.asarray(np.where((first > 0) & (second > 0), value, np.nan), dtype=np.float64)

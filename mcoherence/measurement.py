@@ -99,20 +99,22 @@ def record_of(statistics: Sequence[GradientStatistics]) -> CoherenceRecord:
     )
 
 
-def measure(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor, Tensor]]) -> GradientStatistics:
-    """Gradient statistics of the cross-entropy of one checkpoint, in the groups GROUPS."""
-    return gradient_statistics(model, nn.CrossEntropyLoss(reduction="none"), batches, groups=GROUPS, spot_check=2)
+def measure(
+    model: nn.Module, batches: Iterable[tuple[Tensor, Tensor, Tensor]], names: Sequence[str] = GROUPS
+) -> GradientStatistics:
+    """Gradient statistics of the cross-entropy of one checkpoint, in the groups of these names."""
+    return gradient_statistics(model, nn.CrossEntropyLoss(reduction="none"), batches, groups=names, spot_check=2)
 
 
-def of_diverged(model: nn.Module, groups: NDArray[np.int64]) -> GradientStatistics:
+def of_diverged(model: nn.Module, groups: NDArray[np.int64], names: Sequence[str] = GROUPS) -> GradientStatistics:
     """The record of a diverged checkpoint for a sample in these groups, int64 [m]: counts, and NaN for every sum."""
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     return GradientStatistics(
-        GROUPS,
+        tuple(names),
         tuple(parameters),
-        np.bincount(groups, minlength=len(GROUPS)).astype(np.int64),
-        np.full((len(GROUPS), len(parameters)), np.nan),
-        tuple(torch.full((), np.nan).expand(len(GROUPS), *p.shape) for p in parameters.values()),
+        np.bincount(groups, minlength=len(names)).astype(np.int64),
+        np.full((len(names), len(parameters)), np.nan),
+        tuple(torch.full((), np.nan).expand(len(names), *p.shape) for p in parameters.values()),
     )
 
 

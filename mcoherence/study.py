@@ -53,6 +53,37 @@ def label_noise_runs(experiment: Config) -> list[Run]:
     ]
 
 
+def partly_random(config: Config) -> dict[str, Any]:
+    """The label-noise experiment with only those label sets that have pristine and corrupt examples."""
+    experiment = config["label_noise"]
+    names = [name for name in experiment["labels"] if 0 < config["labels"][name]["fraction"] < 1]
+    return {**experiment, "labels": names}
+
+
+def contribution_runs(config: Config) -> list[Run]:
+    """The runs whose contributions are measured; none where the study does not make that experiment."""
+    return label_noise_runs(partly_random(config)) if makes(config, "contributions") else []
+
+
+def winsorization(config: Config) -> dict[str, dict[str, float]]:
+    """Optimiser entry -> its c, and the number `alike` of the family of entries that differ in c alone.
+
+    Of the entries of the label-noise experiment; empty without winsorised ones. An SGD entry that has all other
+    settings of a family belongs to it, with c = 0.
+    """
+    entries = {name: config["optimizers"][name] for name in config["label_noise"]["optimizers"]}
+    rest = {name: {k: v for k, v in entry.items() if k not in ("method", "c")} for name, entry in entries.items()}
+    families: list[dict[str, Any]] = []
+    for name, entry in entries.items():
+        if entry["method"] == "winsorized" and rest[name] not in families:
+            families.append(rest[name])
+    return {
+        name: {"c": entry.get("c", 0), "alike": families.index(rest[name])}
+        for name, entry in entries.items()
+        if entry["method"] in ("sgd", "winsorized") and rest[name] in families
+    }
+
+
 def reference_runs(experiment: Config, dataset: str, model: str) -> list[Run]:
     """The runs whose learning times say which examples of `dataset` are hard for `model`."""
     names = (dataset, model, experiment["labels"], experiment["optimizer"], FULL)
@@ -69,6 +100,7 @@ def easy_hard_runs(experiment: Config) -> list[Run]:
 def all_runs(config: Config) -> list[Run]:
     """Every run of the study, each once, those that others start from included."""
     runs = label_noise_runs(config["label_noise"]) if makes(config, "label_noise") else []
+    runs += contribution_runs(config)
     if makes(config, "easy_hard"):
         experiment = config["easy_hard"]
         for dataset, model in product(experiment["datasets"], experiment["models"]):
@@ -175,6 +207,12 @@ def measurement_settings(config: Config, subset: str) -> dict[str, Any]:
     return {**config["measurement"], "subset": subset}
 
 
+def contribution_settings(config: Config) -> dict[str, Any]:
+    """What the measurement of the contributions of a run depends on besides its files."""
+    measurement = {key: value for key, value in config["measurement"].items() if key != "heldout_size"}
+    return {**measurement, **config["contributions"]}
+
+
 def difficulty_settings(config: Config, dataset: str, model: str) -> dict[str, Any]:
     """What the difficulty scores of one data set and model depend on besides their files."""
     return {"reference_seeds": [run.seed for run in reference_runs(config["easy_hard"], dataset, model)]}
@@ -191,6 +229,10 @@ def table_settings(config: Config, table: str) -> dict[str, Any]:
     names = [experiment["labels"]] if table == "easy_hard" else experiment["labels"]
     if table == "easy_hard":
         experiment = {key: experiment[key] for key in ("datasets", "models", "labels", "optimizer", "seeds")}
+    if table == "contributions":
+        experiment = partly_random(config)
+    if table == "overfit":
+        experiment["winsorization"] = winsorization(config)
     return {
         "table": table,
         "results": results_folder(config),
@@ -290,10 +332,16 @@ def check_references(config: Config) -> None:
         ("figures.reference_optimizer", "optimizers"),
     ):
         experiment, name = key.split(".")
-        if experiment != "figures" and not makes(config, experiment):
+        needed = experiment == "figures" or makes(config, experiment)
+        if not needed and not (experiment == "label_noise" and makes(config, "contributions")):
             continue
         found = config[experiment][name]
         _check_names(key, [found] if isinstance(found, str) else found, section, config[section])
+    if makes(config, "contributions") and not partly_random(config)["labels"]:
+        raise UserError(
+            f"label_noise.labels: found {config['label_noise']['labels']}, expected one with a fraction between 0 and "
+            "1 for the experiment contributions; add one, or take contributions out of experiments"
+        )
     for name, dataset in config["datasets"].items():
         _check_dataset(f"datasets.{name}", dataset)
     for name, labels in config["labels"].items():

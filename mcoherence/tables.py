@@ -36,7 +36,7 @@ def accuracy_table(results: str, experiment: Mapping[str, Any], noise: Mapping[s
     for run in label_noise_runs(experiment):
         labels = read_labels(Path(run.labels_path(results)))
         targets = read_images(_images_path(results, run), "test").targets
-        frames.append(_of_run(run, noise, accuracy_of_run(_evaluation_path(results, run), labels, targets)))
+        frames.append(of_run(run, noise, accuracy_of_run(_evaluation_path(results, run), labels, targets)))
     return pd.concat(frames, ignore_index=True)
 
 
@@ -110,7 +110,7 @@ def coherence_table(results: str, experiment: Mapping[str, Any], noise: Mapping[
     sum_sq_norm (Q), sq_norm_of_sum (|S|^2), m_coherence, alpha, pairwise_alignment, diverged.
     """
     frames = [
-        _of_run(run, noise, coherence_of_run(Path(f"{run.path(results)}/coherence.h5")))
+        of_run(run, noise, coherence_of_run(Path(f"{run.path(results)}/coherence.h5")))
         for run in label_noise_runs(experiment)
     ]
     return pd.concat(frames, ignore_index=True)
@@ -202,7 +202,8 @@ def _run_columns(run: Run, noise: Mapping[str, float]) -> dict[str, Any]:
     return columns
 
 
-def _of_run(run: Run, noise: Mapping[str, float], frame: pd.DataFrame) -> pd.DataFrame:
+def of_run(run: Run, noise: Mapping[str, float], frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of one run with the columns that name it put first."""
     named = pd.DataFrame([_run_columns(run, noise)] * len(frame))
     return pd.concat([named, frame], axis=1)
 

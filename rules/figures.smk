@@ -28,6 +28,28 @@ FIGURES_OF_EXPERIMENT = {
             "3. Training",
             "gap between training and test accuracy",
         ),
+        "group_alignment": (
+            ["group_alignment"],
+            "2. Coherence",
+            "pristine, corrupt and held-out examples against each other",
+        ),
+        "optimizers": (
+            ["accuracy"],
+            "3. Training",
+            "optimisers at equal updates and equal examples",
+        ),
+        "early_stopping": (
+            ["early_stopping"],
+            "3. Training",
+            "best against last checkpoint",
+        ),
+    },
+    "contributions": {
+        "contributions": (
+            ["contributions"],
+            "2. Coherence",
+            "contributions of pristine and corrupt examples",
+        ),
     },
     "easy_hard": {
         "easy_hard": (
@@ -51,6 +73,12 @@ FIGURES_OF_EXPERIMENT = {
         ),
     },
 }
+if study.makes(config, "label_noise") and study.winsorization(config):
+    FIGURES_OF_EXPERIMENT["label_noise"]["winsorization"] = (
+        ["overfit"],
+        "3. Training",
+        "overfitting by winsorised SGD",
+    )
 FIGURES = {
     name: figure for experiment in config["experiments"] for name, figure in FIGURES_OF_EXPERIMENT[experiment].items()
 }

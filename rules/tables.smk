@@ -1,5 +1,6 @@
 LABEL_NOISE_RUNS = study.label_noise_runs(config["label_noise"])
 EASY_HARD_RUNS = study.easy_hard_runs(config["easy_hard"])
+CONTRIBUTION_RUNS = study.contribution_runs(config)
 # What each table is made from: result files of runs, and the labels and images that give them their meaning.
 SOURCES_OF_TABLE = {
     "label_noise": {
@@ -9,6 +10,16 @@ SOURCES_OF_TABLE = {
         "coherence": files_of_runs(LABEL_NOISE_RUNS, "coherence.h5"),
         "learning_time": files_of_runs(LABEL_NOISE_RUNS, "evaluation.h5")
         + [run.labels_path(RESULTS) for run in LABEL_NOISE_RUNS],
+        "group_alignment": files_of_runs(LABEL_NOISE_RUNS, "coherence.h5"),
+        "overfit": files_of_runs(LABEL_NOISE_RUNS, "evaluation.h5")
+        + [run.labels_path(RESULTS) for run in LABEL_NOISE_RUNS]
+        + [IMAGES.format(dataset=run.dataset) for run in LABEL_NOISE_RUNS],
+        "early_stopping": files_of_runs(LABEL_NOISE_RUNS, "evaluation.h5", "coherence.h5")
+        + [run.labels_path(RESULTS) for run in LABEL_NOISE_RUNS]
+        + [IMAGES.format(dataset=run.dataset) for run in LABEL_NOISE_RUNS],
+    },
+    "contributions": {
+        "contributions": files_of_runs(CONTRIBUTION_RUNS, "contributions.h5"),
     },
     "easy_hard": {
         "easy_hard": files_of_runs(EASY_HARD_RUNS, "evaluation.h5")

@@ -1,5 +1,6 @@
 """Gather the result files of many runs into one tidy table: *.h5 -> CSV and Parquet."""
 
+from mcoherence.noise_tables import NOISE_TABLES
 from mcoherence.table_files import write_table
 from mcoherence.tables import TABLES
 from workflow_scripts.command_line import parse, run
@@ -12,7 +13,8 @@ def main() -> None:
     """
     arguments = parse(__doc__, paths=["csv", "parquet"])
     settings = arguments.settings
-    table = TABLES[settings["table"]](settings["results"], settings["experiment"], settings["noise"])
+    make = (TABLES | NOISE_TABLES)[settings["table"]]
+    table = make(settings["results"], settings["experiment"], settings["noise"])
     write_table(table, arguments.csv, arguments.parquet)
 
 

@@ -59,7 +59,7 @@ def pristine_corrupt(table: pd.DataFrame, style: FigureStyle) -> Figure:
         for optimizer, axes in zip(optimizers, panels, strict=True):
             chosen = (summary["optimizer"] == optimizer) & (summary["labels"] == labels)
             panel = of_network(summary[chosen], network)
-            _alignment_axis(axes)
+            alignment_axis(axes)
             axes.axhline(0, color=NEUTRAL, linewidth=0.7, zorder=1)
             for group, look in group_looks.items():
                 line = panel[panel["group"] == group]
@@ -78,7 +78,7 @@ def pristine_corrupt(table: pd.DataFrame, style: FigureStyle) -> Figure:
     return figure
 
 
-def _alignment_axis(axes: Axes) -> None:
+def alignment_axis(axes: Axes) -> None:
     """A vertical axis that shows small and negative alignment too: linear near zero, logarithmic beyond."""
     axes.set_yscale("symlog", linthresh=LINEAR_BELOW, linscale=0.6)
     axes.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=LINEAR_BELOW, subs=(1.0, 3.0)))

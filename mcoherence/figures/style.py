@@ -228,9 +228,9 @@ def message_figure(message: str) -> Figure:
     return figure
 
 
-def say_not_run(axes: Axes) -> None:
-    """Mark a panel whose combination the study has no runs of."""
-    axes.text(0.5, 0.5, "no such runs", transform=axes.transAxes, ha="center", va="center", color=NEUTRAL)
+def say_not_run(axes: Axes, reason: str = "no such runs") -> None:
+    """Mark a panel that has nothing to show, such as a combination that the study has no runs of."""
+    axes.text(0.5, 0.5, reason, transform=axes.transAxes, ha="center", va="center", color=NEUTRAL)
 
 
 def row_title(axes: Axes, title: str) -> None:

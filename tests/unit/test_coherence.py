@@ -163,3 +163,53 @@ class TestTheoremsOnFiniteDistributions:
         # a chi-squared with 20 degrees of freedom over 20 has standard deviation 0.32; over 300 draws 0.018
         assert np.mean(values) == pytest.approx(expected, abs=5 * 0.32 * expected / np.sqrt(300))
         assert coherence.m_coherence(*sums(vectors)) == pytest.approx(0.0, abs=1e-20)
+
+
+# Two groups in the plane, a = {(1, 0), (1, 2)} and b = {(0, 3), (1, 0), (-1, 1)}: S_a = (2, 2), S_b = (0, 4), so
+# S_a . S_b = 8, |S_a|^2 = 8, |S_b|^2 = 16, Q_a = 1 + 5 = 6, Q_b = 9 + 1 + 2 = 12.
+A, B = np.array([[1.0, 0.0], [1.0, 2.0]]), np.array([[0.0, 3.0], [1.0, 0.0], [-1.0, 1.0]])
+
+
+def test_measures_between_two_groups_by_hand():
+    assert coherence.cosine_of_sums(8.0, 8.0, 16.0) == pytest.approx(np.sqrt(0.5))  # (2, 2) and (0, 4): 45 degrees
+    assert coherence.cross_m_coherence(8.0, 6.0, 12.0) == pytest.approx(8 / np.sqrt(72))
+    # mean over the six pairs: (0 + 1 - 1 + 6 + 1 + 1) / 6 = 8 / 6, over the root mean squares sqrt(3) and sqrt(4)
+    assert coherence.cross_alignment(8.0, 6.0, 12.0, 2, 3) == pytest.approx(8 / 6 / np.sqrt(12))
+    assert (A @ B.T).mean() == pytest.approx(8 / 6)
+
+
+def test_a_group_against_itself_has_its_own_m_coherence_and_cosine_one():
+    squared, total = sums(A)
+    assert coherence.cross_m_coherence(squared, total, total) == pytest.approx(coherence.m_coherence(squared, total))
+    assert coherence.cosine_of_sums(squared, squared, squared) == pytest.approx(1.0)
+
+
+def test_the_cross_term_completes_the_m_coherence_of_the_union():
+    (squared_a, q_a), (squared_b, q_b) = sums(A), sums(B)
+    cross = coherence.cross_m_coherence(float(A.sum(0) @ B.sum(0)), q_a, q_b)
+    m_a, m_b = coherence.m_coherence(squared_a, q_a), coherence.m_coherence(squared_b, q_b)
+    union = (q_a * m_a + q_b * m_b + 2 * np.sqrt(q_a * q_b) * cross) / (q_a + q_b)
+    assert union == pytest.approx(coherence.m_coherence(*sums(np.concatenate([A, B]))))
+
+
+@pytest.mark.parametrize(("copies_a", "copies_b", "sign"), [(3, 5, 1.0), (4, 2, -1.0)])
+def test_identical_and_opposed_examples_reach_the_bounds(copies_a, copies_b, sign):
+    a, b = np.tile([3.0, 4.0], (copies_a, 1)), sign * np.tile([6.0, 8.0], (copies_b, 1))
+    inner, (squared_a, q_a), (squared_b, q_b) = float(a.sum(0) @ b.sum(0)), sums(a), sums(b)
+    assert coherence.cosine_of_sums(inner, squared_a, squared_b) == pytest.approx(sign)
+    assert coherence.cross_m_coherence(inner, q_a, q_b) == pytest.approx(sign * np.sqrt(copies_a * copies_b))
+    assert coherence.cross_alignment(inner, q_a, q_b, copies_a, copies_b) == pytest.approx(sign)
+
+
+def test_groups_without_examples_or_gradients_have_no_measure_between_them():
+    assert np.isnan(coherence.cosine_of_sums(0.0, 0.0, 4.0))
+    assert np.isnan(coherence.cross_m_coherence(0.0, 4.0, 0.0))
+    assert np.isnan(coherence.cross_alignment(0.0, 4.0, 0.0, 2, 0))
+    assert np.isnan(coherence.contribution(0.0, 0.0))
+
+
+def test_contributions_of_the_groups_of_a_sample_add_up_to_one():
+    total = A.sum(0) + B.sum(0)  # (2, 6), squared norm 40
+    of_a, of_b = (coherence.contribution(group.sum(0) @ total, total @ total) for group in (A, B))
+    assert of_a == pytest.approx((4 + 12) / 40)
+    assert of_b == pytest.approx(24 / 40)

@@ -330,3 +330,48 @@ def test_every_key_of_the_schema_is_described():
     for name, definition in SCHEMA["$defs"].items():
         visit(definition, name)
     assert not undescribed
+
+
+WINSORIZED = {"method": "winsorized", "lr": 0.3}
+
+
+def test_winsorised_entries_and_the_sgd_that_is_like_them_make_a_family():
+    entries = {
+        "c2": WINSORIZED | {"c": 2},
+        "c8": WINSORIZED | {"c": 8},
+        "slow": {"method": "winsorized", "lr": 0.1, "c": 4},
+    }
+    fast = {"fast_sgd": {"method": "sgd", "lr": 1.0}}
+    config = CONFIG | {"optimizers": CONFIG["optimizers"] | entries | fast}
+    names = ["sgd", "rm3", "fast_sgd", *entries]
+    config = config | {"label_noise": CONFIG["label_noise"] | {"optimizers": names}}
+    assert study.winsorization(config) == {
+        "sgd": {"c": 0, "alike": 0}, "c2": {"c": 2, "alike": 0}, "c8": {"c": 8, "alike": 0},
+        "slow": {"c": 4, "alike": 1},
+    }  # fmt: skip
+    assert study.table_settings(config, "overfit")["experiment"]["winsorization"] == study.winsorization(config)
+    assert study.winsorization(CONFIG) == {}
+
+
+def test_contributions_are_measured_in_partly_random_runs_only():
+    config = CONFIG | {"experiments": ["contributions"], "contributions": {"null_worlds": 2}}
+    runs = study.all_runs(config)
+    assert study.contribution_runs(config) == runs
+    assert study.contribution_runs(CONFIG) == []
+    assert {run.labels for run in runs} == {"half_random"}
+    assert len(runs) == 2 * 3 * 3
+    assert study.table_settings(config, "contributions")["experiment"]["labels"] == ["half_random"]
+    settings = study.contribution_settings(config)
+    assert settings == {"sample_size": 360, "null_worlds": 2}  # and what the schema fills in
+
+
+def test_contributions_need_a_partly_random_label_set():
+    config = changed("label_noise", "labels", to=["clean", "all_random"]) | {"experiments": ["contributions"]}
+    with pytest.raises(UserError, match=r"^label_noise\.labels: found .*, expected one with a fraction between 0 and"):
+        study.check_references(config)
+
+
+def test_contributions_look_at_the_names_of_the_label_noise_experiment():
+    config = changed("label_noise", "models", to=["vit"]) | {"experiments": ["contributions"]}
+    with pytest.raises(UserError, match=r"^label_noise\.models: found 'vit'"):
+        study.check_references(config)

@@ -13,6 +13,7 @@ from safetensors import safe_open
 from mcoherence import load_checkpoint
 
 pytestmark = pytest.mark.slow
+MEASUREMENTS = ("evaluation.h5", "coherence.h5", "contributions.h5")
 RUN = "runs/digits/cnn/half_random/rm3/full/seed1"
 
 
@@ -33,7 +34,9 @@ def test_every_output_of_the_design_is_there(study):
         "splits/digits/cnn/split.h5", "tables/accuracy.csv", "tables/coherence.parquet", "tables/learning_time.csv",
         "figures/coherence_by_step.png", "figures/coherence_by_loss.pdf", "figures/layer_coherence.png",
         "figures/pristine_corrupt.png", "figures/training_curves.png", "figures/generalization_gap.png",
-        "figures/easy_hard.png", "figures/summary.png", "claims.json", "report.html",
+        "figures/easy_hard.png", "figures/summary.png", "figures/group_alignment.png", "figures/contributions.pdf",
+        "figures/optimizers.png", "figures/early_stopping.png", "tables/overfit.csv", f"{RUN}/contributions.h5",
+        "claims.json", "report.html",
     ):  # fmt: skip
         assert (study.results / name).stat().st_size > 0, name
 
@@ -96,6 +99,35 @@ def test_coherence_equals_brute_force_from_the_checkpoint_files(study):
             assert stored["m_coherence"][k, :, position] == pytest.approx(
                 squared[:, own].sum(1) / norms[:, own].sum(1), rel=1e-9
             )
+
+
+def test_contributions_equal_those_of_the_loss_gradients_from_the_checkpoint_files(study):
+    """The gradient of the summed loss of each group, by one backward pass each, in every world."""
+    run = study.results / RUN
+    with h5py.File(run / "contributions.h5") as file:
+        index, cell, corrupt_cells = file["sample/index"][:], file["sample/cell"][:], file["corrupt_cells"][:]
+    with h5py.File(study.results / "data/digits/images.h5") as file:
+        inputs = network_inputs(file, "train")[index]
+    with h5py.File(study.results / "data/digits/labels/half_random/seed1/labels.h5") as file:
+        targets, changed = torch.from_numpy(file["labels"][:][index]), file["changed"][:][index]
+    worlds = dict(zip(("measured", "null 1", "null 2"), corrupt_cells[:, cell], strict=True))
+    assert np.array_equal(worlds["measured"], changed)
+    assert all(corrupt.sum() == changed.sum() for corrupt in worlds.values())
+    table = pd.read_csv(study.results / "tables/contributions.csv").query("optimizer == 'rm3' and seed == 1")
+    table = table.set_index(["world", "step"])
+    for step in (0, 12):
+        model = load_checkpoint(run / f"checkpoints/step{step}.safetensors").double()
+        loss = F.cross_entropy(model(inputs), targets, reduction="none")
+        for world, corrupt in worlds.items():
+            parts = [loss[~corrupt].sum(), loss[corrupt].sum()]
+            pristine, other = (
+                torch.cat([g.flatten() for g in torch.autograd.grad(part, list(model.parameters()), retain_graph=True)])
+                for part in parts
+            )
+            total = pristine + other
+            row = table.loc[(world, step)]
+            assert row["f_pristine"] == pytest.approx(float(pristine @ total / (total @ total)), rel=1e-9)
+            assert row["f_corrupt"] == pytest.approx(float(other @ total / (total @ total)), rel=1e-9)
 
 
 def test_the_measurement_records_its_own_evidence(study):
@@ -260,10 +292,11 @@ def test_a_failing_job_says_why_in_one_line_and_leaves_nothing_half_written(stud
 def test_a_run_made_again_has_the_same_bytes_and_makes_nothing_else_run(study):
     run = study.results / RUN
     before = {path.relative_to(run): path.read_bytes() for path in run.rglob("*") if path.is_file()}
-    assert len(before) == 7 + 2 + 2 + 2  # checkpoints; states and logs of two segments; evaluation and coherence
+    # checkpoints; states and logs of two segments; evaluation, coherence and contributions
+    assert len(before) == 7 + 2 + 2 + 3
     for path in before:
         (run / path).unlink()
-    wanted = [str((run / name).relative_to(study.folder)) for name in ("evaluation.h5", "coherence.h5")]
+    wanted = [str((run / name).relative_to(study.folder)) for name in MEASUREMENTS]
     answer = study.run("--cores", "2", "--quiet", "reason", "--", *wanted)
     assert answer.returncode == 0, answer.stdout[-3000:]
     assert {path: (run / path).read_bytes() for path in before} == before

@@ -15,11 +15,17 @@ REPORT = {"describe_study": 1, "report": 1}
 CLAIMS = {"check_claims": 1, **REPORT}
 DRAW_COHERENCE = {
     f"draw_{name}": 1
-    for name in ("summary", "coherence_by_step", "coherence_by_loss", "layer_coherence", "pristine_corrupt")
-}
+    for name in (
+        "summary", "coherence_by_step", "coherence_by_loss", "layer_coherence", "pristine_corrupt",
+        "group_alignment", "contributions", "early_stopping",
+    )
+}  # fmt: skip
 DRAW_TRAINING = {
-    f"draw_{name}": 1 for name in ("summary", "coherence_by_loss", "training_curves", "generalization_gap")
-}
+    f"draw_{name}": 1
+    for name in (
+        "summary", "coherence_by_loss", "training_curves", "generalization_gap", "optimizers", "early_stopping",
+    )
+}  # fmt: skip
 DRAW_EASY_HARD = {"draw_summary": 1, "draw_easy_hard": 1}
 DRAW_ALL = DRAW_COHERENCE | DRAW_TRAINING | DRAW_EASY_HARD
 # Two label sets x three optimisers x two seeds, and three subsets x two seeds.
@@ -33,15 +39,20 @@ def trained(runs: int) -> dict[str, int]:
     return {"train": runs, "train_from_6": runs}
 
 
-AFTER_TRAINING = {"evaluate": ALL_RUNS, "measure_coherence": NOISE_RUNS} | SCORED | {"tabulate": 4} | DRAW_ALL | CLAIMS
+def measured(runs: int) -> dict[str, int]:
+    """The jobs that measure so many runs of the label-noise experiment, half of them on partly random labels."""
+    return {"measure_coherence": runs, "measure_contributions": runs // 2}
+
+
+AFTER_TRAINING = {"evaluate": ALL_RUNS} | measured(NOISE_RUNS) | SCORED | {"tabulate": 8} | DRAW_ALL | CLAIMS
 EVERYTHING_AFTER_TRAINING = trained(ALL_RUNS) | AFTER_TRAINING
 # What follows when checkpoints come or go at the end: the easy/hard split is made again, and with it the runs on it.
 OTHER_CHECKPOINTS = trained(SUBSET_RUNS) | AFTER_TRAINING
 
 
 ORDER = (
-    "prepare_dataset", "corrupt_labels", "train", "train_from_6", "train_from_12", "evaluate", "measure_coherence", "score_difficulty",
-    "split_easy_hard", "tabulate", *DRAW_ALL, "all figures", "check_claims", "describe_study", "report",
+    "prepare_dataset", "corrupt_labels", "train", "train_from_6", "train_from_12", "evaluate", "measure_coherence",
+    "measure_contributions", "score_difficulty", "split_easy_hard", "tabulate", *DRAW_ALL, "all figures", "check_claims", "describe_study", "report",
 )  # fmt: skip
 
 
@@ -75,15 +86,15 @@ EDITS = (
     Edit("the confidence of the claims", "config.yaml", "confidence: 0.95", "confidence: 0.9", CLAIMS),
     Edit(
         "the sample size of the measurement", "miniature.yaml", "sample_size: 50", "sample_size: 40",
-        {"measure_coherence": NOISE_RUNS, "tabulate": 1} | DRAW_COHERENCE | CLAIMS,
+        measured(NOISE_RUNS) | {"tabulate": 4} | DRAW_COHERENCE | CLAIMS,
     ),
     Edit(
         "a layer rule of the gradient engine", "mcoherence/gradients/layer_rules/linear.py", "norms = {}", "norms = dict()",
-        {"measure_coherence": NOISE_RUNS, "tabulate": 1} | DRAW_COHERENCE | CLAIMS,
+        measured(NOISE_RUNS) | {"tabulate": 4} | DRAW_COHERENCE | CLAIMS,
     ),
     Edit(
         "the code of the evaluation", "mcoherence/evaluation.py", "BATCH_SIZE = 1024", "BATCH_SIZE = 512",
-        trained(SUBSET_RUNS) | {"evaluate": ALL_RUNS, "tabulate": 3} | SCORED | DRAW_TRAINING | DRAW_EASY_HARD | CLAIMS,
+        trained(SUBSET_RUNS) | {"evaluate": ALL_RUNS, "tabulate": 5} | SCORED | DRAW_TRAINING | DRAW_EASY_HARD | CLAIMS,
     ),
     Edit(
         "the share that is called easy", "config.yaml", "fraction: 0.5\n  test", "fraction: 0.4\n  test",
@@ -91,7 +102,7 @@ EDITS = (
     ),
     Edit(
         "one seed of the label-noise experiment", "miniature.yaml", "seeds: [0, 1]\neasy", "seeds: [0, 2]\neasy",
-        {"corrupt_labels": 2, "evaluate": 6, "measure_coherence": 6, "tabulate": 3} | trained(6)
+        {"corrupt_labels": 2, "evaluate": 6, "tabulate": 7} | measured(6) | trained(6)
         | DRAW_COHERENCE | DRAW_TRAINING | CLAIMS,
     ),
     Edit(
@@ -100,15 +111,15 @@ EDITS = (
     ),
     Edit(
         "the rate of one optimiser", "config.yaml", "rm3, lr: 0.3", "rm3, lr: 0.2",
-        {"evaluate": 4, "measure_coherence": 4, "tabulate": 3} | trained(4) | DRAW_COHERENCE | DRAW_TRAINING | CLAIMS,
+        {"evaluate": 4, "tabulate": 7} | measured(4) | trained(4) | DRAW_COHERENCE | DRAW_TRAINING | CLAIMS,
     ),
     Edit(
         "the schedule of one optimiser's rate", "config.yaml", "rm3, lr: 0.3", "rm3, lr: 0.3, schedule: {kind: step, milestones: [6]}",
-        {"evaluate": 4, "measure_coherence": 4, "tabulate": 3} | trained(4) | DRAW_COHERENCE | DRAW_TRAINING | CLAIMS,
+        {"evaluate": 4, "tabulate": 7} | measured(4) | trained(4) | DRAW_COHERENCE | DRAW_TRAINING | CLAIMS,
     ),
     Edit(
         "two settings that swap their values", "miniature.yaml", "sample_size: 50\n  heldout_size: 20", "sample_size: 20\n  heldout_size: 50",
-        {"measure_coherence": NOISE_RUNS, "tabulate": 1} | DRAW_COHERENCE | CLAIMS,
+        measured(NOISE_RUNS) | {"tabulate": 4} | DRAW_COHERENCE | CLAIMS,
     ),
     Edit(
         "more updates, in segments of the same length", "miniature.yaml", "updates: 12", "updates: 18",

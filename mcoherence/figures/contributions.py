@@ -1,0 +1,128 @@
+"""What pristine and corrupt examples contribute to the gradient, beside null worlds with shuffled tags."""
+
+import math
+
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, SymmetricalLogLocator
+
+from mcoherence.figures.intervals import draw_line_with_band, over_seeds
+from mcoherence.figures.style import (
+    NEUTRAL,
+    FigureStyle,
+    band_handle,
+    column_title,
+    decade_label,
+    legend_below,
+    look_handles,
+    looks,
+    message_figure,
+    network_title,
+    panel_grid,
+    readable,
+    row_title,
+    say_not_run,
+    step_axis,
+    theme,
+)
+from mcoherence.figures.tables import full_set_runs, in_order, label_sets, networks, of_network
+
+MEASURED = "measured"
+GROUPS = ("pristine", "corrupt")
+QUANTITIES = {"f": "share of the\ngradient", "i": "running sum\nper example"}
+NULL_COLOR = "#9a9a9a"
+SHARES_SHOWN = (-0.6, 1.6)
+DECADES_OF_SUMS = 3
+
+
+@theme()
+def contributions(table: pd.DataFrame, style: FigureStyle) -> Figure:
+    """f^p and f^c, and their running sums, against the step: columns optimisers, two rows per network and label set.
+
+    Lines are means over seeds, bands their t intervals; null worlds are grey, a line each, without bands.
+    Source: arXiv 2002.10657, contributions of pristine and corrupt examples and their null worlds.
+
+    Args:
+        table: the tidy table contributions.
+        style: the figures' shared settings.
+    """
+    rows = full_set_runs(table)
+    rows = rows[rows["f_pristine"].notna()]
+    if rows.empty:
+        return message_figure("This study measured no contributions of pristine and corrupt examples.")
+    optimizers = in_order(rows["optimizer"], [style.reference_optimizer])
+    all_networks = networks(rows)
+    row_keys = [(network, name) for network in all_networks for name in label_sets(of_network(rows, network))]
+    by = ["dataset", "model", "labels", "optimizer", "world", "step"]
+    summaries = {
+        (quantity, group): over_seeds(rows, by, f"{quantity}_{group}", style.confidence)
+        for quantity in QUANTITIES
+        for group in GROUPS
+    }
+    figure, grid = panel_grid(2 * len(row_keys), len(optimizers), row_height=1.8)
+    for row, panels in enumerate(grid):
+        (network, labels), quantity = row_keys[row // 2], list(QUANTITIES)[row % 2]
+        lines_of_row: list[pd.DataFrame] = []
+        for optimizer, axes in zip(optimizers, panels, strict=True):
+            lines = {
+                group: of_network(summary[(summary["optimizer"] == optimizer) & (summary["labels"] == labels)], network)
+                for (which, group), summary in summaries.items()
+                if which == quantity
+            }
+            lines_of_row += lines.values()
+            _draw_panel(axes, lines, quantity, style.color(optimizer))
+            step_axis(axes, rows["step"].max(), len(optimizers))
+        if quantity == "i":
+            _running_sum_axis(panels[0], pd.concat(lines_of_row))  # the row shares its axis
+        row_title(panels[-1], f"{network_title(network, all_networks)}\n{readable(labels)}")
+        panels[0].set_ylabel(QUANTITIES[quantity])
+    for optimizer, axes in zip(optimizers, grid[0], strict=True):
+        column_title(axes, readable(optimizer), len(optimizers), style.color(optimizer))
+    for axes in grid[-1]:
+        axes.set_xlabel("training step")
+    legend_below(figure, _handles(style, list(summaries["f", "pristine"]["seeds"])))
+    return figure
+
+
+def _draw_panel(axes: Axes, lines: dict[str, pd.DataFrame], quantity: str, color: str) -> None:
+    """The lines of one optimiser, label set and quantity: both groups in every world, null worlds below."""
+    if quantity == "f":
+        axes.set_ylim(*SHARES_SHOWN)
+    axes.axhline(0, color=NEUTRAL, linewidth=0.7, zorder=1)
+    for group, look in looks(GROUPS).items():
+        for world, line in lines[group].groupby("world", sort=True):
+            if world != MEASURED:
+                axes.plot(
+                    line["step"],
+                    line["mean"],
+                    color=NULL_COLOR,
+                    linestyle=look.linestyle,
+                    linewidth=0.8,
+                    zorder=1.5,
+                    label=f"{group} {world}",
+                )
+        line = lines[group][lines[group]["world"] == MEASURED]
+        if not line.empty:
+            draw_line_with_band(axes, line["step"], line, color, look, group)
+    if lines[GROUPS[0]].empty:
+        say_not_run(axes)
+
+
+def _running_sum_axis(axes: Axes, drawn: pd.DataFrame) -> None:
+    """A vertical axis with room for the small sums of early training: linear near zero, logarithmic beyond."""
+    largest = drawn["mean"].abs().max()
+    if largest > 0:
+        linear_below = 10.0 ** (math.floor(math.log10(largest)) - DECADES_OF_SUMS)
+        axes.set_yscale("symlog", linthresh=linear_below, linscale=0.4)
+        axes.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=linear_below))
+        axes.yaxis.set_major_formatter(FuncFormatter(decade_label))
+        axes.set_ylim(-3 * linear_below, 5 * largest)
+
+
+def _handles(style: FigureStyle, seeds: list[int]) -> list[Artist]:
+    """The legend's entries: groups, null worlds, bands."""
+    null = Line2D([], [], color=NULL_COLOR, linewidth=0.8, label="the same with shuffled tags, one world a line")
+    return [*look_handles(looks(GROUPS)), null, band_handle(style, seeds)]

@@ -1,0 +1,95 @@
+"""How the gradient sums of pristine, corrupt and held-out examples lie to each other, for partly random label sets."""
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from mcoherence.figures.intervals import draw_line_with_band, over_seeds
+from mcoherence.figures.pristine_corrupt import alignment_axis
+from mcoherence.figures.style import (
+    NEUTRAL,
+    FigureStyle,
+    band_handle,
+    column_title,
+    legend_below,
+    look_handles,
+    looks,
+    message_figure,
+    network_title,
+    panel_grid,
+    readable,
+    row_title,
+    say_not_run,
+    step_axis,
+    theme,
+)
+from mcoherence.figures.tables import full_set_runs, in_order, label_sets, networks, of_network
+
+PAIRS = {
+    "pristine and held-out": ("pristine", "heldout"),
+    "pristine and corrupt": ("pristine", "corrupt"),
+    "corrupt and held-out": ("corrupt", "heldout"),
+}
+QUANTITIES = {"cosine": "cosine of the\ngroups' sums", "cross_alignment": "mean alignment of\ntwo examples (size-free)"}
+
+
+@theme()
+def group_alignment(table: pd.DataFrame, style: FigureStyle) -> Figure:
+    """Cosine and mean alignment of each pair of groups against the step: columns optimisers, two rows per label set.
+
+    Lines are means over seeds, bands their t intervals.
+    Source: arXiv 2002.10657 on how pristine and corrupt examples share the gradient; these measures are ours.
+
+    Args:
+        table: the tidy table group_alignment.
+        style: the figures' shared settings.
+    """
+    rows = full_set_runs(table)
+    rows = rows.assign(pair=_pair_names(rows))
+    rows = rows[(rows["noise"] > 0) & (rows["noise"] < 1) & (rows["layer"] == "model") & rows["pair"].notna()]
+    rows = rows[rows["cosine"].notna()]
+    if rows.empty:
+        return message_figure("This study has no runs with partly random labels, so no pristine and corrupt examples.")
+    optimizers = in_order(rows["optimizer"], [style.reference_optimizer])
+    all_networks = networks(rows)
+    row_keys = [(network, name) for network in all_networks for name in label_sets(of_network(rows, network))]
+    by = ["dataset", "model", "labels", "optimizer", "pair", "step"]
+    summaries = {quantity: over_seeds(rows, by, quantity, style.confidence) for quantity in QUANTITIES}
+    figure, grid = panel_grid(2 * len(row_keys), len(optimizers), row_height=1.8)
+    for row, panels in enumerate(grid):
+        (network, labels), quantity = row_keys[row // 2], list(QUANTITIES)[row % 2]
+        summary = summaries[quantity]
+        for optimizer, axes in zip(optimizers, panels, strict=True):
+            chosen = (summary["optimizer"] == optimizer) & (summary["labels"] == labels)
+            _draw_panel(axes, of_network(summary[chosen], network), quantity, style.color(optimizer))
+            step_axis(axes, rows["step"].max(), len(optimizers))
+        row_title(panels[-1], f"{network_title(network, all_networks)}\n{readable(labels)}")
+        panels[0].set_ylabel(QUANTITIES[quantity])
+    for optimizer, axes in zip(optimizers, grid[0], strict=True):
+        column_title(axes, readable(optimizer), len(optimizers), style.color(optimizer))
+    for axes in grid[-1]:
+        axes.set_xlabel("training step")
+    legend_below(figure, [*look_handles(looks(list(PAIRS))), band_handle(style, list(summaries["cosine"]["seeds"]))])
+    return figure
+
+
+def _pair_names(table: pd.DataFrame) -> pd.Series:
+    """The pair that each row is of, by its name in PAIRS; None for other pairs."""
+    names = {frozenset(pair): name for name, pair in PAIRS.items()}
+    pairs = [names.get(frozenset(pair)) for pair in zip(table["group_a"], table["group_b"], strict=True)]
+    return pd.Series(pairs, index=table.index, dtype=object)
+
+
+def _draw_panel(axes: Axes, panel: pd.DataFrame, quantity: str, color: str) -> None:
+    """The lines of one optimiser, label set and quantity: every pair of groups."""
+    if quantity == "cosine":
+        axes.set_ylim(-1.05, 1.05)
+    else:
+        alignment_axis(axes)
+    axes.axhline(0, color=NEUTRAL, linewidth=0.7, zorder=1)
+    for pair, look in looks(list(PAIRS)).items():
+        line = panel[panel["pair"] == pair]
+        if not line.empty:
+            draw_line_with_band(axes, line["step"], line, color, look, pair)
+    if panel.empty:
+        say_not_run(axes)
