@@ -14,7 +14,7 @@ Statements and sources: ids P1 ... P18 are this project's list of what the four 
 paper (arXiv id) that asserts it. Verdicts concern this study's data and networks, not the papers' experiments.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -31,6 +31,10 @@ EXPERIMENT_OF_TABLE = {
     "accuracy": "label_noise",
     "coherence": "label_noise",
     "learning_time": "label_noise",
+    "group_alignment": "label_noise",
+    "overfit": "label_noise",
+    "early_stopping": "label_noise",
+    "contributions": "contributions",
     "easy_hard": "easy_hard",
     "toy": "toy",
 }
@@ -120,101 +124,34 @@ class Claim:
         return "supported" if verdicts == {"supported"} else "inconclusive"
 
 
-def check_claims(tables: Tables, settings: ClaimSettings) -> list[Claim]:
-    """All claims in the order of their ids, with those that the study cannot speak to.
+@dataclass(frozen=True)
+class Description:
+    """What a claim says and how it is tested.
+
+    parts_of: (tables, settings) -> its parts; tables: those that it reads; needed_runs: what these have to hold.
+    """
+
+    id: str
+    statement: str
+    source: str
+    statistic: str
+    parts_of: Callable[[Tables, ClaimSettings], Parts]
+    tables: tuple[str, ...]
+    needed_runs: str
+
+
+def check_claims(tables: Tables, settings: ClaimSettings, descriptions: Sequence[Description]) -> list[Claim]:
+    """The claims in the order of their ids, with those that the study cannot speak to.
 
     Args:
-        tables: those of "accuracy", "coherence", "learning_time", "easy_hard" (as `mcoherence.tables` makes them) and
-            "toy" (of `mcoherence.toy`) that the study has.
+        tables: the tables that the study has, by name.
         settings: confidence and thresholds.
+        descriptions: the claims: CLAIMS below, and those of `noise_claims`, `trajectory_claims` and so on.
     """
     diverged = tuple(dict.fromkeys(run for table in tables.values() for run in diverged_runs(table)))
     trained = {name: without_diverged(table) for name, table in tables.items()}
-    return [
-        _claim(settings, trained, diverged, *description)
-        for description in (
-            (
-                "P1",
-                "The peak of m-coherence, past the initial transient, is higher for real than for random labels.",
-                "arXiv 2203.10036; 2008.01217 (ICLR 2021 version)",
-                "log10 of the ratio of the peaks, real over random",
-                peak_real_over_random,
-                ("coherence",),
-                "runs of SGD with clean labels (noise 0) and with wholly random ones (noise 1)",
-            ),
-            (
-                "P2",
-                "Early in training, past the transient, m-coherence falls as label noise grows.",
-                "arXiv 2008.01217",
-                "log10 of the ratio of the geometric means over the first 5 epochs, less over more noise",
-                early_coherence_by_noise,
-                ("coherence",),
-                "runs of SGD at two noise levels, with checkpoints past the transient in the first 5 epochs",
-            ),
-            (
-                "P3",
-                "With random labels m-coherence rises above 1 and returns towards 1; its peak comes later than with "
-                "real labels.",
-                "arXiv 2008.01217; 2203.10036",
-                "log10 of the peak; fall of |log10 m-coherence| from the peak to the end; log10 of the ratio of the "
-                "steps of the peaks, random over real",
-                random_rises_and_falls,
-                ("coherence",),
-                "runs of SGD with wholly random labels (noise 1)",
-            ),
-            (
-                "P8",
-                "The time to reach a fixed training accuracy grows with label noise.",
-                "arXiv 2002.10657",
-                "log10 of the ratio of the times, more over less noise",
-                time_grows_with_noise,
-                ("accuracy",),
-                "runs of SGD at two noise levels",
-            ),
-            (
-                "P9",
-                "Pristine examples are learned before corrupt ones: the former nearly as fast as without noise, the "
-                "latter nearly as slowly as with all labels random.",
-                "arXiv 2002.10657",
-                "log10 of the ratio of the median learning times, corrupt over pristine; and how much nearer, in "
-                "log10 time, each group is to its counterpart than to the other",
-                pristine_before_corrupt,
-                ("accuracy", "learning_time"),
-                "runs of SGD with labels that are random in part (noise between 0 and 1)",
-            ),
-            (
-                "P13",
-                "M3 and RM3 leave a smaller gap between training and test accuracy than SGD at every noise level, and "
-                "fit fewer corrupt labels.",
-                "arXiv 2003.07422",
-                "gap of SGD minus that of the method, and the same of the accuracy on corrupt labels, at the last step",
-                suppression_narrows_gap,
-                ("accuracy",),
-                "runs of SGD, and of M3 or RM3, at the same noise levels",
-            ),
-            (
-                "P15",
-                "Trained and tested on easy examples, a network generalises better than on hard ones.",
-                "arXiv 2003.07422",
-                "test accuracy easy on easy minus hard on hard",
-                easy_beats_hard,
-                ("easy_hard",),
-                "networks trained on easy and on hard examples",
-            ),
-            (
-                "P18",
-                "Gradient descent generalises from the real data of a regression in six dimensions, whose gradients "
-                "agree, and not from the random data, whose gradients are orthogonal.",
-                "arXiv 2203.10036, section 3: its data; the values, at convergence 0.5 - 0.02 and 2.5 - 1, are derived "
-                "here and not the paper's",
-                "fall of the test loss with real data, less its change with random data; m-coherence of the training "
-                "gradients, the least with real less the greatest with random data",
-                real_regression_generalises,
-                ("toy",),
-                "both regressions",
-            ),
-        )
-    ]
+    ordered = sorted(descriptions, key=lambda description: int(description.id.removeprefix("P")))
+    return [_claim(settings, trained, diverged, description) for description in ordered]
 
 
 def diverged_runs(table: pd.DataFrame) -> list[str]:
@@ -411,27 +348,17 @@ def _verdict_of(low: float, high: float) -> Verdict:
     return "supported" if low > 0 else "not supported" if high <= 0 else "inconclusive"
 
 
-def _claim(
-    settings: ClaimSettings,
-    tables: Tables,
-    diverged: tuple[str, ...],
-    identifier: str,
-    statement: str,
-    source: str,
-    statistic: str,
-    parts_of: Callable[[Tables, ClaimSettings], Parts],
-    needed_tables: tuple[str, ...],
-    needed_runs: str,
-) -> Claim:
-    absent = dict.fromkeys(EXPERIMENT_OF_TABLE[name] for name in needed_tables if name not in tables)
-    parts = {} if absent else parts_of(tables, settings)
+def _claim(settings: ClaimSettings, tables: Tables, diverged: tuple[str, ...], description: Description) -> Claim:
+    absent = dict.fromkeys(EXPERIMENT_OF_TABLE[name] for name in description.tables if name not in tables)
+    parts = {} if absent else description.parts_of(tables, settings)
     tested = tuple(part_of(where, measured, settings.confidence) for where, measured in parts.items())
     missing = None
     if absent:
         missing = f"needs the experiment {', '.join(absent)}, which this study does not make"
     elif not parts:
-        missing = f"needs {needed_runs}; this study has {_found(tables[needed_tables[0]], diverged)}"
-    return Claim(identifier, statement, source, statistic, tested, diverged, missing)
+        missing = f"needs {description.needed_runs}; this study has {_found(tables[description.tables[0]], diverged)}"
+    texts = (description.id, description.statement, description.source, description.statistic)
+    return Claim(*texts, tested, diverged, missing)
 
 
 def _found(table: pd.DataFrame, diverged: tuple[str, ...]) -> str:
@@ -480,3 +407,90 @@ def _log10(values: pd.Series) -> pd.Series:
 
 def _past_transient(curves: pd.DataFrame, settings: ClaimSettings) -> pd.DataFrame:
     return curves[curves["step"] >= settings.first_step]
+
+
+CLAIMS = tuple(
+    Description(*description)
+    for description in (
+        (
+            "P1",
+            "The peak of m-coherence, past the initial transient, is higher for real than for random labels.",
+            "arXiv 2203.10036; 2008.01217 (ICLR 2021 version)",
+            "log10 of the ratio of the peaks, real over random",
+            peak_real_over_random,
+            ("coherence",),
+            "runs of SGD with clean labels (noise 0) and with wholly random ones (noise 1)",
+        ),
+        (
+            "P2",
+            "Early in training, past the transient, m-coherence falls as label noise grows.",
+            "arXiv 2008.01217",
+            "log10 of the ratio of the geometric means over the first 5 epochs, less over more noise",
+            early_coherence_by_noise,
+            ("coherence",),
+            "runs of SGD at two noise levels, with checkpoints past the transient in the first 5 epochs",
+        ),
+        (
+            "P3",
+            "With random labels m-coherence rises above 1 and returns towards 1; its peak comes later than with "
+            "real labels.",
+            "arXiv 2008.01217; 2203.10036",
+            "log10 of the peak; fall of |log10 m-coherence| from the peak to the end; log10 of the ratio of the "
+            "steps of the peaks, random over real",
+            random_rises_and_falls,
+            ("coherence",),
+            "runs of SGD with wholly random labels (noise 1)",
+        ),
+        (
+            "P8",
+            "The time to reach a fixed training accuracy grows with label noise.",
+            "arXiv 2002.10657",
+            "log10 of the ratio of the times, more over less noise",
+            time_grows_with_noise,
+            ("accuracy",),
+            "runs of SGD at two noise levels",
+        ),
+        (
+            "P9",
+            "Pristine examples are learned before corrupt ones: the former nearly as fast as without noise, the "
+            "latter nearly as slowly as with all labels random.",
+            "arXiv 2002.10657",
+            "log10 of the ratio of the median learning times, corrupt over pristine; and how much nearer, in "
+            "log10 time, each group is to its counterpart than to the other",
+            pristine_before_corrupt,
+            ("accuracy", "learning_time"),
+            "runs of SGD with labels that are random in part (noise between 0 and 1)",
+        ),
+        (
+            "P13",
+            "M3 and RM3 leave a smaller gap between training and test accuracy than SGD at every noise level, and "
+            "fit fewer corrupt labels.",
+            "arXiv 2003.07422",
+            "gap of SGD minus that of the method, and the same of the accuracy on corrupt labels, at the last step",
+            suppression_narrows_gap,
+            ("accuracy",),
+            "runs of SGD, and of M3 or RM3, at the same noise levels",
+        ),
+        (
+            "P15",
+            "Trained and tested on easy examples, a network generalises better than on hard ones.",
+            "arXiv 2003.07422",
+            "test accuracy easy on easy minus hard on hard",
+            easy_beats_hard,
+            ("easy_hard",),
+            "networks trained on easy and on hard examples",
+        ),
+        (
+            "P18",
+            "Gradient descent generalises from the real data of a regression in six dimensions, whose gradients "
+            "agree, and not from the random data, whose gradients are orthogonal.",
+            "arXiv 2203.10036, section 3: its data; the values, at convergence 0.5 - 0.02 and 2.5 - 1, are derived "
+            "here and not the paper's",
+            "fall of the test loss with real data, less its change with random data; m-coherence of the training "
+            "gradients, the least with real less the greatest with random data",
+            real_regression_generalises,
+            ("toy",),
+            "both regressions",
+        ),
+    )
+)

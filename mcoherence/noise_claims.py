@@ -3,22 +3,18 @@
 Every part is one number per seed, positive where the claim holds, as there.
 """
 
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 
-from mcoherence.claims import RUN_COLUMNS, ClaimSettings, Measured, Tables
+from mcoherence.claims import RUN_COLUMNS, ClaimSettings, Description, Measured, Tables
 
 EARLY_EPOCHS = 5  # as for early coherence
 TOLERANCE = 0.02  # of accuracies that are claimed not to exceed one another
 LEAST_CLIPPING = 2  # the c from which winsorised SGD is said not to memorise (arXiv 2002.10657)
 ROBUST_METHODS = ("m3", "m3_successive", "rm3")
-
-ClaimDescription = tuple[
-    str, str, str, str, tuple[str, ...], Callable[[Tables, ClaimSettings], dict[str, Measured]]
-]  # id, statement, source, statistic, needed tables, function
 
 
 def contributions_cross(tables: Tables, settings: ClaimSettings) -> dict[str, Measured]:
@@ -122,52 +118,57 @@ def clean_test_beats_noisy_train(tables: Tables, settings: ClaimSettings) -> dic
     }
 
 
-NOISE_CLAIMS: tuple[ClaimDescription, ...] = (
-    (
+NOISE_CLAIMS = (
+    Description(
         "P10",
         "Early in training pristine examples contribute more to the gradient than corrupt ones, late less; not so "
         "where the tags are shuffled.",
         "arXiv 2002.10657 (there of the mini-batch's gradient at every update, here of a fixed sample at checkpoints)",
         "difference of the shares of the first-order loss decrease, pristine minus corrupt up to epoch 5 and corrupt "
         "minus pristine once pristine examples are fitted; and the same beyond the mean of the null worlds",
-        ("contributions", "accuracy"),
         contributions_cross,
+        ("contributions", "accuracy"),
+        "runs of SGD with labels that are random in part, and contributions measured on them",
     ),
-    (
+    Description(
         "P11",
         "Winsorised SGD with c of at least 2 does not fit more labels than a network that predicts every true label "
         "would, and overfits no more as c grows.",
         "arXiv 2002.10657",
         "proper minus training accuracy at the last step; fall of the overfit measure from each c to the next; 0.02 "
         "added to both as tolerance",
-        ("overfit",),
         winsorising_stops_memorising,
+        ("overfit",),
+        "runs of winsorised SGD with c of at least 2",
     ),
-    (
+    Description(
         "P12",
         "Strong winsorising lowers the training accuracy that is reached.",
         "arXiv 2002.10657",
         "training accuracy of c = 0 minus that of the largest c, at the last step",
-        ("overfit",),
         winsorising_hurts_fitting,
+        ("overfit",),
+        "runs of winsorised SGD, and of one that is alike with c = 0",
     ),
-    (
+    Description(
         "P14",
         "RA3, the control with gradients as old as RM3's and no median, narrows the gap and suppresses corrupt labels "
         "less than RM3.",
         "the control of arXiv 2003.07422's released code; its purpose is recalled, no result of it is known",
         "gap of RA3 minus that of RM3, and the same of the accuracy on corrupt labels, at the last step",
-        ("accuracy",),
         control_narrows_less,
+        ("accuracy",),
+        "runs of SGD, RM3 and RA3 at the same noise levels",
     ),
-    (
+    Description(
         "P16",
         "With at least half of the labels random, a method that does not memorise is more accurate on clean test "
         "labels than on the noisy training labels.",
         "arXiv 2003.07422, the released code's README",
         "test minus training accuracy at the last step",
-        ("overfit",),
         clean_test_beats_noisy_train,
+        ("overfit",),
+        "runs of M3 or RM3 with at least half of the labels random",
     ),
 )
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mcoherence.claims import ClaimSettings, Measured, check_claims, log10_time_to_reach, part_of
+from mcoherence.claims import CLAIMS, ClaimSettings, Measured, check_claims, log10_time_to_reach, part_of
 
 SETTINGS = ClaimSettings(confidence=0.95, first_step=2, target_accuracy=0.9, methods={"sgd": "sgd", "rm3": "rm3"})
 SEEDS = (0, 1, 2)
@@ -86,7 +86,9 @@ AS_IN_THE_PAPERS = {
 
 
 def verdicts(**changes):
-    return {claim.id: claim.verdict for claim in check_claims(make_tables(**AS_IN_THE_PAPERS | changes), SETTINGS)}
+    return {
+        claim.id: claim.verdict for claim in check_claims(make_tables(**AS_IN_THE_PAPERS | changes), SETTINGS, CLAIMS)
+    }
 
 
 def test_the_papers_world_supports_every_claim():
@@ -139,7 +141,7 @@ def with_diverged(tables, **run):
 def test_a_run_that_diverged_is_left_out_and_named():
     """One seed of RM3 with half random labels: P13 misses a partner of SGD's; what SGD alone shows stands."""
     tables = with_diverged(make_tables(**AS_IN_THE_PAPERS), optimizer="rm3", labels="half", seed=1)
-    claims = {claim.id: claim for claim in check_claims(tables, SETTINGS)}
+    claims = {claim.id: claim for claim in check_claims(tables, SETTINGS, CLAIMS)}
     assert {claim.diverged for claim in claims.values()} == {("d, net, half, rm3, full, seed 1",)}
     assert claims["P13"].verdict == "inconclusive"
     assert claims["P1"].verdict == claims["P8"].verdict == "supported"
@@ -147,7 +149,7 @@ def test_a_run_that_diverged_is_left_out_and_named():
 
 def test_claims_survive_the_divergence_of_every_run_of_an_optimiser():
     tables = with_diverged(make_tables(**AS_IN_THE_PAPERS), optimizer="sgd")
-    claims = {claim.id: claim for claim in check_claims(tables, SETTINGS)}
+    claims = {claim.id: claim for claim in check_claims(tables, SETTINGS, CLAIMS)}
     assert {claims[name].verdict for name in ("P1", "P2", "P3")} == {"not tested"}
     assert claims["P1"].missing.endswith("this study has no such runs left that did not diverge")
     assert claims["P13"].verdict == "inconclusive"  # RM3's runs are there, without partners
@@ -155,7 +157,9 @@ def test_claims_survive_the_divergence_of_every_run_of_an_optimiser():
 
 def test_a_run_that_never_reaches_the_target_counts_with_its_last_step():
     never = AS_IN_THE_PAPERS["train"] | {"random": (0.1, 0.1, 0.2, 0.5, 0.6)}
-    claims = {claim.id: claim for claim in check_claims(make_tables(**AS_IN_THE_PAPERS | {"train": never}), SETTINGS)}
+    claims = {
+        claim.id: claim for claim in check_claims(make_tables(**AS_IN_THE_PAPERS | {"train": never}), SETTINGS, CLAIMS)
+    }
     part = next(part for part in claims["P8"].parts if part.where.endswith("noise 1 over 0.5"))
     # half random: 0.6 at step 6, 0.95 at step 20, so 0.9 at 6/7 of the way on a log axis
     reached = np.log10(6) + 6 / 7 * np.log10(20 / 6)
@@ -163,7 +167,7 @@ def test_a_run_that_never_reaches_the_target_counts_with_its_last_step():
 
 
 def test_values_are_the_stated_statistics():
-    claims = {claim.id: claim for claim in check_claims(make_tables(**AS_IN_THE_PAPERS), SETTINGS)}
+    claims = {claim.id: claim for claim in check_claims(make_tables(**AS_IN_THE_PAPERS), SETTINGS, CLAIMS)}
     # past step 2 the peaks are 40 and 8; the wobble of a seed cancels in the ratio
     assert claims["P1"].decisive.value == pytest.approx(np.log10(40 / 8))
     late = next(part for part in claims["P3"].parts if part.where.endswith("later than with real labels"))
@@ -180,7 +184,7 @@ def test_a_claim_without_its_runs_is_not_tested_and_says_what_is_missing():
         name: tables[name].query("noise == 0 and optimizer == 'sgd'") for name in tables if name != "easy_hard"
     }
     settings = replace(SETTINGS, methods={"sgd": "sgd"})
-    claims = {claim.id: claim for claim in check_claims(tables | clean_sgd, settings)}
+    claims = {claim.id: claim for claim in check_claims(tables | clean_sgd, settings, CLAIMS)}
     found = "; this study has noise 0, optimisers sgd, networks net"
     assert {name: claim.missing for name, claim in claims.items()} == {
         "P1": f"needs runs of SGD with clean labels (noise 0) and with wholly random ones (noise 1){found}",
@@ -198,7 +202,7 @@ def test_a_claim_without_its_runs_is_not_tested_and_says_what_is_missing():
 
 
 def test_a_study_without_any_table_tests_nothing_and_names_every_experiment():
-    claims = check_claims({}, SETTINGS)
+    claims = check_claims({}, SETTINGS, CLAIMS)
     assert {claim.verdict for claim in claims} == {"not tested"}
     experiments = {claim.id: claim.missing.removeprefix("needs the experiment ").split(",")[0] for claim in claims}
     assert experiments == {
@@ -217,7 +221,7 @@ def check_toy(**changes):
             for measured, value in ((4, coherence), (5, 0.0))
         ]
     )
-    (claim,) = (claim for claim in check_claims({"toy": table}, SETTINGS) if claim.id == "P18")
+    (claim,) = (claim for claim in check_claims({"toy": table}, SETTINGS, CLAIMS) if claim.id == "P18")
     return claim
 
 
@@ -266,7 +270,7 @@ def test_one_seed_or_a_missing_value_decides_nothing(values):
 
 def test_one_refuted_part_refutes_and_the_decisive_part_shows_it():
     changes = {"final": AS_IN_THE_PAPERS["final"] | {("rm3", "half"): (0.5, 0.30)}}
-    claims = {claim.id: claim for claim in check_claims(make_tables(**AS_IN_THE_PAPERS | changes), SETTINGS)}
+    claims = {claim.id: claim for claim in check_claims(make_tables(**AS_IN_THE_PAPERS | changes), SETTINGS, CLAIMS)}
     assert claims["P13"].decisive.where.endswith("rm3 against sgd, noise 0.5, gap")
     assert claims["P13"].decisive.value == pytest.approx(-0.1)
 
