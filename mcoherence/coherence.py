@@ -56,6 +56,39 @@ def pairwise_alignment(sq_norm_of_sum: ArrayLike, sum_sq_norm: ArrayLike, m: Arr
     return np.asarray(np.where(count > 1, value, np.nan), dtype=np.float64)
 
 
+def cross_alignment(
+    inner_product: ArrayLike, sum_sq_norm: ArrayLike, other_sum_sq_norm: ArrayLike, m: ArrayLike, other_m: ArrayLike
+) -> Float64Array:
+    """(S_a . S_b) / sqrt(m_a Q_a m_b Q_b): what `pairwise_alignment` is within a group, between two disjoint ones.
+
+    That is the mean inner product of an example of one group and one of the other, over the root mean square norms of
+    both. NaN where a group has no gradient. Derived from the definition, not a measure of the papers.
+
+    Args:
+        inner_product: S_a . S_b of the two groups' gradient sums.
+        sum_sq_norm: Q_a.
+        other_sum_sq_norm: Q_b.
+        m: number of examples of the first group.
+        other_m: of the second.
+    """
+    energy, other_energy = (
+        np.asarray(count, dtype=np.float64) * np.asarray(total, dtype=np.float64)
+        for count, total in ((m, sum_sq_norm), (other_m, other_sum_sq_norm))
+    )
+    return cosine(inner_product, energy, other_energy)
+
+
+def cosine(inner_product: ArrayLike, sq_norm: ArrayLike, other_sq_norm: ArrayLike) -> Float64Array:
+    """S_a . S_b / (|S_a| |S_b|): of the mean gradients of two groups, the sign says whether a step helps both.
+
+    To first order a small step along the mean gradient of one group lowers the mean loss of the other by a positive
+    multiple of it. NaN where either sum vanishes.
+    """
+    product = np.sqrt(np.asarray(sq_norm, dtype=np.float64)) * np.sqrt(np.asarray(other_sq_norm, dtype=np.float64))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(np.where(product > 0, np.asarray(inner_product, dtype=np.float64) / product, np.nan))
+
+
 def minibatch_alpha(alpha_of_examples: ArrayLike, k: ArrayLike) -> Float64Array:
     """Alpha of the means of k independent draws, k alpha / (1 + (k - 1) alpha) (arXiv 2008.01217, Theorem 3).
 

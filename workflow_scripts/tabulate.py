@@ -1,5 +1,6 @@
 """Gather the result files of many runs into one tidy table: *.h5 -> CSV and Parquet."""
 
+from mcoherence.difficulty_tables import DIFFICULTY_TABLES
 from mcoherence.storage import atomic_path
 from mcoherence.tables import TABLES
 from workflow_scripts.command_line import parse, run
@@ -12,7 +13,8 @@ def main() -> None:
     """
     arguments = parse(__doc__, paths=["csv", "parquet"])
     settings = arguments.settings
-    table = TABLES[settings["table"]](settings["results"], settings["experiment"], settings["noise"])
+    make = (TABLES | DIFFICULTY_TABLES)[settings["table"]]
+    table = make(settings["results"], settings["experiment"], settings["noise"])
     with atomic_path(arguments.csv) as temporary:
         table.to_csv(temporary, index=False, lineterminator="\n")
     with atomic_path(arguments.parquet) as temporary:

@@ -9,6 +9,7 @@ import numpy as np
 # Every purpose has a stream of its own; a number once given is never given to something else.
 INITIAL_WEIGHTS, EXAMPLE_ORDER, LABEL_CORRUPTION, AUGMENTATION, GLYPHS, STRATIFIED_PART, RANDOM_LAYERS = range(7)
 MEASURED_SAMPLE, EASY_HARD_SPLIT = range(6, 8)
+HALVES, DIFFICULTY_SAMPLE = range(8, 10)
 
 
 def random_stream(seed: int, *purpose: int) -> np.random.Generator:
