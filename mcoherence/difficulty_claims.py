@@ -1,7 +1,7 @@
-"""Statements about easy and hard examples that the four papers do not make, or not with numbers: reported, not asserted.
+"""Statements about easy and hard examples that the four papers do not make, or not with numbers: reported only.
 
-Each is measured as the claims of `mcoherence.claims` are, one number per seed that is positive where the statement holds.
-A verdict says what this study shows and nothing about a published result.
+Each is measured as the claims of `mcoherence.claims` are: one number per seed that is positive where the statement
+holds. A verdict says what this study shows and nothing about a published result.
 """
 
 from collections.abc import Callable

@@ -60,8 +60,9 @@ def difficulty_sample(parts: Mapping[str, NDArray[np.int64]], size: int, heldout
     """Disjoint samples of the train and test parts of easy, hard and random examples, of one size within each kind.
 
     The random part overlaps the others, and an example that two groups share would count as agreement between them. So
-    the random sample is drawn first and the others from what is left of their parts; each is at most half of its part,
-    which leaves enough. All are uniform draws of their parts.
+    the random sample is drawn first and the others from what is left of their parts, which is a fair choice of them
+    because the random part was drawn regardless of difficulty. A sample is at most half of its part, so that enough is
+    left.
 
     Args:
         parts: positions by group of DIFFICULTY_GROUPS, int64, as split.h5 holds them.

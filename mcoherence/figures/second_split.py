@@ -79,7 +79,7 @@ def second_split(table: pd.DataFrame, style: FigureStyle) -> Figure:
 
 
 def in_groups(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows of one network with the column group: pristine or corrupt, or where all are pristine the half by score."""
+    """The rows of one network with the column group: pristine or corrupt; the half by score where none is corrupt."""
     if rows["changed"].any():
         return rows.assign(group=np.where(rows["changed"], "corrupt", "pristine"))
     return rows.assign(group=np.where(rows["score"] > rows["score"].median(), "harder half", "easier half"))
