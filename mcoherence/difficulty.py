@@ -80,7 +80,25 @@ def ranks_in_runs(learned: NDArray[np.float64], mean_loss: NDArray[np.float64]) 
     for run in range(runs):
         order = np.lexsort((mean_loss[run], learned[run]))
         ranks[run, order] = np.arange(size)
-    return ranks / max(size - 1, 1)
+    return np.asarray(ranks / max(size - 1, 1))
+
+
+def score_within_class(score: NDArray[np.float64], classes: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Rank of each example among those of its class, from 0 to 1, float64 [N]; equal scores by position.
+
+    A split by it has every class in equal shares among easy and hard. A split by the score itself can gather whole
+    classes on one side, and then compares classes as much as it does easy and hard examples.
+
+    Args:
+        score: difficulty, float64 [N].
+        classes: int64 [N].
+    """
+    within = np.empty(len(score))
+    for one in np.unique(classes):
+        members = np.flatnonzero(classes == one)
+        ranks = np.argsort(np.argsort(score[members], kind="stable"), kind="stable")
+        within[members] = (ranks + 0.5) / len(members)
+    return within
 
 
 def split_easy_hard(

@@ -206,7 +206,7 @@ def difficulty_settings(config: Config, dataset: str, model: str) -> dict[str, A
 
 def split_settings(config: Config) -> dict[str, Any]:
     """What the easy/hard split depends on besides the scores."""
-    return {key: config["easy_hard"][key] for key in ("fraction", "test_fraction", "split_seed")}
+    return {key: config["easy_hard"][key] for key in ("fraction", "test_fraction", "split_seed", "within_class")}
 
 
 def halves_settings(config: Config) -> dict[str, Any]:

@@ -35,6 +35,7 @@ rule score_difficulty:
 rule split_easy_hard:
     """Easy, hard and random examples, train and test parts of each."""
     input:
+        images=IMAGES,
         difficulty=DIFFICULTY_FILE,
     output:
         split=SPLIT,
@@ -56,7 +57,7 @@ rule split_easy_hard:
         "Split {wildcards.dataset} into easy and hard examples for {wildcards.model}"
     shell:
         "python -m workflow_scripts.split_easy_hard --settings {params.settings:q}"
-        " --difficulty {input.difficulty:q} --split {output.split:q} > {log:q} 2>&1"
+        " --images {input.images:q} --difficulty {input.difficulty:q} --split {output.split:q} > {log:q} 2>&1"
 
 
 rule split_halves:

@@ -1,9 +1,11 @@
 """How hard the training examples are, how far runs agree on it, and how it goes with forgetting."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -25,7 +27,7 @@ from mcoherence.figures.style import (
     text_handle,
     theme,
 )
-from mcoherence.figures.tables import Network, networks, of_network
+from mcoherence.figures.tables import networks, of_network
 
 PRISTINE_COLOR, CORRUPT_COLOR = "#56B4E9", "#D55E00"
 BINS = 20
@@ -35,7 +37,7 @@ COMPARED = {  # what a run is compared with, from the top down
     "all seeds": "all seeds\n(the score)",
     "one checkpoint": "itself at one\ncheckpoint",
 }
-TITLES = ("difficulty", "agreement", "forgetting")
+TITLES = ("difficulty", "one run agrees with", "forgetting")
 
 
 @theme()
@@ -67,7 +69,7 @@ def difficulty(table: pd.DataFrame, agreement: pd.DataFrame, style: FigureStyle)
         row_title(forgetting, network_title(network, all_networks))
     for axes, title in zip(grid[0], TITLES, strict=True):
         column_title(axes, title, 3)
-    legend_below(figure, _handles(rows, all_networks))
+    legend_below(figure, _handles(rows))
     return figure
 
 
@@ -111,11 +113,11 @@ def _draw_agreement(axes: Axes, rows: pd.DataFrame) -> None:
     axes.set_yticks(range(len(COMPARED)), list(COMPARED.values()))
     axes.set_ylim(len(COMPARED) - 0.5, -0.5)
     axes.set_xlim(min(0.0, 1.1 * rows["spearman"].min()), 1.03)
-    axes.set_xlabel("agreement of one run with")
+    axes.set_xlabel("rank correlation, overlap")
     axes.tick_params(axis="y", length=0)
 
 
-def _marker(color: str) -> dict[str, object]:
+def _marker(color: str) -> dict[str, Any]:
     return {"color": color, "markersize": 3.5, "markeredgewidth": 0, "alpha": 0.7, "clip_on": False}
 
 
@@ -136,7 +138,7 @@ def _draw_forgetting(axes: Axes, rows: pd.DataFrame) -> None:
             edgecolors="white",
         )
     step_axis(axes, last, 3)
-    ticks = [tick for tick in axes.xaxis.get_major_locator()() if tick <= last]  # type: ignore[no-untyped-call]
+    ticks = [tick for tick in axes.xaxis.get_major_locator()() if tick <= last]
     if np.isinf(counted["learned_at"]).any():
         axes.xaxis.set_major_locator(FixedLocator([*ticks, never]))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: "never" if x == never else decade_label(x)))
@@ -150,8 +152,8 @@ def forgetting_by_learning_time(rows: pd.DataFrame) -> pd.DataFrame:
     return by_time.agg(events="mean", n="size").reset_index()
 
 
-def _handles(rows: pd.DataFrame, all_networks: list[Network]) -> list[Line2D | Patch]:
-    handles: list[Line2D | Patch] = [
+def _handles(rows: pd.DataFrame) -> list[Artist]:
+    handles: list[Artist] = [
         Line2D([], [], color=NEUTRAL, linewidth=1, linestyle=(0, (4.5, 1.6)), label="if seeds ranked alike"),
         Line2D([], [], color=NEUTRAL, linewidth=1, linestyle=(0, (1.2, 1.2)), label="if seeds were unrelated"),
         Line2D([], [], color="#0072B2", marker="o", linewidth=0, markersize=4, label="rank correlation"),
@@ -166,5 +168,5 @@ def _handles(rows: pd.DataFrame, all_networks: list[Network]) -> list[Line2D | P
         ]
     never = int(np.isinf(rows["forgetting_events"]).sum())
     if never:
-        handles.append(text_handle(f"not shown: {never} never right, of {len(rows)}"))  # type: ignore[arg-type]
+        handles.append(text_handle(f"not shown: {never} never right, of {len(rows)}"))
     return handles

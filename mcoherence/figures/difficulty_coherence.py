@@ -68,8 +68,12 @@ def difficulty_coherence(table: pd.DataFrame, style: FigureStyle) -> Figure:
         row_title(across, f"{name}trained on\n{trained}")
     for axes, title in zip(grid[0], COLUMNS, strict=True):
         column_title(axes, title, 2)
+    for axes in grid[:, 1]:
+        axes.set_ylim(-1.05, 1.05)
     for axes in grid[-1]:
         axes.set_xlabel("training step")
+    for column in grid.T:
+        figure.align_ylabels(list(column))
     handles = [Line2D([], [], color=color, label=f"{name} examples") for name, color in COLORS.items()]
     handles += [
         Line2D([], [], color=NEUTRAL, linestyle=(0, dashes), label=f"step along {name} ones")

@@ -42,7 +42,7 @@ def ranked(table: pd.DataFrame) -> pd.DataFrame:
         Columns example, label, original, rank.
     """
     trained = table[~table["diverged"]]
-    means = trained.groupby(["example", "label", "original"], as_index=False)["rank"].mean()
+    means = trained.groupby(["example", "label", "original"])["rank"].mean().reset_index()
     return means.sort_values("rank", kind="stable", ignore_index=True)
 
 

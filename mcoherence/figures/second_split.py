@@ -66,7 +66,7 @@ def second_split(table: pd.DataFrame, style: FigureStyle) -> Figure:
             for group, line in summary.groupby("group", sort=False):
                 draw_line_with_band(axes, line["step"], line, COLORS[str(group)], LOOKS[str(group)], str(group))
             axes.set_ylabel(ylabel)
-            axes.set_ylim(bottom=0)
+            axes.set_ylim(bottom=-0.03 * axes.get_ylim()[1])  # so that a line at 0 is seen
             step_axis(axes, shares["step"].max(), len(STAGES))
         row_title(panels[-1], network_title(network, all_networks))
     for (title, _, xlabel), axes in zip(STAGES.values(), grid[0], strict=True):

@@ -9,6 +9,7 @@ from mcoherence.difficulty import (
     forgotten_at,
     learned_at,
     ranks_in_runs,
+    score_within_class,
     split_easy_hard,
     split_halves,
 )
@@ -95,6 +96,22 @@ def test_no_test_part_meets_any_training_part(split):
     train = set().union(*(parts[f"{name}_train"] for name in ("easy", "hard", "random")))
     test = set().union(*(parts[f"{name}_test"] for name in ("easy", "hard", "random")))
     assert not train & test
+
+
+def test_within_classes_each_is_shared_out_alike():
+    classes = np.repeat([0, 1, 2], [50, 30, 20])
+    score = classes + np.random.default_rng(0).random(100)  # class by class, so that the score itself sorts classes
+    parts = split_easy_hard(score_within_class(score, classes), fraction=0.5, test_fraction=0.2, seed=0)
+    easy = np.concatenate([parts["easy_train"], parts["easy_test"]])
+    assert np.bincount(classes[easy]).tolist() == [25, 15, 10]
+    for one in range(3):
+        hard = np.setdiff1d(np.flatnonzero(classes == one), easy)
+        assert score[easy][classes[easy] == one].max() < score[hard].min()
+
+
+def test_ranks_within_classes_by_hand():
+    score, classes = np.array([0.9, 0.1, 0.5, 0.2, 0.2]), np.array([0, 0, 0, 1, 1])
+    assert score_within_class(score, classes) == pytest.approx([5 / 6, 1 / 6, 3 / 6, 1 / 4, 3 / 4])
 
 
 def test_the_control_is_drawn_from_everything(split):
