@@ -12,7 +12,7 @@ Index letters: K checkpoints, N examples, R reference runs.
 import numpy as np
 from numpy.typing import NDArray
 
-from mcoherence.data.random_streams import EASY_HARD_SPLIT, HALVES, random_stream
+from mcoherence.data.random_streams import EASY_HARD_SPLIT, random_stream
 from mcoherence.data.subsets import SUBSETS
 
 DIFFICULTY_SCHEMA = "mcoherence/difficulty/1"
@@ -138,13 +138,3 @@ def split_easy_hard(
         for subset in SUBSETS
         for part in ("train", "test")
     }
-
-
-def split_halves(size: int, seed: int) -> dict[str, NDArray[np.int64]]:
-    """Two random halves of `size` examples: half_a_train and half_b_train, ascending int64.
-
-    Of an odd number the second half has one more.
-    """
-    order = random_stream(seed, HALVES).permutation(size).astype(np.int64)
-    half_a, half_b = np.split(order, [size // 2])
-    return {"half_a_train": np.sort(half_a), "half_b_train": np.sort(half_b)}

@@ -1,8 +1,8 @@
 """Split the training part into two random halves, for second-split forgetting: images.h5 -> halves.h5."""
 
+from mcoherence.data.halves import split_halves
 from mcoherence.data.store import read_targets
 from mcoherence.data.subsets import SPLIT_SCHEMA
-from mcoherence.difficulty import split_halves
 from mcoherence.provenance import provenance
 from mcoherence.storage import write_hdf5
 from workflow_scripts.command_line import parse, run

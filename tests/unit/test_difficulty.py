@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from mcoherence.data.halves import split_halves
 from mcoherence.data.subsets import SPLIT_SCHEMA, training_positions
 from mcoherence.difficulty import (
     forgetting_events,
@@ -11,7 +12,6 @@ from mcoherence.difficulty import (
     ranks_in_runs,
     score_within_class,
     split_easy_hard,
-    split_halves,
 )
 from mcoherence.storage import write_hdf5
 
