@@ -101,7 +101,7 @@ def examples(chosen: Mapping[Network, Mapping[str, list[Picture]]]) -> Figure:
     for (network, name, lot), count in zip(lots, rows, strict=True):
         title = f"{network_title(network, list(chosen))}\n{name}" if len(chosen) > 1 else name
         middle = top + 0.15 * _CELL + count * 1.38 * _CELL / 2
-        figure.text(0.02, 1 - middle / height, title, rotation=90, ha="center", va="center", fontsize=TEXT_SIZE + 1)
+        figure.text(0.024, 1 - middle / height, title, rotation=90, ha="center", va="center", fontsize=TEXT_SIZE + 1)
         for position, picture in enumerate(lot):
             row, column = divmod(position, COLUMNS)
             left = (0.6 + column) * _CELL / WIDTH
