@@ -1,7 +1,10 @@
-"""Easy and hard examples: when a reference network learns an example for good, and index sets made from it.
+"""Easy and hard examples: when networks learn an example for good and forget it, and index sets made from that.
 
 Source: arXiv 2003.07422 calls the examples learned after two epochs easy and the others hard. Here the score comes
 from several seeds and is graded, so that both halves have the same size whatever the network's speed.
+
+Beside it stand two measures of others: forgetting events (Toneva et al., arXiv 1812.05159) and second-split forgetting
+(Maini et al., arXiv 2210.15031).
 
 Index letters: K checkpoints, N examples, R reference runs.
 """
@@ -30,10 +33,43 @@ def learned_at(correct: NDArray[np.bool_], steps: NDArray[np.int64]) -> NDArray[
     return np.asarray(np.append(steps.astype(np.float64), np.inf)[first])
 
 
-def difficulty_score(learned: NDArray[np.float64], mean_loss: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean over the reference runs of an example's rank, 0 for the easiest and 1 for the hardest, float64 [N].
+def forgotten_at(correct: NDArray[np.bool_], steps: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The first checkpoint step from which an example is wrong at every later checkpoint; inf if right at the last.
 
-    Within a run examples are ranked by when they were learned; ties, which checkpoints make, by their mean loss.
+    Along the second stage of a training on two halves, and for an example of the first half, this is its second-split
+    forgetting time (Maini et al.); step 0 is the end of the first stage.
+
+    Args:
+        correct: bool [K, N].
+        steps: ascending, int64 [K].
+
+    Returns:
+        float64 [N].
+    """
+    return learned_at(~correct, steps)
+
+
+def forgetting_events(correct: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """How often an example turns from right to wrong between neighbouring checkpoints; inf if it is never right.
+
+    Toneva et al. count at every presentation of an example. Checkpoints are closer than that early in training and
+    further apart later, so that early transitions count more here and most late ones go unseen: counts compare within
+    one schedule of checkpoints only. An example with 0 events is what they call unforgettable.
+
+    Args:
+        correct: bool [K, N], in the order of training.
+
+    Returns:
+        float64 [N].
+    """
+    events = (correct[:-1] & ~correct[1:]).sum(axis=0).astype(np.float64)
+    return np.where(correct.any(axis=0), events, np.inf)
+
+
+def ranks_in_runs(learned: NDArray[np.float64], mean_loss: NDArray[np.float64]) -> NDArray[np.float64]:
+    """An example's rank in each reference run, 0 for the easiest and 1 for the hardest, float64 [R, N].
+
+    Examples are ranked by when they were learned; ties, which checkpoints make, by their mean loss.
 
     Args:
         learned: `learned_at` per run, float64 [R, N].
@@ -44,7 +80,25 @@ def difficulty_score(learned: NDArray[np.float64], mean_loss: NDArray[np.float64
     for run in range(runs):
         order = np.lexsort((mean_loss[run], learned[run]))
         ranks[run, order] = np.arange(size)
-    return np.asarray(ranks.mean(axis=0) / max(size - 1, 1))
+    return np.asarray(ranks / max(size - 1, 1))
+
+
+def score_within_class(score: NDArray[np.float64], classes: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Rank of each example among those of its class, from 0 to 1, float64 [N]; equal scores by position.
+
+    A split by it has every class in equal shares among easy and hard. A split by the score itself can gather whole
+    classes on one side, and then compares classes as much as it does easy and hard examples.
+
+    Args:
+        score: difficulty, float64 [N].
+        classes: int64 [N].
+    """
+    within = np.empty(len(score))
+    for one in np.unique(classes):
+        members = np.flatnonzero(classes == one)
+        ranks = np.argsort(np.argsort(score[members], kind="stable"), kind="stable")
+        within[members] = (ranks + 0.5) / len(members)
+    return within
 
 
 def split_easy_hard(

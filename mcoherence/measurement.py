@@ -3,8 +3,11 @@
 Index letters: K checkpoints, G groups, P parameters, L layers, m examples of the training sample.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import reduce
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,9 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mcoherence.coherence import m_coherence
-from mcoherence.data.random_streams import MEASURED_SAMPLE, random_stream
+from mcoherence.data.random_streams import DIFFICULTY_SAMPLE, MEASURED_SAMPLE, random_stream
+from mcoherence.gradients.evidence import Evidence
 from mcoherence.gradients.statistics import GradientStatistics, gradient_statistics, layer_of
-from mcoherence.run_files import CORRUPT, GROUPS, HELDOUT, PRISTINE
+from mcoherence.models import load_checkpoint, read_checkpoint_metadata
+from mcoherence.progress import progress
+from mcoherence.run_files import CORRUPT, DIFFICULTY_GROUPS, GROUPS, HELDOUT, PRISTINE
 
 BATCH_SIZE = 256
 
@@ -23,7 +29,8 @@ BATCH_SIZE = 256
 class Sample:
     """Positions of the measured examples and their groups.
 
-    index: int64 [m], ascending positions in the part of the data set; group: int64 [m], positions in GROUPS.
+    index: int64 [m], positions in the part of the data set, ascending within a draw; group: int64 [m], positions in the
+    names of the groups.
     """
 
     index: NDArray[np.int64]
@@ -47,6 +54,36 @@ def heldout_sample(test_size: int, size: int, seed: int) -> Sample:
     """A sample of at most `size` examples of the test part; all of the group "heldout"."""
     index = _draw(np.arange(test_size), size, seed)
     return Sample(index, np.full(len(index), HELDOUT, dtype=np.int64))
+
+
+def difficulty_sample(parts: Mapping[str, NDArray[np.int64]], size: int, heldout_size: int, seed: int) -> Sample:
+    """Disjoint samples of the train and test parts of easy, hard and random examples, of one size within each kind.
+
+    The random part overlaps the others, and an example that two groups share would count as agreement between them. So
+    the random sample is drawn first and the others from what is left of their parts, which is a fair choice of them
+    because the random part was drawn regardless of difficulty. A sample is at most half of its part, so that enough is
+    left.
+
+    Args:
+        parts: positions by group of DIFFICULTY_GROUPS, int64, as split.h5 holds them.
+        size: most examples of a train part.
+        heldout_size: most examples of a test part.
+        seed: the same seed and parts give the same sample.
+
+    Returns:
+        The sample; `group` counts positions in DIFFICULTY_GROUPS.
+    """
+    generator = random_stream(seed, DIFFICULTY_SAMPLE)
+    drawn: dict[str, NDArray[np.int64]] = {}
+    for kind, most in (("train", size), ("test", heldout_size)):
+        count = min(most, *(len(parts[f"{subset}_{kind}"]) // 2 for subset in ("easy", "hard", "random")))
+        for subset in ("random", "easy", "hard"):
+            left = np.setdiff1d(parts[f"{subset}_{kind}"], drawn.get(f"random_{kind}", []))
+            drawn[f"{subset}_{kind}"] = np.sort(generator.choice(left, size=count, replace=False))
+    return Sample(
+        np.concatenate([drawn[group] for group in DIFFICULTY_GROUPS]).astype(np.int64),
+        np.repeat(np.arange(len(DIFFICULTY_GROUPS)), [len(drawn[group]) for group in DIFFICULTY_GROUPS]),
+    )
 
 
 def _draw(candidates: NDArray[np.int64], size: int, seed: int) -> NDArray[np.int64]:
@@ -99,10 +136,56 @@ def record_of(statistics: Sequence[GradientStatistics]) -> CoherenceRecord:
     )
 
 
+def measure_run(
+    checkpoints: Sequence[Path], inputs: Tensor, targets: Tensor, groups: NDArray[np.int64], names: Sequence[str]
+) -> tuple[dict[str, NDArray[Any] | Sequence[str]], dict[str, Any]]:
+    """The measurement of one sample at every checkpoint of a run, as files hold it.
+
+    Args:
+        checkpoints: paths of the K checkpoints, in the order of training.
+        inputs: normalised images of the m examples, [m, C, H, W], on the device and in the precision to measure in.
+        targets: int64 [m], on the same device.
+        groups: of the examples, positions in `names`, int64 [m].
+        names: of the G groups.
+
+    Returns:
+        The datasets step, epoch, diverged, group, layer, parameter, parameter_layer, n, sum_sq_norm and gram with
+        m_coherence and m_coherence_model derived from them; and the attributes run and evidence.
+    """
+    metadata = [read_checkpoint_metadata(path) for path in checkpoints]
+    diverged = ["diverged_at" in one for one in metadata]
+    statistics = [
+        of_diverged(load_checkpoint(path), groups, names)
+        if lost
+        else measure(
+            load_checkpoint(path).to(inputs.device, inputs.dtype), group_batches(inputs, targets, groups), names
+        )
+        for path, lost in progress(zip(checkpoints, diverged, strict=True), len(metadata), "measure")
+    ]
+    record = record_of(statistics)
+    measured = [one.evidence for one, lost in zip(statistics, diverged, strict=True) if not lost]
+    evidence = reduce(Evidence.merge, measured) if measured else Evidence()
+    datasets: dict[str, NDArray[Any] | Sequence[str]] = {
+        "step": np.array([one["step"] for one in metadata], dtype=np.int64),
+        "epoch": np.array([one["epoch"] for one in metadata], dtype=np.float64),
+        "diverged": np.array(diverged, dtype=np.bool_),
+        "group": names,
+        "layer": record.layers,
+        "parameter": record.parameters,
+        "parameter_layer": record.parameter_layer,
+        "n": record.n,
+        "sum_sq_norm": record.sum_sq_norm,
+        "gram": record.gram,
+        "m_coherence": record.m_coherence_by_layer(),
+        "m_coherence_model": record.m_coherence_of_model(),
+    }
+    return datasets, {"run": metadata[0]["run"], "evidence": asdict(evidence)}
+
+
 def measure(
     model: nn.Module, batches: Iterable[tuple[Tensor, Tensor, Tensor]], names: Sequence[str] = GROUPS
 ) -> GradientStatistics:
-    """Gradient statistics of the cross-entropy of one checkpoint, in the groups of these names."""
+    """Gradient statistics of the cross-entropy of one checkpoint, in the groups `names`."""
     return gradient_statistics(model, nn.CrossEntropyLoss(reduction="none"), batches, groups=names, spot_check=2)
 
 

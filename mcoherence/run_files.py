@@ -2,8 +2,12 @@
 
 EVALUATION_SCHEMA = "mcoherence/evaluation/1"
 COHERENCE_SCHEMA = "mcoherence/coherence/1"
+DIFFICULTY_COHERENCE_SCHEMA = "mcoherence/difficulty_coherence/1"
 
 # Groups of measured examples, in the order of coherence.h5: training examples whose label is the original one, those
 # whose label was changed, and test examples.
 GROUPS = ("pristine", "corrupt", "heldout")
 PRISTINE, CORRUPT, HELDOUT = range(3)
+
+# Groups of difficulty_coherence.h5: the parts of split.h5.
+DIFFICULTY_GROUPS = ("easy_train", "easy_test", "hard_train", "hard_test", "random_train", "random_test")

@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from itertools import count, product, takewhile
 from typing import Any
 
-from mcoherence.data.subsets import SUBSETS
+from mcoherence.data.subsets import FIRST_STAGE, SUBSETS, TRAINED_HALF
 from mcoherence.errors import UserError
 from mcoherence.network_code import network_code
 
@@ -97,6 +97,23 @@ def easy_hard_runs(experiment: Config) -> list[Run]:
     return [Run(dataset, model, *names, subset, seed) for dataset, model, subset, seed in product(*axes)]
 
 
+def second_split_runs(experiment: Config, dataset: str, model: str) -> list[Run]:
+    """For every reference run, the runs on either half of its training part and those that go on with the other half.
+
+    They share the reference run's seed, and so its labels and first weights.
+    """
+    return [
+        replace(run, subset=subset) for run in reference_runs(experiment, dataset, model) for subset in TRAINED_HALF
+    ]
+
+
+def difficulty_coherence_runs(experiment: Config) -> list[Run]:
+    """The runs along which easy, hard and random examples are measured: those on everything, and those on each part."""
+    networks = product(experiment["datasets"], experiment["models"])
+    references = [run for dataset, model in networks for run in reference_runs(experiment, dataset, model)]
+    return references + easy_hard_runs(experiment)
+
+
 def all_runs(config: Config) -> list[Run]:
     """Every run of the study, each once, those that others start from included."""
     runs = label_noise_runs(config["label_noise"]) if makes(config, "label_noise") else []
@@ -105,6 +122,8 @@ def all_runs(config: Config) -> list[Run]:
         experiment = config["easy_hard"]
         for dataset, model in product(experiment["datasets"], experiment["models"]):
             runs += reference_runs(experiment, dataset, model)
+            if makes(config, "second_split"):
+                runs += second_split_runs(experiment, dataset, model)
         runs += easy_hard_runs(experiment)
     for run in runs:  # grows while it is read: a source may have a source
         source = source_run(config, run)
@@ -169,7 +188,7 @@ def preparation_settings(config: Config, dataset: str) -> dict[str, Any]:
 
 def corruption_settings(config: Config, labels: str, seed: int) -> dict[str, Any]:
     """What the labels of one label set and seed depend on."""
-    return {**config["labels"][labels], "seed": seed}
+    return {"seed": seed, **config["labels"][labels]}
 
 
 def model_settings(config: Config, model: str) -> dict[str, Any]:
@@ -180,7 +199,12 @@ def model_settings(config: Config, model: str) -> dict[str, Any]:
 
 
 def source_run(config: Config, run: Run) -> Run | None:
-    """The run whose last weights `run` starts from (adversarial initialisation), or None for fresh weights."""
+    """The run whose last weights `run` starts from, or None for fresh weights.
+
+    A second stage goes on from its first; an optimiser with a `start` from other labels (adversarial initialisation).
+    """
+    if run.subset in FIRST_STAGE:
+        return replace(run, subset=FIRST_STAGE[run.subset])
     start = config["optimizers"][run.optimizer].get("start")
     return None if start is None else replace(run, labels=start["labels"], optimizer=start["optimizer"])
 
@@ -220,15 +244,31 @@ def difficulty_settings(config: Config, dataset: str, model: str) -> dict[str, A
 
 def split_settings(config: Config) -> dict[str, Any]:
     """What the easy/hard split depends on besides the scores."""
-    return {key: config["easy_hard"][key] for key in ("fraction", "test_fraction", "split_seed")}
+    return {key: config["easy_hard"][key] for key in ("fraction", "test_fraction", "split_seed", "within_class")}
+
+
+def halves_settings(config: Config) -> dict[str, Any]:
+    """What the halves of second-split forgetting depend on besides the number of examples."""
+    return {"split_seed": config["easy_hard"]["split_seed"]}
+
+
+EASY_HARD_RUNS = ("datasets", "models", "labels", "optimizer")
+EASY_HARD_KEYS = {  # table of easy and hard examples: the keys of its experiment that it depends on
+    "easy_hard": (*EASY_HARD_RUNS, "seeds"),
+    "difficulty": (*EASY_HARD_RUNS, "reference_seeds"),
+    "difficulty_agreement": (*EASY_HARD_RUNS, "reference_seeds", "fraction"),
+    "difficulty_coherence": (*EASY_HARD_RUNS, "reference_seeds", "seeds"),
+}
 
 
 def table_settings(config: Config, table: str) -> dict[str, Any]:
     """What one table depends on: the experiment whose runs it gathers, and the noise of its label sets."""
-    experiment = dict(config["easy_hard" if table == "easy_hard" else "label_noise"])
-    names = [experiment["labels"]] if table == "easy_hard" else experiment["labels"]
-    if table == "easy_hard":
-        experiment = {key: experiment[key] for key in ("datasets", "models", "labels", "optimizer", "seeds")}
+    experiment = dict(config["easy_hard" if table in EASY_HARD_KEYS else "label_noise"])
+    names = [experiment["labels"]] if table in EASY_HARD_KEYS else experiment["labels"]
+    if table in EASY_HARD_KEYS:
+        experiment = {key: experiment[key] for key in EASY_HARD_KEYS[table]}
+    if table == "difficulty":
+        experiment["second_split"] = makes(config, "second_split")
     if table == "contributions":
         experiment = partly_random(config)
     if table == "overfit":
@@ -361,6 +401,11 @@ def check_references(config: Config) -> None:
                 f"{optimizer['groups']} groups of optimizers.{name}; raise it"
             )
     _check_starts(config)
+    for name in ("second_split", "difficulty_coherence"):
+        if makes(config, name) and not makes(config, "easy_hard"):
+            raise UserError(
+                f"experiments: found {name} without easy_hard, whose section describes its runs; add easy_hard"
+            )
     overlap = set(config["easy_hard"]["seeds"]) & set(config["easy_hard"]["reference_seeds"])
     if overlap:
         raise UserError(

@@ -91,7 +91,7 @@ def learning_time_table(results: str, experiment: Mapping[str, Any], noise: Mapp
             measured = len(chosen) > 0 and not diverged
             rows.append(
                 {
-                    **_run_columns(run, noise),
+                    **run_columns(run, noise),
                     "group": group,
                     "n": len(chosen),
                     "learned": float(np.isfinite(chosen).mean()) if measured else np.nan,
@@ -173,7 +173,7 @@ def easy_hard_table(results: str, experiment: Mapping[str, Any], noise: Mapping[
         for subset, (correct, loss) in scored.items():
             rows.append(
                 {
-                    **_run_columns(run, noise),
+                    **run_columns(run, noise),
                     "test_subset": subset,
                     "n": len(correct),
                     "accuracy": np.nan if diverged else float(correct.mean()),
@@ -192,7 +192,8 @@ TABLES = {
 }
 
 
-def _run_columns(run: Run, noise: Mapping[str, float]) -> dict[str, Any]:
+def run_columns(run: Run, noise: Mapping[str, float]) -> dict[str, Any]:
+    """The columns that name a run, by name, in their order."""
     named = asdict(run)
     columns: dict[str, Any] = {}
     for key, value in named.items():
@@ -204,7 +205,7 @@ def _run_columns(run: Run, noise: Mapping[str, float]) -> dict[str, Any]:
 
 def of_run(run: Run, noise: Mapping[str, float], frame: pd.DataFrame) -> pd.DataFrame:
     """The rows of one run with the columns that name it put first."""
-    named = pd.DataFrame([_run_columns(run, noise)] * len(frame))
+    named = pd.DataFrame([run_columns(run, noise)] * len(frame))
     return pd.concat([named, frame], axis=1)
 
 

@@ -1,7 +1,7 @@
 # Paths, settings and resources that several rules share.
 from mcoherence.code_digest import code_digest
 from mcoherence.data.sources import DECODED_SOURCES, SOURCES
-from mcoherence.data.subsets import SUBSETS
+from mcoherence.data.subsets import SUBSETS, TRAINED_HALF
 from mcoherence.storage import canonical_json
 
 RESULTS = study.results_folder(config)
@@ -10,6 +10,8 @@ RUN_NAME = "{dataset}/{model}/{labels}/{optimizer}/{subset}/seed{seed}"
 IMAGES = f"{RESULTS}/data/{{dataset}}/images.h5"
 LABELS = f"{RESULTS}/data/{{dataset}}/labels/{{labels}}/seed{{seed}}/labels.h5"
 SPLIT = f"{RESULTS}/splits/{{dataset}}/{{model}}/split.h5"
+DIFFICULTY_FILE = f"{RESULTS}/difficulty/{{dataset}}/{{model}}/difficulty.h5"
+HALVES = f"{RESULTS}/splits/{{dataset}}/halves.h5"
 CHECKPOINT = f"{RUN}/checkpoints/step{{step}}.safetensors"
 CHECKPOINTS = expand(CHECKPOINT, step=study.checkpoint_steps(config["training"]), allow_missing=True)
 STATE = f"{RUN}/state/update{{update}}.safetensors"
@@ -25,7 +27,7 @@ wildcard_constraints:
     model="|".join(config["models"]),
     labels="|".join(config["labels"]),
     optimizer="|".join(config["optimizers"]),
-    subset="|".join((study.FULL, *SUBSETS)),
+    subset="|".join((study.FULL, *SUBSETS, *TRAINED_HALF)),
     seed=r"\d+",
 
 
@@ -53,7 +55,9 @@ def source_of(wildcards):
 
 def split_of(wildcards):
     """The split that a run on a subset needs; nothing for a run on everything."""
-    return [] if wildcards.subset == study.FULL else SPLIT.format(**wildcards)
+    if wildcards.subset == study.FULL:
+        return []
+    return (HALVES if wildcards.subset in TRAINED_HALF else SPLIT).format(**wildcards)
 
 
 def files_of_runs(runs, *names):

@@ -9,7 +9,7 @@ rule score_difficulty:
             run.labels_path(RESULTS) for run in study.reference_runs(config["easy_hard"], w.dataset, w.model)
         ],
     output:
-        difficulty=f"{RESULTS}/difficulty/{{dataset}}/{{model}}/difficulty.h5",
+        difficulty=DIFFICULTY_FILE,
     log:
         f"{LOGS}/score_difficulty/{{dataset}}/{{model}}.log",
     benchmark:
@@ -35,7 +35,8 @@ rule score_difficulty:
 rule split_easy_hard:
     """Easy, hard and random examples, train and test parts of each."""
     input:
-        difficulty=f"{RESULTS}/difficulty/{{dataset}}/{{model}}/difficulty.h5",
+        images=IMAGES,
+        difficulty=DIFFICULTY_FILE,
     output:
         split=SPLIT,
     log:
@@ -56,4 +57,65 @@ rule split_easy_hard:
         "Split {wildcards.dataset} into easy and hard examples for {wildcards.model}"
     shell:
         "python -m workflow_scripts.split_easy_hard --settings {params.settings:q}"
-        " --difficulty {input.difficulty:q} --split {output.split:q} > {log:q} 2>&1"
+        " --images {input.images:q} --difficulty {input.difficulty:q} --split {output.split:q} > {log:q} 2>&1"
+
+
+rule split_halves:
+    """Two random halves of a training part, for second-split forgetting."""
+    input:
+        images=IMAGES,
+    output:
+        halves=HALVES,
+    log:
+        f"{LOGS}/split_halves/{{dataset}}.log",
+    benchmark:
+        f"{BENCHMARKS}/split_halves/{{dataset}}.tsv"
+    conda:
+        CONDA
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+        gpu=0,
+    params:
+        settings=canonical_json(study.halves_settings(config)),
+        code=code_of("split_halves"),
+    message:
+        "Split {wildcards.dataset} into two halves"
+    shell:
+        "python -m workflow_scripts.split_halves --settings {params.settings:q}"
+        " --images {input.images:q} --halves {output.halves:q} > {log:q} 2>&1"
+
+
+rule measure_difficulty_coherence:
+    """Sums of per-example gradients of easy, hard and random examples, at every checkpoint of a run."""
+    input:
+        images=IMAGES,
+        labels=LABELS,
+        split=SPLIT,
+        checkpoints=CHECKPOINTS,
+    output:
+        coherence=f"{RUN}/difficulty_coherence.h5",
+    log:
+        f"{LOGS}/measure_difficulty_coherence/{RUN_NAME}.log",
+    benchmark:
+        f"{BENCHMARKS}/measure_difficulty_coherence/{RUN_NAME}.tsv"
+    conda:
+        CONDA
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=120,
+        gpu=GPU,
+        device=config["device"],
+    params:
+        settings=canonical_json(config["measurement"]),
+        code=code_of("measure_difficulty_coherence"),
+    message:
+        "Measure easy and hard examples in {wildcards.model} on {wildcards.labels} labels ({wildcards.subset}) with"
+        " {wildcards.optimizer}, seed {wildcards.seed}"
+    shell:
+        "python -m workflow_scripts.measure_difficulty_coherence --settings {params.settings:q}"
+        " --images {input.images:q} --labels {input.labels:q} --split {input.split:q}"
+        " --checkpoints {input.checkpoints:q} --coherence {output.coherence:q}"
+        " --device {resources.device} --threads {threads} > {log:q} 2>&1"

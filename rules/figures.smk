@@ -57,6 +57,30 @@ FIGURES_OF_EXPERIMENT = {
             "4. Easy and hard examples",
             "train on easy, hard or random",
         ),
+        "difficulty": (
+            ["difficulty", "difficulty_agreement"],
+            "4. Easy and hard examples",
+            "how hard examples are, and how far seeds agree",
+        ),
+        "examples": (
+            ["difficulty"],
+            "4. Easy and hard examples",
+            "the easiest and the hardest examples",
+        ),
+    },
+    "second_split": {
+        "second_split": (
+            ["difficulty"],
+            "4. Easy and hard examples",
+            "learned on one half, forgotten on the other",
+        ),
+    },
+    "difficulty_coherence": {
+        "difficulty_coherence": (
+            ["difficulty_coherence"],
+            "4. Easy and hard examples",
+            "which examples help which",
+        ),
     },
     "toy": {
         "toy_regression": (
@@ -83,13 +107,20 @@ FIGURES = {
     name: figure for experiment in config["experiments"] for name, figure in FIGURES_OF_EXPERIMENT[experiment].items()
 }
 
+# Figures that show images read the stores too.
+STORES_OF_FIGURE = {
+    "examples": [IMAGES.format(dataset=dataset) for dataset in config["easy_hard"]["datasets"]],
+}
+
 for figure, (tables, category, title) in FIGURES.items():
+    stores = STORES_OF_FIGURE.get(figure, [])
 
     rule:
         name:
             f"draw_{figure}"
         input:
             **{table: f"{RESULTS}/tables/{table}.parquet" for table in tables},
+            images=stores,
         output:
             png=report(
                 f"{RESULTS}/figures/{figure}.png",
@@ -114,7 +145,10 @@ for figure, (tables, category, title) in FIGURES.items():
             code=code_of(f"draw_{figure}"),
             # Not in the command itself: Snakemake formats that later, when the loop has moved on.
             module=f"workflow_scripts.draw_{figure}",
-            tables=" ".join(f"--{table.replace('_', '-')} {RESULTS}/tables/{table}.parquet" for table in tables),
+            tables=" ".join(
+                [f"--{table.replace('_', '-')} {RESULTS}/tables/{table}.parquet" for table in tables]
+                + (["--images", *stores] if stores else [])
+            ),
         message:
             f"Draw {figure.replace('_', ' ')}"
         shell:

@@ -1,6 +1,20 @@
 LABEL_NOISE_RUNS = study.label_noise_runs(config["label_noise"])
 EASY_HARD_RUNS = study.easy_hard_runs(config["easy_hard"])
 CONTRIBUTION_RUNS = study.contribution_runs(config)
+REFERENCE_RUNS = [
+    run
+    for dataset in config["easy_hard"]["datasets"]
+    for model in config["easy_hard"]["models"]
+    for run in study.reference_runs(config["easy_hard"], dataset, model)
+]
+DIFFICULTY = [DIFFICULTY_FILE.format(dataset=run.dataset, model=run.model) for run in REFERENCE_RUNS]
+SECOND_SPLIT = [
+    file
+    for dataset in config["easy_hard"]["datasets"]
+    for model in config["easy_hard"]["models"]
+    for file in files_of_runs(study.second_split_runs(config["easy_hard"], dataset, model), "evaluation.h5")
+    + [HALVES.format(dataset=dataset)]
+]
 # What each table is made from: result files of runs, and the labels and images that give them their meaning.
 SOURCES_OF_TABLE = {
     "label_noise": {
@@ -26,6 +40,18 @@ SOURCES_OF_TABLE = {
         + [run.labels_path(RESULTS) for run in EASY_HARD_RUNS]
         + [SPLIT.format(dataset=run.dataset, model=run.model) for run in EASY_HARD_RUNS]
         + [IMAGES.format(dataset=run.dataset) for run in EASY_HARD_RUNS],
+        "difficulty": DIFFICULTY
+        + [run.labels_path(RESULTS) for run in REFERENCE_RUNS]
+        + (SECOND_SPLIT if study.makes(config, "second_split") else []),
+        "difficulty_agreement": DIFFICULTY
+        + [run.labels_path(RESULTS) for run in REFERENCE_RUNS]
+        + files_of_runs(REFERENCE_RUNS, "evaluation.h5"),
+    },
+    "second_split": {},  # columns of the table difficulty
+    "difficulty_coherence": {
+        "difficulty_coherence": files_of_runs(
+            study.difficulty_coherence_runs(config["easy_hard"]), "difficulty_coherence.h5"
+        ),
     },
     # tables of rules of their own
     "toy": {},

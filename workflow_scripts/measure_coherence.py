@@ -1,29 +1,13 @@
 """Measure gradient coherence at every checkpoint of a run: checkpoints -> coherence.h5."""
 
-from collections.abc import Sequence
-from dataclasses import asdict
-from functools import reduce
-from typing import Any
-
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from mcoherence.data.batches import normalized
 from mcoherence.data.store import read_images, read_labels
 from mcoherence.data.subsets import training_positions
 from mcoherence.device import describe_device, prepare_device
-from mcoherence.gradients.evidence import Evidence
-from mcoherence.measurement import (
-    group_batches,
-    heldout_sample,
-    measure,
-    of_diverged,
-    record_of,
-    training_sample,
-)
-from mcoherence.models import load_checkpoint, read_checkpoint_metadata
-from mcoherence.progress import progress
+from mcoherence.measurement import heldout_sample, measure_run, training_sample
 from mcoherence.provenance import provenance
 from mcoherence.run_files import COHERENCE_SCHEMA, GROUPS
 from mcoherence.storage import write_hdf5
@@ -45,41 +29,15 @@ def main() -> None:
     inputs = torch.cat([normalized(train, dtype)[sample.index], normalized(test, dtype)[heldout.index]]).to(device)
     targets = torch.from_numpy(np.concatenate([labels.labels[sample.index], test.targets[heldout.index]])).to(device)
     groups = np.concatenate([sample.group, heldout.group])
-    metadata = [read_checkpoint_metadata(path) for path in arguments.checkpoints]
-    diverged = ["diverged_at" in one for one in metadata]
-    statistics = [
-        of_diverged(load_checkpoint(path), groups)
-        if lost
-        else measure(load_checkpoint(path).to(device, dtype), group_batches(inputs, targets, groups))
-        for path, lost in progress(zip(arguments.checkpoints, diverged, strict=True), len(metadata), "measure")
-    ]
-
-    record = record_of(statistics)
-    datasets: dict[str, NDArray[Any] | Sequence[str]] = {
-        "step": np.array([one["step"] for one in metadata], dtype=np.int64),
-        "epoch": np.array([one["epoch"] for one in metadata], dtype=np.float64),
-        "diverged": np.array(diverged, dtype=np.bool_),
-        "group": GROUPS,
-        "layer": record.layers,
-        "parameter": record.parameters,
-        "parameter_layer": record.parameter_layer,
+    datasets, attributes = measure_run(arguments.checkpoints, inputs, targets, groups, GROUPS)
+    datasets |= {
         "sample/index": sample.index,
         "sample/group": sample.group,
         "heldout/index": heldout.index,
         "heldout/group": heldout.group,
-        "n": record.n,
-        "sum_sq_norm": record.sum_sq_norm,
-        "gram": record.gram,
-        "m_coherence": record.m_coherence_by_layer(),
-        "m_coherence_model": record.m_coherence_of_model(),
     }
-    measured = [one.evidence for one, lost in zip(statistics, diverged, strict=True) if not lost]
-    evidence = reduce(Evidence.merge, measured) if measured else Evidence()
     inputs_read = [arguments.images, arguments.labels, *arguments.split, *arguments.checkpoints]
-    attributes = provenance(settings, inputs_read, describe_device(device)) | {
-        "run": metadata[0]["run"],
-        "evidence": asdict(evidence),
-    }
+    attributes |= provenance(settings, inputs_read, describe_device(device))
     write_hdf5(arguments.coherence, COHERENCE_SCHEMA, datasets, attributes)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from mcoherence.data.store import read_labels
-from mcoherence.difficulty import DIFFICULTY_SCHEMA, difficulty_score, learned_at
+from mcoherence.difficulty import DIFFICULTY_SCHEMA, forgetting_events, learned_at, ranks_in_runs
 from mcoherence.errors import UserError
 from mcoherence.provenance import provenance
 from mcoherence.run_files import EVALUATION_SCHEMA
@@ -12,17 +12,18 @@ from workflow_scripts.command_line import parse, run
 
 
 def main() -> None:
-    """Learning time and mean loss per reference run and example, and the score over the runs that did not diverge.
+    """What each reference run says of each example, and the score: its mean rank over the runs that did not diverge.
 
     Raises:
         UserError: all of them diverged.
     """
     arguments = parse(__doc__, paths=["difficulty"], path_lists=["evaluations", "labels"])
-    learned, mean_loss, diverged = [], [], []
+    learned, mean_loss, events, diverged = [], [], [], []
     for evaluation, labels in zip(arguments.evaluations, arguments.labels, strict=True):
         with open_hdf5(evaluation, EVALUATION_SCHEMA) as file:
             correct = file["train/prediction"][:] == read_labels(labels).labels
             learned.append(learned_at(correct, file["step"][:]))
+            events.append(forgetting_events(correct))
             mean_loss.append(file["train/loss"][:].mean(axis=0, dtype=np.float64))
             diverged.append(bool(file["diverged"][-1]))
     trained = ~np.array(diverged)
@@ -31,10 +32,13 @@ def main() -> None:
             f"{arguments.evaluations[0]}: the run diverged, as all {len(diverged)} reference runs did, expected one "
             "that trained; lower the lr of the optimiser that easy_hard.optimizer names"
         )
+    rank = ranks_in_runs(np.stack(learned), np.stack(mean_loss))
     datasets = {
         "learned_at": np.stack(learned),
         "mean_loss": np.stack(mean_loss),
-        "score": difficulty_score(np.stack(learned)[trained], np.stack(mean_loss)[trained]),
+        "forgetting_events": np.stack(events),
+        "rank": rank,
+        "score": rank[trained].mean(axis=0),
         "diverged": ~trained,
         "reference_seed": np.array(arguments.settings["reference_seeds"], dtype=np.int64),
     }

@@ -1,7 +1,8 @@
 """Split the training part into easy, hard and random examples: difficulty.h5 -> split.h5."""
 
+from mcoherence.data.store import read_targets
 from mcoherence.data.subsets import SPLIT_SCHEMA
-from mcoherence.difficulty import DIFFICULTY_SCHEMA, split_easy_hard
+from mcoherence.difficulty import DIFFICULTY_SCHEMA, score_within_class, split_easy_hard
 from mcoherence.provenance import provenance
 from mcoherence.storage import open_hdf5, write_hdf5
 from workflow_scripts.command_line import parse, run
@@ -9,12 +10,14 @@ from workflow_scripts.command_line import parse, run
 
 def main() -> None:
     """Disjoint train and test parts of each subset, as positions in the training part."""
-    arguments = parse(__doc__, paths=["difficulty", "split"])
+    arguments = parse(__doc__, paths=["images", "difficulty", "split"])
     settings = arguments.settings
     with open_hdf5(arguments.difficulty, DIFFICULTY_SCHEMA) as file:
         score = file["score"][:]
+    if settings["within_class"]:
+        score = score_within_class(score, read_targets(arguments.images, "train"))
     parts = split_easy_hard(score, settings["fraction"], settings["test_fraction"], settings["split_seed"])
-    write_hdf5(arguments.split, SPLIT_SCHEMA, parts, provenance(settings, [arguments.difficulty]))
+    write_hdf5(arguments.split, SPLIT_SCHEMA, parts, provenance(settings, [arguments.images, arguments.difficulty]))
     print(", ".join(f"{name} {len(index)}" for name, index in parts.items()))
 
 

@@ -1,5 +1,6 @@
 """Gather the result files of many runs into one tidy table: *.h5 -> CSV and Parquet."""
 
+from mcoherence.difficulty_tables import DIFFICULTY_TABLES
 from mcoherence.noise_tables import NOISE_TABLES
 from mcoherence.table_files import write_table
 from mcoherence.tables import TABLES
@@ -13,7 +14,7 @@ def main() -> None:
     """
     arguments = parse(__doc__, paths=["csv", "parquet"])
     settings = arguments.settings
-    make = (TABLES | NOISE_TABLES)[settings["table"]]
+    make = (TABLES | NOISE_TABLES | DIFFICULTY_TABLES)[settings["table"]]
     table = make(settings["results"], settings["experiment"], settings["noise"])
     write_table(table, arguments.csv, arguments.parquet)
 

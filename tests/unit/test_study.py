@@ -254,6 +254,58 @@ def test_a_run_can_start_from_the_end_of_another_which_is_then_run_too():
     assert {run, source, study.Run("digits", "mlp", "all_random", "rm3", "full", 2)} <= set(study.all_runs(config))
 
 
+def test_a_second_stage_goes_on_from_the_run_on_the_other_half():
+    config = CONFIG | {"experiments": ["easy_hard", "second_split"]}
+    study.check_references(config)
+    second = study.Run("digits", "cnn", "clean", "sgd", "half_b_after_a", 1)
+    first = study.Run("digits", "cnn", "clean", "sgd", "half_a", 1)
+    assert study.source_run(config, second) == first
+    assert study.source_run(config, first) is None
+    runs = study.all_runs(config)
+    assert {first, second} <= set(runs)
+    # per reference seed both halves and both second stages, beside the reference run itself; three times three subsets
+    assert len(runs) == 3 * (1 + 4) + 9
+    # the optimiser's own start holds for the first stage; the second goes on from there with the same optimiser
+    started = with_starts(after_noise=("all_random", "sgd"))
+    late = study.Run("digits", "cnn", "clean", "after_noise", "half_a_after_b", 1)
+    early = study.source_run(started, late)
+    assert early == study.Run("digits", "cnn", "clean", "after_noise", "half_b", 1)
+    assert study.source_run(started, early) == study.Run("digits", "cnn", "all_random", "sgd", "half_b", 1)
+
+
+@pytest.mark.parametrize("name", ["second_split", "difficulty_coherence"])
+def test_experiments_on_the_runs_of_easy_hard_ask_for_it(name):
+    with pytest.raises(UserError, match=rf"^experiments: found {name} without easy_hard.*add easy_hard$"):
+        study.check_references(CONFIG | {"experiments": ["label_noise", name]})
+
+
+def test_gradients_of_easy_and_hard_examples_are_measured_along_all_runs_of_the_experiment():
+    runs = study.difficulty_coherence_runs(CONFIG["easy_hard"])
+    assert sorted((run.subset, run.seed) for run in runs) == sorted(
+        [("full", seed) for seed in (0, 1, 2)]
+        + [(subset, seed) for subset in ("easy", "hard", "random") for seed in (10, 11, 12)]
+    )
+
+
+def test_a_seed_of_the_labels_makes_one_corruption_for_all_runs():
+    labels = CONFIG["labels"] | {"same": {"fraction": 0.2, "seed": 5}}
+    config = CONFIG | {"labels": labels}
+    study.check_config(config, SCHEMA)
+    assert study.corruption_settings(config, "same", 3) == {"fraction": 0.2, "seed": 5}
+    assert study.corruption_settings(config, "half_random", 3) == {"fraction": 0.5, "seed": 3}
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "value"),
+    [("difficulty_agreement", "fraction", 0.4), ("difficulty_coherence", "seeds", [20]), ("easy_hard", "seeds", [20])],
+)
+def test_a_table_depends_on_what_it_reads_of_its_experiment(table, key, value):
+    other = changed("easy_hard", key, to=value)
+    for name in ("difficulty", "difficulty_agreement", "difficulty_coherence", "easy_hard"):
+        depends = study.table_settings(other, name) != study.table_settings(CONFIG, name)
+        assert depends == (name == table or (key == "seeds" and name in ("easy_hard", "difficulty_coherence")))
+
+
 @pytest.mark.parametrize(
     ("starts", "message"),
     [

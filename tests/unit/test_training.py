@@ -11,10 +11,12 @@ import torch.nn.functional as F  # noqa: N812
 
 from mcoherence.data.batches import training_batches
 from mcoherence.device import prepare_device
+from mcoherence.difficulty import split_easy_hard
 from mcoherence.errors import UserError
 from mcoherence.evaluation import evaluate
 from mcoherence.gradients.reference import per_example_gradients
 from mcoherence.measurement import (
+    difficulty_sample,
     group_batches,
     heldout_sample,
     measure,
@@ -23,7 +25,7 @@ from mcoherence.measurement import (
 )
 from mcoherence.progress import progress
 from mcoherence.ranks import Ranks
-from mcoherence.run_files import CORRUPT, GROUPS, HELDOUT, PRISTINE
+from mcoherence.run_files import CORRUPT, DIFFICULTY_GROUPS, GROUPS, HELDOUT, PRISTINE
 from mcoherence.training import Execution, TrainingSettings, check_settings, draws_from, initial_model, train
 from mcoherence.training_state import TrainingState, read_state, write_state
 
@@ -343,6 +345,18 @@ def test_samples_are_fixed_without_replacement_and_grouped_by_change():
     assert set(sample.group) == {PRISTINE, CORRUPT}
     assert len(training_sample(candidates, changed, 1000, seed=4).index) == 50
     assert set(heldout_sample(30, 10, seed=0).group) == {HELDOUT}
+
+
+@pytest.mark.parametrize(("fraction", "size", "expected"), [(0.5, 1000, 20), (0.5, 7, 7), (0.3, 1000, 12)])
+def test_samples_of_easy_hard_and_random_examples_are_disjoint_and_of_one_size(fraction, size, expected):
+    parts = split_easy_hard(np.arange(100) / 99, fraction, test_fraction=0.2, seed=0)
+    sample, again = (difficulty_sample(parts, size, heldout_size=3, seed=1) for _ in range(2))
+    assert np.array_equal(sample.index, again.index)
+    assert len(set(sample.index)) == len(sample.index)
+    for position, group in enumerate(DIFFICULTY_GROUPS):
+        members = sample.index[sample.group == position]
+        assert set(members) <= set(parts[group])
+        assert len(members) == (expected if group.endswith("train") else 3)
 
 
 def test_a_record_holds_the_statistics_of_every_checkpoint(data):

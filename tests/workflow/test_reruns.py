@@ -27,7 +27,8 @@ DRAW_TRAINING = {
     )
 }  # fmt: skip
 DRAW_EASY_HARD = {"draw_summary": 1, "draw_easy_hard": 1}
-DRAW_ALL = DRAW_COHERENCE | DRAW_TRAINING | DRAW_EASY_HARD
+DRAW_DIFFICULTY = {"draw_difficulty": 1, "draw_examples": 1}
+DRAW_ALL = DRAW_COHERENCE | DRAW_TRAINING | DRAW_EASY_HARD | DRAW_DIFFICULTY
 # Two label sets x three optimisers x two seeds, and three subsets x two seeds.
 NOISE_RUNS, SUBSET_RUNS = 12, 6
 ALL_RUNS = NOISE_RUNS + SUBSET_RUNS
@@ -44,7 +45,7 @@ def measured(runs: int) -> dict[str, int]:
     return {"measure_coherence": runs, "measure_contributions": runs // 2}
 
 
-AFTER_TRAINING = {"evaluate": ALL_RUNS} | measured(NOISE_RUNS) | SCORED | {"tabulate": 8} | DRAW_ALL | CLAIMS
+AFTER_TRAINING = {"evaluate": ALL_RUNS} | measured(NOISE_RUNS) | SCORED | {"tabulate": 10} | DRAW_ALL | CLAIMS
 EVERYTHING_AFTER_TRAINING = trained(ALL_RUNS) | AFTER_TRAINING
 # What follows when checkpoints come or go at the end: the easy/hard split is made again, and with it the runs on it.
 OTHER_CHECKPOINTS = trained(SUBSET_RUNS) | AFTER_TRAINING
@@ -94,11 +95,13 @@ EDITS = (
     ),
     Edit(
         "the code of the evaluation", "mcoherence/evaluation.py", "BATCH_SIZE = 1024", "BATCH_SIZE = 512",
-        trained(SUBSET_RUNS) | {"evaluate": ALL_RUNS, "tabulate": 5} | SCORED | DRAW_TRAINING | DRAW_EASY_HARD | CLAIMS,
+        trained(SUBSET_RUNS) | {"evaluate": ALL_RUNS, "tabulate": 7} | SCORED | DRAW_TRAINING | DRAW_EASY_HARD
+        | DRAW_DIFFICULTY | CLAIMS,
     ),
     Edit(
         "the share that is called easy", "config.yaml", "fraction: 0.5\n  test", "fraction: 0.4\n  test",
-        {"split_easy_hard": 1, "evaluate": SUBSET_RUNS, "tabulate": 1} | trained(SUBSET_RUNS) | DRAW_EASY_HARD | CLAIMS,
+        {"split_easy_hard": 1, "evaluate": SUBSET_RUNS, "tabulate": 2} | trained(SUBSET_RUNS) | DRAW_EASY_HARD
+        | {"draw_difficulty": 1} | CLAIMS,
     ),
     Edit(
         "one seed of the label-noise experiment", "miniature.yaml", "seeds: [0, 1]\neasy", "seeds: [0, 2]\neasy",
