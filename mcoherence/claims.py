@@ -36,6 +36,9 @@ EXPERIMENT_OF_TABLE = {
     "early_stopping": "label_noise",
     "contributions": "contributions",
     "easy_hard": "easy_hard",
+    "difficulty": "easy_hard",
+    "difficulty_agreement": "easy_hard",
+    "difficulty_coherence": "difficulty_coherence",
     "toy": "toy",
 }
 RUN_COLUMNS = ("dataset", "model", "labels", "optimizer", "subset", "train_subset", "seed")
@@ -141,7 +144,7 @@ class Description:
 
 
 def check_claims(tables: Tables, settings: ClaimSettings, descriptions: Sequence[Description]) -> list[Claim]:
-    """The claims in the order of their ids, with those that the study cannot speak to.
+    """The papers' claims P1, P2, ... and then further statements E1, E2, ..., with those not spoken to by the study.
 
     Args:
         tables: the tables that the study has, by name.
@@ -150,7 +153,7 @@ def check_claims(tables: Tables, settings: ClaimSettings, descriptions: Sequence
     """
     diverged = tuple(dict.fromkeys(run for table in tables.values() for run in diverged_runs(table)))
     trained = {name: without_diverged(table) for name, table in tables.items()}
-    ordered = sorted(descriptions, key=lambda description: int(description.id.removeprefix("P")))
+    ordered = sorted(descriptions, key=lambda description: (description.id[0] != "P", int(description.id[1:])))
     return [_claim(settings, trained, diverged, description) for description in ordered]
 
 

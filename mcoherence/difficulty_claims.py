@@ -4,30 +4,15 @@ Each is measured as the claims of `mcoherence.claims` are: one number per seed t
 holds. A verdict says what this study shows and nothing about a published result.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from mcoherence.claims import ClaimSettings, Measured, Tables
+from mcoherence.claims import ClaimSettings, Description, Measured, Tables
 
 EARLY_EPOCHS = 5
 Parts = dict[str, Measured]
-
-
-@dataclass(frozen=True)
-class Statement:
-    """One statement: what is said, where it stems from, its statistic, the tables it needs, and its measurement."""
-
-    id: str
-    statement: str
-    source: str
-    statistic: str
-    tables: tuple[str, ...]
-    parts_of: Callable[[Tables, ClaimSettings], Parts]
 
 
 def easy_more_coherent_early(tables: Tables, settings: ClaimSettings) -> Parts:
@@ -104,62 +89,69 @@ def probability_of_more(first: NDArray[np.float64], second: NDArray[np.float64])
 
 
 STATEMENTS = (
-    Statement(
+    Description(
         "E1",
         "Early in training, past the transient, easy examples are more coherent among themselves than hard ones.",
         "implied by arXiv 2003.07422 and 2203.10036; no published numbers",
         "log10 of the ratio of the geometric means of m-coherence over the first 5 epochs, easy over hard",
-        ("difficulty_coherence",),
         easy_more_coherent_early,
+        ("difficulty_coherence",),
+        "gradients measured on easy and on hard examples",
     ),
-    Statement(
+    Description(
         "E2",
         "Early in training on easy examples alone, a step along them lowers the loss of hard ones too.",
         "implied by arXiv 2003.07422; no published numbers",
         "mean cosine of the mean gradients of easy training and hard test examples over the first 5 epochs",
-        ("difficulty_coherence",),
         easy_step_helps_hard,
+        ("difficulty_coherence",),
+        "networks trained on easy examples, with gradients of hard ones measured",
     ),
-    Statement(
+    Description(
         "E3",
         "Early in training, a step along easy examples carries over to other easy ones more than one along hard "
         "examples does to other hard ones.",
         "implied by arXiv 2003.07422; no published numbers",
         "mean cosine of the mean gradients of training and test examples over the first 5 epochs, easy minus hard",
-        ("difficulty_coherence",),
         easy_step_carries_over,
+        ("difficulty_coherence",),
+        "networks trained on easy and on hard examples, with gradients measured",
     ),
-    Statement(
+    Description(
         "E4",
         "Runs from other seeds call the same examples easy.",
         "assumed where one run makes the split, as in arXiv 2003.07422; no published numbers",
         "overlap of a seed's easy examples with those of the other seeds, minus the overlap by chance",
-        ("difficulty_agreement",),
         seeds_agree,
+        ("difficulty_agreement",),
+        "reference runs of several seeds",
     ),
-    Statement(
+    Description(
         "E5",
         "Examples with a changed label are harder than pristine ones.",
         "follows from arXiv 2002.10657 (learning times), for the score of this project",
         "probability that a corrupt example ranks as harder than a pristine one, minus 1/2",
-        ("difficulty",),
         corrupt_is_harder,
+        ("difficulty",),
+        "reference runs on labels that are random in part",
     ),
-    Statement(
+    Description(
         "E6",
         "Examples with a changed label are forgotten more often than pristine ones.",
         "Toneva et al., arXiv 1812.05159, at presentations; here at checkpoints",
         "probability that a corrupt example has more forgetting events than a pristine one, minus 1/2",
-        ("difficulty",),
         corrupt_is_forgotten_more,
+        ("difficulty",),
+        "reference runs on labels that are random in part",
     ),
-    Statement(
+    Description(
         "E7",
         "Examples with a changed label are the first to be forgotten when training goes on with other examples.",
         "Maini et al., arXiv 2210.15031, on CIFAR-10 and others",
         "probability that a corrupt example is forgotten before a pristine one, minus 1/2",
-        ("difficulty",),
         corrupt_is_forgotten_first,
+        ("difficulty",),
+        "reference runs on labels that are random in part, and training that went on with the other half",
     ),
 )
 
