@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mcoherence.coherence import m_coherence
+from mcoherence.data.loading import Examples
 from mcoherence.data.random_streams import MEASURED_SAMPLE, random_stream
 from mcoherence.gradients.statistics import GradientStatistics, gradient_statistics, layer_of
 from mcoherence.run_files import CORRUPT, GROUPS, HELDOUT, PRISTINE
@@ -117,10 +118,16 @@ def of_diverged(model: nn.Module, groups: NDArray[np.int64]) -> GradientStatisti
 
 
 def group_batches(
-    inputs: Tensor, targets: Tensor, groups: NDArray[np.int64]
+    images: Examples, targets: Tensor, groups: NDArray[np.int64]
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Batches (inputs [n, ...], targets [n], group ids [n]) of one group each, so that one pass serves each example."""
-    for group in np.unique(groups):
-        members = torch.from_numpy(np.flatnonzero(groups == group))
-        for chosen in torch.split(members, BATCH_SIZE):
-            yield inputs[chosen], targets[chosen], torch.full((len(chosen),), int(group))
+    """Batches (inputs [n, ...], targets [n], group ids [n]) of one group each, so that one pass serves each example.
+
+    Args:
+        images: the m examples of a sample.
+        targets: their labels, int64 [m].
+        groups: their groups, int64 [m].
+    """
+    members = [np.flatnonzero(groups == group) for group in np.unique(groups)]
+    chosen = [part for one in members for part in np.split(one, range(BATCH_SIZE, len(one), BATCH_SIZE))]
+    for positions, inputs in zip(chosen, images.batches(enumerate(chosen)), strict=True):
+        yield inputs, targets[torch.from_numpy(positions)], torch.from_numpy(groups[positions])

@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mcoherence.coherence import alpha, m_coherence, pairwise_alignment
-from mcoherence.data.store import Labels, read_images, read_labels
+from mcoherence.data.store import Labels, read_labels, read_targets
 from mcoherence.data.subsets import SPLIT_SCHEMA, SUBSETS
 from mcoherence.difficulty import learned_at
 from mcoherence.run_files import COHERENCE_SCHEMA, CORRUPT, EVALUATION_SCHEMA, GROUPS, PRISTINE
@@ -35,7 +35,7 @@ def accuracy_table(results: str, experiment: Mapping[str, Any], noise: Mapping[s
     frames = []
     for run in label_noise_runs(experiment):
         labels = read_labels(Path(run.labels_path(results)))
-        targets = read_images(_images_path(results, run), "test").targets
+        targets = read_targets(_images_path(results, run), "test")
         frames.append(_of_run(run, noise, accuracy_of_run(_evaluation_path(results, run), labels, targets)))
     return pd.concat(frames, ignore_index=True)
 
@@ -159,7 +159,7 @@ def easy_hard_table(results: str, experiment: Mapping[str, Any], noise: Mapping[
     rows = []
     for run in easy_hard_runs(experiment):
         labels = read_labels(Path(run.labels_path(results))).labels
-        targets = read_images(_images_path(results, run), "test").targets
+        targets = read_targets(_images_path(results, run), "test")
         with open_hdf5(_evaluation_path(results, run), EVALUATION_SCHEMA) as file:
             train_correct, train_loss = file["train/prediction"][-1] == labels, file["train/loss"][-1]
             test_correct, test_loss = file["test/prediction"][-1] == targets, file["test/loss"][-1]

@@ -40,7 +40,7 @@ rule tabulate:
         CONDA
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=max(map(table_mb, study.all_runs(config))),
         runtime=60,
         gpu=0,
     params:

@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import reduce
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mcoherence.data.batches import normalized
-from mcoherence.data.store import read_images, read_labels
+from mcoherence.data.loading import examples
+from mcoherence.data.store import read_labels, read_targets
 from mcoherence.data.subsets import training_positions
 from mcoherence.device import describe_device, prepare_device
 from mcoherence.gradients.evidence import Evidence
@@ -29,28 +30,44 @@ from mcoherence.run_files import COHERENCE_SCHEMA, GROUPS
 from mcoherence.storage import write_hdf5
 from workflow_scripts.command_line import parse, run
 
+OPTIONS = {"workers": 2, "images_memory_mb": 2000}
+
 
 def main() -> None:
     """Draw the samples, measure them at every checkpoint, and write sums, Gram matrices and m-coherence."""
-    arguments = parse(__doc__, paths=["images", "labels", "coherence"], path_lists=["split", "checkpoints"])
+    arguments = parse(
+        __doc__,
+        paths=["images", "labels", "coherence"],
+        path_lists=["split", "checkpoints"],
+        options=OPTIONS,
+    )
     settings = arguments.settings
     device = prepare_device(arguments.device, arguments.threads)
     dtype = {"float32": torch.float32, "float64": torch.float64}[settings["precision"]]
-    train, test = (read_images(arguments.images, name) for name in ("train", "test"))
     labels = read_labels(arguments.labels)
     candidates = training_positions(arguments.split, settings["subset"], len(labels.labels))
     sample = training_sample(candidates, labels.changed, settings["sample_size"], settings["seed"])
-    heldout = heldout_sample(len(test.images), settings["heldout_size"], settings["seed"])
+    test_targets = read_targets(arguments.images, "test")
+    heldout = heldout_sample(len(test_targets), settings["heldout_size"], settings["seed"])
 
-    inputs = torch.cat([normalized(train, dtype)[sample.index], normalized(test, dtype)[heldout.index]]).to(device)
-    targets = torch.from_numpy(np.concatenate([labels.labels[sample.index], test.targets[heldout.index]])).to(device)
+    memory = {"memory_bytes": arguments.images_memory_mb * 10**6, "workers": arguments.workers}
+    samples = [
+        (
+            examples(arguments.images, chosen.index, device, part=part, dtype=dtype, **memory),
+            torch.from_numpy(targets[chosen.index]).to(device),
+            chosen.group,
+        )
+        for part, chosen, targets in (("train", sample, labels.labels), ("test", heldout, test_targets))
+    ]
     groups = np.concatenate([sample.group, heldout.group])
     metadata = [read_checkpoint_metadata(path) for path in arguments.checkpoints]
     diverged = ["diverged_at" in one for one in metadata]
     statistics = [
         of_diverged(load_checkpoint(path), groups)
         if lost
-        else measure(load_checkpoint(path).to(device, dtype), group_batches(inputs, targets, groups))
+        else measure(
+            load_checkpoint(path).to(device, dtype), chain.from_iterable(group_batches(*one) for one in samples)
+        )
         for path, lost in progress(zip(arguments.checkpoints, diverged, strict=True), len(metadata), "measure")
     ]
 
