@@ -14,7 +14,7 @@ paper (arXiv id) that asserts it. Verdicts concern this study's data and network
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal
 
@@ -41,13 +41,15 @@ class ClaimSettings:
     """The thresholds of the tests.
 
     confidence: level of the intervals; first_step: peaks are looked for from this step on, past the transient;
-    target_accuracy: training accuracy whose first time is compared; methods: optimiser entry -> method.
+    target_accuracy: training accuracy whose first time is compared; methods: optimiser entry -> method;
+    architectures: model entry -> architecture.
     """
 
     confidence: float
     first_step: int
     target_accuracy: float
     methods: Mapping[str, str]
+    architectures: Mapping[str, str] = field(default_factory=dict)
 
     def entries(self, method: str) -> list[str]:
         """Names of the optimiser entries that use `method`."""
@@ -269,9 +271,10 @@ def pristine_before_corrupt(tables: Tables, settings: ClaimSettings) -> dict[str
     A group of which at most half is ever learned counts with the last step, a lower bound of its median.
     """
     parts = {}
-    steps = tables["accuracy"]["step"]
-    last_step = steps.max()
+    accuracy = dict(_of_sgd(tables["accuracy"], settings))
     for where, rows in _of_sgd(tables["learning_time"], settings):
+        steps = accuracy.get(where, tables["accuracy"])["step"]
+        last_step = steps.max()
         times = _log10(rows["median_step"].clip(lower=1, upper=last_step).astype(float))
         medians = times.groupby([rows["noise"], rows["group"], rows["seed"]]).first()
         # A median is known to the checkpoint that follows it.
@@ -292,7 +295,7 @@ def pristine_before_corrupt(tables: Tables, settings: ClaimSettings) -> dict[str
 def suppression_narrows_gap(tables: Tables, settings: ClaimSettings) -> dict[str, Measured]:
     """P13: how much smaller the gap and the corrupt accuracy of M3 and RM3 are than SGD's, at the last step."""
     accuracy = tables["accuracy"]
-    final = accuracy[accuracy["step"] == accuracy["step"].max()]
+    final = accuracy[accuracy["step"] == _last_step_of_its_run(accuracy)]
     parts = {}
     for (dataset, model, noise), rows in final.groupby(["dataset", "model", "noise"]):
         scores = rows.pivot_table(index=["optimizer", "seed"], columns="part", values="accuracy")
@@ -355,6 +358,12 @@ def _of_entry(values: pd.Series, name: str) -> pd.Series:
     """The values whose first index level is `name`, without that level; empty where there are none."""
     chosen = values[values.index.get_level_values(0) == name]
     return chosen.droplevel(0)
+
+
+def _last_step_of_its_run(table: pd.DataFrame) -> pd.Series:
+    """For every row the last step of the run that it belongs to: not all runs of a study are equally long."""
+    run = [key for key in RUN_COLUMNS if key in table]
+    return table.groupby(run, observed=True)["step"].transform("max")
 
 
 def _of_sgd(table: pd.DataFrame, settings: ClaimSettings) -> list[tuple[str, pd.DataFrame]]:

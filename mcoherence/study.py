@@ -97,7 +97,10 @@ def all_runs(config: Config) -> list[Run]:
     if makes(config, "sample_size"):
         runs += sample_size_runs(config["sample_size"])
     if makes(config, "adversarial_start"):
-        runs += adversarial_start_runs(config["adversarial_start"])
+        experiment = config["adversarial_start"]
+        runs += adversarial_start_runs(experiment)
+        for dataset, model in product(experiment["datasets"], experiment["models"]):  # they say which examples are easy
+            runs += reference_runs(config["easy_hard"], dataset, model)
     for run in runs:  # grows while it is read: a source may have a source
         source = source_run(config, run)
         if source is not None and source not in runs:
@@ -281,7 +284,11 @@ def table_settings(config: Config, table: str) -> dict[str, Any]:
 def claim_settings(config: Config) -> dict[str, Any]:
     """What the check of the claims depends on besides the tables."""
     optimizers = dict.fromkeys(run.optimizer for run in label_noise_runs(config["label_noise"]))
-    return {**config["claims"], "methods": {name: config["optimizers"][name]["method"] for name in optimizers}}
+    return {
+        **config["claims"],
+        "methods": {name: config["optimizers"][name]["method"] for name in optimizers},
+        "architectures": {name: model["architecture"] for name, model in config["models"].items()},
+    }
 
 
 def scientific(config: Config) -> dict[str, Any]:
@@ -350,7 +357,8 @@ def check_references(config: Config) -> None:
         ("figures.reference_optimizer", "optimizers"),
     ):
         experiment, name = key.split(".")
-        if experiment != "figures" and not makes(config, experiment):
+        needed = experiment in ("figures", *config["experiments"])
+        if not needed and not (experiment == "easy_hard" and makes(config, "adversarial_start")):
             continue
         found = config[experiment][name]
         _check_names(key, [found] if isinstance(found, str) else found, section, config[section])

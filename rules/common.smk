@@ -1,4 +1,6 @@
 # Paths, settings and resources that several rules share.
+from functools import cache
+
 from mcoherence.code_digest import code_digest
 from mcoherence.data.sizes import size_of
 from mcoherence.data.sources import DECODED_SOURCES, SOURCES
@@ -30,6 +32,7 @@ wildcard_constraints:
     seed=r"\d+",
 
 
+@cache
 def code_of(rule_name):
     """Digest of the code that the rule's command reaches; a param, so that edits re-run what they reach."""
     return code_digest(f"workflow_scripts.{rule_name}", BASE)
@@ -59,7 +62,13 @@ def checkpoints_of(wildcards):
 
 def steps_of(run):
     """Numbers of updates at which a run is saved, named by itself or by wildcards."""
-    return study.checkpoint_steps(study.training_of(config, run.dataset, run.model, run.optimizer))
+    return steps_of_training(run.dataset, run.model, run.optimizer)
+
+
+@cache
+def steps_of_training(dataset, model, optimizer):
+    """Numbers of updates at which runs of these entries are saved; asked for again and again."""
+    return study.checkpoint_steps(study.training_of(config, dataset, model, optimizer))
 
 
 def size_of_data(run):

@@ -27,6 +27,16 @@ FIGURES_OF_EXPERIMENT = {
             "train on easy, hard or random",
         ),
     },
+    "sample_size": {
+        "sample_size": (["sample_size"], "2. Coherence", "samples of several sizes"),
+    },
+    "adversarial_start": {
+        "adversarial_start": (
+            ["adversarial_start"],
+            "4. Easy and hard examples",
+            "adversarial initialisation",
+        ),
+    },
 }
 FIGURES = {
     name: figure for experiment in config["experiments"] for name, figure in FIGURES_OF_EXPERIMENT[experiment].items()

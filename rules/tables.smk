@@ -17,6 +17,20 @@ SOURCES_OF_TABLE = {
         + [IMAGES.format(dataset=run.dataset) for run in EASY_HARD_RUNS],
     },
 }
+if study.makes(config, "sample_size"):
+    runs = study.sample_size_runs(config["sample_size"])
+    sizes = config["sample_size"]["sizes"]
+    SOURCES_OF_TABLE["sample_size"] = {
+        "sample_size": files_of_runs(runs, "coherence.h5", *(f"coherence_m{size}.h5" for size in sizes)),
+    }
+if study.makes(config, "adversarial_start"):
+    runs = study.adversarial_start_runs(config["adversarial_start"])
+    SOURCES_OF_TABLE["adversarial_start"] = {
+        "adversarial_start": files_of_runs(runs, "evaluation.h5")
+        + [run.labels_path(RESULTS) for run in runs]
+        + [SPLIT.format(dataset=run.dataset, model=run.model) for run in runs]
+        + [IMAGES.format(dataset=run.dataset) for run in runs],
+    }
 TABLE_SOURCES = {
     table: sources for experiment in config["experiments"] for table, sources in SOURCES_OF_TABLE[experiment].items()
 }

@@ -72,12 +72,14 @@ def main() -> None:
     ]
 
     record = record_of(statistics)
+    model = load_checkpoint(arguments.checkpoints[0])
     datasets: dict[str, NDArray[Any] | Sequence[str]] = {
         "step": np.array([one["step"] for one in metadata], dtype=np.int64),
         "epoch": np.array([one["epoch"] for one in metadata], dtype=np.float64),
         "diverged": np.array(diverged, dtype=np.bool_),
         "group": GROUPS,
         "layer": record.layers,
+        "layer_type": [type(model.get_submodule(layer)).__name__ for layer in record.layers],
         "parameter": record.parameters,
         "parameter_layer": record.parameter_layer,
         "sample/index": sample.index,
