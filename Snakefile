@@ -39,6 +39,7 @@ include: "rules/tables.smk"
 include: "rules/figures.smk"
 include: "rules/claims.smk"
 include: "rules/report.smk"
+include: "rules/plan.smk"
 
 
 report: "docs/captions/report.rst"

@@ -274,7 +274,7 @@ def pristine_before_corrupt(tables: Tables, settings: ClaimSettings) -> dict[str
     accuracy = dict(_of_sgd(tables["accuracy"], settings))
     for where, rows in _of_sgd(tables["learning_time"], settings):
         steps = accuracy.get(where, tables["accuracy"])["step"]
-        last_step = steps.max()
+        last_step = float(steps.max())
         times = _log10(rows["median_step"].clip(lower=1, upper=last_step).astype(float))
         medians = times.groupby([rows["noise"], rows["group"], rows["seed"]]).first()
         # A median is known to the checkpoint that follows it.
@@ -304,7 +304,7 @@ def suppression_narrows_gap(tables: Tables, settings: ClaimSettings) -> dict[str
             for name in (*settings.entries("m3"), *settings.entries("rm3")):
                 where = f"{dataset}, {model}, {name} against {reference}, noise {noise:g}"
                 parts[f"{where}, gap"] = Measured(_of_entry(gap, reference) - _of_entry(gap, name))
-                if "corrupt" in scores and noise > 0:
+                if "corrupt" in scores and noise != 0:
                     corrupt = scores["corrupt"]
                     difference = _of_entry(corrupt, reference) - _of_entry(corrupt, name)
                     parts[f"{where}, corrupt accuracy"] = Measured(difference)

@@ -126,8 +126,8 @@ TRAJECTORY_CLAIMS = (
         "P4",
         "At about 100% training accuracy m-coherence is near 1, with real and with random labels.",
         "arXiv 2203.10036; 2008.01217",
-        f"log10 of {NEAR:g}, minus |log10 m-coherence| at the last checkpoint with a training accuracy of {FITTED:.1%}; "
-        "the factor is our own choice",
+        f"log10 of {NEAR:g}, minus |log10 m-coherence| at the last checkpoint with a training accuracy of {FITTED:.1%}"
+        "; the factor is our own choice",
         ("accuracy", "coherence"),
         coherence_near_one_when_fitted,
     ),

@@ -79,12 +79,13 @@ def size_of_data(run):
 def compute_mb(wildcards, batch_size, bytes_per_value=4):
     """Memory in MB of a job that puts images of the run's data set through its network, `batch_size` at a time.
 
-    Kept images are those of operational.images_memory_mb, of either part; larger sets are streamed. What a GPU holds is
-    not in it, but a job without one needs the same in its own memory.
+    Kept images are those of operational.images_memory_mb, of either part; larger sets are streamed. Activations are in
+    it unless the device is said to be a GPU, which then holds them.
     """
     size = size_of_data(wildcards)
     images = min(2 * OPERATIONAL["images_memory_mb"], size.bytes * bytes_per_value // 10**6)
-    return BASE_MB + images + size.activation_bytes(batch_size) * bytes_per_value // 4 // 10**6
+    activations = 0 if GPU else size.activation_bytes(batch_size) * bytes_per_value // 4 // 10**6
+    return BASE_MB * OPERATIONAL["ranks"] + images + activations
 
 
 def table_mb(run):

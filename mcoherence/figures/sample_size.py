@@ -40,16 +40,19 @@ def sample_size(table: pd.DataFrame, style: FigureStyle) -> Figure:
     if rows.empty:
         return message_figure("This study measured no samples of several sizes.")
     all_networks, labels = networks(rows), label_sets(rows)
-    look_of = dict(zip(sorted(rows["m"].unique()), looks([str(m) for m in sorted(rows["m"].unique())]).values()))
-    by = ["dataset", "model", "labels", "optimizer", "m", "step"]
+    optimizer = str(rows["optimizer"].iloc[0])  # the experiment has one
+    sizes = sorted(int(m) for m in rows["m"].unique())
+    look_of = dict(zip(sizes, looks([str(m) for m in sizes]).values(), strict=True))
+    by = ["dataset", "model", "labels", "m", "step"]
     summary = over_seeds(rows, by, "m_coherence", style.confidence, logarithmic=True)
     figure, grid = panel_grid(len(all_networks), len(labels), row_height=1.9)
     for network, panels in zip(all_networks, grid, strict=True):
         for name, axes in zip(labels, panels, strict=True):
             orthogonal_limit(axes)
             panel = of_network(summary[summary["labels"] == name], network)
-            for (optimizer, m), line in panel.groupby(["optimizer", "m"]):
-                draw_line_with_band(axes, line["step"], line, style.color(optimizer), look_of[m], f"m = {m}")
+            for m, look in look_of.items():
+                line = panel[panel["m"] == m]
+                draw_line_with_band(axes, line["step"], line, style.color(optimizer), look, f"m = {m}")
             if panel.empty:
                 say_not_run(axes)
             step_axis(axes, rows["step"].max(), len(labels))
@@ -61,6 +64,6 @@ def sample_size(table: pd.DataFrame, style: FigureStyle) -> Figure:
         column_title(axes, readable(name), len(labels))
     for axes in grid[-1]:
         axes.set_xlabel("training step")
-    sizes: dict[str, LineLook] = {f"m = {m:,}": look for m, look in look_of.items()}
-    legend_below(figure, coherence_handles(style, sizes, list(summary["seeds"]), not_positive(rows["m_coherence"])))
+    names: dict[str, LineLook] = {f"m = {m:,}": look for m, look in look_of.items()}
+    legend_below(figure, coherence_handles(style, names, list(summary["seeds"]), not_positive(rows["m_coherence"])))
     return figure

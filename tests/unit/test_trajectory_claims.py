@@ -119,7 +119,10 @@ def sizes(**curves):
 def test_a_sample_twice_as_large_keeps_the_shape_and_doubles_what_is_far_above_one():
     found = values(shape_kept_at_other_sizes(sizes(m50=[1, 1, 20, 40, 5], m100=[9, 1, 40, 80, 10]), SETTINGS))
     where = "glyphs, net, noise_0, sgd, m = 100 against 50"
-    assert found == {f"{where}, shape": pytest.approx([0.1]), f"{where}, grows with m": pytest.approx([math.log10(1.5)])}
+    assert found == {
+        f"{where}, shape": pytest.approx([0.1]),
+        f"{where}, grows with m": pytest.approx([math.log10(1.5)]),
+    }
 
 
 def test_near_the_orthogonal_limit_nothing_is_said_of_growth_and_another_shape_is_seen():
@@ -130,6 +133,6 @@ def test_near_the_orthogonal_limit_nothing_is_said_of_growth_and_another_shape_i
 def test_every_claim_says_what_it_needs():
     assert [claim[0] for claim in TRAJECTORY_CLAIMS] == ["P4", "P5", "P6", "P7", "P17"]
     for _, statement, source, statistic, needed, function in TRAJECTORY_CLAIMS:
-        assert statement and source and statistic
+        assert all((statement, source, statistic))
         assert set(needed) <= {"accuracy", "coherence", "sample_size"}
         assert callable(function)
