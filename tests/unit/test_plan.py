@@ -81,7 +81,9 @@ def test_rates_come_from_benchmarks_of_the_device_where_there_are_some(config, t
     of_benchmark = 3 * 2 * (784 * 256 + 2 * 256 * 256 + 256 * 10) * 100 / 0.5 / 2  # two threads
     assert train.hours == pytest.approx((3 * FORWARD * 80 / of_benchmark + 15) / 3600)
     assert train.source == "benchmarks/ (mlp, cpu)"
-    assert "stated" in next(row for row in estimates(config, "cpu", tmp_path) if row.stage == "measure_coherence").source
+    assert (
+        "stated" in next(row for row in estimates(config, "cpu", tmp_path) if row.stage == "measure_coherence").source
+    )
     assert "stated" in estimates(config, "cuda", tmp_path)[0].source
 
 
