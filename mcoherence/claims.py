@@ -314,6 +314,8 @@ def suppression_narrows_gap(tables: Tables, settings: ClaimSettings) -> dict[str
 def easy_beats_hard(tables: Tables, settings: ClaimSettings) -> dict[str, Measured]:
     """P15: test accuracy of easy on easy minus hard on hard, per network."""
     del settings
+    if "easy_hard" not in tables:
+        return {}
     parts = {}
     for (dataset, model), rows in tables["easy_hard"].groupby(["dataset", "model"]):
         cells = rows.set_index(["train_subset", "test_subset", "seed"])["accuracy"].sort_index()
