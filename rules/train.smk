@@ -1,7 +1,7 @@
-# One rule per segment of a run: `train` from fresh weights, `train_from_N` from the state after N updates. A segment's
-# params are what it depends on and never the number of updates in all, so that longer training adds rules at the end.
-# Where some runs are trained in other segments or saved at other steps than most, they have rules of their own, for
-# what a job writes is part of its rule: `train_otherwise_2`, `train_otherwise_2_from_N`.
+# Training, segment by segment. `train` starts from fresh weights, `train_from_N` from the state after N updates. The params
+# of a segment are what it depends on and never the number of updates in all, so that longer training adds jobs at the end.
+# Runs that are trained in other segments or saved at other steps than most have rules of their own, because the files
+# of a job are named in its rule; these are `train_otherwise_2`, `train_otherwise_2_from_N` and so on.
 STATE = f"{RUN}/state/update{{update}}.safetensors"
 
 
