@@ -42,6 +42,7 @@ include: "rules/bound.smk"
 include: "rules/figures.smk"
 include: "rules/claims.smk"
 include: "rules/report.smk"
+include: "rules/plan.smk"
 
 
 report: "docs/captions/report.rst"

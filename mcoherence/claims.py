@@ -15,7 +15,7 @@ paper (arXiv id) that asserts it. Verdicts concern this study's data and network
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal
 
@@ -39,6 +39,7 @@ EXPERIMENT_OF_TABLE = {
     "difficulty": "easy_hard",
     "difficulty_agreement": "easy_hard",
     "difficulty_coherence": "difficulty_coherence",
+    "sample_size": "sample_size",
     "toy": "toy",
 }
 RUN_COLUMNS = ("dataset", "model", "labels", "optimizer", "subset", "train_subset", "seed")
@@ -68,13 +69,15 @@ class ClaimSettings:
     """The thresholds of the tests.
 
     confidence: level of the intervals; first_step: peaks are looked for from this step on, past the transient;
-    target_accuracy: training accuracy whose first time is compared; methods: optimiser entry -> method.
+    target_accuracy: training accuracy whose first time is compared; methods: optimiser entry -> method;
+    architectures: model entry -> architecture.
     """
 
     confidence: float
     first_step: int
     target_accuracy: float
     methods: Mapping[str, str]
+    architectures: Mapping[str, str] = field(default_factory=dict)
 
     def entries(self, method: str) -> list[str]:
         """Names of the optimiser entries that use `method`."""
@@ -178,19 +181,19 @@ def without_diverged(table: pd.DataFrame) -> pd.DataFrame:
 def peak_real_over_random(tables: Tables, settings: ClaimSettings) -> dict[str, Measured]:
     """P1: log10 of peak m-coherence with real labels over that with random labels, per network under SGD."""
     parts = {}
-    for where, curves in _sgd_curves(tables["coherence"], settings):
+    for where, curves in sgd_curves(tables["coherence"], settings):
         if {0.0, 1.0} <= set(curves["noise"]):
-            peaks = _past_transient(curves, settings).groupby(["noise", "seed"])["m_coherence"].max()
-            parts[where] = Measured(_log10(peaks[0.0]) - _log10(peaks[1.0]))
+            peaks = past_transient(curves, settings).groupby(["noise", "seed"])["m_coherence"].max()
+            parts[where] = Measured(log10(peaks[0.0]) - log10(peaks[1.0]))
     return parts
 
 
 def early_coherence_by_noise(tables: Tables, settings: ClaimSettings) -> dict[str, Measured]:
     """P2: log10 ratio of the mean early m-coherence of neighbouring noise levels, per network under SGD."""
     parts = {}
-    for where, curves in _sgd_curves(tables["coherence"], settings):
-        early = _past_transient(curves, settings).query("epoch <= 5")
-        means = _log10(early["m_coherence"]).groupby([early["noise"], early["seed"]]).mean()
+    for where, curves in sgd_curves(tables["coherence"], settings):
+        early = past_transient(curves, settings).query("epoch <= 5")
+        means = log10(early["m_coherence"]).groupby([early["noise"], early["seed"]]).mean()
         for less, more in pairwise(sorted(set(early["noise"]))):
             parts[f"{where}, noise {less:g} over {more:g}"] = Measured(means[less] - means[more])
     return parts
@@ -199,19 +202,19 @@ def early_coherence_by_noise(tables: Tables, settings: ClaimSettings) -> dict[st
 def random_rises_and_falls(tables: Tables, settings: ClaimSettings) -> dict[str, Measured]:
     """P3: height of the random-label peak, its return towards 1, and its lateness, per network under SGD."""
     parts = {}
-    for where, curves in _sgd_curves(tables["coherence"], settings):
-        later = _past_transient(curves, settings)
+    for where, curves in sgd_curves(tables["coherence"], settings):
+        later = past_transient(curves, settings)
         peak_rows = later.loc[later.groupby(["noise", "seed"])["m_coherence"].idxmax()].set_index(["noise", "seed"])
         last = later.loc[later.groupby(["noise", "seed"])["step"].idxmax()].set_index(["noise", "seed"])
         if 1.0 not in set(later["noise"]):
             continue
-        peak = _log10(peak_rows["m_coherence"][1.0])
-        fall = peak.abs() - _log10(last["m_coherence"][1.0]).abs()
+        peak = log10(peak_rows["m_coherence"][1.0])
+        fall = peak.abs() - log10(last["m_coherence"][1.0]).abs()
         parts[f"{where}, rises above 1"] = Measured(peak)
         parts[f"{where}, returns towards 1"] = Measured(fall)
         if 0.0 in set(later["noise"]):
             steps: pd.Series = peak_rows["step"]
-            lateness = _log10(steps.loc[1.0]) - _log10(steps.loc[0.0])
+            lateness = log10(steps.loc[1.0]) - log10(steps.loc[0.0])
             # Each peak lies within half a spacing of its checkpoint.
             parts[f"{where}, peak later than with real labels"] = Measured(lateness, _log_spacing(later["step"]))
     return parts
@@ -225,7 +228,7 @@ def time_grows_with_noise(tables: Tables, settings: ClaimSettings) -> dict[str, 
     """
     parts = {}
     training = tables["accuracy"].query("part == 'train'")
-    for where, curves in _of_sgd(training, settings):
+    for where, curves in of_sgd(training, settings):
         times = pd.Series(
             {
                 (noise, seed): log10_time_to_reach(settings.target_accuracy, curve["step"], curve["accuracy"])
@@ -262,10 +265,11 @@ def pristine_before_corrupt(tables: Tables, settings: ClaimSettings) -> dict[str
     A group of which at most half is ever learned counts with the last step, a lower bound of its median.
     """
     parts = {}
-    steps = tables["accuracy"]["step"]
-    last_step = steps.max()
-    for where, rows in _of_sgd(tables["learning_time"], settings):
-        times = _log10(rows["median_step"].clip(lower=1, upper=last_step).astype(float))
+    accuracy = dict(of_sgd(tables["accuracy"], settings))
+    for where, rows in of_sgd(tables["learning_time"], settings):
+        steps = accuracy.get(where, tables["accuracy"])["step"]
+        last_step = float(steps.max())
+        times = log10(rows["median_step"].clip(lower=1, upper=last_step).astype(float))
         medians = times.groupby([rows["noise"], rows["group"], rows["seed"]]).first()
         # A median is known to the checkpoint that follows it.
         spacing = _log_spacing(steps[steps >= rows["median_step"].clip(lower=1).min()])
@@ -285,7 +289,7 @@ def pristine_before_corrupt(tables: Tables, settings: ClaimSettings) -> dict[str
 def suppression_narrows_gap(tables: Tables, settings: ClaimSettings) -> dict[str, Measured]:
     """P13: how much smaller the gap and the corrupt accuracy of M3 and RM3 are than SGD's, at the last step."""
     accuracy = tables["accuracy"]
-    final = accuracy[accuracy["step"] == accuracy["step"].max()]
+    final = accuracy[accuracy["step"] == _last_step_of_its_run(accuracy)]
     parts = {}
     for (dataset, model, noise), rows in final.groupby(["dataset", "model", "noise"]):
         scores = rows.pivot_table(index=["optimizer", "seed"], columns="part", values="accuracy")
@@ -294,7 +298,7 @@ def suppression_narrows_gap(tables: Tables, settings: ClaimSettings) -> dict[str
             for name in (*settings.entries("m3"), *settings.entries("rm3")):
                 where = f"{dataset}, {model}, {name} against {reference}, noise {noise:g}"
                 parts[f"{where}, gap"] = Measured(_of_entry(gap, reference) - _of_entry(gap, name))
-                if "corrupt" in scores and noise > 0:
+                if "corrupt" in scores and noise != 0:
                     corrupt = scores["corrupt"]
                     difference = _of_entry(corrupt, reference) - _of_entry(corrupt, name)
                     parts[f"{where}, corrupt accuracy"] = Measured(difference)
@@ -304,6 +308,8 @@ def suppression_narrows_gap(tables: Tables, settings: ClaimSettings) -> dict[str
 def easy_beats_hard(tables: Tables, settings: ClaimSettings) -> dict[str, Measured]:
     """P15: test accuracy of easy on easy minus hard on hard, per network."""
     del settings
+    if "easy_hard" not in tables:
+        return {}
     parts = {}
     for (dataset, model), rows in tables["easy_hard"].groupby(["dataset", "model"]):
         cells = rows.set_index(["train_subset", "test_subset", "seed"])["accuracy"].sort_index()
@@ -384,7 +390,13 @@ def _of_entry(values: pd.Series, name: str) -> pd.Series:
     return chosen.droplevel(0)
 
 
-def _of_sgd(table: pd.DataFrame, settings: ClaimSettings) -> list[tuple[str, pd.DataFrame]]:
+def _last_step_of_its_run(table: pd.DataFrame) -> pd.Series:
+    """For every row the last step of the run that it belongs to: not all runs of a study are equally long."""
+    run = [key for key in RUN_COLUMNS if key in table]
+    return table.groupby(run, observed=True)["step"].transform("max")
+
+
+def of_sgd(table: pd.DataFrame, settings: ClaimSettings) -> list[tuple[str, pd.DataFrame]]:
     """(place, rows) for every data set and network trained with SGD."""
     rows = table[table["optimizer"].isin(settings.entries("sgd"))]
     return [
@@ -393,9 +405,9 @@ def _of_sgd(table: pd.DataFrame, settings: ClaimSettings) -> list[tuple[str, pd.
     ]
 
 
-def _sgd_curves(coherence: pd.DataFrame, settings: ClaimSettings) -> list[tuple[str, pd.DataFrame]]:
+def sgd_curves(coherence: pd.DataFrame, settings: ClaimSettings) -> list[tuple[str, pd.DataFrame]]:
     """(place, rows) of the whole network's coherence on the training sample."""
-    return _of_sgd(coherence.query("group == 'train' and layer == 'model'"), settings)
+    return of_sgd(coherence.query("group == 'train' and layer == 'model'"), settings)
 
 
 def _log_spacing(steps: pd.Series) -> float:
@@ -404,11 +416,13 @@ def _log_spacing(steps: pd.Series) -> float:
     return float(np.diff(np.log10(distinct)).max()) if len(distinct) > 1 else 0.0
 
 
-def _log10(values: pd.Series) -> pd.Series:
+def log10(values: pd.Series) -> pd.Series:
+    """The values' logarithms to base 10, with their index."""
     return pd.Series(np.log10(values.to_numpy(dtype=np.float64)), index=values.index)
 
 
-def _past_transient(curves: pd.DataFrame, settings: ClaimSettings) -> pd.DataFrame:
+def past_transient(curves: pd.DataFrame, settings: ClaimSettings) -> pd.DataFrame:
+    """The rows from the study's first step past the initial transient on."""
     return curves[curves["step"] >= settings.first_step]
 
 

@@ -1,5 +1,6 @@
 """Evaluation: a checkpoint -> per-example loss and prediction."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,18 +25,19 @@ def of_diverged(size: int) -> Evaluation:
     return Evaluation(np.full(size, np.nan, dtype=np.float32), np.full(size, -1, dtype=np.int32))
 
 
-def evaluate(model: nn.Module, inputs: Tensor, labels: Tensor) -> Evaluation:
+def evaluate(model: nn.Module, batches: Iterable[Tensor], labels: Tensor) -> Evaluation:
     """Loss and prediction of every example, in the mode that the model is in (a loaded checkpoint is in eval mode).
 
     Args:
-        model: network on the device of `inputs`.
-        inputs: normalised images [N, C, H, W].
-        labels: int64 [N], the labels that the loss is taken with.
+        model: network on the device of the batches.
+        batches: normalised images [n, C, H, W], all N in their order; any sizes.
+        labels: int64 [N], the labels that the loss is taken with, on the same device.
     """
-    losses, predictions = [], []
+    losses, predictions, start = [], [], 0
     with torch.inference_mode():
-        for start in range(0, len(inputs), BATCH_SIZE):
-            logits = model(inputs[start : start + BATCH_SIZE])
-            losses.append(F.cross_entropy(logits, labels[start : start + BATCH_SIZE], reduction="none"))
+        for inputs in batches:
+            logits = model(inputs)
+            losses.append(F.cross_entropy(logits, labels[start : start + len(inputs)], reduction="none"))
             predictions.append(logits.argmax(dim=1))
+            start += len(inputs)
     return Evaluation(torch.cat(losses).float().cpu().numpy(), torch.cat(predictions).to(torch.int32).cpu().numpy())

@@ -6,6 +6,7 @@ Index letters: K checkpoints, G groups, P parameters, L layers, m examples of th
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import reduce
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mcoherence.coherence import m_coherence
+from mcoherence.data.loading import Examples
 from mcoherence.data.random_streams import DIFFICULTY_SAMPLE, MEASURED_SAMPLE, random_stream
 from mcoherence.gradients.evidence import Evidence
 from mcoherence.gradients.statistics import GradientStatistics, gradient_statistics, layer_of
@@ -23,6 +25,10 @@ from mcoherence.progress import progress
 from mcoherence.run_files import CORRUPT, DIFFICULTY_GROUPS, GROUPS, HELDOUT, PRISTINE
 
 BATCH_SIZE = 256
+PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
+
+# images of some examples, their targets int64 [m] on the images' device, and their groups int64 [m]
+MeasuredExamples = tuple[Examples, Tensor, NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
@@ -137,32 +143,33 @@ def record_of(statistics: Sequence[GradientStatistics]) -> CoherenceRecord:
 
 
 def measure_run(
-    checkpoints: Sequence[Path], inputs: Tensor, targets: Tensor, groups: NDArray[np.int64], names: Sequence[str]
+    checkpoints: Sequence[Path], samples: Sequence[MeasuredExamples], precision: str, names: Sequence[str]
 ) -> tuple[dict[str, NDArray[Any] | Sequence[str]], dict[str, Any]]:
-    """The measurement of one sample at every checkpoint of a run, as files hold it.
+    """The measurement of samples, taken together, at every checkpoint of a run, as files hold it.
 
     Args:
         checkpoints: paths of the K checkpoints, in the order of training.
-        inputs: normalised images of the m examples, [m, C, H, W], on the device and in the precision to measure in.
-        targets: int64 [m], on the same device.
-        groups: of the examples, positions in `names`, int64 [m].
+        samples: images, targets and groups (positions in `names`) of the examples.
+        precision: "float32" or "float64".
         names: of the G groups.
 
     Returns:
-        The datasets step, epoch, diverged, group, layer, parameter, parameter_layer, n, sum_sq_norm and gram with
-        m_coherence and m_coherence_model derived from them; and the attributes run and evidence.
+        The datasets step, epoch, diverged, group, layer, layer_type, parameter, parameter_layer, n, sum_sq_norm and
+        gram, with m_coherence and m_coherence_model derived from them; and the attributes run and evidence.
     """
     metadata = [read_checkpoint_metadata(path) for path in checkpoints]
     diverged = ["diverged_at" in one for one in metadata]
+    device, dtype = samples[0][1].device, PRECISIONS[precision]
+    groups = np.concatenate([group for _, _, group in samples])
     statistics = [
         of_diverged(load_checkpoint(path), groups, names)
         if lost
         else measure(
-            load_checkpoint(path).to(inputs.device, inputs.dtype), group_batches(inputs, targets, groups), names
+            load_checkpoint(path).to(device, dtype), chain.from_iterable(group_batches(*one) for one in samples), names
         )
         for path, lost in progress(zip(checkpoints, diverged, strict=True), len(metadata), "measure")
     ]
-    record = record_of(statistics)
+    record, model = record_of(statistics), load_checkpoint(checkpoints[0])
     measured = [one.evidence for one, lost in zip(statistics, diverged, strict=True) if not lost]
     evidence = reduce(Evidence.merge, measured) if measured else Evidence()
     datasets: dict[str, NDArray[Any] | Sequence[str]] = {
@@ -171,6 +178,7 @@ def measure_run(
         "diverged": np.array(diverged, dtype=np.bool_),
         "group": names,
         "layer": record.layers,
+        "layer_type": [type(model.get_submodule(layer)).__name__ for layer in record.layers],
         "parameter": record.parameters,
         "parameter_layer": record.parameter_layer,
         "n": record.n,
@@ -202,10 +210,16 @@ def of_diverged(model: nn.Module, groups: NDArray[np.int64], names: Sequence[str
 
 
 def group_batches(
-    inputs: Tensor, targets: Tensor, groups: NDArray[np.int64]
+    images: Examples, targets: Tensor, groups: NDArray[np.int64]
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Batches (inputs [n, ...], targets [n], group ids [n]) of one group each, so that one pass serves each example."""
-    for group in np.unique(groups):
-        members = torch.from_numpy(np.flatnonzero(groups == group))
-        for chosen in torch.split(members, BATCH_SIZE):
-            yield inputs[chosen], targets[chosen], torch.full((len(chosen),), int(group))
+    """Batches (inputs [n, ...], targets [n], group ids [n]) of one group each, so that one pass serves each example.
+
+    Args:
+        images: the m examples of a sample.
+        targets: their labels, int64 [m].
+        groups: their groups, int64 [m].
+    """
+    members = [np.flatnonzero(groups == group) for group in np.unique(groups)]
+    chosen = [part for one in members for part in np.split(one, range(BATCH_SIZE, len(one), BATCH_SIZE))]
+    for positions, inputs in zip(chosen, images.batches(enumerate(chosen)), strict=True):
+        yield inputs, targets[torch.from_numpy(positions)], torch.from_numpy(groups[positions])

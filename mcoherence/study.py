@@ -15,6 +15,7 @@ from mcoherence.errors import UserError
 from mcoherence.network_code import network_code
 
 FULL = "full"
+FURTHER_EXPERIMENTS = ("sample_size", "adversarial_start")
 OPERATIONAL = ("device", "operational", "data_folder", "download")  # keys of the config that never re-run anything
 Config = Mapping[str, Any]
 
@@ -46,8 +47,16 @@ def makes(config: Config, experiment: str) -> bool:
 
 
 def label_noise_runs(experiment: Config) -> list[Run]:
-    """The runs of the label-noise experiment: every combination of its entries, on the full training part."""
-    axes = (experiment[key] for key in ("datasets", "models", "labels", "optimizers", "seeds"))
+    """The runs of the label-noise experiment, each once, on the full training part.
+
+    Every combination of its entries; and for each of `further` the same with other entries in place of some.
+    """
+    grids = [experiment, *({**experiment, **other} for other in experiment.get("further", []))]
+    return list(dict.fromkeys(run for grid in grids for run in _combinations(grid)))
+
+
+def _combinations(grid: Config) -> list[Run]:
+    axes = (grid[key] for key in ("datasets", "models", "labels", "optimizers", "seeds"))
     return [
         Run(dataset, model, labels, optimizer, FULL, seed) for dataset, model, labels, optimizer, seed in product(*axes)
     ]
@@ -82,6 +91,17 @@ def winsorization(config: Config) -> dict[str, dict[str, float]]:
         for name, entry in entries.items()
         if entry["method"] in ("sgd", "winsorized") and rest[name] in families
     }
+
+
+def sample_size_runs(experiment: Config) -> list[Run]:
+    """The runs whose coherence is measured on samples of several sizes."""
+    return _combinations({**experiment, "optimizers": [experiment["optimizer"]]})
+
+
+def adversarial_start_runs(experiment: Config) -> list[Run]:
+    """The runs from fresh weights, and those of the same seeds from weights that had fitted other labels."""
+    grid = {**experiment, "labels": [experiment["labels"]]}
+    return _combinations({**grid, "optimizers": [experiment["optimizer"], experiment["adversarial_optimizer"]]})
 
 
 def reference_runs(experiment: Config, dataset: str, model: str) -> list[Run]:
@@ -125,6 +145,13 @@ def all_runs(config: Config) -> list[Run]:
             if makes(config, "second_split"):
                 runs += second_split_runs(experiment, dataset, model)
         runs += easy_hard_runs(experiment)
+    if makes(config, "sample_size"):
+        runs += sample_size_runs(config["sample_size"])
+    if makes(config, "adversarial_start"):
+        experiment = config["adversarial_start"]
+        runs += adversarial_start_runs(experiment)
+        for dataset, model in product(experiment["datasets"], experiment["models"]):  # they say which examples are easy
+            runs += reference_runs(config["easy_hard"], dataset, model)
     for run in runs:  # grows while it is read: a source may have a source
         source = source_run(config, run)
         if source is not None and source not in runs:
@@ -158,6 +185,38 @@ def _endless_schedule(every_step_until: int, per_doubling: int, every: int | Non
         if step > last:
             yield step
             last = step
+
+
+def training_of(config: Config, dataset: str, model: str, optimizer: str) -> dict[str, Any]:
+    """How the runs of these entries are trained: like all runs, but for what is said of data set, model, optimiser.
+
+    The optimiser has the last word, before it the model. `checkpoints` are joined key by key, others are replaced.
+    """
+    training = dict(config["training"])
+    others = [training.pop(f"for_{key}", {}) for key in ("datasets", "models", "optimizers")]
+    for name, entries in zip((dataset, model, optimizer), others, strict=True):
+        other = entries.get(name, {})
+        checkpoints = {**training.get("checkpoints", {}), **other.get("checkpoints", {})}
+        training = {**training, **other, "checkpoints": checkpoints}
+    return training
+
+
+def training_of_run(config: Config, run: Run) -> dict[str, Any]:
+    """How one run is trained."""
+    return training_of(config, run.dataset, run.model, run.optimizer)
+
+
+def training_jobs(config: Config) -> list[tuple[dict[str, Any], list[tuple[str, str, str]]]]:
+    """The ways to train that differ in segments or checkpoints, each with its (data set, model, optimiser)s.
+
+    Jobs of one way write the same files, so that one rule per segment serves them. That of most entries comes first.
+    """
+    ways: dict[str, tuple[dict[str, Any], list[tuple[str, str, str]]]] = {}
+    for names in product(config["datasets"], config["models"], config["optimizers"]):
+        training = training_of(config, *names)
+        files = str((segments(training), training["checkpoints"]))
+        ways.setdefault(files, (training, []))[1].append(names)
+    return sorted(ways.values(), key=lambda way: -len(way[1]))
 
 
 def segments(training: Config) -> list[tuple[int, int]]:
@@ -198,6 +257,13 @@ def model_settings(config: Config, model: str) -> dict[str, Any]:
     return {**entry, "code": network_code(entry["architecture"])} if own else dict(entry)
 
 
+def optimizer_settings(config: Config, optimizer: str, model: str) -> dict[str, Any]:
+    """What an optimiser does to a model: its entry, but for what that says of the model alone."""
+    entry = dict(config["optimizers"][optimizer])
+    others = entry.pop("for_models", {})
+    return {**entry, **others.get(model, {})}
+
+
 def source_run(config: Config, run: Run) -> Run | None:
     """The run whose last weights `run` starts from, or None for fresh weights.
 
@@ -211,10 +277,10 @@ def source_run(config: Config, run: Run) -> Run | None:
 
 def training_settings(config: Config, run: Run, start: int, stop: int) -> dict[str, Any]:
     """What one segment of a run depends on besides its files; those of `training.TrainingSettings`, and more."""
-    training = config["training"]
+    training = training_of_run(config, run)
     return {
         "model": model_settings(config, run.model),
-        "optimizer": config["optimizers"][run.optimizer],
+        "optimizer": optimizer_settings(config, run.optimizer, run.model),
         "batch_size": training["batch_size"],
         "precision": training.get("precision", "float32"),
         "augmentation": config["datasets"][run.dataset].get("augmentation"),
@@ -235,6 +301,11 @@ def contribution_settings(config: Config) -> dict[str, Any]:
     """What the measurement of the contributions of a run depends on besides its files."""
     measurement = {key: value for key, value in config["measurement"].items() if key != "heldout_size"}
     return {**measurement, **config["contributions"]}
+
+
+def sample_size_settings(config: Config, size: int) -> dict[str, Any]:
+    """What the measurement of a run on a sample of another size depends on besides its files."""
+    return {**measurement_settings(config, FULL), "sample_size": size}
 
 
 def difficulty_settings(config: Config, dataset: str, model: str) -> dict[str, Any]:
@@ -261,16 +332,27 @@ EASY_HARD_KEYS = {  # table of easy and hard examples: the keys of its experimen
 }
 
 
+# What the tables that are not made from the runs of the label-noise experiment are made from: its keys that they need.
+TABLE_KEYS = {
+    "sample_size": ("datasets", "models", "labels", "optimizer", "seeds", "sizes"),
+    "adversarial_start": ("datasets", "models", "labels", "optimizer", "adversarial_optimizer", "seeds"),
+}
+
+
 def table_settings(config: Config, table: str) -> dict[str, Any]:
     """What one table depends on: the experiment whose runs it gathers, and the noise of its label sets."""
-    experiment = dict(config["easy_hard" if table in EASY_HARD_KEYS else "label_noise"])
-    names = [experiment["labels"]] if table in EASY_HARD_KEYS else experiment["labels"]
     if table in EASY_HARD_KEYS:
-        experiment = {key: experiment[key] for key in EASY_HARD_KEYS[table]}
+        experiment = {key: config["easy_hard"][key] for key in EASY_HARD_KEYS[table]}
+    elif table in TABLE_KEYS:
+        experiment = {key: config[table][key] for key in TABLE_KEYS[table]}
+    else:
+        experiment = partly_random(config) if table == "contributions" else dict(config["label_noise"])
+    labels = experiment["labels"]
+    names = [labels] if isinstance(labels, str) else labels
+    if table not in EASY_HARD_KEYS and table not in TABLE_KEYS:
+        names = list(dict.fromkeys(run.labels for run in label_noise_runs(experiment)))
     if table == "difficulty":
         experiment["second_split"] = makes(config, "second_split")
-    if table == "contributions":
-        experiment = partly_random(config)
     if table == "overfit":
         experiment["winsorization"] = winsorization(config)
     return {
@@ -283,9 +365,11 @@ def table_settings(config: Config, table: str) -> dict[str, Any]:
 
 def claim_settings(config: Config) -> dict[str, Any]:
     """What the check of the claims depends on besides the tables."""
+    optimizers = dict.fromkeys(run.optimizer for run in label_noise_runs(config["label_noise"]))
     return {
         **config["claims"],
-        "methods": {name: config["optimizers"][name]["method"] for name in config["label_noise"]["optimizers"]},
+        "methods": {name: config["optimizers"][name]["method"] for name in optimizers},
+        "architectures": {name: model["architecture"] for name, model in config["models"].items()},
     }
 
 
@@ -369,14 +453,21 @@ def check_references(config: Config) -> None:
         ("easy_hard.models", "models"),
         ("easy_hard.labels", "labels"),
         ("easy_hard.optimizer", "optimizers"),
+        *((f"{experiment}.{key}", key) for experiment in FURTHER_EXPERIMENTS for key in ("datasets", "models")),
+        ("sample_size.labels", "labels"),
+        ("sample_size.optimizer", "optimizers"),
+        ("adversarial_start.labels", "labels"),
+        ("adversarial_start.optimizer", "optimizers"),
+        ("adversarial_start.adversarial_optimizer", "optimizers"),
         ("figures.reference_optimizer", "optimizers"),
     ):
         experiment, name = key.split(".")
-        needed = experiment == "figures" or makes(config, experiment)
-        if not needed and not (experiment == "label_noise" and makes(config, "contributions")):
+        beside = {"label_noise": "contributions", "easy_hard": "adversarial_start"}.get(experiment)
+        if not any(makes(config, name) for name in (experiment, beside) if name) and experiment != "figures":
             continue
         found = config[experiment][name]
         _check_names(key, [found] if isinstance(found, str) else found, section, config[section])
+    _check_overrides(config)
     if makes(config, "contributions") and not partly_random(config)["labels"]:
         raise UserError(
             f"label_noise.labels: found {config['label_noise']['labels']}, expected one with a fraction between 0 and "
@@ -392,14 +483,20 @@ def check_references(config: Config) -> None:
         raise UserError(
             "experiments: found bound without label_noise, expected both, as it is of those runs; add label_noise"
         )
-    training = config["training"]
     for name, optimizer in config["optimizers"].items():
         _check_momentum(f"optimizers.{name}", optimizer)
-        if optimizer["method"] == "m3" and training["batch_size"] < optimizer["groups"]:
-            raise UserError(
-                f"training.batch_size: found {training['batch_size']}, expected at least the "
-                f"{optimizer['groups']} groups of optimizers.{name}; raise it"
+        for model in optimizer.get("for_models", {}):
+            _check_momentum(f"optimizers.{name}.for_models.{model}", optimizer_settings(config, name, model))
+        if optimizer["method"] == "m3":
+            batch_size = min(
+                training_of(config, dataset, model, name)["batch_size"]
+                for dataset, model in product(config["datasets"], config["models"])
             )
+            if batch_size < optimizer["groups"]:
+                raise UserError(
+                    f"training.batch_size: found {batch_size}, expected at least the {optimizer['groups']} groups of "
+                    f"optimizers.{name}; raise it"
+                )
     _check_starts(config)
     for name in ("second_split", "difficulty_coherence"):
         if makes(config, name) and not makes(config, "easy_hard"):
@@ -412,6 +509,26 @@ def check_references(config: Config) -> None:
             f"easy_hard.seeds: found {sorted(overlap)}, which are reference_seeds too, expected fresh weights; "
             "choose other seeds"
         )
+
+
+def _check_overrides(config: Config) -> None:
+    """Check that what is said of single entries, and of further combinations, names entries."""
+    for section in ("datasets", "models", "optimizers"):
+        key = f"training.for_{section}"
+        _check_names(key, config["training"].get(f"for_{section}", {}), section, config[section])
+    for name, optimizer in config["optimizers"].items():
+        _check_names(f"optimizers.{name}.for_models", optimizer.get("for_models", {}), "models", config["models"])
+    if makes(config, "label_noise"):
+        for number, other in enumerate(config["label_noise"].get("further", [])):
+            for section in set(other) - {"seeds"}:
+                _check_names(f"label_noise.further.{number}.{section}", other[section], section, config[section])
+    if makes(config, "adversarial_start"):
+        name = config["adversarial_start"]["adversarial_optimizer"]
+        if "start" not in config["optimizers"].get(name, {"start": None}):
+            raise UserError(
+                f"adversarial_start.adversarial_optimizer: found {name!r}, which starts from fresh weights, expected "
+                f"an optimiser with a start; set optimizers.{name}.start"
+            )
 
 
 def _check_starts(config: Config) -> None:

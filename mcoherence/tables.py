@@ -15,12 +15,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mcoherence.coherence import alpha, m_coherence, pairwise_alignment
-from mcoherence.data.store import Labels, read_images, read_labels
+from mcoherence.data.store import Labels, read_labels, read_targets
 from mcoherence.data.subsets import SPLIT_SCHEMA, SUBSETS
 from mcoherence.difficulty import learned_at
 from mcoherence.run_files import COHERENCE_SCHEMA, CORRUPT, EVALUATION_SCHEMA, GROUPS, PRISTINE
 from mcoherence.storage import open_hdf5, read_names
-from mcoherence.study import Run, easy_hard_runs, label_noise_runs
+from mcoherence.study import Run, adversarial_start_runs, easy_hard_runs, label_noise_runs, sample_size_runs
 
 WHOLE_NETWORK = "model"
 TRAIN_GROUP = "train"  # pristine and corrupt examples together
@@ -35,7 +35,7 @@ def accuracy_table(results: str, experiment: Mapping[str, Any], noise: Mapping[s
     frames = []
     for run in label_noise_runs(experiment):
         labels = read_labels(Path(run.labels_path(results)))
-        targets = read_images(_images_path(results, run), "test").targets
+        targets = read_targets(_images_path(results, run), "test")
         frames.append(of_run(run, noise, accuracy_of_run(_evaluation_path(results, run), labels, targets)))
     return pd.concat(frames, ignore_index=True)
 
@@ -106,8 +106,9 @@ def learning_time_table(results: str, experiment: Mapping[str, Any], noise: Mapp
 def coherence_table(results: str, experiment: Mapping[str, Any], noise: Mapping[str, float]) -> pd.DataFrame:
     """Gradient coherence per run, checkpoint, group and layer.
 
-    Columns: run, step, epoch, group (train, pristine, corrupt, heldout), layer ("model" or a layer's name), n,
-    sum_sq_norm (Q), sq_norm_of_sum (|S|^2), m_coherence, alpha, pairwise_alignment, diverged.
+    Columns: run, step, epoch, group (train, pristine, corrupt, heldout), layer ("model" or a layer's name), layer_type
+    (class of the layer's module, such as Conv2d, Linear or BatchNorm2d; "" for the model), n, sum_sq_norm (Q),
+    sq_norm_of_sum (|S|^2), m_coherence, alpha, pairwise_alignment, diverged.
     """
     frames = [
         of_run(run, noise, coherence_of_run(Path(f"{run.path(results)}/coherence.h5")))
@@ -122,6 +123,7 @@ def coherence_of_run(path: Path) -> pd.DataFrame:
         step, epoch, n, diverged = (file[name][:] for name in ("step", "epoch", "n", "diverged"))
         total, gram = file["sum_sq_norm"][:], file["gram"][:]
         layers, parameter_layer = read_names(file, "layer"), file["parameter_layer"][:]
+        types = {WHOLE_NETWORK: ""} | dict(zip(layers, read_names(file, "layer_type"), strict=True))
     groups = {TRAIN_GROUP: [PRISTINE, CORRUPT]} | {name: [index] for index, name in enumerate(GROUPS)}
     scopes = {WHOLE_NETWORK: np.ones(len(parameter_layer), dtype=np.bool_)}
     scopes |= {name: parameter_layer == index for index, name in enumerate(layers)}
@@ -138,6 +140,7 @@ def coherence_of_run(path: Path) -> pd.DataFrame:
                         "epoch": epoch,
                         "group": group,
                         "layer": layer,
+                        "layer_type": types[layer],
                         "n": count,
                         "sum_sq_norm": sum_sq_norm,
                         "sq_norm_of_sum": squared,
@@ -159,7 +162,7 @@ def easy_hard_table(results: str, experiment: Mapping[str, Any], noise: Mapping[
     rows = []
     for run in easy_hard_runs(experiment):
         labels = read_labels(Path(run.labels_path(results))).labels
-        targets = read_images(_images_path(results, run), "test").targets
+        targets = read_targets(_images_path(results, run), "test")
         with open_hdf5(_evaluation_path(results, run), EVALUATION_SCHEMA) as file:
             train_correct, train_loss = file["train/prediction"][-1] == labels, file["train/loss"][-1]
             test_correct, test_loss = file["test/prediction"][-1] == targets, file["test/loss"][-1]
@@ -184,11 +187,63 @@ def easy_hard_table(results: str, experiment: Mapping[str, Any], noise: Mapping[
     return pd.DataFrame(rows).rename(columns={"subset": "train_subset"})
 
 
+def sample_size_table(results: str, experiment: Mapping[str, Any], noise: Mapping[str, float]) -> pd.DataFrame:
+    """The whole network's coherence on training samples of several sizes: a row per run, size and checkpoint.
+
+    Columns: run, step, epoch, m (examples in the sample), m_coherence, alpha, diverged.
+    """
+    columns = ["step", "epoch", "n", "m_coherence", "alpha", "diverged"]
+    frames = []
+    for run in sample_size_runs(experiment):
+        names = ["coherence.h5", *(f"coherence_m{size}.h5" for size in experiment["sizes"])]
+        for name in names:
+            rows = coherence_of_run(Path(f"{run.path(results)}/{name}"))
+            whole = rows[(rows["group"] == TRAIN_GROUP) & (rows["layer"] == WHOLE_NETWORK)]
+            frames.append(of_run(run, noise, whole[columns].reset_index(drop=True)))
+    return pd.concat(frames, ignore_index=True).rename(columns={"n": "m"})
+
+
+def adversarial_start_table(results: str, experiment: Mapping[str, Any], noise: Mapping[str, float]) -> pd.DataFrame:
+    """Accuracy while training from fresh weights and from weights that had fitted other labels.
+
+    Columns: run, start (fresh or adversarial), step, epoch, part (train, test; easy and hard: the training examples
+    that reference runs from fresh weights learn early or late), n, accuracy, diverged.
+    """
+    frames = []
+    for run in adversarial_start_runs(experiment):
+        labels = read_labels(Path(run.labels_path(results))).labels
+        targets = read_targets(_images_path(results, run), "test")
+        with open_hdf5(Path(f"{results}/splits/{run.dataset}/{run.model}/split.h5"), SPLIT_SCHEMA) as file:
+            chosen = {
+                name: np.concatenate([file[f"{name}_{part}"][:] for part in ("train", "test")])
+                for name in ("easy", "hard")
+            }
+        with open_hdf5(_evaluation_path(results, run), EVALUATION_SCHEMA) as file:
+            step, epoch, diverged = (file[name][:] for name in ("step", "epoch", "diverged"))
+            train, test = file["train/prediction"][:] == labels, file["test/prediction"][:] == targets
+        parts = {"train": train, "test": test, "easy": train[:, chosen["easy"]], "hard": train[:, chosen["hard"]]}
+        start = "fresh" if run.optimizer == experiment["optimizer"] else "adversarial"
+        for part, correct in parts.items():
+            columns = {
+                "start": start,
+                "step": step,
+                "epoch": epoch,
+                "part": part,
+                "n": correct.shape[1],
+                "accuracy": np.where(diverged, np.nan, correct.mean(axis=1)),
+                "diverged": diverged,
+            }
+            frames.append(of_run(run, noise, pd.DataFrame(columns)))
+    return pd.concat(frames, ignore_index=True)
+
+
 TABLES = {
     "accuracy": accuracy_table,
+    "adversarial_start": adversarial_start_table,
     "coherence": coherence_table,
     "easy_hard": easy_hard_table,
     "learning_time": learning_time_table,
+    "sample_size": sample_size_table,
 }
 
 

@@ -1,5 +1,8 @@
 # Paths, settings and resources that several rules share.
+from functools import cache
+
 from mcoherence.code_digest import code_digest
+from mcoherence.data.sizes import size_of
 from mcoherence.data.sources import DECODED_SOURCES, SOURCES
 from mcoherence.data.subsets import SUBSETS, TRAINED_HALF
 from mcoherence.storage import canonical_json
@@ -13,13 +16,14 @@ SPLIT = f"{RESULTS}/splits/{{dataset}}/{{model}}/split.h5"
 DIFFICULTY_FILE = f"{RESULTS}/difficulty/{{dataset}}/{{model}}/difficulty.h5"
 HALVES = f"{RESULTS}/splits/{{dataset}}/halves.h5"
 CHECKPOINT = f"{RUN}/checkpoints/step{{step}}.safetensors"
-CHECKPOINTS = expand(CHECKPOINT, step=study.checkpoint_steps(config["training"]), allow_missing=True)
 STATE = f"{RUN}/state/update{{update}}.safetensors"
 LOGS = f"{RESULTS}/logs"
 BENCHMARKS = f"{RESULTS}/benchmarks"
 CONDA = "../envs/study.yaml"
 # Operational, hence resources and not params: another device never re-runs a job by itself.
 GPU = int(config["device"] == "cuda")
+OPERATIONAL = config["operational"]
+BASE_MB = 2000  # of a job before it has read anything: Python, torch, and torch's libraries for a GPU
 
 
 wildcard_constraints:
@@ -31,6 +35,7 @@ wildcard_constraints:
     seed=r"\d+",
 
 
+@cache
 def code_of(rule_name):
     """Digest of the code that the rule's command reaches; a param, so that edits re-run what they reach."""
     return code_digest(f"workflow_scripts.{rule_name}", BASE)
@@ -51,6 +56,57 @@ def run_of(wildcards):
 def source_of(wildcards):
     """The source of the data set that the wildcards name."""
     return config["datasets"][wildcards.dataset]["source"]
+
+
+def checkpoints_of(wildcards):
+    """Every checkpoint of the run that the wildcards name."""
+    return expand(CHECKPOINT, step=steps_of(wildcards), **wildcards)
+
+
+def steps_of(run):
+    """Numbers of updates at which a run is saved, named by itself or by wildcards."""
+    return steps_of_training(run.dataset, run.model, run.optimizer)
+
+
+@cache
+def steps_of_training(dataset, model, optimizer):
+    """Numbers of updates at which runs of these entries are saved; asked for again and again."""
+    return study.checkpoint_steps(study.training_of(config, dataset, model, optimizer))
+
+
+def size_of_data(run):
+    """How large the data set of a run is, named by itself or by wildcards."""
+    return size_of(config["datasets"][run.dataset])
+
+
+def compute_mb(wildcards, batch_size, bytes_per_value=4):
+    """Memory in MB of a job that puts images of the run's data set through its network, `batch_size` at a time.
+
+    Kept images are those of operational.images_memory_mb, of either part; larger sets are streamed. Activations are in
+    it unless the device is said to be a GPU, which then holds them.
+    """
+    size = size_of_data(wildcards)
+    images = min(2 * OPERATIONAL["images_memory_mb"], size.bytes * bytes_per_value // 10**6)
+    activations = 0 if GPU else size.activation_bytes(batch_size) * bytes_per_value // 4 // 10**6
+    return BASE_MB * OPERATIONAL["ranks"] + images + activations
+
+
+def table_mb(run):
+    """Memory in MB for one run's loss and prediction of every example and checkpoint, and what is made of them."""
+    size = size_of_data(run)
+    return BASE_MB + 16 * len(steps_of(run)) * (size.train + size.test) // 10**6
+
+
+def minutes(wildcards, passes):
+    """Minutes that a job may take: two hours, and 20 minutes more per pass over 2e11 values (ImageNet has as many)."""
+    return 120 + int(20 * passes * size_of_data(wildcards).bytes / 2e11)
+
+
+def measuring_minutes(wildcards, sample_size):
+    """Minutes that measuring a sample at every checkpoint of a run may take; an example costs two passes."""
+    size = size_of_data(wildcards)
+    measured = min(sample_size, size.train) + min(config["measurement"]["heldout_size"], size.test)
+    return minutes(wildcards, 2 * len(steps_of(wildcards)) * measured / (size.train + size.test))
 
 
 def split_of(wildcards):
@@ -75,8 +131,10 @@ def begin_of(start):
 def first_weights(wildcards):
     """The last checkpoint of the run that this one starts from (adversarial initialisation), or nothing."""
     source = study.source_run(config, run_of(wildcards))
-    last = config["training"]["updates"]
-    return [] if source is None else f"{source.path(RESULTS)}/checkpoints/step{last}.safetensors"
+    if source is None:
+        return []
+    last = study.training_of_run(config, source)["updates"]
+    return f"{source.path(RESULTS)}/checkpoints/step{last}.safetensors"
 
 
 def segment_settings(start, stop):

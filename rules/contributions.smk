@@ -3,7 +3,7 @@ rule measure_contributions:
     input:
         images=IMAGES,
         labels=LABELS,
-        checkpoints=CHECKPOINTS,
+        checkpoints=checkpoints_of,
     output:
         contributions=f"{RUN}/contributions.h5",
     log:

@@ -18,7 +18,9 @@ rule score_difficulty:
         CONDA
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=lambda w: sum(
+            map(table_mb, study.reference_runs(config["easy_hard"], w.dataset, w.model)),
+        ),
         runtime=30,
         gpu=0,
     params:
@@ -93,7 +95,7 @@ rule measure_difficulty_coherence:
         images=IMAGES,
         labels=LABELS,
         split=SPLIT,
-        checkpoints=CHECKPOINTS,
+        checkpoints=checkpoints_of,
     output:
         coherence=f"{RUN}/difficulty_coherence.h5",
     log:

@@ -3,7 +3,7 @@ rule evaluate:
     input:
         images=IMAGES,
         labels=LABELS,
-        checkpoints=CHECKPOINTS,
+        checkpoints=checkpoints_of,
     output:
         evaluation=f"{RUN}/evaluation.h5",
     log:
@@ -14,10 +14,12 @@ rule evaluate:
         CONDA
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=lambda w: compute_mb(w, 256) + table_mb(w),
+        runtime=lambda w: minutes(w, len(steps_of(w))),
         gpu=GPU,
         device=config["device"],
+        workers=OPERATIONAL["workers"],
+        images_memory_mb=OPERATIONAL["images_memory_mb"],
     params:
         settings=canonical_json({}),
         code=code_of("evaluate"),
@@ -28,4 +30,5 @@ rule evaluate:
         "python -m workflow_scripts.evaluate --settings {params.settings:q}"
         " --images {input.images:q} --labels {input.labels:q} --checkpoints {input.checkpoints:q}"
         " --evaluation {output.evaluation:q}"
+        " --workers {resources.workers} --images-memory-mb {resources.images_memory_mb}"
         " --device {resources.device} --threads {threads} > {log:q} 2>&1"

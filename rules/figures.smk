@@ -96,6 +96,16 @@ FIGURES_OF_EXPERIMENT = {
             "bound of the gap between training and test loss (relative)",
         ),
     },
+    "sample_size": {
+        "sample_size": (["sample_size"], "2. Coherence", "samples of several sizes"),
+    },
+    "adversarial_start": {
+        "adversarial_start": (
+            ["adversarial_start"],
+            "4. Easy and hard examples",
+            "adversarial initialisation",
+        ),
+    },
 }
 if study.makes(config, "label_noise") and study.winsorization(config):
     FIGURES_OF_EXPERIMENT["label_noise"]["winsorization"] = (

@@ -57,6 +57,20 @@ SOURCES_OF_TABLE = {
     "toy": {},
     "bound": {},
 }
+if study.makes(config, "sample_size"):
+    runs = study.sample_size_runs(config["sample_size"])
+    sizes = config["sample_size"]["sizes"]
+    SOURCES_OF_TABLE["sample_size"] = {
+        "sample_size": files_of_runs(runs, "coherence.h5", *(f"coherence_m{size}.h5" for size in sizes)),
+    }
+if study.makes(config, "adversarial_start"):
+    runs = study.adversarial_start_runs(config["adversarial_start"])
+    SOURCES_OF_TABLE["adversarial_start"] = {
+        "adversarial_start": files_of_runs(runs, "evaluation.h5")
+        + [run.labels_path(RESULTS) for run in runs]
+        + [SPLIT.format(dataset=run.dataset, model=run.model) for run in runs]
+        + [IMAGES.format(dataset=run.dataset) for run in runs],
+    }
 TABLE_SOURCES = {
     table: sources for experiment in config["experiments"] for table, sources in SOURCES_OF_TABLE[experiment].items()
 }
@@ -83,7 +97,7 @@ rule tabulate:
         CONDA
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=max(map(table_mb, study.all_runs(config)), default=1000),
         runtime=60,
         gpu=0,
     params:

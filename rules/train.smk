@@ -1,53 +1,82 @@
-# One rule per segment of a run: `train` from fresh weights, `train_from_N` from the state after N updates. A segment's
-# params are what it depends on and never the number of updates in all, so that longer training adds rules at the end.
-OPERATIONAL = config["operational"]
+# Training, segment by segment. `train` starts from fresh weights, `train_from_N` from the state after N updates. The params
+# of a segment are what it depends on and never the number of updates in all, so that longer training adds jobs at the end.
+# Runs that are trained in other segments or saved at other steps than most have rules of their own, because the files
+# of a job are named in its rule; these are `train_otherwise_2`, `train_otherwise_2_from_N` and so on.
 
-for start, stop in study.segments(config["training"]):
-    name = f"train_from_{start}" if start else "train"
 
-    rule:
-        name:
-            name
-        input:
-            images=IMAGES,
-            labels=LABELS,
-            split=split_of,
-            begin=begin_of(start),
-        output:
-            checkpoints=expand(
-                CHECKPOINT,
-                step=study.segment_checkpoints(config["training"], start, stop),
-                allow_missing=True,
-            ),
-            # Kept, so that more updates can go on from here. A killed job resumes from the folder beside it.
-            state=expand(STATE, update=stop, allow_missing=True),
-            log=f"{RUN}/training_log_from_{start}.csv" if start else f"{RUN}/training_log.csv",
-        log:
-            f"{LOGS}/{name}/{RUN_NAME}.log",
-        benchmark:
-            f"{BENCHMARKS}/{name}/{RUN_NAME}.tsv"
-        conda:
-            CONDA
-        threads: OPERATIONAL["ranks"]
-        # Operational settings are resources, not params, and so never re-run a job.
-        resources:
-            **{key: int(value) for key, value in OPERATIONAL.items()},
-            mem_mb=2000,
-            runtime=240,
-            gpu=GPU * OPERATIONAL["ranks"],
-            device=config["device"],
-        params:
-            settings=segment_settings(start, stop),
-            code=code_of("train"),
-        message:
-            f"Train {{wildcards.model}} on {{wildcards.labels}} labels ({{wildcards.subset}}) with"
-            f" {{wildcards.optimizer}}, seed {{wildcards.seed}}, updates {start} to {stop}"
-        shell:
-            # exec: a signal to the job reaches the trainer, which keeps its state and leaves.
-            "exec python -m workflow_scripts.train --settings {params.settings:q} --code {params.code}"
-            " --images {input.images:q} --labels {input.labels:q} --split {input.split:q} --begin {input.begin:q}"
-            " --checkpoints {output.checkpoints:q} --state {output.state:q} --log {output.log:q}"
-            " --ranks {resources.ranks} --resume-interval {resources.resume_interval}"
-            " --workers {resources.workers} --images-memory-mb {resources.images_memory_mb}"
-            " --channels-last {resources.channels_last} --compile {resources.compile}"
-            " --device {resources.device} --threads {threads} > {log:q} 2>&1"
+def updates_mb(wildcards):
+    """Memory in MB of training: the batches of the run pass the network."""
+    return compute_mb(wildcards, study.training_of_run(config, run_of(wildcards))["batch_size"])
+
+
+def training_minutes(start, stop):
+    """Function of the wildcards: minutes that a segment may take; an update costs a batch three passes."""
+
+    def of_run(wildcards):
+        size, training = size_of_data(wildcards), study.training_of_run(config, run_of(wildcards))
+        return 120 + minutes(wildcards, 3 * (stop - start) * training["batch_size"] / (size.train + size.test))
+
+    return of_run
+
+
+def only(names):
+    """Constraint of the wildcard `dataset`, first in a run's path: the path names one of these entries' combinations."""
+    paths = "|".join(f"{dataset}/{model}/[^/]+/{optimizer}/" for dataset, model, optimizer in names)
+    return f"(?={paths})[^/]+"
+
+
+WAYS_TO_TRAIN = study.training_jobs(config)
+
+for way, (training, names) in enumerate(WAYS_TO_TRAIN, start=1):
+    for start, stop in study.segments(training):
+        name = "train" if way == 1 else f"train_otherwise_{way}"
+        name = f"{name}_from_{start}" if start else name
+
+        rule:
+            name:
+                name
+            input:
+                images=IMAGES,
+                labels=LABELS,
+                split=split_of,
+                begin=begin_of(start),
+            output:
+                checkpoints=expand(
+                    CHECKPOINT,
+                    step=study.segment_checkpoints(training, start, stop),
+                    allow_missing=True,
+                ),
+                # Kept, so that more updates can go on from here. A killed job resumes from the folder beside it.
+                state=expand(STATE, update=stop, allow_missing=True),
+                log=f"{RUN}/training_log_from_{start}.csv" if start else f"{RUN}/training_log.csv",
+            log:
+                f"{LOGS}/{name}/{RUN_NAME}.log",
+            benchmark:
+                f"{BENCHMARKS}/{name}/{RUN_NAME}.tsv"
+            wildcard_constraints:
+                dataset=only(names) if len(WAYS_TO_TRAIN) > 1 else "|".join(config["datasets"]),
+            conda:
+                CONDA
+            threads: OPERATIONAL["ranks"]
+            # Operational settings are resources, not params, and so never re-run a job.
+            resources:
+                **{key: int(value) for key, value in OPERATIONAL.items()},
+                mem_mb=updates_mb,
+                runtime=training_minutes(start, stop),
+                gpu=GPU * OPERATIONAL["ranks"],
+                device=config["device"],
+            params:
+                settings=segment_settings(start, stop),
+                code=code_of("train"),
+            message:
+                f"Train {{wildcards.model}} on {{wildcards.labels}} labels ({{wildcards.subset}}) with"
+                f" {{wildcards.optimizer}}, seed {{wildcards.seed}}, updates {start} to {stop}"
+            shell:
+                # exec: a signal to the job reaches the trainer, which keeps its state and leaves.
+                "exec python -m workflow_scripts.train --settings {params.settings:q} --code {params.code}"
+                " --images {input.images:q} --labels {input.labels:q} --split {input.split:q} --begin {input.begin:q}"
+                " --checkpoints {output.checkpoints:q} --state {output.state:q} --log {output.log:q}"
+                " --ranks {resources.ranks} --resume-interval {resources.resume_interval}"
+                " --workers {resources.workers} --images-memory-mb {resources.images_memory_mb}"
+                " --channels-last {resources.channels_last} --compile {resources.compile}"
+                " --device {resources.device} --threads {threads} > {log:q} 2>&1"

@@ -10,9 +10,10 @@ from mcoherence.difficulty_claims import STATEMENTS
 from mcoherence.noise_claims import NOISE_CLAIMS
 from mcoherence.provenance import provenance
 from mcoherence.storage import write_json, write_text
+from mcoherence.trajectory_claims import TRAJECTORY_CLAIMS
 from workflow_scripts.command_line import parse, run
 
-ALL_CLAIMS = (*CLAIMS, *NOISE_CLAIMS, *STATEMENTS)
+ALL_CLAIMS = (*CLAIMS, *TRAJECTORY_CLAIMS, *NOISE_CLAIMS, *STATEMENTS)
 STYLE = """body{font:15px/1.45 system-ui,sans-serif;margin:1.5rem;max-width:70rem;color:#222}
 table{border-collapse:collapse;width:100%;margin:0 0 1.5rem}th,td{border-bottom:1px solid #ccc;padding:.35rem .6rem;
 text-align:left;vertical-align:top}td.number{white-space:nowrap;font-variant-numeric:tabular-nums}

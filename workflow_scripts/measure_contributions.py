@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 
 from mcoherence.contributions import CONTRIBUTIONS_SCHEMA, cell_names, cell_of, corrupt_cells, world_tags
-from mcoherence.data.batches import normalized
-from mcoherence.data.store import read_images, read_labels
+from mcoherence.data.loading import examples
+from mcoherence.data.store import read_labels
 from mcoherence.device import describe_device, prepare_device
 from mcoherence.gradients.evidence import Evidence
-from mcoherence.measurement import group_batches, measure, of_diverged, training_sample
+from mcoherence.measurement import PRECISIONS, group_batches, measure, of_diverged, training_sample
 from mcoherence.models import load_checkpoint, read_checkpoint_metadata
 from mcoherence.progress import progress
 from mcoherence.provenance import provenance
@@ -28,21 +28,20 @@ def main() -> None:
     arguments = parse(__doc__, paths=["images", "labels", "contributions"], path_lists=["checkpoints"])
     settings = arguments.settings
     device = prepare_device(arguments.device, arguments.threads)
-    dtype = {"float32": torch.float32, "float64": torch.float64}[settings["precision"]]
-    train, labels = read_images(arguments.images, "train"), read_labels(arguments.labels)
+    dtype, labels = PRECISIONS[settings["precision"]], read_labels(arguments.labels)
     everything = np.arange(len(labels.labels), dtype=np.int64)
     sample = training_sample(everything, labels.changed, settings["sample_size"], settings["seed"])
     tags = world_tags(sample.group == CORRUPT, settings["null_worlds"], settings["seed"])
     cells, names = cell_of(tags), cell_names(len(tags))
 
-    inputs = normalized(train, dtype)[sample.index].to(device)
+    images = examples(arguments.images, sample.index, device, dtype=dtype)
     targets = torch.from_numpy(labels.labels[sample.index]).to(device)
     metadata = [read_checkpoint_metadata(path) for path in arguments.checkpoints]
     diverged = ["diverged_at" in one for one in metadata]
     statistics = [
         of_diverged(load_checkpoint(path), cells, names)
         if lost
-        else measure(load_checkpoint(path).to(device, dtype), group_batches(inputs, targets, cells), names)
+        else measure(load_checkpoint(path).to(device, dtype), group_batches(images, targets, cells), names)
         for path, lost in progress(zip(arguments.checkpoints, diverged, strict=True), len(metadata), "measure")
     ]
 

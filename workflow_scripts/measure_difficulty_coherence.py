@@ -2,11 +2,11 @@
 
 import torch
 
-from mcoherence.data.batches import normalized
-from mcoherence.data.store import read_images, read_labels
+from mcoherence.data.loading import examples
+from mcoherence.data.store import read_labels
 from mcoherence.data.subsets import SPLIT_SCHEMA
 from mcoherence.device import describe_device, prepare_device
-from mcoherence.measurement import difficulty_sample, measure_run
+from mcoherence.measurement import PRECISIONS, difficulty_sample, measure_run
 from mcoherence.provenance import provenance
 from mcoherence.run_files import DIFFICULTY_COHERENCE_SCHEMA, DIFFICULTY_GROUPS
 from mcoherence.storage import open_hdf5, write_hdf5
@@ -18,14 +18,14 @@ def main() -> None:
     arguments = parse(__doc__, paths=["images", "labels", "split", "coherence"], path_lists=["checkpoints"])
     settings = arguments.settings
     device = prepare_device(arguments.device, arguments.threads)
-    dtype = {"float32": torch.float32, "float64": torch.float64}[settings["precision"]]
     with open_hdf5(arguments.split, SPLIT_SCHEMA) as file:
         parts = {name: file[name][:] for name in DIFFICULTY_GROUPS}
     sample = difficulty_sample(parts, settings["sample_size"], settings["heldout_size"], settings["seed"])
-    inputs = normalized(read_images(arguments.images, "train"), dtype)[sample.index].to(device)
+    images = examples(arguments.images, sample.index, device, dtype=PRECISIONS[settings["precision"]])
     targets = torch.from_numpy(read_labels(arguments.labels).labels[sample.index]).to(device)
 
-    datasets, attributes = measure_run(arguments.checkpoints, inputs, targets, sample.group, DIFFICULTY_GROUPS)
+    samples = [(images, targets, sample.group)]
+    datasets, attributes = measure_run(arguments.checkpoints, samples, settings["precision"], DIFFICULTY_GROUPS)
     datasets |= {"sample/index": sample.index, "sample/group": sample.group}
     inputs_read = [arguments.images, arguments.labels, arguments.split, *arguments.checkpoints]
     attributes |= provenance(settings, inputs_read, describe_device(device))

@@ -36,6 +36,7 @@ NEUTRAL = "#404040"
 
 NAMES = {
     "sgd": "SGD",
+    "sgd_momentum": "SGD, momentum",
     "m3": "M3",
     "rm3": "RM3",
     "ra3": "RA3",
@@ -43,6 +44,12 @@ NAMES = {
     "winsorized": "winsorised SGD",
     "mlp": "MLP",
     "cnn": "CNN",
+    "resnet18": "ResNet-18",
+    "resnet50": "ResNet-50",
+    "vgg13_bn": "VGG-13 (BN)",
+    "inception_v3": "Inception-v3",
+    "efficientnet_b0": "EfficientNet-B0",
+    "alexnet": "AlexNet",
     "mnist": "MNIST",
     "fashion_mnist": "Fashion-MNIST",
     "cifar10": "CIFAR-10",

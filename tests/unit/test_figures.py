@@ -21,6 +21,7 @@ from matplotlib.lines import Line2D
 from scipy import stats
 
 from mcoherence.errors import UserError
+from mcoherence.figures.adversarial_start import adversarial_start
 from mcoherence.figures.coherence_by_loss import coherence_by_loss
 from mcoherence.figures.coherence_by_step import coherence_by_step
 from mcoherence.figures.easy_hard import easy_hard
@@ -28,6 +29,7 @@ from mcoherence.figures.generalization_gap import generalization_gap
 from mcoherence.figures.intervals import over_seeds
 from mcoherence.figures.layer_coherence import layer_coherence
 from mcoherence.figures.pristine_corrupt import pristine_corrupt
+from mcoherence.figures.sample_size import sample_size
 from mcoherence.figures.style import FigureStyle, save_figure, theme
 from mcoherence.figures.tables import read_table
 from mcoherence.figures.training_curves import training_curves
@@ -360,6 +362,33 @@ def test_easy_hard_cells_hold_mean_and_half_width_in_percent(figures: dict[str, 
     assert _texts(figures["easy_hard"]) == ["mean over 3 seeds ± half the width of its 95% interval"]
 
 
+def test_samples_of_several_sizes_are_drawn_apart_by_their_dashes(coherence: pd.DataFrame) -> None:
+    few = _select(coherence, group="train", layer="model", optimizer="sgd").assign(m=360)
+    many = few.assign(m=1720, m_coherence=2 * few["m_coherence"])
+    figure = sample_size(pd.concat([many, few]), STYLE)
+    panel = _panels(figure, 2, 3)[0][2]
+    place = {"model": "mlp", "labels": "all_random", "step": 10}
+    for m, table in ((360, few), (1720, many)):
+        (line,) = [line for line in panel.get_lines() if line.get_label() == f"m = {m}"]
+        expected = stats.gmean(_select(table, **place)["m_coherence"])
+        assert np.asarray(line.get_ydata())[STEPS.index(10)] == pytest.approx(expected)
+    assert _legend(figure)[:2] == ["m = 360", "m = 1,720"]
+
+
+def test_both_starts_are_drawn_in_percent_for_the_test_set_and_easy_and_hard_examples(accuracy: pd.DataFrame) -> None:
+    clean = _select(accuracy, labels="clean", optimizer="sgd", part="train")
+    table = pd.concat(
+        clean.assign(part=part, start=start, accuracy=clean["accuracy"] * share)
+        for part, low in (("test", 0.5), ("easy", 0.8), ("hard", 0.3))
+        for start, share in (("fresh", low), ("adversarial", low / 2))
+    )
+    panels = _panels(adversarial_start(table, STYLE), 2, 3)
+    mean = _select(clean, model="cnn", step=2)["accuracy"].mean()
+    for axes, low in zip(panels[1], (0.5, 0.8, 0.3), strict=True):
+        drawn = {line.get_label(): np.asarray(line.get_ydata())[STEPS.index(2)] for line in axes.get_lines()}
+        assert drawn == pytest.approx({"random start": 100 * low * mean, "adversarial start": 50 * low * mean})
+
+
 def test_optimizers_have_the_settings_colors_in_every_figure(figures: dict[str, Figure]) -> None:
     for name in ("coherence_by_step", "coherence_by_loss", "pristine_corrupt"):
         for row in _panels(figures[name], 2, 3):
@@ -483,6 +512,8 @@ def test_values_that_a_logarithmic_axis_cannot_show_are_counted_in_the_figure(
         ),
         (lambda c, a, e: easy_hard(e[:0], STYLE), "no networks on easy and hard"),
         (lambda c, a, e: easy_hard(pd.DataFrame(), STYLE), "no networks on easy and hard"),
+        (lambda c, a, e: sample_size(c[:0], STYLE), "no samples of several sizes"),
+        (lambda c, a, e: adversarial_start(a[:0], STYLE), "no adversarial start"),
     ],
 )
 def test_a_study_without_such_runs_gets_a_figure_that_says_so(

@@ -13,7 +13,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 WORKFLOW = (
-    "Snakefile", "rules", "workflow_scripts", "mcoherence", "config.yaml", "schemas", "profiles", "envs", "docs",
+    "Snakefile", "rules", "studies", "workflow_scripts", "mcoherence", "config.yaml", "schemas", "profiles", "envs",
+    "docs",
 )  # fmt: skip
 SNAKEMAKE = Path(sys.executable).with_name("snakemake")
 

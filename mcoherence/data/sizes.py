@@ -1,0 +1,69 @@
+"""How large a data set is, as far as its settings tell: for memory, disk and time that are planned before it is there.
+
+This module is read when Snakemake parses the workflow, so it imports nothing heavy and opens no file.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+# Images for training, for testing, shape (C, H, W) of an image, classes.
+KNOWN: dict[str, tuple[int, int, tuple[int, int, int], int]] = {
+    "digits": (1_437, 360, (1, 8, 8), 10),
+    "mnist": (60_000, 10_000, (1, 28, 28), 10),
+    "fashion_mnist": (60_000, 10_000, (1, 28, 28), 10),
+    "kmnist": (60_000, 10_000, (1, 28, 28), 10),
+    "cifar10": (50_000, 10_000, (3, 32, 32), 10),
+    "cifar100": (50_000, 10_000, (3, 32, 32), 100),
+}
+# What a folder of images is taken for, before anybody has looked: ImageNet-1k.
+FOLDER = (1_281_167, 50_000, 1_000)
+# Values of activations kept for a backward pass per value of the input: about what ResNet-18 keeps with either stem.
+ACTIVATIONS_OF_SMALL, ACTIVATIONS_OF_LARGE, LARGE_SIDE = 800, 100, 96
+
+
+@dataclass(frozen=True)
+class Size:
+    """Images in both parts, shape (C, H, W) of one, number of classes; `exact` is False for a folder's guess."""
+
+    train: int
+    test: int
+    shape: tuple[int, int, int]
+    classes: int
+    exact: bool = True
+
+    @property
+    def pixels(self) -> int:
+        """Values of one image; as many bytes in images.h5."""
+        return prod(self.shape)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the images of both parts, uint8, uncompressed."""
+        return (self.train + self.test) * self.pixels
+
+    def activation_bytes(self, batch_size: int) -> int:
+        """Rough bytes that a convolutional network keeps for a float32 backward pass over a batch."""
+        factor = ACTIVATIONS_OF_SMALL if max(self.shape) < LARGE_SIDE else ACTIVATIONS_OF_LARGE
+        return 4 * batch_size * self.pixels * factor
+
+
+def size_of(settings: Mapping[str, Any]) -> Size:
+    """The size of the data set of these settings, an entry of the config's `datasets` with its defaults.
+
+    A folder whose settings give no sizes counts as ImageNet-1k.
+    """
+    source = settings["source"]
+    train, test = settings.get("train_size"), settings.get("test_size")
+    if source == "glyphs":
+        side = settings.get("size", 32)
+        return Size(settings["train_size"], settings["test_size"], (3, side, side), settings.get("classes", 47))
+    if source == "folder":
+        side, (most, rest, classes) = settings["size"], FOLDER
+        return Size(train or most, test or rest, (3, side, side), classes, exact=False)
+    most, rest, shape, classes = KNOWN[source]
+    if source == "digits":
+        train = settings["train_size"]
+        return Size(train, most + rest - train, shape, classes)
+    return Size(train or most, test or rest, shape, classes)

@@ -1,0 +1,65 @@
+"""Accuracy from fresh weights and from weights that had fitted other labels, for each network."""
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from mcoherence.figures.intervals import draw_line_with_band, over_seeds
+from mcoherence.figures.style import (
+    FigureStyle,
+    band_handle,
+    column_title,
+    legend_below,
+    looks,
+    message_figure,
+    network_title,
+    panel_grid,
+    row_title,
+    step_axis,
+    theme,
+)
+from mcoherence.figures.tables import networks, of_network
+
+_PARTS = {"test": "test set", "easy": "easy training examples", "hard": "hard training examples"}
+_STARTS = {"fresh": ("random start", "#0072B2"), "adversarial": ("adversarial start", "#D55E00")}
+
+
+@theme()
+def adversarial_start(table: pd.DataFrame, style: FigureStyle) -> Figure:
+    """Accuracy against the step from either start: rows networks, columns the test set, easy and hard examples.
+
+    Lines are means over seeds, bands their t intervals. Easy and hard is what runs from fresh weights learn early and
+    late. Source: arXiv 2003.07422 and 2203.10036, adversarial initialisation; their results were not published.
+
+    Args:
+        table: the tidy table adversarial_start.
+        style: the figures' shared settings.
+    """
+    rows = table[table["part"].isin(list(_PARTS)) & table["accuracy"].notna()]
+    if rows.empty:
+        return message_figure("This study made no adversarial start.")
+    rows = rows.assign(accuracy=100 * rows["accuracy"])
+    all_networks = networks(rows)
+    look_of = dict(zip(_STARTS, looks(list(_STARTS)).values(), strict=True))
+    summary = over_seeds(rows, ["dataset", "model", "start", "part", "step"], "accuracy", style.confidence)
+    figure, grid = panel_grid(len(all_networks), len(_PARTS), row_height=1.9)
+    for network, panels in zip(all_networks, grid, strict=True):
+        for part, axes in zip(_PARTS, panels, strict=True):
+            panel = of_network(summary[summary["part"] == part], network)
+            for start, (label, color) in _STARTS.items():
+                line = panel[panel["start"] == start]
+                draw_line_with_band(axes, line["step"], line, color, look_of[start], label)
+            step_axis(axes, rows["step"].max(), len(_PARTS))
+        row_title(panels[-1], network_title(network, all_networks))
+        panels[0].set_ylabel("accuracy (%)")
+        panels[0].set_ylim(-3, 103)  # the row shares its axis
+    for title, axes in zip(_PARTS.values(), grid[0], strict=True):
+        column_title(axes, title, len(_PARTS))
+    for axes in grid[-1]:
+        axes.set_xlabel("training step")
+    lines = [
+        Line2D([], [], color=color, linestyle=look_of[start].linestyle, linewidth=1.6, label=label)
+        for start, (label, color) in _STARTS.items()
+    ]
+    legend_below(figure, [*lines, band_handle(style, list(summary["seeds"]))])
+    return figure

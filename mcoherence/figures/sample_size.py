@@ -1,0 +1,69 @@
+"""m-coherence along training on samples of several sizes m, for each network and label set."""
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from mcoherence.figures.intervals import draw_line_with_band, not_positive, over_seeds
+from mcoherence.figures.style import (
+    FigureStyle,
+    LineLook,
+    coherence_handles,
+    column_title,
+    legend_below,
+    log_axis,
+    looks,
+    message_figure,
+    network_title,
+    orthogonal_limit,
+    panel_grid,
+    readable,
+    row_title,
+    say_not_run,
+    step_axis,
+    theme,
+)
+from mcoherence.figures.tables import label_sets, networks, of_network
+
+
+@theme()
+def sample_size(table: pd.DataFrame, style: FigureStyle) -> Figure:
+    """The whole network's m-coherence against the step: rows networks, columns label sets, a dash pattern per m.
+
+    Lines are geometric means over seeds, bands their t intervals worked on logarithms.
+    Source: arXiv 2008.01217, doubling of m.
+
+    Args:
+        table: the tidy table sample_size.
+        style: the figures' shared settings.
+    """
+    rows = table[table["m_coherence"].notna()]
+    if rows.empty:
+        return message_figure("This study measured no samples of several sizes.")
+    all_networks, labels = networks(rows), label_sets(rows)
+    optimizer = str(rows["optimizer"].iloc[0])  # the experiment has one
+    sizes = sorted(int(m) for m in rows["m"].unique())
+    look_of = dict(zip(sizes, looks([str(m) for m in sizes]).values(), strict=True))
+    by = ["dataset", "model", "labels", "m", "step"]
+    summary = over_seeds(rows, by, "m_coherence", style.confidence, logarithmic=True)
+    figure, grid = panel_grid(len(all_networks), len(labels), row_height=1.9)
+    for network, panels in zip(all_networks, grid, strict=True):
+        for name, axes in zip(labels, panels, strict=True):
+            orthogonal_limit(axes)
+            panel = of_network(summary[summary["labels"] == name], network)
+            for m, look in look_of.items():
+                line = panel[panel["m"] == m]
+                draw_line_with_band(axes, line["step"], line, style.color(optimizer), look, f"m = {m}")
+            if panel.empty:
+                say_not_run(axes)
+            step_axis(axes, rows["step"].max(), len(labels))
+        row_title(panels[-1], network_title(network, all_networks))
+        panels[0].set_ylabel("m-coherence")
+        for axes in panels:  # after all have drawn, because they share the axis
+            log_axis(axes)
+    for name, axes in zip(labels, grid[0], strict=True):
+        column_title(axes, readable(name), len(labels))
+    for axes in grid[-1]:
+        axes.set_xlabel("training step")
+    names: dict[str, LineLook] = {f"m = {m:,}": look for m, look in look_of.items()}
+    legend_below(figure, coherence_handles(style, names, list(summary["seeds"]), not_positive(rows["m_coherence"])))
+    return figure

@@ -1,0 +1,279 @@
+"""What a study will take before it runs: jobs, hours, disk and memory, and where each number comes from.
+
+Work is counted in floating-point operations: a forward pass as torch counts it on a network without weights, a training
+update or a measured example three times as much. Hours are work over a rate, which is taken from the study's own
+earlier jobs where there are any, else from benchmarks of the same kind of device, else stated.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from mcoherence import study
+from mcoherence.data.sizes import Size, size_of
+from mcoherence.models.build import outline
+from mcoherence.storage import canonical_json
+from mcoherence.study import Run
+
+STAGES = ("train", "evaluate", "measure_coherence", "measure_sample_size")
+PASSES = {"train": 3, "evaluate": 1, "measure_coherence": 3, "measure_sample_size": 3}  # forward passes, by operations
+# Operations per second of one GPU, of one processor core: stated, not measured.
+STATED_RATE = {"cuda": 2e13, "mps": 2e12, "cpu": 2e10}
+START_SECONDS = 5  # of a job, before it works
+KEPT_BY_OPTIMIZER = {"rm3": 2, "ra3": 2}  # gradients kept between updates, each as large as the weights
+# What the benchmarks under benchmarks/ measured: the networks by their names there, shape of an image.
+BENCHMARKED: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
+    "resnet18": ({"architecture": "resnet18"}, (3, 32, 32)),
+    "vgg13_bn": ({"architecture": "vgg13_bn"}, (3, 32, 32)),
+    "mlp": ({"architecture": "mlp", "hidden": [256, 256, 256]}, (1, 28, 28)),
+}
+BENCHMARK_METHODS = {"train": "plain", "evaluate": "plain", "measure_coherence": "ours", "measure_sample_size": "ours"}
+BENCHMARK_THREADS = 2
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network for one data set: parameters, bytes of a checkpoint, operations of a forward pass of one image."""
+
+    parameters: int
+    bytes: int
+    flops: float
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Operations per second of one job on one GPU or one core, and where the number comes from."""
+
+    flops_per_s: float
+    source: str
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One stage of a network on a data set: jobs, hours of GPU or core, bytes on disk, and the rate's source."""
+
+    stage: str
+    dataset: str
+    model: str
+    jobs: int
+    hours: float
+    disk: float
+    source: str
+
+
+def network_of(model: Mapping[str, Any], size: Size) -> Network:
+    """The network of these settings for images of this size; nothing is computed and no weights are made."""
+    return _network(canonical_json(dict(model)), size)
+
+
+@cache
+def _network(model: str, size: Size) -> Network:
+    network = outline(json.loads(model), size.shape, size.classes).eval()
+    device = next(network.parameters()).device
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(torch.zeros(1, *size.shape, device=device))
+    state = network.state_dict().values()
+    return Network(
+        sum(p.numel() for p in network.parameters()),
+        sum(value.numel() * value.element_size() for value in state),
+        float(counter.get_total_flops()),
+    )
+
+
+def work_of(config: Mapping[str, Any], run: Run, stage: str) -> float:
+    """Operations of one stage of a run, all of its jobs together."""
+    size = size_of(config["datasets"][run.dataset])
+    training = study.training_of_run(config, run)
+    checkpoints = len(study.checkpoint_steps(training))
+    if stage == "train":
+        optimizer = config["optimizers"][run.optimizer]
+        batches = optimizer["groups"] if optimizer["method"] == "m3_successive" else 1
+        examples = training["updates"] * training["batch_size"] * batches
+    elif stage == "evaluate":
+        examples = checkpoints * (size.train + size.test)
+    else:
+        measurement = config["measurement"]
+        sizes = [measurement["sample_size"]] if stage == "measure_coherence" else config["sample_size"]["sizes"]
+        examples = checkpoints * sum(min(m, size.train) + min(measurement["heldout_size"], size.test) for m in sizes)
+    forward = network_of(study.model_settings(config, run.model), size).flops
+    return float(PASSES[stage] * forward * examples)
+
+
+def runs_of(config: Mapping[str, Any], stage: str) -> list[Run]:
+    """The runs that have this stage."""
+    if stage == "measure_coherence":
+        runs = study.label_noise_runs(config["label_noise"]) if study.makes(config, "label_noise") else []
+        more = study.sample_size_runs(config["sample_size"]) if study.makes(config, "sample_size") else []
+        return list(dict.fromkeys([*runs, *more]))
+    if stage == "measure_sample_size":
+        return study.sample_size_runs(config["sample_size"]) if study.makes(config, "sample_size") else []
+    return study.all_runs(config)
+
+
+def estimates(config: Mapping[str, Any], device: str, root: Path) -> list[Estimate]:
+    """One row per stage, data set and network, in the order of the study.
+
+    Args:
+        config: the study's settings with their defaults.
+        device: "cuda", "mps" or "cpu", where the jobs will run.
+        root: folder with benchmarks/; results are looked for where the study puts them.
+    """
+    rows = []
+    for stage in STAGES:
+        groups: dict[tuple[str, str], list[Run]] = {}
+        for run in runs_of(config, stage):
+            groups.setdefault((run.dataset, run.model), []).append(run)
+        for (dataset, model), runs in groups.items():
+            rate = rate_of(config, stage, dataset, model, device, root)
+            jobs = sum(_jobs(config, run, stage) for run in runs)
+            seconds = sum(work_of(config, run, stage) for run in runs) / rate.flops_per_s + START_SECONDS * jobs
+            disk = sum(_disk(config, run, stage) for run in runs)
+            rows.append(Estimate(stage, dataset, model, jobs, seconds / 3600, disk, rate.source))
+    return rows
+
+
+def rate_of(config: Mapping[str, Any], stage: str, dataset: str, model: str, device: str, root: Path) -> Rate:
+    """The rate of a stage: of the network's own earlier jobs, of benchmarks of the device, or stated."""
+    own = _rate_of_earlier_jobs(config, stage, dataset, model)
+    if own is not None:
+        return own
+    architecture = study.model_settings(config, model)["architecture"]
+    benchmarked = _benchmarked_rates(stage, device, root)
+    if architecture in benchmarked:
+        return Rate(benchmarked[architecture], f"benchmarks/ ({architecture}, {device})")
+    if architecture != "mlp" and (known := [rate for name, rate in benchmarked.items() if name != "mlp"]):
+        return Rate(min(known), f"benchmarks/ (slowest convolutional network, {device})")
+    return Rate(STATED_RATE[device], f"stated rate, {STATED_RATE[device]:.0e} operations/s ({device})")
+
+
+def _rate_of_earlier_jobs(config: Mapping[str, Any], stage: str, dataset: str, model: str) -> Rate | None:
+    """The rate of the study's own jobs on this data set and network whose benchmark files are there."""
+    folder = Path(study.results_folder(config)) / "benchmarks"
+    work, seconds, jobs = 0.0, 0.0, 0
+    for run in runs_of(config, stage):
+        if (run.dataset, run.model) != (dataset, model):
+            continue
+        name = run.path("").removeprefix("/runs/")
+        files = [path for rule in folder.glob(f"{stage}*") for path in _benchmark_files(rule, name)]
+        if len(files) == _jobs(config, run, stage):  # all of its segments, or sizes
+            work += work_of(config, run, stage)
+            seconds += sum(float(pd.read_csv(path, sep="\t")["s"].iloc[0]) for path in files)
+            jobs += len(files)
+    worked = seconds - START_SECONDS * jobs
+    return Rate(work / worked, f"{jobs} earlier jobs of this study") if worked > 0 else None
+
+
+def _benchmark_files(rule: Path, run: str) -> list[Path]:
+    """Benchmark files of a run below the folder of a rule: one, or one per sample size."""
+    one = rule / f"{run}.tsv"
+    return [one] if one.is_file() else sorted((rule / run).glob("*.tsv"))
+
+
+def _benchmarked_rates(stage: str, device: str, root: Path) -> dict[str, float]:
+    """Architecture -> operations per second of one GPU or core, from the rows of benchmarks/*.json for this device."""
+    rates = {}
+    for path in sorted((root / "benchmarks").glob("extraction*.json")):
+        for row in json.loads(path.read_text()):
+            if row["device"] == device and row["method"] == BENCHMARK_METHODS[stage] and row["model"] in BENCHMARKED:
+                settings, shape = BENCHMARKED[row["model"]]
+                flops = 3 * network_of(settings, Size(0, 0, shape, 10)).flops * row["batch"]
+                rates[row["model"]] = flops / row["seconds"] / (BENCHMARK_THREADS if device == "cpu" else 1)
+    return rates
+
+
+def _jobs(config: Mapping[str, Any], run: Run, stage: str) -> int:
+    if stage == "train":
+        return len(study.segments(study.training_of_run(config, run)))
+    return len(config["sample_size"]["sizes"]) if stage == "measure_sample_size" else 1
+
+
+def _disk(config: Mapping[str, Any], run: Run, stage: str) -> float:
+    """Bytes that a stage of a run leaves: checkpoints and end states of segments, or loss and prediction."""
+    size = size_of(config["datasets"][run.dataset])
+    training = study.training_of_run(config, run)
+    checkpoints = len(study.checkpoint_steps(training))
+    if stage == "train":
+        optimizer = study.optimizer_settings(config, run.optimizer, run.model)
+        kept = KEPT_BY_OPTIMIZER.get(optimizer["method"], 0) + bool(optimizer.get("momentum"))
+        files = checkpoints + (1 + kept) * len(study.segments(training))
+        return files * network_of(study.model_settings(config, run.model), size).bytes
+    return checkpoints * 8 * (size.train + size.test) if stage == "evaluate" else 0.0
+
+
+def peak_bytes(config: Mapping[str, Any]) -> tuple[float, str]:
+    """Rough bytes that the largest training job needs beside its images, on the GPU if there is one; which it is."""
+    peaks = {}
+    for run in study.all_runs(config):
+        size, optimizer = size_of(config["datasets"][run.dataset]), config["optimizers"][run.optimizer]
+        network = network_of(study.model_settings(config, run.model), size)
+        weights = network.bytes * (3 + KEPT_BY_OPTIMIZER.get(optimizer["method"], 0))
+        batch_size = study.training_of_run(config, run)["batch_size"]
+        rows = batch_size * network.parameters * 4 if optimizer["method"] == "winsorized" else 0
+        activations = 0 if config["models"][run.model]["architecture"] == "mlp" else size.activation_bytes(batch_size)
+        peaks[f"{run.model} on {run.dataset} with {run.optimizer}"] = weights + rows + activations
+    where = max(peaks, key=lambda name: peaks[name])
+    return float(peaks[where]), where
+
+
+def describe(config: Mapping[str, Any], device: str, root: Path) -> str:
+    """The plan as text."""
+    rows = estimates(config, device, root)
+    unit = "core hours" if device == "cpu" else "GPU hours"
+    table = [("stage", "data set", "network", "jobs", unit, "disk", "rate from")]
+    table += [
+        (row.stage, row.dataset, row.model, str(row.jobs), f"{row.hours:,.1f}", _bytes(row.disk), row.source)
+        for row in rows
+    ]
+    images = {name: size_of(config["datasets"][name]) for name in {run.dataset for run in study.all_runs(config)}}
+    prepared = sum(size.bytes for size in images.values())
+    hours, disk = sum(row.hours for row in rows), sum(row.disk for row in rows)
+    jobs = Counter({row.stage: 0 for row in rows})
+    for row in rows:
+        jobs[row.stage] += row.jobs
+    peak, where = peak_bytes(config)
+    lines = [
+        f"Plan of the study {config['study']}, from nothing, on {device}. An estimate: rates can be off by some times.",
+        "",
+        *_aligned(table),
+        "",
+        f"Runs: {len(study.all_runs(config)):,}. Jobs: {', '.join(f'{n:,} {stage}' for stage, n in jobs.items())}, and "
+        "those that prepare, tabulate and draw, which take minutes.",
+        f"Time: {hours:,.1f} {unit}; divide by the jobs that run at once.",
+        f"Disk: {_bytes(disk + prepared)}, of which images {_bytes(prepared)} (uncompressed) and checkpoints "
+        f"{_bytes(sum(row.disk for row in rows if row.stage == 'train'))}.",
+        f"Memory: about {_bytes(peak)} for {where}, beside the images kept (operational.images_memory_mb).",
+    ]
+    lines += [
+        f"{name}: counted as ImageNet-1k ({size.train:,} and {size.test:,} images); its folder was not looked at."
+        for name, size in images.items()
+        if not size.exact
+    ]
+    return "\n".join(lines)
+
+
+def _aligned(table: Iterable[tuple[str, ...]]) -> list[str]:
+    rows = list(table)
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    numbers = range(3, 6)
+    return [
+        "  ".join(
+            text.rjust(width) if column in numbers else text.ljust(width)
+            for column, (text, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _bytes(number: float) -> str:
+    for unit, factor in (("TB", 1e12), ("GB", 1e9)):
+        if number >= factor:
+            return f"{number / factor:,.1f} {unit}"
+    return f"{number / 1e6:,.0f} MB"

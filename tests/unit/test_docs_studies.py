@@ -1,0 +1,136 @@
+"""What docs/studies.md tells a reader to type is valid, and its table says of every study what it is."""
+
+import copy
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mcoherence import study
+from mcoherence.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs/studies.md").read_text()
+SCHEMA = json.loads((ROOT / "schemas/config.schema.json").read_text())
+STUDIES = {path.stem: path for path in (ROOT / "studies").glob("*.yaml")}
+
+
+def merged(base, other):
+    """As Snakemake merges: mappings key by key, everything else replaced."""
+    if not (isinstance(base, dict) and isinstance(other, dict)):
+        return copy.deepcopy(other)
+    return {**base, **{key: merged(base.get(key), value) for key, value in other.items()}}
+
+
+def on_top_of_the_defaults(text):
+    config = merged(yaml.safe_load((ROOT / "config.yaml").read_text()), yaml.safe_load(text) or {})
+    study.check_config(config, SCHEMA)
+    config.setdefault("experiments", ["label_noise", "easy_hard"])
+    study.check_references(config)
+    return config
+
+
+BLOCKS = re.findall(r"```yaml\n(.*?)```", PAGE, flags=re.DOTALL)
+
+
+def test_the_first_example_is_a_whole_study():
+    config = on_top_of_the_defaults(BLOCKS[0])
+    runs = study.all_runs(config)
+    assert {(run.dataset, run.model) for run in runs} == {("letters", "narrow"), ("letters", "wide")}
+
+
+def test_further_combinations_are_those_that_the_page_says():
+    runs = study.label_noise_runs(on_top_of_the_defaults(BLOCKS[1])["label_noise"])
+    assert {(run.dataset, run.model, run.labels, run.seed) for run in runs} == {
+        *(
+            ("small", "resnet18", labels, seed)
+            for labels in ("clean", "half_random", "all_random")
+            for seed in (0, 1, 2)
+        ),
+        *(("large", "inception_v3", labels, s) for labels in ("clean", "half_random", "all_random") for s in (0, 1, 2)),
+        *(("small", "resnet18", "all_random", seed) for seed in (3, 4)),
+    }
+
+
+def test_single_entries_differ_as_the_page_says():
+    config = on_top_of_the_defaults(BLOCKS[2])
+    assert study.optimizer_settings(config, "sgd", "alexnet") == {"method": "sgd", "lr": 0.01}
+    assert study.optimizer_settings(config, "sgd", "cnn") == {"method": "sgd", "lr": 0.3}
+    assert study.training_of(config, "digits", "cnn", "sgd")["updates"] == 840
+    assert study.training_of(config, "digits", "alexnet", "sgd")["updates"] == 2000
+    other = study.training_of(config, "digits", "alexnet", "rm3")
+    assert (other["updates"], other["batch_size"]) == (2000, 20)
+    assert other["checkpoints"] == {"every_step_until": 6, "per_doubling": 2, "every": 100}
+
+
+def test_an_adversarial_start_is_run_with_the_runs_that_it_needs():
+    config = on_top_of_the_defaults(BLOCKS[3])
+    runs = study.all_runs(config)
+    for seed in (0, 1, 2):
+        adversarial = study.Run("digits", "cnn", "clean", "sgd_after_random", "full", seed)
+        assert adversarial in runs
+        assert study.source_run(config, adversarial) in runs
+    with pytest.raises(
+        UserError, match=r"adversarial_start\.adversarial_optimizer: found 'sgd', which starts from fresh"
+    ):
+        on_top_of_the_defaults(
+            BLOCKS[3].replace("adversarial_optimizer: sgd_after_random", "adversarial_optimizer: sgd")
+        )
+
+
+def test_the_table_lists_every_study_with_its_number_of_runs():
+    rows = [row for row in PAGE.splitlines() if row.startswith("| `")]
+    listed = {
+        name: int(row.split("|")[3].split()[0]) for row in rows for name in re.findall(r"`studies/(\w+)\.yaml`", row)
+    }
+    assert listed == {
+        name: len(study.all_runs(on_top_of_the_defaults(path.read_text()))) for name, path in STUDIES.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            "training: {for_models: {vgg: {updates: 3}}}",
+            r"^training\.for_models: found 'vgg', expected an entry of models",
+        ),
+        (
+            "optimizers: {sgd: {for_models: {vgg: {lr: 1}}}}",
+            r"^optimizers\.sgd\.for_models: found 'vgg', expected an entry",
+        ),
+        (
+            "label_noise: {further: [{models: [vgg]}]}",
+            r"^label_noise\.further\.0\.models: found 'vgg', expected an entry",
+        ),
+        ("training: {for_models: {mlp: {epochs: 3}}}", r"training\.for_models\.mlp: found .*'epochs' was unexpected"),
+        (
+            "optimizers: {rm3: {for_models: {mlp: {momentum: 0.9}}}}",
+            r"^optimizers\.rm3\.for_models\.mlp\.momentum: found 0\.9, expected 0",
+        ),
+        (
+            "training: {for_optimizers: {m3: {batch_size: 2}}}",
+            r"^training\.batch_size: found 2, expected at least the 3 groups",
+        ),
+        (
+            "{experiments: [sample_size], sample_size: {datasets: [digits], models: [mlp], labels: [dirty],"
+            " optimizer: sgd, seeds: [0], sizes: [9]}}",
+            r"^sample_size\.labels: found 'dirty'",
+        ),
+    ],
+)
+def test_a_wrong_word_on_single_entries_is_one_line(change, message):
+    with pytest.raises(UserError, match=message):
+        on_top_of_the_defaults(change)
+
+
+def test_ways_to_train_are_told_apart_by_what_jobs_write():
+    config = on_top_of_the_defaults(
+        "training: {for_models: {mlp: {updates: 100}}, for_optimizers: {m3: {batch_size: 30}}}"
+    )
+    models_of = {
+        training["updates"]: {model for _, model, _ in names} for training, names in study.training_jobs(config)
+    }
+    assert models_of == {840: {"cnn"}, 100: {"mlp"}}

@@ -1,0 +1,119 @@
+"""The plan of a study: work, jobs, disk and hours worked by hand, and the source of every rate."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mcoherence import study
+from mcoherence.data.sizes import Size, size_of
+from mcoherence.plan import STATED_RATE, describe, estimates, network_of, work_of
+
+ROOT = Path(__file__).parents[2]
+LINEAR = {"architecture": "mlp", "hidden": []}
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    """A linear classifier of 8 x 8 pixels: 640 weights and 10 biases, 1280 operations; 100 and 1697 images."""
+    monkeypatch.chdir(tmp_path)
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    config |= {
+        "experiments": ["label_noise", "sample_size"],
+        "datasets": {"digits": {"source": "digits", "train_size": 100}},
+        "models": {"linear": LINEAR},
+        "optimizers": {"sgd": {"method": "sgd", "lr": 1, "momentum": 0.5}, "rm3": {"method": "rm3", "lr": 1}},
+        "training": {
+            "updates": 5, "batch_size": 10, "segment_updates": 3,
+            "checkpoints": {"every_step_until": 2, "per_doubling": 1}, "for_optimizers": {"rm3": {"updates": 3}},
+        },
+        "measurement": {"sample_size": 30, "heldout_size": 20},
+        "sample_size": {
+            "datasets": ["digits"], "models": ["linear"], "labels": ["clean"], "optimizer": "sgd", "seeds": [0],
+            "sizes": [60, 900],
+        },
+    }  # fmt: skip
+    config["label_noise"] = {
+        "datasets": ["digits"], "models": ["linear"], "labels": ["clean"], "optimizers": ["sgd", "rm3"], "seeds": [0],
+    }  # fmt: skip
+    return config
+
+
+SGD = study.Run("digits", "linear", "clean", "sgd", "full", 0)
+FORWARD = 2 * 64 * 10
+
+
+def test_a_network_is_counted_without_being_made():
+    network = network_of(LINEAR, Size(1, 1, (1, 8, 8), 10))
+    assert (network.parameters, network.bytes, network.flops) == (650, 4 * 650, FORWARD)
+    resnet = network_of({"architecture": "resnet18"}, Size(1, 1, (3, 224, 224), 1000))
+    assert resnet.parameters == 11_689_512
+    assert resnet.flops == pytest.approx(2 * 1.814e9, rel=0.001)  # 1.814 thousand million multiply-adds
+
+
+def test_work_is_passes_times_examples(config):
+    assert work_of(config, SGD, "train") == 3 * FORWARD * 5 * 10
+    checkpoints = 6  # 0, 1, 2; 3, the end of a segment; 4; 5
+    assert work_of(config, SGD, "evaluate") == FORWARD * checkpoints * 1797
+    assert work_of(config, SGD, "measure_coherence") == 3 * FORWARD * checkpoints * (30 + 20)
+    assert work_of(config, SGD, "measure_sample_size") == 3 * FORWARD * checkpoints * (60 + 20 + 100 + 20)
+
+
+def test_jobs_disk_and_hours_follow_from_the_study(config):
+    rows = {row.stage: row for row in estimates(config, "cuda", ROOT / "nowhere")}
+    assert {stage: row.jobs for stage, row in rows.items()} == {
+        "train": 2 + 1, "evaluate": 2, "measure_coherence": 2, "measure_sample_size": 2,
+    }  # fmt: skip
+    # SGD: 6 checkpoints, 2 states with a momentum; RM3: 4 checkpoints, 1 state with two gradients.
+    assert rows["train"].disk == 2600 * (6 + 2 * 2 + 4 + 3)
+    assert rows["evaluate"].disk == 8 * 1797 * (6 + 4)
+    work = 3 * FORWARD * 10 * (5 + 3)
+    assert rows["train"].hours == pytest.approx((work / STATED_RATE["cuda"] + 3 * 5) / 3600)
+    assert "stated" in rows["train"].source
+
+
+def test_rates_come_from_benchmarks_of_the_device_where_there_are_some(config, tmp_path):
+    (tmp_path / "benchmarks").mkdir()
+    row = {"model": "mlp", "batch": 100, "device": "cpu", "method": "plain", "seconds": 0.5}
+    (tmp_path / "benchmarks/extraction-cpu.json").write_text(json.dumps([row]))
+    train, *_ = estimates(config, "cpu", tmp_path)
+    of_benchmark = 3 * 2 * (784 * 256 + 2 * 256 * 256 + 256 * 10) * 100 / 0.5 / 2  # two threads
+    assert train.hours == pytest.approx((3 * FORWARD * 80 / of_benchmark + 15) / 3600)
+    assert train.source == "benchmarks/ (mlp, cpu)"
+    assert (
+        "stated" in next(row for row in estimates(config, "cpu", tmp_path) if row.stage == "measure_coherence").source
+    )
+    assert "stated" in estimates(config, "cuda", tmp_path)[0].source
+
+
+def test_earlier_jobs_of_the_study_have_the_first_word(config):
+    folder = Path("results/digits/benchmarks")
+    for rule in ("train", "train_from_3"):
+        path = folder / rule / "digits/linear/clean/sgd/full/seed0.tsv"
+        path.parent.mkdir(parents=True)
+        path.write_text("s\th:m:s\n25.0\t0:00:25\n")
+    train = estimates(config, "cpu", ROOT)[0]
+    rate = 3 * FORWARD * 50 / (2 * 25 - 2 * 5)
+    assert train.source == "2 earlier jobs of this study"
+    assert train.hours == pytest.approx((3 * FORWARD * 80 / rate + 15) / 3600)
+
+
+def test_the_plan_says_what_it_does_not_know(config):
+    config["datasets"]["digits"] = {"source": "folder", "root": "nowhere", "resize": 8, "size": 8}
+    text = describe(config, "cuda", ROOT)
+    assert "digits: counted as ImageNet-1k (1,281,167 and 50,000 images); its folder was not looked at." in text
+    assert "Runs: 2. Jobs: 3 train, 2 evaluate, 2 measure_coherence, 2 measure_sample_size" in text
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"source": "digits", "train_size": 720}, Size(720, 1077, (1, 8, 8), 10)),
+        ({"source": "glyphs", "train_size": 9, "test_size": 7, "size": 16, "classes": 3}, Size(9, 7, (3, 16, 16), 3)),
+        ({"source": "mnist", "train_size": None, "test_size": 50}, Size(60_000, 50, (1, 28, 28), 10)),
+        ({"source": "cifar100"}, Size(50_000, 10_000, (3, 32, 32), 100)),
+    ],
+)
+def test_the_size_of_a_data_set_is_known_from_its_settings(settings, expected):
+    assert size_of(settings) == expected
