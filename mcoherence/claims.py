@@ -182,8 +182,9 @@ def peak_real_over_random(tables: Tables, settings: ClaimSettings) -> dict[str, 
     """P1: log10 of peak m-coherence with real labels over that with random labels, per network under SGD."""
     parts = {}
     for where, curves in sgd_curves(tables["coherence"], settings):
-        if {0.0, 1.0} <= set(curves["noise"]):
-            peaks = past_transient(curves, settings).groupby(["noise", "seed"])["m_coherence"].max()
+        later = past_transient(curves, settings)
+        if {0.0, 1.0} <= set(later["noise"]):
+            peaks = later.groupby(["noise", "seed"])["m_coherence"].max()
             parts[where] = Measured(log10(peaks[0.0]) - log10(peaks[1.0]))
     return parts
 

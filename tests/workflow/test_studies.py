@@ -46,6 +46,7 @@ easy_hard: {reference_seeds: [0], seeds: [10]}
 sample_size: {labels: [clean], seeds: [0], sizes: [24]}
 adversarial_start: {seeds: [0]}
 measurement: {sample_size: 12, heldout_size: 6}
+claims: {first_step: 1}
 device: cpu
 operational: {ranks: 1, workers: 0, channels_last: false}
 """
