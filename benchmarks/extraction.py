@@ -234,15 +234,25 @@ def _peak_resident_bytes() -> int:
         return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM:"))
 
 
-def by_sample_size(device: str) -> list[dict[str, object]]:
-    """Seconds of one gradient_statistics call for 2, 4 and 8 batches of the ResNet: the cost is linear in m."""
+def by_sample_size(device: str, plain_seconds: float) -> list[dict[str, object]]:
+    """Rows of one gradient_statistics call on 2, 4 and 8 batches of the ResNet: the cost is linear in m.
+
+    Args:
+        device: where to.
+        plain_seconds: of one plain pass of one batch, for the ratio.
+    """
     model, inputs, targets = problem("resnet18", device)
-    rows: list[dict[str, object]] = []
     passes = {n: lambda n=n: gradient_statistics(model, PER_EXAMPLE, [(inputs, targets)] * n) for n in (2, 4, 8)}
-    passes = {str(n * len(inputs)): run for n, run in passes.items()}
-    for m, seconds in timed(passes, 3, device).items():
-        rows.append({"model": "resnet18", "m": int(m), "device": device, "seconds": seconds})
-        print(f"resnet18  m={m:4s}  {seconds:8.3f} s  {seconds / int(m) * 1e3:8.2f} ms an example")
+    rows: list[dict[str, object]] = []
+    for n, seconds in zip(passes, timed({str(n): run for n, run in passes.items()}, 3, device).values(), strict=True):
+        m, ratio = n * len(inputs), seconds / (n * plain_seconds)
+        rows.append(
+            {
+                "model": "resnet18", "batch": len(inputs), "device": device, "method": f"ours, one call, m = {m}",
+                "seconds": seconds, "ratio_to_plain": ratio, "peak_bytes": None,
+            }
+        )  # fmt: skip
+        print(f"resnet18  m={m:4d}  {seconds:8.3f} s  {seconds / m * 1e3:8.2f} ms an example  {ratio:6.2f} x")
     return rows
 
 
@@ -274,7 +284,8 @@ def main() -> None:
             )  # fmt: skip
             print(f"{name:10s} n={batch:4d}  {method:15s} {median:8.4f} s  {ratio:6.2f} x  {peak / 2**20:8.0f} MiB")
     if arguments.sizes:
-        rows += by_sample_size(arguments.device)
+        plain_passes = timed({"plain": plain(*problem("resnet18", arguments.device))}, 3, arguments.device)
+        rows += by_sample_size(arguments.device, plain_passes["plain"])
     if arguments.json:
         with open(arguments.json, "w") as file:
             json.dump(rows, file, indent=1)

@@ -106,6 +106,7 @@ def test_coherence_of_groups_their_union_and_layers(tmp_path):
             "gram": np.einsum("gp,hp->ghp", sums, sums)[None],
             "group": GROUPS,
             "layer": ["conv", "output"],
+            "layer_type": ["Conv2d", "Linear"],
             "parameter_layer": np.array([0, 0, 1]),
         },
         {},
