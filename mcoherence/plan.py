@@ -306,7 +306,7 @@ def memory_bytes(config: Mapping[str, Any], run: Run, stage: str) -> float:
         gradients = WINSORIZED_CHUNK + 2 * (round(clipped) + 1) * network.bytes
     kept = network.bytes * (3 + KEPT_BY_OPTIMIZER.get(optimizer["method"], 0))
     ranks = config.get("operational", {}).get("ranks", 1)
-    return kept + gradients + keeps * size.activation_bytes(batch_size) / ranks
+    return float(kept + gradients + keeps * size.activation_bytes(batch_size) / ranks)
 
 
 def temporary_bytes(config: Mapping[str, Any]) -> float:
