@@ -14,7 +14,7 @@ BASE = Path(workflow.basedir)
 sys.path.insert(0, str(BASE))
 shell.prefix(f"export PYTHONPATH={quote(str(BASE))} PATH={quote(str(Path(sys.executable).parent))}:$PATH; ")
 
-from mcoherence import study
+from mcoherence import config_checks, study
 from mcoherence.errors import UserError
 
 
@@ -22,9 +22,9 @@ configfile: workflow.source_path("config.yaml")
 
 
 try:
-    study.check_config(config, json.loads((BASE / "schemas/config.schema.json").read_text()))
+    config_checks.check_config(config, json.loads((BASE / "schemas/config.schema.json").read_text()))
     validate(config, "schemas/config.schema.json")  # fills in the defaults
-    study.check_references(config)
+    config_checks.check_references(config)
 except UserError as error:
     sys.exit(f"error: {error}")  # one line; a WorkflowError would add where in this file it was raised
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mcoherence import study
+from mcoherence import config_checks
 from mcoherence.data.corruption import SCHEMES
 from mcoherence.data.glyphs import CHARACTERS
 from mcoherence.data.sources import SOURCES
@@ -27,8 +27,8 @@ def checked(changes):
     """The default config with the entries of `changes` added; checked."""
     added = {key: {**CONFIG[key], **value} if isinstance(value, dict) else value for key, value in changes.items()}
     config = CONFIG | added
-    study.check_config(config, SCHEMA)
-    study.check_references(config)
+    config_checks.check_config(config, SCHEMA)
+    config_checks.check_references(config)
     return config
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from mcoherence import study
+from mcoherence import config_checks
 from mcoherence.models import build_model
 from mcoherence.models.build import outline
 
@@ -35,8 +35,8 @@ def test_config_examples_are_valid_and_build(folder, block):
     config = copy.deepcopy(yaml.safe_load((ROOT / "config.yaml").read_text()))
     entries = yaml.safe_load(block)["models"]
     config["models"] |= entries
-    study.check_config(config, SCHEMA)
-    study.check_references(config)
+    config_checks.check_config(config, SCHEMA)
+    config_checks.check_references(config)
     for settings in entries.values():
         model = outline(settings, (3, 32, 32), 4)
         device = next(model.parameters()).device

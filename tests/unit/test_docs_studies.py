@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mcoherence import study
+from mcoherence import config_checks, study
 from mcoherence.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -26,9 +26,9 @@ def merged(base, other):
 
 def on_top_of_the_defaults(text):
     config = merged(yaml.safe_load((ROOT / "config.yaml").read_text()), yaml.safe_load(text) or {})
-    study.check_config(config, SCHEMA)
+    config_checks.check_config(config, SCHEMA)
     config.setdefault("experiments", ["label_noise", "easy_hard"])
-    study.check_references(config)
+    config_checks.check_references(config)
     return config
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mcoherence import study
+from mcoherence import config_checks, study
 from mcoherence.errors import UserError
 from mcoherence.network_code import network_code
 
@@ -87,6 +87,6 @@ def test_an_installed_module_counts_as_a_library(folder):
 def test_a_wrong_name_is_one_line_that_names_its_key(folder, architecture, message):
     config = {"models": {"mine": {"architecture": architecture}}}
     with pytest.raises(UserError, match=message) as caught:
-        study.check_models(config)
+        config_checks.check_models(config)
     assert str(caught.value).startswith(f"models.mine.architecture: found {architecture!r}")
     assert "\n" not in str(caught.value)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mcoherence import study
+from mcoherence import config_checks, study
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -37,16 +37,16 @@ def test_python_examples_run(name):
 @pytest.mark.parametrize("block", blocks("yaml"))
 def test_config_examples_are_valid(block):
     config = merged(yaml.safe_load((ROOT / "config.yaml").read_text()), yaml.safe_load(block))
-    study.check_config(config, json.loads((ROOT / "schemas/config.schema.json").read_text()))
-    study.check_references(config)
+    config_checks.check_config(config, json.loads((ROOT / "schemas/config.schema.json").read_text()))
+    config_checks.check_references(config)
     assert {run.model for run in study.label_noise_runs(config["label_noise"])} == {"mlp"}
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "studies").glob("*.yaml")), ids=lambda path: path.name)
 def test_every_further_study_is_valid(path):
     config = merged(yaml.safe_load((ROOT / "config.yaml").read_text()), yaml.safe_load(path.read_text()))
-    study.check_config(config, json.loads((ROOT / "schemas/config.schema.json").read_text()))
-    study.check_references(config)
+    config_checks.check_config(config, json.loads((ROOT / "schemas/config.schema.json").read_text()))
+    config_checks.check_references(config)
     assert config["study"] == path.stem
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mcoherence import study
+from mcoherence import config_checks, study
 from mcoherence.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -29,8 +29,8 @@ def changed(*keys, to):
 
 
 def test_the_default_config_is_valid():
-    study.check_config(CONFIG, SCHEMA)
-    study.check_references(CONFIG)
+    config_checks.check_config(CONFIG, SCHEMA)
+    config_checks.check_references(CONFIG)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_the_default_config_is_valid():
 )
 def test_a_wrong_value_is_one_line_that_names_its_key(keys, value, message):
     with pytest.raises(UserError, match=message) as caught:
-        study.check_config(changed(*keys, to=value), SCHEMA)
+        config_checks.check_config(changed(*keys, to=value), SCHEMA)
     assert "\n" not in str(caught.value)
 
 
@@ -122,7 +122,7 @@ def test_a_wrong_value_is_one_line_that_names_its_key(keys, value, message):
 )
 def test_names_and_sizes_must_fit_together(keys, value, message):
     with pytest.raises(UserError, match=message):
-        study.check_references(changed(*keys, to=value))
+        config_checks.check_references(changed(*keys, to=value))
 
 
 @pytest.mark.parametrize(
@@ -143,13 +143,13 @@ def test_names_and_sizes_must_fit_together(keys, value, message):
 )
 def test_settings_of_every_optimiser(optimizer):
     config = changed("optimizers", "further", to=optimizer)
-    study.check_config(config, SCHEMA)
-    study.check_references(config)
+    config_checks.check_config(config, SCHEMA)
+    config_checks.check_references(config)
 
 
 def test_a_data_set_cannot_give_more_than_it_has():
     with pytest.raises(UserError, match=r"datasets\.digits\.train_size: found 1790"):
-        study.check_config(changed("datasets", "digits", "train_size", to=1790), SCHEMA)
+        config_checks.check_config(changed("datasets", "digits", "train_size", to=1790), SCHEMA)
 
 
 def test_the_default_study_asks_for_every_combination_once():
@@ -245,7 +245,7 @@ def with_starts(**starts):
 def test_a_run_can_start_from_the_end_of_another_which_is_then_run_too():
     config = with_starts(after_noise=("all_random", "rm3"), twice=("clean", "after_noise"))
     config = config | {"label_noise": CONFIG["label_noise"] | {"labels": ["clean"], "optimizers": ["twice"]}}
-    study.check_references(config)
+    config_checks.check_references(config)
     run = study.Run("digits", "mlp", "clean", "twice", "full", 2)
     source = study.Run("digits", "mlp", "clean", "after_noise", "full", 2)
     assert study.source_run(config, run) == source
@@ -256,7 +256,7 @@ def test_a_run_can_start_from_the_end_of_another_which_is_then_run_too():
 
 def test_a_second_stage_goes_on_from_the_run_on_the_other_half():
     config = CONFIG | {"experiments": ["easy_hard", "second_split"]}
-    study.check_references(config)
+    config_checks.check_references(config)
     second = study.Run("digits", "cnn", "clean", "sgd", "half_b_after_a", 1)
     first = study.Run("digits", "cnn", "clean", "sgd", "half_a", 1)
     assert study.source_run(config, second) == first
@@ -276,7 +276,7 @@ def test_a_second_stage_goes_on_from_the_run_on_the_other_half():
 @pytest.mark.parametrize("name", ["second_split", "difficulty_coherence"])
 def test_experiments_on_the_runs_of_easy_hard_ask_for_it(name):
     with pytest.raises(UserError, match=rf"^experiments: found {name} without easy_hard.*add easy_hard$"):
-        study.check_references(CONFIG | {"experiments": ["label_noise", name]})
+        config_checks.check_references(CONFIG | {"experiments": ["label_noise", name]})
 
 
 def test_gradients_of_easy_and_hard_examples_are_measured_along_all_runs_of_the_experiment():
@@ -290,7 +290,7 @@ def test_gradients_of_easy_and_hard_examples_are_measured_along_all_runs_of_the_
 def test_a_seed_of_the_labels_makes_one_corruption_for_all_runs():
     labels = CONFIG["labels"] | {"same": {"fraction": 0.2, "seed": 5}}
     config = CONFIG | {"labels": labels}
-    study.check_config(config, SCHEMA)
+    config_checks.check_config(config, SCHEMA)
     assert study.corruption_settings(config, "same", 3) == {"fraction": 0.2, "seed": 5}
     assert study.corruption_settings(config, "half_random", 3) == {"fraction": 0.5, "seed": 3}
 
@@ -317,7 +317,7 @@ def test_a_table_depends_on_what_it_reads_of_its_experiment(table, key, value):
 )
 def test_a_start_must_lead_to_fresh_weights(starts, message):
     with pytest.raises(UserError, match=message):
-        study.check_references(with_starts(**starts))
+        config_checks.check_references(with_starts(**starts))
 
 
 def test_training_settings_hold_what_the_run_depends_on_and_nothing_else():
@@ -338,8 +338,8 @@ def test_training_settings_hold_what_the_run_depends_on_and_nothing_else():
 
 def test_the_bound_needs_the_runs_of_label_noise():
     with pytest.raises(UserError, match=r"^experiments: found bound without label_noise, expected both"):
-        study.check_references(changed("experiments", to=["toy", "bound"]))
-    study.check_references(changed("experiments", to=["label_noise", "bound"]))
+        config_checks.check_references(changed("experiments", to=["toy", "bound"]))
+    config_checks.check_references(changed("experiments", to=["label_noise", "bound"]))
 
 
 def test_the_bound_is_of_plain_sgd_only():
@@ -363,7 +363,7 @@ def test_the_toy_descends_to_its_last_step():
     assert study.toy_settings({"toy": toy}) == {"lr": 0.1, "checkpoint_steps": [0, 1, 2, 4, 8, 9]}
     for lr in (0, 1.6):
         with pytest.raises(UserError, match=r"^config: toy\.lr: found"):
-            study.check_config(changed("toy", to={"lr": lr}), SCHEMA)
+            config_checks.check_config(changed("toy", to={"lr": lr}), SCHEMA)
 
 
 def test_every_key_of_the_schema_is_described():
@@ -420,10 +420,10 @@ def test_contributions_are_measured_in_partly_random_runs_only():
 def test_contributions_need_a_partly_random_label_set():
     config = changed("label_noise", "labels", to=["clean", "all_random"]) | {"experiments": ["contributions"]}
     with pytest.raises(UserError, match=r"^label_noise\.labels: found .*, expected one with a fraction between 0 and"):
-        study.check_references(config)
+        config_checks.check_references(config)
 
 
 def test_contributions_look_at_the_names_of_the_label_noise_experiment():
     config = changed("label_noise", "models", to=["vit"]) | {"experiments": ["contributions"]}
     with pytest.raises(UserError, match=r"^label_noise\.models: found 'vit'"):
-        study.check_references(config)
+        config_checks.check_references(config)
