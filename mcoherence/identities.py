@@ -70,8 +70,8 @@ IDENTITIES = tuple(
                 f"{_COHERENCE}test_diversity_and_noise_scale_are_functions_of_coherence",
             ),
             (
-                "alpha is the mean over the parameters of r / (1 + r), r the gradient's signal-to-noise ratio, weighted "
-                "by squared gradient norm.",
+                "alpha is the mean over the parameters of r / (1 + r), r the signal-to-noise ratio of their gradients, "
+                "weighted by squared gradient norm.",
                 "derived",
                 f"{_THEOREMS}test_alpha_is_the_energy_weighted_mean_of_r_over_one_plus_r",
             ),

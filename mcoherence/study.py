@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import count, product, takewhile
 from typing import Any
 
+from mcoherence.data.sizes import size_of
 from mcoherence.data.subsets import FIRST_STAGE, SUBSETS, TRAINED_HALF
 from mcoherence.network_code import network_code
 
@@ -362,11 +363,13 @@ def table_settings(config: Config, table: str) -> dict[str, Any]:
 
 def claim_settings(config: Config) -> dict[str, Any]:
     """What the check of the claims depends on besides the tables."""
-    optimizers = dict.fromkeys(run.optimizer for run in label_noise_runs(config["label_noise"]))
+    runs = label_noise_runs(config["label_noise"])
+    optimizers, datasets = (dict.fromkeys(getattr(run, name) for run in runs) for name in ("optimizer", "dataset"))
     return {
         **config["claims"],
         "methods": {name: config["optimizers"][name]["method"] for name in optimizers},
         "architectures": {name: model["architecture"] for name, model in config["models"].items()},
+        "image_sides": {name: max(size_of(config["datasets"][name]).shape[1:]) for name in datasets},
     }
 
 

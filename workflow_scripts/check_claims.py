@@ -83,14 +83,14 @@ def as_html(claims: list[Claim], confidence: float) -> str:
     details = "".join(_details(claim) for claim in claims if claim.parts)
     explanation = (
         "Every statistic is positive where the claim holds. Value and intervals are of the part that decides the "
-        f"verdict: a paired percentile bootstrap over seeds ({confidence:.0%}; all resamples of up to eight seeds), and "
-        "Student's t beside it, because the bootstrap of a few seeds is too narrow (of three normal values it covers "
-        "the mean in 75% of cases, of five in 84%, of ten in 90%). Both are widened by the spacing of the checkpoints "
-        "where a time is read off them, and are of rounding alone where the statistic is exact. A claim is supported "
-        "only where both intervals of every part are wholly positive. Level II is what the papers assert; level III is "
-        "not known to be published, so it is reported without a verdict, as is what is said of larger images only. A "
-        "claim that the study has no runs for is not tested, and says what it would need. The verdicts concern this "
-        "study's data and networks."
+        f"verdict: a paired percentile bootstrap over seeds ({confidence:.0%}; all resamples of up to eight seeds) and "
+        "Student's t beside it, because the bootstrap of a few seeds is too narrow: of three normal values a 95% "
+        "interval covers the mean in 75% of cases, of five in 84%, of ten in 90%. Both are widened by the spacing of "
+        "the checkpoints where a time is read off them, and are of rounding alone where the statistic is exact. A claim "
+        "is supported only where both intervals of every part are wholly positive. Level II is what the papers assert; "
+        "level III is not known to be published, so it is reported without a verdict, as is what is said of larger "
+        "images only. A claim that the study has no runs for is not tested, and says what it would need. The verdicts "
+        "concern this study's data and networks."
     )
     intervals = [f"{confidence:.0%} interval over seeds, {kind}" for kind in ("bootstrap", "Student's t")]
     header = _row("th", "Claim", "Sentence", "Paper", "Level", "Statistic", "Value", *intervals, "Verdict")

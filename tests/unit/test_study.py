@@ -152,6 +152,14 @@ def test_a_data_set_cannot_give_more_than_it_has():
         config_checks.check_config(changed("datasets", "digits", "train_size", to=1790), SCHEMA)
 
 
+def test_the_claims_know_how_large_the_images_of_the_study_are():
+    """The data sets of the label-noise runs alone: the default study's digits stay in the config of any other."""
+    datasets = {**CONFIG["datasets"], "letters": {"source": "glyphs", "train_size": 900, "test_size": 90, "size": 64}}
+    config = {**CONFIG, "datasets": datasets, "label_noise": {**CONFIG["label_noise"], "datasets": ["letters"]}}
+    assert study.claim_settings(CONFIG)["image_sides"] == {"digits": 8}
+    assert study.claim_settings(config)["image_sides"] == {"letters": 64}
+
+
 def test_the_default_study_asks_for_every_combination_once():
     runs = study.all_runs(CONFIG)
     assert len(runs) == len(set(runs)) == 2 * 3 * 3 * 5 + 3 * 5
