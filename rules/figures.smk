@@ -99,6 +99,13 @@ FIGURES_OF_EXPERIMENT = {
     "sample_size": {
         "sample_size": (["sample_size"], "2. Coherence", "samples of several sizes"),
     },
+    "sweep": {
+        "sweep": (
+            ["sweep"],
+            "5. Exploratory sweeps",
+            "a setting of the network swept (no claim)",
+        ),
+    },
     "adversarial_start": {
         "adversarial_start": (
             ["adversarial_start"],

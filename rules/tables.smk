@@ -63,6 +63,13 @@ if study.makes(config, "sample_size"):
     SOURCES_OF_TABLE["sample_size"] = {
         "sample_size": files_of_runs(runs, "coherence.h5", *(f"coherence_m{size}.h5" for size in sizes)),
     }
+if study.makes(config, "sweep"):
+    runs = study.sweep_runs(config["sweep"])
+    SOURCES_OF_TABLE["sweep"] = {
+        "sweep": files_of_runs(runs, "evaluation.h5", "coherence.h5")
+        + [run.labels_path(RESULTS) for run in runs]
+        + [IMAGES.format(dataset=run.dataset) for run in runs],
+    }
 if study.makes(config, "adversarial_start"):
     runs = study.adversarial_start_runs(config["adversarial_start"])
     SOURCES_OF_TABLE["adversarial_start"] = {
