@@ -18,9 +18,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from mcoherence import study
+from mcoherence.canonical import canonical_json
 from mcoherence.data.sizes import Size, size_of
 from mcoherence.models.build import outline
-from mcoherence.storage import canonical_json
 from mcoherence.study import Run
 
 STAGES = ("train", "evaluate", "measure_coherence", "measure_sample_size")

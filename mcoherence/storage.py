@@ -18,6 +18,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from mcoherence.canonical import canonical_json
 from mcoherence.errors import UserError
 
 Attributes = Mapping[str, Any]
@@ -60,21 +61,6 @@ def sha256_of(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def canonical_json(content: Any) -> str:
-    """JSON that is equal for equal settings: sorted keys, no spaces, 1.0 written as 1."""
-    return json.dumps(_canonical(content), sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def _canonical(content: Any) -> Any:
-    if isinstance(content, Mapping):
-        return {str(key): _canonical(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [_canonical(value) for value in content]
-    if isinstance(content, float) and content.is_integer():
-        return int(content)
-    return content
 
 
 def write_hdf5(

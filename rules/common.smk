@@ -1,11 +1,11 @@
 # Paths, settings and resources that several rules share.
 from functools import cache
 
+from mcoherence.canonical import canonical_json
 from mcoherence.code_digest import code_digest
 from mcoherence.data.sizes import size_of
-from mcoherence.data.sources import DECODED_SOURCES, SOURCES
+from mcoherence.data.source_modules import DECODED_SOURCES, SOURCES
 from mcoherence.data.subsets import SUBSETS, TRAINED_HALF
-from mcoherence.storage import canonical_json
 
 RESULTS = study.results_folder(config)
 RUN = f"{RESULTS}/runs/{{dataset}}/{{model}}/{{labels}}/{{optimizer}}/{{subset}}/seed{{seed}}"
@@ -60,7 +60,8 @@ def source_of(wildcards):
 
 def checkpoints_of(wildcards):
     """Every checkpoint of the run that the wildcards name."""
-    return expand(CHECKPOINT, step=steps_of(wildcards), **wildcards)
+    folder = run_of(wildcards).path(RESULTS)  # not expand(), which takes a tenth of the time that a large DAG takes
+    return [f"{folder}/checkpoints/step{step}.safetensors" for step in steps_of(wildcards)]
 
 
 def steps_of(run):
