@@ -1,4 +1,4 @@
-"""Every figure's caption says in which tables its numbers are, and the report orders sections and figures as numbered."""
+"""Every caption names the tables of its figure; sections and figures of the report are numbered, each once."""
 
 import ast
 import re
