@@ -399,7 +399,7 @@ def save_figure(figure: Figure, png: Path, pdf: Path, dpi: int) -> None:
     with theme():  # ticks are made while drawing and take their sizes from the settings in force then
         # Place the panels once: each placing starts from the last and would differ from it by rounding.
         figure.draw_without_rendering()
-        figure.set_layout_engine("none")
+        figure.set_layout_engine(None)  # "none" would leave a placeholder, for which every saving draws twice
         with atomic_path(png) as temporary:
             figure.savefig(temporary, format="png", dpi=dpi)
         with atomic_path(pdf) as temporary:

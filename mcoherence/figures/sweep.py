@@ -63,7 +63,7 @@ def sweep(table: pd.DataFrame, style: FigureStyle) -> Figure:
         for labels in label_sets(rows)
     ]
     seeds: list[int] = []
-    figure, grid = panel_grid(len(row_keys), len(_COLUMNS), row_height=2.0, sharex="col", sharey=False)
+    figure, grid = panel_grid(len(row_keys), len(_COLUMNS), row_height=2.0, sharex=False, sharey=False)
     for (dataset, setting, labels), panels in zip(row_keys, grid, strict=True):
         panel = rows[(rows["dataset"] == dataset) & (rows["setting"] == setting) & (rows["labels"] == labels)]
         values = sorted(rows.loc[rows["setting"] == setting, "value"].unique())
