@@ -44,8 +44,9 @@ def over_seeds(
     values = table[value].astype(float)
     if logarithmic:
         values = pd.Series(np.log(values.where(values > 0)), index=table.index)
-    kept = table[list(by)].assign(value=values).dropna(subset=["value"])
-    summary = kept.groupby(list(by), observed=True)["value"].agg(["mean", "std", "count"]).reset_index()
+    kept = values.notna()
+    keys = [table.loc[kept, key] for key in by]
+    summary = values[kept].groupby(keys, observed=True).agg(["mean", "std", "count"]).reset_index()
     half_width = t_half_width(summary["std"].to_numpy(float), summary["count"].to_numpy(int), confidence)
     mean = summary["mean"].to_numpy(float)
     scale = np.exp if logarithmic else np.asarray
