@@ -144,6 +144,7 @@ for figure, (tables, category, title) in FIGURES.items():
             f"{LOGS}/draw_{figure}.log",
         benchmark:
             f"{BENCHMARKS}/draw_{figure}.tsv"
+        localrule: True
         conda:
             CONDA
         threads: 1

@@ -104,8 +104,8 @@ rule tabulate:
         CONDA
     threads: 1
     resources:
-        mem_mb=max(map(table_mb, study.all_runs(config)), default=1000),
-        runtime=60,
+        mem_mb=growing(max(map(table_mb, study.all_runs(config)), default=1000)),
+        runtime=growing(60),
         gpu=0,
     params:
         settings=lambda w: canonical_json(study.table_settings(config, w.table)),
