@@ -8,21 +8,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from mcoherence.figures.axes import log_axis, orthogonal_limit, step_axis
 from mcoherence.figures.intervals import draw_line_with_band, not_positive, over_seeds
-from mcoherence.figures.style import (
-    FigureStyle,
-    coherence_handles,
-    legend_below,
-    log_axis,
-    looks,
-    message_figure,
-    network_title,
-    orthogonal_limit,
-    panel_grid,
-    readable,
-    step_axis,
-    theme,
-)
+from mcoherence.figures.legends import coherence_handles, legend_below
+from mcoherence.figures.panels import message_figure, network_title, panel_grid
+from mcoherence.figures.style import FigureStyle, looks, readable, theme
 from mcoherence.figures.tables import Network, full_set_runs, in_order, label_sets, networks, of_network
 
 _MOST_COLUMNS = 6  # narrower panels could not hold their tick labels
