@@ -159,6 +159,7 @@ NOISE_CLAIMS = (
         control_narrows_less,
         ("accuracy",),
         "runs of SGD, RM3 and RA3 at the same noise levels",
+        level="III",
     ),
     Description(
         "P16",

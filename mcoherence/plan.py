@@ -111,8 +111,9 @@ def runs_of(config: Mapping[str, Any], stage: str) -> list[Run]:
     """The runs that have this stage."""
     if stage == "measure_coherence":
         runs = study.label_noise_runs(config["label_noise"]) if study.makes(config, "label_noise") else []
-        more = study.sample_size_runs(config["sample_size"]) if study.makes(config, "sample_size") else []
-        return list(dict.fromkeys([*runs, *more]))
+        runs += study.sample_size_runs(config["sample_size"]) if study.makes(config, "sample_size") else []
+        runs += study.sweep_runs(config["sweep"]) if study.makes(config, "sweep") else []
+        return list(dict.fromkeys(runs))
     if stage == "measure_sample_size":
         return study.sample_size_runs(config["sample_size"]) if study.makes(config, "sample_size") else []
     return study.all_runs(config)

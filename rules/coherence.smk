@@ -15,10 +15,11 @@ rule measure_coherence:
         CONDA
     threads: 1
     resources:
-        mem_mb=lambda w: compute_mb(w, 256, bytes_per_value=8),
-        runtime=lambda w: measuring_minutes(w, config["measurement"]["sample_size"]),
+        mem_mb=growing(lambda w: compute_mb(w, 256, bytes_per_value=8)),
+        runtime=growing(lambda w: measuring_minutes(w, config["measurement"]["sample_size"])),
         gpu=GPU,
         device=config["device"],
+        jobs_per_gpu=OPERATIONAL["jobs_per_gpu"],
         workers=OPERATIONAL["workers"],
         images_memory_mb=OPERATIONAL["images_memory_mb"],
     params:
@@ -28,7 +29,8 @@ rule measure_coherence:
         "Measure {wildcards.model} on {wildcards.labels} labels ({wildcards.subset}) with {wildcards.optimizer},"
         " seed {wildcards.seed}"
     shell:
-        "python -m workflow_scripts.measure_coherence --settings {params.settings:q}"
+        "python -m workflow_scripts.launch --device {resources.device} --jobs-per-gpu {resources.jobs_per_gpu} --"
+        " python -m workflow_scripts.measure_coherence --settings {params.settings:q}"
         " --images {input.images:q} --labels {input.labels:q} --split {input.split:q}"
         " --checkpoints {input.checkpoints:q} --coherence {output.coherence:q}"
         " --workers {resources.workers} --images-memory-mb {resources.images_memory_mb}"
@@ -47,10 +49,11 @@ if study.makes(config, "sample_size"):
         wildcard_constraints:
             size=r"\d+",
         resources:
-            mem_mb=lambda w: compute_mb(w, 256, bytes_per_value=8),
-            runtime=lambda w: measuring_minutes(w, int(w.size)),
+            mem_mb=growing(lambda w: compute_mb(w, 256, bytes_per_value=8)),
+            runtime=growing(lambda w: measuring_minutes(w, int(w.size))),
             gpu=GPU,
             device=config["device"],
+            jobs_per_gpu=OPERATIONAL["jobs_per_gpu"],
             workers=OPERATIONAL["workers"],
             images_memory_mb=OPERATIONAL["images_memory_mb"],
         params:

@@ -100,6 +100,15 @@ def compute_mb(wildcards, batch_size, bytes_per_value=4):
     return BASE_MB * OPERATIONAL["ranks"] + images + activations
 
 
+def growing(amount):
+    """A resource that a job gets once more with every attempt: a retry was short of time or of memory, maybe."""
+
+    def of_attempt(wildcards, attempt):
+        return attempt * (amount(wildcards) if callable(amount) else amount)
+
+    return of_attempt
+
+
 def table_mb(run):
     """Memory in MB for one run's loss and prediction of every example and checkpoint, and what is made of them."""
     size = size_of_data(run)

@@ -10,8 +10,8 @@ rule prepare_dataset:
         CONDA
     threads: lambda w: 16 if source_of(w) in DECODED_SOURCES else 1
     resources:
-        mem_mb=lambda w, threads: 3000 + 250 * threads,
-        runtime=lambda w: 1440 if source_of(w) == "folder" else 60,
+        mem_mb=lambda w, threads, attempt: attempt * (3000 + 250 * threads),
+        runtime=growing(lambda w: 1440 if source_of(w) == "folder" else 60),
         gpu=0,
         data_folder=config["data_folder"],
         download="download" if config["download"] else "no-download",
@@ -37,6 +37,7 @@ rule corrupt_labels:
         f"{LOGS}/corrupt_labels/{{dataset}}/{{labels}}/seed{{seed}}.log",
     benchmark:
         f"{BENCHMARKS}/corrupt_labels/{{dataset}}/{{labels}}/seed{{seed}}.tsv"
+    localrule: True
     conda:
         CONDA
     threads: 1

@@ -18,7 +18,7 @@ rule describe_study:
     output:
         html=report(
             f"{RESULTS}/study.html",
-            category="5. About this study",
+            category="7. Settings, versions, run times",
             caption="../docs/captions/study.rst",
             labels={"item": "settings, versions and run times"},
         ),
