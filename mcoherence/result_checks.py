@@ -162,7 +162,15 @@ def check_results(config: Config, origins: Mapping[str, Origin] | None = None) -
     read = {path: read_origin(Path(path)) for path in expected}
     for path, settings in expected.items():
         check_settings(path, read[path].settings, settings)
-    hashed, not_hashed = check_inputs(read | dict(origins or {}), Path(study.results_folder(config)))
+    results = Path(study.results_folder(config))
+    of_runs: dict[Path, set[Path]] = {}
+    for file in map(Path, expected):
+        if file.suffix == ".safetensors":
+            of_runs.setdefault(file.parents[1], set()).add(file)
+    for path, origin in read.items():
+        if Path(path).parent in of_runs:
+            check_checkpoints(path, origin, of_runs[Path(path).parent], results)
+    hashed, not_hashed = check_inputs(read | dict(origins or {}), results)
     libraries = sorted({name for origin in read.values() for name in origin.versions})
     return Findings(
         files=len(read),
@@ -187,6 +195,15 @@ def check_settings(path: str, found: Mapping[str, Any], expected: Mapping[str, A
             f"{path}: made with {first.key} {first.old!r}{others}, expected {first.new!r} as the config asks for; the "
             f"report would mix settings; {REMEDY}"
         )
+
+
+def check_checkpoints(path: str, origin: Origin, expected: set[Path], results: Path) -> None:
+    """UserError unless a file that was made from checkpoints was made from those of its own run, and from all."""
+    found = {_below(results, name) for name in origin.inputs if name.endswith(".safetensors")}
+    if found and found != expected:
+        other = min(found ^ expected)
+        what = f"made from {other}" if other in found else f"not made from {other}"
+        raise UserError(f"{path}: {what}, expected the {len(expected)} checkpoints of its run, no others; {REMEDY}")
 
 
 def check_inputs(origins: Mapping[str, Origin], results: Path, limit: int = HASHED_BYTES) -> tuple[int, int]:
