@@ -21,7 +21,7 @@ from mcoherence.canonical import canonical_json
 from mcoherence.changes import changes
 from mcoherence.data.subsets import FIRST_STAGE
 from mcoherence.errors import UserError
-from mcoherence.storage import sha256_of
+from mcoherence.storage import digest_of
 from mcoherence.study import Config, Run
 
 HASHED_BYTES = 10**9  # of inputs that are hashed again, smallest first: a second or two
@@ -232,7 +232,7 @@ def check_inputs(origins: Mapping[str, Origin], results: Path, limit: int = HASH
             break
         hashed += 1
         sha256, made = recorded[file]
-        if sha256_of(file) != sha256:
+        if digest_of(file) != sha256:
             raise UserError(f"{made}: made from another {file} than the one that is there now; {REMEDY}")
     return hashed, len(present) - hashed
 

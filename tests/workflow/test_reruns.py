@@ -124,7 +124,7 @@ EDITS = (
         measured(NOISE_RUNS) | {"tabulate": 4} | DRAW_COHERENCE | CLAIMS,
     ),
     Edit(
-        "the code of the evaluation", "mcoherence/evaluation.py", "BATCH_SIZE = 1024", "BATCH_SIZE = 512",
+        "the code of the evaluation", "mcoherence/evaluation.py", "dtype=np.float32), np.full", "dtype=np.float32) + 0, np.full",
         trained(SUBSET_RUNS) | {"evaluate": ALL_RUNS, "tabulate": 7} | SCORED | DRAW_TRAINING | DRAW_EASY_HARD
         | DRAW_DIFFICULTY | CLAIMS,
     ),
