@@ -16,6 +16,7 @@ shell.prefix(f"export PYTHONPATH={quote(str(BASE))} PATH={quote(str(Path(sys.exe
 
 from mcoherence import config_checks, study
 from mcoherence.errors import UserError
+from mcoherence.why import record_code
 
 
 configfile: workflow.source_path("config.yaml")
@@ -51,6 +52,11 @@ report: "docs/captions/report.rst"
 
 localrules:
     all,
+
+
+onstart:
+    for digest, modules in CODE.items():
+        record_code(Path(RESULTS) / "code", digest, modules)
 
 
 rule all:

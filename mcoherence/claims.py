@@ -1,11 +1,16 @@
 """The papers' claims as tests with uncertainty: tidy tables in, verdicts out.
 
-Every part of a claim is one number per seed, oriented so that the claim predicts it to be positive. The interval is
-Student's t over seeds, widened by the resolution of the checkpoints where a time is read off them: seeds that fall on
-the same checkpoint agree to its spacing, not exactly. A part is supported where the whole interval is positive, not
-supported where none of it is, and inconclusive otherwise; a claim is supported only where all of its parts are, so that
-many parts never help it. An experiment without chance has one exact number instead, known to rounding. A claim that the
-study has no runs for is not tested, and says what is missing.
+Every part of a claim is one number per seed, oriented so that the claim predicts it to be positive. What is compared,
+is compared within a seed, on one sample size m and in eval mode, and peaks are taken past the initial transient. The
+interval is the percentile bootstrap over seeds; because that is too narrow for a few seeds (see `intervals`), Student's
+t is worked out as well and the verdict wants both. Both are widened by the resolution of the checkpoints where a time
+is read off them: seeds that fall on the same checkpoint agree to its spacing, not exactly. A part is supported where
+both intervals are wholly positive, not supported where nothing of either is, and inconclusive otherwise; a claim is
+supported only where all of its parts are, so that many parts never help it. An experiment without chance has one exact
+number instead, known to rounding. A claim that the study has no runs for is not tested, and says what is missing.
+
+Levels: II is what the papers assert, which gets a verdict; III is plausible and not known to be published, which is
+reported with its intervals and gets none. (I, exact identities, are tests of the code: see `identities`.)
 
 A run that diverged, even late, takes part in no statistic, because what it reached before would count as its end. A
 seed that has no partner then makes its part inconclusive, and every claim names the runs that are left out.
@@ -15,15 +20,17 @@ paper (arXiv id) that asserts it. Verdicts concern this study's data and network
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Literal
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
-Verdict = Literal["supported", "not supported", "inconclusive"]
+from mcoherence.intervals import Interval, percentile_bootstrap, students_t
+
+Level = Literal["II", "III"]
+Verdict = Literal["supported", "not supported", "inconclusive", "reported"]
 ClaimVerdict = Verdict | Literal["not tested"]
 Tables = Mapping[str, pd.DataFrame]
 PerSeed = pd.Series  # one number per seed, indexed by seed
@@ -42,6 +49,7 @@ EXPERIMENT_OF_TABLE = {
     "sample_size": "sample_size",
     "toy": "toy",
 }
+DIVERGED = "diverged"  # key of the table of the rows that are left out
 RUN_COLUMNS = ("dataset", "model", "labels", "optimizer", "subset", "train_subset", "seed")
 
 
@@ -70,7 +78,7 @@ class ClaimSettings:
 
     confidence: level of the intervals; first_step: peaks are looked for from this step on, past the transient;
     target_accuracy: training accuracy whose first time is compared; methods: optimiser entry -> method;
-    architectures: model entry -> architecture.
+    architectures: model entry -> architecture; image_sides: data set entry -> pixels along the longer side.
     """
 
     confidence: float
@@ -78,6 +86,7 @@ class ClaimSettings:
     target_accuracy: float
     methods: Mapping[str, str]
     architectures: Mapping[str, str] = field(default_factory=dict)
+    image_sides: Mapping[str, int] = field(default_factory=dict)
 
     def entries(self, method: str) -> list[str]:
         """Names of the optimiser entries that use `method`."""
@@ -86,12 +95,16 @@ class ClaimSettings:
 
 @dataclass(frozen=True)
 class Part:
-    """One tested number: where it was taken, its values per seed (none where it is exact), mean, interval, verdict."""
+    """One tested number: where it was taken, its values per seed (none where it is exact), mean, intervals, verdict.
+
+    interval: the percentile bootstrap's; t_interval: Student's; both are that of rounding where the number is exact.
+    """
 
     where: str
     values: dict[int, float]
     value: float | None
-    interval: tuple[float, float] | None
+    interval: Interval | None
+    t_interval: Interval | None
     verdict: Verdict
 
 
@@ -105,6 +118,7 @@ class Claim:
     id: str
     statement: str
     source: str
+    level: Level
     statistic: str
     parts: tuple[Part, ...]
     diverged: tuple[str, ...] = ()  # the study's runs that diverged and are left out
@@ -112,19 +126,24 @@ class Claim:
 
     @property
     def decisive(self) -> Part | None:
-        """The part with the lowest interval: the one that the verdict hangs on; None without parts."""
-        tested = [part for part in self.parts if part.interval is not None]
-        if len(tested) < len(self.parts) or not tested:
-            return next((part for part in self.parts if part.interval is None), None)
+        """The part with the lowest intervals: the one that the verdict hangs on; None without parts."""
         rank = {"not supported": 0, "inconclusive": 1, "supported": 2}
-        return min(tested, key=lambda part: (rank[part.verdict], part.interval[0] if part.interval else 0.0))
+
+        def support(part: Part) -> tuple[int, float]:
+            if part.interval is None or part.t_interval is None:
+                return -1, 0.0
+            return rank[_verdict_of(part.interval, part.t_interval)], part.t_interval[0]
+
+        return min(self.parts, key=support, default=None)
 
     @property
     def verdict(self) -> ClaimVerdict:
-        """Supported if all parts are; not supported if any part is not; inconclusive otherwise; or not tested."""
+        """Supported if all parts are; not supported if any part is not; inconclusive, reported or not tested."""
         if self.missing is not None:
             return "not tested"
         verdicts = {part.verdict for part in self.parts}
+        if "reported" in verdicts:
+            return "reported"
         if "not supported" in verdicts:
             return "not supported"
         return "supported" if verdicts == {"supported"} else "inconclusive"
@@ -134,7 +153,8 @@ class Claim:
 class Description:
     """What a claim says and how it is tested.
 
-    parts_of: (tables, settings) -> its parts; tables: those that it reads; needed_runs: what these have to hold.
+    parts_of: (tables, settings) -> its parts; tables: those that it reads; needed_runs: what these have to hold;
+    asserted_from: pixels along an image's side from which the source asserts it; reported only in a smaller world.
     """
 
     id: str
@@ -144,6 +164,13 @@ class Description:
     parts_of: Callable[[Tables, ClaimSettings], Parts]
     tables: tuple[str, ...]
     needed_runs: str
+    level: Level = "II"
+    asserted_from: int = 0
+
+    def is_reported(self, settings: ClaimSettings) -> bool:
+        """Whether a study of these settings reports the claim without a verdict."""
+        sides = settings.image_sides.values()
+        return self.level == "III" or any(side < self.asserted_from for side in sides)
 
 
 def check_claims(tables: Tables, settings: ClaimSettings, descriptions: Sequence[Description]) -> list[Claim]:
@@ -156,6 +183,8 @@ def check_claims(tables: Tables, settings: ClaimSettings, descriptions: Sequence
     """
     diverged = tuple(dict.fromkeys(run for table in tables.values() for run in diverged_runs(table)))
     trained = {name: without_diverged(table) for name, table in tables.items()}
+    if "accuracy" in tables:
+        trained[DIVERGED] = tables["accuracy"][_is_diverged(tables["accuracy"])]
     ordered = sorted(descriptions, key=lambda description: (description.id[0] != "P", int(description.id[1:])))
     return [_claim(settings, trained, diverged, description) for description in ordered]
 
@@ -172,10 +201,15 @@ def diverged_runs(table: pd.DataFrame) -> list[str]:
 
 def without_diverged(table: pd.DataFrame) -> pd.DataFrame:
     """The table without all rows of the runs that diverged."""
+    return table[~_is_diverged(table)]
+
+
+def _is_diverged(table: pd.DataFrame) -> pd.Series:
+    """Whether each row is of a run that diverged, even at a later checkpoint."""
     if "diverged" not in table:
-        return table
+        return pd.Series(data=False, index=table.index)
     run = [key for key in RUN_COLUMNS if key in table]
-    return table[~table.groupby(run, observed=True)["diverged"].transform("any")]
+    return table.groupby(run, observed=True)["diverged"].transform("any")
 
 
 def peak_real_over_random(tables: Tables, settings: ClaimSettings) -> dict[str, Measured]:
@@ -288,15 +322,22 @@ def pristine_before_corrupt(tables: Tables, settings: ClaimSettings) -> dict[str
 
 
 def suppression_narrows_gap(tables: Tables, settings: ClaimSettings) -> dict[str, Measured]:
-    """P13: how much smaller the gap and the corrupt accuracy of M3 and RM3 are than SGD's, at the last step."""
+    """P13: how much smaller the gap and the corrupt accuracy of M3 and RM3 are than SGD's, at the last step.
+
+    At the noise levels where the study has both: an optimiser that is not run at a level is not compared there, one
+    whose runs there diverged leaves the comparison open.
+    """
     accuracy = tables["accuracy"]
     final = accuracy[accuracy["step"] == _last_step_of_its_run(accuracy)]
+    asked_for = pd.concat([accuracy, tables[DIVERGED]]) if DIVERGED in tables else accuracy
     parts = {}
     for (dataset, model, noise), rows in final.groupby(["dataset", "model", "noise"]):
         scores = rows.pivot_table(index=["optimizer", "seed"], columns="part", values="accuracy")
         gap = scores["train"] - scores["test"]
-        for reference in settings.entries("sgd"):
-            for name in (*settings.entries("m3"), *settings.entries("rm3")):
+        here = asked_for.query("dataset == @dataset and model == @model and noise == @noise")
+        present = set(here["optimizer"])
+        for reference in filter(present.__contains__, settings.entries("sgd")):
+            for name in filter(present.__contains__, (*settings.entries("m3"), *settings.entries("rm3"))):
                 where = f"{dataset}, {model}, {name} against {reference}, noise {noise:g}"
                 parts[f"{where}, gap"] = Measured(_of_entry(gap, reference) - _of_entry(gap, name))
                 if "corrupt" in scores and noise != 0:
@@ -335,39 +376,48 @@ def real_regression_generalises(tables: Tables, settings: ClaimSettings) -> dict
 
 
 def part_of(where: str, measured: Measured | Exact, confidence: float) -> Part:
-    """The tested number: mean, t interval at `confidence` widened by the resolution, verdict.
+    """The tested number: mean, both intervals at `confidence` widened by the resolution, verdict.
 
     Too few or missing values are inconclusive. An exact number is its own mean, and its interval is that of rounding.
     """
     if isinstance(measured, Exact):
-        low, high = measured.value - measured.rounding, measured.value + measured.rounding
-        return Part(where, {}, measured.value, (low, high), _verdict_of(low, high))
+        exact = _widened((measured.value, measured.value), measured.rounding)
+        return Part(where, {}, measured.value, exact, exact, _verdict_of(exact))
     per_seed = measured.per_seed
     values = {int(seed): float(value) for seed, value in zip(per_seed.index, per_seed, strict=True)}
     numbers = np.array(list(values.values()))
     if len(numbers) < 2 or not np.isfinite(numbers).all():
-        return Part(where, {seed: v for seed, v in values.items() if np.isfinite(v)}, None, None, "inconclusive")
-    mean = float(numbers.mean())
-    half = float(stats.t.ppf((1 + confidence) / 2, len(numbers) - 1) * stats.sem(numbers))
-    low, high = mean - half - measured.resolution, mean + half + measured.resolution
-    return Part(where, values, mean, (low, high), _verdict_of(low, high))
+        finite = {seed: value for seed, value in values.items() if np.isfinite(value)}
+        return Part(where, finite, None, None, None, "inconclusive")
+    bootstrap, t = (
+        _widened(interval(numbers, confidence), measured.resolution) for interval in (percentile_bootstrap, students_t)
+    )
+    return Part(where, values, float(numbers.mean()), bootstrap, t, _verdict_of(bootstrap, t))
 
 
-def _verdict_of(low: float, high: float) -> Verdict:
-    """What an interval says; nothing where it is not a number."""
-    return "supported" if low > 0 else "not supported" if high <= 0 else "inconclusive"
+def _widened(interval: Interval, by: float) -> Interval:
+    return interval[0] - by, interval[1] + by
+
+
+def _verdict_of(*intervals: Interval) -> Verdict:
+    """What all of the intervals say; nothing where one is not a number."""
+    if all(low > 0 for low, _ in intervals):
+        return "supported"
+    return "not supported" if all(high <= 0 for _, high in intervals) else "inconclusive"
 
 
 def _claim(settings: ClaimSettings, tables: Tables, diverged: tuple[str, ...], description: Description) -> Claim:
     absent = dict.fromkeys(EXPERIMENT_OF_TABLE[name] for name in description.tables if name not in tables)
     parts = {} if absent else description.parts_of(tables, settings)
     tested = tuple(part_of(where, measured, settings.confidence) for where, measured in parts.items())
+    if description.is_reported(settings):
+        tested = tuple(replace(part, verdict="reported") for part in tested)
     missing = None
     if absent:
         missing = f"needs the experiment {', '.join(absent)}, which this study does not make"
     elif not parts:
         missing = f"needs {description.needed_runs}; this study has {_found(tables[description.tables[0]], diverged)}"
-    texts = (description.id, description.statement, description.source, description.statistic)
+    texts = (description.id, description.statement, description.source, description.level, description.statistic)
     return Claim(*texts, tested, diverged, missing)
 
 
@@ -484,7 +534,8 @@ CLAIMS = tuple(
             "M3 and RM3 leave a smaller gap between training and test accuracy than SGD at every noise level, and "
             "fit fewer corrupt labels.",
             "arXiv 2003.07422",
-            "gap of SGD minus that of the method, and the same of the accuracy on corrupt labels, at the last step",
+            "gap of SGD minus that of the method, and the same of the accuracy on corrupt labels, at the last step; at "
+            "the noise levels where the study has both",
             suppression_narrows_gap,
             ("accuracy",),
             "runs of SGD, and of M3 or RM3, at the same noise levels",

@@ -7,8 +7,9 @@ lines are found in the syntax tree, inside functions too; a name imported throug
 
 import ast
 import hashlib
-from collections.abc import Iterator
-from functools import lru_cache
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 
@@ -19,24 +20,53 @@ def code_digest(module: str, root: Path) -> str:
         module: dotted name of the entry module, such as "workflow_scripts.train".
         root: folder that holds the first-party packages; whatever is not below it is third-party and left out.
     """
+    return digest_of(module_digests(module, root))
+
+
+def digest_of(modules: Mapping[str, str]) -> str:
+    """The `code_digest` of modules with these digests."""
     digest = hashlib.sha256()
-    for name in sorted(import_closure(module, root)):
-        digest.update(f"{name} {_syntax_digest(_file_of(name, root))}\n".encode())
+    for name, of_module in sorted(modules.items()):
+        digest.update(f"{name} {of_module}\n".encode())
     return digest.hexdigest()[:16]
+
+
+def module_digests(module: str, root: Path) -> dict[str, str]:
+    """Module that `module` reaches, itself included -> hexadecimal digest of its code alone."""
+    return {name: _read(file).digest for name, file in _closure(module, root).items()}
 
 
 def import_closure(module: str, root: Path) -> set[str]:
     """Dotted names of the first-party modules that `module` reaches, itself and all packages around them included."""
-    reached: set[str] = set()
+    return set(_closure(module, root))
+
+
+def _closure(module: str, root: Path) -> dict[str, Path]:
+    """The modules of the import closure, with their files."""
+    reached: dict[str, Path] = {}
     waiting = [module]
     while waiting:
         name = waiting.pop()
-        if name in reached or _file_of(name, root) is None:
+        if name in reached:
             continue
-        reached.add(name)
+        file = _file_of(name, root)
+        if file is None:
+            continue
+        reached[name] = file
         waiting += [name.rpartition(".")[0]] if "." in name else []
-        waiting += _imported_names(_file_of(name, root), name)
+        # most imports are of libraries; nothing below those is looked for
+        waiting += [imported for imported in _read(file).imports(name) if _is_below(imported, root)]
     return reached
+
+
+def _is_below(module: str, root: Path) -> bool:
+    """Whether the module's outermost package, or the module itself, may be below `root`."""
+    return module.partition(".")[0] in _names_below(root, root.stat().st_mtime_ns)
+
+
+@cache
+def _names_below(root: Path, _modified: int) -> frozenset[str]:
+    return frozenset(entry.stem for entry in root.iterdir())
 
 
 def _file_of(module: str, root: Path) -> Path | None:
@@ -46,53 +76,71 @@ def _file_of(module: str, root: Path) -> Path | None:
     return next((candidate for candidate in candidates if candidate.is_file()), None)
 
 
-def _imported_names(file: Path | None, module: str) -> list[str]:
-    """Dotted names that a file may import: for `from a import b` both a and a.b, since b can be a module."""
-    assert file is not None
-    package = module if file.name == "__init__.py" else module.rpartition(".")[0]
-    names: list[str] = []
-    for node in ast.walk(_tree(file, file.stat().st_mtime_ns)):
+@dataclass(frozen=True)
+class _Source:
+    """One source file, read: the digest of its syntax, and what its import lines name.
+
+    digest: of the syntax tree without docstrings; the same under every Python that can parse the file.
+    absolute: dotted names, for `from a import b` both a and a.b, since b can be a module.
+    relative: (number of leading dots, dotted name or "", imported name) of `from ..a import b`.
+    """
+
+    is_package: bool
+    digest: str
+    absolute: tuple[str, ...]
+    relative: tuple[tuple[int, str, str], ...]
+
+    def imports(self, module: str) -> list[str]:
+        """Dotted names that the file may import, when it is the module of this name."""
+        package = module if self.is_package else module.rpartition(".")[0]
+        names = list(self.absolute)
+        for level, base, name in self.relative:
+            above = package.split(".")[: len(package.split(".")) - level + 1]
+            origin = ".".join([*above, base] if base else above)
+            names += [origin, f"{origin}.{name}"]
+        return names
+
+
+def _read(file: Path) -> _Source:
+    """The file, read once while it does not change: the closures of a study's rules share most of their modules."""
+    return _read_version(file, file.stat().st_mtime_ns)
+
+
+@cache
+def _read_version(file: Path, _modified: int) -> _Source:
+    tree = ast.parse(file.read_text(encoding="utf-8"), filename=file.name)
+    absolute: list[str] = []
+    relative: list[tuple[int, str, str]] = []
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                above = package.split(".")[: len(package.split(".")) - node.level + 1]
-                base = ".".join([*above, base] if base else above)
-            names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
-    return names
+            absolute += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level:
+            relative += [(node.level, node.module or "", alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            absolute += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    tokens: list[str] = []
+    _append_tokens(tree, tokens)
+    digest = hashlib.sha256("".join(f"{token}\n" for token in tokens).encode()).hexdigest()
+    return _Source(file.name == "__init__.py", digest, tuple(absolute), tuple(relative))
 
 
-@lru_cache
-def _tree(file: Path, _modified: int) -> ast.Module:
-    return ast.parse(file.read_text(encoding="utf-8"), filename=file.name)
-
-
-def _syntax_digest(file: Path | None) -> str:
-    """Digest of a file's syntax tree without docstrings; the same under every Python that can parse the file."""
-    assert file is not None
-    digest = hashlib.sha256()
-    for token in _tokens(_tree(file, file.stat().st_mtime_ns)):
-        digest.update(f"{token}\n".encode())
-    return digest.hexdigest()
-
-
-def _tokens(node: ast.AST) -> Iterator[str]:
-    """The tree as text. Empty fields are left out, because newer Pythons add empty fields to old nodes."""
-    yield type(node).__name__
-    for field, value in ast.iter_fields(node):
+def _append_tokens(node: ast.AST, tokens: list[str]) -> None:
+    """Append the tree as text. Empty fields are left out, because newer Pythons add empty fields to old nodes."""
+    tokens.append(type(node).__name__)
+    for field in node._fields:
+        value = getattr(node, field, None)
         values = value if isinstance(value, list) else [value]
         if field == "body" and values and _is_docstring(node, values[0]):
             values = values[1:]
         if all(one is None for one in values):
             continue
-        yield f".{field}"
+        tokens.append(f".{field}")
         for one in values:
             if isinstance(one, ast.AST):
-                yield from _tokens(one)
+                _append_tokens(one, tokens)
             else:
-                yield repr(one)
-    yield "end"
+                tokens.append(repr(one))
+    tokens.append("end")
 
 
 def _is_docstring(owner: ast.AST, statement: object) -> bool:

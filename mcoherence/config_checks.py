@@ -9,7 +9,15 @@ from itertools import product
 from typing import Any
 
 from mcoherence.errors import UserError
-from mcoherence.study import Config, makes, model_settings, optimizer_settings, partly_random, training_of
+from mcoherence.study import (
+    Config,
+    makes,
+    model_settings,
+    optimizer_settings,
+    partly_random,
+    swept_value,
+    training_of,
+)
 
 FURTHER_EXPERIMENTS = ("sample_size", "adversarial_start")
 
@@ -52,6 +60,9 @@ def check_references(config: Config) -> None:
     Raises:
         UserError: naming the key, what was found and what was expected.
     """
+    for name in ("sample_size", "adversarial_start", "sweep"):
+        if makes(config, name) and name not in config:
+            raise UserError(f"experiments: found {name}, expected a section of this name too; write one")
     for key, section in (
         ("label_noise.datasets", "datasets"),
         ("label_noise.models", "models"),
@@ -62,6 +73,9 @@ def check_references(config: Config) -> None:
         ("easy_hard.labels", "labels"),
         ("easy_hard.optimizer", "optimizers"),
         *((f"{experiment}.{key}", key) for experiment in FURTHER_EXPERIMENTS for key in ("datasets", "models")),
+        ("sweep.datasets", "datasets"),
+        ("sweep.labels", "labels"),
+        ("sweep.optimizer", "optimizers"),
         ("sample_size.labels", "labels"),
         ("sample_size.optimizer", "optimizers"),
         ("adversarial_start.labels", "labels"),
@@ -106,6 +120,8 @@ def check_references(config: Config) -> None:
                     f"optimizers.{name}; raise it"
                 )
     _check_starts(config)
+    if makes(config, "sweep"):
+        _check_sweep(config)
     for name in ("second_split", "difficulty_coherence"):
         if makes(config, name) and not makes(config, "easy_hard"):
             raise UserError(
@@ -137,6 +153,26 @@ def _check_overrides(config: Config) -> None:
                 f"adversarial_start.adversarial_optimizer: found {name!r}, which starts from fresh weights, expected "
                 f"an optimiser with a start; set optimizers.{name}.start"
             )
+
+
+def _check_sweep(config: Config) -> None:
+    """Check that the networks of a sweep have the swept setting, each another value of it."""
+    for setting, models in config["sweep"]["models"].items():
+        key = f"sweep.models.{setting}"
+        _check_names(key, models, "models", config["models"])
+        values: dict[float, str] = {}
+        for model in models:
+            value = swept_value(config["models"][model], setting)
+            if value is None:
+                shown = {"width": "hidden layers of one width", "depth": "a list of hidden layers"}
+                expected = shown.get(setting, f"a number {setting}")
+                raise UserError(f"{key}: found models.{model} without {expected}, expected it there; set it")
+            if value in values:
+                raise UserError(
+                    f"{key}: found {setting} {value:g} in both models.{values[value]} and models.{model}, expected "
+                    "another value in each; take one out"
+                )
+            values[value] = model
 
 
 def _check_starts(config: Config) -> None:

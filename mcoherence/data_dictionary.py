@@ -104,6 +104,9 @@ COLUMNS = {
     "alignment": Column("share", "mean inner product of two examples' gradients over their root mean square norms"),
     "m": Column("examples", "size of the measured training sample"),
     "start": Column("", "fresh (initial weights of the seed) or adversarial (weights that had fitted other labels)"),
+    "setting": Column("", "the swept setting of the networks: width, depth, or a key of their entries"),
+    "value": Column("", "its value in the run's network, in the unit of that key"),
+    "past_transient": Column("", "whether the checkpoint is past the initial transient, where peaks are looked for"),
     "diverged": Column("", "whether loss or weights had stopped being finite; what is measured is missing then"),
 }  # fmt: skip
 

@@ -97,6 +97,7 @@ STATEMENTS = (
         easy_more_coherent_early,
         ("difficulty_coherence",),
         "gradients measured on easy and on hard examples",
+        level="III",
     ),
     Description(
         "E2",
@@ -106,6 +107,7 @@ STATEMENTS = (
         easy_step_helps_hard,
         ("difficulty_coherence",),
         "networks trained on easy examples, with gradients of hard ones measured",
+        level="III",
     ),
     Description(
         "E3",
@@ -116,6 +118,7 @@ STATEMENTS = (
         easy_step_carries_over,
         ("difficulty_coherence",),
         "networks trained on easy and on hard examples, with gradients measured",
+        level="III",
     ),
     Description(
         "E4",
@@ -125,6 +128,7 @@ STATEMENTS = (
         seeds_agree,
         ("difficulty_agreement",),
         "reference runs of several seeds",
+        level="III",
     ),
     Description(
         "E5",
@@ -134,6 +138,7 @@ STATEMENTS = (
         corrupt_is_harder,
         ("difficulty",),
         "reference runs on labels that are random in part",
+        level="III",
     ),
     Description(
         "E6",
@@ -143,6 +148,7 @@ STATEMENTS = (
         corrupt_is_forgotten_more,
         ("difficulty",),
         "reference runs on labels that are random in part",
+        level="III",
     ),
     Description(
         "E7",
@@ -152,6 +158,7 @@ STATEMENTS = (
         corrupt_is_forgotten_first,
         ("difficulty",),
         "reference runs on labels that are random in part, and training that went on with the other half",
+        level="III",
     ),
 )
 

@@ -18,11 +18,11 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from mcoherence import cutting, study
+from mcoherence.canonical import canonical_json
 from mcoherence.cutting import EVALUATION_BATCH
 from mcoherence.data.sizes import Size, size_of
 from mcoherence.models.build import outline
 from mcoherence.run_files import GROUPS
-from mcoherence.storage import canonical_json
 from mcoherence.study import Run
 
 MEASURING = ("measure_coherence", "measure_sample_size", "measure_contributions", "measure_difficulty_coherence")
@@ -170,8 +170,9 @@ def runs_of(config: Mapping[str, Any], stage: str) -> list[Run]:
     """The runs that have this stage."""
     if stage == "measure_coherence":
         runs = study.label_noise_runs(config["label_noise"]) if study.makes(config, "label_noise") else []
-        more = study.sample_size_runs(config["sample_size"]) if study.makes(config, "sample_size") else []
-        return list(dict.fromkeys([*runs, *more]))
+        runs += study.sample_size_runs(config["sample_size"]) if study.makes(config, "sample_size") else []
+        runs += study.sweep_runs(config["sweep"]) if study.makes(config, "sweep") else []
+        return list(dict.fromkeys(runs))
     if stage == "measure_sample_size":
         return study.sample_size_runs(config["sample_size"]) if study.makes(config, "sample_size") else []
     if stage == "measure_contributions":

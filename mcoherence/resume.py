@@ -21,8 +21,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from mcoherence.canonical import canonical_json
 from mcoherence.errors import UserError
-from mcoherence.storage import atomic_path, canonical_json, sha256_of, write_json
+from mcoherence.storage import atomic_path, sha256_of, write_json
 from mcoherence.training_state import TrainingState, read_state, write_state
 
 LEAVE_STATUS = os.EX_TEMPFAIL  # 75: asked to leave, state kept; start the same command again

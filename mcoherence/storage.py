@@ -19,6 +19,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from mcoherence.canonical import canonical_json
 from mcoherence.errors import UserError
 
 Attributes = Mapping[str, Any]
@@ -80,21 +81,6 @@ def digest_of(path: Path) -> str:
             if "content_sha256" in file.attrs:
                 return f"content_sha256:{file.attrs['content_sha256']}"
     return sha256_of(path)
-
-
-def canonical_json(content: Any) -> str:
-    """JSON that is equal for equal settings: sorted keys, no spaces, 1.0 written as 1."""
-    return json.dumps(_canonical(content), sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def _canonical(content: Any) -> Any:
-    if isinstance(content, Mapping):
-        return {str(key): _canonical(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [_canonical(value) for value in content]
-    if isinstance(content, float) and content.is_integer():
-        return int(content)
-    return content
 
 
 def write_hdf5(

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import count, product, takewhile
 from typing import Any
 
+from mcoherence.data.sizes import size_of
 from mcoherence.data.subsets import FIRST_STAGE, SUBSETS, TRAINED_HALF
 from mcoherence.network_code import network_code
 
@@ -95,6 +96,26 @@ def sample_size_runs(experiment: Config) -> list[Run]:
     return _combinations({**experiment, "optimizers": [experiment["optimizer"]]})
 
 
+def sweep_runs(experiment: Config) -> list[Run]:
+    """The runs of networks that differ in a swept setting, each once."""
+    models = list(dict.fromkeys(model for names in experiment["models"].values() for model in names))
+    return _combinations({**experiment, "models": models, "optimizers": [experiment["optimizer"]]})
+
+
+def swept_value(entry: Config, setting: str) -> float | None:
+    """The value of a swept setting in an entry of `models`; None where it has none.
+
+    `width` is that of all hidden layers of an MLP, `depth` their number; any other setting is a number in the entry.
+    """
+    hidden = entry.get("hidden")
+    if setting in ("width", "depth"):
+        if not isinstance(hidden, list) or (setting == "width" and len(set(hidden)) != 1):
+            return None
+        return float(len(hidden) if setting == "depth" else hidden[0])
+    value = entry.get(setting)
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
 def adversarial_start_runs(experiment: Config) -> list[Run]:
     """The runs from fresh weights, and those of the same seeds from weights that had fitted other labels."""
     grid = {**experiment, "labels": [experiment["labels"]]}
@@ -144,6 +165,8 @@ def all_runs(config: Config) -> list[Run]:
         runs += easy_hard_runs(experiment)
     if makes(config, "sample_size"):
         runs += sample_size_runs(config["sample_size"])
+    if makes(config, "sweep"):
+        runs += sweep_runs(config["sweep"])
     if makes(config, "adversarial_start"):
         experiment = config["adversarial_start"]
         runs += adversarial_start_runs(experiment)
@@ -333,6 +356,7 @@ EASY_HARD_KEYS = {  # table of easy and hard examples: the keys of its experimen
 TABLE_KEYS = {
     "sample_size": ("datasets", "models", "labels", "optimizer", "seeds", "sizes"),
     "adversarial_start": ("datasets", "models", "labels", "optimizer", "adversarial_optimizer", "seeds"),
+    "sweep": ("datasets", "models", "labels", "optimizer", "seeds"),
 }
 
 
@@ -350,6 +374,12 @@ def table_settings(config: Config, table: str) -> dict[str, Any]:
         names = list(dict.fromkeys(run.labels for run in label_noise_runs(experiment)))
     if table == "difficulty":
         experiment["second_split"] = makes(config, "second_split")
+    if table == "sweep":
+        experiment["values"] = {
+            setting: {name: swept_value(config["models"][name], setting) for name in models}
+            for setting, models in experiment["models"].items()
+        }
+        experiment["first_step"] = config["claims"]["first_step"]
     if table == "overfit":
         experiment["winsorization"] = winsorization(config)
     return {
@@ -362,11 +392,13 @@ def table_settings(config: Config, table: str) -> dict[str, Any]:
 
 def claim_settings(config: Config) -> dict[str, Any]:
     """What the check of the claims depends on besides the tables."""
-    optimizers = dict.fromkeys(run.optimizer for run in label_noise_runs(config["label_noise"]))
+    runs = label_noise_runs(config["label_noise"])
+    optimizers, datasets = (dict.fromkeys(getattr(run, name) for run in runs) for name in ("optimizer", "dataset"))
     return {
         **config["claims"],
         "methods": {name: config["optimizers"][name]["method"] for name in optimizers},
         "architectures": {name: model["architecture"] for name, model in config["models"].items()},
+        "image_sides": {name: max(size_of(config["datasets"][name]).shape[1:]) for name in datasets},
     }
 
 

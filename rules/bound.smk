@@ -10,6 +10,7 @@ rule calculate_bound:
         f"{LOGS}/calculate_bound.log",
     benchmark:
         f"{BENCHMARKS}/calculate_bound.tsv"
+    localrule: True
     conda:
         CONDA
     threads: 1

@@ -14,6 +14,7 @@ rule check_claims:
         f"{LOGS}/check_claims.log",
     benchmark:
         f"{BENCHMARKS}/check_claims.tsv"
+    localrule: True
     conda:
         CONDA
     threads: 1

@@ -16,10 +16,11 @@ rule measure_coherence:
         CONDA
     threads: 1
     resources:
-        mem_mb=lambda w: compute_mb(w, 256, bytes_per_value=8),
-        runtime=lambda w: measuring_minutes(w, sample_size_of(w)),
+        mem_mb=growing(lambda w: compute_mb(w, 256, bytes_per_value=8)),
+        runtime=growing(lambda w: measuring_minutes(w, sample_size_of(w))),
         gpu=lambda w: 0 if coherence_parts(w) else GPU,
         device=config["device"],
+        jobs_per_gpu=OPERATIONAL["jobs_per_gpu"],
         workers=OPERATIONAL["workers"],
         images_memory_mb=OPERATIONAL["images_memory_mb"],
     params:
@@ -29,7 +30,8 @@ rule measure_coherence:
         "Measure {wildcards.model} on {wildcards.labels} labels ({wildcards.subset}) with {wildcards.optimizer},"
         " seed {wildcards.seed}"
     shell:
-        "python -m workflow_scripts.measure_coherence --settings {params.settings:q}"
+        "python -m workflow_scripts.launch --device {resources.device} --jobs-per-gpu {resources.jobs_per_gpu} --"
+        " python -m workflow_scripts.measure_coherence --settings {params.settings:q}"
         " --images {input.images:q} --labels {input.labels:q} --split {input.split:q}"
         " --checkpoints {input.checkpoints:q} --parts {input.parts:q} --coherence {output.coherence:q}"
         " --workers {resources.workers} --images-memory-mb {resources.images_memory_mb}"
@@ -48,10 +50,11 @@ if study.makes(config, "sample_size"):
         wildcard_constraints:
             size=r"\d+",
         resources:
-            mem_mb=lambda w: compute_mb(w, 256, bytes_per_value=8),
-            runtime=lambda w: measuring_minutes(w, sample_size_of(w)),
+            mem_mb=growing(lambda w: compute_mb(w, 256, bytes_per_value=8)),
+            runtime=growing(lambda w: measuring_minutes(w, sample_size_of(w))),
             gpu=lambda w: 0 if coherence_parts(w) else GPU,
             device=config["device"],
+            jobs_per_gpu=OPERATIONAL["jobs_per_gpu"],
             workers=OPERATIONAL["workers"],
             images_memory_mb=OPERATIONAL["images_memory_mb"],
         params:
@@ -81,10 +84,11 @@ rule measure_coherence_part:
         CONDA
     threads: 1
     resources:
-        mem_mb=lambda w: compute_mb(w, 256, bytes_per_value=8),
-        runtime=lambda w: measuring_minutes(w, sample_size_of(w), len(steps_of_block(w)), int(w.shards)),
+        mem_mb=growing(lambda w: compute_mb(w, 256, bytes_per_value=8)),
+        runtime=growing(lambda w: measuring_minutes(w, sample_size_of(w), len(steps_of_block(w)), int(w.shards))),
         gpu=GPU,
         device=config["device"],
+        jobs_per_gpu=OPERATIONAL["jobs_per_gpu"],
         workers=OPERATIONAL["workers"],
         images_memory_mb=OPERATIONAL["images_memory_mb"],
     params:
@@ -95,7 +99,8 @@ rule measure_coherence_part:
         " seed {wildcards.seed}, steps {wildcards.first} to {wildcards.last}, shard {wildcards.shard} of"
         " {wildcards.shards}"
     shell:
-        "python -m workflow_scripts.measure_coherence --settings {params.settings:q}"
+        "python -m workflow_scripts.launch --device {resources.device} --jobs-per-gpu {resources.jobs_per_gpu} --"
+        " python -m workflow_scripts.measure_coherence --settings {params.settings:q}"
         " --images {input.images:q} --labels {input.labels:q} --split {input.split:q}"
         " --checkpoints {input.checkpoints:q} --parts --coherence {output.coherence:q}"
         " --shard {wildcards.shard} --shards {wildcards.shards}"
@@ -117,8 +122,8 @@ rule add_shards:
         CONDA
     threads: 1
     resources:
-        mem_mb=BASE_MB,
-        runtime=60,
+        mem_mb=growing(BASE_MB),
+        runtime=growing(60),
         gpu=0,
     params:
         settings=canonical_json({}),
@@ -148,8 +153,8 @@ rule join_coherence:
         CONDA
     threads: 1
     resources:
-        mem_mb=BASE_MB,
-        runtime=30,
+        mem_mb=growing(BASE_MB),
+        runtime=growing(30),
         gpu=0,
     params:
         settings=canonical_json({}),

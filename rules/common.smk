@@ -1,11 +1,11 @@
 # Paths, settings and resources that several rules share.
 from functools import cache
 
-from mcoherence.code_digest import code_digest
+from mcoherence.canonical import canonical_json
+from mcoherence.code_digest import digest_of, module_digests
 from mcoherence.data.sizes import size_of
-from mcoherence.data.sources import DECODED_SOURCES, SOURCES
+from mcoherence.data.source_modules import DECODED_SOURCES, SOURCES
 from mcoherence.data.subsets import SUBSETS, TRAINED_HALF
-from mcoherence.storage import canonical_json
 
 RESULTS = study.results_folder(config)
 RUN = f"{RESULTS}/runs/{{dataset}}/{{model}}/{{labels}}/{{optimizer}}/{{subset}}/seed{{seed}}"
@@ -23,6 +23,7 @@ CONDA = "../envs/study.yaml"
 # Operational, hence resources and not params: another device never re-runs a job by itself.
 GPU = int(config["device"] == "cuda")
 OPERATIONAL = config["operational"]
+CODE = {}  # digest of the code of a rule -> its modules
 BASE_MB = 2000  # of a job before it has read anything: Python, torch, and torch's libraries for a GPU
 
 
@@ -35,10 +36,17 @@ wildcard_constraints:
     seed=r"\d+",
 
 
-@cache
 def code_of(rule_name):
     """Digest of the code that the rule's command reaches; a param, so that edits re-run what they reach."""
-    return code_digest(f"workflow_scripts.{rule_name}", BASE)
+    return code_of_module(f"workflow_scripts.{rule_name}")
+
+
+@cache
+def code_of_module(module):
+    """Digest of the code that a module reaches, noted for `make why`."""
+    modules = module_digests(module, BASE)
+    CODE[digest_of(modules)] = modules
+    return digest_of(modules)
 
 
 def run_of(wildcards):
@@ -60,7 +68,8 @@ def source_of(wildcards):
 
 def checkpoints_of(wildcards):
     """Every checkpoint of the run that the wildcards name."""
-    return expand(CHECKPOINT, step=steps_of(wildcards), **wildcards)
+    folder = run_of(wildcards).path(RESULTS)  # not expand(), which takes a tenth of the time that a large DAG takes
+    return [f"{folder}/checkpoints/step{step}.safetensors" for step in steps_of(wildcards)]
 
 
 def steps_of(run):
@@ -89,6 +98,15 @@ def compute_mb(wildcards, batch_size, bytes_per_value=4):
     images = min(2 * OPERATIONAL["images_memory_mb"], size.bytes * bytes_per_value // 10**6)
     activations = 0 if GPU else size.activation_bytes(batch_size) * bytes_per_value // 4 // 10**6
     return BASE_MB * OPERATIONAL["ranks"] + images + activations
+
+
+def growing(amount):
+    """A resource that a job gets once more with every attempt: a retry was short of time or of memory, maybe."""
+
+    def of_attempt(wildcards, attempt):
+        return attempt * (amount(wildcards) if callable(amount) else amount)
+
+    return of_attempt
 
 
 def table_mb(run):

@@ -16,10 +16,11 @@ rule measure_contributions:
         CONDA
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=120,
+        mem_mb=growing(2000),
+        runtime=growing(120),
         gpu=GPU,
         device=config["device"],
+        jobs_per_gpu=OPERATIONAL["jobs_per_gpu"],
     params:
         settings=canonical_json(study.contribution_settings(config)),
         code=code_of("measure_contributions"),
@@ -27,7 +28,8 @@ rule measure_contributions:
         "Measure contributions in {wildcards.model} on {wildcards.labels} labels with {wildcards.optimizer},"
         " seed {wildcards.seed}"
     shell:
-        "python -m workflow_scripts.measure_contributions --settings {params.settings:q}"
+        "python -m workflow_scripts.launch --device {resources.device} --jobs-per-gpu {resources.jobs_per_gpu} --"
+        " python -m workflow_scripts.measure_contributions --settings {params.settings:q}"
         " --images {input.images:q} --labels {input.labels:q}"
         " --checkpoints {input.checkpoints:q} --contributions {output.contributions:q}"
         " --device {resources.device} --threads {threads} > {log:q} 2>&1"

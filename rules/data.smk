@@ -10,15 +10,15 @@ rule prepare_dataset:
         CONDA
     threads: lambda w: 16 if source_of(w) in DECODED_SOURCES else 1
     resources:
-        mem_mb=lambda w, threads: 3000 + 250 * threads,
-        runtime=lambda w: 1440 if source_of(w) == "folder" else 60,
+        mem_mb=lambda w, threads, attempt: attempt * (3000 + 250 * threads),
+        runtime=growing(lambda w: 1440 if source_of(w) == "folder" else 60),
         gpu=0,
         data_folder=config["data_folder"],
         download="download" if config["download"] else "no-download",
     params:
         settings=lambda w: canonical_json(study.preparation_settings(config, w.dataset)),
         # of the command, and of the module that it imports for this source
-        code=lambda w: code_of("prepare_dataset") + code_digest(SOURCES[source_of(w)], BASE),
+        code=lambda w: code_of("prepare_dataset") + code_of_module(SOURCES[source_of(w)]),
     message:
         "Prepare the images of {wildcards.dataset}"
     shell:
@@ -37,6 +37,7 @@ rule corrupt_labels:
         f"{LOGS}/corrupt_labels/{{dataset}}/{{labels}}/seed{{seed}}.log",
     benchmark:
         f"{BENCHMARKS}/corrupt_labels/{{dataset}}/{{labels}}/seed{{seed}}.tsv"
+    localrule: True
     conda:
         CONDA
     threads: 1

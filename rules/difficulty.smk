@@ -18,10 +18,10 @@ rule score_difficulty:
         CONDA
     threads: 1
     resources:
-        mem_mb=lambda w: sum(
-            map(table_mb, study.reference_runs(config["easy_hard"], w.dataset, w.model)),
+        mem_mb=growing(
+            lambda w: sum(map(table_mb, study.reference_runs(config["easy_hard"], w.dataset, w.model))),
         ),
-        runtime=30,
+        runtime=growing(30),
         gpu=0,
     params:
         settings=lambda w: canonical_json(study.difficulty_settings(config, w.dataset, w.model)),
@@ -45,6 +45,7 @@ rule split_easy_hard:
         f"{LOGS}/split_easy_hard/{{dataset}}/{{model}}.log",
     benchmark:
         f"{BENCHMARKS}/split_easy_hard/{{dataset}}/{{model}}.tsv"
+    localrule: True
     conda:
         CONDA
     threads: 1
@@ -72,6 +73,7 @@ rule split_halves:
         f"{LOGS}/split_halves/{{dataset}}.log",
     benchmark:
         f"{BENCHMARKS}/split_halves/{{dataset}}.tsv"
+    localrule: True
     conda:
         CONDA
     threads: 1
@@ -106,10 +108,11 @@ rule measure_difficulty_coherence:
         CONDA
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=120,
+        mem_mb=growing(2000),
+        runtime=growing(120),
         gpu=GPU,
         device=config["device"],
+        jobs_per_gpu=OPERATIONAL["jobs_per_gpu"],
     params:
         settings=canonical_json(config["measurement"]),
         code=code_of("measure_difficulty_coherence"),
@@ -117,7 +120,8 @@ rule measure_difficulty_coherence:
         "Measure easy and hard examples in {wildcards.model} on {wildcards.labels} labels ({wildcards.subset}) with"
         " {wildcards.optimizer}, seed {wildcards.seed}"
     shell:
-        "python -m workflow_scripts.measure_difficulty_coherence --settings {params.settings:q}"
+        "python -m workflow_scripts.launch --device {resources.device} --jobs-per-gpu {resources.jobs_per_gpu} --"
+        " python -m workflow_scripts.measure_difficulty_coherence --settings {params.settings:q}"
         " --images {input.images:q} --labels {input.labels:q} --split {input.split:q}"
         " --checkpoints {input.checkpoints:q} --coherence {output.coherence:q}"
         " --device {resources.device} --threads {threads} > {log:q} 2>&1"

@@ -15,10 +15,11 @@ rule evaluate:
         CONDA
     threads: 1
     resources:
-        mem_mb=lambda w: compute_mb(w, 256) + table_mb(w),
-        runtime=lambda w: minutes(w, len(steps_of(w))),
+        mem_mb=growing(lambda w: compute_mb(w, 256) + table_mb(w)),
+        runtime=growing(lambda w: minutes(w, len(steps_of(w)))),
         gpu=lambda w: 0 if evaluation_parts(w) else GPU,
         device=config["device"],
+        jobs_per_gpu=OPERATIONAL["jobs_per_gpu"],
         workers=OPERATIONAL["workers"],
         images_memory_mb=OPERATIONAL["images_memory_mb"],
     params:
@@ -28,7 +29,8 @@ rule evaluate:
         "Evaluate {wildcards.model} on {wildcards.labels} labels ({wildcards.subset}) with {wildcards.optimizer},"
         " seed {wildcards.seed}"
     shell:
-        "python -m workflow_scripts.evaluate --settings {params.settings:q}"
+        "python -m workflow_scripts.launch --device {resources.device} --jobs-per-gpu {resources.jobs_per_gpu} --"
+        " python -m workflow_scripts.evaluate --settings {params.settings:q}"
         " --images {input.images:q} --labels {input.labels:q} --checkpoints {input.checkpoints:q}"
         " --parts {input.parts:q} --evaluation {output.evaluation:q}"
         " --workers {resources.workers} --images-memory-mb {resources.images_memory_mb}"
@@ -53,10 +55,11 @@ rule evaluate_part:
         CONDA
     threads: 1
     resources:
-        mem_mb=lambda w: compute_mb(w, 256) + table_mb(w),
-        runtime=lambda w: minutes(w, len(steps_of_block(w)) / int(w.shards)),
+        mem_mb=growing(lambda w: compute_mb(w, 256) + table_mb(w)),
+        runtime=growing(lambda w: minutes(w, len(steps_of_block(w)) / int(w.shards))),
         gpu=GPU,
         device=config["device"],
+        jobs_per_gpu=OPERATIONAL["jobs_per_gpu"],
         workers=OPERATIONAL["workers"],
         images_memory_mb=OPERATIONAL["images_memory_mb"],
     params:
@@ -67,7 +70,8 @@ rule evaluate_part:
         " seed {wildcards.seed}, steps {wildcards.first} to {wildcards.last}, shard {wildcards.shard} of"
         " {wildcards.shards}"
     shell:
-        "python -m workflow_scripts.evaluate --settings {params.settings:q}"
+        "python -m workflow_scripts.launch --device {resources.device} --jobs-per-gpu {resources.jobs_per_gpu} --"
+        " python -m workflow_scripts.evaluate --settings {params.settings:q}"
         " --images {input.images:q} --labels {input.labels:q} --checkpoints {input.checkpoints:q}"
         " --parts --shard {wildcards.shard} --shards {wildcards.shards} --evaluation {output.evaluation:q}"
         " --workers {resources.workers} --images-memory-mb {resources.images_memory_mb}"
@@ -91,8 +95,8 @@ rule join_evaluation:
         CONDA
     threads: 1
     resources:
-        mem_mb=lambda w: 2 * table_mb(w),
-        runtime=30,
+        mem_mb=growing(lambda w: 2 * table_mb(w)),
+        runtime=growing(30),
         gpu=0,
         sharded=lambda w: "sharded" if evaluation_shards(w) > 1 else "no-sharded",
     params:

@@ -1,4 +1,10 @@
-# One rule per figure: the tables that it is drawn from, and its place in the report.
+# One rule per figure: the tables that it is drawn from, and its place in the report, which orders sections and figures by
+# name. So they are numbered, each the same in every study.
+SUMMARY = "0. Summary"
+COHERENCE = "2. Coherence along training"
+GROUPS = "3. Pristine and corrupt examples"
+TRAINING = "4. Optimisers, memorisation and generalisation"
+DIFFICULTY_FIGURES = "5. Easy and hard examples"
 FIGURES_OF_EXPERIMENT = {
     "label_noise": {
         "summary": (
@@ -7,111 +13,106 @@ FIGURES_OF_EXPERIMENT = {
                 "accuracy",
                 *(["easy_hard"] if study.makes(config, "easy_hard") else []),
             ],
-            "0. At a glance",
+            SUMMARY,
             "the study at a glance",
         ),
-        "coherence_by_step": (["coherence"], "2. Coherence", "coherence along training"),
+        "coherence_by_step": (["coherence"], COHERENCE, "2.1 along training"),
         "coherence_by_loss": (
             ["coherence", "accuracy"],
-            "2. Coherence",
-            "coherence against training loss",
+            COHERENCE,
+            "2.2 against training loss",
         ),
-        "layer_coherence": (["coherence"], "2. Coherence", "coherence per layer"),
+        "layer_coherence": (["coherence"], COHERENCE, "2.3 layer by layer"),
         "pristine_corrupt": (
             ["coherence"],
-            "2. Coherence",
-            "pristine against corrupt examples",
-        ),
-        "training_curves": (["accuracy"], "3. Training", "accuracy and loss"),
-        "generalization_gap": (
-            ["accuracy"],
-            "3. Training",
-            "gap between training and test accuracy",
+            GROUPS,
+            "3.1 within pristine, corrupt and held-out examples",
         ),
         "group_alignment": (
             ["group_alignment"],
-            "2. Coherence",
-            "pristine, corrupt and held-out examples against each other",
+            GROUPS,
+            "3.2 between these groups",
         ),
+        "training_curves": (["accuracy"], TRAINING, "4.1 accuracy and loss"),
         "optimizers": (
             ["accuracy"],
-            "3. Training",
-            "optimisers at equal updates and equal examples",
+            TRAINING,
+            "4.2 optimisers at equal updates and equal examples",
+        ),
+        "generalization_gap": (
+            ["accuracy"],
+            TRAINING,
+            "4.3 gap between training and test accuracy",
         ),
         "early_stopping": (
             ["early_stopping"],
-            "3. Training",
-            "best against last checkpoint",
+            TRAINING,
+            "4.5 best against last checkpoint",
         ),
     },
     "contributions": {
         "contributions": (
             ["contributions"],
-            "2. Coherence",
-            "contributions of pristine and corrupt examples",
+            GROUPS,
+            "3.3 contributions to the gradient",
         ),
     },
     "easy_hard": {
-        "easy_hard": (
-            ["easy_hard"],
-            "4. Easy and hard examples",
-            "train on easy, hard or random",
-        ),
+        "easy_hard": (["easy_hard"], DIFFICULTY_FIGURES, "5.1 trained on easy, hard or random"),
         "difficulty": (
             ["difficulty", "difficulty_agreement"],
-            "4. Easy and hard examples",
-            "how hard examples are, and how far seeds agree",
+            DIFFICULTY_FIGURES,
+            "5.2 how hard examples are, and how far seeds agree",
         ),
         "examples": (
             ["difficulty"],
-            "4. Easy and hard examples",
-            "the easiest and the hardest examples",
-        ),
-    },
-    "second_split": {
-        "second_split": (
-            ["difficulty"],
-            "4. Easy and hard examples",
-            "learned on one half, forgotten on the other",
+            DIFFICULTY_FIGURES,
+            "5.3 the easiest and the hardest examples",
         ),
     },
     "difficulty_coherence": {
         "difficulty_coherence": (
             ["difficulty_coherence"],
-            "4. Easy and hard examples",
-            "which examples help which",
+            DIFFICULTY_FIGURES,
+            "5.4 which examples help which",
         ),
     },
-    "toy": {
-        "toy_regression": (
-            ["toy"],
-            "2. Coherence",
-            "an example in six dimensions",
+    "second_split": {
+        "second_split": (
+            ["difficulty"],
+            DIFFICULTY_FIGURES,
+            "5.5 learned on one half, forgotten on the other",
         ),
-    },
-    "bound": {
-        "bound": (
-            ["bound"],
-            "3. Training",
-            "bound of the gap between training and test loss (relative)",
-        ),
-    },
-    "sample_size": {
-        "sample_size": (["sample_size"], "2. Coherence", "samples of several sizes"),
     },
     "adversarial_start": {
         "adversarial_start": (
             ["adversarial_start"],
-            "4. Easy and hard examples",
-            "adversarial initialisation",
+            DIFFICULTY_FIGURES,
+            "5.6 adversarial initialisation",
         ),
+    },
+    "sample_size": {
+        "sample_size": (["sample_size"], COHERENCE, "2.4 samples of several sizes"),
+    },
+    "toy": {
+        "toy_regression": (["toy"], COHERENCE, "2.5 an example in six dimensions"),
+    },
+    "bound": {
+        "bound": (
+            ["bound"],
+            TRAINING,
+            "4.6 bound of the gap between training and test loss (relative)",
+        ),
+    },
+    "sweep": {
+        "sweep": (["sweep"], "6. Exploratory sweeps", "6.1 a setting of the network swept (no claim)"),
     },
 }
 if study.makes(config, "label_noise") and study.winsorization(config):
     FIGURES_OF_EXPERIMENT["label_noise"]["winsorization"] = (
         ["overfit"],
-        "3. Training",
-        "overfitting by winsorised SGD",
+        TRAINING,
+        "4.4 overfitting by winsorised SGD",
     )
 FIGURES = {
     name: figure for experiment in config["experiments"] for name, figure in FIGURES_OF_EXPERIMENT[experiment].items()
@@ -143,6 +144,7 @@ for figure, (tables, category, title) in FIGURES.items():
             f"{LOGS}/draw_{figure}.log",
         benchmark:
             f"{BENCHMARKS}/draw_{figure}.tsv"
+        localrule: True
         conda:
             CONDA
         threads: 1

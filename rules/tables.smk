@@ -63,6 +63,13 @@ if study.makes(config, "sample_size"):
     SOURCES_OF_TABLE["sample_size"] = {
         "sample_size": files_of_runs(runs, "coherence.h5", *(f"coherence_m{size}.h5" for size in sizes)),
     }
+if study.makes(config, "sweep"):
+    runs = study.sweep_runs(config["sweep"])
+    SOURCES_OF_TABLE["sweep"] = {
+        "sweep": files_of_runs(runs, "evaluation.h5", "coherence.h5")
+        + [run.labels_path(RESULTS) for run in runs]
+        + [IMAGES.format(dataset=run.dataset) for run in runs],
+    }
 if study.makes(config, "adversarial_start"):
     runs = study.adversarial_start_runs(config["adversarial_start"])
     SOURCES_OF_TABLE["adversarial_start"] = {
@@ -97,8 +104,8 @@ rule tabulate:
         CONDA
     threads: 1
     resources:
-        mem_mb=max(map(table_mb, study.all_runs(config)), default=1000),
-        runtime=60,
+        mem_mb=growing(max(map(table_mb, study.all_runs(config)), default=1000)),
+        runtime=growing(60),
         gpu=0,
     params:
         settings=lambda w: canonical_json(study.table_settings(config, w.table)),

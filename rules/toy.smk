@@ -7,6 +7,7 @@ rule run_toy:
         f"{LOGS}/run_toy.log",
     benchmark:
         f"{BENCHMARKS}/run_toy.tsv"
+    localrule: True
     conda:
         CONDA
     threads: 1

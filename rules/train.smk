@@ -25,6 +25,18 @@ def only(names):
     return f"(?={paths})[^/]+"
 
 
+def training_resources(start, stop):
+    """Operational settings and what the machine must have; operational.training_resources has the last word."""
+    settings = {key: int(value) for key, value in OPERATIONAL.items() if key != "training_resources"}
+    needs = {
+        "mem_mb": growing(updates_mb),
+        "runtime": growing(training_minutes(start, stop)),
+        "gpu": GPU * OPERATIONAL["ranks"],
+        "device": config["device"],
+    }
+    return settings | needs | OPERATIONAL["training_resources"]
+
+
 WAYS_TO_TRAIN = study.training_jobs(config)
 
 for way, (training, names) in enumerate(WAYS_TO_TRAIN, start=1):
@@ -60,11 +72,7 @@ for way, (training, names) in enumerate(WAYS_TO_TRAIN, start=1):
             threads: OPERATIONAL["ranks"]
             # Operational settings are resources, not params, and so never re-run a job.
             resources:
-                **{key: int(value) for key, value in OPERATIONAL.items()},
-                mem_mb=updates_mb,
-                runtime=training_minutes(start, stop),
-                gpu=GPU * OPERATIONAL["ranks"],
-                device=config["device"],
+                **training_resources(start, stop),
             params:
                 settings=segment_settings(start, stop),
                 code=code_of("train"),
@@ -72,8 +80,10 @@ for way, (training, names) in enumerate(WAYS_TO_TRAIN, start=1):
                 f"Train {{wildcards.model}} on {{wildcards.labels}} labels ({{wildcards.subset}}) with"
                 f" {{wildcards.optimizer}}, seed {{wildcards.seed}}, updates {start} to {stop}"
             shell:
-                # exec: a signal to the job reaches the trainer, which keeps its state and leaves.
-                "exec python -m workflow_scripts.train --settings {params.settings:q} --code {params.code}"
+                # exec, and a step of its own in SLURM: a signal to the job reaches the trainer, which keeps its state and leaves.
+                "exec python -m workflow_scripts.launch --own-step --threads {threads} --device {resources.device}"
+                " --gpus {resources.ranks} --jobs-per-gpu {resources.jobs_per_gpu} --"
+                " python -m workflow_scripts.train --settings {params.settings:q} --code {params.code}"
                 " --images {input.images:q} --labels {input.labels:q} --split {input.split:q} --begin {input.begin:q}"
                 " --checkpoints {output.checkpoints:q} --state {output.state:q} --log {output.log:q}"
                 " --ranks {resources.ranks} --resume-interval {resources.resume_interval}"

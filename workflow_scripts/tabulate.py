@@ -2,6 +2,7 @@
 
 from mcoherence.difficulty_tables import DIFFICULTY_TABLES
 from mcoherence.noise_tables import NOISE_TABLES
+from mcoherence.sweep import SWEEP_TABLES
 from mcoherence.table_files import write_table
 from mcoherence.tables import TABLES
 from workflow_scripts.command_line import parse, run
@@ -14,7 +15,7 @@ def main() -> None:
     """
     arguments = parse(__doc__, paths=["csv", "parquet"])
     settings = arguments.settings
-    make = (TABLES | NOISE_TABLES | DIFFICULTY_TABLES)[settings["table"]]
+    make = (TABLES | NOISE_TABLES | DIFFICULTY_TABLES | SWEEP_TABLES)[settings["table"]]
     table = make(settings["results"], settings["experiment"], settings["noise"])
     write_table(table, arguments.csv, arguments.parquet)
 

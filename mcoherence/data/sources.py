@@ -1,7 +1,7 @@
 """Image sources by name: where the pixels and targets of a data set come from.
 
-Every source is a module of its own with one function, `open_source(settings, data_folder, download) -> Source`. It is
-imported by its name in the table below, so that the rule which prepares a data set depends on that source's code alone.
+Every source is a module of its own with one function, `open_source(settings, data_folder, download) -> Source`, that
+`source_modules` names.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,18 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-SOURCES = {
-    "digits": "mcoherence.data.digits",
-    "glyphs": "mcoherence.data.glyphs",
-    "mnist": "mcoherence.data.torchvision_sets",
-    "fashion_mnist": "mcoherence.data.torchvision_sets",
-    "kmnist": "mcoherence.data.torchvision_sets",
-    "cifar10": "mcoherence.data.torchvision_sets",
-    "cifar100": "mcoherence.data.torchvision_sets",
-    "folder": "mcoherence.data.image_folder",
-}
-# Sources whose images are made one by one, by as many worker processes as the job has threads.
-DECODED_SOURCES = ("glyphs", "folder")
+from mcoherence.data.source_modules import SOURCES
 
 Items = Sequence[Any] | NDArray[np.uint8]
 # Images uint8 [n, C, H, W] of n items, and a line about each that could not be decoded (its image is then undefined).

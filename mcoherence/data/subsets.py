@@ -1,12 +1,15 @@
-"""Which examples of the training part a run trains on: everything, or a subset that split.h5 names."""
+"""Which examples of the training part a run trains on: everything, or a subset that split.h5 names.
+
+The names are read when Snakemake parses the workflow, so NumPy and h5py are imported where a file is read.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from mcoherence.storage import open_hdf5
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 SPLIT_SCHEMA = "mcoherence/split/1"
 SUBSETS = ("easy", "hard", "random")
@@ -16,7 +19,7 @@ TRAINED_HALF = {"half_a": "half_a", "half_b": "half_b", "half_b_after_a": "half_
 FIRST_STAGE = {"half_b_after_a": "half_a", "half_a_after_b": "half_b"}
 
 
-def training_positions(split: Sequence[Path], subset: str, size: int) -> NDArray[np.int64]:
+def training_positions(split: Sequence[Path], subset: str, size: int) -> "NDArray[np.int64]":
     """Positions in the training part that a run of `subset` trains on, ascending int64.
 
     Args:
@@ -24,6 +27,10 @@ def training_positions(split: Sequence[Path], subset: str, size: int) -> NDArray
         subset: one of SUBSETS or TRAINED_HALF; not read without a split.
         size: number of examples in the training part.
     """
+    import numpy as np
+
+    from mcoherence.storage import open_hdf5
+
     if not split:
         return np.arange(size, dtype=np.int64)
     with open_hdf5(split[0], SPLIT_SCHEMA) as file:

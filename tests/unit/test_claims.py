@@ -153,6 +153,20 @@ def test_claims_survive_the_divergence_of_every_run_of_an_optimiser():
     assert {claims[name].verdict for name in ("P1", "P2", "P3")} == {"not tested"}
     assert claims["P1"].missing.endswith("this study has no such runs left that did not diverge")
     assert claims["P13"].verdict == "inconclusive"  # RM3's runs are there, without partners
+    tables = with_diverged(make_tables(**AS_IN_THE_PAPERS), optimizer="rm3", labels="half")
+    claims = {claim.id: claim for claim in check_claims(tables, SETTINGS, CLAIMS)}
+    assert claims["P13"].verdict == "inconclusive"  # at this level; supported at the others
+
+
+def test_an_optimiser_is_compared_only_where_the_study_has_it():
+    """RM3 at half random labels alone: the other levels do not leave P13 open."""
+    final = {key: value for key, value in AS_IN_THE_PAPERS["final"].items() if key[0] == "sgd" or key[1] == "half"}
+    tables = make_tables(**AS_IN_THE_PAPERS | {"final": final})
+    (claim,) = (claim for claim in check_claims(tables, SETTINGS, CLAIMS) if claim.id == "P13")
+    assert [part.where for part in claim.parts] == [
+        "d, net, rm3 against sgd, noise 0.5, gap", "d, net, rm3 against sgd, noise 0.5, corrupt accuracy",
+    ]  # fmt: skip
+    assert claim.verdict == "supported"
 
 
 def test_a_run_that_never_reaches_the_target_counts_with_its_last_step():
@@ -253,19 +267,44 @@ def test_an_exact_tie_within_rounding_decides_nothing():
     assert check_toy(random=((0.5, 0.1, 0.02), (1.0, 1.0, 1.0))).verdict == "inconclusive"
 
 
-def test_interval_is_students_over_seeds():
+def test_a_part_has_the_interval_of_the_bootstrap_and_students():
     part = part_of("here", Measured(pd.Series([1.0, 2.0, 4.0], index=[0, 1, 2])), 0.95)
     # mean 7/3, standard error sqrt(7/3)/sqrt(3), t(0.975, 2) = 4.302653
     half = 4.302653 * np.sqrt(7 / 3) / np.sqrt(3)
     assert part.value == pytest.approx(7 / 3)
-    assert part.interval == pytest.approx((7 / 3 - half, 7 / 3 + half), rel=1e-6)
-    assert part.verdict == "inconclusive"
+    assert part.interval == pytest.approx((1, 4))  # 1/27 of the resamples is 1, 1, 1
+    assert part.t_interval == pytest.approx((7 / 3 - half, 7 / 3 + half), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("values", "verdict"),
+    [
+        ((1.0, 2.0, 4.0), "inconclusive"),  # the bootstrap's interval is positive, Student's is not
+        ((1.0, 1.1, 1.2), "supported"),
+        ((-1.0, -2.0, -4.0), "inconclusive"),
+        ((-1.0, -1.1, -1.2), "not supported"),
+        ((0.0, 0.0, 0.0), "not supported"),
+    ],
+)
+def test_a_verdict_wants_both_intervals_on_one_side(values, verdict):
+    assert part_of("here", Measured(pd.Series(values)), 0.95).verdict == verdict
+
+
+def test_a_claim_that_is_not_asserted_is_reported_with_its_intervals():
+    descriptions = [replace(one, level="III") for one in CLAIMS if one.id == "P1"]
+    descriptions += [replace(one, asserted_from=224) for one in CLAIMS if one.id == "P8"]
+    for side, verdict in ((28, "reported"), (224, "supported")):
+        settings = replace(SETTINGS, image_sides={"d": side})
+        claims = {one.id: one for one in check_claims(make_tables(**AS_IN_THE_PAPERS), settings, descriptions)}
+        assert (claims["P1"].verdict, claims["P8"].verdict) == ("reported", verdict)
+        assert claims["P1"].decisive.interval is not None
+        assert (claims["P1"].level, claims["P8"].level) == ("III", "II")
 
 
 @pytest.mark.parametrize("values", [[1.0], [1.0, np.nan], [np.inf, 1.0]])
 def test_one_seed_or_a_missing_value_decides_nothing(values):
     part = part_of("here", Measured(pd.Series(values)), 0.95)
-    assert (part.value, part.interval, part.verdict) == (None, None, "inconclusive")
+    assert (part.value, part.interval, part.t_interval, part.verdict) == (None, None, None, "inconclusive")
 
 
 def test_one_refuted_part_refutes_and_the_decisive_part_shows_it():
@@ -278,6 +317,7 @@ def test_one_refuted_part_refutes_and_the_decisive_part_shows_it():
 def test_seeds_that_agree_only_to_the_checkpoint_do_not_make_an_interval_of_no_width():
     part = part_of("here", Measured(pd.Series([0.1, 0.1, 0.1]), resolution=0.2), 0.95)
     assert part.interval == pytest.approx((-0.1, 0.3))
+    assert part.t_interval == pytest.approx((-0.1, 0.3))
     assert part.verdict == "inconclusive"
 
 

@@ -46,34 +46,33 @@ def test_a_bug_keeps_its_traceback():
         run(lambda: 1 // 0)
 
 
-SUPPORTED = Part("d, <net>", {0: 0.2, 1: 0.4}, 0.3, (0.1, 0.5), "supported")
-OPEN = Part("d, other", {0: 0.2}, None, None, "inconclusive")
+SUPPORTED = Part("d, <net>", {0: 0.2, 1: 0.4}, 0.3, (0.2, 0.4), (0.1, 0.5), "supported")
+OPEN = Part("d, other", {0: 0.2}, None, None, None, "inconclusive")
 
 
 def test_a_claim_as_json_shows_the_part_that_decides():
-    entry = check_claims.as_json(Claim("P1", "statement", "source", "statistic", (SUPPORTED, OPEN)))
+    entry = check_claims.as_json(Claim("P1", "statement", "source", "II", "statistic", (SUPPORTED, OPEN)))
     assert (entry["verdict"], entry["where"]) == ("inconclusive", "d, other")
-    assert (entry["value"], entry["interval"]) == (None, None)
-    entry = check_claims.as_json(Claim("P1", "statement", "source", "statistic", (SUPPORTED,)))
-    assert (entry["verdict"], entry["value"], entry["interval"], entry["num_seeds"]) == (
-        "supported",
-        0.3,
-        (0.1, 0.5),
-        2,
-    )
+    assert (entry["value"], entry["interval"], entry["t_interval"]) == (None, None, None)
+    entry = check_claims.as_json(Claim("P1", "statement", "source", "II", "statistic", (SUPPORTED,)))
+    assert (entry["verdict"], entry["value"], entry["num_seeds"]) == ("supported", 0.3, 2)
+    assert (entry["interval"], entry["t_interval"]) == ((0.2, 0.4), (0.1, 0.5))
+    assert entry["level"] == "II"
 
 
 def test_the_page_of_the_claims_is_escaped_and_complete():
-    page = check_claims.as_html([Claim("P1", "a & b", "source", "statistic", (SUPPORTED,))], 0.95)
+    page = check_claims.as_html([Claim("P1", "a & b", "source", "II", "statistic", (SUPPORTED,))], 0.95)
     assert "a &amp; b" in page
     assert "d, &lt;net&gt;" in page
     assert "+0.300" in page
+    assert "[+0.200, +0.400]" in page
     assert "[+0.100, +0.500]" in page
+    assert "tests/unit/test_coherence.py::test_m_coherence_of_known_gradients" in page
     assert "95%" in page
 
 
 def test_a_claim_that_is_not_tested_says_why_in_both_forms():
-    claim = Claim("P9", "a", "b", "c", (), missing="needs runs of <SGD>")
+    claim = Claim("P9", "a", "b", "II", "c", (), missing="needs runs of <SGD>")
     entry = check_claims.as_json(claim)
     assert (entry["verdict"], entry["missing"], entry["parts"]) == ("not tested", "needs runs of <SGD>", [])
     page = check_claims.as_html([claim], 0.95)
@@ -97,8 +96,15 @@ def test_run_times_are_summed_per_rule(tmp_path):
 def test_the_page_of_the_study_shows_settings_versions_and_times():
     times = pd.DataFrame({"rule": ["train"], "jobs": [2], "total_s": [5.5], "longest_s": [3.5], "peak_mb": [100.0]})
     columns = dictionary([("accuracy", ["step", "loss"])])
-    page = describe_study.page({"lr": 0.3}, {"torch": "1.2.3"}, times, columns)
-    for content in ("&quot;lr&quot;: 0.3", "1.2.3", "<td>train</td>", "5.5", "<td>nats</td>"):
+    page = describe_study.page({"lr": 0.3}, {"torch": "1.2.3"}, "As the config asks for.", times, columns)
+    for content in (
+        "As the config asks for.",
+        "&quot;lr&quot;: 0.3",
+        "1.2.3",
+        "<td>train</td>",
+        "5.5",
+        "<td>nats</td>",
+    ):
         assert content in page
 
 

@@ -10,7 +10,7 @@ import yaml
 from mcoherence import config_checks
 from mcoherence.data.corruption import SCHEMES
 from mcoherence.data.glyphs import CHARACTERS
-from mcoherence.data.sources import SOURCES
+from mcoherence.data.source_modules import SOURCES
 from mcoherence.errors import UserError
 
 ROOT = Path(__file__).parents[2]

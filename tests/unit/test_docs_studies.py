@@ -47,10 +47,10 @@ def test_further_combinations_are_those_that_the_page_says():
         *(
             ("small", "resnet18", labels, seed)
             for labels in ("clean", "half_random", "all_random")
-            for seed in (0, 1, 2)
+            for seed in range(5)
         ),
-        *(("large", "inception_v3", labels, s) for labels in ("clean", "half_random", "all_random") for s in (0, 1, 2)),
-        *(("small", "resnet18", "all_random", seed) for seed in (3, 4)),
+        *(("large", "inception_v3", labels, s) for labels in ("clean", "half_random", "all_random") for s in range(5)),
+        *(("small", "resnet18", "all_random", seed) for seed in (5, 6)),
     }
 
 
@@ -78,6 +78,47 @@ def test_an_adversarial_start_is_run_with_the_runs_that_it_needs():
         on_top_of_the_defaults(
             BLOCKS[3].replace("adversarial_optimizer: sgd_after_random", "adversarial_optimizer: sgd")
         )
+
+
+def test_a_sweep_reads_its_values_from_the_networks():
+    config = on_top_of_the_defaults(BLOCKS[4] + "claims: {first_step: 8}")
+    assert study.table_settings(config, "sweep")["experiment"]["values"] == {
+        "init_scale": {"from_small": 0.3, "from_large": 3}
+    }
+    assert len(study.all_runs(config)) == 2 * 2 * 3
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("{from_small: {init_scale: 3}}", r"found init_scale 3 in both models\.from_small and models\.from_large"),
+        ("{from_small: {init_scale: wide}}", r"models\.from_small"),
+    ],
+)
+def test_a_sweep_over_nothing_is_refused(change, message):
+    block = yaml.safe_load(BLOCKS[4])
+    block["models"] = merged(block["models"], yaml.safe_load(change))
+    with pytest.raises(UserError, match=message):
+        on_top_of_the_defaults(yaml.safe_dump(block))
+
+
+def test_a_sweep_over_what_a_network_has_not_is_refused():
+    with pytest.raises(
+        UserError, match=r"^sweep\.models\.width: found models\.from_small without hidden layers of one"
+    ):
+        on_top_of_the_defaults(BLOCKS[4].replace("models: {init_scale: [", "models: {width: ["))
+
+
+def test_an_experiment_without_its_section_is_refused():
+    with pytest.raises(UserError, match=r"^experiments: found sweep, expected a section of this name"):
+        on_top_of_the_defaults("experiments: [sweep]")
+
+
+def test_width_and_depth_are_of_the_hidden_layers():
+    entry = {"hidden": [64, 64, 64], "init_scale": 0.5}
+    assert [study.swept_value(entry, name) for name in ("width", "depth", "init_scale")] == [64, 3, 0.5]
+    assert study.swept_value({"hidden": [64, 32]}, "width") is None
+    assert study.swept_value({"hidden": 64}, "depth") is None
 
 
 def test_the_table_lists_every_study_with_its_number_of_runs():

@@ -15,7 +15,9 @@ from mcoherence.figures.contributions import contributions
 from mcoherence.figures.early_stopping import early_stopping
 from mcoherence.figures.group_alignment import PAIRS, group_alignment
 from mcoherence.figures.optimizers import optimizers
-from mcoherence.figures.style import FigureStyle, save_figure
+from mcoherence.figures.saving import save_figure
+from mcoherence.figures.style import FigureStyle
+from mcoherence.figures.sweep import sweep
 from mcoherence.figures.winsorization import winsorization
 
 COLORS = {"sgd": "#0072b2", "m3": "#d55e00"}
@@ -247,3 +249,44 @@ def test_running_sums_show_small_early_values_and_the_end():
     low, high = axes.get_ylim()
     assert low < 0
     assert high == pytest.approx(50)  # five times the largest
+
+
+def sweep_of(values, diverged=()):
+    """A table sweep of one setting; m-coherence 50 in the transient, then (seed + 1) times the value, then 1."""
+    names = {"setting": "width", "dataset": "d", "optimizer": "sgd", "labels": "clean", "noise": 0.0}
+    course = ((0, 50.0, 0.1, 0.1), (10, None, 0.5, 0.4), (100, 1.0, 1.0, 0.9))
+    return pd.DataFrame(
+        [
+            names
+            | {"value": value, "model": f"net_{value}", "seed": seed, "step": step, "past_transient": step > 0}
+            | {"m_coherence": (seed + 1) * value if coherence is None else coherence}
+            | {"train_accuracy": train, "test_accuracy": test, "diverged": (value, seed) in diverged and step == 100}
+            for value, seed in product(values, SEEDS)
+            for step, coherence, train, test in course
+        ]
+    )
+
+
+def test_a_sweep_draws_the_course_the_peak_past_the_transient_and_the_end():
+    figure = sweep(sweep_of([2.0, 8.0]), STYLE)
+    course, coherence, accuracy = figure.axes
+    geometric = 6 ** (1 / 3)  # of 1, 2, 3
+    for value in (2, 8):
+        np.testing.assert_allclose(line(course, str(value)).get_ydata(), [50, value * geometric, 1])
+    means = {bars.get_label(): bars.lines[0].get_ydata().item() for bars in coherence.containers}
+    assert means == pytest.approx({"peak 2": 2 * geometric, "peak 8": 8 * geometric, "last 2": 1, "last 8": 1})
+    means = {bars.get_label(): bars.lines[0].get_ydata().item() for bars in accuracy.containers}
+    assert means == pytest.approx(
+        {"train_accuracy 2": 100, "train_accuracy 8": 100, "test_accuracy 2": 90, "test_accuracy 8": 90}
+    )
+    assert [text.get_text() for text in accuracy.get_xticklabels()] == ["2", "8"]
+    assert figure.get_suptitle() == "Exploratory: no claim of the papers"
+
+
+def test_a_sweep_leaves_out_runs_that_diverged_and_says_so():
+    figure = sweep(sweep_of([2.0, 8.0], diverged=[(8.0, 0)]), STYLE)
+    means = {bars.get_label(): bars.lines[0].get_ydata().item() for bars in figure.axes[1].containers}
+    assert means["peak 8"] == pytest.approx(8 * 6**0.5)  # of 2 and 3
+    assert legend(figure)[-1] == "left out: 1 run(s) that diverged"
+    everything = [(value, seed) for value in (2.0, 8.0) for seed in SEEDS]
+    assert "diverged" in sweep(sweep_of([2.0, 8.0], diverged=everything), STYLE).texts[0].get_text()

@@ -5,9 +5,11 @@ import pytest
 
 from mcoherence.contributions import CONTRIBUTIONS_SCHEMA, corrupt_cells
 from mcoherence.data.store import IMAGES_SCHEMA, LABELS_SCHEMA
+from mcoherence.data_dictionary import dictionary
 from mcoherence.noise_tables import contributions_of_run, early_stopping_table, group_alignment_of_run, overfit_table
 from mcoherence.run_files import COHERENCE_SCHEMA, EVALUATION_SCHEMA, GROUPS
 from mcoherence.storage import write_hdf5
+from mcoherence.sweep import sweep_table
 
 EXPERIMENT = {"datasets": ["d"], "models": ["net"], "labels": ["noisy"], "optimizers": ["c2"], "seeds": [3]}
 STEPS = np.array([0, 4, 8])
@@ -121,6 +123,35 @@ def test_a_diverged_run_has_no_best_checkpoint(results):
     assert row["diverged"]
     for which in ("best", "last"):
         assert np.isnan([row[f"{which}_test_accuracy"], row[f"{which}_m_coherence"]]).all()
+
+
+SWEEP = {
+    "datasets": ["d"], "labels": ["noisy"], "optimizer": "c2", "seeds": [3], "first_step": 4,
+    "models": {"width": ["net"], "depth": ["net"]}, "values": {"width": {"net": 64.0}, "depth": {"net": 2.0}},
+}  # fmt: skip
+
+
+def test_a_sweep_has_the_course_of_each_run_under_every_setting_that_it_is_part_of(results):
+    table = sweep_table(str(results), SWEEP, {"noisy": 0.8})
+    assert list(table.groupby("setting", sort=False)["value"].unique()) == [[64], [2]]
+    for _, rows in table.groupby("setting"):
+        assert rows["step"].tolist() == [0, 4, 8]
+        assert rows["past_transient"].tolist() == [False, True, True]
+        # sums of pristine and corrupt: (2, 1), (2, 0), (1, 1); their squared norms add up to 13, 13, 4
+        np.testing.assert_allclose(rows["m_coherence"], [5 / 13, 4 / 13, 2 / 4])
+        assert rows["train_accuracy"].tolist() == [0.25, 0.5, 1.0]
+        assert rows["test_accuracy"].tolist() == [0.25, 0.75, 0.75]
+    dictionary([("sweep", table.columns)])  # knows every column
+
+
+def test_a_checkpoint_that_diverged_has_no_numbers_in_a_sweep(results):
+    run = results / "runs/d/net/noisy/c2/full/seed3"
+    write_coherence(run / "coherence.h5", [False, False, True])
+    write_evaluation(run / "evaluation.h5", [False, False, True])
+    table = sweep_table(str(results), SWEEP, {"noisy": 0.8})
+    numbers = table[["m_coherence", "train_accuracy", "test_accuracy"]]
+    assert (numbers.isna().all(axis=1) == table["diverged"]).all()
+    assert table["diverged"].sum() == 2  # once in each sweep
 
 
 def test_contributions_of_the_measured_world_and_a_null_world(tmp_path):

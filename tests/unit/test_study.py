@@ -152,16 +152,24 @@ def test_a_data_set_cannot_give_more_than_it_has():
         config_checks.check_config(changed("datasets", "digits", "train_size", to=1790), SCHEMA)
 
 
+def test_the_claims_know_how_large_the_images_of_the_study_are():
+    """The data sets of the label-noise runs alone: the default study's digits stay in the config of any other."""
+    datasets = {**CONFIG["datasets"], "letters": {"source": "glyphs", "train_size": 900, "test_size": 90, "size": 64}}
+    config = {**CONFIG, "datasets": datasets, "label_noise": {**CONFIG["label_noise"], "datasets": ["letters"]}}
+    assert study.claim_settings(CONFIG)["image_sides"] == {"digits": 8}
+    assert study.claim_settings(config)["image_sides"] == {"letters": 64}
+
+
 def test_the_default_study_asks_for_every_combination_once():
     runs = study.all_runs(CONFIG)
-    assert len(runs) == len(set(runs)) == 2 * 3 * 3 * 3 + 3 * 3
-    assert sum(run.subset == "full" for run in runs) == 54
+    assert len(runs) == len(set(runs)) == 2 * 3 * 3 * 5 + 3 * 5
+    assert sum(run.subset == "full" for run in runs) == 90
 
 
 def test_reference_runs_outside_the_label_noise_experiment_are_added():
     config = changed("easy_hard", "reference_seeds", to=[0, 7])
     assert study.Run("digits", "cnn", "clean", "sgd", "full", 7) in study.all_runs(config)
-    assert len(study.all_runs(config)) == 54 + 1 + 9
+    assert len(study.all_runs(config)) == 90 + 1 + 15
 
 
 def test_a_run_is_found_by_its_path():
@@ -263,8 +271,8 @@ def test_a_second_stage_goes_on_from_the_run_on_the_other_half():
     assert study.source_run(config, first) is None
     runs = study.all_runs(config)
     assert {first, second} <= set(runs)
-    # per reference seed both halves and both second stages, beside the reference run itself; three times three subsets
-    assert len(runs) == 3 * (1 + 4) + 9
+    # per reference seed both halves and both second stages, beside the reference run itself; five times three subsets
+    assert len(runs) == 5 * (1 + 4) + 15
     # the optimiser's own start holds for the first stage; the second goes on from there with the same optimiser
     started = with_starts(after_noise=("all_random", "sgd"))
     late = study.Run("digits", "cnn", "clean", "after_noise", "half_a_after_b", 1)
@@ -282,8 +290,8 @@ def test_experiments_on_the_runs_of_easy_hard_ask_for_it(name):
 def test_gradients_of_easy_and_hard_examples_are_measured_along_all_runs_of_the_experiment():
     runs = study.difficulty_coherence_runs(CONFIG["easy_hard"])
     assert sorted((run.subset, run.seed) for run in runs) == sorted(
-        [("full", seed) for seed in (0, 1, 2)]
-        + [(subset, seed) for subset in ("easy", "hard", "random") for seed in (10, 11, 12)]
+        [("full", seed) for seed in range(5)]
+        + [(subset, seed) for subset in ("easy", "hard", "random") for seed in range(10, 15)]
     )
 
 
@@ -411,7 +419,7 @@ def test_contributions_are_measured_in_partly_random_runs_only():
     assert study.contribution_runs(config) == runs
     assert study.contribution_runs(CONFIG) == []
     assert {run.labels for run in runs} == {"half_random"}
-    assert len(runs) == 2 * 3 * 3
+    assert len(runs) == 2 * 3 * 5
     assert study.table_settings(config, "contributions")["experiment"]["labels"] == ["half_random"]
     settings = study.contribution_settings(config)
     assert settings == {"sample_size": 360, "null_worlds": 2}  # and what the schema fills in

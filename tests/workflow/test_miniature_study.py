@@ -233,7 +233,12 @@ def test_claims_carry_statistic_value_interval_and_verdict(study):
     claims = {claim["id"]: claim for claim in json.loads((study.results / "claims.json").read_text())["claims"]}
     assert {"P1", "P3", "P8", "P9", "P13", "P15"} <= set(claims)
     tested = [claim for claim in claims.values() if claim["verdict"] != "not tested"]
-    assert all(claim["verdict"] in ("supported", "not supported", "inconclusive") for claim in tested)
+    assert all(
+        (claim["verdict"] == "reported")
+        if claim["level"] == "III" or claim["id"] == "P5"  # which is of ImageNet's images
+        else claim["verdict"] in ("supported", "not supported", "inconclusive")
+        for claim in tested
+    )
     assert claims["P18"]["missing"] == "needs the experiment toy, which this study does not make"
     cells = pd.read_csv(study.results / "tables/easy_hard.csv").set_index(["train_subset", "test_subset", "seed"])[
         "accuracy"
@@ -241,7 +246,8 @@ def test_claims_carry_statistic_value_interval_and_verdict(study):
     difference = [cells["easy", "easy", seed] - cells["hard", "hard", seed] for seed in (10, 11)]
     assert claims["P15"]["value"] == pytest.approx(np.mean(difference))
     half = 12.7062047 * np.std(difference, ddof=1) / np.sqrt(2)  # t(0.975, 1)
-    assert claims["P15"]["interval"] == pytest.approx([np.mean(difference) - half, np.mean(difference) + half])
+    assert claims["P15"]["interval"] == pytest.approx(sorted(difference))  # 1/4 of the resamples have one seed alone
+    assert claims["P15"]["t_interval"] == pytest.approx([np.mean(difference) - half, np.mean(difference) + half])
     assert claims["P15"]["num_seeds"] == 2
 
 
@@ -258,10 +264,10 @@ def test_every_hdf5_file_says_where_it_comes_from(study):
 def test_the_report_is_whole_and_opens_offline(study):
     text = (study.results / "report.html").read_text()
     for content in (
-        "coherence along training",
+        "2.1 along training",
         "the papers&#39; claims",
-        "2. Coherence",
-        "5. About this study",
+        "2. Coherence along training",
+        "7. Settings, versions, run times",
     ):
         assert content.replace("&#39;", "'") in text or content in text, content
     assert 'src="http' not in text

@@ -53,7 +53,7 @@ def test_the_claim_on_it_is_exact_and_the_others_name_what_they_miss(results):
 
 def test_the_report_is_whole(results):
     text = (results / "report.html").read_text()
-    for content in ("an example in six dimensions", "1. Claims", "5. About this study"):
+    for content in ("an example in six dimensions", "1. Claims", "7. Settings, versions, run times"):
         assert content in text
     assert (results / "figures/toy_regression.pdf").stat().st_size > 0
 

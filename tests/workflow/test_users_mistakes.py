@@ -4,7 +4,7 @@ import pytest
 
 CASES = [
     ("lr: 0.3}", "lr: fast}", "config: optimizers.sgd.lr: found 'fast'; expected a value of type number"),
-    ("seeds: [0, 1, 2]", "seed: [0, 1, 2]", "config: label_noise: found"),
+    ("seeds: [0, 1, 2, 3, 4]", "seed: [0, 1, 2, 3, 4]", "config: label_noise: found"),
     (
         "optimizers: [sgd, m3, rm3]",
         "optimizers: [sgd, adam]",
