@@ -81,6 +81,7 @@ EDITS = (
     Edit("a docstring of a module of the library", "mcoherence/training.py", "Read from top to bottom:", "From top to bottom:", {}),
     Edit("`device`, an operational setting", "miniature.yaml", "study: miniature", "study: miniature\ndevice: cpu", {}),
     Edit("`operational`, how training jobs run", "miniature.yaml", "study: miniature", "study: miniature\noperational: {resume_interval: 9}", {}),
+    Edit("`operational`, how measuring is cut into jobs", "miniature.yaml", "study: miniature", "study: miniature\noperational: {checkpoints_per_job: 2, examples_per_shard: 9}", {}),
     Edit("`data_folder`, an operational setting", "miniature.yaml", "study: miniature", "study: miniature\ndata_folder: elsewhere", {}),
     Edit("`download`, an operational setting", "miniature.yaml", "study: miniature", "study: miniature\ndownload: false", {}),
     Edit("another profile, as on another machine", "", "", "", {}, arguments=("--workflow-profile", "none")),
