@@ -33,6 +33,7 @@ except UserError as error:
 include: "rules/common.smk"
 include: "rules/data.smk"
 include: "rules/train.smk"
+include: "rules/parts.smk"
 include: "rules/evaluate.smk"
 include: "rules/coherence.smk"
 include: "rules/contributions.smk"

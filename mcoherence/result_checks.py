@@ -21,7 +21,7 @@ from mcoherence.canonical import canonical_json
 from mcoherence.changes import changes
 from mcoherence.data.subsets import FIRST_STAGE
 from mcoherence.errors import UserError
-from mcoherence.storage import sha256_of
+from mcoherence.storage import digest_of
 from mcoherence.study import Config, Run
 
 HASHED_BYTES = 10**9  # of inputs that are hashed again, smallest first: a second or two
@@ -162,7 +162,15 @@ def check_results(config: Config, origins: Mapping[str, Origin] | None = None) -
     read = {path: read_origin(Path(path)) for path in expected}
     for path, settings in expected.items():
         check_settings(path, read[path].settings, settings)
-    hashed, not_hashed = check_inputs(read | dict(origins or {}), Path(study.results_folder(config)))
+    results = Path(study.results_folder(config))
+    of_runs: dict[Path, set[Path]] = {}
+    for file in map(Path, expected):
+        if file.suffix == ".safetensors":
+            of_runs.setdefault(file.parents[1], set()).add(file)
+    for path, origin in read.items():
+        if Path(path).parent in of_runs:
+            check_checkpoints(path, origin, of_runs[Path(path).parent], results)
+    hashed, not_hashed = check_inputs(read | dict(origins or {}), results)
     libraries = sorted({name for origin in read.values() for name in origin.versions})
     return Findings(
         files=len(read),
@@ -187,6 +195,15 @@ def check_settings(path: str, found: Mapping[str, Any], expected: Mapping[str, A
             f"{path}: made with {first.key} {first.old!r}{others}, expected {first.new!r} as the config asks for; the "
             f"report would mix settings; {REMEDY}"
         )
+
+
+def check_checkpoints(path: str, origin: Origin, expected: set[Path], results: Path) -> None:
+    """UserError unless a file that was made from checkpoints was made from those of its own run, and from all."""
+    found = {_below(results, name) for name in origin.inputs if name.endswith(".safetensors")}
+    if found and found != expected:
+        other = min(found ^ expected)
+        what = f"made from {other}" if other in found else f"not made from {other}"
+        raise UserError(f"{path}: {what}, expected the {len(expected)} checkpoints of its run, no others; {REMEDY}")
 
 
 def check_inputs(origins: Mapping[str, Origin], results: Path, limit: int = HASHED_BYTES) -> tuple[int, int]:
@@ -215,7 +232,7 @@ def check_inputs(origins: Mapping[str, Origin], results: Path, limit: int = HASH
             break
         hashed += 1
         sha256, made = recorded[file]
-        if sha256_of(file) != sha256:
+        if digest_of(file) != sha256:
             raise UserError(f"{made}: made from another {file} than the one that is there now; {REMEDY}")
     return hashed, len(present) - hashed
 

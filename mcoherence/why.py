@@ -115,11 +115,12 @@ def causes(job: PlannedJob, last: LastRun | None, known: Modules | None, missing
     elif missing:
         lines.append(f"missing: {_some(missing)}")
     if last is not None:
-        lines += [str(change) for change in changes(last.settings or {}, job.settings)]
-        lines += _code_changes(last, job.modules, known)
-        added, removed = set(job.input) - last.input, last.input - set(job.input)
-        lines += [f"another input: {_some(sorted(added))}"] if added else []
-        lines += [f"an input less: {_some(sorted(removed))}"] if removed else []
+        settings = [str(change) for change in changes(last.settings or {}, job.settings)]
+        lines += settings + _code_changes(last, job.modules, known)
+        if not settings:  # which explain other inputs
+            added, removed = set(job.input) - last.input, last.input - set(job.input)
+            lines += [f"another input: {_some(sorted(added))}"] if added else []
+            lines += [f"an input less: {_some(sorted(removed))}"] if removed else []
     updated = re.search(r"Updated input files: ([^;]+)", job.reason)
     lines += [f"newer input: {_some(updated[1].strip().split(', '))}"] if updated else []
     lines += ["the command of the rule was edited"] if "Code has changed" in job.reason else []
@@ -163,9 +164,9 @@ def explain(jobs: Sequence[tuple[PlannedJob, Sequence[str]]]) -> str:
     for (rule, lines), number in groups.items():
         by_cause.setdefault(lines, []).append(f"{rule} ({number})")
     for lines, rules in by_cause.items():
-        text += ["", ", ".join(rules), *(f"    {line}" for line in lines)]
+        text += ["", ", ".join(sorted(rules)), *(f"    {line}" for line in lines)]
     if following:
-        names = ", ".join(f"{rule} ({number})" for rule, number in following.items())
+        names = ", ".join(f"{rule} ({number})" for rule, number in sorted(following.items()))
         text += ["", names, "    only because jobs above make their input again"]
     return "\n".join(text) + "\n"
 

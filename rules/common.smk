@@ -120,11 +120,17 @@ def minutes(wildcards, passes):
     return 120 + int(20 * passes * size_of_data(wildcards).bytes / 2e11)
 
 
-def measuring_minutes(wildcards, sample_size):
-    """Minutes that measuring a sample at every checkpoint of a run may take; an example costs two passes."""
+def measured_examples(wildcards, sample_size):
+    """How many examples measuring takes at each checkpoint: the sample of training examples and the held-out one."""
     size = size_of_data(wildcards)
-    measured = min(sample_size, size.train) + min(config["measurement"]["heldout_size"], size.test)
-    return minutes(wildcards, 2 * len(steps_of(wildcards)) * measured / (size.train + size.test))
+    return min(sample_size, size.train) + min(config["measurement"]["heldout_size"], size.test)
+
+
+def measuring_minutes(wildcards, sample_size, checkpoints=None, shards=1):
+    """Minutes that measuring a sample may take, at every checkpoint unless told; an example costs two passes."""
+    size, checkpoints = size_of_data(wildcards), checkpoints or len(steps_of(wildcards))
+    measured = measured_examples(wildcards, sample_size) / shards
+    return minutes(wildcards, 2 * checkpoints * measured / (size.train + size.test))
 
 
 def split_of(wildcards):

@@ -8,7 +8,7 @@ import h5py
 import pytest
 
 from mcoherence.errors import UserError
-from mcoherence.result_checks import Origin, check_inputs, check_settings, read_origin, several
+from mcoherence.result_checks import Origin, check_checkpoints, check_inputs, check_settings, read_origin, several
 
 
 def origin(**inputs):
@@ -67,6 +67,19 @@ def test_inputs_beyond_the_limit_are_counted_and_not_read(results):
 def test_a_study_that_was_renamed_finds_its_inputs_under_its_new_name(results):
     made = origin(**{"results/old_name/data/images.h5": sha256(b"images")})
     assert check_inputs({"evaluation.h5": made}, results) == (1, 0)
+
+
+def test_a_measurement_of_another_run_or_of_fewer_checkpoints_is_refused(results):
+    own = {results / f"runs/a/checkpoints/step{step}.safetensors" for step in (0, 8)}
+    of_run = {f"results/study/runs/a/checkpoints/step{step}.safetensors": "x" for step in (0, 8)}
+    check_checkpoints("runs/a/evaluation.h5", origin(**of_run), own, results)
+    with pytest.raises(
+        UserError, match=r"evaluation.h5: not made from .*a/checkpoints/step8.safetensors, expected the 2"
+    ):
+        check_checkpoints("runs/a/evaluation.h5", origin(**dict(list(of_run.items())[:1])), own, results)
+    more = {"results/study/runs/A/checkpoints/step0.safetensors": "x"}
+    with pytest.raises(UserError, match=r"evaluation.h5: made from .*A/checkpoints/step0.safetensors, expected the 2"):
+        check_checkpoints("runs/a/evaluation.h5", origin(**of_run, **more), own, results)
 
 
 def test_an_origin_is_read_from_attributes_and_a_file_without_is_refused(tmp_path):

@@ -37,6 +37,8 @@ def test_files_missing_new_and_newer():
     assert causes(JOB, LAST, MODULES, ["step8"]) == ["missing: step8"]
     assert causes(replace(JOB, input=["images.h5", "split.h5"]), LAST, MODULES, []) == ["another input: split.h5"]
     assert causes(replace(JOB, input=[]), LAST, MODULES, []) == ["an input less: images.h5"]
+    settings = {"optimizer": {"lr": 0.3}, "seed": 1}  # a setting that changed explains other inputs
+    assert causes(replace(JOB, input=["split.h5"], settings=settings), LAST, MODULES, []) == ["seed: 0 -> 1"]
     newer = replace(JOB, reason="Updated input files: images.h5; Params have changed since last execution")
     assert causes(newer, LAST, MODULES, []) == ["newer input: images.h5"]
 

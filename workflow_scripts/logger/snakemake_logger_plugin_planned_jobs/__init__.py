@@ -18,7 +18,7 @@ from snakemake_interface_logger_plugins.settings import LogHandlerSettingsBase
 class LogHandlerSettings(LogHandlerSettingsBase):
     """The option of this logger."""
 
-    file: Path | None = field(default=None, metadata={"help": "file that the lines go to", "required": True})
+    file: str = field(default="", metadata={"help": "file that the lines go to", "required": True})
 
 
 class LogHandler(LogHandlerBase):
@@ -37,6 +37,5 @@ class LogHandler(LogHandlerBase):
         fields = {"rule": "rule_name", "output": "output", "input": "input", "reason": "reason", "command": "shellcmd"}
         job = {name: getattr(record, of_record) for name, of_record in fields.items()}
         assert isinstance(self.settings, LogHandlerSettings)
-        assert self.settings.file is not None
-        with self.settings.file.open("a", encoding="utf-8") as file:
+        with Path(self.settings.file).open("a", encoding="utf-8") as file:
             file.write(json.dumps(job, default=str) + "\n")
