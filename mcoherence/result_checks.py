@@ -96,6 +96,9 @@ def _measurements(config: Config) -> Iterator[tuple[Run, str, dict[str, Any]]]:
     for experiment in _split_experiments(config):
         for dataset, model in _networks(experiment):
             evaluated += study.reference_runs(config["easy_hard"], dataset, model)
+    if study.makes(config, "sweep"):
+        evaluated += study.sweep_runs(config["sweep"])
+        measured += study.sweep_runs(config["sweep"])
     if study.makes(config, "sample_size"):
         runs = study.sample_size_runs(config["sample_size"])
         measured += runs
