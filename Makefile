@@ -1,5 +1,5 @@
 # `make` sets up and runs the default study; `make test` sets up and runs every check and test; `make plan STUDY=imagenet`
-# prints what studies/imagenet.yaml will take.
+# prints what studies/imagenet.yaml will take, `make why STUDY=mnist` what changed since its jobs last ran.
 
 # The first interpreter found that the lock covers (3.11 to 3.13). Override: make PYTHON=/path/to/python
 PYTHON ?= $(shell for candidate in python3 python3.13 python3.12 python3.11; do \
@@ -8,13 +8,16 @@ PYTHON ?= $(shell for candidate in python3 python3.13 python3.12 python3.11; do 
 BIN := .venv/bin
 
 .DELETE_ON_ERROR:
-.PHONY: study plan test check lock clean
+.PHONY: study plan why test check lock clean
 
 study: .venv/.installed
 	@$(BIN)/snakemake --cores all --quiet reason host
 
 plan: .venv/.installed
 	@$(BIN)/snakemake --cores 1 --quiet all $(if $(STUDY),--configfile studies/$(STUDY).yaml) -- plan
+
+why: .venv/.installed
+	@PYTHONPATH=. $(BIN)/python -m workflow_scripts.why $(if $(STUDY),--configfile studies/$(STUDY).yaml)
 
 test: check
 	@$(BIN)/pytest

@@ -22,6 +22,7 @@ shell.prefix(
 
 from mcoherence import config_checks, study
 from mcoherence.errors import UserError
+from mcoherence.why import record_code
 
 
 configfile: workflow.source_path("config.yaml")
@@ -38,6 +39,7 @@ except UserError as error:
 include: "rules/common.smk"
 include: "rules/data.smk"
 include: "rules/train.smk"
+include: "rules/parts.smk"
 include: "rules/evaluate.smk"
 include: "rules/coherence.smk"
 include: "rules/contributions.smk"
@@ -56,6 +58,11 @@ report: "docs/captions/report.rst"
 
 localrules:
     all,
+
+
+onstart:
+    for digest, modules in CODE.items():
+        record_code(Path(RESULTS) / "code", digest, modules)
 
 
 rule all:

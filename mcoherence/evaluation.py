@@ -9,7 +9,9 @@ import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-BATCH_SIZE = 1024
+from mcoherence.cutting import EVALUATION_BATCH
+
+BATCH_SIZE = EVALUATION_BATCH
 
 
 @dataclass(frozen=True)

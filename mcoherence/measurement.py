@@ -1,24 +1,27 @@
 """Gradient coherence along a run: one fixed sample, measured at every checkpoint, in groups.
 
+A sample may be measured in shards. |S|^2 is not additive, so that each shard keeps S for `parts.add_shards` to add up.
+
 Index letters: K checkpoints, G groups, P parameters, L layers, m examples of the training sample.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import reduce
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mcoherence.coherence import m_coherence
+from mcoherence.cutting import shard
 from mcoherence.data.loading import Examples
 from mcoherence.data.random_streams import DIFFICULTY_SAMPLE, MEASURED_SAMPLE, random_stream
-from mcoherence.gradients.evidence import Evidence
+from mcoherence.gradients.evidence import bound_ratio, merged
 from mcoherence.gradients.statistics import GradientStatistics, gradient_statistics, layer_of
 from mcoherence.models import load_checkpoint, read_checkpoint_metadata
 from mcoherence.progress import progress
@@ -41,6 +44,11 @@ class Sample:
 
     index: NDArray[np.int64]
     group: NDArray[np.int64]
+
+    def shard(self, number: int, shards: int) -> "Sample":
+        """The examples of shard `number` (from 0) of so many, in their order."""
+        part = shard(len(self.index), number, shards)
+        return Sample(self.index[part], self.group[part])
 
 
 def training_sample(candidates: NDArray[np.int64], changed: NDArray[np.bool_], size: int, seed: int) -> Sample:
@@ -119,31 +127,70 @@ class CoherenceRecord:
         """Position in `layers` of each parameter's layer, int64 [P]."""
         return np.array([self.layers.index(layer_of(parameter)) for parameter in self.parameters], dtype=np.int64)
 
+    @classmethod
+    def stacked(cls, records: Sequence["CoherenceRecord"]) -> "CoherenceRecord":
+        """The records of consecutive checkpoints of one run as one."""
+        return cls(
+            records[0].parameters,
+            np.concatenate([one.n for one in records]),
+            np.concatenate([one.sum_sq_norm for one in records]),
+            np.concatenate([one.gram for one in records]),
+        )
+
+    def sums(self) -> dict[str, NDArray[Any]]:
+        """The datasets n, sum_sq_norm and gram, with m_coherence and m_coherence_model derived from them."""
+        return {
+            "n": self.n,
+            "sum_sq_norm": self.sum_sq_norm,
+            "gram": self.gram,
+            "m_coherence": self.m_coherence_by_layer(),
+            "m_coherence_model": self.m_coherence_of_model(),
+        }
+
+    def bound_ratio(self, dtype: torch.dtype) -> float:
+        """The largest |S|^2 / (n Q) of a group and layer over the checkpoints that did not diverge.
+
+        Raises:
+            IdentityError: it is above 1.
+        """
+        member = self._member()
+        squared, total = self._squared_norm_of_sum() @ member, self.sum_sq_norm @ member
+        measured = np.flatnonzero(~np.isnan(total).any(axis=(1, 2)))
+        return max(
+            (bound_ratio(squared[k], total[k], self.n[k], self.layers, dtype) for k in measured),
+            default=0.0,
+        )
+
     def m_coherence_by_layer(self) -> NDArray[np.float64]:
         """m-coherence per checkpoint, group and layer, float64 [K, G, L]."""
-        member = np.eye(len(self.layers))[self.parameter_layer]  # [P, L], 1 where the parameter is in the layer
+        member = self._member()
         return m_coherence(self._squared_norm_of_sum() @ member, self.sum_sq_norm @ member)
 
     def m_coherence_of_model(self) -> NDArray[np.float64]:
         """m-coherence of all parameters together per checkpoint and group, float64 [K, G]."""
         return m_coherence(self._squared_norm_of_sum().sum(axis=-1), self.sum_sq_norm.sum(axis=-1))
 
+    def _member(self) -> NDArray[np.float64]:
+        """1 where a parameter is in a layer, float64 [P, L]."""
+        return np.asarray(np.eye(len(self.layers))[self.parameter_layer])
+
     def _squared_norm_of_sum(self) -> NDArray[np.float64]:
         return np.asarray(np.einsum("kggp->kgp", self.gram))
 
 
-def record_of(statistics: Sequence[GradientStatistics]) -> CoherenceRecord:
-    """The statistics of K checkpoints of one run, stacked."""
+def record_of(statistics: GradientStatistics) -> CoherenceRecord:
+    """The statistics of one checkpoint, K = 1, without the sums themselves, which are as large as the model."""
     return CoherenceRecord(
-        statistics[0].parameters,
-        np.stack([one.counts for one in statistics]),
-        np.stack([one.sum_sq_norms for one in statistics]),
-        np.stack([one.gram for one in statistics]),
+        statistics.parameters, statistics.counts[None], statistics.sum_sq_norms[None], statistics.gram[None]
     )
 
 
 def measure_run(
-    checkpoints: Sequence[Path], samples: Sequence[MeasuredExamples], precision: str, names: Sequence[str]
+    checkpoints: Sequence[Path],
+    samples: Sequence[MeasuredExamples],
+    precision: str,
+    names: Sequence[str],
+    keep_sums: Callable[[int, GradientStatistics], None] | None = None,
 ) -> tuple[dict[str, NDArray[Any] | Sequence[str]], dict[str, Any]]:
     """The measurement of samples, taken together, at every checkpoint of a run, as files hold it.
 
@@ -152,6 +199,8 @@ def measure_run(
         samples: images, targets and groups (positions in `names`) of the examples.
         precision: "float32" or "float64".
         names: of the G groups.
+        keep_sums: is given k and the statistics of every checkpoint that did not diverge, once measured. Their S are
+            let go after that: one set of sums is in memory at a time.
 
     Returns:
         The datasets step, epoch, diverged, group, layer, layer_type, parameter, parameter_layer, n, sum_sq_norm and
@@ -161,17 +210,19 @@ def measure_run(
     diverged = ["diverged_at" in one for one in metadata]
     device, dtype = samples[0][1].device, PRECISIONS[precision]
     groups = np.concatenate([group for _, _, group in samples])
-    statistics = [
-        of_diverged(load_checkpoint(path), groups, names)
-        if lost
-        else measure(
-            load_checkpoint(path).to(device, dtype), chain.from_iterable(group_batches(*one) for one in samples), names
-        )
-        for path, lost in progress(zip(checkpoints, diverged, strict=True), len(metadata), "measure")
-    ]
-    record, model = record_of(statistics), load_checkpoint(checkpoints[0])
-    measured = [one.evidence for one, lost in zip(statistics, diverged, strict=True) if not lost]
-    evidence = reduce(Evidence.merge, measured) if measured else Evidence()
+    records, evidence = [], []
+    for k, path in progress(enumerate(checkpoints), len(checkpoints), "measure"):
+        model = load_checkpoint(path)
+        if diverged[k]:
+            records.append(record_of(of_diverged(model, groups, names)))
+            continue
+        batches = chain.from_iterable(group_batches(*one) for one in samples)
+        statistics = measure(model.to(device, dtype), batches, names)
+        records.append(record_of(statistics))
+        evidence.append(statistics.evidence)
+        if keep_sums is not None:
+            keep_sums(k, statistics)
+    record = CoherenceRecord.stacked(records)
     datasets: dict[str, NDArray[Any] | Sequence[str]] = {
         "step": np.array([one["step"] for one in metadata], dtype=np.int64),
         "epoch": np.array([one["epoch"] for one in metadata], dtype=np.float64),
@@ -181,13 +232,15 @@ def measure_run(
         "layer_type": [type(model.get_submodule(layer)).__name__ for layer in record.layers],
         "parameter": record.parameters,
         "parameter_layer": record.parameter_layer,
-        "n": record.n,
-        "sum_sq_norm": record.sum_sq_norm,
-        "gram": record.gram,
-        "m_coherence": record.m_coherence_by_layer(),
-        "m_coherence_model": record.m_coherence_of_model(),
+        **record.sums(),
     }
-    return datasets, {"run": metadata[0]["run"], "evidence": asdict(evidence)}
+    return datasets, {"run": metadata[0]["run"], "evidence": merged(evidence).as_json()}
+
+
+def keep_sums(file: h5py.File, k: int, statistics: GradientStatistics) -> None:
+    """Write S of checkpoint k to the file of a shard, per parameter [G, *parameter shape], uncompressed."""
+    for name, sums in zip(statistics.parameters, statistics.group_sums, strict=True):
+        file.create_dataset(f"sums/{k}/{name}", data=sums.numpy(), chunks=True, fletcher32=True)
 
 
 def measure(

@@ -118,6 +118,50 @@ def clean_test_beats_noisy_train(tables: Tables, settings: ClaimSettings) -> dic
     }
 
 
+def pristine_agree_more_early(tables: Tables, settings: ClaimSettings) -> dict[str, Measured]:
+    """E8: pairwise alignment of pristine minus that of corrupt examples up to epoch 5, and the reverse once fitted.
+
+    Means over the checkpoints of each stretch, under SGD. Alignment and not m-coherence, because the groups differ in
+    size.
+    """
+    fitted = _step_of_fit(tables["accuracy"], settings)
+    numbers: dict[str, dict[Hashable, float]] = {}
+    for where, seed, run in _alignments(tables["coherence"], settings, ["pristine", "corrupt"]):
+        if not 0 < run["noise"].iloc[0] < 1:
+            continue
+        begin = fitted.get(
+            tuple(run[key].iloc[0] for key in ("dataset", "model", "labels", "optimizer", "seed")), np.inf
+        )
+        lead = run["pristine"] - run["corrupt"]
+        late = -lead[run["step"] >= begin].mean()
+        numbers.setdefault(f"{where}, early, pristine over corrupt", {})[seed] = lead[_is_early(run, settings)].mean()
+        numbers.setdefault(f"{where}, late, corrupt over pristine", {})[seed] = late
+    return {where: Measured(pd.Series(by_seed)) for where, by_seed in numbers.items()}
+
+
+def best_beats_last(tables: Tables, settings: ClaimSettings) -> dict[str, Measured]:
+    """E9: test accuracy of the best checkpoint minus that of the last one, with labels random in part, under SGD."""
+    table = tables["early_stopping"]
+    rows = table[table["optimizer"].isin(settings.entries("sgd")) & (table["noise"] > 0) & (table["noise"] < 1)]
+    return {
+        f"{dataset}, {model}, {optimizer}, noise {noise:g}": Measured(
+            (one["best_test_accuracy"] - one["last_test_accuracy"]).set_axis(one["seed"])
+        )
+        for (dataset, model, optimizer, noise), one in rows.groupby(["dataset", "model", "optimizer", "noise"])
+    }
+
+
+def heldout_parts_from_train(tables: Tables, settings: ClaimSettings) -> dict[str, Measured]:
+    """E10: how much further apart training and held-out pairwise alignment are at the end than early, clean labels."""
+    numbers: dict[str, dict[Hashable, float]] = {}
+    for where, seed, run in _alignments(tables["coherence"], settings, ["train", "heldout"]):
+        if run["noise"].iloc[0] == 0:
+            apart = (run["train"] - run["heldout"]).abs()
+            last = apart[run["step"] == run["step"].max()].mean()
+            numbers.setdefault(where, {})[seed] = last - apart[_is_early(run, settings)].mean()
+    return {where: Measured(pd.Series(by_seed)) for where, by_seed in numbers.items()}
+
+
 NOISE_CLAIMS = (
     Description(
         "P10",
@@ -171,7 +215,61 @@ NOISE_CLAIMS = (
         ("overfit",),
         "runs of M3 or RM3 with at least half of the labels random",
     ),
+    Description(
+        "E8",
+        "Early in training pristine examples agree more with one another than corrupt ones do, late less.",
+        "follows from arXiv 2002.10657 (contributions, learning times); no published numbers of coherence",
+        "mean pairwise alignment (size-free) of pristine minus that of corrupt examples up to epoch 5, and the reverse "
+        "once pristine examples are fitted",
+        pristine_agree_more_early,
+        ("coherence", "accuracy"),
+        "runs of SGD with labels that are random in part",
+        level="III",
+    ),
+    Description(
+        "E9",
+        "Under label noise the best checkpoint is better on the test images than the last one.",
+        "the reasoning on early stopping in arXiv 2203.10036; no published numbers",
+        "test accuracy of the best checkpoint minus that of the last one; the best is chosen on the test images "
+        "themselves, so that this is at least 0 by construction and optimistic",
+        best_beats_last,
+        ("early_stopping",),
+        "runs of SGD with labels that are random in part",
+        level="III",
+    ),
+    Description(
+        "E10",
+        "Gradients of held-out examples agree as those of training examples do early in training, and part from them "
+        "late.",
+        "future work in arXiv 2203.10036; no published numbers",
+        "difference of the mean pairwise alignment of training and held-out examples, at the end minus up to epoch 5, "
+        "with clean labels",
+        heldout_parts_from_train,
+        ("coherence",),
+        "runs of SGD with clean labels",
+        level="III",
+    ),
 )
+
+
+def _alignments(
+    coherence: pd.DataFrame, settings: ClaimSettings, groups: list[str]
+) -> list[tuple[str, Hashable, pd.DataFrame]]:
+    """(place, seed, run) for the runs of SGD: pairwise alignment of the whole network, a column per group."""
+    rows = coherence[coherence["optimizer"].isin(settings.entries("sgd")) & (coherence["layer"] == "model")]
+    keys = ["dataset", "model", "labels", "optimizer", "noise", "seed", "step", "epoch"]
+    rows = rows[rows["group"].isin(groups)].set_index([*keys, "group"])["pairwise_alignment"].unstack("group")
+    return [
+        (f"{dataset}, {model}, {optimizer}, noise {noise:g}", seed, run.reset_index())
+        for (dataset, model, optimizer, noise, seed), run in rows.groupby(
+            ["dataset", "model", "optimizer", "noise", "seed"]
+        )
+        if set(groups) <= set(run)
+    ]
+
+
+def _is_early(run: pd.DataFrame, settings: ClaimSettings) -> pd.Series:
+    return (run["step"] >= settings.first_step) & (run["epoch"] <= EARLY_EPOCHS)
 
 
 def _families(overfit: pd.DataFrame) -> list[tuple[str, float, pd.DataFrame]]:

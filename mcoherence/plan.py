@@ -17,16 +17,23 @@ import pandas as pd
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from mcoherence import study
+from mcoherence import cutting, study
 from mcoherence.canonical import canonical_json
+from mcoherence.cutting import EVALUATION_BATCH
 from mcoherence.data.sizes import Size, size_of
 from mcoherence.models.build import outline
+from mcoherence.run_files import GROUPS
 from mcoherence.study import Run
 
-STAGES = ("train", "evaluate", "measure_coherence", "measure_sample_size")
-PASSES = {"train": 3, "evaluate": 1, "measure_coherence": 3, "measure_sample_size": 3}  # forward passes, by operations
+MEASURING = ("measure_coherence", "measure_sample_size", "measure_contributions", "measure_difficulty_coherence")
+STAGES = ("train", "evaluate", *MEASURING)
+PASSES = {"train": 3, "evaluate": 1} | dict.fromkeys(MEASURING, 3)  # forward passes, by operations
+# Winsorised SGD takes per-example gradients by vmap: cost against plain passes (benchmarks/extraction-cpu.json).
+WINSORIZED_COST = {"mlp": 130, "convolutional": 16}
+WINSORIZED_CHUNK = 4 * 2**26  # bytes of per-example gradients that winsorised SGD takes at a time
 # Operations per second of one GPU, of one processor core: stated, not measured.
 STATED_RATE = {"cuda": 2e13, "mps": 2e12, "cpu": 2e10}
+MEASURED_BATCH = 256  # examples that are measured at a time
 START_SECONDS = 5  # of a job, before it works
 KEPT_BY_OPTIMIZER = {"rm3": 2, "ra3": 2}  # gradients kept between updates, each as large as the weights
 # What the benchmarks under benchmarks/ measured: the networks by their names there, shape of an image.
@@ -35,7 +42,7 @@ BENCHMARKED: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
     "vgg13_bn": ({"architecture": "vgg13_bn"}, (3, 32, 32)),
     "mlp": ({"architecture": "mlp", "hidden": [256, 256, 256]}, (1, 28, 28)),
 }
-BENCHMARK_METHODS = {"train": "plain", "evaluate": "plain", "measure_coherence": "ours", "measure_sample_size": "ours"}
+BENCHMARK_METHODS = {"train": "plain", "evaluate": "plain"} | dict.fromkeys(MEASURING, "ours")
 BENCHMARK_THREADS = 2
 
 
@@ -58,7 +65,10 @@ class Rate:
 
 @dataclass(frozen=True)
 class Estimate:
-    """One stage of a network on a data set: jobs, hours of GPU or core, bytes on disk, and the rate's source."""
+    """One stage of a network on a data set: jobs, hours of GPU or core, bytes on disk and in memory, the rate's source.
+
+    Memory is that of the largest job beside its images, on the GPU if there is one.
+    """
 
     stage: str
     dataset: str
@@ -66,6 +76,7 @@ class Estimate:
     jobs: int
     hours: float
     disk: float
+    memory: float
     source: str
 
 
@@ -93,18 +104,66 @@ def work_of(config: Mapping[str, Any], run: Run, stage: str) -> float:
     size = size_of(config["datasets"][run.dataset])
     training = study.training_of_run(config, run)
     checkpoints = len(study.checkpoint_steps(training))
+    forward = network_of(study.model_settings(config, run.model), size).flops
     if stage == "train":
         optimizer = config["optimizers"][run.optimizer]
         batches = optimizer["groups"] if optimizer["method"] == "m3_successive" else 1
-        examples = training["updates"] * training["batch_size"] * batches
-    elif stage == "evaluate":
-        examples = checkpoints * (size.train + size.test)
-    else:
-        measurement = config["measurement"]
-        sizes = [measurement["sample_size"]] if stage == "measure_coherence" else config["sample_size"]["sizes"]
-        examples = checkpoints * sum(min(m, size.train) + min(measurement["heldout_size"], size.test) for m in sizes)
-    forward = network_of(study.model_settings(config, run.model), size).flops
-    return float(PASSES[stage] * forward * examples)
+        cost = WINSORIZED_COST[_kind(config, run)] if optimizer["method"] == "winsorized" else 1
+        return float(PASSES[stage] * forward * training["updates"] * training["batch_size"] * batches * cost)
+    if stage == "evaluate":
+        return float(PASSES[stage] * forward * checkpoints * (size.train + size.test))
+    return float(PASSES[stage] * forward * checkpoints * sum(measured_examples(config, run, stage)))
+
+
+def measured_examples(config: Mapping[str, Any], run: Run, stage: str) -> list[int]:
+    """Examples at each checkpoint of a run, for every file that the stage measures."""
+    size, measurement = size_of(config["datasets"][run.dataset]), config["measurement"]
+    sample, heldout = min(measurement["sample_size"], size.train), min(measurement["heldout_size"], size.test)
+    if stage == "measure_contributions":
+        return [sample]
+    if stage == "measure_difficulty_coherence":  # of easy, hard and random examples, all of them training examples
+        return [min(3 * (sample + heldout), size.train)]
+    sizes = config["sample_size"]["sizes"] if stage == "measure_sample_size" else [sample]
+    return [min(m, size.train) + heldout for m in sizes]
+
+
+def _kind(config: Mapping[str, Any], run: Run) -> str:
+    return "mlp" if config["models"][run.model]["architecture"] == "mlp" else "convolutional"
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How one result of a run is cut into jobs: if at all; blocks of checkpoints, and the most in one; shards."""
+
+    in_parts: bool
+    blocks: int
+    checkpoints: int
+    shards: int
+
+    @property
+    def jobs(self) -> int:
+        """Jobs of the result: parts, a sum for each sharded block, and two that put them together."""
+        return self.blocks * self.shards + 2 if self.in_parts else 1
+
+
+def cut_of(config: Mapping[str, Any], run: Run, stage: str, examples: int) -> Cut:
+    """How the jobs of a stage, of so many examples at each checkpoint of a run, are cut."""
+    steps = study.checkpoint_steps(study.training_of_run(config, run))
+    least = cutting.EVALUATED_IN_PARTS if stage == "evaluate" else cutting.MEASURED_IN_PARTS
+    cuttable = ("evaluate", "measure_coherence", "measure_sample_size")
+    if stage not in cuttable or not cutting.in_parts(examples, len(steps), least):
+        return Cut(False, 1, len(steps), 1)
+    sizes = config.get("operational", {})
+    checkpoints = min(sizes.get("checkpoints_per_job", 0) or len(steps), len(steps))
+    blocks = len(cutting.blocks(steps, checkpoints))
+    return Cut(True, blocks, checkpoints, cutting.shard_count(examples, sizes.get("examples_per_shard", 0)))
+
+
+def cuts_of(config: Mapping[str, Any], run: Run, stage: str) -> list[Cut]:
+    """How each of the files that a stage of a run makes is cut into jobs."""
+    size = size_of(config["datasets"][run.dataset])
+    examples = [size.train + size.test] if stage == "evaluate" else measured_examples(config, run, stage)
+    return [cut_of(config, run, stage, number) for number in examples]
 
 
 def runs_of(config: Mapping[str, Any], stage: str) -> list[Run]:
@@ -116,6 +175,11 @@ def runs_of(config: Mapping[str, Any], stage: str) -> list[Run]:
         return list(dict.fromkeys(runs))
     if stage == "measure_sample_size":
         return study.sample_size_runs(config["sample_size"]) if study.makes(config, "sample_size") else []
+    if stage == "measure_contributions":
+        return study.contribution_runs(config)
+    if stage == "measure_difficulty_coherence":
+        made = study.makes(config, "difficulty_coherence")
+        return study.difficulty_coherence_runs(config["easy_hard"]) if made else []
     return study.all_runs(config)
 
 
@@ -137,7 +201,8 @@ def estimates(config: Mapping[str, Any], device: str, root: Path) -> list[Estima
             jobs = sum(_jobs(config, run, stage) for run in runs)
             seconds = sum(work_of(config, run, stage) for run in runs) / rate.flops_per_s + START_SECONDS * jobs
             disk = sum(_disk(config, run, stage) for run in runs)
-            rows.append(Estimate(stage, dataset, model, jobs, seconds / 3600, disk, rate.source))
+            memory = max(memory_bytes(config, run, stage) for run in runs)
+            rows.append(Estimate(stage, dataset, model, jobs, seconds / 3600, disk, memory, rate.source))
     return rows
 
 
@@ -163,8 +228,8 @@ def _rate_of_earlier_jobs(config: Mapping[str, Any], stage: str, dataset: str, m
         if (run.dataset, run.model) != (dataset, model):
             continue
         name = run.path("").removeprefix("/runs/")
-        files = [path for rule in folder.glob(f"{stage}*") for path in _benchmark_files(rule, name)]
-        if len(files) == _jobs(config, run, stage):  # all of its segments, or sizes
+        files = _benchmark_files(folder, name, config, run, stage)
+        if files:
             work += work_of(config, run, stage)
             seconds += sum(float(pd.read_csv(path, sep="\t")["s"].iloc[0]) for path in files)
             jobs += len(files)
@@ -172,10 +237,25 @@ def _rate_of_earlier_jobs(config: Mapping[str, Any], stage: str, dataset: str, m
     return Rate(work / worked, f"{jobs} earlier jobs of this study") if worked > 0 else None
 
 
-def _benchmark_files(rule: Path, run: str) -> list[Path]:
-    """Benchmark files of a run below the folder of a rule: one, or one per sample size."""
-    one = rule / f"{run}.tsv"
-    return [one] if one.is_file() else sorted((rule / run).glob("*.tsv"))
+def _benchmark_files(folder: Path, name: str, config: Mapping[str, Any], run: Run, stage: str) -> list[Path]:
+    """Benchmark files of all jobs of a stage of a run that work, or none where one is missing."""
+    if stage == "train":
+        segments = [path for rule in folder.glob("train*") if (path := rule / f"{name}.tsv").is_file()]
+        return segments if len(segments) == _jobs(config, run, stage) else []
+    sizes = config["sample_size"]["sizes"] if stage == "measure_sample_size" else [None]
+    found: list[Path] = []
+    for size, cut in zip(sizes, cuts_of(config, run, stage), strict=True):
+        if cut.in_parts:
+            rule = "evaluate_part" if stage == "evaluate" else "measure_coherence_part"
+            result = "evaluation" if stage == "evaluate" else "coherence" if size is None else f"coherence_m{size}"
+            parts = sorted((folder / rule / name / result).glob("*/*.tsv"))
+            found += parts if len(parts) == cut.blocks * cut.shards else []
+        else:
+            file = folder / stage / (f"{name}.tsv" if size is None else f"{name}/m{size}.tsv")
+            found += [file] if file.is_file() else []
+        if not found:
+            return []
+    return found
 
 
 def _benchmarked_rates(stage: str, device: str, root: Path) -> dict[str, float]:
@@ -193,7 +273,8 @@ def _benchmarked_rates(stage: str, device: str, root: Path) -> dict[str, float]:
 def _jobs(config: Mapping[str, Any], run: Run, stage: str) -> int:
     if stage == "train":
         return len(study.segments(study.training_of_run(config, run)))
-    return len(config["sample_size"]["sizes"]) if stage == "measure_sample_size" else 1
+    sharded_blocks = sum(cut.blocks for cut in cuts_of(config, run, stage) if cut.shards > 1 and stage != "evaluate")
+    return sum(cut.jobs for cut in cuts_of(config, run, stage)) + sharded_blocks
 
 
 def _disk(config: Mapping[str, Any], run: Run, stage: str) -> float:
@@ -209,37 +290,58 @@ def _disk(config: Mapping[str, Any], run: Run, stage: str) -> float:
     return checkpoints * 8 * (size.train + size.test) if stage == "evaluate" else 0.0
 
 
-def peak_bytes(config: Mapping[str, Any]) -> tuple[float, str]:
-    """Rough bytes that the largest training job needs beside its images, on the GPU if there is one; which it is."""
-    peaks = {}
-    for run in study.all_runs(config):
-        size, optimizer = size_of(config["datasets"][run.dataset]), config["optimizers"][run.optimizer]
-        network = network_of(study.model_settings(config, run.model), size)
-        weights = network.bytes * (3 + KEPT_BY_OPTIMIZER.get(optimizer["method"], 0))
-        batch_size = study.training_of_run(config, run)["batch_size"]
-        rows = batch_size * network.parameters * 4 if optimizer["method"] == "winsorized" else 0
-        activations = 0 if config["models"][run.model]["architecture"] == "mlp" else size.activation_bytes(batch_size)
-        peaks[f"{run.model} on {run.dataset} with {run.optimizer}"] = weights + rows + activations
-    where = max(peaks, key=lambda name: peaks[name])
-    return float(peaks[where]), where
+def memory_bytes(config: Mapping[str, Any], run: Run, stage: str) -> float:
+    """Rough bytes that a job of a stage needs beside its images, on each of its GPUs if there are any."""
+    size, optimizer = size_of(config["datasets"][run.dataset]), config["optimizers"][run.optimizer]
+    network = network_of(study.model_settings(config, run.model), size)
+    keeps = _kind(config, run) == "convolutional"
+    if stage == "evaluate":  # no layer's output is kept for a backward pass
+        return network.bytes + keeps * 0.05 * size.activation_bytes(EVALUATION_BATCH)
+    if stage != "train":  # the sums of three groups, those of a batch, and a copy of them
+        wide = 2 if config["measurement"].get("precision", "float64") == "float64" else 1
+        return wide * (6.0 * network.bytes + keeps * size.activation_bytes(MEASURED_BATCH))
+    batch_size = study.training_of_run(config, run)["batch_size"]
+    gradients = 0.0
+    if optimizer["method"] == "winsorized":
+        clipped = optimizer["c"] / 100 * (batch_size - 1)
+        gradients = WINSORIZED_CHUNK + 2 * (round(clipped) + 1) * network.bytes
+    kept = network.bytes * (3 + KEPT_BY_OPTIMIZER.get(optimizer["method"], 0))
+    ranks = config.get("operational", {}).get("ranks", 1)
+    return float(kept + gradients + keeps * size.activation_bytes(batch_size) / ranks)
+
+
+def temporary_bytes(config: Mapping[str, Any]) -> float:
+    """The most bytes that the sums of one block of checkpoints take in all of its shards, until they are added up."""
+    largest = 0.0
+    for stage in ("measure_coherence", "measure_sample_size"):
+        for run in runs_of(config, stage):
+            network = network_of(study.model_settings(config, run.model), size_of(config["datasets"][run.dataset]))
+            wide = 2 if config["measurement"].get("precision", "float64") == "float64" else 1
+            cuts = [cut for cut in cuts_of(config, run, stage) if cut.shards > 1]
+            sums = len(GROUPS) * wide * 4.0 * network.parameters
+            largest = max([largest, *(cut.checkpoints * cut.shards * sums for cut in cuts)])
+    return largest
 
 
 def describe(config: Mapping[str, Any], device: str, root: Path) -> str:
     """The plan as text."""
     rows = estimates(config, device, root)
     unit = "core hours" if device == "cpu" else "GPU hours"
-    table = [("stage", "data set", "network", "jobs", unit, "disk", "rate from")]
+    table = [("stage", "data set", "network", "jobs", unit, "disk", "memory", "rate from")]
     table += [
-        (row.stage, row.dataset, row.model, str(row.jobs), f"{row.hours:,.1f}", _bytes(row.disk), row.source)
+        (
+            row.stage, row.dataset, row.model, str(row.jobs), f"{row.hours:,.1f}", _bytes(row.disk),
+            _bytes(row.memory), row.source,
+        )
         for row in rows
-    ]
+    ]  # fmt: skip
     images = {name: size_of(config["datasets"][name]) for name in {run.dataset for run in study.all_runs(config)}}
     prepared = sum(size.bytes for size in images.values())
     hours, disk = sum(row.hours for row in rows), sum(row.disk for row in rows)
     jobs = Counter({row.stage: 0 for row in rows})
     for row in rows:
         jobs[row.stage] += row.jobs
-    peak, where = peak_bytes(config)
+    temporary = temporary_bytes(config)
     lines = [
         f"Plan of the study {config['study']}, from nothing, on {device}. An estimate: rates can be off by some times.",
         "",
@@ -250,20 +352,26 @@ def describe(config: Mapping[str, Any], device: str, root: Path) -> str:
         f"Time: {hours:,.1f} {unit}; divide by the jobs that run at once.",
         f"Disk: {_bytes(disk + prepared)}, of which images {_bytes(prepared)} (uncompressed) and checkpoints "
         f"{_bytes(sum(row.disk for row in rows if row.stage == 'train'))}.",
-        f"Memory: about {_bytes(peak)} for {where}, beside the images kept (operational.images_memory_mb).",
+        "Memory is that of a stage's largest job, on each of its GPUs if there are any, beside the images kept "
+        "(operational.images_memory_mb).",
     ]
     lines += [
         f"{name}: counted as ImageNet-1k ({size.train:,} and {size.test:,} images); its folder was not looked at."
         for name, size in images.items()
         if not size.exact
     ]
+    if temporary:
+        lines.append(
+            f"Temporary: up to {_bytes(temporary)} for each block of checkpoints that is measured in shards, until "
+            "they are added up."
+        )
     return "\n".join(lines)
 
 
 def _aligned(table: Iterable[tuple[str, ...]]) -> list[str]:
     rows = list(table)
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    numbers = range(3, 6)
+    numbers = range(3, 7)
     return [
         "  ".join(
             text.rjust(width) if column in numbers else text.ljust(width)

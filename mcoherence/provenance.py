@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mcoherence.storage import sha256_of
+from mcoherence.storage import digest_of
 
 RECORDED_LIBRARIES = ("torch", "numpy", "h5py", "scikit-learn")
 
@@ -18,12 +18,12 @@ def provenance(settings: Mapping[str, Any], inputs: Iterable[Path], device: str 
 
     Args:
         settings: the settings object of the rule, whole; its seeds are in it.
-        inputs: files read; each is recorded by path and SHA-256.
+        inputs: files read; each is recorded by path and digest, see `storage.digest_of`.
         device: device the numbers were made on, such as "cpu" or "cuda (NVIDIA H200)".
     """
     return {
         "settings": dict(settings),
-        "inputs": {str(path): sha256_of(path) for path in inputs},
+        "inputs": {str(path): digest_of(path) for path in inputs},
         "git_commit": git_commit(),
         "versions": versions(),
         "device": device,

@@ -11,3 +11,7 @@ PRISTINE, CORRUPT, HELDOUT = range(3)
 
 # Groups of difficulty_coherence.h5: the parts of split.h5.
 DIFFICULTY_GROUPS = ("easy_train", "easy_test", "hard_train", "hard_test", "random_train", "random_test")
+
+# Shards of either file: of evaluation.h5 the examples of a shard, of coherence.h5 the sums of a shard, with S itself.
+EVALUATION_SHARD_SCHEMA = "mcoherence/evaluation_shard/1"
+COHERENCE_SHARD_SCHEMA = "mcoherence/coherence_shard/1"

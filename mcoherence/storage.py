@@ -9,6 +9,7 @@ import csv
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,6 +45,12 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a file atomically."""
+    with atomic_path(target) as temporary:
+        shutil.copyfile(source, temporary)
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write JSON atomically, with sorted keys and a final newline; NaN is refused."""
     write_text(path, json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n")
@@ -63,6 +70,19 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def digest_of(path: Path) -> str:
+    """What a result file records of one that it was made from: the SHA-256 of its bytes, in hexadecimal.
+
+    Of prepared images it is the SHA-256 of their content that their file carries, marked as such: nobody has to read
+    some hundred GB for it, and every block that is read is checked against its own checksum.
+    """
+    if path.suffix == ".h5":
+        with h5py.File(path, "r") as file:
+            if "content_sha256" in file.attrs:
+                return f"content_sha256:{file.attrs['content_sha256']}"
+    return sha256_of(path)
+
+
 def write_hdf5(
     path: Path, schema: str, datasets: Mapping[str, NDArray[Any] | Sequence[str]], attributes: Attributes
 ) -> None:
@@ -75,9 +95,16 @@ def write_hdf5(
         attributes: provenance; mappings are stored as JSON, sequences of numbers or strings as arrays.
     """
     with new_hdf5(path, schema) as file:
-        for name, values in datasets.items():
-            _create_dataset(file, name, values)
-        write_attributes(file, attributes)
+        write_contents(file, datasets, attributes)
+
+
+def write_contents(
+    file: h5py.File, datasets: Mapping[str, NDArray[Any] | Sequence[str]], attributes: Attributes
+) -> None:
+    """Write datasets and attributes, as `write_hdf5` takes them, to an open file, in the order of their names."""
+    for name, values in sorted(datasets.items()):
+        _create_dataset(file, name, values)
+    write_attributes(file, attributes)
 
 
 @contextmanager
@@ -126,6 +153,31 @@ def open_hdf5(path: Path, schema: str) -> Iterator[h5py.File]:
             yield file
     except OSError as error:
         raise UserError(f"{path}: damaged ({error}); delete the file and run again") from error
+
+
+def read_hdf5(
+    path: Path, schema: str, without: str | None = None
+) -> tuple[dict[str, NDArray[Any] | Sequence[str]], dict[str, Any]]:
+    """All datasets and attributes of a result file as `write_hdf5` takes them, mappings parsed; errors of open_hdf5.
+
+    Args:
+        path: of the file.
+        schema: that it must have.
+        without: beginning of the names of datasets that are left out.
+    """
+    with open_hdf5(path, schema) as file:
+        datasets: dict[str, NDArray[Any] | Sequence[str]] = {}
+        for name in json.loads(file.attrs["contents"]):
+            if without is not None and name.startswith(without):
+                continue
+            names = h5py.check_string_dtype(file[name].dtype) is not None
+            datasets[name] = read_names(file, name) if names else file[name][:]
+        attributes = {key: _parsed(value) for key, value in file.attrs.items() if key not in ("schema", "contents")}
+    return datasets, attributes
+
+
+def _parsed(value: Any) -> Any:
+    return json.loads(value) if isinstance(value, str) and value.startswith("{") else value
 
 
 def read_names(file: h5py.File, name: str) -> list[str]:

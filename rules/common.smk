@@ -2,7 +2,7 @@
 from functools import cache
 
 from mcoherence.canonical import canonical_json
-from mcoherence.code_digest import code_digest
+from mcoherence.code_digest import digest_of, module_digests
 from mcoherence.data.sizes import size_of
 from mcoherence.data.source_modules import DECODED_SOURCES, SOURCES
 from mcoherence.data.subsets import SUBSETS, TRAINED_HALF
@@ -23,6 +23,7 @@ CONDA = "../envs/study.yaml"
 # Operational, hence resources and not params: another device never re-runs a job by itself.
 GPU = int(config["device"] == "cuda")
 OPERATIONAL = config["operational"]
+CODE = {}  # digest of the code of a rule -> its modules
 BASE_MB = 2000  # of a job before it has read anything: Python, torch, and torch's libraries for a GPU
 
 
@@ -35,10 +36,17 @@ wildcard_constraints:
     seed=r"\d+",
 
 
-@cache
 def code_of(rule_name):
     """Digest of the code that the rule's command reaches; a param, so that edits re-run what they reach."""
-    return code_digest(f"workflow_scripts.{rule_name}", BASE)
+    return code_of_module(f"workflow_scripts.{rule_name}")
+
+
+@cache
+def code_of_module(module):
+    """Digest of the code that a module reaches, noted for `make why`."""
+    modules = module_digests(module, BASE)
+    CODE[digest_of(modules)] = modules
+    return digest_of(modules)
 
 
 def run_of(wildcards):
@@ -112,11 +120,17 @@ def minutes(wildcards, passes):
     return 120 + int(20 * passes * size_of_data(wildcards).bytes / 2e11)
 
 
-def measuring_minutes(wildcards, sample_size):
-    """Minutes that measuring a sample at every checkpoint of a run may take; an example costs two passes."""
+def measured_examples(wildcards, sample_size):
+    """How many examples measuring takes at each checkpoint: the sample of training examples and the held-out one."""
     size = size_of_data(wildcards)
-    measured = min(sample_size, size.train) + min(config["measurement"]["heldout_size"], size.test)
-    return minutes(wildcards, 2 * len(steps_of(wildcards)) * measured / (size.train + size.test))
+    return min(sample_size, size.train) + min(config["measurement"]["heldout_size"], size.test)
+
+
+def measuring_minutes(wildcards, sample_size, checkpoints=None, shards=1):
+    """Minutes that measuring a sample may take, at every checkpoint unless told; an example costs two passes."""
+    size, checkpoints = size_of_data(wildcards), checkpoints or len(steps_of(wildcards))
+    measured = measured_examples(wildcards, sample_size) / shards
+    return minutes(wildcards, 2 * checkpoints * measured / (size.train + size.test))
 
 
 def split_of(wildcards):

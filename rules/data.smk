@@ -18,7 +18,7 @@ rule prepare_dataset:
     params:
         settings=lambda w: canonical_json(study.preparation_settings(config, w.dataset)),
         # of the command, and of the module that it imports for this source
-        code=lambda w: code_of("prepare_dataset") + code_digest(SOURCES[source_of(w)], BASE),
+        code=lambda w: code_of("prepare_dataset") + code_of_module(SOURCES[source_of(w)]),
     message:
         "Prepare the images of {wildcards.dataset}"
     shell:

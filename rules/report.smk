@@ -15,7 +15,6 @@ rule describe_study:
         results=RESULT_FILES,
         claims=CLAIMS,
         tables=TABLES.values(),
-        measured=files_of_runs(LABEL_NOISE_RUNS, "coherence.h5") if study.makes(config, "label_noise") else [],
     output:
         html=report(
             f"{RESULTS}/study.html",
@@ -44,7 +43,7 @@ rule describe_study:
         "Describe the study"
     shell:
         "python -m workflow_scripts.describe_study --settings {params.settings:q}"
-        " --benchmarks {params.benchmarks:q} --claims {input.claims:q} --measured {input.measured:q}"
+        " --benchmarks {params.benchmarks:q} --claims {input.claims:q}"
         " --tables {input.tables:q} --dictionary {output.dictionary:q}"
         " --html {output.html:q} --config {output.config:q} > {log:q} 2>&1"
 

@@ -1,4 +1,8 @@
-"""Describe a study: settings, versions, run times and tables as one page for the report, and its resolved config."""
+"""Describe a study: settings, versions, run times and tables as one page for the report, and its resolved config.
+
+The settings are those that the result files say they were made by; where they are not those of the config, there is no
+page, and so no report.
+"""
 
 import html
 import json
@@ -10,8 +14,9 @@ import pandas as pd
 from pyarrow.parquet import read_schema
 
 from mcoherence.data_dictionary import dictionary
-from mcoherence.run_files import COHERENCE_SCHEMA
-from mcoherence.storage import atomic_path, open_hdf5, write_json, write_text
+from mcoherence.result_checks import Findings, Origin, check_results, check_settings, several
+from mcoherence.storage import atomic_path, write_json, write_text
+from mcoherence.study import claim_settings
 from workflow_scripts.command_line import parse, run
 
 STYLE = """body{font:15px/1.45 system-ui,sans-serif;margin:1.5rem;max-width:60rem;color:#222}
@@ -21,24 +26,39 @@ td.number{text-align:right;font-variant-numeric:tabular-nums}pre{background:#f5f
 
 def main() -> None:
     """Gather what the files and Snakemake's benchmarks say and write it down."""
-    arguments = parse(
-        __doc__, paths=["benchmarks", "claims", "html", "config", "dictionary"], path_lists=["measured", "tables"]
-    )
+    arguments = parse(__doc__, paths=["benchmarks", "claims", "html", "config", "dictionary"], path_lists=["tables"])
     config = arguments.settings["config"]
-    made = json.loads(arguments.claims.read_text())["provenance"]
-    devices = {device_of(path) for path in arguments.measured} or {made["device"]}
-    origin = {"code (git commit)": made["git_commit"], "device": ", ".join(sorted(devices))} | made["versions"]
+    claims = Origin(**json.loads(arguments.claims.read_text())["provenance"])
+    check_settings(str(arguments.claims), claims.settings, claim_settings(config))
+    findings = check_results(config, {str(arguments.claims): claims})
     write_json(arguments.config, config)
     columns = dictionary((path.stem, read_schema(path).names) for path in arguments.tables)
     with atomic_path(arguments.dictionary) as temporary:
         columns.to_csv(temporary, index=False, lineterminator="\n")
-    write_text(arguments.html, page(config, origin, run_times(arguments.benchmarks), columns))
+    write_text(
+        arguments.html,
+        page(config, origin_of(findings, claims), checked(findings), run_times(arguments.benchmarks), columns),
+    )
 
 
-def device_of(path: Path) -> str:
-    """The device that a coherence.h5 was measured on."""
-    with open_hdf5(path, COHERENCE_SCHEMA) as file:
-        return str(file.attrs["device"])
+def origin_of(findings: Findings, claims: Origin) -> dict[str, str]:
+    """Name -> commit, device and versions of all result files, of the claims where a study has no such file."""
+    if not findings.files:
+        return {"code (git commit)": claims.git_commit, "device": claims.device} | claims.versions
+    return {
+        "code (git commit)": several(findings.commits.items()),
+        "device": several(findings.devices.items()),
+    } | {name: several(counts.items()) for name, counts in findings.versions.items()}
+
+
+def checked(findings: Findings) -> str:
+    """What was checked of the settings that the page shows, in words."""
+    inputs = f"{findings.hashed} inputs of theirs are unchanged since, by SHA-256"
+    rest = f"; {findings.not_hashed} larger ones were not read again" if findings.not_hashed else ""
+    return (
+        f"As the config asks for. The {findings.files} result files of the study (images, labels, checkpoints, "
+        f"evaluations, measurements, splits) say that they were made by just these settings; {inputs}{rest}."
+    )
 
 
 def run_times(folder: Path) -> pd.DataFrame:
@@ -64,7 +84,9 @@ def run_times(folder: Path) -> pd.DataFrame:
     ).reset_index()
 
 
-def page(config: dict[str, object], origin: dict[str, str], times: pd.DataFrame, columns: pd.DataFrame) -> str:
+def page(
+    config: dict[str, object], origin: dict[str, str], checks: str, times: pd.DataFrame, columns: pd.DataFrame
+) -> str:
     """The page as HTML that needs nothing else."""
     versions = "".join(
         f"<tr><td>{html.escape(name)}</td><td>{html.escape(value)}</td></tr>" for name, value in origin.items()
@@ -89,6 +111,7 @@ def page(config: dict[str, object], origin: dict[str, str], times: pd.DataFrame,
         "list (dictionary.csv).</p>"
         "<table><thead><tr><th>Table</th><th>Column</th><th>Unit</th><th>Meaning</th></tr></thead>"
         f"<tbody>{meanings}</tbody></table><h2>Settings</h2>"
+        f"<p>{html.escape(checks)}</p>"
         f"<pre>{html.escape(json.dumps(config, indent=2, sort_keys=True))}</pre></body></html>\n"
     )
 

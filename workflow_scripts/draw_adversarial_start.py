@@ -1,7 +1,8 @@
 """Draw accuracy after an adversarial start, from the table adversarial_start."""
 
 from mcoherence.figures.adversarial_start import adversarial_start
-from mcoherence.figures.style import FigureStyle, save_figure
+from mcoherence.figures.saving import save_figure
+from mcoherence.figures.style import FigureStyle
 from mcoherence.figures.tables import read_table
 from workflow_scripts.command_line import parse, run
 

@@ -1,7 +1,8 @@
 """Draw the bound on the generalisation gap beside the gap, from the table bound."""
 
 from mcoherence.figures.bound import bound
-from mcoherence.figures.style import FigureStyle, save_figure
+from mcoherence.figures.saving import save_figure
+from mcoherence.figures.style import FigureStyle
 from mcoherence.figures.tables import read_table
 from workflow_scripts.command_line import parse, run
 

@@ -1,7 +1,8 @@
 """Draw m-coherence against the training step, from the table coherence."""
 
 from mcoherence.figures.coherence_by_step import coherence_by_step
-from mcoherence.figures.style import FigureStyle, save_figure
+from mcoherence.figures.saving import save_figure
+from mcoherence.figures.style import FigureStyle
 from mcoherence.figures.tables import read_table
 from workflow_scripts.command_line import parse, run
 

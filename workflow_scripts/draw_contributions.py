@@ -1,7 +1,8 @@
 """Draw what pristine and corrupt examples contribute to the gradient, from the table contributions."""
 
 from mcoherence.figures.contributions import contributions
-from mcoherence.figures.style import FigureStyle, save_figure
+from mcoherence.figures.saving import save_figure
+from mcoherence.figures.style import FigureStyle
 from mcoherence.figures.tables import read_table
 from workflow_scripts.command_line import parse, run
 

@@ -1,7 +1,8 @@
 """Draw how hard examples are and how far seeds agree, from the tables difficulty and difficulty_agreement."""
 
 from mcoherence.figures.difficulty import difficulty
-from mcoherence.figures.style import FigureStyle, save_figure
+from mcoherence.figures.saving import save_figure
+from mcoherence.figures.style import FigureStyle
 from mcoherence.figures.tables import read_table
 from workflow_scripts.command_line import parse, run
 

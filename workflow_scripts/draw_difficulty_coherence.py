@@ -1,7 +1,8 @@
 """Draw how the gradients of easy, hard and random examples agree, from the table difficulty_coherence."""
 
 from mcoherence.figures.difficulty_coherence import difficulty_coherence
-from mcoherence.figures.style import FigureStyle, save_figure
+from mcoherence.figures.saving import save_figure
+from mcoherence.figures.style import FigureStyle
 from mcoherence.figures.tables import read_table
 from workflow_scripts.command_line import parse, run
 

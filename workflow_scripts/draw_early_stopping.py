@@ -1,7 +1,8 @@
 """Draw the best against the last checkpoint, from the table early_stopping."""
 
 from mcoherence.figures.early_stopping import early_stopping
-from mcoherence.figures.style import FigureStyle, save_figure
+from mcoherence.figures.saving import save_figure
+from mcoherence.figures.style import FigureStyle
 from mcoherence.figures.tables import read_table
 from workflow_scripts.command_line import parse, run
 

@@ -1,7 +1,8 @@
 """Draw the accuracy of networks trained on easy and hard examples, from the table easy_hard."""
 
 from mcoherence.figures.easy_hard import easy_hard
-from mcoherence.figures.style import FigureStyle, save_figure
+from mcoherence.figures.saving import save_figure
+from mcoherence.figures.style import FigureStyle
 from mcoherence.figures.tables import read_table
 from workflow_scripts.command_line import parse, run
 

@@ -1,7 +1,8 @@
 """Draw the easiest and the hardest examples, from the table difficulty and the images themselves."""
 
 from mcoherence.figures.examples import examples, pictures
-from mcoherence.figures.style import FigureStyle, save_figure
+from mcoherence.figures.saving import save_figure
+from mcoherence.figures.style import FigureStyle
 from mcoherence.figures.tables import read_table
 from workflow_scripts.command_line import parse, run
 

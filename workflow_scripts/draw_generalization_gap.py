@@ -1,7 +1,8 @@
 """Draw training minus test accuracy at the end of training, from the table accuracy."""
 
 from mcoherence.figures.generalization_gap import generalization_gap
-from mcoherence.figures.style import FigureStyle, save_figure
+from mcoherence.figures.saving import save_figure
+from mcoherence.figures.style import FigureStyle
 from mcoherence.figures.tables import read_table
 from workflow_scripts.command_line import parse, run
 

@@ -1,7 +1,8 @@
 """Draw how pristine, corrupt and held-out examples lie to each other, from the table group_alignment."""
 
 from mcoherence.figures.group_alignment import group_alignment
-from mcoherence.figures.style import FigureStyle, save_figure
+from mcoherence.figures.saving import save_figure
+from mcoherence.figures.style import FigureStyle
 from mcoherence.figures.tables import read_table
 from workflow_scripts.command_line import parse, run
 

@@ -1,7 +1,8 @@
 """Draw the m-coherence of each layer against the training step, from the table coherence."""
 
 from mcoherence.figures.layer_coherence import layer_coherence
-from mcoherence.figures.style import FigureStyle, save_figure
+from mcoherence.figures.saving import save_figure
+from mcoherence.figures.style import FigureStyle
 from mcoherence.figures.tables import read_table
 from workflow_scripts.command_line import parse, run
 

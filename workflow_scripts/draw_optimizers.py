@@ -1,7 +1,8 @@
 """Draw accuracies and gap of every optimiser, from the table accuracy."""
 
 from mcoherence.figures.optimizers import optimizers
-from mcoherence.figures.style import FigureStyle, save_figure
+from mcoherence.figures.saving import save_figure
+from mcoherence.figures.style import FigureStyle
 from mcoherence.figures.tables import read_table
 from workflow_scripts.command_line import parse, run
 

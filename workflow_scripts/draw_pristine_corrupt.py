@@ -1,7 +1,8 @@
 """Draw gradient alignment within pristine, corrupt and held-out examples, from the table coherence."""
 
 from mcoherence.figures.pristine_corrupt import pristine_corrupt
-from mcoherence.figures.style import FigureStyle, save_figure
+from mcoherence.figures.saving import save_figure
+from mcoherence.figures.style import FigureStyle
 from mcoherence.figures.tables import read_table
 from workflow_scripts.command_line import parse, run
 

@@ -1,7 +1,8 @@
 """Draw coherence on samples of several sizes, from the table sample_size."""
 
 from mcoherence.figures.sample_size import sample_size
-from mcoherence.figures.style import FigureStyle, save_figure
+from mcoherence.figures.saving import save_figure
+from mcoherence.figures.style import FigureStyle
 from mcoherence.figures.tables import read_table
 from workflow_scripts.command_line import parse, run
 

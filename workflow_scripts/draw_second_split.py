@@ -1,7 +1,8 @@
 """Draw when examples are learned on one half and forgotten on the other, from the table difficulty."""
 
+from mcoherence.figures.saving import save_figure
 from mcoherence.figures.second_split import second_split
-from mcoherence.figures.style import FigureStyle, save_figure
+from mcoherence.figures.style import FigureStyle
 from mcoherence.figures.tables import read_table
 from workflow_scripts.command_line import parse, run
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from mcoherence.figures.style import FigureStyle, save_figure
+from mcoherence.figures.saving import save_figure
+from mcoherence.figures.style import FigureStyle
 from mcoherence.figures.summary import summary
 from mcoherence.figures.tables import read_table
 from workflow_scripts.command_line import parse, run

@@ -1,6 +1,7 @@
 """Draw the exploratory sweeps over a setting of a network, from the table sweep."""
 
-from mcoherence.figures.style import FigureStyle, save_figure
+from mcoherence.figures.saving import save_figure
+from mcoherence.figures.style import FigureStyle
 from mcoherence.figures.sweep import sweep
 from mcoherence.figures.tables import read_table
 from workflow_scripts.command_line import parse, run

@@ -1,6 +1,7 @@
 """Draw the six-dimensional regressions, real and random, from the table toy."""
 
-from mcoherence.figures.style import FigureStyle, save_figure
+from mcoherence.figures.saving import save_figure
+from mcoherence.figures.style import FigureStyle
 from mcoherence.figures.tables import read_table
 from mcoherence.figures.toy_regression import toy_regression
 from workflow_scripts.command_line import parse, run

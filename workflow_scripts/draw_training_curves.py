@@ -1,6 +1,7 @@
 """Draw accuracy and loss against the training step, from the table accuracy."""
 
-from mcoherence.figures.style import FigureStyle, save_figure
+from mcoherence.figures.saving import save_figure
+from mcoherence.figures.style import FigureStyle
 from mcoherence.figures.tables import read_table
 from mcoherence.figures.training_curves import training_curves
 from workflow_scripts.command_line import parse, run

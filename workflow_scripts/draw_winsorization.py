@@ -1,6 +1,7 @@
 """Draw overfitting against the clipping of winsorised SGD, from the table overfit."""
 
-from mcoherence.figures.style import FigureStyle, save_figure
+from mcoherence.figures.saving import save_figure
+from mcoherence.figures.style import FigureStyle
 from mcoherence.figures.tables import read_table
 from mcoherence.figures.winsorization import winsorization
 from workflow_scripts.command_line import parse, run

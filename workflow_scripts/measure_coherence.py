@@ -1,4 +1,10 @@
-"""Measure gradient coherence at every checkpoint of a run: checkpoints -> coherence.h5."""
+"""Measure gradient coherence at every checkpoint of a run: checkpoints -> coherence.h5.
+
+With --parts, the whole that was put together from measured parts becomes coherence.h5. With --shards, one shard of the
+sample is measured, and S is kept with it.
+"""
+
+from functools import partial
 
 import torch
 
@@ -6,13 +12,13 @@ from mcoherence.data.loading import examples
 from mcoherence.data.store import read_labels, read_targets
 from mcoherence.data.subsets import training_positions
 from mcoherence.device import describe_device, prepare_device
-from mcoherence.measurement import PRECISIONS, heldout_sample, measure_run, training_sample
+from mcoherence.measurement import PRECISIONS, heldout_sample, keep_sums, measure_run, training_sample
 from mcoherence.provenance import provenance
-from mcoherence.run_files import COHERENCE_SCHEMA, GROUPS
-from mcoherence.storage import write_hdf5
+from mcoherence.run_files import COHERENCE_SCHEMA, COHERENCE_SHARD_SCHEMA, GROUPS
+from mcoherence.storage import copy_file, new_hdf5, write_contents
 from workflow_scripts.command_line import parse, run
 
-OPTIONS = {"workers": 2, "images_memory_mb": 2000}
+OPTIONS = {"workers": 2, "images_memory_mb": 2000, "shard": 0, "shards": 1}
 
 
 def main() -> None:
@@ -20,9 +26,12 @@ def main() -> None:
     arguments = parse(
         __doc__,
         paths=["images", "labels", "coherence"],
-        path_lists=["split", "checkpoints"],
+        path_lists=["split", "checkpoints", "parts"],
         options=OPTIONS,
     )
+    for whole in arguments.parts:
+        copy_file(whole, arguments.coherence)
+        return
     settings = arguments.settings
     device = prepare_device(arguments.device, arguments.threads)
     dtype = PRECISIONS[settings["precision"]]
@@ -39,18 +48,23 @@ def main() -> None:
             torch.from_numpy(targets[chosen.index]).to(device),
             chosen.group,
         )
-        for part, chosen, targets in (("train", sample, labels.labels), ("test", heldout, test_targets))
+        for part, chosen, targets in (
+            ("train", sample.shard(arguments.shard, arguments.shards), labels.labels),
+            ("test", heldout.shard(arguments.shard, arguments.shards), test_targets),
+        )
     ]
-    datasets, attributes = measure_run(arguments.checkpoints, samples, settings["precision"], GROUPS)
-    datasets |= {
+    inputs_read = [arguments.images, arguments.labels, *arguments.split, *arguments.checkpoints]
+    attributes = provenance(settings, inputs_read, describe_device(device))
+    drawn = {
         "sample/index": sample.index,
         "sample/group": sample.group,
         "heldout/index": heldout.index,
         "heldout/group": heldout.group,
     }
-    inputs_read = [arguments.images, arguments.labels, *arguments.split, *arguments.checkpoints]
-    attributes |= provenance(settings, inputs_read, describe_device(device))
-    write_hdf5(arguments.coherence, COHERENCE_SCHEMA, datasets, attributes)
+    with new_hdf5(arguments.coherence, COHERENCE_SCHEMA if arguments.shards == 1 else COHERENCE_SHARD_SCHEMA) as file:
+        keep = None if arguments.shards == 1 else partial(keep_sums, file)
+        datasets, measured = measure_run(arguments.checkpoints, samples, settings["precision"], GROUPS, keep)
+        write_contents(file, datasets | drawn, attributes | measured)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,6 @@
 """Measure what pristine and corrupt examples contribute to the gradient, and null worlds: -> contributions.h5."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
-from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -13,7 +11,7 @@ from mcoherence.contributions import CONTRIBUTIONS_SCHEMA, cell_names, cell_of, 
 from mcoherence.data.loading import examples
 from mcoherence.data.store import read_labels
 from mcoherence.device import describe_device, prepare_device
-from mcoherence.gradients.evidence import Evidence
+from mcoherence.gradients.evidence import merged
 from mcoherence.measurement import PRECISIONS, group_batches, measure, of_diverged, training_sample
 from mcoherence.models import load_checkpoint, read_checkpoint_metadata
 from mcoherence.progress import progress
@@ -56,12 +54,11 @@ def main() -> None:
         "n": np.bincount(cells, minlength=len(names)).astype(np.int64),
         "gram": np.stack([one.gram.sum(axis=-1) for one in statistics]),
     }
-    measured = [one.evidence for one, lost in zip(statistics, diverged, strict=True) if not lost]
-    evidence = reduce(Evidence.merge, measured) if measured else Evidence()
+    evidence = merged([one.evidence for one, lost in zip(statistics, diverged, strict=True) if not lost])
     inputs_read = [arguments.images, arguments.labels, *arguments.checkpoints]
     attributes = provenance(settings, inputs_read, describe_device(device)) | {
         "run": metadata[0]["run"],
-        "evidence": asdict(evidence),
+        "evidence": evidence.as_json(),
     }
     write_hdf5(arguments.contributions, CONTRIBUTIONS_SCHEMA, datasets, attributes)
 

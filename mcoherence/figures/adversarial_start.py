@@ -4,20 +4,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from mcoherence.figures.axes import step_axis
 from mcoherence.figures.intervals import draw_line_with_band, over_seeds
-from mcoherence.figures.style import (
-    FigureStyle,
-    band_handle,
-    column_title,
-    legend_below,
-    looks,
-    message_figure,
-    network_title,
-    panel_grid,
-    row_title,
-    step_axis,
-    theme,
-)
+from mcoherence.figures.legends import band_handle, legend_below
+from mcoherence.figures.panels import column_titles, label_below, message_figure, network_title, panel_grid, row_title
+from mcoherence.figures.style import FigureStyle, looks, theme
 from mcoherence.figures.tables import networks, of_network
 
 _PARTS = {"test": "test set", "easy": "easy training examples", "hard": "hard training examples"}
@@ -53,10 +44,8 @@ def adversarial_start(table: pd.DataFrame, style: FigureStyle) -> Figure:
         row_title(panels[-1], network_title(network, all_networks))
         panels[0].set_ylabel("accuracy (%)")
         panels[0].set_ylim(-3, 103)  # the row shares its axis
-    for title, axes in zip(_PARTS.values(), grid[0], strict=True):
-        column_title(axes, title, len(_PARTS))
-    for axes in grid[-1]:
-        axes.set_xlabel("training step")
+    column_titles(grid, list(_PARTS.values()))
+    label_below(grid, "training step")
     lines = [
         Line2D([], [], color=color, linestyle=look_of[start].linestyle, linewidth=1.6, label=label)
         for start, (label, color) in _STARTS.items()

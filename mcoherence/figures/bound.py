@@ -4,23 +4,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from mcoherence.figures.axes import step_axis
 from mcoherence.figures.intervals import draw_line_with_band, over_seeds
-from mcoherence.figures.style import (
-    NEUTRAL,
-    FigureStyle,
-    LineLook,
-    band_handle,
-    legend_below,
-    look_handles,
-    looks,
-    message_figure,
-    network_title,
-    panel_grid,
-    readable,
-    row_title,
-    step_axis,
-    theme,
-)
+from mcoherence.figures.legends import band_handle, legend_below, look_handles
+from mcoherence.figures.panels import label_below, message_figure, network_title, panel_grid, row_title
+from mcoherence.figures.style import NEUTRAL, FigureStyle, LineLook, looks, readable, theme
 from mcoherence.figures.tables import full_set_runs, label_sets, networks, of_network
 
 
@@ -63,8 +51,7 @@ def bound(table: pd.DataFrame, style: FigureStyle) -> Figure:
     for axes, value in zip(grid[0], assumed, strict=False):
         axes.set_title(rf"bound, $\beta\,\mathrm{{lr}}$ = {value:g}", fontweight="bold")
     grid[0, -1].set_title("measured gap", fontweight="bold")
-    for axes in grid[-1]:
-        axes.set_xlabel("training step")
+    label_below(grid, "training step")
     legend_below(figure, [*look_handles(label_looks), band_handle(style, list(gaps["seeds"]))])
     return figure
 

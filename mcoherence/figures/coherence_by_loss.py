@@ -6,9 +6,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter
 
+from mcoherence.figures.axes import decade_label
 from mcoherence.figures.coherence_panels import add_legend, draw_panels
 from mcoherence.figures.intervals import over_seeds
-from mcoherence.figures.style import FigureStyle, decade_label, looks, message_figure, theme
+from mcoherence.figures.panels import label_below, message_figure
+from mcoherence.figures.style import FigureStyle, looks, theme
 from mcoherence.figures.tables import full_set_runs, label_sets
 
 _RUN_AND_STEP = ["dataset", "model", "labels", "noise", "optimizer", "subset", "seed", "step"]
@@ -41,8 +43,7 @@ def coherence_by_loss(coherence: pd.DataFrame, accuracy: pd.DataFrame, style: Fi
     figure, grid = draw_panels(rows, summary, "loss", style, label_looks)
     for axes in grid.flat:
         _loss_axis(axes, summary["loss"])
-    for axes in grid[-1]:
-        axes.set_xlabel("training loss\n(falls to the right)")
+    label_below(grid, "training loss\n(falls to the right)")
     add_legend(figure, rows, summary, style, label_looks)
     return figure
 

@@ -3,9 +3,11 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
+from mcoherence.figures.axes import step_axis
 from mcoherence.figures.coherence_panels import add_legend, draw_panels
 from mcoherence.figures.intervals import over_seeds
-from mcoherence.figures.style import FigureStyle, looks, message_figure, step_axis, theme
+from mcoherence.figures.panels import label_below, message_figure
+from mcoherence.figures.style import FigureStyle, looks, theme
 from mcoherence.figures.tables import full_set_runs, label_sets
 
 
@@ -30,7 +32,6 @@ def coherence_by_step(table: pd.DataFrame, style: FigureStyle) -> Figure:
     figure, grid = draw_panels(rows, summary, "step", style, label_looks)
     for axes in grid.flat:
         step_axis(axes, rows["step"].max(), grid.shape[1])
-    for axes in grid[-1]:
-        axes.set_xlabel("training step")
+    label_below(grid, "training step")
     add_legend(figure, rows, summary, style, label_looks)
     return figure

@@ -8,21 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from mcoherence.figures.axes import log_axis, orthogonal_limit
 from mcoherence.figures.intervals import draw_line_with_band, not_positive
-from mcoherence.figures.style import (
-    FigureStyle,
-    LineLook,
-    coherence_handles,
-    column_title,
-    legend_below,
-    log_axis,
-    network_title,
-    orthogonal_limit,
-    panel_grid,
-    readable,
-    row_title,
-    say_not_run,
-)
+from mcoherence.figures.legends import coherence_handles, legend_below
+from mcoherence.figures.panels import column_titles, network_title, panel_grid, row_title, say_not_run
+from mcoherence.figures.style import FigureStyle, LineLook, readable
 from mcoherence.figures.tables import in_order, networks, of_network
 
 
@@ -48,8 +38,7 @@ def draw_panels(
         panels[0].set_ylabel("m-coherence")
         for axes in panels:  # after all have drawn, because they share the axis
             log_axis(axes)
-    for optimizer, axes in zip(optimizers, grid[0], strict=True):
-        column_title(axes, readable(optimizer), len(optimizers), style.color(optimizer))
+    column_titles(grid, [readable(name) for name in optimizers], [style.color(name) for name in optimizers])
     return figure, grid
 
 

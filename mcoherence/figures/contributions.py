@@ -9,25 +9,19 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, SymmetricalLogLocator
 
+from mcoherence.figures.axes import decade_label, step_axis
 from mcoherence.figures.intervals import draw_line_with_band, over_seeds
-from mcoherence.figures.style import (
-    NEUTRAL,
-    FigureStyle,
-    band_handle,
-    column_title,
-    decade_label,
-    legend_below,
-    look_handles,
-    looks,
+from mcoherence.figures.legends import band_handle, legend_below, look_handles
+from mcoherence.figures.panels import (
+    column_titles,
+    label_below,
     message_figure,
     network_title,
     panel_grid,
-    readable,
     row_title,
     say_not_run,
-    step_axis,
-    theme,
 )
+from mcoherence.figures.style import NEUTRAL, FigureStyle, looks, readable, theme
 from mcoherence.figures.tables import full_set_runs, in_order, label_sets, networks, of_network
 
 MEASURED = "measured"
@@ -79,10 +73,8 @@ def contributions(table: pd.DataFrame, style: FigureStyle) -> Figure:
             _running_sum_axis(panels[0], pd.concat(lines_of_row))  # the row shares its axis
         row_title(panels[-1], f"{network_title(network, all_networks)}\n{readable(labels)}")
         panels[0].set_ylabel(QUANTITIES[quantity])
-    for optimizer, axes in zip(optimizers, grid[0], strict=True):
-        column_title(axes, readable(optimizer), len(optimizers), style.color(optimizer))
-    for axes in grid[-1]:
-        axes.set_xlabel("training step")
+    column_titles(grid, [readable(name) for name in optimizers], [style.color(name) for name in optimizers])
+    label_below(grid, "training step")
     legend_below(figure, _handles(style, list(summaries["f", "pristine"]["seeds"])))
     return figure
 

@@ -13,20 +13,10 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter
 from numpy.typing import NDArray
 
-from mcoherence.figures.style import (
-    NEUTRAL,
-    FigureStyle,
-    column_title,
-    decade_label,
-    legend_below,
-    message_figure,
-    network_title,
-    new_figure,
-    row_title,
-    step_axis,
-    text_handle,
-    theme,
-)
+from mcoherence.figures.axes import decade_label, step_axis
+from mcoherence.figures.legends import legend_below, text_handle
+from mcoherence.figures.panels import column_titles, message_figure, network_title, new_figure, row_title
+from mcoherence.figures.style import NEUTRAL, FigureStyle, theme
 from mcoherence.figures.tables import networks, of_network
 
 PRISTINE_COLOR, CORRUPT_COLOR = "#56B4E9", "#D55E00"
@@ -67,8 +57,7 @@ def difficulty(table: pd.DataFrame, agreement: pd.DataFrame, style: FigureStyle)
         _draw_agreement(agreeing, of_network(agreement, network))
         _draw_forgetting(forgetting, own)
         row_title(forgetting, network_title(network, all_networks))
-    for axes, title in zip(grid[0], TITLES, strict=True):
-        column_title(axes, title, 3)
+    column_titles(grid, TITLES)
     legend_below(figure, _handles(rows))
     return figure
 

@@ -6,23 +6,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from mcoherence.data.subsets import SUBSETS
+from mcoherence.figures.axes import log_axis, step_axis
 from mcoherence.figures.intervals import draw_line_with_band, not_positive, over_seeds
-from mcoherence.figures.style import (
-    NEUTRAL,
-    FigureStyle,
-    LineLook,
-    band_handle,
-    column_title,
-    legend_below,
-    log_axis,
-    message_figure,
-    network_title,
-    panel_grid,
-    row_title,
-    step_axis,
-    text_handle,
-    theme,
-)
+from mcoherence.figures.legends import band_handle, legend_below, text_handle
+from mcoherence.figures.panels import column_titles, label_below, message_figure, network_title, panel_grid, row_title
+from mcoherence.figures.style import NEUTRAL, FigureStyle, LineLook, theme
 from mcoherence.figures.tables import in_order, networks, of_network
 
 COLORS = {"easy": "#56B4E9", "hard": "#D55E00", "random": "#404040"}  # whose gradients
@@ -66,12 +54,10 @@ def difficulty_coherence(table: pd.DataFrame, style: FigureStyle) -> Figure:
         trained = "everything" if subset == FULL else f"{subset} examples"
         name = f"{network_title(network, all_networks)}\n" if len(all_networks) > 1 else ""
         row_title(across, f"{name}trained on\n{trained}")
-    for axes, title in zip(grid[0], COLUMNS, strict=True):
-        column_title(axes, title, 2)
+    column_titles(grid, COLUMNS)
     for axes in grid[:, 1]:
         axes.set_ylim(-1.05, 1.05)
-    for axes in grid[-1]:
-        axes.set_xlabel("training step")
+    label_below(grid, "training step")
     for column in grid.T:
         figure.align_ylabels(list(column))
     handles = [Line2D([], [], color=color, label=f"{name} examples") for name, color in COLORS.items()]

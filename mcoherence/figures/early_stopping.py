@@ -10,21 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from mcoherence.figures.axes import log_axis
 from mcoherence.figures.intervals import over_seeds
-from mcoherence.figures.style import (
-    NEUTRAL,
-    FigureStyle,
-    column_title,
-    legend_below,
-    log_axis,
-    message_figure,
-    network_title,
-    panel_grid,
-    readable,
-    row_title,
-    say_not_run,
-    theme,
-)
+from mcoherence.figures.legends import legend_below
+from mcoherence.figures.panels import column_titles, message_figure, network_title, panel_grid, row_title, say_not_run
+from mcoherence.figures.style import NEUTRAL, FigureStyle, readable, theme
 from mcoherence.figures.tables import full_set_runs, in_order, label_sets, networks, of_network
 
 QUANTITIES = {
@@ -66,8 +56,7 @@ def early_stopping(table: pd.DataFrame, style: FigureStyle) -> Figure:
             panels[0].set_ylim(0.7, 1.8 * rows["last_step"].max())
         panels[0].set_ylabel(QUANTITIES[quantity])
         row_title(panels[-1], network_title(network, all_networks))
-    for label, axes in zip(labels, grid[0], strict=True):
-        column_title(axes, readable(label), len(labels))
+    column_titles(grid, [readable(name) for name in labels])
     for axes in grid[-1]:
         axes.set_xticks(range(len(names)), [textwrap.fill(readable(name), width=8) for name in names])
     legend_below(figure, _handles(style))

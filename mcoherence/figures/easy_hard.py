@@ -10,15 +10,8 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from mcoherence.figures.intervals import over_seeds
-from mcoherence.figures.style import (
-    TEXT_SIZE,
-    FigureStyle,
-    message_figure,
-    network_title,
-    panel_grid,
-    readable,
-    theme,
-)
+from mcoherence.figures.panels import message_figure, network_title, panel_grid
+from mcoherence.figures.style import TEXT_SIZE, FigureStyle, readable, theme
 from mcoherence.figures.tables import in_order, networks, of_network
 
 _SUBSETS = ("easy", "hard", "random", "original")

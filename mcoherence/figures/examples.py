@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from mcoherence.data.store import IMAGES_SCHEMA, read_class_names
-from mcoherence.figures.style import TEXT_SIZE, WIDTH, message_figure, network_title, new_figure, theme
+from mcoherence.figures.panels import message_figure, network_title, new_figure
+from mcoherence.figures.style import TEXT_SIZE, WIDTH, theme
 from mcoherence.figures.tables import Network, networks, of_network
 from mcoherence.storage import open_hdf5
 

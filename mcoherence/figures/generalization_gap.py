@@ -9,16 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from mcoherence.figures.intervals import over_seeds
-from mcoherence.figures.style import (
-    NEUTRAL,
-    FigureStyle,
-    legend_below,
-    message_figure,
-    network_title,
-    panel_grid,
-    readable,
-    theme,
-)
+from mcoherence.figures.legends import legend_below
+from mcoherence.figures.panels import message_figure, network_title, panel_grid
+from mcoherence.figures.style import NEUTRAL, FigureStyle, readable, theme
 from mcoherence.figures.tables import full_set_runs, in_order, label_sets, networks, of_network
 
 _RUN = ["dataset", "model", "labels", "noise", "optimizer", "subset", "seed"]

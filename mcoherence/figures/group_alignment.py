@@ -4,25 +4,19 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from mcoherence.figures.axes import alignment_axis, step_axis
 from mcoherence.figures.intervals import draw_line_with_band, over_seeds
-from mcoherence.figures.pristine_corrupt import alignment_axis
-from mcoherence.figures.style import (
-    NEUTRAL,
-    FigureStyle,
-    band_handle,
-    column_title,
-    legend_below,
-    look_handles,
-    looks,
+from mcoherence.figures.legends import band_handle, legend_below, look_handles
+from mcoherence.figures.panels import (
+    column_titles,
+    label_below,
     message_figure,
     network_title,
     panel_grid,
-    readable,
     row_title,
     say_not_run,
-    step_axis,
-    theme,
 )
+from mcoherence.figures.style import NEUTRAL, FigureStyle, looks, readable, theme
 from mcoherence.figures.tables import full_set_runs, in_order, label_sets, networks, of_network
 
 PAIRS = {
@@ -65,10 +59,8 @@ def group_alignment(table: pd.DataFrame, style: FigureStyle) -> Figure:
             step_axis(axes, rows["step"].max(), len(optimizers))
         row_title(panels[-1], f"{network_title(network, all_networks)}\n{readable(labels)}")
         panels[0].set_ylabel(QUANTITIES[quantity])
-    for optimizer, axes in zip(optimizers, grid[0], strict=True):
-        column_title(axes, readable(optimizer), len(optimizers), style.color(optimizer))
-    for axes in grid[-1]:
-        axes.set_xlabel("training step")
+    column_titles(grid, [readable(name) for name in optimizers], [style.color(name) for name in optimizers])
+    label_below(grid, "training step")
     legend_below(figure, [*look_handles(looks(list(PAIRS))), band_handle(style, list(summaries["cosine"]["seeds"]))])
     return figure
 

@@ -6,23 +6,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from mcoherence.figures.axes import step_axis
 from mcoherence.figures.intervals import draw_line_with_band, over_seeds
-from mcoherence.figures.style import (
-    NEUTRAL,
-    FigureStyle,
-    LineLook,
-    band_handle,
-    column_title,
-    legend_below,
-    message_figure,
-    network_title,
-    panel_grid,
-    readable,
-    row_title,
-    say_not_run,
-    step_axis,
-    theme,
-)
+from mcoherence.figures.legends import band_handle, legend_below
+from mcoherence.figures.panels import column_titles, message_figure, network_title, panel_grid, row_title, say_not_run
+from mcoherence.figures.style import NEUTRAL, FigureStyle, LineLook, readable, theme
 from mcoherence.figures.tables import full_set_runs, in_order, label_sets, networks, of_network
 
 QUANTITIES = {
@@ -72,8 +60,7 @@ def optimizers(table: pd.DataFrame, style: FigureStyle) -> Figure:
                 axes.set_ylim(-3, 103)
         panels[0].set_ylabel(QUANTITIES[quantity])
         row_title(panels[-1], network_title(network, all_networks))
-    for name, axes in zip(labels, grid[0], strict=True):
-        column_title(axes, readable(name), len(labels))
+    column_titles(grid, [readable(name) for name in labels])
     colors = [Line2D([], [], color=style.color(name), linewidth=2, label=readable(name)) for name in names]
     legend_below(figure, [*colors, band_handle(style, list(summaries["test"]["seeds"]))])
     return figure

@@ -1,33 +1,24 @@
 """Gradient alignment within pristine, corrupt and held-out examples, for partly random label sets."""
 
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, SymmetricalLogLocator
 
+from mcoherence.figures.axes import alignment_axis, step_axis
 from mcoherence.figures.intervals import draw_line_with_band, over_seeds
-from mcoherence.figures.style import (
-    NEUTRAL,
-    FigureStyle,
-    band_handle,
-    column_title,
-    decade_label,
-    legend_below,
-    look_handles,
-    looks,
+from mcoherence.figures.legends import band_handle, legend_below, look_handles
+from mcoherence.figures.panels import (
+    column_titles,
+    label_below,
     message_figure,
     network_title,
     panel_grid,
-    readable,
     row_title,
     say_not_run,
-    step_axis,
-    theme,
 )
+from mcoherence.figures.style import NEUTRAL, FigureStyle, looks, readable, theme
 from mcoherence.figures.tables import full_set_runs, in_order, label_sets, networks, of_network
 
 GROUPS = ("pristine", "heldout", "corrupt")
-LINEAR_BELOW = 0.01
 
 
 @theme()
@@ -70,16 +61,7 @@ def pristine_corrupt(table: pd.DataFrame, style: FigureStyle) -> Figure:
             step_axis(axes, rows["step"].max(), len(optimizers))
         row_title(panels[-1], f"{network_title(network, all_networks)}\n{readable(labels)}")
         panels[0].set_ylabel("mean alignment of\ntwo examples (size-free)")
-    for optimizer, axes in zip(optimizers, grid[0], strict=True):
-        column_title(axes, readable(optimizer), len(optimizers), style.color(optimizer))
-    for axes in grid[-1]:
-        axes.set_xlabel("training step")
+    column_titles(grid, [readable(name) for name in optimizers], [style.color(name) for name in optimizers])
+    label_below(grid, "training step")
     legend_below(figure, [*look_handles(group_looks), band_handle(style, list(summary["seeds"]))])
     return figure
-
-
-def alignment_axis(axes: Axes) -> None:
-    """A vertical axis that shows small and negative alignment too: linear near zero, logarithmic beyond."""
-    axes.set_yscale("symlog", linthresh=LINEAR_BELOW, linscale=0.6)
-    axes.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=LINEAR_BELOW, subs=(1.0, 3.0)))
-    axes.yaxis.set_major_formatter(FuncFormatter(decade_label))

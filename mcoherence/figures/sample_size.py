@@ -3,25 +3,19 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
+from mcoherence.figures.axes import log_axis, orthogonal_limit, step_axis
 from mcoherence.figures.intervals import draw_line_with_band, not_positive, over_seeds
-from mcoherence.figures.style import (
-    FigureStyle,
-    LineLook,
-    coherence_handles,
-    column_title,
-    legend_below,
-    log_axis,
-    looks,
+from mcoherence.figures.legends import coherence_handles, legend_below
+from mcoherence.figures.panels import (
+    column_titles,
+    label_below,
     message_figure,
     network_title,
-    orthogonal_limit,
     panel_grid,
-    readable,
     row_title,
     say_not_run,
-    step_axis,
-    theme,
 )
+from mcoherence.figures.style import FigureStyle, LineLook, looks, readable, theme
 from mcoherence.figures.tables import label_sets, networks, of_network
 
 
@@ -60,10 +54,8 @@ def sample_size(table: pd.DataFrame, style: FigureStyle) -> Figure:
         panels[0].set_ylabel("m-coherence")
         for axes in panels:  # after all have drawn, because they share the axis
             log_axis(axes)
-    for name, axes in zip(labels, grid[0], strict=True):
-        column_title(axes, readable(name), len(labels))
-    for axes in grid[-1]:
-        axes.set_xlabel("training step")
+    column_titles(grid, [readable(name) for name in labels])
+    label_below(grid, "training step")
     names: dict[str, LineLook] = {f"m = {m:,}": look for m, look in look_of.items()}
     legend_below(figure, coherence_handles(style, names, list(summary["seeds"]), not_positive(rows["m_coherence"])))
     return figure

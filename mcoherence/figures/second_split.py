@@ -5,21 +5,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from mcoherence.figures.axes import step_axis
 from mcoherence.figures.difficulty import CORRUPT_COLOR, PRISTINE_COLOR
 from mcoherence.figures.intervals import draw_line_with_band, over_seeds
-from mcoherence.figures.style import (
-    FigureStyle,
-    LineLook,
-    band_handle,
-    column_title,
-    legend_below,
-    message_figure,
-    network_title,
-    panel_grid,
-    row_title,
-    step_axis,
-    theme,
-)
+from mcoherence.figures.legends import band_handle, legend_below
+from mcoherence.figures.panels import column_titles, message_figure, network_title, panel_grid, row_title
+from mcoherence.figures.style import FigureStyle, LineLook, theme
 from mcoherence.figures.tables import networks, of_network
 
 STAGES = {
@@ -69,9 +60,9 @@ def second_split(table: pd.DataFrame, style: FigureStyle) -> Figure:
             axes.set_ylim(bottom=-0.03 * axes.get_ylim()[1])  # so that a line at 0 is seen
             step_axis(axes, shares["step"].max(), len(STAGES))
         row_title(panels[-1], network_title(network, all_networks))
-    for (title, _, xlabel), axes in zip(STAGES.values(), grid[0], strict=True):
-        column_title(axes, title, len(STAGES))
-        grid[-1][list(grid[0]).index(axes)].set_xlabel(xlabel)
+    column_titles(grid, [title for title, _, _ in STAGES.values()])
+    for axes, (_, _, label) in zip(grid[-1], STAGES.values(), strict=True):
+        axes.set_xlabel(label)
     shown = [group for group in COLORS if any(line.get_label() == group for axes in grid.flat for line in axes.lines)]
     handles = [Line2D([], [], color=COLORS[g], linestyle=LOOKS[g].linestyle, label=g) for g in shown]
     legend_below(figure, [*handles, band_handle(style, seeds)])

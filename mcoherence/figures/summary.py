@@ -8,28 +8,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from mcoherence.figures.axes import log_axis, orthogonal_limit, step_axis
 from mcoherence.figures.generalization_gap import last_gap
 from mcoherence.figures.intervals import draw_line_with_band, over_seeds
-from mcoherence.figures.style import (
-    NEUTRAL,
-    FigureStyle,
-    LineLook,
-    band_handle,
-    column_title,
-    legend_below,
-    log_axis,
-    look_handles,
-    looks,
-    message_figure,
-    network_title,
-    orthogonal_limit,
-    panel_grid,
-    readable,
-    row_title,
-    say_not_run,
-    step_axis,
-    theme,
-)
+from mcoherence.figures.legends import band_handle, legend_below, look_handles
+from mcoherence.figures.panels import column_titles, message_figure, network_title, panel_grid, row_title, say_not_run
+from mcoherence.figures.style import NEUTRAL, FigureStyle, LineLook, looks, readable, theme
 from mcoherence.figures.tables import full_set_runs, in_order, label_sets, networks, of_network
 
 _COLUMNS = ("m-coherence", "test accuracy (%)", "training − test accuracy", "accuracy on easy, hard (%)")
@@ -84,8 +68,7 @@ def summary(coherence: pd.DataFrame, accuracy: pd.DataFrame, easy_hard: pd.DataF
         log_axis(panels[0])
         panels[1].set_ylim(-3, 103)  # intervals of few seeds can reach past what is possible
         panels[3].set_ylim(top=min(panels[3].get_ylim()[1], 101))
-    for axes, title in zip(grid[0], _COLUMNS, strict=True):
-        column_title(axes, title, len(_COLUMNS))
+    column_titles(grid, _COLUMNS)
     for axes in grid[-1, :2]:
         axes.set_xlabel("training step")
     grid[-1, 3].set_xlabel("trained and tested on")

@@ -11,25 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from mcoherence.figures.axes import log_axis, orthogonal_limit, step_axis
 from mcoherence.figures.intervals import draw_line_with_band, over_seeds
-from mcoherence.figures.style import (
-    NEUTRAL,
-    FigureStyle,
-    LineLook,
-    band_handle,
-    column_title,
-    legend_below,
-    log_axis,
-    message_figure,
-    orthogonal_limit,
-    panel_grid,
-    readable,
-    row_title,
-    say_not_run,
-    step_axis,
-    text_handle,
-    theme,
-)
+from mcoherence.figures.legends import band_handle, legend_below, text_handle
+from mcoherence.figures.panels import column_titles, message_figure, panel_grid, row_title, say_not_run
+from mcoherence.figures.style import NEUTRAL, FigureStyle, LineLook, readable, theme
 from mcoherence.figures.tables import in_order, label_sets
 
 _COLUMNS = ("m-coherence along training", "m-coherence: peak and last", "accuracy at the end (%)")
@@ -63,7 +49,7 @@ def sweep(table: pd.DataFrame, style: FigureStyle) -> Figure:
         for labels in label_sets(rows)
     ]
     seeds: list[int] = []
-    figure, grid = panel_grid(len(row_keys), len(_COLUMNS), row_height=2.0, sharex="col", sharey=False)
+    figure, grid = panel_grid(len(row_keys), len(_COLUMNS), row_height=2.0, sharex=False, sharey=False)
     for (dataset, setting, labels), panels in zip(row_keys, grid, strict=True):
         panel = rows[(rows["dataset"] == dataset) & (rows["setting"] == setting) & (rows["labels"] == labels)]
         values = sorted(rows.loc[rows["setting"] == setting, "value"].unique())
@@ -81,8 +67,7 @@ def sweep(table: pd.DataFrame, style: FigureStyle) -> Figure:
         panels[2].set_ylim(-3, 103)
         step_axis(panels[0], rows["step"].max(), len(_COLUMNS))
         row_title(panels[-1], f"{readable(setting)}\n{readable(labels)}")
-    for axes, title in zip(grid[0], _COLUMNS, strict=True):
-        column_title(axes, title, len(_COLUMNS))
+    column_titles(grid, _COLUMNS)
     grid[-1, 0].set_xlabel("training step")
     figure.suptitle("Exploratory: no claim of the papers")
     legend_below(figure, _handles(style, seeds, table[lost].groupby(run).ngroups))

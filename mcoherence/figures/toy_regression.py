@@ -5,7 +5,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mcoherence.figures.style import NEUTRAL, column_title, panel_grid, step_axis, theme
+from mcoherence.figures.axes import step_axis
+from mcoherence.figures.panels import column_titles, panel_grid
+from mcoherence.figures.style import NEUTRAL, theme
 from mcoherence.toy import TRAINING_EXAMPLES
 
 _FIRST, _SECOND, _THIRD = "#0072b2", "#d55e00", "#009e73"  # blue, vermilion, green: told apart by every eye
@@ -45,8 +47,7 @@ def toy_regression(table: pd.DataFrame) -> Figure:
     for axes in grid[-1]:
         _guides(axes)
         axes.set_xlabel("step of gradient descent")
-    for name, axes in zip(names, grid[0], strict=True):
-        column_title(axes, f"{name} data", len(names))
+    column_titles(grid, [f"{name} data" for name in names])
     return figure
 
 

@@ -5,24 +5,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from mcoherence.figures.axes import step_axis
 from mcoherence.figures.intervals import draw_line_with_band, over_seeds
-from mcoherence.figures.style import (
-    NEUTRAL,
-    FigureStyle,
-    LineLook,
-    band_handle,
-    column_title,
-    legend_below,
-    looks,
+from mcoherence.figures.legends import band_handle, legend_below
+from mcoherence.figures.panels import (
+    column_titles,
+    label_below,
     message_figure,
     network_title,
     panel_grid,
-    readable,
     row_title,
     say_not_run,
-    step_axis,
-    theme,
 )
+from mcoherence.figures.style import NEUTRAL, FigureStyle, LineLook, looks, readable, theme
 from mcoherence.figures.tables import full_set_runs, in_order, label_sets, networks, of_network
 
 _MARKERS = {"train": "", "test": "o"}
@@ -62,10 +57,8 @@ def training_curves(table: pd.DataFrame, style: FigureStyle) -> Figure:
         row_title(panels[-1], network_title(network, all_networks))
         panels[0].set_ylabel(_QUANTITIES[quantity])
         _end_at_the_possible(panels[0], quantity)  # the row shares its axis
-    for name, axes in zip(labels, grid[0], strict=True):
-        column_title(axes, readable(name), len(labels))
-    for axes in grid[-1]:
-        axes.set_xlabel("training step")
+    column_titles(grid, [readable(name) for name in labels])
+    label_below(grid, "training step")
     colors = [Line2D([], [], color=style.color(name), linewidth=2, label=readable(name)) for name in optimizers]
     parts = [
         Line2D([], [], color=NEUTRAL, marker=marker, markersize=3, markerfacecolor="white", label=part)

@@ -10,20 +10,9 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from mcoherence.figures.intervals import draw_line_with_band, over_seeds
-from mcoherence.figures.style import (
-    NEUTRAL,
-    FigureStyle,
-    LineLook,
-    band_handle,
-    legend_below,
-    looks,
-    message_figure,
-    network_title,
-    panel_grid,
-    readable,
-    row_title,
-    theme,
-)
+from mcoherence.figures.legends import band_handle, legend_below
+from mcoherence.figures.panels import label_below, message_figure, network_title, panel_grid, row_title
+from mcoherence.figures.style import NEUTRAL, FigureStyle, LineLook, looks, readable, theme
 from mcoherence.figures.tables import Network, full_set_runs, label_sets, networks, of_network
 
 QUANTITIES = {
@@ -71,8 +60,7 @@ def winsorization(table: pd.DataFrame, style: FigureStyle) -> Figure:
             if quantity == "train_accuracy":
                 _draw_proper_accuracy(axes, family, colors)
         row_title(panels[-1], network_title(network, all_networks))
-    for axes in grid[-1]:
-        axes.set_xlabel("clipped percentile c")
+    label_below(grid, "clipped percentile c")
     legend_below(figure, _handles(colors, style, list(summaries["overfit"]["seeds"])))
     return figure
 

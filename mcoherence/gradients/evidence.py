@@ -2,7 +2,9 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import reduce
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,6 +53,17 @@ class Evidence:
             tuple(dict.fromkeys(self.by_whole_model + other.by_whole_model)),
         )
 
+    def as_json(self) -> dict[str, Any]:
+        """The fields by name, None where there is no number."""
+        return {name: None if value != value else value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> "Evidence":
+        """The evidence of which `fields` is `as_json`."""
+        error = fields["spot_relative_error"]
+        others = {"spot_relative_error": math.nan if error is None else error}
+        return cls(**{**fields, **others, "by_whole_model": tuple(fields["by_whole_model"])})
+
     def require(self) -> "Evidence":
         """This evidence, if counts agree.
 
@@ -64,6 +77,11 @@ class Evidence:
                 f"covered {self.parameters_covered} elements of parameters, expected all {self.parameters_trainable}"
             )
         return self
+
+
+def merged(evidence: Sequence[Evidence]) -> Evidence:
+    """The evidence of several sweeps together; of none, one that says so."""
+    return reduce(Evidence.merge, evidence) if evidence else Evidence()
 
 
 def tolerance(dtype: torch.dtype) -> float:

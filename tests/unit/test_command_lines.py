@@ -93,8 +93,15 @@ def test_run_times_are_summed_per_rule(tmp_path):
 def test_the_page_of_the_study_shows_settings_versions_and_times():
     times = pd.DataFrame({"rule": ["train"], "jobs": [2], "total_s": [5.5], "longest_s": [3.5], "peak_mb": [100.0]})
     columns = dictionary([("accuracy", ["step", "loss"])])
-    page = describe_study.page({"lr": 0.3}, {"torch": "1.2.3"}, times, columns)
-    for content in ("&quot;lr&quot;: 0.3", "1.2.3", "<td>train</td>", "5.5", "<td>nats</td>"):
+    page = describe_study.page({"lr": 0.3}, {"torch": "1.2.3"}, "As the config asks for.", times, columns)
+    for content in (
+        "As the config asks for.",
+        "&quot;lr&quot;: 0.3",
+        "1.2.3",
+        "<td>train</td>",
+        "5.5",
+        "<td>nats</td>",
+    ):
         assert content in page
 
 

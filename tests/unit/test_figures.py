@@ -30,7 +30,8 @@ from mcoherence.figures.intervals import over_seeds
 from mcoherence.figures.layer_coherence import layer_coherence
 from mcoherence.figures.pristine_corrupt import pristine_corrupt
 from mcoherence.figures.sample_size import sample_size
-from mcoherence.figures.style import FigureStyle, save_figure, theme
+from mcoherence.figures.saving import save_figure
+from mcoherence.figures.style import FigureStyle, theme
 from mcoherence.figures.tables import read_table
 from mcoherence.figures.training_curves import training_curves
 

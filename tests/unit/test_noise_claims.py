@@ -7,9 +7,12 @@ import pytest
 from mcoherence.claims import EXPERIMENT_OF_TABLE, ClaimSettings, part_of
 from mcoherence.noise_claims import (
     NOISE_CLAIMS,
+    best_beats_last,
     clean_test_beats_noisy_train,
     contributions_cross,
     control_narrows_less,
+    heldout_parts_from_train,
+    pristine_agree_more_early,
     winsorising_hurts_fitting,
     winsorising_stops_memorising,
 )
@@ -180,10 +183,60 @@ def test_pristine_examples_that_are_never_fitted_leave_the_late_parts_open():
     assert {verdict for where, verdict in tested.items() if "early" in where} == {"supported"}
 
 
+def alignment_rows(curves, noise):
+    """{group: alignment at steps 0, 2, 4, 90}, at epochs 0, 1, 2, 45; one seed is like the other."""
+    steps = ((0, 0.0), (2, 1.0), (4, 2.0), (90, 45.0))
+    return pd.DataFrame(
+        [
+            RUN
+            | {"noise": noise, "optimizer": "sgd", "seed": seed, "layer": "model", "step": step, "epoch": epoch}
+            | {"group": group, "pairwise_alignment": value}
+            for group, values in curves.items()
+            for (step, epoch), value in zip(steps, values, strict=True)
+            for seed in SEEDS
+        ]
+    )
+
+
+def test_pristine_examples_agree_more_early_and_less_once_they_are_fitted():
+    """Early are the steps 2 and 4, past the transient and up to epoch 5; pristine examples are fitted by step 90."""
+    coherence = alignment_rows({"pristine": (9, 0.3, 0.5, 0.1), "corrupt": (0, 0.1, 0.1, 0.4)}, noise=0.5)
+    rows = [
+        RUN | {"optimizer": "sgd", "seed": seed, "step": step, "part": "pristine", "accuracy": accuracy}
+        for seed in SEEDS
+        for step, accuracy in ((0, 0.1), (90, 0.95))
+    ]
+    parts = pristine_agree_more_early({"coherence": coherence, "accuracy": pd.DataFrame(rows)}, SETTINGS)
+    assert {where: one.per_seed.tolist() for where, one in parts.items()} == {
+        "d, net, sgd, noise 0.5, early, pristine over corrupt": pytest.approx([0.3] * 3),
+        "d, net, sgd, noise 0.5, late, corrupt over pristine": pytest.approx([0.3] * 3),
+    }
+    clean = {"coherence": coherence.assign(noise=0.0), "accuracy": pd.DataFrame(rows)}
+    assert pristine_agree_more_early(clean, SETTINGS) == {}
+
+
+def test_heldout_examples_part_from_training_examples_between_the_early_epochs_and_the_end():
+    coherence = alignment_rows({"train": (9, 0.5, 0.7, 0.1), "heldout": (0, 0.4, 0.8, 0.7)}, noise=0.0)
+    (part,) = heldout_parts_from_train({"coherence": coherence}, SETTINGS).values()
+    assert part.per_seed.tolist() == pytest.approx([0.6 - 0.1] * 3)
+    assert heldout_parts_from_train({"coherence": coherence.assign(noise=1.0)}, SETTINGS) == {}
+
+
+def test_the_best_checkpoint_is_compared_with_the_last_under_partly_random_labels():
+    rows = [
+        RUN | {"optimizer": name, "noise": noise, "seed": 0, "best_test_accuracy": 0.9, "last_test_accuracy": 0.6}
+        for name, noise in (("sgd", 0.5), ("sgd", 0.0), ("sgd", 1.0), ("rm3", 0.5))
+    ]
+    parts = best_beats_last({"early_stopping": pd.DataFrame(rows)}, SETTINGS)
+    assert {where: one.per_seed.tolist() for where, one in parts.items()} == {
+        "d, net, sgd, noise 0.5": pytest.approx([0.3])
+    }
+
+
 def test_every_claim_names_its_tables_and_its_paper():
-    assert [claim.id for claim in NOISE_CLAIMS] == ["P10", "P11", "P12", "P14", "P16"]
+    assert [claim.id for claim in NOISE_CLAIMS] == ["P10", "P11", "P12", "P14", "P16", "E8", "E9", "E10"]
     for claim in NOISE_CLAIMS:
         assert claim.statement.endswith(".")
-        assert "arXiv 200" in claim.source
+        assert "arXiv 2" in claim.source
         assert claim.statistic
         assert set(claim.tables) <= EXPERIMENT_OF_TABLE.keys()

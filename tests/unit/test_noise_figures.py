@@ -15,7 +15,8 @@ from mcoherence.figures.contributions import contributions
 from mcoherence.figures.early_stopping import early_stopping
 from mcoherence.figures.group_alignment import PAIRS, group_alignment
 from mcoherence.figures.optimizers import optimizers
-from mcoherence.figures.style import FigureStyle, save_figure
+from mcoherence.figures.saving import save_figure
+from mcoherence.figures.style import FigureStyle
 from mcoherence.figures.sweep import sweep
 from mcoherence.figures.winsorization import winsorization
 

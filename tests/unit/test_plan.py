@@ -8,7 +8,17 @@ import yaml
 
 from mcoherence import study
 from mcoherence.data.sizes import Size, size_of
-from mcoherence.plan import STATED_RATE, describe, estimates, network_of, work_of
+from mcoherence.plan import (
+    STATED_RATE,
+    WINSORIZED_CHUNK,
+    WINSORIZED_COST,
+    describe,
+    estimates,
+    memory_bytes,
+    network_of,
+    temporary_bytes,
+    work_of,
+)
 
 ROOT = Path(__file__).parents[2]
 LINEAR = {"architecture": "mlp", "hidden": []}
@@ -103,7 +113,40 @@ def test_the_plan_says_what_it_does_not_know(config):
     config["datasets"]["digits"] = {"source": "folder", "root": "nowhere", "resize": 8, "size": 8}
     text = describe(config, "cuda", ROOT)
     assert "digits: counted as ImageNet-1k (1,281,167 and 50,000 images); its folder was not looked at." in text
-    assert "Runs: 2. Jobs: 3 train, 2 evaluate, 2 measure_coherence, 2 measure_sample_size" in text
+    # 1.3 million images at 6 or 4 checkpoints are evaluated in parts: one block of one shard, joined, and put in place.
+    assert "Runs: 2. Jobs: 3 train, 6 evaluate, 2 measure_coherence, 2 measure_sample_size" in text
+
+
+def test_parts_are_counted_with_the_jobs_that_put_them_together(config):
+    config["datasets"]["digits"] = {"source": "mnist"}
+    config["measurement"] |= {"sample_size": 50_000, "heldout_size": 10_000, "precision": "float32"}
+    config["operational"] = {"checkpoints_per_job": 4, "examples_per_shard": 25_000}
+    rows = {row.stage: row for row in estimates(config, "cuda", ROOT / "nowhere")}
+    # SGD's 6 checkpoints are 2 blocks of 3 shards, 2 sums, 2 jobs that join; RM3's 4 are 1 block of 3, 1 sum, 2.
+    assert rows["measure_coherence"].jobs == (2 * 3 + 2 + 2) + (3 + 1 + 2)
+    # Of 4 checkpoints in 3 shards: three groups' sums of 7,850 parameters, in float32.
+    assert "Temporary: up to 1 MB" in describe(config, "cuda", ROOT / "nowhere")
+    assert temporary_bytes(config) == 4 * 3 * 3 * 4 * 7850
+    assert rows["evaluate"].jobs == 2  # 420,000 evaluations at most
+
+
+def test_winsorised_sgd_pays_for_the_gradient_of_every_example(config):
+    plain = work_of(config, SGD, "train")
+    config["optimizers"]["sgd"] = {"method": "winsorized", "lr": 1, "c": 20}
+    assert work_of(config, SGD, "train") == WINSORIZED_COST["mlp"] * plain
+    # 10 examples: round(0.2 * 9) = 2 are clipped at each end
+    assert memory_bytes(config, SGD, "train") == 3 * 2600 + WINSORIZED_CHUNK + 2 * 3 * 2600
+
+
+def test_contributions_and_the_gradients_of_easy_and_hard_examples_are_planned(config):
+    config["experiments"] = ["label_noise", "easy_hard", "contributions", "difficulty_coherence"]
+    config["label_noise"]["labels"] = ["half_random"]
+    config["easy_hard"] |= {"models": ["linear"], "optimizer": "sgd", "reference_seeds": [0], "seeds": [1]}
+    rows = {row.stage: row for row in estimates(config, "cuda", ROOT / "nowhere")}
+    assert rows["measure_contributions"].jobs == 2
+    assert rows["measure_difficulty_coherence"].jobs == 1 + 3
+    assert work_of(config, SGD, "measure_contributions") == 3 * FORWARD * 6 * 30
+    assert work_of(config, SGD, "measure_difficulty_coherence") == 3 * FORWARD * 6 * 100  # 150, of which there are 100
 
 
 @pytest.mark.parametrize(

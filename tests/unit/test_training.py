@@ -16,6 +16,7 @@ from mcoherence.errors import UserError
 from mcoherence.evaluation import evaluate
 from mcoherence.gradients.reference import per_example_gradients
 from mcoherence.measurement import (
+    CoherenceRecord,
     difficulty_sample,
     group_batches,
     heldout_sample,
@@ -364,7 +365,9 @@ def test_a_record_holds_the_statistics_of_every_checkpoint(data):
     groups = np.array([PRISTINE] * 8 + [HELDOUT] * 12)
     run = settings({"method": "sgd", "lr": 0.5})
     models = [first_weights(run, data).double(), first_weights(settings({}, seed=9), data).double()]
-    record = record_of([measure(model, group_batches(InMemory(inputs), targets, groups)) for model in models])
+    record = CoherenceRecord.stacked(
+        [record_of(measure(model, group_batches(InMemory(inputs), targets, groups))) for model in models]
+    )
 
     assert record.layers == ("hidden1", "output")
     assert record.parameter_layer.tolist() == [0, 0, 1, 1]

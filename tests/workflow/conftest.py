@@ -5,7 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,9 +38,9 @@ class Workflow:
             env=os.environ | {"COLUMNS": "200"},
         )
 
-    def planned(self, *targets: str) -> dict[str, int]:
+    def planned(self, *targets: str, arguments: Sequence[str] = ()) -> dict[str, int]:
         """How many jobs of each rule a run would do now, for the whole report or for the files `targets`."""
-        answer = self.run("--dry-run", "--quiet", "reason", "--", *targets)
+        answer = self.run("--dry-run", "--quiet", "reason", *arguments, "--", *targets)
         assert answer.returncode == 0, answer.stdout
         if "Nothing to be done" in answer.stdout:
             return {}

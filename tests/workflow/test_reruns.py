@@ -20,6 +20,7 @@ DRAW_COHERENCE = {
         "group_alignment", "contributions", "early_stopping",
     )
 }  # fmt: skip
+DRAW_WHOLE_COHERENCE = {rule: 1 for rule in DRAW_COHERENCE if rule != "draw_contributions"}  # of coherence.h5
 DRAW_TRAINING = {
     f"draw_{name}": 1
     for name in (
@@ -53,15 +54,15 @@ OTHER_CHECKPOINTS = trained(SUBSET_RUNS) | AFTER_TRAINING
 
 ORDER = (
     "prepare_dataset", "corrupt_labels", "train", "train_from_6", "train_from_12", "evaluate", "measure_coherence",
-    "measure_contributions", "score_difficulty", "split_easy_hard", "tabulate", *DRAW_ALL, "all figures", "check_claims", "describe_study", "report",
+    "measure_contributions", "score_difficulty", "split_easy_hard", "tabulate", *DRAW_ALL, "draw_winsorization", "all figures", "check_claims", "describe_study", "report",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Edit:
-    """Replace `old` by `new` in `file`, or append `new` where `old` is "".
+    """Replace `old` by `new` in `file`, or append `new` where `old` is "", and make the replacements `besides`.
 
-    The file "" stands for no edit, and "." for touching every file.
+    The file "" stands for no edit, and "." for touching every file. `arguments` are further ones for Snakemake.
     """
 
     what: str
@@ -69,6 +70,8 @@ class Edit:
     old: str
     new: str
     jobs: dict[str, int]
+    besides: tuple[tuple[str, str], ...] = ()
+    arguments: tuple[str, ...] = ()
 
 
 EDITS = (
@@ -79,12 +82,39 @@ EDITS = (
     Edit("`device`, an operational setting", "miniature.yaml", "study: miniature", "study: miniature\ndevice: cpu", {}),
     Edit("`operational`, how training jobs run", "miniature.yaml", "study: miniature", "study: miniature\noperational: {resume_interval: 9}", {}),
     Edit("`data_folder`, an operational setting", "miniature.yaml", "study: miniature", "study: miniature\ndata_folder: elsewhere", {}),
+    Edit("`download`, an operational setting", "miniature.yaml", "study: miniature", "study: miniature\ndownload: false", {}),
+    Edit("another profile, as on another machine", "", "", "", {}, arguments=("--workflow-profile", "none")),
+    Edit("the folder `.snakemake` lost, results kept", ".snakemake/metadata", "", "", {}),
+    Edit("the comment of a rule", "rules/train.smk", "# Training, segment", "# Training: segment", {}),
+    Edit("a description in the schema of the config", "schemas/config.schema.json", '"description": "', '"description": "Now: ', {}),
+    Edit("the check of a config", "mcoherence/config_checks.py", "cutoff=0.5", "cutoff=0.6", {}),
     Edit("how a source that the study does not use is read", "mcoherence/data/glyphs.py", "GLYPHS, part", "GLYPHS, part + 0", {}),
     Edit("the caption of a figure", "docs/captions/figures/easy_hard.rst", "", "\nOne more sentence.\n", {"report": 1}),
     Edit("a figure's colour", "config.yaml", "#0072B2", "#0072B3", DRAW_ALL | REPORT),
+    Edit("a section of an experiment that the study does not make", "miniature.yaml", "study: miniature", "study: miniature\ntoy: {lr: 0.2}", REPORT),
+    Edit("a comment in a config file", "miniature.yaml", "study: miniature", "study: miniature # again", {}),
+    Edit(
+        "a figure more", "rules/figures.smk", '    "contributions": {\n', '    "contributions": {\n        "winsorization": (["overfit"], "3. Training", "overfitting"),\n',
+        {"draw_winsorization": 1} | REPORT,
+    ),
+    Edit("an experiment less", "miniature.yaml", "easy_hard, contributions]", "easy_hard]", CLAIMS),
     Edit("the code of one figure", "mcoherence/figures/easy_hard.py", "import", "PADDING = 1\nimport", {"draw_easy_hard": 1} | REPORT),
     Edit("the code of the claims", "mcoherence/claims.py", '"epoch <= 5"', '"epoch <= 6"', CLAIMS),
     Edit("the confidence of the claims", "config.yaml", "confidence: 0.95", "confidence: 0.9", CLAIMS),
+    Edit("the first step that claims look at", "miniature.yaml", "study: miniature", "study: miniature\nclaims: {first_step: 3}", CLAIMS),
+    Edit(
+        "the number of null worlds", "miniature.yaml", "study: miniature", "study: miniature\ncontributions: {null_worlds: 3}",
+        {"measure_contributions": 6, "tabulate": 1, "draw_contributions": 1} | CLAIMS,
+    ),
+    Edit(
+        "the code of the scores", "mcoherence/difficulty.py", "import", "UNUSED = 1\nimport",
+        {"evaluate": SUBSET_RUNS, "tabulate": 10} | trained(SUBSET_RUNS) | SCORED | DRAW_ALL | CLAIMS,
+    ),
+    Edit("the code of the tables", "mcoherence/tables.py", "import pandas as pd", "import pandas as pd\n\nUNUSED = 1", {"tabulate": 10} | DRAW_ALL | CLAIMS),
+    Edit(
+        "another set of held-out examples to measure", "miniature.yaml", "heldout_size: 20", "heldout_size: 30",
+        {"measure_coherence": NOISE_RUNS, "tabulate": 3} | DRAW_WHOLE_COHERENCE | CLAIMS,
+    ),
     Edit(
         "the sample size of the measurement", "miniature.yaml", "sample_size: 50", "sample_size: 40",
         measured(NOISE_RUNS) | {"tabulate": 4} | DRAW_COHERENCE | CLAIMS,
@@ -94,7 +124,7 @@ EDITS = (
         measured(NOISE_RUNS) | {"tabulate": 4} | DRAW_COHERENCE | CLAIMS,
     ),
     Edit(
-        "the code of the evaluation", "mcoherence/evaluation.py", "BATCH_SIZE = 1024", "BATCH_SIZE = 512",
+        "the code of the evaluation", "mcoherence/evaluation.py", "dtype=np.float32), np.full", "dtype=np.float32) + 0, np.full",
         trained(SUBSET_RUNS) | {"evaluate": ALL_RUNS, "tabulate": 7} | SCORED | DRAW_TRAINING | DRAW_EASY_HARD
         | DRAW_DIFFICULTY | CLAIMS,
     ),
@@ -107,6 +137,26 @@ EDITS = (
         "one seed of the label-noise experiment", "miniature.yaml", "seeds: [0, 1]\neasy", "seeds: [0, 2]\neasy",
         {"corrupt_labels": 2, "evaluate": 6, "tabulate": 7} | measured(6) | trained(6)
         | DRAW_COHERENCE | DRAW_TRAINING | CLAIMS,
+    ),
+    Edit(
+        "a seed more of the label-noise experiment", "miniature.yaml", "seeds: [0, 1]\neasy", "seeds: [0, 1, 2]\neasy",
+        {"corrupt_labels": 2, "evaluate": 6, "tabulate": 7} | measured(6) | trained(6)
+        | DRAW_COHERENCE | DRAW_TRAINING | CLAIMS,
+    ),
+    Edit(
+        "a noise level more", "miniature.yaml", "labels: [clean, half_random]", "labels: [clean, half_random, all_random]",
+        {"corrupt_labels": 2, "evaluate": 6, "tabulate": 6, "measure_coherence": 6} | trained(6)
+        | DRAW_WHOLE_COHERENCE | DRAW_TRAINING | CLAIMS,
+    ),
+    Edit(
+        "the fraction of one label set", "config.yaml", "half_random: {fraction: 0.5}", "half_random: {fraction: 0.4}",
+        {"corrupt_labels": 2, "evaluate": 6, "tabulate": 7} | trained(6) | {"measure_coherence": 6, "measure_contributions": 6}
+        | DRAW_COHERENCE | DRAW_TRAINING | CLAIMS,
+    ),
+    Edit(
+        "another name for one optimiser, its settings kept", "config.yaml", "rm3: {method", "rolling: {method",
+        {"evaluate": 4, "tabulate": 7} | measured(4) | trained(4) | DRAW_ALL | CLAIMS,
+        besides=(("[sgd, m3, rm3]", "[sgd, m3, rolling]"), ("rm3: \"", "rolling: \"")),
     ),
     Edit(
         "one seed of the retraining", "miniature.yaml", "seeds: [10, 11]", "seeds: [10, 12]",
@@ -125,6 +175,10 @@ EDITS = (
         measured(NOISE_RUNS) | {"tabulate": 4} | DRAW_COHERENCE | CLAIMS,
     ),
     Edit(
+        "lr and weight decay that swap their values", "miniature.yaml", "{weight_decay: 0.001}", "{weight_decay: 0.3, lr: 0.001}",
+        {"evaluate": 4, "tabulate": 7} | measured(4) | trained(4) | DRAW_COHERENCE | DRAW_TRAINING | CLAIMS,
+    ),
+    Edit(
         "more updates, in segments of the same length", "miniature.yaml", "updates: 12", "updates: 18",
         {"train_from_12": ALL_RUNS} | OTHER_CHECKPOINTS,
     ),
@@ -133,9 +187,19 @@ EDITS = (
         "when runs are saved", "miniature.yaml", "per_doubling: 1", "per_doubling: 2", EVERYTHING_AFTER_TRAINING,
     ),
     Edit("the code of an optimiser", "mcoherence/optim/descent.py", "a positive number", "some positive number", EVERYTHING_AFTER_TRAINING),
+    Edit("the width of the network", "miniature.yaml", "hidden: 6", "hidden: 7", EVERYTHING_AFTER_TRAINING),
+    Edit("the size of a mini-batch", "miniature.yaml", "batch_size: 20", "batch_size: 30", EVERYTHING_AFTER_TRAINING),
     Edit(
         "the way labels are corrupted", "mcoherence/data/corruption.py", "random_stream(seed,", "random_stream(seed + 0,",
         {"corrupt_labels": 6} | EVERYTHING_AFTER_TRAINING,
+    ),
+    Edit(
+        "the size of the training part", "miniature.yaml", "train_size: 120", "train_size: 110",
+        {"prepare_dataset": 1, "corrupt_labels": 6} | EVERYTHING_AFTER_TRAINING,
+    ),
+    Edit(
+        "another name for the study", "miniature.yaml", "study: miniature", "study: renamed",
+        {"prepare_dataset": 1, "corrupt_labels": 6} | EVERYTHING_AFTER_TRAINING,
     ),
     Edit(
         "how the digits are read", "mcoherence/data/digits.py", "np.rint", "np.round",
@@ -155,11 +219,21 @@ def applied(edit: Edit, folder: Path):
         yield
         return
     path = folder / edit.file
+    if path.is_dir():
+        path.rename(path.with_name("kept"))
+        yield
+        shutil.rmtree(path)
+        path.with_name("kept").rename(path)
+        return
     kept = path.with_name(f"{path.name}.kept")
     shutil.copy2(path, kept)
     text = path.read_text()
-    assert edit.old in text, edit
-    path.write_text(text.replace(edit.old, edit.new, 1) if edit.old else text + edit.new)
+    if not edit.old:
+        text += edit.new
+    for old, new in ((edit.old, edit.new), *edit.besides):
+        assert old in text, edit
+        text = text.replace(old, new, 1) if old else text
+    path.write_text(text)
     try:
         yield
     finally:
@@ -169,7 +243,7 @@ def applied(edit: Edit, folder: Path):
 @pytest.mark.parametrize("edit", EDITS, ids=lambda edit: edit.what)
 def test_an_edit_runs_exactly_what_depends_on_it(study, edit):
     with applied(edit, study.folder):
-        assert study.planned() == {rule: count for rule, count in edit.jobs.items() if count}
+        assert study.planned(arguments=edit.arguments) == {rule: count for rule, count in edit.jobs.items() if count}
 
 
 def as_markdown() -> str:

@@ -1,0 +1,42 @@
+"""How measuring or evaluating a run is cut into jobs: blocks of checkpoints, and shards of the examples.
+
+Whether a run is done in parts follows from its work alone, which nothing operational changes. Snakemake runs a job
+again whose set of input files changed; results made at once would be made again when they could be asked for in parts.
+This way the sizes of blocks and shards change nothing but jobs that are still to run.
+
+This module is read when Snakemake parses the workflow, so it imports nothing heavy.
+"""
+
+from collections.abc import Sequence
+from math import ceil
+
+# Work from which a run is done in parts, in examples times checkpoints: below, to start jobs costs more than they gain.
+MEASURED_IN_PARTS = 200_000
+EVALUATED_IN_PARTS = 2_000_000
+EVALUATION_BATCH = 1024  # examples of a batch, the least that a shard of an evaluation has
+
+
+def in_parts(examples: int, checkpoints: int, least: int) -> bool:
+    """Whether a run with so many examples at so many checkpoints is done in parts, `least` being one of the above."""
+    return examples * checkpoints >= least
+
+
+def blocks(steps: Sequence[int], checkpoints_per_job: int) -> list[tuple[int, int]]:
+    """(first, last) step of each block of checkpoints, in order; one block of all where checkpoints_per_job is 0."""
+    size = checkpoints_per_job or len(steps)
+    return [(steps[start], steps[min(start + size, len(steps)) - 1]) for start in range(0, len(steps), size)]
+
+
+def block_steps(steps: Sequence[int], first: int, last: int) -> list[int]:
+    """The steps of the block from `first` to `last`, both included."""
+    return [step for step in steps if first <= step <= last]
+
+
+def shard_count(examples: int, examples_per_shard: int) -> int:
+    """Number of shards that so many examples are cut into; one where examples_per_shard is 0."""
+    return ceil(examples / examples_per_shard) if examples_per_shard else 1
+
+
+def shard(size: int, number: int, shards: int) -> slice:
+    """Which of `size` things are in shard `number` (from 0) of `shards`: neighbours, as evenly as can be."""
+    return slice(size * number // shards, size * (number + 1) // shards)

@@ -1,0 +1,86 @@
+"""The legend under the panels and its entries."""
+
+from collections.abc import Mapping, Sequence
+
+from matplotlib.artist import Artist
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from mcoherence.figures.style import BAND_OPACITY, NEUTRAL, WIDTH, FigureStyle, LineLook, readable
+
+
+def look_handles(names_to_looks: Mapping[str, LineLook]) -> list[Artist]:
+    """The legend's entries of line styles, neutral because every optimiser's colour carries them."""
+    return [
+        Line2D(
+            [],
+            [],
+            color=NEUTRAL,
+            linestyle=look.linestyle,
+            linewidth=look.width,
+            alpha=look.opacity,
+            label=readable(name),
+        )
+        for name, look in names_to_looks.items()
+    ]
+
+
+def band_handle(style: FigureStyle, seeds: Sequence[int], geometric: bool = False) -> Artist:
+    """The legend's entry of the bands: what they are, and over how many seeds.
+
+    Args:
+        style: for the confidence.
+        seeds: how many seeds each drawn mean is of.
+        geometric: the means are geometric.
+    """
+    fewest, most = min(seeds, default=0), max(seeds, default=0)
+    if most < 2:
+        return text_handle("one seed, no interval")
+    count = str(most) if fewest == most else f"{fewest} to {most}"
+    mean = "geometric mean" if geometric else "mean"
+    return Patch(facecolor=NEUTRAL, alpha=BAND_OPACITY, label=f"{style.percent} interval of the {mean}, {count} seeds")
+
+
+def coherence_handles(
+    style: FigureStyle, names_to_looks: Mapping[str, LineLook], seeds: Sequence[int], not_shown: int
+) -> list[Artist]:
+    """The legend's entries of a figure of m-coherence on a logarithmic axis.
+
+    Args:
+        style: for the confidence.
+        names_to_looks: the label sets drawn.
+        seeds: how many seeds each drawn mean is of.
+        not_shown: how many values were not positive, so that a logarithmic axis cannot show them.
+    """
+    limit = Line2D([], [], color=NEUTRAL, linewidth=0.7, label="orthogonal limit (1)")
+    handles = [*look_handles(names_to_looks), limit, band_handle(style, seeds, geometric=True)]
+    if not_shown:
+        handles.append(text_handle(f"not shown: {not_shown} value(s) that are not positive"))
+    return handles
+
+
+def text_handle(text: str) -> Artist:
+    """A legend's entry that is a remark and has no symbol."""
+    return Patch(facecolor="none", edgecolor="none", label=text)
+
+
+def legend_below(figure: Figure, handles: Sequence[Artist]) -> None:
+    """One legend under the panels, in as few rows as the page's width allows."""
+    figure.legend(
+        handles=list(handles),
+        loc="outside lower center",
+        ncols=_legend_columns([len(str(handle.get_label())) for handle in handles]),
+        frameon=False,
+        handlelength=2.8,
+        columnspacing=1.6,
+    )
+
+
+def _legend_columns(letters: Sequence[int]) -> int:
+    """The most columns of a legend, filled downwards as matplotlib does, that fit into the page's width."""
+    for rows in range(1, len(letters) + 1):
+        columns = [letters[start : start + rows] for start in range(0, len(letters), rows)]
+        if sum(max(column) * 0.062 + 0.55 for column in columns) <= WIDTH:  # inches per letter, per line sample
+            return len(columns)
+    return 1

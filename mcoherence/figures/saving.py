@@ -1,0 +1,27 @@
+"""Figures as files: PNG and PDF, equal bytes for equal figures."""
+
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from mcoherence.figures.style import theme
+from mcoherence.storage import atomic_path
+
+
+def save_figure(figure: Figure, png: Path, pdf: Path, dpi: int) -> None:
+    """Write a figure as PNG and PDF, atomically; equal figures give equal bytes.
+
+    Args:
+        figure: what to save.
+        png: where to, for the screen and the report.
+        pdf: where to, for print.
+        dpi: dots per inch of the PNG.
+    """
+    with theme():  # ticks are made while drawing and take their sizes from the settings in force then
+        # Place the panels once: each placing starts from the last and would differ from it by rounding.
+        figure.draw_without_rendering()
+        figure.set_layout_engine(None)  # "none" would leave a placeholder, for which every saving draws twice
+        with atomic_path(png) as temporary:
+            figure.savefig(temporary, format="png", dpi=dpi)
+        with atomic_path(pdf) as temporary:
+            figure.savefig(temporary, format="pdf", metadata={"CreationDate": None})

@@ -1,0 +1,88 @@
+"""A run measured and evaluated in parts: the same results, jobs that start early, and sizes that re-run nothing."""
+
+import re
+
+import h5py
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.slow
+
+RUN = "results/miniature/runs/digits/cnn/half_random/rm3/full/seed1"
+RESULTS = (f"{RUN}/coherence.h5", f"{RUN}/evaluation.h5")
+SIZES = "operational: {checkpoints_per_job: 4, examples_per_shard: 40}\n"
+
+
+def in_parts(workflow, sizes=SIZES):
+    """The workflow with everything done in parts of these sizes, however small the study."""
+    cutting = workflow.folder / "mcoherence/cutting.py"
+    cutting.write_text(re.sub(r"_IN_PARTS = [\d_]+", "_IN_PARTS = 1", cutting.read_text()))
+    config = workflow.folder / "miniature.yaml"
+    config.write_text(config.read_text().partition("operational")[0] + sizes)
+    return workflow
+
+
+@pytest.fixture(scope="module")
+def parts(new_workflow, tmp_path_factory):
+    """One run of the miniature study, measured and evaluated in parts, and what Snakemake printed."""
+    workflow = in_parts(new_workflow(tmp_path_factory.mktemp("parts")))
+    answer = workflow.run("--cores", "2", "--", *RESULTS)
+    assert answer.returncode == 0, answer.stdout[-5000:]
+    return workflow, answer.stdout
+
+
+def test_the_results_are_those_of_one_job(parts, study):
+    workflow, _ = parts
+    assert (workflow.folder / RESULTS[1]).read_bytes() == (study.folder / RESULTS[1]).read_bytes()
+    with h5py.File(workflow.folder / RESULTS[0]) as joined, h5py.File(study.folder / RESULTS[0]) as whole:
+        for name in ("step", "n", "sample/index", "heldout/group"):
+            assert np.array_equal(joined[name], whole[name])
+        for name in ("sum_sq_norm", "gram", "m_coherence", "m_coherence_model"):
+            assert np.abs(joined[name][:] - whole[name]).max() <= 1e-12 * np.abs(whole[name]).max()
+        assert joined.attrs["inputs"] == whole.attrs["inputs"]
+        assert joined.attrs["settings"] == whole.attrs["settings"]
+
+
+def test_nothing_is_left_of_the_parts(parts):
+    workflow, _ = parts
+    assert not [path for path in (workflow.folder / RUN).rglob("parts/**/*") if path.is_file()]
+
+
+@pytest.mark.parametrize(
+    "sizes", ["", "operational: {checkpoints_per_job: 3}\n", "operational: {examples_per_shard: 60}\n", SIZES]
+)
+def test_other_sizes_re_run_nothing(parts, sizes):
+    workflow, _ = parts
+    try:
+        assert in_parts(workflow, sizes).planned(*RESULTS) == {}
+    finally:
+        in_parts(workflow)
+
+
+def test_what_is_measured_again_is_measured_in_the_new_sizes(parts):
+    workflow, _ = parts
+    config = workflow.folder / "miniature.yaml"
+    kept = config.read_text()
+    config.write_text(kept.replace("sample_size: 50", "sample_size: 40").replace("job: 4", "job: 3"))
+    try:
+        assert workflow.planned(RESULTS[0]) == {
+            "measure_coherence_part": 3 * 2, "add_shards": 3, "join_coherence": 1, "measure_coherence": 1,
+        }  # fmt: skip
+    finally:
+        config.write_text(kept)
+
+
+def test_early_checkpoints_are_measured_while_later_segments_train(workflow_copy):
+    """The part of the first checkpoints needs the first segment only, and can be made before there is a second."""
+    workflow = in_parts(workflow_copy)
+    plan = workflow.run("--dry-run", "--", RESULTS[0]).stdout
+    first = re.search(rf"{RUN}/parts/coherence/\w+/steps0-4_shard0of2\.h5", plan)[0]
+    last = first.replace("steps0-4", "steps6-12")
+    assert workflow.planned(first)["train"] == 1
+    assert "train_from_6" not in workflow.planned(first)
+    assert workflow.planned(last)["train_from_6"] == 1
+    answer = workflow.run("--cores", "2", "--quiet", "reason", "--", first)
+    assert answer.returncode == 0, answer.stdout[-5000:]
+    with h5py.File(workflow.folder / first) as file:
+        assert file["step"][:].tolist() == [0, 1, 2, 4]
+    assert [path.name for path in (workflow.folder / RUN / "state").glob("*.safetensors")] == ["update6.safetensors"]

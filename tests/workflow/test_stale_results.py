@@ -1,0 +1,94 @@
+"""A report never mixes stale and fresh: result files that the config does not ask for stop it, in one line."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+from snakemake.utils import validate
+
+from mcoherence.result_checks import result_files
+
+pytestmark = pytest.mark.slow
+RUN = "runs/digits/cnn/half_random"
+
+
+@pytest.fixture
+def restored(study, tmp_path):
+    """The study, whose results and records are put back in the end."""
+    for name in ("results", ".snakemake"):
+        shutil.copytree(study.folder / name, tmp_path / name)
+    yield study
+    for name in ("results", ".snakemake"):
+        shutil.rmtree(study.folder / name)
+        shutil.move(tmp_path / name, study.folder / name)
+
+
+def described(study, config):
+    """What the description of the study, which the report waits for, answers for a config."""
+    command = [
+        sys.executable, "-m", "workflow_scripts.describe_study", "--settings", json.dumps({"config": config}),
+        "--benchmarks", "results/miniature/benchmarks", "--claims", "results/miniature/claims.json",
+        "--html", study.folder / "study.html", "--config", study.folder / "c.json",
+        "--dictionary", study.folder / "d.csv", "--tables", study.results / "tables/accuracy.parquet",
+    ]  # fmt: skip
+    environment = os.environ | {"PYTHONPATH": str(study.folder)}
+    return subprocess.run(command, cwd=study.folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def config_of(study):
+    return json.loads((study.results / "config.json").read_text())
+
+
+def test_the_result_files_are_those_that_snakemake_makes(study):
+    config = config_of(study)
+    validate(config, study.folder / "schemas/config.schema.json")
+    rows = (line.split("\t")[0] for line in study.run("--summary").stdout.splitlines())
+    made = {row for row in rows if row.endswith((".h5", ".safetensors")) and "/state/" not in row}
+    assert set(result_files(config)) == made
+
+
+def test_an_intact_study_says_how_many_files_were_checked(study):
+    page = (study.results / "study.html").read_text()
+    assert f"The {len(result_files(config_of(study)))} result files" in page
+
+
+def test_a_rate_edited_past_snakemakes_eyes_stops_the_report(restored):
+    config = restored.folder / "config.yaml"
+    text = config.read_text()
+    config.write_text(text.replace("rm3, lr: 0.3", "rm3, lr: 0.2").replace("confidence: 0.95", "confidence: 0.9"))
+    touched = restored.run("--touch", "--cores", "1", "--quiet", "all")  # "all is up to date"
+    assert touched.returncode == 0, touched.stdout
+    config.write_text(config.read_text().replace("confidence: 0.9", "confidence: 0.8"))
+    answer = restored.run("--cores", "2", "--quiet", "reason")
+    config.write_text(text)
+    assert answer.returncode != 0
+    assert "made with optimizer.lr 0.3, expected 0.2 as the config asks for" in answer.stdout
+
+
+def test_an_old_file_or_another_checkpoint_in_the_place_of_one_is_refused(restored):
+    config = config_of(restored)
+    assert described(restored, config).returncode == 0
+    run, other = (restored.results / RUN / name / "full/seed0" for name in ("rm3", "sgd"))
+    shutil.copy2(other / "evaluation.h5", run / "evaluation.h5")
+    answer = described(restored, config)
+    assert answer.returncode == 1
+    assert len(answer.stderr.strip().splitlines()) == 1
+    assert "rm3/full/seed0/evaluation.h5: " in answer.stderr
+    assert "expected the 7 checkpoints of its run, no others" in answer.stderr
+
+
+def test_a_checkpoint_of_other_settings_and_one_with_other_weights_are_refused(restored):
+    config = config_of(restored)
+    run, other = (restored.results / RUN / name / "full/seed0/checkpoints" for name in ("rm3", "sgd"))
+    kept = (run / "step12.safetensors").read_bytes()
+    shutil.copy2(other / "step12.safetensors", run / "step12.safetensors")
+    answer = described(restored, config)
+    assert "step12.safetensors: made with optimizer.lr" in answer.stderr or "optimizer.method" in answer.stderr
+    (run / "step12.safetensors").write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
+    answer = described(restored, config)
+    assert answer.returncode == 1
+    assert "made from another" in answer.stderr
+    assert "step12.safetensors than the one that is there now" in answer.stderr

@@ -1,0 +1,81 @@
+"""`make why` names what was edited: the key with both values, the module, or the file; and nothing else."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
+def why(study):
+    """What the script says of the study, paragraph by paragraph: the rules with their numbers of jobs -> the causes."""
+    answer = subprocess.run(
+        [sys.executable, "-m", "workflow_scripts.why", "--configfile", "miniature.yaml"],
+        cwd=study.folder, env=os.environ | {"PYTHONPATH": str(study.folder)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr
+    paragraphs = [paragraph.splitlines() for paragraph in answer.stdout.strip().split("\n\n")]
+    return {rules: [line.strip() for line in lines] for rules, *lines in paragraphs}
+
+
+@pytest.fixture
+def edit(study):
+    """Replaces text in a file of the study, and puts the file back in the end."""
+    kept = {}
+
+    def replace(name, old, new):
+        path = study.folder / name
+        kept.setdefault(path, (path.read_text(), path.stat()))
+        assert old in path.read_text()
+        path.write_text(path.read_text().replace(old, new, 1))
+
+    yield replace
+    for path, (text, stat) in kept.items():
+        path.write_text(text)
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def test_settings_and_modules_that_were_edited_are_named(study, edit):
+    edit("config.yaml", "rm3, lr: 0.3", "rm3, lr: 0.2")
+    edit("mcoherence/figures/easy_hard.py", "import", "PADDING = 1\nimport")
+    said = why(study)
+    assert said["train (4), train_from_6 (4)"] == ["optimizer.lr: 0.3 -> 0.2"]
+    assert said["draw_easy_hard (1)"] == ["code edited: mcoherence.figures.easy_hard"]
+    assert said["describe_study (1)"] == ["config.optimizers.rm3.lr: 0.3 -> 0.2"]
+    (followers,) = [
+        rules for rules, lines in said.items() if lines == ["only because jobs above make their input again"]
+    ]
+    assert "evaluate (4)" in followers
+    assert sum(int(number.strip("(),")) for rules in said for number in rules.split() if "(" in number) == int(
+        next(iter(said)).split()[0]
+    )
+
+
+def test_new_missing_and_newer_files_are_named(study, edit):
+    edit("miniature.yaml", "seeds: [10, 11]", "seeds: [10, 12]")
+    name = "results/miniature/figures/summary.png"
+    figure = study.folder / name
+    figure.rename(figure.with_suffix(".kept"))
+    caption = study.folder / "docs/captions/figures/easy_hard.rst"
+    edit("docs/captions/figures/easy_hard.rst", caption.read_text(), caption.read_text() + "\nMore.\n")
+    said = why(study)
+    figure.with_suffix(".kept").rename(figure)
+    assert said["corrupt_labels (1), evaluate (3), train (3), train_from_6 (3)"] == ["never made before"]
+    assert said["draw_summary (1)"] == [f"missing: {name}"]
+    assert said["tabulate (1)"] == ["experiment.seeds: [10, 11] -> [10, 12]"]
+    assert said["report (1)"] == ["newer input: docs/captions/figures/easy_hard.rst"]
+
+
+def test_where_the_old_code_is_not_on_record_it_says_so(study, edit):
+    edit("mcoherence/claims.py", '"epoch <= 5"', '"epoch <= 6"')
+    folder = study.results / "code"
+    folder.rename(folder.with_name("code_kept"))
+    said = why(study)
+    folder.with_name("code_kept").rename(folder)
+    assert said["check_claims (1)"] == ["code edited, or another version of it; which modules is not on record"]
+
+
+def test_nothing_to_say_of_a_study_that_is_up_to_date(study):
+    assert list(why(study)) == ["Nothing would run: every file is there, and nothing that it depends on has changed."]
