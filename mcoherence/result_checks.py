@@ -91,6 +91,10 @@ def _measurements(config: Config) -> Iterator[tuple[Run, str, dict[str, Any]]]:
     if study.makes(config, "second_split"):
         for dataset, model in _networks(config["easy_hard"]):
             evaluated += study.second_split_runs(config["easy_hard"], dataset, model)
+    if study.makes(config, "sweep"):
+        runs = study.sweep_runs(config["sweep"])
+        evaluated += runs
+        measured += runs
     if study.makes(config, "adversarial_start"):
         evaluated += study.adversarial_start_runs(config["adversarial_start"])
     for experiment in _split_experiments(config):
