@@ -18,7 +18,7 @@ rule evaluate:
         mem_mb=growing(lambda w: compute_mb(w, 256) + table_mb(w)),
         runtime=growing(lambda w: minutes(w, len(steps_of(w)))),
         gpu=lambda w: 0 if evaluation_parts(w) else GPU,
-        device=config["device"],
+        device=lambda w: "cpu" if evaluation_parts(w) else config["device"],
         jobs_per_gpu=OPERATIONAL["jobs_per_gpu"],
         workers=OPERATIONAL["workers"],
         images_memory_mb=OPERATIONAL["images_memory_mb"],

@@ -51,7 +51,8 @@ def test_the_result_files_are_those_that_snakemake_makes(study, name):
     validate(config, study.folder / "schemas/config.schema.json")
     answer = study.run("--configfile", f"studies/{name}.yaml", "--summary")
     rows = (line.split("\t")[0] for line in answer.stdout.splitlines())
-    made = {row for row in rows if row.endswith((".h5", ".safetensors")) and "/state/" not in row}
+    temporary = ("/state/", "/parts/")  # and what only later segments read
+    made = {row for row in rows if row.endswith((".h5", ".safetensors")) and not any(n in row for n in temporary)}
     assert set(result_files(config)) == made
 
 
@@ -91,7 +92,7 @@ def test_a_checkpoint_of_other_settings_and_one_with_other_weights_are_refused(r
     kept = (run / "step12.safetensors").read_bytes()
     shutil.copy2(other / "step12.safetensors", run / "step12.safetensors")
     answer = described(restored, config)
-    assert "step12.safetensors: made with optimizer.lr" in answer.stderr or "optimizer.method" in answer.stderr
+    assert "step12.safetensors: made with optimizer." in answer.stderr
     (run / "step12.safetensors").write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
     answer = described(restored, config)
     assert answer.returncode == 1
