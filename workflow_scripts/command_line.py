@@ -1,6 +1,7 @@
 """What every command-line module of this package does at its edges: parse its options, and report a user's mistake."""
 
 import argparse
+import gc
 import json
 import logging
 import sys
@@ -44,6 +45,8 @@ def parse(
 
 def run(main: Callable[[], None]) -> None:
     """Call `main`; a user's mistake becomes one line and exit status 1, anything else keeps its traceback."""
+    gc.freeze()  # what imports made lasts, and need not be looked through
+    gc.enable()
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     try:
         main()

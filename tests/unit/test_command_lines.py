@@ -1,10 +1,13 @@
 """The edges of the command-line modules: options, a user's mistake, and the pages that they write."""
 
+import gc
+import importlib
 import sys
 
 import pandas as pd
 import pytest
 
+import workflow_scripts
 from mcoherence.claims import Claim, Part
 from mcoherence.data_dictionary import dictionary
 from mcoherence.errors import UserError
@@ -108,3 +111,25 @@ def test_the_page_of_the_study_shows_settings_versions_and_times():
 def test_a_column_that_nothing_describes_is_refused():
     with pytest.raises(UserError, match="table accuracy: found the column 'guess'"):
         dictionary([("accuracy", ["step", "guess"])])
+
+
+def test_garbage_is_collected_while_a_command_works(capsys):
+    gc.disable()
+    try:
+        run(lambda: print(gc.isenabled()))
+    finally:
+        gc.enable()
+        gc.unfreeze()
+    assert capsys.readouterr().out == "True\n"
+
+
+def test_only_a_command_imports_without_the_garbage_collector(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["-m"])
+    importlib.reload(workflow_scripts)
+    try:
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/pytest"])
+    importlib.reload(workflow_scripts)
+    assert gc.isenabled()
