@@ -4,6 +4,7 @@ import os
 import re
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -17,19 +18,20 @@ from tests.cluster.slurm_lab import SlurmLab, missing_programs, running, tracks_
 
 ROOT = Path(__file__).parents[2]
 SNAKEFILE = ("--snakefile", str(ROOT / "Snakefile"), "--configfile", "study.yaml")
-# One run, some ten seconds long on a quiet machine, that keeps a state every second.
+# One run, some seconds long, that keeps a state every second.
 ONE_RUN = """
 study: one_run
 datasets: {digits: {train_size: 120}}
 models: {mlp: {hidden: [32]}}
 training:
-  updates: 8000
+  updates: 12000
   batch_size: 20
   checkpoints: {every_step_until: 2, per_doubling: 1}
 device: cpu
 """
 RUN = "results/one_run/runs/digits/mlp/half_random/rm3/full/seed0"
-STATE = f"{RUN}/state/update8000.safetensors"
+WENT_ON = "going on from the state after update"  # says a trainer of what another one has kept
+STATE = f"{RUN}/state/update12000.safetensors"
 
 
 def local(folder: Path, *arguments: str) -> None:
@@ -119,24 +121,25 @@ class Training(Submitted):
         (self.folder / "study.yaml").write_text(f"{ONE_RUN}{settings}\n")
         self.start("--jobs", "1", *arguments, "--", STATE)
 
-    def updates_kept(self) -> list[int]:
-        """Updates after which a state was kept that is still there."""
-        found = (self.folder / RUN / "state/unfinished").glob("*/record*.json")
-        return sorted(int(path.stem.removeprefix("record")) for path in found)
+    def wait_for_a_state(self) -> None:
+        """Wait until a state is kept."""
+        self.wait_until(
+            lambda: list((self.folder / RUN / "state/unfinished").glob("*/record*.json")), "a state is kept"
+        )
 
-    def wait_for_a_state(self, after: int = -1) -> int:
-        """Wait until a state later than that of update `after` is kept; its update."""
-        self.wait_until(lambda: max(self.updates_kept(), default=-1) > after, "a state is kept")
-        return max(self.updates_kept(), default=-1)
+    def wait_until_it_goes_on(self) -> None:
+        """Wait until a trainer goes on from a state that another one has kept."""
+        self.wait_until(lambda: WENT_ON in self.log(), "the training goes on")
 
-    def trainer(self) -> int:
-        """The process that trains."""
-        return int(re.match(r"process (\d+) on", (self.folder / RUN / "state/lock").read_text())[1])
+    def pause(self) -> None:
+        """Stop the trainer, so that it is not at its end before what disturbs it. SLURM wakes what it ends."""
+        os.kill(int(re.match(r"process (\d+) on", (self.folder / RUN / "state/lock").read_text())[1]), signal.SIGSTOP)
 
     def log(self) -> str:
         """What the last trainer said."""
         path = self.folder / "results/one_run/logs/train" / RUN.split("runs/")[1]
-        return path.with_name(path.name + ".log").read_text()
+        path = path.with_name(path.name + ".log")
+        return path.read_text() if path.exists() else ""
 
     def files(self) -> dict[Path, bytes]:
         """The declared files of the run that are there, with their bytes."""
@@ -223,5 +226,5 @@ def undisturbed(prepared, tmp_path_factory):
     folder = shutil.copytree(prepared, tmp_path_factory.mktemp("undisturbed"), dirs_exist_ok=True)
     local(folder, "--", STATE)
     files = files_of(folder)
-    assert len(files) == 15 + 2
+    assert len(files) == 16 + 2
     return files

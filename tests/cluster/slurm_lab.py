@@ -109,6 +109,7 @@ class SlurmLab:
     def __post_init__(self) -> None:
         self.name = f"lab{secrets.token_hex(3)}"  # cgroups are named after nodes, so labs must differ in them
         self.nodes = (f"{self.name}n1", f"{self.name}n2")
+        self.ports = dict(zip(("slurmctld", *self.nodes), _free_ports(1 + len(self.nodes)), strict=True))
         self.environment = os.environ | {
             "SLURM_CONF": str(self.folder / "slurm.conf"),
             "PATH": os.pathsep.join((str(self.folder / "bin"), os.environ["PATH"], SBIN)),
@@ -138,9 +139,10 @@ class SlurmLab:
         self._launch("slurmctld", "-D")
 
     def start_node(self, node: str) -> None:
-        """Start the slurmd of a node."""
+        """Start the slurmd of a node, and wait until it listens."""
         (self.folder / "spool" / node).mkdir(exist_ok=True)
         self._launch("slurmd", "-D", "-N", node, name=node)
+        wait_until(lambda: _listens(self.ports[node]), "slurmd listens")
 
     def kill(self, name: str) -> None:
         """SIGKILL to a daemon: "slurmctld" or a node's name. Jobs live on."""
@@ -206,13 +208,11 @@ class SlurmLab:
             )  # fmt: skip
 
     def _write_configuration(self) -> None:
-        controller_port, *node_ports = _free_ports(1 + len(self.nodes))
         nodes = [
-            NODE.format(name=name, port=port, cpus=CPUS, memory=MEMORY_MB, gpus=GPUS)
-            for name, port in zip(self.nodes, node_ports, strict=True)
+            NODE.format(name=name, port=self.ports[name], cpus=CPUS, memory=MEMORY_MB, gpus=GPUS) for name in self.nodes
         ]
         text = CONFIGURATION.format(
-            name=self.name, folder=self.folder, controller_port=controller_port, nodes="\n".join(nodes),
+            name=self.name, folder=self.folder, controller_port=self.ports["slurmctld"], nodes="\n".join(nodes),
             user=subprocess.check_output(["id", "-un"], text=True).strip(),
             tracking=self.tracking, grace=GRACE, first_job=secrets.randbelow(50_000_000) + 1,
         )  # fmt: skip
@@ -246,6 +246,11 @@ class SlurmLab:
             stepd = mark in variables and (folder / "comm").read_text().strip() == "slurmstepd"
             if int(folder.name) not in daemons and mark in variables and (inside or stepd):
                 yield int(folder.name)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _free_ports(count: int) -> list[int]:

@@ -1,11 +1,12 @@
 """Training through everything that a cluster does to jobs: at the end the bytes are those of an undisturbed run."""
 
-import os
-import signal
-
 import pytest
 
+from tests.cluster.conftest import WENT_ON
+
 pytestmark = pytest.mark.slow
+
+ASKED_TO_LEAVE = "asked to leave: kept the state after update"
 
 
 @pytest.fixture(scope="module")
@@ -14,7 +15,7 @@ def out_of_time(lab, new_training):
     training = new_training(lab)
     training.begin(where={"slurm_partition": "cpu", "gpu": 0, "runtime": 1}, node=2)
     training.wait_for_a_state()
-    os.kill(training.trainer(), signal.SIGSTOP)
+    training.pause()
     return training
 
 
@@ -22,24 +23,25 @@ def out_of_time(lab, new_training):
 def test_a_job_whose_slurmd_dies_that_is_requeued_and_preempted_goes_on(training, undisturbed):
     training.begin()
     job = training.running_job()
-    update = training.wait_for_a_state()
+    training.wait_for_a_state()
+    training.pause()
     node = training.lab.job(job)["NodeList"]
     training.lab.kill(node)
     training.lab.start_node(node)
-    update = training.wait_for_a_state(after=update)
+    assert training.lab.job(job)["JobState"] == "RUNNING"
     assert training.lab.job(job)["Restarts"] == "0"
 
     training.lab.command("scontrol", "requeue", job)
     run_again(training, job)
-    training.wait_until(lambda: "going on from the state after update" in training.log(), "the training goes on")
-    training.wait_for_a_state(after=update)
+    training.wait_until_it_goes_on()
+    training.pause()
     assert training.lab.job(job)["Restarts"] == "1"
 
     preempt(training, job)
     run_again(training, job)
     training.succeed()
     assert training.lab.job(job)["Restarts"] == "2"
-    assert "going on from the state after update" in training.log()
+    assert WENT_ON in training.log()
     assert training.files() == undisturbed
 
 
@@ -61,33 +63,33 @@ def test_a_job_that_leaves_within_the_grace_of_a_preemption_is_sent_again(traini
     training.begin(where={"slurm_partition": "grace"})
     job = training.running_job()
     training.wait_for_a_state()
+    training.pause()
     preempt(training, job)
     training.succeed()
     assert training.lab.job(job)["JobState"] == "FAILED"
     assert training.submitted()[-1] != job
-    assert "going on from the state after update" in training.log()
+    assert WENT_ON in training.log()
     assert training.files() == undisturbed
 
 
 def test_a_job_that_is_signalled_or_cancelled_leaves_in_time_and_goes_on(training, undisturbed):
     training.begin("--retries", "1")
-    asked_to_leave = "asked to leave: kept the state after update"
-
     first = training.running_job()
-    update = training.wait_for_a_state()
+    training.wait_for_a_state()
     training.lab.command("scancel", "--signal=USR1", first)
-    training.wait_until(lambda: asked_to_leave in training.log(), "the trainer leaves")
+    training.wait_until(lambda: ASKED_TO_LEAVE in training.log(), "the trainer leaves")
 
     second = training.running_job(after=first)
-    training.wait_for_a_state(after=update)
+    training.wait_until_it_goes_on()
+    training.pause()
     training.lab.command("scancel", second)
     assert training.status() == 1  # cancelled, and no retries are left
-    assert asked_to_leave in training.log()
+    assert ASKED_TO_LEAVE in training.log()
     assert training.files() == {}
 
     training.begin()
     training.succeed()
-    assert "going on from the state after update" in training.log()
+    assert WENT_ON in training.log()
     assert training.files() == undisturbed
 
 
@@ -95,7 +97,7 @@ def test_snakemake_killed_and_started_again_beside_its_orphan(training, undistur
     training.begin()
     orphan = training.running_job()
     training.wait_for_a_state()
-    os.kill(training.trainer(), signal.SIGSTOP)  # so that it is not through before the other one comes
+    training.pause()
     training.snakemake.kill()
     training.status()
     training.start("--unlock")
@@ -105,13 +107,12 @@ def test_snakemake_killed_and_started_again_beside_its_orphan(training, undistur
     assert training.lab.job(orphan)["JobState"] == "RUNNING"
     training.lab.command("scancel", orphan)
     training.succeed()
-    assert "going on from the state after update" in training.log()
+    assert WENT_ON in training.log()
     assert training.files() == undisturbed
 
 
 def test_a_job_that_runs_out_of_time_is_sent_again_and_goes_on(out_of_time, undisturbed):
     out_of_time.succeed()
-    said = (out_of_time.folder / "said").read_text()
-    assert "SLURM status is: 'TIMEOUT'" in said
-    assert "going on from the state after update" in out_of_time.log()
+    assert "SLURM status is: 'TIMEOUT'" in (out_of_time.folder / "said").read_text()
+    assert WENT_ON in out_of_time.log()
     assert out_of_time.files() == undisturbed

@@ -159,3 +159,27 @@ def test_two_ranks_share_one_job_and_train_as_they_do_without_slurm(lab, tmp_pat
     assert len(paths) == 10 + 1
     for path in paths:
         assert path.read_bytes() == (study.folder / path.relative_to(elsewhere)).read_bytes(), path.name
+
+
+IN_PARTS = """
+study: parts
+datasets: {digits: {train_size: 120}}
+models: {mlp: {hidden: [8]}}
+training: {updates: 120, batch_size: 20, segment_updates: 60, checkpoints: {every_step_until: 120}}
+measurement: {sample_size: 120, heldout_size: 1677}
+device: cpu
+operational: {checkpoints_per_job: 61}
+"""
+MEASURED = "results/parts/runs/digits/mlp/clean/sgd/full/seed0/coherence.h5"
+
+
+def test_early_checkpoints_are_measured_while_a_later_segment_trains(lab, tmp_path):
+    study = Submitted(lab, tmp_path)
+    (tmp_path / "study.yaml").write_text(IN_PARTS)
+    study.run("--", MEASURED)
+    jobs = jobs_of(study)
+    [segment], early = jobs["train_from_60"], min(jobs["measure_coherence_part"], key=lambda job: job["StartTime"])
+    assert len(jobs["measure_coherence_part"]) == 2
+    assert early["StartTime"] < segment["EndTime"]
+    with h5py.File(tmp_path / MEASURED) as file:
+        assert file["step"][:].tolist() == list(range(121))
