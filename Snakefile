@@ -10,9 +10,15 @@ min_version("9.20")
 
 BASE = Path(workflow.basedir)
 # The library beside this file, whatever else is installed, and the Python that runs Snakemake: here, and in the
-# commands of the rules, so that no environment need be activated.
+# commands of the rules, so that no environment need be activated. Only an environment that Snakemake made for its jobs
+# (--sdm conda; it leaves a file beside it) comes first.
 sys.path.insert(0, str(BASE))
-shell.prefix(f"export PYTHONPATH={quote(str(BASE))} PATH={quote(str(Path(sys.executable).parent))}:$PATH; ")
+PROGRAMS = quote(str(Path(sys.executable).parent))
+shell.prefix(
+    f"export PYTHONPATH={quote(str(BASE))};"
+    ' if [ -e "${{CONDA_PREFIX:-}}.env_setup_done" ];'
+    f' then PATH="$PATH":{PROGRAMS}; else PATH={PROGRAMS}:"$PATH"; fi; '
+)
 
 from mcoherence import config_checks, study
 from mcoherence.errors import UserError

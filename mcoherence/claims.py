@@ -259,19 +259,22 @@ def time_grows_with_noise(tables: Tables, settings: ClaimSettings) -> dict[str, 
     """P8: log10 ratio of the times to the target accuracy of neighbouring noise levels, per network under SGD.
 
     The time is interpolated between checkpoints; a run that never reaches the target counts with its last step, a
-    lower bound of its time.
+    lower bound of its time. Two such runs say nothing about their order, and have no number.
     """
     parts = {}
     training = tables["accuracy"].query("part == 'train'")
     for where, curves in of_sgd(training, settings):
+        runs = curves.groupby(["noise", "seed"])
         times = pd.Series(
             {
-                (noise, seed): log10_time_to_reach(settings.target_accuracy, curve["step"], curve["accuracy"])
-                for (noise, seed), curve in curves.groupby(["noise", "seed"])
+                key: log10_time_to_reach(settings.target_accuracy, curve["step"], curve["accuracy"])
+                for key, curve in runs
             }
         )
+        reached = runs["accuracy"].max() >= settings.target_accuracy
         for less, more in pairwise(sorted(set(curves["noise"]))):
-            parts[f"{where}, noise {more:g} over {less:g}"] = Measured(times[more] - times[less])
+            ordered = reached[more] | reached[less]
+            parts[f"{where}, noise {more:g} over {less:g}"] = Measured((times[more] - times[less]).where(ordered))
     return parts
 
 

@@ -91,11 +91,18 @@ def _measurements(config: Config) -> Iterator[tuple[Run, str, dict[str, Any]]]:
     if study.makes(config, "second_split"):
         for dataset, model in _networks(config["easy_hard"]):
             evaluated += study.second_split_runs(config["easy_hard"], dataset, model)
+    if study.makes(config, "sweep"):
+        runs = study.sweep_runs(config["sweep"])
+        evaluated += runs
+        measured += runs
     if study.makes(config, "adversarial_start"):
         evaluated += study.adversarial_start_runs(config["adversarial_start"])
     for experiment in _split_experiments(config):
         for dataset, model in _networks(experiment):
             evaluated += study.reference_runs(config["easy_hard"], dataset, model)
+    if study.makes(config, "sweep"):
+        evaluated += study.sweep_runs(config["sweep"])
+        measured += study.sweep_runs(config["sweep"])
     if study.makes(config, "sample_size"):
         runs = study.sample_size_runs(config["sample_size"])
         measured += runs

@@ -76,7 +76,7 @@ def digest_of(path: Path) -> str:
     Of prepared images it is the SHA-256 of their content that their file carries, marked as such: nobody has to read
     some hundred GB for it, and every block that is read is checked against its own checksum.
     """
-    if path.suffix == ".h5":
+    if path.suffix == ".h5" and h5py.is_hdf5(path):
         with h5py.File(path, "r") as file:
             if "content_sha256" in file.attrs:
                 return f"content_sha256:{file.attrs['content_sha256']}"

@@ -30,6 +30,7 @@ class PlannedJob:
 
     settings: those it would be given.
     modules: the code that it would run.
+    digests: the digests of that code, as among the params of its rule.
     reason: Snakemake's own words.
     """
 
@@ -38,6 +39,7 @@ class PlannedJob:
     input: Sequence[str]
     settings: Mapping[str, Any]
     modules: Modules
+    digests: tuple[str, ...]
     reason: str
 
 
@@ -116,7 +118,7 @@ def causes(job: PlannedJob, last: LastRun | None, known: Modules | None, missing
         lines.append(f"missing: {_some(missing)}")
     if last is not None:
         settings = [str(change) for change in changes(last.settings or {}, job.settings)]
-        lines += settings + _code_changes(last, job.modules, known)
+        lines += settings + _code_changes(last, job, known)
         if not settings:  # which explain other inputs
             added, removed = set(job.input) - last.input, last.input - set(job.input)
             lines += [f"another input: {_some(sorted(added))}"] if added else []
@@ -131,9 +133,10 @@ def causes(job: PlannedJob, last: LastRun | None, known: Modules | None, missing
     return lines
 
 
-def _code_changes(last: LastRun, modules: Modules, known: Modules | None) -> list[str]:
-    if not last.digests:
+def _code_changes(last: LastRun, job: PlannedJob, known: Modules | None) -> list[str]:
+    if job.digests == last.digests:
         return []
+    modules = job.modules
     if known is None:
         return ["code edited, or another version of it; which modules is not on record"]
     edited = sorted(name for name in modules.keys() & known.keys() if modules[name] != known[name])

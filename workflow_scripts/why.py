@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from mcoherence.code_digest import module_digests
+from mcoherence.code_digest import digest_of, module_digests
 from mcoherence.data.source_modules import SOURCES
 from mcoherence.errors import UserError
 from mcoherence.why import PlannedJob, causes, explain, last_run, recorded_code
@@ -55,11 +55,12 @@ def planned_job(row: dict[str, Any]) -> PlannedJob:
     """A job as the logger wrote it down."""
     words = shlex.split(row["command"])
     settings = json.loads(words[words.index("--settings") + 1]) if "--settings" in words else {}
-    module = re.search(r"-m (workflow_scripts\.\w+)", row["command"])
-    modules = module_digests(module[1], ROOT) if module else {}
-    if row["rule"] == "prepare_dataset":
-        modules |= module_digests(SOURCES[settings["source"]], ROOT)
-    return PlannedJob(row["rule"], row["output"], row["input"], settings, modules, row["reason"])
+    names = re.findall(r"-m (workflow_scripts\.\w+)", row["command"])[-1:]  # the last: a launcher may stand before it
+    names += [SOURCES[settings["source"]]] if row["rule"] == "prepare_dataset" else []
+    codes = [module_digests(name, ROOT) for name in names]
+    modules = {name: digest for code in codes for name, digest in code.items()}
+    digests = tuple(map(digest_of, codes))
+    return PlannedJob(row["rule"], row["output"], row["input"], settings, modules, digests, row["reason"])
 
 
 def code_folder(job: PlannedJob) -> Path:

@@ -180,6 +180,16 @@ def test_a_run_that_never_reaches_the_target_counts_with_its_last_step():
     assert part.value == pytest.approx(np.log10(60) - reached, abs=0.02)
 
 
+def test_two_runs_that_never_reach_the_target_say_nothing_about_their_order():
+    never = (0.1, 0.1, 0.2, 0.5, 0.6)
+    train = AS_IN_THE_PAPERS["train"] | {"half": never, "random": never}
+    tables = make_tables(**AS_IN_THE_PAPERS | {"train": train})
+    (claim,) = (claim for claim in check_claims(tables, SETTINGS, CLAIMS) if claim.id == "P8")
+    assert {part.where.split(", ")[-1]: part.verdict for part in claim.parts} == {
+        "noise 0.5 over 0": "supported", "noise 1 over 0.5": "inconclusive",
+    }  # fmt: skip
+
+
 def test_values_are_the_stated_statistics():
     claims = {claim.id: claim for claim in check_claims(make_tables(**AS_IN_THE_PAPERS), SETTINGS, CLAIMS)}
     # past step 2 the peaks are 40 and 8; the wobble of a seed cancels in the ratio

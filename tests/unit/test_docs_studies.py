@@ -10,6 +10,7 @@ import yaml
 
 from mcoherence import config_checks, study
 from mcoherence.errors import UserError
+from mcoherence.result_checks import result_files
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/studies.md").read_text()
@@ -85,7 +86,11 @@ def test_a_sweep_reads_its_values_from_the_networks():
     assert study.table_settings(config, "sweep")["experiment"]["values"] == {
         "init_scale": {"from_small": 0.3, "from_large": 3}
     }
-    assert len(study.all_runs(config)) == 2 * 2 * 3
+    runs = study.all_runs(config)
+    assert len(runs) == 2 * 2 * 3
+    files = result_files(config)
+    for run in runs:  # what the report is refused for where it is stale
+        assert {f"{run.path('results/digits')}/{name}" for name in ("evaluation.h5", "coherence.h5")} <= files.keys()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from mcoherence.why import LastRun, PlannedJob, causes, explain, last_run, recor
 
 MODULES = {"mcoherence.training": "1", "mcoherence.optim.descent": "2"}
 LAST = LastRun(settings={"optimizer": {"lr": 0.3}, "seed": 0}, digests=("d",), input=frozenset({"images.h5"}))
-JOB = PlannedJob("train", ["step0", "step8"], ["images.h5"], {"optimizer": {"lr": 0.3}, "seed": 0}, MODULES, "")
+JOB = PlannedJob("train", ["step0", "step8"], ["images.h5"], {"optimizer": {"lr": 0.3}, "seed": 0}, MODULES, ("d",), "")
 
 
 def test_a_setting_by_its_key_and_both_values():
@@ -20,7 +20,7 @@ def test_a_setting_by_its_key_and_both_values():
 
 def test_the_modules_that_were_edited_added_and_removed():
     known = {"mcoherence.training": "1", "mcoherence.optim.descent": "old", "mcoherence.gone": "3"}
-    assert causes(replace(JOB, modules=MODULES | {"mcoherence.fresh": "4"}), LAST, known, []) == [
+    assert causes(replace(JOB, modules=MODULES | {"mcoherence.fresh": "4"}, digests=("e",)), LAST, known, []) == [
         "code edited: mcoherence.optim.descent",
         "code imported besides: mcoherence.fresh",
         "code no longer imported: mcoherence.gone",
@@ -28,8 +28,9 @@ def test_the_modules_that_were_edited_added_and_removed():
 
 
 def test_code_that_is_not_on_record_is_said_to_be_so():
-    (line,) = causes(JOB, LAST, None, [])
+    (line,) = causes(replace(JOB, digests=("e",)), LAST, None, [])
     assert "not on record" in line
+    assert causes(JOB, LAST, None, []) == []  # but the digest says that nothing was edited
 
 
 def test_files_missing_new_and_newer():

@@ -209,22 +209,32 @@ EDITS = (
 )  # fmt: skip
 
 
+def _is_source(path: Path, folder: Path) -> bool:
+    return not path.is_relative_to(folder / "results") and ".snakemake" not in path.parts
+
+
 @contextmanager
 def applied(edit: Edit, folder: Path):
     """The edit made inside the block, and taken back after it, contents and time stamps alike."""
     if edit.file in ("", "."):
-        if edit.file == ".":
-            for path in folder.rglob("*"):
-                if path.is_file() and not path.is_relative_to(folder / "results") and ".snakemake" not in path.parts:
-                    os.utime(path)
-        yield
+        touched = [path for path in folder.rglob("*") if path.is_file() and _is_source(path, folder)]
+        stamps = {path: path.stat() for path in touched if edit.file == "."}
+        for path in stamps:
+            os.utime(path)
+        try:
+            yield
+        finally:
+            for path, stamp in stamps.items():
+                os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
         return
     path = folder / edit.file
     if path.is_dir():
         path.rename(path.with_name("kept"))
-        yield
-        shutil.rmtree(path)
-        path.with_name("kept").rename(path)
+        try:
+            yield
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
+            path.with_name("kept").rename(path)
         return
     kept = path.with_name(f"{path.name}.kept")
     shutil.copy2(path, kept)

@@ -7,7 +7,8 @@ import subprocess
 import sys
 
 import pytest
-from snakemake.utils import validate
+import yaml
+from snakemake.utils import update_config, validate
 
 from mcoherence.result_checks import result_files
 
@@ -42,11 +43,16 @@ def config_of(study):
     return json.loads((study.results / "config.json").read_text())
 
 
-def test_the_result_files_are_those_that_snakemake_makes(study):
-    config = config_of(study)
+# Between them, these make every experiment.
+@pytest.mark.parametrize("name", ["imagenet", "difficulty_noise_digits", "width_depth_digits", "fashion_mnist"])
+def test_the_result_files_are_those_that_snakemake_makes(study, name):
+    config = yaml.safe_load((study.folder / "config.yaml").read_text())
+    update_config(config, yaml.safe_load((study.folder / f"studies/{name}.yaml").read_text()))
     validate(config, study.folder / "schemas/config.schema.json")
-    rows = (line.split("\t")[0] for line in study.run("--summary").stdout.splitlines())
-    made = {row for row in rows if row.endswith((".h5", ".safetensors")) and "/state/" not in row}
+    answer = study.run("--configfile", f"studies/{name}.yaml", "--summary")
+    rows = (line.split("\t")[0] for line in answer.stdout.splitlines())
+    temporary = ("/state/", "/parts/")  # and what only later segments read
+    made = {row for row in rows if row.endswith((".h5", ".safetensors")) and not any(n in row for n in temporary)}
     assert set(result_files(config)) == made
 
 
@@ -86,7 +92,7 @@ def test_a_checkpoint_of_other_settings_and_one_with_other_weights_are_refused(r
     kept = (run / "step12.safetensors").read_bytes()
     shutil.copy2(other / "step12.safetensors", run / "step12.safetensors")
     answer = described(restored, config)
-    assert "step12.safetensors: made with optimizer.lr" in answer.stderr or "optimizer.method" in answer.stderr
+    assert "step12.safetensors: made with optimizer." in answer.stderr
     (run / "step12.safetensors").write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
     answer = described(restored, config)
     assert answer.returncode == 1

@@ -58,14 +58,17 @@ def test_new_missing_and_newer_files_are_named(study, edit):
     name = "results/miniature/figures/summary.png"
     figure = study.folder / name
     figure.rename(figure.with_suffix(".kept"))
-    caption = study.folder / "docs/captions/figures/easy_hard.rst"
-    edit("docs/captions/figures/easy_hard.rst", caption.read_text(), caption.read_text() + "\nMore.\n")
     said = why(study)
     figure.with_suffix(".kept").rename(figure)
     assert said["corrupt_labels (1), evaluate (3), train (3), train_from_6 (3)"] == ["never made before"]
     assert said["draw_summary (1)"] == [f"missing: {name}"]
     assert said["tabulate (1)"] == ["experiment.seeds: [10, 11] -> [10, 12]"]
-    assert said["report (1)"] == ["newer input: docs/captions/figures/easy_hard.rst"]
+
+
+def test_a_newer_input_is_named(study, edit):
+    caption = "docs/captions/figures/easy_hard.rst"
+    edit(caption, (study.folder / caption).read_text(), "Another text.\n")
+    assert why(study)["report (1)"] == [f"newer input: {caption}"]
 
 
 def test_where_the_old_code_is_not_on_record_it_says_so(study, edit):

@@ -1,0 +1,230 @@
+"""A SLURM of its own for these tests, small studies that run in it, and the same studies undisturbed."""
+
+import os
+import re
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.slurm_lab import SlurmLab, missing_programs, running, tracks_by_cgroup, wait_until
+
+ROOT = Path(__file__).parents[2]
+SNAKEFILE = ("--snakefile", str(ROOT / "Snakefile"), "--configfile", "study.yaml")
+# One run, some seconds long, that keeps a state every second.
+ONE_RUN = """
+study: one_run
+datasets: {digits: {train_size: 120}}
+models: {mlp: {hidden: [32]}}
+training:
+  updates: 12000
+  batch_size: 20
+  checkpoints: {every_step_until: 2, per_doubling: 1}
+device: cpu
+"""
+RUN = "results/one_run/runs/digits/mlp/half_random/rm3/full/seed0"
+WENT_ON = "going on from the state after update"  # says a trainer of what another one has kept
+STATE = f"{RUN}/state/update12000.safetensors"
+
+
+def local(folder: Path, *arguments: str) -> None:
+    """Run the study in `folder` without SLURM."""
+    answer = subprocess.run(
+        [sys.executable, "-m", "snakemake", *SNAKEFILE, "--cores", "2", "--quiet", "reason", *arguments],
+        cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stdout[-5000:]
+
+
+@dataclass
+class Submitted:
+    """A study in a folder, run by Snakemake through a SLURM."""
+
+    lab: SlurmLab
+    folder: Path
+    snakemake: subprocess.Popen[bytes] | None = None
+
+    def start(self, *arguments: str) -> None:
+        """Start Snakemake with the profile for SLURM."""
+        command = [sys.executable, str(ROOT / "tests/cluster/prompt_snakemake.py"), *SNAKEFILE]
+        profile = ["--workflow-profile", str(ROOT / "profiles/slurm"), "--slurm-init-seconds-before-status-checks", "1"]
+        with (self.folder / "said").open("a") as output:
+            self.snakemake = subprocess.Popen(
+                [*command, *profile, "--max-status-checks-per-second", "2", *arguments],
+                cwd=self.folder, env=self.lab.environment, stdin=subprocess.DEVNULL,
+                stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+            )  # fmt: skip
+
+    def status(self) -> int:
+        """Wait for Snakemake to end; its exit status."""
+        assert self.snakemake is not None
+        return self.snakemake.wait(timeout=1800)
+
+    def succeed(self) -> None:
+        """Wait for Snakemake to end well."""
+        assert self.status() == 0, self.said()
+
+    def run(self, *arguments: str) -> None:
+        """Run Snakemake to its end, and well."""
+        self.start(*arguments)
+        self.succeed()
+
+    def said(self) -> str:
+        """What Snakemake said, and what the trainer did."""
+        logs = sorted((self.folder / "results").rglob("*.log"))
+        return "\n".join(f"--- {path}\n{path.read_text()[-6000:]}" for path in [self.folder / "said", *logs])
+
+    def wait_until(self, condition: Callable[[], object], what: str) -> None:
+        """Wait until the condition has held once, while Snakemake runs."""
+        held = False
+
+        def settled() -> bool:
+            nonlocal held
+            ended = self.snakemake.poll() is not None
+            held = bool(condition())
+            return held or ended
+
+        try:
+            wait_until(settled, what)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.said()}\n{self.lab.said()}") from error
+        assert held, f"Snakemake ended before {what}\n{self.said()}"
+
+    def submitted(self) -> list[str]:
+        """Numbers of the jobs that were submitted, in this order."""
+        return re.findall(r"SLURM jobid '?(\d+)", (self.folder / "said").read_text())
+
+    def running_job(self, after: str | None = None) -> str:
+        """The job that SLURM runs, waited for; not the job `after`, which was there before it."""
+        self.wait_until(lambda: self.submitted() and self.submitted()[-1] != after, "a job is submitted")
+        job = self.submitted()[-1]
+        self.wait_until(lambda: self.lab.job(job)["JobState"] == "RUNNING", "SLURM runs the job")
+        return job
+
+
+@dataclass
+class Training(Submitted):
+    """One training run in SLURM, to be disturbed."""
+
+    def begin(self, *arguments: str, where: dict[str, int | str] | None = None, node: int = 1) -> None:
+        """Start Snakemake on the training, whose jobs need `where`, on one of the two nodes."""
+        extra = f"--nodelist={self.lab.nodes[node - 1]}"
+        resources = {"slurm_partition": "gpu", "gpu": 1, "slurm_extra": extra} | (where or {})
+        settings = f"operational: {{resume_interval: 1, training_resources: {resources}}}"
+        (self.folder / "study.yaml").write_text(f"{ONE_RUN}{settings}\n")
+        self.start("--jobs", "1", *arguments, "--", STATE)
+
+    def wait_for_a_state(self) -> None:
+        """Wait until a state is kept."""
+        self.wait_until(
+            lambda: list((self.folder / RUN / "state/unfinished").glob("*/record*.json")), "a state is kept"
+        )
+
+    def wait_until_it_goes_on(self) -> None:
+        """Wait until a trainer goes on from a state that another one has kept."""
+        self.wait_until(lambda: WENT_ON in self.log(), "the training goes on")
+
+    def pause(self) -> None:
+        """Stop the trainer, so that it is not at its end before what disturbs it. SLURM wakes what it ends."""
+        os.kill(int(re.match(r"process (\d+) on", (self.folder / RUN / "state/lock").read_text())[1]), signal.SIGSTOP)
+
+    def log(self) -> str:
+        """What the last trainer said."""
+        path = self.folder / "results/one_run/logs/train" / RUN.split("runs/")[1]
+        path = path.with_name(path.name + ".log")
+        return path.read_text() if path.exists() else ""
+
+    def files(self) -> dict[Path, bytes]:
+        """The declared files of the run that are there, with their bytes."""
+        return files_of(self.folder)
+
+
+def files_of(folder: Path) -> dict[Path, bytes]:
+    """The declared files of the run in `folder` that are there, with their bytes."""
+    run = folder / RUN
+    paths = [*run.glob("checkpoints/*"), *run.glob("*.csv"), *run.glob("state/*.safetensors")]
+    return {path.relative_to(run): path.read_bytes() for path in paths}
+
+
+def lab_of(tracking: str):
+    missing = missing_programs()
+    if missing:
+        reason = f"SLURM is not installed ({', '.join(missing)}); on Debian: apt-get install slurm-wlm munge"
+        if os.environ.get("MCOHERENCE_REQUIRE_SLURM"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    # Not pytest's own folder: the names of unix sockets are short.
+    return running(Path(tempfile.gettempdir(), f"sl{secrets.token_hex(3)}"), tracking)
+
+
+@pytest.fixture(scope="session")
+def lab():
+    """A SLURM that keeps a job's processes together as clusters do, by cgroups, where that can be had."""
+    with lab_of("cgroup" if tracks_by_cgroup() else "pgid") as lab:
+        yield lab
+
+
+@pytest.fixture(scope="session")
+def lab_by_process_group():
+    """A SLURM that keeps a job's processes together by process groups, and so signals all of them."""
+    with lab_of("pgid") as lab:
+        yield lab
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory):
+    """A folder in which the training has its images and labels."""
+    folder = tmp_path_factory.mktemp("prepared")
+    (folder / "study.yaml").write_text(ONE_RUN)
+    local(folder, "--", "results/one_run/data/digits/labels/half_random/seed0/labels.h5")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def new_training(lab, prepared, tmp_path_factory):
+    """Makes a training in a folder of its own, not started, in a SLURM; ends what is left of it with the session."""
+    made = []
+
+    def make(lab: SlurmLab) -> Training:
+        folder = tmp_path_factory.mktemp("training")
+        shutil.copytree(prepared, folder, dirs_exist_ok=True)
+        made.append(Training(lab, folder))
+        return made[-1]
+
+    yield make
+    for training in made:
+        end(training)
+
+
+@pytest.fixture
+def training(lab, new_training):
+    """A training, not started."""
+    return new_training(lab)
+
+
+def end(submitted: Submitted) -> None:
+    """End what a failed test has left."""
+    if submitted.snakemake is None:
+        return
+    if submitted.snakemake.poll() is None:
+        submitted.snakemake.kill()
+        submitted.snakemake.wait()
+    for job in submitted.submitted():
+        submitted.lab.ask("scancel", job)
+
+
+@pytest.fixture(scope="session")
+def undisturbed(prepared, tmp_path_factory):
+    """The files of the training, run in one go and without SLURM."""
+    folder = shutil.copytree(prepared, tmp_path_factory.mktemp("undisturbed"), dirs_exist_ok=True)
+    local(folder, "--", STATE)
+    files = files_of(folder)
+    assert len(files) == 16 + 2
+    return files

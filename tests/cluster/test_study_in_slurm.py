@@ -1,0 +1,185 @@
+"""A small study through SLURM to its report: where its jobs land, and that its numbers are those of a local run."""
+
+import re
+import shlex
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import yaml
+
+from tests.cluster.conftest import ROOT, SNAKEFILE, Submitted, end, local
+
+pytestmark = pytest.mark.slow
+
+# GPUs are pretended: the jobs that would compute on one get it from SLURM, and compute on the processor.
+STUDY = """
+study: small
+experiments: [label_noise]
+datasets: {digits: {train_size: 120}}
+models: {cnn: {channels: [3, 4], hidden: 6}}
+training:
+  updates: 12
+  batch_size: 20
+  segment_updates: 6
+  checkpoints: {every_step_until: 2, per_doubling: 1}
+label_noise: {models: [cnn], labels: [half_random], optimizers: [sgd, rm3], seeds: [0]}
+measurement: {sample_size: 50, heldout_size: 20}
+device: cpu
+operational: {training_resources: {gpu: 1}}
+"""
+ON_A_GPU = ("evaluate", "measure_coherence")
+RESULTS = "results/small"
+
+
+@pytest.fixture(scope="module")
+def locally(tmp_path_factory):
+    """The study as far as its claims, run without SLURM."""
+    folder = tmp_path_factory.mktemp("locally")
+    (folder / "study.yaml").write_text(STUDY)
+    local(folder, "--", f"{RESULTS}/claims.json")
+    return folder / RESULTS
+
+
+@pytest.fixture(scope="module")
+def in_slurm(lab, tmp_path_factory):
+    """The study, run to its report through SLURM, with the partitions that the documentation shows."""
+    study = Submitted(lab, tmp_path_factory.mktemp("in_slurm"))
+    (study.folder / "study.yaml").write_text(STUDY)
+    (study.folder / "partitions.yaml").write_text(documented("partitions:"))
+    options = shlex.split(documented(".venv/bin/snakemake --workflow-profile"))[1:]
+    place = {"profiles/slurm": str(ROOT / "profiles/slurm"), "my_study.yaml": "study.yaml"}
+    gpu = [f"{rule}:gpu=1" for rule in ON_A_GPU]
+    study.run(*(place.get(option, option) for option in options), "--set-resources", *gpu)
+    yield study
+    end(study)
+
+
+def documented(beginning: str) -> str:
+    """The one block of code in docs/cluster.md that begins so."""
+    text = (ROOT / "docs/cluster.md").read_text()
+    blocks = re.findall(r"^ *```(?:sh|yaml)\n(.*?)^ *```", text, flags=re.MULTILINE | re.DOTALL)
+    [block] = [block for block in map(textwrap.dedent, blocks) if block.startswith(beginning)]
+    return block
+
+
+def jobs_of(study) -> dict[str, list[dict[str, str]]]:
+    """What SLURM knows of the study's jobs, by the rule or group that each was for."""
+    found: dict[str, list[dict[str, str]]] = {}
+    for job in map(study.lab.job, study.submitted()):
+        rule = re.match(r"(?:rule|group)_(.*?)(?:_wildcards_.*)?$", job["Comment"])[1]
+        found.setdefault(rule, []).append(job)
+    return found
+
+
+def test_jobs_land_where_they_belong(in_slurm):
+    jobs = jobs_of(in_slurm)
+    assert {rule: len(found) for rule, found in jobs.items()} == {
+        "prepare_dataset": 1, "train": 2, "train_from_6": 2, "evaluate": 2, "measure_coherence": 2,
+        "tables_tabulate": 1,
+    }  # fmt: skip
+    for rule, found in jobs.items():
+        on_a_gpu = rule in ("train", "train_from_6", *ON_A_GPU)
+        for job in found:
+            assert job["JobState"] == "COMPLETED", rule
+            assert job["Partition"] == ("gpu" if on_a_gpu else "cpu"), rule
+            assert job.get("TresPerJob") == ("gres:gpu:1" if on_a_gpu else None), rule
+            assert job["NodeList"] in in_slurm.lab.nodes
+
+
+def test_partitions_can_be_listed_as_documented(lab, tmp_path):
+    program, *options = shlex.split(documented(".venv/bin/generate-slurm-partition-config"))
+    command = [str(Path(sys.executable).with_name(Path(program).name)), *options]
+    subprocess.run(command, cwd=tmp_path, env=lab.environment, check=True, capture_output=True)
+    listed = yaml.safe_load((tmp_path / "partitions.yaml").read_text())["partitions"]
+    assert listed["cpu"] == {"max_runtime": "1-00:00:00", "max_threads": 8}
+
+
+def test_the_report_is_there(in_slurm):
+    assert (in_slurm.folder / RESULTS / "report.html").stat().st_size > 1_000_000
+    assert "Nothing to be done" in plan_of(in_slurm)
+
+
+def plan_of(study) -> str:
+    command = [sys.executable, "-m", "snakemake", *SNAKEFILE, "--dry-run"]
+    return subprocess.run(command, cwd=study.folder, text=True, capture_output=True, check=True).stdout
+
+
+def test_its_numbers_are_those_of_a_local_run(in_slurm, locally):
+    def files(folder: Path, kind: str) -> dict[str, Path]:
+        return {str(path.relative_to(folder)): path for path in sorted(folder.rglob(f"*.{kind}"))}
+
+    here, there = files(locally, "safetensors"), files(in_slurm.folder / RESULTS, "safetensors")
+    assert list(here) == list(there)
+    assert len(here) == 2 * (7 + 2)  # runs, each with its checkpoints and the states at the ends of its segments
+    for name, path in here.items():
+        assert path.read_bytes() == there[name].read_bytes(), name
+
+    here, there = files(locally, "h5"), files(in_slurm.folder / RESULTS, "h5")
+    assert list(here) == list(there)
+    for name, path in here.items():
+        with h5py.File(path) as one, h5py.File(there[name]) as other:
+            content = [key for key, value in members(one) if isinstance(value, h5py.Dataset)]
+            assert content == [key for key, value in members(other) if isinstance(value, h5py.Dataset)]
+            for key in content:
+                np.testing.assert_array_equal(one[key][()], other[key][()], err_msg=f"{name}: {key}")
+
+
+def members(file: h5py.File) -> list[tuple[str, object]]:
+    """Every group and data set of the file, by its path."""
+    found: list[tuple[str, object]] = []
+    file.visititems(lambda name, value: found.append((name, value)))
+    return found
+
+
+TWO_RANKS = """
+study: ranks
+datasets: {digits: {train_size: 120}}
+models: {mlp: {hidden: [32]}}
+training: {updates: 200, batch_size: 21, checkpoints: {every_step_until: 2, per_doubling: 1}}
+device: cpu
+operational: {ranks: 2, training_resources: {slurm_partition: gpu, gpu: 2}}
+"""
+RUN_OF_RANKS = "results/ranks/runs/digits/mlp/clean/sgd/full/seed0"
+
+
+def test_two_ranks_share_one_job_and_train_as_they_do_without_slurm(lab, tmp_path, tmp_path_factory):
+    study, elsewhere = Submitted(lab, tmp_path), tmp_path_factory.mktemp("elsewhere")
+    for folder in (study.folder, elsewhere):
+        (folder / "study.yaml").write_text(TWO_RANKS)
+    local(elsewhere, "--", f"{RUN_OF_RANKS}/state/update200.safetensors")
+    study.run("--", f"{RUN_OF_RANKS}/state/update200.safetensors")
+    [job] = jobs_of(study)["train"]
+    assert (job["NumCPUs"], job["NumNodes"], job["TresPerJob"]) == ("2", "1", "gres:gpu:2")
+    paths = sorted((elsewhere / RUN_OF_RANKS).rglob("*.safetensors"))
+    assert len(paths) == 10 + 1
+    for path in paths:
+        assert path.read_bytes() == (study.folder / path.relative_to(elsewhere)).read_bytes(), path.name
+
+
+IN_PARTS = """
+study: parts
+datasets: {digits: {train_size: 120}}
+models: {mlp: {hidden: [8]}}
+training: {updates: 120, batch_size: 20, segment_updates: 60, checkpoints: {every_step_until: 120}}
+measurement: {sample_size: 120, heldout_size: 1677}
+device: cpu
+operational: {checkpoints_per_job: 61}
+"""
+MEASURED = "results/parts/runs/digits/mlp/clean/sgd/full/seed0/coherence.h5"
+
+
+def test_early_checkpoints_are_measured_while_a_later_segment_trains(lab, tmp_path):
+    study = Submitted(lab, tmp_path)
+    (tmp_path / "study.yaml").write_text(IN_PARTS)
+    study.run("--", MEASURED)
+    jobs = jobs_of(study)
+    [segment], early = jobs["train_from_60"], min(jobs["measure_coherence_part"], key=lambda job: job["StartTime"])
+    assert len(jobs["measure_coherence_part"]) == 2
+    assert early["StartTime"] < segment["EndTime"]
+    with h5py.File(tmp_path / MEASURED) as file:
+        assert file["step"][:].tolist() == list(range(121))
