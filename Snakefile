@@ -51,6 +51,7 @@ include: "rules/figures.smk"
 include: "rules/claims.smk"
 include: "rules/report.smk"
 include: "rules/plan.smk"
+include: "rules/dry_run.smk"
 
 
 report: "docs/captions/report.rst"

@@ -326,6 +326,8 @@ def temporary_bytes(config: Mapping[str, Any]) -> float:
 def describe(config: Mapping[str, Any], device: str, root: Path) -> str:
     """The plan as text."""
     rows = estimates(config, device, root)
+    if not rows:
+        return f"Plan of the study {config['study']}: it trains no networks; its jobs take seconds."
     unit = "core hours" if device == "cpu" else "GPU hours"
     table = [("stage", "data set", "network", "jobs", unit, "disk", "memory", "rate from")]
     table += [

@@ -160,3 +160,8 @@ def test_contributions_and_the_gradients_of_easy_and_hard_examples_are_planned(c
 )
 def test_the_size_of_a_data_set_is_known_from_its_settings(settings, expected):
     assert size_of(settings) == expected
+
+
+def test_a_study_without_networks_says_so(config):
+    plan = describe(config | {"experiments": ["toy"]}, "cpu", ROOT)
+    assert plan == "Plan of the study digits: it trains no networks; its jobs take seconds."

@@ -68,6 +68,17 @@ def run_small(workflow, study, changes):
 
 
 @pytest.mark.slow
+def test_the_first_dry_run_of_a_study_ends_with_what_it_will_take(workflow_copy):
+    answer = workflow_copy.run("-n")
+    assert answer.returncode == 0, answer.stdout
+    jobs, _, plan = answer.stdout.partition("Plan of the study miniature, from nothing")
+    assert "Job stats:" in jobs
+    assert "core hours; divide by the jobs that run at once." in plan
+    assert "Disk: " in plan
+    workflow_copy.results.mkdir(parents=True)
+    assert "Plan of the study" not in workflow_copy.run("-n").stdout
+
+
 def test_a_miniature_of_the_mnist_study_runs_on_idx_files(workflow_copy):
     raw = workflow_copy.folder / "data/MNIST/raw"
     raw.mkdir(parents=True)
