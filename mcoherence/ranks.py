@@ -59,6 +59,10 @@ def launch(world: int) -> int:
     """Run this very command once per rank and wait for all; returns the status of the first that fails, else 0.
 
     Signals that ask a trainer to leave are handed on to the ranks. A rank that fails takes the others with it.
+
+    torchrun may start the ranks as well, and this sets the variables that it sets. But asked to leave, it ends with
+    status 1 and a traceback whatever the ranks say (75: saved, start me again), and SIGUSR1 kills it and leaves the
+    ranks behind (tried with torch 2.15).
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
