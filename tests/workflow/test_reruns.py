@@ -58,6 +58,9 @@ ORDER = (
 )  # fmt: skip
 
 
+RECORDS = ".snakemake/metadata"  # Snakemake's, of what made each file
+
+
 @dataclass(frozen=True)
 class Edit:
     """Replace `old` by `new` in `file`, or append `new` where `old` is "", and make the replacements `besides`.
@@ -85,7 +88,7 @@ EDITS = (
     Edit("`data_folder`, an operational setting", "miniature.yaml", "study: miniature", "study: miniature\ndata_folder: elsewhere", {}),
     Edit("`download`, an operational setting", "miniature.yaml", "study: miniature", "study: miniature\ndownload: false", {}),
     Edit("another profile, as on another machine", "", "", "", {}, arguments=("--workflow-profile", "none")),
-    Edit("the folder `.snakemake` lost, results kept", ".snakemake/metadata", "", "", {}),
+    Edit("the folder `.snakemake` lost, results kept", RECORDS, "", "", {}),
     Edit("the comment of a rule", "rules/train.smk", "# Training, segment", "# Training: segment", {}),
     Edit("a description in the schema of the config", "schemas/config.schema.json", '"description": "', '"description": "Now: ', {}),
     Edit("the check of a config", "mcoherence/config_checks.py", "cutoff=0.5", "cutoff=0.6", {}),
@@ -253,6 +256,8 @@ def applied(edit: Edit, folder: Path):
 
 @pytest.mark.parametrize("edit", EDITS, ids=lambda edit: edit.what)
 def test_an_edit_runs_exactly_what_depends_on_it(study, edit):
+    if edit.file == RECORDS:  # time stamps are all that is left then, and other tests have made some files again
+        study.run("--touch", "--forceall", "--cores", "1", "--quiet", "all")
     with applied(edit, study.folder):
         assert study.planned(arguments=edit.arguments) == {rule: count for rule, count in edit.jobs.items() if count}
 
