@@ -24,6 +24,8 @@ from mcoherence.errors import UserError
 
 Attributes = Mapping[str, Any]
 
+WHOLE_BYTES = 10**9  # up to which prepared images are hashed byte by byte: a second or two
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
@@ -73,10 +75,10 @@ def sha256_of(path: Path) -> str:
 def digest_of(path: Path) -> str:
     """What a result file records of one that it was made from: the SHA-256 of its bytes, in hexadecimal.
 
-    Of prepared images it is the SHA-256 of their content that their file carries, marked as such: nobody has to read
-    some hundred GB for it, and every block that is read is checked against its own checksum.
+    Of prepared images beyond WHOLE_BYTES it is the SHA-256 of their content that their file carries, marked as such:
+    no job then reads some hundred GB for the record alone, and every block that is read is checked by its own checksum.
     """
-    if path.suffix == ".h5" and h5py.is_hdf5(path):
+    if path.stat().st_size > WHOLE_BYTES and h5py.is_hdf5(path):
         with h5py.File(path, "r") as file:
             if "content_sha256" in file.attrs:
                 return f"content_sha256:{file.attrs['content_sha256']}"

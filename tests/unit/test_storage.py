@@ -6,11 +6,13 @@ import h5py
 import numpy as np
 import pytest
 
+from mcoherence import storage
 from mcoherence.errors import UserError
 from mcoherence.provenance import git_commit, provenance
 from mcoherence.storage import (
     atomic_path,
     canonical_json,
+    digest_of,
     open_hdf5,
     read_names,
     sha256_of,
@@ -121,3 +123,18 @@ def test_sha256_is_the_standard_one(tmp_path):
     file = tmp_path / "abc"
     file.write_bytes(b"abc")
     assert sha256_of(file) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_what_is_recorded_of_an_input_is_the_sha256_of_its_bytes(path):
+    write_hdf5(path, SCHEMA, CONTENT, {"content_sha256": "ab12"})
+    assert digest_of(path) == sha256_of(path)
+
+
+def test_of_images_too_large_to_hash_in_every_job_it_is_the_digest_of_their_content(path, tmp_path, monkeypatch):
+    monkeypatch.setattr(storage, "WHOLE_BYTES", 100)
+    assert digest_of(path) == sha256_of(path)  # it carries no such digest
+    write_hdf5(path, SCHEMA, CONTENT, {"content_sha256": "ab12"})
+    assert digest_of(path) == "content_sha256:ab12"
+    text = tmp_path / "images.h5"
+    text.write_bytes(b"x" * 200)
+    assert digest_of(text) == sha256_of(text)
