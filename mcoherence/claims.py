@@ -193,7 +193,7 @@ def diverged_runs(table: pd.DataFrame) -> list[str]:
     """The runs of a table that diverged, by their names in its order, such as "digits, mlp, clean, sgd, seed 0"."""
     if "diverged" not in table:
         return []
-    rows = table[table["diverged"]]
+    rows = table[table["diverged"].astype(bool)]  # an empty table has columns of no type
     subsets = rows["train_subset" if "train_subset" in rows else "subset"]
     names = zip(rows["dataset"], rows["model"], rows["labels"], rows["optimizer"], subsets, rows["seed"], strict=True)
     return list(dict.fromkeys(f"{', '.join(map(str, name[:-1]))}, seed {name[-1]}" for name in names))
@@ -209,7 +209,7 @@ def _is_diverged(table: pd.DataFrame) -> pd.Series:
     if "diverged" not in table:
         return pd.Series(data=False, index=table.index)
     run = [key for key in RUN_COLUMNS if key in table]
-    return table.groupby(run, observed=True)["diverged"].transform("any")
+    return table.groupby(run, observed=True)["diverged"].transform("any").astype(bool)
 
 
 def peak_real_over_random(tables: Tables, settings: ClaimSettings) -> dict[str, Measured]:

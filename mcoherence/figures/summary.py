@@ -51,6 +51,7 @@ def summary(coherence: pd.DataFrame, accuracy: pd.DataFrame, easy_hard: pd.DataF
     gaps = over_seeds(last_gap(runs), [*keys, "labels", "optimizer"], "gap", style.confidence)
     subsets = _own_test_part(easy_hard)
     own = over_seeds(subsets, [*keys, "train_subset"], "accuracy", style.confidence) if len(subsets) else subsets
+    trained_on = [name for name in _SUBSETS if len(own) and (own["train_subset"] == name).any()]
     figure, grid = panel_grid(len(all_networks), len(_COLUMNS), row_height=1.7, sharey="col", sharex="col")
     for network, panels in zip(all_networks, grid, strict=True):
         orthogonal_limit(panels[0])
@@ -62,7 +63,7 @@ def summary(coherence: pd.DataFrame, accuracy: pd.DataFrame, easy_hard: pd.DataF
                     draw_line_with_band(panels[column], line["step"], line, style.color(reference), look, name)
             step_axis(panels[column], runs["step"].max(), len(_COLUMNS))
         _draw_gaps(panels[2], of_network(gaps, network), labels, optimizers, style)
-        _draw_subsets(panels[3], of_network(own, network) if len(own) else own, style.color(reference))
+        _draw_subsets(panels[3], of_network(own, network) if len(own) else own, trained_on, style.color(reference))
         row_title(panels[-1], network_title(network, all_networks))
     for panels in grid:
         log_axis(panels[0])
@@ -112,14 +113,14 @@ def _draw_gaps(
         say_not_run(axes)
 
 
-def _draw_subsets(axes: Axes, own: pd.DataFrame, color: str) -> None:
-    """The accuracy on the test part of what was trained on: easy, hard, random."""
-    shown = [name for name in _SUBSETS if len(own) and (own["train_subset"] == name).any()]
-    for place, name in enumerate(shown):
-        _draw_points(axes, [place], own[own["train_subset"] == name], color, name)
-    axes.set_xticks(range(len(shown)), list(shown))
-    axes.set_xlim(-0.5, max(len(shown), 1) - 0.5)
-    if not shown:
+def _draw_subsets(axes: Axes, own: pd.DataFrame, trained_on: Sequence[str], color: str) -> None:
+    """The accuracy on the test part of what was trained on, in the places of `trained_on`: easy, hard, random."""
+    for place, name in enumerate(trained_on):
+        if len(own) and (own["train_subset"] == name).any():
+            _draw_points(axes, [place], own[own["train_subset"] == name], color, name)
+    axes.set_xticks(range(len(trained_on)), list(trained_on))
+    axes.set_xlim(-0.5, max(len(trained_on), 1) - 0.5)
+    if own.empty:
         say_not_run(axes)
 
 

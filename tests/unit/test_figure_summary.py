@@ -86,6 +86,17 @@ def test_networks_are_shown_on_what_they_were_trained_on(tables):
         assert (means[0], halves[0]) == pytest.approx(t_interval(100 * values))
 
 
+def test_a_network_without_easy_and_hard_runs_leaves_the_places_of_the_others(tables):
+    coherence, accuracy, easy_hard = tables
+    second = [table.assign(model="other") for table in (coherence, accuracy)]
+    figure = summary(pd.concat([coherence, second[0]]), pd.concat([accuracy, second[1]]), easy_hard, STYLE)
+    with_runs, without = figure.axes[3], figure.axes[7]
+    assert [float(positions[0]) for positions, *_ in points(with_runs).values()] == [0, 1, 2]
+    assert with_runs.get_xlim() == without.get_xlim() == (-0.5, 2.5)
+    assert [text.get_text() for text in without.get_xticklabels()] == ["easy", "hard", "random"]
+    assert [text.get_text() for text in without.texts][:1] == ["no such runs"]
+
+
 def test_a_study_without_easy_and_hard_examples_says_so(tables):
     coherence, accuracy, _ = tables
     figure = summary(coherence, accuracy, pd.DataFrame(), STYLE)
