@@ -10,7 +10,7 @@ seeds; 26 of them make 4,961 jobs and 40,859 files. Four things are timed, each 
     finished    a run of the finished study, which finds nothing to do
 
 What a finished study leaves is made without training: its files, empty, and Snakemake's records of them, by its own
-`--touch`, which takes a quarter of an hour. With `--folder` it is kept, and found there the next time.
+`--touch`, which takes a quarter of an hour and more. With `--folder` it is kept, and found there the next time.
 
     --profile   also the seconds inside this project's code and the rest, from cProfile (which slows everything down)
 """
