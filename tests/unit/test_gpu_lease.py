@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -60,12 +61,20 @@ def given(job):
     return job.stdout.readline().strip()
 
 
+def files_held_by(job):
+    """Paths of the job's open files. A file that the job closes meanwhile is none that it holds."""
+    held = []
+    for link in Path(f"/proc/{job.pid}/fd").glob("*"):
+        with suppress(FileNotFoundError):
+            held.append(Path(os.readlink(link)))
+    return held
+
+
 def waits(job, folder):
     """Whether the job waits for a GPU: it holds the queue, and has not said which GPU it was given."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        held = [os.path.realpath(link) for link in Path(f"/proc/{job.pid}/fd").glob("*")]
-        if str(folder / "queue.lock") in held:
+        if folder / "queue.lock" in files_held_by(job):
             return True
         time.sleep(0.02)
     return False
@@ -95,15 +104,15 @@ def test_two_jobs_get_a_gpu_each_and_a_third_waits_for_the_first_to_die(start, t
     assert {given(first), given(second)} == {"0", "1"}
     third = start("--device=cuda")
     assert waits(third, tmp_path / "mcoherence-gpus")
-    freed = "0" if "0" in lease_of(first, tmp_path) else "1"
+    freed = "0" if "0" in lease_of(first) else "1"
     first.kill()
     assert given(third) == freed
 
 
-def lease_of(job, folder):
+def lease_of(job):
     """Numbers of the GPUs whose locks the job holds."""
-    held = [Path(os.path.realpath(link)).name for link in Path(f"/proc/{job.pid}/fd").glob("*")]
-    return [name.removeprefix("gpu").partition(".")[0] for name in held if name.startswith("gpu")]
+    names = [file.name for file in files_held_by(job)]
+    return [name.removeprefix("gpu").partition(".")[0] for name in names if name.startswith("gpu")]
 
 
 def test_two_jobs_share_out_the_gpus_that_the_user_has_chosen(start):
@@ -120,7 +129,7 @@ def test_jobs_that_want_both_gpus_take_turns(start):
     served = []
     while len(served) < 3:
         for job in jobs:
-            if job not in served and len(lease_of(job, None)) == 2 and given(job) == "0,1":
+            if job not in served and len(lease_of(job)) == 2 and given(job) == "0,1":
                 served.append(job)
                 job.stdin.close()
                 assert job.wait(timeout=60) == 0
