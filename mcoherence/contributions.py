@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 from mcoherence.data.random_streams import NULL_WORLDS, random_stream
 
-CONTRIBUTIONS_SCHEMA = "mcoherence/contributions/1"
-
 
 def world_tags(changed: NDArray[np.bool_], null_worlds: int, seed: int) -> NDArray[np.bool_]:
     """Who is called corrupt in each world, bool [W, m]: `changed` itself, then `null_worlds` shuffles of it.

@@ -7,13 +7,33 @@ This way the sizes of blocks and shards change nothing but jobs that are still t
 This module is read when Snakemake parses the workflow, so it imports nothing heavy.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import ceil
+
+from mcoherence.data.sizes import Size
 
 # Work from which a run is done in parts, in examples times checkpoints: below, to start jobs costs more than they gain.
 MEASURED_IN_PARTS = 200_000
 EVALUATED_IN_PARTS = 2_000_000
 EVALUATION_BATCH = 1024  # examples of a batch, the least that a shard of an evaluation has
+
+
+def measured_examples(result: str, measurement: Mapping[str, int], size: Size) -> int:
+    """How many examples a measured result takes at each checkpoint of a run.
+
+    Args:
+        result: coherence, coherence_mM for a sample of M, contributions or difficulty_coherence.
+        measurement: the section of the config.
+        size: of the data set.
+    """
+    sample, heldout = min(measurement["sample_size"], size.train), min(measurement["heldout_size"], size.test)
+    if result == "contributions":
+        return sample
+    if result == "difficulty_coherence":  # of easy, hard and random examples, all of them training examples
+        return min(3 * (sample + heldout), size.train)
+    if result != "coherence":
+        sample = min(int(result.removeprefix("coherence_m")), size.train)
+    return sample + heldout
 
 
 def in_parts(examples: int, checkpoints: int, least: int) -> bool:

@@ -15,10 +15,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mcoherence.coherence import contribution, cosine_of_sums, cross_alignment, cross_m_coherence, m_coherence
-from mcoherence.contributions import CONTRIBUTIONS_SCHEMA, inner_with_total, over_updates
+from mcoherence.contributions import inner_with_total, over_updates
 from mcoherence.data.store import LABELS_SCHEMA, read_class_names, read_labels, read_targets
 from mcoherence.memorization import overfit, proper_accuracy
-from mcoherence.run_files import COHERENCE_SCHEMA, CORRUPT, GROUPS, HELDOUT, PRISTINE
+from mcoherence.run_files import COHERENCE_SCHEMA, CONTRIBUTIONS_SCHEMA, CORRUPT, GROUPS, HELDOUT, PRISTINE
 from mcoherence.storage import open_hdf5
 from mcoherence.study import Run, label_noise_runs
 from mcoherence.tables import TRAIN_GROUP, WHOLE_NETWORK, accuracy_of_run, of_run
@@ -123,7 +123,8 @@ def contributions_table(results: str, experiment: Mapping[str, Any], noise: Mapp
 def contributions_of_run(path: Path) -> pd.DataFrame:
     """The rows of one run of `contributions_table`, without the columns that name the run."""
     with open_hdf5(path, CONTRIBUTIONS_SCHEMA) as file:
-        step, epoch, diverged, n, gram = (file[name][:] for name in ("step", "epoch", "diverged", "n", "gram"))
+        step, epoch, diverged = (file[name][:] for name in ("step", "epoch", "diverged"))
+        n, gram = file["n"][0], file["gram"][:].sum(axis=-1)  # [C], the same at every checkpoint; [K, C, C]
         corrupt = file["corrupt_cells"][:]
     squared = gram.sum(axis=(1, 2))
     frames = []

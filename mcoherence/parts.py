@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from mcoherence.errors import UserError
 from mcoherence.gradients.evidence import Evidence, merged
 from mcoherence.measurement import CoherenceRecord
-from mcoherence.run_files import COHERENCE_SHARD_SCHEMA
 from mcoherence.storage import read_hdf5
 
 Datasets = dict[str, NDArray[Any] | Sequence[str]]
@@ -32,15 +31,19 @@ PER_CHECKPOINT = frozenset(("step", "epoch", "diverged")) | ADDED | DERIVED
 PER_EXAMPLE = frozenset(f"{part}/{what}" for part in ("train", "test") for what in ("loss", "prediction"))
 
 
-def add_shards(paths: Sequence[Path]) -> Contents:
+def add_shards(paths: Sequence[Path], schema: str) -> Contents:
     """The block of a measurement whose shards these are: n, Q and S added up, and the Gram matrices of the new S.
 
     Only one parameter's S is in memory at a time.
 
+    Args:
+        paths: the shards.
+        schema: of them.
+
     Raises:
         UserError: a file is damaged, or they are not shards of the same examples at the same checkpoints.
     """
-    shards = [_without_sums(path) for path in paths]
+    shards = [read_hdf5(path, schema, without="sums/") for path in paths]
     datasets, attributes = _alike(paths, shards, differing=ADDED | DERIVED)
     counts, norms = (np.sum([np.asarray(one[name]) for one, _ in shards], axis=0) for name in ("n", "sum_sq_norm"))
     gram, dtypes = _gram(paths, datasets)
@@ -49,10 +52,6 @@ def add_shards(paths: Sequence[Path]) -> Contents:
         torch.float64 if dtypes == {np.dtype("float64")} else torch.float32
     )
     return {**datasets, **record.sums()}, attributes
-
-
-def _without_sums(path: Path) -> Contents:
-    return read_hdf5(path, COHERENCE_SHARD_SCHEMA, without="sums/")
 
 
 def _gram(paths: Sequence[Path], datasets: Datasets) -> tuple[NDArray[np.float64], set[np.dtype[Any]]]:

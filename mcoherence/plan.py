@@ -22,7 +22,7 @@ from mcoherence.canonical import canonical_json
 from mcoherence.cutting import EVALUATION_BATCH
 from mcoherence.data.sizes import Size, size_of
 from mcoherence.models.build import outline
-from mcoherence.run_files import GROUPS
+from mcoherence.run_files import DIFFICULTY_GROUPS, GROUPS
 from mcoherence.study import Run
 
 MEASURING = ("measure_coherence", "measure_sample_size", "measure_contributions", "measure_difficulty_coherence")
@@ -110,21 +110,22 @@ def work_of(config: Mapping[str, Any], run: Run, stage: str) -> float:
         batches = optimizer["groups"] if optimizer["method"] == "m3_successive" else 1
         cost = WINSORIZED_COST[_kind(config, run)] if optimizer["method"] == "winsorized" else 1
         return float(PASSES[stage] * forward * training["updates"] * training["batch_size"] * batches * cost)
-    if stage == "evaluate":
-        return float(PASSES[stage] * forward * checkpoints * (size.train + size.test))
     return float(PASSES[stage] * forward * checkpoints * sum(measured_examples(config, run, stage)))
 
 
+def results_of(config: Mapping[str, Any], stage: str) -> list[str]:
+    """Names of the results that a stage makes of one run."""
+    if stage == "measure_sample_size":
+        return [f"coherence_m{size}" for size in config["sample_size"]["sizes"]]
+    return ["evaluation" if stage == "evaluate" else stage.removeprefix("measure_")]
+
+
 def measured_examples(config: Mapping[str, Any], run: Run, stage: str) -> list[int]:
-    """Examples at each checkpoint of a run, for every file that the stage measures."""
-    size, measurement = size_of(config["datasets"][run.dataset]), config["measurement"]
-    sample, heldout = min(measurement["sample_size"], size.train), min(measurement["heldout_size"], size.test)
-    if stage == "measure_contributions":
-        return [sample]
-    if stage == "measure_difficulty_coherence":  # of easy, hard and random examples, all of them training examples
-        return [min(3 * (sample + heldout), size.train)]
-    sizes = config["sample_size"]["sizes"] if stage == "measure_sample_size" else [sample]
-    return [min(m, size.train) + heldout for m in sizes]
+    """Examples at each checkpoint of a run, for every result of the stage."""
+    size = size_of(config["datasets"][run.dataset])
+    if stage == "evaluate":
+        return [size.train + size.test]
+    return [cutting.measured_examples(result, config["measurement"], size) for result in results_of(config, stage)]
 
 
 def _kind(config: Mapping[str, Any], run: Run) -> str:
@@ -146,12 +147,18 @@ class Cut:
         return self.blocks * self.shards + 2 if self.in_parts else 1
 
 
+def groups_of(config: Mapping[str, Any], stage: str) -> int:
+    """Number of groups of examples whose gradient sums a measuring stage keeps."""
+    if stage == "measure_contributions":
+        return int(2 ** (config["contributions"]["null_worlds"] + 1))
+    return len(DIFFICULTY_GROUPS if stage == "measure_difficulty_coherence" else GROUPS)
+
+
 def cut_of(config: Mapping[str, Any], run: Run, stage: str, examples: int) -> Cut:
     """How the jobs of a stage, of so many examples at each checkpoint of a run, are cut."""
     steps = study.checkpoint_steps(study.training_of_run(config, run))
     least = cutting.EVALUATED_IN_PARTS if stage == "evaluate" else cutting.MEASURED_IN_PARTS
-    cuttable = ("evaluate", "measure_coherence", "measure_sample_size")
-    if stage not in cuttable or not cutting.in_parts(examples, len(steps), least):
+    if not cutting.in_parts(examples, len(steps), least):
         return Cut(False, 1, len(steps), 1)
     sizes = config.get("operational", {})
     checkpoints = min(sizes.get("checkpoints_per_job", 0) or len(steps), len(steps))
@@ -161,9 +168,7 @@ def cut_of(config: Mapping[str, Any], run: Run, stage: str, examples: int) -> Cu
 
 def cuts_of(config: Mapping[str, Any], run: Run, stage: str) -> list[Cut]:
     """How each of the files that a stage of a run makes is cut into jobs."""
-    size = size_of(config["datasets"][run.dataset])
-    examples = [size.train + size.test] if stage == "evaluate" else measured_examples(config, run, stage)
-    return [cut_of(config, run, stage, number) for number in examples]
+    return [cut_of(config, run, stage, number) for number in measured_examples(config, run, stage)]
 
 
 def runs_of(config: Mapping[str, Any], stage: str) -> list[Run]:
@@ -242,16 +247,15 @@ def _benchmark_files(folder: Path, name: str, config: Mapping[str, Any], run: Ru
     if stage == "train":
         segments = [path for rule in folder.glob("train*") if (path := rule / f"{name}.tsv").is_file()]
         return segments if len(segments) == _jobs(config, run, stage) else []
-    sizes = config["sample_size"]["sizes"] if stage == "measure_sample_size" else [None]
+    rule = "measure_coherence" if stage == "measure_sample_size" else stage
     found: list[Path] = []
-    for size, cut in zip(sizes, cuts_of(config, run, stage), strict=True):
+    for result, cut in zip(results_of(config, stage), cuts_of(config, run, stage), strict=True):
         if cut.in_parts:
-            rule = "evaluate_part" if stage == "evaluate" else "measure_coherence_part"
-            result = "evaluation" if stage == "evaluate" else "coherence" if size is None else f"coherence_m{size}"
-            parts = sorted((folder / rule / name / result).glob("*/*.tsv"))
+            parts = sorted((folder / f"{rule}_part" / name / result).glob("*/*.tsv"))
             found += parts if len(parts) == cut.blocks * cut.shards else []
         else:
-            file = folder / stage / (f"{name}.tsv" if size is None else f"{name}/m{size}.tsv")
+            size = f"/{result.removeprefix('coherence_')}" if stage == "measure_sample_size" else ""
+            file = folder / stage / f"{name}{size}.tsv"
             found += [file] if file.is_file() else []
         if not found:
             return []
@@ -297,9 +301,9 @@ def memory_bytes(config: Mapping[str, Any], run: Run, stage: str) -> float:
     keeps = _kind(config, run) == "convolutional"
     if stage == "evaluate":  # no layer's output is kept for a backward pass
         return network.bytes + keeps * 0.05 * size.activation_bytes(EVALUATION_BATCH)
-    if stage != "train":  # the sums of three groups, those of a batch, and a copy of them
+    if stage != "train":  # the sums of the groups, those of a batch, and a copy of them
         wide = 2 if config["measurement"].get("precision", "float64") == "float64" else 1
-        return wide * (6.0 * network.bytes + keeps * size.activation_bytes(MEASURED_BATCH))
+        return wide * (2.0 * groups_of(config, stage) * network.bytes + keeps * size.activation_bytes(MEASURED_BATCH))
     batch_size = study.training_of_run(config, run)["batch_size"]
     gradients = 0.0
     if optimizer["method"] == "winsorized":
@@ -313,12 +317,12 @@ def memory_bytes(config: Mapping[str, Any], run: Run, stage: str) -> float:
 def temporary_bytes(config: Mapping[str, Any]) -> float:
     """The most bytes that the sums of one block of checkpoints take in all of its shards, until they are added up."""
     largest = 0.0
-    for stage in ("measure_coherence", "measure_sample_size"):
+    for stage in MEASURING:
         for run in runs_of(config, stage):
             network = network_of(study.model_settings(config, run.model), size_of(config["datasets"][run.dataset]))
             wide = 2 if config["measurement"].get("precision", "float64") == "float64" else 1
             cuts = [cut for cut in cuts_of(config, run, stage) if cut.shards > 1]
-            sums = len(GROUPS) * wide * 4.0 * network.parameters
+            sums = groups_of(config, stage) * wide * 4.0 * network.parameters
             largest = max([largest, *(cut.checkpoints * cut.shards * sums for cut in cuts)])
     return largest
 

@@ -5,7 +5,7 @@ rule measure_coherence:
         labels=LABELS,
         split=split_of,
         checkpoints=checkpoints_of,
-        parts=coherence_parts,
+        parts=lambda w: measured_parts(w, coherence_of(w)),
     output:
         coherence=f"{RUN}/coherence.h5",
     log:
@@ -16,15 +16,9 @@ rule measure_coherence:
         CONDA
     threads: 1
     resources:
-        mem_mb=growing(lambda w: compute_mb(w, 256, bytes_per_value=8)),
-        runtime=growing(lambda w: measuring_minutes(w, sample_size_of(w))),
-        gpu=lambda w: 0 if coherence_parts(w) else GPU,
-        device=lambda w: "cpu" if coherence_parts(w) else config["device"],
-        jobs_per_gpu=OPERATIONAL["jobs_per_gpu"],
-        workers=OPERATIONAL["workers"],
-        images_memory_mb=OPERATIONAL["images_memory_mb"],
+        **measuring_resources(coherence_of),
     params:
-        settings=settings_of_measurement,
+        settings=lambda w: settings_of_measurement(w, coherence_of(w)),
         code=code_of("measure_coherence"),
     message:
         "Measure {wildcards.model} on {wildcards.labels} labels ({wildcards.subset}) with {wildcards.optimizer},"
@@ -49,17 +43,6 @@ if study.makes(config, "sample_size"):
             f"{BENCHMARKS}/measure_sample_size/{RUN_NAME}/m{{size}}.tsv"
         wildcard_constraints:
             size=r"\d+",
-        resources:
-            mem_mb=growing(lambda w: compute_mb(w, 256, bytes_per_value=8)),
-            runtime=growing(lambda w: measuring_minutes(w, sample_size_of(w))),
-            gpu=lambda w: 0 if coherence_parts(w) else GPU,
-            device=lambda w: "cpu" if coherence_parts(w) else config["device"],
-            jobs_per_gpu=OPERATIONAL["jobs_per_gpu"],
-            workers=OPERATIONAL["workers"],
-            images_memory_mb=OPERATIONAL["images_memory_mb"],
-        params:
-            settings=settings_of_measurement,
-            code=code_of("measure_coherence"),
         message:
             "Measure {wildcards.model} on {wildcards.labels} labels with {wildcards.optimizer}, seed {wildcards.seed},"
             " on a sample of {wildcards.size}"
@@ -84,15 +67,9 @@ rule measure_coherence_part:
         CONDA
     threads: 1
     resources:
-        mem_mb=growing(lambda w: compute_mb(w, 256, bytes_per_value=8)),
-        runtime=growing(lambda w: measuring_minutes(w, sample_size_of(w), len(steps_of_block(w)), int(w.shards))),
-        gpu=GPU,
-        device=config["device"],
-        jobs_per_gpu=OPERATIONAL["jobs_per_gpu"],
-        workers=OPERATIONAL["workers"],
-        images_memory_mb=OPERATIONAL["images_memory_mb"],
+        **part_resources(),
     params:
-        settings=settings_of_measurement,
+        settings=lambda w: settings_of_measurement(w, w.result),
         code=code_of("measure_coherence"),
     message:
         "Measure {wildcards.model} on {wildcards.labels} labels ({wildcards.subset}) with {wildcards.optimizer},"
@@ -106,62 +83,3 @@ rule measure_coherence_part:
         " --shard {wildcards.shard} --shards {wildcards.shards}"
         " --workers {resources.workers} --images-memory-mb {resources.images_memory_mb}"
         " --device {resources.device} --threads {threads} > {log:q} 2>&1"
-
-
-rule add_shards:
-    """The shards of a measurement at some checkpoints as one."""
-    input:
-        shards=shards_of_block,
-    output:
-        block=temp(BLOCK),
-    log:
-        f"{LOGS}/add_shards/{BLOCK_NAME}.log",
-    benchmark:
-        f"{BENCHMARKS}/add_shards/{BLOCK_NAME}.tsv"
-    conda:
-        CONDA
-    threads: 1
-    resources:
-        mem_mb=growing(BASE_MB),
-        runtime=growing(60),
-        gpu=0,
-    params:
-        settings=canonical_json({}),
-        code=code_of("add_shards"),
-    message:
-        "Add {wildcards.shards} shards of {wildcards.model} on {wildcards.labels} labels ({wildcards.subset}) with"
-        " {wildcards.optimizer}, seed {wildcards.seed}, steps {wildcards.first} to {wildcards.last}"
-    shell:
-        "python -m workflow_scripts.add_shards --settings {params.settings:q}"
-        " --shards {input.shards:q} --block {output.block:q} > {log:q} 2>&1"
-
-
-rule join_coherence:
-    """The blocks of a run's measurement as one."""
-    input:
-        blocks=blocks_of_coherence,
-    output:
-        whole=temp(WHOLE),
-        cut=temp(touch(CUT)),
-    log:
-        f"{LOGS}/join_coherence/{RESULT_NAME}.log",
-    benchmark:
-        f"{BENCHMARKS}/join_coherence/{RESULT_NAME}.tsv"
-    wildcard_constraints:
-        result=r"coherence(_m\d+)?",
-    conda:
-        CONDA
-    threads: 1
-    resources:
-        mem_mb=growing(BASE_MB),
-        runtime=growing(30),
-        gpu=0,
-    params:
-        settings=canonical_json({}),
-        code=code_of("join_coherence"),
-    message:
-        "Join the parts of the measurement of {wildcards.model} on {wildcards.labels} labels ({wildcards.subset}) with"
-        " {wildcards.optimizer}, seed {wildcards.seed}"
-    shell:
-        "python -m workflow_scripts.join_coherence --settings {params.settings:q}"
-        " --blocks {input.blocks:q} --whole {output.whole:q} > {log:q} 2>&1"

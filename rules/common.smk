@@ -120,19 +120,6 @@ def minutes(wildcards, passes):
     return 120 + int(20 * passes * size_of_data(wildcards).bytes / 2e11)
 
 
-def measured_examples(wildcards, sample_size):
-    """How many examples measuring takes at each checkpoint: the sample of training examples and the held-out one."""
-    size = size_of_data(wildcards)
-    return min(sample_size, size.train) + min(config["measurement"]["heldout_size"], size.test)
-
-
-def measuring_minutes(wildcards, sample_size, checkpoints=None, shards=1):
-    """Minutes that measuring a sample may take, at every checkpoint unless told; an example costs two passes."""
-    size, checkpoints = size_of_data(wildcards), checkpoints or len(steps_of(wildcards))
-    measured = measured_examples(wildcards, sample_size) / shards
-    return minutes(wildcards, 2 * checkpoints * measured / (size.train + size.test))
-
-
 def split_of(wildcards):
     """The split that a run on a subset needs; nothing for a run on everything."""
     if wildcards.subset == study.FULL:

@@ -98,6 +98,7 @@ rule measure_difficulty_coherence:
         labels=LABELS,
         split=SPLIT,
         checkpoints=checkpoints_of,
+        parts=lambda w: measured_parts(w, "difficulty_coherence"),
     output:
         coherence=f"{RUN}/difficulty_coherence.h5",
     log:
@@ -108,13 +109,9 @@ rule measure_difficulty_coherence:
         CONDA
     threads: 1
     resources:
-        mem_mb=growing(2000),
-        runtime=growing(120),
-        gpu=GPU,
-        device=config["device"],
-        jobs_per_gpu=OPERATIONAL["jobs_per_gpu"],
+        **measuring_resources(lambda w: "difficulty_coherence"),
     params:
-        settings=canonical_json(config["measurement"]),
+        settings=lambda w: settings_of_measurement(w, "difficulty_coherence"),
         code=code_of("measure_difficulty_coherence"),
     message:
         "Measure easy and hard examples in {wildcards.model} on {wildcards.labels} labels ({wildcards.subset}) with"
@@ -123,5 +120,43 @@ rule measure_difficulty_coherence:
         "python -m workflow_scripts.launch --device {resources.device} --jobs-per-gpu {resources.jobs_per_gpu} --"
         " python -m workflow_scripts.measure_difficulty_coherence --settings {params.settings:q}"
         " --images {input.images:q} --labels {input.labels:q} --split {input.split:q}"
-        " --checkpoints {input.checkpoints:q} --coherence {output.coherence:q}"
+        " --checkpoints {input.checkpoints:q} --parts {input.parts:q} --coherence {output.coherence:q}"
+        " --workers {resources.workers} --images-memory-mb {resources.images_memory_mb}"
+        " --device {resources.device} --threads {threads} > {log:q} 2>&1"
+
+
+rule measure_difficulty_coherence_part:
+    """Sums of per-example gradients of some of the easy, hard and random examples, at some checkpoints of a run."""
+    input:
+        images=IMAGES,
+        labels=LABELS,
+        split=SPLIT,
+        checkpoints=checkpoints_of_block,
+    output:
+        coherence=temp(SHARD),
+    log:
+        f"{LOGS}/measure_difficulty_coherence_part/{PART_NAME}.log",
+    benchmark:
+        f"{BENCHMARKS}/measure_difficulty_coherence_part/{PART_NAME}.tsv"
+    wildcard_constraints:
+        result="difficulty_coherence",
+    conda:
+        CONDA
+    threads: 1
+    resources:
+        **part_resources(),
+    params:
+        settings=lambda w: settings_of_measurement(w, w.result),
+        code=code_of("measure_difficulty_coherence"),
+    message:
+        "Measure easy and hard examples in {wildcards.model} on {wildcards.labels} labels ({wildcards.subset}) with"
+        " {wildcards.optimizer}, seed {wildcards.seed}, steps {wildcards.first} to {wildcards.last}, shard"
+        " {wildcards.shard} of {wildcards.shards}"
+    shell:
+        "python -m workflow_scripts.launch --device {resources.device} --jobs-per-gpu {resources.jobs_per_gpu} --"
+        " python -m workflow_scripts.measure_difficulty_coherence --settings {params.settings:q}"
+        " --images {input.images:q} --labels {input.labels:q} --split {input.split:q}"
+        " --checkpoints {input.checkpoints:q} --parts --coherence {output.coherence:q}"
+        " --shard {wildcards.shard} --shards {wildcards.shards}"
+        " --workers {resources.workers} --images-memory-mb {resources.images_memory_mb}"
         " --device {resources.device} --threads {threads} > {log:q} 2>&1"

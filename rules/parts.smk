@@ -1,7 +1,7 @@
 # Runs with much to measure or evaluate are done in parts, each a job: some checkpoints, some of the examples.
 #
 # How large the parts are is operational and must re-run nothing, but Snakemake runs a job again whose set of input files
-# differs from the recorded one, temporary or not. So coherence.h5 and evaluation.h5 are made from a file of one name,
+# differs from the recorded one, temporary or not. So coherence.h5 and its like are made from a file of one name,
 # `whole.h5`, whatever the parts are; and the job that joins parts into it has a second output, named by the sizes: where
 # sizes are new, so is that output, and there is no record of the job to differ from. Settings and code are compared where
 # the result is made, and name the folder, so that parts which a killed study left behind never get into another whole.
@@ -17,6 +17,7 @@ CUT = f"{PARTS}/cut_into_{OPERATIONAL['checkpoints_per_job']}_{OPERATIONAL['exam
 RESULT_NAME = f"{RUN_NAME}/{{result}}/{{key}}"
 BLOCK_NAME = f"{RESULT_NAME}/steps{{first}}-{{last}}_{{shards}}shards"
 PART_NAME = f"{RESULT_NAME}/steps{{first}}-{{last}}_shard{{shard}}of{{shards}}"
+MEASURED = r"coherence(_m\d+)?|contributions|difficulty_coherence"  # results that are sums of gradients
 
 
 wildcard_constraints:
@@ -33,32 +34,66 @@ def whole_of(wildcards, result, rule_name, settings):
     return WHOLE.format(**{**wildcards, "result": result, "key": key})
 
 
-def named_size(wildcards):
-    """The size of a sample of another size than all runs have, if the wildcard `size` or `result` names one, else None."""
-    size = getattr(wildcards, "size", getattr(wildcards, "result", "").removeprefix("coherence").removeprefix("_m"))
-    return int(size) if size else None
+def coherence_of(wildcards):
+    """Name of the result that the wildcards of `measure_coherence` name: of the sample that all runs have, or of another."""
+    return f"coherence_m{wildcards.size}" if hasattr(wildcards, "size") else "coherence"
 
 
-def sample_size_of(wildcards):
-    """Training examples of the measurement that the wildcards name."""
-    return named_size(wildcards) or config["measurement"]["sample_size"]
-
-
-def settings_of_measurement(wildcards):
-    """What the measurement that the wildcards name depends on besides its files, in parts or not."""
-    size = named_size(wildcards)
-    if size is None:
+def settings_of_measurement(wildcards, result):
+    """What a measured result of the run that the wildcards name depends on besides its files, in parts or not."""
+    if result == "contributions":
+        return canonical_json(study.contribution_settings(config))
+    if result == "difficulty_coherence":
+        return canonical_json(config["measurement"])
+    if result == "coherence":
         return canonical_json(study.measurement_settings(config, wildcards.subset))
+    size = int(result.removeprefix("coherence_m"))
     return canonical_json(study.sample_size_settings(config, size))
 
 
-def coherence_parts(wildcards):
-    """What a measurement in parts is made from, or nothing where it is made at once."""
-    examples, size = measured_examples(wildcards, sample_size_of(wildcards)), named_size(wildcards)
+def measured_examples(wildcards, result):
+    """How many examples a measured result of the run takes at each checkpoint."""
+    return cutting.measured_examples(result, config["measurement"], size_of_data(wildcards))
+
+
+def measured_parts(wildcards, result):
+    """What a measured result in parts is made from, or nothing where it is made at once."""
+    examples = measured_examples(wildcards, result)
     if not cutting.in_parts(examples, len(steps_of(wildcards)), cutting.MEASURED_IN_PARTS):
         return []
-    result = "coherence" if size is None else f"coherence_m{size}"
-    return whole_of(wildcards, result, "measure_coherence", settings_of_measurement(wildcards))
+    rule_name = f"measure_{'coherence' if result.startswith('coherence_m') else result}"
+    return whole_of(wildcards, result, rule_name, settings_of_measurement(wildcards, result))
+
+
+def measuring_resources(result_of):
+    """Resources of a rule that measures a run; where it only copies what parts were joined to, it needs no GPU.
+
+    `result_of` is a function of the wildcards: the name of the result.
+    """
+    whole = {
+        "runtime": growing(lambda w: measuring_minutes(w, result_of(w))),
+        "gpu": lambda w: 0 if measured_parts(w, result_of(w)) else GPU,
+        "device": lambda w: "cpu" if measured_parts(w, result_of(w)) else config["device"],
+    }
+    return part_resources() | whole
+
+
+def part_resources():
+    """Resources of a rule that measures a part of a run."""
+    return {
+        "mem_mb": growing(lambda w: compute_mb(w, 256, bytes_per_value=8)),
+        "runtime": growing(lambda w: measuring_minutes(w, w.result, len(steps_of_block(w)), int(w.shards))),
+        "gpu": GPU,
+        "device": config["device"],
+        **{name: OPERATIONAL[name] for name in ("jobs_per_gpu", "workers", "images_memory_mb")},
+    }
+
+
+def measuring_minutes(wildcards, result, checkpoints=None, shards=1):
+    """Minutes that measuring may take, at every checkpoint unless told; an example costs two passes."""
+    size, checkpoints = size_of_data(wildcards), checkpoints or len(steps_of(wildcards))
+    measured = measured_examples(wildcards, result) / shards
+    return minutes(wildcards, 2 * checkpoints * measured / (size.train + size.test))
 
 
 def evaluation_parts(wildcards):
@@ -89,9 +124,9 @@ def shards_of_block(wildcards):
     return expand(SHARD, shard=range(int(wildcards.shards)), **wildcards)
 
 
-def blocks_of_coherence(wildcards):
+def blocks_of_measurement(wildcards):
     """The blocks of a measurement, each the sum of its shards or, where there is one, that."""
-    examples = measured_examples(wildcards, sample_size_of(wildcards))
+    examples = measured_examples(wildcards, wildcards.result)
     shards = cutting.shard_count(examples, OPERATIONAL["examples_per_shard"])
     return [
         (SHARD if shards == 1 else BLOCK).format(**wildcards, first=first, last=last, shard=0, shards=shards)
@@ -115,3 +150,65 @@ def parts_of_evaluation(wildcards):
         for first, last in blocks_of(wildcards)
         for shard in range(shards)
     ]
+
+
+rule add_shards:
+    """The shards of a measurement at some checkpoints as one."""
+    input:
+        shards=shards_of_block,
+    output:
+        block=temp(BLOCK),
+    log:
+        f"{LOGS}/add_shards/{BLOCK_NAME}.log",
+    benchmark:
+        f"{BENCHMARKS}/add_shards/{BLOCK_NAME}.tsv"
+    wildcard_constraints:
+        result=MEASURED,
+    conda:
+        CONDA
+    threads: 1
+    resources:
+        mem_mb=growing(BASE_MB),
+        runtime=growing(60),
+        gpu=0,
+    params:
+        settings=canonical_json({}),
+        code=code_of("add_shards"),
+    message:
+        "Add {wildcards.shards} shards of {wildcards.result} of {wildcards.model} on {wildcards.labels} labels"
+        " ({wildcards.subset}) with {wildcards.optimizer}, seed {wildcards.seed}, steps {wildcards.first} to"
+        " {wildcards.last}"
+    shell:
+        "python -m workflow_scripts.add_shards --settings {params.settings:q} --result {wildcards.result}"
+        " --shards {input.shards:q} --block {output.block:q} > {log:q} 2>&1"
+
+
+rule join_measurement:
+    """The blocks of a run's measurement as one."""
+    input:
+        blocks=blocks_of_measurement,
+    output:
+        whole=temp(WHOLE),
+        cut=temp(touch(CUT)),
+    log:
+        f"{LOGS}/join_measurement/{RESULT_NAME}.log",
+    benchmark:
+        f"{BENCHMARKS}/join_measurement/{RESULT_NAME}.tsv"
+    wildcard_constraints:
+        result=MEASURED,
+    conda:
+        CONDA
+    threads: 1
+    resources:
+        mem_mb=growing(BASE_MB),
+        runtime=growing(30),
+        gpu=0,
+    params:
+        settings=canonical_json({}),
+        code=code_of("join_measurement"),
+    message:
+        "Join the parts of {wildcards.result} of {wildcards.model} on {wildcards.labels} labels ({wildcards.subset})"
+        " with {wildcards.optimizer}, seed {wildcards.seed}"
+    shell:
+        "python -m workflow_scripts.join_measurement --settings {params.settings:q} --result {wildcards.result}"
+        " --blocks {input.blocks:q} --whole {output.whole:q} > {log:q} 2>&1"

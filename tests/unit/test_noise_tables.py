@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from mcoherence.contributions import CONTRIBUTIONS_SCHEMA, corrupt_cells
+from mcoherence.contributions import corrupt_cells
 from mcoherence.data.store import IMAGES_SCHEMA, LABELS_SCHEMA
 from mcoherence.data_dictionary import dictionary
 from mcoherence.noise_tables import contributions_of_run, early_stopping_table, group_alignment_of_run, overfit_table
-from mcoherence.run_files import COHERENCE_SCHEMA, EVALUATION_SCHEMA, GROUPS
+from mcoherence.run_files import COHERENCE_SCHEMA, CONTRIBUTIONS_SCHEMA, EVALUATION_SCHEMA, GROUPS
 from mcoherence.storage import write_hdf5
 from mcoherence.sweep import sweep_table
 
@@ -155,14 +155,15 @@ def test_a_checkpoint_that_diverged_has_no_numbers_in_a_sweep(results):
 
 
 def test_contributions_of_the_measured_world_and_a_null_world(tmp_path):
-    # cells pp, cp, pc, cc with 2, 1, 1, 1 examples; their sums, one number each at two checkpoints
+    # cells pp, cp, pc, cc with 2, 1, 1, 1 examples; their sums in one parameter and none in another, at two checkpoints
     sums = np.array([[3.0, 1.0, 2.0, -2.0], [0.0, 2.0, 0.0, 0.0]])
+    gram = np.einsum("kc,kd->kcd", sums, sums)
     content = {
         "step": np.array([0, 10]),
         "epoch": np.array([0.0, 2.0]),
         "diverged": np.zeros(2, dtype=bool),
-        "n": np.array([2, 1, 1, 1]),
-        "gram": np.einsum("kc,kd->kcd", sums, sums),
+        "n": np.array([[2, 1, 1, 1]] * 2),
+        "gram": np.stack([gram, np.zeros_like(gram)], axis=-1),
         "corrupt_cells": corrupt_cells(2),
     }
     write_hdf5(tmp_path / "contributions.h5", CONTRIBUTIONS_SCHEMA, content, {})

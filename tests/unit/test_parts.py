@@ -12,13 +12,29 @@ import torch
 from mcoherence import cutting
 from mcoherence.data.preparation import prepare_images
 from mcoherence.data.sources import open_source
+from mcoherence.data.subsets import SPLIT_SCHEMA
 from mcoherence.errors import UserError
 from mcoherence.measurement import Sample
 from mcoherence.models import build_model, save_checkpoint
 from mcoherence.parts import add_shards, join
-from mcoherence.run_files import COHERENCE_SCHEMA, COHERENCE_SHARD_SCHEMA, EVALUATION_SCHEMA, EVALUATION_SHARD_SCHEMA
+from mcoherence.run_files import (
+    COHERENCE_SCHEMA,
+    DIFFICULTY_GROUPS,
+    EVALUATION_SCHEMA,
+    EVALUATION_SHARD_SCHEMA,
+    SHARD_SCHEMAS,
+)
+from mcoherence.storage import write_hdf5
 from workflow_scripts import add_shards as add_shards_command
-from workflow_scripts import corrupt_labels, evaluate, join_coherence, join_evaluation, measure_coherence
+from workflow_scripts import (
+    corrupt_labels,
+    evaluate,
+    join_evaluation,
+    join_measurement,
+    measure_coherence,
+    measure_contributions,
+    measure_difficulty_coherence,
+)
 from workflow_scripts.evaluate import shard_of_batches
 
 
@@ -58,12 +74,15 @@ def test_a_shard_of_a_sample_keeps_its_groups():
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """Digits, half of their labels random, and three checkpoints of which the last one has diverged."""
+    """Digits, half of their labels random, a split, and three checkpoints of which the last one has diverged."""
     folder = tmp_path_factory.mktemp("run")
     images, labels = folder / "images.h5", folder / "labels.h5"
     digits = open_source({"source": "digits", "train_size": 60, "seed": 0}, folder, False)
     prepare_images(images, digits, {}, 1, "key")
     run(corrupt_labels, {"fraction": 0.5, "scheme": "uniform", "seed": 0}, images=images, labels=labels)
+    rng, split = np.random.default_rng(0), folder / "split.h5"
+    parts = {name: np.sort(rng.permutation(60)[:20]) for name in DIFFICULTY_GROUPS}
+    write_hdf5(split, SPLIT_SCHEMA, parts, {})
     settings, checkpoints = {"architecture": "cnn", "channels": [3, 4], "hidden": 6, "batch_norm": True}, []
     for number, step in enumerate((0, 2, 5)):
         torch.manual_seed(number)
@@ -75,7 +94,7 @@ def files(tmp_path_factory):
                 torch.nn.init.constant_(parameter, float("nan"))
         checkpoints.append(folder / f"step{step}.safetensors")
         save_checkpoint(checkpoints[-1], model, settings, (1, 8, 8), 10, metadata)
-    return {"images": images, "labels": labels, "checkpoints": checkpoints, "folder": folder}
+    return {"images": images, "labels": labels, "split": split, "checkpoints": checkpoints, "folder": folder}
 
 
 def run(module, settings, **options):
@@ -95,34 +114,41 @@ def contents(path):
         return {name: file[name][()] for name in names}, dict(file.attrs)
 
 
-def measured(files, precision, name, chosen=slice(None), **options):
-    settings = {"sample_size": 50, "heldout_size": 31, "seed": 0, "precision": precision, "subset": "full"}
+MEASUREMENT = {"sample_size": 50, "heldout_size": 31, "seed": 0}
+COMMANDS = {  # result: its command, the settings that it takes besides, the examples it measures at each checkpoint
+    "coherence": (measure_coherence, {"subset": "full"}, 81),
+    "contributions": (measure_contributions, {"null_worlds": 1}, 50),
+    "difficulty_coherence": (measure_difficulty_coherence, {}, 60),  # half of each of six parts of twenty
+}
+
+
+def measured(files, precision, name, chosen=slice(None), result="coherence", parts=(), **options):
+    command, further, _ = COMMANDS[result]
     path = files["folder"] / name
-    run(
-        measure_coherence, settings, images=files["images"], labels=files["labels"], split=[], parts=[],
-        checkpoints=files["checkpoints"][chosen], coherence=path, **options,
-    )  # fmt: skip
+    given = {"images": files["images"], "labels": files["labels"], "parts": list(parts)}
+    if result != "contributions":
+        given["split"] = files["split"] if result == "difficulty_coherence" else []
+    option = "contributions" if result == "contributions" else "coherence"
+    settings = MEASUREMENT | {"precision": precision} | further
+    run(command, settings, **given, checkpoints=files["checkpoints"][chosen], **{option: path}, **options)
     return path
 
 
 BLOCKS = (slice(0, 1), slice(1, 3))
 
 
+@pytest.mark.parametrize("result", COMMANDS)
 @pytest.mark.parametrize(("precision", "tolerance"), [("float64", 1e-12), ("float32", 1e-5)])
-def test_shards_added_and_blocks_joined_equal_one_sweep(files, precision, tolerance):
-    whole, attributes = contents(measured(files, precision, "whole.h5"))
+def test_shards_added_and_blocks_joined_equal_one_sweep(files, precision, tolerance, result):
+    whole, attributes = contents(measured(files, precision, "whole.h5", result=result))
     blocks = []
     for number, block in enumerate(BLOCKS):
-        shards = [measured(files, precision, f"{number}{i}.h5", block, shard=i, shards=3) for i in range(3)]
+        shards = [measured(files, precision, f"{number}{i}.h5", block, result, shard=i, shards=3) for i in range(3)]
         blocks.append(files["folder"] / f"block{number}.h5")
-        run(add_shards_command, {}, shards=shards, block=blocks[-1])
-    run(join_coherence, {}, blocks=blocks[::-1], whole=files["folder"] / "joined.h5")
-    copied = files["folder"] / "copied.h5"
-    run(
-        measure_coherence, {}, images=files["images"], labels=files["labels"], split=[], checkpoints=[],
-        parts=[files["folder"] / "joined.h5"], coherence=copied,
-    )  # fmt: skip
-    parts, described = contents(copied)
+        run(add_shards_command, {}, shards=shards, block=blocks[-1], result=result)
+    joined = files["folder"] / "joined.h5"
+    run(join_measurement, {}, blocks=blocks[::-1], whole=joined, result=result)
+    parts, described = contents(measured(files, precision, "copied.h5", slice(0), result, [joined]))
 
     assert parts.keys() == whole.keys()
     for name in whole.keys() - {"sum_sq_norm", "gram", "m_coherence", "m_coherence_model"}:
@@ -137,7 +163,7 @@ def test_shards_added_and_blocks_joined_equal_one_sweep(files, precision, tolera
     assert np.isnan(parts["gram"][2]).all()
 
     evidence, expected = json.loads(described.pop("evidence")), json.loads(attributes.pop("evidence"))
-    assert evidence["examples_measured"] == expected["examples_measured"] == 2 * 81
+    assert evidence["examples_measured"] == expected["examples_measured"] == 2 * COMMANDS[result][2]
     assert evidence["bound_ratio"] == pytest.approx(expected["bound_ratio"], rel=tolerance)
     assert evidence["spot_examples"] == 3 * expected["spot_examples"]
     assert described == attributes
@@ -162,9 +188,10 @@ def test_parts_of_an_evaluation_have_the_bits_of_the_whole(files):
 def test_parts_of_different_wholes_are_refused(files):
     one = measured(files, "float32", "one.h5", BLOCKS[0], shard=0, shards=2)
     other = measured(files, "float64", "other.h5", BLOCKS[0], shard=1, shards=2)
+    shard_schema = SHARD_SCHEMAS[COHERENCE_SCHEMA]
     with pytest.raises(UserError, match=r"other\.h5: found other settings than in .*one\.h5, expected parts of one"):
-        add_shards([one, other])
-    with pytest.raises(UserError, match=rf"found {COHERENCE_SHARD_SCHEMA}, expected {COHERENCE_SCHEMA}"):
+        add_shards([one, other], shard_schema)
+    with pytest.raises(UserError, match=rf"found {shard_schema}, expected {COHERENCE_SCHEMA}"):
         join([one], COHERENCE_SCHEMA)
     with pytest.raises(UserError, match=r"nowhere\.h5: not found"):
         join([Path("nowhere.h5")], EVALUATION_SCHEMA, EVALUATION_SHARD_SCHEMA)

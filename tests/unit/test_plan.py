@@ -130,6 +130,22 @@ def test_parts_are_counted_with_the_jobs_that_put_them_together(config):
     assert rows["evaluate"].jobs == 2  # 420,000 evaluations at most
 
 
+def test_every_measurement_is_planned_in_parts_and_with_the_sums_of_its_groups(config):
+    config["datasets"]["digits"] = {"source": "mnist"}
+    config["experiments"] = ["label_noise", "contributions"]
+    config["label_noise"]["labels"] = ["half_random"]
+    config["measurement"] |= {"sample_size": 50_000, "heldout_size": 10_000, "precision": "float32"}
+    config["contributions"] = {"null_worlds": 2}
+    config["operational"] = {"checkpoints_per_job": 4, "examples_per_shard": 25_000}
+    rows = {row.stage: row for row in estimates(config, "cuda", ROOT / "nowhere")}
+    # 50,000 examples: SGD's 6 checkpoints are 2 blocks of 2 shards, 2 sums, 2 jobs that join; RM3's 4 are 1 block.
+    assert rows["measure_contributions"].jobs == (2 * 2 + 2 + 2) + (2 + 1 + 2)
+    # Of 4 checkpoints in 2 shards: eight cells' sums of 7,850 parameters; coherence has three groups in 3 shards.
+    assert temporary_bytes(config) == 4 * 2 * 8 * 4 * 7850
+    contributions, coherence = (memory_bytes(config, SGD, f"measure_{name}") for name in ("contributions", "coherence"))
+    assert contributions - coherence == 2 * (8 - 3) * 4 * 7850
+
+
 def test_winsorised_sgd_pays_for_the_gradient_of_every_example(config):
     plain = work_of(config, SGD, "train")
     config["optimizers"]["sgd"] = {"method": "winsorized", "lr": 1, "c": 20}
@@ -141,6 +157,7 @@ def test_winsorised_sgd_pays_for_the_gradient_of_every_example(config):
 def test_contributions_and_the_gradients_of_easy_and_hard_examples_are_planned(config):
     config["experiments"] = ["label_noise", "easy_hard", "contributions", "difficulty_coherence"]
     config["label_noise"]["labels"] = ["half_random"]
+    config["contributions"] = {"null_worlds": 2}
     config["easy_hard"] |= {"models": ["linear"], "optimizer": "sgd", "reference_seeds": [0], "seeds": [1]}
     rows = {row.stage: row for row in estimates(config, "cuda", ROOT / "nowhere")}
     assert rows["measure_contributions"].jobs == 2

@@ -9,7 +9,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 RUN = "results/miniature/runs/digits/cnn/half_random/rm3/full/seed1"
-RESULTS = (f"{RUN}/coherence.h5", f"{RUN}/evaluation.h5")
+RESULTS = (f"{RUN}/coherence.h5", f"{RUN}/evaluation.h5", f"{RUN}/contributions.h5")
 SIZES = "operational: {checkpoints_per_job: 4, examples_per_shard: 40}\n"
 
 
@@ -34,13 +34,15 @@ def parts(new_workflow, tmp_path_factory):
 def test_the_results_are_those_of_one_job(parts, study):
     workflow, _ = parts
     assert (workflow.folder / RESULTS[1]).read_bytes() == (study.folder / RESULTS[1]).read_bytes()
-    with h5py.File(workflow.folder / RESULTS[0]) as joined, h5py.File(study.folder / RESULTS[0]) as whole:
-        for name in ("step", "n", "sample/index", "heldout/group"):
-            assert np.array_equal(joined[name], whole[name])
-        for name in ("sum_sq_norm", "gram", "m_coherence", "m_coherence_model"):
-            assert np.abs(joined[name][:] - whole[name]).max() <= 1e-12 * np.abs(whole[name]).max()
-        assert joined.attrs["inputs"] == whole.attrs["inputs"]
-        assert joined.attrs["settings"] == whole.attrs["settings"]
+    for result in (RESULTS[0], RESULTS[2]):
+        with h5py.File(workflow.folder / result) as joined, h5py.File(study.folder / result) as whole:
+            for name in ("step", "n", "sample/index", "sample/group"):
+                assert np.array_equal(joined[name], whole[name])
+            for name in ("sum_sq_norm", "gram", "m_coherence", "m_coherence_model"):
+                within = 1e-12 * np.nanmax(np.abs(whole[name]))
+                np.testing.assert_allclose(joined[name], whole[name], rtol=0, atol=within)
+            assert joined.attrs["inputs"] == whole.attrs["inputs"]
+            assert joined.attrs["settings"] == whole.attrs["settings"]
 
 
 def test_nothing_is_left_of_the_parts(parts):
@@ -66,10 +68,26 @@ def test_what_is_measured_again_is_measured_in_the_new_sizes(parts):
     config.write_text(kept.replace("sample_size: 50", "sample_size: 40").replace("job: 4", "job: 3"))
     try:
         assert workflow.planned(RESULTS[0]) == {
-            "measure_coherence_part": 3 * 2, "add_shards": 3, "join_coherence": 1, "measure_coherence": 1,
+            "measure_coherence_part": 3 * 2, "add_shards": 3, "join_measurement": 1, "measure_coherence": 1,
         }  # fmt: skip
     finally:
         config.write_text(kept)
+
+
+def test_gradients_of_easy_and_hard_examples_are_measured_in_parts(parts):
+    workflow, _ = parts
+    result = "results/miniature/runs/digits/cnn/clean/sgd/easy/seed10/difficulty_coherence.h5"
+    more = ("--config", 'experiments=["label_noise","easy_hard","difficulty_coherence"]')
+    planned = workflow.planned(result, arguments=more)
+    # 7 checkpoints in blocks of 4; 120 examples at most in shards of 40
+    assert planned["measure_difficulty_coherence_part"] == 2 * 3
+    answer = workflow.run("--cores", "2", "--quiet", "reason", *more, "--", result)
+    assert answer.returncode == 0, answer.stdout[-5000:]
+    with h5py.File(workflow.folder / result) as file:
+        assert file["step"][:].tolist() == [0, 1, 2, 4, 6, 8, 12]
+        assert (file["n"][:].sum(axis=1) == len(file["sample/index"])).all()
+        assert (file["m_coherence_model"][:] > 0).all()
+    assert workflow.planned(result, arguments=more) == {}
 
 
 def test_early_checkpoints_are_measured_while_later_segments_train(workflow_copy):

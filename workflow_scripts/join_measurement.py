@@ -1,0 +1,17 @@
+"""Put the blocks of a run's measurement together: blocks of checkpoints -> all that coherence.h5 or its like holds."""
+
+from mcoherence.parts import join
+from mcoherence.run_files import measurement_schema
+from mcoherence.storage import write_hdf5
+from workflow_scripts.command_line import parse, run
+
+
+def main() -> None:
+    """Join the blocks in the order of their checkpoints."""
+    arguments = parse(__doc__, paths=["whole"], path_lists=["blocks"], options={"result": "coherence"})
+    schema = measurement_schema(arguments.result)
+    write_hdf5(arguments.whole, schema, *join(arguments.blocks, schema))
+
+
+if __name__ == "__main__":
+    run(main)
