@@ -55,7 +55,7 @@ def finish(folder: Path) -> None:
     for path in (folder / row[0] for row in rows if row[0].startswith("results/")):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    # All jobs that can run do so at once: choosing among thousands anew for every one of them takes a quarter of an hour.
+    # All at once: to choose among thousands of jobs anew for every one of them takes a quarter of an hour.
     snakemake(folder, "--cores", "1000", "--scheduler", "greedy", "--touch", "--forceall", "--quiet", "all")
 
 

@@ -47,6 +47,7 @@ EXPERIMENT_OF_TABLE = {
     "difficulty_agreement": "easy_hard",
     "difficulty_coherence": "difficulty_coherence",
     "sample_size": "sample_size",
+    "sweep": "sweep",
     "toy": "toy",
 }
 DIVERGED = "diverged"  # key of the table of the rows that are left out

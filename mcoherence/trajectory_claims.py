@@ -1,8 +1,10 @@
-"""Claims about the course of m-coherence: its end, its start, its layers, AlexNet's exception, doubling of the sample.
+"""Claims about the course of m-coherence: its end, start and layers, AlexNet's exception, the sample's size, width.
 
 Functions (tables, settings) -> one `Measured` per place, as in `mcoherence.claims`; and their descriptions. The papers
 say "near" and "much larger" without numbers: the factor that stands for these words here is our own choice, NEAR.
 """
+
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -121,6 +123,19 @@ def shape_kept_at_other_sizes(tables: Tables, settings: ClaimSettings) -> dict[s
     return parts
 
 
+def wider_more_coherent(tables: Tables, settings: ClaimSettings) -> dict[str, Measured]:
+    """E11: log10 ratio of the peaks of neighbouring swept widths, wider over narrower, past the transient."""
+    del settings  # the table says which checkpoints are past the transient
+    later = tables["sweep"].query("setting == 'width' and past_transient")
+    parts = {}
+    for (dataset, labels, optimizer), rows in later.groupby(["dataset", "labels", "optimizer"]):
+        peaks = log10(rows.groupby(["value", "seed"])["m_coherence"].max())
+        for narrower, wider in pairwise(sorted(set(rows["value"]))):
+            where = f"{dataset}, {labels}, {optimizer}, width {wider:g} over {narrower:g}"
+            parts[where] = Measured(peaks[wider] - peaks[narrower])
+    return parts
+
+
 # (id, statement, source, statistic, tables that it needs, function)
 TRAJECTORY_CLAIMS = (
     Description(
@@ -172,5 +187,15 @@ TRAJECTORY_CLAIMS = (
         shape_kept_at_other_sizes,
         ("sample_size",),
         "the same runs measured at two sizes of the sample",
+    ),
+    Description(
+        "E11",
+        "Wider networks are more coherent.",
+        "arXiv 2203.10036 leaves it to future work; no published numbers",
+        "log10 of the ratio of the peaks past the transient, wider over narrower",
+        wider_more_coherent,
+        ("sweep",),
+        "a sweep whose setting is called width",
+        level="III",
     ),
 )

@@ -14,6 +14,7 @@ from mcoherence.trajectory_claims import (
     convolutions_above_last_layer,
     drops_at_the_start,
     shape_kept_at_other_sizes,
+    wider_more_coherent,
 )
 
 SETTINGS = ClaimSettings(
@@ -130,8 +131,28 @@ def test_near_the_orthogonal_limit_nothing_is_said_of_growth_and_another_shape_i
     assert found == {"glyphs, net, noise_0, sgd, m = 100 against 50, shape": pytest.approx([-1.9])}
 
 
+def test_widths_are_compared_with_the_next_at_the_peaks_past_the_transient():
+    rows = [
+        curve(course, seed=seed).assign(setting=setting, value=value, past_transient=np.array(STEPS) >= 10)
+        for setting, value, seed, course in [
+            ("width", 32.0, 0, [90, 90, 4, 2, 1]),
+            ("width", 32.0, 1, [90, 90, 1, 8, 1]),
+            ("width", 128.0, 0, [1, 1, 12, 2, 1]),
+            ("width", 128.0, 1, [1, 1, 2, 4, 1]),
+            ("width", 512.0, 0, [1, 1, 12, 2, 1]),
+            ("width", 512.0, 1, [1, 1, 4, 8, 1]),
+            ("depth", 1.0, 0, [1, 1, 50, 2, 1]),
+        ]
+    ]
+    found = values(wider_more_coherent({"sweep": pd.concat(rows)}, SETTINGS))
+    assert found == {
+        "glyphs, noise_0, sgd, width 128 over 32": pytest.approx([math.log10(3), math.log10(1 / 2)]),
+        "glyphs, noise_0, sgd, width 512 over 128": pytest.approx([0, math.log10(2)]),
+    }
+
+
 def test_every_claim_says_what_it_needs():
-    assert [claim.id for claim in TRAJECTORY_CLAIMS] == ["P4", "P5", "P6", "P7", "P17"]
+    assert [claim.id for claim in TRAJECTORY_CLAIMS] == ["P4", "P5", "P6", "P7", "P17", "E11"]
     for claim in TRAJECTORY_CLAIMS:
         assert all((claim.statement, claim.source, claim.statistic, claim.needed_runs))
         assert set(claim.tables) <= EXPERIMENT_OF_TABLE.keys()
