@@ -9,9 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from mcoherence.claims import ClaimSettings, Description, Measured, Tables
+from mcoherence.claims import EARLY_EPOCHS, ClaimSettings, Description, Measured, Tables
 
-EARLY_EPOCHS = 5
 Parts = dict[str, Measured]
 
 

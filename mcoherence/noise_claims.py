@@ -1,6 +1,6 @@
-"""The claims on label noise beyond those of `mcoherence.claims`: contributions, winsorising, the control RA3.
+"""The claims on label noise beyond those of `learning_claims`: contributions, winsorising, the control RA3.
 
-Every part is one number per seed, positive where the claim holds, as there.
+Every part is one number per seed, positive where the claim holds, as in `mcoherence.claims`.
 """
 
 from collections.abc import Hashable
@@ -9,9 +9,8 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from mcoherence.claims import RUN_COLUMNS, ClaimSettings, Description, Measured, Tables
+from mcoherence.claims import EARLY_EPOCHS, RUN_COLUMNS, ClaimSettings, Description, Measured, Tables
 
-EARLY_EPOCHS = 5  # as for early coherence
 TOLERANCE = 0.02  # of accuracies that are claimed not to exceed one another
 LEAST_CLIPPING = 2  # the c from which winsorised SGD is said not to memorise (arXiv 2002.10657)
 ROBUST_METHODS = ("m3", "m3_successive", "rm3")

@@ -1,4 +1,4 @@
-"""Claims about the course of m-coherence: its end, start and layers, AlexNet's exception, the sample's size, width.
+"""Claims about the course of m-coherence: with real and random labels, by layer, network, sample size and width.
 
 Functions (tables, settings) -> one `Measured` per place, as in `mcoherence.claims`; and their descriptions. The papers
 say "near" and "much larger" without numbers: the factor that stands for these words here is our own choice, NEAR.
@@ -9,7 +9,18 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from mcoherence.claims import ClaimSettings, Description, Measured, Tables, log10, of_sgd, past_transient, sgd_curves
+from mcoherence.claims import (
+    EARLY_EPOCHS,
+    ClaimSettings,
+    Description,
+    Measured,
+    Tables,
+    log10,
+    log_spacing,
+    of_sgd,
+    past_transient,
+    sgd_curves,
+)
 
 NEAR = 3.0  # within this factor is "near", beyond it is "much larger"
 FITTED = 0.999  # training accuracy that counts as about 100%
@@ -17,6 +28,49 @@ IMAGENET_SIDE = 224  # pixels
 TRANSIENT_STEPS = 25  # arXiv 2008.01217 sees the initial drop within about so many
 SAME_SHAPE = 0.9  # correlation of two curves that counts as the same shape
 FAR_ABOVE_LIMIT = 10.0  # m-coherence from which m * alpha is much larger than 1
+
+
+def peak_real_over_random(tables: Tables, settings: ClaimSettings) -> dict[str, Measured]:
+    """P1: log10 of peak m-coherence with real labels over that with random labels, per network under SGD."""
+    parts = {}
+    for where, curves in sgd_curves(tables["coherence"], settings):
+        later = past_transient(curves, settings)
+        if {0.0, 1.0} <= set(later["noise"]):
+            peaks = later.groupby(["noise", "seed"])["m_coherence"].max()
+            parts[where] = Measured(log10(peaks[0.0]) - log10(peaks[1.0]))
+    return parts
+
+
+def early_coherence_by_noise(tables: Tables, settings: ClaimSettings) -> dict[str, Measured]:
+    """P2: log10 ratio of the mean early m-coherence of neighbouring noise levels, per network under SGD."""
+    parts = {}
+    for where, curves in sgd_curves(tables["coherence"], settings):
+        early = past_transient(curves, settings).query(f"epoch <= {EARLY_EPOCHS}")
+        means = log10(early["m_coherence"]).groupby([early["noise"], early["seed"]]).mean()
+        for less, more in pairwise(sorted(set(early["noise"]))):
+            parts[f"{where}, noise {less:g} over {more:g}"] = Measured(means[less] - means[more])
+    return parts
+
+
+def random_rises_and_falls(tables: Tables, settings: ClaimSettings) -> dict[str, Measured]:
+    """P3: height of the random-label peak, its return towards 1, and its lateness, per network under SGD."""
+    parts = {}
+    for where, curves in sgd_curves(tables["coherence"], settings):
+        later = past_transient(curves, settings)
+        peak_rows = later.loc[later.groupby(["noise", "seed"])["m_coherence"].idxmax()].set_index(["noise", "seed"])
+        last = later.loc[later.groupby(["noise", "seed"])["step"].idxmax()].set_index(["noise", "seed"])
+        if 1.0 not in set(later["noise"]):
+            continue
+        peak = log10(peak_rows["m_coherence"][1.0])
+        fall = peak.abs() - log10(last["m_coherence"][1.0]).abs()
+        parts[f"{where}, rises above 1"] = Measured(peak)
+        parts[f"{where}, returns towards 1"] = Measured(fall)
+        if 0.0 in set(later["noise"]):
+            steps: pd.Series = peak_rows["step"]
+            lateness = log10(steps.loc[1.0]) - log10(steps.loc[0.0])
+            # Each peak lies within half a spacing of its checkpoint.
+            parts[f"{where}, peak later than with real labels"] = Measured(lateness, log_spacing(later["step"]))
+    return parts
 
 
 def coherence_near_one_when_fitted(tables: Tables, settings: ClaimSettings) -> dict[str, Measured]:
@@ -138,6 +192,35 @@ def wider_more_coherent(tables: Tables, settings: ClaimSettings) -> dict[str, Me
 
 # (id, statement, source, statistic, tables that it needs, function)
 TRAJECTORY_CLAIMS = (
+    Description(
+        "P1",
+        "The peak of m-coherence, past the initial transient, is higher for real than for random labels.",
+        "arXiv 2203.10036; 2008.01217 (ICLR 2021 version)",
+        "log10 of the ratio of the peaks, real over random",
+        peak_real_over_random,
+        ("coherence",),
+        "runs of SGD with clean labels (noise 0) and with wholly random ones (noise 1)",
+    ),
+    Description(
+        "P2",
+        "Early in training, past the transient, m-coherence falls as label noise grows.",
+        "arXiv 2008.01217",
+        "log10 of the ratio of the geometric means over the first 5 epochs, less over more noise",
+        early_coherence_by_noise,
+        ("coherence",),
+        "runs of SGD at two noise levels, with checkpoints past the transient in the first 5 epochs",
+    ),
+    Description(
+        "P3",
+        "With random labels m-coherence rises above 1 and returns towards 1; its peak comes later than with "
+        "real labels.",
+        "arXiv 2008.01217; 2203.10036",
+        "log10 of the peak; fall of |log10 m-coherence| from the peak to the end; log10 of the ratio of the "
+        "steps of the peaks, random over real",
+        random_rises_and_falls,
+        ("coherence",),
+        "runs of SGD with wholly random labels (noise 1)",
+    ),
     Description(
         "P4",
         "At about 100% training accuracy m-coherence is near 1, with real and with random labels.",

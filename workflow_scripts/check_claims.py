@@ -6,17 +6,18 @@ from typing import Any
 
 import pandas as pd
 
-from mcoherence.claims import CLAIMS, Claim, ClaimSettings, Part, check_claims
+from mcoherence.claims import Claim, ClaimSettings, Part, check_claims
 from mcoherence.difficulty_claims import STATEMENTS
 from mcoherence.identities import IDENTITIES, Identity
 from mcoherence.intervals import Interval
+from mcoherence.learning_claims import LEARNING_CLAIMS
 from mcoherence.noise_claims import NOISE_CLAIMS
 from mcoherence.provenance import provenance
 from mcoherence.storage import write_json, write_text
 from mcoherence.trajectory_claims import TRAJECTORY_CLAIMS
 from workflow_scripts.command_line import parse, run
 
-ALL_CLAIMS = (*CLAIMS, *TRAJECTORY_CLAIMS, *NOISE_CLAIMS, *STATEMENTS)
+ALL_CLAIMS = (*TRAJECTORY_CLAIMS, *LEARNING_CLAIMS, *NOISE_CLAIMS, *STATEMENTS)
 STYLE = """body{font:15px/1.45 system-ui,sans-serif;margin:1.5rem;max-width:80rem;color:#222}
 table{border-collapse:collapse;width:100%;margin:0 0 1.5rem}th,td{border-bottom:1px solid #ccc;padding:.35rem .6rem;
 text-align:left;vertical-align:top}td.number{white-space:nowrap;font-variant-numeric:tabular-nums}

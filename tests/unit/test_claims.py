@@ -6,7 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mcoherence.claims import CLAIMS, ClaimSettings, Measured, check_claims, log10_time_to_reach, part_of
+from mcoherence.claims import ClaimSettings, Measured, check_claims, part_of
+from mcoherence.learning_claims import LEARNING_CLAIMS, log10_time_to_reach
+from mcoherence.trajectory_claims import TRAJECTORY_CLAIMS
+
+CLAIMS = [*(claim for claim in TRAJECTORY_CLAIMS if claim.id in ("P1", "P2", "P3")), *LEARNING_CLAIMS]
 
 SETTINGS = ClaimSettings(confidence=0.95, first_step=2, target_accuracy=0.9, methods={"sgd": "sgd", "rm3": "rm3"})
 SEEDS = (0, 1, 2)
