@@ -16,7 +16,7 @@ from mcoherence.figures.panels import column_titles, message_figure, network_tit
 from mcoherence.figures.style import NEUTRAL, FigureStyle, LineLook, looks, readable, theme
 from mcoherence.figures.tables import full_set_runs, in_order, label_sets, networks, of_network
 
-_COLUMNS = ("m-coherence", "test accuracy (%)", "training − test accuracy (%)", "accuracy on easy, hard (%)")
+_COLUMNS = ("m-coherence", "test accuracy (%)", "training − test accuracy (points)", "accuracy on easy, hard (%)")
 _SUBSETS = ("easy", "hard", "random")
 _SPREAD = 0.5  # of the distance between two label sets, shared by the optimisers
 
@@ -109,6 +109,7 @@ def _draw_gaps(
         _draw_points(axes, positions, points, style.color(optimizer), optimizer)
     axes.set_xticks(range(len(labels)), [readable(name).removesuffix(" labels").replace(" ", "\n") for name in labels])
     axes.set_xlim(-0.5, len(labels) - 0.5)
+    axes.tick_params(axis="x", labelsize="small")  # neighbours share a word, which ran together
     if gaps.empty:
         say_not_run(axes)
 
