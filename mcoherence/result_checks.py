@@ -100,9 +100,6 @@ def _measurements(config: Config) -> Iterator[tuple[Run, str, dict[str, Any]]]:
     for experiment in _split_experiments(config):
         for dataset, model in _networks(experiment):
             evaluated += study.reference_runs(config["easy_hard"], dataset, model)
-    if study.makes(config, "sweep"):
-        evaluated += study.sweep_runs(config["sweep"])
-        measured += study.sweep_runs(config["sweep"])
     if study.makes(config, "sample_size"):
         runs = study.sample_size_runs(config["sample_size"])
         measured += runs
@@ -154,12 +151,17 @@ def read_origin(path: Path) -> Origin:
         raise UserError(f"{path}: missing, damaged or not a result file ({error}); {REMEDY}") from error
 
 
+def origin_of_figure(sources: Mapping[str, str]) -> Origin:
+    """The origin of a figure, which says what it was drawn from and no more: path -> digest."""
+    return Origin(settings={}, inputs=dict(sources), git_commit="", device="", versions={})
+
+
 def check_results(config: Config, origins: Mapping[str, Origin] | None = None) -> Findings:
     """Check every result file of a study against its config, and against the files that it was made from.
 
     Args:
         config: the validated config.
-        origins: file -> origin of further files whose inputs are to be checked, such as the claims.
+        origins: file -> origin of further files whose inputs are to be checked: the claims and the figures.
 
     Raises:
         UserError: one line about the first file that was made by other settings than the config's, or from another

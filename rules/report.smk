@@ -1,6 +1,7 @@
 from os.path import relpath
 
-RESULT_FILES = [f"{RESULTS}/figures/{figure}.png" for figure in FIGURES] + [f"{RESULTS}/claims.html"]
+FIGURE_FILES = [f"{RESULTS}/figures/{figure}.png" for figure in FIGURES]
+RESULT_FILES = [*FIGURE_FILES, f"{RESULTS}/claims.html"]
 CLAIMS = f"{RESULTS}/claims.json"
 
 
@@ -12,8 +13,8 @@ localrules:
 rule describe_study:
     """Settings, versions and run times of everything that the report shows."""
     input:
-        results=RESULT_FILES,
-        claims=CLAIMS,
+        figures=FIGURE_FILES,
+        claims=[f"{RESULTS}/claims.html", CLAIMS],
         tables=TABLES.values(),
     output:
         html=report(
@@ -43,8 +44,8 @@ rule describe_study:
         "Describe the study"
     shell:
         "python -m workflow_scripts.describe_study --settings {params.settings:q}"
-        " --benchmarks {params.benchmarks:q} --claims {input.claims:q}"
-        " --tables {input.tables:q} --dictionary {output.dictionary:q}"
+        " --benchmarks {params.benchmarks:q} --claims {input.claims[1]:q}"
+        " --figures {input.figures:q} --tables {input.tables:q} --dictionary {output.dictionary:q}"
         " --html {output.html:q} --config {output.config:q} > {log:q} 2>&1"
 
 

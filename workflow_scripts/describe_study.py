@@ -14,9 +14,11 @@ import pandas as pd
 from pyarrow.parquet import read_schema
 
 from mcoherence.data_dictionary import dictionary
-from mcoherence.result_checks import Findings, Origin, check_results, check_settings, several
+from mcoherence.figures.saving import read_sources
+from mcoherence.result_checks import Findings, Origin, check_results, check_settings, origin_of_figure, several
 from mcoherence.storage import atomic_path, write_json, write_text
 from mcoherence.study import claim_settings
+from mcoherence.table_files import check_table
 from workflow_scripts.command_line import parse, run
 
 STYLE = """body{font:15px/1.45 system-ui,sans-serif;margin:1.5rem;max-width:60rem;color:#222}
@@ -26,11 +28,16 @@ td.number{text-align:right;font-variant-numeric:tabular-nums}pre{background:#f5f
 
 def main() -> None:
     """Gather what the files and Snakemake's benchmarks say and write it down."""
-    arguments = parse(__doc__, paths=["benchmarks", "claims", "html", "config", "dictionary"], path_lists=["tables"])
+    arguments = parse(
+        __doc__, paths=["benchmarks", "claims", "html", "config", "dictionary"], path_lists=["tables", "figures"]
+    )
     config = arguments.settings["config"]
     claims = Origin(**json.loads(arguments.claims.read_text())["provenance"])
     check_settings(str(arguments.claims), claims.settings, claim_settings(config))
-    findings = check_results(config, {str(arguments.claims): claims})
+    for table in arguments.tables:
+        check_table(table)
+    figures = {str(path): origin_of_figure(read_sources(path)) for path in arguments.figures}
+    findings = check_results(config, {str(arguments.claims): claims} | figures)
     write_json(arguments.config, config)
     columns = dictionary((path.stem, read_schema(path).names) for path in arguments.tables)
     with atomic_path(arguments.dictionary) as temporary:
@@ -57,7 +64,8 @@ def checked(findings: Findings) -> str:
     rest = f"; {findings.not_hashed} larger ones were not read again" if findings.not_hashed else ""
     return (
         f"As the config asks for. The {findings.files} result files of the study (images, labels, checkpoints, "
-        f"evaluations, measurements, splits) say that they were made by just these settings; {inputs}{rest}."
+        f"evaluations, measurements, splits) say that they were made by just these settings; {inputs}{rest}. The "
+        "tables are as they were written, and the claims and every figure were made from these very tables."
     )
 
 

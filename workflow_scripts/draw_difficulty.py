@@ -1,18 +1,13 @@
 """Draw how hard examples are and how far seeds agree, from the tables difficulty and difficulty_agreement."""
 
 from mcoherence.figures.difficulty import difficulty
-from mcoherence.figures.saving import save_figure
-from mcoherence.figures.style import FigureStyle
-from mcoherence.figures.tables import read_table
-from workflow_scripts.command_line import parse, run
+from workflow_scripts.command_line import run
+from workflow_scripts.drawing import draw
 
 
 def main() -> None:
     """Read the tables, draw, save as PNG and PDF."""
-    arguments = parse(__doc__, paths=["difficulty", "difficulty_agreement", "png", "pdf"])
-    style = FigureStyle.from_settings(arguments.settings)
-    figure = difficulty(read_table(arguments.difficulty), read_table(arguments.difficulty_agreement), style)
-    save_figure(figure, arguments.png, arguments.pdf, style.dpi)
+    draw(__doc__, ["difficulty", "difficulty_agreement"], difficulty)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ def main() -> None:
     style = FigureStyle.from_settings(arguments.settings)
     stores = {path.parent.name: path for path in arguments.images}
     figure = examples(pictures(read_table(arguments.difficulty), stores))
-    save_figure(figure, arguments.png, arguments.pdf, style.dpi)
+    save_figure(figure, arguments.png, arguments.pdf, style.dpi, [arguments.difficulty, *arguments.images])
 
 
 if __name__ == "__main__":

@@ -1,18 +1,13 @@
 """Draw the m-coherence of each layer against the training step, from the table coherence."""
 
 from mcoherence.figures.layer_coherence import layer_coherence
-from mcoherence.figures.saving import save_figure
-from mcoherence.figures.style import FigureStyle
-from mcoherence.figures.tables import read_table
-from workflow_scripts.command_line import parse, run
+from workflow_scripts.command_line import run
+from workflow_scripts.drawing import draw
 
 
 def main() -> None:
     """Read the table, draw, save as PNG and PDF."""
-    arguments = parse(__doc__, paths=["coherence", "png", "pdf"])
-    style = FigureStyle.from_settings(arguments.settings)
-    figure = layer_coherence(read_table(arguments.coherence), style)
-    save_figure(figure, arguments.png, arguments.pdf, style.dpi)
+    draw(__doc__, ["coherence"], layer_coherence)
 
 
 if __name__ == "__main__":

@@ -1,18 +1,13 @@
 """Draw accuracies and gap of every optimiser, from the table accuracy."""
 
 from mcoherence.figures.optimizers import optimizers
-from mcoherence.figures.saving import save_figure
-from mcoherence.figures.style import FigureStyle
-from mcoherence.figures.tables import read_table
-from workflow_scripts.command_line import parse, run
+from workflow_scripts.command_line import run
+from workflow_scripts.drawing import draw
 
 
 def main() -> None:
     """Read the table, draw, save as PNG and PDF."""
-    arguments = parse(__doc__, paths=["accuracy", "png", "pdf"])
-    style = FigureStyle.from_settings(arguments.settings)
-    figure = optimizers(read_table(arguments.accuracy), style)
-    save_figure(figure, arguments.png, arguments.pdf, style.dpi)
+    draw(__doc__, ["accuracy"], optimizers)
 
 
 if __name__ == "__main__":

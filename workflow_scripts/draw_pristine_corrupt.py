@@ -1,18 +1,13 @@
 """Draw gradient alignment within pristine, corrupt and held-out examples, from the table coherence."""
 
 from mcoherence.figures.pristine_corrupt import pristine_corrupt
-from mcoherence.figures.saving import save_figure
-from mcoherence.figures.style import FigureStyle
-from mcoherence.figures.tables import read_table
-from workflow_scripts.command_line import parse, run
+from workflow_scripts.command_line import run
+from workflow_scripts.drawing import draw
 
 
 def main() -> None:
     """Read the table, draw, save as PNG and PDF."""
-    arguments = parse(__doc__, paths=["coherence", "png", "pdf"])
-    style = FigureStyle.from_settings(arguments.settings)
-    figure = pristine_corrupt(read_table(arguments.coherence), style)
-    save_figure(figure, arguments.png, arguments.pdf, style.dpi)
+    draw(__doc__, ["coherence"], pristine_corrupt)
 
 
 if __name__ == "__main__":

@@ -15,10 +15,10 @@ def main() -> None:
     """Read the tables, draw, save as PNG and PDF."""
     arguments = parse(__doc__, paths=["coherence", "accuracy", "png", "pdf"], options={"easy_hard": ""})
     style = FigureStyle.from_settings(arguments.settings)
-    coherence, accuracy = read_table(arguments.coherence), read_table(arguments.accuracy)
-    easy_hard = read_table(Path(arguments.easy_hard)) if arguments.easy_hard else pd.DataFrame()
-    figure = summary(coherence, accuracy, easy_hard, style)
-    save_figure(figure, arguments.png, arguments.pdf, style.dpi)
+    sources = [arguments.coherence, arguments.accuracy, *([Path(arguments.easy_hard)] if arguments.easy_hard else [])]
+    coherence, accuracy, *further = map(read_table, sources)
+    figure = summary(coherence, accuracy, further[0] if further else pd.DataFrame(), style)
+    save_figure(figure, arguments.png, arguments.pdf, style.dpi, sources)
 
 
 if __name__ == "__main__":

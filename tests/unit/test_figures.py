@@ -1,5 +1,6 @@
 """What the figures draw, compared with means and t intervals that scipy works out here."""
 
+import hashlib
 import importlib
 import json
 import subprocess
@@ -30,7 +31,7 @@ from mcoherence.figures.intervals import over_seeds
 from mcoherence.figures.layer_coherence import layer_coherence
 from mcoherence.figures.pristine_corrupt import pristine_corrupt
 from mcoherence.figures.sample_size import sample_size
-from mcoherence.figures.saving import save_figure
+from mcoherence.figures.saving import read_sources, save_figure
 from mcoherence.figures.style import FigureStyle, theme
 from mcoherence.figures.tables import read_table
 from mcoherence.figures.training_curves import training_curves
@@ -530,6 +531,20 @@ def test_a_combination_that_was_not_run_is_marked(coherence: pd.DataFrame) -> No
     partial = coherence[~((coherence["model"] == "cnn") & (coherence["optimizer"] == "m3"))]
     axes = _panels(coherence_by_step(partial, STYLE), 2, 3)[1][1]
     assert "no such runs" in [text.get_text() for text in axes.texts]
+
+
+def test_a_figure_says_what_it_was_drawn_from(coherence: pd.DataFrame, tmp_path: Path) -> None:
+    table = tmp_path / "coherence.parquet"
+    table.write_bytes(b"rows")
+    figure = coherence_by_step(coherence, STYLE)
+    save_figure(figure, tmp_path / "f.png", tmp_path / "f.pdf", 60, [table])
+    sha256 = hashlib.sha256(b"rows").hexdigest()
+    assert read_sources(tmp_path / "f.png") == {str(table): sha256}
+    assert sha256.encode() in (tmp_path / "f.pdf").read_bytes()
+    (tmp_path / "other.png").write_bytes(b"no picture")
+    for name in ("other.png", "nowhere.png"):
+        with pytest.raises(UserError, match="missing, damaged or no figure of this study"):
+            read_sources(tmp_path / name)
 
 
 def test_equal_tables_give_equal_bytes(coherence: pd.DataFrame, tmp_path: Path) -> None:

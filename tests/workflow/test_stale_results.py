@@ -6,11 +6,14 @@ import shutil
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 import yaml
+from PIL import Image
 from snakemake.utils import update_config, validate
 
 from mcoherence.result_checks import result_files
+from mcoherence.table_files import write_table
 
 pytestmark = pytest.mark.slow
 RUN = "runs/digits/cnn/half_random"
@@ -33,7 +36,8 @@ def described(study, config):
         sys.executable, "-m", "workflow_scripts.describe_study", "--settings", json.dumps({"config": config}),
         "--benchmarks", "results/miniature/benchmarks", "--claims", "results/miniature/claims.json",
         "--html", study.folder / "study.html", "--config", study.folder / "c.json",
-        "--dictionary", study.folder / "d.csv", "--tables", study.results / "tables/accuracy.parquet",
+        "--dictionary", study.folder / "d.csv", "--tables", "results/miniature/tables/accuracy.parquet",
+        "--figures", "results/miniature/figures/easy_hard.png", "results/miniature/figures/training_curves.png",
     ]  # fmt: skip
     environment = os.environ | {"PYTHONPATH": str(study.folder)}
     return subprocess.run(command, cwd=study.folder, env=environment, capture_output=True, text=True, check=False)
@@ -98,3 +102,27 @@ def test_a_checkpoint_of_other_settings_and_one_with_other_weights_are_refused(r
     assert answer.returncode == 1
     assert "made from another" in answer.stderr
     assert "step12.safetensors than the one that is there now" in answer.stderr
+
+
+def test_a_table_edited_by_hand_is_refused_and_so_is_a_figure_of_another_table(restored):
+    config, table = config_of(restored), restored.results / "tables/accuracy.parquet"
+    kept, columns = table.read_bytes(), pd.read_parquet(table)
+    csv = table.with_suffix(".csv")
+    written = csv.read_text()
+    csv.write_text(written.replace("0.5", "0.6", 1))
+    assert "accuracy.csv: changed since it was made" in described(restored, config).stderr
+    csv.write_text(written)
+    columns.assign(accuracy=1.0).to_parquet(table, index=False)
+    assert "no table of this study" in described(restored, config).stderr
+    # With a seal of its own, it is not the one that claims and figures were made from.
+    write_table(columns.assign(accuracy=1.0), csv, table)
+    assert "made from another results/miniature/tables/accuracy.parquet than" in described(restored, config).stderr
+    csv.write_text(written)
+    table.write_bytes(kept)
+    figure = restored.results / "figures/easy_hard.png"
+    with Image.open(figure) as image:
+        image.load()
+        image.save(figure)  # says no more what it was drawn from
+    answer = described(restored, config)
+    assert "easy_hard.png: missing, damaged or no figure of this study" in answer.stderr
+    assert (answer.returncode, len(answer.stderr.strip().splitlines())) == (1, 1)
