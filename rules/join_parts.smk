@@ -1,0 +1,63 @@
+# The parts of a measured result, put together; evaluations are joined in evaluate.smk.
+
+
+rule add_shards:
+    """The shards of a measurement at some checkpoints as one."""
+    input:
+        shards=shards_of_block,
+    output:
+        block=temp(BLOCK),
+    log:
+        f"{LOGS}/add_shards/{BLOCK_NAME}.log",
+    benchmark:
+        f"{BENCHMARKS}/add_shards/{BLOCK_NAME}.tsv"
+    wildcard_constraints:
+        result=MEASURED,
+    conda:
+        CONDA
+    threads: 1
+    resources:
+        mem_mb=growing(BASE_MB),
+        runtime=growing(60),
+        gpu=0,
+    params:
+        settings=canonical_json({}),
+        code=code_of("add_shards"),
+    message:
+        "Add {wildcards.shards} shards of {wildcards.result} of {wildcards.model} on {wildcards.labels} labels"
+        " ({wildcards.subset}) with {wildcards.optimizer}, seed {wildcards.seed}, steps {wildcards.first} to"
+        " {wildcards.last}"
+    shell:
+        "python -m workflow_scripts.add_shards --settings {params.settings:q} --result {wildcards.result}"
+        " --shards {input.shards:q} --block {output.block:q} > {log:q} 2>&1"
+
+
+rule join_measurement:
+    """The blocks of a run's measurement as one."""
+    input:
+        blocks=blocks_of_measurement,
+    output:
+        whole=temp(WHOLE),
+        cut=temp(touch(CUT)),
+    log:
+        f"{LOGS}/join_measurement/{RESULT_NAME}.log",
+    benchmark:
+        f"{BENCHMARKS}/join_measurement/{RESULT_NAME}.tsv"
+    wildcard_constraints:
+        result=MEASURED,
+    conda:
+        CONDA
+    threads: 1
+    resources:
+        mem_mb=growing(BASE_MB),
+        runtime=growing(30),
+        gpu=0,
+    params:
+        settings=canonical_json({}),
+        code=code_of("join_measurement"),
+    message:
+        "Join the parts of {wildcards.result} of {wildcards.model} on {wildcards.labels} labels ({wildcards.subset})"
+        " with {wildcards.optimizer}, seed {wildcards.seed}"
+    shell:
+        "python -m workflow_scripts.join_measurement --settings {params.settings:q} --result {wildcards.result}"
+        " --blocks {input.blocks:q} --whole {output.whole:q} > {log:q} 2>&1"
