@@ -10,7 +10,7 @@ seeds; 26 of them make 4,961 jobs and 40,859 files. Four things are timed, each 
     finished    a run of the finished study, which finds nothing to do
 
 What a finished study leaves is made without training: its files, empty, and Snakemake's records of them, by its own
-`--touch`, which takes minutes. With `--folder` it is kept, and found there the next time.
+`--touch`, which takes ten minutes, most of them its pauses. With `--folder` it is kept, and found there the next time.
 
     --profile   also the seconds inside this project's code and the rest, from cProfile (which slows everything down)
 """
@@ -55,7 +55,7 @@ def finish(folder: Path) -> None:
     for path in (folder / row[0] for row in rows if row[0].startswith("results/")):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    # All at once: to choose among thousands of jobs anew for every one of them takes a quarter of an hour.
+    # All at once: to choose among thousands of jobs anew for every one of them takes longer than to do them.
     snakemake(folder, "--cores", "1000", "--scheduler", "greedy", "--touch", "--forceall", "--quiet", "all")
 
 
@@ -80,8 +80,8 @@ def main() -> None:
         folder = arguments.folder or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "many.json").write_text(json.dumps(config(arguments.seeds)))
-        start = min(snakemake(folder, "--version")[0] for _ in range(3))
-        rows = [("parse", min(snakemake(folder, "--list")[0] for _ in range(3)) - start)]
+        start = min(snakemake(folder, "--version")[0] for _ in range(5))
+        rows = [("parse", min(snakemake(folder, "--list")[0] for _ in range(5)) - start)]
         rows.append(("plan", snakemake(folder, "--dry-run", "--forceall", "--quiet", "all")[0]))
         if not (folder / "results").exists():
             finish(folder)
@@ -89,7 +89,7 @@ def main() -> None:
         assert "Nothing to be done" in answer, answer[-2000:]
         rows.append(("finished", seconds))
         for name, seconds in rows:
-            print(f"{name:10} {seconds:7.1f} s")
+            print(f"{name:10} {seconds:7.2f} s")
         if arguments.profile:
             snakemake(folder, "--dry-run", "--forceall", "--quiet", "all", profile=folder / "plan.prof")
             own, total = share_of_own_code(folder / "plan.prof")

@@ -1,8 +1,9 @@
 """Glyphs: characters drawn from the fonts that matplotlib ships, hard for a network and legible for a person.
 
 A drawn character has a random font, stroke, pose and colour, lies on an uneven background among pieces of other
-characters and lines, and is blurred and noisy. Image i of a part depends on (seed, part, i) and the settings alone, so
-that a bigger set of the same settings extends a smaller one; its class is i modulo the number of classes.
+characters and lines, and is blurred and noisy. `variation` scales all of this but font and stroke down: at 0 a
+character is upright, in the middle, white on black and clean. Image i of a part depends on (seed, part, i) and the
+settings alone, so that a bigger set of the same settings extends a smaller one; its class is i modulo the classes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,12 +41,13 @@ OVERSAMPLING = 2  # posed masks are drawn this much finer, then averaged
 
 
 def open_source(settings: Mapping[str, Any], _data_folder: Path, _download: bool) -> Source:
-    """The glyphs of {"classes", "size", "train_size", "test_size", "seed"}, all int; images [N, 3, size, size]."""
+    """The glyphs of {"classes", "size", "train_size", "test_size", "seed", "variation"}; images [N, 3, size, size]."""
     classes, size, seed = settings["classes"], settings["size"], settings["seed"]
+    variation = settings.get("variation", 1.0)
     parts: dict[str, SourcePart] = {}
     for part, number in PARTS.items():
         count = settings[f"{part}_size"]
-        draw = partial(draw_glyphs, part=number, classes=classes, size=size, seed=seed)
+        draw = partial(draw_glyphs, part=number, classes=classes, size=size, seed=seed, variation=variation)
         parts[part] = SourcePart(range(count), np.arange(count, dtype=np.int64) % classes, draw)
     libraries = ", ".join(f"{name} {version(name)}" for name in ("matplotlib", "pillow", "numpy"))
     return Source(
@@ -56,32 +58,42 @@ def open_source(settings: Mapping[str, Any], _data_folder: Path, _download: bool
     )
 
 
-def draw_glyphs(positions: Sequence[int], part: int, classes: int, size: int, seed: int) -> Decoded:
+def draw_glyphs(
+    positions: Sequence[int], part: int, classes: int, size: int, seed: int, variation: float = 1.0
+) -> Decoded:
     """The images uint8 [n, 3, size, size] at these positions of a part (0 train, 1 test); nothing ever fails."""
     images = np.empty((len(positions), 3, size, size), dtype=np.uint8)
     for row, position in enumerate(positions):
         generator = random_stream(seed, GLYPHS, part, position)
-        images[row] = draw_glyph(generator, CHARACTERS[position % classes], size).transpose(2, 0, 1)
+        images[row] = draw_glyph(generator, CHARACTERS[position % classes], size, variation).transpose(2, 0, 1)
     return images, []
 
 
-def draw_glyph(generator: np.random.Generator, character: str, size: int) -> NDArray[np.uint8]:
-    """One image uint8 [size, size, 3] of `character`, everything else drawn from `generator`."""
+def draw_glyph(generator: np.random.Generator, character: str, size: int, variation: float = 1.0) -> NDArray[np.uint8]:
+    """One image uint8 [size, size, 3] of `character`, everything else drawn from `generator`.
+
+    The same numbers are drawn whatever the variation in [0, 1] is, which then scales their effect.
+    """
     from PIL import Image, ImageFilter
 
+    plain = 1 - variation
     ink, paper = _contrasting_colors(generator)
-    picture = _background(generator, paper, size)
+    ink, paper = variation * ink + plain * 255, variation * paper
+    picture = _background(generator, paper, size, variation)
     for _ in range(generator.integers(1, 4)):
-        picture = _laid_on(picture, _color_between(generator, ink, paper), _piece_of_clutter(generator, size))
-    height = generator.uniform(0.85, 1.25) * size  # of the em; capitals are about 0.7 of it
-    center = size * (0.5 + generator.uniform(-0.1, 0.1, 2))
-    picture = _laid_on(picture, ink, _posed(generator, _random_mask(generator, character), height, center, size))
+        picture = _laid_on(
+            picture, _color_between(generator, ink, paper), variation * _piece_of_clutter(generator, size)
+        )
+    height = (variation * generator.uniform(0.85, 1.25) + plain * 1.05) * size  # of the em; capitals: about 0.7 of it
+    center = size * (0.5 + variation * generator.uniform(-0.1, 0.1, 2))
+    mask = _random_mask(generator, character)
+    picture = _laid_on(picture, ink, _posed(generator, mask, height, center, size, variation))
     if generator.random() < 0.4:
-        picture = _laid_on(picture, _color_between(generator, ink, paper), _line(generator, size))
+        picture = _laid_on(picture, _color_between(generator, ink, paper), variation * _line(generator, size))
 
     image = Image.fromarray(np.clip(picture, 0, 255).astype(np.uint8))
-    blurred = image.filter(ImageFilter.GaussianBlur(generator.uniform(0.0, 0.025) * size))
-    noise = generator.normal(0.0, generator.uniform(4.0, 22.0), (size, size, 3))
+    blurred = image.filter(ImageFilter.GaussianBlur(variation * generator.uniform(0.0, 0.025) * size))
+    noise = variation * generator.normal(0.0, generator.uniform(4.0, 22.0), (size, size, 3))
     return np.clip(np.rint(np.asarray(blurred) + noise), 0, 255).astype(np.uint8)
 
 
@@ -100,12 +112,14 @@ def _color_between(
     return paper + generator.uniform(0.3, 0.8) * (ink - paper) + generator.uniform(-40, 40, 3)
 
 
-def _background(generator: np.random.Generator, paper: NDArray[np.float64], size: int) -> NDArray[np.float64]:
+def _background(
+    generator: np.random.Generator, paper: NDArray[np.float64], size: int, variation: float
+) -> NDArray[np.float64]:
     """Uneven paper, float64 [size, size, 3]: a coarse random pattern, interpolated."""
     from PIL import Image
 
     cells = int(generator.integers(2, 6))
-    coarse = np.clip(paper + generator.uniform(-30, 30, (cells, cells, 3)), 0, 255).astype(np.uint8)
+    coarse = np.clip(paper + variation * generator.uniform(-30, 30, (cells, cells, 3)), 0, 255).astype(np.uint8)
     return np.asarray(Image.fromarray(coarse).resize((size, size), Image.Resampling.BICUBIC), dtype=np.float64)
 
 
@@ -121,7 +135,7 @@ def _piece_of_clutter(generator: np.random.Generator, size: int) -> NDArray[np.f
     mask = _random_mask(generator, CHARACTERS[generator.integers(len(CHARACTERS))])
     angle = generator.uniform(0, 2 * np.pi)
     center = size * (0.5 + generator.uniform(0.45, 0.6) * np.array([np.cos(angle), np.sin(angle)]))
-    return _posed(generator, mask, generator.uniform(0.4, 0.9) * size, center, size)
+    return _posed(generator, mask, generator.uniform(0.4, 0.9) * size, center, size, 1.0)
 
 
 def _line(generator: np.random.Generator, size: int) -> NDArray[np.float64]:
@@ -135,13 +149,19 @@ def _line(generator: np.random.Generator, size: int) -> NDArray[np.float64]:
 
 
 def _posed(
-    generator: np.random.Generator, mask: "Image.Image", height: float, center: NDArray[np.float64], size: int
+    generator: np.random.Generator,
+    mask: "Image.Image",
+    height: float,
+    center: NDArray[np.float64],
+    size: int,
+    variation: float,
 ) -> NDArray[np.float64]:
     """Cover float64 [size, size] of a mask, randomly posed: its em `height` pixels high, centred at `center` (x, y)."""
     from PIL import Image
 
-    angle, shear = np.deg2rad(generator.uniform(-25, 25)), generator.uniform(-0.3, 0.3)
-    stretch = np.exp(generator.uniform(-0.2, 0.2))  # wider or narrower
+    angle = np.deg2rad(variation * generator.uniform(-25, 25))
+    shear = variation * generator.uniform(-0.3, 0.3)
+    stretch = np.exp(variation * generator.uniform(-0.2, 0.2))  # wider or narrower
     rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     pose = rotation @ np.array([[stretch, shear], [0.0, 1.0]]) * (OVERSAMPLING * height / FONT_SIZE)
     inverse = np.linalg.inv(pose)  # Pillow asks where in the mask each point of the result comes from

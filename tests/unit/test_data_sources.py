@@ -388,8 +388,8 @@ def test_glyphs_have_the_asked_shape_and_balanced_classes():
     assert decoded(data.test).shape == (124, 3, 32, 32)
 
 
-def glyphs(positions, part=0, classes=47, size=20, seed=0):
-    return draw_glyphs(positions, part, classes, size, seed)[0]
+def glyphs(positions, part=0, classes=47, size=20, seed=0, variation=1.0):
+    return draw_glyphs(positions, part, classes, size, seed, variation)[0]
 
 
 def test_an_image_depends_on_seed_part_and_position_alone():
@@ -398,6 +398,21 @@ def test_an_image_depends_on_seed_part_and_position_alone():
     assert np.array_equal(glyphs([7, 3]), first[[7, 3]])
     for other in (glyphs(range(12), part=1), glyphs(range(12), seed=1)):
         assert not np.any(np.all(other == first, axis=(1, 2, 3)))
+
+
+def test_glyphs_without_variation_differ_in_font_and_stroke_alone_and_are_white_on_black():
+    images = glyphs(range(0, 47 * 200, 47), variation=0.0)
+    assert (images == images[:, :1]).all()  # grey
+    assert (images[:, :, 0, 0] == 0).all()  # a corner
+    assert images.max() == 255
+    # 20 fonts in at most 4 strokes (as it is, bolder by one or two, an outline)
+    assert 20 < len({image.tobytes() for image in images}) <= 80
+
+
+def test_less_variation_draws_the_same_characters_closer_together():
+    spread = [glyphs(range(0, 47 * 60, 47), variation=v).astype(float).std(axis=0).mean() for v in (1.0, 0.5, 0.0)]
+    assert spread[0] > 1.2 * spread[1] > 1.2**2 * spread[2]
+    assert np.array_equal(glyphs(range(5)), glyphs(range(5), variation=1.0))
 
 
 def test_glyphs_of_one_class_differ_and_use_the_range():
