@@ -105,7 +105,7 @@ def test_contributions_equal_those_of_the_loss_gradients_from_the_checkpoint_fil
     """The gradient of the summed loss of each group, by one backward pass each, in every world."""
     run = study.results / RUN
     with h5py.File(run / "contributions.h5") as file:
-        index, cell, corrupt_cells = file["sample/index"][:], file["sample/cell"][:], file["corrupt_cells"][:]
+        index, cell, corrupt_cells = file["sample/index"][:], file["sample/group"][:], file["corrupt_cells"][:]
     with h5py.File(study.results / "data/digits/images.h5") as file:
         inputs = network_inputs(file, "train")[index]
     with h5py.File(study.results / "data/digits/labels/half_random/seed1/labels.h5") as file:
