@@ -4,6 +4,7 @@ import struct
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -94,6 +95,9 @@ def test_a_miniature_of_the_mnist_study_runs_on_idx_files(workflow_copy):
     results = workflow_copy.folder / "results/mnist"
     assert (results / "report.html").stat().st_size > 0
     assert (results / "figures/sample_size.png").stat().st_size > 0
+    contributions = pd.read_parquet(results / "tables/contributions.parquet")
+    assert set(contributions["world"]) == {"measured", "null 1", "null 2"}
+    assert set(contributions["model"]) == {"mlp_1x2048", "mlp_3x256"}
     steps = {
         model: max(int(path.stem.removeprefix("step")) for path in (results / f"runs/mnist/{model}").rglob("step*"))
         for model in ("mlp_1x2048", "mlp_3x256")
