@@ -11,12 +11,14 @@ SCRIPTS = {path.stem.removeprefix("draw_"): path for path in (ROOT / "workflow_s
 
 
 def tables_of(script: Path) -> set[str]:
-    """The tables that a command reads: the paths of its `parse`, and what it can do without."""
+    """The tables that a command reads: those that it names to `draw`; or the paths of its `parse`, and what else."""
     (call,) = (
         node
         for node in ast.walk(ast.parse(script.read_text()))
-        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "parse"
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("draw", "parse")
     )
+    if getattr(call.func, "id", "") == "draw":
+        return set(ast.literal_eval(call.args[1]))
     arguments = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
     return {*arguments["paths"], *arguments.get("options", {})} - {"png", "pdf"}
 

@@ -607,7 +607,7 @@ def test_a_damaged_table_is_one_line(tmp_path: Path) -> None:
 
 
 def test_command_line_draws_what_the_function_draws(
-    coherence: pd.DataFrame, accuracy: pd.DataFrame, figures: dict[str, Figure], tmp_path: Path
+    coherence: pd.DataFrame, accuracy: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another process, so another hash seed: the bytes must not depend on it."""
     coherence.to_parquet(tmp_path / "c.parquet")
@@ -623,7 +623,9 @@ def test_command_line_draws_what_the_function_draws(
         env={"PYTHONPATH": str(root), "PATH": "", "HOME": str(tmp_path)},
         check=True,
     )
-    save_figure(coherence_by_loss(coherence, accuracy, STYLE), tmp_path / "f.png", tmp_path / "f.pdf", dpi=60)
+    monkeypatch.chdir(tmp_path)
+    sources = [Path("c.parquet"), Path("a.parquet")]
+    save_figure(coherence_by_loss(coherence, accuracy, STYLE), tmp_path / "f.png", tmp_path / "f.pdf", 60, sources)
     for kind in ("png", "pdf"):
         assert (tmp_path / f"out/f.{kind}").read_bytes() == (tmp_path / f"f.{kind}").read_bytes()
 
