@@ -23,6 +23,7 @@ shell.prefix(
 from mcoherence import config_checks, study
 from mcoherence.errors import UserError
 from mcoherence.why import record_code
+from workflow_scripts import forked_start
 
 
 configfile: workflow.source_path("config.yaml")
@@ -65,6 +66,8 @@ localrules:
 onstart:
     for digest, modules in CODE.items():
         record_code(Path(RESULTS) / "code", digest, modules)
+    if OPERATIONAL["fork_jobs"]:
+        forked_start.offer()
 
 
 rule all:

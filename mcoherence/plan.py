@@ -13,7 +13,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -21,6 +20,7 @@ from mcoherence import cutting, study
 from mcoherence.canonical import canonical_json
 from mcoherence.cutting import EVALUATION_BATCH
 from mcoherence.data.sizes import Size, size_of
+from mcoherence.job_records import read_record
 from mcoherence.models.build import outline
 from mcoherence.run_files import DIFFICULTY_GROUPS, GROUPS
 from mcoherence.study import Run
@@ -35,6 +35,7 @@ WINSORIZED_CHUNK = 4 * 2**26  # bytes of per-example gradients that winsorised S
 STATED_RATE = {"cuda": 2e13, "mps": 2e12, "cpu": 2e10}
 MEASURED_BATCH = 256  # examples that are measured at a time
 START_SECONDS = 5  # of a job, before it works
+COPY_SECONDS = 0.15  # the same of a job that is a copy of a process that has imported torch (benchmarks/pipeline.py)
 KEPT_BY_OPTIMIZER = {"rm3": 2, "ra3": 2}  # gradients kept between updates, each as large as the weights
 # What the benchmarks under benchmarks/ measured: the networks by their names there, shape of an image.
 BENCHMARKED: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
@@ -227,8 +228,9 @@ def rate_of(config: Mapping[str, Any], stage: str, dataset: str, model: str, dev
 
 def _rate_of_earlier_jobs(config: Mapping[str, Any], stage: str, dataset: str, model: str) -> Rate | None:
     """The rate of the study's own jobs on this data set and network whose benchmark files are there."""
-    folder = Path(study.results_folder(config)) / "benchmarks"
-    work, seconds, jobs = 0.0, 0.0, 0
+    results = Path(study.results_folder(config))
+    folder = results / "benchmarks"
+    work, worked, jobs = 0.0, 0.0, 0
     for run in runs_of(config, stage):
         if (run.dataset, run.model) != (dataset, model):
             continue
@@ -236,9 +238,9 @@ def _rate_of_earlier_jobs(config: Mapping[str, Any], stage: str, dataset: str, m
         files = _benchmark_files(folder, name, config, run, stage)
         if files:
             work += work_of(config, run, stage)
-            seconds += sum(float(pd.read_csv(path, sep="\t")["s"].iloc[0]) for path in files)
+            records = [read_record(results, path.relative_to(folder).with_suffix("")) for path in files]
+            worked += sum(one.seconds - (COPY_SECONDS if one.is_copy else START_SECONDS) for one in records)
             jobs += len(files)
-    worked = seconds - START_SECONDS * jobs
     return Rate(work / worked, f"{jobs} earlier jobs of this study") if worked > 0 else None
 
 

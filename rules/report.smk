@@ -39,12 +39,12 @@ rule describe_study:
     params:
         settings=canonical_json({"config": study.scientific(config)}),
         code=code_of("describe_study"),
-        benchmarks=BENCHMARKS,
+        results=RESULTS,
     message:
         "Describe the study"
     shell:
         "python -m workflow_scripts.describe_study --settings {params.settings:q}"
-        " --benchmarks {params.benchmarks:q} --claims {input.claims[1]:q}"
+        " --results {params.results:q} --claims {input.claims[1]:q}"
         " --figures {input.figures:q} --tables {input.tables:q} --dictionary {output.dictionary:q}"
         " --html {output.html:q} --config {output.config:q} > {log:q} 2>&1"
 

@@ -15,6 +15,7 @@ from pyarrow.parquet import read_schema
 
 from mcoherence.data_dictionary import dictionary
 from mcoherence.figures.saving import read_sources
+from mcoherence.job_records import read_record
 from mcoherence.result_checks import Findings, Origin, check_results, check_settings, origin_of_figure, several
 from mcoherence.storage import atomic_path, write_json, write_text
 from mcoherence.study import claim_settings
@@ -27,9 +28,9 @@ td.number{text-align:right;font-variant-numeric:tabular-nums}pre{background:#f5f
 
 
 def main() -> None:
-    """Gather what the files and Snakemake's benchmarks say and write it down."""
+    """Gather what the files and the records of jobs say and write it down."""
     arguments = parse(
-        __doc__, paths=["benchmarks", "claims", "html", "config", "dictionary"], path_lists=["tables", "figures"]
+        __doc__, paths=["results", "claims", "html", "config", "dictionary"], path_lists=["tables", "figures"]
     )
     config = arguments.settings["config"]
     claims = Origin(**json.loads(arguments.claims.read_text())["provenance"])
@@ -44,7 +45,7 @@ def main() -> None:
         columns.to_csv(temporary, index=False, lineterminator="\n")
     write_text(
         arguments.html,
-        page(config, origin_of(findings, claims), checked(findings), run_times(arguments.benchmarks), columns),
+        page(config, origin_of(findings, claims), checked(findings), run_times(arguments.results), columns),
     )
 
 
@@ -69,18 +70,14 @@ def checked(findings: Findings) -> str:
     )
 
 
-def run_times(folder: Path) -> pd.DataFrame:
-    """One row per rule: jobs, total_s and longest_s (wall time, seconds), peak_mb (largest resident memory, MB).
-
-    Memory is sampled about once a second: that of shorter jobs is unknown, NaN. The files are Snakemake's benchmarks,
-    in one folder or one file per rule.
-    """
+def run_times(results: Path) -> pd.DataFrame:
+    """One row per rule: jobs, total_s and longest_s (wall time, seconds), peak_mb (largest resident memory, or NaN)."""
+    folder = results / "benchmarks"
     rows = []
-    for path in sorted(folder.rglob("*.tsv")):
-        rule = path.relative_to(folder).parts[0].removesuffix(".tsv")
-        record = pd.read_csv(path, sep="\t", na_values="-")
-        seconds, peak = record["s"].sum(), record["max_rss"].max()
-        rows.append({"rule": rule, "seconds": seconds, "peak_mb": peak if seconds >= 1 else float("nan")})
+    for path in sorted(folder.rglob("*.tsv")):  # in one folder or one file per rule
+        job = path.relative_to(folder).with_suffix("")
+        record = read_record(results, job)
+        rows.append({"rule": job.parts[0], "seconds": record.seconds, "peak_mb": record.peak_mb})
     times = pd.DataFrame(rows, columns=["rule", "seconds", "peak_mb"]).groupby("rule")
     return pd.DataFrame(
         {

@@ -2,6 +2,8 @@
 
     python -m workflow_scripts.launch [--own-step] --device D --gpus N --jobs-per-gpu J --threads T -- COMMAND ...
 
+Without a GPU it starts as a copy of a process that has imported torch already, where one is offered.
+
 It is no part of the command's code digest, and imports nothing heavy.
 """
 
@@ -9,9 +11,12 @@ import argparse
 import os
 import shutil
 import sys
+from pathlib import Path
 
 from mcoherence.gpu_lease import candidates, lease, lock_folder
+from mcoherence.job_records import peak_memory_file
 from workflow_scripts.command_line import run
+from workflow_scripts.forked_start import run_as_copy
 
 KEPT = ("SLURM_JOB_ID", "SLURM_JOBID", "SLURM_CLUSTER_NAME", "SLURM_CONF")
 STEP_OF = "MCOHERENCE_STEP_OF"  # set within a step of its own: the job, and the log where there is one
@@ -35,10 +40,16 @@ def main() -> None:
         print("launch: no srun here, so that SLURM's signals do not reach this job", file=sys.stderr)
     if log := os.environ.pop(STEP_LOG, None):
         append_to(log)
+    log_file = own_log()
+    peak_memory = peak_memory_file(log_file) if log_file else None
+    if peak_memory:
+        peak_memory.unlink(missing_ok=True)  # of an earlier start
     gpus = candidates() if arguments.device in ("auto", "cuda") else []
     if gpus:
         leased = lease(arguments.gpus, gpus, lock_folder(), arguments.jobs_per_gpu)
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(leased)
+    else:
+        run_as_copy(arguments.command, peak_memory)
     os.execvp(arguments.command[0], arguments.command)
 
 
@@ -50,12 +61,17 @@ def become_a_step(job: str, threads: int) -> None:
     """
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM_", "SRUN_")) or k in KEPT}
     environment[STEP_OF] = job
-    log = os.path.realpath("/proc/self/fd/1")
-    if os.path.isfile(log):
-        environment[STEP_LOG] = log
-        append_to(log)
+    if log := own_log():
+        environment[STEP_LOG] = str(log)
+        append_to(str(log))
     command = ["srun", "--overlap", "--nodes=1", "--ntasks=1", f"--cpus-per-task={threads}", "--mem=0", "--mpi=none"]
     os.execvpe("srun", [*command, *sys.orig_argv], environment)
+
+
+def own_log() -> Path | None:
+    """The file that output goes to, where it goes to one."""
+    log = Path("/proc/self/fd/1").resolve()
+    return log if log.is_file() else None
 
 
 def append_to(log: str) -> None:

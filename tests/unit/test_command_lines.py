@@ -11,6 +11,7 @@ import workflow_scripts
 from mcoherence.claims import Claim, Part
 from mcoherence.data_dictionary import dictionary
 from mcoherence.errors import UserError
+from mcoherence.storage import write_text
 from workflow_scripts import check_claims, describe_study
 from workflow_scripts.command_line import parse, run
 
@@ -80,13 +81,11 @@ def test_a_claim_that_is_not_tested_says_why_in_both_forms():
     assert "<td class='not-tested'>not tested</td>" in page
 
 
-def test_run_times_are_summed_per_rule(tmp_path):
+def test_run_times_are_summed_per_rule_and_memory_is_that_of_the_largest_job(tmp_path):
     header = "s\th:m:s\tmax_rss\n"
     rows = {"train/a.tsv": "2.0\t0:00:02\t100", "train/b/c.tsv": "3.5\t0:00:03\t50", "report.tsv": "1\t0:00:01\t-"}
     for name, row in rows.items():
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(header + row + "\n")
+        write_text(tmp_path / "benchmarks" / name, header + row + "\n")
     times = describe_study.run_times(tmp_path).set_index("rule")
     assert times.loc["train", ["jobs", "total_s", "longest_s", "peak_mb"]].tolist() == [2, 5.5, 3.5, 100]
     assert times.loc["report", "jobs"] == 1
