@@ -4,15 +4,13 @@
 
 The study is run by Snakemake in an empty folder (DIR, else a temporary one). Seconds of jobs are those of Snakemake's
 benchmark files. What a job of a stage spends before it works, in starting Python and importing, is measured apart, as
-the median of starting its module ROUNDS times; so is the processor time of that, which other work on the machine
-changes less. The rest of wall time x cores is Snakemake itself and cores that wait for a job.
+the median of starting its module ROUNDS times, as a copy where the study's jobs were copies (operational.fork_jobs).
+The rest of wall time x cores is Snakemake itself and cores that wait for a job.
 """
 
 import argparse
-import csv
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -21,8 +19,11 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from mcoherence.job_records import JobRecord, read_record
+from workflow_scripts.forked_start import offer
+
 ROOT = Path(__file__).parents[1]
-ROUNDS = 3
+ROUNDS = 5
 WORKING = {  # stage: its module; these stages are what a study is for
     "train": "train",
     "evaluate": "evaluate",
@@ -43,49 +44,43 @@ class Row:
     share: float
 
 
-def run_study(folder: Path, cores: int, configfiles: list[str]) -> tuple[float, float]:
-    """(wall seconds, processor seconds of all processes) of the whole study."""
+def run_study(folder: Path, cores: int, configfiles: list[str]) -> float:
+    """Wall seconds of the whole study."""
     command = [str(Path(sys.executable).with_name("snakemake")), "--snakefile", str(ROOT / "Snakefile")]
     command += ["--directory", str(folder), "--cores", str(cores), "--quiet", "all"]
     if configfiles:
         command += ["--configfile", *(str(Path(file).resolve()) for file in configfiles)]
-    before, started = processor_seconds(), time.perf_counter()
+    started = time.perf_counter()
     subprocess.run(command, check=True, cwd=ROOT)
-    return time.perf_counter() - started, processor_seconds() - before
+    return time.perf_counter() - started
 
 
-def processor_seconds() -> float:
-    """Processor time of the processes that this one has waited for."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
-def start_seconds(module: str) -> tuple[float, float]:
-    """Median (wall seconds, processor seconds) of starting a command-line module, up to reading its options."""
+def start_seconds(module: str, as_copy: bool) -> float:
+    """Median wall seconds of starting a command-line module, up to reading its options."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PATH": path}
+    environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # as Snakemake sets it for jobs of one thread
+    command = ["python", "-m", "workflow_scripts.launch", "--device", "cpu", "--"]
+    command += ["python", "-m", f"workflow_scripts.{module}", "--help"]
+    if as_copy:
+        offer(environment)
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)  # starts what is copied
     measured = []
     for _ in range(ROUNDS):
-        before, started = processor_seconds(), time.perf_counter()
-        subprocess.run(
-            [sys.executable, "-m", f"workflow_scripts.{module}", "--help"],
-            check=True,
-            stdout=subprocess.DEVNULL,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-        )
-        measured.append((time.perf_counter() - started, processor_seconds() - before))
-    walls, processors = zip(*measured, strict=True)
-    return statistics.median(walls), statistics.median(processors)
+        started = time.perf_counter()
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
+        measured.append(time.perf_counter() - started)
+    return statistics.median(measured)
 
 
-def seconds_of_jobs(folder: Path) -> dict[str, list[float]]:
-    """Rule -> wall seconds of each of its jobs, from Snakemake's benchmark files of the only study in `folder`."""
-    (benchmarks,) = folder.glob("results/*/benchmarks")
-    seconds: dict[str, list[float]] = {}
-    for path in sorted(benchmarks.rglob("*.tsv")):
-        with path.open() as file:
-            row = next(csv.DictReader(file, delimiter="\t"))
-        rule = path.relative_to(benchmarks).parts[0].removesuffix(".tsv")
-        seconds.setdefault(rule, []).append(float(row["s"]))
-    return seconds
+def records_of_jobs(folder: Path) -> dict[str, list[JobRecord]]:
+    """Rule -> the record of each of its jobs, of the only study in `folder`."""
+    (results,) = (found.parent for found in folder.glob("results/*/benchmarks"))
+    records: dict[str, list[JobRecord]] = {}
+    for path in sorted((results / "benchmarks").rglob("*.tsv")):
+        job = path.relative_to(results / "benchmarks").with_suffix("")
+        records.setdefault(job.parts[0], []).append(read_record(results, job))
+    return records
 
 
 def stage_of(rule: str) -> str:
@@ -98,18 +93,22 @@ def stage_of(rule: str) -> str:
     return part if part in WORKING else {"tabulate": "tables"}.get(rule, "everything else")
 
 
-def table(jobs: dict[str, list[float]], starts: dict[str, tuple[float, float]], capacity: float) -> list[Row]:
+def table(jobs: dict[str, list[JobRecord]], starts: dict[tuple[str, bool], float], capacity: float) -> list[Row]:
     """The rows: work of each stage, starts, the other jobs, and what no job accounts for."""
-    stages: dict[str, list[float]] = {}
-    for rule, seconds in jobs.items():
-        stages.setdefault(stage_of(rule), []).extend(seconds)
+    stages: dict[str, list[JobRecord]] = {}
+    for rule, records in jobs.items():
+        stages.setdefault(stage_of(rule), []).extend(records)
     work, begun = {}, []
     for stage in WORKING.keys() & stages.keys():
-        start = starts[WORKING[stage]][0]
-        work[stage] = (len(stages[stage]), sum(max(0.0, one - start) for one in stages[stage]))
-        begun += [min(start, one) for one in stages[stage]]
-    others = {stage: (len(seconds), sum(seconds)) for stage, seconds in stages.items() if stage not in WORKING}
-    rest = capacity - sum(sum(seconds) for seconds in stages.values())
+        begin = [min(starts[WORKING[stage], one.is_copy], one.seconds) for one in stages[stage]]
+        work[stage] = (len(stages[stage]), sum(one.seconds for one in stages[stage]) - sum(begin))
+        begun += begin
+    others = {
+        stage: (len(records), sum(one.seconds for one in records))
+        for stage, records in stages.items()
+        if stage not in WORKING
+    }
+    rest = capacity - sum(one.seconds for records in stages.values() for one in records)
     lines = {stage: work[stage] for stage in WORKING if stage in work}
     lines |= {"starting Python, imports (of the above)": (len(begun), sum(begun)), **others}
     lines["Snakemake, cores that wait"] = (0, rest)
@@ -127,25 +126,24 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        wall, processor = run_study(folder, arguments.cores, arguments.configfile)
-        jobs = seconds_of_jobs(folder)
-    modules = {WORKING[stage] for stage in map(stage_of, jobs) if stage in WORKING}
-    starts = {module: start_seconds(module) for module in sorted(modules)}
+        wall = run_study(folder, arguments.cores, arguments.configfile)
+        jobs = records_of_jobs(folder)
+    kinds = {(WORKING[stage_of(rule)], one.is_copy) for rule in jobs if stage_of(rule) in WORKING for one in jobs[rule]}
+    starts = {kind: start_seconds(*kind) for kind in sorted(kinds)}
     capacity = wall * arguments.cores
     rows = table(jobs, starts, capacity)
 
-    print(
-        f"wall time {wall:.1f} s on {arguments.cores} cores, processor time {processor:.1f} s, load {os.getloadavg()}"
-    )
+    print(f"wall time {wall:.1f} s on {arguments.cores} cores, load {os.getloadavg()}")
     for row in rows:
         print(f"{row.what:42} {row.jobs or '':>5} {row.seconds:9.1f} s {100 * row.share:6.1f} %")
     work = sum(row.share for row in rows if row.what in WORKING)
     print(f"not training, evaluating or measuring: {100 * (1 - work):.1f} %")
-    for module, (seconds, of_processor) in starts.items():
-        print(f"starting {module}: {seconds:.2f} s, processor time {of_processor:.2f} s")
+    named = {f"{module}{', a copy' if is_copy else ''}": start for (module, is_copy), start in starts.items()}
+    for name, seconds in named.items():
+        print(f"starting {name}: {seconds:.2f} s")
     if arguments.json:
-        content = {"wall": wall, "processor": processor, "cores": arguments.cores, "load": os.getloadavg()[0]}
-        content |= {"rows": [asdict(row) for row in rows], "starts": starts}
+        content = {"wall": wall, "cores": arguments.cores, "load": os.getloadavg()[0]}
+        content |= {"rows": [asdict(row) for row in rows], "starts": named}
         arguments.json.write_text(json.dumps(content, indent=2) + "\n")
 
 

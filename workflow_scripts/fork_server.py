@@ -12,7 +12,6 @@ import contextlib
 import ctypes
 import gc
 import json
-import multiprocessing
 import os
 import resource
 import signal
@@ -78,10 +77,10 @@ def serve(listener: socket.socket, owner: int) -> None:
 
 
 def runs(process: int) -> bool:
-    """Whether there is a process of that number."""
+    """Whether there is a process of that number, and of this user."""
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, PermissionError):
         return False
     return True
 
@@ -94,7 +93,7 @@ def copy_for(client: socket.socket, held: Iterable[socket.socket]) -> Copy | Non
     client.settimeout(PATIENCE)
     try:
         request, streams = received(client)
-    except OSError:
+    except (OSError, ValueError):  # ValueError: no JSON
         client.close()
         return None
     client.settimeout(None)
@@ -102,7 +101,6 @@ def copy_for(client: socket.socket, held: Iterable[socket.socket]) -> Copy | Non
     copy = None
     if module and len(os.listdir("/proc/self/task")) == 1:  # else a copy could wait for what another thread had
         gc.freeze()
-        multiprocessing.set_start_method("fork", force=True)
         copy = Copy(target=work, args=(module, request, streams, [client, *held]))
         copy.start()
     else:

@@ -7,6 +7,7 @@ stays as its client: it passes signals on and leaves as the copy left, and the c
 Imports nothing heavy.
 """
 
+import contextlib
 import json
 import os
 import secrets
@@ -93,11 +94,10 @@ def run_as_copy(command: Sequence[str], peak_memory: Path | None = None) -> None
 def descends_from(ancestor: int) -> bool:
     """Whether that process started this one, or one that this one descends from."""
     process = os.getpid()
-    while process > 1:
-        if process == ancestor:
-            return True
-        process = int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
-    return False
+    with contextlib.suppress(OSError):  # others' processes may be hidden, or just have ended
+        while process not in (0, ancestor):
+            process = int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+    return process == ancestor
 
 
 def connected(offered: str) -> socket.socket:
