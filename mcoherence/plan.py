@@ -23,6 +23,7 @@ from mcoherence.data.sizes import Size, size_of
 from mcoherence.job_records import read_record
 from mcoherence.models.build import outline
 from mcoherence.run_files import DIFFICULTY_GROUPS, GROUPS
+from mcoherence.segments import checkpoint_steps, segments
 from mcoherence.study import Run
 
 MEASURING = ("measure_coherence", "measure_sample_size", "measure_contributions", "measure_difficulty_coherence")
@@ -104,7 +105,7 @@ def work_of(config: Mapping[str, Any], run: Run, stage: str) -> float:
     """Operations of one stage of a run, all of its jobs together."""
     size = size_of(config["datasets"][run.dataset])
     training = study.training_of_run(config, run)
-    checkpoints = len(study.checkpoint_steps(training))
+    checkpoints = len(checkpoint_steps(training))
     forward = network_of(study.model_settings(config, run.model), size).flops
     if stage == "train":
         optimizer = config["optimizers"][run.optimizer]
@@ -157,7 +158,7 @@ def groups_of(config: Mapping[str, Any], stage: str) -> int:
 
 def cut_of(config: Mapping[str, Any], run: Run, stage: str, examples: int) -> Cut:
     """How the jobs of a stage, of so many examples at each checkpoint of a run, are cut."""
-    steps = study.checkpoint_steps(study.training_of_run(config, run))
+    steps = checkpoint_steps(study.training_of_run(config, run))
     least = cutting.EVALUATED_IN_PARTS if stage == "evaluate" else cutting.MEASURED_IN_PARTS
     if not cutting.in_parts(examples, len(steps), least):
         return Cut(False, 1, len(steps), 1)
@@ -247,8 +248,8 @@ def _rate_of_earlier_jobs(config: Mapping[str, Any], stage: str, dataset: str, m
 def _benchmark_files(folder: Path, name: str, config: Mapping[str, Any], run: Run, stage: str) -> list[Path]:
     """Benchmark files of all jobs of a stage of a run that work, or none where one is missing."""
     if stage == "train":
-        segments = [path for rule in folder.glob("train*") if (path := rule / f"{name}.tsv").is_file()]
-        return segments if len(segments) == _jobs(config, run, stage) else []
+        trained = [path for rule in folder.glob("train*") if (path := rule / f"{name}.tsv").is_file()]
+        return trained if len(trained) == _jobs(config, run, stage) else []
     rule = "measure_coherence" if stage == "measure_sample_size" else stage
     found: list[Path] = []
     for result, cut in zip(results_of(config, stage), cuts_of(config, run, stage), strict=True):
@@ -278,7 +279,7 @@ def _benchmarked_rates(stage: str, device: str, root: Path) -> dict[str, float]:
 
 def _jobs(config: Mapping[str, Any], run: Run, stage: str) -> int:
     if stage == "train":
-        return len(study.segments(study.training_of_run(config, run)))
+        return len(segments(study.training_of_run(config, run)))
     sharded_blocks = sum(cut.blocks for cut in cuts_of(config, run, stage) if cut.shards > 1 and stage != "evaluate")
     return sum(cut.jobs for cut in cuts_of(config, run, stage)) + sharded_blocks
 
@@ -287,11 +288,11 @@ def _disk(config: Mapping[str, Any], run: Run, stage: str) -> float:
     """Bytes that a stage of a run leaves: checkpoints and end states of segments, or loss and prediction."""
     size = size_of(config["datasets"][run.dataset])
     training = study.training_of_run(config, run)
-    checkpoints = len(study.checkpoint_steps(training))
+    checkpoints = len(checkpoint_steps(training))
     if stage == "train":
         optimizer = study.optimizer_settings(config, run.optimizer, run.model)
         kept = KEPT_BY_OPTIMIZER.get(optimizer["method"], 0) + bool(optimizer.get("momentum"))
-        files = checkpoints + (1 + kept) * len(study.segments(training))
+        files = checkpoints + (1 + kept) * len(segments(training))
         return files * network_of(study.model_settings(config, run.model), size).bytes
     return checkpoints * 8 * (size.train + size.test) if stage == "evaluate" else 0.0
 

@@ -21,6 +21,7 @@ from mcoherence.canonical import canonical_json
 from mcoherence.changes import changes
 from mcoherence.data.subsets import FIRST_STAGE
 from mcoherence.errors import UserError
+from mcoherence.segments import segments
 from mcoherence.storage import digest_of
 from mcoherence.study import Config, Run
 
@@ -70,7 +71,7 @@ def _result_files(config: Config) -> Iterator[tuple[str, dict[str, Any]]]:
     for run in runs:
         yield run.labels_path(results), study.corruption_settings(config, run.labels, run.seed)
         training = study.training_of_run(config, run)
-        for start, stop in study.segments(training):
+        for start, stop in segments(training):
             settings = study.training_settings(config, run, start, stop)
             for step in settings["checkpoint_steps"]:
                 yield f"{run.path(results)}/checkpoints/step{step}.safetensors", settings

@@ -4,14 +4,15 @@ This module is read when Snakemake parses the workflow, so it imports nothing he
 out holds what one rule depends on and nothing else: that is what makes re-runs precise.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from itertools import count, product, takewhile
+from itertools import product
 from typing import Any
 
 from mcoherence.data.sizes import size_of
 from mcoherence.data.subsets import FIRST_STAGE, SUBSETS, TRAINED_HALF
 from mcoherence.network_code import network_code
+from mcoherence.segments import checkpoint_schedule, segment_checkpoints, segments
 
 FULL = "full"
 OPERATIONAL = ("device", "operational", "data_folder", "download")  # keys of the config that never re-run anything
@@ -179,34 +180,6 @@ def all_runs(config: Config) -> list[Run]:
     return list(dict.fromkeys(runs))
 
 
-def checkpoint_schedule(updates: int, every_step_until: int, per_doubling: int, every: int | None = None) -> list[int]:
-    """Ascending numbers of updates, at most `updates`, after which every run is saved, whatever its segments are.
-
-    Whether a number belongs to the schedule does not depend on `updates`, so that longer training moves no checkpoint.
-
-    Args:
-        updates: number of updates of the run.
-        every_step_until: 0, 1, ..., every_step_until all belong to it.
-        per_doubling: from there on, this many to each doubling, evenly spaced on a log axis.
-        every: once that spacing would exceed this number of updates, its multiples instead; None: log-spaced for ever.
-    """
-    steps = _endless_schedule(every_step_until, per_doubling, every)
-    return list(takewhile(lambda step: step <= updates, steps))
-
-
-def _endless_schedule(every_step_until: int, per_doubling: int, every: int | None) -> Iterator[int]:
-    """The steps of `checkpoint_schedule` for training without an end."""
-    yield from range(every_step_until + 1)
-    last = every_step_until
-    for number in count(1):
-        step = round(max(every_step_until, 1) * 2 ** (number / per_doubling))
-        if every is not None and step - last > every:
-            yield from count((last // every + 1) * every, every)
-        if step > last:
-            yield step
-            last = step
-
-
 def training_of(config: Config, dataset: str, model: str, optimizer: str) -> dict[str, Any]:
     """How the runs of these entries are trained: like all runs, but for what is said of data set, model, optimiser.
 
@@ -237,27 +210,6 @@ def training_jobs(config: Config) -> list[tuple[dict[str, Any], list[tuple[str, 
         files = str((segments(training), training["checkpoints"]))
         ways.setdefault(files, (training, []))[1].append(names)
     return sorted(ways.values(), key=lambda way: -len(way[1]))
-
-
-def segments(training: Config) -> list[tuple[int, int]]:
-    """(start, stop) of the segments that training runs in, in updates: (0, s], (s, 2s], ..., a shorter last one.
-
-    A segment is what it is by its start and stop alone, so that more updates leave the earlier ones as they are.
-    """
-    updates = training["updates"]
-    length = training.get("segment_updates", updates)
-    return [(start, min(start + length, updates)) for start in range(0, updates, length)]
-
-
-def segment_checkpoints(training: Config, start: int, stop: int) -> list[int]:
-    """Numbers of updates at which the segment (start, stop] saves the run; its last one always, 0 in the first one."""
-    schedule = checkpoint_schedule(stop, **training["checkpoints"])
-    return sorted({step for step in schedule if step > start or start == 0} | {stop})
-
-
-def checkpoint_steps(training: Config) -> list[int]:
-    """Numbers of updates at which a run is saved, over all of its segments."""
-    return sorted({step for segment in segments(training) for step in segment_checkpoints(training, *segment)})
 
 
 def preparation_settings(config: Config, dataset: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from mcoherence.code_digest import digest_of, module_digests
 from mcoherence.data.sizes import size_of
 from mcoherence.data.source_modules import DECODED_SOURCES, SOURCES
 from mcoherence.data.subsets import SUBSETS, TRAINED_HALF
+from mcoherence.segments import checkpoint_steps, segment_checkpoints, segments
 
 RESULTS = study.results_folder(config)
 RUN = f"{RESULTS}/runs/{{dataset}}/{{model}}/{{labels}}/{{optimizer}}/{{subset}}/seed{{seed}}"
@@ -80,7 +81,7 @@ def steps_of(run):
 @cache
 def steps_of_training(dataset, model, optimizer):
     """Numbers of updates at which runs of these entries are saved; asked for again and again."""
-    return study.checkpoint_steps(study.training_of(config, dataset, model, optimizer))
+    return checkpoint_steps(study.training_of(config, dataset, model, optimizer))
 
 
 def size_of_data(run):

@@ -40,7 +40,7 @@ def training_resources(start, stop):
 WAYS_TO_TRAIN = study.training_jobs(config)
 
 for way, (training, names) in enumerate(WAYS_TO_TRAIN, start=1):
-    for start, stop in study.segments(training):
+    for start, stop in segments(training):
         name = "train" if way == 1 else f"train_otherwise_{way}"
         name = f"{name}_from_{start}" if start else name
 
@@ -55,7 +55,7 @@ for way, (training, names) in enumerate(WAYS_TO_TRAIN, start=1):
             output:
                 checkpoints=expand(
                     CHECKPOINT,
-                    step=study.segment_checkpoints(training, start, stop),
+                    step=segment_checkpoints(training, start, stop),
                     allow_missing=True,
                 ),
                 # Kept, so that more updates can go on from here. A killed job resumes from the folder beside it.
