@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import count, islice
+from itertools import islice
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mcoherence.data.batches import epoch_of_step
-from mcoherence.data.random_streams import EXAMPLE_ORDER, INITIAL_WEIGHTS, RANDOM_LAYERS, random_stream
+from mcoherence.data.batches import draws_from, epoch_of_step
+from mcoherence.data.random_streams import INITIAL_WEIGHTS, RANDOM_LAYERS, random_stream
 from mcoherence.errors import UserError
 from mcoherence.models import build_model
 from mcoherence.progress import progress
@@ -295,19 +295,6 @@ def parts_of_updates(
         if len(parts) == mini_batches * groups:
             yield parts
             parts = []
-
-
-def draws_from(first: int, size: int, batch_size: int, seed: int) -> Iterator[tuple[int, NDArray[np.int64]]]:
-    """(number of the draw, positions in [0, size) of its mini-batch), endless, from draw `first` on.
-
-    Every epoch visits each example once, in an order made of (seed, epoch); its last mini-batch is smaller where
-    batch_size does not divide size.
-    """
-    per_epoch = math.ceil(size / batch_size)
-    for epoch in count(first // per_epoch):
-        order = random_stream(seed, EXAMPLE_ORDER, epoch).permutation(size)
-        for within in range(first - epoch * per_epoch if epoch == first // per_epoch else 0, per_epoch):
-            yield epoch * per_epoch + within, order[within * batch_size : (within + 1) * batch_size]
 
 
 def epoch_of_update(settings: TrainingSettings, updates: int, size: int) -> float:

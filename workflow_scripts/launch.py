@@ -48,7 +48,7 @@ def main() -> None:
     if gpus:
         leased = lease(arguments.gpus, gpus, lock_folder(), arguments.jobs_per_gpu)
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(leased)
-    else:
+    elif arguments.gpus == 1:  # several ranks are started afresh anyway, and need another environment
         run_as_copy(arguments.command, peak_memory)
     os.execvp(arguments.command[0], arguments.command)
 

@@ -1,7 +1,7 @@
 """Batches of a prepared part on a device: from memory where the part fits, else streamed from its file.
 
 Which of the two it is changes no bit of a batch. Pixels become network inputs by a table of the 256 values that a
-channel can have, computed as `batches.normalized` does.
+channel can have: (pixel / 255 - mean) / std, computed in float64.
 """
 
 from abc import ABC, abstractmethod

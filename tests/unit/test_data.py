@@ -4,12 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from mcoherence.data.batches import epoch_of_step, normalized, random_stream, training_batches
+from mcoherence.data.batches import draws_from, epoch_of_step
 from mcoherence.data.preparation import channel_statistics, prepare_images
+from mcoherence.data.random_streams import random_stream
 from mcoherence.data.sources import Source, SourcePart, open_source
-from mcoherence.data.store import ImagePart, read_class_names, read_images, read_targets
+from mcoherence.data.store import read_class_names, read_images, read_targets
 
 
 def test_digits_are_the_real_ones_split_without_overlap():
@@ -49,14 +49,14 @@ def test_store_round_trip_and_pixel_statistics(tmp_path):
 def test_normalised_training_pixels_have_mean_zero_and_variance_one():
     images = np.random.default_rng(0).integers(0, 256, (50, 3, 4, 4), dtype=np.uint8)
     mean, std = channel_statistics(images)
-    inputs = normalized(ImagePart(images, np.zeros(50, dtype=np.int64), mean, std, 2), torch.float64)
-    assert inputs.mean(dim=(0, 2, 3)).tolist() == pytest.approx([0.0] * 3, abs=1e-12)
-    assert inputs.std(dim=(0, 2, 3), correction=0).tolist() == pytest.approx([1.0] * 3)
+    inputs = (images / 255 - mean.reshape(3, 1, 1)) / std.reshape(3, 1, 1)
+    assert inputs.mean(axis=(0, 2, 3)).tolist() == pytest.approx([0.0] * 3, abs=1e-12)
+    assert inputs.std(axis=(0, 2, 3)).tolist() == pytest.approx([1.0] * 3)
 
 
 def test_every_epoch_visits_every_example_once_in_an_order_of_its_own():
-    batches = training_batches(size=10, batch_size=4, seed=5)
-    epochs = [[next(batches) for _ in range(3)] for _ in range(2)]
+    draws = draws_from(0, size=10, batch_size=4, seed=5)
+    epochs = [[next(draws)[1] for _ in range(3)] for _ in range(2)]
     assert [len(batch) for batch in epochs[0]] == [4, 4, 2]
     orders = [np.concatenate(epoch) for epoch in epochs]
     assert [sorted(order) for order in orders] == [list(range(10))] * 2
@@ -64,9 +64,21 @@ def test_every_epoch_visits_every_example_once_in_an_order_of_its_own():
 
 
 def test_the_order_depends_on_the_seed_alone():
-    first, again, other = (next(training_batches(50, 50, seed)) for seed in (7, 7, 8))
+    (_, first), (_, again), (_, other) = (next(draws_from(0, 50, 50, seed)) for seed in (7, 7, 8))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
+
+
+def test_draws_go_on_where_they_left_off():
+    begun = list(zip(range(25), draws_from(0, 20, 6, seed=3), strict=False))
+    for first in (0, 1, 3, 4, 9, 20):
+        again = draws_from(first, 20, 6, seed=3)
+        for (_, expected), found in zip(begun[first:], again, strict=False):
+            assert found[0] == expected[0]
+            assert np.array_equal(found[1], expected[1])
+    epoch = np.concatenate([positions for _, (_, positions) in begun[4:8]])
+    assert sorted(epoch) == list(range(20))
+    assert not np.array_equal(epoch, np.concatenate([positions for _, (_, positions) in begun[:4]]))
 
 
 def test_purposes_of_one_seed_do_not_share_a_stream():

@@ -1,5 +1,6 @@
 """Batches: equal to the bit wherever the examples live, augmented by seed and draw alone, and refused when damaged."""
 
+from itertools import islice
 from pathlib import Path
 
 import h5py
@@ -9,7 +10,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from mcoherence.data.augmentation import augmented, cropped, random_boxes
-from mcoherence.data.batches import normalized, training_batches
+from mcoherence.data.batches import draws_from
 from mcoherence.data.loading import ResidentExamples, StreamedExamples, examples
 from mcoherence.data.preparation import prepare_images
 from mcoherence.data.sources import Source, SourcePart
@@ -47,8 +48,13 @@ def positions():
 
 
 def schedule(first=0, draws=6):
-    batches = training_batches(SIZE, 16, seed=0)
-    return [(draw, next(batches)) for draw in range(draws)][first:]
+    return list(islice(draws_from(0, SIZE, 16, seed=0), first, draws))
+
+
+def normalized(part, dtype=torch.float32):
+    """(pixel / 255 - mean) / std of every image, shape [N, C, H, W], in float64, then rounded."""
+    shape = (1, -1, 1, 1)
+    return torch.from_numpy((part.images / 255 - part.mean.reshape(shape)) / part.std.reshape(shape)).to(dtype)
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -100,7 +106,7 @@ def test_the_random_numbers_of_the_network_are_left_alone(path, positions, place
 
 @pytest.mark.parametrize("place", PLACES)
 def test_an_endless_schedule_can_be_left_at_any_time(path, positions, place):
-    batches = examples(path, positions, CPU, **PLACES[place]).batches(enumerate(training_batches(SIZE, 16, seed=0)))
+    batches = examples(path, positions, CPU, **PLACES[place]).batches(draws_from(0, SIZE, 16, seed=0))
     assert [len(next(batches)) for _ in range(4)] == [16, 16, 8, 16]
     batches.close()
 

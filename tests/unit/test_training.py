@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from mcoherence.data.batches import training_batches
+from mcoherence.data.batches import draws_from
 from mcoherence.device import prepare_device
 from mcoherence.difficulty import split_easy_hard
 from mcoherence.errors import UserError
@@ -27,7 +27,7 @@ from mcoherence.measurement import (
 from mcoherence.progress import progress
 from mcoherence.ranks import Ranks
 from mcoherence.run_files import CORRUPT, DIFFICULTY_GROUPS, GROUPS, HELDOUT, PRISTINE
-from mcoherence.training import Execution, TrainingSettings, check_settings, draws_from, initial_model, train
+from mcoherence.training import Execution, TrainingSettings, check_settings, initial_model, train
 from mcoherence.training_state import TrainingState, read_state, write_state
 
 CPU = Execution(torch.device("cpu"))
@@ -101,10 +101,10 @@ def median(gradients):
 def plain_loop(method, run, data):
     """The weights after every update, by the definitions alone."""
     model, history, recent = first_weights(run, data), {}, []
-    batches = training_batches(20, 8, run.seed)
+    draws = draws_from(0, 20, 8, run.seed)
     for step in range(run.stop + 1):
         history[step] = {name: value.clone() for name, value in model.state_dict().items()}
-        batch = next(batches)
+        _, batch = next(draws)
         if method == "m3":
             direction = median([gradient(model, data, part) for part in np.array_split(batch, 3)])
         else:
@@ -146,7 +146,7 @@ def test_the_log_has_the_loss_before_every_update(data):
     run = settings({"method": "sgd", "lr": 0.5})
     _, log = weights_at_checkpoints(run, data)
     model = first_weights(run, data)
-    batch = next(training_batches(20, 8, run.seed))
+    _, batch = next(draws_from(0, 20, 8, run.seed))
     expected = F.cross_entropy(model(data[0][batch]), data[1][batch]).item()
     assert log.loss[0] == pytest.approx(expected, rel=1e-6)
     assert log.epoch.tolist() == pytest.approx([0, 0.4, 0.8, 1.0, 1.4, 1.8, 2.0])
@@ -231,18 +231,6 @@ def test_what_layers_draw_depends_on_seed_and_update_alone(data, tmp_path, monke
     assert other.loss[0] != log.loss[0]
 
 
-def test_draws_go_on_where_they_left_off():
-    begun = list(zip(range(25), draws_from(0, 20, 6, seed=3), strict=False))
-    for first in (0, 1, 3, 4, 9, 20):
-        again = draws_from(first, 20, 6, seed=3)
-        for (_, expected), found in zip(begun[first:], again, strict=False):
-            assert found[0] == expected[0]
-            assert np.array_equal(found[1], expected[1])
-    epoch = np.concatenate([positions for _, (_, positions) in begun[4:8]])
-    assert sorted(epoch) == list(range(20))
-    assert not np.array_equal(epoch, np.concatenate([positions for _, (_, positions) in begun[:4]]))
-
-
 def test_weights_of_another_run_start_a_fresh_optimiser(data):
     """Adversarial initialisation: the first update descends from those weights as if no update had been before."""
     other, _, _ = trained(settings({"method": "sgd", "lr": 0.5, "momentum": 0.9}, seed=5), data)
@@ -250,7 +238,7 @@ def test_weights_of_another_run_start_a_fresh_optimiser(data):
     saved, _, _ = trained(run, data, begin=TrainingState(0, other[7]))
     model = first_weights(run, data)
     model.load_state_dict(other[7])
-    descend(model, gradient(model, data, next(training_batches(20, 8, run.seed))), lr=0.25)
+    descend(model, gradient(model, data, next(draws_from(0, 20, 8, run.seed))[1]), lr=0.25)
     assert all(torch.equal(value, other[7][name]) for name, value in saved[0].items())
     assert all(torch.allclose(value, model.state_dict()[name], rtol=1e-6) for name, value in saved[1].items())
 
