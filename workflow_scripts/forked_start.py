@@ -72,23 +72,23 @@ def run_as_copy(command: Sequence[str], peak_memory: Path | None = None) -> None
         return
     peak_file = str(peak_memory.absolute()) if peak_memory else None
     request = Request(command[2], list(command[3:]), os.getcwd(), dict(os.environ), peak_file)
+    content = json.dumps(asdict(request)).encode()
     try:
         server = connected(offered)
+        socket.send_fds(server, [LENGTH.pack(len(content))], [0, 1, 2])
+        server.sendall(content)
     except OSError:
         return
     with server:
-        early = forward_signals(server)
-        content = json.dumps(asdict(request)).encode(errors="surrogateescape")
-        socket.send_fds(server, [LENGTH.pack(len(content))], [0, 1, 2])
-        server.sendall(content)
+        forwarded = forward_signals(server)  # before this they end the client, and with it the copy
         answer = server.recv(ANSWER.size, socket.MSG_WAITALL)
     if not answer:
         sys.exit("error: the process that this job was copied from has ended, and the job with it; start it again")
     (status,) = ANSWER.unpack(answer)
     if status != NO_COPY:
         leave(status)
-    if early:
-        leave(-early[0])
+    if forwarded:
+        leave(-forwarded[0])
 
 
 def descends_from(ancestor: int) -> bool:
