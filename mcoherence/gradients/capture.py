@@ -25,6 +25,11 @@ from mcoherence.gradients.graph import Cut, parameters_outside_calls
 from mcoherence.gradients.layer_rules import NotModelledError, Registered, only_argument, rule_for, trainable
 from mcoherence.gradients.layer_rules.products import squared_norms
 
+MIXED = (
+    "the model or the loss mixes the examples of a batch, or draws random numbers, even in eval mode; "
+    "make the loss of an example depend on that example alone"
+)
+
 
 class UnsupportedModelError(Exception):
     """A model whose per-example gradients cannot be taken exactly; the message names the module and the way out."""

@@ -27,6 +27,8 @@ class Evidence:
     bound_ratio: the largest |S|^2 / (n Q) of a layer and group; at most 1 up to rounding (Cauchy-Schwarz).
     spot_examples: examples that were measured once more by the loop over single examples.
     spot_relative_error: the largest relative error of |g_i|^2 of a parameter there; NaN without such examples.
+    spot_at_kink: whether one of these was at a kink of an activation, where rounding decides between two gradients;
+        float64 showed that it was that (spot_check.py).
     by_whole_model: names of the parameters that were measured through the whole model for want of a rule that sees
         all of their uses.
     """
@@ -39,6 +41,7 @@ class Evidence:
     spot_examples: int = 0
     spot_relative_error: float = math.nan
     by_whole_model: tuple[str, ...] = ()
+    spot_at_kink: bool = False
 
     def merge(self, other: "Evidence") -> "Evidence":
         """The evidence of both sweeps together: the worse of the two wherever they do not add up."""
@@ -51,6 +54,7 @@ class Evidence:
             self.spot_examples + other.spot_examples,
             float(np.fmax(self.spot_relative_error, other.spot_relative_error)),
             tuple(dict.fromkeys(self.by_whole_model + other.by_whole_model)),
+            self.spot_at_kink or other.spot_at_kink,
         )
 
     def as_json(self) -> dict[str, Any]:

@@ -38,14 +38,18 @@ def per_example_gradients(
 
 
 def loss_and_gradients(
-    model: nn.Module, loss_fn: LossFunction, parameters: Mapping[str, Tensor], inputs: Tensor, targets: Tensor
+    model: Callable[[Tensor], Tensor],
+    loss_fn: LossFunction,
+    parameters: Mapping[str, Tensor],
+    inputs: Tensor,
+    targets: Tensor,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The losses [n] and the gradients of their sum {parameter name: [*shape]}; zeros where one takes no part.
 
     The model is run as it is: the caller sees to its mode.
 
     Args:
-        model: any torch model.
+        model: any torch model, or what runs it.
         loss_fn: loss_fn(outputs, targets) -> per-example losses [n].
         parameters: those of the model to differentiate by, by name.
         inputs: [n, ...].

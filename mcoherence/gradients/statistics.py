@@ -24,6 +24,7 @@ from mcoherence.gradients.evidence import Evidence, bound_ratio
 from mcoherence.gradients.group_sums import GroupSums
 from mcoherence.gradients.grouping import batches_of_one_group
 from mcoherence.gradients.reference import LossFunction
+from mcoherence.gradients.spot_check import spot_checked
 from mcoherence.gradients.sweep import Sweep
 
 Level = Literal["model", "layer", "parameter"]
@@ -201,7 +202,7 @@ def gradient_statistics(
     counts = np.zeros(len(names), dtype=np.int64)
     sum_sq_norms = np.zeros((len(names), len(parameters)))
     sums = GroupSums(len(names), parameters)
-    asked, spot_examples, spot_batch, spot_error = 0, 0, 0, math.nan
+    asked, spot_examples, spot_batch, spot_error, at_kink = 0, 0, 0, math.nan, False
     uncovered: set[str] = set()
 
     def counted() -> Iterator[tuple[Tensor, ...]]:
@@ -218,9 +219,11 @@ def gradient_statistics(
             sums.add(group, measured.sums)
             del measured  # the spot check needs room for gradients of its own
             if spot_check and spot_batch < min(2, n):
-                norms, error = sweep.spot_checked(norms, inputs, targets, spot_check)
+                checked = spot_checked(sweep, norms, inputs, targets, spot_check)
+                norms = checked.squared_norms
                 spot_examples += min(spot_check, n)
-                spot_batch, spot_error = n, float(np.fmax(spot_error, error))
+                spot_batch, spot_error = n, float(np.fmax(spot_error, checked.relative_error))
+                at_kink |= checked.at_kink
             counts[group] += n
             for index, name in enumerate(parameters):
                 if name in norms:
@@ -234,6 +237,7 @@ def gradient_statistics(
         bound_ratio=_bound_ratio(statistics),
         spot_examples=spot_examples,
         spot_relative_error=spot_error,
+        spot_at_kink=at_kink,
         by_whole_model=tuple(name for name in parameters if name in sweep.capture.routed),
     )
     return replace(statistics, evidence=evidence.require())

@@ -1,6 +1,6 @@
 """One forward and backward pass per batch: sums of gradients and per-example squared norms of every parameter.
 
-Index letters: n examples of a batch, k examples of the spot check.
+Index letter: n examples of a batch.
 """
 
 from collections.abc import Mapping
@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from mcoherence.gradients.capture import Capture, UnsupportedModelError
-from mcoherence.gradients.evidence import is_sum_of_rows, spot_errors, tolerance
+from mcoherence.gradients.capture import MIXED, Capture, UnsupportedModelError
+from mcoherence.gradients.evidence import is_sum_of_rows
 from mcoherence.gradients.fallback import WholeModel
-from mcoherence.gradients.reference import LossFunction, loss_and_gradients
+from mcoherence.gradients.reference import LossFunction
 
 
 @dataclass(frozen=True)
@@ -78,57 +78,6 @@ class Sweep:
             )
         return self._completed(Measured(n, norms, sums), inputs, targets)
 
-    def spot_checked(
-        self, norms: dict[str, Tensor], inputs: Tensor, targets: Tensor, examples: int
-    ) -> tuple[dict[str, Tensor], float]:
-        """The batch's |g_i|^2, with k random examples of them held against the loop, and the largest relative error.
-
-        Parameters that disagree (a module whose first axis is not that of the examples, though as long) are measured
-        through the whole model from here on. Which examples are drawn is decided by their number alone, so that the
-        same call draws the same.
-
-        Raises:
-            UnsupportedModelError: they disagree even so.
-        """
-        inputs, n = inputs.detach().to(self.device), len(inputs)
-        chosen = torch.randperm(n, generator=torch.Generator().manual_seed(n))[:examples]
-        exact = self._loop_norms(inputs[chosen.to(inputs.device)], targets[chosen.to(targets.device)])
-        wrong = self._disagreeing(norms, exact, chosen)
-        if wrong:
-            self.capture.routed.update(wrong)
-            norms = self.measure(inputs, targets).squared_norms
-            wrong = self._disagreeing(norms, exact, chosen)
-        if wrong:
-            name, error = next(iter(wrong.items()))
-            raise UnsupportedModelError(
-                f"parameter {name!r}: the squared norm of an example's gradient is {error:.3g} off that of the example "
-                f"passed through the model alone; {_MIXED}"
-            )
-        errors = self._errors(norms, exact, chosen)
-        return norms, max(errors.values(), default=0.0)
-
-    def _loop_norms(self, inputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """|g_i|^2 {parameter name: float64 [k]} of k examples, one forward and backward pass for each."""
-        norms: dict[str, list[Tensor]] = {name: [] for name in self.parameters}
-        for i in range(len(inputs)):
-            _, gradients = loss_and_gradients(
-                self.model, self.loss_fn, self.parameters, inputs[i : i + 1], targets[i : i + 1]
-            )
-            for name, gradient in gradients.items():
-                norms[name].append(torch.linalg.vector_norm(gradient, dtype=torch.float64).square())
-        return {name: torch.stack(values) for name, values in norms.items()}
-
-    def _errors(self, norms: Mapping[str, Tensor], exact: Mapping[str, Tensor], chosen: Tensor) -> dict[str, float]:
-        found = {name: value[chosen.to(value.device)] for name, value in norms.items()}
-        return spot_errors(found, exact, {name: p.dtype for name, p in self.parameters.items()})
-
-    def _disagreeing(
-        self, norms: Mapping[str, Tensor], exact: Mapping[str, Tensor], chosen: Tensor
-    ) -> dict[str, float]:
-        """{parameter name: relative error} where it is more than rounding (NaN included)."""
-        errors = self._errors(norms, exact, chosen)
-        return {name: error for name, error in errors.items() if not error <= tolerance(self.parameters[name].dtype)}
-
     def _completed(self, measured: Measured, inputs: Tensor, targets: Tensor) -> Measured:
         """The batch with every parameter in `sums` measured: what the calls do not account for by the whole model."""
         sums = measured.sums
@@ -147,7 +96,7 @@ class Sweep:
                 if not is_sum_of_rows(sums[name], value, whole):
                     raise UnsupportedModelError(
                         f"parameter {name!r}: the gradients of the examples, each passed through the model alone, do "
-                        f"not add up to the gradient of the batch; {_MIXED}"
+                        f"not add up to the gradient of the batch; {MIXED}"
                     )
                 norms[name] = value.squared_norms
         return Measured(measured.n, norms, sums)
@@ -156,12 +105,6 @@ class Sweep:
 def _total(norms: Mapping[str, Tensor]) -> float:
     """Sum of |g_i|^2 over the examples and over the parameters {name: |g_i|^2, float64 [n]}."""
     return sum(float(value.sum()) for value in norms.values())
-
-
-_MIXED = (
-    "the model or the loss mixes the examples of a batch, or draws random numbers, even in eval mode; "
-    "make the loss of an example depend on that example alone"
-)
 
 
 def _with_targets_at_outputs(loss_fn: LossFunction) -> LossFunction:

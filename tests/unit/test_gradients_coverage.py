@@ -397,11 +397,12 @@ MIXING = {
 
 
 @pytest.mark.parametrize("name", MIXING)
-def test_a_model_that_mixes_examples_is_refused(name):
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_a_model_that_mixes_examples_is_refused(name, dtype):
     torch.manual_seed(0)
-    model = MIXING[name]().double()
+    model = MIXING[name]().to(dtype)
     with pytest.raises((UnsupportedModelError, ValueError), match=r"mixes the examples|more than 1 value"):
-        gradient_statistics(model, PER_EXAMPLE, [(torch.randn(5, 4).double(), torch.randint(0, 4, (5,)))])
+        gradient_statistics(model, PER_EXAMPLE, [(torch.randn(5, 4).to(dtype), torch.randint(0, 4, (5,)))])
 
 
 @pytest.mark.parametrize("layer", [nn.Embedding(5, 4, max_norm=1.0), nn.Embedding(5, 4, scale_grad_by_freq=True)])
