@@ -39,7 +39,7 @@ rule describe_study:
     params:
         settings=canonical_json({"config": study.scientific(config)}),
         code=code_of("describe_study"),
-        results=RESULTS,
+        results=lambda w, output: str(Path(output.html).parent),
     message:
         "Describe the study"
     shell:
