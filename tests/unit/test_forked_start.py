@@ -22,6 +22,15 @@ ROOT = Path(__file__).parents[2]
 SECONDS = 30  # that anything here may take
 
 
+@pytest.fixture(autouse=True)
+def no_signal_is_ignored():
+    """Whoever started the tests may ignore SIGINT and SIGHUP (&, nohup), and so would what is started here."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGHUP)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.fixture
 def environment():
     """Variables of jobs that this process starts and offers copies to; ends their server."""

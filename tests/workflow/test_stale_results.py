@@ -34,7 +34,7 @@ def described(study, config):
     """What the description of the study, which the report waits for, answers for a config."""
     command = [
         sys.executable, "-m", "workflow_scripts.describe_study", "--settings", json.dumps({"config": config}),
-        "--benchmarks", "results/miniature/benchmarks", "--claims", "results/miniature/claims.json",
+        "--results", "results/miniature", "--claims", "results/miniature/claims.json",
         "--html", study.folder / "study.html", "--config", study.folder / "c.json",
         "--dictionary", study.folder / "d.csv", "--tables", "results/miniature/tables/accuracy.parquet",
         "--figures", "results/miniature/figures/easy_hard.png", "results/miniature/figures/training_curves.png",
