@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call
 
 from mcoherence.gradients.capture import MIXED, UnsupportedModelError
@@ -34,6 +34,39 @@ class SpotCheck:
     at_kink: bool
 
 
+@dataclass(frozen=True)
+class Batch:
+    """What the gradients of a batch's examples are taken of: inputs [n, ...] and targets [n, ...]."""
+
+    model: Callable[[Tensor], Tensor]
+    loss_fn: LossFunction
+    parameters: Mapping[str, Tensor]
+    inputs: Tensor
+    targets: Tensor
+
+    def norms_alone(self, chosen: Sequence[int]) -> dict[str, Tensor]:
+        """|g_i|^2 {parameter name: float64 [k]} of the chosen examples, one forward and backward pass for each."""
+        alone = [(self.inputs[i : i + 1], self.targets[i : i + 1]) for i in chosen]
+        return self._norms([loss_and_gradients(self.model, self.loss_fn, self.parameters, *one)[1] for one in alone])
+
+    def norms_within(self, chosen: Sequence[int]) -> dict[str, Tensor]:
+        """|g_i|^2 {parameter name: float64 [k]} of the chosen examples' own losses in one pass of the whole batch."""
+        with torch.enable_grad():
+            losses = self.loss_fn(self.model(self.inputs), self.targets)
+        rows = []
+        for i in chosen:
+            found = torch.autograd.grad(losses[i], list(self.parameters.values()), retain_graph=True, allow_unused=True)
+            named = zip(self.parameters.items(), found, strict=True)
+            rows.append({name: torch.zeros_like(p) if g is None else g.to_dense() for (name, p), g in named})
+        return self._norms(rows)
+
+    def _norms(self, rows: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        return {
+            name: torch.stack([torch.linalg.vector_norm(row[name], dtype=torch.float64).square() for row in rows])
+            for name in self.parameters
+        }
+
+
 def spot_checked(sweep: Sweep, norms: dict[str, Tensor], inputs: Tensor, targets: Tensor, examples: int) -> SpotCheck:
     """Hold the batch's |g_i|^2 of k random examples against those of the examples alone.
 
@@ -51,11 +84,12 @@ def spot_checked(sweep: Sweep, norms: dict[str, Tensor], inputs: Tensor, targets
     def errors(found: Norms, expected: Norms) -> dict[str, float]:
         return spot_errors({name: value[chosen] for name, value in found.items()}, expected, dtypes)
 
-    alone = norms_alone(sweep.model, sweep.loss_fn, sweep.parameters, inputs, targets, chosen)
+    batch = Batch(sweep.model, sweep.loss_fn, sweep.parameters, inputs, targets)
+    alone = batch.norms_alone(chosen)
     found = errors(norms, alone)
     if not beyond_rounding(found, dtypes):
         return SpotCheck(norms, max(found.values(), default=0.0), at_kink=False)
-    within = norms_within(sweep.model, sweep.loss_fn, sweep.parameters, inputs, targets, chosen)
+    within = batch.norms_within(chosen)
     if misread := beyond_rounding(errors(norms, within), dtypes):
         sweep.capture.routed.update(misread)
         norms = sweep.measure(inputs, targets).squared_norms
@@ -63,7 +97,7 @@ def spot_checked(sweep: Sweep, norms: dict[str, Tensor], inputs: Tensor, targets
     found = {name: min(error, against_within[name]) for name, error in against_alone.items()}
     wrong = beyond_rounding(found, dtypes)
     at_kink = bool(beyond_rounding(against_alone, dtypes))
-    if wrong or (at_kink and not agree_in_float64(sweep, inputs, targets, chosen)):
+    if wrong or (at_kink and not agree_in_float64(sweep.model, batch, chosen)):
         name, error = next(iter((wrong or beyond_rounding(against_alone, dtypes)).items()))
         raise UnsupportedModelError(
             f"parameter {name!r}: the squared norm of an example's gradient is {error:.3g} off that of the example "
@@ -77,68 +111,34 @@ def beyond_rounding(errors: Mapping[str, float], dtypes: Mapping[str, torch.dtyp
     return {name: error for name, error in errors.items() if not error <= tolerance(dtypes[name])}
 
 
-def norms_alone(
-    model: Callable[[Tensor], Tensor],
-    loss_fn: LossFunction,
-    parameters: Mapping[str, Tensor],
-    inputs: Tensor,
-    targets: Tensor,
-    chosen: Sequence[int],
-) -> dict[str, Tensor]:
-    """|g_i|^2 {parameter name: float64 [k]} of the chosen examples, one forward and backward pass for each."""
-    rows = [loss_and_gradients(model, loss_fn, parameters, inputs[i : i + 1], targets[i : i + 1])[1] for i in chosen]
-    return _stacked(rows, parameters)
-
-
-def norms_within(
-    model: Callable[[Tensor], Tensor],
-    loss_fn: LossFunction,
-    parameters: Mapping[str, Tensor],
-    inputs: Tensor,
-    targets: Tensor,
-    chosen: Sequence[int],
-) -> dict[str, Tensor]:
-    """|g_i|^2 {parameter name: float64 [k]} of the chosen examples' own losses in one pass of the whole batch."""
-    with torch.enable_grad():
-        losses = loss_fn(model(inputs), targets)
-    rows = []
-    for i in chosen:
-        gradients = torch.autograd.grad(losses[i], list(parameters.values()), retain_graph=True, allow_unused=True)
-        named = zip(parameters.items(), gradients, strict=True)
-        rows.append({name: torch.zeros_like(p) if g is None else g.to_dense() for (name, p), g in named})
-    return _stacked(rows, parameters)
-
-
-def agree_in_float64(sweep: Sweep, inputs: Tensor, targets: Tensor, chosen: Sequence[int]) -> bool:
+def agree_in_float64(model: nn.Module, batch: Batch, chosen: Sequence[int]) -> bool:
     """Whether the chosen examples' gradients are the same alone and in the batch, in a precision that is beyond doubt.
 
     False where they are not, and where it cannot be had: a model in float64 already, or one that insists on another.
     """
-    if all(p.dtype == torch.float64 for p in sweep.parameters.values()):
+    dtypes = dict.fromkeys(batch.parameters, torch.float64)
+    if all(p.dtype == torch.float64 for p in batch.parameters.values()):
         return False
-    state = {**dict(sweep.model.named_parameters()), **dict(sweep.model.named_buffers())}
-    double = {name: _double(value.detach()) for name, value in state.items()}
-    parameters = {name: double[name].requires_grad_() for name in sweep.parameters}
-
-    def model(batch: Tensor) -> Tensor:
-        outputs: Tensor = functional_call(sweep.model, double, (batch,))
-        return outputs
-
     try:
-        of = (model, sweep.loss_fn, parameters, _double(inputs), targets, chosen)
-        errors = spot_errors(norms_within(*of), norms_alone(*of), dict.fromkeys(parameters, torch.float64))
+        double = in_float64(model, batch)
+        errors = spot_errors(double.norms_within(chosen), double.norms_alone(chosen), dtypes)
     except (RuntimeError, TypeError):  # float64 meets another dtype, or the device has none
         return False
-    return not beyond_rounding(errors, dict.fromkeys(parameters, torch.float64))
+    return not beyond_rounding(errors, dtypes)
+
+
+def in_float64(model: nn.Module, batch: Batch) -> Batch:
+    """The same batch and weights in float64; the model itself stays as it is."""
+    state = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    double = {name: _double(value.detach()) for name, value in state.items()}
+    parameters = {name: double[name].requires_grad_() for name in batch.parameters}
+
+    def run(inputs: Tensor) -> Tensor:
+        outputs: Tensor = functional_call(model, double, (inputs,))
+        return outputs
+
+    return Batch(run, batch.loss_fn, parameters, _double(batch.inputs), batch.targets)
 
 
 def _double(values: Tensor) -> Tensor:
     return values.double() if values.is_floating_point() else values
-
-
-def _stacked(rows: Sequence[Mapping[str, Tensor]], parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """|g_i|^2 {parameter name: float64 [k]} of k gradients."""
-    return {
-        name: torch.stack([torch.linalg.vector_norm(row[name], dtype=torch.float64).square() for row in rows])
-        for name in parameters
-    }
