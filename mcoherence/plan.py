@@ -36,7 +36,7 @@ WINSORIZED_CHUNK = 4 * 2**26  # bytes of per-example gradients that winsorised S
 STATED_RATE = {"cuda": 2e13, "mps": 2e12, "cpu": 2e10}
 MEASURED_BATCH = 256  # examples that are measured at a time
 START_SECONDS = 5  # of a job, before it works
-COPY_SECONDS = 0.15  # the same of a job that is a copy of a process that has imported torch (benchmarks/pipeline.py)
+COPY_SECONDS = 0.1  # the same of a job that is a copy of a process that has imported torch (benchmarks/RESULTS.md)
 KEPT_BY_OPTIMIZER = {"rm3": 2, "ra3": 2}  # gradients kept between updates, each as large as the weights
 # What the benchmarks under benchmarks/ measured: the networks by their names there, shape of an image.
 BENCHMARKED: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
