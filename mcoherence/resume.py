@@ -186,8 +186,11 @@ def only_trainer(path: Path, seconds: float = SECONDS_TO_WAIT) -> Iterator[None]
         UserError: the other trainer is still there after `seconds`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    deadline = time.monotonic() + seconds
+    deadline, said = time.monotonic() + seconds, False
     while (file := _locked(path)) is None:
+        if not said and path.exists():
+            _say(f"waiting for {_holder(path)}, another trainer of this run, to end")
+            said = True
         if time.monotonic() >= deadline:
             raise UserError(
                 f"{path}: another trainer of this run is at work ({_holder(path)}), expected none; wait for it or end "
