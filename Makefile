@@ -16,7 +16,8 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed$(if $(filter system,$(TORCH)),-on-system-torch)
 FOR_TESTS := .venv/.installed-for-tests
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-deps
-PYTEST := $(BIN)/pytest
+WORKERS ?= 2
+PYTEST := $(BIN)/pytest --dist loadgroup --no-loadscope-reorder --numprocesses
 
 REQUIRE_PYTHON = @test -n "$(PYTHON)" || { echo "make: no Python 3.11, 3.12 or 3.13 on PATH; install one or run: make PYTHON=/path/to/python3" >&2; exit 1; }
 
@@ -44,13 +45,13 @@ check: $(FOR_TESTS)
 	@$(BIN)/snakemake --lint
 
 test: check
-	@$(PYTEST) tests/unit tests/workflow
+	@$(PYTEST) $(WORKERS) tests/workflow tests/unit
 
 test-unit: $(FOR_TESTS)
-	@$(PYTEST) tests/unit
+	@$(PYTEST) $(WORKERS) tests/unit
 
 test-faults: $(FOR_TESTS)
-	@$(PYTEST) tests/faults tests/cluster
+	@$(PYTEST) $(WORKERS) tests/cluster tests/faults
 
 .venv/.installed: envs/requirements.lock pyproject.toml
 	$(REQUIRE_PYTHON)

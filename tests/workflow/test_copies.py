@@ -1,7 +1,10 @@
 """Jobs that compute on the processor start as copies of one process; that changes their time and nothing else."""
 
+import pytest
+
 from mcoherence.job_records import read_record
 
+pytestmark = pytest.mark.apart
 COMPUTING = ("train", "evaluate", "measure_")
 RUN = "results/miniature/runs/digits/cnn/half_random/rm3/full/seed1"
 RESULTS = (f"{RUN}/evaluation.h5", f"{RUN}/coherence.h5", f"{RUN}/contributions.h5")
