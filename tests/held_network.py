@@ -11,6 +11,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -35,8 +36,9 @@ class HeldNetwork(nn.Sequential):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits [n, classes] of inputs [n, C, H, W]."""
-        if self.training and Path(HOLD).exists():
-            self.hold(**json.loads(Path(HOLD).read_text()))
+        if self.training:
+            with suppress(FileNotFoundError):  # nobody is to be held, or no more
+                self.hold(**json.loads(Path(HOLD).read_text()))
         return super().forward(inputs)
 
     def hold(self, updates: int | None = None, states: int | None = None, folder: str = "") -> None:

@@ -20,8 +20,6 @@ WORKFLOW = (
     "docs",
 )  # fmt: skip
 SNAKEMAKE = Path(sys.executable).with_name("snakemake")
-
-
 PLANS = {"--dry-run", "-n", "--summary", "--rulegraph"}  # options with which Snakemake runs no job
 
 
