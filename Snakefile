@@ -20,10 +20,12 @@ shell.prefix(
     f' then PATH="$PATH":{PROGRAMS}; else PATH={PROGRAMS}:"$PATH"; fi; '
 )
 
-from mcoherence import config_checks, study
+from mcoherence.study import checks as config_checks
+from mcoherence.study import runs as runs_of_study
+from mcoherence.study import settings as study
 from mcoherence.errors import UserError
-from mcoherence.why import record_code
-from workflow_scripts import forked_start
+from mcoherence.audit.why import record_code
+from workflow_scripts.jobs import copy_client
 
 
 configfile: workflow.source_path("config.yaml")
@@ -67,7 +69,7 @@ onstart:
     for digest, modules in CODE.items():
         record_code(Path(RESULTS) / "code", digest, modules)
     if OPERATIONAL["fork_jobs"]:
-        forked_start.offer()
+        copy_client.offer()
 
 
 rule all:

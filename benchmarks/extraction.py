@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from mcoherence import gradient_statistics
-from mcoherence.gradients.sweep import Sweep
+from mcoherence.gradients.passes import Passes
 
 Pass = Callable[[], object]
 TURN_SECONDS = 0.2  # a turn lasts at least about this long
@@ -80,7 +80,7 @@ def plain(model: nn.Module, inputs: Tensor, targets: Tensor) -> Pass:
 
 def ours(model: nn.Module, inputs: Tensor, targets: Tensor) -> Pass:
     """One batch of a sweep."""
-    sweep = Sweep(model, PER_EXAMPLE)
+    sweep = Passes(model, PER_EXAMPLE)
 
     def measure() -> object:
         with sweep.capture.active():

@@ -9,7 +9,7 @@ of them. Given are medians, and the median of each round's ratio to SGD. Peak me
 optimiser, as the growth of its resident set over the state before the first update (on a GPU: of allocated memory).
 
     --parts   seconds of the passes apart from the step: what is the optimiser's, and what the smaller passes' of M3
-    loop      `mcoherence.training.train`, with a small network, against forward, backward, step written out
+    loop      `mcoherence.training.loop.train`, with a small network, against forward, backward, step written out
 """
 
 import argparse
@@ -30,9 +30,9 @@ from torch import Tensor, nn
 from mcoherence.data.loading import Origin, ResidentExamples, Use
 from mcoherence.models import build_model
 from mcoherence.optim import optimizer_tensors
-from mcoherence.schedules import parts_of_update
-from mcoherence.training import Execution, TrainingSettings, train
-from mcoherence.update import make_optimizer, update
+from mcoherence.training.loop import Execution, TrainingSettings, train
+from mcoherence.training.schedules import parts_of_update
+from mcoherence.training.update import make_optimizer, update
 
 Run = Callable[[], object]
 Row = dict[str, object]
@@ -213,7 +213,7 @@ def loop(batch: int, updates: int) -> TrainingSettings:
 
 
 def train_with_our_loop(batch: int, updates: int, inputs: Tensor, labels: Tensor, device: str) -> None:
-    """`mcoherence.training.train` as it is called by the rule, less reading and writing files."""
+    """`mcoherence.training.loop.train` as it is called by the rule, less reading and writing files."""
     with contextlib.redirect_stderr(io.StringIO()):  # the progress bar
         train(loop(batch, updates), resident(inputs), labels, Execution(torch.device(device)), lambda *_: None)
 

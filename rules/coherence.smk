@@ -24,7 +24,7 @@ rule measure_coherence:
         "Measure {wildcards.model} on {wildcards.labels} labels ({wildcards.subset}) with {wildcards.optimizer},"
         " seed {wildcards.seed}"
     shell:
-        "python -m workflow_scripts.launch --device {resources.device} --jobs-per-gpu {resources.jobs_per_gpu} --"
+        "python -m workflow_scripts.jobs.launch --device {resources.device} --jobs-per-gpu {resources.jobs_per_gpu} --"
         " python -m workflow_scripts.measure_coherence --settings {params.settings:q}"
         " --images {input.images:q} --labels {input.labels:q} --split {input.split:q}"
         " --checkpoints {input.checkpoints:q} --parts {input.parts:q} --coherence {output.coherence:q}"
@@ -32,7 +32,7 @@ rule measure_coherence:
         " --device {resources.device} --threads {threads} > {log:q} 2>&1"
 
 
-if study.makes(config, "sample_size"):
+if runs_of_study.makes(config, "sample_size"):
 
     use rule measure_coherence as measure_sample_size with:
         output:
@@ -76,7 +76,7 @@ rule measure_coherence_part:
         " seed {wildcards.seed}, steps {wildcards.first} to {wildcards.last}, shard {wildcards.shard} of"
         " {wildcards.shards}"
     shell:
-        "python -m workflow_scripts.launch --device {resources.device} --jobs-per-gpu {resources.jobs_per_gpu} --"
+        "python -m workflow_scripts.jobs.launch --device {resources.device} --jobs-per-gpu {resources.jobs_per_gpu} --"
         " python -m workflow_scripts.measure_coherence --settings {params.settings:q}"
         " --images {input.images:q} --labels {input.labels:q} --split {input.split:q}"
         " --checkpoints {input.checkpoints:q} --parts --coherence {output.coherence:q}"

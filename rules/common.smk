@@ -1,14 +1,14 @@
 # Paths, settings and resources that several rules share.
 from functools import cache
 
-from mcoherence.canonical import canonical_json
-from mcoherence.code_digest import digest_of, module_digests
-from mcoherence.data.sizes import size_of
+from mcoherence.files.canonical import canonical_json
+from mcoherence.study.code_digest import digest_of, module_digests
+from mcoherence.study.data_sizes import size_of
 from mcoherence.data.source_modules import DECODED_SOURCES, SOURCES
 from mcoherence.data.subsets import SUBSETS, TRAINED_HALF
-from mcoherence.segments import checkpoint_steps, segment_checkpoints, segments
+from mcoherence.study.segments import checkpoint_steps, segment_checkpoints, segments
 
-RESULTS = study.results_folder(config)
+RESULTS = runs_of_study.results_folder(config)
 RUN = f"{RESULTS}/runs/{{dataset}}/{{model}}/{{labels}}/{{optimizer}}/{{subset}}/seed{{seed}}"
 RUN_NAME = "{dataset}/{model}/{labels}/{optimizer}/{subset}/seed{seed}"
 IMAGES = f"{RESULTS}/data/{{dataset}}/images.h5"
@@ -33,7 +33,7 @@ wildcard_constraints:
     model="|".join(config["models"]),
     labels="|".join(config["labels"]),
     optimizer="|".join(config["optimizers"]),
-    subset="|".join((study.FULL, *SUBSETS, *TRAINED_HALF)),
+    subset="|".join((runs_of_study.FULL, *SUBSETS, *TRAINED_HALF)),
     seed=r"\d+",
 
 
@@ -59,7 +59,7 @@ def run_of(wildcards):
         wildcards.optimizer,
         wildcards.subset,
     )
-    return study.Run(*names, int(wildcards.seed))
+    return runs_of_study.Run(*names, int(wildcards.seed))
 
 
 def source_of(wildcards):
@@ -123,7 +123,7 @@ def minutes(wildcards, passes):
 
 def split_of(wildcards):
     """The split that a run on a subset needs; nothing for a run on everything."""
-    if wildcards.subset == study.FULL:
+    if wildcards.subset == runs_of_study.FULL:
         return []
     return (HALVES if wildcards.subset in TRAINED_HALF else SPLIT).format(**wildcards)
 
@@ -142,7 +142,7 @@ def begin_of(start):
 
 def first_weights(wildcards):
     """The last checkpoint of the run that this one starts from (adversarial initialisation), or nothing."""
-    source = study.source_run(config, run_of(wildcards))
+    source = runs_of_study.source_run(config, run_of(wildcards))
     if source is None:
         return []
     last = study.training_of_run(config, source)["updates"]

@@ -12,7 +12,7 @@ rule measure_contributions:
     benchmark:
         f"{BENCHMARKS}/measure_contributions/{RUN_NAME}.tsv"
     wildcard_constraints:
-        subset=study.FULL,
+        subset=runs_of_study.FULL,
     conda:
         CONDA
     threads: 1
@@ -25,7 +25,7 @@ rule measure_contributions:
         "Measure contributions in {wildcards.model} on {wildcards.labels} labels with {wildcards.optimizer},"
         " seed {wildcards.seed}"
     shell:
-        "python -m workflow_scripts.launch --device {resources.device} --jobs-per-gpu {resources.jobs_per_gpu} --"
+        "python -m workflow_scripts.jobs.launch --device {resources.device} --jobs-per-gpu {resources.jobs_per_gpu} --"
         " python -m workflow_scripts.measure_contributions --settings {params.settings:q}"
         " --images {input.images:q} --labels {input.labels:q}"
         " --checkpoints {input.checkpoints:q} --parts {input.parts:q} --contributions {output.contributions:q}"
@@ -46,7 +46,7 @@ rule measure_contributions_part:
     benchmark:
         f"{BENCHMARKS}/measure_contributions_part/{PART_NAME}.tsv"
     wildcard_constraints:
-        subset=study.FULL,
+        subset=runs_of_study.FULL,
         result="contributions",
     conda:
         CONDA
@@ -61,7 +61,7 @@ rule measure_contributions_part:
         " seed {wildcards.seed}, steps {wildcards.first} to {wildcards.last}, shard {wildcards.shard} of"
         " {wildcards.shards}"
     shell:
-        "python -m workflow_scripts.launch --device {resources.device} --jobs-per-gpu {resources.jobs_per_gpu} --"
+        "python -m workflow_scripts.jobs.launch --device {resources.device} --jobs-per-gpu {resources.jobs_per_gpu} --"
         " python -m workflow_scripts.measure_contributions --settings {params.settings:q}"
         " --images {input.images:q} --labels {input.labels:q}"
         " --checkpoints {input.checkpoints:q} --parts --contributions {output.contributions:q}"

@@ -2,11 +2,11 @@ rule score_difficulty:
     """How hard each training example is for a model, from the reference runs."""
     input:
         evaluations=lambda w: files_of_runs(
-            study.reference_runs(config["easy_hard"], w.dataset, w.model),
+            runs_of_study.reference_runs(config["easy_hard"], w.dataset, w.model),
             "evaluation.h5",
         ),
         labels=lambda w: [
-            run.labels_path(RESULTS) for run in study.reference_runs(config["easy_hard"], w.dataset, w.model)
+            run.labels_path(RESULTS) for run in runs_of_study.reference_runs(config["easy_hard"], w.dataset, w.model)
         ],
     output:
         difficulty=DIFFICULTY_FILE,
@@ -19,7 +19,7 @@ rule score_difficulty:
     threads: 1
     resources:
         mem_mb=growing(
-            lambda w: sum(map(table_mb, study.reference_runs(config["easy_hard"], w.dataset, w.model))),
+            lambda w: sum(map(table_mb, runs_of_study.reference_runs(config["easy_hard"], w.dataset, w.model))),
         ),
         runtime=growing(30),
         gpu=0,
@@ -117,7 +117,7 @@ rule measure_difficulty_coherence:
         "Measure easy and hard examples in {wildcards.model} on {wildcards.labels} labels ({wildcards.subset}) with"
         " {wildcards.optimizer}, seed {wildcards.seed}"
     shell:
-        "python -m workflow_scripts.launch --device {resources.device} --jobs-per-gpu {resources.jobs_per_gpu} --"
+        "python -m workflow_scripts.jobs.launch --device {resources.device} --jobs-per-gpu {resources.jobs_per_gpu} --"
         " python -m workflow_scripts.measure_difficulty_coherence --settings {params.settings:q}"
         " --images {input.images:q} --labels {input.labels:q} --split {input.split:q}"
         " --checkpoints {input.checkpoints:q} --parts {input.parts:q} --coherence {output.coherence:q}"
@@ -153,7 +153,7 @@ rule measure_difficulty_coherence_part:
         " {wildcards.optimizer}, seed {wildcards.seed}, steps {wildcards.first} to {wildcards.last}, shard"
         " {wildcards.shard} of {wildcards.shards}"
     shell:
-        "python -m workflow_scripts.launch --device {resources.device} --jobs-per-gpu {resources.jobs_per_gpu} --"
+        "python -m workflow_scripts.jobs.launch --device {resources.device} --jobs-per-gpu {resources.jobs_per_gpu} --"
         " python -m workflow_scripts.measure_difficulty_coherence --settings {params.settings:q}"
         " --images {input.images:q} --labels {input.labels:q} --split {input.split:q}"
         " --checkpoints {input.checkpoints:q} --parts --coherence {output.coherence:q}"

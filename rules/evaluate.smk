@@ -29,7 +29,7 @@ rule evaluate:
         "Evaluate {wildcards.model} on {wildcards.labels} labels ({wildcards.subset}) with {wildcards.optimizer},"
         " seed {wildcards.seed}"
     shell:
-        "python -m workflow_scripts.launch --device {resources.device} --jobs-per-gpu {resources.jobs_per_gpu} --"
+        "python -m workflow_scripts.jobs.launch --device {resources.device} --jobs-per-gpu {resources.jobs_per_gpu} --"
         " python -m workflow_scripts.evaluate --settings {params.settings:q}"
         " --images {input.images:q} --labels {input.labels:q} --checkpoints {input.checkpoints:q}"
         " --parts {input.parts:q} --evaluation {output.evaluation:q}"
@@ -70,7 +70,7 @@ rule evaluate_part:
         " seed {wildcards.seed}, steps {wildcards.first} to {wildcards.last}, shard {wildcards.shard} of"
         " {wildcards.shards}"
     shell:
-        "python -m workflow_scripts.launch --device {resources.device} --jobs-per-gpu {resources.jobs_per_gpu} --"
+        "python -m workflow_scripts.jobs.launch --device {resources.device} --jobs-per-gpu {resources.jobs_per_gpu} --"
         " python -m workflow_scripts.evaluate --settings {params.settings:q}"
         " --images {input.images:q} --labels {input.labels:q} --checkpoints {input.checkpoints:q}"
         " --parts --shard {wildcards.shard} --shards {wildcards.shards} --evaluation {output.evaluation:q}"

@@ -11,7 +11,7 @@ FIGURES_OF_EXPERIMENT = {
             [
                 "coherence",
                 "accuracy",
-                *(["easy_hard"] if study.makes(config, "easy_hard") else []),
+                *(["easy_hard"] if runs_of_study.makes(config, "easy_hard") else []),
             ],
             SUMMARY,
             "the study at a glance",
@@ -108,7 +108,7 @@ FIGURES_OF_EXPERIMENT = {
         "sweep": (["sweep"], "6. Exploratory sweeps", "6.1 a setting of the network swept (no claim)"),
     },
 }
-if study.makes(config, "label_noise") and study.winsorization(config):
+if runs_of_study.makes(config, "label_noise") and runs_of_study.winsorization(config):
     FIGURES_OF_EXPERIMENT["label_noise"]["winsorization"] = (
         ["overfit"],
         TRAINING,

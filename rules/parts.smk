@@ -7,7 +7,8 @@
 # the result is made, and name the folder, so that parts which a killed study left behind never get into another whole.
 from hashlib import sha256
 
-from mcoherence import cutting
+from mcoherence.measuring.shards import EVALUATED_BATCH
+from mcoherence.study import cutting
 
 PARTS = f"{RUN}/parts/{{result}}/{{key}}"
 SHARD = f"{PARTS}/steps{{first}}-{{last}}_shard{{shard}}of{{shards}}.h5"
@@ -138,7 +139,7 @@ def evaluation_shards(wildcards):
     """Number of shards of the examples that an evaluation is cut into."""
     size = size_of_data(wildcards)
     examples_per_shard = OPERATIONAL["examples_per_shard"]
-    least = examples_per_shard and max(examples_per_shard, cutting.EVALUATION_BATCH)
+    least = examples_per_shard and max(examples_per_shard, EVALUATED_BATCH)
     return cutting.shard_count(size.train + size.test, least)
 
 

@@ -1,18 +1,18 @@
-LABEL_NOISE_RUNS = study.label_noise_runs(config["label_noise"])
-EASY_HARD_RUNS = study.easy_hard_runs(config["easy_hard"])
-CONTRIBUTION_RUNS = study.contribution_runs(config)
+LABEL_NOISE_RUNS = runs_of_study.label_noise_runs(config["label_noise"])
+EASY_HARD_RUNS = runs_of_study.easy_hard_runs(config["easy_hard"])
+CONTRIBUTION_RUNS = runs_of_study.contribution_runs(config)
 REFERENCE_RUNS = [
     run
     for dataset in config["easy_hard"]["datasets"]
     for model in config["easy_hard"]["models"]
-    for run in study.reference_runs(config["easy_hard"], dataset, model)
+    for run in runs_of_study.reference_runs(config["easy_hard"], dataset, model)
 ]
 DIFFICULTY = [DIFFICULTY_FILE.format(dataset=run.dataset, model=run.model) for run in REFERENCE_RUNS]
 SECOND_SPLIT = [
     file
     for dataset in config["easy_hard"]["datasets"]
     for model in config["easy_hard"]["models"]
-    for file in files_of_runs(study.second_split_runs(config["easy_hard"], dataset, model), "evaluation.h5")
+    for file in files_of_runs(runs_of_study.second_split_runs(config["easy_hard"], dataset, model), "evaluation.h5")
     + [HALVES.format(dataset=dataset)]
 ]
 # What each table is made from: result files of runs, and the labels and images that give them their meaning.
@@ -42,7 +42,7 @@ SOURCES_OF_TABLE = {
         + [IMAGES.format(dataset=run.dataset) for run in EASY_HARD_RUNS],
         "difficulty": DIFFICULTY
         + [run.labels_path(RESULTS) for run in REFERENCE_RUNS]
-        + (SECOND_SPLIT if study.makes(config, "second_split") else []),
+        + (SECOND_SPLIT if runs_of_study.makes(config, "second_split") else []),
         "difficulty_agreement": DIFFICULTY
         + [run.labels_path(RESULTS) for run in REFERENCE_RUNS]
         + files_of_runs(REFERENCE_RUNS, "evaluation.h5"),
@@ -50,28 +50,28 @@ SOURCES_OF_TABLE = {
     "second_split": {},  # columns of the table difficulty
     "difficulty_coherence": {
         "difficulty_coherence": files_of_runs(
-            study.difficulty_coherence_runs(config["easy_hard"]), "difficulty_coherence.h5"
+            runs_of_study.difficulty_coherence_runs(config["easy_hard"]), "difficulty_coherence.h5"
         ),
     },
     # tables of rules of their own
     "toy": {},
     "bound": {},
 }
-if study.makes(config, "sample_size"):
-    runs = study.sample_size_runs(config["sample_size"])
+if runs_of_study.makes(config, "sample_size"):
+    runs = runs_of_study.sample_size_runs(config["sample_size"])
     sizes = config["sample_size"]["sizes"]
     SOURCES_OF_TABLE["sample_size"] = {
         "sample_size": files_of_runs(runs, "coherence.h5", *(f"coherence_m{size}.h5" for size in sizes)),
     }
-if study.makes(config, "sweep"):
-    runs = study.sweep_runs(config["sweep"])
+if runs_of_study.makes(config, "sweep"):
+    runs = runs_of_study.sweep_runs(config["sweep"])
     SOURCES_OF_TABLE["sweep"] = {
         "sweep": files_of_runs(runs, "evaluation.h5", "coherence.h5")
         + [run.labels_path(RESULTS) for run in runs]
         + [IMAGES.format(dataset=run.dataset) for run in runs],
     }
-if study.makes(config, "adversarial_start"):
-    runs = study.adversarial_start_runs(config["adversarial_start"])
+if runs_of_study.makes(config, "adversarial_start"):
+    runs = runs_of_study.adversarial_start_runs(config["adversarial_start"])
     SOURCES_OF_TABLE["adversarial_start"] = {
         "adversarial_start": files_of_runs(runs, "evaluation.h5")
         + [run.labels_path(RESULTS) for run in runs]
@@ -83,7 +83,7 @@ TABLE_SOURCES = {
 }
 TABLES = {
     table: f"{RESULTS}/tables/{table}.parquet"
-    for table in [*TABLE_SOURCES, *(name for name in ("toy", "bound") if study.makes(config, name))]
+    for table in [*TABLE_SOURCES, *(name for name in ("toy", "bound") if runs_of_study.makes(config, name))]
 }
 
 
@@ -104,7 +104,7 @@ rule tabulate:
         CONDA
     threads: 1
     resources:
-        mem_mb=growing(max(map(table_mb, study.all_runs(config)), default=1000)),
+        mem_mb=growing(max(map(table_mb, runs_of_study.all_runs(config)), default=1000)),
         runtime=growing(60),
         gpu=0,
     params:

@@ -81,7 +81,7 @@ for way, (training, names) in enumerate(WAYS_TO_TRAIN, start=1):
                 f" {{wildcards.optimizer}}, seed {{wildcards.seed}}, updates {start} to {stop}"
             shell:
                 # exec, and a step of its own in SLURM: a signal to the job reaches the trainer, which keeps its state and leaves.
-                "exec python -m workflow_scripts.launch --own-step --threads {threads} --device {resources.device}"
+                "exec python -m workflow_scripts.jobs.launch --own-step --threads {threads} --device {resources.device}"
                 " --gpus {resources.ranks} --jobs-per-gpu {resources.jobs_per_gpu} --"
                 " python -m workflow_scripts.train --settings {params.settings:q} --code {params.code}"
                 " --images {input.images:q} --labels {input.labels:q} --split {input.split:q} --begin {input.begin:q}"

@@ -1,8 +1,8 @@
 """Add up the shards of a measurement: shards of a block of checkpoints -> the block."""
 
-from mcoherence.parts import add_shards
-from mcoherence.run_files import SHARD_SCHEMAS, measurement_schema
-from mcoherence.storage import write_hdf5
+from mcoherence.files.storage import write_hdf5
+from mcoherence.measuring.joining import add_shards
+from mcoherence.measuring.result_names import SHARD_SCHEMAS, measurement_schema
 from workflow_scripts.command_line import parse, run
 
 

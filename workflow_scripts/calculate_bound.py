@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from mcoherence.bound import bound_table
-from mcoherence.table_files import write_table
+from mcoherence.files.tables import write_table
+from mcoherence.tables.bound import bound_table
 from workflow_scripts.command_line import parse, run
 
 

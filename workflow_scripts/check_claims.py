@@ -6,15 +6,15 @@ from typing import Any
 
 import pandas as pd
 
-from mcoherence.claims import Claim, ClaimSettings, Part, check_claims
-from mcoherence.difficulty_claims import STATEMENTS
-from mcoherence.identities import IDENTITIES, Identity
-from mcoherence.intervals import Interval
-from mcoherence.learning_claims import LEARNING_CLAIMS
-from mcoherence.noise_claims import NOISE_CLAIMS
-from mcoherence.provenance import provenance
-from mcoherence.storage import write_json, write_text
-from mcoherence.trajectory_claims import TRAJECTORY_CLAIMS
+from mcoherence.claims.difficulty import STATEMENTS
+from mcoherence.claims.identities import IDENTITIES, Identity
+from mcoherence.claims.intervals import Interval
+from mcoherence.claims.learning import LEARNING_CLAIMS
+from mcoherence.claims.noise import NOISE_CLAIMS
+from mcoherence.claims.testing import Claim, ClaimSettings, Part, check_claims
+from mcoherence.claims.trajectory import TRAJECTORY_CLAIMS
+from mcoherence.files.provenance import provenance
+from mcoherence.files.storage import write_json, write_text
 from workflow_scripts.command_line import parse, run
 
 ALL_CLAIMS = (*TRAJECTORY_CLAIMS, *LEARNING_CLAIMS, *NOISE_CLAIMS, *STATEMENTS)

@@ -13,13 +13,13 @@ from typing import Any
 import pandas as pd
 from pyarrow.parquet import read_schema
 
-from mcoherence.data_dictionary import dictionary
+from mcoherence.audit.job_records import read_record
+from mcoherence.audit.result_checks import Findings, Origin, check_results, check_settings, origin_of_figure, several
 from mcoherence.figures.saving import read_sources
-from mcoherence.job_records import read_record
-from mcoherence.result_checks import Findings, Origin, check_results, check_settings, origin_of_figure, several
-from mcoherence.storage import atomic_path, write_json, write_text
-from mcoherence.study import claim_settings
-from mcoherence.table_files import check_table
+from mcoherence.files.storage import atomic_path, write_json, write_text
+from mcoherence.files.tables import check_table
+from mcoherence.study.settings import claim_settings
+from mcoherence.tables.columns import dictionary
 from workflow_scripts.command_line import parse, run
 
 STYLE = """body{font:15px/1.45 system-ui,sans-serif;margin:1.5rem;max-width:60rem;color:#222}

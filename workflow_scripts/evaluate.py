@@ -10,16 +10,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mcoherence.cutting import shard
 from mcoherence.data.loading import examples
 from mcoherence.data.store import read_labels, read_targets
 from mcoherence.device import describe_device, prepare_device
-from mcoherence.evaluation import BATCH_SIZE, evaluate, of_diverged
+from mcoherence.files.progress import progress
+from mcoherence.files.provenance import provenance
+from mcoherence.files.storage import copy_file, write_hdf5
+from mcoherence.measuring.evaluation import evaluate, of_diverged
+from mcoherence.measuring.result_names import EVALUATION_SCHEMA, EVALUATION_SHARD_SCHEMA
+from mcoherence.measuring.shards import EVALUATED_BATCH, shard
 from mcoherence.models import load_checkpoint, read_checkpoint_metadata
-from mcoherence.progress import progress
-from mcoherence.provenance import provenance
-from mcoherence.run_files import EVALUATION_SCHEMA, EVALUATION_SHARD_SCHEMA
-from mcoherence.storage import copy_file, write_hdf5
 from workflow_scripts.command_line import parse, run
 
 OPTIONS = {"workers": 2, "images_memory_mb": 2000, "shard": 0, "shards": 1}
@@ -56,7 +56,7 @@ def main() -> None:
     for path, lost in progress(zip(arguments.checkpoints, diverged, strict=True), len(metadata), "evaluate"):
         model = load_checkpoint(path).to(device)
         for name, (images, targets) in parts.items():
-            in_order = enumerate(np.split(np.arange(len(images)), range(BATCH_SIZE, len(images), BATCH_SIZE)))
+            in_order = enumerate(np.split(np.arange(len(images)), range(EVALUATED_BATCH, len(images), EVALUATED_BATCH)))
             none = lost or not len(images)
             evaluation = of_diverged(len(images)) if none else evaluate(model, images.batches(in_order), targets)
             collected[f"{name}/loss"].append(evaluation.loss)
@@ -74,8 +74,8 @@ def main() -> None:
 
 def shard_of_batches(size: int, number: int, shards: int) -> NDArray[np.int64]:
     """Positions of the examples of one shard of a part of `size`; shards begin where a batch begins."""
-    batches = shard(ceil(size / BATCH_SIZE), number, shards)
-    return np.arange(batches.start * BATCH_SIZE, min(batches.stop * BATCH_SIZE, size))
+    batches = shard(ceil(size / EVALUATED_BATCH), number, shards)
+    return np.arange(batches.start * EVALUATED_BATCH, min(batches.stop * EVALUATED_BATCH, size))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Put the blocks of a run's measurement together: blocks of checkpoints -> all that coherence.h5 or its like holds."""
 
-from mcoherence.parts import join
-from mcoherence.run_files import measurement_schema
-from mcoherence.storage import write_hdf5
+from mcoherence.files.storage import write_hdf5
+from mcoherence.measuring.joining import join
+from mcoherence.measuring.result_names import measurement_schema
 from workflow_scripts.command_line import parse, run
 
 

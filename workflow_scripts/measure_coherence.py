@@ -2,9 +2,9 @@
 
 from mcoherence.data.store import read_labels, read_targets
 from mcoherence.data.subsets import training_positions
-from mcoherence.measurement import heldout_sample, training_sample
-from mcoherence.run_files import COHERENCE_SCHEMA, GROUPS
-from mcoherence.storage import copy_file
+from mcoherence.files.storage import copy_file
+from mcoherence.measuring.result_names import COHERENCE_SCHEMA, GROUPS
+from mcoherence.measuring.samples import heldout_sample, training_sample
 from workflow_scripts.command_line import run
 from workflow_scripts.measuring import Drawn, measure_drawn, parse_measuring
 

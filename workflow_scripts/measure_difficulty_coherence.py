@@ -2,9 +2,9 @@
 
 from mcoherence.data.store import read_labels
 from mcoherence.data.subsets import SPLIT_SCHEMA
-from mcoherence.measurement import difficulty_sample
-from mcoherence.run_files import DIFFICULTY_COHERENCE_SCHEMA, DIFFICULTY_GROUPS
-from mcoherence.storage import copy_file, open_hdf5
+from mcoherence.files.storage import copy_file, open_hdf5
+from mcoherence.measuring.result_names import DIFFICULTY_COHERENCE_SCHEMA, DIFFICULTY_GROUPS
+from mcoherence.measuring.samples import difficulty_sample
 from workflow_scripts.command_line import run
 from workflow_scripts.measuring import Drawn, measure_drawn, parse_measuring
 

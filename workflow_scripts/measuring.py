@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from mcoherence.data.loading import examples
 from mcoherence.device import describe_device, prepare_device
-from mcoherence.measurement import PRECISIONS, Sample, keep_sums, measure_run
-from mcoherence.provenance import provenance
-from mcoherence.run_files import SHARD_SCHEMAS
-from mcoherence.storage import new_hdf5, write_contents
+from mcoherence.files.provenance import provenance
+from mcoherence.files.storage import new_hdf5, write_contents
+from mcoherence.measuring.along_run import PRECISIONS, keep_sums, measure_run
+from mcoherence.measuring.result_names import SHARD_SCHEMAS
+from mcoherence.measuring.samples import Sample
 from workflow_scripts.command_line import parse
 
 OPTIONS = {"workers": 2, "images_memory_mb": 2000, "shard": 0, "shards": 1}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from mcoherence.plan import describe
+from mcoherence.audit.plan import describe
 from workflow_scripts.command_line import parse, run
 
 

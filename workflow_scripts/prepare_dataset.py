@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from mcoherence.canonical import canonical_json
-from mcoherence.code_digest import code_digest
 from mcoherence.data.preparation import prepare_images
 from mcoherence.data.source_modules import SOURCES
 from mcoherence.data.sources import open_source
-from mcoherence.provenance import provenance
+from mcoherence.files.canonical import canonical_json
+from mcoherence.files.provenance import provenance
+from mcoherence.study.code_digest import code_digest
 from workflow_scripts.command_line import parse, run
 
 

@@ -1,7 +1,7 @@
 """Run the six-dimensional regressions, real and random, and write what they do as a tidy table: CSV and Parquet."""
 
-from mcoherence.table_files import write_table
-from mcoherence.toy import toy_table
+from mcoherence.files.tables import write_table
+from mcoherence.tables.toy import toy_table
 from workflow_scripts.command_line import parse, run
 
 

@@ -3,8 +3,8 @@
 from mcoherence.data.halves import split_halves
 from mcoherence.data.store import read_targets
 from mcoherence.data.subsets import SPLIT_SCHEMA
-from mcoherence.provenance import provenance
-from mcoherence.storage import write_hdf5
+from mcoherence.files.provenance import provenance
+from mcoherence.files.storage import write_hdf5
 from workflow_scripts.command_line import parse, run
 
 

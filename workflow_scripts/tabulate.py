@@ -1,10 +1,10 @@
 """Gather the result files of many runs into one tidy table: *.h5 -> CSV and Parquet."""
 
-from mcoherence.difficulty_tables import DIFFICULTY_TABLES
-from mcoherence.noise_tables import NOISE_TABLES
-from mcoherence.sweep import SWEEP_TABLES
-from mcoherence.table_files import write_table
-from mcoherence.tables import TABLES
+from mcoherence.files.tables import write_table
+from mcoherence.tables.difficulty import DIFFICULTY_TABLES
+from mcoherence.tables.noise import NOISE_TABLES
+from mcoherence.tables.runs import TABLES
+from mcoherence.tables.sweep import SWEEP_TABLES
 from workflow_scripts.command_line import parse, run
 
 

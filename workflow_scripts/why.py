@@ -13,10 +13,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from mcoherence.code_digest import digest_of, module_digests
+from mcoherence.audit.why import PlannedJob, causes, explain, last_run, recorded_code
 from mcoherence.data.source_modules import SOURCES
 from mcoherence.errors import UserError
-from mcoherence.why import PlannedJob, causes, explain, last_run, recorded_code
+from mcoherence.study.code_digest import digest_of, module_digests
 from workflow_scripts.command_line import run
 
 ROOT = Path(__file__).parents[1]

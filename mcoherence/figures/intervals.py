@@ -14,8 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.lines import Line2D
 
+from mcoherence.claims.intervals import t_half_width
 from mcoherence.figures.style import BAND_OPACITY, LineLook
-from mcoherence.intervals import t_half_width
 
 
 def over_seeds(

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from mcoherence.figures.axes import step_axis
 from mcoherence.figures.panels import column_titles, panel_grid
 from mcoherence.figures.style import NEUTRAL, theme
-from mcoherence.toy import TRAINING_EXAMPLES
+from mcoherence.tables.toy import TRAINING_EXAMPLES
 
 _FIRST, _SECOND, _THIRD = "#0072b2", "#d55e00", "#009e73"  # blue, vermilion, green: told apart by every eye
 _SOLID, _DASHED, _DOTTED = (0, ()), (0, (4.5, 1.6)), (0, (1.2, 1.2))

@@ -12,8 +12,8 @@ from torch.func import functional_call
 
 from mcoherence.gradients.capture import MIXED, UnsupportedModelError
 from mcoherence.gradients.evidence import spot_errors, tolerance
+from mcoherence.gradients.passes import Passes
 from mcoherence.gradients.reference import LossFunction, loss_and_gradients
-from mcoherence.gradients.sweep import Sweep
 
 Norms = Mapping[str, Tensor]  # {parameter name: |g_i|^2, float64}
 
@@ -67,7 +67,7 @@ class Batch:
         }
 
 
-def spot_checked(sweep: Sweep, norms: dict[str, Tensor], inputs: Tensor, targets: Tensor, examples: int) -> SpotCheck:
+def spot_checked(sweep: Passes, norms: dict[str, Tensor], inputs: Tensor, targets: Tensor, examples: int) -> SpotCheck:
     """Hold the batch's |g_i|^2 of k random examples against those of the examples alone.
 
     Parameters that a rule misreads (a module whose first axis is not that of the examples, though as long) are measured

@@ -23,9 +23,9 @@ from mcoherence.gradients.eval_mode import eval_mode
 from mcoherence.gradients.evidence import Evidence, bound_ratio
 from mcoherence.gradients.group_sums import GroupSums
 from mcoherence.gradients.grouping import batches_of_one_group
+from mcoherence.gradients.passes import Passes
 from mcoherence.gradients.reference import LossFunction
 from mcoherence.gradients.spot_check import spot_checked
-from mcoherence.gradients.sweep import Sweep
 
 Level = Literal["model", "layer", "parameter"]
 WHOLE_SAMPLE = "all"
@@ -197,7 +197,7 @@ def gradient_statistics(
     """
     names = tuple(groups) if groups is not None else (WHOLE_SAMPLE,)
     _refuse_unsupported(model)
-    sweep = Sweep(model, loss_fn)
+    sweep = Passes(model, loss_fn)
     parameters = sweep.parameters
     counts = np.zeros(len(names), dtype=np.int64)
     sum_sq_norms = np.zeros((len(names), len(parameters)))

@@ -12,10 +12,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from mcoherence.canonical import canonical_json
 from mcoherence.errors import UserError
+from mcoherence.files.canonical import canonical_json
+from mcoherence.files.storage import atomic_path
 from mcoherence.models.build import is_own, outline
-from mcoherence.storage import atomic_path
 
 
 def save_checkpoint(

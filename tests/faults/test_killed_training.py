@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from mcoherence.resume import LEAVE_STATUS
+from mcoherence.training.resume import LEAVE_STATUS
 
 pytestmark = pytest.mark.slow
 

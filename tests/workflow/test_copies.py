@@ -1,6 +1,6 @@
 """Jobs that compute on the processor start as copies of one process; that changes their time and nothing else."""
 
-from mcoherence.job_records import read_record
+from mcoherence.audit.job_records import read_record
 
 COMPUTING = ("train", "evaluate", "measure_")
 RUN = "results/miniature/runs/digits/cnn/half_random/rm3/full/seed1"

@@ -167,7 +167,7 @@ def test_retraining_on_easy_examples_used_only_them(study):
     """A run on the easy part, trained again here from its own settings, ends in the same weights."""
     from mcoherence.data.loading import examples
     from mcoherence.data.store import read_images
-    from mcoherence.training import Execution, TrainingSettings, train
+    from mcoherence.training.loop import Execution, TrainingSettings, train
 
     run = study.results / "runs/digits/cnn/clean/sgd/easy/seed10"
     with safe_open(run / "checkpoints/step12.safetensors", framework="pt") as file:

@@ -81,7 +81,7 @@ EDITS = (
     Edit("nothing", "", "", "", {}),
     Edit("new time stamps on all files, as after a fresh clone", ".", "", "", {}),
     Edit("a comment in a module of the library", "mcoherence/optim/rolling.py", "class RM3(", "# Rolling.\nclass RM3(", {}),
-    Edit("a docstring of a module of the library", "mcoherence/training.py", "Read from top to bottom:", "From top to bottom:", {}),
+    Edit("a docstring of a module of the library", "mcoherence/training/loop.py", "Read from top to bottom:", "From top to bottom:", {}),
     Edit("`device`, an operational setting", "miniature.yaml", "study: miniature", "study: miniature\ndevice: cpu", {}),
     Edit("`operational`, how training jobs run", "miniature.yaml", "study: miniature", "study: miniature\noperational: {resume_interval: 9}", {}),
     Edit("`operational`, how measuring is cut into jobs", "miniature.yaml", "study: miniature", "study: miniature\noperational: {checkpoints_per_job: 2, examples_per_shard: 9}", {}),
@@ -91,7 +91,7 @@ EDITS = (
     Edit("the folder `.snakemake` lost, results kept", RECORDS, "", "", {}),
     Edit("the comment of a rule", "rules/train.smk", "# Training, segment", "# Training: segment", {}),
     Edit("a description in the schema of the config", "schemas/config.schema.json", '"description": "', '"description": "Now: ', {}),
-    Edit("the check of a config", "mcoherence/config_checks.py", "cutoff=0.5", "cutoff=0.6", {}),
+    Edit("the check of a config", "mcoherence/study/checks.py", "cutoff=0.5", "cutoff=0.6", {}),
     Edit("how a source that the study does not use is read", "mcoherence/data/glyphs.py", "GLYPHS, part", "GLYPHS, part + 0", {}),
     Edit("the caption of a figure", "docs/captions/figures/easy_hard.rst", "", "\nOne more sentence.\n", {"report": 1}),
     Edit("a figure's colour", "config.yaml", "#0072B2", "#0072B3", DRAW_ALL | REPORT),
@@ -103,7 +103,7 @@ EDITS = (
     ),
     Edit("an experiment less", "miniature.yaml", "easy_hard, contributions]", "easy_hard]", CLAIMS),
     Edit("the code of one figure", "mcoherence/figures/easy_hard.py", "import", "PADDING = 1\nimport", {"draw_easy_hard": 1} | REPORT),
-    Edit("the code of the claims", "mcoherence/claims.py", "EARLY_EPOCHS = 5", "EARLY_EPOCHS = 6", CLAIMS),
+    Edit("the code of the claims", "mcoherence/claims/testing.py", "EARLY_EPOCHS = 5", "EARLY_EPOCHS = 6", CLAIMS),
     Edit("the confidence of the claims", "config.yaml", "confidence: 0.95", "confidence: 0.9", CLAIMS),
     Edit("the first step that claims look at", "miniature.yaml", "study: miniature", "study: miniature\nclaims: {first_step: 3}", CLAIMS),
     Edit(
@@ -111,10 +111,10 @@ EDITS = (
         {"measure_contributions": 6, "tabulate": 1, "draw_contributions": 1} | CLAIMS,
     ),
     Edit(
-        "the code of the scores", "mcoherence/difficulty.py", "import", "UNUSED = 1\nimport",
+        "the code of the scores", "mcoherence/measuring/difficulty.py", "import", "UNUSED = 1\nimport",
         {"evaluate": SUBSET_RUNS, "tabulate": 10} | trained(SUBSET_RUNS) | SCORED | DRAW_ALL | CLAIMS,
     ),
-    Edit("the code of the tables", "mcoherence/tables.py", "import pandas as pd", "import pandas as pd\n\nUNUSED = 1", {"tabulate": 10} | DRAW_ALL | CLAIMS),
+    Edit("the code of the tables", "mcoherence/tables/runs.py", "import pandas as pd", "import pandas as pd\n\nUNUSED = 1", {"tabulate": 10} | DRAW_ALL | CLAIMS),
     Edit(
         "another set of held-out examples to measure", "miniature.yaml", "heldout_size: 20", "heldout_size: 30",
         {"measure_coherence": NOISE_RUNS, "tabulate": 3} | DRAW_WHOLE_COHERENCE | CLAIMS,
@@ -128,7 +128,7 @@ EDITS = (
         measured(NOISE_RUNS) | {"tabulate": 4} | DRAW_COHERENCE | CLAIMS,
     ),
     Edit(
-        "the code of the evaluation", "mcoherence/evaluation.py", "dtype=np.float32), np.full", "dtype=np.float32) + 0, np.full",
+        "the code of the evaluation", "mcoherence/measuring/evaluation.py", "dtype=np.float32), np.full", "dtype=np.float32) + 0, np.full",
         trained(SUBSET_RUNS) | {"evaluate": ALL_RUNS, "tabulate": 7} | SCORED | DRAW_TRAINING | DRAW_EASY_HARD
         | DRAW_DIFFICULTY | CLAIMS,
     ),

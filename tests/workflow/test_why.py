@@ -72,7 +72,7 @@ def test_a_newer_input_is_named(study, edit):
 
 
 def test_where_the_old_code_is_not_on_record_it_says_so(study, edit):
-    edit("mcoherence/claims.py", "EARLY_EPOCHS = 5", "EARLY_EPOCHS = 6")
+    edit("mcoherence/claims/testing.py", "EARLY_EPOCHS = 5", "EARLY_EPOCHS = 6")
     folder = study.results / "code"
     folder.rename(folder.with_name("code_kept"))
     said = why(study)

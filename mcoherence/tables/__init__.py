@@ -1,0 +1,1 @@
+"""Result files of many runs as tidy tables, one module a table."""

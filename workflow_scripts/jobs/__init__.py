@@ -1,0 +1,8 @@
+"""What surrounds a job's command and is no part of it: where it runs, on which GPU, as a copy of which process.
+
+    shell -> launch -> the command                      on a GPU (gpu_lease), or where no copy is to be had
+             launch -> copy_client ... copy_server -> copy of the server, which runs the command
+
+`launch` becomes the command. On a machine's processor it asks `copy_server`, a process that has imported torch, for a
+copy of itself; `copy_client` hands on streams and signals, and leaves as the copy left. Nothing here decides a number.
+"""

@@ -1,0 +1,141 @@
+"""Start a command of this package as a copy of a process that has imported what it needs, where there is one to copy.
+
+Python and torch take 1.3 s to start, most of the time of a short job. The jobs of a local study therefore share one
+fork server (copy_server.py), which the first of them starts and which ends with their Snakemake. A job's own process
+stays as its client: it passes signals on and leaves as the copy left, and the copy does not outlive it.
+
+Imports nothing heavy.
+"""
+
+import contextlib
+import json
+import os
+import secrets
+import signal
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import MutableMapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+OFFER = "MCOHERENCE_FORK_SERVER"  # in the environment of jobs: process number of their Snakemake, and a random token
+CONTAINERS = ("APPTAINER_CONTAINER", "SINGULARITY_CONTAINER")  # these may end what a job leaves behind
+FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+LENGTH = struct.Struct("!Q")  # of a request, in bytes; before it
+ANSWER = struct.Struct("!i")  # how the copy left: its exit status, or minus the number of the signal that ended it
+NO_COPY = 1 << 16  # the answer where the server makes no copy for this request
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a copy needs to be like the process that asks for it, beside that one's standard streams."""
+
+    module: str  # of workflow_scripts
+    arguments: list[str]
+    directory: str
+    environment: dict[str, str]
+    peak_memory: str | None  # file for the largest resident memory in MB
+
+
+def offer(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Let the jobs that this process will start share a fork server; on Linux only, elsewhere copies are not safe."""
+    if sys.platform == "linux":
+        environment[OFFER] = f"{os.getpid()}:{secrets.token_hex(8)}"
+
+
+def owner_of(offered: str) -> int:
+    """Number of the process that made the offer."""
+    return int(offered.partition(":")[0])
+
+
+def server_name(offered: str) -> str:
+    """Name of the server's socket, in Linux's abstract name space: it leaves no file, and one process can have it."""
+    return f"\0mcoherence-{offered}"
+
+
+def run_as_copy(command: Sequence[str], peak_memory: Path | None = None) -> None:
+    """Run `python -m workflow_scripts.NAME ...` in a copy and leave as that leaves; return where none is to be had.
+
+    None is to be had outside the jobs of the Snakemake that made the offer, on its machine, in their environment.
+
+    Args:
+        command: the command, as it would be started.
+        peak_memory: file for the copy's largest resident memory in MB, which Snakemake cannot see.
+    """
+    offered = os.environ.get(OFFER)
+    if not offered or list(command[:2]) != ["python", "-m"] or not command[2].startswith("workflow_scripts."):
+        return
+    if any(name in os.environ for name in CONTAINERS) or not descends_from(owner_of(offered)):
+        return
+    peak_file = str(peak_memory.absolute()) if peak_memory else None
+    request = Request(command[2], list(command[3:]), os.getcwd(), dict(os.environ), peak_file)
+    content = json.dumps(asdict(request)).encode()
+    try:
+        server = connected(offered)
+        socket.send_fds(server, [LENGTH.pack(len(content))], [0, 1, 2])
+        server.sendall(content)
+    except OSError:
+        return
+    with server:
+        forwarded = forward_signals(server)  # before this they end the client, and with it the copy
+        answer = server.recv(ANSWER.size, socket.MSG_WAITALL)
+    if not answer:
+        sys.exit("error: the process that this job was copied from has ended, and the job with it; start it again")
+    (status,) = ANSWER.unpack(answer)
+    if status != NO_COPY:
+        leave(status)
+    if forwarded:
+        leave(-forwarded[0])
+
+
+def descends_from(ancestor: int) -> bool:
+    """Whether that process started this one, or one that this one descends from."""
+    process = os.getpid()
+    with contextlib.suppress(OSError):  # others' processes may be hidden, or just have ended
+        while process not in (0, ancestor):
+            process = int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+    return process == ancestor
+
+
+def connected(offered: str) -> socket.socket:
+    """Connection to the fork server, which is started where there is none yet.
+
+    Raises:
+        OSError: there is none, and it did not start.
+    """
+    server = socket.socket(socket.AF_UNIX)
+    try:
+        server.connect(server_name(offered))
+    except ConnectionRefusedError:
+        start = [sys.executable, "-m", "workflow_scripts.jobs.copy_server", "--offer", offered]
+        # What goes wrong there is said in this job's log. The end of a pipe would be kept open, and its reader waiting.
+        errors = None if os.path.isfile("/proc/self/fd/2") else subprocess.DEVNULL
+        subprocess.run(start, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors, check=False)
+        server.connect(server_name(offered))
+    return server
+
+
+def forward_signals(server: socket.socket) -> list[int]:
+    """Pass signals to this process on to its copy from now on. Returns the growing list of those that came."""
+    came: list[int] = []
+
+    def forward(number: int, _: Any) -> None:
+        came.append(number)
+        server.send(bytes([number]))
+
+    for number in FORWARDED:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, forward)
+    return came
+
+
+def leave(status: int) -> None:
+    """End as a process did whose exit status this is, or minus the number of the signal that ended it."""
+    if status < 0:
+        if -status != signal.SIGKILL:  # which nobody can treat otherwise
+            signal.signal(-status, signal.SIG_DFL)
+        os.kill(os.getpid(), -status)
+    sys.exit(status)
