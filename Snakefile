@@ -20,9 +20,7 @@ shell.prefix(
     f' then PATH="$PATH":{PROGRAMS}; else PATH={PROGRAMS}:"$PATH"; fi; '
 )
 
-from mcoherence.study import checks as config_checks
-from mcoherence.study import runs as runs_of_study
-from mcoherence.study import settings as study
+from mcoherence.study import checks
 from mcoherence.errors import UserError
 from mcoherence.audit.why import record_code
 from workflow_scripts.jobs import copy_client
@@ -32,9 +30,9 @@ configfile: workflow.source_path("config.yaml")
 
 
 try:
-    config_checks.check_config(config, json.loads((BASE / "schemas/config.schema.json").read_text()))
+    checks.check_config(config, json.loads((BASE / "schemas/config.schema.json").read_text()))
     validate(config, "schemas/config.schema.json")  # fills in the defaults
-    config_checks.check_references(config)
+    checks.check_references(config)
 except UserError as error:
     sys.exit(f"error: {error}")  # one line; a WorkflowError would add where in this file it was raised
 
@@ -43,9 +41,7 @@ include: "rules/common.smk"
 include: "rules/data.smk"
 include: "rules/train.smk"
 include: "rules/parts.smk"
-include: "rules/evaluate.smk"
-include: "rules/coherence.smk"
-include: "rules/contributions.smk"
+include: "rules/measure.smk"
 include: "rules/difficulty.smk"
 include: "rules/join_parts.smk"
 include: "rules/tables.smk"

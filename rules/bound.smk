@@ -13,17 +13,15 @@ rule calculate_bound:
     localrule: True
     conda:
         CONDA
-    threads: 1
     resources:
         mem_mb=2000,
         runtime=30,
-        gpu=0,
     params:
-        settings=canonical_json(study.bound_settings(config)),
+        settings=canonical_json(settings.bound_settings(config)),
         code=code_of("calculate_bound"),
     message:
         "Calculate the bound on the generalisation gap"
     shell:
         "python -m workflow_scripts.calculate_bound --settings {params.settings:q}"
         " --coherence {input.coherence:q} --accuracy {input.accuracy:q}"
-        " --csv {output.csv:q} --parquet {output.parquet:q} > {log:q} 2>&1"
+        " --csv {output.csv:q} --parquet {output.parquet:q}" + TO_LOG

@@ -10,16 +10,14 @@ rule run_toy:
     localrule: True
     conda:
         CONDA
-    threads: 1
     resources:
         mem_mb=500,
         runtime=10,
-        gpu=0,
     params:
-        settings=canonical_json(study.toy_settings(config)),
+        settings=canonical_json(settings.toy_settings(config)),
         code=code_of("run_toy"),
     message:
         "Run the regressions in six dimensions"
     shell:
         "python -m workflow_scripts.run_toy --settings {params.settings:q}"
-        " --csv {output.csv:q} --parquet {output.parquet:q} > {log:q} 2>&1"
+        " --csv {output.csv:q} --parquet {output.parquet:q}" + TO_LOG

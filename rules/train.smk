@@ -5,16 +5,17 @@
 
 
 def updates_mb(wildcards):
-    """Memory in MB of training: the batches of the run pass the network."""
-    return compute_mb(wildcards, study.training_of_run(config, run_of(wildcards))["batch_size"])
+    """Memory in MB of training."""
+    run = run_of(wildcards)
+    return estimates.job_mb(config, run, estimates.training_bytes(config, run), bool(GPU))
 
 
 def training_minutes(start, stop):
-    """Function of the wildcards: minutes that a segment may take; an update costs a batch three passes."""
+    """Function of the wildcards: minutes that a segment may take."""
 
     def of_run(wildcards):
-        size, training = size_of_data(wildcards), study.training_of_run(config, run_of(wildcards))
-        return 120 + minutes(wildcards, 3 * (stop - start) * training["batch_size"] / (size.train + size.test))
+        run = run_of(wildcards)
+        return estimates.minutes(config, run, estimates.training_passes(config, run, stop - start))
 
     return of_run
 
@@ -25,19 +26,39 @@ def only(names):
     return f"(?={paths})[^/]+"
 
 
+def begin_of(start):
+    """Input function of the segment that begins after `start` updates: what its weights come from, if not the seed."""
+    if start > 0:
+        return lambda wildcards: STATE.format(**wildcards, update=start)
+    return first_weights
+
+
+def first_weights(wildcards):
+    """The last checkpoint of the run that this one starts from (adversarial initialisation), or nothing."""
+    source = source_run(config, run_of(wildcards))
+    if source is None:
+        return []
+    return source.checkpoint(RESULTS, settings.training_of_run(config, source)["updates"])
+
+
+def segment_settings(start, stop):
+    """Function of the wildcards: the settings of one segment."""
+    return lambda wildcards: canonical_json(settings.training_settings(config, run_of(wildcards), start, stop))
+
+
 def training_resources(start, stop):
     """Operational settings and what the machine must have; operational.training_resources has the last word."""
-    settings = {key: int(value) for key, value in OPERATIONAL.items() if key != "training_resources"}
+    options = {key: int(value) for key, value in OPERATIONAL.items() if key != "training_resources"}
     needs = {
         "mem_mb": growing(updates_mb),
         "runtime": growing(training_minutes(start, stop)),
         "gpu": GPU * OPERATIONAL["ranks"],
         "device": config["device"],
     }
-    return settings | needs | OPERATIONAL["training_resources"]
+    return options | needs | OPERATIONAL["training_resources"]
 
 
-WAYS_TO_TRAIN = study.training_jobs(config)
+WAYS_TO_TRAIN = settings.training_jobs(config)
 
 for way, (training, names) in enumerate(WAYS_TO_TRAIN, start=1):
     for start, stop in segments(training):
@@ -87,6 +108,4 @@ for way, (training, names) in enumerate(WAYS_TO_TRAIN, start=1):
                 " --images {input.images:q} --labels {input.labels:q} --split {input.split:q} --begin {input.begin:q}"
                 " --checkpoints {output.checkpoints:q} --state {output.state:q} --log {output.log:q}"
                 " --ranks {resources.ranks} --resume-interval {resources.resume_interval}"
-                " --workers {resources.workers} --images-memory-mb {resources.images_memory_mb}"
-                " --channels-last {resources.channels_last} --compile {resources.compile}"
-                " --device {resources.device} --threads {threads} > {log:q} 2>&1"
+                " --channels-last {resources.channels_last} --compile {resources.compile}" + COMPUTING + TO_LOG

@@ -17,24 +17,18 @@ from mcoherence.files.progress import progress
 from mcoherence.files.provenance import provenance
 from mcoherence.files.storage import copy_file, write_hdf5
 from mcoherence.measuring.evaluation import evaluate, of_diverged
-from mcoherence.measuring.result_names import EVALUATION_SCHEMA, EVALUATION_SHARD_SCHEMA
-from mcoherence.measuring.shards import EVALUATED_BATCH, shard
 from mcoherence.models import load_checkpoint, read_checkpoint_metadata
-from workflow_scripts.command_line import parse, run
-
-OPTIONS = {"workers": 2, "images_memory_mb": 2000, "shard": 0, "shards": 1}
+from mcoherence.study.result_names import EVALUATION_SCHEMA, EVALUATION_SHARD_SCHEMA
+from mcoherence.study.shards import EVALUATED_BATCH, shard
+from workflow_scripts.command_line import run
+from workflow_scripts.measuring import parse_measuring
 
 
 def main() -> None:
     """Loss and prediction per example and checkpoint; the training part with the labels that the run trains on."""
-    arguments = parse(
-        __doc__,
-        paths=["images", "labels", "evaluation"],
-        path_lists=["checkpoints", "parts"],
-        options=OPTIONS,
-    )
+    arguments = parse_measuring(__doc__)
     for whole in arguments.parts:
-        copy_file(whole, arguments.evaluation)
+        copy_file(whole, arguments.result)
         return
     device = prepare_device(arguments.device, arguments.threads)
     labels = {
@@ -69,7 +63,7 @@ def main() -> None:
     inputs_read = [arguments.images, arguments.labels, *arguments.checkpoints]
     attributes = provenance(arguments.settings, inputs_read, describe_device(device)) | {"run": metadata[0]["run"]}
     schema = EVALUATION_SCHEMA if arguments.shards == 1 else EVALUATION_SHARD_SCHEMA
-    write_hdf5(arguments.evaluation, schema, datasets, attributes)
+    write_hdf5(arguments.result, schema, datasets, attributes)
 
 
 def shard_of_batches(size: int, number: int, shards: int) -> NDArray[np.int64]:

@@ -2,7 +2,7 @@
 
 from mcoherence.files.storage import write_hdf5
 from mcoherence.measuring.joining import join
-from mcoherence.measuring.result_names import EVALUATION_SCHEMA, EVALUATION_SHARD_SCHEMA
+from mcoherence.study.result_names import EVALUATION_SCHEMA, EVALUATION_SHARD_SCHEMA
 from workflow_scripts.command_line import parse, run
 
 

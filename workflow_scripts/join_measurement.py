@@ -2,7 +2,7 @@
 
 from mcoherence.files.storage import write_hdf5
 from mcoherence.measuring.joining import join
-from mcoherence.measuring.result_names import measurement_schema
+from mcoherence.study.result_names import measurement_schema
 from workflow_scripts.command_line import parse, run
 
 

@@ -3,17 +3,17 @@
 from mcoherence.data.store import read_labels, read_targets
 from mcoherence.data.subsets import training_positions
 from mcoherence.files.storage import copy_file
-from mcoherence.measuring.result_names import COHERENCE_SCHEMA, GROUPS
 from mcoherence.measuring.samples import heldout_sample, training_sample
+from mcoherence.study.result_names import COHERENCE_SCHEMA, GROUPS
 from workflow_scripts.command_line import run
 from workflow_scripts.measuring import Drawn, measure_drawn, parse_measuring
 
 
 def main() -> None:
     """Draw the samples, measure them at every checkpoint, and write sums, Gram matrices and m-coherence."""
-    arguments = parse_measuring(__doc__, "coherence", ["split"])
+    arguments = parse_measuring(__doc__)
     for whole in arguments.parts:
-        copy_file(whole, arguments.coherence)
+        copy_file(whole, arguments.result)
         return
     settings, labels = arguments.settings, read_labels(arguments.labels)
     candidates = training_positions(arguments.split, settings["subset"], len(labels.labels))
@@ -27,7 +27,7 @@ def main() -> None:
         "heldout/index": heldout.index,
         "heldout/group": heldout.group,
     }
-    measure_drawn(arguments, arguments.coherence, COHERENCE_SCHEMA, drawn, GROUPS, further, arguments.split)
+    measure_drawn(arguments, arguments.result, COHERENCE_SCHEMA, drawn, GROUPS, further, arguments.split)
 
 
 if __name__ == "__main__":

@@ -4,18 +4,18 @@ import numpy as np
 
 from mcoherence.data.store import read_labels
 from mcoherence.files.storage import copy_file
-from mcoherence.measuring.result_names import CONTRIBUTIONS_SCHEMA, CORRUPT
 from mcoherence.measuring.samples import Sample, training_sample
 from mcoherence.measuring.worlds import cell_names, cell_of, corrupt_cells, world_tags
+from mcoherence.study.result_names import CONTRIBUTIONS_SCHEMA, CORRUPT
 from workflow_scripts.command_line import run
 from workflow_scripts.measuring import Drawn, measure_drawn, parse_measuring
 
 
 def main() -> None:
     """Draw the sample of measure_coherence, tag it in every world, and write the Gram matrices of the cells' sums."""
-    arguments = parse_measuring(__doc__, "contributions")
+    arguments = parse_measuring(__doc__)
     for whole in arguments.parts:
-        copy_file(whole, arguments.contributions)
+        copy_file(whole, arguments.result)
         return
     settings, labels = arguments.settings, read_labels(arguments.labels)
     everything = np.arange(len(labels.labels), dtype=np.int64)
@@ -29,7 +29,7 @@ def main() -> None:
         "sample/group": cells.group,
     }
     names = cell_names(len(tags))
-    measure_drawn(arguments, arguments.contributions, CONTRIBUTIONS_SCHEMA, drawn, names, further)
+    measure_drawn(arguments, arguments.result, CONTRIBUTIONS_SCHEMA, drawn, names, further)
 
 
 if __name__ == "__main__":

@@ -20,8 +20,8 @@ from mcoherence.device import describe_device, prepare_device
 from mcoherence.files.provenance import provenance
 from mcoherence.files.storage import new_hdf5, write_contents
 from mcoherence.measuring.along_run import PRECISIONS, keep_sums, measure_run
-from mcoherence.measuring.result_names import SHARD_SCHEMAS
 from mcoherence.measuring.samples import Sample
+from mcoherence.study.result_names import SHARD_SCHEMAS
 from workflow_scripts.command_line import parse
 
 OPTIONS = {"workers": 2, "images_memory_mb": 2000, "shard": 0, "shards": 1}
@@ -36,12 +36,12 @@ class Drawn:
     targets: NDArray[np.int64]
 
 
-def parse_measuring(description: str | None, result: str, path_lists: Sequence[str] = ()) -> Namespace:
-    """The options of a command that measures a run into the file `result`; `path_lists` as `parse` takes them."""
+def parse_measuring(description: str | None) -> Namespace:
+    """The options of every command that makes a result of a run, and of one that makes a part of it."""
     return parse(
         description,
-        paths=["images", "labels", result],
-        path_lists=[*path_lists, "checkpoints", "parts"],
+        paths=["images", "labels", "result"],
+        path_lists=["split", "checkpoints", "parts"],
         options=OPTIONS,
     )
 

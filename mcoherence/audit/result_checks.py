@@ -9,7 +9,6 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,27 +16,13 @@ import h5py
 from safetensors import SafetensorError, safe_open
 
 from mcoherence.audit.changes import changes
-from mcoherence.data.subsets import FIRST_STAGE
 from mcoherence.errors import UserError
 from mcoherence.files.canonical import canonical_json
 from mcoherence.files.storage import digest_of
-from mcoherence.study import settings as study
-from mcoherence.study.runs import (
-    Config,
-    Run,
-    adversarial_start_runs,
-    all_runs,
-    contribution_runs,
-    difficulty_coherence_runs,
-    easy_hard_runs,
-    label_noise_runs,
-    makes,
-    reference_runs,
-    results_folder,
-    sample_size_runs,
-    second_split_runs,
-    sweep_runs,
-)
+from mcoherence.study import settings
+from mcoherence.study.catalogue import all_runs, halved_datasets, results_of, scored_networks
+from mcoherence.study.results import result
+from mcoherence.study.runs import Config, results_folder, study_file
 from mcoherence.study.segments import segments
 
 HASHED_BYTES = 10**9  # of inputs that are hashed again, smallest first: a second or two
@@ -79,77 +64,24 @@ def result_files(config: Config) -> dict[str, dict[str, Any]]:
 
 
 def _result_files(config: Config) -> Iterator[tuple[str, dict[str, Any]]]:
-    results = results_folder(config)
-    runs = all_runs(config)
+    results, runs = results_folder(config), all_runs(config)
     for dataset in dict.fromkeys(run.dataset for run in runs):
-        yield f"{results}/data/{dataset}/images.h5", study.preparation_settings(config, dataset)
+        yield study_file(results, "images", dataset=dataset), settings.preparation_settings(config, dataset)
     for run in runs:
-        yield run.labels_path(results), study.corruption_settings(config, run.labels, run.seed)
-        training = study.training_of_run(config, run)
-        for start, stop in segments(training):
-            settings = study.training_settings(config, run, start, stop)
-            for step in settings["checkpoint_steps"]:
-                yield f"{run.path(results)}/checkpoints/step{step}.safetensors", settings
-    for run, name, settings in _measurements(config):
-        yield f"{run.path(results)}/{name}", settings
-    yield from _difficulty_files(config, results)
-
-
-def _measurements(config: Config) -> Iterator[tuple[Run, str, dict[str, Any]]]:
-    """Run, file name and settings of what is measured along runs."""
-    evaluated: list[Run] = []
-    measured: list[Run] = []
-    if makes(config, "label_noise"):
-        runs = label_noise_runs(config["label_noise"])
-        evaluated, measured = [*runs], [*runs]
-    if makes(config, "easy_hard"):
-        evaluated += easy_hard_runs(config["easy_hard"])
-    if makes(config, "second_split"):
-        for dataset, model in _networks(config["easy_hard"]):
-            evaluated += second_split_runs(config["easy_hard"], dataset, model)
-    if makes(config, "sweep"):
-        runs = sweep_runs(config["sweep"])
-        evaluated += runs
-        measured += runs
-    if makes(config, "adversarial_start"):
-        evaluated += adversarial_start_runs(config["adversarial_start"])
-    for experiment in _split_experiments(config):
-        for dataset, model in _networks(experiment):
-            evaluated += reference_runs(config["easy_hard"], dataset, model)
-    if makes(config, "sample_size"):
-        runs = sample_size_runs(config["sample_size"])
-        measured += runs
-        for run, size in product(runs, config["sample_size"]["sizes"]):
-            yield run, f"coherence_m{size}.h5", study.sample_size_settings(config, size)
-    for run in evaluated:
-        yield run, "evaluation.h5", {}
-    for run in measured:
-        yield run, "coherence.h5", study.measurement_settings(config, run.subset)
-    for run in contribution_runs(config):
-        yield run, "contributions.h5", study.contribution_settings(config)
-    if makes(config, "difficulty_coherence"):
-        for run in difficulty_coherence_runs(config["easy_hard"]):
-            yield run, "difficulty_coherence.h5", dict(config["measurement"])
-
-
-def _difficulty_files(config: Config, results: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    for experiment in _split_experiments(config):
-        for dataset, model in _networks(experiment):
-            scores = study.difficulty_settings(config, dataset, model)
-            yield f"{results}/difficulty/{dataset}/{model}/difficulty.h5", scores
-            yield f"{results}/splits/{dataset}/{model}/split.h5", study.split_settings(config)
-    if any(run.subset in FIRST_STAGE for run in all_runs(config)):
-        for dataset in config["easy_hard"]["datasets"]:
-            yield f"{results}/splits/{dataset}/halves.h5", study.halves_settings(config)
-
-
-def _split_experiments(config: Config) -> list[Config]:
-    """The experiments that ask which examples are easy."""
-    return [config[name] for name in ("easy_hard", "adversarial_start") if makes(config, name)]
-
-
-def _networks(experiment: Config) -> list[tuple[str, str]]:
-    return list(product(experiment["datasets"], experiment["models"]))
+        yield run.file(results, "labels"), settings.corruption_settings(config, run.labels, run.seed)
+        for start, stop in segments(settings.training_of_run(config, run)):
+            of_segment = settings.training_settings(config, run, start, stop)
+            for step in of_segment["checkpoint_steps"]:
+                yield run.checkpoint(results, step), of_segment
+    for name, measured in results_of(config).items():
+        for run in measured:
+            yield run.file(results, name), dict(result(name).settings(config, run))
+    for dataset, model in scored_networks(config):
+        scores = settings.difficulty_settings(config, dataset, model)
+        yield study_file(results, "difficulty", dataset=dataset, model=model), scores
+        yield study_file(results, "split", dataset=dataset, model=model), settings.split_settings(config)
+    for dataset in halved_datasets(config):
+        yield study_file(results, "halves", dataset=dataset), settings.halves_settings(config)
 
 
 def read_origin(path: Path) -> Origin:
@@ -185,8 +117,8 @@ def check_results(config: Config, origins: Mapping[str, Origin] | None = None) -
     """
     expected = result_files(config)
     read = {path: read_origin(Path(path)) for path in expected}
-    for path, settings in expected.items():
-        check_settings(path, read[path].settings, settings)
+    for path, own in expected.items():
+        check_settings(path, read[path].settings, own)
     results = Path(results_folder(config))
     of_runs: dict[Path, set[Path]] = {}
     for file in map(Path, expected):

@@ -21,9 +21,9 @@ from mcoherence.files.progress import progress
 from mcoherence.gradients.evidence import merged
 from mcoherence.gradients.statistics import GradientStatistics, gradient_statistics
 from mcoherence.measuring.record import CoherenceRecord, record_of
-from mcoherence.measuring.result_names import GROUPS
-from mcoherence.measuring.shards import MEASURED_BATCH
 from mcoherence.models import load_checkpoint, read_checkpoint_metadata
+from mcoherence.study.result_names import GROUPS
+from mcoherence.study.shards import MEASURED_BATCH
 
 PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
 

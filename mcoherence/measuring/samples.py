@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcoherence.data.random_streams import DIFFICULTY_SAMPLE, MEASURED_SAMPLE, random_stream
-from mcoherence.measuring.result_names import CORRUPT, DIFFICULTY_GROUPS, HELDOUT, PRISTINE
-from mcoherence.measuring.shards import shard
+from mcoherence.study.result_names import CORRUPT, DIFFICULTY_GROUPS, HELDOUT, PRISTINE
+from mcoherence.study.shards import shard
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,4 @@
-"""Checks of a config before anything is planned: that it fits its schema, and what no JSON schema can say.
-
-This module is read when Snakemake parses the workflow, so it imports nothing heavy.
-"""
+"""Checks of a config before anything is planned: that it fits its schema, and what no JSON schema can say."""
 
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
@@ -9,10 +6,9 @@ from itertools import product
 from typing import Any
 
 from mcoherence.errors import UserError
-from mcoherence.study.runs import Config, makes, partly_random, swept_value
+from mcoherence.study.catalogue import EXPERIMENTS
+from mcoherence.study.runs import Config
 from mcoherence.study.settings import model_settings, optimizer_settings, training_of
-
-FURTHER_EXPERIMENTS = ("sample_size", "adversarial_start")
 
 
 def check_config(config: Config, schema: Config) -> None:
@@ -53,51 +49,41 @@ def check_references(config: Config) -> None:
     Raises:
         UserError: naming the key, what was found and what was expected.
     """
-    for name in ("sample_size", "adversarial_start", "sweep"):
-        if makes(config, name) and name not in config:
-            raise UserError(f"experiments: found {name}, expected a section of this name too; write one")
-    for key, section in (
-        ("label_noise.datasets", "datasets"),
-        ("label_noise.models", "models"),
-        ("label_noise.labels", "labels"),
-        ("label_noise.optimizers", "optimizers"),
-        ("easy_hard.datasets", "datasets"),
-        ("easy_hard.models", "models"),
-        ("easy_hard.labels", "labels"),
-        ("easy_hard.optimizer", "optimizers"),
-        *((f"{experiment}.{key}", key) for experiment in FURTHER_EXPERIMENTS for key in ("datasets", "models")),
-        ("sweep.datasets", "datasets"),
-        ("sweep.labels", "labels"),
-        ("sweep.optimizer", "optimizers"),
-        ("sample_size.labels", "labels"),
-        ("sample_size.optimizer", "optimizers"),
-        ("adversarial_start.labels", "labels"),
-        ("adversarial_start.optimizer", "optimizers"),
-        ("adversarial_start.adversarial_optimizer", "optimizers"),
-        ("figures.reference_optimizer", "optimizers"),
-    ):
-        experiment, name = key.split(".")
-        beside = {"label_noise": "contributions", "easy_hard": "adversarial_start"}.get(experiment)
-        if not any(makes(config, name) for name in (experiment, beside) if name) and experiment != "figures":
-            continue
-        found = config[experiment][name]
-        _check_names(key, [found] if isinstance(found, str) else found, section, config[section])
+    _check_experiments(config)
+    _check_names("figures.reference_optimizer", [config["figures"]["reference_optimizer"]], "optimizers", config)
     _check_overrides(config)
-    if makes(config, "contributions") and not partly_random(config)["labels"]:
-        raise UserError(
-            f"label_noise.labels: found {config['label_noise']['labels']}, expected one with a fraction between 0 and "
-            "1 for the experiment contributions; add one, or take contributions out of experiments"
-        )
     for name, dataset in config["datasets"].items():
         _check_dataset(f"datasets.{name}", dataset)
     for name, labels in config["labels"].items():
         if "transition" in labels:
             _check_transition(f"labels.{name}", labels)
     check_models(config)
-    if makes(config, "bound") and not makes(config, "label_noise"):
-        raise UserError(
-            "experiments: found bound without label_noise, expected both, as it is of those runs; add label_noise"
-        )
+    _check_optimizers(config)
+    _check_starts(config)
+    for name in config["experiments"]:
+        EXPERIMENTS[name].check(config)
+
+
+def _check_experiments(config: Config) -> None:
+    """Check that the experiments have their sections and each other, and that their sections name entries."""
+    for name in config["experiments"]:
+        experiment = EXPERIMENTS[name]
+        missing = [other for other in experiment.needs if other not in config["experiments"]]
+        if missing:
+            raise UserError(
+                f"experiments: found {name} without {missing[0]}, expected both, as it takes its runs from there; add "
+                f"{missing[0]}"
+            )
+        if experiment.section not in config:
+            raise UserError(f"experiments: found {name}, expected a section {experiment.section} too; write one")
+        for key, section in experiment.names.items():
+            of, _, inner = key.partition(".")
+            found = config[of][inner]
+            _check_names(key, [found] if isinstance(found, str) else found, section, config)
+
+
+def _check_optimizers(config: Config) -> None:
+    """Check what settings of an optimiser must agree with each other, and with the size of the mini-batches."""
     for name, optimizer in config["optimizers"].items():
         _check_momentum(f"optimizers.{name}", optimizer)
         for model in optimizer.get("for_models", {}):
@@ -112,60 +98,15 @@ def check_references(config: Config) -> None:
                     f"training.batch_size: found {batch_size}, expected at least the {optimizer['groups']} groups of "
                     f"optimizers.{name}; raise it"
                 )
-    _check_starts(config)
-    if makes(config, "sweep"):
-        _check_sweep(config)
-    for name in ("second_split", "difficulty_coherence"):
-        if makes(config, name) and not makes(config, "easy_hard"):
-            raise UserError(
-                f"experiments: found {name} without easy_hard, whose section describes its runs; add easy_hard"
-            )
-    overlap = set(config["easy_hard"]["seeds"]) & set(config["easy_hard"]["reference_seeds"])
-    if overlap:
-        raise UserError(
-            f"easy_hard.seeds: found {sorted(overlap)}, which are reference_seeds too, expected fresh weights; "
-            "choose other seeds"
-        )
 
 
 def _check_overrides(config: Config) -> None:
     """Check that what is said of single entries, and of further combinations, names entries."""
     for section in ("datasets", "models", "optimizers"):
         key = f"training.for_{section}"
-        _check_names(key, config["training"].get(f"for_{section}", {}), section, config[section])
+        _check_names(key, config["training"].get(f"for_{section}", {}), section, config)
     for name, optimizer in config["optimizers"].items():
-        _check_names(f"optimizers.{name}.for_models", optimizer.get("for_models", {}), "models", config["models"])
-    if makes(config, "label_noise"):
-        for number, other in enumerate(config["label_noise"].get("further", [])):
-            for section in set(other) - {"seeds"}:
-                _check_names(f"label_noise.further.{number}.{section}", other[section], section, config[section])
-    if makes(config, "adversarial_start"):
-        name = config["adversarial_start"]["adversarial_optimizer"]
-        if "start" not in config["optimizers"].get(name, {"start": None}):
-            raise UserError(
-                f"adversarial_start.adversarial_optimizer: found {name!r}, which starts from fresh weights, expected "
-                f"an optimiser with a start; set optimizers.{name}.start"
-            )
-
-
-def _check_sweep(config: Config) -> None:
-    """Check that the networks of a sweep have the swept setting, each another value of it."""
-    for setting, models in config["sweep"]["models"].items():
-        key = f"sweep.models.{setting}"
-        _check_names(key, models, "models", config["models"])
-        values: dict[float, str] = {}
-        for model in models:
-            value = swept_value(config["models"][model], setting)
-            if value is None:
-                shown = {"width": "hidden layers of one width", "depth": "a list of hidden layers"}
-                expected = shown.get(setting, f"a number {setting}")
-                raise UserError(f"{key}: found models.{model} without {expected}, expected it there; set it")
-            if value in values:
-                raise UserError(
-                    f"{key}: found {setting} {value:g} in both models.{values[value]} and models.{model}, expected "
-                    "another value in each; take one out"
-                )
-            values[value] = model
+        _check_names(f"optimizers.{name}.for_models", optimizer.get("for_models", {}), "models", config)
 
 
 def _check_starts(config: Config) -> None:
@@ -173,8 +114,8 @@ def _check_starts(config: Config) -> None:
     optimizers = config["optimizers"]
     starts = {name: entry["start"] for name, entry in optimizers.items() if "start" in entry}
     for name, start in starts.items():
-        _check_names(f"optimizers.{name}.start.labels", [start["labels"]], "labels", config["labels"])
-        _check_names(f"optimizers.{name}.start.optimizer", [start["optimizer"]], "optimizers", optimizers)
+        _check_names(f"optimizers.{name}.start.labels", [start["labels"]], "labels", config)
+        _check_names(f"optimizers.{name}.start.optimizer", [start["optimizer"]], "optimizers", config)
     for name in starts:
         seen = [name]
         while seen[-1] in starts:
@@ -227,10 +168,10 @@ def check_models(config: Config) -> None:
             raise UserError(f"models.{name}.architecture: {error}") from error
 
 
-def _check_names(key: str, found: Iterable[str], section: str, entries: Mapping[str, Any]) -> None:
+def _check_names(key: str, found: Iterable[str], section: str, config: Config) -> None:
     for name in found:
-        if name not in entries:
-            raise UserError(f"{key}: found {name!r}, expected an entry of {section} ({', '.join(entries)})")
+        if name not in config[section]:
+            raise UserError(f"{key}: found {name!r}, expected an entry of {section} ({', '.join(config[section])})")
 
 
 def _check_momentum(key: str, optimizer: Mapping[str, Any]) -> None:

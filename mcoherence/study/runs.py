@@ -1,9 +1,10 @@
-"""The runs that the experiments of a config ask for, and the paths of what belongs to them.
+"""Runs by the names of their config entries, grids of them, and where the files of a study lie.
 
-An order of runs is the order of the rows of the tables that are made from them.
+What tables are made from is named here too, so that a job finds its files by the names of its runs. Which runs an
+experiment has is said in `study.experiments`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
@@ -11,7 +12,10 @@ from typing import Any
 from mcoherence.data.subsets import FIRST_STAGE, SUBSETS, TRAINED_HALF
 
 FULL = "full"
+AXES = ("datasets", "models", "labels", "optimizers", "subsets", "seeds")
 Config = Mapping[str, Any]
+Grid = Mapping[str, Sequence[Any]]
+"""Names of entries along every one of the AXES; it stands for all of their combinations."""
 
 
 @dataclass(frozen=True)
@@ -30,149 +34,54 @@ class Run:
         names = (self.dataset, self.model, self.labels, self.optimizer, self.subset, f"seed{self.seed}")
         return "/".join((results, "runs", *names))
 
-    def labels_path(self, results: str) -> str:
-        """The labels.h5 that the run trains on."""
-        return f"{results}/data/{self.dataset}/labels/{self.labels}/seed{self.seed}/labels.h5"
+    def file(self, results: str, name: str) -> str:
+        """A file that the run makes or is made from, below `results`, by one of the names of `STUDY_FILES` or a result.
+
+        Example:
+            >>> run = Run("digits", "mlp", "clean", "sgd", "full", 0)
+            >>> run.file("results/digits", "images")
+            'results/digits/data/digits/images.h5'
+            >>> run.file("results/digits", "evaluation")
+            'results/digits/runs/digits/mlp/clean/sgd/full/seed0/evaluation.h5'
+        """
+        if name in STUDY_FILES:
+            return study_file(results, name, **vars(self))
+        return f"{self.path(results)}/{name}.h5"
+
+    def checkpoint(self, results: str, step: int) -> str:
+        """The checkpoint after `step` updates."""
+        return f"{self.path(results)}/checkpoints/step{step}.safetensors"
 
 
-def makes(config: Config, experiment: str) -> bool:
-    """Whether the study makes the experiment of this name."""
-    return experiment in config["experiments"]
+# Files that runs share, below the folder of the study. Any other name is that of a result in the run's own folder.
+STUDY_FILES = {
+    "images": "data/{dataset}/images.h5",
+    "labels": "data/{dataset}/labels/{labels}/seed{seed}/labels.h5",
+    "difficulty": "difficulty/{dataset}/{model}/difficulty.h5",
+    "split": "splits/{dataset}/{model}/split.h5",
+    "halves": "splits/{dataset}/halves.h5",
+}
 
 
-def label_noise_runs(experiment: Config) -> list[Run]:
-    """The runs of the label-noise experiment, each once, on the full training part.
+def study_file(results: str, name: str, **entries: Any) -> str:
+    """One of the `STUDY_FILES` of these entries, such as dataset="digits", below the study's folder `results`."""
+    return f"{results}/{STUDY_FILES[name]}".format(**entries)
 
-    Every combination of its entries; and for each of `further` the same with other entries in place of some.
+
+def grid(entries: Mapping[str, Any], **other: Any) -> dict[str, list[Any]]:
+    """The grid of an experiment's section: its lists along the AXES, a single name as a list of one.
+
+    Args:
+        entries: a section of the config; `optimizer` stands for `optimizers`. Keys that are no axis are left out.
+        **other: axes in place of those of the section, `subsets` among them; runs are on everything without.
     """
-    grids = [experiment, *({**experiment, **other} for other in experiment.get("further", []))]
-    return list(dict.fromkeys(run for grid in grids for run in _combinations(grid)))
+    given: dict[str, Any] = {"optimizers": entries.get("optimizer"), "subsets": [FULL], **entries, **other}
+    return {axis: [given[axis]] if isinstance(given[axis], str) else list(given[axis]) for axis in AXES}
 
 
-def _combinations(grid: Config) -> list[Run]:
-    axes = (grid[key] for key in ("datasets", "models", "labels", "optimizers", "seeds"))
-    return [
-        Run(dataset, model, labels, optimizer, FULL, seed) for dataset, model, labels, optimizer, seed in product(*axes)
-    ]
-
-
-def partly_random(config: Config) -> dict[str, Any]:
-    """The label-noise experiment with only those label sets that have pristine and corrupt examples."""
-    experiment = config["label_noise"]
-    names = [name for name in experiment["labels"] if 0 < config["labels"][name]["fraction"] < 1]
-    return {**experiment, "labels": names}
-
-
-def contribution_runs(config: Config) -> list[Run]:
-    """The runs whose contributions are measured; none where the study does not make that experiment."""
-    return label_noise_runs(partly_random(config)) if makes(config, "contributions") else []
-
-
-def winsorization(config: Config) -> dict[str, dict[str, float]]:
-    """Optimiser entry -> its c, and the number `alike` of the family of entries that differ in c alone.
-
-    Of the entries of the label-noise experiment; empty without winsorised ones. An SGD entry that has all other
-    settings of a family belongs to it, with c = 0.
-    """
-    entries = {name: config["optimizers"][name] for name in config["label_noise"]["optimizers"]}
-    rest = {name: {k: v for k, v in entry.items() if k not in ("method", "c")} for name, entry in entries.items()}
-    families: list[dict[str, Any]] = []
-    for name, entry in entries.items():
-        if entry["method"] == "winsorized" and rest[name] not in families:
-            families.append(rest[name])
-    return {
-        name: {"c": entry.get("c", 0), "alike": families.index(rest[name])}
-        for name, entry in entries.items()
-        if entry["method"] in ("sgd", "winsorized") and rest[name] in families
-    }
-
-
-def sample_size_runs(experiment: Config) -> list[Run]:
-    """The runs whose coherence is measured on samples of several sizes."""
-    return _combinations({**experiment, "optimizers": [experiment["optimizer"]]})
-
-
-def sweep_runs(experiment: Config) -> list[Run]:
-    """The runs of networks that differ in a swept setting, each once."""
-    models = list(dict.fromkeys(model for names in experiment["models"].values() for model in names))
-    return _combinations({**experiment, "models": models, "optimizers": [experiment["optimizer"]]})
-
-
-def swept_value(entry: Config, setting: str) -> float | None:
-    """The value of a swept setting in an entry of `models`; None where it has none.
-
-    `width` is that of all hidden layers of an MLP, `depth` their number; any other setting is a number in the entry.
-    """
-    hidden = entry.get("hidden")
-    if setting in ("width", "depth"):
-        if not isinstance(hidden, list) or (setting == "width" and len(set(hidden)) != 1):
-            return None
-        return float(len(hidden) if setting == "depth" else hidden[0])
-    value = entry.get(setting)
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
-def adversarial_start_runs(experiment: Config) -> list[Run]:
-    """The runs from fresh weights, and those of the same seeds from weights that had fitted other labels."""
-    grid = {**experiment, "labels": [experiment["labels"]]}
-    return _combinations({**grid, "optimizers": [experiment["optimizer"], experiment["adversarial_optimizer"]]})
-
-
-def reference_runs(experiment: Config, dataset: str, model: str) -> list[Run]:
-    """The runs whose learning times say which examples of `dataset` are hard for `model`."""
-    names = (dataset, model, experiment["labels"], experiment["optimizer"], FULL)
-    return [Run(*names, seed) for seed in experiment["reference_seeds"]]
-
-
-def easy_hard_runs(experiment: Config) -> list[Run]:
-    """The runs that are trained from fresh weights on the easy, the hard and the random part."""
-    axes = (experiment["datasets"], experiment["models"], SUBSETS, experiment["seeds"])
-    names = (experiment["labels"], experiment["optimizer"])
-    return [Run(dataset, model, *names, subset, seed) for dataset, model, subset, seed in product(*axes)]
-
-
-def second_split_runs(experiment: Config, dataset: str, model: str) -> list[Run]:
-    """For every reference run, the runs on either half of its training part and those that go on with the other half.
-
-    They share the reference run's seed, and so its labels and first weights.
-    """
-    return [
-        replace(run, subset=subset) for run in reference_runs(experiment, dataset, model) for subset in TRAINED_HALF
-    ]
-
-
-def difficulty_coherence_runs(experiment: Config) -> list[Run]:
-    """The runs along which easy, hard and random examples are measured: those on everything, and those on each part."""
-    networks = product(experiment["datasets"], experiment["models"])
-    references = [run for dataset, model in networks for run in reference_runs(experiment, dataset, model)]
-    return references + easy_hard_runs(experiment)
-
-
-def all_runs(config: Config) -> list[Run]:
-    """Every run of the study, each once, those that others start from included."""
-    runs = label_noise_runs(config["label_noise"]) if makes(config, "label_noise") else []
-    runs += contribution_runs(config)
-    if makes(config, "easy_hard"):
-        experiment = config["easy_hard"]
-        for dataset, model in product(experiment["datasets"], experiment["models"]):
-            runs += reference_runs(experiment, dataset, model)
-            if makes(config, "second_split"):
-                runs += second_split_runs(experiment, dataset, model)
-        runs += easy_hard_runs(experiment)
-    if makes(config, "sample_size"):
-        runs += sample_size_runs(config["sample_size"])
-    if makes(config, "sweep"):
-        runs += sweep_runs(config["sweep"])
-    if makes(config, "adversarial_start"):
-        experiment = config["adversarial_start"]
-        runs += adversarial_start_runs(experiment)
-        for dataset, model in product(experiment["datasets"], experiment["models"]):  # they say which examples are easy
-            runs += reference_runs(config["easy_hard"], dataset, model)
-    for run in runs:  # grows while it is read: a source may have a source
-        source = source_run(config, run)
-        if source is not None and source not in runs:
-            runs.append(source)
-    return list(dict.fromkeys(runs))
+def runs_of_grids(grids: Iterable[Grid]) -> list[Run]:
+    """The runs of grids, each once, where it comes first; those of a grid in the order of its axes, seeds fastest."""
+    return list(dict.fromkeys(Run(*names) for one in grids for names in product(*(one[axis] for axis in AXES))))
 
 
 def source_run(config: Config, run: Run) -> Run | None:
@@ -186,6 +95,16 @@ def source_run(config: Config, run: Run) -> Run | None:
     return None if start is None else replace(run, labels=start["labels"], optimizer=start["optimizer"])
 
 
+def subset_file(run: Run) -> str | None:
+    """Name of the file that says which examples a run trains on; None for a run on everything."""
+    if run.subset == FULL:
+        return None
+    return "halves" if run.subset in TRAINED_HALF else "split"
+
+
 def results_folder(config: Config) -> str:
     """The folder of the study, relative to the working directory."""
     return f"results/{config['study']}"
+
+
+ALL_SUBSETS = (FULL, *SUBSETS, *TRAINED_HALF)

@@ -1,27 +1,14 @@
-"""A validated config -> the runs it asks for, each with only the settings it depends on.
-
-This module is read when Snakemake parses the workflow, so it imports nothing heavy. A settings object that it hands
-out holds what one rule depends on and nothing else: that is what makes re-runs precise.
-"""
+"""What each rule depends on, and nothing else: that is what makes re-runs precise."""
 
 from dataclasses import asdict
 from itertools import product
 from typing import Any
 
+from mcoherence.study.catalogue import EXPERIMENT_OF_TABLE, TABLES, reference_runs
 from mcoherence.study.data_sizes import size_of
+from mcoherence.study.experiments import label_noise
 from mcoherence.study.network_code import network_code
-from mcoherence.study.runs import (
-    FULL,
-    Config,
-    Run,
-    label_noise_runs,
-    makes,
-    partly_random,
-    reference_runs,
-    results_folder,
-    swept_value,
-    winsorization,
-)
+from mcoherence.study.runs import Config, Run, results_folder, runs_of_grids
 from mcoherence.study.segments import checkpoint_schedule, segment_checkpoints, segments
 
 OPERATIONAL = ("device", "operational", "data_folder", "download")  # keys of the config that never re-run anything
@@ -100,25 +87,9 @@ def training_settings(config: Config, run: Run, start: int, stop: int) -> dict[s
     }
 
 
-def measurement_settings(config: Config, subset: str) -> dict[str, Any]:
-    """What the measurement of a run depends on besides its files."""
-    return {**config["measurement"], "subset": subset}
-
-
-def contribution_settings(config: Config) -> dict[str, Any]:
-    """What the measurement of the contributions of a run depends on besides its files."""
-    measurement = {key: value for key, value in config["measurement"].items() if key != "heldout_size"}
-    return {**measurement, **config["contributions"]}
-
-
-def sample_size_settings(config: Config, size: int) -> dict[str, Any]:
-    """What the measurement of a run on a sample of another size depends on besides its files."""
-    return {**measurement_settings(config, FULL), "sample_size": size}
-
-
 def difficulty_settings(config: Config, dataset: str, model: str) -> dict[str, Any]:
     """What the difficulty scores of one data set and model depend on besides their files."""
-    return {"reference_seeds": [run.seed for run in reference_runs(config["easy_hard"], dataset, model)]}
+    return {"reference_seeds": [run.seed for run in reference_runs(config, dataset, model)]}
 
 
 def split_settings(config: Config) -> dict[str, Any]:
@@ -131,61 +102,28 @@ def halves_settings(config: Config) -> dict[str, Any]:
     return {"split_seed": config["easy_hard"]["split_seed"]}
 
 
-EASY_HARD_RUNS = ("datasets", "models", "labels", "optimizer")
-EASY_HARD_KEYS = {  # table of easy and hard examples: the keys of its experiment that it depends on
-    "easy_hard": (*EASY_HARD_RUNS, "seeds"),
-    "difficulty": (*EASY_HARD_RUNS, "reference_seeds"),
-    "difficulty_agreement": (*EASY_HARD_RUNS, "reference_seeds", "fraction"),
-    "difficulty_coherence": (*EASY_HARD_RUNS, "reference_seeds", "seeds"),
-}
-
-
-# What the tables that are not made from the runs of the label-noise experiment are made from: its keys that they need.
-TABLE_KEYS = {
-    "sample_size": ("datasets", "models", "labels", "optimizer", "seeds", "sizes"),
-    "adversarial_start": ("datasets", "models", "labels", "optimizer", "adversarial_optimizer", "seeds"),
-    "sweep": ("datasets", "models", "labels", "optimizer", "seeds"),
-}
-
-
 def table_settings(config: Config, table: str) -> dict[str, Any]:
-    """What one table depends on: the experiment whose runs it gathers, and the noise of its label sets."""
-    if table in EASY_HARD_KEYS:
-        experiment = {key: config["easy_hard"][key] for key in EASY_HARD_KEYS[table]}
-    elif table in TABLE_KEYS:
-        experiment = {key: config[table][key] for key in TABLE_KEYS[table]}
-    else:
-        experiment = partly_random(config) if table == "contributions" else dict(config["label_noise"])
-    labels = experiment["labels"]
-    names = [labels] if isinstance(labels, str) else labels
-    if table not in EASY_HARD_KEYS and table not in TABLE_KEYS:
-        names = list(dict.fromkeys(run.labels for run in label_noise_runs(experiment)))
-    if table == "difficulty":
-        experiment["second_split"] = makes(config, "second_split")
-    if table == "sweep":
-        experiment["values"] = {
-            setting: {name: swept_value(config["models"][name], setting) for name in models}
-            for setting, models in experiment["models"].items()
-        }
-        experiment["first_step"] = config["claims"]["first_step"]
-    if table == "overfit":
-        experiment["winsorization"] = winsorization(config)
+    """What one table depends on: the runs whose files it gathers, the noise of their labels, and what is its own."""
+    grids = TABLES[table].runs(config)
+    labels = dict.fromkeys(name for grid in grids for name in grid["labels"])
     return {
         "table": table,
         "results": results_folder(config),
-        "experiment": experiment,
-        "noise": {name: config["labels"][name]["fraction"] for name in names},
+        "grids": list(grids),
+        "noise": {name: config["labels"][name]["fraction"] for name in labels},
+        "own": TABLES[table].own(config),
     }
 
 
 def claim_settings(config: Config) -> dict[str, Any]:
     """What the check of the claims depends on besides the tables."""
-    runs = label_noise_runs(config["label_noise"])
+    runs = runs_of_grids(label_noise.grids(config))
     optimizers, datasets = (dict.fromkeys(getattr(run, name) for run in runs) for name in ("optimizer", "dataset"))
     return {
         **config["claims"],
         "methods": {name: config["optimizers"][name]["method"] for name in optimizers},
         "architectures": {name: model["architecture"] for name, model in config["models"].items()},
+        "experiments": EXPERIMENT_OF_TABLE,
         "image_sides": {name: max(size_of(config["datasets"][name]).shape[1:]) for name in datasets},
     }
 

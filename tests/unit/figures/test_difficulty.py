@@ -18,7 +18,7 @@ from mcoherence.figures.examples import examples, pictures, ranked
 from mcoherence.figures.second_split import in_groups, second_split, shares_by_step
 from mcoherence.figures.style import FigureStyle
 from mcoherence.files.storage import write_hdf5
-from mcoherence.measuring.result_names import DIFFICULTY_GROUPS
+from mcoherence.study.result_names import DIFFICULTY_GROUPS
 
 STYLE = FigureStyle(optimizer_colors={"sgd": "#0072b2"}, reference_optimizer="sgd", dpi=40)
 RUN = {"dataset": "d", "model": "net", "labels": "noisy", "noise": 0.25, "optimizer": "sgd", "subset": "full"}

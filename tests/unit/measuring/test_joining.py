@@ -15,17 +15,17 @@ from mcoherence.data.subsets import SPLIT_SCHEMA
 from mcoherence.errors import UserError
 from mcoherence.files.storage import write_hdf5
 from mcoherence.measuring.joining import add_shards, join
-from mcoherence.measuring.result_names import (
+from mcoherence.measuring.samples import Sample
+from mcoherence.models import build_model, save_checkpoint
+from mcoherence.study import cutting
+from mcoherence.study.result_names import (
     COHERENCE_SCHEMA,
     DIFFICULTY_GROUPS,
     EVALUATION_SCHEMA,
     EVALUATION_SHARD_SCHEMA,
     SHARD_SCHEMAS,
 )
-from mcoherence.measuring.samples import Sample
-from mcoherence.measuring.shards import shard
-from mcoherence.models import build_model, save_checkpoint
-from mcoherence.study import cutting
+from mcoherence.study.shards import shard
 from workflow_scripts import add_shards as add_shards_command
 from workflow_scripts import (
     corrupt_labels,

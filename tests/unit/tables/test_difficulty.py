@@ -8,7 +8,7 @@ from mcoherence.data.store import LABELS_SCHEMA
 from mcoherence.data.subsets import SPLIT_SCHEMA
 from mcoherence.files.storage import write_hdf5
 from mcoherence.measuring.difficulty import DIFFICULTY_SCHEMA, ranks_in_runs
-from mcoherence.measuring.result_names import DIFFICULTY_COHERENCE_SCHEMA, EVALUATION_SCHEMA
+from mcoherence.study.result_names import DIFFICULTY_COHERENCE_SCHEMA, EVALUATION_SCHEMA
 from mcoherence.tables.difficulty import (
     agreement_table,
     agreements_of,

@@ -5,8 +5,8 @@ import pytest
 
 from mcoherence.data.store import IMAGES_SCHEMA, LABELS_SCHEMA
 from mcoherence.files.storage import write_hdf5
-from mcoherence.measuring.result_names import COHERENCE_SCHEMA, CONTRIBUTIONS_SCHEMA, EVALUATION_SCHEMA, GROUPS
 from mcoherence.measuring.worlds import corrupt_cells
+from mcoherence.study.result_names import COHERENCE_SCHEMA, CONTRIBUTIONS_SCHEMA, EVALUATION_SCHEMA, GROUPS
 from mcoherence.tables.columns import dictionary
 from mcoherence.tables.noise import contributions_of_run, early_stopping_table, group_alignment_of_run, overfit_table
 from mcoherence.tables.sweep import sweep_table

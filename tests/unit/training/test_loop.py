@@ -18,8 +18,8 @@ from mcoherence.measuring.along_run import group_batches, measure
 from mcoherence.measuring.difficulty import split_easy_hard
 from mcoherence.measuring.evaluation import evaluate
 from mcoherence.measuring.record import CoherenceRecord, record_of
-from mcoherence.measuring.result_names import CORRUPT, DIFFICULTY_GROUPS, GROUPS, HELDOUT, PRISTINE
 from mcoherence.measuring.samples import difficulty_sample, heldout_sample, training_sample
+from mcoherence.study.result_names import CORRUPT, DIFFICULTY_GROUPS, GROUPS, HELDOUT, PRISTINE
 from mcoherence.training.loop import Execution, TrainingSettings, check_settings, initial_model, train
 from mcoherence.training.ranks import Ranks
 from mcoherence.training.state import TrainingState, read_state, write_state

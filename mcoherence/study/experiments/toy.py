@@ -1,0 +1,50 @@
+"""The illustrative example of arXiv 2203.10036: gradient descent on two regressions in six dimensions."""
+
+from mcoherence.study.experiment import COHERENCE, Experiment, Figure, Table
+from mcoherence.study.experiment import section as section_of
+
+EXPERIMENT = Experiment(
+    section="toy",
+    schema=section_of(
+        "The illustrative example of arXiv 2203.10036: gradient descent on two regressions in six dimensions. The "
+        "paper's rate and number of steps are not known.",
+        [],
+        lr={
+            "type": "number",
+            "exclusiveMinimum": 0,
+            "exclusiveMaximum": 1.6,
+            "default": 0.1,
+            "description": "Learning rate, on the mean of the losses (y - w.x)^2 / 2; from 1.6 on descent on the real "
+            "data diverges.",
+        },
+        steps={
+            "type": "integer",
+            "minimum": 1,
+            "default": 2000,
+            "description": "Steps of gradient descent; by default enough for both to converge to the last digits of "
+            "float64.",
+        },
+        checkpoints={
+            "type": "object",
+            "additionalProperties": False,
+            "default": {},
+            "description": "Which steps the table has, besides the last one.",
+            "properties": {
+                "every_step_until": {
+                    "type": "integer",
+                    "minimum": 0,
+                    "default": 8,
+                    "description": "Step 0 and every step up to this one.",
+                },
+                "per_doubling": {
+                    "type": "integer",
+                    "minimum": 1,
+                    "default": 4,
+                    "description": "After that, so many per doubling of the step, evenly spaced on a log axis.",
+                },
+            },
+        },
+    ),
+    tables={"toy": Table(rule="run_toy")},
+    figures={"toy_regression": Figure(("toy",), COHERENCE, "2.5 an example in six dimensions")},
+)
