@@ -74,7 +74,8 @@ def _check_experiments(config: Config) -> None:
                 f"experiments: found {name} without {missing[0]}, expected both, as it takes its runs from there; add "
                 f"{missing[0]}"
             )
-        if experiment.section not in config:
+        schema = EXPERIMENTS[experiment.section].schema or {}
+        if experiment.section not in config and "required" in schema:
             raise UserError(f"experiments: found {name}, expected a section {experiment.section} too; write one")
         for key, section in experiment.names.items():
             of, _, inner = key.partition(".")

@@ -6,18 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mcoherence.audit.plan import (
-    STATED_RATE,
-    WINSORIZED_CHUNK,
-    WINSORIZED_COST,
-    describe,
-    estimates,
-    memory_bytes,
-    network_of,
-    temporary_bytes,
-    work_of,
-)
+from mcoherence.audit.plan import describe, estimates, memory_of, most_temporary_bytes, work_of
+from mcoherence.audit.rates import STATED_RATE, network_of
 from mcoherence.study.data_sizes import Size, size_of
+from mcoherence.study.estimates import WINSORIZED_CHUNK, WINSORIZED_COST
 from mcoherence.study.runs import Run
 
 ROOT = Path(__file__).parents[3]
@@ -65,9 +57,10 @@ def test_a_network_is_counted_without_being_made():
 def test_work_is_passes_times_examples(config):
     assert work_of(config, SGD, "train") == 3 * FORWARD * 5 * 10
     checkpoints = 6  # 0, 1, 2; 3, the end of a segment; 4; 5
-    assert work_of(config, SGD, "evaluate") == FORWARD * checkpoints * 1797
-    assert work_of(config, SGD, "measure_coherence") == 3 * FORWARD * checkpoints * (30 + 20)
-    assert work_of(config, SGD, "measure_sample_size") == 3 * FORWARD * checkpoints * (60 + 20 + 100 + 20)
+    assert work_of(config, SGD, "evaluation") == FORWARD * checkpoints * 1797
+    assert work_of(config, SGD, "coherence") == 3 * FORWARD * checkpoints * (30 + 20)
+    assert work_of(config, SGD, "coherence_m60") == 3 * FORWARD * checkpoints * (60 + 20)
+    assert work_of(config, SGD, "coherence_m900") == 3 * FORWARD * checkpoints * (100 + 20)
 
 
 def test_jobs_disk_and_hours_follow_from_the_study(config):
@@ -126,7 +119,7 @@ def test_parts_are_counted_with_the_jobs_that_put_them_together(config):
     assert rows["measure_coherence"].jobs == (2 * 3 + 2 + 2) + (3 + 1 + 2)
     # Of 4 checkpoints in 3 shards: three groups' sums of 7,850 parameters, in float32.
     assert "Temporary: up to 1 MB" in describe(config, "cuda", ROOT / "nowhere")
-    assert temporary_bytes(config) == 4 * 3 * 3 * 4 * 7850
+    assert most_temporary_bytes(config) == 4 * 3 * 3 * 4 * 7850
     assert rows["evaluate"].jobs == 2  # 420,000 evaluations at most
 
 
@@ -141,8 +134,8 @@ def test_every_measurement_is_planned_in_parts_and_with_the_sums_of_its_groups(c
     # 50,000 examples: SGD's 6 checkpoints are 2 blocks of 2 shards, 2 sums, 2 jobs that join; RM3's 4 are 1 block.
     assert rows["measure_contributions"].jobs == (2 * 2 + 2 + 2) + (2 + 1 + 2)
     # Of 4 checkpoints in 2 shards: eight cells' sums of 7,850 parameters; coherence has three groups in 3 shards.
-    assert temporary_bytes(config) == 4 * 2 * 8 * 4 * 7850
-    contributions, coherence = (memory_bytes(config, SGD, f"measure_{name}") for name in ("contributions", "coherence"))
+    assert most_temporary_bytes(config) == 4 * 2 * 8 * 4 * 7850
+    contributions, coherence = (memory_of(config, SGD, name) for name in ("contributions", "coherence"))
     assert contributions - coherence == 2 * (8 - 3) * 4 * 7850
 
 
@@ -151,7 +144,7 @@ def test_winsorised_sgd_pays_for_the_gradient_of_every_example(config):
     config["optimizers"]["sgd"] = {"method": "winsorized", "lr": 1, "c": 20}
     assert work_of(config, SGD, "train") == WINSORIZED_COST["mlp"] * plain
     # 10 examples: round(0.2 * 9) = 2 are clipped at each end
-    assert memory_bytes(config, SGD, "train") == 3 * 2600 + WINSORIZED_CHUNK + 2 * 3 * 2600
+    assert memory_of(config, SGD, "train") == 3 * 2600 + WINSORIZED_CHUNK + 2 * 3 * 2600
 
 
 def test_contributions_and_the_gradients_of_easy_and_hard_examples_are_planned(config):
@@ -162,8 +155,8 @@ def test_contributions_and_the_gradients_of_easy_and_hard_examples_are_planned(c
     rows = {row.stage: row for row in estimates(config, "cuda", ROOT / "nowhere")}
     assert rows["measure_contributions"].jobs == 2
     assert rows["measure_difficulty_coherence"].jobs == 1 + 3
-    assert work_of(config, SGD, "measure_contributions") == 3 * FORWARD * 6 * 30
-    assert work_of(config, SGD, "measure_difficulty_coherence") == 3 * FORWARD * 6 * 100  # 150, of which there are 100
+    assert work_of(config, SGD, "contributions") == 3 * FORWARD * 6 * 30
+    assert work_of(config, SGD, "difficulty_coherence") == 3 * FORWARD * 6 * 100  # 150, of which there are 100
 
 
 @pytest.mark.parametrize(

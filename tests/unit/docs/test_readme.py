@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mcoherence.study import checks as config_checks
-from mcoherence.study.runs import label_noise_runs
+from mcoherence.study import checks
+from mcoherence.study.experiments import label_noise
+from mcoherence.study.runs import runs_of_grids
 
 ROOT = Path(__file__).parents[3]
 README = (ROOT / "README.md").read_text()
@@ -38,16 +39,16 @@ def test_python_examples_run(name):
 @pytest.mark.parametrize("block", blocks("yaml"))
 def test_config_examples_are_valid(block):
     config = merged(yaml.safe_load((ROOT / "config.yaml").read_text()), yaml.safe_load(block))
-    config_checks.check_config(config, json.loads((ROOT / "schemas/config.schema.json").read_text()))
-    config_checks.check_references(config)
-    assert {run.model for run in label_noise_runs(config["label_noise"])} == {"mlp"}
+    checks.check_config(config, json.loads((ROOT / "schemas/config.schema.json").read_text()))
+    checks.check_references(config)
+    assert {run.model for run in runs_of_grids(label_noise.grids(config))} == {"mlp"}
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "studies").glob("*.yaml")), ids=lambda path: path.name)
 def test_every_further_study_is_valid(path):
     config = merged(yaml.safe_load((ROOT / "config.yaml").read_text()), yaml.safe_load(path.read_text()))
-    config_checks.check_config(config, json.loads((ROOT / "schemas/config.schema.json").read_text()))
-    config_checks.check_references(config)
+    checks.check_config(config, json.loads((ROOT / "schemas/config.schema.json").read_text()))
+    checks.check_references(config)
     assert config["study"] == path.stem
 
 

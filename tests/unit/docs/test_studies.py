@@ -10,9 +10,12 @@ import yaml
 
 from mcoherence.audit.result_checks import result_files
 from mcoherence.errors import UserError
-from mcoherence.study import checks as config_checks
+from mcoherence.study import checks
 from mcoherence.study import settings as study
-from mcoherence.study.runs import Run, all_runs, label_noise_runs, source_run, swept_value
+from mcoherence.study.catalogue import all_runs
+from mcoherence.study.experiments import label_noise
+from mcoherence.study.experiments.sweep import swept_value
+from mcoherence.study.runs import Run, runs_of_grids, source_run
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs/studies.md").read_text()
@@ -29,9 +32,9 @@ def merged(base, other):
 
 def on_top_of_the_defaults(text):
     config = merged(yaml.safe_load((ROOT / "config.yaml").read_text()), yaml.safe_load(text) or {})
-    config_checks.check_config(config, SCHEMA)
+    checks.check_config(config, SCHEMA)
     config.setdefault("experiments", ["label_noise", "easy_hard"])
-    config_checks.check_references(config)
+    checks.check_references(config)
     return config
 
 
@@ -45,7 +48,7 @@ def test_the_first_example_is_a_whole_study():
 
 
 def test_further_combinations_are_those_that_the_page_says():
-    runs = label_noise_runs(on_top_of_the_defaults(BLOCKS[1])["label_noise"])
+    runs = runs_of_grids(label_noise.grids(on_top_of_the_defaults(BLOCKS[1])))
     assert {(run.dataset, run.model, run.labels, run.seed) for run in runs} == {
         *(
             ("small", "resnet18", labels, seed)
@@ -85,7 +88,7 @@ def test_an_adversarial_start_is_run_with_the_runs_that_it_needs():
 
 def test_a_sweep_reads_its_values_from_the_networks():
     config = on_top_of_the_defaults(BLOCKS[4] + "claims: {first_step: 8}")
-    assert study.table_settings(config, "sweep")["experiment"]["values"] == {
+    assert study.table_settings(config, "sweep")["own"]["values"] == {
         "init_scale": {"from_small": 0.3, "from_large": 3}
     }
     runs = all_runs(config)
@@ -117,7 +120,7 @@ def test_a_sweep_over_what_a_network_has_not_is_refused():
 
 
 def test_an_experiment_without_its_section_is_refused():
-    with pytest.raises(UserError, match=r"^experiments: found sweep, expected a section of this name"):
+    with pytest.raises(UserError, match=r"^experiments: found sweep, expected a section sweep"):
         on_top_of_the_defaults("experiments: [sweep]")
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from mcoherence.errors import UserError
-from mcoherence.study import checks as config_checks
+from mcoherence.study import checks
 from mcoherence.study import settings as study
 from mcoherence.study.network_code import network_code
 from mcoherence.study.runs import FULL, Run
@@ -89,6 +89,6 @@ def test_an_installed_module_counts_as_a_library(folder):
 def test_a_wrong_name_is_one_line_that_names_its_key(folder, architecture, message):
     config = {"models": {"mine": {"architecture": architecture}}}
     with pytest.raises(UserError, match=message) as caught:
-        config_checks.check_models(config)
+        checks.check_models(config)
     assert str(caught.value).startswith(f"models.mine.architecture: found {architecture!r}")
     assert "\n" not in str(caught.value)

@@ -8,9 +8,12 @@ import pytest
 import yaml
 
 from mcoherence.errors import UserError
-from mcoherence.study import checks as config_checks
+from mcoherence.study import checks
 from mcoherence.study import settings as study
-from mcoherence.study.runs import Run, all_runs, contribution_runs, difficulty_coherence_runs, source_run, winsorization
+from mcoherence.study.catalogue import TABLES, all_runs, results_of
+from mcoherence.study.experiments.label_noise import winsorization
+from mcoherence.study.results import result
+from mcoherence.study.runs import Run, runs_of_grids, source_run
 from mcoherence.study.segments import segments
 
 ROOT = Path(__file__).parents[3]
@@ -32,8 +35,8 @@ def changed(*keys, to):
 
 
 def test_the_default_config_is_valid():
-    config_checks.check_config(CONFIG, SCHEMA)
-    config_checks.check_references(CONFIG)
+    checks.check_config(CONFIG, SCHEMA)
+    checks.check_references(CONFIG)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +95,7 @@ def test_the_default_config_is_valid():
 )
 def test_a_wrong_value_is_one_line_that_names_its_key(keys, value, message):
     with pytest.raises(UserError, match=message) as caught:
-        config_checks.check_config(changed(*keys, to=value), SCHEMA)
+        checks.check_config(changed(*keys, to=value), SCHEMA)
     assert "\n" not in str(caught.value)
 
 
@@ -125,7 +128,7 @@ def test_a_wrong_value_is_one_line_that_names_its_key(keys, value, message):
 )
 def test_names_and_sizes_must_fit_together(keys, value, message):
     with pytest.raises(UserError, match=message):
-        config_checks.check_references(changed(*keys, to=value))
+        checks.check_references(changed(*keys, to=value))
 
 
 @pytest.mark.parametrize(
@@ -146,13 +149,13 @@ def test_names_and_sizes_must_fit_together(keys, value, message):
 )
 def test_settings_of_every_optimiser(optimizer):
     config = changed("optimizers", "further", to=optimizer)
-    config_checks.check_config(config, SCHEMA)
-    config_checks.check_references(config)
+    checks.check_config(config, SCHEMA)
+    checks.check_references(config)
 
 
 def test_a_data_set_cannot_give_more_than_it_has():
     with pytest.raises(UserError, match=r"datasets\.digits\.train_size: found 1790"):
-        config_checks.check_config(changed("datasets", "digits", "train_size", to=1790), SCHEMA)
+        checks.check_config(changed("datasets", "digits", "train_size", to=1790), SCHEMA)
 
 
 def test_the_claims_know_how_large_the_images_of_the_study_are():
@@ -178,7 +181,7 @@ def test_reference_runs_outside_the_label_noise_experiment_are_added():
 def test_a_run_is_found_by_its_path():
     run = Run("digits", "cnn", "half_random", "rm3", "full", 2)
     assert run.path("results/digits") == "results/digits/runs/digits/cnn/half_random/rm3/full/seed2"
-    assert run.labels_path("results/digits") == "results/digits/data/digits/labels/half_random/seed2/labels.h5"
+    assert run.file("results/digits", "labels") == "results/digits/data/digits/labels/half_random/seed2/labels.h5"
 
 
 TRAINING = {"batch_size": 60, "checkpoints": {"every_step_until": 2, "per_doubling": 1}}
@@ -207,7 +210,7 @@ def with_starts(**starts):
 def test_a_run_can_start_from_the_end_of_another_which_is_then_run_too():
     config = with_starts(after_noise=("all_random", "rm3"), twice=("clean", "after_noise"))
     config = config | {"label_noise": CONFIG["label_noise"] | {"labels": ["clean"], "optimizers": ["twice"]}}
-    config_checks.check_references(config)
+    checks.check_references(config)
     run = Run("digits", "mlp", "clean", "twice", "full", 2)
     source = Run("digits", "mlp", "clean", "after_noise", "full", 2)
     assert source_run(config, run) == source
@@ -218,7 +221,7 @@ def test_a_run_can_start_from_the_end_of_another_which_is_then_run_too():
 
 def test_a_second_stage_goes_on_from_the_run_on_the_other_half():
     config = CONFIG | {"experiments": ["easy_hard", "second_split"]}
-    config_checks.check_references(config)
+    checks.check_references(config)
     second = Run("digits", "cnn", "clean", "sgd", "half_b_after_a", 1)
     first = Run("digits", "cnn", "clean", "sgd", "half_a", 1)
     assert source_run(config, second) == first
@@ -238,11 +241,11 @@ def test_a_second_stage_goes_on_from_the_run_on_the_other_half():
 @pytest.mark.parametrize("name", ["second_split", "difficulty_coherence"])
 def test_experiments_on_the_runs_of_easy_hard_ask_for_it(name):
     with pytest.raises(UserError, match=rf"^experiments: found {name} without easy_hard.*add easy_hard$"):
-        config_checks.check_references(CONFIG | {"experiments": ["label_noise", name]})
+        checks.check_references(CONFIG | {"experiments": ["label_noise", name]})
 
 
 def test_gradients_of_easy_and_hard_examples_are_measured_along_all_runs_of_the_experiment():
-    runs = difficulty_coherence_runs(CONFIG["easy_hard"])
+    runs = runs_of_grids(TABLES["difficulty_coherence"].runs(CONFIG))
     assert sorted((run.subset, run.seed) for run in runs) == sorted(
         [("full", seed) for seed in range(5)]
         + [(subset, seed) for subset in ("easy", "hard", "random") for seed in range(10, 15)]
@@ -252,7 +255,7 @@ def test_gradients_of_easy_and_hard_examples_are_measured_along_all_runs_of_the_
 def test_a_seed_of_the_labels_makes_one_corruption_for_all_runs():
     labels = CONFIG["labels"] | {"same": {"fraction": 0.2, "seed": 5}}
     config = CONFIG | {"labels": labels}
-    config_checks.check_config(config, SCHEMA)
+    checks.check_config(config, SCHEMA)
     assert study.corruption_settings(config, "same", 3) == {"fraction": 0.2, "seed": 5}
     assert study.corruption_settings(config, "half_random", 3) == {"fraction": 0.5, "seed": 3}
 
@@ -279,7 +282,7 @@ def test_a_table_depends_on_what_it_reads_of_its_experiment(table, key, value):
 )
 def test_a_start_must_lead_to_fresh_weights(starts, message):
     with pytest.raises(UserError, match=message):
-        config_checks.check_references(with_starts(**starts))
+        checks.check_references(with_starts(**starts))
 
 
 def test_training_settings_hold_what_the_run_depends_on_and_nothing_else():
@@ -300,8 +303,8 @@ def test_training_settings_hold_what_the_run_depends_on_and_nothing_else():
 
 def test_the_bound_needs_the_runs_of_label_noise():
     with pytest.raises(UserError, match=r"^experiments: found bound without label_noise, expected both"):
-        config_checks.check_references(changed("experiments", to=["toy", "bound"]))
-    config_checks.check_references(changed("experiments", to=["label_noise", "bound"]))
+        checks.check_references(changed("experiments", to=["toy", "bound"]))
+    checks.check_references(changed("experiments", to=["label_noise", "bound"]))
 
 
 def test_the_bound_is_of_plain_sgd_only():
@@ -325,7 +328,7 @@ def test_the_toy_descends_to_its_last_step():
     assert study.toy_settings({"toy": toy}) == {"lr": 0.1, "checkpoint_steps": [0, 1, 2, 4, 8, 9]}
     for lr in (0, 1.6):
         with pytest.raises(UserError, match=r"^config: toy\.lr: found"):
-            config_checks.check_config(changed("toy", to={"lr": lr}), SCHEMA)
+            checks.check_config(changed("toy", to={"lr": lr}), SCHEMA)
 
 
 def test_every_key_of_the_schema_is_described():
@@ -363,29 +366,29 @@ def test_winsorised_entries_and_the_sgd_that_is_like_them_make_a_family():
         "sgd": {"c": 0, "alike": 0}, "c2": {"c": 2, "alike": 0}, "c8": {"c": 8, "alike": 0},
         "slow": {"c": 4, "alike": 1},
     }  # fmt: skip
-    assert study.table_settings(config, "overfit")["experiment"]["winsorization"] == winsorization(config)
+    assert study.table_settings(config, "overfit")["own"]["winsorization"] == winsorization(config)
     assert winsorization(CONFIG) == {}
 
 
 def test_contributions_are_measured_in_partly_random_runs_only():
     config = CONFIG | {"experiments": ["contributions"], "contributions": {"null_worlds": 2}}
     runs = all_runs(config)
-    assert contribution_runs(config) == runs
-    assert contribution_runs(CONFIG) == []
+    assert results_of(config) == {"contributions": runs}
+    assert "contributions" not in results_of(CONFIG)
     assert {run.labels for run in runs} == {"half_random"}
     assert len(runs) == 2 * 3 * 5
-    assert study.table_settings(config, "contributions")["experiment"]["labels"] == ["half_random"]
-    settings = study.contribution_settings(config)
+    assert study.table_settings(config, "contributions")["noise"] == {"half_random": 0.5}
+    settings = result("contributions").settings(config, runs[0])
     assert settings == {"sample_size": 360, "null_worlds": 2}  # and what the schema fills in
 
 
 def test_contributions_need_a_partly_random_label_set():
     config = changed("label_noise", "labels", to=["clean", "all_random"]) | {"experiments": ["contributions"]}
     with pytest.raises(UserError, match=r"^label_noise\.labels: found .*, expected one with a fraction between 0 and"):
-        config_checks.check_references(config)
+        checks.check_references(config)
 
 
 def test_contributions_look_at_the_names_of_the_label_noise_experiment():
     config = changed("label_noise", "models", to=["vit"]) | {"experiments": ["contributions"]}
     with pytest.raises(UserError, match=r"^label_noise\.models: found 'vit'"):
-        config_checks.check_references(config)
+        checks.check_references(config)
