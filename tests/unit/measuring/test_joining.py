@@ -127,11 +127,9 @@ def measured(files, precision, name, chosen=slice(None), result="coherence", par
     command, further, _ = COMMANDS[result]
     path = files["folder"] / name
     given = {"images": files["images"], "labels": files["labels"], "parts": list(parts)}
-    if result != "contributions":
-        given["split"] = files["split"] if result == "difficulty_coherence" else []
-    option = "contributions" if result == "contributions" else "coherence"
+    given["split"] = files["split"] if result == "difficulty_coherence" else []
     settings = MEASUREMENT | {"precision": precision} | further
-    run(command, settings, **given, checkpoints=files["checkpoints"][chosen], **{option: path}, **options)
+    run(command, settings, **given, checkpoints=files["checkpoints"][chosen], result=path, **options)
     return path
 
 
@@ -172,11 +170,11 @@ def test_shards_added_and_blocks_joined_equal_one_sweep(files, precision, tolera
 
 def test_parts_of_an_evaluation_have_the_bits_of_the_whole(files):
     paths = [files["folder"] / f"evaluation{number}.h5" for number in range(5)]
-    given = {"images": files["images"], "labels": files["labels"], "parts": []}
-    run(evaluate, {}, **given, checkpoints=files["checkpoints"], evaluation=paths[0])
+    given = {"images": files["images"], "labels": files["labels"], "split": [], "parts": []}
+    run(evaluate, {}, **given, checkpoints=files["checkpoints"], result=paths[0])
     for number, (block, one) in enumerate(((block, one) for block in BLOCKS for one in (0, 1)), start=1):
         chosen = files["checkpoints"][block]
-        run(evaluate, {}, **given, checkpoints=chosen, shard=one, shards=2, evaluation=paths[number])
+        run(evaluate, {}, **given, checkpoints=chosen, shard=one, shards=2, result=paths[number])
     whole = files["folder"] / "evaluation.h5"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
