@@ -1,5 +1,6 @@
-# One rule per figure: the tables that it is drawn from, and its place in the report, which orders sections and figures by
-# name. So they are numbered, each the same in every study.
+# One rule per figure. Its module, mcoherence.figures.NAME, draws it; its tables, its section of the report and its title
+# are named here and nowhere else. The report orders sections and figures by name, so they are numbered, each the same in
+# every study. A table that a study does not make is left out. "images" are those of the data sets of easy_hard.
 SUMMARY = "0. Summary"
 COHERENCE = "2. Coherence along training"
 GROUPS = "3. Pristine and corrupt examples"
@@ -8,11 +9,7 @@ DIFFICULTY_FIGURES = "5. Easy and hard examples"
 FIGURES_OF_EXPERIMENT = {
     "label_noise": {
         "summary": (
-            [
-                "coherence",
-                "accuracy",
-                *(["easy_hard"] if runs_of_study.makes(config, "easy_hard") else []),
-            ],
+            ["coherence", "accuracy", "easy_hard"],
             SUMMARY,
             "the study at a glance",
         ),
@@ -49,6 +46,7 @@ FIGURES_OF_EXPERIMENT = {
             TRAINING,
             "4.5 best against last checkpoint",
         ),
+        "winsorization": (["overfit"], TRAINING, "4.4 overfitting by winsorised SGD"),
     },
     "contributions": {
         "contributions": (
@@ -65,7 +63,7 @@ FIGURES_OF_EXPERIMENT = {
             "5.2 how hard examples are, and how far seeds agree",
         ),
         "examples": (
-            ["difficulty"],
+            ["difficulty", "images"],
             DIFFICULTY_FIGURES,
             "5.3 the easiest and the hardest examples",
         ),
@@ -108,34 +106,25 @@ FIGURES_OF_EXPERIMENT = {
         "sweep": (["sweep"], "6. Exploratory sweeps", "6.1 a setting of the network swept (no claim)"),
     },
 }
-if runs_of_study.makes(config, "label_noise") and runs_of_study.winsorization(config):
-    FIGURES_OF_EXPERIMENT["label_noise"]["winsorization"] = (
-        ["overfit"],
-        TRAINING,
-        "4.4 overfitting by winsorised SGD",
-    )
 FIGURES = {
-    name: figure for experiment in config["experiments"] for name, figure in FIGURES_OF_EXPERIMENT[experiment].items()
+    name: figure
+    for experiment in config["experiments"]
+    for name, figure in FIGURES_OF_EXPERIMENT[experiment].items()
+    if name != "winsorization" or runs_of_study.winsorization(config)
 }
 
-# Figures that show images read the stores too.
-STORES_OF_FIGURE = {
-    "examples": [IMAGES.format(dataset=dataset) for dataset in config["easy_hard"]["datasets"]],
-}
-
-for figure, (tables, category, title) in FIGURES.items():
-    stores = STORES_OF_FIGURE.get(figure, [])
+for figure, (tables, section, title) in FIGURES.items():
 
     rule:
         name:
             f"draw_{figure}"
         input:
-            **{table: f"{RESULTS}/tables/{table}.parquet" for table in tables},
-            images=stores,
+            tables=[TABLES[table] for table in tables if table in TABLES],
+            images=[IMAGES.format(dataset=name) for name in config["easy_hard"]["datasets"] if "images" in tables],
         output:
             png=report(
                 f"{RESULTS}/figures/{figure}.png",
-                category=category,
+                category=section,
                 caption=f"../docs/captions/figures/{figure}.rst",
                 labels={"figure": title},
             ),
@@ -154,15 +143,13 @@ for figure, (tables, category, title) in FIGURES.items():
             gpu=0,
         params:
             settings=canonical_json(config["figures"]),
-            code=code_of(f"draw_{figure}"),
+            # of the command, and of the module that it imports for this figure
+            code=code_of("draw") + code_of_module(f"mcoherence.figures.{figure}"),
             # Not in the command itself: Snakemake formats that later, when the loop has moved on.
-            module=f"workflow_scripts.draw_{figure}",
-            tables=" ".join(
-                [f"--{table.replace('_', '-')} {RESULTS}/tables/{table}.parquet" for table in tables]
-                + (["--images", *stores] if stores else [])
-            ),
+            module=f"mcoherence.figures.{figure}",
         message:
             f"Draw {figure.replace('_', ' ')}"
         shell:
-            "python -m {params.module} --settings {params.settings:q} {params.tables}"
+            "python -m workflow_scripts.draw --module {params.module} --settings {params.settings:q}"
+            " --tables {input.tables:q} --images {input.images:q}"
             " --png {output.png:q} --pdf {output.pdf:q} > {log:q} 2>&1"
