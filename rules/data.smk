@@ -18,10 +18,11 @@ rule prepare_dataset:
         settings=lambda w: canonical_json(settings.preparation_settings(config, w.dataset)),
         # of the command, and of the module that it imports for this source
         code=lambda w: code_of("prepare_dataset") + code_of_module(SOURCES[source_of(w)]),
+        module=lambda w: SOURCES[source_of(w)],
     message:
         "Prepare the images of {wildcards.dataset}"
     shell:
-        "python -m workflow_scripts.prepare_dataset --settings {params.settings:q}"
+        "python -m workflow_scripts.prepare_dataset --module {params.module} --settings {params.settings:q}"
         " --data-folder {resources.data_folder:q} --{resources.download}"
         " --images {output.images:q} --threads {threads}" + TO_LOG
 

@@ -1,13 +1,12 @@
+# One rule per figure of the study's experiments. Its module, mcoherence.figures.NAME, draws it.
 for figure, entry in catalogue.figures_of(config).items():
-    tables = catalogue.tables_of_figure(config, entry)
-    stores = [IMAGES.format(dataset=dataset) for dataset in config["easy_hard"]["datasets"]] if entry.images else []
 
     rule:
         name:
             f"draw_{figure}"
         input:
-            **{table: f"{RESULTS}/tables/{table}.parquet" for table in tables},
-            images=stores,
+            tables=[TABLES[table] for table in catalogue.tables_of_figure(config, entry)],
+            images=[IMAGES.format(dataset=name) for name in config["easy_hard"]["datasets"] if entry.images],
         output:
             png=report(
                 f"{RESULTS}/figures/{figure}.png",
@@ -28,15 +27,13 @@ for figure, entry in catalogue.figures_of(config).items():
             runtime=10,
         params:
             settings=canonical_json(config["figures"]),
-            code=code_of(f"draw_{figure}"),
+            # of the command, and of the module that it imports for this figure
+            code=code_of("draw") + code_of_module(f"mcoherence.figures.{figure}"),
             # Not in the command itself: Snakemake formats that later, when the loop has moved on.
-            module=f"workflow_scripts.draw_{figure}",
-            tables=" ".join(
-                [f"--{table.replace('_', '-')} {RESULTS}/tables/{table}.parquet" for table in tables]
-                + (["--images", *stores] if stores else [])
-            ),
+            module=f"mcoherence.figures.{figure}",
         message:
             f"Draw {figure.replace('_', ' ')}"
         shell:
-            "python -m {params.module} --settings {params.settings:q} {params.tables}"
+            "python -m workflow_scripts.draw --module {params.module} --settings {params.settings:q}"
+            " --tables {input.tables:q} --images {input.images:q}"
             " --png {output.png:q} --pdf {output.pdf:q}" + TO_LOG

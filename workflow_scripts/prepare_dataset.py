@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from mcoherence.data.preparation import prepare_images
-from mcoherence.data.source_modules import SOURCES
 from mcoherence.data.sources import open_source
 from mcoherence.files.canonical import canonical_json
 from mcoherence.files.provenance import provenance
@@ -13,9 +12,9 @@ from workflow_scripts.command_line import parse, run
 
 def main() -> None:
     """Open the source that the settings name and write its prepared store."""
-    arguments = parse(__doc__, paths=["images", "data_folder"], switches=["download"])
+    arguments = parse(__doc__, words=["module"], paths=["images", "data_folder"], switches=["download"])
     source = open_source(arguments.settings, arguments.data_folder, arguments.download)
-    code = code_digest(SOURCES[arguments.settings["source"]], Path(__file__).parents[1])
+    code = code_digest(arguments.module, Path(__file__).parents[1])
     resume_key = canonical_json([arguments.settings, code])
     prepare_images(arguments.images, source, provenance(arguments.settings, []), arguments.threads, resume_key)
     print(

@@ -14,7 +14,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from mcoherence.audit.why import PlannedJob, causes, explain, last_run, recorded_code
-from mcoherence.data.source_modules import SOURCES
 from mcoherence.errors import UserError
 from mcoherence.study.code_digest import digest_of, module_digests
 from workflow_scripts.command_line import run
@@ -56,7 +55,7 @@ def planned_job(row: dict[str, Any]) -> PlannedJob:
     words = shlex.split(row["command"])
     settings = json.loads(words[words.index("--settings") + 1]) if "--settings" in words else {}
     names = re.findall(r"-m (workflow_scripts\.\w+)", row["command"])[-1:]  # the last: a launcher may stand before it
-    names += [SOURCES[settings["source"]]] if row["rule"] == "prepare_dataset" else []
+    names += [words[words.index("--module") + 1]] if "--module" in words else []  # which the command imports by name
     codes = [module_digests(name, ROOT) for name in names]
     modules = {name: digest for code in codes for name, digest in code.items()}
     digests = tuple(map(digest_of, codes))

@@ -21,8 +21,8 @@ from mcoherence.figures.panels import (
     row_title,
     say_not_run,
 )
+from mcoherence.figures.reading import Tables, full_set_runs, in_order, label_sets, networks, of_network
 from mcoherence.figures.style import NEUTRAL, FigureStyle, looks, readable, theme
-from mcoherence.figures.tables import full_set_runs, in_order, label_sets, networks, of_network
 
 MEASURED = "measured"
 GROUPS = ("pristine", "corrupt")
@@ -33,17 +33,17 @@ DECADES_OF_SUMS = 3
 
 
 @theme()
-def contributions(table: pd.DataFrame, style: FigureStyle) -> Figure:
+def draw(tables: Tables, style: FigureStyle) -> Figure:
     """f^p and f^c, and their running sums, against the step: columns optimisers, two rows per network and label set.
 
     Lines are means over seeds, bands their t intervals; null worlds are grey, a line each, without bands.
     Source: arXiv 2002.10657, contributions of pristine and corrupt examples and their null worlds.
 
     Args:
-        table: the tidy table contributions.
+        tables: with the tidy table contributions.
         style: the figures' shared settings.
     """
-    rows = full_set_runs(table)
+    rows = full_set_runs(tables["contributions"])
     rows = rows[rows["f_pristine"].notna()]
     if rows.empty:
         return message_figure("This study measured no contributions of pristine and corrupt examples.")

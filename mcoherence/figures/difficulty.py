@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from mcoherence.figures.axes import decade_label, step_axis
 from mcoherence.figures.legends import legend_below, text_handle
 from mcoherence.figures.panels import column_titles, message_figure, network_title, new_figure, row_title
+from mcoherence.figures.reading import Tables, networks, of_network
 from mcoherence.figures.style import NEUTRAL, FigureStyle, theme
-from mcoherence.figures.tables import networks, of_network
 
 PRISTINE_COLOR, CORRUPT_COLOR = "#56B4E9", "#D55E00"
 BINS = 20
@@ -31,7 +31,7 @@ TITLES = ("difficulty", "one run agrees with", "forgetting")
 
 
 @theme()
-def difficulty(table: pd.DataFrame, agreement: pd.DataFrame, style: FigureStyle) -> Figure:
+def draw(tables: Tables, style: FigureStyle) -> Figure:
     """Distribution of the scores, agreement between runs, and forgetting events by learning time; a row per network.
 
     Left: share of the examples per bin of the score, pristine and corrupt ones stacked, with what identical and what
@@ -40,11 +40,10 @@ def difficulty(table: pd.DataFrame, agreement: pd.DataFrame, style: FigureStyle)
     Source: arXiv 2003.07422 for easy and hard; Toneva et al., arXiv 1812.05159, for forgetting events.
 
     Args:
-        table: the tidy table difficulty.
-        agreement: the tidy table difficulty_agreement.
+        tables: with the tidy tables difficulty and difficulty_agreement.
         style: the figures' shared settings; not read, for nothing here is a mean over seeds.
     """
-    del style
+    table, agreement = tables["difficulty"], tables["difficulty_agreement"]
     rows = table if table.empty else table[~table["diverged"]]
     if rows.empty:
         return message_figure("This study ranked no examples by difficulty.")

@@ -10,8 +10,8 @@ from mcoherence.figures.axes import log_axis, step_axis
 from mcoherence.figures.intervals import draw_line_with_band, not_positive, over_seeds
 from mcoherence.figures.legends import band_handle, legend_below, text_handle
 from mcoherence.figures.panels import column_titles, label_below, message_figure, network_title, panel_grid, row_title
+from mcoherence.figures.reading import Tables, in_order, networks, of_network
 from mcoherence.figures.style import NEUTRAL, FigureStyle, LineLook, theme
-from mcoherence.figures.tables import in_order, networks, of_network
 
 COLORS = {"easy": "#56B4E9", "hard": "#D55E00", "random": "#404040"}  # whose gradients
 DASHES: dict[str, tuple[float, ...]] = {"easy": (), "hard": (4.5, 1.6), "random": (1.2, 1.2)}  # whose step
@@ -20,7 +20,7 @@ COLUMNS = ("m-coherence within", "does a step help?")
 
 
 @theme()
-def difficulty_coherence(table: pd.DataFrame, style: FigureStyle) -> Figure:
+def draw(tables: Tables, style: FigureStyle) -> Figure:
     """m-coherence of easy, hard and random examples, and whether a step along some helps others; rows: training sets.
 
     Left: examples that are trained on where the run trains on everything, held-out ones where it trains on one subset;
@@ -30,9 +30,10 @@ def difficulty_coherence(table: pd.DataFrame, style: FigureStyle) -> Figure:
     Source: implied by the reasoning of arXiv 2003.07422 and 2203.10036 on easy and hard examples; no published numbers.
 
     Args:
-        table: the tidy table difficulty_coherence.
+        tables: with the tidy table difficulty_coherence.
         style: the figures' shared settings.
     """
+    table = tables["difficulty_coherence"]
     rows = table if table.empty else table[table["cosine"].notna()]
     if rows.empty:
         return message_figure("This study measured no gradients of easy and hard examples.")

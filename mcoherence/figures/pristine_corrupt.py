@@ -1,6 +1,5 @@
 """Gradient alignment within pristine, corrupt and held-out examples, for partly random label sets."""
 
-import pandas as pd
 from matplotlib.figure import Figure
 
 from mcoherence.figures.axes import alignment_axis, step_axis
@@ -15,14 +14,14 @@ from mcoherence.figures.panels import (
     row_title,
     say_not_run,
 )
+from mcoherence.figures.reading import Tables, full_set_runs, in_order, label_sets, networks, of_network
 from mcoherence.figures.style import NEUTRAL, FigureStyle, looks, readable, theme
-from mcoherence.figures.tables import full_set_runs, in_order, label_sets, networks, of_network
 
 GROUPS = ("pristine", "heldout", "corrupt")
 
 
 @theme()
-def pristine_corrupt(table: pd.DataFrame, style: FigureStyle) -> Figure:
+def draw(tables: Tables, style: FigureStyle) -> Figure:
     """Pairwise alignment within each group against the step: rows models and label sets, columns optimisers.
 
     The groups differ in size and m-coherence grows with it, so what is drawn is the mean inner product of two
@@ -31,10 +30,10 @@ def pristine_corrupt(table: pd.DataFrame, style: FigureStyle) -> Figure:
     Source: arXiv 2002.10657 on how pristine and corrupt examples share the gradient; this measure is ours.
 
     Args:
-        table: the tidy table coherence.
+        tables: with the tidy table coherence.
         style: the figures' shared settings.
     """
-    rows = full_set_runs(table)
+    rows = full_set_runs(tables["coherence"])
     rows = rows[(rows["noise"] > 0) & (rows["noise"] < 1) & (rows["layer"] == "model") & rows["group"].isin(GROUPS)]
     rows = rows[rows["pairwise_alignment"].notna()]
     if rows.empty:

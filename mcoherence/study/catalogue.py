@@ -49,9 +49,9 @@ def figures_of(config: Config) -> dict[str, Figure]:
 
 
 def tables_of_figure(config: Config, figure: Figure) -> list[str]:
-    """The tables that a figure is drawn from in this study."""
+    """The tables that a figure is drawn from in this study, those of them that it makes."""
     present = tables_of(config)
-    return [name.rstrip("?") for name in figure.tables if not name.endswith("?") or name.rstrip("?") in present]
+    return [name for name in figure.tables if name in present]
 
 
 def files_of_table(config: Config, table: str) -> list[str]:

@@ -64,7 +64,7 @@ class Table:
 class Figure:
     """A figure: the module of `mcoherence.figures` of its name draws it.
 
-    tables: those that it is drawn from; one that the study does not make is left out where the name ends in "?".
+    tables: those that it is drawn from; one that the study does not make is left out.
     section: of the report; the report orders sections and figures by their names, so they are numbered.
     title: in that section.
     images: whether it shows images of the data sets in its tables, and so reads their stores.

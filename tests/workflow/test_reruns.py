@@ -98,7 +98,7 @@ EDITS = (
     Edit("a section of an experiment that the study does not make", "miniature.yaml", "study: miniature", "study: miniature\ntoy: {lr: 0.2}", REPORT),
     Edit("a comment in a config file", "miniature.yaml", "study: miniature", "study: miniature # again", {}),
     Edit(
-        "a figure more", "rules/figures.smk", '    "contributions": {\n', '    "contributions": {\n        "winsorization": (["overfit"], "3. Training", "overfitting"),\n',
+        "a figure more", "rules/figures.smk", '    if name != "winsorization" or runs_of_study.winsorization(config)\n', "",
         {"draw_winsorization": 1} | REPORT,
     ),
     Edit("an experiment less", "miniature.yaml", "easy_hard, contributions]", "easy_hard]", CLAIMS),

@@ -78,7 +78,7 @@ EXPERIMENT = Experiment(
         "early_stopping": Table(grids, (*SCORED, "coherence")),
     },
     figures={
-        "summary": Figure(("coherence", "accuracy", "easy_hard?"), SUMMARY, "the study at a glance"),
+        "summary": Figure(("coherence", "accuracy", "easy_hard"), SUMMARY, "the study at a glance"),
         "coherence_by_step": Figure(("coherence",), COHERENCE, "2.1 along training"),
         "coherence_by_loss": Figure(("coherence", "accuracy"), COHERENCE, "2.2 against training loss"),
         "layer_coherence": Figure(("coherence",), COHERENCE, "2.3 layer by layer"),

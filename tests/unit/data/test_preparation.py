@@ -203,6 +203,7 @@ def test_a_preparation_killed_again_and_again_ends_with_the_same_bytes(tmp_path)
         return subprocess.Popen(
             [
                 *(sys.executable, "-m", "workflow_scripts.prepare_dataset", "--settings", settings),
+                *("--module", "mcoherence.data.image_folder"),
                 *("--data-folder", str(tmp_path / "data"), "--no-download", "--images", str(images), "--threads", "2"),
             ],
             cwd=ROOT,

@@ -1,8 +1,5 @@
 """What the figures about easy and hard examples draw, compared with numbers worked out here."""
 
-import importlib
-import json
-import sys
 from itertools import combinations_with_replacement, product
 
 import numpy as np
@@ -12,10 +9,10 @@ from matplotlib.figure import Figure
 from scipy import integrate, stats
 
 from mcoherence.data.store import IMAGES_SCHEMA
-from mcoherence.figures.difficulty import bates_density, difficulty, forgetting_by_learning_time
-from mcoherence.figures.difficulty_coherence import difficulty_coherence
-from mcoherence.figures.examples import examples, pictures, ranked
-from mcoherence.figures.second_split import in_groups, second_split, shares_by_step
+from mcoherence.figures import difficulty, difficulty_coherence, second_split
+from mcoherence.figures.difficulty import bates_density, forgetting_by_learning_time
+from mcoherence.figures.examples import pictures, ranked, show
+from mcoherence.figures.second_split import in_groups, shares_by_step
 from mcoherence.figures.style import FigureStyle
 from mcoherence.files.storage import write_hdf5
 from mcoherence.study.result_names import DIFFICULTY_GROUPS
@@ -74,7 +71,7 @@ def _texts(figure: Figure) -> list[str]:
 
 
 def test_scores_are_a_histogram_in_percent_with_corrupt_on_pristine(table, agreement):
-    axes = difficulty(table, agreement, STYLE).axes[0]
+    axes = difficulty.draw({"difficulty": table, "difficulty_agreement": agreement}, STYLE).axes[0]
     pristine, corrupt = axes.containers
     heights = [bar.get_height() for bar in pristine], [bar.get_height() for bar in corrupt]
     expected = [np.histogram(np.arange(SIZE)[mask] / 39, bins=20, range=(0, 1))[0] * 100 / SIZE
@@ -93,7 +90,7 @@ def test_unrelated_rankings_have_the_density_of_a_mean_of_uniform_numbers(runs):
 
 
 def test_agreement_has_a_row_per_kind_of_comparison(table, agreement):
-    axes = difficulty(table, agreement, STYLE).axes[1]
+    axes = difficulty.draw({"difficulty": table, "difficulty_agreement": agreement}, STYLE).axes[1]
     assert [tick.get_text().replace("\n", " ") for tick in axes.get_yticklabels()] == [
         "another seed", "all other seeds", "all seeds (the score)", "itself at one checkpoint",
     ]  # fmt: skip
@@ -105,7 +102,7 @@ def test_agreement_has_a_row_per_kind_of_comparison(table, agreement):
 
 
 def test_forgetting_is_averaged_by_learning_time_without_those_never_right(table, agreement):
-    figure = difficulty(table, agreement, STYLE)
+    figure = difficulty.draw({"difficulty": table, "difficulty_agreement": agreement}, STYLE)
     pristine, corrupt = figure.axes[2].collections[:2]
     counted = table[np.isfinite(table["forgetting_events"]) & ~table["changed"]]
     expected = counted.groupby("learned_at")["forgetting_events"].mean()
@@ -124,7 +121,7 @@ def test_second_split_shares_are_cumulative_percentages():
 
 
 def test_second_split_draws_corrupt_against_pristine_or_the_halves_by_score(table):
-    figure = second_split(table, STYLE)
+    figure = second_split.draw({"difficulty": table}, STYLE)
     learned, forgotten = figure.axes
     assert _line(forgotten, "corrupt").get_ydata().tolist() == [0, 100]
     assert _line(forgotten, "pristine").get_ydata().tolist() == [0, 0]
@@ -137,7 +134,7 @@ def test_second_split_draws_corrupt_against_pristine_or_the_halves_by_score(tabl
 
 
 def test_coherence_draws_each_subset_and_the_step_along_what_is_trained_on(coherence):
-    figure = difficulty_coherence(coherence, STYLE)
+    figure = difficulty_coherence.draw({"difficulty_coherence": coherence}, STYLE)
     assert len(figure.axes) == 8
     (within, across), (_, of_easy) = figure.axes[:2], figure.axes[2:4]
     full = coherence[(coherence["subset"] == "full") & (coherence["group"] == "hard_train")]
@@ -184,7 +181,7 @@ def test_pictures_are_the_images_of_both_ends_from_the_extreme_inwards(table, st
 
 
 def test_examples_carry_their_labels_and_say_which_were_changed(table, store):
-    figure = examples(pictures(table, {"d": store}, count=2))
+    figure = show(pictures(table, {"d": store}, count=2))
     assert [axes.get_title() for axes in figure.axes] == ["one (is zero)", "one", "zero", "two"]
     assert [text.get_text() for text in figure.texts] == ["easiest", "hardest"]
     assert figure.axes[0].images[0].get_array().shape == (4, 4, 3)
@@ -192,34 +189,9 @@ def test_examples_carry_their_labels_and_say_which_were_changed(table, store):
 
 def test_nothing_to_draw_is_said(table, agreement, coherence):
     for figure in (
-        difficulty(table[:0], agreement, STYLE),
-        second_split(table.assign(second_split_forgotten_at=np.nan), STYLE),
-        difficulty_coherence(coherence[:0], STYLE),
-        examples({}),
+        difficulty.draw({"difficulty": table[:0], "difficulty_agreement": agreement}, STYLE),
+        second_split.draw({"difficulty": table.assign(second_split_forgotten_at=np.nan)}, STYLE),
+        difficulty_coherence.draw({"difficulty_coherence": coherence[:0]}, STYLE),
+        show({}),
     ):
         assert figure.texts[0].get_text().startswith("This study")
-
-
-def test_the_scripts_draw_from_files(table, agreement, coherence, store, tmp_path, monkeypatch):
-    tables = {"difficulty": table, "difficulty_agreement": agreement, "difficulty_coherence": coherence}
-    for name, content in tables.items():
-        content.to_parquet(tmp_path / f"{name}.parquet")
-    reads = {
-        "difficulty": ["difficulty", "difficulty_agreement"], "second_split": ["difficulty"],
-        "difficulty_coherence": ["difficulty_coherence"], "examples": ["difficulty"],
-    }  # fmt: skip
-    settings = json.dumps({"optimizer_colors": {}, "reference_optimizer": "sgd", "dpi": 40})
-    for name, names in reads.items():
-        words = [w for table in names for w in (f"--{table.replace('_', '-')}", str(tmp_path / f"{table}.parquet"))]
-        words += ["--images", str(store)] if name == "examples" else []
-        words += [
-            "--settings",
-            settings,
-            "--png",
-            str(tmp_path / f"{name}.png"),
-            "--pdf",
-            str(tmp_path / f"{name}.pdf"),
-        ]
-        monkeypatch.setattr(sys, "argv", [f"draw_{name}", *words])
-        importlib.import_module(f"workflow_scripts.draw_{name}").main()
-        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")

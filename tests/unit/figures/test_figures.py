@@ -1,10 +1,5 @@
 """What the figures draw, compared with means and t intervals that scipy works out here."""
 
-import hashlib
-import importlib
-import json
-import subprocess
-import sys
 from itertools import product
 from pathlib import Path
 
@@ -21,20 +16,20 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from scipy import stats
 
-from mcoherence.errors import UserError
-from mcoherence.figures.adversarial_start import adversarial_start
-from mcoherence.figures.coherence_by_loss import coherence_by_loss
-from mcoherence.figures.coherence_by_step import coherence_by_step
-from mcoherence.figures.easy_hard import easy_hard
-from mcoherence.figures.generalization_gap import generalization_gap
+from mcoherence.figures import (
+    adversarial_start,
+    coherence_by_loss,
+    coherence_by_step,
+    easy_hard,
+    generalization_gap,
+    layer_coherence,
+    pristine_corrupt,
+    sample_size,
+    training_curves,
+)
 from mcoherence.figures.intervals import over_seeds
-from mcoherence.figures.layer_coherence import layer_coherence
-from mcoherence.figures.pristine_corrupt import pristine_corrupt
-from mcoherence.figures.sample_size import sample_size
-from mcoherence.figures.saving import read_sources, save_figure
+from mcoherence.figures.saving import save_figure
 from mcoherence.figures.style import FigureStyle, theme
-from mcoherence.figures.tables import read_table
-from mcoherence.figures.training_curves import training_curves
 
 COLORS = {"sgd": "#0072b2", "m3": "#d55e00", "rm3": "#009e73"}
 STYLE = FigureStyle(optimizer_colors=COLORS, reference_optimizer="sgd")
@@ -109,13 +104,13 @@ def subsets() -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def figures(coherence: pd.DataFrame, accuracy: pd.DataFrame, subsets: pd.DataFrame) -> dict[str, Figure]:
     return {
-        "coherence_by_step": coherence_by_step(coherence, STYLE),
-        "coherence_by_loss": coherence_by_loss(coherence, accuracy, STYLE),
-        "layer_coherence": layer_coherence(coherence, STYLE),
-        "pristine_corrupt": pristine_corrupt(coherence, STYLE),
-        "training_curves": training_curves(accuracy, STYLE),
-        "generalization_gap": generalization_gap(accuracy, STYLE),
-        "easy_hard": easy_hard(subsets, STYLE),
+        "coherence_by_step": coherence_by_step.draw({"coherence": coherence}, STYLE),
+        "coherence_by_loss": coherence_by_loss.draw({"coherence": coherence, "accuracy": accuracy}, STYLE),
+        "layer_coherence": layer_coherence.draw({"coherence": coherence}, STYLE),
+        "pristine_corrupt": pristine_corrupt.draw({"coherence": coherence}, STYLE),
+        "training_curves": training_curves.draw({"accuracy": accuracy}, STYLE),
+        "generalization_gap": generalization_gap.draw({"accuracy": accuracy}, STYLE),
+        "easy_hard": easy_hard.draw({"easy_hard": subsets}, STYLE),
     }
 
 
@@ -249,7 +244,7 @@ def test_layer_coherence_has_a_panel_per_layer_of_the_reference_optimizer(
                 "m_coherence",
                 logarithmic=True,
             )
-    other = layer_coherence(coherence, FigureStyle(COLORS, reference_optimizer="m3"))
+    other = layer_coherence.draw({"coherence": coherence}, FigureStyle(COLORS, reference_optimizer="m3"))
     expected, _ = _expected(
         _select(coherence, group="train", optimizer="m3", model="mlp", layer="hidden", labels="clean"),
         "m_coherence",
@@ -261,7 +256,7 @@ def test_layer_coherence_has_a_panel_per_layer_of_the_reference_optimizer(
 def test_layers_beyond_one_row_go_on_in_the_next(coherence: pd.DataFrame) -> None:
     one = _select(coherence, model="mlp", layer="hidden")
     names = [f"layer_{number}" for number in range(8)]
-    figure = layer_coherence(pd.concat([one.assign(layer=name) for name in names]), STYLE)
+    figure = layer_coherence.draw({"coherence": pd.concat([one.assign(layer=name) for name in names])}, STYLE)
     panels = [axes for axes in figure.axes if axes.axison]
     assert [axes.get_title() for axes in panels] == [name.replace("_", " ") for name in names]
     # Every column shows its steps under its lowest panel.
@@ -341,7 +336,7 @@ def test_generalization_gap_takes_each_runs_own_last_step(accuracy: pd.DataFrame
     """M3 makes fewer updates in the same epochs, so runs end at different steps."""
     mlp = _select(accuracy, model="mlp", labels="clean")
     shorter = mlp[~((mlp["optimizer"] == "m3") & (mlp["step"] > 10))]
-    figure = generalization_gap(shorter, STYLE)
+    figure = generalization_gap.draw({"accuracy": shorter}, STYLE)
     bars = {item.get_label(): item for item in figure.axes[0].containers if isinstance(item, ErrorbarContainer)}
     at_10 = _select(mlp, optimizer="m3", step=10)
     train, test = (_select(at_10, part=part)["accuracy"].mean() for part in ("train", "test"))
@@ -367,7 +362,7 @@ def test_easy_hard_cells_hold_mean_and_half_width_in_percent(figures: dict[str, 
 def test_samples_of_several_sizes_are_drawn_apart_by_their_dashes(coherence: pd.DataFrame) -> None:
     few = _select(coherence, group="train", layer="model", optimizer="sgd").assign(m=360)
     many = few.assign(m=1720, m_coherence=2 * few["m_coherence"])
-    figure = sample_size(pd.concat([many, few]), STYLE)
+    figure = sample_size.draw({"sample_size": pd.concat([many, few])}, STYLE)
     panel = _panels(figure, 2, 3)[0][2]
     place = {"model": "mlp", "labels": "all_random", "step": 10}
     for m, table in ((360, few), (1720, many)):
@@ -384,7 +379,7 @@ def test_both_starts_are_drawn_in_percent_for_the_test_set_and_easy_and_hard_exa
         for part, low in (("test", 0.5), ("easy", 0.8), ("hard", 0.3))
         for start, share in (("fresh", low), ("adversarial", low / 2))
     )
-    panels = _panels(adversarial_start(table, STYLE), 2, 3)
+    panels = _panels(adversarial_start.draw({"adversarial_start": table}, STYLE), 2, 3)
     mean = _select(clean, model="cnn", step=2)["accuracy"].mean()
     for axes, low in zip(panels[1], (0.5, 0.8, 0.3), strict=True):
         drawn = {line.get_label(): np.asarray(line.get_ydata())[STEPS.index(2)] for line in axes.get_lines()}
@@ -429,21 +424,21 @@ def test_an_unlisted_optimizer_gets_the_same_spare_color_everywhere(coherence: p
     color = STYLE.color("winsorized")
     assert to_hex(color) not in COLORS.values()
     renamed = coherence.replace({"optimizer": {"rm3": "winsorized"}})
-    axes = _panels(coherence_by_step(renamed, STYLE), 2, 3)[0][2]
+    axes = _panels(coherence_by_step.draw({"coherence": renamed}, STYLE), 2, 3)[0][2]
     assert axes.get_title().replace("\n", " ") == "winsorised SGD"
     assert _line(axes, "clean").get_color() == color
 
 
 def test_unknown_names_are_shown_with_spaces(coherence: pd.DataFrame) -> None:
     renamed = coherence.replace({"labels": {"half_random": "two_classes_swapped"}, "model": {"mlp": "my_net"}})
-    figure = coherence_by_step(renamed, STYLE)
+    figure = coherence_by_step.draw({"coherence": renamed}, STYLE)
     assert "two classes swapped" in _legend(figure)
     assert _panels(figure, 2, 3)[0][-1].texts[-1].get_text() == "my net"
 
 
 def test_different_data_sets_are_never_averaged(coherence: pd.DataFrame) -> None:
     one = _select(coherence, model="mlp")
-    figure = coherence_by_step(pd.concat([one, one.assign(dataset="mnist")]), STYLE)
+    figure = coherence_by_step.draw({"coherence": pd.concat([one, one.assign(dataset="mnist")])}, STYLE)
     assert [row[-1].texts[-1].get_text() for row in _panels(figure, 2, 3)] == ["digits, MLP", "MNIST, MLP"]
 
 
@@ -451,11 +446,11 @@ def test_runs_on_subsets_are_left_out(
     coherence: pd.DataFrame, accuracy: pd.DataFrame, figures: dict[str, Figure]
 ) -> None:
     easy = pd.concat([coherence, coherence.assign(subset="easy", m_coherence=1e6)])
-    with_easy = _panels(coherence_by_step(easy, STYLE), 2, 3)[0][0]
+    with_easy = _panels(coherence_by_step.draw({"coherence": easy}, STYLE), 2, 3)[0][0]
     without = _panels(figures["coherence_by_step"], 2, 3)[0][0]
     np.testing.assert_array_equal(_line(with_easy, "clean").get_ydata(), _line(without, "clean").get_ydata())
     more = pd.concat([accuracy, accuracy.assign(subset="easy", accuracy=0.0)])
-    with_easy, without = training_curves(more, STYLE).axes[0], figures["training_curves"].axes[0]
+    with_easy, without = training_curves.draw({"accuracy": more}, STYLE).axes[0], figures["training_curves"].axes[0]
     np.testing.assert_array_equal(_line(with_easy, "m3 test").get_ydata(), _line(without, "m3 test").get_ydata())
 
 
@@ -465,19 +460,19 @@ def test_a_seed_that_occurs_twice_is_refused(coherence: pd.DataFrame) -> None:
 
 
 def test_one_seed_has_no_band_and_the_legend_says_so(coherence: pd.DataFrame, subsets: pd.DataFrame) -> None:
-    figure = coherence_by_step(_select(coherence, seed=0), STYLE)
+    figure = coherence_by_step.draw({"coherence": _select(coherence, seed=0)}, STYLE)
     assert _legend(figure)[-1] == "one seed, no interval"
     edges = np.concatenate(
         [path.vertices for axes in figure.axes for band in axes.collections for path in band.get_paths()]
         or [np.empty((0, 2))]
     )
     assert not np.isfinite(edges).any()
-    cells = easy_hard(_select(subsets, seed=0), STYLE)
+    cells = easy_hard.draw({"easy_hard": _select(subsets, seed=0)}, STYLE)
     assert all("±" not in text.get_text() for text in cells.axes[0].texts)
 
 
 def test_the_confidence_setting_widens_the_band(coherence: pd.DataFrame) -> None:
-    figure = coherence_by_step(coherence, FigureStyle(COLORS, "sgd", confidence=0.5))
+    figure = coherence_by_step.draw({"coherence": coherence}, FigureStyle(COLORS, "sgd", confidence=0.5))
     values = np.log(
         _select(coherence, group="train", layer="model", model="mlp", optimizer="sgd", labels="clean", step=2)[
             "m_coherence"
@@ -495,33 +490,31 @@ def test_values_that_a_logarithmic_axis_cannot_show_are_counted_in_the_figure(
     table = coherence.copy()
     place = table[(table["group"] == "train") & (table["layer"] == "model")].index[0]
     table.loc[place, "m_coherence"] = 0.0
-    assert "not shown: 1 value(s) that are not positive" in _legend(coherence_by_step(table, STYLE))
+    assert "not shown: 1 value(s) that are not positive" in _legend(coherence_by_step.draw({"coherence": table}, STYLE))
     zero = table.assign(m_coherence=0.0)
-    assert any(text.startswith("not shown:") for text in _legend(coherence_by_step(zero, STYLE)))
+    assert any(text.startswith("not shown:") for text in _legend(coherence_by_step.draw({"coherence": zero}, STYLE)))
 
 
 @pytest.mark.parametrize(
-    ("draw", "message"),
+    ("module", "tables_of", "message"),
     [
-        (lambda c, a, e: pristine_corrupt(c[c["noise"] != 0.5], STYLE), "no runs with partly random labels"),
-        (lambda c, a, e: coherence_by_step(c[:0], STYLE), "measured no m-coherence"),
-        (lambda c, a, e: coherence_by_loss(c, a[:0], STYLE), "measured no m-coherence"),
-        (lambda c, a, e: layer_coherence(c[c["optimizer"] != "sgd"], STYLE), "single layers under SGD"),
-        (lambda c, a, e: training_curves(a[:0], STYLE), "evaluated no runs"),
-        (
-            lambda c, a, e: generalization_gap(a[a["part"] == "train"], STYLE),
-            "no runs with a training and a test",
-        ),
-        (lambda c, a, e: easy_hard(e[:0], STYLE), "no networks on easy and hard"),
-        (lambda c, a, e: easy_hard(pd.DataFrame(), STYLE), "no networks on easy and hard"),
-        (lambda c, a, e: sample_size(c[:0], STYLE), "no samples of several sizes"),
-        (lambda c, a, e: adversarial_start(a[:0], STYLE), "no adversarial start"),
+        (pristine_corrupt, lambda c, a, e: {"coherence": c[c["noise"] != 0.5]}, "no runs with partly random labels"),
+        (coherence_by_step, lambda c, a, e: {"coherence": c[:0]}, "measured no m-coherence"),
+        (coherence_by_loss, lambda c, a, e: {"coherence": c, "accuracy": a[:0]}, "measured no m-coherence"),
+        (layer_coherence, lambda c, a, e: {"coherence": c[c["optimizer"] != "sgd"]}, "single layers under SGD"),
+        (training_curves, lambda c, a, e: {"accuracy": a[:0]}, "evaluated no runs"),
+        (generalization_gap, lambda c, a, e: {"accuracy": a[a["part"] == "train"]}, "no runs with a training and a"),
+        (easy_hard, lambda c, a, e: {"easy_hard": e[:0]}, "no networks on easy and hard"),
+        (easy_hard, lambda c, a, e: {"easy_hard": pd.DataFrame()}, "no networks on easy and hard"),
+        (sample_size, lambda c, a, e: {"sample_size": c[:0]}, "no samples of several sizes"),
+        (adversarial_start, lambda c, a, e: {"adversarial_start": a[:0]}, "no adversarial start"),
     ],
 )
 def test_a_study_without_such_runs_gets_a_figure_that_says_so(
-    draw, message: str, coherence: pd.DataFrame, accuracy: pd.DataFrame, subsets: pd.DataFrame, tmp_path: Path
-) -> None:
-    figure = draw(coherence, accuracy, subsets)
+    module, tables_of, message: str, coherence: pd.DataFrame, accuracy: pd.DataFrame, subsets: pd.DataFrame,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    figure = module.draw(tables_of(coherence, accuracy, subsets), STYLE)
     (text,) = _texts(figure)
     assert message in text
     save_figure(figure, tmp_path / "a.png", tmp_path / "a.pdf", dpi=50)
@@ -529,27 +522,13 @@ def test_a_study_without_such_runs_gets_a_figure_that_says_so(
 
 def test_a_combination_that_was_not_run_is_marked(coherence: pd.DataFrame) -> None:
     partial = coherence[~((coherence["model"] == "cnn") & (coherence["optimizer"] == "m3"))]
-    axes = _panels(coherence_by_step(partial, STYLE), 2, 3)[1][1]
+    axes = _panels(coherence_by_step.draw({"coherence": partial}, STYLE), 2, 3)[1][1]
     assert "no such runs" in [text.get_text() for text in axes.texts]
-
-
-def test_a_figure_says_what_it_was_drawn_from(coherence: pd.DataFrame, tmp_path: Path) -> None:
-    table = tmp_path / "coherence.parquet"
-    table.write_bytes(b"rows")
-    figure = coherence_by_step(coherence, STYLE)
-    save_figure(figure, tmp_path / "f.png", tmp_path / "f.pdf", 60, [table])
-    sha256 = hashlib.sha256(b"rows").hexdigest()
-    assert read_sources(tmp_path / "f.png") == {str(table): sha256}
-    assert sha256.encode() in (tmp_path / "f.pdf").read_bytes()
-    (tmp_path / "other.png").write_bytes(b"no picture")
-    for name in ("other.png", "nowhere.png"):
-        with pytest.raises(UserError, match="missing, damaged or no figure of this study"):
-            read_sources(tmp_path / name)
 
 
 def test_equal_tables_give_equal_bytes(coherence: pd.DataFrame, tmp_path: Path) -> None:
     for name in ("first", "second"):
-        figure = coherence_by_step(coherence, STYLE)
+        figure = coherence_by_step.draw({"coherence": coherence}, STYLE)
         save_figure(figure, tmp_path / f"{name}.png", tmp_path / f"{name}.pdf", dpi=60)
     save_figure(figure, tmp_path / "again.png", tmp_path / "again.pdf", dpi=60)  # the same object once more
     for kind in ("png", "pdf"):
@@ -579,86 +558,9 @@ def test_text_is_eight_points_or_more_and_inside_the_page(figures: dict[str, Fig
 
 def test_drawing_leaves_pyplot_and_its_settings_alone(coherence: pd.DataFrame) -> None:
     before = dict(matplotlib.rcParams)
-    coherence_by_step(coherence, STYLE)
+    coherence_by_step.draw({"coherence": coherence}, STYLE)
     assert dict(matplotlib.rcParams) == before
     assert not _pylab_helpers.Gcf.figs
-
-
-@pytest.mark.parametrize(
-    ("settings", "key"),
-    [
-        ({"optimizer_colors": COLORS}, "reference_optimizer"),
-        ({"optimizer_colors": COLORS, "reference_optimizer": "sgd", "colour": 1}, "colour"),
-        ({"optimizer_colors": {"sgd": "bluish"}, "reference_optimizer": "sgd"}, "optimizer_colors.sgd"),
-        ({"optimizer_colors": COLORS, "reference_optimizer": "sgd", "confidence": 95}, "confidence"),
-    ],
-)
-def test_wrong_settings_are_named(settings: dict[str, object], key: str) -> None:
-    with pytest.raises(UserError, match=rf"figures\.{key}"):
-        FigureStyle.from_settings(settings)
-
-
-def test_a_damaged_table_is_one_line(tmp_path: Path) -> None:
-    (tmp_path / "table.parquet").write_bytes(b"not parquet")
-    with pytest.raises(UserError, match=r"table\.parquet: damaged"):
-        read_table(tmp_path / "table.parquet")
-    with pytest.raises(UserError, match="not found"):
-        read_table(tmp_path / "none.parquet")
-
-
-def test_command_line_draws_what_the_function_draws(
-    coherence: pd.DataFrame, accuracy: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Another process, so another hash seed: the bytes must not depend on it."""
-    coherence.to_parquet(tmp_path / "c.parquet")
-    accuracy.to_parquet(tmp_path / "a.parquet")
-    settings = {"optimizer_colors": COLORS, "reference_optimizer": "sgd", "dpi": 60}
-    options = {"settings": json.dumps(settings), "coherence": "c.parquet", "accuracy": "a.parquet"}
-    options |= {"png": "out/f.png", "pdf": "out/f.pdf"}
-    words = [word for name, value in options.items() for word in (f"--{name}", value)]
-    root = Path(__file__).parents[3]
-    subprocess.run(
-        [sys.executable, "-m", "workflow_scripts.draw_coherence_by_loss", *words],
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(root), "PATH": "", "HOME": str(tmp_path)},
-        check=True,
-    )
-    monkeypatch.chdir(tmp_path)
-    sources = [Path("c.parquet"), Path("a.parquet")]
-    save_figure(coherence_by_loss(coherence, accuracy, STYLE), tmp_path / "f.png", tmp_path / "f.pdf", 60, sources)
-    for kind in ("png", "pdf"):
-        assert (tmp_path / f"out/f.{kind}").read_bytes() == (tmp_path / f"f.{kind}").read_bytes()
-
-
-def test_every_draw_script_reads_the_tables_of_its_rule(
-    coherence: pd.DataFrame,
-    accuracy: pd.DataFrame,
-    subsets: pd.DataFrame,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    tables = {"coherence": coherence, "accuracy": accuracy, "easy_hard": subsets}
-    for name, table in tables.items():
-        few = table[(table["model"] == "mlp") & (table.get("optimizer", "sgd") == "sgd")]
-        few.to_parquet(tmp_path / f"{name}.parquet")
-    reads = {
-        "coherence_by_step": ["coherence"],
-        "coherence_by_loss": ["coherence", "accuracy"],
-        "layer_coherence": ["coherence"],
-        "pristine_corrupt": ["coherence"],
-        "training_curves": ["accuracy"],
-        "generalization_gap": ["accuracy"],
-        "easy_hard": ["easy_hard"],
-    }
-    settings = json.dumps({"optimizer_colors": COLORS, "reference_optimizer": "sgd", "dpi": 40})
-    for figure, names in reads.items():
-        png, pdf = tmp_path / f"{figure}.png", tmp_path / f"{figure}.pdf"
-        words = [w for name in names for w in (f"--{name.replace('_', '-')}", str(tmp_path / f"{name}.parquet"))]
-        words += ["--settings", settings, "--png", str(png), "--pdf", str(pdf)]
-        monkeypatch.setattr(sys, "argv", [f"draw_{figure}", *words])
-        importlib.import_module(f"workflow_scripts.draw_{figure}").main()
-        assert png.read_bytes().startswith(b"\x89PNG")
-        assert pdf.read_bytes().startswith(b"%PDF")
 
 
 def test_band_color_is_translucent(figures: dict[str, Figure]) -> None:

@@ -11,14 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from scipy import stats
 
-from mcoherence.figures.contributions import contributions
-from mcoherence.figures.early_stopping import early_stopping
-from mcoherence.figures.group_alignment import PAIRS, group_alignment
-from mcoherence.figures.optimizers import optimizers
+from mcoherence.figures import contributions, early_stopping, group_alignment, optimizers, sweep, winsorization
+from mcoherence.figures.group_alignment import PAIRS
 from mcoherence.figures.saving import save_figure
 from mcoherence.figures.style import FigureStyle
-from mcoherence.figures.sweep import sweep
-from mcoherence.figures.winsorization import winsorization
 
 COLORS = {"sgd": "#0072b2", "m3": "#d55e00"}
 STYLE = FigureStyle(optimizer_colors=COLORS, reference_optimizer="sgd")
@@ -66,7 +62,7 @@ def alignment():
 
 
 def test_group_alignment_draws_every_pair_of_partly_random_label_sets(alignment):
-    figure = group_alignment(alignment, STYLE)
+    figure = group_alignment.draw({"group_alignment": alignment}, STYLE)
     panels = np.array(figure.axes).reshape(2, 2)
     for (row, quantity), (column, optimizer) in product(enumerate(("cosine", "cross_alignment")), enumerate(COLORS)):
         for name, (a, b) in PAIRS.items():
@@ -94,7 +90,7 @@ def contributions_table():
 
 def test_contributions_draw_the_measured_world_in_colour_and_null_worlds_in_grey():
     table = contributions_table()
-    panels = np.array(contributions(table, STYLE).axes).reshape(2, 2)
+    panels = np.array(contributions.draw({"contributions": table}, STYLE).axes).reshape(2, 2)
     for (row, quantity), (column, optimizer), group in product(
         enumerate("fi"), enumerate(COLORS), ("pristine", "corrupt")
     ):
@@ -129,7 +125,7 @@ def accuracy_table(batches_of_m3=1):
 
 def test_optimizers_draw_accuracies_and_the_gap_in_percent():
     table = accuracy_table()
-    panels = np.array(optimizers(table, STYLE).axes).reshape(4, 2)
+    panels = np.array(optimizers.draw({"accuracy": table}, STYLE).axes).reshape(4, 2)
     for (row, part), (column, labels), optimizer in product(
         enumerate(("pristine", "corrupt", "test")), enumerate(NOISE), COLORS
     ):
@@ -149,7 +145,7 @@ def test_optimizers_draw_accuracies_and_the_gap_in_percent():
 
 def test_optimizers_that_take_more_examples_per_update_are_compared_at_equal_examples_too():
     table = accuracy_table(batches_of_m3=3)
-    panels = np.array(optimizers(table, STYLE).axes).reshape(8, 2)
+    panels = np.array(optimizers.draw({"accuracy": table}, STYLE).axes).reshape(8, 2)
     assert [panels[row, 0].get_xlabel() for row in (3, 7)] == ["training step", "training examples seen"]
     np.testing.assert_array_equal(line(panels[6, 0], "sgd").get_xdata(), [0, 12, 120, 1200])
     np.testing.assert_array_equal(line(panels[6, 0], "m3").get_xdata(), [0, 36, 360, 3600])
@@ -175,7 +171,7 @@ def overfit_table():
 
 def test_winsorization_draws_the_last_checkpoint_against_c():
     table = overfit_table()
-    figure = winsorization(table, STYLE)
+    figure = winsorization.draw({"overfit": table}, STYLE)
     last = table[(table["step"] == 100) & table["c"].notna()]
     for axes, quantity in zip(figure.axes, ("overfit", "train_accuracy", "test_accuracy"), strict=True):
         assert [tick.get_text() for tick in axes.get_xticklabels()] == ["0", "2", "8"]
@@ -202,7 +198,7 @@ def early_table():
 
 def test_early_stopping_draws_best_beside_last():
     table = early_table()
-    figure = early_stopping(table, STYLE)
+    figure = early_stopping.draw({"early_stopping": table}, STYLE)
     panels = np.array(figure.axes).reshape(3, 2)
     chosen = table[(table["labels"] == "half_random") & (table["optimizer"] == "m3")]
     bars = [{bar.get_label(): bar for bar in axes.containers} for axes in panels[:, 1]]
@@ -220,23 +216,23 @@ def test_early_stopping_draws_best_beside_last():
 
 
 @pytest.mark.parametrize(
-    ("figure", "message"),
+    ("module", "table", "content", "message"),
     [
-        (lambda: contributions(contributions_table().assign(f_pristine=np.nan), STYLE), "measured no contributions"),
-        (lambda: winsorization(overfit_table().assign(c=np.nan), STYLE), "no runs of winsorised SGD"),
-        (lambda: early_stopping(early_table().assign(best_test_accuracy=np.nan), STYLE), "did not diverge"),
-        (lambda: optimizers(accuracy_table().assign(accuracy=np.nan), STYLE), "evaluated no runs"),
+        (contributions, "contributions", contributions_table().assign(f_pristine=np.nan), "measured no contributions"),
+        (winsorization, "overfit", overfit_table().assign(c=np.nan), "no runs of winsorised SGD"),
+        (early_stopping, "early_stopping", early_table().assign(best_test_accuracy=np.nan), "did not diverge"),
+        (optimizers, "accuracy", accuracy_table().assign(accuracy=np.nan), "evaluated no runs"),
     ],
 )
-def test_a_figure_without_data_says_why(figure, message):
-    assert message in figure().texts[0].get_text()
+def test_a_figure_without_data_says_why(module, table, content, message):
+    assert message in module.draw({table: content}, STYLE).texts[0].get_text()
 
 
 def test_equal_tables_give_equal_bytes(tmp_path):
     contents = []
     for name in ("first", "second"):
         paths = tmp_path / f"{name}.png", tmp_path / f"{name}.pdf"
-        save_figure(early_stopping(early_table(), STYLE), *paths, 80)
+        save_figure(early_stopping.draw({"early_stopping": early_table()}, STYLE), *paths, 80)
         contents.append([path.read_bytes() for path in paths])
     assert contents[0] == contents[1]
 
@@ -244,7 +240,7 @@ def test_equal_tables_give_equal_bytes(tmp_path):
 def test_running_sums_show_small_early_values_and_the_end():
     table = contributions_table()
     growing = table.assign(**{f"i_{group}": 10.0 ** (table["step"] / 25 - 3) for group in ("pristine", "corrupt")})
-    axes = np.array(contributions(growing, STYLE).axes).reshape(2, 2)[1, 0]
+    axes = np.array(contributions.draw({"contributions": growing}, STYLE).axes).reshape(2, 2)[1, 0]
     assert axes.get_yscale() == "symlog"
     low, high = axes.get_ylim()
     assert low < 0
@@ -268,7 +264,7 @@ def sweep_of(values, diverged=()):
 
 
 def test_a_sweep_draws_the_course_the_peak_past_the_transient_and_the_end():
-    figure = sweep(sweep_of([2.0, 8.0]), STYLE)
+    figure = sweep.draw({"sweep": sweep_of([2.0, 8.0])}, STYLE)
     course, coherence, accuracy = figure.axes
     geometric = 6 ** (1 / 3)  # of 1, 2, 3
     for value in (2, 8):
@@ -284,9 +280,9 @@ def test_a_sweep_draws_the_course_the_peak_past_the_transient_and_the_end():
 
 
 def test_a_sweep_leaves_out_runs_that_diverged_and_says_so():
-    figure = sweep(sweep_of([2.0, 8.0], diverged=[(8.0, 0)]), STYLE)
+    figure = sweep.draw({"sweep": sweep_of([2.0, 8.0], diverged=[(8.0, 0)])}, STYLE)
     means = {bars.get_label(): bars.lines[0].get_ydata().item() for bars in figure.axes[1].containers}
     assert means["peak 8"] == pytest.approx(8 * 6**0.5)  # of 2 and 3
     assert legend(figure)[-1] == "left out: 1 run(s) that diverged"
     everything = [(value, seed) for value in (2.0, 8.0) for seed in SEEDS]
-    assert "diverged" in sweep(sweep_of([2.0, 8.0], diverged=everything), STYLE).texts[0].get_text()
+    assert "diverged" in sweep.draw({"sweep": sweep_of([2.0, 8.0], diverged=everything)}, STYLE).texts[0].get_text()

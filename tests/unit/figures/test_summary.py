@@ -8,8 +8,8 @@ import pytest
 from matplotlib.container import ErrorbarContainer
 from scipy import stats
 
+from mcoherence.figures import summary
 from mcoherence.figures.style import FigureStyle
-from mcoherence.figures.summary import summary
 
 STYLE = FigureStyle(optimizer_colors={"sgd": "#0072b2", "m3": "#d55e00"}, reference_optimizer="sgd")
 SEEDS, STEPS, NOISE = (0, 1, 2), (0, 1, 10), {"clean": 0.0, "all_random": 1.0}
@@ -35,7 +35,8 @@ def tables():
         {"train_subset": a, "test_subset": b, "seed": seed, "accuracy": random.uniform()}
         for a, b, seed in product(subsets, (*subsets, "original"), SEEDS)
     ]
-    return coherence, accuracy, pd.DataFrame(cells).assign(dataset="digits", model="mlp")
+    easy_hard = pd.DataFrame(cells).assign(dataset="digits", model="mlp")
+    return {"coherence": coherence, "accuracy": accuracy, "easy_hard": easy_hard}
 
 
 def t_interval(values):
@@ -54,21 +55,19 @@ def points(axes):
 
 
 def test_lines_are_means_over_seeds_of_the_reference_optimizer(tables):
-    coherence, accuracy, easy_hard = tables
-    figure = summary(coherence, accuracy, easy_hard, STYLE)
+    figure = summary.draw(tables, STYLE)
     lines = [{line.get_label(): line for line in axes.lines} for axes in figure.axes[:2]]
     for labels, (place, step) in product(NOISE, enumerate(STEPS)):
         run = f"labels == '{labels}' and optimizer == 'sgd' and step == {step}"
-        values = coherence.query(f"{run} and group == 'train' and layer == 'model'")["m_coherence"]
+        values = tables["coherence"].query(f"{run} and group == 'train' and layer == 'model'")["m_coherence"]
         assert lines[0][labels].get_ydata()[place] == pytest.approx(np.exp(np.log(values).mean()))
-        values = accuracy.query(f"{run} and part == 'test'")["accuracy"]
+        values = tables["accuracy"].query(f"{run} and part == 'test'")["accuracy"]
         assert lines[1][labels].get_ydata()[place] == pytest.approx(100 * values.mean())
 
 
 def test_points_are_gaps_of_every_optimizer_at_the_last_step(tables):
-    coherence, accuracy, easy_hard = tables
-    drawn = points(summary(coherence, accuracy, easy_hard, STYLE).axes[2])
-    last = accuracy[accuracy["step"] == STEPS[-1]]
+    drawn = points(summary.draw(tables, STYLE).axes[2])
+    last = tables["accuracy"].query(f"step == {STEPS[-1]}")
     for optimizer, (place, labels) in product(("sgd", "m3"), enumerate(NOISE)):
         chosen = last.query(f"optimizer == '{optimizer}' and labels == '{labels}'").set_index("seed")
         gap = chosen.query("part == 'train'")["accuracy"] - chosen.query("part == 'test'")["accuracy"]
@@ -78,18 +77,16 @@ def test_points_are_gaps_of_every_optimizer_at_the_last_step(tables):
 
 
 def test_networks_are_shown_on_what_they_were_trained_on(tables):
-    coherence, accuracy, easy_hard = tables
-    drawn = points(summary(coherence, accuracy, easy_hard, STYLE).axes[3])
+    drawn = points(summary.draw(tables, STYLE).axes[3])
     assert list(drawn) == ["easy", "hard", "random"]
     for name, (_, means, halves) in drawn.items():
-        values = easy_hard.query(f"train_subset == '{name}' and test_subset == '{name}'")["accuracy"].to_numpy()
-        assert (means[0], halves[0]) == pytest.approx(t_interval(100 * values))
+        own = tables["easy_hard"].query(f"train_subset == '{name}' and test_subset == '{name}'")
+        assert (means[0], halves[0]) == pytest.approx(t_interval(100 * own["accuracy"].to_numpy()))
 
 
 def test_a_network_without_easy_and_hard_runs_leaves_the_places_of_the_others(tables):
-    coherence, accuracy, easy_hard = tables
-    second = [table.assign(model="other") for table in (coherence, accuracy)]
-    figure = summary(pd.concat([coherence, second[0]]), pd.concat([accuracy, second[1]]), easy_hard, STYLE)
+    more = {name: pd.concat([tables[name], tables[name].assign(model="other")]) for name in ("coherence", "accuracy")}
+    figure = summary.draw(tables | more, STYLE)
     with_runs, without = figure.axes[3], figure.axes[7]
     assert [float(positions[0]) for positions, *_ in points(with_runs).values()] == [0, 1, 2]
     assert with_runs.get_xlim() == without.get_xlim() == (-0.5, 2.5)
@@ -98,13 +95,13 @@ def test_a_network_without_easy_and_hard_runs_leaves_the_places_of_the_others(ta
 
 
 def test_a_study_without_easy_and_hard_examples_says_so(tables):
-    coherence, accuracy, _ = tables
-    figure = summary(coherence, accuracy, pd.DataFrame(), STYLE)
+    del tables["easy_hard"]
+    figure = summary.draw(tables, STYLE)
     assert [text.get_text() for text in figure.axes[3].texts if "runs" in text.get_text()] == ["no such runs"]
 
 
 def test_a_diverged_run_has_no_points(tables):
-    coherence, accuracy, easy_hard = tables
-    lost = accuracy["optimizer"] == "m3"
-    figure = summary(coherence, accuracy.assign(accuracy=accuracy["accuracy"].mask(lost)), easy_hard, STYLE)
+    accuracy = tables["accuracy"]
+    lost = accuracy.assign(accuracy=accuracy["accuracy"].mask(accuracy["optimizer"] == "m3"))
+    figure = summary.draw(tables | {"accuracy": lost}, STYLE)
     assert list(points(figure.axes[2])) == ["sgd"]

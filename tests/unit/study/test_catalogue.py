@@ -45,7 +45,7 @@ def test_an_entry_names_what_is_there(name):
         assert (ROOT / f"mcoherence/figures/{figure}.py").is_file()
         assert (ROOT / f"docs/captions/figures/{figure}.rst").is_file()
         tables = {table for one in EXPERIMENTS.values() for table in one.tables}
-        assert {table.rstrip("?") for table in entry.tables} <= tables
+        assert set(entry.tables) <= tables
     for table in experiment.tables:
         assert (ROOT / f"mcoherence/tables/{table}.py").is_file()
 

@@ -1,14 +1,20 @@
-"""Tidy tables as the figures read them: from disk, in a reading order, one seed per point checked."""
+"""Tidy tables as figures read them: from disk, the rows that a figure shows, and their names in a reading order."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from mcoherence.errors import UserError
 
+Tables = Mapping[str, pd.DataFrame]
+"""What a figure is drawn from: tidy tables by their names, and "images", what `image_stores` returns."""
+
 Network = tuple[str, str]
 """A data set and a model: what one row of panels shows. Runs on different data are never averaged."""
+
+RUN = ("dataset", "model", "labels", "noise", "optimizer", "subset", "seed")
+"""The columns that name a run."""
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -28,9 +34,30 @@ def read_table(path: Path) -> pd.DataFrame:
         raise UserError(f"{path}: damaged ({error}); delete the file and run again") from error
 
 
+def image_stores(paths: Sequence[Path]) -> pd.DataFrame:
+    """Where the images of each data set are: columns dataset, path. A store lies in the folder of its data set."""
+    return pd.DataFrame([(path.parent.name, str(path)) for path in paths], columns=["dataset", "path"])
+
+
 def full_set_runs(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of runs that trained on the full training set, not on the easy, hard or random subset."""
     return table[table["subset"] == "full"]
+
+
+def training_sample(coherence: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the whole network on the training sample, of runs on the full training set.
+
+    Args:
+        coherence: the tidy table coherence.
+    """
+    rows = full_set_runs(coherence)
+    return rows[(rows["group"] == "train") & (rows["layer"] == "model")]
+
+
+def last_checkpoints(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows at the last step of each run. It is the run's own: optimisers differ in how many updates they make."""
+    last = table.groupby(list(RUN), observed=True)["step"].transform("max")
+    return table[table["step"] == last]
 
 
 def networks(table: pd.DataFrame) -> list[Network]:
