@@ -19,7 +19,7 @@ rule measure_coherence:
         **measuring_resources(coherence_of),
     params:
         settings=lambda w: settings_of_measurement(w, coherence_of(w)),
-        code=code_of("measure_coherence"),
+        code=lambda w: code_of("measure_coherence") + code_of_network(w),
     message:
         "Measure {wildcards.model} on {wildcards.labels} labels ({wildcards.subset}) with {wildcards.optimizer},"
         " seed {wildcards.seed}"
@@ -70,7 +70,7 @@ rule measure_coherence_part:
         **part_resources(),
     params:
         settings=lambda w: settings_of_measurement(w, w.result),
-        code=code_of("measure_coherence"),
+        code=lambda w: code_of("measure_coherence") + code_of_network(w),
     message:
         "Measure {wildcards.model} on {wildcards.labels} labels ({wildcards.subset}) with {wildcards.optimizer},"
         " seed {wildcards.seed}, steps {wildcards.first} to {wildcards.last}, shard {wildcards.shard} of"

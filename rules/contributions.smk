@@ -20,7 +20,7 @@ rule measure_contributions:
         **measuring_resources(lambda w: "contributions"),
     params:
         settings=lambda w: settings_of_measurement(w, "contributions"),
-        code=code_of("measure_contributions"),
+        code=lambda w: code_of("measure_contributions") + code_of_network(w),
     message:
         "Measure contributions in {wildcards.model} on {wildcards.labels} labels with {wildcards.optimizer},"
         " seed {wildcards.seed}"
@@ -55,7 +55,7 @@ rule measure_contributions_part:
         **part_resources(),
     params:
         settings=lambda w: settings_of_measurement(w, w.result),
-        code=code_of("measure_contributions"),
+        code=lambda w: code_of("measure_contributions") + code_of_network(w),
     message:
         "Measure contributions in {wildcards.model} on {wildcards.labels} labels with {wildcards.optimizer},"
         " seed {wildcards.seed}, steps {wildcards.first} to {wildcards.last}, shard {wildcards.shard} of"

@@ -112,7 +112,7 @@ rule measure_difficulty_coherence:
         **measuring_resources(lambda w: "difficulty_coherence"),
     params:
         settings=lambda w: settings_of_measurement(w, "difficulty_coherence"),
-        code=code_of("measure_difficulty_coherence"),
+        code=lambda w: code_of("measure_difficulty_coherence") + code_of_network(w),
     message:
         "Measure easy and hard examples in {wildcards.model} on {wildcards.labels} labels ({wildcards.subset}) with"
         " {wildcards.optimizer}, seed {wildcards.seed}"
@@ -147,7 +147,7 @@ rule measure_difficulty_coherence_part:
         **part_resources(),
     params:
         settings=lambda w: settings_of_measurement(w, w.result),
-        code=code_of("measure_difficulty_coherence"),
+        code=lambda w: code_of("measure_difficulty_coherence") + code_of_network(w),
     message:
         "Measure easy and hard examples in {wildcards.model} on {wildcards.labels} labels ({wildcards.subset}) with"
         " {wildcards.optimizer}, seed {wildcards.seed}, steps {wildcards.first} to {wildcards.last}, shard"

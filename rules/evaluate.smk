@@ -24,7 +24,7 @@ rule evaluate:
         images_memory_mb=OPERATIONAL["images_memory_mb"],
     params:
         settings=canonical_json({}),
-        code=code_of("evaluate"),
+        code=lambda w: code_of("evaluate") + code_of_network(w),
     message:
         "Evaluate {wildcards.model} on {wildcards.labels} labels ({wildcards.subset}) with {wildcards.optimizer},"
         " seed {wildcards.seed}"
@@ -64,7 +64,7 @@ rule evaluate_part:
         images_memory_mb=OPERATIONAL["images_memory_mb"],
     params:
         settings=canonical_json({}),
-        code=code_of("evaluate"),
+        code=lambda w: code_of("evaluate") + code_of_network(w),
     message:
         "Evaluate {wildcards.model} on {wildcards.labels} labels ({wildcards.subset}) with {wildcards.optimizer},"
         " seed {wildcards.seed}, steps {wildcards.first} to {wildcards.last}, shard {wildcards.shard} of"

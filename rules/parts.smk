@@ -31,7 +31,8 @@ wildcard_constraints:
 
 def whole_of(wildcards, result, rule_name, settings):
     """The file that the parts of a run's result are joined to."""
-    key = sha256(f"{code_of(rule_name)} {settings}".encode()).hexdigest()[:16]
+    code = code_of(rule_name) + code_of_network(wildcards)
+    key = sha256(f"{code} {settings}".encode()).hexdigest()[:16]
     return WHOLE.format(**{**wildcards, "result": result, "key": key})
 
 

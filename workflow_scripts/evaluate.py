@@ -19,7 +19,7 @@ from mcoherence.files.storage import copy_file, write_hdf5
 from mcoherence.measuring.evaluation import evaluate, of_diverged
 from mcoherence.measuring.result_names import EVALUATION_SCHEMA, EVALUATION_SHARD_SCHEMA
 from mcoherence.measuring.shards import EVALUATED_BATCH, shard
-from mcoherence.models import load_checkpoint, read_checkpoint_metadata
+from mcoherence.models.checkpoints import load_checkpoint, read_checkpoint_metadata
 from workflow_scripts.command_line import parse, run
 
 OPTIONS = {"workers": 2, "images_memory_mb": 2000, "shard": 0, "shards": 1}

@@ -21,6 +21,7 @@ from mcoherence.files.canonical import canonical_json
 from mcoherence.measuring.result_names import DIFFICULTY_GROUPS, GROUPS
 from mcoherence.measuring.shards import EVALUATED_BATCH, MEASURED_BATCH
 from mcoherence.models.build import outline
+from mcoherence.optim.methods import METHODS
 from mcoherence.study import cutting
 from mcoherence.study import settings as study
 from mcoherence.study.data_sizes import Size, size_of
@@ -40,14 +41,10 @@ from mcoherence.study.segments import checkpoint_steps, segments
 MEASURING = ("measure_coherence", "measure_sample_size", "measure_contributions", "measure_difficulty_coherence")
 STAGES = ("train", "evaluate", *MEASURING)
 PASSES = {"train": 3, "evaluate": 1} | dict.fromkeys(MEASURING, 3)  # forward passes, by operations
-# Winsorised SGD takes per-example gradients by vmap: cost against plain passes (benchmarks/extraction-cpu.json).
-WINSORIZED_COST = {"mlp": 130, "convolutional": 16}
-WINSORIZED_CHUNK = 4 * 2**26  # bytes of per-example gradients that winsorised SGD takes at a time
 # Operations per second of one GPU, of one processor core: stated, not measured.
 STATED_RATE = {"cuda": 2e13, "mps": 2e12, "cpu": 2e10}
 START_SECONDS = 5  # of a job, before it works
 COPY_SECONDS = 0.1  # the same of a job that is a copy of a process that has imported torch (benchmarks/RESULTS.md)
-KEPT_BY_OPTIMIZER = {"rm3": 2, "ra3": 2}  # gradients kept between updates, each as large as the weights
 # What the benchmarks under benchmarks/ measured: the networks by their names there, shape of an image.
 BENCHMARKED: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
     "resnet18": ({"architecture": "resnet18"}, (3, 32, 32)),
@@ -119,9 +116,9 @@ def work_of(config: Mapping[str, Any], run: Run, stage: str) -> float:
     forward = network_of(study.model_settings(config, run.model), size).flops
     if stage == "train":
         optimizer = config["optimizers"][run.optimizer]
-        batches = optimizer["groups"] if optimizer["method"] == "m3_successive" else 1
-        cost = WINSORIZED_COST[_kind(config, run)] if optimizer["method"] == "winsorized" else 1
-        return float(PASSES[stage] * forward * training["updates"] * training["batch_size"] * batches * cost)
+        method = METHODS[optimizer["method"]]
+        examples = training["updates"] * training["batch_size"] * method.mini_batches(optimizer)
+        return float(PASSES[stage] * forward * examples * method.cost.get(_kind(config, run), 1))
     return float(PASSES[stage] * forward * checkpoints * sum(measured_examples(config, run, stage)))
 
 
@@ -301,7 +298,7 @@ def _disk(config: Mapping[str, Any], run: Run, stage: str) -> float:
     checkpoints = len(checkpoint_steps(training))
     if stage == "train":
         optimizer = study.optimizer_settings(config, run.optimizer, run.model)
-        kept = KEPT_BY_OPTIMIZER.get(optimizer["method"], 0) + bool(optimizer.get("momentum"))
+        kept = METHODS[optimizer["method"]].kept_gradients(optimizer)
         files = checkpoints + (1 + kept) * len(segments(training))
         return files * network_of(study.model_settings(config, run.model), size).bytes
     return checkpoints * 8 * (size.train + size.test) if stage == "evaluate" else 0.0
@@ -318,13 +315,10 @@ def memory_bytes(config: Mapping[str, Any], run: Run, stage: str) -> float:
         wide = 2 if config["measurement"].get("precision", "float64") == "float64" else 1
         return wide * (2.0 * groups_of(config, stage) * network.bytes + keeps * size.activation_bytes(MEASURED_BATCH))
     batch_size = study.training_of_run(config, run)["batch_size"]
-    gradients = 0.0
-    if optimizer["method"] == "winsorized":
-        clipped = optimizer["c"] / 100 * (batch_size - 1)
-        gradients = WINSORIZED_CHUNK + 2 * (round(clipped) + 1) * network.bytes
-    kept = network.bytes * (3 + KEPT_BY_OPTIMIZER.get(optimizer["method"], 0))
+    method = METHODS[optimizer["method"]]
+    weights = 3 + method.kept + method.held(optimizer, batch_size)  # 3: themselves, their gradient, a momentum
     ranks = config.get("operational", {}).get("ranks", 1)
-    return float(kept + gradients + keeps * size.activation_bytes(batch_size) / ranks)
+    return float(weights * network.bytes + method.chunk_bytes + keeps * size.activation_bytes(batch_size) / ranks)
 
 
 def temporary_bytes(config: Mapping[str, Any]) -> float:

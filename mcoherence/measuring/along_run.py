@@ -23,7 +23,7 @@ from mcoherence.gradients.statistics import GradientStatistics, gradient_statist
 from mcoherence.measuring.record import CoherenceRecord, record_of
 from mcoherence.measuring.result_names import GROUPS
 from mcoherence.measuring.shards import MEASURED_BATCH
-from mcoherence.models import load_checkpoint, read_checkpoint_metadata
+from mcoherence.models.checkpoints import load_checkpoint, read_checkpoint_metadata
 
 PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
 

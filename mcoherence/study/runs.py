@@ -9,6 +9,7 @@ from itertools import product
 from typing import Any
 
 from mcoherence.data.subsets import FIRST_STAGE, SUBSETS, TRAINED_HALF
+from mcoherence.optim import METHODS
 
 FULL = "full"
 Config = Mapping[str, Any]
@@ -75,15 +76,19 @@ def winsorization(config: Config) -> dict[str, dict[str, float]]:
     settings of a family belongs to it, with c = 0.
     """
     entries = {name: config["optimizers"][name] for name in config["label_noise"]["optimizers"]}
-    rest = {name: {k: v for k, v in entry.items() if k not in ("method", "c")} for name, entry in entries.items()}
+    methods = {name: METHODS[entry["method"]] for name, entry in entries.items()}
+    rest = {
+        name: {k: v for k, v in entry.items() if k not in ("method", methods[name].clips)}
+        for name, entry in entries.items()
+    }
     families: list[dict[str, Any]] = []
-    for name, entry in entries.items():
-        if entry["method"] == "winsorized" and rest[name] not in families:
+    for name, method in methods.items():
+        if method.clips and rest[name] not in families:
             families.append(rest[name])
     return {
-        name: {"c": entry.get("c", 0), "alike": families.index(rest[name])}
-        for name, entry in entries.items()
-        if entry["method"] in ("sgd", "winsorized") and rest[name] in families
+        name: {"c": entries[name].get(method.clips, 0), "alike": families.index(rest[name])}
+        for name, method in methods.items()
+        if (method.plain or method.clips) and rest[name] in families
     }
 
 
