@@ -8,7 +8,7 @@ PYTHON ?= $(shell for candidate in python3 python3.13 python3.12 python3.11; do 
 BIN := .venv/bin
 
 .DELETE_ON_ERROR:
-.PHONY: study plan why test check lock clean
+.PHONY: study plan why test check schema lock clean
 
 study: .venv/.installed
 	@$(BIN)/snakemake --cores all --quiet reason host
@@ -28,6 +28,10 @@ check: .venv/.installed
 	@$(BIN)/mypy
 	@$(BIN)/snakefmt --check Snakefile rules
 	@$(BIN)/snakemake --lint
+
+# Bring the config's schema and the documentation up to date with the tables in the code that they follow from.
+schema: .venv/.installed
+	@PYTHONPATH=. $(BIN)/python -m workflow_scripts.write_schema
 
 .venv/.installed: envs/requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.11, 3.12 or 3.13 on PATH; install one or run: make PYTHON=/path/to/python3" >&2; exit 1; }

@@ -10,7 +10,7 @@ from typing import Any
 _EXPORTS = {
     "GradientStatistics": "mcoherence.gradients.statistics",
     "gradient_statistics": "mcoherence.gradients.statistics",
-    "load_checkpoint": "mcoherence.models",
+    "load_checkpoint": "mcoherence.models.checkpoints",
 }
 
 __all__ = ["GradientStatistics", "gradient_statistics", "load_checkpoint"]

@@ -3,6 +3,7 @@ from functools import cache
 
 from mcoherence.data.source_modules import DECODED_SOURCES, SOURCES
 from mcoherence.files.canonical import canonical_json
+from mcoherence.models.architectures import module_of
 from mcoherence.study import catalogue, cutting, estimates, settings
 from mcoherence.study.code_digest import digest_of, module_digests
 from mcoherence.study.results import RESULTS as KINDS
@@ -56,6 +57,16 @@ def code_of_module(module):
     modules = module_digests(module, BASE)
     CODE[digest_of(modules)] = modules
     return digest_of(modules)
+
+
+def code_of_network(wildcards):
+    """Digest of the code that builds the network of the run that the wildcards name; commands import it by name."""
+    return code_of_module(module_of(config["models"][wildcards.model]["architecture"]))
+
+
+def code_of_optimizer(wildcards):
+    """Digest of the code of the optimiser of the run that the wildcards name; training imports it by name."""
+    return code_of_module(f"mcoherence.optim.{config['optimizers'][wildcards.optimizer]['method']}")
 
 
 def run_of(wildcards):

@@ -42,7 +42,7 @@ def settings_of_result(pattern):
 
 def code_of_result(wildcards, name):
     """Digest of the code that makes a result of the run that the wildcards name."""
-    return code_of(result(name).command)
+    return code_of(result(name).command) + code_of_network(wildcards)
 
 
 @cache

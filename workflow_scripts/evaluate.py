@@ -17,7 +17,7 @@ from mcoherence.files.progress import progress
 from mcoherence.files.provenance import provenance
 from mcoherence.files.storage import copy_file, write_hdf5
 from mcoherence.measuring.evaluation import evaluate, of_diverged
-from mcoherence.models import load_checkpoint, read_checkpoint_metadata
+from mcoherence.models.checkpoints import load_checkpoint, read_checkpoint_metadata
 from mcoherence.study.result_names import EVALUATION_SCHEMA, EVALUATION_SHARD_SCHEMA
 from mcoherence.study.shards import EVALUATED_BATCH, shard
 from workflow_scripts.command_line import run

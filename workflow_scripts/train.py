@@ -8,16 +8,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from mcoherence.data.loading import examples
+from mcoherence.data.loading import LabelledExamples, examples
 from mcoherence.data.store import read_labels
 from mcoherence.data.subsets import training_positions
 from mcoherence.device import describe_device, prepare_device
 from mcoherence.files.provenance import provenance
 from mcoherence.files.storage import write_csv
-from mcoherence.models import load_checkpoint, save_checkpoint
+from mcoherence.models.checkpoints import NetworkSettings, load_checkpoint, save_checkpoint
+from mcoherence.training.lock import only_trainer
 from mcoherence.training.loop import WEIGHTS, Execution, TrainingLog, TrainingSettings, train
 from mcoherence.training.ranks import device_of_rank, joined, launch, launched
-from mcoherence.training.resume import Keeper, Unfinished, key_of, only_trainer, writing_below
+from mcoherence.training.resume import Keeper, Unfinished, key_of, writing_below
 from mcoherence.training.state import TrainingState, read_state, write_state
 from workflow_scripts.command_line import parse, run
 
@@ -68,7 +69,8 @@ def train_segment(arguments: Any, execution: Execution, folder: Path) -> None:
         augmentation=augmentation,
         seed=settings.seed,
     )
-    labels = torch.from_numpy(every_label[chosen])
+    labelled = LabelledExamples(images, torch.from_numpy(every_label[chosen]).to(device))
+    network = NetworkSettings(settings.model, images.input_shape, images.num_classes)
 
     input_files = [arguments.images, arguments.labels, *arguments.split, *arguments.begin]
     where = describe_device(device) if ranks.world == 1 else f"{ranks.world} ranks on {describe_device(device)}"
@@ -90,14 +92,14 @@ def train_segment(arguments: Any, execution: Execution, folder: Path) -> None:
             metadata["diverged_at"] = diverged_at
         path = unfinished.checkpoint_path(step)
         with writing_below(folder):
-            save_checkpoint(path, model, settings.model, images.input_shape, images.num_classes, metadata)
+            save_checkpoint(path, model, network, metadata)
 
     def keep(state: TrainingState) -> None:
         if ranks.leads:
             unfinished.keep(state)
 
     with Keeper(keep, arguments.resume_interval, lambda flag: ranks.any(flag, device)) as keeper:
-        log, end = train(settings, images, labels, execution, save, begin, keeper)
+        log, end = train(settings, labelled, execution, save, begin, keeper)
     if not ranks.leads:
         return
     if end.diverged_at is not None:

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mcoherence.audit.rates import START_SECONDS, Network, Rate, network_of, rate_elsewhere, rate_of_earlier_jobs
+from mcoherence.optim.methods import METHODS
 from mcoherence.study.catalogue import all_runs, results_of
 from mcoherence.study.cutting import cut_of
 from mcoherence.study.data_sizes import Size, size_of
 from mcoherence.study.estimates import (
-    KEPT_BY_OPTIMIZER,
     result_bytes,
     result_passes,
     temporary_bytes,
@@ -79,7 +79,7 @@ def disk_of(config: Config, run: Run, what: str) -> float:
     checkpoints = len(checkpoint_steps(training))
     if what == "train":
         optimizer = optimizer_settings(config, run.optimizer, run.model)
-        kept = KEPT_BY_OPTIMIZER.get(optimizer["method"], 0) + bool(optimizer.get("momentum"))
+        kept = METHODS[optimizer["method"]].kept_gradients(optimizer)
         return float((checkpoints + (1 + kept) * len(segments(training))) * _network(config, run).bytes)
     return checkpoints * 8.0 * (size.train + size.test) if what == "evaluation" else 0.0
 

@@ -13,7 +13,6 @@ from mcoherence.claims.testing import EARLY_EPOCHS, RUN_COLUMNS, ClaimSettings, 
 
 TOLERANCE = 0.02  # of accuracies that are claimed not to exceed one another
 LEAST_CLIPPING = 2  # the c from which winsorised SGD is said not to memorise (arXiv 2002.10657)
-ROBUST_METHODS = ("m3", "m3_successive", "rm3")
 
 
 def contributions_cross(tables: Tables, settings: ClaimSettings) -> dict[str, Measured]:
@@ -105,9 +104,9 @@ def clean_test_beats_noisy_train(tables: Tables, settings: ClaimSettings) -> dic
     For medians of gradients (M3, RM3) and winsorised SGD with c >= 2, the methods said not to memorise. All labels
     random is left out: a network that memorises nothing is at chance on both sides there.
     """
-    robust = [name for method in ROBUST_METHODS for name in settings.entries(method)]
     final = _last_rows(tables["overfit"])
-    chosen = final[(final["optimizer"].isin(robust) | (final["c"] >= LEAST_CLIPPING)) & final["noise"].between(0.5, 1)]
+    robust = final["optimizer"].isin(settings.robust) | (final["c"] >= LEAST_CLIPPING)
+    chosen = final[robust & final["noise"].between(0.5, 1)]
     chosen = chosen[chosen["noise"] < 1]
     return {
         f"{dataset}, {model}, {optimizer}, noise {noise:g}": Measured(

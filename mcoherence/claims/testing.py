@@ -79,6 +79,7 @@ class ClaimSettings:
 
     confidence: level of the intervals; first_step: peaks are looked for from this step on, past the transient;
     target_accuracy: training accuracy whose first time is compared; methods: optimiser entry -> method;
+    robust: the optimiser entries that are said not to memorise random labels, whatever their settings;
     architectures: model entry -> architecture; image_sides: data set entry -> pixels along the longer side.
     """
 
@@ -86,6 +87,7 @@ class ClaimSettings:
     first_step: int
     target_accuracy: float
     methods: Mapping[str, str]
+    robust: Sequence[str] = ()
     architectures: Mapping[str, str] = field(default_factory=dict)
     image_sides: Mapping[str, int] = field(default_factory=dict)
 

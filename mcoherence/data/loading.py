@@ -139,15 +139,19 @@ class Examples(ABC):
 
         The schedule may be endless. It is read ahead of the batches.
         """
-        for draw, inputs in self._inputs(schedule):
-            if self.use.augmentation is None:
-                yield inputs
-            else:
-                yield augmented(inputs, self.use.augmentation, self.use.seed, draw)
+        for _, inputs in self.indexed_batches(schedule):
+            yield inputs
+
+    def indexed_batches(self, schedule: Iterable[Draw]) -> Iterator[tuple[Tensor, Tensor]]:
+        """As `batches`, each with its positions: (int64 [n], inputs [n, C, H, W]), both on the device."""
+        for draw, index, inputs in self._inputs(schedule):
+            if self.use.augmentation is not None:
+                inputs = augmented(inputs, self.use.augmentation, self.use.seed, draw)
+            yield index, inputs
 
     @abstractmethod
-    def _inputs(self, schedule: Iterable[Draw]) -> Iterator[tuple[int, Tensor]]:
-        """For every draw its number and its inputs as they are, before any augmentation."""
+    def _inputs(self, schedule: Iterable[Draw]) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """For every draw its number, its positions on the device, and its inputs before any augmentation."""
 
 
 class ResidentExamples(Examples):
@@ -158,7 +162,7 @@ class ResidentExamples(Examples):
         super().__init__(origin, use)
         self.values = values
 
-    def _inputs(self, schedule: Iterable[Draw]) -> Iterator[tuple[int, Tensor]]:
+    def _inputs(self, schedule: Iterable[Draw]) -> Iterator[tuple[int, Tensor, Tensor]]:
         ahead = iter(schedule)
         for first in ahead:
             # Small batches are taken several at a time: one index costs about as much as the update of a small network.
@@ -167,8 +171,9 @@ class ResidentExamples(Examples):
             index = torch.from_numpy(np.concatenate([positions for _, positions in block])).to(self.use.device)
             chosen = self.values.index_select(0, index)
             inputs = inputs_of(chosen, self.use.table) if chosen.dtype == torch.uint8 else chosen
-            parts = torch.split(inputs, [len(positions) for _, positions in block])
-            yield from ((draw, part) for (draw, _), part in zip(block, parts, strict=True))
+            sizes = [len(positions) for _, positions in block]
+            parts = zip(block, torch.split(index, sizes), torch.split(inputs, sizes), strict=True)
+            yield from ((draw, places, part) for (draw, _), places, part in parts)
 
 
 class StreamedExamples(Examples):
@@ -178,7 +183,7 @@ class StreamedExamples(Examples):
         super().__init__(origin, use)
         self.workers = workers
 
-    def _inputs(self, schedule: Iterable[Draw]) -> Iterator[tuple[int, Tensor]]:
+    def _inputs(self, schedule: Iterable[Draw]) -> Iterator[tuple[int, Tensor, Tensor]]:
         # A generator of its own: DataLoader would draw from torch's, and the run's dropout would change with it.
         loader: DataLoader[Any] = DataLoader(
             PixelReader(self.origin),
@@ -190,22 +195,49 @@ class StreamedExamples(Examples):
             generator=torch.Generator(),
         )
         try:
-            for draw, pixels in loader:
-                yield draw, inputs_of(pixels.to(self.use.device, non_blocking=True), self.use.table)
+            for draw, positions, pixels in loader:
+                index, pixels = (part.to(self.use.device, non_blocking=True) for part in (positions, pixels))
+                yield draw, index, inputs_of(pixels, self.use.table)
         except OSError as error:
             reason = str(error).strip().splitlines()[-1]
             raise UserError(f"{self.origin.path}: damaged ({reason}); delete the file and run again") from error
 
 
-class PixelReader(Dataset[tuple[int, Tensor]]):
+@dataclass(frozen=True)
+class LabelledExamples:
+    """Examples with the labels int64 [N] that they are trained with, on the device of their batches."""
+
+    images: Examples
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of one input."""
+        return self.images.input_shape
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes of the data set."""
+        return self.images.num_classes
+
+    def batches(self, schedule: Iterable[Draw]) -> Iterator[tuple[Tensor, Tensor]]:
+        """For every (draw number, positions int64 [n]) the inputs [n, C, H, W] and the labels [n], on the device."""
+        for index, inputs in self.images.indexed_batches(schedule):
+            yield inputs, self.labels.index_select(0, index)
+
+
+class PixelReader(Dataset[tuple[int, Tensor, Tensor]]):
     """Batches of pixels, read from images.h5 in the process that asks for them."""
 
     def __init__(self, origin: Origin) -> None:
         self.origin = origin
         self.images: h5py.Dataset | None = None
 
-    def __getitem__(self, draw: Draw) -> tuple[int, Tensor]:
-        """The number of the draw and its pixels, uint8 [n, C, H, W]."""
+    def __getitem__(self, draw: Draw) -> tuple[int, Tensor, Tensor]:
+        """The number of the draw, its positions int64 [n], and its pixels uint8 [n, C, H, W]."""
         if self.images is None:  # opened in the worker, since an open file does not survive a fork
             self.images = h5py.File(self.origin.path, "r")[f"{self.origin.part}/images"]
         number, positions = draw
@@ -213,7 +245,7 @@ class PixelReader(Dataset[tuple[int, Tensor]]):
         pixels = np.empty((len(rows), *self.origin.input_shape), dtype=np.uint8)
         for place in np.argsort(rows):  # in the order of the file, one by one: much faster than h5py's index by list
             pixels[place] = self.images[rows[place]]
-        return number, torch.from_numpy(pixels)
+        return number, torch.from_numpy(positions), torch.from_numpy(pixels)
 
 
 def _rows_of(images: h5py.Dataset, positions: NDArray[np.int64]) -> Iterator[tuple[Tensor, Tensor]]:

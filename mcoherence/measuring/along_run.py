@@ -21,7 +21,7 @@ from mcoherence.files.progress import progress
 from mcoherence.gradients.evidence import merged
 from mcoherence.gradients.statistics import GradientStatistics, gradient_statistics
 from mcoherence.measuring.record import CoherenceRecord, record_of
-from mcoherence.models import load_checkpoint, read_checkpoint_metadata
+from mcoherence.models.checkpoints import load_checkpoint, read_checkpoint_metadata
 from mcoherence.study.result_names import GROUPS
 from mcoherence.study.shards import MEASURED_BATCH
 

@@ -1,21 +1,26 @@
-"""SGD's relatives that suppress weak gradient directions, those that few examples support.
+"""Optimisers, SGD's relatives that suppress weak gradient directions above all: one file and one entry for each.
 
-M3 and RM3 follow the coordinate-wise median of mini-batch gradients (arXiv 2003.07422), WinsorizedSGD the mean of
-per-example gradients whose extremes are clipped (arXiv 2002.10657); RA3 is the control of RM3, a mean in place of the
-median. All share what `descent.RobustSGD` says of learning rate, momentum and weight decay.
-
-    optimizer      examples of one update        gradients held besides the one of the backward pass
-    SGD            a mini-batch                  none (momentum: 1)
-    M3             a mini-batch, in groups       groups - 1
-    SuccessiveM3   `groups` mini-batches         groups - 1, between steps too
-    RM3, RA3       a mini-batch                  2, between steps too
-    WinsorizedSGD  a mini-batch                  of single examples, see there
+A method `m` of a study's config lives in m.py; what it is, the table `methods.METHODS` says, which loads no torch. Both
+are imported on first use and by name, so that neither an entry more nor an edit of one optimiser changes the code that
+others' runs depend on (see `mcoherence.study.code_digest`).
 """
 
-from mcoherence.optim.descent import SGD
-from mcoherence.optim.median_of_means import M3, SuccessiveM3
-from mcoherence.optim.rolling import RA3, RM3
-from mcoherence.optim.state import load_optimizer_tensors, optimizer_tensors
-from mcoherence.optim.winsorized import WinsorizedSGD
+from importlib import import_module
+from typing import Any
 
-__all__ = ["M3", "RA3", "RM3", "SGD", "SuccessiveM3", "WinsorizedSGD", "load_optimizer_tensors", "optimizer_tensors"]
+
+def class_of(method: str) -> Any:
+    """The optimiser's class of a method; KeyError where there is no such method."""
+    name = import_module("mcoherence.optim.methods").METHODS[method].optimizer
+    return getattr(import_module(f"mcoherence.optim.{method}"), name)
+
+
+def __getattr__(name: str) -> Any:
+    """METHODS, or the optimiser's class of this name, imported on first use; AttributeError for any other name."""
+    methods = import_module("mcoherence.optim.methods").METHODS
+    if name == "METHODS":
+        return methods
+    for method, entry in methods.items():
+        if entry.optimizer == name:
+            return class_of(method)
+    raise AttributeError(f"module 'mcoherence.optim' has no attribute {name!r}")

@@ -6,7 +6,8 @@ from itertools import product
 from typing import Any
 
 from mcoherence.errors import UserError
-from mcoherence.study.catalogue import EXPERIMENTS
+from mcoherence.optim.methods import METHODS
+from mcoherence.study.catalogue import EXPERIMENTS, all_runs
 from mcoherence.study.runs import Config
 from mcoherence.study.settings import model_settings, optimizer_settings, training_of
 
@@ -62,6 +63,7 @@ def check_references(config: Config) -> None:
     _check_starts(config)
     for name in config["experiments"]:
         EXPERIMENTS[name].check(config)
+    _check_ranks(config)
 
 
 def _check_experiments(config: Config) -> None:
@@ -89,16 +91,27 @@ def _check_optimizers(config: Config) -> None:
         _check_momentum(f"optimizers.{name}", optimizer)
         for model in optimizer.get("for_models", {}):
             _check_momentum(f"optimizers.{name}.for_models.{model}", optimizer_settings(config, name, model))
-        if optimizer["method"] == "m3":
-            batch_size = min(
-                training_of(config, dataset, model, name)["batch_size"]
-                for dataset, model in product(config["datasets"], config["models"])
+        groups = METHODS[optimizer["method"]].groups(optimizer)
+        batch_size = min(
+            training_of(config, dataset, model, name)["batch_size"]
+            for dataset, model in product(config["datasets"], config["models"])
+        )
+        if batch_size < groups:
+            raise UserError(
+                f"training.batch_size: found {batch_size}, expected at least the {groups} groups of "
+                f"optimizers.{name}; raise it"
             )
-            if batch_size < optimizer["groups"]:
-                raise UserError(
-                    f"training.batch_size: found {batch_size}, expected at least the {optimizer['groups']} groups of "
-                    f"optimizers.{name}; raise it"
-                )
+
+
+def _check_ranks(config: Config) -> None:
+    """Check that no run is to be shared out by several processes whose optimiser needs all examples in one."""
+    ranks = config.get("operational", {}).get("ranks", 1)
+    for name in dict.fromkeys(run.optimizer for run in all_runs(config)) if ranks > 1 else ():
+        if METHODS[config["optimizers"][name]["method"]].one_rank:
+            raise UserError(
+                f"operational.ranks: found {ranks}, expected 1 for optimizers.{name}, which needs the gradients of all "
+                "examples in one place; set it to 1, or leave that optimiser out"
+            )
 
 
 def _check_overrides(config: Config) -> None:
@@ -176,8 +189,12 @@ def _check_names(key: str, found: Iterable[str], section: str, config: Config) -
 
 
 def _check_momentum(key: str, optimizer: Mapping[str, Any]) -> None:
-    momentum = optimizer.get("momentum", 0)
-    if momentum and not optimizer.get("allow_momentum", optimizer["method"] in ("sgd", "winsorized")):
+    method, momentum = METHODS[optimizer["method"]], optimizer.get("momentum", 0)
+    if "momentum" in optimizer and not method.has_momentum:
+        raise UserError(
+            f"{key}.momentum: found {momentum}, expected none: {optimizer['method']} has no such setting; remove it"
+        )
+    if momentum and not optimizer.get("allow_momentum", method.allows_momentum):
         raise UserError(
             f"{key}.momentum: found {momentum}, expected 0: the papers leave it out, unstable with a median of "
             "gradients; set allow_momentum: true to try it all the same"

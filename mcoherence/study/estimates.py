@@ -9,6 +9,7 @@ from itertools import pairwise
 from math import prod
 from typing import Any
 
+from mcoherence.optim.methods import METHODS
 from mcoherence.study.cutting import cut_of
 from mcoherence.study.data_sizes import Size, size_of
 from mcoherence.study.network_sizes import PARAMETERS
@@ -22,20 +23,16 @@ BASE_MB = 2000  # of a process before it has read anything: Python, torch, and t
 FORWARD_AND_BACKWARD = 3  # forward passes, by operations
 OWN_NETWORK = 25_000_000  # parameters that a user's own network is taken to have: those of ResNet-50
 WITHOUT_BACKWARD = 0.05  # of the activations that a backward pass needs: about those of the largest layer alone
-# Winsorised SGD takes per-example gradients by vmap: cost against plain passes (benchmarks/extraction-cpu.json).
-WINSORIZED_COST = {"mlp": 130, "convolutional": 16}
-WINSORIZED_CHUNK = 4 * 2**26  # bytes of per-example gradients that winsorised SGD takes at a time
-KEPT_BY_OPTIMIZER = {"rm3": 2, "ra3": 2}  # gradients kept between updates, each as large as the weights
 LEAST_MINUTES = 120  # that a job may take, whatever its work
 VALUES_IN_20_MINUTES = 2e11  # of images, passed forward: ImageNet has as many
 
 
-def training_passes(config: Config, run: Run, updates: int) -> int:
+def training_passes(config: Config, run: Run, updates: int) -> float:
     """Forward passes of one image that so many updates of a run cost."""
-    optimizer = config["optimizers"][run.optimizer]
-    batches = optimizer["groups"] if optimizer["method"] == "m3_successive" else 1
-    cost = WINSORIZED_COST[_kind(config, run)] if optimizer["method"] == "winsorized" else 1
-    return int(FORWARD_AND_BACKWARD * updates * training_of_run(config, run)["batch_size"] * batches * cost)
+    optimizer = optimizer_settings(config, run.optimizer, run.model)
+    method = METHODS[optimizer["method"]]
+    examples = updates * training_of_run(config, run)["batch_size"] * method.mini_batches(optimizer)
+    return float(FORWARD_AND_BACKWARD * examples * method.cost.get(_kind(config, run), 1))
 
 
 def result_passes(config: Config, run: Run, name: str, checkpoints: int | None = None, shards: int = 1) -> float:
@@ -63,12 +60,9 @@ def training_bytes(config: Config, run: Run) -> float:
     """Rough bytes that training takes beside its images, on each of its GPUs if there are any."""
     optimizer = optimizer_settings(config, run.optimizer, run.model)
     network, batch_size = network_bytes(config, run), training_of_run(config, run)["batch_size"]
-    gradients = 0.0
-    if optimizer["method"] == "winsorized":
-        clipped = optimizer["c"] / 100 * (batch_size - 1)
-        gradients = WINSORIZED_CHUNK + 2 * (round(clipped) + 1) * network
-    kept = network * (3 + KEPT_BY_OPTIMIZER.get(optimizer["method"], 0))
-    return kept + gradients + _activation_bytes(config, run, batch_size) / _ranks(config)
+    method = METHODS[optimizer["method"]]
+    tensors = 3 + method.kept + method.held(optimizer, batch_size)  # 3: the weights, their gradient, a momentum
+    return tensors * network + method.chunk_bytes + _activation_bytes(config, run, batch_size) / _ranks(config)
 
 
 def result_bytes(config: Config, run: Run, name: str) -> float:

@@ -4,6 +4,7 @@ from dataclasses import asdict
 from itertools import product
 from typing import Any
 
+from mcoherence.optim.methods import METHODS
 from mcoherence.study.catalogue import EXPERIMENT_OF_TABLE, TABLES, reference_runs
 from mcoherence.study.data_sizes import size_of
 from mcoherence.study.experiments import label_noise
@@ -71,11 +72,18 @@ def optimizer_settings(config: Config, optimizer: str, model: str) -> dict[str, 
 
 
 def training_settings(config: Config, run: Run, start: int, stop: int) -> dict[str, Any]:
-    """What one segment of a run depends on besides its files; those of `training.TrainingSettings`, and more."""
-    training = training_of_run(config, run)
+    """What one segment of a run depends on besides its files; those of `training.TrainingSettings`, and more.
+
+    What the entry of the method decides of an update is among them, so that an edit of the entries re-runs what it
+    changes and nothing else.
+    """
+    training, optimizer = training_of_run(config, run), optimizer_settings(config, run.optimizer, run.model)
+    method = METHODS[optimizer["method"]]
     return {
         "model": model_settings(config, run.model),
-        "optimizer": optimizer_settings(config, run.optimizer, run.model),
+        "optimizer": optimizer,
+        "mini_batches": method.mini_batches(optimizer),
+        "groups": method.groups(optimizer),
         "batch_size": training["batch_size"],
         "precision": training.get("precision", "float32"),
         "augmentation": config["datasets"][run.dataset].get("augmentation"),
@@ -122,6 +130,7 @@ def claim_settings(config: Config) -> dict[str, Any]:
     return {
         **config["claims"],
         "methods": {name: config["optimizers"][name]["method"] for name in optimizers},
+        "robust": [name for name in optimizers if METHODS[config["optimizers"][name]["method"]].robust],
         "architectures": {name: model["architecture"] for name, model in config["models"].items()},
         "experiments": EXPERIMENT_OF_TABLE,
         "image_sides": {name: max(size_of(config["datasets"][name]).shape[1:]) for name in datasets},
@@ -148,7 +157,7 @@ def bound_settings(config: Config) -> dict[str, Any]:
 def _is_plain_sgd(optimizer: Config) -> bool:
     """Whether an optimiser is the one of the bound's proof: gradients of mini-batches alone, from fresh weights."""
     others = any(optimizer.get(key) for key in ("momentum", "weight_decay", "start"))
-    return optimizer["method"] == "sgd" and not others
+    return METHODS[optimizer["method"]].plain and not others
 
 
 def scientific(config: Config) -> dict[str, Any]:

@@ -10,7 +10,7 @@ bit; and optimisers, label sets and subsets are compared from the same start.
 
 import math
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
@@ -23,18 +23,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mcoherence.data.batches import draws_from, epoch_of_step
+from mcoherence.data.batches import draws_from, epoch_of_step, size_of_draw
+from mcoherence.data.loading import Draw, LabelledExamples
 from mcoherence.data.random_streams import INITIAL_WEIGHTS, RANDOM_LAYERS, random_stream
 from mcoherence.errors import UserError
 from mcoherence.files.progress import progress
-from mcoherence.models import build_model
+from mcoherence.models.build import build_model
+from mcoherence.optim.descent import EagerOptimizer, MeanLoss, Part
+from mcoherence.training.optimizer import make_optimizer
 from mcoherence.training.ranks import Ranks, distributed, with_shared_statistics
-from mcoherence.training.schedules import learning_rate, parts_of_update
+from mcoherence.training.schedules import learning_rate
 from mcoherence.training.state import TrainingState
-from mcoherence.training.update import MeanLoss, make_optimizer, update
 
 UPDATES_BETWEEN_READS = 100  # of the losses, which otherwise stay on the device
-DRAWS_AT_ONCE = 16  # whose labels are looked up together
 UPDATES_BETWEEN_AGREEMENTS = 16  # of several ranks, on whether to keep the state
 WEIGHTS = {"float32": torch.float32, "bfloat16": torch.float32, "float64": torch.float64}  # by `precision`
 
@@ -43,15 +44,18 @@ WEIGHTS = {"float32": torch.float32, "bfloat16": torch.float32, "float64": torch
 class TrainingSettings:
     """What decides a segment of a training run besides its data.
 
-    model: settings of `models.build_model`; optimizer: settings of `update.make_optimizer` and `schedules`;
-    batch_size: examples per mini-batch; precision: "float32", "bfloat16" (autocast; the weights stay float32) or
-    "float64"; start, stop: updates made before and after this segment; checkpoint_steps: ascending numbers of updates
-    in (start, stop], or from 0 where start is 0, after which the weights are saved; seed: of initial weights, example
-    order and random layers.
+    model: settings of `models.build_model`; optimizer: settings of `optimizer.make_optimizer` and `schedules`;
+    mini_batches: of one update; groups: that each mini-batch is split into, both as the optimiser's entry in
+    `optim.methods` says; batch_size: examples per mini-batch; precision: "float32", "bfloat16" (autocast; the weights
+    stay float32) or "float64"; start, stop: updates made before and after this segment; checkpoint_steps: ascending
+    numbers of updates in (start, stop], or from 0 where start is 0, after which the weights are saved; seed: of initial
+    weights, example order and random layers.
     """
 
     model: Mapping[str, Any]
     optimizer: Mapping[str, Any]
+    mini_batches: int
+    groups: int
     batch_size: int
     precision: str
     start: int
@@ -79,24 +83,6 @@ class Execution:
         return torch.channels_last if self.channels_last else torch.contiguous_format
 
 
-class Examples(Protocol):
-    """The N examples of a run as network inputs; see `data.loading`."""
-
-    def __len__(self) -> int:
-        """The number N of examples."""
-
-    @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of one input."""
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes."""
-
-    def batches(self, schedule: Iterable[tuple[int, NDArray[np.int64]]]) -> Iterator[Tensor]:
-        """For every (draw number, positions [n]) the inputs [n, C, H, W] on the device."""
-
-
 class Save(Protocol):
     """Writes one checkpoint; called on the leading rank, before the update that follows `step` updates."""
 
@@ -104,7 +90,7 @@ class Save(Protocol):
         """Write the weights after `step` updates; NaN, with the update of the divergence, once the run diverged."""
 
 
-class Keeper(Protocol):
+class StateKeeper(Protocol):
     """Keeps states for resuming; see `resume.Keeper`."""
 
     @property
@@ -129,12 +115,11 @@ class TrainingLog:
 
 def train(
     settings: TrainingSettings,
-    examples: Examples,
-    labels: Tensor,
+    examples: LabelledExamples,
     execution: Execution,
     save: Save,
     begin: TrainingState | None = None,
-    keeper: Keeper | None = None,
+    keeper: StateKeeper | None = None,
 ) -> tuple[TrainingLog, TrainingState]:
     """Train from `settings.start` to `settings.stop` updates; returns the log and the state at the end.
 
@@ -143,8 +128,7 @@ def train(
 
     Args:
         settings: what to train, from where to where.
-        examples: the images to train on.
-        labels: their labels, int64 [N].
+        examples: the images to train on, with their labels.
         execution: how to compute.
         save: called at every checkpoint step.
         begin: the state to go on from: at the segment's start or, resuming, within it; None for fresh weights. A state
@@ -152,13 +136,14 @@ def train(
         keeper: asked before every update whether to keep the state.
 
     Raises:
-        UserError: the settings do not fit the examples, or the network does not allow what `execution` asks for.
+        UserError: the settings do not fit the examples, or network or optimiser do not allow what `execution` asks for.
     """
-    check_settings(settings, len(examples), execution.ranks)
+    check_sizes(settings, len(examples), execution.ranks)
     device, first = execution.device, settings.start if begin is None else begin.update
     model = starting_model(settings, examples, begin).train().to(device, WEIGHTS[settings.precision])
     model = with_shared_statistics(model, device, execution.ranks).to(memory_format=execution.layout)
     optimizer = make_optimizer(settings.optimizer, model)
+    check_ranks(optimizer, settings, execution.ranks)
     if begin is not None and begin.optimizer:
         optimizer.load_state_dict(begin.optimizer)
     mean_loss = mean_loss_of(model, settings.precision, execution)
@@ -178,7 +163,7 @@ def train(
 
     with (
         torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
-        closing(parts_of_updates(settings, examples, labels.to(device), execution, first)) as parts,
+        closing(parts_of_updates(settings, examples, execution, first)) as parts,
     ):
         for step in progress(range(first, settings.stop), settings.stop - first, "train"):
             if waiting and waiting[0] == step:
@@ -191,7 +176,7 @@ def train(
                 break
             set_learning_rate(optimizer, float(learning_rate(settings.optimizer, step)))
             seed_layers(step)
-            losses.append(update(optimizer, next(parts), mean_loss))
+            losses.append(optimizer.step_on(next(parts), mean_loss))
     while waiting:  # the last one; after a divergence all that were still to come
         checkpoint()
 
@@ -203,23 +188,31 @@ def train(
     return TrainingLog(settings.start, np.array(epochs, dtype=np.float64), loss), end
 
 
-def check_settings(settings: TrainingSettings, size: int, ranks: Ranks) -> None:
-    """Check what depends on the number of examples or of ranks.
+def check_sizes(settings: TrainingSettings, size: int, ranks: Ranks) -> None:
+    """Check that every mini-batch of `size` examples has some for each group and rank, where there are several ranks.
 
     Raises:
-        UserError: a mini-batch is too small to give each of several ranks a share, or the optimiser needs one rank.
+        UserError: the last mini-batch of an epoch is too small.
     """
-    groups, last = parts_of_update(settings.optimizer)[1], size % settings.batch_size or settings.batch_size
-    if ranks.world > 1 and last < groups * ranks.world:
+    last, least = size % settings.batch_size or settings.batch_size, settings.groups * ranks.world
+    if ranks.world > 1 and last < least:
         raise UserError(
             f"training.batch_size: found {settings.batch_size}, which leaves a last mini-batch of {last} out of {size} "
-            f"examples, expected at least {groups * ranks.world}, one for each of {ranks.world} ranks and {groups} "
-            "groups; choose another size, or fewer ranks"
+            f"examples, expected at least {least}, one for each of {ranks.world} ranks and {settings.groups} groups; "
+            "choose another size, or fewer ranks"
         )
-    if ranks.world > 1 and settings.optimizer["method"] == "winsorized":
+
+
+def check_ranks(optimizer: EagerOptimizer, settings: TrainingSettings, ranks: Ranks) -> None:
+    """Check that the optimiser can share a mini-batch out over the ranks.
+
+    Raises:
+        UserError: it cannot.
+    """
+    if ranks.world > 1 and optimizer.one_rank:
         raise UserError(
-            f"operational.ranks: found {ranks.world}, expected 1 for the optimiser winsorized, which needs the "
-            "gradients of all examples in one place; set it to 1"
+            f"operational.ranks: found {ranks.world}, expected 1 for the optimiser {settings.optimizer['method']}, "
+            "which needs the gradients of all examples in one place; set it to 1"
         )
 
 
@@ -252,54 +245,44 @@ def mean_loss_of(model: nn.Module, precision: str, execution: Execution) -> Mean
 
 
 def parts_of_updates(
-    settings: TrainingSettings, examples: Examples, labels: Tensor, execution: Execution, first: int
-) -> Generator[list[tuple[Tensor, Tensor]], None, None]:
+    settings: TrainingSettings, examples: LabelledExamples, execution: Execution, first: int
+) -> Generator[list[Part], None, None]:
     """For every update from `first` to the segment's end its parts, (inputs [n, C, H, W], labels [n]) each.
 
-    Args:
-        settings: of the segment.
-        examples: the images.
-        labels: int64 [N], on the device.
-        execution: where; on several ranks each part is this rank's share.
-        first: number of updates made before.
+    A part is a group of a mini-batch, or a whole one; on several ranks this rank's share of it.
     """
-    mini_batches, groups = parts_of_update(settings.optimizer)
-    dtype, share = WEIGHTS[settings.precision], execution.ranks.share
-    # Labels, and sizes of the groups, of what was asked for and has not arrived: the loader may read ahead.
-    asked_for: deque[tuple[Tensor, list[int]]] = deque()
-
-    def schedule() -> Iterator[tuple[int, NDArray[np.int64]]]:
-        draws = draws_from(first * mini_batches, len(examples), settings.batch_size, settings.seed)
-        wanted = islice(draws, (settings.stop - first) * mini_batches)
-        while block := list(islice(wanted, DRAWS_AT_ONCE)):  # one look-up of labels serves them all
-            groups_of = [
-                [share(group) for group in (np.array_split(positions, groups) if groups > 1 else [positions])]
-                for _, positions in block
-            ]
-            own = [np.concatenate(parts) if groups > 1 else parts[0] for parts in groups_of]
-            targets = labels.index_select(0, torch.from_numpy(np.concatenate(own)).to(labels.device))
-            for (draw, _), positions, parts, part_of_targets in zip(
-                block, own, groups_of, torch.split(targets, [len(positions) for positions in own]), strict=True
-            ):
-                asked_for.append((part_of_targets, [len(part) for part in parts]))
-                yield draw, positions
-
-    parts: list[tuple[Tensor, Tensor]] = []
-    for inputs in examples.batches(schedule()):
-        targets, sizes = asked_for.popleft()
-        inputs = inputs.to(dtype=dtype, memory_format=execution.layout)
-        if groups == 1:
-            parts.append((inputs, targets))
+    dtype, layout = WEIGHTS[settings.precision], execution.layout
+    parts: list[Part] = []
+    for draw, (inputs, labels) in enumerate(
+        examples.batches(schedule_of(settings, len(examples), execution.ranks, first)), first * settings.mini_batches
+    ):
+        inputs = inputs.to(dtype=dtype, memory_format=layout)
+        if settings.groups == 1:
+            parts.append((inputs, labels))
         else:
-            parts += zip(torch.split(inputs, sizes), torch.split(targets, sizes), strict=True)
-        if len(parts) == mini_batches * groups:
+            whole = np.arange(size_of_draw(draw, len(examples), settings.batch_size))
+            sizes = [len(share) for share in shares_of_groups(whole, settings.groups, execution.ranks)]
+            parts += zip(torch.split(inputs, sizes), torch.split(labels, sizes), strict=True)
+        if len(parts) == settings.mini_batches * settings.groups:
             yield parts
             parts = []
 
 
+def schedule_of(settings: TrainingSettings, size: int, ranks: Ranks, first: int) -> Iterator[Draw]:
+    """(number, positions [n]) of every mini-batch from update `first` to the segment's end: this rank's, by group."""
+    draws = draws_from(first * settings.mini_batches, size, settings.batch_size, settings.seed)
+    for draw, positions in islice(draws, (settings.stop - first) * settings.mini_batches):
+        yield draw, np.concatenate(shares_of_groups(positions, settings.groups, ranks))
+
+
+def shares_of_groups(positions: NDArray[np.int64], groups: int, ranks: Ranks) -> list[NDArray[np.int64]]:
+    """This rank's share of each group of a mini-batch; groups differ by one example at most, and so do ranks."""
+    return [ranks.share(group) for group in np.array_split(positions, groups)]
+
+
 def epoch_of_update(settings: TrainingSettings, updates: int, size: int) -> float:
     """Passes over the `size` examples that the first `updates` updates make up."""
-    return epoch_of_step(updates * parts_of_update(settings.optimizer)[0], size, settings.batch_size)
+    return epoch_of_step(updates * settings.mini_batches, size, settings.batch_size)
 
 
 def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
@@ -324,7 +307,7 @@ def layer_seeds(seed: int, execution: Execution) -> Callable[[int], None]:
     return seed_layers
 
 
-def is_due(keeper: Keeper, step: int, execution: Execution) -> bool:
+def is_due(keeper: StateKeeper, step: int, execution: Execution) -> bool:
     """Whether to keep the state now; several ranks agree on it, now and then, because each has its own clock."""
     if execution.ranks.world == 1:
         return keeper.due
@@ -378,7 +361,7 @@ def fill_with_nan(model: nn.Module) -> None:
         value.fill_(math.nan if value.is_floating_point() else 0)
 
 
-def starting_model(settings: TrainingSettings, examples: Examples, begin: TrainingState | None) -> nn.Module:
+def starting_model(settings: TrainingSettings, examples: LabelledExamples, begin: TrainingState | None) -> nn.Module:
     """The network with the weights to begin with, on the CPU: those of `begin`, or the initial ones of the seed."""
     model = initial_model(settings, examples)
     if begin is not None:
@@ -386,7 +369,7 @@ def starting_model(settings: TrainingSettings, examples: Examples, begin: Traini
     return model
 
 
-def initial_model(settings: TrainingSettings, examples: Examples) -> nn.Module:
+def initial_model(settings: TrainingSettings, examples: LabelledExamples) -> nn.Module:
     """The network with the initial weights of the run's seed; the same for every optimiser and label set."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(random_stream(settings.seed, INITIAL_WEIGHTS).integers(2**63)))

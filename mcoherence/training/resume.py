@@ -1,4 +1,4 @@
-"""What survives a killed training job: checkpoints so far and recent states, beside the outputs, and one trainer a run.
+"""What survives a killed training job: checkpoints so far and recent states, beside the outputs.
 
 Snakemake deletes the declared outputs of a failed job, so an unfinished segment lives in a folder of its own until it
 is whole. The folder's name is a key made of settings, code and inputs: another key is another training, and is removed.
@@ -6,13 +6,11 @@ A record (JSON) with the SHA-256 of every file is written last, so that a state 
 is on disk; two records are kept, so that damage to the newer one costs an interval and never a wrong result.
 """
 
-import fcntl
 import hashlib
 import json
 import os
 import shutil
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -30,7 +28,6 @@ LEAVE_STATUS = os.EX_TEMPFAIL  # 75: asked to leave, state kept; start the same 
 LEAVE_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 RECORDS_KEPT = 2
 SHARE_OF_TIME = 0.02  # most of the wall time that may go into keeping states
-SECONDS_TO_WAIT = 30.0  # for another trainer of the same run to end
 
 
 def key_of(**parts: Any) -> str:
@@ -173,55 +170,6 @@ def writing_below(folder: Path) -> Iterator[None]:
             f"{folder}: could not be written ({error.strerror}); make room and run again, training goes on from the "
             "last state that was kept"
         ) from error
-
-
-@contextmanager
-def only_trainer(path: Path, seconds: float = SECONDS_TO_WAIT) -> Iterator[None]:
-    """Holds the lock file `path` inside the block, so that no second process trains the same run.
-
-    An orphan of a killed Snakemake is waited for, in case it is just leaving; the system frees the lock of a process
-    that dies, however it dies.
-
-    Raises:
-        UserError: the other trainer is still there after `seconds`.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    deadline = time.monotonic() + seconds
-    while (file := _locked(path)) is None:
-        if time.monotonic() >= deadline:
-            raise UserError(
-                f"{path}: another trainer of this run is at work ({_holder(path)}), expected none; wait for it or end "
-                "it, then run again"
-            )
-        time.sleep(0.2)
-    try:
-        os.truncate(file, 0)
-        os.write(file, f"process {os.getpid()} on {socket.gethostname()}".encode())
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-        os.close(file)
-
-
-def _locked(path: Path) -> int | None:
-    """The open, locked file, or None where another process holds it."""
-    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # The holder removes the file before it lets go, and a lock on a removed file keeps nobody out.
-        if os.path.samestat(os.fstat(file), path.stat()):
-            return file
-    except (BlockingIOError, FileNotFoundError):
-        pass
-    os.close(file)
-    return None
-
-
-def _holder(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8") or "unknown"
-    except OSError:
-        return "unknown"
 
 
 def _say(line: str) -> None:

@@ -1,7 +1,6 @@
-"""What the settings of an optimiser say of its updates: the learning rate of each, and the examples it takes.
+"""The learning rate of every update, from the settings of an optimiser.
 
-Everything is counted in updates, so that optimisers whose epochs have fewer updates follow the same schedule. This
-module is read when Snakemake parses the workflow, so it imports nothing heavy.
+Everything is counted in updates, so that optimisers whose epochs have fewer updates follow the same schedule.
 """
 
 import math
@@ -41,12 +40,3 @@ def _scheduled(lr: float, schedule: Settings, update: int) -> float:
         final = schedule["final"]
         return float(final + (lr - final) * (1 + math.cos(math.pi * share)) / 2)
     return lr
-
-
-def parts_of_update(settings: Settings) -> tuple[int, int]:
-    """(mini-batches per update, groups that each is split into) of an optimiser's settings."""
-    if settings["method"] == "m3":
-        return 1, settings.get("groups", 3)
-    if settings["method"] == "m3_successive":
-        return settings.get("groups", 3), 1
-    return 1, 1

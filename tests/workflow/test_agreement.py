@@ -12,7 +12,7 @@ from snakemake.utils import validate
 from mcoherence.audit.plan import jobs_of, stages_of
 from mcoherence.audit.result_checks import result_files
 from mcoherence.study.results import result
-from workflow_scripts.why import planned_jobs
+from workflow_scripts.why import planned_rows
 
 ROOT = Path(__file__).parents[2]
 STUDIES = sorted(path.stem for path in (ROOT / "studies").glob("*.yaml"))
@@ -34,10 +34,10 @@ def config_of(study):
 
 def stage_of(job):
     """The stage of the plan that a job belongs to; None for what the plan counts as minutes."""
-    if job.rule.startswith("train"):
+    if job["rule"].startswith("train"):
         return "train"
-    part = re.search(r"/parts/(\w+)/", job.output[0])
-    made = part or re.fullmatch(r".*/runs/.*/(\w+)\.h5", job.output[0])
+    part = re.search(r"/parts/(\w+)/", job["output"][0])
+    made = part or re.fullmatch(r".*/runs/.*/(\w+)\.h5", job["output"][0])
     return result(made[1]).stage if made else None
 
 
@@ -45,9 +45,9 @@ def stage_of(job):
 def test_rules_checks_and_plan_agree(study, tmp_path, monkeypatch):
     config = config_of(study)
     monkeypatch.chdir(tmp_path)
-    jobs = planned_jobs(["--configfile", str(ROOT / f"studies/{study}.yaml")])
+    jobs = planned_rows(["--configfile", str(ROOT / f"studies/{study}.yaml")])
 
-    made = {file for job in jobs for file in job.output if "/parts/" not in file}
+    made = {file for job in jobs for file in job["output"] if "/parts/" not in file}
     kept = {file for file in made if file.endswith((".h5", ".safetensors")) and "/state/" not in file}
     assert kept == result_files(config).keys()
 

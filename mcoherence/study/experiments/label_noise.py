@@ -3,6 +3,7 @@
 from typing import Any
 
 from mcoherence.errors import UserError
+from mcoherence.optim.methods import METHODS
 from mcoherence.study.experiment import COHERENCE, GROUPS, NAMES, SEEDS, SUMMARY, TRAINING, Experiment, Figure, Table
 from mcoherence.study.experiment import section as section_of
 from mcoherence.study.runs import Config, Grid, grid
@@ -28,15 +29,19 @@ def winsorization(config: Config) -> dict[str, dict[str, float]]:
     belongs to it, with c = 0.
     """
     entries = {name: config["optimizers"][name] for name in config["label_noise"]["optimizers"]}
-    rest = {name: {k: v for k, v in entry.items() if k not in ("method", "c")} for name, entry in entries.items()}
+    methods = {name: METHODS[entry["method"]] for name, entry in entries.items()}
+    rest = {
+        name: {k: v for k, v in entry.items() if k not in ("method", methods[name].clips)}
+        for name, entry in entries.items()
+    }
     families: list[dict[str, Any]] = []
-    for name, entry in entries.items():
-        if entry["method"] == "winsorized" and rest[name] not in families:
+    for name, method in methods.items():
+        if method.clips and rest[name] not in families:
             families.append(rest[name])
     return {
-        name: {"c": entry.get("c", 0), "alike": families.index(rest[name])}
-        for name, entry in entries.items()
-        if entry["method"] in ("sgd", "winsorized") and rest[name] in families
+        name: {"c": entries[name].get(method.clips, 0), "alike": families.index(rest[name])}
+        for name, method in methods.items()
+        if (method.plain or method.clips) and rest[name] in families
     }
 
 

@@ -3,6 +3,7 @@
 import io
 import sys
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,8 +20,9 @@ from mcoherence.measuring.difficulty import split_easy_hard
 from mcoherence.measuring.evaluation import evaluate
 from mcoherence.measuring.record import CoherenceRecord, record_of
 from mcoherence.measuring.samples import difficulty_sample, heldout_sample, training_sample
+from mcoherence.optim.methods import METHODS as ENTRIES
 from mcoherence.study.result_names import CORRUPT, DIFFICULTY_GROUPS, GROUPS, HELDOUT, PRISTINE
-from mcoherence.training.loop import Execution, TrainingSettings, check_settings, initial_model, train
+from mcoherence.training.loop import Execution, TrainingSettings, check_sizes, initial_model, train
 from mcoherence.training.ranks import Ranks
 from mcoherence.training.state import TrainingState, read_state, write_state
 
@@ -30,9 +32,10 @@ MLP = {"architecture": "mlp", "hidden": [5]}
 
 @dataclass(frozen=True)
 class InMemory:
-    """Examples of three classes that are a tensor [N, C, H, W]."""
+    """Examples of three classes that are a tensor [N, C, H, W] and labels [N]."""
 
     inputs: torch.Tensor
+    labels: torch.Tensor
     num_classes: int = 3
 
     def __len__(self):
@@ -44,15 +47,18 @@ class InMemory:
 
     def batches(self, schedule):
         for _, positions in schedule:
-            yield self.inputs[torch.from_numpy(positions)]
+            index = torch.from_numpy(positions)
+            yield self.inputs[index], self.labels[index]
 
 
 def settings(optimizer, start=0, stop=7, checkpoint_steps=(0, 3, 7), seed=1, precision="float32", batch_size=8):
-    return TrainingSettings(MLP, optimizer, batch_size, precision, start, stop, checkpoint_steps, seed)
+    entry = ENTRIES[optimizer["method"]]
+    update = entry.mini_batches(optimizer), entry.groups(optimizer)
+    return TrainingSettings(MLP, optimizer, *update, batch_size, precision, start, stop, checkpoint_steps, seed)
 
 
 def first_weights(run, data):
-    return initial_model(run, InMemory(data[0]))
+    return initial_model(run, InMemory(*data))
 
 
 @pytest.fixture
@@ -74,7 +80,7 @@ def trained(run, data, begin=None, keeper=None):
     def save(step, epoch, model, diverged_at):
         saved[step] = {name: value.clone() for name, value in model.state_dict().items()}
 
-    return saved, *train(run, InMemory(data[0]), data[1], CPU, save, begin, keeper)
+    return saved, *train(run, InMemory(*data), CPU, save, begin, keeper)
 
 
 def gradient(model, data, positions):
@@ -162,9 +168,18 @@ class KeepEvery:
 METHODS = [
     {"method": "sgd", "lr": 0.5, "momentum": 0.9},
     {"method": "m3", "lr": 0.5, "groups": 3},
+    {"method": "m3_successive", "lr": 0.5, "groups": 3},
     {"method": "rm3", "lr": 0.5},
     {"method": "ra3", "lr": 0.5},
+    {"method": "winsorized", "lr": 0.5, "c": 10, "momentum": 0.9},
+    {"method": "gradient_agreement", "lr": 0.5, "groups": 3, "threshold": 1, "momentum": 0.9},
+    {"method": "adam", "lr": 0.01, "betas": [0.9, 0.999], "weight_decay": 0.1},
+    {"method": "adamw", "lr": 0.01, "betas": [0, 0.99], "eps": 1e-6, "weight_decay": 0.1},
 ]
+
+
+def test_every_method_is_among_those_that_are_trained_here():
+    assert [optimizer["method"] for optimizer in METHODS] == list(ENTRIES)
 
 
 @pytest.mark.parametrize("optimizer", METHODS, ids=lambda optimizer: optimizer["method"])
@@ -245,7 +260,7 @@ def test_a_run_that_diverges_is_recorded_and_not_an_error(data):
         record[step] = diverged_at, all(bool(torch.isnan(value).all()) for value in model.state_dict().values())
 
     run = settings({"method": "sgd", "lr": 1e30}, stop=300, checkpoint_steps=(0, 1, 2, 200, 300))
-    log, end = train(run, InMemory(data[0] * 1e5), data[1], CPU, save)
+    log, end = train(run, InMemory(data[0] * 1e5, data[1]), CPU, save)
     at = end.diverged_at
     assert 1 <= at < 5
     assert np.isfinite(log.loss[:-1]).all()
@@ -255,7 +270,7 @@ def test_a_run_that_diverges_is_recorded_and_not_an_error(data):
     assert record[200] == record[300] == (at, True)
 
     later = settings({"method": "sgd", "lr": 1e30}, start=300, stop=600, checkpoint_steps=(450, 600))
-    log, end = train(later, InMemory(data[0]), data[1], CPU, save, begin=end)
+    log, end = train(later, InMemory(*data), CPU, save, begin=end)
     assert record[450] == record[600] == (at, True)
     assert (len(log.loss), end.diverged_at) == (0, at)
 
@@ -290,7 +305,7 @@ def test_the_memory_layout_does_not_change_the_numbers(data):
         saved.append({name: value.clone() for name, value in model.state_dict().items()})
 
     for channels_last in (False, True):
-        train(run, InMemory(images), data[1], Execution(torch.device("cpu"), channels_last=channels_last), save)
+        train(run, InMemory(images, data[1]), Execution(torch.device("cpu"), channels_last=channels_last), save)
     assert saved[1]["conv2.weight"].is_contiguous(memory_format=torch.channels_last)
     assert all(torch.allclose(value, saved[1][name], rtol=1e-4, atol=1e-6) for name, value in saved[0].items())
 
@@ -302,8 +317,8 @@ def test_a_mini_batch_that_cannot_be_shared_out_is_refused(data, batch_size, las
         rf"training\.batch_size: found {batch_size}, .* of {last} out of 20 examples, expected at least 6, one for"
     )
     with pytest.raises(UserError, match=message):
-        check_settings(run, 20, Ranks(0, 2))
-    check_settings(run, 20, Ranks())
+        check_sizes(run, 20, Ranks(0, 2))
+    check_sizes(run, 20, Ranks())
 
 
 def test_evaluation_is_cross_entropy_and_argmax_per_example(data):
@@ -346,9 +361,10 @@ def test_a_record_holds_the_statistics_of_every_checkpoint(data):
     inputs, targets = data[0].double(), data[1]
     groups = np.array([PRISTINE] * 8 + [HELDOUT] * 12)
     run = settings({"method": "sgd", "lr": 0.5})
-    models = [first_weights(run, data).double(), first_weights(settings({}, seed=9), data).double()]
+    models = [first_weights(run, data).double(), first_weights(settings({"method": "sgd"}, seed=9), data).double()]
+    images = SimpleNamespace(batches=lambda schedule: (inputs[torch.from_numpy(index)] for _, index in schedule))
     record = CoherenceRecord.stacked(
-        [record_of(measure(model, group_batches(InMemory(inputs), targets, groups))) for model in models]
+        [record_of(measure(model, group_batches(images, targets, groups))) for model in models]
     )
 
     assert record.layers == ("hidden1", "output")

@@ -21,27 +21,30 @@ from mcoherence.training.loop import Execution, TrainingSettings, train
 @dataclass(frozen=True)
 class InMemory:
     inputs: torch.Tensor
+    labels: torch.Tensor
     num_classes: int = 3
     def __len__(self): return len(self.inputs)
     @property
     def input_shape(self): return tuple(self.inputs.shape[1:])
     def batches(self, schedule):
         for _, positions in schedule:
-            yield self.inputs[torch.from_numpy(positions)]
+            index = torch.from_numpy(positions)
+            yield self.inputs[index], self.labels[index]
 
 torch.set_num_threads(1)
 generator = torch.Generator().manual_seed(0)
 inputs, labels = torch.randn(20, 1, 2, 2, generator=generator), torch.randint(0, 3, (20,), generator=generator)
 results = {}
 with joined(torch.device("cpu")) as ranks:
-    for method, batch_size in (("sgd", 8), ("sgd", 17), ("m3", 7), ("m3", 14), ("rm3", 7)):
-        optimizer = {"method": method, "lr": 0.5} | ({"groups": 3} if method == "m3" else {})
+    for method, batch_size in (("sgd", 8), ("sgd", 17), ("m3", 7), ("m3", 14), ("rm3", 7), ("gradient_agreement", 14)):
+        groups = {"m3": 3, "gradient_agreement": 2}.get(method, 1)
+        optimizer = {"method": method, "lr": 0.5} | ({"groups": groups} if groups > 1 else {})
         model = {"architecture": "mlp", "hidden": [5]}
-        settings = TrainingSettings(model, optimizer, batch_size, "float64", 0, 9, (9,), 1)
+        settings = TrainingSettings(model, optimizer, 1, groups, batch_size, "float64", 0, 9, (9,), 1)
         kept = {}
         def save(step, epoch, model, diverged_at):
             kept.update({name: value.clone() for name, value in model.state_dict().items()})
-        log, _ = train(settings, InMemory(inputs), labels, Execution(torch.device("cpu"), ranks), save)
+        log, _ = train(settings, InMemory(inputs, labels), Execution(torch.device("cpu"), ranks), save)
         if ranks.leads:
             results[method, batch_size] = kept, torch.from_numpy(log.loss)
         assert ranks.leads == bool(kept)
@@ -63,7 +66,7 @@ def train_on(world, path, port):
 def test_two_ranks_equal_one_process_for_any_batch_size(tmp_path, unused_port):
     """Last mini-batches of 4, 3 and 6 out of 20: shares of 2 and 2, of 2 and 1, of 1 for each group and rank."""
     alone, together = (train_on(world, tmp_path / f"{world}.pt", unused_port) for world in (1, 2))
-    assert len(alone) == 5
+    assert len(alone) == 6
     for case, (weights, losses) in alone.items():
         for name, value in weights.items():
             assert torch.allclose(together[case][0][name], value, rtol=1e-12, atol=1e-14), (case, name)

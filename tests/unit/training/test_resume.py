@@ -1,4 +1,4 @@
-"""What survives a kill: states in files, records that count only when all is there, signals, and one trainer a run."""
+"""What survives a kill: states in files, records that count only when all is there, signals."""
 
 import os
 import signal
@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mcoherence.errors import UserError
-from mcoherence.training.resume import LEAVE_STATUS, Keeper, Unfinished, key_of, only_trainer
+from mcoherence.training.resume import LEAVE_STATUS, Keeper, Unfinished, key_of
 from mcoherence.training.state import TrainingState, read_state, write_state
 
 
@@ -155,21 +155,3 @@ def test_keeping_states_takes_a_fiftieth_of_the_time_at_most(monkeypatch):
     assert not keeper.due
     clock[0] = 70 + 500
     assert keeper.due
-
-
-def test_a_second_trainer_of_a_run_is_refused_in_one_line(tmp_path):
-    lock = tmp_path / "state/lock"
-    with only_trainer(lock):
-        message = rf"another trainer of this run is at work \(process {os.getpid()} on .*; wait for it or end it"
-        with pytest.raises(UserError, match=message), only_trainer(lock, seconds=0.3):
-            pass
-    assert not lock.exists()
-    with only_trainer(lock, seconds=0):
-        assert lock.exists()
-
-
-def test_a_lock_file_without_a_holder_keeps_nobody_out(tmp_path):
-    """What a trainer that was killed leaves behind."""
-    (tmp_path / "lock").write_text("process 1 on elsewhere")
-    with only_trainer(tmp_path / "lock", seconds=0):
-        assert str(os.getpid()) in (tmp_path / "lock").read_text()

@@ -1,12 +1,10 @@
-"""Learning rates by hand, and the examples that an update takes."""
+"""Learning rates by hand."""
 
 import math
-import subprocess
-import sys
 
 import pytest
 
-from mcoherence.training.schedules import learning_rate, parts_of_update
+from mcoherence.training.schedules import learning_rate
 
 
 def rates(schedule, updates, lr=1.0):
@@ -47,25 +45,3 @@ def test_warm_up_meets_a_cosine_where_that_has_come_to():
 def test_warm_up_to_a_constant_rate():
     schedule = {"kind": "constant", "warmup": {"updates": 2, "start": 0.5}}
     assert rates(schedule, range(4)) == [0.5, 0.75, 1.0, 1.0]
-
-
-@pytest.mark.parametrize(
-    ("settings", "expected"),
-    [
-        ({"method": "sgd"}, (1, 1)),
-        ({"method": "rm3"}, (1, 1)),
-        ({"method": "ra3"}, (1, 1)),
-        ({"method": "winsorized"}, (1, 1)),
-        ({"method": "m3"}, (1, 3)),
-        ({"method": "m3", "groups": 5}, (1, 5)),
-        ({"method": "m3_successive", "groups": 3}, (3, 1)),
-    ],
-    ids=str,
-)
-def test_parts_of_an_update(settings, expected):
-    assert parts_of_update(settings) == expected
-
-
-def test_schedules_can_be_read_without_torch_or_numpy():
-    code = "import sys, mcoherence.training.schedules; print(sorted({'torch', 'numpy'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
