@@ -13,7 +13,7 @@ from mcoherence.errors import UserError
 from mcoherence.files.storage import write_text
 from mcoherence.tables.columns import dictionary
 from workflow_scripts import check_claims, describe_study
-from workflow_scripts.command_line import parse, run
+from workflow_scripts.command_line import computing_options, parse, part_options, run, settings_parser
 
 
 def test_options_are_paths_lists_and_settings(monkeypatch, tmp_path):
@@ -25,6 +25,16 @@ def test_options_are_paths_lists_and_settings(monkeypatch, tmp_path):
     assert [path.name for path in parsed.many] == ["a", "b"]
     assert parsed.none == []
     assert (parsed.device, parsed.threads) == ("auto", 1)
+
+
+def test_every_command_takes_settings_and_some_the_options_of_parents():
+    given = ["--settings", '{"lr": 0.1}', "--device", "cpu", "--images-memory-mb", "5", "--shards", "3"]
+    parsed = settings_parser("what", computing_options(), part_options()).parse_args(given)
+    assert parsed.settings == {"lr": 0.1}
+    assert (parsed.device, parsed.threads, parsed.workers, parsed.images_memory_mb) == ("cpu", 1, 2, 5)
+    assert (parsed.shard, parsed.shards, parsed.parts) == (0, 3, [])
+    with pytest.raises(SystemExit):
+        settings_parser("what").parse_args(given)
 
 
 @pytest.mark.parametrize(("given", "expected"), [("--download", True), ("--no-download", False)])
