@@ -1,14 +1,20 @@
 """Add up the shards of a measurement: shards of a block of checkpoints -> the block."""
 
+from pathlib import Path
+
 from mcoherence.files.storage import write_hdf5
 from mcoherence.measuring.joining import add_shards
 from mcoherence.study.result_names import SHARD_SCHEMAS, measurement_schema
-from workflow_scripts.command_line import parse, run
+from workflow_scripts.command_line import run, settings_parser
 
 
 def main() -> None:
     """Add n, Q and S of the shards, and write the block as coherence.h5 or its like holds it."""
-    arguments = parse(__doc__, paths=["block"], path_lists=["shards"], options={"result": "coherence"})
+    parser = settings_parser(__doc__)
+    parser.add_argument("--result", required=True, help="its name, such as coherence")
+    parser.add_argument("--shards", type=Path, nargs="+", required=True)
+    parser.add_argument("--block", type=Path, required=True)
+    arguments = parser.parse_args()
     schema = measurement_schema(arguments.result)
     write_hdf5(arguments.block, schema, *add_shards(arguments.shards, SHARD_SCHEMAS[schema]))
 

@@ -1,15 +1,22 @@
 """Calculate the bound on the generalisation gap along runs: tables coherence and accuracy -> CSV and Parquet."""
 
+from pathlib import Path
+
 import pandas as pd
 
 from mcoherence.files.tables import write_table
 from mcoherence.tables.bound import bound_table
-from workflow_scripts.command_line import parse, run
+from workflow_scripts.command_line import run, settings_parser
 
 
 def main() -> None:
     """Read both tables, calculate, write."""
-    arguments = parse(__doc__, paths=["coherence", "accuracy", "csv", "parquet"])
+    parser = settings_parser(__doc__)
+    parser.add_argument("--coherence", type=Path, required=True)
+    parser.add_argument("--accuracy", type=Path, required=True)
+    parser.add_argument("--csv", type=Path, required=True)
+    parser.add_argument("--parquet", type=Path, required=True)
+    arguments = parser.parse_args()
     coherence, accuracy = pd.read_parquet(arguments.coherence), pd.read_parquet(arguments.accuracy)
     write_table(bound_table(coherence, accuracy, **arguments.settings), arguments.csv, arguments.parquet)
 

@@ -12,6 +12,42 @@ from typing import Any
 from mcoherence.errors import UserError
 
 
+def settings_parser(description: str | None, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """A parser with --settings, which every command of a rule takes; the command adds its own options.
+
+    Args:
+        description: shown by --help; the command's docstring.
+        parents: parsers whose options it takes as well, such as `computing_options()`.
+
+    Example:
+        parser = settings_parser(__doc__, computing_options())
+        parser.add_argument("--images", type=Path, required=True)
+        arguments = parser.parse_args()
+    """
+    parser = argparse.ArgumentParser(description=description, parents=parents)
+    parser.add_argument("--settings", type=json.loads, required=True, help="the rule's settings, one JSON object")
+    return parser
+
+
+def computing_options() -> argparse.ArgumentParser:
+    """Where and with how much a command computes on images; no number depends on it beyond rounding."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    parser.add_argument("--threads", type=int, default=1, help="processor threads that the rule has claimed")
+    parser.add_argument("--workers", type=int, default=2, help="processes that read ahead when images are streamed")
+    parser.add_argument("--images-memory-mb", type=int, default=2000, help="larger images are streamed from their file")
+    return parser
+
+
+def part_options() -> argparse.ArgumentParser:
+    """Which part of its result a command makes, or from which parts it makes the whole."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--shard", type=int, default=0, help="number of the shard of the examples, from 0")
+    parser.add_argument("--shards", type=int, default=1, help="how many shards the examples are cut into")
+    parser.add_argument("--parts", type=Path, nargs="*", default=[], help="the whole, where it was made in parts")
+    return parser
+
+
 def parse(
     description: str | None,
     paths: Sequence[str] = (),
@@ -31,8 +67,7 @@ def parse(
         words: names of options that take one word. One called "module" names a module that the command imports by that
             name: the rule adds the digest of its code to that of the command, and `make why` finds it here.
     """
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--settings", type=json.loads, required=True, help="the rule's settings, one JSON object")
+    parser = settings_parser(description)
     for name in paths:
         parser.add_argument(f"--{name.replace('_', '-')}", type=Path, required=True)
     for name in path_lists:

@@ -1,5 +1,6 @@
 """Corrupt the training labels of a data set: images.h5 -> labels.h5."""
 
+from pathlib import Path
 from typing import Any
 
 from mcoherence.data.corruption import corrupt_labels
@@ -7,12 +8,15 @@ from mcoherence.data.store import LABELS_SCHEMA, read_class_names, read_targets
 from mcoherence.errors import UserError
 from mcoherence.files.provenance import provenance
 from mcoherence.files.storage import write_hdf5
-from workflow_scripts.command_line import parse, run
+from workflow_scripts.command_line import run, settings_parser
 
 
 def main() -> None:
     """Draw the corruption and write the labels with their masks; the true share of changed labels goes to the log."""
-    arguments = parse(__doc__, paths=["images", "labels"])
+    parser = settings_parser(__doc__)
+    parser.add_argument("--images", type=Path, required=True)
+    parser.add_argument("--labels", type=Path, required=True)
+    arguments = parser.parse_args()
     original = read_targets(arguments.images, "train")
     names = read_class_names(arguments.images)
     settings = {**arguments.settings, "transition": by_class(arguments.settings.get("transition"), names)}

@@ -1,14 +1,21 @@
 """Put the parts of a run's evaluation together: blocks of checkpoints, or shards of them -> all of evaluation.h5."""
 
+import argparse
+from pathlib import Path
+
 from mcoherence.files.storage import write_hdf5
 from mcoherence.measuring.joining import join
 from mcoherence.study.result_names import EVALUATION_SCHEMA, EVALUATION_SHARD_SCHEMA
-from workflow_scripts.command_line import parse, run
+from workflow_scripts.command_line import run, settings_parser
 
 
 def main() -> None:
     """Join the parts in the order of checkpoints and examples."""
-    arguments = parse(__doc__, paths=["whole"], path_lists=["parts"], switches=["sharded"])
+    parser = settings_parser(__doc__)
+    parser.add_argument("--parts", type=Path, nargs="+", required=True)
+    parser.add_argument("--sharded", action=argparse.BooleanOptionalAction, required=True)
+    parser.add_argument("--whole", type=Path, required=True)
+    arguments = parser.parse_args()
     shards = EVALUATION_SHARD_SCHEMA if arguments.sharded else None
     write_hdf5(arguments.whole, EVALUATION_SCHEMA, *join(arguments.parts, EVALUATION_SCHEMA, shards))
 

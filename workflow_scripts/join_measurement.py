@@ -1,14 +1,20 @@
 """Put the blocks of a run's measurement together: blocks of checkpoints -> all that coherence.h5 or its like holds."""
 
+from pathlib import Path
+
 from mcoherence.files.storage import write_hdf5
 from mcoherence.measuring.joining import join
 from mcoherence.study.result_names import measurement_schema
-from workflow_scripts.command_line import parse, run
+from workflow_scripts.command_line import run, settings_parser
 
 
 def main() -> None:
     """Join the blocks in the order of their checkpoints."""
-    arguments = parse(__doc__, paths=["whole"], path_lists=["blocks"], options={"result": "coherence"})
+    parser = settings_parser(__doc__)
+    parser.add_argument("--result", required=True, help="its name, such as coherence")
+    parser.add_argument("--blocks", type=Path, nargs="+", required=True)
+    parser.add_argument("--whole", type=Path, required=True)
+    arguments = parser.parse_args()
     schema = measurement_schema(arguments.result)
     write_hdf5(arguments.whole, schema, *join(arguments.blocks, schema))
 

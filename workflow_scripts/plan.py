@@ -5,12 +5,14 @@ from pathlib import Path
 import torch
 
 from mcoherence.audit.plan import describe
-from workflow_scripts.command_line import parse, run
+from workflow_scripts.command_line import run, settings_parser
 
 
 def main() -> None:
     """Print the plan of the config that --settings holds, for the device that it will run on."""
-    arguments = parse(__doc__)
+    parser = settings_parser(__doc__)
+    parser.add_argument("--device", required=True, help="auto, cpu, cuda or mps")
+    arguments = parser.parse_args()
     device = arguments.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,5 +1,6 @@
 """Prepare a data set: source -> images.h5."""
 
+import argparse
 from pathlib import Path
 
 from mcoherence.data.preparation import prepare_images
@@ -7,12 +8,18 @@ from mcoherence.data.sources import open_source
 from mcoherence.files.canonical import canonical_json
 from mcoherence.files.provenance import provenance
 from mcoherence.study.code_digest import code_digest
-from workflow_scripts.command_line import parse, run
+from workflow_scripts.command_line import run, settings_parser
 
 
 def main() -> None:
     """Open the source that the settings name and write its prepared store."""
-    arguments = parse(__doc__, words=["module"], paths=["images", "data_folder"], switches=["download"])
+    parser = settings_parser(__doc__)
+    parser.add_argument("--module", required=True, help="that reads the source; the command imports it by this name")
+    parser.add_argument("--images", type=Path, required=True)
+    parser.add_argument("--data-folder", type=Path, required=True)
+    parser.add_argument("--download", action=argparse.BooleanOptionalAction, required=True)
+    parser.add_argument("--threads", type=int, default=1, help="processes that decode images")
+    arguments = parser.parse_args()
     source = open_source(arguments.settings, arguments.data_folder, arguments.download)
     code = code_digest(arguments.module, Path(__file__).parents[1])
     resume_key = canonical_json([arguments.settings, code])

@@ -1,13 +1,18 @@
 """Run the six-dimensional regressions, real and random, and write what they do as a tidy table: CSV and Parquet."""
 
+from pathlib import Path
+
 from mcoherence.files.tables import write_table
 from mcoherence.tables.toy import toy_table
-from workflow_scripts.command_line import parse, run
+from workflow_scripts.command_line import run, settings_parser
 
 
 def main() -> None:
     """Descend, measure, write."""
-    arguments = parse(__doc__, paths=["csv", "parquet"])
+    parser = settings_parser(__doc__)
+    parser.add_argument("--csv", type=Path, required=True)
+    parser.add_argument("--parquet", type=Path, required=True)
+    arguments = parser.parse_args()
     write_table(toy_table(**arguments.settings), arguments.csv, arguments.parquet)
 
 

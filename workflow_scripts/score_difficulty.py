@@ -1,5 +1,7 @@
 """Score how hard each training example is: evaluations of the reference runs -> difficulty.h5."""
 
+from pathlib import Path
+
 import numpy as np
 
 from mcoherence.data.store import read_labels
@@ -8,7 +10,7 @@ from mcoherence.files.provenance import provenance
 from mcoherence.files.storage import open_hdf5, write_hdf5
 from mcoherence.measuring.difficulty import DIFFICULTY_SCHEMA, forgetting_events, learned_at, ranks_in_runs
 from mcoherence.study.result_names import EVALUATION_SCHEMA
-from workflow_scripts.command_line import parse, run
+from workflow_scripts.command_line import run, settings_parser
 
 
 def main() -> None:
@@ -17,7 +19,11 @@ def main() -> None:
     Raises:
         UserError: all of them diverged.
     """
-    arguments = parse(__doc__, paths=["difficulty"], path_lists=["evaluations", "labels"])
+    parser = settings_parser(__doc__)
+    parser.add_argument("--evaluations", type=Path, nargs="+", required=True)
+    parser.add_argument("--labels", type=Path, nargs="+", required=True)
+    parser.add_argument("--difficulty", type=Path, required=True)
+    arguments = parser.parse_args()
     learned, mean_loss, events, diverged = [], [], [], []
     for evaluation, labels in zip(arguments.evaluations, arguments.labels, strict=True):
         with open_hdf5(evaluation, EVALUATION_SCHEMA) as file:

@@ -1,16 +1,22 @@
 """Split the training part into easy, hard and random examples: difficulty.h5 -> split.h5."""
 
+from pathlib import Path
+
 from mcoherence.data.store import read_targets
 from mcoherence.data.subsets import SPLIT_SCHEMA
 from mcoherence.files.provenance import provenance
 from mcoherence.files.storage import open_hdf5, write_hdf5
 from mcoherence.measuring.difficulty import DIFFICULTY_SCHEMA, score_within_class, split_easy_hard
-from workflow_scripts.command_line import parse, run
+from workflow_scripts.command_line import run, settings_parser
 
 
 def main() -> None:
     """Disjoint train and test parts of each subset, as positions in the training part."""
-    arguments = parse(__doc__, paths=["images", "difficulty", "split"])
+    parser = settings_parser(__doc__)
+    parser.add_argument("--images", type=Path, required=True)
+    parser.add_argument("--difficulty", type=Path, required=True)
+    parser.add_argument("--split", type=Path, required=True)
+    arguments = parser.parse_args()
     settings = arguments.settings
     with open_hdf5(arguments.difficulty, DIFFICULTY_SCHEMA) as file:
         score = file["score"][:]

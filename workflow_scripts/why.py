@@ -61,9 +61,7 @@ def planned_job(row: dict[str, Any], by_name: list[str]) -> PlannedJob:
     """A job as the logger wrote it down, whose command imports these modules by name."""
     words = shlex.split(row["command"])
     settings = json.loads(words[words.index("--settings") + 1]) if "--settings" in words else {}
-    names = re.findall(r"-m (workflow_scripts\.[\w.]+)", row["command"])[
-        -1:
-    ]  # a launcher stands before
+    names = re.findall(r"-m (workflow_scripts\.[\w.]+)", row["command"])[-1:]  # a launcher stands before
     names += [words[words.index("--module") + 1]] if "--module" in words else by_name
     codes = [digests_of(name) for name in names]
     modules = {name: digest for code in codes for name, digest in code.items()}

@@ -19,7 +19,7 @@ class JobRecord:
 
 
 def peak_memory_file(log: Path) -> Path:
-    """Where a job that is a copy leaves its largest resident memory in MiB, beside its log."""
+    """Where the largest resident memory of a job that is a copy stands, in MiB: beside its log."""
     return log.with_name(f"{log.name}.peak_mb")
 
 

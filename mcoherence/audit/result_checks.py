@@ -25,12 +25,12 @@ from mcoherence.study.results import result
 from mcoherence.study.runs import Config, results_folder, study_file
 from mcoherence.study.segments import segments
 
-HASHED_BYTES = 10**9  # of inputs that are hashed again, smallest first: a second or two
+HASHED_BYTES = 10**9  # of inputs that are hashed again: a second or two
 REMEDY = "delete the file and run again"
 
 
 @dataclass(frozen=True)
-class Origin:
+class Provenance:
     """Where a result file says that it comes from: its attributes, see `mcoherence.files.provenance`."""
 
     settings: dict[str, Any]
@@ -84,7 +84,7 @@ def _result_files(config: Config) -> Iterator[tuple[str, dict[str, Any]]]:
         yield study_file(results, "halves", dataset=dataset), settings.halves_settings(config)
 
 
-def read_origin(path: Path) -> Origin:
+def read_provenance(path: Path) -> Provenance:
     """What an HDF5 file or a checkpoint says of itself; UserError if it is missing, damaged or says nothing."""
     try:
         if path.suffix == ".safetensors":
@@ -94,52 +94,56 @@ def read_origin(path: Path) -> Origin:
             with h5py.File(path, "r") as file:
                 found = {key: file.attrs[key] for key in ("settings", "inputs", "git_commit", "device", "versions")}
             found |= {key: json.loads(found[key]) for key in ("settings", "inputs", "versions")}
-        return Origin(**found)
+        return Provenance(**found)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: missing, damaged or not a result file ({error}); {REMEDY}") from error
 
 
-def origin_of_figure(sources: Mapping[str, str]) -> Origin:
-    """The origin of a figure, which says what it was drawn from and no more: path -> digest."""
-    return Origin(settings={}, inputs=dict(sources), git_commit="", device="", versions={})
+def provenance_of_figure(sources: Mapping[str, str]) -> Provenance:
+    """That of a figure, which says what it was drawn from and no more: path -> digest."""
+    return Provenance(settings={}, inputs=dict(sources), git_commit="", device="", versions={})
 
 
-def check_results(config: Config, origins: Mapping[str, Origin] | None = None) -> Findings:
+def check_results(config: Config, further: Mapping[str, Provenance]) -> Findings:
     """Check every result file of a study against its config, and against the files that it was made from.
 
     Args:
         config: the validated config.
-        origins: file -> origin of further files whose inputs are to be checked: the claims and the figures.
+        further: file -> provenance of files whose inputs are to be checked as well: the claims and the figures.
 
     Raises:
         UserError: one line about the first file that was made by other settings than the config's, or from another
             version of a file than the one that is there now.
     """
     expected = result_files(config)
-    read = {path: read_origin(Path(path)) for path in expected}
-    for path, own in expected.items():
-        check_settings(path, read[path].settings, own)
+    found = {path: read_provenance(Path(path)) for path in expected}
     results = Path(results_folder(config))
-    of_runs: dict[Path, set[Path]] = {}
-    for file in map(Path, expected):
-        if file.suffix == ".safetensors":
-            of_runs.setdefault(file.parents[1], set()).add(file)
-    for path, origin in read.items():
-        if Path(path).parent in of_runs:
-            check_checkpoints(path, origin, of_runs[Path(path).parent], results)
-    hashed, not_hashed = check_inputs(read | dict(origins or {}), results)
-    libraries = sorted({name for origin in read.values() for name in origin.versions})
+    checkpoints = _checkpoints_of_runs(expected)
+    for path, settings in expected.items():
+        check_settings(path, found[path].settings, settings)
+        if of_run := checkpoints.get(Path(path).parent):
+            check_checkpoints(path, found[path], of_run, results)
+    hashed, not_hashed = check_inputs({**found, **further}, results)
+    libraries = sorted({name for one in found.values() for name in one.versions})
     return Findings(
-        files=len(read),
-        commits=Counter(origin.git_commit for origin in read.values()),
-        devices=Counter(origin.device for origin in read.values()),
+        files=len(found),
+        commits=Counter(one.git_commit for one in found.values()),
+        devices=Counter(one.device for one in found.values()),
         versions={
-            name: Counter(origin.versions[name] for origin in read.values() if name in origin.versions)
-            for name in libraries
+            name: Counter(one.versions[name] for one in found.values() if name in one.versions) for name in libraries
         },
         hashed=hashed,
         not_hashed=not_hashed,
     )
+
+
+def _checkpoints_of_runs(paths: Iterable[str]) -> dict[Path, set[Path]]:
+    """Folder of each run -> its checkpoints among the paths."""
+    checkpoints: dict[Path, set[Path]] = {}
+    for file in map(Path, paths):
+        if file.suffix == ".safetensors":
+            checkpoints.setdefault(file.parents[1], set()).add(file)
+    return checkpoints
 
 
 def check_settings(path: str, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
@@ -154,20 +158,25 @@ def check_settings(path: str, found: Mapping[str, Any], expected: Mapping[str, A
         )
 
 
-def check_checkpoints(path: str, origin: Origin, expected: set[Path], results: Path) -> None:
+def check_checkpoints(path: str, provenance: Provenance, expected: set[Path], results: Path) -> None:
     """UserError unless a file that was made from checkpoints was made from those of its own run, and from all."""
-    found = {_below(results, name) for name in origin.inputs if name.endswith(".safetensors")}
+    found = {_below(results, name) for name in provenance.inputs if name.endswith(".safetensors")}
     if found and found != expected:
         other = min(found ^ expected)
         what = f"made from {other}" if other in found else f"not made from {other}"
         raise UserError(f"{path}: {what}, expected the {len(expected)} checkpoints of its run, no others; {REMEDY}")
 
 
-def check_inputs(origins: Mapping[str, Origin], results: Path, limit: int = HASHED_BYTES) -> tuple[int, int]:
+def check_inputs(files: Mapping[str, Provenance], results: Path, limit: int = HASHED_BYTES) -> tuple[int, int]:
     """Check that the inputs of files are those that are there now.
 
-    Files that were deleted since are passed over. Of the others, smallest first, as many are hashed as have no more
-    than `limit` bytes; larger ones must at least be the same for all files that were made from them.
+    Inputs that were deleted since are passed over. Of the others, smallest first, as many are hashed as have no more
+    than `limit` bytes together; larger ones must at least be the same for all files that were made from them.
+
+    Args:
+        files: path -> what the file says of itself.
+        results: folder of the study.
+        limit: bytes.
 
     Returns:
         Number of inputs hashed, and number of those that were not.
@@ -175,12 +184,12 @@ def check_inputs(origins: Mapping[str, Origin], results: Path, limit: int = HASH
     Raises:
         UserError: one line about the first file that was made from another version of an input.
     """
-    recorded: dict[Path, tuple[str, str]] = {}
-    for path, origin in origins.items():
-        for name, sha256 in origin.inputs.items():
-            known, by = recorded.setdefault(_below(results, name), (sha256, path))
-            if known != sha256:
-                raise UserError(f"{path}: made from another {name} than {by}; expected the same one; {REMEDY}")
+    recorded: dict[Path, tuple[str, str]] = {}  # input -> its digest, and the first file that was made from it
+    for path, provenance in files.items():
+        for name, digest in provenance.inputs.items():
+            known, first = recorded.setdefault(_below(results, name), (digest, path))
+            if known != digest:
+                raise UserError(f"{path}: made from another {name} than {first}; expected the same one; {REMEDY}")
     present = sorted((path.stat().st_size, path) for path in recorded if path.is_file())
     total = hashed = 0
     for size, file in present:
@@ -188,9 +197,9 @@ def check_inputs(origins: Mapping[str, Origin], results: Path, limit: int = HASH
         if total > limit:
             break
         hashed += 1
-        sha256, made = recorded[file]
-        if digest_of(file) != sha256:
-            raise UserError(f"{made}: made from another {file} than the one that is there now; {REMEDY}")
+        digest, path = recorded[file]
+        if digest_of(file) != digest:
+            raise UserError(f"{path}: made from another {file} than the one that is there now; {REMEDY}")
     return hashed, len(present) - hashed
 
 
@@ -198,11 +207,3 @@ def _below(results: Path, name: str) -> Path:
     """The path of an input: what lies in the study's folder is found there under whatever name the study had then."""
     parts = PurePosixPath(name).parts
     return results.joinpath(*parts[2:]) if parts[:1] == ("results",) else Path(name)
-
-
-def several(counts: Iterable[tuple[str, int]]) -> str:
-    """Values with how many files say so, the most frequent first; the value alone where all say the same."""
-    ordered = sorted(counts, key=lambda count: (-count[1], count[0]))
-    if len(ordered) == 1:
-        return ordered[0][0]
-    return ", ".join(f"{value} ({number} files)" for value, number in ordered)

@@ -4,5 +4,6 @@
              launch -> copy_client ... copy_server -> copy of the server, which runs the command
 
 `launch` becomes the command. On a machine's processor it asks `copy_server`, a process that has imported torch, for a
-copy of itself; `copy_client` hands on streams and signals, and leaves as the copy left. Nothing here decides a number.
+copy of itself; `copy_client` hands on streams and signals, writes down the copy's memory and leaves as the copy left.
+`copy_protocol` is what the two say to each other. Nothing here decides a number.
 """

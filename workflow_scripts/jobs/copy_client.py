@@ -8,36 +8,20 @@ Imports nothing heavy.
 """
 
 import contextlib
-import json
 import os
 import secrets
 import signal
 import socket
-import struct
 import subprocess
 import sys
 from collections.abc import MutableMapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+
+from workflow_scripts.jobs.copy_protocol import FORWARDED, Answer, Request, owner_of, packed, received, server_name
 
 OFFER = "MCOHERENCE_FORK_SERVER"  # in the environment of jobs: process number of their Snakemake, and a random token
 CONTAINERS = ("APPTAINER_CONTAINER", "SINGULARITY_CONTAINER")  # these may end what a job leaves behind
-FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
-LENGTH = struct.Struct("!Q")  # of a request, in bytes; before it
-ANSWER = struct.Struct("!i")  # how the copy left: its exit status, or minus the number of the signal that ended it
-NO_COPY = 1 << 16  # the answer where the server makes no copy for this request
-
-
-@dataclass(frozen=True)
-class Request:
-    """What a copy needs to be like the process that asks for it, beside that one's standard streams."""
-
-    module: str  # of workflow_scripts
-    arguments: list[str]
-    directory: str
-    environment: dict[str, str]
-    peak_memory: str | None  # file for the largest resident memory in MB
 
 
 def offer(environment: MutableMapping[str, str] = os.environ) -> None:
@@ -46,49 +30,50 @@ def offer(environment: MutableMapping[str, str] = os.environ) -> None:
         environment[OFFER] = f"{os.getpid()}:{secrets.token_hex(8)}"
 
 
-def owner_of(offered: str) -> int:
-    """Number of the process that made the offer."""
-    return int(offered.partition(":")[0])
-
-
-def server_name(offered: str) -> str:
-    """Name of the server's socket, in Linux's abstract name space: it leaves no file, and one process can have it."""
-    return f"\0mcoherence-{offered}"
-
-
 def run_as_copy(command: Sequence[str], peak_memory: Path | None = None) -> None:
     """Run `python -m workflow_scripts.NAME ...` in a copy and leave as that leaves; return where none is to be had.
 
-    None is to be had outside the jobs of the Snakemake that made the offer, on its machine, in their environment.
+    Where they were offered to this job, its log says why it is none.
 
     Args:
         command: the command, as it would be started.
-        peak_memory: file for the copy's largest resident memory in MB, which Snakemake cannot see.
+        peak_memory: file for the copy's largest resident memory in MiB, which Snakemake cannot see.
     """
     offered = os.environ.get(OFFER)
     if not offered or list(command[:2]) != ["python", "-m"] or not command[2].startswith("workflow_scripts."):
         return
-    if any(name in os.environ for name in CONTAINERS) or not descends_from(owner_of(offered)):
+    if not descends_from(owner_of(offered)):  # an offer is for its maker's own jobs, on its machine
         return
-    peak_file = str(peak_memory.absolute()) if peak_memory else None
-    request = Request(command[2], list(command[3:]), os.getcwd(), dict(os.environ), peak_file)
-    content = json.dumps(asdict(request)).encode()
-    try:
-        server = connected(offered)
-        socket.send_fds(server, [LENGTH.pack(len(content))], [0, 1, 2])
-        server.sendall(content)
-    except OSError:
-        return
+    if any(name in os.environ for name in CONTAINERS):
+        reason = "it is in a container"
+    else:
+        try:
+            server = connected(offered)
+            request = packed(Request(command[2], list(command[3:]), os.getcwd(), dict(os.environ)))
+            socket.send_fds(server, [request[:1]], [0, 1, 2])
+            server.sendall(request[1:])
+        except OSError as error:
+            reason = f"the process to copy is out of reach ({error})"
+        else:
+            reason = follow_copy(server, peak_memory)
+    print(f"launch: this job is no copy and takes longer to start: {reason}", file=sys.stderr)
+
+
+def follow_copy(server: socket.socket, peak_memory: Path | None) -> str:
+    """Wait for the copy, write down its memory and leave as it left; return why there is none."""
     with server:
         forwarded = forward_signals(server)  # before this they end the client, and with it the copy
-        answer = server.recv(ANSWER.size, socket.MSG_WAITALL)
-    if not answer:
-        sys.exit("error: the process that this job was copied from has ended, and the job with it; start it again")
-    (status,) = ANSWER.unpack(answer)
-    if status != NO_COPY:
-        leave(status)
+        try:
+            answer = Answer(**received(server))
+        except OSError:
+            sys.exit("error: the process that this job was copied from has ended, and the job with it; start it again")
+    if answer.refusal is None:
+        if peak_memory:
+            peak_memory.write_text(f"{answer.peak_mb:.1f}\n")
+        leave(answer.status)
     if forwarded:
         leave(-forwarded[0])
+    return answer.refusal
 
 
 def descends_from(ancestor: int) -> bool:
@@ -132,7 +117,7 @@ def forward_signals(server: socket.socket) -> list[int]:
     return came
 
 
-def leave(status: int) -> None:
+def leave(status: int) -> NoReturn:
     """End as a process did whose exit status this is, or minus the number of the signal that ended it."""
     if status < 0:
         if -status != signal.SIGKILL:  # which nobody can treat otherwise

@@ -8,25 +8,23 @@ read some variables when they are loaded. It ends with the Snakemake that offere
 """
 
 import argparse
+import atexit
 import contextlib
 import ctypes
 import gc
-import json
 import os
-import resource
 import signal
 import socket
 import struct
 import sys
+import traceback
 from collections.abc import Iterable, Mapping
 from importlib import import_module
 from multiprocessing.connection import wait
-from multiprocessing.context import ForkProcess as Copy
-from pathlib import Path
-from types import ModuleType
+from typing import NoReturn
 
 from workflow_scripts.command_line import run
-from workflow_scripts.jobs.copy_client import ANSWER, FORWARDED, LENGTH, NO_COPY, Request, owner_of, server_name
+from workflow_scripts.jobs.copy_protocol import FORWARDED, Answer, Request, owner_of, packed, received, server_name
 
 PER_JOB = {"_", "SHLVL", "OLDPWD"}  # variables that say nothing to a library
 LOOKS_FOR_OWNER = 1.0  # seconds between two looks
@@ -54,26 +52,27 @@ def main() -> None:
 
 def serve(listener: socket.socket, owner: int) -> None:
     """Make copies until their owner has ended, and they have."""
-    copies: dict[socket.socket, Copy] = {}  # by the connections of their clients
-    bell, rope = socket.socketpair()  # rung when a copy has ended
-    rope.setblocking(False)
-    signal.set_wakeup_fd(rope.fileno())
+    clients: dict[int, socket.socket] = {}  # process number of a copy -> connection to its client
+    ended_reader, ended_writer = socket.socketpair()  # readable once a copy has ended
+    ended_writer.setblocking(False)
+    signal.set_wakeup_fd(ended_writer.fileno())
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    while runs(owner) or copies:
-        listening = [client for client in copies if client.fileno() >= 0]
-        for ready in wait([listener, bell, *listening], LOOKS_FOR_OWNER):
+    while runs(owner) or clients:
+        copies = {client: copy for copy, client in clients.items() if client.fileno() >= 0}
+        for ready in wait([listener, ended_reader, *copies], LOOKS_FOR_OWNER):
             if ready is listener:
                 client, _ = listener.accept()
-                if copy := copy_for(client, [listener, bell, rope, *listening]):
-                    copies[client] = copy
-            elif ready is bell:
-                bell.recv(4096)
+                if copy := copy_for(client, [listener, ended_reader, ended_writer, *copies]):
+                    clients[copy] = client
+            elif ready is ended_reader:
+                ended_reader.recv(4096)
             elif isinstance(ready, socket.socket):
                 pass_signals_on(ready, copies[ready])
-        for client, copy in list(copies.items()):
-            if copy.exitcode is not None:
-                answer(client, copy.exitcode)
-                del copies[client]
+        for copy in list(clients):
+            ended, status, used = os.wait4(copy, os.WNOHANG)
+            if ended:
+                answer = Answer(os.waitstatus_to_exitcode(status), peak_mb=used.ru_maxrss / 1024)
+                tell(clients.pop(copy), answer)
 
 
 def runs(process: int) -> bool:
@@ -85,32 +84,32 @@ def runs(process: int) -> bool:
     return True
 
 
-def copy_for(client: socket.socket, held: Iterable[socket.socket]) -> Copy | None:
-    """The copy that a client asks for; None, which it is told, where it gets none.
+def copy_for(client: socket.socket, held: Iterable[socket.socket]) -> int | None:
+    """Process number of the copy that a client asks for; None where it asks for none, or is told why it gets none.
 
     `held` are sockets that the copy must not keep open.
     """
     client.settimeout(PATIENCE)
     try:
-        request, streams = received(client)
+        request, streams = asked(client)
     except (OSError, ValueError):  # ValueError: no JSON
         client.close()
         return None
     client.settimeout(None)
-    module = loaded(request.module) if comparable(request.environment) == comparable(os.environ) else None
     copy = None
-    if module and len(os.listdir("/proc/self/task")) == 1:  # else a copy could wait for what another thread had
-        gc.freeze()
-        copy = Copy(target=work, args=(module, request, streams, [client, *held]))
-        copy.start()
+    if (reason := refusal(request)) is not None:
+        tell(client, Answer(refusal=reason))
     else:
-        answer(client, NO_COPY)
+        gc.freeze()  # a copy that looked through what is imported would write to all of it
+        copy = os.fork()
+        if copy == 0:
+            work(request, streams, [client, *held])
     for stream in streams:
         os.close(stream)
     return copy
 
 
-def received(client: socket.socket) -> tuple[Request, list[int]]:
+def asked(client: socket.socket) -> tuple[Request, list[int]]:
     """A client's request, and its standard streams.
 
     Raises:
@@ -120,23 +119,21 @@ def received(client: socket.socket) -> tuple[Request, list[int]]:
     if CREDENTIALS.unpack(credentials)[1] != os.getuid():
         raise PermissionError("another user's process")
     first, streams, _, _ = socket.recv_fds(client, 1, 3)
-    (length,) = LENGTH.unpack(first + exactly(client, LENGTH.size - 1))
-    return Request(**json.loads(exactly(client, length))), streams
+    return Request(**received(client, first)), streams
 
 
-def exactly(client: socket.socket, size: int) -> bytes:
-    """The next `size` bytes and no more: signals may follow.
-
-    Raises:
-        OSError: they did not come in time.
-    """
-    content = b""
-    while len(content) < size:
-        more = client.recv(size - len(content))
-        if not more:
-            raise ConnectionResetError("ended within a request")
-        content += more
-    return content
+def refusal(request: Request) -> str | None:
+    """Why a request gets no copy, for the log of its job; None where it gets one, its module imported."""
+    own, others = comparable(os.environ), comparable(request.environment)
+    if differing := sorted(name for name in own | others if own.get(name) != others.get(name)):
+        return f"its environment is another than the first job's ({', '.join(differing)})"
+    try:
+        import_module(request.module)
+    except Exception as error:  # the job will show where when it is started
+        return f"{request.module} cannot be imported ({error})"
+    if len(os.listdir("/proc/self/task")) > 1:
+        return "a library has started a thread, and a copy could wait for what that one held"
+    return None
 
 
 def comparable(environment: Mapping[str, str]) -> dict[str, str]:
@@ -144,16 +141,34 @@ def comparable(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if name not in PER_JOB}
 
 
-def loaded(name: str) -> ModuleType | None:
-    """The module, or None where it cannot be imported: the job will say why when it is started without a copy."""
+def work(request: Request, streams: list[int], held: Iterable[socket.socket]) -> NoReturn:
+    """What a copy does: run the command that was asked for and end as Python does.
+
+    Only its modules are not taken apart one by one, which takes 0.3 s where torch is among them.
+    """
+    status = 1
     try:
-        return import_module(name)
-    except Exception:
-        return None
+        become(request, streams, held)
+        run(sys.modules[request.module].main)
+        status = 0
+    except SystemExit as end:
+        if end.code is None or isinstance(end.code, int):
+            status = end.code or 0
+        else:
+            print(end.code, file=sys.stderr)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        try:
+            atexit._run_exitfuncs()
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:
+            os._exit(status)
 
 
-def work(module: ModuleType, request: Request, streams: list[int], held: Iterable[socket.socket]) -> None:
-    """What a copy does: turn into the process that was asked for, run the module's command, note its memory."""
+def become(request: Request, streams: list[int], held: Iterable[socket.socket]) -> None:
+    """Turn a copy into the process that was asked for."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # no copy outlives the server, which could not tell
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -165,30 +180,24 @@ def work(module: ModuleType, request: Request, streams: list[int], held: Iterabl
     os.chdir(request.directory)
     os.environ.clear()
     os.environ.update(request.environment)
-    sys.argv = [str(module.__file__), *request.arguments]
-    try:
-        run(module.main)
-    finally:
-        if request.peak_memory:
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-            Path(request.peak_memory).write_text(f"{peak:.1f}\n")
+    sys.argv = [str(sys.modules[request.module].__file__), *request.arguments]
 
 
-def pass_signals_on(client: socket.socket, copy: Copy) -> None:
+def pass_signals_on(client: socket.socket, copy: int) -> None:
     """Send a copy the signals that its client has got; end it where the client has ended."""
     numbers = client.recv(64)
     if not numbers:
         client.close()
-        copy.kill()
+        os.kill(copy, signal.SIGKILL)
     for number in numbers:
-        if number in FORWARDED and copy.pid:
-            os.kill(copy.pid, number)
+        if number in FORWARDED:
+            os.kill(copy, number)
 
 
-def answer(client: socket.socket, status: int) -> None:
-    """Tell a client how its copy left, if it still listens."""
+def tell(client: socket.socket, answer: Answer) -> None:
+    """Send a client its answer, if it still listens."""
     with contextlib.suppress(OSError), client:
-        client.sendall(ANSWER.pack(status))
+        client.sendall(packed(answer))
 
 
 if __name__ == "__main__":

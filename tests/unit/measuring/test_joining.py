@@ -100,7 +100,7 @@ def files(tmp_path_factory):
 
 def run(module, settings, **options):
     """The main function of a command-line module, in this process."""
-    command = ["x", "--settings", json.dumps(settings), "--device", "cpu"]
+    command = ["x", "--settings", json.dumps(settings)]
     for name, value in options.items():
         values = value if isinstance(value, list) else [value]
         command += [f"--{name.replace('_', '-')}", *map(str, values)]
@@ -126,7 +126,7 @@ COMMANDS = {  # result: its command, the settings that it takes besides, the exa
 def measured(files, precision, name, chosen=slice(None), result="coherence", parts=(), **options):
     command, further, _ = COMMANDS[result]
     path = files["folder"] / name
-    given = {"images": files["images"], "labels": files["labels"], "parts": list(parts)}
+    given = {"images": files["images"], "labels": files["labels"], "parts": list(parts), "device": "cpu"}
     given["split"] = files["split"] if result == "difficulty_coherence" else []
     settings = MEASUREMENT | {"precision": precision} | further
     run(command, settings, **given, checkpoints=files["checkpoints"][chosen], result=path, **options)
@@ -170,7 +170,7 @@ def test_shards_added_and_blocks_joined_equal_one_sweep(files, precision, tolera
 
 def test_parts_of_an_evaluation_have_the_bits_of_the_whole(files):
     paths = [files["folder"] / f"evaluation{number}.h5" for number in range(5)]
-    given = {"images": files["images"], "labels": files["labels"], "split": [], "parts": []}
+    given = {"images": files["images"], "labels": files["labels"], "split": [], "parts": [], "device": "cpu"}
     run(evaluate, {}, **given, checkpoints=files["checkpoints"], result=paths[0])
     for number, (block, one) in enumerate(((block, one) for block in BLOCKS for one in (0, 1)), start=1):
         chosen = files["checkpoints"][block]

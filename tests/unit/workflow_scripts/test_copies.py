@@ -4,9 +4,11 @@ The command that is copied here is `launch` itself, which turns into any other o
 """
 
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -14,7 +16,8 @@ import pytest
 
 from mcoherence.audit.job_records import peak_memory_file
 from workflow_scripts.jobs import copy_server
-from workflow_scripts.jobs.copy_client import OFFER, offer
+from workflow_scripts.jobs.copy_client import CONTAINERS, OFFER, offer
+from workflow_scripts.jobs.copy_protocol import Request
 
 LAUNCH = ["-m", "workflow_scripts.jobs.launch", "--device", "cpu", "--"]
 AS_COPY = [sys.executable, *LAUNCH, "python", *LAUNCH, "bash", "-c"]
@@ -111,6 +114,28 @@ def test_the_job_ends_by_the_signal_that_ended_its_copy(environment):
     assert subprocess.run([*AS_COPY, "kill -KILL $$"], env=environment).returncode == -signal.SIGKILL
 
 
+@pytest.mark.parametrize(
+    ("command", "status", "said"),
+    [
+        (
+            ["corrupt_labels", "--settings={}", "--images=gone.h5", "--labels=l.h5"],
+            1,
+            r"error: gone\.h5: not found; .*\n",
+        ),
+        (["plan", "--settings={}", "--device=cpu"], 1, r"Traceback \(most recent call last\):\n.*\nKeyError: '\w+'\n"),
+        (["plan"], 2, r"usage: .*error: the following arguments are required: --settings, --device\n"),
+        (["plan", "--help"], 0, r"usage: .*--settings SETTINGS"),
+    ],
+)
+def test_a_command_ends_as_it_does_when_it_is_started(environment, command, status, said):
+    name, *options = command
+    started = ["python", "-m", f"workflow_scripts.{name}", *options]
+    for job in ([sys.executable, *LAUNCH, *started], started):
+        ended = subprocess.run(job, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        assert ended.returncode == status
+        assert re.match(said, ended.stdout, flags=re.DOTALL), ended.stdout
+
+
 @pytest.mark.parametrize("name", ["TERM", "INT", "USR1", "HUP"])
 def test_a_signal_to_the_job_reaches_its_copy(environment, name):
     script = f"trap 'echo got {name}; exit 9' {name}; echo $$; while :; do sleep 0.02; done"
@@ -156,25 +181,51 @@ def test_the_process_ends_with_the_one_that_offered_it_after_the_copies(tmp_path
     assert (tmp_path / "done").read_text() == "done\n"
 
 
-def test_a_job_with_another_environment_is_no_copy(environment):
+def no_copy(environment):
+    """What the log says of a job that is none, after a check that it is none."""
+    job = subprocess.run([*AS_COPY, "echo $PPID $SAID"], env=environment, text=True, capture_output=True)
+    assert job.stdout.split() == [str(os.getpid()), *filter(None, [environment.get("SAID")])]
+    return job.stderr
+
+
+def test_a_job_with_another_environment_is_no_copy_and_says_in_what_it_differs(environment):
     server_of(environment)  # which starts it
-    assert output("echo $PPID $SAID", environment | {"SAID": "so"}) == f"{os.getpid()} so"
-
-
-def test_nor_is_one_that_another_process_started(environment):
-    stranger = f"1{os.getpid()}:token"
-    assert output("echo $PPID", environment | {OFFER: stranger}) == str(os.getpid())
+    log = no_copy(environment | {"SAID": "so", "TOLD": ""})
+    assert log == (
+        "launch: this job is no copy and takes longer to start: its environment is another than the first job's "
+        "(SAID, TOLD)\n"
+    )
 
 
 def test_nor_is_one_in_a_container(environment):
-    assert output("echo $PPID", environment | {"APPTAINER_CONTAINER": "image.sif"}) == str(os.getpid())
+    assert "no copy and takes longer to start: it is in a container" in no_copy(environment | {CONTAINERS[0]: "a.sif"})
+
+
+def test_nor_is_one_that_another_process_started_which_was_offered_none(environment):
+    assert no_copy(environment | {OFFER: f"1{os.getpid()}:token"}) == ""
+
+
+def test_nor_is_one_whose_library_has_started_a_thread():
+    request = Request("workflow_scripts.jobs.launch", [], "/", dict(os.environ))
+    ended = threading.Event()
+    thread = threading.Thread(target=ended.wait)
+    thread.start()
+    assert "has started a thread" in copy_server.refusal(request)
+    ended.set()
+    thread.join()
+
+
+def test_a_request_may_be_larger_than_what_a_socket_holds(environment):
+    large = environment | {f"LARGE{number}": 100_000 * "x" for number in range(8)}
+    assert int(output("echo $PPID", large)) != os.getpid()
 
 
 def test_a_module_that_cannot_be_imported_says_so_in_its_own_job(environment):
     command = [sys.executable, *LAUNCH, "python", "-m", "workflow_scripts.nothing"]
     job = subprocess.run(command, env=environment, text=True, capture_output=True)
     assert job.returncode == 1
-    assert "No module named workflow_scripts.nothing" in job.stderr
+    assert "takes longer to start: workflow_scripts.nothing cannot be imported" in job.stderr
+    assert "No module named workflow_scripts.nothing" in job.stderr.splitlines()[-1]
 
 
 def test_requests_of_other_users_are_not_heard():
@@ -183,18 +234,20 @@ def test_requests_of_other_users_are_not_heard():
             return copy_server.CREDENTIALS.pack(1, os.getuid() + 1, 0)
 
     with pytest.raises(PermissionError):
-        copy_server.received(Another())
+        copy_server.asked(Another())
 
 
 def test_the_memory_of_a_copy_is_beside_its_log_and_goes_when_the_job_is_started_otherwise(environment, tmp_path):
     log = tmp_path / "job.log"
 
-    def run(**variables):
-        command = [sys.executable, *LAUNCH, "python", "-m", "workflow_scripts.train", "--help"]
+    def run(*command, **variables):
         with log.open("w") as stream:
-            subprocess.run(command, env=environment | variables, stdout=stream, check=True)
+            subprocess.run(command, env=environment | variables, stdout=stream)
 
-    run()
+    training = [sys.executable, *LAUNCH, "python", "-m", "workflow_scripts.train", "--help"]
+    run(*training)
     assert 100 < float(peak_memory_file(log).read_text()) < 10_000  # MB, of which torch takes some hundred
-    run(SAID="so")
+    run(*training, SAID="so")
     assert not peak_memory_file(log).exists()
+    run(*AS_COPY, "kill -KILL $$")
+    assert 0 < float(peak_memory_file(log).read_text()) < 10_000
