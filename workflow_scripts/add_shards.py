@@ -1,9 +1,10 @@
 """Add up the shards of a measurement: shards of a block of checkpoints -> the block."""
 
-from mcoherence.files.storage import write_hdf5
+from mcoherence.files.hdf5 import write_hdf5
 from mcoherence.measuring.joining import add_shards
 from mcoherence.measuring.result_names import SHARD_SCHEMAS, measurement_schema
-from workflow_scripts.command_line import parse, run
+from workflow_scripts.command_line import parse
+from workflow_scripts.jobs.entry import run
 
 
 def main() -> None:

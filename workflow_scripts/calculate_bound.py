@@ -4,7 +4,8 @@ import pandas as pd
 
 from mcoherence.files.tables import write_table
 from mcoherence.tables.bound import bound_table
-from workflow_scripts.command_line import parse, run
+from workflow_scripts.command_line import parse
+from workflow_scripts.jobs.entry import run
 
 
 def main() -> None:

@@ -13,9 +13,11 @@ from mcoherence.claims.learning import LEARNING_CLAIMS
 from mcoherence.claims.noise import NOISE_CLAIMS
 from mcoherence.claims.testing import Claim, ClaimSettings, Part, check_claims
 from mcoherence.claims.trajectory import TRAJECTORY_CLAIMS
+from mcoherence.files.atomic import write_text
+from mcoherence.files.json_csv import write_json
 from mcoherence.files.provenance import provenance
-from mcoherence.files.storage import write_json, write_text
-from workflow_scripts.command_line import parse, run
+from workflow_scripts.command_line import parse
+from workflow_scripts.jobs.entry import run
 
 ALL_CLAIMS = (*TRAJECTORY_CLAIMS, *LEARNING_CLAIMS, *NOISE_CLAIMS, *STATEMENTS)
 STYLE = """body{font:15px/1.45 system-ui,sans-serif;margin:1.5rem;max-width:80rem;color:#222}

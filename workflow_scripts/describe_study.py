@@ -16,11 +16,13 @@ from pyarrow.parquet import read_schema
 from mcoherence.audit.job_records import read_record
 from mcoherence.audit.result_checks import Findings, Origin, check_results, check_settings, origin_of_figure, several
 from mcoherence.figures.saving import read_sources
-from mcoherence.files.storage import atomic_path, write_json, write_text
+from mcoherence.files.atomic import atomic_path, write_text
+from mcoherence.files.json_csv import write_json
 from mcoherence.files.tables import check_table
 from mcoherence.study.settings import claim_settings
 from mcoherence.tables.columns import dictionary
-from workflow_scripts.command_line import parse, run
+from workflow_scripts.command_line import parse
+from workflow_scripts.jobs.entry import run
 
 STYLE = """body{font:15px/1.45 system-ui,sans-serif;margin:1.5rem;max-width:60rem;color:#222}
 table{border-collapse:collapse;margin:0 0 1.5rem}th,td{border-bottom:1px solid #ccc;padding:.3rem .8rem;text-align:left}

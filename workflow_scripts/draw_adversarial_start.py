@@ -1,8 +1,8 @@
 """Draw accuracy after an adversarial start, from the table adversarial_start."""
 
 from mcoherence.figures.adversarial_start import adversarial_start
-from workflow_scripts.command_line import run
 from workflow_scripts.drawing import draw
+from workflow_scripts.jobs.entry import run
 
 
 def main() -> None:

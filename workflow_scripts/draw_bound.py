@@ -1,8 +1,8 @@
 """Draw the bound on the generalisation gap beside the gap, from the table bound."""
 
 from mcoherence.figures.bound import bound
-from workflow_scripts.command_line import run
 from workflow_scripts.drawing import draw
+from workflow_scripts.jobs.entry import run
 
 
 def main() -> None:

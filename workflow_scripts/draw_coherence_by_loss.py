@@ -1,8 +1,8 @@
 """Draw m-coherence against the training loss, from the tables coherence and accuracy."""
 
 from mcoherence.figures.coherence_by_loss import coherence_by_loss
-from workflow_scripts.command_line import run
 from workflow_scripts.drawing import draw
+from workflow_scripts.jobs.entry import run
 
 
 def main() -> None:

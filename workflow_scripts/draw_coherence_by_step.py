@@ -1,8 +1,8 @@
 """Draw m-coherence against the training step, from the table coherence."""
 
 from mcoherence.figures.coherence_by_step import coherence_by_step
-from workflow_scripts.command_line import run
 from workflow_scripts.drawing import draw
+from workflow_scripts.jobs.entry import run
 
 
 def main() -> None:

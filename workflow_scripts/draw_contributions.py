@@ -1,8 +1,8 @@
 """Draw what pristine and corrupt examples contribute to the gradient, from the table contributions."""
 
 from mcoherence.figures.contributions import contributions
-from workflow_scripts.command_line import run
 from workflow_scripts.drawing import draw
+from workflow_scripts.jobs.entry import run
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
 """Draw how hard examples are and how far seeds agree, from the tables difficulty and difficulty_agreement."""
 
 from mcoherence.figures.difficulty import difficulty
-from workflow_scripts.command_line import run
 from workflow_scripts.drawing import draw
+from workflow_scripts.jobs.entry import run
 
 
 def main() -> None:

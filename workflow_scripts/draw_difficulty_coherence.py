@@ -1,8 +1,8 @@
 """Draw how the gradients of easy, hard and random examples agree, from the table difficulty_coherence."""
 
 from mcoherence.figures.difficulty_coherence import difficulty_coherence
-from workflow_scripts.command_line import run
 from workflow_scripts.drawing import draw
+from workflow_scripts.jobs.entry import run
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
 """Draw the best against the last checkpoint, from the table early_stopping."""
 
 from mcoherence.figures.early_stopping import early_stopping
-from workflow_scripts.command_line import run
 from workflow_scripts.drawing import draw
+from workflow_scripts.jobs.entry import run
 
 
 def main() -> None:

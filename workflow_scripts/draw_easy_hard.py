@@ -1,8 +1,8 @@
 """Draw the accuracy of networks trained on easy and hard examples, from the table easy_hard."""
 
 from mcoherence.figures.easy_hard import easy_hard
-from workflow_scripts.command_line import run
 from workflow_scripts.drawing import draw
+from workflow_scripts.jobs.entry import run
 
 
 def main() -> None:

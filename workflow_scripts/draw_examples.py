@@ -4,7 +4,8 @@ from mcoherence.figures.examples import examples, pictures
 from mcoherence.figures.saving import save_figure
 from mcoherence.figures.style import FigureStyle
 from mcoherence.figures.tables import read_table
-from workflow_scripts.command_line import parse, run
+from workflow_scripts.command_line import parse
+from workflow_scripts.jobs.entry import run
 
 
 def main() -> None:

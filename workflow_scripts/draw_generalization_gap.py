@@ -1,8 +1,8 @@
 """Draw training minus test accuracy at the end of training, from the table accuracy."""
 
 from mcoherence.figures.generalization_gap import generalization_gap
-from workflow_scripts.command_line import run
 from workflow_scripts.drawing import draw
+from workflow_scripts.jobs.entry import run
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
 """Draw how pristine, corrupt and held-out examples lie to each other, from the table group_alignment."""
 
 from mcoherence.figures.group_alignment import group_alignment
-from workflow_scripts.command_line import run
 from workflow_scripts.drawing import draw
+from workflow_scripts.jobs.entry import run
 
 
 def main() -> None:

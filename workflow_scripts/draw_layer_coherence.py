@@ -1,8 +1,8 @@
 """Draw the m-coherence of each layer against the training step, from the table coherence."""
 
 from mcoherence.figures.layer_coherence import layer_coherence
-from workflow_scripts.command_line import run
 from workflow_scripts.drawing import draw
+from workflow_scripts.jobs.entry import run
 
 
 def main() -> None:

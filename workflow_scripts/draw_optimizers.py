@@ -1,8 +1,8 @@
 """Draw accuracies and gap of every optimiser, from the table accuracy."""
 
 from mcoherence.figures.optimizers import optimizers
-from workflow_scripts.command_line import run
 from workflow_scripts.drawing import draw
+from workflow_scripts.jobs.entry import run
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
 """Draw gradient alignment within pristine, corrupt and held-out examples, from the table coherence."""
 
 from mcoherence.figures.pristine_corrupt import pristine_corrupt
-from workflow_scripts.command_line import run
 from workflow_scripts.drawing import draw
+from workflow_scripts.jobs.entry import run
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
 """Draw coherence on samples of several sizes, from the table sample_size."""
 
 from mcoherence.figures.sample_size import sample_size
-from workflow_scripts.command_line import run
 from workflow_scripts.drawing import draw
+from workflow_scripts.jobs.entry import run
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
 """Draw when examples are learned on one half and forgotten on the other, from the table difficulty."""
 
 from mcoherence.figures.second_split import second_split
-from workflow_scripts.command_line import run
 from workflow_scripts.drawing import draw
+from workflow_scripts.jobs.entry import run
 
 
 def main() -> None:

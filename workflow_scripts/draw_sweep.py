@@ -1,8 +1,8 @@
 """Draw the exploratory sweeps over a setting of a network, from the table sweep."""
 
 from mcoherence.figures.sweep import sweep
-from workflow_scripts.command_line import run
 from workflow_scripts.drawing import draw
+from workflow_scripts.jobs.entry import run
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
 """Draw the six-dimensional regressions, real and random, from the table toy."""
 
 from mcoherence.figures.toy_regression import toy_regression
-from workflow_scripts.command_line import run
 from workflow_scripts.drawing import draw
+from workflow_scripts.jobs.entry import run
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
 """Draw accuracy and loss against the training step, from the table accuracy."""
 
 from mcoherence.figures.training_curves import training_curves
-from workflow_scripts.command_line import run
 from workflow_scripts.drawing import draw
+from workflow_scripts.jobs.entry import run
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
 """Draw overfitting against the clipping of winsorised SGD, from the table overfit."""
 
 from mcoherence.figures.winsorization import winsorization
-from workflow_scripts.command_line import run
 from workflow_scripts.drawing import draw
+from workflow_scripts.jobs.entry import run
 
 
 def main() -> None:

@@ -13,14 +13,16 @@ from numpy.typing import NDArray
 from mcoherence.data.loading import examples
 from mcoherence.data.store import read_labels, read_targets
 from mcoherence.device import describe_device, prepare_device
+from mcoherence.files.atomic import copy_file
+from mcoherence.files.hdf5 import write_hdf5
 from mcoherence.files.progress import progress
 from mcoherence.files.provenance import provenance
-from mcoherence.files.storage import copy_file, write_hdf5
 from mcoherence.measuring.evaluation import evaluate, of_diverged
 from mcoherence.measuring.result_names import EVALUATION_SCHEMA, EVALUATION_SHARD_SCHEMA
 from mcoherence.measuring.shards import EVALUATED_BATCH, shard
 from mcoherence.models import load_checkpoint, read_checkpoint_metadata
-from workflow_scripts.command_line import parse, run
+from workflow_scripts.command_line import parse
+from workflow_scripts.jobs.entry import run
 
 OPTIONS = {"workers": 2, "images_memory_mb": 2000, "shard": 0, "shards": 1}
 

@@ -1,9 +1,10 @@
 """Put the parts of a run's evaluation together: blocks of checkpoints, or shards of them -> all of evaluation.h5."""
 
-from mcoherence.files.storage import write_hdf5
+from mcoherence.files.hdf5 import write_hdf5
 from mcoherence.measuring.joining import join
 from mcoherence.measuring.result_names import EVALUATION_SCHEMA, EVALUATION_SHARD_SCHEMA
-from workflow_scripts.command_line import parse, run
+from workflow_scripts.command_line import parse
+from workflow_scripts.jobs.entry import run
 
 
 def main() -> None:

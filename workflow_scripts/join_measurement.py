@@ -1,9 +1,10 @@
 """Put the blocks of a run's measurement together: blocks of checkpoints -> all that coherence.h5 or its like holds."""
 
-from mcoherence.files.storage import write_hdf5
+from mcoherence.files.hdf5 import write_hdf5
 from mcoherence.measuring.joining import join
 from mcoherence.measuring.result_names import measurement_schema
-from workflow_scripts.command_line import parse, run
+from workflow_scripts.command_line import parse
+from workflow_scripts.jobs.entry import run
 
 
 def main() -> None:

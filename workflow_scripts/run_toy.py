@@ -2,7 +2,8 @@
 
 from mcoherence.files.tables import write_table
 from mcoherence.tables.toy import toy_table
-from workflow_scripts.command_line import parse, run
+from workflow_scripts.command_line import parse
+from workflow_scripts.jobs.entry import run
 
 
 def main() -> None:

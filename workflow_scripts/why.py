@@ -17,7 +17,7 @@ from mcoherence.audit.why import PlannedJob, causes, explain, last_run, recorded
 from mcoherence.data.source_modules import SOURCES
 from mcoherence.errors import UserError
 from mcoherence.study.code_digest import digest_of, module_digests
-from workflow_scripts.command_line import run
+from workflow_scripts.jobs.entry import run
 
 ROOT = Path(__file__).parents[1]
 METADATA = Path(".snakemake/metadata")

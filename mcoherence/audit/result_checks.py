@@ -20,7 +20,7 @@ from mcoherence.audit.changes import changes
 from mcoherence.data.subsets import FIRST_STAGE
 from mcoherence.errors import UserError
 from mcoherence.files.canonical import canonical_json
-from mcoherence.files.storage import digest_of
+from mcoherence.files.provenance import digest_of
 from mcoherence.study import settings as study
 from mcoherence.study.runs import (
     Config,

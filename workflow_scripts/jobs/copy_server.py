@@ -25,8 +25,8 @@ from multiprocessing.context import ForkProcess as Copy
 from pathlib import Path
 from types import ModuleType
 
-from workflow_scripts.command_line import run
 from workflow_scripts.jobs.copy_client import ANSWER, FORWARDED, LENGTH, NO_COPY, Request, owner_of, server_name
+from workflow_scripts.jobs.entry import run
 
 PER_JOB = {"_", "SHLVL", "OLDPWD"}  # variables that say nothing to a library
 LOOKS_FOR_OWNER = 1.0  # seconds between two looks

@@ -17,7 +17,7 @@ from mcoherence.figures.difficulty_coherence import difficulty_coherence
 from mcoherence.figures.examples import examples, pictures, ranked
 from mcoherence.figures.second_split import in_groups, second_split, shares_by_step
 from mcoherence.figures.style import FigureStyle
-from mcoherence.files.storage import write_hdf5
+from mcoherence.files.hdf5 import write_hdf5
 from mcoherence.measuring.result_names import DIFFICULTY_GROUPS
 
 STYLE = FigureStyle(optimizer_colors={"sgd": "#0072b2"}, reference_optimizer="sgd", dpi=40)

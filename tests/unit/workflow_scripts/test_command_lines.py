@@ -10,10 +10,11 @@ import pytest
 import workflow_scripts
 from mcoherence.claims.testing import Claim, Part
 from mcoherence.errors import UserError
-from mcoherence.files.storage import write_text
+from mcoherence.files.atomic import write_text
 from mcoherence.tables.columns import dictionary
 from workflow_scripts import check_claims, describe_study
-from workflow_scripts.command_line import parse, run
+from workflow_scripts.command_line import parse
+from workflow_scripts.jobs.entry import run
 
 
 def test_options_are_paths_lists_and_settings(monkeypatch, tmp_path):
