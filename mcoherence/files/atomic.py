@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+OPERATIONAL = True  # no number depends on it; docs/reruns.md
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:

@@ -12,6 +12,8 @@ import h5py
 
 from mcoherence.files.digests import sha256_of
 
+OPERATIONAL = True  # no number depends on it; docs/reruns.md
+
 RECORDED_LIBRARIES = ("torch", "numpy", "h5py", "scikit-learn")
 WHOLE_BYTES = 10**9  # up to which prepared images are hashed byte by byte: a second or two
 

@@ -24,6 +24,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+OPERATIONAL = True  # no number depends on it; docs/reruns.md
+
 MARK = "OPERATIONAL"
 OPTION_METHODS = {"ArgumentParser", "add_argument", "add_argument_group", "add_parser", "add_subparsers"}
 HELP = {"help", "description"}  # their keyword arguments that people read

@@ -12,6 +12,8 @@ from math import ceil
 
 from mcoherence.study.data_sizes import Size
 
+OPERATIONAL = True  # no number depends on it; docs/reruns.md
+
 # Work from which a run is done in parts, in examples times checkpoints: below, to start jobs costs more than they gain.
 MEASURED_IN_PARTS = 200_000
 EVALUATED_IN_PARTS = 2_000_000

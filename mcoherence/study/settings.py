@@ -8,7 +8,7 @@ from dataclasses import asdict
 from itertools import product
 from typing import Any
 
-from mcoherence.study.data_sizes import size_of
+from mcoherence.data.image_shapes import image_shape
 from mcoherence.study.network_code import network_code
 from mcoherence.study.runs import (
     FULL,
@@ -186,7 +186,7 @@ def claim_settings(config: Config) -> dict[str, Any]:
         **config["claims"],
         "methods": {name: config["optimizers"][name]["method"] for name in optimizers},
         "architectures": {name: model["architecture"] for name, model in config["models"].items()},
-        "image_sides": {name: max(size_of(config["datasets"][name]).shape[1:]) for name in datasets},
+        "image_sides": {name: max(image_shape(config["datasets"][name])[1:]) for name in datasets},
     }
 
 

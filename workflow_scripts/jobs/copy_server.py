@@ -28,6 +28,8 @@ from types import ModuleType
 from workflow_scripts.jobs.copy_client import ANSWER, FORWARDED, LENGTH, NO_COPY, Request, owner_of, server_name
 from workflow_scripts.jobs.entry import run
 
+OPERATIONAL = True  # no number depends on it; docs/reruns.md
+
 PER_JOB = {"_", "SHLVL", "OLDPWD"}  # variables that say nothing to a library
 LOOKS_FOR_OWNER = 1.0  # seconds between two looks
 PATIENCE = 10.0  # seconds that a client may take to say what it wants

@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 from mcoherence.errors import UserError
 
+OPERATIONAL = True  # no number depends on it; docs/reruns.md
+
 
 def run(main: Callable[[], None]) -> None:
     """Call `main`; a user's mistake becomes one line and exit status 1, anything else keeps its traceback."""

@@ -18,6 +18,8 @@ from workflow_scripts.jobs.copy_client import run_as_copy
 from workflow_scripts.jobs.entry import run
 from workflow_scripts.jobs.gpu_lease import candidates, lease, lock_folder
 
+OPERATIONAL = True  # no number depends on it; docs/reruns.md
+
 KEPT = ("SLURM_JOB_ID", "SLURM_JOBID", "SLURM_CLUSTER_NAME", "SLURM_CONF")
 STEP_OF = "MCOHERENCE_STEP_OF"  # set within a step of its own: the job, and the log where there is one
 STEP_LOG = "MCOHERENCE_STEP_LOG"
