@@ -6,7 +6,8 @@ import pandas as pd
 
 from mcoherence.files.tables import write_table
 from mcoherence.tables.bound import bound_table
-from workflow_scripts.command_line import run, settings_parser
+from workflow_scripts.command_line import settings_parser
+from workflow_scripts.jobs.entry import run
 
 
 def main() -> None:

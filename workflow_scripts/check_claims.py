@@ -12,9 +12,11 @@ from mcoherence.claims.noise import NOISE_CLAIMS
 from mcoherence.claims.page import as_html, as_json
 from mcoherence.claims.testing import ClaimSettings, check_claims
 from mcoherence.claims.trajectory import TRAJECTORY_CLAIMS
+from mcoherence.files.atomic import write_text
+from mcoherence.files.json_csv import write_json
 from mcoherence.files.provenance import provenance
-from mcoherence.files.storage import write_json, write_text
-from workflow_scripts.command_line import run, settings_parser
+from workflow_scripts.command_line import settings_parser
+from workflow_scripts.jobs.entry import run
 
 ALL_CLAIMS = (*TRAJECTORY_CLAIMS, *LEARNING_CLAIMS, *NOISE_CLAIMS, *STATEMENTS)
 

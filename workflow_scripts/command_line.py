@@ -1,15 +1,10 @@
-"""What every command-line module of this package does at its edges: parse its options, and report a user's mistake."""
+"""The options of the command-line modules of this package, one per file or list of files, and the settings."""
 
 import argparse
-import gc
 import json
-import logging
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-from mcoherence.errors import UserError
 
 
 def settings_parser(description: str | None, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -81,14 +76,3 @@ def parse(
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps; rules that use torch read it")
     parser.add_argument("--threads", type=int, default=1, help="processor threads that the rule has claimed")
     return parser.parse_args()
-
-
-def run(main: Callable[[], None]) -> None:
-    """Call `main`; a user's mistake becomes one line and exit status 1, anything else keeps its traceback."""
-    gc.freeze()  # what imports made lasts, and need not be looked through
-    gc.enable()
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    try:
-        main()
-    except UserError as error:
-        sys.exit(f"error: {error}")

@@ -6,9 +6,10 @@ from typing import Any
 from mcoherence.data.corruption import corrupt_labels
 from mcoherence.data.store import LABELS_SCHEMA, read_class_names, read_targets
 from mcoherence.errors import UserError
+from mcoherence.files.hdf5 import write_hdf5
 from mcoherence.files.provenance import provenance
-from mcoherence.files.storage import write_hdf5
-from workflow_scripts.command_line import run, settings_parser
+from workflow_scripts.command_line import settings_parser
+from workflow_scripts.jobs.entry import run
 
 
 def main() -> None:

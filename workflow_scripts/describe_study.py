@@ -12,11 +12,13 @@ from pyarrow.parquet import read_schema
 from mcoherence.audit.page import as_html, run_times
 from mcoherence.audit.result_checks import Provenance, check_results, check_settings, provenance_of_figure
 from mcoherence.figures.saving import read_sources
-from mcoherence.files.storage import atomic_path, write_json, write_text
+from mcoherence.files.atomic import atomic_path, write_text
+from mcoherence.files.json_csv import write_json
 from mcoherence.files.tables import check_table
 from mcoherence.study.settings import claim_settings
 from mcoherence.tables.columns import dictionary
-from workflow_scripts.command_line import run, settings_parser
+from workflow_scripts.command_line import settings_parser
+from workflow_scripts.jobs.entry import run
 
 
 def main() -> None:

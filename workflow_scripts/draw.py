@@ -11,7 +11,8 @@ from mcoherence.errors import UserError
 from mcoherence.figures.reading import Tables, image_stores, read_table
 from mcoherence.figures.saving import save_figure
 from mcoherence.figures.style import FigureStyle
-from workflow_scripts.command_line import parse, run
+from workflow_scripts.command_line import parse
+from workflow_scripts.jobs.entry import run
 
 
 def main() -> None:

@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 from mcoherence.data.loading import examples
 from mcoherence.data.store import read_labels, read_targets
 from mcoherence.device import describe_device, prepare_device
+from mcoherence.files.atomic import copy_file
+from mcoherence.files.hdf5 import write_hdf5
 from mcoherence.files.progress import progress
 from mcoherence.files.provenance import provenance
-from mcoherence.files.storage import copy_file, write_hdf5
 from mcoherence.measuring.evaluation import evaluate, of_diverged
 from mcoherence.models.checkpoints import load_checkpoint, read_checkpoint_metadata
 from mcoherence.study.result_names import EVALUATION_SCHEMA, EVALUATION_SHARD_SCHEMA
 from mcoherence.study.shards import EVALUATED_BATCH, shard
-from workflow_scripts.command_line import run
+from workflow_scripts.jobs.entry import run
 from workflow_scripts.measuring import parse_measuring
 
 

@@ -3,10 +3,11 @@
 import argparse
 from pathlib import Path
 
-from mcoherence.files.storage import write_hdf5
+from mcoherence.files.hdf5 import write_hdf5
 from mcoherence.measuring.joining import join
 from mcoherence.study.result_names import EVALUATION_SCHEMA, EVALUATION_SHARD_SCHEMA
-from workflow_scripts.command_line import run, settings_parser
+from workflow_scripts.command_line import settings_parser
+from workflow_scripts.jobs.entry import run
 
 
 def main() -> None:

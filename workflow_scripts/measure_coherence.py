@@ -2,10 +2,10 @@
 
 from mcoherence.data.store import read_labels, read_targets
 from mcoherence.data.subsets import training_positions
-from mcoherence.files.storage import copy_file
+from mcoherence.files.atomic import copy_file
 from mcoherence.measuring.samples import heldout_sample, training_sample
 from mcoherence.study.result_names import COHERENCE_SCHEMA, GROUPS
-from workflow_scripts.command_line import run
+from workflow_scripts.jobs.entry import run
 from workflow_scripts.measuring import Drawn, measure_drawn, parse_measuring
 
 

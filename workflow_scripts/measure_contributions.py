@@ -3,11 +3,11 @@
 import numpy as np
 
 from mcoherence.data.store import read_labels
-from mcoherence.files.storage import copy_file
+from mcoherence.files.atomic import copy_file
 from mcoherence.measuring.samples import Sample, training_sample
 from mcoherence.measuring.worlds import cell_names, cell_of, corrupt_cells, world_tags
 from mcoherence.study.result_names import CONTRIBUTIONS_SCHEMA, CORRUPT
-from workflow_scripts.command_line import run
+from workflow_scripts.jobs.entry import run
 from workflow_scripts.measuring import Drawn, measure_drawn, parse_measuring
 
 

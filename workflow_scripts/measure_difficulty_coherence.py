@@ -2,10 +2,11 @@
 
 from mcoherence.data.store import read_labels
 from mcoherence.data.subsets import SPLIT_SCHEMA
-from mcoherence.files.storage import copy_file, open_hdf5
+from mcoherence.files.atomic import copy_file
+from mcoherence.files.hdf5 import open_hdf5
 from mcoherence.measuring.samples import difficulty_sample
 from mcoherence.study.result_names import DIFFICULTY_COHERENCE_SCHEMA, DIFFICULTY_GROUPS
-from workflow_scripts.command_line import run
+from workflow_scripts.jobs.entry import run
 from workflow_scripts.measuring import Drawn, measure_drawn, parse_measuring
 
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from mcoherence.data.loading import examples
 from mcoherence.device import describe_device, prepare_device
+from mcoherence.files.hdf5 import new_hdf5, write_contents
 from mcoherence.files.provenance import provenance
-from mcoherence.files.storage import new_hdf5, write_contents
 from mcoherence.measuring.along_run import PRECISIONS, keep_sums, measure_run
 from mcoherence.measuring.samples import Sample
 from mcoherence.study.result_names import SHARD_SCHEMAS

@@ -5,7 +5,8 @@ from pathlib import Path
 import torch
 
 from mcoherence.audit.plan import describe
-from workflow_scripts.command_line import run, settings_parser
+from workflow_scripts.command_line import settings_parser
+from workflow_scripts.jobs.entry import run
 
 
 def main() -> None:

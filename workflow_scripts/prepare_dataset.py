@@ -8,7 +8,8 @@ from mcoherence.data.sources import open_source
 from mcoherence.files.canonical import canonical_json
 from mcoherence.files.provenance import provenance
 from mcoherence.study.code_digest import code_digest
-from workflow_scripts.command_line import run, settings_parser
+from workflow_scripts.command_line import settings_parser
+from workflow_scripts.jobs.entry import run
 
 
 def main() -> None:

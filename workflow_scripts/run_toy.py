@@ -4,7 +4,8 @@ from pathlib import Path
 
 from mcoherence.files.tables import write_table
 from mcoherence.tables.toy import toy_table
-from workflow_scripts.command_line import run, settings_parser
+from workflow_scripts.command_line import settings_parser
+from workflow_scripts.jobs.entry import run
 
 
 def main() -> None:

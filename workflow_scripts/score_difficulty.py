@@ -6,11 +6,12 @@ import numpy as np
 
 from mcoherence.data.store import read_labels
 from mcoherence.errors import UserError
+from mcoherence.files.hdf5 import open_hdf5, write_hdf5
 from mcoherence.files.provenance import provenance
-from mcoherence.files.storage import open_hdf5, write_hdf5
 from mcoherence.measuring.difficulty import DIFFICULTY_SCHEMA, forgetting_events, learned_at, ranks_in_runs
 from mcoherence.study.result_names import EVALUATION_SCHEMA
-from workflow_scripts.command_line import run, settings_parser
+from workflow_scripts.command_line import settings_parser
+from workflow_scripts.jobs.entry import run
 
 
 def main() -> None:

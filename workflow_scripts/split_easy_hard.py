@@ -4,10 +4,11 @@ from pathlib import Path
 
 from mcoherence.data.store import read_targets
 from mcoherence.data.subsets import SPLIT_SCHEMA
+from mcoherence.files.hdf5 import open_hdf5, write_hdf5
 from mcoherence.files.provenance import provenance
-from mcoherence.files.storage import open_hdf5, write_hdf5
 from mcoherence.measuring.difficulty import DIFFICULTY_SCHEMA, score_within_class, split_easy_hard
-from workflow_scripts.command_line import run, settings_parser
+from workflow_scripts.command_line import settings_parser
+from workflow_scripts.jobs.entry import run
 
 
 def main() -> None:

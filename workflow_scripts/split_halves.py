@@ -5,9 +5,10 @@ from pathlib import Path
 from mcoherence.data.halves import split_halves
 from mcoherence.data.store import read_targets
 from mcoherence.data.subsets import SPLIT_SCHEMA
+from mcoherence.files.hdf5 import write_hdf5
 from mcoherence.files.provenance import provenance
-from mcoherence.files.storage import write_hdf5
-from workflow_scripts.command_line import run, settings_parser
+from workflow_scripts.command_line import settings_parser
+from workflow_scripts.jobs.entry import run
 
 
 def main() -> None:

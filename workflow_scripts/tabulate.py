@@ -5,7 +5,8 @@ from mcoherence.tables.difficulty import DIFFICULTY_TABLES
 from mcoherence.tables.noise import NOISE_TABLES
 from mcoherence.tables.runs import TABLES
 from mcoherence.tables.sweep import SWEEP_TABLES
-from workflow_scripts.command_line import parse, run
+from workflow_scripts.command_line import parse
+from workflow_scripts.jobs.entry import run
 
 
 def main() -> None:

@@ -12,15 +12,16 @@ from mcoherence.data.loading import LabelledExamples, examples
 from mcoherence.data.store import read_labels
 from mcoherence.data.subsets import training_positions
 from mcoherence.device import describe_device, prepare_device
+from mcoherence.files.json_csv import write_csv
 from mcoherence.files.provenance import provenance
-from mcoherence.files.storage import write_csv
 from mcoherence.models.checkpoints import NetworkSettings, load_checkpoint, save_checkpoint
 from mcoherence.training.lock import only_trainer
 from mcoherence.training.loop import WEIGHTS, Execution, TrainingLog, TrainingSettings, train
 from mcoherence.training.ranks import device_of_rank, joined, launch, launched
 from mcoherence.training.resume import Keeper, Unfinished, key_of, writing_below
 from mcoherence.training.state import TrainingState, read_state, write_state
-from workflow_scripts.command_line import parse, run
+from workflow_scripts.command_line import parse
+from workflow_scripts.jobs.entry import run
 
 OPTIONS = {
     "code": "",

@@ -19,7 +19,7 @@ from mcoherence.errors import UserError
 from mcoherence.models.architectures import NAMED, OWN, TORCHVISION
 from mcoherence.optim.methods import METHODS
 from mcoherence.study.code_digest import digest_of, module_digests
-from workflow_scripts.command_line import run
+from workflow_scripts.jobs.entry import run
 
 ROOT = Path(__file__).parents[1]
 METADATA = Path(".snakemake/metadata")

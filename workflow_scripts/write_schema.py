@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from mcoherence.study.schema import rewritten_page, rewritten_schema
-from workflow_scripts.command_line import run
+from workflow_scripts.jobs.entry import run
 
 ROOT = Path(__file__).parents[1]
 # File -> what its text is rewritten by.

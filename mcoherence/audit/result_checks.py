@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from mcoherence.audit.changes import changes
 from mcoherence.errors import UserError
 from mcoherence.files.canonical import canonical_json
-from mcoherence.files.storage import digest_of
+from mcoherence.files.provenance import digest_of
 from mcoherence.study import settings
 from mcoherence.study.catalogue import all_runs, halved_datasets, results_of, scored_networks
 from mcoherence.study.results import result
@@ -119,8 +119,8 @@ def check_results(config: Config, further: Mapping[str, Provenance]) -> Findings
     found = {path: read_provenance(Path(path)) for path in expected}
     results = Path(results_folder(config))
     checkpoints = _checkpoints_of_runs(expected)
-    for path, settings in expected.items():
-        check_settings(path, found[path].settings, settings)
+    for path, own in expected.items():
+        check_settings(path, found[path].settings, own)
         if of_run := checkpoints.get(Path(path).parent):
             check_checkpoints(path, found[path], of_run, results)
     hashed, not_hashed = check_inputs({**found, **further}, results)

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from mcoherence.data.augmentation import augmented
 from mcoherence.data.store import IMAGES_SCHEMA
 from mcoherence.errors import UserError
-from mcoherence.files.storage import open_hdf5
+from mcoherence.files.hdf5 import open_hdf5
 
 # (number of the draw within the run, positions within the N examples)
 Draw = tuple[int, NDArray[np.int64]]

@@ -24,8 +24,8 @@ from mcoherence.data.sources import Decoded, Items, Source, SourcePart
 from mcoherence.data.store import IMAGES_SCHEMA
 from mcoherence.errors import UserError
 from mcoherence.files.canonical import canonical_json
+from mcoherence.files.hdf5 import new_hdf5, write_attributes
 from mcoherence.files.progress import progress
-from mcoherence.files.storage import new_hdf5, write_attributes
 
 CHUNK_BYTES = 2**18  # of whole images; an image bigger than half of it has a chunk of its own
 BLOCK_CHUNKS = 4

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mcoherence.files.storage import open_hdf5
+from mcoherence.files.hdf5 import open_hdf5
 
 IMAGES_SCHEMA = "mcoherence/images/1"
 LABELS_SCHEMA = "mcoherence/labels/1"

@@ -15,7 +15,7 @@ from mcoherence.data.store import IMAGES_SCHEMA, read_class_names
 from mcoherence.figures.panels import message_figure, network_title, new_figure
 from mcoherence.figures.reading import Network, Tables, networks, of_network
 from mcoherence.figures.style import TEXT_SIZE, WIDTH, FigureStyle, theme
-from mcoherence.files.storage import open_hdf5
+from mcoherence.files.hdf5 import open_hdf5
 
 COLUMNS, ROWS = 12, 2  # of each end
 WRONG = "#B34A00"  # a changed label, in words too

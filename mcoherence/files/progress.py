@@ -7,6 +7,8 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+OPERATIONAL = True  # no number depends on it; docs/reruns.md
+
 T = TypeVar("T")
 SECONDS_BETWEEN_LINES = 15.0
 

@@ -8,9 +8,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mcoherence.files.storage import digest_of
+import h5py
+
+from mcoherence.files.digests import sha256_of
+
+OPERATIONAL = True  # no number depends on it; docs/reruns.md
 
 RECORDED_LIBRARIES = ("torch", "numpy", "h5py", "scikit-learn")
+WHOLE_BYTES = 10**9  # up to which prepared images are hashed byte by byte: a second or two
 
 
 def provenance(settings: Mapping[str, Any], inputs: Iterable[Path], device: str = "cpu") -> dict[str, Any]:
@@ -18,7 +23,7 @@ def provenance(settings: Mapping[str, Any], inputs: Iterable[Path], device: str 
 
     Args:
         settings: the settings object of the rule, whole; its seeds are in it.
-        inputs: files read; each is recorded by path and digest, see `storage.digest_of`.
+        inputs: files read; each is recorded by path and digest, see `digest_of`.
         device: device the numbers were made on, such as "cpu" or "cuda (NVIDIA H200)".
     """
     return {
@@ -28,6 +33,19 @@ def provenance(settings: Mapping[str, Any], inputs: Iterable[Path], device: str 
         "versions": versions(),
         "device": device,
     }
+
+
+def digest_of(path: Path) -> str:
+    """What a result file records of one that it was made from: the SHA-256 of its bytes, in hexadecimal.
+
+    Of prepared images beyond WHOLE_BYTES it is the SHA-256 of their content that their file carries, marked as such:
+    no job then reads some hundred GB for the record alone, and every block that is read is checked by its own checksum.
+    """
+    if path.stat().st_size > WHOLE_BYTES and h5py.is_hdf5(path):
+        with h5py.File(path, "r") as file:
+            if "content_sha256" in file.attrs:
+                return f"content_sha256:{file.attrs['content_sha256']}"
+    return sha256_of(path)
 
 
 def versions() -> dict[str, str]:

@@ -15,8 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mcoherence.errors import UserError
+from mcoherence.files.atomic import atomic_path
 from mcoherence.files.canonical import canonical_json
-from mcoherence.files.storage import atomic_path, sha256_of
+from mcoherence.files.digests import sha256_of
 
 SEAL = b"mcoherence"  # key of the seal in the metadata of the Parquet file
 ROWS = 65_536  # hashed at a time

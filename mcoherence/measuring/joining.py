@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from mcoherence.errors import UserError
-from mcoherence.files.storage import read_hdf5
+from mcoherence.files.hdf5 import read_hdf5
 from mcoherence.gradients.evidence import Evidence, merged
 from mcoherence.measuring.record import CoherenceRecord
 

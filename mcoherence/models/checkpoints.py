@@ -14,8 +14,8 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from mcoherence.errors import UserError
+from mcoherence.files.atomic import atomic_path
 from mcoherence.files.canonical import canonical_json
-from mcoherence.files.storage import atomic_path
 from mcoherence.models.build import is_own, outline
 
 

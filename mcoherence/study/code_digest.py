@@ -1,16 +1,36 @@
-"""A digest of the code that a module depends on: its first-party import closure, without comments and formatting.
+"""A digest of the code that decides a module's numbers: its first-party import closure, less what decides none.
 
 Snakemake sees the text of a rule's command and the time stamp of a script, but not the modules that a script imports.
 A rule that carries this digest among its params re-runs when, and only when, code that it can reach changes. Import
 lines are found in the syntax tree, inside functions too; a name imported through `importlib` is not seen.
+
+Left out is:
+
+- Layout: comments, formatting, docstrings.
+- Operational modules, and what only they import. A module says that it is one by `OPERATIONAL = True`, its first
+  statement after docstring and imports. It returns nothing that a number is made from, or hands on unchanged what it
+  was given. The packages around it count, as they run too; so does the module that the digest is asked for.
+- The text of errors and of help: strings and f-strings that are positional arguments of `raise X(...)`, or `help` and
+  `description` of argparse's methods, or are joined to such an argument by `+`. Which error it is, when it is raised,
+  and every argument that is no text, or that has a name, stay in. So does text that contains `:=`, `await` or `yield`,
+  which does something besides being read, and the value of a StopIteration. The rule holds as long as no handler
+  decides by the text of an error.
 """
 
 import ast
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+OPERATIONAL = True  # no number depends on it; docs/reruns.md
+
+MARK = "OPERATIONAL"
+OPTION_METHODS = {"ArgumentParser", "add_argument", "add_argument_group", "add_parser", "add_subparsers"}
+HELP = {"help", "description"}  # their keyword arguments that people read
+VALUES = {"StopIteration", "StopAsyncIteration"}  # errors whose argument is no message
+EFFECTS = (ast.NamedExpr, ast.Await, ast.Yield, ast.YieldFrom)  # inside text: it does more than being read
 
 
 def code_digest(module: str, root: Path) -> str:
@@ -37,7 +57,10 @@ def module_digests(module: str, root: Path) -> dict[str, str]:
 
 
 def import_closure(module: str, root: Path) -> set[str]:
-    """Dotted names of the first-party modules that `module` reaches, itself and all packages around them included."""
+    """Dotted names of the first-party modules that `module` reaches, itself and all packages around them included.
+
+    Operational modules are passed over, and what only they reach.
+    """
     return set(_closure(module, root))
 
 
@@ -52,8 +75,10 @@ def _closure(module: str, root: Path) -> dict[str, Path]:
         file = _file_of(name, root)
         if file is None:
             continue
-        reached[name] = file
         waiting += [name.rpartition(".")[0]] if "." in name else []
+        if _read(file).operational and name != module:
+            continue
+        reached[name] = file
         # most imports are of libraries; nothing below those is looked for
         waiting += [imported for imported in _read(file).imports(name) if _is_below(imported, root)]
     return reached
@@ -80,12 +105,13 @@ def _file_of(module: str, root: Path) -> Path | None:
 class _Source:
     """One source file, read: the digest of its syntax, and what its import lines name.
 
-    digest: of the syntax tree without docstrings; the same under every Python that can parse the file.
+    digest: of the syntax tree without docstrings and messages; the same under every Python that can parse the file.
     absolute: dotted names, for `from a import b` both a and a.b, since b can be a module.
     relative: (number of leading dots, dotted name or "", imported name) of `from ..a import b`.
     """
 
     is_package: bool
+    operational: bool
     digest: str
     absolute: tuple[str, ...]
     relative: tuple[tuple[int, str, str], ...]
@@ -119,13 +145,61 @@ def _read_version(file: Path, _modified: int) -> _Source:
         elif isinstance(node, ast.ImportFrom) and node.module:
             absolute += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
     tokens: list[str] = []
-    _append_tokens(tree, tokens)
+    _append_tokens(tree, frozenset(_messages(tree)), tokens)
     digest = hashlib.sha256("".join(f"{token}\n" for token in tokens).encode()).hexdigest()
-    return _Source(file.name == "__init__.py", digest, tuple(absolute), tuple(relative))
+    return _Source(file.name == "__init__.py", is_operational(tree), digest, tuple(absolute), tuple(relative))
 
 
-def _append_tokens(node: ast.AST, tokens: list[str]) -> None:
+def is_operational(tree: ast.Module) -> bool:
+    """Whether a module is marked: its first statement after docstring and imports is `OPERATIONAL = True`."""
+    own = (one for one in tree.body if not (isinstance(one, ast.Import | ast.ImportFrom) or _is_docstring(tree, one)))
+    first = next(own, None)
+    return isinstance(first, ast.Assign) and ast.unparse(first) == f"{MARK} = True"
+
+
+def _messages(tree: ast.AST) -> Iterator[ast.expr]:
+    """The expressions that are text of errors or of help."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+            if _last_name(node.exc.func) not in VALUES:
+                for argument in node.exc.args:
+                    yield from _texts(argument)
+        elif isinstance(node, ast.Call) and _last_name(node.func) in OPTION_METHODS:
+            for keyword in node.keywords:
+                if keyword.arg in HELP:
+                    yield from _texts(keyword.value)
+
+
+def _texts(expression: ast.expr) -> Iterator[ast.expr]:
+    """The expression where it is text, or the parts of a sum that are."""
+    if _is_text(expression):
+        yield expression
+    elif isinstance(expression, ast.BinOp) and isinstance(expression.op, ast.Add):
+        yield from _texts(expression.left)
+        yield from _texts(expression.right)
+
+
+def _is_text(expression: ast.expr) -> bool:
+    """Whether an expression is a string, an f-string or a sum of such, and does nothing besides."""
+    if isinstance(expression, ast.BinOp) and isinstance(expression.op, ast.Add):
+        return _is_text(expression.left) and _is_text(expression.right)
+    if isinstance(expression, ast.Constant):
+        return isinstance(expression.value, str)
+    return isinstance(expression, ast.JoinedStr) and not any(isinstance(node, EFFECTS) for node in ast.walk(expression))
+
+
+def _last_name(function: ast.expr) -> str | None:
+    """`c` of the called `a.b.c`, or of `c`; None of anything else."""
+    if isinstance(function, ast.Attribute):
+        return function.attr
+    return function.id if isinstance(function, ast.Name) else None
+
+
+def _append_tokens(node: ast.AST, messages: frozenset[ast.AST], tokens: list[str]) -> None:
     """Append the tree as text. Empty fields are left out, because newer Pythons add empty fields to old nodes."""
+    if node in messages:
+        tokens.append("message")
+        return
     tokens.append(type(node).__name__)
     for field in node._fields:
         value = getattr(node, field, None)
@@ -137,7 +211,7 @@ def _append_tokens(node: ast.AST, tokens: list[str]) -> None:
         tokens.append(f".{field}")
         for one in values:
             if isinstance(one, ast.AST):
-                _append_tokens(one, tokens)
+                _append_tokens(one, messages, tokens)
             else:
                 tokens.append(repr(one))
     tokens.append("end")

@@ -18,6 +18,8 @@ from mcoherence.study.segments import checkpoint_steps
 from mcoherence.study.settings import training_of_run
 from mcoherence.study.shards import EVALUATED_BATCH
 
+OPERATIONAL = True  # no number depends on it; docs/reruns.md
+
 # Work from which a run is done in parts, in examples times checkpoints: below, to start jobs costs more than they gain.
 MEASURED_IN_PARTS = 200_000
 EVALUATED_IN_PARTS = 2_000_000

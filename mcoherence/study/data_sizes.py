@@ -8,14 +8,18 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-# Images for training, for testing, shape (C, H, W) of an image, classes.
-KNOWN: dict[str, tuple[int, int, tuple[int, int, int], int]] = {
-    "digits": (1_437, 360, (1, 8, 8), 10),
-    "mnist": (60_000, 10_000, (1, 28, 28), 10),
-    "fashion_mnist": (60_000, 10_000, (1, 28, 28), 10),
-    "kmnist": (60_000, 10_000, (1, 28, 28), 10),
-    "cifar10": (50_000, 10_000, (3, 32, 32), 10),
-    "cifar100": (50_000, 10_000, (3, 32, 32), 100),
+from mcoherence.data.image_shapes import Shape, image_shape
+
+OPERATIONAL = True  # no number depends on it; docs/reruns.md
+
+# Images for training, for testing, classes.
+KNOWN = {
+    "digits": (1_437, 360, 10),
+    "mnist": (60_000, 10_000, 10),
+    "fashion_mnist": (60_000, 10_000, 10),
+    "kmnist": (60_000, 10_000, 10),
+    "cifar10": (50_000, 10_000, 10),
+    "cifar100": (50_000, 10_000, 100),
 }
 # What a folder of images is taken for, before anybody has looked: ImageNet-1k.
 FOLDER = (1_281_167, 50_000, 1_000)
@@ -29,7 +33,7 @@ class Size:
 
     train: int
     test: int
-    shape: tuple[int, int, int]
+    shape: Shape
     classes: int
     exact: bool = True
 
@@ -54,15 +58,14 @@ def size_of(settings: Mapping[str, Any]) -> Size:
 
     A folder whose settings give no sizes counts as ImageNet-1k.
     """
-    source = settings["source"]
+    source, shape = settings["source"], image_shape(settings)
     train, test = settings.get("train_size"), settings.get("test_size")
     if source == "glyphs":
-        side = settings.get("size", 32)
-        return Size(settings["train_size"], settings["test_size"], (3, side, side), settings.get("classes", 47))
+        return Size(settings["train_size"], settings["test_size"], shape, settings.get("classes", 47))
     if source == "folder":
-        side, (most, rest, classes) = settings["size"], FOLDER
-        return Size(train or most, test or rest, (3, side, side), classes, exact=False)
-    most, rest, shape, classes = KNOWN[source]
+        most, rest, classes = FOLDER
+        return Size(train or most, test or rest, shape, classes, exact=False)
+    most, rest, classes = KNOWN[source]
     if source == "digits":
         train = settings["train_size"]
         return Size(train, most + rest - train, shape, classes)

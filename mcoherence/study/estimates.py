@@ -19,6 +19,8 @@ from mcoherence.study.segments import checkpoint_steps
 from mcoherence.study.settings import model_settings, optimizer_settings, training_of_run
 from mcoherence.study.shards import EVALUATED_BATCH, MEASURED_BATCH
 
+OPERATIONAL = True  # no number depends on it; docs/reruns.md
+
 BASE_MB = 2000  # of a process before it has read anything: Python, torch, and torch's libraries for a GPU
 FORWARD_AND_BACKWARD = 3  # forward passes, by operations
 OWN_NETWORK = 25_000_000  # parameters that a user's own network is taken to have: those of ResNet-50

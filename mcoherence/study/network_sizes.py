@@ -1,5 +1,7 @@
 """Numbers of parameters of torchvision's classifiers with 1,000 classes, as torchvision states them."""
 
+OPERATIONAL = True  # no number depends on it; docs/reruns.md
+
 PARAMETERS = {
     "alexnet": 61_100_840,
     "convnext_base": 88_591_464,

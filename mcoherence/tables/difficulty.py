@@ -17,7 +17,7 @@ from scipy.stats import spearmanr
 from mcoherence.coherence import cosine_of_sums, cross_alignment, m_coherence, pairwise_alignment
 from mcoherence.data.store import Labels, read_labels
 from mcoherence.data.subsets import FIRST_STAGE, SPLIT_SCHEMA, TRAINED_HALF
-from mcoherence.files.storage import open_hdf5, read_names
+from mcoherence.files.hdf5 import open_hdf5, read_names
 from mcoherence.measuring.difficulty import DIFFICULTY_SCHEMA, forgotten_at, learned_at
 from mcoherence.study.result_names import DIFFICULTY_COHERENCE_SCHEMA, EVALUATION_SCHEMA
 from mcoherence.study.runs import Run, difficulty_coherence_runs, reference_runs

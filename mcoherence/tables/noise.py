@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mcoherence.coherence import contribution, cosine_of_sums, cross_alignment, cross_m_coherence, m_coherence
 from mcoherence.data.store import LABELS_SCHEMA, read_class_names, read_labels, read_targets
-from mcoherence.files.storage import open_hdf5
+from mcoherence.files.hdf5 import open_hdf5
 from mcoherence.measuring.worlds import inner_with_total, over_updates
 from mcoherence.study.result_names import COHERENCE_SCHEMA, CONTRIBUTIONS_SCHEMA, CORRUPT, GROUPS, HELDOUT, PRISTINE
 from mcoherence.study.runs import Run, label_noise_runs

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mcoherence.coherence import alpha, m_coherence, pairwise_alignment
 from mcoherence.data.store import Labels, read_labels, read_targets
 from mcoherence.data.subsets import SPLIT_SCHEMA, SUBSETS
-from mcoherence.files.storage import open_hdf5, read_names
+from mcoherence.files.hdf5 import open_hdf5, read_names
 from mcoherence.measuring.difficulty import learned_at
 from mcoherence.study.result_names import COHERENCE_SCHEMA, CORRUPT, EVALUATION_SCHEMA, GROUPS, PRISTINE
 from mcoherence.study.runs import Run, adversarial_start_runs, easy_hard_runs, label_noise_runs, sample_size_runs

@@ -12,7 +12,7 @@ import pandas as pd
 
 from mcoherence.coherence import m_coherence
 from mcoherence.data.store import read_labels, read_targets
-from mcoherence.files.storage import open_hdf5
+from mcoherence.files.hdf5 import open_hdf5
 from mcoherence.study.result_names import COHERENCE_SCHEMA, CORRUPT, PRISTINE
 from mcoherence.study.runs import Run, sweep_runs
 from mcoherence.tables.runs import accuracy_of_run, of_run

@@ -20,8 +20,10 @@ from types import FrameType
 from typing import Any
 
 from mcoherence.errors import UserError
+from mcoherence.files.atomic import atomic_path
 from mcoherence.files.canonical import canonical_json
-from mcoherence.files.storage import atomic_path, sha256_of, write_json
+from mcoherence.files.digests import sha256_of
+from mcoherence.files.json_csv import write_json
 from mcoherence.training.state import TrainingState, read_state, write_state
 
 LEAVE_STATUS = os.EX_TEMPFAIL  # 75: asked to leave, state kept; start the same command again

@@ -15,7 +15,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from mcoherence.errors import UserError
-from mcoherence.files.storage import atomic_path
+from mcoherence.files.atomic import atomic_path
 
 FORMAT = "mcoherence/training-state/1"
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mcoherence.data.store import IMAGES_SCHEMA, LABELS_SCHEMA
-from mcoherence.files.storage import write_hdf5
+from mcoherence.files.hdf5 import write_hdf5
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = {

@@ -53,8 +53,8 @@ OTHER_CHECKPOINTS = trained(SUBSET_RUNS) | AFTER_TRAINING
 
 
 ORDER = (
-    "prepare_dataset", "corrupt_labels", "train", "train_from_6", "train_from_12", "evaluate", "measure_coherence",
-    "measure_contributions", "score_difficulty", "split_easy_hard", "tabulate", *DRAW_ALL, "draw_winsorization", "all figures", "check_claims", "describe_study", "report",
+    "prepare_dataset", "corrupt_labels", "train", "train_from_6", "train_from_12", "evaluate", "measure_coherence_part",
+    "join_measurement", "measure_coherence", "measure_contributions", "score_difficulty", "split_easy_hard", "tabulate", *DRAW_ALL, "draw_winsorization", "all figures", "check_claims", "describe_study", "report",
 )  # fmt: skip
 
 
@@ -92,6 +92,13 @@ EDITS = (
     Edit("the comment of a rule", "rules/train.smk", "# Training, segment", "# Training: segment", {}),
     Edit("a description in the schema of the config", "schemas/config.schema.json", '"description": "', '"description": "Now: ', {}),
     Edit("the check of a config", "mcoherence/study/checks.py", "cutoff=0.5", "cutoff=0.6", {}),
+    Edit("the progress bar", "mcoherence/files/progress.py", "SECONDS_BETWEEN_LINES = 15.0", "SECONDS_BETWEEN_LINES = 30.0", {}),
+    Edit("the text of an error", "mcoherence/device.py", "expected one that this machine has", "expected one of this machine's", {}),
+    Edit("the text of an error of an optimiser", "mcoherence/optim/descent.py", "__name__}: found", "__name__}: got", {}),
+    Edit("how a user's mistake is printed", "workflow_scripts/jobs/entry.py", "error: {error}", "mistake: {error}", {}),
+    Edit("the help of an option", "workflow_scripts/command_line.py", "the rule's settings, one JSON object", "settings of the rule as JSON", {}),
+    Edit("a guess of memory", "mcoherence/study/data_sizes.py", "ACTIVATIONS_OF_LARGE, LARGE_SIDE = 800", "ACTIVATIONS_OF_LARGE, LARGE_SIDE = 900", {}),
+    Edit("the size from which a run is measured in parts, above that of the study's runs", "mcoherence/study/cutting.py", "MEASURED_IN_PARTS = 200_000", "MEASURED_IN_PARTS = 300_000", {}),
     Edit("how a source that the study does not use is read", "mcoherence/data/glyphs.py", "GLYPHS, part", "GLYPHS, part + 0", {}),
     Edit("the caption of a figure", "docs/captions/figures/easy_hard.rst", "", "\nOne more sentence.\n", {"report": 1}),
     Edit("a figure's colour", "config.yaml", "#0072B2", "#0072B3", DRAW_ALL | REPORT),
@@ -122,6 +129,10 @@ EDITS = (
     Edit(
         "the sample size of the measurement", "miniature.yaml", "sample_size: 50", "sample_size: 40",
         measured(NOISE_RUNS) | {"tabulate": 4} | DRAW_COHERENCE | CLAIMS,
+    ),
+    Edit(  # 70 examples at 7 checkpoints, but 50 examples for contributions
+        "the size from which a run is measured in parts, between those of the study's runs", "mcoherence/study/cutting.py", "MEASURED_IN_PARTS = 200_000", "MEASURED_IN_PARTS = 400",
+        {"measure_coherence_part": NOISE_RUNS, "join_measurement": NOISE_RUNS, "measure_coherence": NOISE_RUNS, "tabulate": 3} | DRAW_WHOLE_COHERENCE | CLAIMS,
     ),
     Edit(
         "a layer rule of the gradient engine", "mcoherence/gradients/layer_rules/linear.py", "norms = {}", "norms = dict()",
@@ -190,7 +201,7 @@ EDITS = (
     Edit(
         "when runs are saved", "miniature.yaml", "per_doubling: 1", "per_doubling: 2", EVERYTHING_AFTER_TRAINING,
     ),
-    Edit("the code of an optimiser", "mcoherence/optim/descent.py", "a positive number", "some positive number", EVERYTHING_AFTER_TRAINING),
+    Edit("when an error of an optimiser is raised", "mcoherence/optim/descent.py", 'group["lr"] > 0)', 'group["lr"] > 1e-9)', EVERYTHING_AFTER_TRAINING),
     Edit("the width of the network", "miniature.yaml", "hidden: 6", "hidden: 7", EVERYTHING_AFTER_TRAINING),
     Edit("the size of a mini-batch", "miniature.yaml", "batch_size: 20", "batch_size: 30", EVERYTHING_AFTER_TRAINING),
     Edit(
@@ -199,6 +210,10 @@ EDITS = (
     ),
     Edit(
         "the size of the training part", "miniature.yaml", "train_size: 120", "train_size: 110",
+        {"prepare_dataset": 1, "corrupt_labels": 6} | EVERYTHING_AFTER_TRAINING,
+    ),
+    Edit(
+        "how result files are written", "mcoherence/files/hdf5.py", 'compression="gzip"', 'compression="lzf"',
         {"prepare_dataset": 1, "corrupt_labels": 6} | EVERYTHING_AFTER_TRAINING,
     ),
     Edit(

@@ -20,6 +20,8 @@ from typing import Any, NoReturn
 
 from workflow_scripts.jobs.copy_protocol import FORWARDED, Answer, Request, owner_of, packed, received, server_name
 
+OPERATIONAL = True  # no number depends on it; docs/reruns.md
+
 OFFER = "MCOHERENCE_FORK_SERVER"  # in the environment of jobs: process number of their Snakemake, and a random token
 CONTAINERS = ("APPTAINER_CONTAINER", "SINGULARITY_CONTAINER")  # these may end what a job leaves behind
 

@@ -23,8 +23,8 @@ from importlib import import_module
 from multiprocessing.connection import wait
 from typing import NoReturn
 
-from workflow_scripts.command_line import run
 from workflow_scripts.jobs.copy_protocol import FORWARDED, Answer, Request, owner_of, packed, received, server_name
+from workflow_scripts.jobs.entry import run
 
 PER_JOB = {"_", "SHLVL", "OLDPWD"}  # variables that say nothing to a library
 LOOKS_FOR_OWNER = 1.0  # seconds between two looks

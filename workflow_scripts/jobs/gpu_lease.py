@@ -16,6 +16,8 @@ from pathlib import Path
 
 from mcoherence.errors import UserError
 
+OPERATIONAL = True  # no number depends on it; docs/reruns.md
+
 SECONDS_BETWEEN_TRIES = 0.2
 
 

@@ -14,9 +14,11 @@ import sys
 from pathlib import Path
 
 from mcoherence.audit.job_records import peak_memory_file
-from workflow_scripts.command_line import run
 from workflow_scripts.jobs.copy_client import run_as_copy
+from workflow_scripts.jobs.entry import run
 from workflow_scripts.jobs.gpu_lease import candidates, lease, lock_folder
+
+OPERATIONAL = True  # no number depends on it; docs/reruns.md
 
 KEPT = ("SLURM_JOB_ID", "SLURM_JOBID", "SLURM_CLUSTER_NAME", "SLURM_CONF")
 STEP_OF = "MCOHERENCE_STEP_OF"  # set within a step of its own: the job, and the log where there is one

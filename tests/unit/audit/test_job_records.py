@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 
 from mcoherence.audit.job_records import JobRecord, peak_memory_file, read_record
-from mcoherence.files.storage import write_text
+from mcoherence.files.atomic import write_text
 
 JOB = Path("train/digits/seed0")
 

@@ -7,7 +7,7 @@ import pytest
 
 from mcoherence.audit.page import as_html, made_by, run_times, several
 from mcoherence.audit.result_checks import Findings, Provenance
-from mcoherence.files.storage import write_text
+from mcoherence.files.atomic import write_text
 from mcoherence.tables.columns import dictionary
 
 CLAIMS = Provenance({}, {}, git_commit="of the claims", device="cpu", versions={"torch": "2"})

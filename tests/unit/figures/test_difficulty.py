@@ -14,7 +14,7 @@ from mcoherence.figures.difficulty import bates_density, forgetting_by_learning_
 from mcoherence.figures.examples import pictures, ranked, show
 from mcoherence.figures.second_split import in_groups, shares_by_step
 from mcoherence.figures.style import FigureStyle
-from mcoherence.files.storage import write_hdf5
+from mcoherence.files.hdf5 import write_hdf5
 from mcoherence.study.result_names import DIFFICULTY_GROUPS
 
 STYLE = FigureStyle(optimizer_colors={"sgd": "#0072b2"}, reference_optimizer="sgd", dpi=40)

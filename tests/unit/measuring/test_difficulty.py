@@ -5,7 +5,7 @@ import pytest
 
 from mcoherence.data.halves import split_halves
 from mcoherence.data.subsets import SPLIT_SCHEMA, training_positions
-from mcoherence.files.storage import write_hdf5
+from mcoherence.files.hdf5 import write_hdf5
 from mcoherence.measuring.difficulty import (
     forgetting_events,
     forgotten_at,

@@ -13,7 +13,7 @@ from mcoherence.data.preparation import prepare_images
 from mcoherence.data.sources import open_source
 from mcoherence.data.subsets import SPLIT_SCHEMA
 from mcoherence.errors import UserError
-from mcoherence.files.storage import write_hdf5
+from mcoherence.files.hdf5 import write_hdf5
 from mcoherence.measuring.joining import add_shards, join
 from mcoherence.measuring.samples import Sample
 from mcoherence.models import build_model, save_checkpoint

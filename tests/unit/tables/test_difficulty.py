@@ -6,7 +6,7 @@ import pytest
 from mcoherence.coherence import cosine_of_sums, cross_alignment
 from mcoherence.data.store import LABELS_SCHEMA
 from mcoherence.data.subsets import SPLIT_SCHEMA
-from mcoherence.files.storage import write_hdf5
+from mcoherence.files.hdf5 import write_hdf5
 from mcoherence.measuring.difficulty import DIFFICULTY_SCHEMA, ranks_in_runs
 from mcoherence.study.result_names import DIFFICULTY_COHERENCE_SCHEMA, EVALUATION_SCHEMA
 from mcoherence.tables.difficulty import (

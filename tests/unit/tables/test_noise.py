@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mcoherence.data.store import IMAGES_SCHEMA, LABELS_SCHEMA
-from mcoherence.files.storage import write_hdf5
+from mcoherence.files.hdf5 import write_hdf5
 from mcoherence.measuring.worlds import corrupt_cells
 from mcoherence.study.result_names import COHERENCE_SCHEMA, CONTRIBUTIONS_SCHEMA, EVALUATION_SCHEMA, GROUPS
 from mcoherence.tables.columns import dictionary

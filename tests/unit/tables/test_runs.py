@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mcoherence.data.store import LABELS_SCHEMA, read_labels
-from mcoherence.files.storage import write_hdf5
+from mcoherence.files.hdf5 import write_hdf5
 from mcoherence.study.result_names import COHERENCE_SCHEMA, EVALUATION_SCHEMA, GROUPS
 from mcoherence.tables.runs import accuracy_of_run, coherence_of_run, learning_time_table
 

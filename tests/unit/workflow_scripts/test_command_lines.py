@@ -8,7 +8,8 @@ import pytest
 
 import workflow_scripts
 from mcoherence.errors import UserError
-from workflow_scripts.command_line import computing_options, parse, part_options, run, settings_parser
+from workflow_scripts.command_line import computing_options, parse, part_options, settings_parser
+from workflow_scripts.jobs.entry import run
 
 
 def test_options_are_paths_lists_and_settings(monkeypatch, tmp_path):

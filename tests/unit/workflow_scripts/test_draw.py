@@ -16,7 +16,8 @@ from mcoherence.figures import coherence_by_loss
 from mcoherence.figures.reading import RUN
 from mcoherence.figures.saving import read_sources, save_figure
 from mcoherence.figures.style import FigureStyle
-from mcoherence.files.storage import digest_of, write_hdf5
+from mcoherence.files.hdf5 import write_hdf5
+from mcoherence.files.provenance import digest_of
 from workflow_scripts import draw
 
 ROOT = Path(__file__).parents[3]

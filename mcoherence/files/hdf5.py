@@ -1,15 +1,10 @@
-"""Atomic, checksummed, self-describing result files.
+"""Self-describing HDF5 files: written whole, with equal bytes for equal content, and checked when they are read.
 
-Writers write to a temporary name in the same folder, flush, fsync and rename, so that a file that exists is whole.
 Readers check the schema, the list of contents and (through HDF5's fletcher32 filter) every block they read, and refuse
 a file that fails with one clear line.
 """
 
-import csv
-import hashlib
 import json
-import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,69 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcoherence.errors import UserError
+from mcoherence.files.atomic import atomic_path
 from mcoherence.files.canonical import canonical_json
 
 Attributes = Mapping[str, Any]
-
-WHOLE_BYTES = 10**9  # up to which prepared images are hashed byte by byte: a second or two
-
-
-@contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`; renamed to `path` when the block ends well, removed when it does not."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically, in UTF-8."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
-def copy_file(source: Path, target: Path) -> None:
-    """Copy a file atomically."""
-    with atomic_path(target) as temporary:
-        shutil.copyfile(source, temporary)
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON atomically, with sorted keys and a final newline; NaN is refused."""
-    write_text(path, json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n")
-
-
-def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Write a small CSV file atomically, without pandas."""
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
-
-
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def digest_of(path: Path) -> str:
-    """What a result file records of one that it was made from: the SHA-256 of its bytes, in hexadecimal.
-
-    Of prepared images beyond WHOLE_BYTES it is the SHA-256 of their content that their file carries, marked as such:
-    no job then reads some hundred GB for the record alone, and every block that is read is checked by its own checksum.
-    """
-    if path.stat().st_size > WHOLE_BYTES and h5py.is_hdf5(path):
-        with h5py.File(path, "r") as file:
-            if "content_sha256" in file.attrs:
-                return f"content_sha256:{file.attrs['content_sha256']}"
-    return sha256_of(path)
 
 
 def write_hdf5(

@@ -1,0 +1,47 @@
+"""What a result file says of its origin."""
+
+import pytest
+
+from mcoherence.files import provenance as module
+from mcoherence.files.digests import sha256_of
+from mcoherence.files.hdf5 import write_hdf5
+from mcoherence.files.provenance import digest_of, git_commit, provenance
+
+SCHEMA = "mcoherence/test/1"
+CONTENT = {"names": ["first", "zweite"]}
+
+
+@pytest.fixture
+def path(tmp_path):
+    file = tmp_path / "file.h5"
+    write_hdf5(file, SCHEMA, CONTENT, {})
+    return file
+
+
+def test_provenance_names_settings_inputs_code_and_versions(path):
+    record = provenance({"lr": 0.1}, [path])
+    assert record["settings"] == {"lr": 0.1}
+    assert record["inputs"] == {str(path): sha256_of(path)}
+    assert set(record["versions"]) == {"python", "torch", "numpy", "h5py", "scikit-learn"}
+    assert record["git_commit"] == git_commit() != ""
+
+
+def test_sha256_is_the_standard_one(tmp_path):
+    file = tmp_path / "abc"
+    file.write_bytes(b"abc")
+    assert sha256_of(file) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_what_is_recorded_of_an_input_is_the_sha256_of_its_bytes(path):
+    write_hdf5(path, SCHEMA, CONTENT, {"content_sha256": "ab12"})
+    assert digest_of(path) == sha256_of(path)
+
+
+def test_of_images_too_large_to_hash_in_every_job_it_is_the_digest_of_their_content(path, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "WHOLE_BYTES", 100)
+    assert digest_of(path) == sha256_of(path)  # it carries no such digest
+    write_hdf5(path, SCHEMA, CONTENT, {"content_sha256": "ab12"})
+    assert digest_of(path) == "content_sha256:ab12"
+    text = tmp_path / "images.h5"
+    text.write_bytes(b"x" * 200)
+    assert digest_of(text) == sha256_of(text)
