@@ -5,9 +5,9 @@
     python benchmarks/gpu.py --print FILE                                  the table of an earlier run, a killed one too
 
 Needs torch, torchvision, h5py and safetensors, and nothing else that a study needs; a peer that is not installed is a
-row that says so. Runs from a checkout as it is. The JSON is written anew after every row; standard output has the table,
-in markdown, and nothing else. Exit status: 1 if a row of `correctness` or `resume` or a sum of `extraction` is wrong, 2
-if something is missing.
+row that says so. Runs from a checkout as it is. The JSON is written anew after every row; standard output has the
+table, in markdown, and nothing else. Exit status: 1 if a row of `correctness` or `resume` or a sum of `extraction` is
+wrong, 2 if something is missing.
 
     correctness   networks of all kinds against the loop over single examples, float64 and float32 (gpu_correctness.py)
     extraction    gradient statistics against plain training passes, vmap, BackPACK, Opacus      (gpu_timing.py)
@@ -154,13 +154,13 @@ def source_digest() -> str:
 # --- resume -----------------------------------------------------------------------------------------------------------
 
 BATCHES, SAVED_AFTER, EXAMPLES = 10, 5, 12  # SuccessiveM3 is in the middle of an update there, RM3's memory is full
-# name: (optimiser, its settings, whether in bf16 autocast and channels_last)
-RUNS: dict[str, tuple[str, Row, bool]] = {
-    "SGD, momentum": ("SGD", {"momentum": 0.9}, False),
-    "RM3": ("RM3", {}, False),
-    "M3": ("M3", {}, False),
-    "SuccessiveM3": ("SuccessiveM3", {}, False),
-    "RM3, bf16, channels_last": ("RM3", {}, True),
+# name: (optimiser of gpu_timing.py, whether in bf16 autocast and channels_last)
+RUNS = {
+    "SGD, momentum": ("SGD, momentum", False),
+    "RM3": ("RM3", False),
+    "M3": ("M3", False),
+    "SuccessiveM3": ("SuccessiveM3", False),
+    "RM3, bf16, channels_last": ("RM3", True),
 }
 
 
@@ -169,25 +169,24 @@ class Run:
 
     def __init__(self, name: str, device: Any, small: bool) -> None:
         import torch
-        from gpu_timing import small_cnn
+        from gpu_timing import GROUPS, OPTIMIZERS, small_cnn
         from torch import nn
         from torchvision.models import resnet18
 
-        from mcoherence import optim
-
         torch.manual_seed(0)
-        optimizer, settings, self.narrow = RUNS[name]
+        optimizer, self.narrow = RUNS[name]
         model = small_cnn() if small else resnet18(num_classes=10)
         if not small:  # a 3x3 stem and no max pool, as for images of this size
             model.conv1, model.maxpool = nn.Conv2d(3, 64, 3, padding=1, bias=False), nn.Identity()
         layout = torch.channels_last if self.narrow else torch.contiguous_format
         self.device, self.model = device, model.to(device, memory_format=layout).train()
-        self.optimizer = getattr(optim, optimizer)(self.model.parameters(), lr=0.05, **settings)
+        self.optimizer = OPTIMIZERS[optimizer](self.model)
+        self.parts = GROUPS if optimizer == "M3" else 1
 
     def train(self, start: int, end: int) -> None:
         """Take in the batches from `start` up to `end`."""
         import torch
-        from gpu_timing import GROUPS, one_update
+        from gpu_timing import one_update
 
         def mean_loss(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.narrow):
@@ -197,8 +196,8 @@ class Run:
             generator = torch.Generator().manual_seed(number)
             inputs = torch.randn(EXAMPLES, 3, 32, 32, generator=generator).to(self.device)
             targets = torch.randint(0, 10, (EXAMPLES,), generator=generator).to(self.device)
-            parts = GROUPS if type(self.optimizer).__name__ == "M3" else 1
-            one_update(self.optimizer, list(zip(inputs.chunk(parts), targets.chunk(parts), strict=True)), mean_loss)
+            parts = zip(inputs.chunk(self.parts), targets.chunk(self.parts), strict=True)
+            one_update(self.optimizer, list(parts), mean_loss)
 
     def state(self) -> Row:
         """All there is to save."""
