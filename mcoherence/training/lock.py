@@ -10,6 +10,8 @@ from filelock import FileLock, Timeout
 
 from mcoherence.errors import UserError
 
+OPERATIONAL = True  # no number depends on it; docs/reruns.md
+
 SECONDS_TO_WAIT = 30.0  # for another trainer of the same run to end
 
 

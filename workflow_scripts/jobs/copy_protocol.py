@@ -10,6 +10,8 @@ import struct
 from dataclasses import asdict, dataclass
 from typing import Any
 
+OPERATIONAL = True  # no number depends on it; docs/reruns.md
+
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 LENGTH = struct.Struct("!Q")  # of a message, in bytes; before it
 
