@@ -2,7 +2,7 @@
 from functools import cache
 
 from mcoherence.files.canonical import canonical_json
-from mcoherence.study.code_digest import digest_of, module_digests
+from mcoherence.study.code_digest import digest_of, module_digests, package_digests
 from mcoherence.study.data_sizes import size_of
 from mcoherence.data.source_modules import DECODED_SOURCES, SOURCES
 from mcoherence.data.subsets import SUBSETS, TRAINED_HALF
@@ -44,8 +44,18 @@ def code_of(rule_name):
 
 @cache
 def code_of_module(module):
-    """Digest of the code that a module reaches, noted for `make why`."""
-    modules = module_digests(module, BASE)
+    """Digest of the code that a module reaches."""
+    return noted(module_digests(module, BASE))
+
+
+@cache
+def code_of_package(package):
+    """Digest of the code that the modules of a folder reach, where a command finds them by that folder."""
+    return noted(package_digests(package, BASE))
+
+
+def noted(modules):
+    """Digest of these modules, noted for `make why`."""
     CODE[digest_of(modules)] = modules
     return digest_of(modules)
 

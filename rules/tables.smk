@@ -109,9 +109,10 @@ rule tabulate:
         gpu=0,
     params:
         settings=lambda w: canonical_json(study.table_settings(config, w.table)),
-        code=code_of("tabulate"),
+        # of the command, and of the module that it imports for this table
+        code=lambda w: code_of("tabulate") + code_of_module(f"mcoherence.tables.{w.table}"),
     message:
         "Tabulate {wildcards.table}"
     shell:
-        "python -m workflow_scripts.tabulate --settings {params.settings:q}"
+        "python -m workflow_scripts.tabulate --module mcoherence.tables.{wildcards.table} --settings {params.settings:q}"
         " --csv {output.csv:q} --parquet {output.parquet:q} > {log:q} 2>&1"

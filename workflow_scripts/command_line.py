@@ -17,6 +17,7 @@ def parse(
     paths: Sequence[str] = (),
     path_lists: Sequence[str] = (),
     switches: Sequence[str] = (),
+    words: Sequence[str] = (),
     options: Mapping[str, Any] | None = None,
 ) -> argparse.Namespace:
     """The options of one command: --settings (one JSON object, parsed), and one option per file or list of files.
@@ -27,6 +28,8 @@ def parse(
         path_lists: names of options that take any number of paths.
         options: further options by name, with their defaults, whose types they take.
         switches: names of options that are given as --NAME or --no-NAME.
+        words: names of options that take one word. One called "module" names a module that the command imports by that
+            name: the rule adds the digest of its code to that of the command, and `make why` finds it here.
     """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--settings", type=json.loads, required=True, help="the rule's settings, one JSON object")
@@ -34,6 +37,8 @@ def parse(
         parser.add_argument(f"--{name.replace('_', '-')}", type=Path, required=True)
     for name in path_lists:
         parser.add_argument(f"--{name.replace('_', '-')}", type=Path, nargs="*", required=True)
+    for name in words:
+        parser.add_argument(f"--{name.replace('_', '-')}", required=True)
     for name, default in (options or {}).items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
     for name in switches:

@@ -19,7 +19,7 @@ from mcoherence.figures.saving import read_sources
 from mcoherence.files.storage import atomic_path, write_json, write_text
 from mcoherence.files.tables import check_table
 from mcoherence.study.settings import claim_settings
-from mcoherence.tables.columns import dictionary
+from mcoherence.tables.dictionary import dictionary
 from workflow_scripts.command_line import parse, run
 
 STYLE = """body{font:15px/1.45 system-ui,sans-serif;margin:1.5rem;max-width:60rem;color:#222}

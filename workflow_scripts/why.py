@@ -16,7 +16,7 @@ from typing import Any
 from mcoherence.audit.why import PlannedJob, causes, explain, last_run, recorded_code
 from mcoherence.data.source_modules import SOURCES
 from mcoherence.errors import UserError
-from mcoherence.study.code_digest import digest_of, module_digests
+from mcoherence.study.code_digest import digest_of, module_digests, package_digests
 from workflow_scripts.command_line import run
 
 ROOT = Path(__file__).parents[1]
@@ -57,7 +57,9 @@ def planned_job(row: dict[str, Any]) -> PlannedJob:
     settings = json.loads(words[words.index("--settings") + 1]) if "--settings" in words else {}
     names = re.findall(r"-m (workflow_scripts\.\w+)", row["command"])[-1:]  # the last: a launcher may stand before it
     names += [SOURCES[settings["source"]]] if row["rule"] == "prepare_dataset" else []
+    names += [words[words.index("--module") + 1]] if "--module" in words else []  # which the command imports by name
     codes = [module_digests(name, ROOT) for name in names]
+    codes += [package_digests(words[words.index("--package") + 1], ROOT)] if "--package" in words else []
     modules = {name: digest for code in codes for name, digest in code.items()}
     digests = tuple(map(digest_of, codes))
     return PlannedJob(row["rule"], row["output"], row["input"], settings, modules, digests, row["reason"])

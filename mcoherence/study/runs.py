@@ -3,10 +3,10 @@
 An order of runs is the order of the rows of the tables that are made from them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any
+from typing import Any, TypedDict
 
 from mcoherence.data.subsets import FIRST_STAGE, SUBSETS, TRAINED_HALF
 
@@ -30,9 +30,36 @@ class Run:
         names = (self.dataset, self.model, self.labels, self.optimizer, self.subset, f"seed{self.seed}")
         return "/".join((results, "runs", *names))
 
+    def file(self, results: str, name: str) -> str:
+        """A result file of the run by its name, such as "evaluation.h5"."""
+        return f"{self.path(results)}/{name}"
+
     def labels_path(self, results: str) -> str:
         """The labels.h5 that the run trains on."""
         return f"{results}/data/{self.dataset}/labels/{self.labels}/seed{self.seed}/labels.h5"
+
+
+class Grid(TypedDict):
+    """Runs by what they are combinations of: names of config entries, parts of the training images, seeds.
+
+    A few grids name a thousand runs in a few lines, so that they fit among the settings on a command line.
+    """
+
+    datasets: list[str]
+    models: list[str]
+    labels: list[str]
+    optimizers: list[str]
+    subsets: list[str]
+    seeds: list[int]
+
+
+def runs_of_grids(grids: Iterable[Grid]) -> list[Run]:
+    """The runs of all grids, each once, at its first place; those of a grid in the order of its keys, seeds fastest."""
+    combinations = (
+        product(grid["datasets"], grid["models"], grid["labels"], grid["optimizers"], grid["subsets"], grid["seeds"])
+        for grid in grids
+    )
+    return list(dict.fromkeys(Run(*names) for combined in combinations for names in combined))
 
 
 def makes(config: Config, experiment: str) -> bool:
@@ -40,20 +67,27 @@ def makes(config: Config, experiment: str) -> bool:
     return experiment in config["experiments"]
 
 
+def _grid(experiment: Config, **others: list[Any]) -> Grid:
+    """The grid of an experiment whose section has such keys, with `others` in place of them; on the full part."""
+    keys: Config = {"subsets": [FULL], **experiment, **others}
+    return Grid(
+        datasets=list(keys["datasets"]),
+        models=list(keys["models"]),
+        labels=list(keys["labels"]),
+        optimizers=list(keys["optimizers"]),
+        subsets=list(keys["subsets"]),
+        seeds=list(keys["seeds"]),
+    )
+
+
+def label_noise_grids(experiment: Config) -> list[Grid]:
+    """Every combination of its entries; and for each of `further` the same with other entries in place of some."""
+    return [_grid(experiment), *(_grid({**experiment, **other}) for other in experiment.get("further", []))]
+
+
 def label_noise_runs(experiment: Config) -> list[Run]:
-    """The runs of the label-noise experiment, each once, on the full training part.
-
-    Every combination of its entries; and for each of `further` the same with other entries in place of some.
-    """
-    grids = [experiment, *({**experiment, **other} for other in experiment.get("further", []))]
-    return list(dict.fromkeys(run for grid in grids for run in _combinations(grid)))
-
-
-def _combinations(grid: Config) -> list[Run]:
-    axes = (grid[key] for key in ("datasets", "models", "labels", "optimizers", "seeds"))
-    return [
-        Run(dataset, model, labels, optimizer, FULL, seed) for dataset, model, labels, optimizer, seed in product(*axes)
-    ]
+    """The runs of the label-noise experiment, each once, on the full training part."""
+    return runs_of_grids(label_noise_grids(experiment))
 
 
 def partly_random(config: Config) -> dict[str, Any]:
@@ -87,15 +121,25 @@ def winsorization(config: Config) -> dict[str, dict[str, float]]:
     }
 
 
-def sample_size_runs(experiment: Config) -> list[Run]:
+def sample_size_grids(experiment: Config) -> list[Grid]:
     """The runs whose coherence is measured on samples of several sizes."""
-    return _combinations({**experiment, "optimizers": [experiment["optimizer"]]})
+    return [_grid(experiment, optimizers=[experiment["optimizer"]])]
+
+
+def sample_size_runs(experiment: Config) -> list[Run]:
+    """The runs of `sample_size_grids`."""
+    return runs_of_grids(sample_size_grids(experiment))
+
+
+def sweep_grids(experiment: Config) -> list[Grid]:
+    """The runs of networks that differ in a swept setting, each once."""
+    models = list(dict.fromkeys(model for names in experiment["models"].values() for model in names))
+    return [_grid(experiment, models=models, optimizers=[experiment["optimizer"]])]
 
 
 def sweep_runs(experiment: Config) -> list[Run]:
-    """The runs of networks that differ in a swept setting, each once."""
-    models = list(dict.fromkeys(model for names in experiment["models"].values() for model in names))
-    return _combinations({**experiment, "models": models, "optimizers": [experiment["optimizer"]]})
+    """The runs of `sweep_grids`."""
+    return runs_of_grids(sweep_grids(experiment))
 
 
 def swept_value(entry: Config, setting: str) -> float | None:
@@ -112,23 +156,37 @@ def swept_value(entry: Config, setting: str) -> float | None:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-def adversarial_start_runs(experiment: Config) -> list[Run]:
+def adversarial_start_grids(experiment: Config) -> list[Grid]:
     """The runs from fresh weights, and those of the same seeds from weights that had fitted other labels."""
-    grid = {**experiment, "labels": [experiment["labels"]]}
-    return _combinations({**grid, "optimizers": [experiment["optimizer"], experiment["adversarial_optimizer"]]})
+    optimizers = [experiment["optimizer"], experiment["adversarial_optimizer"]]
+    return [_grid(experiment, labels=[experiment["labels"]], optimizers=optimizers)]
+
+
+def adversarial_start_runs(experiment: Config) -> list[Run]:
+    """The runs of `adversarial_start_grids`."""
+    return runs_of_grids(adversarial_start_grids(experiment))
+
+
+def reference_grids(experiment: Config) -> list[Grid]:
+    """The runs whose learning times say which examples are hard, of all networks of the experiment."""
+    names = {"labels": [experiment["labels"]], "optimizers": [experiment["optimizer"]]}
+    return [_grid(experiment, **names, seeds=experiment["reference_seeds"])]
 
 
 def reference_runs(experiment: Config, dataset: str, model: str) -> list[Run]:
     """The runs whose learning times say which examples of `dataset` are hard for `model`."""
-    names = (dataset, model, experiment["labels"], experiment["optimizer"], FULL)
-    return [Run(*names, seed) for seed in experiment["reference_seeds"]]
+    return runs_of_grids(reference_grids({**experiment, "datasets": [dataset], "models": [model]}))
+
+
+def easy_hard_grids(experiment: Config) -> list[Grid]:
+    """The runs that are trained from fresh weights on the easy, the hard and the random part."""
+    names = {"labels": [experiment["labels"]], "optimizers": [experiment["optimizer"]]}
+    return [_grid(experiment, **names, subsets=[*SUBSETS])]
 
 
 def easy_hard_runs(experiment: Config) -> list[Run]:
-    """The runs that are trained from fresh weights on the easy, the hard and the random part."""
-    axes = (experiment["datasets"], experiment["models"], SUBSETS, experiment["seeds"])
-    names = (experiment["labels"], experiment["optimizer"])
-    return [Run(dataset, model, *names, subset, seed) for dataset, model, subset, seed in product(*axes)]
+    """The runs of `easy_hard_grids`."""
+    return runs_of_grids(easy_hard_grids(experiment))
 
 
 def second_split_runs(experiment: Config, dataset: str, model: str) -> list[Run]:
@@ -141,11 +199,14 @@ def second_split_runs(experiment: Config, dataset: str, model: str) -> list[Run]
     ]
 
 
-def difficulty_coherence_runs(experiment: Config) -> list[Run]:
+def difficulty_coherence_grids(experiment: Config) -> list[Grid]:
     """The runs along which easy, hard and random examples are measured: those on everything, and those on each part."""
-    networks = product(experiment["datasets"], experiment["models"])
-    references = [run for dataset, model in networks for run in reference_runs(experiment, dataset, model)]
-    return references + easy_hard_runs(experiment)
+    return reference_grids(experiment) + easy_hard_grids(experiment)
+
+
+def difficulty_coherence_runs(experiment: Config) -> list[Run]:
+    """The runs of `difficulty_coherence_grids`."""
+    return runs_of_grids(difficulty_coherence_grids(experiment))
 
 
 def all_runs(config: Config) -> list[Run]:

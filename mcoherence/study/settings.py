@@ -13,12 +13,20 @@ from mcoherence.study.network_code import network_code
 from mcoherence.study.runs import (
     FULL,
     Config,
+    Grid,
     Run,
+    adversarial_start_grids,
+    difficulty_coherence_grids,
+    easy_hard_grids,
+    label_noise_grids,
     label_noise_runs,
     makes,
     partly_random,
+    reference_grids,
     reference_runs,
     results_folder,
+    sample_size_grids,
+    sweep_grids,
     swept_value,
     winsorization,
 )
@@ -131,51 +139,73 @@ def halves_settings(config: Config) -> dict[str, Any]:
     return {"split_seed": config["easy_hard"]["split_seed"]}
 
 
-EASY_HARD_RUNS = ("datasets", "models", "labels", "optimizer")
-EASY_HARD_KEYS = {  # table of easy and hard examples: the keys of its experiment that it depends on
-    "easy_hard": (*EASY_HARD_RUNS, "seeds"),
-    "difficulty": (*EASY_HARD_RUNS, "reference_seeds"),
-    "difficulty_agreement": (*EASY_HARD_RUNS, "reference_seeds", "fraction"),
-    "difficulty_coherence": (*EASY_HARD_RUNS, "reference_seeds", "seeds"),
-}
+def grids_of_table(config: Config, table: str) -> list[Grid]:
+    """The runs whose rows a table has, in its order."""
+    easy_hard = config["easy_hard"]
+    if table in ("difficulty", "difficulty_agreement"):
+        return reference_grids(easy_hard)
+    if table == "easy_hard":
+        return easy_hard_grids(easy_hard)
+    if table == "difficulty_coherence":
+        return difficulty_coherence_grids(easy_hard)
+    if table == "sample_size":
+        return sample_size_grids(config[table])
+    if table == "sweep":
+        return sweep_grids(config[table])
+    if table == "adversarial_start":
+        return adversarial_start_grids(config[table])
+    return label_noise_grids(partly_random(config) if table == "contributions" else config["label_noise"])
 
 
-# What the tables that are not made from the runs of the label-noise experiment are made from: its keys that they need.
-TABLE_KEYS = {
-    "sample_size": ("datasets", "models", "labels", "optimizer", "seeds", "sizes"),
-    "adversarial_start": ("datasets", "models", "labels", "optimizer", "adversarial_optimizer", "seeds"),
-    "sweep": ("datasets", "models", "labels", "optimizer", "seeds"),
-}
+def own_settings_of_table(config: Config, table: str) -> dict[str, Any]:
+    """What a table depends on besides its runs and the noise of their labels, by the names of its arguments."""
+    if table == "overfit":
+        return {"winsorization": winsorization(config)}
+    if table == "difficulty":
+        return {"second_split": makes(config, "second_split")}
+    if table == "difficulty_agreement":
+        return {"fraction": config["easy_hard"]["fraction"]}
+    if table == "sample_size":
+        return {"sizes": config[table]["sizes"]}
+    if table == "adversarial_start":
+        return {"optimizer": config[table]["optimizer"]}
+    if table == "sweep":
+        values = {
+            setting: {name: swept_value(config["models"][name], setting) for name in models}
+            for setting, models in config[table]["models"].items()
+        }
+        return {"values": values, "first_step": config["claims"]["first_step"]}
+    return {}
 
 
 def table_settings(config: Config, table: str) -> dict[str, Any]:
-    """What one table depends on: the experiment whose runs it gathers, and the noise of its label sets."""
-    if table in EASY_HARD_KEYS:
-        experiment = {key: config["easy_hard"][key] for key in EASY_HARD_KEYS[table]}
-    elif table in TABLE_KEYS:
-        experiment = {key: config[table][key] for key in TABLE_KEYS[table]}
-    else:
-        experiment = partly_random(config) if table == "contributions" else dict(config["label_noise"])
-    labels = experiment["labels"]
-    names = [labels] if isinstance(labels, str) else labels
-    if table not in EASY_HARD_KEYS and table not in TABLE_KEYS:
-        names = list(dict.fromkeys(run.labels for run in label_noise_runs(experiment)))
-    if table == "difficulty":
-        experiment["second_split"] = makes(config, "second_split")
-    if table == "sweep":
-        experiment["values"] = {
-            setting: {name: swept_value(config["models"][name], setting) for name in models}
-            for setting, models in experiment["models"].items()
-        }
-        experiment["first_step"] = config["claims"]["first_step"]
-    if table == "overfit":
-        experiment["winsorization"] = winsorization(config)
+    """What one table depends on: the runs whose results it gathers, the noise of their labels, and what is its own."""
+    grids = grids_of_table(config, table)
     return {
-        "table": table,
         "results": results_folder(config),
-        "experiment": experiment,
-        "noise": {name: config["labels"][name]["fraction"] for name in names},
+        "grids": grids,
+        "noise": {name: config["labels"][name]["fraction"] for grid in grids for name in grid["labels"]},
+        "own": own_settings_of_table(config, table),
     }
+
+
+# What makes each table that the claims are tested on: what a study without it does not make.
+EXPERIMENT_OF_TABLE = {
+    "accuracy": "label_noise",
+    "coherence": "label_noise",
+    "learning_time": "label_noise",
+    "group_alignment": "label_noise",
+    "overfit": "label_noise",
+    "early_stopping": "label_noise",
+    "contributions": "contributions",
+    "easy_hard": "easy_hard",
+    "difficulty": "easy_hard",
+    "difficulty_agreement": "easy_hard",
+    "difficulty_coherence": "difficulty_coherence",
+    "sample_size": "sample_size",
+    "sweep": "sweep",
+    "toy": "toy",
+}
 
 
 def claim_settings(config: Config) -> dict[str, Any]:
@@ -184,6 +214,7 @@ def claim_settings(config: Config) -> dict[str, Any]:
     optimizers, datasets = (dict.fromkeys(getattr(run, name) for run in runs) for name in ("optimizer", "dataset"))
     return {
         **config["claims"],
+        "experiments": EXPERIMENT_OF_TABLE,
         "methods": {name: config["optimizers"][name]["method"] for name in optimizers},
         "architectures": {name: model["architecture"] for name, model in config["models"].items()},
         "image_sides": {name: max(size_of(config["datasets"][name]).shape[1:]) for name in datasets},

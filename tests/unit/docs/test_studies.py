@@ -85,7 +85,7 @@ def test_an_adversarial_start_is_run_with_the_runs_that_it_needs():
 
 def test_a_sweep_reads_its_values_from_the_networks():
     config = on_top_of_the_defaults(BLOCKS[4] + "claims: {first_step: 8}")
-    assert study.table_settings(config, "sweep")["experiment"]["values"] == {
+    assert study.table_settings(config, "sweep")["own"]["values"] == {
         "init_scale": {"from_small": 0.3, "from_large": 3}
     }
     runs = all_runs(config)

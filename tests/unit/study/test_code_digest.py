@@ -2,7 +2,7 @@
 
 import pytest
 
-from mcoherence.study.code_digest import code_digest, import_closure
+from mcoherence.study.code_digest import code_digest, import_closure, package_digests
 
 SOURCES = {
     "library/__init__.py": '"""A package."""\n',
@@ -79,3 +79,10 @@ def test_a_docstring_in_the_middle_of_a_function_is_code(root):
     before = code_digest("scripts.entry", root)
     edit(root, "library/deep/leaf.py", '    """Twice x."""\n', '    """Twice x."""\n    "not a docstring"\n')
     assert code_digest("scripts.entry", root) != before
+
+
+def test_a_package_reaches_what_any_module_of_its_folder_does_and_a_new_file_is_one_more(root):
+    before = package_digests("scripts", root)
+    assert before.keys() == import_closure("scripts.entry", root) | import_closure("scripts.second", root)
+    (root / "scripts/third.py").write_text("import json\n")
+    assert package_digests("scripts", root).keys() - before.keys() == {"scripts.third"}

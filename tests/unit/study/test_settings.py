@@ -10,7 +10,17 @@ import yaml
 from mcoherence.errors import UserError
 from mcoherence.study import checks as config_checks
 from mcoherence.study import settings as study
-from mcoherence.study.runs import Run, all_runs, contribution_runs, difficulty_coherence_runs, source_run, winsorization
+from mcoherence.study.runs import (
+    Run,
+    all_runs,
+    contribution_runs,
+    difficulty_coherence_runs,
+    easy_hard_runs,
+    label_noise_runs,
+    runs_of_grids,
+    source_run,
+    winsorization,
+)
 from mcoherence.study.segments import segments
 
 ROOT = Path(__file__).parents[3]
@@ -178,7 +188,34 @@ def test_reference_runs_outside_the_label_noise_experiment_are_added():
 def test_a_run_is_found_by_its_path():
     run = Run("digits", "cnn", "half_random", "rm3", "full", 2)
     assert run.path("results/digits") == "results/digits/runs/digits/cnn/half_random/rm3/full/seed2"
+    assert run.file("results/digits", "evaluation.h5") == f"{run.path('results/digits')}/evaluation.h5"
     assert run.labels_path("results/digits") == "results/digits/data/digits/labels/half_random/seed2/labels.h5"
+
+
+def test_grids_are_combinations_each_run_once_at_its_first_place():
+    grid = {"datasets": ["d"], "models": ["net"], "labels": ["clean"], "optimizers": ["sgd", "m3"], "subsets": ["full"]}
+    runs = runs_of_grids([grid | {"seeds": [0, 1]}, grid | {"seeds": [1, 2]}])
+    assert [(run.optimizer, run.seed) for run in runs] == [
+        ("sgd", 0), ("sgd", 1), ("m3", 0), ("m3", 1), ("sgd", 2), ("m3", 2),
+    ]  # fmt: skip
+
+
+def test_a_tables_grids_are_the_runs_of_its_experiment_in_their_order():
+    config = CONFIG | {"experiments": ["label_noise", "easy_hard", "difficulty_coherence"]}
+    config |= {"label_noise": CONFIG["label_noise"] | {"further": [{"models": ["cnn"], "seeds": [7]}]}}
+    runs = {name: runs_of_grids(study.table_settings(config, name)["grids"]) for name in ("accuracy", "easy_hard")}
+    assert runs["accuracy"] == label_noise_runs(config["label_noise"])
+    assert runs["accuracy"][-1].seed == 7
+    assert runs["easy_hard"] == easy_hard_runs(config["easy_hard"])
+    along = runs_of_grids(study.table_settings(config, "difficulty_coherence")["grids"])
+    assert along == difficulty_coherence_runs(config["easy_hard"])
+
+
+def test_the_noise_of_a_table_is_that_of_its_label_sets():
+    assert study.table_settings(CONFIG, "accuracy")["noise"] == {
+        name: CONFIG["labels"][name]["fraction"] for name in CONFIG["label_noise"]["labels"]
+    }
+    assert study.table_settings(CONFIG, "difficulty")["noise"].keys() == {CONFIG["easy_hard"]["labels"]}
 
 
 TRAINING = {"batch_size": 60, "checkpoints": {"every_step_until": 2, "per_doubling": 1}}
@@ -363,7 +400,7 @@ def test_winsorised_entries_and_the_sgd_that_is_like_them_make_a_family():
         "sgd": {"c": 0, "alike": 0}, "c2": {"c": 2, "alike": 0}, "c8": {"c": 8, "alike": 0},
         "slow": {"c": 4, "alike": 1},
     }  # fmt: skip
-    assert study.table_settings(config, "overfit")["experiment"]["winsorization"] == winsorization(config)
+    assert study.table_settings(config, "overfit")["own"]["winsorization"] == winsorization(config)
     assert winsorization(CONFIG) == {}
 
 
@@ -374,7 +411,7 @@ def test_contributions_are_measured_in_partly_random_runs_only():
     assert contribution_runs(CONFIG) == []
     assert {run.labels for run in runs} == {"half_random"}
     assert len(runs) == 2 * 3 * 5
-    assert study.table_settings(config, "contributions")["experiment"]["labels"] == ["half_random"]
+    assert [grid["labels"] for grid in study.table_settings(config, "contributions")["grids"]] == [["half_random"]]
     settings = study.contribution_settings(config)
     assert settings == {"sample_size": 360, "null_worlds": 2}  # and what the schema fills in
 

@@ -11,9 +11,7 @@ import pytest
 
 from mcoherence.figures.bound import bound
 from mcoherence.figures.style import FigureStyle
-from mcoherence.tables.bound import COLUMNS, alpha_before_updates, bound_table, log_bound
-from mcoherence.tables.columns import dictionary
-from mcoherence.tables.toy import toy_table
+from mcoherence.tables.bound import alpha_before_updates, bound_table, log_bound
 from workflow_scripts import calculate_bound, draw_bound
 
 STEPS = [0, 1, 3]
@@ -131,9 +129,8 @@ def test_alpha_of_fitted_examples_is_missing_and_so_is_what_follows():
     assert table.set_index("step")["relative_bound"].notna().to_dict() == {0: False, 1: True, 3: False}
 
 
-def test_every_column_is_in_the_data_dictionary():
-    columns = dictionary({"bound": COLUMNS, "toy": list(toy_table(0.1, [0, 1]))}.items())
-    assert set(columns["table"]) == {"bound", "toy"}
+def test_every_column_is_described(described, table):
+    described("bound", table)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import workflow_scripts
 from mcoherence.claims.testing import Claim, Part
 from mcoherence.errors import UserError
 from mcoherence.files.storage import write_text
-from mcoherence.tables.columns import dictionary
+from mcoherence.tables.dictionary import dictionary
 from workflow_scripts import check_claims, describe_study
 from workflow_scripts.command_line import parse, run
 
@@ -105,11 +105,6 @@ def test_the_page_of_the_study_shows_settings_versions_and_times():
         "<td>nats</td>",
     ):
         assert content in page
-
-
-def test_a_column_that_nothing_describes_is_refused():
-    with pytest.raises(UserError, match="table accuracy: found the column 'guess'"):
-        dictionary([("accuracy", ["step", "guess"])])
 
 
 def test_garbage_is_collected_while_a_command_works(capsys):
