@@ -6,18 +6,14 @@ from typing import Any
 
 import pandas as pd
 
-from mcoherence.claims.difficulty import STATEMENTS
 from mcoherence.claims.identities import IDENTITIES, Identity
 from mcoherence.claims.intervals import Interval
-from mcoherence.claims.learning import LEARNING_CLAIMS
-from mcoherence.claims.noise import NOISE_CLAIMS
+from mcoherence.claims.registry import claims_of
 from mcoherence.claims.testing import Claim, ClaimSettings, Part, check_claims
-from mcoherence.claims.trajectory import TRAJECTORY_CLAIMS
 from mcoherence.files.provenance import provenance
 from mcoherence.files.storage import write_json, write_text
 from workflow_scripts.command_line import parse, run
 
-ALL_CLAIMS = (*TRAJECTORY_CLAIMS, *LEARNING_CLAIMS, *NOISE_CLAIMS, *STATEMENTS)
 STYLE = """body{font:15px/1.45 system-ui,sans-serif;margin:1.5rem;max-width:80rem;color:#222}
 table{border-collapse:collapse;width:100%;margin:0 0 1.5rem}th,td{border-bottom:1px solid #ccc;padding:.35rem .6rem;
 text-align:left;vertical-align:top}td.number{white-space:nowrap;font-variant-numeric:tabular-nums}
@@ -27,11 +23,10 @@ summary{cursor:pointer}"""
 
 
 def main() -> None:
-    """Test every claim on the tables and write both forms of the outcome."""
-    arguments = parse(__doc__, paths=["json", "html"], path_lists=["tables"])
-    claims = check_claims(
-        {path.stem: pd.read_parquet(path) for path in arguments.tables}, ClaimSettings(**arguments.settings), ALL_CLAIMS
-    )
+    """Test every claim of a folder's modules on the tables and write both forms of the outcome."""
+    arguments = parse(__doc__, words=["package"], paths=["json", "html"], path_lists=["tables"])
+    tables = {path.stem: pd.read_parquet(path) for path in arguments.tables}
+    claims = check_claims(tables, ClaimSettings(**arguments.settings), claims_of(arguments.package))
     origin = provenance(arguments.settings, arguments.tables)
     content = {
         "schema": "mcoherence/claims/2",

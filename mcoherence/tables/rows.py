@@ -8,8 +8,10 @@ TRAIN_SUBSET = "train_subset"  # what `subset` is called where a run is tested o
 
 
 def run_keys(table: pd.DataFrame) -> list[str]:
-    """Those columns of a table that name the run of a row."""
-    return [column for column in (*RUN_COLUMNS, TRAIN_SUBSET) if column in table]
+    """Those columns of a table that name the run of a row, in their order."""
+    subset = TRAIN_SUBSET if TRAIN_SUBSET in table else "subset"
+    keys = (subset if column == "subset" else column for column in RUN_COLUMNS)
+    return [column for column in keys if column in table]
 
 
 def last_rows(table: pd.DataFrame) -> pd.DataFrame:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from mcoherence.claims.registry import claims_of
 from mcoherence.errors import UserError
 from mcoherence.study import checks as config_checks
 from mcoherence.study import settings as study
@@ -171,6 +172,11 @@ def test_the_claims_know_how_large_the_images_of_the_study_are():
     config = {**CONFIG, "datasets": datasets, "label_noise": {**CONFIG["label_noise"], "datasets": ["letters"]}}
     assert study.claim_settings(CONFIG)["image_sides"] == {"digits": 8}
     assert study.claim_settings(config)["image_sides"] == {"letters": 64}
+
+
+def test_the_claims_know_which_experiment_makes_each_table_that_they_read():
+    tables = {name for one in claims_of("mcoherence.claims") for name in one.tables}
+    assert tables <= study.claim_settings(CONFIG)["experiments"].keys()
 
 
 def test_the_default_study_asks_for_every_combination_once():
