@@ -22,9 +22,10 @@ rule check_claims:
         runtime=10,
     params:
         settings=canonical_json(settings.claim_settings(config)),
-        code=code_of("check_claims"),
+        # of the command, and of the modules that it finds in this folder
+        code=code_of("check_claims") + code_of_package("mcoherence.claims"),
     message:
         "Check the papers' claims"
     shell:
-        "python -m workflow_scripts.check_claims --settings {params.settings:q}"
+        "python -m workflow_scripts.check_claims --package mcoherence.claims --settings {params.settings:q}"
         " --tables {input:q} --json {output.json:q} --html {output.html:q}" + TO_LOG

@@ -5,7 +5,7 @@ from mcoherence.data.source_modules import DECODED_SOURCES, SOURCES
 from mcoherence.files.canonical import canonical_json
 from mcoherence.models.architectures import module_of
 from mcoherence.study import catalogue, cutting, estimates, settings
-from mcoherence.study.code_digest import digest_of, module_digests
+from mcoherence.study.code_digest import digest_of, module_digests, package_digests
 from mcoherence.study.results import RESULTS as KINDS
 from mcoherence.study.results import result
 from mcoherence.study.runs import ALL_SUBSETS, STUDY_FILES, Run, results_folder, source_run, subset_file
@@ -53,8 +53,18 @@ def code_of(rule_name):
 
 @cache
 def code_of_module(module):
-    """Digest of the code that a module reaches, noted for `make why`."""
-    modules = module_digests(module, BASE)
+    """Digest of the code that a module reaches."""
+    return noted(module_digests(module, BASE))
+
+
+@cache
+def code_of_package(package):
+    """Digest of the code that the modules of a folder reach, where a command finds them by that folder."""
+    return noted(package_digests(package, BASE))
+
+
+def noted(modules):
+    """Digest of these modules, noted for `make why`."""
     CODE[digest_of(modules)] = modules
     return digest_of(modules)
 

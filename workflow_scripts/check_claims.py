@@ -5,32 +5,27 @@ from pathlib import Path
 
 import pandas as pd
 
-from mcoherence.claims.difficulty import STATEMENTS
 from mcoherence.claims.identities import IDENTITIES
-from mcoherence.claims.learning import LEARNING_CLAIMS
-from mcoherence.claims.noise import NOISE_CLAIMS
 from mcoherence.claims.page import as_html, as_json
+from mcoherence.claims.registry import claims_of
 from mcoherence.claims.testing import ClaimSettings, check_claims
-from mcoherence.claims.trajectory import TRAJECTORY_CLAIMS
 from mcoherence.files.atomic import write_text
 from mcoherence.files.json_csv import write_json
 from mcoherence.files.provenance import provenance
 from workflow_scripts.command_line import settings_parser
 from workflow_scripts.jobs.entry import run
 
-ALL_CLAIMS = (*TRAJECTORY_CLAIMS, *LEARNING_CLAIMS, *NOISE_CLAIMS, *STATEMENTS)
-
 
 def main() -> None:
-    """Test every claim on the tables and write both forms of the outcome."""
+    """Test every claim of a folder's modules on the tables and write both forms of the outcome."""
     parser = settings_parser(__doc__)
+    parser.add_argument("--package", required=True, help="whose modules hold the claims")
     parser.add_argument("--tables", type=Path, nargs="*", required=True)
     parser.add_argument("--json", type=Path, required=True)
     parser.add_argument("--html", type=Path, required=True)
     arguments = parser.parse_args()
-    claims = check_claims(
-        {path.stem: pd.read_parquet(path) for path in arguments.tables}, ClaimSettings(**arguments.settings), ALL_CLAIMS
-    )
+    tables = {path.stem: pd.read_parquet(path) for path in arguments.tables}
+    claims = check_claims(tables, ClaimSettings(**arguments.settings), claims_of(arguments.package))
     origin = provenance(arguments.settings, arguments.tables)
     content = {
         "schema": "mcoherence/claims/2",

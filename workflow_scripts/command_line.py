@@ -60,7 +60,8 @@ def parse(
         options: further options by name, with their defaults, whose types they take.
         switches: names of options that are given as --NAME or --no-NAME.
         words: names of options that take one word. One called "module" names a module that the command imports by that
-            name: the rule adds the digest of its code to that of the command, and `make why` finds it here.
+            name: the rule adds the digest of its code to that of the command, and `make why` finds it here. So it is of
+            one called "package", all of whose modules the command imports.
     """
     parser = settings_parser(description)
     for name in paths:

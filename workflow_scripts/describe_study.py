@@ -16,7 +16,7 @@ from mcoherence.files.atomic import atomic_path, write_text
 from mcoherence.files.json_csv import write_json
 from mcoherence.files.tables import check_table
 from mcoherence.study.settings import claim_settings
-from mcoherence.tables.columns import dictionary
+from mcoherence.tables.dictionary import dictionary
 from workflow_scripts.command_line import settings_parser
 from workflow_scripts.jobs.entry import run
 

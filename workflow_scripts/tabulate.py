@@ -1,23 +1,28 @@
 """Gather the result files of many runs into one tidy table: *.h5 -> CSV and Parquet."""
 
+import importlib
+from pathlib import Path
+
 from mcoherence.files.tables import write_table
-from mcoherence.tables.difficulty import DIFFICULTY_TABLES
-from mcoherence.tables.noise import NOISE_TABLES
-from mcoherence.tables.runs import TABLES
-from mcoherence.tables.sweep import SWEEP_TABLES
-from workflow_scripts.command_line import parse
+from mcoherence.study.runs import runs_of_grids
+from workflow_scripts.command_line import settings_parser
 from workflow_scripts.jobs.entry import run
 
 
 def main() -> None:
-    """Make the table that the settings name. The files of the runs are found by the runs' names, not by arguments.
+    """Make the table of a module, such as "mcoherence.tables.accuracy", which is imported by that name.
 
-    A study of a thousand runs has more paths than a command line can hold.
+    The files of the runs are found by the runs' names, not by arguments: a study of a thousand runs has more paths than
+    a command line can hold.
     """
-    arguments = parse(__doc__, paths=["csv", "parquet"])
+    parser = settings_parser(__doc__)
+    parser.add_argument("--module", required=True, help="of the table")
+    parser.add_argument("--csv", type=Path, required=True)
+    parser.add_argument("--parquet", type=Path, required=True)
+    arguments = parser.parse_args()
     settings = arguments.settings
-    make = (TABLES | NOISE_TABLES | DIFFICULTY_TABLES | SWEEP_TABLES)[settings["table"]]
-    table = make(settings["results"], settings["experiment"], settings["noise"])
+    make = importlib.import_module(arguments.module).table
+    table = make(settings["results"], runs_of_grids(settings["grids"]), settings["noise"], **settings["own"])
     write_table(table, arguments.csv, arguments.parquet)
 
 

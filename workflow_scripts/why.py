@@ -18,7 +18,7 @@ from mcoherence.audit.why import LastRun, Modules, PlannedJob, causes, explain, 
 from mcoherence.errors import UserError
 from mcoherence.models.architectures import NAMED, OWN, TORCHVISION
 from mcoherence.optim.methods import METHODS
-from mcoherence.study.code_digest import digest_of, module_digests
+from mcoherence.study.code_digest import digest_of, module_digests, package_digests
 from workflow_scripts.jobs.entry import run
 
 ROOT = Path(__file__).parents[1]
@@ -64,6 +64,7 @@ def planned_job(row: dict[str, Any], by_name: list[str]) -> PlannedJob:
     names = re.findall(r"-m (workflow_scripts\.[\w.]+)", row["command"])[-1:]  # a launcher stands before
     names += [words[words.index("--module") + 1]] if "--module" in words else by_name
     codes = [digests_of(name) for name in names]
+    codes += [package_digests(words[words.index("--package") + 1], ROOT)] if "--package" in words else []
     modules = {name: digest for code in codes for name, digest in code.items()}
     digests = tuple(map(digest_of, codes))
     return PlannedJob(row["rule"], row["output"], row["input"], settings, modules, digests, row["reason"])

@@ -9,7 +9,7 @@ ABSENT = "nothing"
 
 @dataclass(frozen=True)
 class Change:
-    """One key, such as "optimizer.lr", with its value before and after; either can be absent (`ABSENT`)."""
+    """One key, such as "optimizer.lr" or "grids.0.seeds", with both its values; either can be absent (`ABSENT`)."""
 
     key: str
     old: Any
@@ -29,8 +29,15 @@ def _changes(key: str, old: Any, new: Any) -> Iterator[Change]:
         for name in sorted(old.keys() | new.keys()):
             inner = f"{key}.{name}" if key else str(name)
             yield from _changes(inner, old.get(name, ABSENT), new.get(name, ABSENT))
+    elif _are_sections(old) and _are_sections(new) and len(old) == len(new):
+        yield from _changes(key, dict(enumerate(old)), dict(enumerate(new)))
     elif old != new:
         yield Change(key, old, new)
+
+
+def _are_sections(value: Any) -> bool:
+    """Whether a value is a list of settings objects; their places in it are keys."""
+    return isinstance(value, list) and all(isinstance(one, Mapping) for one in value)
 
 
 def _as_text(value: Any) -> str:

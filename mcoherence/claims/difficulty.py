@@ -1,7 +1,6 @@
 """Statements about easy and hard examples that the four papers do not make, or not with numbers: reported only.
 
-Each is measured as the claims are (`claims.testing`): one number per seed that is positive where the statement holds.
-A verdict says what this study shows and nothing about a published result.
+What they come to says something about this study, and nothing about a published result.
 """
 
 import numpy as np
@@ -9,47 +8,84 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from mcoherence.claims.testing import EARLY_EPOCHS, ClaimSettings, Description, Measured, Tables
+from mcoherence.claims.registry import claim
+from mcoherence.claims.rows import early, log10
+from mcoherence.claims.testing import ClaimSettings, Measured, Parts, Tables
 
-Parts = dict[str, Measured]
 
-
+@claim(
+    "E1",
+    "Early in training, past the transient, easy examples are more coherent among themselves than hard ones.",
+    source="implied by arXiv 2003.07422 and 2203.10036; no published numbers",
+    statistic="log10 of the ratio of the geometric means of m-coherence over the first 5 epochs, easy over hard",
+    tables=("difficulty_coherence",),
+    needs="gradients measured on easy and on hard examples",
+    level="III",
+)
 def easy_more_coherent_early(tables: Tables, settings: ClaimSettings) -> Parts:
-    """E1: log10 ratio of early m-coherence, easy over hard examples of one number, along the reference runs."""
+    """Log10 ratio of early m-coherence, easy over hard examples of one number, along the reference runs."""
     parts = {}
     for where, rows in _networks(tables["difficulty_coherence"]):
-        early = _early(rows[(rows["subset"] == "full") & (rows["group"] == rows["other"])], settings)
-        logs = early.assign(log=np.log10(early["m_coherence"].to_numpy(dtype=np.float64)))
-        means = logs.groupby(["group", "seed"])["log"].mean()
+        within = early(rows[(rows["subset"] == "full") & (rows["group"] == rows["other"])], settings)
+        means = log10(within["m_coherence"]).groupby([within["group"], within["seed"]]).mean()
         parts[where] = Measured(_of(means, "easy_train") - _of(means, "hard_train"))
     return parts
 
 
+@claim(
+    "E2",
+    "Early in training on easy examples alone, a step along them lowers the loss of hard ones too.",
+    source="implied by arXiv 2003.07422; no published numbers",
+    statistic="mean cosine of the mean gradients of easy training and hard test examples over the first 5 epochs",
+    tables=("difficulty_coherence",),
+    needs="networks trained on easy examples, with gradients of hard ones measured",
+    level="III",
+)
 def easy_step_helps_hard(tables: Tables, settings: ClaimSettings) -> Parts:
-    """E2: early cosine between mean gradients, of easy and of hard examples, along runs on the easy ones only."""
+    """Early cosine between mean gradients, of easy and of hard examples, along runs on the easy ones only."""
     parts = {}
     for where, rows in _networks(tables["difficulty_coherence"]):
-        early = _early(rows[rows["subset"] == "easy"], settings)
-        parts[where] = Measured(_pair(early, "easy_train", "hard_test").groupby("seed")["cosine"].mean())
+        on_easy = early(rows[rows["subset"] == "easy"], settings)
+        parts[where] = Measured(_pair(on_easy, "easy_train", "hard_test").groupby("seed")["cosine"].mean())
     return parts
 
 
+@claim(
+    "E3",
+    "Early in training, a step along easy examples carries over to other easy ones more than one along hard examples "
+    "does to other hard ones.",
+    source="implied by arXiv 2003.07422; no published numbers",
+    statistic=(
+        "mean cosine of the mean gradients of training and test examples over the first 5 epochs, easy minus hard"
+    ),
+    tables=("difficulty_coherence",),
+    needs="networks trained on easy and on hard examples, with gradients measured",
+    level="III",
+)
 def easy_step_carries_over(tables: Tables, settings: ClaimSettings) -> Parts:
-    """E3: early cosine with held-out examples of its own kind, of runs on easy examples minus runs on hard ones."""
+    """Early cosine with held-out examples of its own kind, of runs on easy examples minus runs on hard ones."""
     parts = {}
     for where, rows in _networks(tables["difficulty_coherence"]):
-        early = _early(rows, settings)
+        first = early(rows, settings)
         easy, hard = (
-            _pair(early[early["subset"] == kind], f"{kind}_train", f"{kind}_test").groupby("seed")["cosine"].mean()
+            _pair(first[first["subset"] == kind], f"{kind}_train", f"{kind}_test").groupby("seed")["cosine"].mean()
             for kind in ("easy", "hard")
         )
         parts[where] = Measured(easy - hard)
     return parts
 
 
-def seeds_agree(tables: Tables, settings: ClaimSettings) -> Parts:
-    """E4: share of a run's easy examples that the other seeds call easy too, minus the share by chance."""
-    del settings
+@claim(
+    "E4",
+    "Runs from other seeds call the same examples easy.",
+    source="assumed where one run makes the split, as in arXiv 2003.07422; no published numbers",
+    statistic="overlap of a seed's easy examples with those of the other seeds, minus the overlap by chance",
+    tables=("difficulty_agreement",),
+    needs="reference runs of several seeds",
+    level="III",
+)
+def seeds_agree(tables: Tables) -> Parts:
+    """Share of a run's easy examples that the other seeds call easy too, minus the share by chance."""
     parts = {}
     for where, rows in _networks(tables["difficulty_agreement"]):
         others = rows[rows["other"] == "other seeds"].set_index("seed")
@@ -58,21 +94,45 @@ def seeds_agree(tables: Tables, settings: ClaimSettings) -> Parts:
     return parts
 
 
-def corrupt_is_harder(tables: Tables, settings: ClaimSettings) -> Parts:
-    """E5: probability that a corrupt example ranks as harder than a pristine one, minus 1/2."""
-    del settings
+@claim(
+    "E5",
+    "Examples with a changed label are harder than pristine ones.",
+    source="follows from arXiv 2002.10657 (learning times), for the score of this project",
+    statistic="probability that a corrupt example ranks as harder than a pristine one, minus 1/2",
+    tables=("difficulty",),
+    needs="reference runs on labels that are random in part",
+    level="III",
+)
+def corrupt_is_harder(tables: Tables) -> Parts:
+    """Probability that a corrupt example ranks as harder than a pristine one, minus 1/2."""
     return _corrupt_against_pristine(tables["difficulty"], "rank", 1)
 
 
-def corrupt_is_forgotten_more(tables: Tables, settings: ClaimSettings) -> Parts:
-    """E6: probability that a corrupt example has more forgetting events than a pristine one, minus 1/2."""
-    del settings
+@claim(
+    "E6",
+    "Examples with a changed label are forgotten more often than pristine ones.",
+    source="Toneva et al., arXiv 1812.05159, at presentations; here at checkpoints",
+    statistic="probability that a corrupt example has more forgetting events than a pristine one, minus 1/2",
+    tables=("difficulty",),
+    needs="reference runs on labels that are random in part",
+    level="III",
+)
+def corrupt_is_forgotten_more(tables: Tables) -> Parts:
+    """Probability that a corrupt example has more forgetting events than a pristine one, minus 1/2."""
     return _corrupt_against_pristine(tables["difficulty"], "forgetting_events", 1)
 
 
-def corrupt_is_forgotten_first(tables: Tables, settings: ClaimSettings) -> Parts:
-    """E7: probability that a corrupt example is forgotten before a pristine one in the second stage, minus 1/2."""
-    del settings
+@claim(
+    "E7",
+    "Examples with a changed label are the first to be forgotten when training goes on with other examples.",
+    source="Maini et al., arXiv 2210.15031, on CIFAR-10 and others",
+    statistic="probability that a corrupt example is forgotten before a pristine one, minus 1/2",
+    tables=("difficulty",),
+    needs="reference runs on labels that are random in part, and training that went on with the other half",
+    level="III",
+)
+def corrupt_is_forgotten_first(tables: Tables) -> Parts:
+    """Probability that a corrupt example is forgotten before a pristine one in the second stage, minus 1/2."""
     return _corrupt_against_pristine(tables["difficulty"], "second_split_forgotten_at", -1)
 
 
@@ -85,81 +145,6 @@ def probability_of_more(first: NDArray[np.float64], second: NDArray[np.float64])
         return float("nan")
     ranks = rankdata(np.concatenate([first, second]))[: len(first)]
     return float((ranks.sum() - len(first) * (len(first) + 1) / 2) / (len(first) * len(second)))
-
-
-STATEMENTS = (
-    Description(
-        "E1",
-        "Early in training, past the transient, easy examples are more coherent among themselves than hard ones.",
-        "implied by arXiv 2003.07422 and 2203.10036; no published numbers",
-        "log10 of the ratio of the geometric means of m-coherence over the first 5 epochs, easy over hard",
-        easy_more_coherent_early,
-        ("difficulty_coherence",),
-        "gradients measured on easy and on hard examples",
-        level="III",
-    ),
-    Description(
-        "E2",
-        "Early in training on easy examples alone, a step along them lowers the loss of hard ones too.",
-        "implied by arXiv 2003.07422; no published numbers",
-        "mean cosine of the mean gradients of easy training and hard test examples over the first 5 epochs",
-        easy_step_helps_hard,
-        ("difficulty_coherence",),
-        "networks trained on easy examples, with gradients of hard ones measured",
-        level="III",
-    ),
-    Description(
-        "E3",
-        "Early in training, a step along easy examples carries over to other easy ones more than one along hard "
-        "examples does to other hard ones.",
-        "implied by arXiv 2003.07422; no published numbers",
-        "mean cosine of the mean gradients of training and test examples over the first 5 epochs, easy minus hard",
-        easy_step_carries_over,
-        ("difficulty_coherence",),
-        "networks trained on easy and on hard examples, with gradients measured",
-        level="III",
-    ),
-    Description(
-        "E4",
-        "Runs from other seeds call the same examples easy.",
-        "assumed where one run makes the split, as in arXiv 2003.07422; no published numbers",
-        "overlap of a seed's easy examples with those of the other seeds, minus the overlap by chance",
-        seeds_agree,
-        ("difficulty_agreement",),
-        "reference runs of several seeds",
-        level="III",
-    ),
-    Description(
-        "E5",
-        "Examples with a changed label are harder than pristine ones.",
-        "follows from arXiv 2002.10657 (learning times), for the score of this project",
-        "probability that a corrupt example ranks as harder than a pristine one, minus 1/2",
-        corrupt_is_harder,
-        ("difficulty",),
-        "reference runs on labels that are random in part",
-        level="III",
-    ),
-    Description(
-        "E6",
-        "Examples with a changed label are forgotten more often than pristine ones.",
-        "Toneva et al., arXiv 1812.05159, at presentations; here at checkpoints",
-        "probability that a corrupt example has more forgetting events than a pristine one, minus 1/2",
-        corrupt_is_forgotten_more,
-        ("difficulty",),
-        "reference runs on labels that are random in part",
-        level="III",
-    ),
-    Description(
-        "E7",
-        "Examples with a changed label are the first to be forgotten when training goes on with other examples.",
-        "Maini et al., arXiv 2210.15031, on CIFAR-10 and others",
-        "probability that a corrupt example is forgotten before a pristine one, minus 1/2",
-        corrupt_is_forgotten_first,
-        ("difficulty",),
-        "reference runs on labels that are random in part, and training that went on with the other half",
-        level="III",
-    ),
-)
 
 
 def _corrupt_against_pristine(table: pd.DataFrame, column: str, sign: int) -> Parts:
@@ -179,10 +164,6 @@ def _corrupt_against_pristine(table: pd.DataFrame, column: str, sign: int) -> Pa
 
 def _networks(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     return [(f"{dataset}, {model}", rows) for (dataset, model), rows in table.groupby(["dataset", "model"])]
-
-
-def _early(rows: pd.DataFrame, settings: ClaimSettings) -> pd.DataFrame:
-    return rows[(rows["step"] >= settings.first_step) & (rows["epoch"] <= EARLY_EPOCHS)]
 
 
 def _pair(rows: pd.DataFrame, first: str, second: str) -> pd.DataFrame:

@@ -1,29 +1,26 @@
-"""Claims about what networks learn, when, and how it carries over to new examples.
-
-Functions (tables, settings) -> one `Measured` per place, or `Exact`, as in `claims.testing`; and their descriptions.
-"""
+"""Claims about what networks learn, when, and how it carries over to new examples."""
 
 from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 
-from mcoherence.claims.testing import (
-    DIVERGED,
-    RUN_COLUMNS,
-    ClaimSettings,
-    Description,
-    Exact,
-    Measured,
-    Tables,
-    log10,
-    log_spacing,
-    of_sgd,
+from mcoherence.claims.registry import claim
+from mcoherence.claims.rows import log10, log_spacing, of_sgd
+from mcoherence.claims.testing import DIVERGED, ClaimSettings, Exact, Measured, Parts, Tables
+from mcoherence.tables.rows import last_rows
+
+
+@claim(
+    "P8",
+    "The time to reach a fixed training accuracy grows with label noise.",
+    source="arXiv 2002.10657",
+    statistic="log10 of the ratio of the times, more over less noise",
+    tables=("accuracy",),
+    needs="runs of SGD at two noise levels",
 )
-
-
-def time_grows_with_noise(tables: Tables, settings: ClaimSettings) -> dict[str, Measured]:
-    """P8: log10 ratio of the times to the target accuracy of neighbouring noise levels, per network under SGD.
+def time_grows_with_noise(tables: Tables, settings: ClaimSettings) -> Parts:
+    """Log10 ratio of the times to the target accuracy of neighbouring noise levels, per network under SGD.
 
     The time is interpolated between checkpoints; a run that never reaches the target counts with its last step, a
     lower bound of its time. Two such runs say nothing about their order, and have no number.
@@ -64,8 +61,20 @@ def log10_time_to_reach(target: float, steps: pd.Series, accuracy: pd.Series) ->
     return float(log_steps[after - 1] + share * (log_steps[after] - log_steps[after - 1]))
 
 
-def pristine_before_corrupt(tables: Tables, settings: ClaimSettings) -> dict[str, Measured]:
-    """P9: learning times of pristine and corrupt examples against each other and against the extremes, under SGD.
+@claim(
+    "P9",
+    "Pristine examples are learned before corrupt ones: the former nearly as fast as without noise, the latter nearly"
+    " as slowly as with all labels random.",
+    source="arXiv 2002.10657",
+    statistic=(
+        "log10 of the ratio of the median learning times, corrupt over pristine; and how much nearer, in log10 time, "
+        "each group is to its counterpart than to the other"
+    ),
+    tables=("accuracy", "learning_time"),
+    needs="runs of SGD with labels that are random in part (noise between 0 and 1)",
+)
+def pristine_before_corrupt(tables: Tables, settings: ClaimSettings) -> Parts:
+    """Learning times of pristine and corrupt examples against each other and against the extremes, under SGD.
 
     A group of which at most half is ever learned counts with the last step, a lower bound of its median.
     """
@@ -91,14 +100,26 @@ def pristine_before_corrupt(tables: Tables, settings: ClaimSettings) -> dict[str
     return parts
 
 
-def suppression_narrows_gap(tables: Tables, settings: ClaimSettings) -> dict[str, Measured]:
-    """P13: how much smaller the gap and the corrupt accuracy of M3 and RM3 are than SGD's, at the last step.
+@claim(
+    "P13",
+    "M3 and RM3 leave a smaller gap between training and test accuracy than SGD at every noise level, and fit fewer "
+    "corrupt labels.",
+    source="arXiv 2003.07422",
+    statistic=(
+        "gap of SGD minus that of the method, and the same of the accuracy on corrupt labels, at the last step; at "
+        "the noise levels where the study has both"
+    ),
+    tables=("accuracy",),
+    needs="runs of SGD, and of M3 or RM3, at the same noise levels",
+)
+def suppression_narrows_gap(tables: Tables, settings: ClaimSettings) -> Parts:
+    """How much smaller the gap and the corrupt accuracy of M3 and RM3 are than SGD's, at the last step.
 
     At the noise levels where the study has both: an optimiser that is not run at a level is not compared there, one
     whose runs there diverged leaves the comparison open.
     """
     accuracy = tables["accuracy"]
-    final = accuracy[accuracy["step"] == _last_step_of_its_run(accuracy)]
+    final = last_rows(accuracy)
     asked_for = pd.concat([accuracy, tables[DIVERGED]]) if DIVERGED in tables else accuracy
     parts = {}
     for (dataset, model, noise), rows in final.groupby(["dataset", "model", "noise"]):
@@ -117,11 +138,16 @@ def suppression_narrows_gap(tables: Tables, settings: ClaimSettings) -> dict[str
     return parts
 
 
-def easy_beats_hard(tables: Tables, settings: ClaimSettings) -> dict[str, Measured]:
-    """P15: test accuracy of easy on easy minus hard on hard, per network."""
-    del settings
-    if "easy_hard" not in tables:
-        return {}
+@claim(
+    "P15",
+    "Trained and tested on easy examples, a network generalises better than on hard ones.",
+    source="arXiv 2003.07422",
+    statistic="test accuracy easy on easy minus hard on hard",
+    tables=("easy_hard",),
+    needs="networks trained on easy and on hard examples",
+)
+def easy_beats_hard(tables: Tables) -> Parts:
+    """Test accuracy of easy on easy minus hard on hard, per network."""
     parts = {}
     for (dataset, model), rows in tables["easy_hard"].groupby(["dataset", "model"]):
         cells = rows.set_index(["train_subset", "test_subset", "seed"])["accuracy"].sort_index()
@@ -130,9 +156,23 @@ def easy_beats_hard(tables: Tables, settings: ClaimSettings) -> dict[str, Measur
     return parts
 
 
-def real_regression_generalises(tables: Tables, settings: ClaimSettings) -> dict[str, Exact]:
-    """P18: test loss and m-coherence of the six-dimensional regressions, real against random; exact, without seeds."""
-    del settings
+@claim(
+    "P18",
+    "Gradient descent generalises from the real data of a regression in six dimensions, whose gradients agree, and "
+    "not from the random data, whose gradients are orthogonal.",
+    source=(
+        "arXiv 2203.10036, section 3: its data; the values, at convergence 0.5 - 0.02 and 2.5 - 1, are derived here "
+        "and not the paper's"
+    ),
+    statistic=(
+        "fall of the test loss with real data, less its change with random data; m-coherence of the training "
+        "gradients, the least with real less the greatest with random data"
+    ),
+    tables=("toy",),
+    needs="both regressions",
+)
+def real_regression_generalises(tables: Tables) -> Parts:
+    """Test loss and m-coherence of the six-dimensional regressions, real against random; exact, without seeds."""
     toy = tables["toy"].query("trained_on == 4 and measured == 4").sort_values("step").set_index("data")
     real, random = toy.loc["real"], toy.loc["random"]
     # A unit in the last place for every step: generous, since each step of the descent shrinks the errors before it.
@@ -149,65 +189,3 @@ def _of_entry(values: pd.Series, name: str) -> pd.Series:
     """The values whose first index level is `name`, without that level; empty where there are none."""
     chosen = values[values.index.get_level_values(0) == name]
     return chosen.droplevel(0)
-
-
-def _last_step_of_its_run(table: pd.DataFrame) -> pd.Series:
-    """For every row the last step of the run that it belongs to: not all runs of a study are equally long."""
-    run = [key for key in RUN_COLUMNS if key in table]
-    return table.groupby(run, observed=True)["step"].transform("max")
-
-
-LEARNING_CLAIMS = (
-    Description(
-        "P8",
-        "The time to reach a fixed training accuracy grows with label noise.",
-        "arXiv 2002.10657",
-        "log10 of the ratio of the times, more over less noise",
-        time_grows_with_noise,
-        ("accuracy",),
-        "runs of SGD at two noise levels",
-    ),
-    Description(
-        "P9",
-        "Pristine examples are learned before corrupt ones: the former nearly as fast as without noise, the "
-        "latter nearly as slowly as with all labels random.",
-        "arXiv 2002.10657",
-        "log10 of the ratio of the median learning times, corrupt over pristine; and how much nearer, in "
-        "log10 time, each group is to its counterpart than to the other",
-        pristine_before_corrupt,
-        ("accuracy", "learning_time"),
-        "runs of SGD with labels that are random in part (noise between 0 and 1)",
-    ),
-    Description(
-        "P13",
-        "M3 and RM3 leave a smaller gap between training and test accuracy than SGD at every noise level, and "
-        "fit fewer corrupt labels.",
-        "arXiv 2003.07422",
-        "gap of SGD minus that of the method, and the same of the accuracy on corrupt labels, at the last step; at "
-        "the noise levels where the study has both",
-        suppression_narrows_gap,
-        ("accuracy",),
-        "runs of SGD, and of M3 or RM3, at the same noise levels",
-    ),
-    Description(
-        "P15",
-        "Trained and tested on easy examples, a network generalises better than on hard ones.",
-        "arXiv 2003.07422",
-        "test accuracy easy on easy minus hard on hard",
-        easy_beats_hard,
-        ("easy_hard",),
-        "networks trained on easy and on hard examples",
-    ),
-    Description(
-        "P18",
-        "Gradient descent generalises from the real data of a regression in six dimensions, whose gradients "
-        "agree, and not from the random data, whose gradients are orthogonal.",
-        "arXiv 2203.10036, section 3: its data; the values, at convergence 0.5 - 0.02 and 2.5 - 1, are derived "
-        "here and not the paper's",
-        "fall of the test loss with real data, less its change with random data; m-coherence of the training "
-        "gradients, the least with real less the greatest with random data",
-        real_regression_generalises,
-        ("toy",),
-        "both regressions",
-    ),
-)

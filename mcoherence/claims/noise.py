@@ -1,7 +1,4 @@
-"""The claims on label noise beyond those of `learning_claims`: contributions, winsorising, the control RA3.
-
-Every part is one number per seed, positive where the claim holds, as in `mcoherence.claims.testing`.
-"""
+"""Claims about label noise beyond those of `learning`: contributions, winsorising, the control RA3."""
 
 from collections.abc import Hashable
 from itertools import pairwise
@@ -9,14 +6,32 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from mcoherence.claims.testing import EARLY_EPOCHS, RUN_COLUMNS, ClaimSettings, Description, Measured, Tables
+from mcoherence.claims.registry import claim
+from mcoherence.claims.rows import early
+from mcoherence.claims.testing import ClaimSettings, Measured, Parts, Tables
+from mcoherence.tables.columns import TRAIN_GROUP, WHOLE_NETWORK
+from mcoherence.tables.rows import last_rows
 
 TOLERANCE = 0.02  # of accuracies that are claimed not to exceed one another
 LEAST_CLIPPING = 2  # the c from which winsorised SGD is said not to memorise (arXiv 2002.10657)
 
 
-def contributions_cross(tables: Tables, settings: ClaimSettings) -> dict[str, Measured]:
-    """P10: how far f^p is above f^c early and below it late, and how far each is beyond the null worlds, under SGD.
+@claim(
+    "P10",
+    "Early in training pristine examples contribute more to the gradient than corrupt ones, late less; not so where "
+    "the tags are shuffled.",
+    source=(
+        "arXiv 2002.10657 (there of the mini-batch's gradient at every update, here of a fixed sample at checkpoints)"
+    ),
+    statistic=(
+        "difference of the shares of the first-order loss decrease, pristine minus corrupt up to epoch 5 and corrupt "
+        "minus pristine once pristine examples are fitted; and the same beyond the mean of the null worlds"
+    ),
+    tables=("contributions", "accuracy"),
+    needs="runs of SGD with labels that are random in part, and contributions measured on them",
+)
+def contributions_cross(tables: Tables, settings: ClaimSettings) -> Parts:
+    """How far f^p is above f^c early and below it late, and how far each is beyond the null worlds, under SGD.
 
     Early is from the end of the transient through epoch 5; late is from the first checkpoint at which the pristine
     examples are fitted to the target accuracy on. A stretch's f is the share of the loss decrease, to first order,
@@ -32,12 +47,11 @@ def contributions_cross(tables: Tables, settings: ClaimSettings) -> dict[str, Me
         numbers: dict[str, dict[Hashable, float]] = {}
         for seed, run in runs.groupby("seed"):
             begin = fitted.get((dataset, model, labels, optimizer, seed), np.inf)
-            early = _differences(run[(run["step"] >= settings.first_step) & (run["epoch"] <= EARLY_EPOCHS)])
-            late = _differences(run[run["step"] >= begin])
-            null_early, null_late = (one.drop("measured").mean() for one in (early, late))
+            first, late = _differences(early(run, settings)), _differences(run[run["step"] >= begin])
+            null_first, null_late = (one.drop("measured").mean() for one in (first, late))
             for what, value in {
-                "early, pristine over corrupt": early["measured"],
-                "early, pristine over corrupt beyond the null worlds": early["measured"] - null_early,
+                "early, pristine over corrupt": first["measured"],
+                "early, pristine over corrupt beyond the null worlds": first["measured"] - null_first,
                 "late, corrupt over pristine": -late["measured"],
                 "late, corrupt over pristine beyond the null worlds": null_late - late["measured"],
             }.items():
@@ -47,13 +61,24 @@ def contributions_cross(tables: Tables, settings: ClaimSettings) -> dict[str, Me
     return parts
 
 
-def winsorising_stops_memorising(tables: Tables, settings: ClaimSettings) -> dict[str, Measured]:
-    """P11: margin of the training accuracy below the proper one for c >= 2, and fall of overfit from c to the next c.
+@claim(
+    "P11",
+    "Winsorised SGD with c of at least 2 does not fit more labels than a network that predicts every true label "
+    "would, and overfits no more as c grows.",
+    source="arXiv 2002.10657",
+    statistic=(
+        "proper minus training accuracy at the last step; fall of the overfit measure from each c to the next; 0.02 "
+        "added to both as tolerance"
+    ),
+    tables=("overfit",),
+    needs="runs of winsorised SGD with c of at least 2",
+)
+def winsorising_stops_memorising(tables: Tables) -> Parts:
+    """Margin of the training accuracy below the proper one for c >= 2, and fall of overfit from c to the next c.
 
     At the last step. The proper accuracy is the share of labels that the corruption left as they were. Both margins
     have the tolerance 0.02 added, because equality is what the claim allows.
     """
-    del settings
     parts = {}
     for where, noise, rows in _families(tables["overfit"]):
         by_c = {c: rows[rows["c"] == c].set_index("seed") for c in sorted(map(float, rows["c"].unique()))}
@@ -67,9 +92,16 @@ def winsorising_stops_memorising(tables: Tables, settings: ClaimSettings) -> dic
     return parts
 
 
-def winsorising_hurts_fitting(tables: Tables, settings: ClaimSettings) -> dict[str, Measured]:
-    """P12: training accuracy at c = 0 minus that at the largest c, at the last step, per noise level."""
-    del settings
+@claim(
+    "P12",
+    "Strong winsorising lowers the training accuracy that is reached.",
+    source="arXiv 2002.10657",
+    statistic="training accuracy of c = 0 minus that of the largest c, at the last step",
+    tables=("overfit",),
+    needs="runs of winsorised SGD, and of one that is alike with c = 0",
+)
+def winsorising_hurts_fitting(tables: Tables) -> Parts:
+    """Training accuracy at c = 0 minus that at the largest c, at the last step, per noise level."""
     parts = {}
     for where, _, rows in _families(tables["overfit"]):
         accuracy = rows.set_index(["c", "seed"])["train_accuracy"].sort_index()
@@ -80,9 +112,19 @@ def winsorising_hurts_fitting(tables: Tables, settings: ClaimSettings) -> dict[s
     return parts
 
 
-def control_narrows_less(tables: Tables, settings: ClaimSettings) -> dict[str, Measured]:
-    """P14: how much larger the gap and the corrupt accuracy of RA3 are than RM3's, at the last step."""
-    final = _last_rows(tables["accuracy"])
+@claim(
+    "P14",
+    "RA3, the control with gradients as old as RM3's and no median, narrows the gap and suppresses corrupt labels "
+    "less than RM3.",
+    source="the control of arXiv 2003.07422's released code; its purpose is recalled, no result of it is known",
+    statistic="gap of RA3 minus that of RM3, and the same of the accuracy on corrupt labels, at the last step",
+    tables=("accuracy",),
+    needs="runs of SGD, RM3 and RA3 at the same noise levels",
+    level="III",
+)
+def control_narrows_less(tables: Tables, settings: ClaimSettings) -> Parts:
+    """How much larger the gap and the corrupt accuracy of RA3 are than RM3's, at the last step."""
+    final = last_rows(tables["accuracy"])
     parts = {}
     for (dataset, model, noise), rows in final.groupby(["dataset", "model", "noise"]):
         scores = rows.pivot_table(index=["optimizer", "seed"], columns="part", values="accuracy")
@@ -98,13 +140,22 @@ def control_narrows_less(tables: Tables, settings: ClaimSettings) -> dict[str, M
     return parts
 
 
-def clean_test_beats_noisy_train(tables: Tables, settings: ClaimSettings) -> dict[str, Measured]:
-    """P16: accuracy on clean test labels minus that on the noisy training labels, at the last step, noise in [0.5, 1).
+@claim(
+    "P16",
+    "With at least half of the labels random, a method that does not memorise is more accurate on clean test labels "
+    "than on the noisy training labels.",
+    source="arXiv 2003.07422, the released code's README",
+    statistic="test minus training accuracy at the last step",
+    tables=("overfit",),
+    needs="runs of M3 or RM3 with at least half of the labels random",
+)
+def clean_test_beats_noisy_train(tables: Tables, settings: ClaimSettings) -> Parts:
+    """Accuracy on clean test labels minus that on the noisy training labels, at the last step, noise in [0.5, 1).
 
     For medians of gradients (M3, RM3) and winsorised SGD with c >= 2, the methods said not to memorise. All labels
     random is left out: a network that memorises nothing is at chance on both sides there.
     """
-    final = _last_rows(tables["overfit"])
+    final = last_rows(tables["overfit"])
     robust = final["optimizer"].isin(settings.robust) | (final["c"] >= LEAST_CLIPPING)
     chosen = final[robust & final["noise"].between(0.5, 1)]
     chosen = chosen[chosen["noise"] < 1]
@@ -116,8 +167,20 @@ def clean_test_beats_noisy_train(tables: Tables, settings: ClaimSettings) -> dic
     }
 
 
-def pristine_agree_more_early(tables: Tables, settings: ClaimSettings) -> dict[str, Measured]:
-    """E8: pairwise alignment of pristine minus that of corrupt examples up to epoch 5, and the reverse once fitted.
+@claim(
+    "E8",
+    "Early in training pristine examples agree more with one another than corrupt ones do, late less.",
+    source="follows from arXiv 2002.10657 (contributions, learning times); no published numbers of coherence",
+    statistic=(
+        "mean pairwise alignment (size-free) of pristine minus that of corrupt examples up to epoch 5, and the "
+        "reverse once pristine examples are fitted"
+    ),
+    tables=("coherence", "accuracy"),
+    needs="runs of SGD with labels that are random in part",
+    level="III",
+)
+def pristine_agree_more_early(tables: Tables, settings: ClaimSettings) -> Parts:
+    """Pairwise alignment of pristine minus that of corrupt examples up to epoch 5, and the reverse once fitted.
 
     Means over the checkpoints of each stretch, under SGD. Alignment and not m-coherence, because the groups differ in
     size.
@@ -130,15 +193,29 @@ def pristine_agree_more_early(tables: Tables, settings: ClaimSettings) -> dict[s
         begin = fitted.get(
             tuple(run[key].iloc[0] for key in ("dataset", "model", "labels", "optimizer", "seed")), np.inf
         )
-        lead = run["pristine"] - run["corrupt"]
-        late = -lead[run["step"] >= begin].mean()
-        numbers.setdefault(f"{where}, early, pristine over corrupt", {})[seed] = lead[_is_early(run, settings)].mean()
-        numbers.setdefault(f"{where}, late, corrupt over pristine", {})[seed] = late
+        run["lead"] = run["pristine"] - run["corrupt"]
+        for what, lead in (
+            ("early, pristine over corrupt", early(run, settings)["lead"].mean()),
+            ("late, corrupt over pristine", -run.loc[run["step"] >= begin, "lead"].mean()),
+        ):
+            numbers.setdefault(f"{where}, {what}", {})[seed] = lead
     return {where: Measured(pd.Series(by_seed)) for where, by_seed in numbers.items()}
 
 
-def best_beats_last(tables: Tables, settings: ClaimSettings) -> dict[str, Measured]:
-    """E9: test accuracy of the best checkpoint minus that of the last one, with labels random in part, under SGD."""
+@claim(
+    "E9",
+    "Under label noise the best checkpoint is better on the test images than the last one.",
+    source="the reasoning on early stopping in arXiv 2203.10036; no published numbers",
+    statistic=(
+        "test accuracy of the best checkpoint minus that of the last one; the best is chosen on the test images "
+        "themselves, so that this is at least 0 by construction and optimistic"
+    ),
+    tables=("early_stopping",),
+    needs="runs of SGD with labels that are random in part",
+    level="III",
+)
+def best_beats_last(tables: Tables, settings: ClaimSettings) -> Parts:
+    """Test accuracy of the best checkpoint minus that of the last one, with labels random in part, under SGD."""
     table = tables["early_stopping"]
     rows = table[table["optimizer"].isin(settings.entries("sgd")) & (table["noise"] > 0) & (table["noise"] < 1)]
     return {
@@ -149,112 +226,34 @@ def best_beats_last(tables: Tables, settings: ClaimSettings) -> dict[str, Measur
     }
 
 
-def heldout_parts_from_train(tables: Tables, settings: ClaimSettings) -> dict[str, Measured]:
-    """E10: how much further apart training and held-out pairwise alignment are at the end than early, clean labels."""
-    numbers: dict[str, dict[Hashable, float]] = {}
-    for where, seed, run in _alignments(tables["coherence"], settings, ["train", "heldout"]):
-        if run["noise"].iloc[0] == 0:
-            apart = (run["train"] - run["heldout"]).abs()
-            last = apart[run["step"] == run["step"].max()].mean()
-            numbers.setdefault(where, {})[seed] = last - apart[_is_early(run, settings)].mean()
-    return {where: Measured(pd.Series(by_seed)) for where, by_seed in numbers.items()}
-
-
-NOISE_CLAIMS = (
-    Description(
-        "P10",
-        "Early in training pristine examples contribute more to the gradient than corrupt ones, late less; not so "
-        "where the tags are shuffled.",
-        "arXiv 2002.10657 (there of the mini-batch's gradient at every update, here of a fixed sample at checkpoints)",
-        "difference of the shares of the first-order loss decrease, pristine minus corrupt up to epoch 5 and corrupt "
-        "minus pristine once pristine examples are fitted; and the same beyond the mean of the null worlds",
-        contributions_cross,
-        ("contributions", "accuracy"),
-        "runs of SGD with labels that are random in part, and contributions measured on them",
+@claim(
+    "E10",
+    "Gradients of held-out examples agree as those of training examples do early in training, and part from them late.",
+    source="future work in arXiv 2203.10036; no published numbers",
+    statistic=(
+        "difference of the mean pairwise alignment of training and held-out examples, at the end minus up to epoch 5,"
+        " with clean labels"
     ),
-    Description(
-        "P11",
-        "Winsorised SGD with c of at least 2 does not fit more labels than a network that predicts every true label "
-        "would, and overfits no more as c grows.",
-        "arXiv 2002.10657",
-        "proper minus training accuracy at the last step; fall of the overfit measure from each c to the next; 0.02 "
-        "added to both as tolerance",
-        winsorising_stops_memorising,
-        ("overfit",),
-        "runs of winsorised SGD with c of at least 2",
-    ),
-    Description(
-        "P12",
-        "Strong winsorising lowers the training accuracy that is reached.",
-        "arXiv 2002.10657",
-        "training accuracy of c = 0 minus that of the largest c, at the last step",
-        winsorising_hurts_fitting,
-        ("overfit",),
-        "runs of winsorised SGD, and of one that is alike with c = 0",
-    ),
-    Description(
-        "P14",
-        "RA3, the control with gradients as old as RM3's and no median, narrows the gap and suppresses corrupt labels "
-        "less than RM3.",
-        "the control of arXiv 2003.07422's released code; its purpose is recalled, no result of it is known",
-        "gap of RA3 minus that of RM3, and the same of the accuracy on corrupt labels, at the last step",
-        control_narrows_less,
-        ("accuracy",),
-        "runs of SGD, RM3 and RA3 at the same noise levels",
-        level="III",
-    ),
-    Description(
-        "P16",
-        "With at least half of the labels random, a method that does not memorise is more accurate on clean test "
-        "labels than on the noisy training labels.",
-        "arXiv 2003.07422, the released code's README",
-        "test minus training accuracy at the last step",
-        clean_test_beats_noisy_train,
-        ("overfit",),
-        "runs of M3 or RM3 with at least half of the labels random",
-    ),
-    Description(
-        "E8",
-        "Early in training pristine examples agree more with one another than corrupt ones do, late less.",
-        "follows from arXiv 2002.10657 (contributions, learning times); no published numbers of coherence",
-        "mean pairwise alignment (size-free) of pristine minus that of corrupt examples up to epoch 5, and the reverse "
-        "once pristine examples are fitted",
-        pristine_agree_more_early,
-        ("coherence", "accuracy"),
-        "runs of SGD with labels that are random in part",
-        level="III",
-    ),
-    Description(
-        "E9",
-        "Under label noise the best checkpoint is better on the test images than the last one.",
-        "the reasoning on early stopping in arXiv 2203.10036; no published numbers",
-        "test accuracy of the best checkpoint minus that of the last one; the best is chosen on the test images "
-        "themselves, so that this is at least 0 by construction and optimistic",
-        best_beats_last,
-        ("early_stopping",),
-        "runs of SGD with labels that are random in part",
-        level="III",
-    ),
-    Description(
-        "E10",
-        "Gradients of held-out examples agree as those of training examples do early in training, and part from them "
-        "late.",
-        "future work in arXiv 2203.10036; no published numbers",
-        "difference of the mean pairwise alignment of training and held-out examples, at the end minus up to epoch 5, "
-        "with clean labels",
-        heldout_parts_from_train,
-        ("coherence",),
-        "runs of SGD with clean labels",
-        level="III",
-    ),
+    tables=("coherence",),
+    needs="runs of SGD with clean labels",
+    level="III",
 )
+def heldout_parts_from_train(tables: Tables, settings: ClaimSettings) -> Parts:
+    """How much further apart training and held-out pairwise alignment are at the end than early, clean labels."""
+    numbers: dict[str, dict[Hashable, float]] = {}
+    for where, seed, run in _alignments(tables["coherence"], settings, [TRAIN_GROUP, "heldout"]):
+        if run["noise"].iloc[0] == 0:
+            run["apart"] = (run[TRAIN_GROUP] - run["heldout"]).abs()
+            last = run.loc[run["step"] == run["step"].max(), "apart"].mean()
+            numbers.setdefault(where, {})[seed] = last - early(run, settings)["apart"].mean()
+    return {where: Measured(pd.Series(by_seed)) for where, by_seed in numbers.items()}
 
 
 def _alignments(
     coherence: pd.DataFrame, settings: ClaimSettings, groups: list[str]
 ) -> list[tuple[str, Hashable, pd.DataFrame]]:
     """(place, seed, run) for the runs of SGD: pairwise alignment of the whole network, a column per group."""
-    rows = coherence[coherence["optimizer"].isin(settings.entries("sgd")) & (coherence["layer"] == "model")]
+    rows = coherence[coherence["optimizer"].isin(settings.entries("sgd")) & (coherence["layer"] == WHOLE_NETWORK)]
     keys = ["dataset", "model", "labels", "optimizer", "noise", "seed", "step", "epoch"]
     rows = rows[rows["group"].isin(groups)].set_index([*keys, "group"])["pairwise_alignment"].unstack("group")
     return [
@@ -266,16 +265,12 @@ def _alignments(
     ]
 
 
-def _is_early(run: pd.DataFrame, settings: ClaimSettings) -> pd.Series:
-    return (run["step"] >= settings.first_step) & (run["epoch"] <= EARLY_EPOCHS)
-
-
 def _families(overfit: pd.DataFrame) -> list[tuple[str, float, pd.DataFrame]]:
     """(place, noise, last rows) for each family of optimisers that differ in c alone and each noise level.
 
     One entry for each c: SGD where it stands for c = 0 twice, beside a winsorised entry, is left out.
     """
-    final = _last_rows(overfit)
+    final = last_rows(overfit)
     final = final[final["c"].notna() & final["overfit"].notna()]
     groups: list[tuple[str, float, pd.DataFrame]] = []
     for (dataset, model, alike, noise), rows in final.groupby(["dataset", "model", "alike", "noise"]):
@@ -283,13 +278,6 @@ def _families(overfit: pd.DataFrame) -> list[tuple[str, float, pd.DataFrame]]:
         family = f", family {alike}" if final["alike"].nunique() > 1 else ""
         groups.append((f"{dataset}, {model}{family}, noise {noise:g}", float(one_each["noise"].iloc[0]), one_each))
     return groups
-
-
-def _last_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of each run's last checkpoint."""
-    run = [key for key in RUN_COLUMNS if key in table]
-    last: pd.DataFrame = table[table["step"] == table.groupby(run, observed=True)["step"].transform("max")]
-    return last
 
 
 def _differences(stretch: pd.DataFrame) -> pd.Series:

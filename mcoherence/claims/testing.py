@@ -21,37 +21,22 @@ paper (arXiv id) that asserts it. Verdicts concern this study's data and network
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from inspect import signature
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from mcoherence.claims.intervals import Interval, percentile_bootstrap, students_t
+from mcoherence.tables.rows import run_keys
 
 Level = Literal["II", "III"]
 Verdict = Literal["supported", "not supported", "inconclusive", "reported"]
 ClaimVerdict = Verdict | Literal["not tested"]
 Tables = Mapping[str, pd.DataFrame]
 PerSeed = pd.Series  # one number per seed, indexed by seed
-EXPERIMENT_OF_TABLE = {
-    "accuracy": "label_noise",
-    "coherence": "label_noise",
-    "learning_time": "label_noise",
-    "group_alignment": "label_noise",
-    "overfit": "label_noise",
-    "early_stopping": "label_noise",
-    "contributions": "contributions",
-    "easy_hard": "easy_hard",
-    "difficulty": "easy_hard",
-    "difficulty_agreement": "easy_hard",
-    "difficulty_coherence": "difficulty_coherence",
-    "sample_size": "sample_size",
-    "sweep": "sweep",
-    "toy": "toy",
-}
 EARLY_EPOCHS = 5  # what counts as early in training
 DIVERGED = "diverged"  # key of the table of the rows that are left out
-RUN_COLUMNS = ("dataset", "model", "labels", "optimizer", "subset", "train_subset", "seed")
 
 
 @dataclass(frozen=True)
@@ -80,7 +65,8 @@ class ClaimSettings:
     confidence: level of the intervals; first_step: peaks are looked for from this step on, past the transient;
     target_accuracy: training accuracy whose first time is compared; methods: optimiser entry -> method;
     robust: the optimiser entries that are said not to memorise random labels, whatever their settings;
-    architectures: model entry -> architecture; image_sides: data set entry -> pixels along the longer side.
+    architectures: model entry -> architecture; image_sides: data set entry -> pixels along the longer side;
+    experiments: table -> the experiment that makes it.
     """
 
     confidence: float
@@ -90,6 +76,7 @@ class ClaimSettings:
     robust: Sequence[str] = ()
     architectures: Mapping[str, str] = field(default_factory=dict)
     image_sides: Mapping[str, int] = field(default_factory=dict)
+    experiments: Mapping[str, str] = field(default_factory=dict)
 
     def entries(self, method: str) -> list[str]:
         """Names of the optimiser entries that use `method`."""
@@ -154,21 +141,31 @@ class Claim:
 
 @dataclass(frozen=True)
 class Description:
-    """What a claim says and how it is tested.
+    """What a claim says and how it is tested, as `mcoherence.claims.registry.claim` takes it.
 
-    parts_of: (tables, settings) -> its parts; tables: those that it reads; needed_runs: what these have to hold;
-    asserted_from: pixels along an image's side from which the source asserts it; reported only in a smaller world.
+    function: (tables, settings) -> parts, or (tables) -> parts where no setting matters.
     """
 
     id: str
     statement: str
     source: str
     statistic: str
-    parts_of: Callable[[Tables, ClaimSettings], Parts]
+    function: Callable[..., Parts]
     tables: tuple[str, ...]
-    needed_runs: str
+    needs: str
     level: Level = "II"
     asserted_from: int = 0
+
+    @property
+    def module(self) -> str:
+        """The module that the claim is in."""
+        return self.function.__module__
+
+    def parts(self, tables: Tables, settings: ClaimSettings) -> Parts:
+        """The parts of the claim on a study's tables, of which the function gets those that it says it reads."""
+        read = {name: tables[name] for name in (*self.tables, DIVERGED) if name in tables}
+        with_settings = len(signature(self.function).parameters) > 1
+        return self.function(read, settings) if with_settings else self.function(read)
 
     def is_reported(self, settings: ClaimSettings) -> bool:
         """Whether a study of these settings reports the claim without a verdict."""
@@ -182,7 +179,7 @@ def check_claims(tables: Tables, settings: ClaimSettings, descriptions: Sequence
     Args:
         tables: the tables that the study has, by name.
         settings: confidence and thresholds.
-        descriptions: the claims, from `trajectory_claims`, `learning_claims`, `noise_claims` and `difficulty_claims`.
+        descriptions: the claims, see `mcoherence.claims.registry`.
     """
     diverged = tuple(dict.fromkeys(run for table in tables.values() for run in diverged_runs(table)))
     trained = {name: without_diverged(table) for name, table in tables.items()}
@@ -197,9 +194,8 @@ def diverged_runs(table: pd.DataFrame) -> list[str]:
     if "diverged" not in table:
         return []
     rows = table[table["diverged"].astype(bool)]  # an empty table has columns of no type
-    subsets = rows["train_subset" if "train_subset" in rows else "subset"]
-    names = zip(rows["dataset"], rows["model"], rows["labels"], rows["optimizer"], subsets, rows["seed"], strict=True)
-    return list(dict.fromkeys(f"{', '.join(map(str, name[:-1]))}, seed {name[-1]}" for name in names))
+    runs = zip(*(rows[key] for key in run_keys(rows) if key != "noise"), strict=True)
+    return list(dict.fromkeys(f"{', '.join(map(str, run[:-1]))}, seed {run[-1]}" for run in runs))
 
 
 def without_diverged(table: pd.DataFrame) -> pd.DataFrame:
@@ -211,8 +207,7 @@ def _is_diverged(table: pd.DataFrame) -> pd.Series:
     """Whether each row is of a run that diverged, even at a later checkpoint."""
     if "diverged" not in table:
         return pd.Series(data=False, index=table.index)
-    run = [key for key in RUN_COLUMNS if key in table]
-    return table.groupby(run, observed=True)["diverged"].transform("any").astype(bool)
+    return table.groupby(run_keys(table), observed=True)["diverged"].transform("any").astype(bool)
 
 
 def part_of(where: str, measured: Measured | Exact, confidence: float) -> Part:
@@ -247,8 +242,8 @@ def _verdict_of(*intervals: Interval) -> Verdict:
 
 
 def _claim(settings: ClaimSettings, tables: Tables, diverged: tuple[str, ...], description: Description) -> Claim:
-    absent = dict.fromkeys(EXPERIMENT_OF_TABLE[name] for name in description.tables if name not in tables)
-    parts = {} if absent else description.parts_of(tables, settings)
+    absent = dict.fromkeys(settings.experiments[name] for name in description.tables if name not in tables)
+    parts = {} if absent else description.parts(tables, settings)
     tested = tuple(part_of(where, measured, settings.confidence) for where, measured in parts.items())
     if description.is_reported(settings):
         tested = tuple(replace(part, verdict="reported") for part in tested)
@@ -256,7 +251,7 @@ def _claim(settings: ClaimSettings, tables: Tables, diverged: tuple[str, ...], d
     if absent:
         missing = f"needs the experiment {', '.join(absent)}, which this study does not make"
     elif not parts:
-        missing = f"needs {description.needed_runs}; this study has {_found(tables[description.tables[0]], diverged)}"
+        missing = f"needs {description.needs}; this study has {_found(tables[description.tables[0]], diverged)}"
     texts = (description.id, description.statement, description.source, description.level, description.statistic)
     return Claim(*texts, tested, diverged, missing)
 
@@ -273,33 +268,3 @@ def _found(table: pd.DataFrame, diverged: tuple[str, ...]) -> str:
     }
     others = "".join(f", {plural} {found}" for plural, found in names.items())
     return f"noise {noise}{others}" + (" without the runs that diverged" if diverged else "")
-
-
-def of_sgd(table: pd.DataFrame, settings: ClaimSettings) -> list[tuple[str, pd.DataFrame]]:
-    """(place, rows) for every data set and network trained with SGD."""
-    rows = table[table["optimizer"].isin(settings.entries("sgd"))]
-    return [
-        (f"{dataset}, {model}, {optimizer}", group)
-        for (dataset, model, optimizer), group in rows.groupby(["dataset", "model", "optimizer"])
-    ]
-
-
-def sgd_curves(coherence: pd.DataFrame, settings: ClaimSettings) -> list[tuple[str, pd.DataFrame]]:
-    """(place, rows) of the whole network's coherence on the training sample."""
-    return of_sgd(coherence.query("group == 'train' and layer == 'model'"), settings)
-
-
-def log_spacing(steps: pd.Series) -> float:
-    """The widest gap between neighbouring checkpoints, in log10 of the step; steps below 1 are left out."""
-    distinct = np.unique(steps[steps >= 1].to_numpy(dtype=np.float64))
-    return float(np.diff(np.log10(distinct)).max()) if len(distinct) > 1 else 0.0
-
-
-def log10(values: pd.Series) -> pd.Series:
-    """The values' logarithms to base 10, with their index."""
-    return pd.Series(np.log10(values.to_numpy(dtype=np.float64)), index=values.index)
-
-
-def past_transient(curves: pd.DataFrame, settings: ClaimSettings) -> pd.DataFrame:
-    """The rows from the study's first step past the initial transient on."""
-    return curves[curves["step"] >= settings.first_step]

@@ -56,6 +56,13 @@ def module_digests(module: str, root: Path) -> dict[str, str]:
     return {name: _read(file).digest for name, file in _closure(module, root).items()}
 
 
+def package_digests(package: str, root: Path) -> dict[str, str]:
+    """The `module_digests` of all modules of a package's folder together: of what is found by its place alone."""
+    files = sorted(root.joinpath(*package.split(".")).glob("*.py"))
+    names = [f"{package}.{file.stem}" for file in files if file.stem != "__init__"]
+    return {module: digest for name in names for module, digest in module_digests(name, root).items()}
+
+
 def import_closure(module: str, root: Path) -> set[str]:
     """Dotted names of the first-party modules that `module` reaches, itself and all packages around them included.
 

@@ -115,7 +115,6 @@ def table_settings(config: Config, table: str) -> dict[str, Any]:
     grids = TABLES[table].runs(config)
     labels = dict.fromkeys(name for grid in grids for name in grid["labels"])
     return {
-        "table": table,
         "results": results_folder(config),
         "grids": list(grids),
         "noise": {name: config["labels"][name]["fraction"] for name in labels},

@@ -22,11 +22,19 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from mcoherence.tables.columns import RUN_COLUMNS, Column
+from mcoherence.tables.rows import whole_network
 from mcoherence.training.schedules import learning_rate
 
 Float64Array = NDArray[np.float64]
-RUN = ["dataset", "model", "labels", "noise", "optimizer", "subset", "seed"]
-COLUMNS = [*RUN, "step", "epoch", "beta_times_lr", "log10_bound", "relative_bound", "gap", "diverged"]
+COLUMNS = {
+    "beta_times_lr": Column("", "assumed smoothness of the loss times the optimiser's lr"),
+    "log10_bound": Column("log10", "bound on the generalisation gap over L²/m (arXiv 2203.10036), relative, loose"),
+    "relative_bound": Column("share", "that bound over the same with incoherent gradients; missing at step 0"),
+    "gap": Column("nats", "test minus training loss; the test labels are clean, whatever was trained on"),
+}
+_RUN = [*RUN_COLUMNS]  # a list, as pandas takes a tuple for one key
+_ORDER = [*_RUN, "step", "epoch", *COLUMNS, "diverged"]
 
 
 def log_bound(learning_rates: ArrayLike, alpha: ArrayLike, beta: float) -> Float64Array:
@@ -78,21 +86,21 @@ def bound_table(
         optimizers: settings (lr and schedule) of the optimisers for which the bound holds.
         beta_times_lr: assumed smoothness times the lr of the optimiser.
     """
-    rows = coherence[(coherence["group"] == "train") & (coherence["layer"] == "model")]
+    rows = whole_network(coherence)
     rows = rows[rows["optimizer"].isin(list(optimizers))]
     scored = accuracy[accuracy["part"].isin(["train", "test"])]
     signed = scored["loss"].where(scored["part"] == "test", -scored["loss"])
-    gaps = scored.assign(gap=signed).groupby([*RUN, "step"])["gap"].agg(lambda losses: losses.sum(skipna=False))
+    gaps = scored.assign(gap=signed).groupby([*_RUN, "step"])["gap"].agg(lambda losses: losses.sum(skipna=False))
     frames = [
         curve.assign(beta_times_lr=float(assumed), **_bounds(curve, optimizers[str(optimizer)], assumed))
         for optimizer, curves in rows.groupby("optimizer", sort=False)
-        for _, curve in curves.groupby(RUN, sort=False)
+        for _, curve in curves.groupby(_RUN, sort=False)
         for assumed in beta_times_lr
     ]
     if not frames:
-        return pd.DataFrame(columns=COLUMNS)
-    table = pd.concat(frames, ignore_index=True).merge(gaps.reset_index(), on=[*RUN, "step"])
-    return table[COLUMNS]
+        return pd.DataFrame(columns=_ORDER)
+    table = pd.concat(frames, ignore_index=True).merge(gaps.reset_index(), on=[*_RUN, "step"])
+    return table[_ORDER]
 
 
 def _bounds(curve: pd.DataFrame, optimizer: Mapping[str, Any], beta_times_lr: float) -> dict[str, Float64Array]:

@@ -3,22 +3,34 @@
 No claim of the papers is tested on them; on widths the statement E11 is reported.
 """
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 from mcoherence.coherence import m_coherence
-from mcoherence.data.store import read_labels, read_targets
-from mcoherence.files.hdf5 import open_hdf5
-from mcoherence.study.result_names import COHERENCE_SCHEMA, CORRUPT, PRISTINE
-from mcoherence.study.runs import Run, sweep_runs
-from mcoherence.tables.runs import accuracy_of_run, of_run
+from mcoherence.study.runs import Run
+from mcoherence.tables.accuracy import accuracy_of_run
+from mcoherence.tables.columns import TRAIN_GROUP, Column
+from mcoherence.tables.inputs import coherence_of
+from mcoherence.tables.rows import past_transient
+from mcoherence.tables.runs import named
+
+COLUMNS = {
+    "setting": Column("", "the swept setting of the networks: width, depth, or a key of their entries"),
+    "value": Column("", "its value in the run's network, in the unit of that key"),
+    "past_transient": Column("", "whether the checkpoint is past the initial transient, where peaks are looked for"),
+}
 
 
-def sweep_table(results: str, experiment: Mapping[str, Any], noise: Mapping[str, float]) -> pd.DataFrame:
+def table(
+    results: str,
+    runs: Sequence[Run],
+    noise: Mapping[str, float],
+    *,
+    values: Mapping[str, Mapping[str, float]],
+    first_step: int,
+) -> pd.DataFrame:
     """The course of every run of the sweeps, a row per swept setting, run and checkpoint.
 
     Columns: setting, value (of that setting in the run's network), run, step, epoch, past_transient (whether peaks are
@@ -27,45 +39,36 @@ def sweep_table(results: str, experiment: Mapping[str, Any], noise: Mapping[str,
 
     Args:
         results: the study's folder.
-        experiment: the config's `sweep`; `values`, swept setting -> network -> value; and `first_step`, past the
-            transient.
+        runs: those of the swept networks.
         noise: label set -> fraction of random labels.
+        values: swept setting -> network -> value.
+        first_step: the first one past the transient.
     """
     frames = []
-    for run in sweep_runs(experiment):
+    for run in runs:
         course = _course_of_run(results, run)
-        course.insert(2, "past_transient", course["step"] >= experiment["first_step"])
-        for setting, values in experiment["values"].items():
-            if run.model in values:
-                rows = of_run(run, noise, course)
+        course.insert(2, "past_transient", past_transient(course["step"], first_step))
+        for setting, of_network in values.items():
+            if run.model in of_network:
+                rows = named(run, noise, course)
                 rows.insert(0, "setting", setting)
-                rows.insert(1, "value", float(values[run.model]))
+                rows.insert(1, "value", float(of_network[run.model]))
                 frames.append(rows)
     return pd.concat(frames, ignore_index=True)
 
 
 def _course_of_run(results: str, run: Run) -> pd.DataFrame:
     """The rows of one run, without the columns that name it."""
-    labels = read_labels(Path(run.labels_path(results)))
-    targets = read_targets(Path(f"{results}/data/{run.dataset}/images.h5"), "test")
-    scores = accuracy_of_run(Path(f"{run.path(results)}/evaluation.h5"), labels, targets)
+    scores = accuracy_of_run(results, run)
     accuracy = {part: scores.loc[scores["part"] == part, "accuracy"].to_numpy() for part in ("train", "test")}
-    trained = [PRISTINE, CORRUPT]
-    with open_hdf5(Path(f"{run.path(results)}/coherence.h5"), COHERENCE_SCHEMA) as file:
-        squared = file["gram"][:].sum(axis=-1)[:, trained][:, :, trained].sum(axis=(1, 2))
-        total = file["sum_sq_norm"][:].sum(axis=-1)[:, trained].sum(axis=1)
-        columns = {name: file[name][:] for name in ("step", "epoch", "diverged")}
+    sums = coherence_of(results, run).over_parameters()
     measured = {
-        "m_coherence": m_coherence(squared, total),
+        "m_coherence": m_coherence(sums.inner(TRAIN_GROUP, TRAIN_GROUP), sums.total(TRAIN_GROUP)),
         "train_accuracy": accuracy["train"],
         "test_accuracy": accuracy["test"],
     }
-    lost = columns["diverged"]
     return pd.DataFrame(
-        {"step": columns["step"], "epoch": columns["epoch"]}
-        | {name: np.where(lost, np.nan, values) for name, values in measured.items()}
-        | {"diverged": lost}
+        {"step": sums.step, "epoch": sums.epoch}
+        | {name: np.where(sums.diverged, np.nan, numbers) for name, numbers in measured.items()}
+        | {"diverged": sums.diverged}
     )
-
-
-SWEEP_TABLES = {"sweep": sweep_table}

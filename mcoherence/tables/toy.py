@@ -21,9 +21,19 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mcoherence.coherence import alpha, m_coherence
+from mcoherence.tables.columns import Column
 
 Float64Array = NDArray[np.float64]
 TRAINING_EXAMPLES = 4  # of the five; the fifth is the test
+COLUMNS = {
+    "data": Column("", "regression in six dimensions: real (a shared component) or random (none)"),
+    "trained_on": Column("examples", "how many, from the first on, descent takes the mean loss of"),
+    "measured": Column("examples", "how many, from the first on, mean gradient and coherence are of"),
+    "train_loss": Column("half squared error", "mean over the examples trained on"),
+    "test_loss": Column("half squared error", "of the fifth example; missing where it is trained on"),
+    **{f"w{k}": Column("", f"weight of component {k}") for k in range(1, 7)},
+    **{f"g{k}": Column("loss/weight", f"component {k} of the measured examples' mean gradient") for k in range(1, 7)},
+}
 
 
 @dataclass(frozen=True)

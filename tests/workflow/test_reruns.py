@@ -111,6 +111,7 @@ EDITS = (
     Edit("an experiment less", "miniature.yaml", "easy_hard, contributions]", "easy_hard]", CLAIMS),
     Edit("the code of one figure", "mcoherence/figures/easy_hard.py", "import", "PADDING = 1\nimport", {"draw_easy_hard": 1} | REPORT),
     Edit("the code of the claims", "mcoherence/claims/testing.py", "EARLY_EPOCHS = 5", "EARLY_EPOCHS = 6", CLAIMS),
+    Edit("a threshold of one claim", "mcoherence/claims/trajectory.py", "NEAR = 3.0", "NEAR = 4.0", CLAIMS),
     Edit("the confidence of the claims", "config.yaml", "confidence: 0.95", "confidence: 0.9", CLAIMS),
     Edit("the first step that claims look at", "miniature.yaml", "study: miniature", "study: miniature\nclaims: {first_step: 3}", CLAIMS),
     Edit(
@@ -119,7 +120,11 @@ EDITS = (
     ),
     Edit(
         "the code of the scores", "mcoherence/measuring/difficulty.py", "import", "UNUSED = 1\nimport",
-        {"evaluate": SUBSET_RUNS, "tabulate": 10} | trained(SUBSET_RUNS) | SCORED | DRAW_ALL | CLAIMS,
+        {"evaluate": SUBSET_RUNS, "tabulate": 4} | trained(SUBSET_RUNS) | SCORED | DRAW_EASY_HARD | DRAW_DIFFICULTY | CLAIMS,
+    ),
+    Edit(
+        "the code of one table", "mcoherence/tables/group_alignment.py", "import pandas as pd", "import pandas as pd\n\nUNUSED = 1",
+        {"tabulate": 1, "draw_group_alignment": 1} | CLAIMS,
     ),
     Edit("the code of the tables", "mcoherence/tables/runs.py", "import pandas as pd", "import pandas as pd\n\nUNUSED = 1", {"tabulate": 10} | DRAW_ALL | CLAIMS),
     Edit(

@@ -17,6 +17,13 @@ def test_keys_that_come_or_go():
     assert texts({"a": {"b": 1}}, {"a": {"c": [2]}}) == ["a.b: 1 -> nothing", "a.c: nothing -> [2]"]
 
 
+def test_a_list_of_sections_is_compared_place_by_place_where_it_has_as_many():
+    old, new = ({"grids": [{"seeds": [0]}, {"seeds": [0, 1], "models": ["mlp"]}]} for _ in range(2))
+    new["grids"][1]["seeds"] = [0, 2]
+    assert texts(old, new) == ["grids.1.seeds: [0, 1] -> [0, 2]"]
+    assert texts({"grids": [{"seeds": [0]}]}, {"grids": []}) == ["grids: [{'seeds': [0]}] -> []"]
+
+
 def test_swapped_values_are_two_changes():
     old, new = {"lr": 0.3, "weight_decay": 0.1}, {"lr": 0.1, "weight_decay": 0.3}
     assert texts(old, new) == ["lr: 0.3 -> 0.1", "weight_decay: 0.1 -> 0.3"]

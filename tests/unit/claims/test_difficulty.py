@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mcoherence.claims.difficulty import STATEMENTS, probability_of_more
+from mcoherence.claims.difficulty import probability_of_more
+from mcoherence.claims.registry import claims_of
 from mcoherence.claims.testing import ClaimSettings
 
 SETTINGS = ClaimSettings(confidence=0.95, first_step=8, target_accuracy=0.9, methods={"sgd": "sgd"})
@@ -14,9 +15,9 @@ RUN = {"dataset": "d", "model": "net", "labels": "noisy", "noise": 0.5, "optimiz
 
 
 def parts(identifier, **tables):
-    (statement,) = (one for one in STATEMENTS if one.id == identifier)
+    (statement,) = (one for one in claims_of("mcoherence.claims") if one.id == identifier)
     assert set(statement.tables) <= set(tables)
-    return {where: part.per_seed.to_dict() for where, part in statement.parts_of(tables, SETTINGS).items()}
+    return {where: part.per_seed.to_dict() for where, part in statement.parts(tables, SETTINGS).items()}
 
 
 @pytest.fixture

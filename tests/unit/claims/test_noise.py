@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 
 from mcoherence.claims.noise import (
-    NOISE_CLAIMS,
     best_beats_last,
     clean_test_beats_noisy_train,
     contributions_cross,
@@ -15,7 +14,7 @@ from mcoherence.claims.noise import (
     winsorising_hurts_fitting,
     winsorising_stops_memorising,
 )
-from mcoherence.claims.testing import EXPERIMENT_OF_TABLE, ClaimSettings, part_of
+from mcoherence.claims.testing import ClaimSettings, part_of
 
 METHODS = {"sgd": "sgd", "rm3": "rm3", "ra3": "ra3", "c0": "winsorized", "c2": "winsorized", "c8": "winsorized"}
 SETTINGS = ClaimSettings(confidence=0.95, first_step=2, target_accuracy=0.9, methods=METHODS)
@@ -47,7 +46,7 @@ AS_IN_THE_PAPER = {"c0": (0.0, 1.0, 0.6), "c2": (2.0, 0.54, 0.9), "c8": (8.0, 0.
 
 
 def test_winsorising_as_in_the_paper():
-    parts = winsorising_stops_memorising({"overfit": overfit_rows(AS_IN_THE_PAPER)}, SETTINGS)
+    parts = winsorising_stops_memorising({"overfit": overfit_rows(AS_IN_THE_PAPER)})
     assert set(verdicts(parts).values()) == {"supported"}
     where = "d, net, noise 0.5"
     assert parts[f"{where}, c 2, training accuracy below the proper one"].per_seed[0] == pytest.approx(0.01 + 0.02)
@@ -67,22 +66,22 @@ def test_winsorising_as_in_the_paper():
     ],
 )
 def test_memorising_or_more_overfit_refutes(change, refuted):
-    tested = verdicts(winsorising_stops_memorising({"overfit": overfit_rows(AS_IN_THE_PAPER | change)}, SETTINGS))
+    tested = verdicts(winsorising_stops_memorising({"overfit": overfit_rows(AS_IN_THE_PAPER | change)}))
     assert tested[f"d, net, noise 0.5, {refuted}"] == "not supported"
 
 
 def test_without_noise_there_is_no_proper_accuracy_to_stay_below():
-    parts = winsorising_stops_memorising({"overfit": overfit_rows(AS_IN_THE_PAPER, noise=0.0)}, SETTINGS)
+    parts = winsorising_stops_memorising({"overfit": overfit_rows(AS_IN_THE_PAPER, noise=0.0)})
     assert set(parts) == {"d, net, noise 0, c 0 to 2, overfit", "d, net, noise 0, c 2 to 8, overfit"}
 
 
 def test_winsorising_hurts_fitting_by_the_largest_c():
-    (part,) = winsorising_hurts_fitting({"overfit": overfit_rows(AS_IN_THE_PAPER)}, SETTINGS).values()
+    (part,) = winsorising_hurts_fitting({"overfit": overfit_rows(AS_IN_THE_PAPER)}).values()
     assert part.per_seed.to_numpy() == pytest.approx(0.5)
     equal = AS_IN_THE_PAPER | {"c8": (8.0, 1.0, 0.9)}
-    (verdict,) = verdicts(winsorising_hurts_fitting({"overfit": overfit_rows(equal)}, SETTINGS)).values()
+    (verdict,) = verdicts(winsorising_hurts_fitting({"overfit": overfit_rows(equal)})).values()
     assert verdict == "not supported"
-    assert winsorising_hurts_fitting({"overfit": overfit_rows({"c2": (2.0, 0.5, 0.9)})}, SETTINGS) == {}
+    assert winsorising_hurts_fitting({"overfit": overfit_rows({"c2": (2.0, 0.5, 0.9)})}) == {}
 
 
 def test_clean_test_accuracy_of_methods_that_do_not_memorise():
@@ -99,7 +98,7 @@ def test_clean_test_accuracy_of_methods_that_do_not_memorise():
 def test_every_run_counts_with_its_own_last_step():
     table = overfit_rows(AS_IN_THE_PAPER)
     table.loc[(table["optimizer"] == "c8") & (table["step"] == 9), "step"] = 3
-    (part,) = winsorising_hurts_fitting({"overfit": table}, SETTINGS).values()
+    (part,) = winsorising_hurts_fitting({"overfit": table}).values()
     assert part.per_seed.to_numpy() == pytest.approx(0.5)
 
 
@@ -231,12 +230,3 @@ def test_the_best_checkpoint_is_compared_with_the_last_under_partly_random_label
     assert {where: one.per_seed.tolist() for where, one in parts.items()} == {
         "d, net, sgd, noise 0.5": pytest.approx([0.3])
     }
-
-
-def test_every_claim_names_its_tables_and_its_paper():
-    assert [claim.id for claim in NOISE_CLAIMS] == ["P10", "P11", "P12", "P14", "P16", "E8", "E9", "E10"]
-    for claim in NOISE_CLAIMS:
-        assert claim.statement.endswith(".")
-        assert "arXiv 2" in claim.source
-        assert claim.statistic
-        assert set(claim.tables) <= EXPERIMENT_OF_TABLE.keys()

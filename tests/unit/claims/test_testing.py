@@ -6,13 +6,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mcoherence.claims.learning import LEARNING_CLAIMS, log10_time_to_reach
+from mcoherence.claims.registry import claims_of
 from mcoherence.claims.testing import ClaimSettings, Measured, check_claims, part_of
-from mcoherence.claims.trajectory import TRAJECTORY_CLAIMS
 
-CLAIMS = [*(claim for claim in TRAJECTORY_CLAIMS if claim.id in ("P1", "P2", "P3")), *LEARNING_CLAIMS]
-
-SETTINGS = ClaimSettings(confidence=0.95, first_step=2, target_accuracy=0.9, methods={"sgd": "sgd", "rm3": "rm3"})
+IDS = ("P1", "P2", "P3", "P8", "P9", "P13", "P15", "P18")
+CLAIMS = [claim for claim in claims_of("mcoherence.claims") if claim.id in IDS]
+LABEL_NOISE_TABLES = ("accuracy", "coherence", "learning_time")
+SETTINGS = ClaimSettings(
+    confidence=0.95,
+    first_step=2,
+    target_accuracy=0.9,
+    methods={"sgd": "sgd", "rm3": "rm3"},
+    experiments=dict.fromkeys(LABEL_NOISE_TABLES, "label_noise") | {"easy_hard": "easy_hard", "toy": "toy"},
+)
 SEEDS = (0, 1, 2)
 STEPS = (0, 2, 6, 20, 60)
 LABELS = {"clean": 0.0, "half": 0.5, "random": 1.0}
@@ -340,17 +346,3 @@ def test_seeds_that_agree_only_to_the_checkpoint_do_not_make_an_interval_of_no_w
     assert part.interval == pytest.approx((-0.1, 0.3))
     assert part.t_interval == pytest.approx((-0.1, 0.3))
     assert part.verdict == "inconclusive"
-
-
-@pytest.mark.parametrize(
-    ("accuracy", "expected"),
-    [
-        ((0.1, 0.5, 1.0), 1 + 0.8),  # 0.9 is 4/5 of the way from 0.5 to 1.0, between steps 10 and 100
-        ((0.95, 1.0, 1.0), 0.0),
-        ((0.1, 0.2, 0.3), 2.0),
-        ((0.1, 0.9, 0.5), 1.0),
-    ],
-)
-def test_time_to_reach_an_accuracy_is_interpolated_on_a_log_axis(accuracy, expected):
-    time = log10_time_to_reach(0.9, pd.Series([1, 10, 100]), pd.Series(accuracy))
-    assert time == pytest.approx(expected)

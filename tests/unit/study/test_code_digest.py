@@ -2,7 +2,7 @@
 
 import pytest
 
-from mcoherence.study.code_digest import code_digest, import_closure, module_digests
+from mcoherence.study.code_digest import code_digest, import_closure, module_digests, package_digests
 
 SOURCES = {
     "library/__init__.py": '"""A package."""\n',
@@ -202,3 +202,10 @@ def test_the_text_of_errors_and_of_help_is_left_out(tmp_path, before, after):
 )  # fmt: skip
 def test_what_is_no_text_of_an_error_or_of_help_stays_in(tmp_path, before, after):
     assert not same_digest(tmp_path, before, after)
+
+
+def test_a_package_reaches_what_any_module_of_its_folder_does_and_a_new_file_is_one_more(root):
+    before = package_digests("scripts", root)
+    assert before.keys() == import_closure("scripts.entry", root) | import_closure("scripts.second", root)
+    (root / "scripts/third.py").write_text("import json\n")
+    assert package_digests("scripts", root).keys() - before.keys() == {"scripts.third"}

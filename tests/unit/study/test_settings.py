@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from mcoherence.claims.registry import claims_of
 from mcoherence.errors import UserError
 from mcoherence.study import checks
 from mcoherence.study import settings as study
@@ -166,6 +167,11 @@ def test_the_claims_know_how_large_the_images_of_the_study_are():
     assert study.claim_settings(config)["image_sides"] == {"letters": 64}
 
 
+def test_the_claims_know_which_experiment_makes_each_table_that_they_read():
+    tables = {name for one in claims_of("mcoherence.claims") for name in one.tables}
+    assert tables <= study.claim_settings(CONFIG)["experiments"].keys()
+
+
 def test_the_default_study_asks_for_every_combination_once():
     runs = all_runs(CONFIG)
     assert len(runs) == len(set(runs)) == 2 * 3 * 3 * 5 + 3 * 5
@@ -182,6 +188,33 @@ def test_a_run_is_found_by_its_path():
     run = Run("digits", "cnn", "half_random", "rm3", "full", 2)
     assert run.path("results/digits") == "results/digits/runs/digits/cnn/half_random/rm3/full/seed2"
     assert run.file("results/digits", "labels") == "results/digits/data/digits/labels/half_random/seed2/labels.h5"
+
+
+def test_grids_are_combinations_each_run_once_at_its_first_place():
+    grid = {"datasets": ["d"], "models": ["net"], "labels": ["clean"], "optimizers": ["sgd", "m3"], "subsets": ["full"]}
+    runs = runs_of_grids([grid | {"seeds": [0, 1]}, grid | {"seeds": [1, 2]}])
+    assert [(run.optimizer, run.seed) for run in runs] == [
+        ("sgd", 0), ("sgd", 1), ("m3", 0), ("m3", 1), ("sgd", 2), ("m3", 2),
+    ]  # fmt: skip
+
+
+def test_a_tables_grids_are_the_runs_of_its_experiment_in_their_order():
+    config = CONFIG | {"experiments": ["label_noise", "easy_hard", "difficulty_coherence"]}
+    config |= {"label_noise": CONFIG["label_noise"] | {"further": [{"models": ["cnn"], "seeds": [7]}]}}
+    runs = {name: runs_of_grids(study.table_settings(config, name)["grids"]) for name in ("accuracy", "easy_hard")}
+    assert len(runs["accuracy"]) == 90 + 9  # three label sets, three optimisers
+    assert runs["accuracy"][-1] == Run("digits", "cnn", "all_random", "rm3", "full", 7)
+    assert [run.subset for run in runs["easy_hard"]] == ["easy"] * 5 + ["hard"] * 5 + ["random"] * 5
+    along = runs_of_grids(study.table_settings(config, "difficulty_coherence")["grids"])
+    assert along[:5] == [Run("digits", "cnn", "clean", "sgd", "full", seed) for seed in range(5)]
+    assert along[5:] == runs["easy_hard"]
+
+
+def test_the_noise_of_a_table_is_that_of_its_label_sets():
+    assert study.table_settings(CONFIG, "accuracy")["noise"] == {
+        name: CONFIG["labels"][name]["fraction"] for name in CONFIG["label_noise"]["labels"]
+    }
+    assert study.table_settings(CONFIG, "difficulty")["noise"].keys() == {CONFIG["easy_hard"]["labels"]}
 
 
 TRAINING = {"batch_size": 60, "checkpoints": {"every_step_until": 2, "per_doubling": 1}}
