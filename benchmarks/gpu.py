@@ -6,8 +6,8 @@
 
 Needs torch, torchvision, h5py and safetensors, and nothing else that a study needs; a peer that is not installed is a
 row that says so. Runs from a checkout as it is. The JSON is written anew after every row; standard output has the
-table, in markdown, and nothing else. Exit status: 1 if a row of `correctness` or `resume` or a sum of `extraction` is
-wrong, 2 if something is missing.
+table, in markdown, and nothing else. Exit status: 1 if a result is wrong or something of ours broke, 2 if something is
+missing.
 
     correctness   networks of all kinds against the loop over single examples, float64 and float32 (gpu_correctness.py)
     extraction    gradient statistics against plain training passes, vmap, BackPACK, Opacus      (gpu_timing.py)

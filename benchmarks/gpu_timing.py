@@ -10,7 +10,7 @@ import gc
 import itertools
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -145,16 +145,26 @@ def peak_of(run: Run, device: torch.device) -> tuple[Any, int | None]:
     return value, torch.cuda.max_memory_allocated(device) - before
 
 
-def in_turns(runs: Mapping[str, Run], device: torch.device, left: Left) -> dict[str, list[float]]:
-    """Seconds of each run in each turn: one turn at least, and no further one that would take longer than is left."""
+def in_turns(
+    runs: Mapping[str, Run], device: torch.device, left: Left, may_fail: Collection[str] = ()
+) -> dict[str, list[float]]:
+    """Seconds of each run in each turn: one turn at least, and no further one that would take longer than is left.
+
+    A run that may fail and has no room beside the others is left out.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     longest = 0.0
     for _ in range(TURNS):
         if longest and left() < 1.2 * longest:
             break
         start = time.monotonic()
-        for name, run in runs.items():
-            seconds[name].append(seconds_of(run, device))
+        for name in tuple(seconds):
+            try:
+                seconds[name].append(seconds_of(runs[name], device))
+            except torch.OutOfMemoryError:
+                if name not in may_fail:
+                    raise
+                del seconds[name]
         longest = max(longest, time.monotonic() - start)
     return seconds
 
@@ -162,6 +172,13 @@ def in_turns(runs: Mapping[str, Run], device: torch.device, left: Left) -> dict[
 def median_ratio(own: Sequence[float], other: Sequence[float]) -> float:
     """Median over the turns of the ratio within a turn."""
     return statistics.median(a / b for a, b in zip(own, other, strict=True))
+
+
+def failure(error: Exception) -> Row:
+    """Verdict and note of what broke; too little memory is no mistake of anybody's."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return {"passed": None, "note": "out of memory"}
+    return {"passed": False, "note": f"{type(error).__name__}: {str(error)[:300]}"}
 
 
 def mebibytes(count: int | None) -> str:
@@ -350,8 +367,8 @@ def extraction(device: torch.device, left: Left, small: bool) -> Iterator[Row]:
         allow_tf32(precisions[precision])
         try:
             yield from _extraction_of(name, tasks[name], precision, device, lambda end=end: end - time.monotonic())
-        except torch.OutOfMemoryError:
-            yield {"case": name, "setting": precision, "passed": None, "result": "", "note": "out of memory"}
+        except Exception as error:
+            yield {"case": name, "setting": precision, "result": ""} | failure(error)
         finally:
             allow_tf32(False)
         free(device)
@@ -372,9 +389,13 @@ def _extraction_of(name: str, task: Task, precision: str, device: torch.device, 
         else:
             prepared[other] = replace(method, note=method.note + (f"; {reason}" if reason else ""))
         free(device)
-    seconds = in_turns({method: each.run for method, each in prepared.items()}, device, left)
+    seconds = in_turns({method: each.run for method, each in prepared.items()}, device, left, may_fail=PEERS)
     plain_seconds, errors = seconds[PLAIN], float32_errors(device)
     for method, each in prepared.items():
+        if method not in seconds:
+            gone = {"passed": None, "result": "", "note": "out of memory beside the other methods"}
+            yield case | {"setting": f"{precision}, {method}", "method": method} | gone
+            continue
         own = [value * batch / each.examples for value in seconds[method]]  # of a batch, however many a pass takes
         median, ratio = statistics.median(own), median_ratio(own, plain_seconds)
         smaller = f" (passes of {each.examples})" if each.examples < batch else ""
@@ -382,7 +403,8 @@ def _extraction_of(name: str, task: Task, precision: str, device: torch.device, 
             "setting": f"{precision}, {method}", "method": method, "examples_of_a_pass": each.examples,
             "seconds_per_batch": median, "ratio_to_plain": ratio, "turns": len(own), "peak_bytes": each.peak,
             "float32_errors": errors, "passed": None, "note": each.note,
-            "result": f"{median:.4f} s a batch{smaller}, {ratio:.2f} x plain, peak {mebibytes(each.peak)}",
+            "result": f"{median:.4f} s a batch{smaller}, {ratio:.2f} x plain, peak {mebibytes(each.peak)} "
+            f"({len(own)} turns)",
         }  # fmt: skip
     yield case | _batch_of_a_sweep(seconds, precision, prepared)
 
@@ -453,6 +475,15 @@ def tensors_in(state: Any) -> Iterator[Tensor]:
             yield from tensors_in(value)
 
 
+@dataclass(frozen=True)
+class Trained:
+    """An optimiser at work: one update, the optimiser, the peak of an update in bytes."""
+
+    update: Run
+    optimizer: torch.optim.Optimizer
+    peak: int | None = None
+
+
 def training(device: torch.device, left: Left, small: bool) -> Iterator[Row]:
     """Rows of every optimiser, and of winsorised SGD on a small network."""
     case, build, side, batch = "ResNet-50", models.resnet50, 224, 192
@@ -460,48 +491,51 @@ def training(device: torch.device, left: Left, small: bool) -> Iterator[Row]:
         case, build = "ResNet-18", models.resnet18
     if small:
         case, build, side, batch = "small CNN", small_cnn, 32, 12
-    case = f"{case}, bf16, channels_last, {batch} examples an update"
     end = time.monotonic() + 0.8 * left()
-    if left() < 10.0:
+    yield from _trained(
+        f"{case}, bf16, channels_last, {batch} examples an update",
+        {name: partial(_update_of, name, build, side, batch, device) for name in OPTIMIZERS},
+        batch, device, lambda: end - time.monotonic(),
+    )  # fmt: skip
+    free(device)
+    yield from _trained(
+        "small CNN, group norm, float32, 100 examples an update",
+        {name: partial(_update_of_small_network, name, device) for name in ("SGD", WINSORIZED)},
+        100, device, left,
+    )  # fmt: skip
+
+
+def _trained(
+    case: str, makers: Mapping[str, Callable[[], Trained]], batch: int, device: torch.device, left: Left
+) -> Iterator[Row]:
+    """A row for each optimiser, in turns; for one that breaks too."""
+    if left() < 5.0:
         yield {"case": case, "setting": "", "passed": None, "result": "", "note": CUT}
         return
-    try:
-        updates = {name: _update_of(name, build, side, batch, device) for name in OPTIMIZERS}
-        yield from _training_rows(case, updates, batch, device, lambda: end - time.monotonic())
-    except torch.OutOfMemoryError:
-        yield {"case": case, "setting": "", "passed": None, "result": "", "note": "out of memory"}
-    updates = {}
-    free(device)
-    yield from _training_rows(
-        "small CNN, group norm, float32, 100 examples an update", _winsorized_updates(device), 100, device, left
-    )
-
-
-def _training_rows(
-    case: str, updates: Mapping[str, tuple[Run, torch.optim.Optimizer]], batch: int, device: torch.device, left: Left
-) -> Iterator[Row]:
-    peaks = {}
-    for optimizer, (run, _) in updates.items():
-        for _ in range(GROUPS):  # RM3 makes its first update in its third step
-            run()
-        peaks[optimizer] = peak_of(run, device)[1]
-    seconds = in_turns({optimizer: run for optimizer, (run, _) in updates.items()}, device, left)
-    for optimizer, own in seconds.items():
-        kept = sum(tensor.nbytes for tensor in tensors_in(updates[optimizer][1].state_dict()["state"]))
-        throughput, ratio = batch / statistics.median(own), median_ratio(seconds["SGD"], own)
+    trained: dict[str, Trained] = {}
+    for name, make in makers.items():
+        try:
+            made = make()
+            for _ in range(GROUPS):  # RM3 makes its first update in its third step
+                made.update()
+            trained[name] = replace(made, peak=peak_of(made.update, device)[1])
+        except Exception as error:
+            yield {"case": case, "setting": name, "result": ""} | failure(error)
+    seconds = in_turns({name: each.update for name, each in trained.items()}, device, left)
+    for name, own in seconds.items():
+        kept = sum(tensor.nbytes for tensor in tensors_in(trained[name].optimizer.state_dict()["state"]))
+        throughput, ratio = batch / statistics.median(own), median_ratio(seconds.get("SGD", own), own)
         yield {
-            "case": case, "setting": optimizer, "images_per_second": throughput, "throughput_ratio_to_sgd": ratio,
-            "seconds": statistics.median(own), "turns": len(own), "kept_bytes": kept, "peak_bytes": peaks[optimizer],
+            "case": case, "setting": name, "images_per_second": throughput, "throughput_ratio_to_sgd": ratio,
+            "seconds": statistics.median(own), "turns": len(own), "kept_bytes": kept, "peak_bytes": trained[name].peak,
             "passed": None, "note": "",
             "result": f"{throughput:.0f} images/s, {ratio:.3f} of SGD's; keeps {mebibytes(kept)}, "
-            f"peak {mebibytes(peaks[optimizer])}",
+            f"peak {mebibytes(trained[name].peak)} ({len(own)} turns)",
         }  # fmt: skip
 
 
-def _update_of(
-    name: str, build: Callable[[], nn.Module], side: int, batch: int, device: torch.device
-) -> tuple[Run, torch.optim.Optimizer]:
-    """(one update of a network in bf16 autocast and channels_last, its optimiser)."""
+def _update_of(name: str, build: Callable[[], nn.Module], side: int, batch: int, device: torch.device) -> Trained:
+    """An optimiser and a network in bf16 autocast and channels_last."""
     torch.manual_seed(0)
     model = build().to(device, memory_format=torch.channels_last).train()
     optimizer = OPTIMIZERS[name](model)
@@ -514,26 +548,26 @@ def _update_of(
             return F.cross_entropy(model(x), y)
 
     split = list(zip(inputs.chunk(parts), targets.chunk(parts), strict=True))
-    return partial(one_update, optimizer, split, mean_loss), optimizer
+    return Trained(partial(one_update, optimizer, split, mean_loss), optimizer)
 
 
-def _winsorized_updates(device: torch.device) -> dict[str, tuple[Run, torch.optim.Optimizer]]:
-    """SGD and winsorised SGD on a small network without batch norm."""
+WINSORIZED = "WinsorizedSGD, c = 2"
+
+
+def _update_of_small_network(name: str, device: torch.device) -> Trained:
+    """SGD or winsorised SGD, and a small network without batch norm."""
     torch.manual_seed(0)
     inputs, targets = torch.randn(100, 3, 32, 32).to(device), torch.randint(0, 10, (100,)).to(device)
+    model = nn.Sequential(
+        nn.Conv2d(3, 16, 3, stride=2), nn.GroupNorm(4, 16), nn.ReLU(), nn.Conv2d(16, 32, 3, stride=2),
+        nn.GroupNorm(4, 32), nn.ReLU(), nn.Flatten(), nn.Linear(32 * 7 * 7, 10),
+    ).to(device)  # fmt: skip
 
-    def network() -> nn.Module:
-        return nn.Sequential(
-            nn.Conv2d(3, 16, 3, stride=2), nn.GroupNorm(4, 16), nn.ReLU(), nn.Conv2d(16, 32, 3, stride=2),
-            nn.GroupNorm(4, 32), nn.ReLU(), nn.Flatten(), nn.Linear(32 * 7 * 7, 10),
-        ).to(device)  # fmt: skip
+    def mean_loss(x: Tensor, y: Tensor) -> Tensor:
+        return F.cross_entropy(model(x), y)
 
-    model, twin = network(), network()
-    sgd, winsorized = SGD(model.parameters(), lr=0.01), WinsorizedSGD(twin.parameters(), lr=0.01, c=2, model=twin)
-    return {
-        "SGD": (partial(one_update, sgd, [(inputs, targets)], lambda x, y: F.cross_entropy(model(x), y)), sgd),
-        "WinsorizedSGD, c = 2": (
-            lambda: winsorized.step(lambda x, y: F.cross_entropy(twin(x), y), inputs, targets),
-            winsorized,
-        ),
-    }
+    if name == WINSORIZED:
+        winsorized = WinsorizedSGD(model.parameters(), lr=0.01, c=2, model=model)
+        return Trained(partial(winsorized.step, mean_loss, inputs, targets), winsorized)
+    sgd = SGD(model.parameters(), lr=0.01)
+    return Trained(partial(one_update, sgd, [(inputs, targets)], mean_loss), sgd)

@@ -4,16 +4,18 @@ A mini-batch, or a group of one under M3, is shared out over the ranks as evenly
 weighted by their shares, so that an update is the one that a single process makes, up to rounding, for any batch size.
 """
 
+import inspect
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
+from typing import Any
 
 import numpy as np
 import torch
@@ -148,5 +150,8 @@ def distributed(model: nn.Module, device: torch.device, ranks: Ranks) -> nn.Modu
     """The network to call in training: one whose backward averages the gradients over the ranks."""
     if ranks.world == 1:
         return model
-    devices: Sequence[int] | None = [device.index] if device.type == "cuda" else None
-    return nn.parallel.DistributedDataParallel(model, device_ids=devices, forward_sync_buffers=False)
+    wrapper = nn.parallel.DistributedDataParallel
+    names = ("forward_sync_buffers", "broadcast_buffers")  # torch 2.11 has the second alone, 2.15 warns of it
+    option = next(name for name in names if name in inspect.signature(wrapper).parameters)
+    options: dict[str, Any] = {option: False, "device_ids": [device.index] if device.type == "cuda" else None}
+    return wrapper(model, **options)
