@@ -24,7 +24,7 @@ from mcoherence.measuring.result_names import (
 )
 from mcoherence.measuring.samples import Sample
 from mcoherence.measuring.shards import shard
-from mcoherence.models import build_model, save_checkpoint
+from mcoherence.models import NetworkSettings, build_model, save_checkpoint
 from mcoherence.study import cutting
 from workflow_scripts import add_shards as add_shards_command
 from workflow_scripts import (
@@ -94,7 +94,7 @@ def files(tmp_path_factory):
             for parameter in model.parameters():
                 torch.nn.init.constant_(parameter, float("nan"))
         checkpoints.append(folder / f"step{step}.safetensors")
-        save_checkpoint(checkpoints[-1], model, settings, (1, 8, 8), 10, metadata)
+        save_checkpoint(checkpoints[-1], model, NetworkSettings(settings, (1, 8, 8), 10), metadata)
     return {"images": images, "labels": labels, "split": split, "checkpoints": checkpoints, "folder": folder}
 
 
