@@ -165,7 +165,7 @@ def test_corruption_is_exact_and_test_labels_stay_clean(study):
 
 def test_retraining_on_easy_examples_used_only_them(study):
     """A run on the easy part, trained again here from its own settings, ends in the same weights."""
-    from mcoherence.data.loading import examples
+    from mcoherence.data.loading import LabelledExamples, examples
     from mcoherence.data.store import read_images
     from mcoherence.training.loop import Execution, TrainingSettings, train
 
@@ -184,8 +184,10 @@ def test_retraining_on_easy_examples_used_only_them(study):
     torch.set_num_threads(1)  # as in the job: another number of threads may round sums differently
     train(
         TrainingSettings(**settings | {"start": 0, "checkpoint_steps": (12,)}),  # both segments in one go
-        examples(images, easy, torch.device("cpu"), seed=settings["seed"]),
-        torch.from_numpy(read_images(images, "train").targets[easy]),
+        LabelledExamples(
+            examples(images, easy, torch.device("cpu"), seed=settings["seed"]),
+            torch.from_numpy(read_images(images, "train").targets[easy]),
+        ),
         Execution(torch.device("cpu")),
         lambda step, epoch, model, diverged_at: kept.update(model.state_dict()),
     )

@@ -9,7 +9,6 @@ import yaml
 from mcoherence.audit.plan import describe, estimates, memory_of, most_temporary_bytes, work_of
 from mcoherence.audit.rates import STATED_RATE, network_of
 from mcoherence.study.data_sizes import Size, size_of
-from mcoherence.study.estimates import WINSORIZED_CHUNK, WINSORIZED_COST
 from mcoherence.study.runs import Run
 
 ROOT = Path(__file__).parents[3]
@@ -142,9 +141,21 @@ def test_every_measurement_is_planned_in_parts_and_with_the_sums_of_its_groups(c
 def test_winsorised_sgd_pays_for_the_gradient_of_every_example(config):
     plain = work_of(config, SGD, "train")
     config["optimizers"]["sgd"] = {"method": "winsorized", "lr": 1, "c": 20}
-    assert work_of(config, SGD, "train") == WINSORIZED_COST["mlp"] * plain
-    # 10 examples: round(0.2 * 9) = 2 are clipped at each end
-    assert memory_of(config, SGD, "train") == 3 * 2600 + WINSORIZED_CHUNK + 2 * 3 * 2600
+    assert work_of(config, SGD, "train") == 130 * plain
+    # 10 examples: round(0.2 * 9) = 2 are clipped at each end, and the next one there is held too
+    assert memory_of(config, SGD, "train") == (3 + 2 * 3) * 2600 + 4 * 2**26
+
+
+def test_m3_holds_the_gradients_of_its_groups_and_adam_keeps_two_averages(config):
+    for optimizer, weights, work in (
+        ({"method": "sgd", "lr": 1}, 3, 1),
+        ({"method": "m3", "lr": 1, "groups": 5}, 3 + 4, 1),
+        ({"method": "m3_successive", "lr": 1, "groups": 3}, 3 + 2, 3),
+        ({"method": "adamw", "lr": 1}, 3 + 2, 1),
+    ):
+        config["optimizers"]["sgd"] = optimizer
+        assert memory_of(config, SGD, "train") == weights * 2600
+        assert work_of(config, SGD, "train") == work * 3 * FORWARD * 5 * 10
 
 
 def test_contributions_and_the_gradients_of_easy_and_hard_examples_are_planned(config):

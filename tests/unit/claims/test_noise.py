@@ -17,7 +17,7 @@ from mcoherence.claims.noise import (
 from mcoherence.claims.testing import ClaimSettings, part_of
 
 METHODS = {"sgd": "sgd", "rm3": "rm3", "ra3": "ra3", "c0": "winsorized", "c2": "winsorized", "c8": "winsorized"}
-SETTINGS = ClaimSettings(confidence=0.95, first_step=2, target_accuracy=0.9, methods=METHODS)
+SETTINGS = ClaimSettings(confidence=0.95, first_step=2, target_accuracy=0.9, methods=METHODS, robust=["rm3"])
 SEEDS = (0, 1, 2)
 WOBBLE = {0: 0.0, 1: 0.001, 2: -0.001}
 RUN = {"dataset": "d", "model": "net", "labels": "half", "noise": 0.5, "subset": "full"}

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from mcoherence.data.augmentation import augmented, cropped, random_boxes
-from mcoherence.data.batches import draws_from
-from mcoherence.data.loading import ResidentExamples, StreamedExamples, examples
+from mcoherence.data.batches import draws_from, size_of_draw
+from mcoherence.data.loading import LabelledExamples, ResidentExamples, StreamedExamples, examples
 from mcoherence.data.preparation import prepare_images
 from mcoherence.data.sources import Source, SourcePart
 from mcoherence.data.store import read_images
@@ -69,6 +69,24 @@ def test_batches_are_the_normalised_images_to_the_bit(path, positions, place, dt
     for (_, chosen), inputs in zip(schedule(), found.batches(schedule()), strict=True):
         assert inputs.dtype == dtype
         assert torch.equal(inputs, expected[chosen])
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_labels_come_with_their_images(path, positions, place):
+    images = examples(path, positions, CPU, augmentation=AUGMENTATION, seed=3, **PLACES[place])
+    labels = torch.randint(0, 4, (SIZE,), generator=torch.Generator().manual_seed(0))
+    labelled = LabelledExamples(images, labels)
+    assert (len(labelled), labelled.input_shape, labelled.num_classes) == (SIZE, SHAPE, 4)
+    batches = zip(schedule(), images.batches(schedule()), labelled.batches(schedule()), strict=True)
+    for (_, chosen), expected, (inputs, targets) in batches:
+        assert torch.equal(inputs, expected)
+        assert torch.equal(targets, labels[chosen])
+
+
+def test_the_size_of_every_draw_is_known_without_drawing():
+    for size, batch_size in ((40, 16), (32, 16), (5, 16)):
+        drawn = [(number, len(chosen)) for number, chosen in islice(draws_from(0, size, batch_size, seed=0), 9)]
+        assert [(number, size_of_draw(number, size, batch_size)) for number, _ in drawn] == drawn
 
 
 def test_the_test_part_is_normalised_by_the_training_part(path):

@@ -16,7 +16,7 @@ from mcoherence.errors import UserError
 from mcoherence.files.hdf5 import write_hdf5
 from mcoherence.measuring.joining import add_shards, join
 from mcoherence.measuring.samples import Sample
-from mcoherence.models import build_model, save_checkpoint
+from mcoherence.models import NetworkSettings, build_model, save_checkpoint
 from mcoherence.study import cutting
 from mcoherence.study.result_names import (
     COHERENCE_SCHEMA,
@@ -94,7 +94,7 @@ def files(tmp_path_factory):
             for parameter in model.parameters():
                 torch.nn.init.constant_(parameter, float("nan"))
         checkpoints.append(folder / f"step{step}.safetensors")
-        save_checkpoint(checkpoints[-1], model, settings, (1, 8, 8), 10, metadata)
+        save_checkpoint(checkpoints[-1], model, NetworkSettings(settings, (1, 8, 8), 10), metadata)
     return {"images": images, "labels": labels, "split": split, "checkpoints": checkpoints, "folder": folder}
 
 

@@ -12,7 +12,7 @@ from torch import nn
 from mcoherence import gradient_statistics, load_checkpoint
 from mcoherence.errors import UserError
 from mcoherence.gradients.reference import per_example_gradients
-from mcoherence.models import build_model, read_checkpoint_metadata, save_checkpoint
+from mcoherence.models import NetworkSettings, build_model, read_checkpoint_metadata, save_checkpoint
 
 CNN = {"architecture": "cnn", "channels": [2, 3], "hidden": 4, "batch_norm": True}
 SHAPE = (1, 8, 8)
@@ -53,7 +53,7 @@ def saved(tmp_path):
     model = build_model(CNN, SHAPE, 10)
     model(torch.randn(20, *SHAPE))  # running statistics move
     path = tmp_path / "step3.safetensors"
-    save_checkpoint(path, model, CNN, SHAPE, 10, {"step": 3, "epoch": 0.5, "run": {"seed": 1}})
+    save_checkpoint(path, model, NetworkSettings(CNN, SHAPE, 10), {"step": 3, "epoch": 0.5, "run": {"seed": 1}})
     return model, path
 
 
@@ -76,7 +76,7 @@ def test_a_checkpoint_says_what_it_holds(saved):
 def test_equal_weights_give_equal_bytes(saved, tmp_path):
     model, path = saved
     again = tmp_path / "other_name.safetensors"
-    save_checkpoint(again, model, CNN, SHAPE, 10, {"run": {"seed": 1}, "epoch": 0.5, "step": 3})
+    save_checkpoint(again, model, NetworkSettings(CNN, SHAPE, 10), {"run": {"seed": 1}, "epoch": 0.5, "step": 3})
     assert path.read_bytes() == again.read_bytes()
 
 
@@ -177,7 +177,7 @@ def seeded(settings):
 
 
 def assert_survives_a_checkpoint(model, settings, path):
-    save_checkpoint(path, model, settings, SHAPE, 10, {"step": 0})
+    save_checkpoint(path, model, NetworkSettings(settings, SHAPE, 10), {"step": 0})
     loaded = load_checkpoint(path)
     inputs = torch.randn(3, *SHAPE)
     assert torch.equal(loaded(inputs), model.eval()(inputs))
@@ -211,7 +211,7 @@ def test_tied_and_transposed_weights_survive_a_checkpoint(own, tmp_path):
     assert not model.output.is_contiguous()
     loaded = assert_survives_a_checkpoint(model, own("tied"), tmp_path / "a")
     assert loaded.first.weight is loaded.second.weight
-    save_checkpoint(tmp_path / "b", loaded, own("tied"), SHAPE, 10, {"step": 0})
+    save_checkpoint(tmp_path / "b", loaded, NetworkSettings(own("tied"), SHAPE, 10), {"step": 0})
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
@@ -255,7 +255,7 @@ def test_a_module_that_is_nowhere_is_one_line():
 
 def test_a_checkpoint_of_a_network_that_has_changed_since_is_refused(own, tmp_path):
     settings = own("without_biases", options={"width": 7})
-    save_checkpoint(tmp_path / "a", seeded(settings), own("without_biases"), SHAPE, 10, {"step": 0})
+    save_checkpoint(tmp_path / "a", seeded(settings), NetworkSettings(own("without_biases"), SHAPE, 10), {"step": 0})
     with pytest.raises(
         UserError, match=r"a: found weights that do not fit the network that networks_of_a_user:without"
     ):
@@ -346,11 +346,11 @@ def test_an_initial_output_that_cannot_be_subtracted_is_refused(own):
 
 
 def test_the_schema_and_the_functions_agree_on_every_setting_and_default():
-    from mcoherence.models import own_network, plain, torchvision_networks
+    from mcoherence.models import cnn, mlp, own_network, torchvision_networks
 
     definitions = json.loads((ROOT / "schemas/config.schema.json").read_text())["$defs"]
     functions = {
-        "mlp": plain.mlp, "cnn": plain.cnn, "resnet": torchvision_networks.resnet, "vgg": torchvision_networks.vgg,
+        "mlp": mlp.mlp, "cnn": cnn.cnn, "resnet": torchvision_networks.resnet, "vgg": torchvision_networks.vgg,
         "alexnet": torchvision_networks.alexnet, "inception_v3": torchvision_networks.inception_v3,
         "efficientnet": torchvision_networks.efficientnet, "torchvision": torchvision_networks.other,
         "own_network": own_network.own_network,

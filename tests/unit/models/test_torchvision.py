@@ -13,7 +13,7 @@ from torch import nn
 from mcoherence import gradient_statistics
 from mcoherence.errors import UserError
 from mcoherence.gradients.reference import per_example_gradients
-from mcoherence.models import build_model, load_checkpoint, save_checkpoint
+from mcoherence.models import NetworkSettings, build_model, load_checkpoint, save_checkpoint
 from mcoherence.models.build import outline
 
 models = pytest.importorskip("torchvision.models")
@@ -157,7 +157,7 @@ def test_weights_are_a_function_of_the_seed_and_survive_a_checkpoint(name, tmp_p
     own = settings(name, **NARROW.get(name, {}))
     model, again = seeded(own, shape), seeded(own, shape).to(memory_format=torch.channels_last)
     for network, file in ((model, "a"), (again, "b")):
-        save_checkpoint(tmp_path / file, network, own, shape, 10, {"step": 0})
+        save_checkpoint(tmp_path / file, network, NetworkSettings(own, shape, 10), {"step": 0})
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     loaded = load_checkpoint(tmp_path / "a")
     inputs = torch.randn(2, *shape)
@@ -174,12 +174,12 @@ def test_scaled_weights_and_a_subtracted_start_survive_a_checkpoint(name, tmp_pa
     with torch.no_grad():
         for p in model.network.parameters():
             p.mul_(1.1)
-    save_checkpoint(tmp_path / "a", model, own, (1, 8, 8), 10, {"step": 0})
+    save_checkpoint(tmp_path / "a", model, NetworkSettings(own, (1, 8, 8), 10), {"step": 0})
     loaded = load_checkpoint(tmp_path / "a")
     assert loaded(inputs).any()
     assert torch.equal(loaded(inputs), model.eval()(inputs))
     assert not any(p.requires_grad for p in loaded.initial.parameters())
-    save_checkpoint(tmp_path / "b", loaded, own, (1, 8, 8), 10, {"step": 0})
+    save_checkpoint(tmp_path / "b", loaded, NetworkSettings(own, (1, 8, 8), 10), {"step": 0})
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 

@@ -57,8 +57,8 @@ def test_the_default_config_is_valid():
         (("optimizers", "m3", "groups"), 4, r"optimizers\.m3\.groups: found 4"),
         (
             ("optimizers", "sgd", "method"),
-            "adam",
-            r"optimizers\.sgd\.method: found 'adam'; expected one of sgd, m3, m3_successive, rm3, ra3, winsorized",
+            "lion",
+            r"optimizers\.sgd\.method: found 'lion'; expected one of sgd, m3, m3_successive, rm3, .*adamw",
         ),
         (
             ("optimizers", "sgd"),
@@ -140,6 +140,9 @@ def test_names_and_sizes_must_fit_together(keys, value, message):
         {"method": "m3_successive", "lr": 0.1, "groups": 5, "schedule": {"kind": "cosine", "updates": 9}},
         {"method": "winsorized", "lr": 0.1, "c": 2, "schedule": {"kind": "constant"}},
         {"method": "ra3", "lr": 0.1, "start": {"labels": "all_random", "optimizer": "sgd"}},
+        {"method": "gradient_agreement", "lr": 0.1, "groups": 3, "threshold": 0.9, "momentum": 0.9},
+        {"method": "adam", "lr": 0.001, "betas": [0.9, 0.99], "for_models": {"mlp": {"lr": 0.01}}},
+        {"method": "adamw", "lr": 0.001, "eps": 1e-6, "weight_decay": 0.1},
         {
             "method": "sgd",
             "lr": 1.6,
@@ -322,6 +325,7 @@ def test_training_settings_hold_what_the_run_depends_on_and_nothing_else():
     run = Run("digits", "mlp", "clean", "rm3", "full", 1)
     settings = study.training_settings(CONFIG, run, 0, 840)
     assert settings["optimizer"] == CONFIG["optimizers"]["rm3"]
+    assert (settings["mini_batches"], settings["groups"]) == (1, 1)
     for keys, value in (
         (("optimizers", "sgd", "lr"), 9.0),
         (("measurement", "sample_size"), 10),
@@ -332,6 +336,44 @@ def test_training_settings_hold_what_the_run_depends_on_and_nothing_else():
     ):
         assert study.training_settings(changed(*keys, to=value), run, 0, 840) == settings
     assert study.training_settings(changed("optimizers", "rm3", "lr", to=9.0), run, 0, 840) != settings
+
+
+def test_training_settings_hold_what_the_method_decides_of_an_update():
+    entries = {"m3": {"method": "m3", "lr": 1, "groups": 5}, "m3s": {"method": "m3_successive", "lr": 1, "groups": 7}}
+    config = CONFIG | {"optimizers": entries}
+    updates = [
+        study.training_settings(config, Run("digits", "mlp", "clean", name, "full", 0), 0, 9) for name in ("m3", "m3s")
+    ]
+    assert [(update["mini_batches"], update["groups"]) for update in updates] == [(1, 5), (7, 1)]
+
+
+def test_the_claims_know_which_optimisers_are_said_not_to_memorise():
+    assert study.claim_settings(CONFIG)["robust"] == ["m3", "rm3"]
+
+
+def test_several_ranks_are_refused_where_a_run_needs_one():
+    config = changed("operational", to={"ranks": 2})
+    config = config | {"optimizers": config["optimizers"] | {"clipped": {"method": "winsorized", "lr": 0.1, "c": 2}}}
+    config_checks.check_references(config)  # no run uses it
+    config = config | {"label_noise": config["label_noise"] | {"optimizers": ["sgd", "clipped"]}}
+    with pytest.raises(
+        UserError, match=r"^operational\.ranks: found 2, expected 1 for optimizers\.clipped, which needs"
+    ):
+        config_checks.check_references(config)
+
+
+def test_adam_has_no_momentum_not_even_for_one_network():
+    entry = {"method": "adam", "lr": 0.1, "for_models": {"mlp": {"momentum": 0}}}
+    with pytest.raises(
+        UserError, match=r"^optimizers\.adam\.for_models\.mlp\.momentum: found 0, expected none: adam has"
+    ):
+        config_checks.check_references(changed("optimizers", "adam", to=entry))
+
+
+def test_a_mini_batch_has_an_example_for_every_group():
+    entry = {"method": "gradient_agreement", "lr": 0.1, "groups": 61}
+    with pytest.raises(UserError, match=r"^training\.batch_size: found 60, expected at least the 61 groups of"):
+        config_checks.check_references(changed("optimizers", "filtered", to=entry))
 
 
 def test_the_bound_needs_the_runs_of_label_noise():
@@ -377,7 +419,7 @@ def test_every_key_of_the_schema_is_described():
             visit(schema["additionalProperties"], f"{path}.*")
 
     visit(SCHEMA, "")
-    for name, definition in SCHEMA["$defs"].items():
+    for name, definition in (SCHEMA["$defs"] | SCHEMA["$defs"]["methods"]["$defs"]).items():
         visit(definition, name)
     assert not undescribed
 
