@@ -8,7 +8,7 @@ import pytest
 from mcoherence.audit.page import as_html, made_by, run_times, several
 from mcoherence.audit.result_checks import Findings, Provenance
 from mcoherence.files.atomic import write_text
-from mcoherence.tables.columns import dictionary
+from mcoherence.tables.dictionary import dictionary
 
 CLAIMS = Provenance({}, {}, git_commit="of the claims", device="cpu", versions={"torch": "2"})
 TIMES = pd.DataFrame(

@@ -354,12 +354,12 @@ def test_the_claims_know_which_optimisers_are_said_not_to_memorise():
 def test_several_ranks_are_refused_where_a_run_needs_one():
     config = changed("operational", to={"ranks": 2})
     config = config | {"optimizers": config["optimizers"] | {"clipped": {"method": "winsorized", "lr": 0.1, "c": 2}}}
-    config_checks.check_references(config)  # no run uses it
+    checks.check_references(config)  # no run uses it
     config = config | {"label_noise": config["label_noise"] | {"optimizers": ["sgd", "clipped"]}}
     with pytest.raises(
         UserError, match=r"^operational\.ranks: found 2, expected 1 for optimizers\.clipped, which needs"
     ):
-        config_checks.check_references(config)
+        checks.check_references(config)
 
 
 def test_adam_has_no_momentum_not_even_for_one_network():
@@ -367,13 +367,13 @@ def test_adam_has_no_momentum_not_even_for_one_network():
     with pytest.raises(
         UserError, match=r"^optimizers\.adam\.for_models\.mlp\.momentum: found 0, expected none: adam has"
     ):
-        config_checks.check_references(changed("optimizers", "adam", to=entry))
+        checks.check_references(changed("optimizers", "adam", to=entry))
 
 
 def test_a_mini_batch_has_an_example_for_every_group():
     entry = {"method": "gradient_agreement", "lr": 0.1, "groups": 61}
     with pytest.raises(UserError, match=r"^training\.batch_size: found 60, expected at least the 61 groups of"):
-        config_checks.check_references(changed("optimizers", "filtered", to=entry))
+        checks.check_references(changed("optimizers", "filtered", to=entry))
 
 
 def test_the_bound_needs_the_runs_of_label_noise():

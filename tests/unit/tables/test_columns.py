@@ -3,7 +3,7 @@
 import pytest
 
 from mcoherence.errors import UserError
-from mcoherence.tables.columns import dictionary
+from mcoherence.tables.dictionary import dictionary
 
 
 def test_a_column_that_nothing_describes_is_refused():
