@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mcoherence.figures.bound import bound
+from mcoherence.figures import bound
 from mcoherence.figures.style import FigureStyle
 from mcoherence.tables.bound import alpha_before_updates, bound_table, log_bound
-from workflow_scripts import calculate_bound, draw_bound
+from workflow_scripts import calculate_bound
 
 STEPS = [0, 1, 3]
 STYLE = FigureStyle(optimizer_colors={"sgd": "#0072b2"}, reference_optimizer="sgd")
@@ -110,7 +110,7 @@ def test_optimisers_that_the_bound_is_not_of_are_left_out():
     assert set(bound_table(*tables, {"sgd": {"lr": 0.2}}, [1])["optimizer"]) == {"sgd"}
     empty = bound_table(*tables, {}, [1])
     assert empty.empty
-    (text,) = bound(empty, STYLE).texts
+    (text,) = bound.draw({"bound": empty}, STYLE).texts
     assert "no runs of plain SGD" in text.get_text()
 
 
@@ -141,7 +141,7 @@ def table():
 
 
 def test_the_figure_has_a_column_per_smoothness_and_the_gap(table):
-    figure = bound(table, STYLE)
+    figure = bound.draw({"bound": table}, STYLE)
     panels = figure.axes
     titles = [axes.get_title() for axes in panels]
     assert ["0.1" in titles[0], "= 1" in titles[1], titles[2]] == [True, True, "measured gap"]
@@ -172,6 +172,3 @@ def test_the_commands_read_and_write_the_tables(tmp_path, monkeypatch, table):
     run(calculate_bound.main, settings, **inputs, csv="bound.csv", parquet="bound.parquet")
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "bound.parquet"), table)
     assert len(pd.read_csv(tmp_path / "bound.csv")) == len(table)
-    style = {"optimizer_colors": STYLE.optimizer_colors, "reference_optimizer": "sgd", "dpi": 60}
-    run(draw_bound.main, style, bound="bound.parquet", png="bound.png", pdf="bound.pdf")
-    assert (tmp_path / "bound.png").read_bytes().startswith(b"\x89PNG")

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mcoherence.figures.toy_regression import toy_regression
+from mcoherence.figures import toy_regression
+from mcoherence.figures.style import FigureStyle
 from mcoherence.tables.toy import REGRESSIONS, example_gradients, example_losses, gradient_descent, toy_table
 
 WEIGHTS = [f"w{component}" for component in range(1, 7)]
@@ -134,7 +135,7 @@ def test_the_table_is_tidy_and_begins_at_zero(table):
 
 
 def test_the_figure_draws_the_table(table):
-    figure = toy_regression(table)
+    figure = toy_regression.draw({"toy": table}, FigureStyle(optimizer_colors={}, reference_optimizer="sgd"))
     axes = [figure.axes[row * 2 : row * 2 + 2] for row in range(4)]
     assert [panel.get_title() for panel in axes[0]] == ["real data", "random data"]
     assert [row[0].get_ylabel() for row in axes] == ["loss", "weight", "mean gradient", "m-coherence"]
