@@ -33,9 +33,9 @@ def evaluation_of(results: str, run: Run) -> AbstractContextManager[h5py.File]:
     return open_hdf5(Path(run.file(results, "evaluation")), EVALUATION_SCHEMA)
 
 
-def coherence_of(results: str, run: Run) -> Sums:
-    """The sums of coherence.h5 of a run."""
-    return Sums.read(Path(run.file(results, "coherence")), COHERENCE_SCHEMA)
+def coherence_of(results: str, run: Run, name: str = "coherence") -> Sums:
+    """The sums of coherence.h5 of a run, or of another result like it."""
+    return Sums.read(Path(run.file(results, name)), COHERENCE_SCHEMA)
 
 
 def split_of(results: str, run: Run) -> AbstractContextManager[h5py.File]:

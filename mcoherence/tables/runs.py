@@ -31,8 +31,7 @@ def rows_of_runs(
 
 def named(run: Run, noise: Mapping[str, float], rows: pd.DataFrame) -> pd.DataFrame:
     """The rows of one run with the columns that name it put first."""
-    names = pd.DataFrame([run_columns(run, noise)] * len(rows))
-    return pd.concat([names, rows], axis=1)
+    return pd.concat([pd.DataFrame(run_columns(run, noise), index=rows.index), rows], axis=1)
 
 
 def run_columns(run: Run, noise: Mapping[str, float]) -> dict[str, Any]:

@@ -1,14 +1,13 @@
 """Coherence of one run on training samples of several sizes."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import pandas as pd
 
 from mcoherence.coherence import alpha, m_coherence
-from mcoherence.study.result_names import COHERENCE_SCHEMA
 from mcoherence.study.runs import Run
 from mcoherence.tables.columns import TRAIN_GROUP, Column
+from mcoherence.tables.inputs import coherence_of
 from mcoherence.tables.runs import rows_of_runs
 from mcoherence.tables.sums import Sums
 
@@ -27,14 +26,15 @@ def table(results: str, runs: Sequence[Run], noise: Mapping[str, float], *, size
         sizes: those besides the study's own.
     """
     names = ["coherence", *(f"coherence_m{size}" for size in sizes)]
-    return rows_of_runs(
-        runs, noise, lambda run: pd.concat([_rows(results, run, name) for name in names], axis=0, ignore_index=True)
-    )
+
+    def rows_of(run: Run) -> pd.DataFrame:
+        return pd.concat([coherence_of_sample(coherence_of(results, run, name)) for name in names], ignore_index=True)
+
+    return rows_of_runs(runs, noise, rows_of)
 
 
-def _rows(results: str, run: Run, name: str) -> pd.DataFrame:
-    """The rows of one run on the sample of one file, without the columns that name the run."""
-    sums = Sums.read(Path(run.file(results, name)), COHERENCE_SCHEMA)
+def coherence_of_sample(sums: Sums) -> pd.DataFrame:
+    """The rows of one run on one sample, without the columns that name the run."""
     squared, total, count = sums.inner(TRAIN_GROUP, TRAIN_GROUP), sums.total(TRAIN_GROUP), sums.count(TRAIN_GROUP)
     return pd.DataFrame(
         {
