@@ -241,7 +241,7 @@ def test_the_project_itself_imports_from_modules_and_not_what_packages_export():
 
 
 @pytest.mark.parametrize("module", ["mcoherence.optim.methods", "mcoherence.models.architectures"])
-@pytest.mark.parametrize("command", ["train", "evaluate", "measure_coherence", "tabulate", "describe_study"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "measure_coherence", "tabulate"])
 def test_tables_of_what_is_imported_by_name_re_run_nothing(command, module):
     assert module not in import_closure(f"workflow_scripts.{command}", ROOT)
 
