@@ -24,6 +24,7 @@ rule calculate_bound:
     message:
         "Calculate the bound on the generalisation gap"
     shell:
-        "python -m workflow_scripts.calculate_bound --settings {params.settings:q}"
+        "python -m workflow_scripts.jobs.launch --device cpu --"
+        " python -m workflow_scripts.calculate_bound --settings {params.settings:q}"
         " --coherence {input.coherence:q} --accuracy {input.accuracy:q}"
         " --csv {output.csv:q} --parquet {output.parquet:q} > {log:q} 2>&1"

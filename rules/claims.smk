@@ -28,5 +28,6 @@ rule check_claims:
     message:
         "Check the papers' claims"
     shell:
-        "python -m workflow_scripts.check_claims --settings {params.settings:q}"
+        "python -m workflow_scripts.jobs.launch --device cpu --"
+        " python -m workflow_scripts.check_claims --settings {params.settings:q}"
         " --tables {input:q} --json {output.json:q} --html {output.html:q} > {log:q} 2>&1"

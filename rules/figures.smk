@@ -164,5 +164,6 @@ for figure, (tables, category, title) in FIGURES.items():
         message:
             f"Draw {figure.replace('_', ' ')}"
         shell:
-            "python -m {params.module} --settings {params.settings:q} {params.tables}"
+            "python -m workflow_scripts.jobs.launch --device cpu --"
+            " python -m {params.module} --settings {params.settings:q} {params.tables}"
             " --png {output.png:q} --pdf {output.pdf:q} > {log:q} 2>&1"

@@ -113,5 +113,6 @@ rule tabulate:
     message:
         "Tabulate {wildcards.table}"
     shell:
-        "python -m workflow_scripts.tabulate --settings {params.settings:q}"
+        "python -m workflow_scripts.jobs.launch --device cpu --"
+        " python -m workflow_scripts.tabulate --settings {params.settings:q}"
         " --csv {output.csv:q} --parquet {output.parquet:q} > {log:q} 2>&1"

@@ -21,5 +21,6 @@ rule run_toy:
     message:
         "Run the regressions in six dimensions"
     shell:
-        "python -m workflow_scripts.run_toy --settings {params.settings:q}"
+        "python -m workflow_scripts.jobs.launch --device cpu --"
+        " python -m workflow_scripts.run_toy --settings {params.settings:q}"
         " --csv {output.csv:q} --parquet {output.parquet:q} > {log:q} 2>&1"
