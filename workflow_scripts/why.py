@@ -28,9 +28,9 @@ def main() -> None:
     explained = []
     for job in planned_jobs(sys.argv[1:]):
         last = next((found for found in (last_run(path, METADATA) for path in job.output) if found), None)
-        known = recorded_code(code_folder(job), last.digests) if last else None
+        modules_then = recorded_code(code_folder(job), last.digests) if last else None
         missing = [path for path in job.output if not Path(path).exists()]
-        explained.append((job, causes(job, last, known, missing)))
+        explained.append((job, causes(job, last, modules_then, missing)))
     print(explain(explained), end="")
 
 
