@@ -22,6 +22,6 @@ rule calculate_bound:
     message:
         "Calculate the bound on the generalisation gap"
     shell:
-        "python -m workflow_scripts.calculate_bound --settings {params.settings:q}"
+        ON_CPU + "python -m workflow_scripts.calculate_bound --settings {params.settings:q}"
         " --coherence {input.coherence:q} --accuracy {input.accuracy:q}"
         " --csv {output.csv:q} --parquet {output.parquet:q}" + TO_LOG

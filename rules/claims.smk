@@ -27,5 +27,5 @@ rule check_claims:
     message:
         "Check the papers' claims"
     shell:
-        "python -m workflow_scripts.check_claims --package mcoherence.claims --settings {params.settings:q}"
+        ON_CPU + "python -m workflow_scripts.check_claims --package mcoherence.claims --settings {params.settings:q}"
         " --tables {input:q} --json {output.json:q} --html {output.html:q}" + TO_LOG

@@ -30,6 +30,7 @@ CODE = {}  # digest of the code of a rule -> its modules
 LAUNCH = (
     "python -m workflow_scripts.jobs.launch --device {resources.device} --jobs-per-gpu {resources.jobs_per_gpu} -- "
 )
+ON_CPU = "python -m workflow_scripts.jobs.launch --device cpu -- "
 COMPUTING = (
     " --workers {resources.workers} --images-memory-mb {resources.images_memory_mb}"
     " --device {resources.device} --threads {threads}"

@@ -41,7 +41,7 @@ rule describe_study:
     message:
         "Describe the study"
     shell:
-        "python -m workflow_scripts.describe_study --settings {params.settings:q}"
+        ON_CPU + "python -m workflow_scripts.describe_study --settings {params.settings:q}"
         " --results {params.results:q} --claims {input.claims[1]:q}"
         " --figures {input.figures:q} --tables {input.tables:q} --dictionary {output.dictionary:q}"
         " --html {output.html:q} --config {output.config:q}" + TO_LOG

@@ -26,5 +26,5 @@ rule tabulate:
     message:
         "Tabulate {wildcards.table}"
     shell:
-        "python -m workflow_scripts.tabulate --module mcoherence.tables.{wildcards.table} --settings {params.settings:q}"
+        ON_CPU + "python -m workflow_scripts.tabulate --module mcoherence.tables.{wildcards.table} --settings {params.settings:q}"
         " --csv {output.csv:q} --parquet {output.parquet:q}" + TO_LOG

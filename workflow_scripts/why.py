@@ -34,9 +34,9 @@ def main() -> None:
         last = next((found for found in (last_run(path, METADATA) for path in row["output"]) if found), None)
         folder = code_folder(row["output"][0])
         job = planned_job(row, modules_by_name(last, folder) if last else [])
-        known = recorded_code(folder, last.digests) if last else None
+        modules_then = recorded_code(folder, last.digests) if last else None
         missing = [path for path in job.output if not Path(path).exists()]
-        explained.append((job, causes(job, last, known, missing)))
+        explained.append((job, causes(job, last, modules_then, missing)))
     print(explain(explained), end="")
 
 

@@ -1,8 +1,8 @@
 """Why Snakemake would run its jobs: what changed since each ran last, in words.
 
 Snakemake keeps a record of the last run of every output: its params, among them the canonical settings and the digest
-of the code, and its inputs. Which modules a digest stands for is on record in the study's folder `code`, one file per
-digest, from the time when a job with that digest was about to run.
+of the code, and its inputs. Which modules a digest stands for is written down when Snakemake starts, in the study's
+folder `code`, one file per digest.
 """
 
 import ast
@@ -21,7 +21,8 @@ from mcoherence.audit.changes import changes
 Modules = Mapping[str, str]
 """Module -> digest of its code, see `mcoherence.study.code_digest.module_digests`."""
 
-NAMED = 3  # files of one kind that are named before the rest is counted
+MOST_NAMED = 3  # files of one kind that are named before the rest is counted
+DIGEST_LENGTH = 16  # characters of a code digest
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,11 @@ def last_run(output: str, metadata: Path) -> LastRun | None:
         record = json.loads(_record_path(output, metadata).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
+    # Params stand there without their names, as Python writes them: settings are the object, code is of digests alone.
     params = [ast.literal_eval(param) for param in record.get("params") or [] if param[:1] in "'\""]
     settings = next((json.loads(param) for param in params if param.startswith("{")), None)
-    codes = [param for param in params if re.fullmatch("([0-9a-f]{16})+", param)]
-    digests = tuple(code[i : i + 16] for code in codes for i in range(0, len(code), 16))
+    codes = [param for param in params if re.fullmatch(f"([0-9a-f]{{{DIGEST_LENGTH}}})+", param)]
+    digests = tuple(code[i : i + DIGEST_LENGTH] for code in codes for i in range(0, len(code), DIGEST_LENGTH))
     return LastRun(settings, digests, frozenset(record.get("input") or []))
 
 
@@ -79,7 +81,10 @@ def _record_path(output: str, metadata: Path) -> Path:
 
 
 def record_code(folder: Path, digest: str, modules: Modules) -> None:
-    """Keep which modules a code digest stands for, in a file of its name; nothing depends on that file."""
+    """Keep which modules a code digest stands for, in a file of its name; no result depends on that file.
+
+    Not by a module that imports h5py: rules are parsed with this module.
+    """
     path = folder / f"{digest}.json"
     if path.exists():
         return
@@ -100,13 +105,13 @@ def recorded_code(folder: Path, digests: Iterable[str]) -> dict[str, str] | None
     return modules
 
 
-def causes(job: PlannedJob, last: LastRun | None, known: Modules | None, missing: Sequence[str]) -> list[str]:
+def causes(job: PlannedJob, last: LastRun | None, modules_then: Modules | None, missing: Sequence[str]) -> list[str]:
     """What changed for one job by itself, a line each; none where it runs only because another job does.
 
     Args:
         job: the job.
         last: what made its outputs, None where that is not on record.
-        known: the modules that `last.digests` stand for, None where they are not on record.
+        modules_then: the modules that `last.digests` stand for, None where they are not on record.
         missing: the outputs of the job that are not there.
     """
     lines: list[str] = []
@@ -118,8 +123,8 @@ def causes(job: PlannedJob, last: LastRun | None, known: Modules | None, missing
         lines.append(f"missing: {_some(missing)}")
     if last is not None:
         settings = [str(change) for change in changes(last.settings or {}, job.settings)]
-        lines += settings + _code_changes(last, job, known)
-        if not settings:  # which explain other inputs
+        lines += settings + _code_changes(job, last, modules_then)
+        if not settings:  # other settings explain other inputs
             added, removed = set(job.input) - last.input, last.input - set(job.input)
             lines += [f"another input: {_some(sorted(added))}"] if added else []
             lines += [f"an input less: {_some(sorted(removed))}"] if removed else []
@@ -133,23 +138,23 @@ def causes(job: PlannedJob, last: LastRun | None, known: Modules | None, missing
     return lines
 
 
-def _code_changes(last: LastRun, job: PlannedJob, known: Modules | None) -> list[str]:
+def _code_changes(job: PlannedJob, last: LastRun, then: Modules | None) -> list[str]:
     if job.digests == last.digests:
         return []
-    modules = job.modules
-    if known is None:
+    if then is None:
         return ["code edited, or another version of it; which modules is not on record"]
-    edited = sorted(name for name in modules.keys() & known.keys() if modules[name] != known[name])
+    now = job.modules
+    edited = sorted(name for name in now.keys() & then.keys() if now[name] != then[name])
     lines = [f"code edited: {', '.join(edited)}"] if edited else []
-    added, removed = sorted(modules.keys() - known.keys()), sorted(known.keys() - modules.keys())
+    added, removed = sorted(now.keys() - then.keys()), sorted(then.keys() - now.keys())
     lines += [f"code imported besides: {', '.join(added)}"] if added else []
     lines += [f"code no longer imported: {', '.join(removed)}"] if removed else []
     return lines
 
 
 def _some(files: Sequence[str]) -> str:
-    more = len(files) - NAMED
-    return ", ".join(files[:NAMED]) + (f" and {more} more" if more > 0 else "")
+    more = len(files) - MOST_NAMED
+    return ", ".join(files[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def explain(jobs: Sequence[tuple[PlannedJob, Sequence[str]]]) -> str:

@@ -23,6 +23,9 @@ from workflow_scripts.jobs.copy_protocol import FORWARDED, Answer, Request, owne
 OPERATIONAL = True  # no number depends on it; docs/reruns.md
 
 OFFER = "MCOHERENCE_FORK_SERVER"  # in the environment of jobs: process number of their Snakemake, and a random token
+# A process of several threads cannot be copied safely. pyarrow's second allocator starts one when it is loaded, which
+# only gives back its unused memory, of which it has none: another one is the default.
+WITHOUT_THREADS = {"JE_ARROW_MALLOC_CONF": "background_thread:false"}
 CONTAINERS = ("APPTAINER_CONTAINER", "SINGULARITY_CONTAINER")  # these may end what a job leaves behind
 
 
@@ -30,6 +33,7 @@ def offer(environment: MutableMapping[str, str] = os.environ) -> None:
     """Let the jobs that this process will start share a fork server; on Linux only, elsewhere copies are not safe."""
     if sys.platform == "linux":
         environment[OFFER] = f"{os.getpid()}:{secrets.token_hex(8)}"
+        environment.update(WITHOUT_THREADS)
 
 
 def run_as_copy(command: Sequence[str], peak_memory: Path | None = None) -> None:

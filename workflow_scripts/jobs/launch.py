@@ -2,7 +2,7 @@
 
     python -m workflow_scripts.jobs.launch [--own-step] --device D --gpus N --jobs-per-gpu J --threads T -- COMMAND ...
 
-Without a GPU it starts as a copy of a process that has imported torch already, where one is offered.
+Without a GPU it starts as a copy of a process that has imported what it needs, where one is offered.
 
 It is no part of the command's code digest, and imports nothing heavy.
 """

@@ -215,6 +215,15 @@ def test_nor_is_one_whose_library_has_started_a_thread():
     thread.join()
 
 
+@pytest.mark.parametrize("name", ["tabulate", "check_claims", "describe_study", "draw_summary"])
+def test_one_that_loads_pyarrow_is_a_copy_all_the_same(environment, name):
+    command = [sys.executable, *LAUNCH, "python", "-m", f"workflow_scripts.{name}", "--help"]
+    job = subprocess.run(command, env=environment, text=True, capture_output=True)
+    assert job.stdout.startswith(f"usage: {name}.py")
+    assert job.stderr == ""
+    assert int(output("echo $PPID", environment)) != os.getpid()  # nor does it keep later jobs from being copies
+
+
 def test_a_request_may_be_larger_than_what_a_socket_holds(environment):
     large = environment | {f"LARGE{number}": 100_000 * "x" for number in range(8)}
     assert int(output("echo $PPID", large)) != os.getpid()
