@@ -190,6 +190,18 @@ def gradient_statistics(
         UnsupportedModelError: the per-example gradients cannot be had exactly; the message names the module.
         IdentityError: the result breaks an identity that exact statistics obey.
         ValueError: the losses are not one per example, or a group id is out of range.
+
+    Example:
+        With the output as its loss, a linear unit's gradient is the input: here (1, 0) twice and (0, 1) once.
+
+        >>> model = torch.nn.Linear(2, 1, bias=False)
+        >>> inputs, targets = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), torch.zeros(3)
+        >>> batch = (inputs, targets, torch.tensor([0, 0, 1]))
+        >>> statistics = gradient_statistics(model, lambda outputs, _: outputs[:, 0], [batch], groups=["two", "one"])
+        >>> statistics.sq_norm_of_sum(), statistics.sum_sq_norm()  # S = (2, 1)
+        (5.0, 3.0)
+        >>> statistics.m_coherence(groups=["two"]), statistics.alpha(groups=["two"])
+        (2.0, 1.0)
     """
     names = tuple(groups) if groups is not None else (WHOLE_SAMPLE,)
     refuse_unsupported(model)
