@@ -9,14 +9,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from mcoherence.gradients.capture import MIXED, Capture, UnsupportedModelError
+from mcoherence.gradients.capture import Capture
 from mcoherence.gradients.evidence import is_sum_of_rows
 from mcoherence.gradients.fallback import WholeModel
 from mcoherence.gradients.reference import LossFunction
+from mcoherence.gradients.refusal import MIXED, UnsupportedModelError
 
 
 @dataclass(frozen=True)
-class Measured:
+class BatchSums:
     """One batch of n examples; parameters that take no part in its losses are missing, their gradients are 0.
 
     squared_norms: {parameter name: |g_i|^2, float64 [n]}; sums: {parameter name: sum_i g_i, [*parameter shape]}.
@@ -38,7 +39,7 @@ class Passes:
         self.whole_model = WholeModel(model, self.loss_fn)
         self.device = next((p.device for p in model.parameters()), torch.device("cpu"))
 
-    def measure(self, inputs: Tensor, targets: Tensor) -> Measured:
+    def measure(self, inputs: Tensor, targets: Tensor) -> BatchSums:
         """Sums of gradients and squared norms of one batch, inputs [n, ...] and targets [n, ...].
 
         Raises:
@@ -54,7 +55,7 @@ class Passes:
                 'use reduction="none"'
             )
         if not (losses.requires_grad and self.parameters):
-            return Measured(n, {}, {})
+            return BatchSums(n, {}, {})
         self.capture.route(losses)
         in_hooks = self.capture.summed()
         # Autograd has to be asked for something, or no hook is called.
@@ -76,9 +77,9 @@ class Passes:
             self.capture.routed.update(
                 name for name, value in rows.items() if name in sums and not is_sum_of_rows(sums[name], value, whole)
             )
-        return self._completed(Measured(n, norms, sums), inputs, targets)
+        return self._completed(BatchSums(n, norms, sums), inputs, targets)
 
-    def _completed(self, measured: Measured, inputs: Tensor, targets: Tensor) -> Measured:
+    def _completed(self, measured: BatchSums, inputs: Tensor, targets: Tensor) -> BatchSums:
         """The batch with every parameter in `sums` measured: what the calls do not account for by the whole model."""
         sums = measured.sums
         norms = {
@@ -99,7 +100,7 @@ class Passes:
                         f"not add up to the gradient of the batch; {MIXED}"
                     )
                 norms[name] = value.squared_norms
-        return Measured(measured.n, norms, sums)
+        return BatchSums(measured.n, norms, sums)
 
 
 def _total(norms: Mapping[str, Tensor]) -> float:

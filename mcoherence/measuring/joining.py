@@ -48,7 +48,7 @@ def add_shards(paths: Sequence[Path], schema: str) -> Contents:
     counts, norms = (np.sum([np.asarray(one[name]) for one, _ in shards], axis=0) for name in ("n", "sum_sq_norm"))
     gram, dtypes = _gram(paths, datasets)
     record = CoherenceRecord(tuple(datasets["parameter"]), counts, norms, gram)
-    attributes["evidence"]["bound_ratio"] = record.bound_ratio(
+    attributes["evidence"]["bound_ratio"] = record.largest_bound_ratio(
         torch.float64 if dtypes == {np.dtype("float64")} else torch.float32
     )
     return {**datasets, **record.sums()}, attributes

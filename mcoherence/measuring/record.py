@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from mcoherence.coherence import m_coherence
 from mcoherence.gradients.evidence import bound_ratio
-from mcoherence.gradients.statistics import GradientStatistics, layer_of
+from mcoherence.gradients.layer_names import by_layer, layer_indices, layers_of
+from mcoherence.gradients.statistics import GradientStatistics
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,12 @@ class CoherenceRecord:
     @property
     def layers(self) -> tuple[str, ...]:
         """Names of the L layers, in the model's order."""
-        return tuple(dict.fromkeys(layer_of(parameter) for parameter in self.parameters))
+        return layers_of(self.parameters)
 
     @property
     def parameter_layer(self) -> NDArray[np.int64]:
         """Position in `layers` of each parameter's layer, int64 [P]."""
-        return np.array([self.layers.index(layer_of(parameter)) for parameter in self.parameters], dtype=np.int64)
+        return layer_indices(self.parameters)
 
     @classmethod
     def stacked(cls, records: Sequence["CoherenceRecord"]) -> "CoherenceRecord":
@@ -58,32 +59,24 @@ class CoherenceRecord:
             "m_coherence_model": self.m_coherence_of_model(),
         }
 
-    def bound_ratio(self, dtype: torch.dtype) -> float:
+    def largest_bound_ratio(self, dtype: torch.dtype) -> float:
         """The largest |S|^2 / (n Q) of a group and layer over the checkpoints that did not diverge.
 
         Raises:
             IdentityError: it is above 1.
         """
-        member = self._member()
-        squared, total = self._squared_norm_of_sum() @ member, self.sum_sq_norm @ member
-        measured = np.flatnonzero(~np.isnan(total).any(axis=(1, 2)))
-        return max(
-            (bound_ratio(squared[k], total[k], self.n[k], self.layers, dtype) for k in measured),
-            default=0.0,
-        )
+        measured = ~np.isnan(self.sum_sq_norm).any(axis=(1, 2))
+        squared = self._squared_norm_of_sum()[measured]
+        return bound_ratio(squared, self.sum_sq_norm[measured], self.n[measured], self.parameters, dtype)
 
     def m_coherence_by_layer(self) -> NDArray[np.float64]:
         """m-coherence per checkpoint, group and layer, float64 [K, G, L]."""
-        member = self._member()
-        return m_coherence(self._squared_norm_of_sum() @ member, self.sum_sq_norm @ member)
+        squared = by_layer(self._squared_norm_of_sum(), self.parameters)
+        return m_coherence(squared, by_layer(self.sum_sq_norm, self.parameters))
 
     def m_coherence_of_model(self) -> NDArray[np.float64]:
         """m-coherence of all parameters together per checkpoint and group, float64 [K, G]."""
         return m_coherence(self._squared_norm_of_sum().sum(axis=-1), self.sum_sq_norm.sum(axis=-1))
-
-    def _member(self) -> NDArray[np.float64]:
-        """1 where a parameter is in a layer, float64 [P, L]."""
-        return np.asarray(np.eye(len(self.layers))[self.parameter_layer])
 
     def _squared_norm_of_sum(self) -> NDArray[np.float64]:
         return np.asarray(np.einsum("kggp->kgp", self.gram))

@@ -1,7 +1,7 @@
 """How much pristine and corrupt examples contribute to the gradient, beside null worlds in which the tags are shuffled.
 
 The sums of a world's two groups follow from those of smaller cells: examples that carry the same tag in every world.
-So one sweep over the sample serves all worlds.
+So one pass over the sample serves all worlds.
 
 Index letters: W worlds (the first one the measured world), C = 2^W cells, K checkpoints, m examples of the sample.
 """

@@ -8,9 +8,10 @@ from torch import nn
 from torch.nn.utils import parametrizations, parametrize
 
 from mcoherence import gradient_statistics
-from mcoherence.gradients.capture import UnsupportedModelError
 from mcoherence.gradients.evidence import IdentityError, bound_ratio
+from mcoherence.gradients.layer_rules.registry import RULES, Registered, only_argument
 from mcoherence.gradients.reference import per_example_gradients
+from mcoherence.gradients.refusal import UnsupportedModelError
 
 PER_EXAMPLE = nn.CrossEntropyLoss(reduction="none")
 
@@ -437,10 +438,8 @@ def test_evidence_tells_what_was_checked():
 
 
 def test_the_spot_check_finds_a_wrong_rule_and_the_whole_model_takes_over(monkeypatch):
-    from mcoherence.gradients.layer_rules import _RULES, Registered, only_argument
-
     wrong = Registered(lambda layer, x, b: {"weight": x.sum(1).double(), "bias": x.sum(1).double()}, only_argument)
-    monkeypatch.setitem(_RULES, nn.Linear, wrong)
+    monkeypatch.setitem(RULES, nn.Linear, wrong)
     torch.manual_seed(0)
     model, inputs, targets = nn.Linear(4, 4).double(), torch.rand(5, 4).double(), torch.randint(0, 4, (5,))
     statistics = gradient_statistics(model, PER_EXAMPLE, [(inputs, targets)])
@@ -450,10 +449,29 @@ def test_the_spot_check_finds_a_wrong_rule_and_the_whole_model_takes_over(monkey
     assert unchecked.sum_sq_norm() == pytest.approx(2 * inputs.sum().item())  # the check is what makes the difference
 
 
+def test_the_bound_ratio_is_the_largest_of_a_group_and_layer():
+    # layer a: (1 + 2) / (5 (1 + 1)) and (4 + 8) / (4 (2 + 3)); layer b: 1 / (5 2) and 2 / (4 1)
+    squared, total = np.array([[1.0, 1.0, 2.0], [4.0, 2.0, 8.0]]), np.array([[1.0, 2.0, 1.0], [2.0, 1.0, 3.0]])
+    names, counts = ["a.weight", "b.weight", "a.bias"], np.array([5, 4])
+    assert bound_ratio(squared, total, counts, names, torch.float64) == 0.6
+    # of two checkpoints, the second with half the sums, and of none
+    two = np.stack([squared / 4, squared]), np.stack([total, total]), np.stack([counts, counts])
+    assert bound_ratio(*two, names, torch.float64) == 0.6
+    assert bound_ratio(*(values[:0] for values in two), names, torch.float64) == 0.0
+
+
 @pytest.mark.parametrize("squared", [11.0, np.nan, np.inf])
 def test_a_sum_longer_than_its_parts_is_refused_by_layer(squared):
+    one = (np.array([[1.0, squared]]), np.array([[1.0, 2.0]]), np.array([5]))
     with pytest.raises(IdentityError, match="layer 'b'"):
-        bound_ratio(np.array([[1.0, squared]]), np.array([[1.0, 2.0]]), np.array([5]), ["a", "b"], torch.float64)
+        bound_ratio(*one, ["a.weight", "b.weight"], torch.float64)
+
+
+@pytest.mark.parametrize("lost", [np.nan, np.inf])
+def test_gradients_that_are_not_finite_are_refused_without_a_spot_check_too(lost):
+    model, batch = nn.Linear(3, 2), (torch.rand(2, 3), torch.tensor([1.0, lost]))
+    with pytest.raises(IdentityError, match=r"gradients that are not finite"):
+        gradient_statistics(model, lambda outputs, targets: outputs.sum(1) * targets, [batch], spot_check=0)
 
 
 @pytest.mark.parametrize("name", HOSTILE)

@@ -1,11 +1,11 @@
-"""Memory of a sweep: no block of examples times parameters, and nothing that grows with the number of batches."""
+"""Memory of a call: no block of examples times parameters, and nothing that grows with the number of batches."""
 
 import subprocess
 import sys
 
 import pytest
 
-# Peak resident memory of a process that sweeps over some batches of 64 examples, in MiB, beyond what imports take.
+# Peak resident memory of a process that passes over some batches of 64 examples, in MiB, beyond what imports take.
 PROGRAM = """
 import resource, sys
 import torch

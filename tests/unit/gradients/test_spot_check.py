@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from mcoherence import gradient_statistics
-from mcoherence.gradients.capture import UnsupportedModelError
 from mcoherence.gradients.evidence import Evidence
 from mcoherence.gradients.reference import per_example_gradients
+from mcoherence.gradients.refusal import UnsupportedModelError
 
 
 class Added(nn.Module):
@@ -59,7 +59,7 @@ def test_away_from_it_there_is_none():
     assert not statistics.evidence.spot_at_kink
 
 
-def test_one_of_several_sweeps_is_enough():
+def test_one_of_several_calls_is_enough():
     kink = Evidence(spot_at_kink=True)
     assert Evidence().merge(kink).spot_at_kink
     assert Evidence.from_json(kink.as_json()) == kink

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from mcoherence import gradient_statistics
-from mcoherence.gradients import capture, layer_rules
-from mcoherence.gradients.capture import UnsupportedModelError
-from mcoherence.gradients.layer_rules import convolution, products
+from mcoherence.gradients import capture
+from mcoherence.gradients.layer_rules import convolution, lookup, products, registry
 from mcoherence.gradients.reference import per_example_gradients
+from mcoherence.gradients.refusal import UnsupportedModelError
 
 PER_EXAMPLE = nn.CrossEntropyLoss(reduction="none")
 
@@ -202,10 +202,10 @@ def test_ragged_batches_equal_one_batch(problem):
 @pytest.mark.parametrize("name", [name for name in SETTINGS if name.startswith("conv") and "transpose" not in name])
 def test_kernel_rows_take_the_place_of_autograds_weight_gradient(name, many_positions, monkeypatch):
     monkeypatch.setattr(convolution, "MANY_POSITIONS", many_positions)
-    registered = layer_rules.rule_for(nn.Conv2d(1, 1, 1))
+    registered = lookup.rule_for(nn.Conv2d(1, 1, 1))
     for kind in (nn.Conv1d, nn.Conv2d, nn.Conv3d):
         always = dataclasses.replace(registered, prefers_summing=lambda *call: True)
-        monkeypatch.setitem(layer_rules._RULES, kind, always)
+        monkeypatch.setitem(registry.RULES, kind, always)
     torch.manual_seed(0)
     model, shape = SETTINGS[name]()
     kind = type(model[0])
@@ -224,8 +224,8 @@ def test_a_weight_that_was_to_be_summed_in_a_hook_that_never_came_is_measured_al
         def forward(self, x):
             return x.detach().requires_grad_()  # a leaf that no parameter is behind
 
-    always = dataclasses.replace(layer_rules.rule_for(nn.Conv1d(1, 1, 1)), prefers_summing=lambda *call: True)
-    monkeypatch.setitem(layer_rules._RULES, nn.Conv1d, always)
+    always = dataclasses.replace(lookup.rule_for(nn.Conv1d(1, 1, 1)), prefers_summing=lambda *call: True)
+    monkeypatch.setitem(registry.RULES, nn.Conv1d, always)
     torch.manual_seed(0)
     model = nn.Sequential(Leaf(), nn.Conv1d(2, 4, 3, bias=False), nn.Flatten(), nn.Linear(12, 4)).double()
     inputs, targets = torch.randn(3, 2, 5).double(), torch.randint(0, 4, (3,))

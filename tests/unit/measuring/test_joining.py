@@ -1,4 +1,4 @@
-"""Measuring and evaluating in parts: how a run is cut, and that parts put together equal one sweep."""
+"""Measuring and evaluating in parts: how a run is cut, and that parts put together equal one pass."""
 
 import json
 import sys
@@ -138,7 +138,7 @@ BLOCKS = (slice(0, 1), slice(1, 3))
 
 @pytest.mark.parametrize("result", COMMANDS)
 @pytest.mark.parametrize(("precision", "tolerance"), [("float64", 1e-12), ("float32", 1e-5)])
-def test_shards_added_and_blocks_joined_equal_one_sweep(files, precision, tolerance, result):
+def test_shards_added_and_blocks_joined_equal_one_pass(files, precision, tolerance, result):
     whole, attributes = contents(measured(files, precision, "whole.h5", result=result))
     blocks = []
     for number, block in enumerate(BLOCKS):
