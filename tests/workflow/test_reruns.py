@@ -80,7 +80,7 @@ class Edit:
 EDITS = (
     Edit("nothing", "", "", "", {}),
     Edit("new time stamps on all files, as after a fresh clone", ".", "", "", {}),
-    Edit("a comment in a module of the library", "mcoherence/optim/rolling.py", "class RM3(", "# Rolling.\nclass RM3(", {}),
+    Edit("a comment in a module of the library", "mcoherence/optim/rm3.py", "class RM3(", "# Rolling.\nclass RM3(", {}),
     Edit("a docstring of a module of the library", "mcoherence/training/loop.py", "Read from top to bottom:", "From top to bottom:", {}),
     Edit("`device`, an operational setting", "miniature.yaml", "study: miniature", "study: miniature\ndevice: cpu", {}),
     Edit("`operational`, how training jobs run", "miniature.yaml", "study: miniature", "study: miniature\noperational: {resume_interval: 9}", {}),
@@ -100,6 +100,9 @@ EDITS = (
     Edit("a guess of memory", "mcoherence/study/data_sizes.py", "ACTIVATIONS_OF_LARGE, LARGE_SIDE = 800", "ACTIVATIONS_OF_LARGE, LARGE_SIDE = 900", {}),
     Edit("the size from which a run is measured in parts, above that of the study's runs", "mcoherence/study/cutting.py", "MEASURED_IN_PARTS = 200_000", "MEASURED_IN_PARTS = 300_000", {}),
     Edit("how a source that the study does not use is read", "mcoherence/data/glyphs.py", "GLYPHS, part", "GLYPHS, part + 0", {}),
+    Edit("an optimiser that the study does not use", "mcoherence/optim/adamw.py", "import inspect", "import inspect\n\nUNUSED = 1", {}),
+    Edit("a network that the study does not use", "mcoherence/models/mlp.py", "from torch import nn", "from torch import nn\n\nUNUSED = 1", {}),
+    Edit("an optimiser more in the entries", "mcoherence/optim/methods.py", '    "adam": Method(', '    "again": Method(optimizer="SGD", words="", source=""),\n    "adam": Method(', {}),
     Edit("the caption of a figure", "docs/captions/figures/easy_hard.rst", "", "\nOne more sentence.\n", {"report": 1}),
     Edit("a figure's colour", "config.yaml", "#0072B2", "#0072B3", DRAW_ALL | REPORT),
     Edit("a section of an experiment that the study does not make", "miniature.yaml", "study: miniature", "study: miniature\ntoy: {lr: 0.2}", REPORT),
@@ -208,6 +211,11 @@ EDITS = (
         "when runs are saved", "miniature.yaml", "per_doubling: 1", "per_doubling: 2", EVERYTHING_AFTER_TRAINING,
     ),
     Edit("when an error of an optimiser is raised", "mcoherence/optim/descent.py", 'group["lr"] > 0)', 'group["lr"] > 1e-9)', EVERYTHING_AFTER_TRAINING),
+    Edit(
+        "an unused line in one optimiser", "mcoherence/optim/rm3.py", "from torch import Tensor", "from torch import Tensor\n\nUNUSED = 1",
+        {"evaluate": 4, "tabulate": 7} | measured(4) | trained(4) | DRAW_COHERENCE | DRAW_TRAINING | CLAIMS,
+    ),
+    Edit("an unused line in one network, which all runs use", "mcoherence/models/cnn.py", "from torch import nn", "from torch import nn\n\nUNUSED = 1", EVERYTHING_AFTER_TRAINING),
     Edit("the width of the network", "miniature.yaml", "hidden: 6", "hidden: 7", EVERYTHING_AFTER_TRAINING),
     Edit("the size of a mini-batch", "miniature.yaml", "batch_size: 20", "batch_size: 30", EVERYTHING_AFTER_TRAINING),
     Edit(
