@@ -9,10 +9,10 @@ row that says so. Runs from a checkout as it is. The JSON is written anew after 
 table, in markdown, and nothing else. Exit status: 1 if a result is wrong or something of ours broke, 2 if something is
 missing.
 
-    correctness   networks of all kinds against the loop over single examples, float64 and float32 (gpu_correctness.py)
-    extraction    gradient statistics against plain training passes, vmap, BackPACK, Opacus      (gpu_timing.py)
-    training      images per second of every optimiser against SGD                                       (gpu_timing.py)
+    correctness   networks of all kinds against the loop over single examples (gpu_correctness.py)
     resume        a run that is stopped, saved, and goes on in a fresh process, against one that is not stopped
+    training      images per second of every optimiser against SGD (gpu_timing.py)
+    extraction    gradient statistics against plain training passes, vmap, BackPACK, Opacus (gpu_timing.py)
 """
 
 import argparse
@@ -35,9 +35,10 @@ sys.path[:0] = [str(ROOT), str(Path(__file__).resolve().parent)]
 
 Row = dict[str, Any]
 Left = Callable[[], float]
-# Shares of the time; what a section leaves is the later ones'.
+# Shares of the time, in the order of the sections; what one leaves is the next ones'.
 SHARES = {"correctness": 0.28, "resume": 0.14, "training": 0.15, "extraction": 0.43}
 FLOAT32_ROUNDING = 3e-5  # of a sum of some hundred products; TF32's is ten times as much
+# All that is used of the library: what is not named here may move.
 PUBLIC = {
     "mcoherence": ("gradient_statistics", "GradientStatistics", "load_checkpoint"),
     "mcoherence.gradients.reference": ("per_example_gradients",),
@@ -55,7 +56,7 @@ def missing() -> list[str]:
                 if name is not None:
                     getattr(imported, name)
             except Exception as error:  # a torchvision that was built for another torch raises RuntimeError
-                found[str(error)] = f"{module}{f'.{name}' if name else ''}: {error}"
+                found.setdefault(str(error), f"{module}{f'.{name}' if name else ''}: {error}")
     return list(found.values())
 
 
@@ -92,7 +93,9 @@ def cells(row: Row) -> list[str]:
 def table(content: Row) -> str:
     """The machine and all rows in markdown."""
     machine, rows = content["machine"], content["rows"]
-    heading = ", ".join(f"{name} {value}" for name, value in machine.items() if value not in (None, ""))
+    heading = ", ".join(
+        f"{name} {value}" for name, value in machine.items() if value is not None and name != "rehearsal"
+    )
     if machine["rehearsal"]:
         heading = f"**A rehearsal: no figure here says anything of a GPU.** {heading}"
     lines = [["section", "network", "setting", "device", "result", "verdict"], ["---"] * 6, *map(cells, rows)]
@@ -390,6 +393,8 @@ def main() -> int:
         return 0
     if arguments.json is None:
         parser.error("expected --json FILE")
+    if not arguments.json.resolve().parent.is_dir():
+        parser.error(f"--json: found no folder {arguments.json.parent}; make it first")
     content = measure(arguments.json, device, arguments.small, arguments.minutes, arguments.sections)
     print(table(content))
     return int(any(row["passed"] is False for row in content["rows"]))

@@ -265,8 +265,6 @@ AFFINE = ("weight", "bias")
 NETWORKS = {
     "MLP": Network(mlp, (20,)),
     "CNN, batch norm": Network(cnn, (3, 16, 16)),
-    "ResNet-18": Network(partial(models.resnet18, num_classes=CLASSES), (3, 64, 64), examples=6),
-    "VGG-11, batch norm": Network(vgg11_bn, (3, 32, 32), examples=6),
     "ConvNeXt": Network(convnext, (3, 32, 32)),
     "grouped, depthwise convolutions": Network(grouped_convolutions, (4, 12, 12)),
     "padding modes": Network(padding_modes, (2, 12, 12)),
@@ -294,6 +292,9 @@ NETWORKS = {
     "functional use of a weight": Network(functional_use, (16,), whole_model=of("first", AFFINE)),
     "layers without a rule": Network(without_rule, (2, 5, 5)),
     "beyond vmap: loop": Network(beyond_vmap, (16,), whole_model=of("first", AFFINE)),
+    # The large ones come last: what takes long is what a short time cuts.
+    "ResNet-18": Network(partial(models.resnet18, num_classes=CLASSES), (3, 64, 64), examples=6),
+    "VGG-11, batch norm": Network(vgg11_bn, (3, 32, 32), examples=6),
 }  # fmt: skip
 
 
