@@ -5,7 +5,7 @@ from mcoherence.data.source_modules import DECODED_SOURCES, SOURCES
 from mcoherence.files.canonical import canonical_json
 from mcoherence.models.architectures import module_of
 from mcoherence.study import catalogue, cutting, estimates, settings
-from mcoherence.study.code_digest import digest_of, module_digests, package_digests
+from mcoherence.study.code_digest import digest_of_modules, module_digests, package_digests
 from mcoherence.study.results import RESULTS as KINDS
 from mcoherence.study.results import result
 from mcoherence.study.runs import ALL_SUBSETS, STUDY_FILES, Run, results_folder, source_run, subset_file
@@ -66,8 +66,8 @@ def code_of_package(package):
 
 def noted(modules):
     """Digest of these modules, noted for `make why`."""
-    CODE[digest_of(modules)] = modules
-    return digest_of(modules)
+    CODE[digest_of_modules(modules)] = modules
+    return digest_of_modules(modules)
 
 
 def code_of_network(wildcards):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from mcoherence.claims.identities import IDENTITIES
-from mcoherence.claims.page import as_html, as_json
+from mcoherence.claims.page import as_json, claims_page
 from mcoherence.claims.registry import claims_of
 from mcoherence.claims.testing import ClaimSettings, check_claims
 from mcoherence.files.atomic import write_text
@@ -34,7 +34,7 @@ def main() -> None:
         "provenance": origin,
     }
     write_json(arguments.json, content)
-    write_text(arguments.html, as_html(claims, arguments.settings["confidence"]))
+    write_text(arguments.html, claims_page(claims, arguments.settings["confidence"]))
     for claim in claims:
         print(f"{claim.id}: {claim.verdict}")
 

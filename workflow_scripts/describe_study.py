@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pyarrow.parquet import read_schema
 
-from mcoherence.audit.page import as_html, run_times
+from mcoherence.audit.page import run_times, study_page
 from mcoherence.audit.result_checks import Provenance, check_results, check_settings, provenance_of_figure
 from mcoherence.figures.saving import read_sources
 from mcoherence.files.atomic import atomic_path, write_text
@@ -43,7 +43,7 @@ def main() -> None:
     columns = dictionary((path.stem, read_schema(path).names) for path in arguments.tables)
     with atomic_path(arguments.dictionary) as temporary:
         columns.to_csv(temporary, index=False, lineterminator="\n")
-    write_text(arguments.html, as_html(config, findings, claims, run_times(arguments.results), columns))
+    write_text(arguments.html, study_page(config, findings, claims, run_times(arguments.results), columns))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from mcoherence.audit.why import LastRun, Modules, PlannedJob, causes, explain, 
 from mcoherence.errors import UserError
 from mcoherence.models.architectures import NAMED, OWN, TORCHVISION
 from mcoherence.optim.methods import METHODS
-from mcoherence.study.code_digest import digest_of, module_digests, package_digests
+from mcoherence.study.code_digest import digest_of_modules, module_digests, package_digests
 from workflow_scripts.jobs.entry import run
 
 ROOT = Path(__file__).parents[1]
@@ -66,7 +66,7 @@ def planned_job(row: dict[str, Any], by_name: list[str]) -> PlannedJob:
     codes = [digests_of(name) for name in names]
     codes += [package_digests(words[words.index("--package") + 1], ROOT)] if "--package" in words else []
     modules = {name: digest for code in codes for name, digest in code.items()}
-    digests = tuple(map(digest_of, codes))
+    digests = tuple(map(digest_of_modules, codes))
     return PlannedJob(row["rule"], row["output"], row["input"], settings, modules, digests, row["reason"])
 
 
@@ -91,7 +91,7 @@ def digests_of(module: str) -> dict[str, str]:
 @cache
 def names_by_digest() -> dict[str, str]:
     """Digest of its code as it is now -> module, for those that commands import by name."""
-    return {digest_of(digests_of(name)): name for name in BY_NAME}
+    return {digest_of_modules(digests_of(name)): name for name in BY_NAME}
 
 
 def code_folder(output: str) -> Path:

@@ -57,7 +57,9 @@ they were written, and the claims and every figure were made from these very tab
 """
 
 
-def as_html(config: Config, findings: Findings, claims: Provenance, times: pd.DataFrame, columns: pd.DataFrame) -> str:
+def study_page(
+    config: Config, findings: Findings, claims: Provenance, times: pd.DataFrame, columns: pd.DataFrame
+) -> str:
     """The page.
 
     Args:

@@ -102,7 +102,7 @@ def as_json(claim: Claim) -> dict[str, Any]:
     }
 
 
-def as_html(claims: Sequence[Claim], confidence: float) -> str:
+def claims_page(claims: Sequence[Claim], confidence: float) -> str:
     """The claims as one page: a summary row each, and below them all parts and the exact identities."""
     return html_page(
         PAGE,

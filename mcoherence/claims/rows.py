@@ -23,7 +23,7 @@ def sgd_curves(coherence: pd.DataFrame, settings: ClaimSettings) -> list[tuple[s
 
 def past_transient(table: pd.DataFrame, settings: ClaimSettings) -> pd.DataFrame:
     """The rows from the study's first step past the initial transient on."""
-    return table[table_rows.past_transient(table["step"], settings.first_step)]
+    return table[table_rows.is_past_transient(table["step"], settings.first_step)]
 
 
 def early(table: pd.DataFrame, settings: ClaimSettings) -> pd.DataFrame:

@@ -10,10 +10,11 @@ from mcoherence.figures.axes import decade_label
 from mcoherence.figures.coherence_panels import add_legend, draw_panels
 from mcoherence.figures.intervals import over_seeds
 from mcoherence.figures.panels import label_below, message_figure
-from mcoherence.figures.reading import RUN, Tables, label_sets, training_sample
+from mcoherence.figures.reading import Tables, label_sets, rows_of_training_sample
 from mcoherence.figures.style import FigureStyle, looks, theme
+from mcoherence.tables.columns import RUN_COLUMNS
 
-_CHECKPOINT = [*RUN, "step"]
+_CHECKPOINT = [*RUN_COLUMNS, "step"]
 
 
 @theme()
@@ -64,6 +65,6 @@ def _loss_axis(axes: Axes, losses: pd.Series) -> None:
 def _with_loss(coherence: pd.DataFrame, accuracy: pd.DataFrame) -> pd.DataFrame:
     """The whole network's m-coherence of the training sample, with the training loss at that checkpoint."""
     loss = accuracy.loc[accuracy["part"] == "train", [*_CHECKPOINT, "loss"]]
-    rows = training_sample(coherence)[[*_CHECKPOINT, "m_coherence"]]
+    rows = rows_of_training_sample(coherence)[[*_CHECKPOINT, "m_coherence"]]
     joined = rows.merge(loss, on=_CHECKPOINT, validate="one_to_one")
     return joined.dropna(subset=["m_coherence", "loss"])

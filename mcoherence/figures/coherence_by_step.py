@@ -6,7 +6,7 @@ from mcoherence.figures.axes import step_axis
 from mcoherence.figures.coherence_panels import add_legend, draw_panels
 from mcoherence.figures.intervals import over_seeds
 from mcoherence.figures.panels import label_below, message_figure
-from mcoherence.figures.reading import Tables, label_sets, training_sample
+from mcoherence.figures.reading import Tables, label_sets, rows_of_training_sample
 from mcoherence.figures.style import FigureStyle, looks, theme
 
 
@@ -22,7 +22,7 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
         style: the figures' shared settings.
     """
     table = tables["coherence"]
-    rows = training_sample(table)
+    rows = rows_of_training_sample(table)
     rows = rows[rows["m_coherence"].notna()]
     if rows.empty:
         return message_figure("This study measured no m-coherence of the whole network on the full training set.")

@@ -12,16 +12,16 @@ from mcoherence.figures.intervals import over_seeds
 from mcoherence.figures.legends import legend_below
 from mcoherence.figures.panels import message_figure, network_title, panel_grid
 from mcoherence.figures.reading import (
-    RUN,
     Tables,
     full_set_runs,
     in_order,
     label_sets,
-    last_checkpoints,
     networks,
     of_network,
 )
 from mcoherence.figures.style import NEUTRAL, FigureStyle, readable, theme
+from mcoherence.tables.columns import RUN_COLUMNS
+from mcoherence.tables.rows import last_rows
 
 _DODGE = 0.8  # the share of the distance between two label sets that seaborn's stripplot gives to its colours
 _BESIDE = 0.35  # of an optimiser's share
@@ -67,12 +67,12 @@ def last_gap(table: pd.DataFrame) -> pd.DataFrame:
     """
     rows = table[table["part"].isin(["train", "test"])]
     if rows.empty:
-        return pd.DataFrame(columns=[*RUN, "gap"])
+        return pd.DataFrame(columns=[*RUN_COLUMNS, "gap"])
     # In this order: a diverged run has no last accuracy, and earlier ones do not count.
-    last = last_checkpoints(rows).dropna(subset=["accuracy"])
+    last = last_rows(rows).dropna(subset=["accuracy"])
     # A grouped sum of signed accuracies keeps the runs in the table's order, which a pivot would sort.
     signed = last.assign(gap=100 * last["accuracy"].where(last["part"] == "train", -last["accuracy"]))
-    both = signed.groupby(list(RUN), observed=True, sort=False)["gap"].agg(["sum", "count"]).reset_index()
+    both = signed.groupby(list(RUN_COLUMNS), observed=True, sort=False)["gap"].agg(["sum", "count"]).reset_index()
     return both[both["count"] == 2].drop(columns="count").rename(columns={"sum": "gap"})
 
 

@@ -6,15 +6,13 @@ from pathlib import Path
 import pandas as pd
 
 from mcoherence.errors import UserError
+from mcoherence.tables.rows import whole_network
 
 Tables = Mapping[str, pd.DataFrame]
 """What a figure is drawn from: tidy tables by their names, and "images", what `image_stores` returns."""
 
 Network = tuple[str, str]
 """A data set and a model: what one row of panels shows. Runs on different data are never averaged."""
-
-RUN = ("dataset", "model", "labels", "noise", "optimizer", "subset", "seed")
-"""The columns that name a run."""
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -44,20 +42,13 @@ def full_set_runs(table: pd.DataFrame) -> pd.DataFrame:
     return table[table["subset"] == "full"]
 
 
-def training_sample(coherence: pd.DataFrame) -> pd.DataFrame:
+def rows_of_training_sample(coherence: pd.DataFrame) -> pd.DataFrame:
     """The rows of the whole network on the training sample, of runs on the full training set.
 
     Args:
         coherence: the tidy table coherence.
     """
-    rows = full_set_runs(coherence)
-    return rows[(rows["group"] == "train") & (rows["layer"] == "model")]
-
-
-def last_checkpoints(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows at the last step of each run. It is the run's own: optimisers differ in how many updates they make."""
-    last = table.groupby(list(RUN), observed=True)["step"].transform("max")
-    return table[table["step"] == last]
+    return whole_network(full_set_runs(coherence))
 
 
 def networks(table: pd.DataFrame) -> list[Network]:

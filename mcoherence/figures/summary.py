@@ -20,7 +20,7 @@ from mcoherence.figures.reading import (
     label_sets,
     networks,
     of_network,
-    training_sample,
+    rows_of_training_sample,
 )
 from mcoherence.figures.style import NEUTRAL, FigureStyle, LineLook, looks, readable, theme
 
@@ -49,7 +49,7 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
     reference = style.reference_optimizer if style.reference_optimizer in optimizers else optimizers[0]
     label_looks = looks(labels)
     keys = ["dataset", "model"]
-    by, sample = [*keys, "labels", "step"], training_sample(tables["coherence"])
+    by, sample = [*keys, "labels", "step"], rows_of_training_sample(tables["coherence"])
     curves = [
         over_seeds(sample[sample["optimizer"] == reference], by, "m_coherence", style.confidence, logarithmic=True),
         over_seeds(_test_accuracy(runs, reference), by, "accuracy", style.confidence),

@@ -17,11 +17,11 @@ from mcoherence.figures.reading import (
     Tables,
     full_set_runs,
     label_sets,
-    last_checkpoints,
     networks,
     of_network,
 )
 from mcoherence.figures.style import NEUTRAL, FigureStyle, LineLook, looks, readable, theme
+from mcoherence.tables.rows import last_rows
 
 QUANTITIES = {
     "overfit": "overfit (points)",
@@ -43,7 +43,7 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
         tables: with the tidy table overfit.
         style: the figures' shared settings.
     """
-    rows = last_checkpoints(full_set_runs(tables["overfit"]))
+    rows = last_rows(full_set_runs(tables["overfit"]))
     rows = rows[rows["c"].notna() & rows["overfit"].notna()]
     if rows.empty:
         return message_figure("This study has no runs of winsorised SGD with uniform or permuted labels.")

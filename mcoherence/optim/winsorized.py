@@ -93,7 +93,7 @@ class WinsorizedSGD(RobustSGD):
         size = self.chunk_size or max(1, GRADIENT_ENTRIES // max(1, sum(p.numel() for p in parameters)))
         means = [WinsorizedMean(len(inputs), self.c) for _ in parameters]
         losses = []
-        for chunk_losses, gradients in per_example_gradients(self.model, parameters, mean_loss, inputs, labels, size):
+        for chunk_losses, gradients in gradients_of_examples(self.model, parameters, mean_loss, inputs, labels, size):
             losses.append(chunk_losses)
             for mean in means:
                 mean.add(gradients.pop(0))  # and so gone before the next chunk's take as much memory again
@@ -147,7 +147,7 @@ def sort_rows(values: Tensor) -> Tensor:
     return values.sort(dim=1).values
 
 
-def per_example_gradients(
+def gradients_of_examples(
     model: nn.Module, parameters: list[Tensor], mean_loss: MeanLoss, inputs: Tensor, labels: Tensor, chunk_size: int
 ) -> Iterator[tuple[Tensor, list[Tensor]]]:
     """Losses [chunk] and gradients of single examples, per parameter [chunk, *shape], chunk after chunk.

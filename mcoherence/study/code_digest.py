@@ -40,10 +40,10 @@ def code_digest(module: str, root: Path) -> str:
         module: dotted name of the entry module, such as "workflow_scripts.train".
         root: folder that holds the first-party packages; whatever is not below it is third-party and left out.
     """
-    return digest_of(module_digests(module, root))
+    return digest_of_modules(module_digests(module, root))
 
 
-def digest_of(modules: Mapping[str, str]) -> str:
+def digest_of_modules(modules: Mapping[str, str]) -> str:
     """The `code_digest` of modules with these digests."""
     digest = hashlib.sha256()
     for name, of_module in sorted(modules.items()):

@@ -16,7 +16,7 @@ INDENT = "  "
 
 
 @dataclass(frozen=True)
-class Part:
+class GeneratedPart:
     """A value of the schema that is generated.
 
     pointer: the keys that lead to it; levels: how many levels of objects and lists are written with a line for each
@@ -28,14 +28,16 @@ class Part:
     value: Any
 
 
-def generated_parts() -> tuple[Part, ...]:
+def generated_parts() -> tuple[GeneratedPart, ...]:
     """Every part of the schema that follows from a table."""
     return (
-        Part(("$defs", "methods"), 4, {"$defs": {name: settings_of(name, entry) for name, entry in METHODS.items()}}),
-        Part(("properties", "optimizers", "additionalProperties"), 2, optimizer_entry(METHODS)),
-        Part(("properties", "experiments", "items"), 1, {"enum": list(EXPERIMENTS)}),
+        GeneratedPart(
+            ("$defs", "methods"), 4, {"$defs": {name: settings_of(name, entry) for name, entry in METHODS.items()}}
+        ),
+        GeneratedPart(("properties", "optimizers", "additionalProperties"), 2, optimizer_entry(METHODS)),
+        GeneratedPart(("properties", "experiments", "items"), 1, {"enum": list(EXPERIMENTS)}),
         *(
-            Part(("properties", name), 3, experiment.schema)
+            GeneratedPart(("properties", name), 3, experiment.schema)
             for name, experiment in EXPERIMENTS.items()
             if experiment.schema is not None
         ),

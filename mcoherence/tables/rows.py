@@ -25,6 +25,6 @@ def whole_network(coherence: pd.DataFrame) -> pd.DataFrame:
     return coherence[(coherence["group"] == TRAIN_GROUP) & (coherence["layer"] == WHOLE_NETWORK)]
 
 
-def past_transient(steps: pd.Series, first_step: int) -> pd.Series:
+def is_past_transient(steps: pd.Series, first_step: int) -> pd.Series:
     """Whether each step is past the initial transient, which ends before the study's `first_step`."""
     return steps >= first_step

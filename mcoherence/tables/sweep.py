@@ -13,7 +13,7 @@ from mcoherence.study.runs import Run
 from mcoherence.tables.accuracy import accuracy_of_run
 from mcoherence.tables.columns import TRAIN_GROUP, Column
 from mcoherence.tables.inputs import coherence_of
-from mcoherence.tables.rows import past_transient
+from mcoherence.tables.rows import is_past_transient
 from mcoherence.tables.runs import named
 
 COLUMNS = {
@@ -47,7 +47,7 @@ def table(
     frames = []
     for run in runs:
         course = _course_of_run(results, run)
-        course.insert(2, "past_transient", past_transient(course["step"], first_step))
+        course.insert(2, "past_transient", is_past_transient(course["step"], first_step))
         for setting, of_network in values.items():
             if run.model in of_network:
                 rows = named(run, noise, course)

@@ -5,8 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from mcoherence.errors import UserError
-from mcoherence.optim import METHODS, class_of
+from mcoherence.optim.by_name import class_of
 from mcoherence.optim.descent import EagerOptimizer
 
 # Settings of the loop rather than of the optimiser: its rate over time, and the weights to start from.
@@ -25,10 +24,7 @@ def make_optimizer(settings: Mapping[str, Any], model: nn.Module) -> EagerOptimi
         UserError: there is no such method, or it cannot train this network.
         ValueError: a setting out of its range.
     """
-    method = settings["method"]
-    if method not in METHODS:
-        raise UserError(f"optimizer.method: found {method!r}, expected one of {', '.join(METHODS)}; choose one")
     own = {key: value for key, value in settings.items() if key not in OF_THE_LOOP}
     # By name, so that of all optimisers the run's own alone is code that it depends on.
-    optimizer: EagerOptimizer = class_of(method).of_model(model, **own)
+    optimizer: EagerOptimizer = class_of(settings["method"]).of_model(model, **own)
     return optimizer

@@ -21,8 +21,6 @@ ROOMS = (
 PLACE = {room: index for index, room in enumerate(ROOMS)}
 FOLDERS = tuple(room for room in ROOMS if (LIBRARY / room).is_dir())
 HEAVY = {"h5py", "matplotlib", "numpy", "pandas", "PIL", "pyarrow", "safetensors", "scipy", "sklearn", "torch"}
-# Rooms whose __init__ still imports what it exports at once. Nothing is to be added here.
-NOT_YET = {"models", "optim"}
 
 
 def module_of(path: Path) -> str:
@@ -107,10 +105,7 @@ def test_an_init_holds_a_docstring_or_exports_on_first_use(package):
     names = {ast.unparse(node.targets[0]) for node in tree.body if isinstance(node, ast.Assign)}
     assert functions <= {"__getattr__"}
     assert names <= {"__all__", "_EXPORTS"}
-    if package.removeprefix("mcoherence.") in NOT_YET:
-        assert imported(tree, IN_ROOMS), f"{package} imports nothing at once any more: take it off the list"
-    else:
-        assert imported(tree, IN_ROOMS) == set(), "whoever imports a module of the room would depend on these too"
+    assert imported(tree, IN_ROOMS) == set(), "whoever imports a module of the room would depend on these too"
 
 
 def test_no_module_takes_from_a_package_what_that_imports_on_first_use():

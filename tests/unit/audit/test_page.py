@@ -5,7 +5,7 @@ from collections import Counter
 import pandas as pd
 import pytest
 
-from mcoherence.audit.page import as_html, made_by, run_times, several
+from mcoherence.audit.page import made_by, run_times, several, study_page
 from mcoherence.audit.result_checks import Findings, Provenance
 from mcoherence.files.atomic import write_text
 from mcoherence.tables.dictionary import dictionary
@@ -31,7 +31,7 @@ def findings(files=3, not_hashed=0):
 
 
 def page(found, config=None):
-    return as_html(config or {"lr": 0.3}, found, CLAIMS, TIMES, dictionary([("accuracy", ["step", "loss"])]))
+    return study_page(config or {"lr": 0.3}, found, CLAIMS, TIMES, dictionary([("accuracy", ["step", "loss"])]))
 
 
 def test_run_times_are_summed_per_rule_and_memory_is_that_of_the_largest_job(tmp_path):

@@ -1,6 +1,6 @@
 """Both forms of the outcome of the claims, JSON and a page, say the same."""
 
-from mcoherence.claims.page import as_html, as_json
+from mcoherence.claims.page import as_json, claims_page
 from mcoherence.claims.testing import Claim, Part
 
 SUPPORTED = Part("d, <net>", {0: 0.2, 1: 0.4}, 0.3, (0.2, 0.4), (0.1, 0.5), "supported")
@@ -18,7 +18,7 @@ def test_a_claim_as_json_shows_the_part_that_decides():
 
 
 def test_the_page_is_escaped_and_complete():
-    page = as_html([Claim("P1", "a & b", "source", "II", "statistic", (SUPPORTED,))], 0.95)
+    page = claims_page([Claim("P1", "a & b", "source", "II", "statistic", (SUPPORTED,))], 0.95)
     assert "a &amp; b" in page
     assert "d, &lt;net&gt;" in page
     numbers = "".join(f'<td class="number">{text}</td>' for text in ("+0.300", "[+0.200, +0.400]", "[+0.100, +0.500]"))
@@ -30,21 +30,21 @@ def test_the_page_is_escaped_and_complete():
 
 
 def test_a_part_without_intervals_has_dashes():
-    page = as_html([Claim("P1", "a", "b", "II", "c", (OPEN,))], 0.95)
+    page = claims_page([Claim("P1", "a", "b", "II", "c", (OPEN,))], 0.95)
     assert page.count(3 * '<td class="number">–</td>') == 2
     assert "+0.200" not in page
 
 
 def test_runs_that_diverged_are_named_once():
     claims = [Claim(name, "a", "b", "II", "c", (SUPPORTED,), diverged=("run b", "run <a>")) for name in ("P1", "P2")]
-    assert "<p>Left out, because they diverged: run &lt;a&gt;; run b.</p>" in as_html(claims, 0.95)
+    assert "<p>Left out, because they diverged: run &lt;a&gt;; run b.</p>" in claims_page(claims, 0.95)
 
 
 def test_a_claim_that_is_not_tested_says_why_in_both_forms():
     claim = Claim("P9", "a", "b", "II", "c", (), missing="needs runs of <SGD>")
     entry = as_json(claim)
     assert (entry["verdict"], entry["missing"], entry["parts"]) == ("not tested", "needs runs of <SGD>", [])
-    page = as_html([claim], 0.95)
+    page = claims_page([claim], 0.95)
     assert "<small>needs runs of &lt;SGD&gt;</small>" in page
     assert '<td class="not-tested">not tested</td>' in page
     assert "<summary>" not in page

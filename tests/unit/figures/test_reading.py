@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from mcoherence.errors import UserError
-from mcoherence.figures.reading import RUN, image_stores, last_checkpoints, read_table, training_sample
+from mcoherence.figures.reading import image_stores, read_table, rows_of_training_sample
 
 
 def test_a_missing_or_damaged_table_is_one_line(tmp_path):
@@ -25,16 +25,6 @@ def test_stores_of_images_are_known_by_the_folder_of_their_data_set():
     }
 
 
-def test_every_run_has_a_last_checkpoint_of_its_own():
-    """The second run makes fewer updates; each checkpoint has two rows."""
-    first, second = (dict.fromkeys(RUN, "same") | {"seed": seed} for seed in (0, 1))
-    rows = [first | {"step": 5}, second | {"step": 5}, first | {"step": 9}, second | {"step": 7}]
-    table = pd.DataFrame([row | {"part": part} for row in rows for part in ("train", "test")])
-    assert last_checkpoints(table)[["seed", "step", "part"]].to_numpy().tolist() == [
-        [0, 9, "train"], [0, 9, "test"], [1, 7, "train"], [1, 7, "test"],
-    ]  # fmt: skip
-
-
 def test_the_training_sample_is_measured_on_the_whole_network_and_the_full_set():
     rows = [
         ("full", "train", "model"),
@@ -43,4 +33,4 @@ def test_the_training_sample_is_measured_on_the_whole_network_and_the_full_set()
         ("full", "train", "l"),
     ]
     table = pd.DataFrame(rows, columns=["subset", "group", "layer"])
-    assert training_sample(table).index.tolist() == [0]
+    assert rows_of_training_sample(table).index.tolist() == [0]

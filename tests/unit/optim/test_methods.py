@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 import mcoherence.optim
-from mcoherence.optim import class_of
+from mcoherence.errors import UserError
+from mcoherence.optim.by_name import class_of
 from mcoherence.optim.descent import EagerOptimizer
 from mcoherence.optim.methods import METHODS
 
@@ -28,7 +29,7 @@ def test_a_method_is_found_by_its_name_and_by_that_of_its_class(method):
 def test_other_names_are_not():
     with pytest.raises(ImportError, match="cannot import name 'Lion'"):
         from mcoherence.optim import Lion  # noqa: F401
-    with pytest.raises(KeyError):
+    with pytest.raises(UserError, match=r"^optimizer\.method: found 'lion', expected one of sgd, m3"):
         class_of("lion")
 
 
@@ -94,6 +95,6 @@ def test_gradients_held_during_an_update():
 
 
 def test_the_entries_are_read_without_torch():
-    code = "import sys; from mcoherence.optim import METHODS; print(len(METHODS), 'torch' in sys.modules)"
+    code = "import sys; from mcoherence.optim.methods import METHODS; print(len(METHODS), 'torch' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert answer.stdout == f"{len(METHODS)} False\n"

@@ -9,7 +9,7 @@ from torch import nn
 from mcoherence.errors import UserError
 from mcoherence.gradients.reference import per_example_gradients as gradients_one_by_one
 from mcoherence.optim import WinsorizedSGD
-from mcoherence.optim.winsorized import WinsorizedMean, per_example_gradients
+from mcoherence.optim.winsorized import WinsorizedMean, gradients_of_examples
 
 
 def winsorized_mean(values, c, chunk_size=1000):
@@ -80,7 +80,7 @@ def loss_of(model):
 def test_per_example_gradients_are_those_of_single_examples(chunk_size):
     model, inputs, labels = network()
     parameters = list(model.parameters())
-    chunks = list(per_example_gradients(model, parameters, loss_of(model), inputs, labels, chunk_size))
+    chunks = list(gradients_of_examples(model, parameters, loss_of(model), inputs, labels, chunk_size))
     expected = gradients_one_by_one(model, nn.CrossEntropyLoss(reduction="none"), inputs, labels)
     for (name, rows), *found in zip(expected.items(), *(gradients for _, gradients in chunks), strict=True):
         assert torch.allclose(torch.cat(found), rows, rtol=1e-10, atol=1e-14), name

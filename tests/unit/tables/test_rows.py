@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from mcoherence.tables.rows import last_rows, past_transient, whole_network
+from mcoherence.tables.rows import is_past_transient, last_rows, whole_network
 
 
 def test_every_run_has_its_own_last_step():
@@ -30,4 +30,4 @@ def test_the_whole_network_is_all_layers_on_pristine_and_corrupt_examples_togeth
 
 
 def test_the_first_step_is_past_the_transient():
-    assert past_transient(pd.Series([0, 8, 9]), first_step=8).tolist() == [False, True, True]
+    assert is_past_transient(pd.Series([0, 8, 9]), first_step=8).tolist() == [False, True, True]

@@ -7,7 +7,8 @@ import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
 from mcoherence.errors import UserError
-from mcoherence.optim import METHODS, class_of
+from mcoherence.optim.by_name import class_of
+from mcoherence.optim.methods import METHODS
 from mcoherence.training.optimizer import make_optimizer
 
 LR = 0.5
