@@ -26,6 +26,8 @@ from typing import NoReturn
 from workflow_scripts.jobs.copy_protocol import FORWARDED, Answer, Request, owner_of, packed, received, server_name
 from workflow_scripts.jobs.entry import run
 
+OPERATIONAL = True  # no number depends on it; docs/reruns.md
+
 PER_JOB = {"_", "SHLVL", "OLDPWD"}  # variables that say nothing to a library
 LOOKS_FOR_OWNER = 1.0  # seconds between two looks
 PATIENCE = 10.0  # seconds that a client may take to say what it wants
