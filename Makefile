@@ -1,28 +1,42 @@
-# `make` sets up and runs the default study; `make test` sets up and runs every check and test; `make plan STUDY=imagenet`
-# prints what studies/imagenet.yaml will take, `make why STUDY=mnist` what changed since its jobs last ran.
+# `make` sets up and runs the default study, `make STUDY=mnist` that of studies/mnist.yaml; `make plan STUDY=imagenet` prints what studies/imagenet.yaml will take, `make
+# why STUDY=mnist` what changed since its jobs last ran.
+# `make test` sets up and runs every check and test but those of `make test-faults`, which kill jobs and run a SLURM;
+# `make test-unit` runs what takes no Snakemake, `make check` what runs no code of the study.
+# `make TORCH=system` sets up on the torch and torchvision that PYTHON has; .venv remembers it (back: make TORCH=lock).
 
 # The first interpreter found that the lock covers (3.11 to 3.13). Override: make PYTHON=/path/to/python
 PYTHON ?= $(shell for candidate in python3 python3.13 python3.12 python3.11; do \
 	"$$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
 	&& echo "$$candidate" && break; done)
+TORCH ?= $(if $(wildcard .venv/.installed-on-system-torch),system,lock)
+ifeq (,$(filter $(TORCH),lock system))
+$(error TORCH is "$(TORCH)"; expected "lock", the torch of envs/requirements.lock, or "system", the torch that PYTHON has)
+endif
 BIN := .venv/bin
+INSTALLED := .venv/.installed$(if $(filter system,$(TORCH)),-on-system-torch)
+FOR_TESTS := .venv/.installed-for-tests
+PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-deps
+PYTEST := $(BIN)/pytest
+
+REQUIRE_PYTHON = @test -n "$(PYTHON)" || { echo "make: no Python 3.11, 3.12 or 3.13 on PATH; install one or run: make PYTHON=/path/to/python3" >&2; exit 1; }
 
 .DELETE_ON_ERROR:
-.PHONY: study plan why test check schema lock clean
+.PHONY: study setup setup-tests plan why check test test-unit test-faults schema lock clean
 
-study: .venv/.installed
-	@$(BIN)/snakemake --cores all --quiet reason host
+study: $(INSTALLED)
+	@$(BIN)/snakemake --cores all --quiet reason host $(if $(STUDY),--configfile studies/$(STUDY).yaml)
 
-plan: .venv/.installed
+setup: $(INSTALLED)
+
+setup-tests: $(FOR_TESTS)
+
+plan: $(INSTALLED)
 	@$(BIN)/snakemake --cores 1 --quiet all $(if $(STUDY),--configfile studies/$(STUDY).yaml) -- plan
 
-why: .venv/.installed
+why: $(INSTALLED)
 	@PYTHONPATH=. $(BIN)/python -m workflow_scripts.why $(if $(STUDY),--configfile studies/$(STUDY).yaml)
 
-test: check
-	@$(BIN)/pytest
-
-check: .venv/.installed
+check: $(FOR_TESTS)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
@@ -30,20 +44,50 @@ check: .venv/.installed
 	@$(BIN)/snakemake --lint
 
 # Bring the config's schema and the documentation up to date with the tables in the code that they follow from.
-schema: .venv/.installed
+schema: $(INSTALLED)
 	@PYTHONPATH=. $(BIN)/python -m workflow_scripts.write_schema
 
+test: check
+	@$(PYTEST) tests/unit tests/workflow
+
+test-unit: $(FOR_TESTS)
+	@$(PYTEST) tests/unit
+
+test-faults: $(FOR_TESTS)
+	@$(PYTEST) tests/faults tests/cluster
+
 .venv/.installed: envs/requirements.lock pyproject.toml
-	@test -n "$(PYTHON)" || { echo "make: no Python 3.11, 3.12 or 3.13 on PATH; install one or run: make PYTHON=/path/to/python3" >&2; exit 1; }
+	$(REQUIRE_PYTHON)
+	@test ! -e .venv/.installed-on-system-torch || rm -rf .venv
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r envs/requirements.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(PIP_INSTALL) --require-hashes -r envs/requirements.lock
+	$(PIP_INSTALL) --no-build-isolation --editable .
 	@touch $@
 
-# Resolve envs/requirements.in again, for the platforms named in pyproject.toml. Needs uv on PATH.
+# What PYTHON has is looked at from a throw-away environment first, so that nothing is lost where it does not do. What else
+# it has is installed all the same, so that the study does not change with it.
+.venv/.installed-on-system-torch: envs/requirements.lock envs/on_system_torch.py pyproject.toml
+	$(REQUIRE_PYTHON)
+	@trial=$$(mktemp -d) && trap 'rm -rf "$$trial"' EXIT \
+		&& $(PYTHON) -m venv --without-pip --system-site-packages "$$trial" \
+		&& "$$trial/bin/python" envs/on_system_torch.py envs/requirements.lock > "$$trial/without_torch.lock" \
+		&& rm -rf .venv && $(PYTHON) -m venv --system-site-packages .venv && cp "$$trial/without_torch.lock" .venv
+	$(PIP_INSTALL) --ignore-installed --require-hashes -r .venv/without_torch.lock
+	$(PIP_INSTALL) --no-build-isolation --editable .
+	@touch $@
+
+$(FOR_TESTS): envs/test-requirements.lock $(INSTALLED)
+	$(PIP_INSTALL) --require-hashes -r envs/test-requirements.lock
+	@touch $@
+
+# Resolve both lists again, the second with the versions of the first, for the platforms named in pyproject.toml; versions in
+# the locks are kept where they fit. Needs uv on PATH.
+RESOLVE := uv pip compile --universal --python-version 3.11 --generate-hashes --custom-compile-command 'make lock'
 lock:
-	uv pip compile --universal --python-version 3.11 --generate-hashes --custom-compile-command 'make lock' \
-		envs/requirements.in --output-file envs/requirements.lock
+	$(RESOLVE) envs/requirements.in --output-file envs/requirements.lock
+	$(RESOLVE) --constraints envs/requirements.lock \
+		$$(sed -n 's/^\([a-z0-9][a-z0-9._-]*\)==.*/--no-emit-package \1/p' envs/requirements.lock) \
+		envs/test-requirements.in --output-file envs/test-requirements.lock
 
 clean:
 	rm -rf .venv

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +29,7 @@ def only_trainer(path: Path, seconds: float = SECONDS_TO_WAIT) -> Iterator[None]
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path, timeout=seconds)
     try:
-        lock.acquire(poll_interval=0.2)
+        _acquire(lock, path)
     except Timeout as error:
         raise UserError(
             f"{path}: another trainer of this run is at work ({_holder(path)}), expected none; wait for it or end it, "
@@ -40,6 +41,15 @@ def only_trainer(path: Path, seconds: float = SECONDS_TO_WAIT) -> Iterator[None]
     finally:
         path.unlink(missing_ok=True)  # before it is let go: whoever waits for this file then makes a new one
         lock.release()
+
+
+def _acquire(lock: FileLock, path: Path) -> None:
+    """Take the lock; who has it is said in the log where it has to be waited for."""
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        print(f"waiting for {_holder(path)}, another trainer of this run, to end", file=sys.stderr, flush=True)
+        lock.acquire(poll_interval=0.2)
 
 
 def _holder(path: Path) -> str:

@@ -4,7 +4,6 @@ import os
 import re
 import secrets
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -15,23 +14,24 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.slurm_lab import SlurmLab, missing_programs, running, tracks_by_cgroup, wait_until
+from tests.held_network import hold, wait_until_held
 
 ROOT = Path(__file__).parents[2]
 SNAKEFILE = ("--snakefile", str(ROOT / "Snakefile"), "--configfile", "study.yaml")
-# One run, some seconds long, that keeps a state every second.
+# One run, which keeps a state every second and can be held after one.
 ONE_RUN = """
 study: one_run
 datasets: {digits: {train_size: 120}}
-models: {mlp: {hidden: [32]}}
+models: {held: {architecture: "tests.held_network:mlp"}}
 training:
-  updates: 12000
+  updates: 2000
   batch_size: 20
   checkpoints: {every_step_until: 2, per_doubling: 1}
 device: cpu
 """
-RUN = "results/one_run/runs/digits/mlp/half_random/rm3/full/seed0"
+RUN = "results/one_run/runs/digits/held/half_random/rm3/full/seed0"
 WENT_ON = "going on from the state after update"  # says a trainer of what another one has kept
-STATE = f"{RUN}/state/update12000.safetensors"
+STATE = f"{RUN}/state/update2000.safetensors"
 
 
 def local(folder: Path, *arguments: str) -> None:
@@ -121,25 +121,28 @@ class Training(Submitted):
         (self.folder / "study.yaml").write_text(f"{ONE_RUN}{settings}\n")
         self.start("--jobs", "1", *arguments, "--", STATE)
 
-    def wait_for_a_state(self) -> None:
-        """Wait until a state is kept."""
-        self.wait_until(
-            lambda: list((self.folder / RUN / "state/unfinished").glob("*/record*.json")), "a state is kept"
-        )
+    def hold(self) -> None:
+        """Have the next trainer held once it has kept a state, so that it is not at its end before what disturbs it."""
+        hold(self.folder, states=1, folder=f"{RUN}/state")
 
-    def wait_until_it_goes_on(self) -> None:
-        """Wait until a trainer goes on from a state that another one has kept."""
-        self.wait_until(lambda: WENT_ON in self.log(), "the training goes on")
-
-    def pause(self) -> None:
-        """Stop the trainer, so that it is not at its end before what disturbs it. SLURM wakes what it ends."""
-        os.kill(int(re.match(r"process (\d+) on", (self.folder / RUN / "state/lock").read_text())[1]), signal.SIGSTOP)
+    def wait_until_held(self) -> None:
+        """Wait until the trainer is held. It goes on when it is asked to leave."""
+        wait_until_held(self.folder, lambda: self.snakemake.poll() is None, lambda: f"{self.said()}\n{self.lab.said()}")
 
     def log(self) -> str:
         """What the last trainer said."""
         path = self.folder / "results/one_run/logs/train" / RUN.split("runs/")[1]
         path = path.with_name(path.name + ".log")
         return path.read_text() if path.exists() else ""
+
+    def last_state(self) -> int:
+        """The update after which the last state was kept that is there."""
+        records = (self.folder / RUN / "state/unfinished").glob("*/record*.json")
+        return max(int(path.stem.removeprefix("record")) for path in records)
+
+    def went_on_from(self) -> int:
+        """The update whose state the last trainer went on from."""
+        return int(re.search(rf"{WENT_ON} (\d+)", self.log())[1])
 
     def files(self) -> dict[Path, bytes]:
         """The declared files of the run that are there, with their bytes."""
@@ -226,5 +229,5 @@ def undisturbed(prepared, tmp_path_factory):
     folder = shutil.copytree(prepared, tmp_path_factory.mktemp("undisturbed"), dirs_exist_ok=True)
     local(folder, "--", STATE)
     files = files_of(folder)
-    assert len(files) == 16 + 2
+    assert len(files) == 13 + 2
     return files

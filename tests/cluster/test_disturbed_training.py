@@ -6,35 +6,34 @@ from tests.cluster.conftest import WENT_ON
 
 pytestmark = pytest.mark.slow
 
-ASKED_TO_LEAVE = "asked to leave: kept the state after update"
-
 
 @pytest.fixture(scope="module")
 def out_of_time(lab, new_training):
-    """A training with a minute in all, stopped short of its end; begun before the other tests, for time has to pass."""
+    """A training with a minute in all, held short of its end; begun before the other tests, for time has to pass."""
     training = new_training(lab)
+    training.hold()
     training.begin(where={"slurm_partition": "cpu", "gpu": 0, "runtime": 1}, node=2)
-    training.wait_for_a_state()
-    training.pause()
+    training.wait_until_held()
     return training
 
 
 @pytest.mark.usefixtures("out_of_time")
 def test_a_job_whose_slurmd_dies_that_is_requeued_and_preempted_goes_on(training, undisturbed):
+    training.hold()
     training.begin()
     job = training.running_job()
-    training.wait_for_a_state()
-    training.pause()
+    training.wait_until_held()
     node = training.lab.job(job)["NodeList"]
     training.lab.kill(node)
     training.lab.start_node(node)
     assert training.lab.job(job)["JobState"] == "RUNNING"
     assert training.lab.job(job)["Restarts"] == "0"
 
+    training.hold()
     training.lab.command("scontrol", "requeue", job)
     run_again(training, job)
-    training.wait_until_it_goes_on()
-    training.pause()
+    training.wait_until_held()
+    assert WENT_ON in training.log()
     assert training.lab.job(job)["Restarts"] == "1"
 
     preempt(training, job)
@@ -60,10 +59,10 @@ def preempt(training, job):
 
 def test_a_job_that_leaves_within_the_grace_of_a_preemption_is_sent_again(training, undisturbed):
     """SLURM counts it as failed, for it was gone when its grace was over; so Snakemake sends another one."""
+    training.hold()
     training.begin(where={"slurm_partition": "grace"})
     job = training.running_job()
-    training.wait_for_a_state()
-    training.pause()
+    training.wait_until_held()
     preempt(training, job)
     training.succeed()
     assert training.lab.job(job)["JobState"] == "FAILED"
@@ -73,18 +72,20 @@ def test_a_job_that_leaves_within_the_grace_of_a_preemption_is_sent_again(traini
 
 
 def test_a_job_that_is_signalled_or_cancelled_leaves_in_time_and_goes_on(training, undisturbed):
+    training.hold()
     training.begin("--retries", "1")
     first = training.running_job()
-    training.wait_for_a_state()
+    training.wait_until_held()
+    before = training.last_state()
+    training.hold()
     training.lab.command("scancel", "--signal=USR1", first)
-    training.wait_until(lambda: ASKED_TO_LEAVE in training.log(), "the trainer leaves")
-
     second = training.running_job(after=first)
-    training.wait_until_it_goes_on()
-    training.pause()
+    training.wait_until_held()
+    assert training.went_on_from() > before  # from the state that the first one kept to leave
+    before = training.last_state()
     training.lab.command("scancel", second)
     assert training.status() == 1  # cancelled, and no retries are left
-    assert ASKED_TO_LEAVE in training.log()
+    assert training.last_state() > before
     assert training.files() == {}
 
     training.begin()
@@ -94,10 +95,10 @@ def test_a_job_that_is_signalled_or_cancelled_leaves_in_time_and_goes_on(trainin
 
 
 def test_snakemake_killed_and_started_again_beside_its_orphan(training, undisturbed):
+    training.hold()
     training.begin()
     orphan = training.running_job()
-    training.wait_for_a_state()
-    training.pause()
+    training.wait_until_held()
     training.snakemake.kill()
     training.status()
     training.start("--unlock")

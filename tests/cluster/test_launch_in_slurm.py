@@ -7,13 +7,15 @@ import pytest
 from tests.cluster.conftest import ROOT
 from tests.cluster.slurm_lab import wait_until
 
-# Takes its time to leave, as a trainer does that writes its state. Waits on without an end if nothing comes.
+# Takes its time to leave, as a trainer does that writes its state. Waits on without an end if nothing comes. Its last
+# words go to a file of their own: SLURM writes into the midst of what it is told to pass on.
 PROGRAM = """
 import os, signal, sys, time
 def leave(number, frame):
-    print("asked by", signal.Signals(number).name, flush=True)
-    time.sleep(2)
-    print("left in peace", flush=True)
+    with open("last words", "a", buffering=1) as file:
+        print("asked by", signal.Signals(number).name, file=file)
+        time.sleep(2)
+        print("left in peace", file=file)
     sys.exit(75)
 for number in (signal.SIGTERM, signal.SIGUSR1):
     signal.signal(number, leave)
@@ -42,12 +44,11 @@ def test_a_step_of_its_own_is_signalled_and_given_its_grace(what, name, tracking
     environment = f"--export=ALL,PYTHONPATH={ROOT}"
     job = lab.command("sbatch", "--parsable", "--partition=gpu", "--requeue", environment, *options, f"{tmp_path}/job")
 
-    def said() -> list[str]:
-        return (tmp_path / "log").read_text().splitlines() if (tmp_path / "log").exists() else []
+    def lines(name: str) -> list[str]:
+        return (tmp_path / name).read_text().splitlines() if (tmp_path / name).exists() else []
 
-    wait_until(lambda: any(line.startswith("GPU") for line in said()), "the program runs")
-    assert "GPU 0 cores 2" in said() or "GPU 1 cores 2" in said()
+    wait_until(lambda: {"GPU 0 cores 2", "GPU 1 cores 2"} & set(lines("log")), "the program runs")
     lab.command(*what, job)
-    wait_until(lambda: "left in peace" in said(), "the program has left", seconds=60)
-    assert f"asked by {name}" in said()
+    wait_until(lambda: "left in peace" in lines("last words"), "the program has left", seconds=120)
+    assert f"asked by {name}" in lines("last words")
     lab.ask("scancel", job)

@@ -1,10 +1,9 @@
-"""A small training job as a process of its own, long enough to be killed on its way."""
+"""A small training job as a process of its own, which can be held on its way."""
 
 import json
 import os
 import subprocess
 import sys
-import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,10 +12,11 @@ import pytest
 
 from mcoherence.data.store import IMAGES_SCHEMA, LABELS_SCHEMA
 from mcoherence.files.hdf5 import write_hdf5
+from tests.held_network import hold, wait_until_held, wait_while_running
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = {
-    "model": {"architecture": "mlp", "hidden": [32]},
+    "model": {"architecture": "tests.held_network:mlp"},
     "optimizer": {"method": "rm3", "lr": 0.1},
     "batch_size": 12,
     "precision": "float32",
@@ -38,6 +38,7 @@ class Job:
     settings: dict = field(default_factory=lambda: SETTINGS)
     options: tuple[str, ...] = ("--resume-interval", "0.05")
     code: str = "code"
+    log: str = "log"
 
     @property
     def outputs(self):
@@ -65,11 +66,26 @@ class Job:
             "--device", "cpu", *self.options,
         ]  # fmt: skip
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "log").open("w") as output:
+        with (self.folder / self.log).open("w") as output:
             return subprocess.Popen(
-                command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT,
+                command, cwd=self.folder, stdout=output, stderr=subprocess.STDOUT,
                 env=os.environ | {"PYTHONPATH": str(ROOT)}, **process,
             )  # fmt: skip
+
+    def start_to_be_held(self, **where):
+        """The job, started; it will be held, after so many updates of its own or once it has kept so many states."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        hold(self.folder, folder="state", **where)
+        return self.start()
+
+    def start_held(self, **where):
+        """The job, started and held."""
+        process = self.start_to_be_held(**where)
+        wait_until_held(self.folder, lambda: process.poll() is None, self.said)
+        return process
+
+    def wait_while_running(self, condition, process):
+        wait_while_running(condition, lambda: process.poll() is None, self.said)
 
     def finish(self):
         """The job run to its end; its output."""
@@ -78,21 +94,10 @@ class Job:
         return self.said()
 
     def said(self):
-        return (self.folder / "log").read_text()
+        return (self.folder / self.log).read_text()
 
     def contents(self):
         return {path.relative_to(self.folder): path.read_bytes() for path in self.outputs}
-
-    def wait_for_a_state(self, process, after=-1):
-        """Wait until the running job has kept a state later than update `after`; returns its update."""
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline:
-            updates = [int(path.stem.removeprefix("record")) for path in self.records]
-            if updates and updates[-1] > after:
-                return updates[-1]
-            assert process.poll() is None, self.said()
-            time.sleep(0.005)
-        raise AssertionError(f"no state was kept in time: {self.said()}")
 
 
 @pytest.fixture(scope="session")
