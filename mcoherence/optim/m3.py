@@ -34,6 +34,20 @@ class M3(OverGroups, MedianOfMeans):
     torch's SGD. After the step `.grad` holds the median. Momentum (where allowed) and weight decay enter after the
     median. Source: arXiv 2003.07422, M3; for the released code's form see SuccessiveM3.
 
+    Example:
+        >>> weight = torch.nn.Parameter(torch.zeros(1))
+        >>> optimizer = M3([weight], lr=1.0)
+        >>> def loss_of(slope):
+        ...     def closure():
+        ...         optimizer.zero_grad()
+        ...         loss = (slope * weight).sum()
+        ...         loss.backward()
+        ...         return loss
+        ...     return closure
+        >>> _ = optimizer.step([loss_of(slope) for slope in (1.0, 5.0, 2.0)])
+        >>> weight.item()  # along the median 2
+        -2.0
+
     Args:
         params: parameters or parameter groups.
         lr: learning rate, positive.

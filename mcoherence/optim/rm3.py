@@ -18,6 +18,16 @@ class RM3(LastThree):
             cross_entropy(model(inputs), labels).backward()
             optimizer.step()
 
+    Example:
+        >>> import torch
+        >>> weight = torch.nn.Parameter(torch.zeros(1))
+        >>> optimizer = RM3([weight], lr=1.0)
+        >>> for gradient in (1.0, 5.0, 2.0):
+        ...     weight.grad = torch.tensor([gradient])
+        ...     _ = optimizer.step()
+        >>> weight.item()  # one update, along the median 2
+        -2.0
+
     Args:
         params: parameters or parameter groups.
         lr: learning rate, positive.
