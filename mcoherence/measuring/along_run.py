@@ -1,6 +1,6 @@
 """Gradient coherence along a run: one fixed sample, measured at every checkpoint, in groups.
 
-A sample may be measured in shards. |S|^2 is not additive, so that each shard keeps S for `parts.add_shards` to add up.
+A sample may be measured in shards. |S|^2 is not additive, so that each shard keeps S for `joining.add_shards` to add up.
 
 Index letters: K checkpoints, G groups, P parameters, L layers, m examples of the training sample.
 """
