@@ -28,7 +28,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from mcoherence.data.loading import LabelledExamples, Origin, ResidentExamples, Use
+from mcoherence.data.loading import LabelledExamples, Preprocessing, ResidentImageLoader, StoredImages
 from mcoherence.models.build import build_model
 from mcoherence.optim.methods import METHODS
 from mcoherence.training.loop import Execution, TrainingSettings, train
@@ -223,8 +223,9 @@ def train_with_our_loop(batch: int, updates: int, inputs: Tensor, labels: Tensor
 
 def resident(inputs: Tensor, labels: Tensor) -> LabelledExamples:
     """Inputs [N, C, H, W] of ten classes and labels [N] as the loop takes them."""
-    origin = Origin(Path(), "train", np.arange(len(inputs)), tuple(inputs.shape[1:]), 10)
-    return LabelledExamples(ResidentExamples(origin, Use(torch.zeros(0), inputs.device, None, 0), inputs), labels)
+    stored = StoredImages(Path(), "train", np.arange(len(inputs)), tuple(inputs.shape[1:]), 10)
+    preprocessing = Preprocessing(torch.zeros(0, device=inputs.device))
+    return LabelledExamples(ResidentImageLoader(stored, preprocessing, inputs), labels)
 
 
 def train_with_a_bare_loop(batch: int, updates: int, inputs: Tensor, labels: Tensor, device: str) -> None:

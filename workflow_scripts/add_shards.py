@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mcoherence.files.hdf5 import write_hdf5
 from mcoherence.measuring.joining import add_shards
-from mcoherence.study.result_names import SHARD_SCHEMAS, measurement_schema
+from mcoherence.study.result_names import schemas_of
 from workflow_scripts.command_line import settings_parser
 from workflow_scripts.jobs.entry import run
 
@@ -16,8 +16,8 @@ def main() -> None:
     parser.add_argument("--shards", type=Path, nargs="+", required=True)
     parser.add_argument("--block", type=Path, required=True)
     arguments = parser.parse_args()
-    schema = measurement_schema(arguments.result)
-    write_hdf5(arguments.block, schema, *add_shards(arguments.shards, SHARD_SCHEMAS[schema]))
+    schemas = schemas_of(arguments.result)
+    write_hdf5(arguments.block, schemas.whole, *add_shards(arguments.shards, schemas.shard))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,8 @@
-"""The options of the command-line modules of this package, one per file or list of files, and the settings."""
+"""Options that several commands of this package take; each adds its own, one per file or list of files."""
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 
 def settings_parser(description: str | None, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -39,41 +37,5 @@ def part_options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--shard", type=int, default=0, help="number of the shard of the examples, from 0")
     parser.add_argument("--shards", type=int, default=1, help="how many shards the examples are cut into")
-    parser.add_argument("--parts", type=Path, nargs="*", default=[], help="the whole, where it was made in parts")
+    parser.add_argument("--parts", type=Path, nargs="?", help="the whole, where it was made in parts")
     return parser
-
-
-def parse(
-    description: str | None,
-    paths: Sequence[str] = (),
-    path_lists: Sequence[str] = (),
-    switches: Sequence[str] = (),
-    words: Sequence[str] = (),
-    options: Mapping[str, Any] | None = None,
-) -> argparse.Namespace:
-    """The options of one command: --settings (one JSON object, parsed), and one option per file or list of files.
-
-    Args:
-        description: shown by --help; the module's docstring.
-        paths: names of options that take one path.
-        path_lists: names of options that take any number of paths.
-        options: further options by name, with their defaults, whose types they take.
-        switches: names of options that are given as --NAME or --no-NAME.
-        words: names of options that take one word. One called "module" names a module that the command imports by that
-            name: the rule adds the digest of its code to that of the command, and `make why` finds it here. So it is of
-            one called "package", all of whose modules the command imports.
-    """
-    parser = settings_parser(description)
-    for name in paths:
-        parser.add_argument(f"--{name.replace('_', '-')}", type=Path, required=True)
-    for name in path_lists:
-        parser.add_argument(f"--{name.replace('_', '-')}", type=Path, nargs="*", required=True)
-    for name in words:
-        parser.add_argument(f"--{name.replace('_', '-')}", required=True)
-    for name, default in (options or {}).items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
-    for name in switches:
-        parser.add_argument(f"--{name.replace('_', '-')}", action=argparse.BooleanOptionalAction, required=True)
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps; rules that use torch read it")
-    parser.add_argument("--threads", type=int, default=1, help="processor threads that the rule has claimed")
-    return parser.parse_args()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from pkgutil import iter_modules
 
 from matplotlib.figure import Figure
@@ -11,13 +12,19 @@ from mcoherence.errors import UserError
 from mcoherence.figures.reading import Tables, image_stores, read_table
 from mcoherence.figures.saving import save_figure
 from mcoherence.figures.style import FigureStyle
-from workflow_scripts.command_line import parse
+from workflow_scripts.command_line import settings_parser
 from workflow_scripts.jobs.entry import run
 
 
 def main() -> None:
     """Read the tables, draw, save; both files say what they were drawn from."""
-    arguments = parse(__doc__, words=["module"], paths=["png", "pdf"], path_lists=["tables", "images"])
+    parser = settings_parser(__doc__)
+    parser.add_argument("--module", required=True, help="that draws the figure; the command imports it by this name")
+    parser.add_argument("--tables", type=Path, nargs="*", required=True)
+    parser.add_argument("--images", type=Path, nargs="*", required=True, help="stores whose pictures the figure shows")
+    parser.add_argument("--png", type=Path, required=True)
+    parser.add_argument("--pdf", type=Path, required=True)
+    arguments = parser.parse_args()
     draw, style = draw_of(arguments.module), FigureStyle(**arguments.settings)
     tables = {path.stem: read_table(path) for path in arguments.tables} | {"images": image_stores(arguments.images)}
     sources = [*arguments.tables, *arguments.images]

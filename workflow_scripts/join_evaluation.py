@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mcoherence.files.hdf5 import write_hdf5
 from mcoherence.measuring.joining import join
-from mcoherence.study.result_names import EVALUATION_SCHEMA, EVALUATION_SHARD_SCHEMA
+from mcoherence.study.result_names import schemas_of
 from workflow_scripts.command_line import settings_parser
 from workflow_scripts.jobs.entry import run
 
@@ -17,8 +17,9 @@ def main() -> None:
     parser.add_argument("--sharded", action=argparse.BooleanOptionalAction, required=True)
     parser.add_argument("--whole", type=Path, required=True)
     arguments = parser.parse_args()
-    shards = EVALUATION_SHARD_SCHEMA if arguments.sharded else None
-    write_hdf5(arguments.whole, EVALUATION_SCHEMA, *join(arguments.parts, EVALUATION_SCHEMA, shards))
+    schemas = schemas_of("evaluation")
+    shards = schemas.shard if arguments.sharded else None
+    write_hdf5(arguments.whole, schemas.whole, *join(arguments.parts, schemas.whole, shards))
 
 
 if __name__ == "__main__":

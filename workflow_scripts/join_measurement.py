@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mcoherence.files.hdf5 import write_hdf5
 from mcoherence.measuring.joining import join
-from mcoherence.study.result_names import measurement_schema
+from mcoherence.study.result_names import schemas_of
 from workflow_scripts.command_line import settings_parser
 from workflow_scripts.jobs.entry import run
 
@@ -16,7 +16,7 @@ def main() -> None:
     parser.add_argument("--blocks", type=Path, nargs="+", required=True)
     parser.add_argument("--whole", type=Path, required=True)
     arguments = parser.parse_args()
-    schema = measurement_schema(arguments.result)
+    schema = schemas_of(arguments.result).whole
     write_hdf5(arguments.whole, schema, *join(arguments.blocks, schema))
 
 

@@ -2,13 +2,15 @@
 
 import sys
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from mcoherence.data.loading import LabelledExamples, examples
+from mcoherence.data.augmentation import augmented
+from mcoherence.data.loading import LabelledExamples, image_loader
 from mcoherence.data.store import read_labels
 from mcoherence.data.subsets import training_positions
 from mcoherence.device import describe_device, prepare_device
@@ -20,28 +22,23 @@ from mcoherence.training.loop import WEIGHTS, Execution, TrainingLog, TrainingSe
 from mcoherence.training.ranks import device_of_rank, joined, launch, launched
 from mcoherence.training.resume import Keeper, Unfinished, key_of, writing_below
 from mcoherence.training.state import TrainingState, read_state, write_state
-from workflow_scripts.command_line import parse
+from workflow_scripts.command_line import computing_options, settings_parser
 from workflow_scripts.jobs.entry import run
-
-OPTIONS = {
-    "code": "",
-    "ranks": 1,
-    "resume_interval": 60.0,
-    "channels_last": 0,
-    "compile": 0,
-    "workers": 2,
-    "images_memory_mb": 2000,
-}
 
 
 def main() -> None:
     """Train from where the segment begins, or from where a killed job left it, and write what is scheduled."""
-    arguments = parse(
-        __doc__,
-        paths=["images", "labels", "log", "state"],
-        path_lists=["split", "begin", "checkpoints"],
-        options=OPTIONS,
-    )
+    parser = settings_parser(__doc__, computing_options())
+    for name in ("images", "labels", "log", "state"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    for name in ("split", "begin", "checkpoints"):
+        parser.add_argument(f"--{name}", type=Path, nargs="*", required=True)
+    parser.add_argument("--code", default="", help="digest of the code, which a state to resume from must share")
+    parser.add_argument("--ranks", type=int, default=1, help="processes that share the run")
+    parser.add_argument("--resume-interval", type=float, default=60.0, help="seconds between states to resume from")
+    parser.add_argument("--channels-last", type=int, choices=(0, 1), default=0, help="memory layout of images")
+    parser.add_argument("--compile", type=int, choices=(0, 1), default=0, help="whether torch compiles the network")
+    arguments = parser.parse_args()
     if arguments.ranks > 1 and not launched():
         sys.exit(launch(arguments.ranks))
     device = device_of_rank(prepare_device(arguments.device, max(1, arguments.threads // arguments.ranks)))
@@ -60,15 +57,14 @@ def train_segment(arguments: Any, execution: Execution, folder: Path) -> None:
     device, ranks = execution.device, execution.ranks
     every_label = read_labels(arguments.labels).labels
     chosen = training_positions(arguments.split, identity["subset"], len(every_label))
-    images = examples(
+    images = image_loader(
         arguments.images,
         chosen,
         device,
         dtype=WEIGHTS[settings.precision],
         memory_bytes=arguments.images_memory_mb * 10**6,
         workers=arguments.workers,
-        augmentation=augmentation,
-        seed=settings.seed,
+        augment=None if augmentation is None else partial(augmented, settings=augmentation, seed=settings.seed),
     )
     labelled = LabelledExamples(images, torch.from_numpy(every_label[chosen]).to(device))
     network = NetworkSettings(settings.model, images.input_shape, images.num_classes)

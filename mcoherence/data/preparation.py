@@ -110,13 +110,6 @@ class ChannelSums:
         return np.array(mean), np.array(std)
 
 
-def channel_statistics(images: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and standard deviation per channel of pixel / 255, float64 [C] each, for images uint8 [N, C, H, W]."""
-    sums = ChannelSums(images.shape[1])
-    sums.add(images)
-    return sums.mean_and_std()
-
-
 def _create_images(file: h5py.File, part: str, count: int, shape: tuple[int, int, int]) -> h5py.Dataset:
     """The empty dataset of a part's images. Chunks are whole images.
 

@@ -1,11 +1,13 @@
 """Gradient coherence along a run: one fixed sample, measured at every checkpoint, in groups.
 
-A sample may be measured in shards. |S|^2 is not additive, so that each shard keeps S for `joining.add_shards` to add up.
+A sample may be measured in shards. |S|^2 is not additive, so each shard keeps S for `joining.add_shards` to add up.
 
 Index letters: K checkpoints, G groups, P parameters, L layers, m examples of the training sample.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -16,58 +18,90 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mcoherence.data.loading import Examples
+from mcoherence.data.loading import ImageLoader
+from mcoherence.files.hdf5 import new_hdf5, write_contents
 from mcoherence.files.progress import progress
 from mcoherence.gradients.evidence import merged
 from mcoherence.gradients.statistics import GradientStatistics, gradient_statistics
+from mcoherence.measuring.job import MeasuringJob
 from mcoherence.measuring.record import CoherenceRecord, record_of
+from mcoherence.measuring.samples import DrawnExamples
 from mcoherence.models.checkpoints import load_checkpoint, read_checkpoint_metadata
-from mcoherence.study.result_names import GROUPS
+from mcoherence.study.result_names import GROUPS, schemas_of
 from mcoherence.study.shards import MEASURED_BATCH
 
 PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
 
 # images of some examples, their targets int64 [m] on the images' device, and their groups int64 [m]
-MeasuredExamples = tuple[Examples, Tensor, NDArray[np.int64]]
+MeasuredExamples = tuple[ImageLoader, Tensor, NDArray[np.int64]]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What is measured at every checkpoint of a run.
+
+    result: its name, such as "coherence", which decides the schemas of its files.
+    examples: drawn once for the whole run, taken together.
+    groups: names of the G groups; the samples' groups are positions in it.
+    precision: "float32" or "float64".
+    further: datasets that say who was drawn, by name.
+    """
+
+    result: str
+    examples: Sequence[DrawnExamples]
+    groups: Sequence[str]
+    precision: str
+    further: Mapping[str, NDArray[Any]]
+
+
+def write_measurement(path: Path, measurement: Measurement, job: MeasuringJob, attributes: Mapping[str, Any]) -> None:
+    """Measure along the run and write the result, or a shard of it, which keeps S besides.
+
+    Args:
+        path: the file to write.
+        measurement: what is measured.
+        job: along which run, where, and which shard of the examples.
+        attributes: provenance, written into the file.
+    """
+    schemas, sharded = schemas_of(measurement.result), job.shard.count > 1
+    with new_hdf5(path, schemas.shard if sharded else schemas.whole) as file:
+        keep = partial(write_group_sums, file) if sharded else None
+        datasets, measured = measure_run(job, measurement, keep)
+        write_contents(file, {**datasets, **measurement.further}, {**attributes, **measured})
 
 
 def measure_run(
-    checkpoints: Sequence[Path],
-    samples: Sequence[MeasuredExamples],
-    precision: str,
-    names: Sequence[str],
-    keep_sums: Callable[[int, GradientStatistics], None] | None = None,
+    job: MeasuringJob, measurement: Measurement, keep: Callable[[int, GradientStatistics], None] | None = None
 ) -> tuple[dict[str, NDArray[Any] | Sequence[str]], dict[str, Any]]:
-    """The measurement of samples, taken together, at every checkpoint of a run, as files hold it.
+    """The measurement of the examples, or of the job's shard of them, at every checkpoint of a run, as files hold it.
 
     Args:
-        checkpoints: paths of the K checkpoints, in the order of training.
-        samples: images, targets and groups (positions in `names`) of the examples.
-        precision: "float32" or "float64".
-        names: of the G groups.
-        keep_sums: is given k and the statistics of every checkpoint that did not diverge, once measured. Their S are
-            let go after that: one set of sums is in memory at a time.
+        job: along which run, where, and which shard of the examples.
+        measurement: what is measured.
+        keep: is given k and the statistics of every checkpoint that did not diverge, once measured. Their S are let go
+            after that: one set of sums is in memory at a time.
 
     Returns:
         The datasets step, epoch, diverged, group, layer, layer_type, parameter, parameter_layer, n, sum_sq_norm and
         gram, with m_coherence and m_coherence_model derived from them; and the attributes run and evidence.
     """
-    metadata = [read_checkpoint_metadata(path) for path in checkpoints]
-    diverged = ["diverged_at" in one for one in metadata]
-    device, dtype = samples[0][1].device, PRECISIONS[precision]
+    names, dtype = measurement.groups, PRECISIONS[measurement.precision]
+    samples = [_loaded(job, one, dtype) for one in measurement.examples]
     groups = np.concatenate([group for _, _, group in samples])
+    metadata = [read_checkpoint_metadata(path) for path in job.checkpoints]
+    diverged = ["diverged_at" in one for one in metadata]
     records, evidence = [], []
-    for k, path in progress(enumerate(checkpoints), len(checkpoints), "measure"):
+    for k, path in progress(enumerate(job.checkpoints), len(job.checkpoints), "measure"):
         model = load_checkpoint(path)
         if diverged[k]:
-            records.append(record_of(of_diverged(model, groups, names)))
+            records.append(record_of(diverged_statistics(model, groups, names)))
             continue
         batches = chain.from_iterable(group_batches(*one) for one in samples)
-        statistics = measure(model.to(device, dtype), batches, names)
+        statistics = measure(model.to(job.device, dtype), batches, names)
         records.append(record_of(statistics))
         evidence.append(statistics.evidence)
-        if keep_sums is not None:
-            keep_sums(k, statistics)
+        if keep is not None:
+            keep(k, statistics)
     record = CoherenceRecord.stacked(records)
     datasets: dict[str, NDArray[Any] | Sequence[str]] = {
         "step": np.array([one["step"] for one in metadata], dtype=np.int64),
@@ -83,7 +117,14 @@ def measure_run(
     return datasets, {"run": metadata[0]["run"], "evidence": merged(evidence).as_json()}
 
 
-def keep_sums(file: h5py.File, k: int, statistics: GradientStatistics) -> None:
+def _loaded(job: MeasuringJob, drawn: DrawnExamples, dtype: torch.dtype) -> MeasuredExamples:
+    """The job's shard of drawn examples."""
+    sample = drawn.sample.rows(job.shard.rows(len(drawn.sample.index)))
+    images = job.load(drawn.part, sample.index, dtype)
+    return images, torch.from_numpy(drawn.targets[sample.index]).to(job.device), sample.group
+
+
+def write_group_sums(file: h5py.File, k: int, statistics: GradientStatistics) -> None:
     """Write S of checkpoint k to the file of a shard, per parameter [G, *parameter shape], uncompressed."""
     for name, sums in zip(statistics.parameters, statistics.group_sums, strict=True):
         file.create_dataset(f"sums/{k}/{name}", data=sums.numpy(), chunks=True, fletcher32=True)
@@ -96,7 +137,9 @@ def measure(
     return gradient_statistics(model, nn.CrossEntropyLoss(reduction="none"), batches, groups=names, spot_check=2)
 
 
-def of_diverged(model: nn.Module, groups: NDArray[np.int64], names: Sequence[str] = GROUPS) -> GradientStatistics:
+def diverged_statistics(
+    model: nn.Module, groups: NDArray[np.int64], names: Sequence[str] = GROUPS
+) -> GradientStatistics:
     """The record of a diverged checkpoint for a sample in these groups, int64 [m]: counts, and NaN for every sum."""
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     return GradientStatistics(
@@ -109,7 +152,7 @@ def of_diverged(model: nn.Module, groups: NDArray[np.int64], names: Sequence[str
 
 
 def group_batches(
-    images: Examples, targets: Tensor, groups: NDArray[np.int64]
+    images: ImageLoader, targets: Tensor, groups: NDArray[np.int64]
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Batches (inputs [n, ...], targets [n], group ids [n]) of one group each, so that one pass serves each example.
 

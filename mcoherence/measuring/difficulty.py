@@ -9,13 +9,60 @@ Beside it stand two measures of others: forgetting events (Toneva et al., arXiv 
 Index letters: K checkpoints, N examples, R reference runs.
 """
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from mcoherence.data.random_streams import EASY_HARD_SPLIT, random_stream
+from mcoherence.data.store import read_labels
 from mcoherence.data.subsets import SUBSETS
+from mcoherence.errors import UserError
+from mcoherence.files.hdf5 import open_hdf5
+from mcoherence.study.result_names import EVALUATION_SCHEMA
 
 DIFFICULTY_SCHEMA = "mcoherence/difficulty/1"
+
+
+def score_runs(evaluations: Sequence[Path], labels: Sequence[Path]) -> dict[str, NDArray[Any]]:
+    """What each reference run says of each example, and the score: its mean rank over the runs that did not diverge.
+
+    Args:
+        evaluations: paths of the evaluation.h5 of the R runs.
+        labels: paths of their labels.h5.
+
+    Returns:
+        The datasets learned_at, mean_loss, forgetting_events and rank, float64 [R, N]; score, float64 [N]; diverged,
+        bool [R].
+
+    Raises:
+        UserError: all of the runs diverged, or a file is missing, damaged or something else.
+    """
+    learned, mean_loss, events, diverged = [], [], [], []
+    for evaluation, labels_of_run in zip(evaluations, labels, strict=True):
+        with open_hdf5(evaluation, EVALUATION_SCHEMA) as file:
+            correct = file["train/prediction"][:] == read_labels(labels_of_run).labels
+            learned.append(learned_at(correct, file["step"][:]))
+            events.append(forgetting_events(correct))
+            mean_loss.append(file["train/loss"][:].mean(axis=0, dtype=np.float64))
+            diverged.append(bool(file["diverged"][-1]))
+    trained = ~np.array(diverged)
+    if not trained.any():
+        raise UserError(
+            f"{evaluations[0]}: the run diverged, as all {len(diverged)} reference runs did, expected one that "
+            "trained; lower the lr of the optimiser that easy_hard.optimizer names"
+        )
+    rank = ranks_in_runs(np.stack(learned), np.stack(mean_loss))
+    return {
+        "learned_at": np.stack(learned),
+        "mean_loss": np.stack(mean_loss),
+        "forgetting_events": np.stack(events),
+        "rank": rank,
+        "score": rank[trained].mean(axis=0),
+        "diverged": ~trained,
+    }
 
 
 def learned_at(correct: NDArray[np.bool_], steps: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -1,13 +1,26 @@
-"""Evaluation: a checkpoint -> per-example loss and prediction."""
+"""Evaluation along a run: loss and prediction per example at every checkpoint.
 
-from collections.abc import Iterable
+An evaluation may be made in shards of whole batches, so that no bit depends on the sharding.
+
+Index letters: K checkpoints, N examples.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from math import ceil
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from mcoherence.data.loading import ImageLoader
+from mcoherence.files.progress import progress
+from mcoherence.measuring.job import MeasuringJob
+from mcoherence.models.checkpoints import load_checkpoint, read_checkpoint_metadata
+from mcoherence.study.shards import EVALUATED_BATCH, Shard
 
 
 @dataclass(frozen=True)
@@ -18,7 +31,56 @@ class Evaluation:
     prediction: NDArray[np.int32]
 
 
-def of_diverged(size: int) -> Evaluation:
+def evaluate_run(
+    job: MeasuringJob, labels: Mapping[str, NDArray[np.int64]]
+) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Loss and prediction of the examples of each part, or of the job's shard of them, at every checkpoint of a run.
+
+    Args:
+        job: along which run, where, and which shard of the examples.
+        labels: by part of the data set, "train" and "test": those that the loss is taken with, int64 [N].
+
+    Returns:
+        The datasets step, epoch and diverged [K], and by part, such as "train/loss", loss and prediction [K, N]; and
+        the attribute run.
+    """
+    parts = {}
+    for name, values in labels.items():
+        chosen = positions_in_shard(len(values), job.shard)
+        parts[name] = job.load(name, chosen), torch.from_numpy(values[chosen]).to(job.device)
+    evaluations: dict[str, list[Evaluation]] = {name: [] for name in parts}
+    metadata = [read_checkpoint_metadata(path) for path in job.checkpoints]
+    diverged = np.array(["diverged_at" in one for one in metadata], dtype=np.bool_)
+    for path, lost in progress(zip(job.checkpoints, diverged, strict=True), len(metadata), "evaluate"):
+        model = load_checkpoint(path).to(job.device)
+        for name, (images, targets) in parts.items():
+            none = lost or not len(images)
+            evaluation = diverged_evaluation(len(images)) if none else evaluate(model, _in_order(images), targets)
+            evaluations[name].append(evaluation)
+    datasets: dict[str, NDArray[Any]] = {
+        "step": np.array([one["step"] for one in metadata], dtype=np.int64),
+        "epoch": np.array([one["epoch"] for one in metadata], dtype=np.float64),
+        "diverged": diverged,
+    }
+    for name, along_run in evaluations.items():
+        datasets[f"{name}/loss"] = np.stack([one.loss for one in along_run])
+        datasets[f"{name}/prediction"] = np.stack([one.prediction for one in along_run])
+    return datasets, {"run": metadata[0]["run"]}
+
+
+def _in_order(images: ImageLoader) -> Iterator[Tensor]:
+    """The images in batches of EVALUATED_BATCH."""
+    ends = range(EVALUATED_BATCH, len(images), EVALUATED_BATCH)
+    return images.batches(enumerate(np.split(np.arange(len(images)), ends)))
+
+
+def positions_in_shard(size: int, shard: Shard) -> NDArray[np.int64]:
+    """Positions of the examples of one shard of a part of `size`; shards begin where a batch begins."""
+    batches = shard.rows(ceil(size / EVALUATED_BATCH))
+    return np.arange(batches.start * EVALUATED_BATCH, min(batches.stop * EVALUATED_BATCH, size))
+
+
+def diverged_evaluation(size: int) -> Evaluation:
     """The record of a diverged checkpoint on `size` examples: no loss (NaN) and no prediction (-1)."""
     return Evaluation(np.full(size, np.nan, dtype=np.float32), np.full(size, -1, dtype=np.int32))
 

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from mcoherence.data.random_streams import DIFFICULTY_SAMPLE, MEASURED_SAMPLE, random_stream
 from mcoherence.study.result_names import CORRUPT, DIFFICULTY_GROUPS, HELDOUT, PRISTINE
-from mcoherence.study.shards import shard
 
 
 @dataclass(frozen=True)
@@ -25,13 +24,21 @@ class Sample:
     index: NDArray[np.int64]
     group: NDArray[np.int64]
 
-    def shard(self, number: int, shards: int) -> "Sample":
-        """The examples of shard `number` (from 0) of so many, in their order."""
-        part = shard(len(self.index), number, shards)
-        return Sample(self.index[part], self.group[part])
+    def rows(self, chosen: slice) -> "Sample":
+        """These of its examples, in their order."""
+        return Sample(self.index[chosen], self.group[chosen])
 
 
-def training_sample(candidates: NDArray[np.int64], changed: NDArray[np.bool_], size: int, seed: int) -> Sample:
+@dataclass(frozen=True)
+class DrawnExamples:
+    """Examples drawn from one part of the data set, "train" or "test"; targets: of the whole part, int64 [N]."""
+
+    part: str
+    sample: Sample
+    targets: NDArray[np.int64]
+
+
+def draw_training_sample(candidates: NDArray[np.int64], changed: NDArray[np.bool_], size: int, seed: int) -> Sample:
     """A sample of at most `size` of the candidates, without replacement, grouped by whether their label was changed.
 
     Args:
@@ -44,13 +51,13 @@ def training_sample(candidates: NDArray[np.int64], changed: NDArray[np.bool_], s
     return Sample(index, np.where(changed[index], CORRUPT, PRISTINE).astype(np.int64))
 
 
-def heldout_sample(test_size: int, size: int, seed: int) -> Sample:
+def draw_heldout_sample(test_size: int, size: int, seed: int) -> Sample:
     """A sample of at most `size` examples of the test part; all of the group "heldout"."""
     index = _draw(np.arange(test_size), size, seed)
     return Sample(index, np.full(len(index), HELDOUT, dtype=np.int64))
 
 
-def difficulty_sample(parts: Mapping[str, NDArray[np.int64]], size: int, heldout_size: int, seed: int) -> Sample:
+def draw_difficulty_sample(parts: Mapping[str, NDArray[np.int64]], size: int, heldout_size: int, seed: int) -> Sample:
     """Disjoint samples of the train and test parts of easy, hard and random examples, of one size within each kind.
 
     The random part overlaps the others, and an example that two groups share would count as agreement between them. So

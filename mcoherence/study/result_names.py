@@ -1,5 +1,7 @@
 """Names that writers and readers of a run's result files share; light, so that a reader need not load torch."""
 
+from typing import NamedTuple
+
 EVALUATION_SCHEMA = "mcoherence/evaluation/1"
 COHERENCE_SCHEMA = "mcoherence/coherence/1"
 CONTRIBUTIONS_SCHEMA = "mcoherence/contributions/2"
@@ -13,16 +15,23 @@ PRISTINE, CORRUPT, HELDOUT = range(3)
 # Groups of difficulty_coherence.h5: the parts of split.h5.
 DIFFICULTY_GROUPS = ("easy_train", "easy_test", "hard_train", "hard_test", "random_train", "random_test")
 
-# Shards: of evaluation.h5 the examples of a shard; of a measurement the sums of a shard, with S itself.
-EVALUATION_SHARD_SCHEMA = "mcoherence/evaluation_shard/1"
-SHARD_SCHEMAS = {
-    COHERENCE_SCHEMA: "mcoherence/coherence_shard/1",
-    CONTRIBUTIONS_SCHEMA: "mcoherence/contributions_shard/1",
-    DIFFICULTY_COHERENCE_SCHEMA: "mcoherence/difficulty_coherence_shard/1",
+
+class Schemas(NamedTuple):
+    """The schemas of one kind of result: of the whole or a block of its checkpoints, and of a shard of the examples."""
+
+    whole: str
+    shard: str
+
+
+# A shard of evaluation.h5 holds the examples of the shard; one of a measurement its sums, with S itself.
+SCHEMAS = {
+    "evaluation": Schemas(EVALUATION_SCHEMA, "mcoherence/evaluation_shard/1"),
+    "coherence": Schemas(COHERENCE_SCHEMA, "mcoherence/coherence_shard/1"),
+    "contributions": Schemas(CONTRIBUTIONS_SCHEMA, "mcoherence/contributions_shard/1"),
+    "difficulty_coherence": Schemas(DIFFICULTY_COHERENCE_SCHEMA, "mcoherence/difficulty_coherence_shard/1"),
 }
 
 
-def measurement_schema(result: str) -> str:
-    """The schema of a measured result by its name: coherence, coherence_mM, contributions or difficulty_coherence."""
-    schemas = {"contributions": CONTRIBUTIONS_SCHEMA, "difficulty_coherence": DIFFICULTY_COHERENCE_SCHEMA}
-    return schemas.get(result, COHERENCE_SCHEMA)
+def schemas_of(result: str) -> Schemas:
+    """The schemas of a result by its name; those of coherence_mM are those of coherence."""
+    return SCHEMAS["coherence" if result.startswith("coherence_m") else result]

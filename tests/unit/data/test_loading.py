@@ -1,5 +1,6 @@
 """Batches: equal to the bit wherever the examples live, augmented by seed and draw alone, and refused when damaged."""
 
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -11,10 +12,9 @@ import torch.nn.functional as F  # noqa: N812
 
 from mcoherence.data.augmentation import augmented, cropped, random_boxes
 from mcoherence.data.batches import draws_from, size_of_draw
-from mcoherence.data.loading import LabelledExamples, ResidentExamples, StreamedExamples, examples
+from mcoherence.data.loading import LabelledExamples, ResidentImageLoader, StreamedImageLoader, image_loader
 from mcoherence.data.preparation import prepare_images
 from mcoherence.data.sources import Source, SourcePart
-from mcoherence.data.store import read_images
 from mcoherence.errors import UserError
 
 CPU = torch.device("cpu")
@@ -22,6 +22,7 @@ SHAPE = (3, 12, 10)
 SIZE = 40
 BYTES = SIZE * 3 * 12 * 10  # of the pixels; inputs take four times as much
 AUGMENTATION = {"crop_scale": [0.2, 1.0], "crop_ratio": [0.75, 4 / 3], "flip": 0.5}
+AUGMENT = partial(augmented, settings=AUGMENTATION, seed=3)
 # where the examples live -> operational settings
 PLACES = {
     "inputs": {"memory_bytes": 4 * BYTES},
@@ -51,19 +52,21 @@ def schedule(first=0, draws=6):
     return list(islice(draws_from(0, SIZE, 16, seed=0), first, draws))
 
 
-def normalized(part, dtype=torch.float32):
-    """(pixel / 255 - mean) / std of every image, shape [N, C, H, W], in float64, then rounded."""
+def normalized(path, part, dtype=torch.float32):
+    """(pixel / 255 - mean) / std of every image of a part, shape [N, C, H, W], in float64, then rounded."""
+    with h5py.File(path) as file:
+        images, mean, std = file[f"{part}/images"][:], file.attrs["mean"], file.attrs["std"]
     shape = (1, -1, 1, 1)
-    return torch.from_numpy((part.images / 255 - part.mean.reshape(shape)) / part.std.reshape(shape)).to(dtype)
+    return torch.from_numpy((images / 255 - mean.reshape(shape)) / std.reshape(shape)).to(dtype)
 
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_batches_are_the_normalised_images_to_the_bit(path, positions, place, dtype):
     limit = PLACES[place]["memory_bytes"] * (2 if dtype == torch.float64 and place == "inputs" else 1)
-    found = examples(path, positions, CPU, dtype=dtype, **PLACES[place] | {"memory_bytes": limit})
-    expected = normalized(read_images(path, "train"), dtype)[positions]
-    kind = StreamedExamples if place.startswith("streamed") else ResidentExamples
+    found = image_loader(path, positions, CPU, dtype=dtype, **PLACES[place] | {"memory_bytes": limit})
+    expected = normalized(path, "train", dtype)[positions]
+    kind = StreamedImageLoader if place.startswith("streamed") else ResidentImageLoader
     assert type(found) is kind
     assert (len(found), found.input_shape, found.num_classes) == (SIZE, SHAPE, 4)
     for (_, chosen), inputs in zip(schedule(), found.batches(schedule()), strict=True):
@@ -73,7 +76,7 @@ def test_batches_are_the_normalised_images_to_the_bit(path, positions, place, dt
 
 @pytest.mark.parametrize("place", PLACES)
 def test_labels_come_with_their_images(path, positions, place):
-    images = examples(path, positions, CPU, augmentation=AUGMENTATION, seed=3, **PLACES[place])
+    images = image_loader(path, positions, CPU, augment=AUGMENT, **PLACES[place])
     labels = torch.randint(0, 4, (SIZE,), generator=torch.Generator().manual_seed(0))
     labelled = LabelledExamples(images, labels)
     assert (len(labelled), labelled.input_shape, labelled.num_classes) == (SIZE, SHAPE, 4)
@@ -91,23 +94,21 @@ def test_the_size_of_every_draw_is_known_without_drawing():
 
 def test_the_test_part_is_normalised_by_the_training_part(path):
     everything = np.arange(60)
-    inputs = next(examples(path, everything, CPU, part="test").batches([(0, everything)]))
-    assert torch.equal(inputs, normalized(read_images(path, "test")))
+    inputs = next(image_loader(path, everything, CPU, part="test").batches([(0, everything)]))
+    assert torch.equal(inputs, normalized(path, "test"))
 
 
 @pytest.mark.parametrize("place", PLACES)
 def test_augmented_batches_are_the_same_wherever_the_examples_live(path, positions, place):
-    found = examples(path, positions, CPU, augmentation=AUGMENTATION, seed=3, **PLACES[place])
-    plain = normalized(read_images(path, "train"))[positions]
+    found = image_loader(path, positions, CPU, augment=AUGMENT, **PLACES[place])
+    plain = normalized(path, "train")[positions]
     for (draw, chosen), inputs in zip(schedule(), found.batches(schedule()), strict=True):
-        assert torch.equal(inputs, augmented(plain[chosen], AUGMENTATION, seed=3, draw=draw))
+        assert torch.equal(inputs, augmented(plain[chosen], draw, AUGMENTATION, seed=3))
 
 
 @pytest.mark.parametrize("place", ["inputs", "streamed by workers"])
 def test_a_run_that_goes_on_from_a_draw_sees_the_same_batches(path, positions, place):
-    whole, resumed = (
-        examples(path, positions, CPU, augmentation=AUGMENTATION, seed=3, **PLACES[place]) for _ in range(2)
-    )
+    whole, resumed = (image_loader(path, positions, CPU, augment=AUGMENT, **PLACES[place]) for _ in range(2))
     late = list(whole.batches(schedule()))[4:]
     assert all(map(torch.equal, resumed.batches(schedule(first=4)), late))
 
@@ -115,7 +116,7 @@ def test_a_run_that_goes_on_from_a_draw_sees_the_same_batches(path, positions, p
 @pytest.mark.parametrize("place", PLACES)
 def test_the_random_numbers_of_the_network_are_left_alone(path, positions, place):
     """Dropout draws from torch's generator; where the examples live must not change it."""
-    found = examples(path, positions, CPU, augmentation=AUGMENTATION, seed=3, **PLACES[place])
+    found = image_loader(path, positions, CPU, augment=AUGMENT, **PLACES[place])
     torch.manual_seed(0)
     before = torch.get_rng_state()
     list(found.batches(schedule()))
@@ -124,7 +125,7 @@ def test_the_random_numbers_of_the_network_are_left_alone(path, positions, place
 
 @pytest.mark.parametrize("place", PLACES)
 def test_an_endless_schedule_can_be_left_at_any_time(path, positions, place):
-    batches = examples(path, positions, CPU, **PLACES[place]).batches(draws_from(0, SIZE, 16, seed=0))
+    batches = image_loader(path, positions, CPU, **PLACES[place]).batches(draws_from(0, SIZE, 16, seed=0))
     assert [len(next(batches)) for _ in range(4)] == [16, 16, 8, 16]
     batches.close()
 
@@ -137,7 +138,7 @@ def test_a_damaged_block_is_one_line(path, positions, place, tmp_path):
         content[file["train/images"].id.get_chunk_info(0).byte_offset + 50] ^= 1
     damaged.write_bytes(content)
     with pytest.raises(UserError, match=r"images\.h5: damaged \(.*\); delete the file and run again") as caught:
-        list(examples(damaged, positions, CPU, **PLACES[place]).batches(schedule()))
+        list(image_loader(damaged, positions, CPU, **PLACES[place]).batches(schedule()))
     assert "\n" not in str(caught.value)
 
 
@@ -178,7 +179,7 @@ def test_a_box_that_never_fits_becomes_the_largest_in_the_middle():
 
 def test_half_of_the_images_are_flipped_and_whole_images_stay_as_they_are():
     inputs = torch.rand(3, 7).expand(2000, 1, 3, 7)
-    result = augmented(inputs, {"crop_scale": None, "crop_ratio": [0.75, 4 / 3], "flip": 0.5}, seed=0, draw=0)
+    result = augmented(inputs, 0, {"crop_scale": None, "crop_ratio": [0.75, 4 / 3], "flip": 0.5}, seed=0)
     flipped = result[:, 0, 0, 0] != inputs[:, 0, 0, 0]
     assert torch.equal(result, torch.where(flipped[:, None, None, None], inputs.flip(3), inputs))
     assert abs(flipped.sum().item() - 1000) < 5 * np.sqrt(500)
@@ -187,7 +188,7 @@ def test_half_of_the_images_are_flipped_and_whole_images_stay_as_they_are():
 def test_draws_and_seeds_differ():
     inputs = torch.rand(8, 3, 12, 10)
     first, again, other_draw, other_seed = (
-        augmented(inputs, AUGMENTATION, *key) for key in ((0, 0), (0, 0), (0, 1), (1, 0))
+        augmented(inputs, draw, AUGMENTATION, seed) for draw, seed in ((0, 0), (0, 0), (1, 0), (0, 1))
     )
     assert torch.equal(first, again)
     assert not torch.equal(first, other_draw)

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 
 from mcoherence.data import preparation
-from mcoherence.data.preparation import channel_statistics, prepare_images
+from mcoherence.data.preparation import ChannelSums, prepare_images
 from mcoherence.data.sources import Source, SourcePart
-from mcoherence.data.store import read_images
+from mcoherence.data.store import read_targets
 from mcoherence.errors import UserError
 
 ROOT = Path(__file__).parents[3]
@@ -53,21 +53,26 @@ def uninterrupted(tmp_path, small_blocks):
 
 
 def test_blocks_make_the_same_images_as_the_whole(uninterrupted):
-    part = read_images(uninterrupted, "train")
     whole, _ = paint(range(50))
-    assert np.array_equal(part.images, whole)
-    assert part.targets.tolist() == [k % 3 for k in range(50)]
-    assert np.array_equal(read_images(uninterrupted, "test").images, paint(range(100, 111))[0])
-    assert part.mean == pytest.approx(whole.mean(axis=(0, 2, 3)) / 255, rel=1e-14)
-    assert part.std == pytest.approx(whole.astype(float).std(axis=(0, 2, 3)) / 255, rel=1e-14)
-    assert [part.mean.tolist(), part.std.tolist()] == [values.tolist() for values in channel_statistics(whole)]
+    with h5py.File(uninterrupted) as file:
+        assert np.array_equal(file["train/images"], whole)
+        assert np.array_equal(file["test/images"], paint(range(100, 111))[0])
+        mean, std = file.attrs["mean"], file.attrs["std"]
+    assert read_targets(uninterrupted, "train").tolist() == [k % 3 for k in range(50)]
+    assert mean == pytest.approx(whole.mean(axis=(0, 2, 3)) / 255, rel=1e-14)
+    assert std == pytest.approx(whole.astype(float).std(axis=(0, 2, 3)) / 255, rel=1e-14)
+    sums = ChannelSums(3)
+    sums.add(whole)
+    assert [mean.tolist(), std.tolist()] == [values.tolist() for values in sums.mean_and_std()]
 
 
 def test_statistics_are_exact_where_floating_point_sums_are_not():
     """A million pixels of 254 and a million of 255: mean 254.5, deviation one half, to the last bit."""
     images = np.full((2, 1, 1000, 1000), 254, dtype=np.uint8)
     images[1] = 255
-    mean, std = channel_statistics(images)
+    sums = ChannelSums(1)
+    sums.add(images)
+    mean, std = sums.mean_and_std()
     assert (mean[0], std[0]) == (254.5 / 255, 0.5 / 255)
 
 

@@ -4,16 +4,20 @@ import numpy as np
 import pytest
 
 from mcoherence.data.halves import split_halves
+from mcoherence.data.store import LABELS_SCHEMA
 from mcoherence.data.subsets import SPLIT_SCHEMA, training_positions
+from mcoherence.errors import UserError
 from mcoherence.files.hdf5 import write_hdf5
 from mcoherence.measuring.difficulty import (
     forgetting_events,
     forgotten_at,
     learned_at,
     ranks_in_runs,
+    score_runs,
     score_within_class,
     split_easy_hard,
 )
+from mcoherence.study.result_names import EVALUATION_SCHEMA
 
 STEPS = np.array([0, 1, 4, 10])
 
@@ -60,6 +64,43 @@ def test_examples_are_ranked_by_learning_time_then_loss_in_every_run():
     loss = np.array([[0.0, 0.9, 0.0, 0.1], [0.2, 0.1, 0.0, 0.0]])
     # run 0: order 3, 1, 0, 2; run 1: order 1, 0, 2, 3
     assert ranks_in_runs(learned, loss) == pytest.approx(np.array([[2, 1, 3, 0], [1, 0, 2, 3]]) / 3)
+
+
+def reference_run(folder, predictions, loss, diverged=False):
+    """The evaluation of two examples of class 1 at steps 0 and 4, and their labels."""
+    evaluation, labels = folder / "evaluation.h5", folder / "labels.h5"
+    datasets = {
+        "step": np.array([0, 4]),
+        "diverged": np.array([False, diverged]),
+        "train/prediction": np.array(predictions, dtype=np.int32),
+        "train/loss": np.array(loss, dtype=np.float32),
+    }
+    write_hdf5(evaluation, EVALUATION_SCHEMA, datasets, {})
+    of_labels = {"labels": np.array([1, 1]), "original": np.array([1, 1])}
+    masks = {name: np.zeros(2, dtype=bool) for name in ("selected", "changed")}
+    write_hdf5(labels, LABELS_SCHEMA, of_labels | masks, {})
+    return evaluation, labels
+
+
+def test_the_score_is_the_mean_rank_over_the_runs_that_trained(tmp_path):
+    runs = [
+        reference_run(tmp_path / "a", [[0, 1], [1, 1]], [[2.0, 0.5], [1.0, 0.25]]),
+        reference_run(tmp_path / "b", [[0, 1], [1, 0]], [[2.0, 0.5], [1.0, 2.5]]),
+        reference_run(tmp_path / "c", [[1, 0], [-1, -1]], [[1.0, 2.0], [np.nan, np.nan]], diverged=True),
+    ]
+    scores = score_runs(*zip(*runs, strict=True))
+    assert scores["learned_at"].tolist() == [[4, 0], [4, np.inf], [np.inf, np.inf]]
+    assert scores["forgetting_events"].tolist() == [[0, 0], [0, 1], [1, np.inf]]
+    assert scores["mean_loss"][:2].tolist() == [[1.5, 0.375], [1.5, 1.5]]
+    assert scores["rank"][:2].tolist() == [[1, 0], [0, 1]]
+    assert scores["score"].tolist() == [0.5, 0.5]
+    assert scores["diverged"].tolist() == [False, False, True]
+
+
+def test_a_score_needs_a_run_that_trained(tmp_path):
+    one = reference_run(tmp_path, [[1, 0], [-1, -1]], [[1.0, 2.0], [np.nan, np.nan]], diverged=True)
+    with pytest.raises(UserError, match=r"evaluation\.h5: the run diverged, as all 1 reference runs did, expected one"):
+        score_runs(*([path] for path in one))
 
 
 @pytest.mark.parametrize("size", [10, 11])

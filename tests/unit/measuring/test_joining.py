@@ -1,6 +1,7 @@
 """Measuring and evaluating in parts: how a run is cut, and that parts put together equal one pass."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -14,18 +15,17 @@ from mcoherence.data.sources import open_source
 from mcoherence.data.subsets import SPLIT_SCHEMA
 from mcoherence.errors import UserError
 from mcoherence.files.hdf5 import write_hdf5
+from mcoherence.measuring.evaluation import positions_in_shard
 from mcoherence.measuring.joining import add_shards, join
 from mcoherence.measuring.samples import Sample
 from mcoherence.models import NetworkSettings, build_model, save_checkpoint
 from mcoherence.study import cutting
 from mcoherence.study.result_names import (
-    COHERENCE_SCHEMA,
     DIFFICULTY_GROUPS,
-    EVALUATION_SCHEMA,
-    EVALUATION_SHARD_SCHEMA,
-    SHARD_SCHEMAS,
+    SCHEMAS,
+    schemas_of,
 )
-from mcoherence.study.shards import shard
+from mcoherence.study.shards import Shard
 from workflow_scripts import add_shards as add_shards_command
 from workflow_scripts import (
     corrupt_labels,
@@ -36,7 +36,6 @@ from workflow_scripts import (
     measure_contributions,
     measure_difficulty_coherence,
 )
-from workflow_scripts.evaluate import shard_of_batches
 
 
 def test_blocks_are_neighbouring_checkpoints():
@@ -49,14 +48,14 @@ def test_blocks_are_neighbouring_checkpoints():
 def test_shards_cover_everything_once_and_differ_by_one_at_most():
     assert cutting.shard_count(10, 0) == 1
     assert cutting.shard_count(10, 4) == 3
-    assert [np.arange(10)[shard(10, number, 3)].tolist() for number in range(3)] == [
+    assert [np.arange(10)[Shard(number, 3).rows(10)].tolist() for number in range(3)] == [
         [0, 1, 2], [3, 4, 5], [6, 7, 8, 9],
     ]  # fmt: skip
-    assert np.arange(1)[shard(1, 0, 2)].tolist() == []
+    assert np.arange(1)[Shard(0, 2).rows(1)].tolist() == []
 
 
 def test_shards_of_an_evaluation_begin_with_a_batch():
-    assert [(part[0], part[-1]) for part in (shard_of_batches(2500, number, 2) for number in range(2))] == [
+    assert [(part[0], part[-1]) for part in (positions_in_shard(2500, Shard(number, 2)) for number in range(2))] == [
         (0, 1023), (1024, 2499),
     ]  # fmt: skip
 
@@ -68,9 +67,16 @@ def test_only_much_work_is_done_in_parts():
 
 
 def test_a_shard_of_a_sample_keeps_its_groups():
-    sample = Sample(np.array([3, 5, 8]), np.array([0, 1, 0]))
-    assert sample.shard(1, 2).index.tolist() == [5, 8]
-    assert sample.shard(1, 2).group.tolist() == [1, 0]
+    sample = Sample(np.array([3, 5, 8]), np.array([0, 1, 0])).rows(Shard(1, 2).rows(3))
+    assert (sample.index.tolist(), sample.group.tolist()) == ([5, 8], [1, 0])
+
+
+@pytest.mark.parametrize("result", [*SCHEMAS, "coherence_m500"])
+def test_a_shard_of_a_result_has_a_schema_of_its_own(result):
+    whole, shard = schemas_of(result)
+    name = result.removesuffix("_m500")
+    assert re.fullmatch(rf"mcoherence/{name}/\d+", whole)
+    assert re.fullmatch(rf"mcoherence/{name}_shard/\d+", shard)
 
 
 @pytest.fixture(scope="module")
@@ -187,10 +193,10 @@ def test_parts_of_an_evaluation_have_the_bits_of_the_whole(files):
 def test_parts_of_different_wholes_are_refused(files):
     one = measured(files, "float32", "one.h5", BLOCKS[0], shard=0, shards=2)
     other = measured(files, "float64", "other.h5", BLOCKS[0], shard=1, shards=2)
-    shard_schema = SHARD_SCHEMAS[COHERENCE_SCHEMA]
+    schema, shard_schema = schemas_of("coherence")
     with pytest.raises(UserError, match=r"other\.h5: found other settings than in .*one\.h5, expected parts of one"):
         add_shards([one, other], shard_schema)
-    with pytest.raises(UserError, match=rf"found {shard_schema}, expected {COHERENCE_SCHEMA}"):
-        join([one], COHERENCE_SCHEMA)
+    with pytest.raises(UserError, match=rf"found {shard_schema}, expected {schema}"):
+        join([one], schema)
     with pytest.raises(UserError, match=r"nowhere\.h5: not found"):
-        join([Path("nowhere.h5")], EVALUATION_SCHEMA, EVALUATION_SHARD_SCHEMA)
+        join([Path("nowhere.h5")], *schemas_of("evaluation"))

@@ -1,9 +1,8 @@
-"""Training against a loop written out here, and what evaluation and measurement read from its checkpoints."""
+"""Training against a loop written out here."""
 
 import io
 import sys
 from dataclasses import dataclass, replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,14 +13,7 @@ from mcoherence.data.batches import draws_from
 from mcoherence.device import prepare_device
 from mcoherence.errors import UserError
 from mcoherence.files.progress import progress
-from mcoherence.gradients.reference import per_example_gradients
-from mcoherence.measuring.along_run import group_batches, measure
-from mcoherence.measuring.difficulty import split_easy_hard
-from mcoherence.measuring.evaluation import evaluate
-from mcoherence.measuring.record import CoherenceRecord, record_of
-from mcoherence.measuring.samples import difficulty_sample, heldout_sample, training_sample
 from mcoherence.optim.methods import METHODS as ENTRIES
-from mcoherence.study.result_names import CORRUPT, DIFFICULTY_GROUPS, GROUPS, HELDOUT, PRISTINE
 from mcoherence.training.loop import Execution, TrainingSettings, check_sizes, initial_model, train
 from mcoherence.training.ranks import Ranks
 from mcoherence.training.state import TrainingState, read_state, write_state
@@ -319,71 +311,6 @@ def test_a_mini_batch_that_cannot_be_shared_out_is_refused(data, batch_size, las
     with pytest.raises(UserError, match=message):
         check_sizes(run, 20, Ranks(0, 2))
     check_sizes(run, 20, Ranks())
-
-
-def test_evaluation_is_cross_entropy_and_argmax_per_example(data):
-    model = first_weights(settings({"method": "sgd", "lr": 0.5}), data)
-    evaluation = evaluate(model, data[0].split([3, 11, 6]), data[1])
-    logits = model(data[0]).detach().double().numpy()
-    logsumexp = np.log(np.exp(logits).sum(axis=1))
-    assert evaluation.loss == pytest.approx(logsumexp - logits[np.arange(20), data[1]], rel=1e-5)
-    assert evaluation.prediction.tolist() == logits.argmax(axis=1).tolist()
-    assert (evaluation.loss.dtype, evaluation.prediction.dtype) == (np.float32, np.int32)
-
-
-def test_samples_are_fixed_without_replacement_and_grouped_by_change():
-    changed = np.arange(100) % 3 == 0
-    candidates = np.arange(40, 90)
-    sample, again = (training_sample(candidates, changed, 20, seed=4) for _ in range(2))
-    assert np.array_equal(sample.index, again.index)
-    assert len(set(sample.index)) == 20
-    assert set(sample.index) <= set(candidates)
-    assert np.all(np.diff(sample.index) > 0)
-    assert np.array_equal(sample.group == CORRUPT, changed[sample.index])
-    assert set(sample.group) == {PRISTINE, CORRUPT}
-    assert len(training_sample(candidates, changed, 1000, seed=4).index) == 50
-    assert set(heldout_sample(30, 10, seed=0).group) == {HELDOUT}
-
-
-@pytest.mark.parametrize(("fraction", "size", "expected"), [(0.5, 1000, 20), (0.5, 7, 7), (0.3, 1000, 12)])
-def test_samples_of_easy_hard_and_random_examples_are_disjoint_and_of_one_size(fraction, size, expected):
-    parts = split_easy_hard(np.arange(100) / 99, fraction, test_fraction=0.2, seed=0)
-    sample, again = (difficulty_sample(parts, size, heldout_size=3, seed=1) for _ in range(2))
-    assert np.array_equal(sample.index, again.index)
-    assert len(set(sample.index)) == len(sample.index)
-    for position, group in enumerate(DIFFICULTY_GROUPS):
-        members = sample.index[sample.group == position]
-        assert set(members) <= set(parts[group])
-        assert len(members) == (expected if group.endswith("train") else 3)
-
-
-def test_a_record_holds_the_statistics_of_every_checkpoint(data):
-    inputs, targets = data[0].double(), data[1]
-    groups = np.array([PRISTINE] * 8 + [HELDOUT] * 12)
-    run = settings({"method": "sgd", "lr": 0.5})
-    models = [first_weights(run, data).double(), first_weights(settings({"method": "sgd"}, seed=9), data).double()]
-    images = SimpleNamespace(batches=lambda schedule: (inputs[torch.from_numpy(index)] for _, index in schedule))
-    record = CoherenceRecord.stacked(
-        [record_of(measure(model, group_batches(images, targets, groups))) for model in models]
-    )
-
-    assert record.layers == ("hidden1", "output")
-    assert record.parameter_layer.tolist() == [0, 0, 1, 1]
-    assert record.n.tolist() == [[8, 0, 12]] * 2
-    loss = torch.nn.CrossEntropyLoss(reduction="none")
-    for k, model in enumerate(models):
-        rows = per_example_gradients(model, loss, inputs[8:], targets[8:])
-        flat = {name: value.flatten(1) for name, value in rows.items()}
-        layer = torch.cat([flat["output.weight"], flat["output.bias"]], dim=1)
-        whole = torch.cat(list(flat.values()), dim=1)
-        for measured, expected in (
-            (record.m_coherence_by_layer()[k, GROUPS.index("heldout"), 1], layer),
-            (record.m_coherence_of_model()[k, GROUPS.index("heldout")], whole),
-        ):
-            assert measured == pytest.approx(
-                (expected.sum(0).square().sum() / expected.square().sum()).item(), rel=1e-10
-            )
-    assert np.isnan(record.m_coherence_of_model()[:, CORRUPT]).all()
 
 
 def test_a_missing_device_is_refused_by_name():

@@ -8,19 +8,8 @@ import pytest
 
 import workflow_scripts
 from mcoherence.errors import UserError
-from workflow_scripts.command_line import computing_options, parse, part_options, settings_parser
+from workflow_scripts.command_line import computing_options, part_options, settings_parser
 from workflow_scripts.jobs.entry import run
-
-
-def test_options_are_paths_lists_and_settings(monkeypatch, tmp_path):
-    arguments = ["x", "--settings", '{"lr": 0.1}', "--one-file", str(tmp_path), "--many", "a", "b", "--none"]
-    monkeypatch.setattr(sys, "argv", arguments)
-    parsed = parse("what", paths=["one_file"], path_lists=["many", "none"])
-    assert parsed.settings == {"lr": 0.1}
-    assert parsed.one_file == tmp_path
-    assert [path.name for path in parsed.many] == ["a", "b"]
-    assert parsed.none == []
-    assert (parsed.device, parsed.threads) == ("auto", 1)
 
 
 def test_every_command_takes_settings_and_some_the_options_of_parents():
@@ -28,15 +17,9 @@ def test_every_command_takes_settings_and_some_the_options_of_parents():
     parsed = settings_parser("what", computing_options(), part_options()).parse_args(given)
     assert parsed.settings == {"lr": 0.1}
     assert (parsed.device, parsed.threads, parsed.workers, parsed.images_memory_mb) == ("cpu", 1, 2, 5)
-    assert (parsed.shard, parsed.shards, parsed.parts) == (0, 3, [])
+    assert (parsed.shard, parsed.shards, parsed.parts) == (0, 3, None)
     with pytest.raises(SystemExit):
         settings_parser("what").parse_args(given)
-
-
-@pytest.mark.parametrize(("given", "expected"), [("--download", True), ("--no-download", False)])
-def test_a_switch_is_given_either_way(monkeypatch, given, expected):
-    monkeypatch.setattr(sys, "argv", ["x", "--settings", "{}", given])
-    assert parse("what", switches=["download"]).download is expected
 
 
 def test_a_users_mistake_is_one_line_and_status_one(capsys):
