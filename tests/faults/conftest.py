@@ -18,6 +18,8 @@ ROOT = Path(__file__).parents[2]
 SETTINGS = {
     "model": {"architecture": "tests.held_network:mlp"},
     "optimizer": {"method": "rm3", "lr": 0.1},
+    "mini_batches": 1,
+    "groups": 1,
     "batch_size": 12,
     "precision": "float32",
     "augmentation": None,
