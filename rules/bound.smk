@@ -22,6 +22,8 @@ rule calculate_bound:
     message:
         "Calculate the bound on the generalisation gap"
     shell:
-        ON_CPU + "python -m workflow_scripts.calculate_bound --settings {params.settings:q}"
+        f"{ON_CPU}"
+        "python -m workflow_scripts.calculate_bound --settings {params.settings:q}"
         " --coherence {input.coherence:q} --accuracy {input.accuracy:q}"
-        " --csv {output.csv:q} --parquet {output.parquet:q}" + TO_LOG
+        " --csv {output.csv:q} --parquet {output.parquet:q}"
+        f"{TO_LOG}"

@@ -27,5 +27,7 @@ rule check_claims:
     message:
         "Check the papers' claims"
     shell:
-        ON_CPU + "python -m workflow_scripts.check_claims --package mcoherence.claims --settings {params.settings:q}"
-        " --tables {input:q} --json {output.json:q} --html {output.html:q}" + TO_LOG
+        f"{ON_CPU}"
+        "python -m workflow_scripts.check_claims --package mcoherence.claims --settings {params.settings:q}"
+        " --tables {input:q} --json {output.json:q} --html {output.html:q}"
+        f"{TO_LOG}"

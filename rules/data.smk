@@ -24,7 +24,8 @@ rule prepare_dataset:
     shell:
         "python -m workflow_scripts.prepare_dataset --module {params.module} --settings {params.settings:q}"
         " --data-folder {resources.data_folder:q} --{resources.download}"
-        " --images {output.images:q} --threads {threads}" + TO_LOG
+        " --images {output.images:q} --threads {threads}"
+        f"{TO_LOG}"
 
 
 rule corrupt_labels:
@@ -50,4 +51,5 @@ rule corrupt_labels:
         "Corrupt the labels of {wildcards.dataset}: {wildcards.labels}, seed {wildcards.seed}"
     shell:
         "python -m workflow_scripts.corrupt_labels --settings {params.settings:q}"
-        " --images {input.images:q} --labels {output.labels:q}" + TO_LOG
+        " --images {input.images:q} --labels {output.labels:q}"
+        f"{TO_LOG}"

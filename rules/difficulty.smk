@@ -22,7 +22,8 @@ rule score_difficulty:
     shell:
         "python -m workflow_scripts.score_difficulty --settings {params.settings:q}"
         " --evaluations {input.evaluations:q} --labels {input.labels:q}"
-        " --difficulty {output.difficulty:q}" + TO_LOG
+        " --difficulty {output.difficulty:q}"
+        f"{TO_LOG}"
 
 
 rule split_easy_hard:
@@ -49,7 +50,8 @@ rule split_easy_hard:
         "Split {wildcards.dataset} into easy and hard examples for {wildcards.model}"
     shell:
         "python -m workflow_scripts.split_easy_hard --settings {params.settings:q}"
-        " --images {input.images:q} --difficulty {input.difficulty:q} --split {output.split:q}" + TO_LOG
+        " --images {input.images:q} --difficulty {input.difficulty:q} --split {output.split:q}"
+        f"{TO_LOG}"
 
 
 rule split_halves:
@@ -75,4 +77,5 @@ rule split_halves:
         "Split {wildcards.dataset} into two halves"
     shell:
         "python -m workflow_scripts.split_halves --settings {params.settings:q}"
-        " --images {input.images:q} --halves {output.halves:q}" + TO_LOG
+        " --images {input.images:q} --halves {output.halves:q}"
+        f"{TO_LOG}"

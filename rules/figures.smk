@@ -34,6 +34,8 @@ for figure, entry in catalogue.figures_of(config).items():
         message:
             f"Draw {figure.replace('_', ' ')}"
         shell:
-            ON_CPU + "python -m workflow_scripts.draw --module {params.module} --settings {params.settings:q}"
+            f"{ON_CPU}"
+            "python -m workflow_scripts.draw --module {params.module} --settings {params.settings:q}"
             " --tables {input.tables:q} --images {input.images:q}"
-            " --png {output.png:q} --pdf {output.pdf:q}" + TO_LOG
+            " --png {output.png:q} --pdf {output.pdf:q}"
+            f"{TO_LOG}"

@@ -27,7 +27,8 @@ rule add_shards:
         " {wildcards.last}"
     shell:
         "python -m workflow_scripts.add_shards --settings {params.settings:q} --result {wildcards.result}"
-        " --shards {input.shards:q} --block {output.block:q}" + TO_LOG
+        " --shards {input.shards:q} --block {output.block:q}"
+        f"{TO_LOG}"
 
 
 rule join_measurement:
@@ -56,7 +57,8 @@ rule join_measurement:
         " with {wildcards.optimizer}, seed {wildcards.seed}"
     shell:
         "python -m workflow_scripts.join_measurement --settings {params.settings:q} --result {wildcards.result}"
-        " --blocks {input.blocks:q} --whole {output.whole:q}" + TO_LOG
+        " --blocks {input.blocks:q} --whole {output.whole:q}"
+        f"{TO_LOG}"
 
 
 rule join_evaluation:
@@ -86,4 +88,5 @@ rule join_evaluation:
         " {wildcards.optimizer}, seed {wildcards.seed}"
     shell:
         "python -m workflow_scripts.join_evaluation --settings {params.settings:q} --{resources.sharded}"
-        " --parts {input.parts:q} --whole {output.whole:q}" + TO_LOG
+        " --parts {input.parts:q} --whole {output.whole:q}"
+        f"{TO_LOG}"

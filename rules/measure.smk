@@ -11,6 +11,7 @@ def files_of_subset(kind):
 
 for rule_name, name in FILES_OF_RULE.items():
     kind = result(name.replace("{size}", "1"))
+    job_name = f"{RUN_NAME}/m{{size}}" if "size" in name else RUN_NAME
 
     rule:
         name:
@@ -24,9 +25,9 @@ for rule_name, name in FILES_OF_RULE.items():
         output:
             result=f"{RUN}/{name}.h5",
         log:
-            f"{LOGS}/{rule_name}/{RUN_NAME}{'/m{size}' if '{size}' in name else ''}.log",
+            f"{LOGS}/{rule_name}/{job_name}.log",
         benchmark:
-            f"{BENCHMARKS}/{rule_name}/{RUN_NAME}{'/m{size}' if '{size}' in name else ''}.tsv"
+            f"{BENCHMARKS}/{rule_name}/{job_name}.tsv"
         wildcard_constraints:
             size=r"\d+",
         conda:
@@ -41,11 +42,11 @@ for rule_name, name in FILES_OF_RULE.items():
             f"{kind.verb} {{wildcards.model}} on {{wildcards.labels}} labels ({{wildcards.subset}}) with"
             f" {{wildcards.optimizer}}, seed {{wildcards.seed}}"
         shell:
-            LAUNCH + "python -m workflow_scripts.{params.command} --settings {params.settings:q}"
+            f"{LAUNCH}"
+            "python -m workflow_scripts.{params.command} --settings {params.settings:q}"
             " --images {input.images:q} --labels {input.labels:q} --split {input.split:q}"
             " --checkpoints {input.checkpoints:q} --parts {input.parts:q} --result {output.result:q}"
-            + COMPUTING
-            + TO_LOG
+            f"{COMPUTING}{TO_LOG}"
 
 
 for name, kind in KINDS.items():
@@ -79,7 +80,9 @@ for name, kind in KINDS.items():
             f" {{wildcards.optimizer}}, seed {{wildcards.seed}}, steps {{wildcards.first}} to {{wildcards.last}}, shard"
             f" {{wildcards.shard}} of {{wildcards.shards}}"
         shell:
-            LAUNCH + "python -m workflow_scripts.{params.command} --settings {params.settings:q}"
+            f"{LAUNCH}"
+            "python -m workflow_scripts.{params.command} --settings {params.settings:q}"
             " --images {input.images:q} --labels {input.labels:q} --split {input.split:q}"
             " --checkpoints {input.checkpoints:q} --parts --result {output.result:q}"
-            " --shard {wildcards.shard} --shards {wildcards.shards}" + COMPUTING + TO_LOG
+            " --shard {wildcards.shard} --shards {wildcards.shards}"
+            f"{COMPUTING}{TO_LOG}"

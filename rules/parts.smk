@@ -27,7 +27,7 @@ wildcard_constraints:
 
 
 def result_of(wildcards, pattern):
-    """Name of the result that a rule makes: `pattern`, with the size of the sample where that is a wildcard."""
+    """Name of a result, which is `pattern` with the size of the sample where that is a wildcard."""
     return pattern.format(**wildcards)
 
 
@@ -105,7 +105,7 @@ def result_mb(wildcards, name):
 
 
 def resources_of_part(name_of):
-    """Resources of a rule that makes a part of a result; `name_of` is a function of the wildcards: its name."""
+    """Resources of the jobs that make parts of a result; `name_of` is a function of the wildcards, its name."""
 
     def minutes(wildcards):
         run, checkpoints = run_of(wildcards), len(steps_of_block(wildcards))
@@ -122,7 +122,7 @@ def resources_of_part(name_of):
 
 
 def resources_of_result(name_of):
-    """Resources of a rule that makes a result; where it only copies what parts were joined to, it needs no GPU."""
+    """Resources of the jobs that make a result; where one only copies what parts were joined to, it needs no GPU."""
 
     def minutes(wildcards):
         run = run_of(wildcards)

@@ -41,10 +41,12 @@ rule describe_study:
     message:
         "Describe the study"
     shell:
-        ON_CPU + "python -m workflow_scripts.describe_study --settings {params.settings:q}"
+        f"{ON_CPU}"
+        "python -m workflow_scripts.describe_study --settings {params.settings:q}"
         " --results {params.results:q} --claims {input.claims[1]:q}"
         " --figures {input.figures:q} --tables {input.tables:q} --dictionary {output.dictionary:q}"
-        " --html {output.html:q} --config {output.config:q}" + TO_LOG
+        " --html {output.html:q} --config {output.config:q}"
+        f"{TO_LOG}"
 
 
 rule report:
@@ -72,4 +74,5 @@ rule report:
     shell:
         "snakemake --snakefile {params.snakefile:q} --nolock --workflow-profile none --cores 1"
         " --configfile {input.config:q} --replace-workflow-config --report {output.html:q}"
-        " -- {input.results:q} {input.study:q}" + TO_LOG
+        " -- {input.results:q} {input.study:q}"
+        f"{TO_LOG}"

@@ -26,5 +26,7 @@ rule tabulate:
     message:
         "Tabulate {wildcards.table}"
     shell:
-        ON_CPU + "python -m workflow_scripts.tabulate --module mcoherence.tables.{wildcards.table} --settings {params.settings:q}"
-        " --csv {output.csv:q} --parquet {output.parquet:q}" + TO_LOG
+        ON_CPU
+        + "python -m workflow_scripts.tabulate --module mcoherence.tables.{wildcards.table} --settings {params.settings:q}"
+        " --csv {output.csv:q} --parquet {output.parquet:q}"
+        f"{TO_LOG}"

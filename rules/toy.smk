@@ -19,5 +19,7 @@ rule run_toy:
     message:
         "Run the regressions in six dimensions"
     shell:
-        ON_CPU + "python -m workflow_scripts.run_toy --settings {params.settings:q}"
-        " --csv {output.csv:q} --parquet {output.parquet:q}" + TO_LOG
+        f"{ON_CPU}"
+        "python -m workflow_scripts.run_toy --settings {params.settings:q}"
+        " --csv {output.csv:q} --parquet {output.parquet:q}"
+        f"{TO_LOG}"

@@ -109,4 +109,5 @@ for way, (training, names) in enumerate(WAYS_TO_TRAIN, start=1):
                 " --images {input.images:q} --labels {input.labels:q} --split {input.split:q} --begin {input.begin:q}"
                 " --checkpoints {output.checkpoints:q} --state {output.state:q} --log {output.log:q}"
                 " --ranks {resources.ranks} --resume-interval {resources.resume_interval}"
-                " --channels-last {resources.channels_last} --compile {resources.compile}" + COMPUTING + TO_LOG
+                " --channels-last {resources.channels_last} --compile {resources.compile}"
+                f"{COMPUTING}{TO_LOG}"
