@@ -1,5 +1,5 @@
 # What is taken of a trained run at its checkpoints: a rule for each kind of result, and one for a part of it.
-FILES_OF_RULE = {kind.stage: name for name, kind in KINDS.items()} | {"measure_sample_size": "coherence_m{size}"}
+FILES_OF_RULE = {kind.stage: name for name, kind in KINDS.items()} | {"measure_sample_size": f"{OTHER_SAMPLE}{{size}}"}
 
 
 def files_of_subset(kind):
@@ -66,7 +66,7 @@ for name, kind in KINDS.items():
         benchmark:
             f"{BENCHMARKS}/{kind.command}_part/{PART_NAME}.tsv"
         wildcard_constraints:
-            result=r"coherence(_m\d+)?" if name == "coherence" else name,
+            result=names_of(name),
         conda:
             CONDA
         resources:

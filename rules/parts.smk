@@ -15,7 +15,7 @@ CUT = f"{PARTS}/cut_into_{OPERATIONAL['checkpoints_per_job']}_{OPERATIONAL['exam
 RESULT_NAME = f"{RUN_NAME}/{{result}}/{{key}}"
 BLOCK_NAME = f"{RESULT_NAME}/steps{{first}}-{{last}}_{{shards}}shards"
 PART_NAME = f"{RESULT_NAME}/steps{{first}}-{{last}}_shard{{shard}}of{{shards}}"
-MEASURED = r"coherence(_m\d+)?|contributions|difficulty_coherence"  # results that are sums of gradients
+MEASURED = "|".join(names_of(name) for name, kind in KINDS.items() if kind.groups(config))  # sums of gradients
 
 
 wildcard_constraints:

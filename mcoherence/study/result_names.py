@@ -32,6 +32,9 @@ SCHEMAS = {
 }
 
 
+OTHER_SAMPLE = "coherence_m"  # and its size M: the name of coherence on a training sample of M examples
+
+
 def schemas_of(result: str) -> Schemas:
     """The schemas of a result by its name; those of coherence_mM are those of coherence."""
-    return SCHEMAS["coherence" if result.startswith("coherence_m") else result]
+    return SCHEMAS["coherence" if result.startswith(OTHER_SAMPLE) else result]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mcoherence.study.data_sizes import Size
-from mcoherence.study.result_names import DIFFICULTY_GROUPS, GROUPS
+from mcoherence.study.result_names import DIFFICULTY_GROUPS, GROUPS, OTHER_SAMPLE
 from mcoherence.study.runs import Config, Run
 
 
@@ -97,17 +97,22 @@ STAGES = ("train", "evaluate", "measure_coherence", "measure_sample_size", "meas
           "measure_difficulty_coherence")  # fmt: skip
 
 
+def names_of(kind: str) -> str:
+    """A regular expression for the names that results of a kind have; coherence has one for every sample."""
+    return rf"coherence|{OTHER_SAMPLE}\d+" if kind == "coherence" else kind
+
+
 def result(name: str) -> Result:
     """The kind of a result by its name; that of coherence_mM measures a training sample of M examples."""
-    other = re.fullmatch(r"coherence_m(\d+)", name)
+    other = re.fullmatch(rf"{OTHER_SAMPLE}(\d+)", name)
     if other is None:
         return RESULTS[name]
-    kind, size_of_sample = RESULTS["coherence"], int(other[1])
+    kind, sample_size = RESULTS["coherence"], int(other[1])
 
     def settings(config: Config, run: Run) -> dict[str, Any]:
-        return {**kind.settings(config, run), "sample_size": size_of_sample}
+        return {**kind.settings(config, run), "sample_size": sample_size}
 
     def examples(measurement: Mapping[str, int], size: Size) -> int:
-        return kind.examples({**measurement, "sample_size": size_of_sample}, size)
+        return kind.examples({**measurement, "sample_size": sample_size}, size)
 
     return Result(kind.command, "measure_sample_size", settings, examples, kind.groups, kind.verb, subset=True)

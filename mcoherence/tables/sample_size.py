@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from mcoherence.coherence import alpha, m_coherence
+from mcoherence.study.result_names import OTHER_SAMPLE
 from mcoherence.study.runs import Run
 from mcoherence.tables.columns import TRAIN_GROUP, Column
 from mcoherence.tables.inputs import coherence_of
@@ -25,7 +26,7 @@ def table(results: str, runs: Sequence[Run], noise: Mapping[str, float], *, size
         noise: label set -> fraction of random labels.
         sizes: those besides the study's own.
     """
-    names = ["coherence", *(f"coherence_m{size}" for size in sizes)]
+    names = ["coherence", *(f"{OTHER_SAMPLE}{size}" for size in sizes)]
 
     def rows_of(run: Run) -> pd.DataFrame:
         return pd.concat([coherence_of_sample(coherence_of(results, run, name)) for name in names], ignore_index=True)

@@ -2,6 +2,7 @@
 
 from mcoherence.study.experiment import COHERENCE, NAMES, SEEDS, Experiment, Figure, Table, name
 from mcoherence.study.experiment import section as section_of
+from mcoherence.study.result_names import OTHER_SAMPLE
 from mcoherence.study.runs import Config, Grid, grid
 
 
@@ -12,7 +13,7 @@ def grids(config: Config) -> list[Grid]:
 
 def files(config: Config) -> tuple[str, ...]:
     """The measurement that all runs have, and one for each size."""
-    return ("coherence", *(f"coherence_m{size}" for size in config["sample_size"]["sizes"]))
+    return ("coherence", *(f"{OTHER_SAMPLE}{size}" for size in config["sample_size"]["sizes"]))
 
 
 EXPERIMENT = Experiment(
