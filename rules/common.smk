@@ -7,7 +7,7 @@ from mcoherence.models.architectures import module_of
 from mcoherence.study import catalogue, cutting, estimates, settings
 from mcoherence.study.code_digest import digest_of_modules, module_digests, package_digests
 from mcoherence.study.result_names import OTHER_SAMPLE
-from mcoherence.study.results import names_of, result
+from mcoherence.study.results import ON_OTHER_SAMPLE, names_of, result
 from mcoherence.study.results import RESULTS as KINDS
 from mcoherence.study.runs import ALL_SUBSETS, STUDY_FILES, Run, results_folder, source_run, subset_file
 from mcoherence.study.segments import checkpoint_steps, segment_checkpoints, segments

@@ -6,7 +6,7 @@ for figure, entry in catalogue.figures_of(config).items():
             f"draw_{figure}"
         input:
             tables=[TABLES[table] for table in catalogue.tables_of_figure(config, entry)],
-            images=[IMAGES.format(dataset=name) for name in config["easy_hard"]["datasets"] if entry.images],
+            images=catalogue.images_of_figure(config, entry),
         output:
             png=report(
                 f"{RESULTS}/figures/{figure}.png",

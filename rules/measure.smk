@@ -1,5 +1,8 @@
 # What is taken of a trained run at its checkpoints: a rule for each kind of result, and one for a part of it.
-FILES_OF_RULE = {kind.stage: name for name, kind in KINDS.items()} | {"measure_sample_size": f"{OTHER_SAMPLE}{{size}}"}
+# Rule -> the kind of its results, their names, and what tells its jobs apart.
+MADE_BY = {kind.stage: (kind, name, RUN_NAME) for name, kind in KINDS.items()} | {
+    ON_OTHER_SAMPLE: (KINDS["coherence"], f"{OTHER_SAMPLE}{{size}}", f"{RUN_NAME}/m{{size}}")
+}
 
 
 def files_of_subset(kind):
@@ -9,9 +12,7 @@ def files_of_subset(kind):
     return split_of if kind.subset else []
 
 
-for rule_name, name in FILES_OF_RULE.items():
-    kind = result(name.replace("{size}", "1"))
-    job_name = f"{RUN_NAME}/m{{size}}" if "size" in name else RUN_NAME
+for rule_name, (kind, name, job_name) in MADE_BY.items():
 
     rule:
         name:

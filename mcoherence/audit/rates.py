@@ -19,7 +19,7 @@ from mcoherence.files.canonical import canonical_json
 from mcoherence.models.build import outline
 from mcoherence.study.cutting import Cut, cut_of
 from mcoherence.study.data_sizes import Size
-from mcoherence.study.results import result
+from mcoherence.study.results import ON_OTHER_SAMPLE, result
 from mcoherence.study.runs import Config, Run, results_folder
 from mcoherence.study.segments import segments
 from mcoherence.study.settings import training_of_run
@@ -101,7 +101,7 @@ def benchmark_files(folder: Path, config: Config, run: Run, what: str) -> list[P
         return found if len(found) == len(segments(training_of_run(config, run))) else []
     kind, cut = result(what), cut_of(config, run, what)
     if cut.whole:
-        other_sample = f"/{what.removeprefix('coherence_')}" if kind.stage == "measure_sample_size" else ""
+        other_sample = f"/{what.removeprefix('coherence_')}" if kind.stage == ON_OTHER_SAMPLE else ""
         file = folder / kind.stage / f"{name}{other_sample}.tsv"
         return [file] if file.is_file() else []
     return _of_parts(folder / f"{kind.command}_part" / name / what, cut)

@@ -1,7 +1,4 @@
-"""The shape of a data set's images, as far as its settings tell before it is there.
-
-This module is read when Snakemake parses the workflow, so it imports nothing heavy and opens no file.
-"""
+"""The shape of a data set's images, as far as its settings tell before it is there."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,7 +1,4 @@
-"""One text for equal settings, so that a setting that is written otherwise but means the same re-runs nothing.
-
-This module is read when Snakemake parses the workflow, so it imports nothing heavy.
-"""
+"""One text for equal settings, so that a setting that is written otherwise but means the same re-runs nothing."""
 
 import json
 from collections.abc import Mapping

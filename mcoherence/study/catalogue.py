@@ -54,6 +54,14 @@ def tables_of_figure(config: Config, figure: Figure) -> list[str]:
     return [name for name in figure.tables if name in present]
 
 
+def images_of_figure(config: Config, figure: Figure) -> list[str]:
+    """Paths of the stores of images that a figure shows: those of the data sets in its tables."""
+    if not figure.images:
+        return []
+    runs = [run for name in figure.tables for run in runs_of_grids(TABLES[name].runs(config))]
+    return list(dict.fromkeys(run.file(results_folder(config), "images") for run in runs))
+
+
 def files_of_table(config: Config, table: str) -> list[str]:
     """Paths of the files that a table is made from, each once."""
     results = results_folder(config)

@@ -1,6 +1,6 @@
 """Checks of a config before anything is planned: that it fits its schema, and what no JSON schema can say."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from difflib import get_close_matches
 from itertools import product
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 from mcoherence.errors import UserError
 from mcoherence.optim.methods import METHODS
 from mcoherence.study.catalogue import EXPERIMENTS, all_runs
+from mcoherence.study.experiment import require_entries
 from mcoherence.study.runs import Config
 from mcoherence.study.settings import model_settings, optimizer_settings, training_of
 
@@ -51,7 +52,7 @@ def check_references(config: Config) -> None:
         UserError: naming the key, what was found and what was expected.
     """
     _check_experiments(config)
-    _check_names("figures.reference_optimizer", [config["figures"]["reference_optimizer"]], "optimizers", config)
+    require_entries("figures.reference_optimizer", [config["figures"]["reference_optimizer"]], "optimizers", config)
     _check_overrides(config)
     for name, dataset in config["datasets"].items():
         _check_dataset(f"datasets.{name}", dataset)
@@ -76,13 +77,18 @@ def _check_experiments(config: Config) -> None:
                 f"experiments: found {name} without {missing[0]}, expected both, as it takes its runs from there; add "
                 f"{missing[0]}"
             )
-        schema = EXPERIMENTS[experiment.section].schema or {}
-        if experiment.section not in config and "required" in schema:
-            raise UserError(f"experiments: found {name}, expected a section {experiment.section} too; write one")
-        for key, section in experiment.names.items():
-            of, _, inner = key.partition(".")
-            found = config[of][inner]
-            _check_names(key, [found] if isinstance(found, str) else found, section, config)
+        for section in experiment.sections:
+            _check_section(name, section, config)
+
+
+def _check_section(experiment: str, section: str, config: Config) -> None:
+    """Check that the section of an experiment is there, and that the names in it are those of entries."""
+    of_section = EXPERIMENTS[section]
+    if section not in config and "required" in (of_section.schema or {}):
+        raise UserError(f"experiments: found {experiment}, expected a section {section} too; write one")
+    for key, entries in of_section.entries.items():
+        found = config[section][key]
+        require_entries(f"{section}.{key}", [found] if isinstance(found, str) else found, entries, config)
 
 
 def _check_optimizers(config: Config) -> None:
@@ -118,9 +124,9 @@ def _check_overrides(config: Config) -> None:
     """Check that what is said of single entries, and of further combinations, names entries."""
     for section in ("datasets", "models", "optimizers"):
         key = f"training.for_{section}"
-        _check_names(key, config["training"].get(f"for_{section}", {}), section, config)
+        require_entries(key, config["training"].get(f"for_{section}", {}), section, config)
     for name, optimizer in config["optimizers"].items():
-        _check_names(f"optimizers.{name}.for_models", optimizer.get("for_models", {}), "models", config)
+        require_entries(f"optimizers.{name}.for_models", optimizer.get("for_models", {}), "models", config)
 
 
 def _check_starts(config: Config) -> None:
@@ -128,8 +134,8 @@ def _check_starts(config: Config) -> None:
     optimizers = config["optimizers"]
     starts = {name: entry["start"] for name, entry in optimizers.items() if "start" in entry}
     for name, start in starts.items():
-        _check_names(f"optimizers.{name}.start.labels", [start["labels"]], "labels", config)
-        _check_names(f"optimizers.{name}.start.optimizer", [start["optimizer"]], "optimizers", config)
+        require_entries(f"optimizers.{name}.start.labels", [start["labels"]], "labels", config)
+        require_entries(f"optimizers.{name}.start.optimizer", [start["optimizer"]], "optimizers", config)
     for name in starts:
         seen = [name]
         while seen[-1] in starts:
@@ -180,12 +186,6 @@ def check_models(config: Config) -> None:
             model_settings(config, name)
         except UserError as error:
             raise UserError(f"models.{name}.architecture: {error}") from error
-
-
-def _check_names(key: str, found: Iterable[str], section: str, config: Config) -> None:
-    for name in found:
-        if name not in config[section]:
-            raise UserError(f"{key}: found {name!r}, expected an entry of {section} ({', '.join(config[section])})")
 
 
 def _check_momentum(key: str, optimizer: Mapping[str, Any]) -> None:

@@ -1,7 +1,4 @@
-"""How large a data set is, as far as its settings tell: for memory, disk and time that are planned before it is there.
-
-This module is read when Snakemake parses the workflow, so it imports nothing heavy and opens no file.
-"""
+"""How large a data set is, as far as its settings tell: for memory, disk and time that are planned before it is there."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -3,10 +3,11 @@
 The entries are the modules of `study.experiments`; `study.catalogue` reads them.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from mcoherence.errors import UserError
 from mcoherence.study.runs import Config, Grid
 
 Grids = Callable[[Config], Sequence[Grid]]
@@ -82,46 +83,70 @@ class Figure:
 class Experiment:
     """One experiment.
 
-    section: of the config that describes its runs; its own name, or that of an experiment whose runs it takes.
-    schema: the JSON schema of a section of its own, None where it has none.
-    needs: experiments that have to be made beside it.
-    names: key of the section -> the section of the config whose entries it names.
+    sections: of the config that describe its runs: that of its own name, or that of an experiment whose runs it takes.
     tables, figures: by name.
-    check: raises UserError for what neither a JSON schema nor `names` can say.
+    schema: the JSON schema of a section of its own name, None where it has none.
+    needs: experiments that have to be made beside it.
+    check: raises UserError for what neither the schema nor `entries` can say.
     """
 
-    section: str
+    sections: tuple[str, ...]
     tables: Mapping[str, Table]
     figures: Mapping[str, Figure]
     schema: Mapping[str, Any] | None = None
     needs: tuple[str, ...] = ()
-    names: Mapping[str, str] = field(default_factory=dict)
     check: Callable[[Config], None] = lambda config: None
+
+    @property
+    def entries(self) -> dict[str, str]:
+        """Key of the experiment's own section -> the section of the config whose entries it names."""
+        properties = (self.schema or {}).get("properties", {})
+        named = [key for key, schema in properties.items() if schema.get("$ref") in (NAMES["$ref"], NAME)]
+        return {key: "optimizers" if key.endswith("optimizer") else key for key in named}
 
 
 # Sections of the report, in its order. Claims are the first, the study itself is the last; see rules/.
 SUMMARY = "0. Summary"
 COHERENCE = "2. Coherence along training"
-GROUPS = "3. Pristine and corrupt examples"
+PRISTINE_AND_CORRUPT = "3. Pristine and corrupt examples"
 TRAINING = "4. Optimisers, memorisation and generalisation"
 DIFFICULTY = "5. Easy and hard examples"
 SWEEPS = "6. Exploratory sweeps"
 
-# Parts of the schemas of sections.
+# Parts of the schemas of sections. A key that names entries is called like their section, or `optimizer`.
 NAMES = {"$ref": "#/$defs/names"}
+NAME = "#/$defs/name"
 SEEDS = {"$ref": "#/$defs/seeds"}
 
 
-def name(description: str) -> dict[str, Any]:
+def one_name(description: str) -> dict[str, Any]:
     """The schema of a key that holds the name of one entry."""
-    return {"$ref": "#/$defs/name", "description": description}
+    return {"$ref": NAME, "description": description}
 
 
-def section(description: str, required: Sequence[str], **properties: Any) -> dict[str, Any]:
-    """The schema of an experiment's section; a section without required keys may be left out."""
+def section_schema(description: str, **properties: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema of an experiment's section. Keys without a default are required; without such it can be left out."""
+    required = [key for key, schema in properties.items() if "default" not in schema]
     schema: dict[str, Any] = {"type": "object", "additionalProperties": False}
     if required:
-        schema["required"] = list(required)
+        schema["required"] = required
     else:
         schema["default"] = {}
     return schema | {"description": description, "properties": properties}
+
+
+def require_entries(key: str, found: Iterable[str], section: str, config: Config) -> None:
+    """Check that names are those of entries.
+
+    Args:
+        key: of the config, where they stand.
+        found: the names.
+        section: of the config, whose entries they should name.
+        config: of the study.
+
+    Raises:
+        UserError: one of them is not.
+    """
+    for name in found:
+        if name not in config[section]:
+            raise UserError(f"{key}: found {name!r}, expected an entry of {section} ({', '.join(config[section])})")

@@ -93,8 +93,9 @@ RESULTS = {
         split=True,
     ),
 }
-STAGES = ("train", "evaluate", "measure_coherence", "measure_sample_size", "measure_contributions",
-          "measure_difficulty_coherence")  # fmt: skip
+ON_OTHER_SAMPLE = "measure_sample_size"  # the stage of coherence on other samples
+# Stages of the plan: training, and the rules that make results.
+STAGES = ("train", *(kind.stage for kind in RESULTS.values()), ON_OTHER_SAMPLE)
 
 
 def names_of(kind: str) -> str:
@@ -115,4 +116,4 @@ def result(name: str) -> Result:
     def examples(measurement: Mapping[str, int], size: Size) -> int:
         return kind.examples({**measurement, "sample_size": sample_size}, size)
 
-    return Result(kind.command, "measure_sample_size", settings, examples, kind.groups, kind.verb, subset=True)
+    return Result(kind.command, ON_OTHER_SAMPLE, settings, examples, kind.groups, kind.verb, subset=True)

@@ -7,6 +7,7 @@ So an entry of such a table is all that a new name in the config needs.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 from mcoherence.optim.methods import METHODS, Method
@@ -135,7 +136,25 @@ def formatted(value: Any, levels: int, depth: int) -> str:
     return "[" + inner + f",{inner}".join(formatted(one, levels - 1, depth + 1) for one in value) + outer + "]"
 
 
-METHODS_BEGIN, METHODS_END = "<!-- methods: `make schema` writes this table -->", "<!-- end of methods -->"
+METHODS_MARKS = ("<!-- methods: `make schema` writes this table -->", "<!-- end of methods -->")
+EXPERIMENTS_MARKS = ("<!-- experiments: `make schema` writes this table -->", "<!-- end of experiments -->")
+
+
+def table_of_experiments() -> str:
+    """The documentation's table of the experiments, in Markdown: name, what it is, and what has to be made beside it."""
+    rows = [
+        f"| `{name}` | {_first_sentence(name)} | {', '.join(f'`{one}`' for one in experiment.sections)} | "
+        f"{', '.join(f'`{one}`' for one in experiment.needs) or 'none'} |"
+        for name, experiment in EXPERIMENTS.items()
+    ]
+    header = ["| experiment | what it is | sections that describe it | needs beside it |", "| --- | --- | --- | --- |"]
+    return "\n".join([*header, *rows])
+
+
+def _first_sentence(experiment: str) -> str:
+    """What the module of an experiment says first of it."""
+    docstring = import_module(f"mcoherence.study.experiments.{experiment}").__doc__ or ""
+    return docstring.splitlines()[0]
 
 
 def table_of_methods() -> str:
@@ -158,7 +177,13 @@ def _settings_in_words(method: Method) -> str:
 
 
 def rewritten_page(text: str) -> str:
-    """A page of the documentation with the table of methods as it is now, between its two comments."""
-    before, begin, rest = text.partition(METHODS_BEGIN)
-    _, end, after = rest.partition(METHODS_END)
-    return f"{before}{begin}\n\n{table_of_methods()}\n\n{end}{after}" if begin and end else text
+    """A page of the documentation with its generated tables as they are now, each between its two comments."""
+    for (begin_mark, end_mark), table in (
+        (METHODS_MARKS, table_of_methods()),
+        (EXPERIMENTS_MARKS, table_of_experiments()),
+    ):
+        before, begin, rest = text.partition(begin_mark)
+        _, end, after = rest.partition(end_mark)
+        if begin and end:
+            text = f"{before}{begin}\n\n{table}\n\n{end}{after}"
+    return text

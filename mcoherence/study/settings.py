@@ -12,7 +12,7 @@ from mcoherence.study.network_code import network_code
 from mcoherence.study.runs import Config, Run, results_folder, runs_of_grids
 from mcoherence.study.segments import checkpoint_schedule, segment_checkpoints, segments
 
-OPERATIONAL = ("device", "operational", "data_folder", "download")  # keys of the config that never re-run anything
+OPERATIONAL_KEYS = ("device", "operational", "data_folder", "download")  # keys of the config that never re-run anything
 
 
 def training_of(config: Config, dataset: str, model: str, optimizer: str) -> dict[str, Any]:
@@ -161,4 +161,4 @@ def _is_plain_sgd(optimizer: Config) -> bool:
 
 def scientific(config: Config) -> dict[str, Any]:
     """The config without what only says how jobs run; that decides no number, so no result may depend on it."""
-    return {key: value for key, value in config.items() if key not in OPERATIONAL}
+    return {key: value for key, value in config.items() if key not in OPERATIONAL_KEYS}

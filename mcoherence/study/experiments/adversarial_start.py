@@ -1,9 +1,7 @@
 """Adversarial initialisation: the same training from fresh weights and from weights that had fitted other labels."""
 
 from mcoherence.errors import UserError
-from mcoherence.study.experiment import DIFFICULTY, NAMES, SEEDS, Experiment, Figure, Table, name
-from mcoherence.study.experiment import section as section_of
-from mcoherence.study.experiments import easy_hard
+from mcoherence.study.experiment import DIFFICULTY, NAMES, SEEDS, Experiment, Figure, Table, one_name, section_schema
 from mcoherence.study.runs import Config, Grid, grid
 
 
@@ -24,27 +22,19 @@ def check(config: Config) -> None:
 
 
 EXPERIMENT = Experiment(
-    section="adversarial_start",
-    schema=section_of(
+    sections=("adversarial_start", "easy_hard"),  # which says what is easy
+    schema=section_schema(
         "The experiment on adversarial initialisation: the same training from fresh weights and from weights that had "
         "fitted random labels.",
-        ["datasets", "models", "labels", "optimizer", "adversarial_optimizer", "seeds"],
         datasets=NAMES,
         models=NAMES,
-        labels=name("Label set of both trainings."),
-        optimizer=name("Optimiser of the training from fresh weights."),
-        adversarial_optimizer=name("The same, with a `start` that names the random labels whose run is gone on from."),
+        labels=one_name("Label set of both trainings."),
+        optimizer=one_name("Optimiser of the training from fresh weights."),
+        adversarial_optimizer=one_name(
+            "The same, with a `start` that names the random labels whose run is gone on from."
+        ),
         seeds=SEEDS,
     ),
-    # The split into easy and hard examples is that of the section easy_hard.
-    names=easy_hard.ENTRIES
-    | {
-        "adversarial_start.datasets": "datasets",
-        "adversarial_start.models": "models",
-        "adversarial_start.labels": "labels",
-        "adversarial_start.optimizer": "optimizers",
-        "adversarial_start.adversarial_optimizer": "optimizers",
-    },
     check=check,
     tables={
         "adversarial_start": Table(

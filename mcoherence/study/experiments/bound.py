@@ -1,15 +1,13 @@
 """The generalisation bound of arXiv 2203.10036 along the runs of label_noise that plain SGD trains."""
 
-from mcoherence.study.experiment import TRAINING, Experiment, Figure, Table
-from mcoherence.study.experiment import section as section_of
+from mcoherence.study.experiment import TRAINING, Experiment, Figure, Table, section_schema
 
 EXPERIMENT = Experiment(
-    section="bound",
+    sections=("bound",),
     needs=("label_noise",),
-    schema=section_of(
+    schema=section_schema(
         "The generalisation bound of arXiv 2203.10036 along the runs of label_noise that plain SGD trains, without the "
         "constants that are not known: qualitative.",
-        [],
         beta_times_lr={
             "type": "array",
             "items": {"type": "number", "minimum": 0, "maximum": 2},

@@ -1,8 +1,7 @@
 """What pristine and corrupt examples contribute to the gradient, in the partly random runs of label_noise."""
 
 from mcoherence.errors import UserError
-from mcoherence.study.experiment import GROUPS, Experiment, Figure, Table
-from mcoherence.study.experiment import section as section_of
+from mcoherence.study.experiment import PRISTINE_AND_CORRUPT, Experiment, Figure, Table, section_schema
 from mcoherence.study.experiments import label_noise
 from mcoherence.study.runs import Config, Grid
 
@@ -18,7 +17,8 @@ def grids(config: Config) -> list[Grid]:
 
 
 def check(config: Config) -> None:
-    """Check that there is such a label set."""
+    """Check that there is such a label set, and what label_noise checks of its section."""
+    label_noise.check(config)
     if not partly_random(config):
         raise UserError(
             f"label_noise.labels: found {config['label_noise']['labels']}, expected one with a fraction between 0 and "
@@ -27,10 +27,9 @@ def check(config: Config) -> None:
 
 
 EXPERIMENT = Experiment(
-    section="label_noise",
-    schema=section_of(
+    sections=("label_noise",),
+    schema=section_schema(
         "What pristine and corrupt examples contribute to the gradient, in the partly random runs of label_noise.",
-        [],
         null_worlds={
             "type": "integer",
             "minimum": 1,
@@ -40,8 +39,7 @@ EXPERIMENT = Experiment(
             "them take 2^(w + 1) groups of gradient sums in memory.",
         },
     ),
-    names=label_noise.ENTRIES,
     check=check,
     tables={"contributions": Table(grids, ("contributions",))},
-    figures={"contributions": Figure(("contributions",), GROUPS, "3.3 contributions to the gradient")},
+    figures={"contributions": Figure(("contributions",), PRISTINE_AND_CORRUPT, "3.3 contributions to the gradient")},
 )

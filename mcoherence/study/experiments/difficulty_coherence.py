@@ -11,7 +11,7 @@ def grids(config: Config) -> list[Grid]:
 
 
 EXPERIMENT = Experiment(
-    section="easy_hard",
+    sections=("easy_hard",),
     needs=("easy_hard",),
     tables={"difficulty_coherence": Table(grids, ("difficulty_coherence",))},
     figures={

@@ -2,17 +2,19 @@
 
 from mcoherence.data.subsets import SUBSETS
 from mcoherence.errors import UserError
-from mcoherence.study.experiment import DIFFICULTY, NAMES, SEEDS, Experiment, Figure, Needed, Table, name
-from mcoherence.study.experiment import section as section_of
+from mcoherence.study.experiment import (
+    DIFFICULTY,
+    NAMES,
+    SEEDS,
+    Experiment,
+    Figure,
+    Needed,
+    Table,
+    one_name,
+    section_schema,
+)
 from mcoherence.study.experiments import second_split
 from mcoherence.study.runs import Config, Grid, grid
-
-ENTRIES = {
-    "easy_hard.datasets": "datasets",
-    "easy_hard.models": "models",
-    "easy_hard.labels": "labels",
-    "easy_hard.optimizer": "optimizers",
-}
 
 
 def reference_grids(config: Config, **axes: list[str]) -> list[Grid]:
@@ -44,14 +46,13 @@ def second_splits(config: Config) -> list[Needed]:
 
 
 EXPERIMENT = Experiment(
-    section="easy_hard",
-    schema=section_of(
+    sections=("easy_hard",),
+    schema=section_schema(
         "The experiment on easy and hard examples.",
-        ["datasets", "models", "labels", "optimizer", "reference_seeds", "seeds"],
         datasets=NAMES,
         models=NAMES,
-        labels=name("Label set of the reference runs and the retraining."),
-        optimizer=name("Optimiser of both."),
+        labels=one_name("Label set of the reference runs and the retraining."),
+        optimizer=one_name("Optimiser of both."),
         reference_seeds={**SEEDS, "description": "Seeds of the runs that score the difficulty."},
         seeds={
             **SEEDS,
@@ -84,7 +85,6 @@ EXPERIMENT = Experiment(
             "equal shares; by default among all, as in arXiv 2003.07422, which can put whole classes on one side.",
         },
     ),
-    names=ENTRIES,
     check=check,
     tables={
         "easy_hard": Table(grids, ("evaluation", "labels", "split", "images")),

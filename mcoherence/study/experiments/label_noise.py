@@ -2,10 +2,20 @@
 
 from typing import Any
 
-from mcoherence.errors import UserError
 from mcoherence.optim.methods import METHODS
-from mcoherence.study.experiment import COHERENCE, GROUPS, NAMES, SEEDS, SUMMARY, TRAINING, Experiment, Figure, Table
-from mcoherence.study.experiment import section as section_of
+from mcoherence.study.experiment import (
+    COHERENCE,
+    NAMES,
+    PRISTINE_AND_CORRUPT,
+    SEEDS,
+    SUMMARY,
+    TRAINING,
+    Experiment,
+    Figure,
+    Table,
+    require_entries,
+    section_schema,
+)
 from mcoherence.study.runs import Config, Grid, grid
 
 ENTRIES = {f"label_noise.{key}": key for key in ("datasets", "models", "labels", "optimizers")}
@@ -49,20 +59,14 @@ def check(config: Config) -> None:
     """Check that the names of `further` are entries."""
     for number, other in enumerate(config["label_noise"].get("further", [])):
         for section in sorted(set(other) - {"seeds"}):
-            for name in other[section]:
-                if name not in config[section]:
-                    raise UserError(
-                        f"label_noise.further.{number}.{section}: found {name!r}, expected an entry of {section} "
-                        f"({', '.join(config[section])})"
-                    )
+            require_entries(f"label_noise.further.{number}.{section}", other[section], section, config)
 
 
 SCORED = ("evaluation", "labels", "images")
 EXPERIMENT = Experiment(
-    section="label_noise",
-    schema=section_of(
+    sections=("label_noise",),
+    schema=section_schema(
         "The experiment on coherence, learning and memorisation: every combination is a run.",
-        ["datasets", "models", "labels", "optimizers", "seeds"],
         **AXES,
         further={
             "type": "array",
@@ -72,7 +76,6 @@ EXPERIMENT = Experiment(
             "items": {"type": "object", "additionalProperties": False, "minProperties": 1, "properties": AXES},
         },
     ),
-    names=ENTRIES,
     check=check,
     tables={
         "accuracy": Table(grids, SCORED),
@@ -87,8 +90,10 @@ EXPERIMENT = Experiment(
         "coherence_by_step": Figure(("coherence",), COHERENCE, "2.1 along training"),
         "coherence_by_loss": Figure(("coherence", "accuracy"), COHERENCE, "2.2 against training loss"),
         "layer_coherence": Figure(("coherence",), COHERENCE, "2.3 layer by layer"),
-        "pristine_corrupt": Figure(("coherence",), GROUPS, "3.1 within pristine, corrupt and held-out examples"),
-        "group_alignment": Figure(("group_alignment",), GROUPS, "3.2 between these groups"),
+        "pristine_corrupt": Figure(
+            ("coherence",), PRISTINE_AND_CORRUPT, "3.1 within pristine, corrupt and held-out examples"
+        ),
+        "group_alignment": Figure(("group_alignment",), PRISTINE_AND_CORRUPT, "3.2 between these groups"),
         "training_curves": Figure(("accuracy",), TRAINING, "4.1 accuracy and loss"),
         "optimizers": Figure(("accuracy",), TRAINING, "4.2 optimisers at equal updates and equal examples"),
         "generalization_gap": Figure(("accuracy",), TRAINING, "4.3 gap between training and test accuracy"),

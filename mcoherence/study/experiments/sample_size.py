@@ -1,7 +1,6 @@
 """Coherence on samples of several sizes m, along the same runs."""
 
-from mcoherence.study.experiment import COHERENCE, NAMES, SEEDS, Experiment, Figure, Table, name
-from mcoherence.study.experiment import section as section_of
+from mcoherence.study.experiment import COHERENCE, NAMES, SEEDS, Experiment, Figure, Table, one_name, section_schema
 from mcoherence.study.result_names import OTHER_SAMPLE
 from mcoherence.study.runs import Config, Grid, grid
 
@@ -17,14 +16,13 @@ def files(config: Config) -> tuple[str, ...]:
 
 
 EXPERIMENT = Experiment(
-    section="sample_size",
-    schema=section_of(
+    sections=("sample_size",),
+    schema=section_schema(
         "The experiment on the sample size m: the runs of these entries are measured on samples of further sizes.",
-        ["datasets", "models", "labels", "optimizer", "seeds", "sizes"],
         datasets=NAMES,
         models=NAMES,
         labels=NAMES,
-        optimizer=name("Optimiser of the runs."),
+        optimizer=one_name("Optimiser of the runs."),
         seeds=SEEDS,
         sizes={
             "type": "array",
@@ -35,12 +33,6 @@ EXPERIMENT = Experiment(
             "doubling of m.",
         },
     ),
-    names={
-        "sample_size.datasets": "datasets",
-        "sample_size.models": "models",
-        "sample_size.labels": "labels",
-        "sample_size.optimizer": "optimizers",
-    },
     tables={
         "sample_size": Table(grids, files, own=lambda config: {"sizes": config["sample_size"]["sizes"]}),
     },

@@ -18,7 +18,7 @@ def grids(config: Config) -> list[Grid]:
 
 
 EXPERIMENT = Experiment(
-    section="easy_hard",
+    sections=("easy_hard",),
     needs=("easy_hard",),
     tables={},
     figures={"second_split": Figure(("difficulty",), DIFFICULTY, "5.5 learned on one half, forgotten on the other")},

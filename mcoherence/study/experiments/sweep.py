@@ -1,8 +1,17 @@
 """Exploratory sweeps over one setting of a network; no claim of the papers is tested on them."""
 
 from mcoherence.errors import UserError
-from mcoherence.study.experiment import NAMES, SEEDS, SWEEPS, Experiment, Figure, Table, name
-from mcoherence.study.experiment import section as section_of
+from mcoherence.study.experiment import (
+    NAMES,
+    SEEDS,
+    SWEEPS,
+    Experiment,
+    Figure,
+    Table,
+    one_name,
+    require_entries,
+    section_schema,
+)
 from mcoherence.study.runs import Config, Grid, grid
 
 
@@ -39,10 +48,9 @@ def check(config: Config) -> None:
     """Check that the networks of a sweep are there and have the swept setting, each another value of it."""
     for setting, models in config["sweep"]["models"].items():
         key = f"sweep.models.{setting}"
+        require_entries(key, models, "models", config)
         values: dict[float, str] = {}
         for model in models:
-            if model not in config["models"]:
-                raise UserError(f"{key}: found {model!r}, expected an entry of models ({', '.join(config['models'])})")
             value = swept_value(config["models"][model], setting)
             if value is None:
                 shown = {"width": "hidden layers of one width", "depth": "a list of hidden layers"}
@@ -57,11 +65,10 @@ def check(config: Config) -> None:
 
 
 EXPERIMENT = Experiment(
-    section="sweep",
-    schema=section_of(
+    sections=("sweep",),
+    schema=section_schema(
         "Exploratory sweeps over one setting of a network, such as the scale of its initial weights, its width or its "
         "depth; no claim of the papers is tested on them.",
-        ["datasets", "models", "labels", "optimizer", "seeds"],
         datasets=NAMES,
         models={
             "type": "object",
@@ -73,10 +80,9 @@ EXPERIMENT = Experiment(
             "its value is read there.",
         },
         labels=NAMES,
-        optimizer=name("Optimiser of the runs."),
+        optimizer=one_name("Optimiser of the runs."),
         seeds=SEEDS,
     ),
-    names={"sweep.datasets": "datasets", "sweep.labels": "labels", "sweep.optimizer": "optimizers"},
     check=check,
     tables={
         "sweep": Table(

@@ -1,14 +1,12 @@
 """The illustrative example of arXiv 2203.10036: gradient descent on two regressions in six dimensions."""
 
-from mcoherence.study.experiment import COHERENCE, Experiment, Figure, Table
-from mcoherence.study.experiment import section as section_of
+from mcoherence.study.experiment import COHERENCE, Experiment, Figure, Table, section_schema
 
 EXPERIMENT = Experiment(
-    section="toy",
-    schema=section_of(
+    sections=("toy",),
+    schema=section_schema(
         "The illustrative example of arXiv 2203.10036: gradient descent on two regressions in six dimensions. The "
         "paper's rate and number of steps are not known.",
-        [],
         lr={
             "type": "number",
             "exclusiveMinimum": 0,

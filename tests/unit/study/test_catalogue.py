@@ -13,6 +13,7 @@ from mcoherence.study.catalogue import (
     figures_of,
     files_of_table,
     halved_datasets,
+    images_of_figure,
     results_of,
     scored_networks,
     tables_of,
@@ -35,12 +36,8 @@ def test_every_module_of_the_folder_is_an_experiment():
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_an_entry_names_what_is_there(name):
     experiment = EXPERIMENTS[name]
-    assert experiment.section in EXPERIMENTS
-    assert set(experiment.needs) <= EXPERIMENTS.keys()
-    for key, section in experiment.names.items():
-        of, _, inner = key.partition(".")
-        assert section in SCHEMA["properties"]
-        assert inner in SCHEMA["properties"][of]["properties"]
+    assert {*experiment.sections, *experiment.needs} <= EXPERIMENTS.keys()
+    assert set(experiment.entries.values()) <= {"datasets", "models", "labels", "optimizers"}
     for figure, entry in experiment.figures.items():
         assert (ROOT / f"mcoherence/figures/{figure}.py").is_file()
         assert (ROOT / f"docs/captions/figures/{figure}.rst").is_file()
@@ -80,6 +77,12 @@ def test_the_default_study():
     assert halved_datasets(CONFIG) == []
 
 
+def test_a_figure_with_images_reads_the_stores_of_the_data_sets_in_its_tables():
+    figures = figures_of(CONFIG)
+    assert images_of_figure(CONFIG, figures["examples"]) == ["results/digits/data/digits/images.h5"]
+    assert images_of_figure(CONFIG, figures["difficulty"]) == []
+
+
 def test_files_of_a_table_are_named_once():
     files = files_of_table(CONFIG, "easy_hard")
     assert len(files) == 15 + 5 + 1 + 1  # evaluations, labels of five seeds, the split, the images
@@ -104,3 +107,12 @@ def test_splits_ask_for_the_evaluation_of_their_reference_runs():
     assert all_runs(config) == [
         fresh, adversarial, *references, Run("digits", "mlp", "all_random", "sgd", "full", 7),
     ]  # fmt: skip
+
+
+def test_the_keys_of_a_section_that_name_entries_are_known_by_their_schema():
+    assert EXPERIMENTS["adversarial_start"].entries == {
+        "datasets": "datasets", "models": "models", "labels": "labels",
+        "optimizer": "optimizers", "adversarial_optimizer": "optimizers",
+    }  # fmt: skip
+    assert EXPERIMENTS["label_noise"].entries == {name: name for name in ("datasets", "models", "labels", "optimizers")}
+    assert EXPERIMENTS["second_split"].entries == EXPERIMENTS["toy"].entries == {}
