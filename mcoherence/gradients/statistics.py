@@ -296,10 +296,8 @@ class _Tally:
 
 def _sq_norms_of_sums(group_sums: Sequence[Tensor], groups: int) -> NDArray[np.float64]:
     """|S|^2 per group and parameter, float64 [G, P], of one tensor [G, *parameter shape] per parameter."""
-    squared = np.zeros((groups, len(group_sums)))
-    for index, s in enumerate(group_sums):
-        squared[:, index] = torch.linalg.vector_norm(s.reshape(len(s), -1), dim=1, dtype=torch.float64).square()
-    return squared
+    squared = [torch.linalg.vector_norm(s.reshape(len(s), -1), dim=1, dtype=torch.float64).square() for s in group_sums]
+    return torch.stack(squared, dim=1).numpy() if squared else np.zeros((groups, 0))
 
 
 def _one_group_each(
