@@ -1,4 +1,4 @@
-"""How large a data set is, as far as its settings tell: for memory, disk and time that are planned before it is there."""
+"""How large a data set is, as far as its settings tell, for memory, disk and time that are planned beforehand."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -141,7 +141,7 @@ EXPERIMENTS_MARKS = ("<!-- experiments: `make schema` writes this table -->", "<
 
 
 def table_of_experiments() -> str:
-    """The documentation's table of the experiments, in Markdown: name, what it is, and what has to be made beside it."""
+    """The documentation's table of the experiments, in Markdown."""
     rows = [
         f"| `{name}` | {_first_sentence(name)} | {', '.join(f'`{one}`' for one in experiment.sections)} | "
         f"{', '.join(f'`{one}`' for one in experiment.needs) or 'none'} |"

@@ -27,7 +27,7 @@ def check(config: Config) -> None:
 
 
 EXPERIMENT = Experiment(
-    sections=("label_noise",),
+    sections=("contributions", "label_noise"),
     schema=section_schema(
         "What pristine and corrupt examples contribute to the gradient, in the partly random runs of label_noise.",
         null_worlds={
