@@ -12,7 +12,7 @@ from typing import Any
 
 import matplotlib as mpl
 import seaborn as sns
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_hex, to_rgb
 
 WIDTH = 7.0  # inches: the text width of an A4 or letter page
 TEXT_SIZE = 8  # points at final size
@@ -69,15 +69,19 @@ class FigureStyle:
         """
         if optimizer in self.optimizer_colors:
             return self.optimizer_colors[optimizer]
-        taken = {to_hex(color) for color in self.optimizer_colors.values()}
-        palette = [to_hex(color) for color in sns.color_palette("colorblind")]
-        free = [color for color in palette if color not in taken] or palette
-        return free[zlib.crc32(optimizer.encode()) % len(free)]
+        palette = sns.color_palette("colorblind")
+        free = [color for color in palette if not any(_alike(color, one) for one in self.optimizer_colors.values())]
+        return to_hex((free or palette)[zlib.crc32(optimizer.encode()) % len(free or palette)])
 
     @property
     def percent(self) -> str:
         """The confidence as text, such as "95%"."""
         return f"{100 * self.confidence:g}%"
+
+
+def _alike(color: tuple[float, float, float], listed: str) -> bool:
+    """Whether a reader would take one colour for the other: no channel differs by a tenth."""
+    return all(abs(mine - other) < 0.1 for mine, other in zip(color, to_rgb(listed), strict=True))
 
 
 @dataclass(frozen=True)

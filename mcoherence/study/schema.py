@@ -88,11 +88,31 @@ def optimizer_entry(methods: Mapping[str, Method]) -> dict[str, Any]:
 
 
 def rewritten_schema(text: str) -> str:
-    """The schema's text with its generated parts as the tables say now; all other characters stay."""
+    """The schema's text with its generated parts as the tables say now; all other characters stay.
+
+    A part that the schema lacks, as the section of a new experiment does, is added to the object that it belongs in.
+    """
     for part in generated_parts():
+        text = with_member(text, part.pointer)
         start, end = span_of(text, part.pointer)
         text = text[:start] + formatted(part.value, part.levels, len(part.pointer)) + text[end:]
     return text
+
+
+def with_member(text: str, pointer: tuple[str, ...]) -> str:
+    """A JSON text in which the last key of the pointer stands: as it was, or null as the last member of its object.
+
+    Raises:
+        KeyError: the object that it belongs in is not there.
+    """
+    *parents, key = pointer
+    start, end = span_of(text, tuple(parents))
+    members = json.loads(text[start:end])
+    if key in members:
+        return text
+    before = text[: end - 1].rstrip()
+    line = "\n" + INDENT * len(parents)
+    return f"{before}{',' if members else ''}{line}{INDENT}{json.dumps(key)}: null{line}{text[end - 1 :]}"
 
 
 def span_of(text: str, pointer: tuple[str, ...]) -> tuple[int, int]:
@@ -102,7 +122,7 @@ def span_of(text: str, pointer: tuple[str, ...]) -> tuple[int, int]:
         KeyError: there is no such value.
     """
     read = json.JSONDecoder().raw_decode
-    start, end = 0, len(text)
+    start, end = 0, len(text.rstrip())
     for key in pointer:
         position = start + 1
         while True:

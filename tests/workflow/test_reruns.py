@@ -108,7 +108,8 @@ EDITS = (
     Edit("a section of an experiment that the study does not make", "miniature.yaml", "study: miniature", "study: miniature\ntoy: {lr: 0.2}", REPORT),
     Edit("a comment in a config file", "miniature.yaml", "study: miniature", "study: miniature # again", {}),
     Edit(
-        "a figure more", "rules/figures.smk", '    if name != "winsorization" or runs_of_study.winsorization(config)\n', "",
+        "a figure more", "mcoherence/study/experiments/label_noise.py",
+        "made=lambda config: bool(winsorization(config))", "made=lambda config: True",
         {"draw_winsorization": 1} | REPORT,
     ),
     Edit("an experiment less", "miniature.yaml", "easy_hard, contributions]", "easy_hard]", CLAIMS),

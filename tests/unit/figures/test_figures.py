@@ -420,6 +420,14 @@ def test_label_sets_have_one_line_style_in_every_figure(figures: dict[str, Figur
     assert len(set.union(*seen.values())) == 3
 
 
+def test_no_optimiser_is_drawn_in_what_looks_like_the_colour_of_another():
+    """Colours that differ in one step of 255 are told apart by no reader."""
+    listed = [to_rgba(color) for color in STYLE.optimizer_colors.values()]
+    for name in (f"optimizer{index}" for index in range(50)):
+        color = to_rgba(STYLE.color(name))
+        assert all(max(abs(mine - other) for mine, other in zip(color, one, strict=True)) > 0.1 for one in listed)
+
+
 def test_an_unlisted_optimizer_gets_the_same_spare_color_everywhere(coherence: pd.DataFrame) -> None:
     color = STYLE.color("winsorized")
     assert to_hex(color) not in COLORS.values()

@@ -7,7 +7,8 @@ import pytest
 
 from mcoherence.optim.methods import METHODS
 from mcoherence.study import schema
-from mcoherence.study.schema import formatted, rewritten_page, rewritten_schema, span_of
+from mcoherence.study.catalogue import EXPERIMENTS
+from mcoherence.study.schema import formatted, rewritten_page, rewritten_schema, span_of, with_member
 from workflow_scripts.write_schema import GENERATED
 
 ROOT = Path(__file__).parents[3]
@@ -42,6 +43,15 @@ def test_an_entry_more_changes_the_generated_parts_alone(monkeypatch):
     assert rewritten_schema(written) == SCHEMA  # nothing but the generated parts was touched, and they come back
 
 
+def test_a_section_that_the_schema_lacks_is_added(monkeypatch):
+    """As the first `make schema` after an experiment's module was written finds it."""
+    monkeypatch.setattr(schema, "EXPERIMENTS", {**EXPERIMENTS, "again": EXPERIMENTS["sample_size"]})
+    written = json.loads(rewritten_schema(SCHEMA))
+    assert written["properties"].pop("again") == EXPERIMENTS["sample_size"].schema
+    assert written["properties"]["experiments"]["items"]["enum"].pop() == "again"
+    assert written == json.loads(SCHEMA)
+
+
 TEXT = """{
   "a": {"b": [1, "}"], "c": {"d": null}},
   "list": [{"b": 1}],
@@ -69,6 +79,18 @@ def test_a_value_is_found_in_the_text(pointer, value):
 def test_a_value_that_is_not_there_is_named():
     with pytest.raises(KeyError, match=r"a\.e"):
         span_of(TEXT, ("a", "e"))
+
+
+@pytest.mark.parametrize(
+    ("text", "pointer", "with_it"),
+    [
+        ('{\n  "a": 1\n}\n', ("b",), '{\n  "a": 1,\n  "b": null\n}\n'),
+        ('{\n  "a": {}\n}\n', ("a", "b"), '{\n  "a": {\n    "b": null\n  }\n}\n'),
+        ('{"a": 1}', ("a",), '{"a": 1}'),
+    ],
+)
+def test_a_member_that_is_missing_is_added_last(text, pointer, with_it):
+    assert with_member(text, pointer) == with_it
 
 
 def test_levels_say_what_is_written_in_one_line():
