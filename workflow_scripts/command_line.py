@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def settings_parser(description: str | None, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """A parser with --settings, which every command of a rule takes; the command adds its own options.
+    """A parser with --settings, which every command that computes takes; the command adds its own options.
 
     Args:
         description: shown by --help; the command's docstring.
