@@ -18,9 +18,10 @@ from mcoherence.files.json_csv import write_csv
 from mcoherence.files.provenance import provenance
 from mcoherence.models.checkpoints import NetworkSettings, load_checkpoint, save_checkpoint
 from mcoherence.training.lock import only_trainer
-from mcoherence.training.loop import WEIGHTS, Execution, TrainingLog, TrainingSettings, train
+from mcoherence.training.loop import TrainingLog, train
 from mcoherence.training.ranks import device_of_rank, joined, launch, launched
 from mcoherence.training.resume import Keeper, Unfinished, key_of, writing_below
+from mcoherence.training.settings import WEIGHTS, Execution, TrainingSettings
 from mcoherence.training.state import TrainingState, read_state, write_state
 from workflow_scripts.command_line import computing_options, settings_parser
 from workflow_scripts.jobs.entry import run
