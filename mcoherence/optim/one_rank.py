@@ -7,6 +7,8 @@ from typing import NoReturn
 
 from mcoherence.errors import UserError
 
+OPERATIONAL = True  # no number depends on it; docs/reruns.md
+
 
 def refuse_ranks(ranks: int, optimizer: str) -> NoReturn:
     """Refuse `ranks` processes for an optimiser, which is named as its reader knows it.
