@@ -73,7 +73,7 @@ def train_segment(arguments: Any, execution: Execution, folder: Path) -> None:
     input_files = [arguments.images, arguments.labels, *arguments.split, *arguments.begin]
     where = describe_device(device) if ranks.world == 1 else f"{ranks.world} ranks on {describe_device(device)}"
     origin = provenance(arguments.settings, input_files, where)
-    key = key_of(settings=arguments.settings, code=arguments.code, inputs=origin["inputs"], device=device.type)
+    key = key_of(settings=arguments.settings, code=arguments.code, inputs=origin.inputs, device=device.type)
     unfinished = Unfinished(folder, key)
     if ranks.leads:
         unfinished.discard_others()
@@ -85,7 +85,7 @@ def train_segment(arguments: Any, execution: Execution, folder: Path) -> None:
         begin = state_to_begin_with(arguments.begin, settings.start)
 
     def save(step: int, epoch: float, model: nn.Module, diverged_at: int | None) -> None:
-        metadata = {"step": step, "epoch": epoch, "run": identity, "provenance": origin}
+        metadata = {"step": step, "epoch": epoch, "run": identity, "provenance": origin.as_attributes()}
         if diverged_at is not None:
             metadata["diverged_at"] = diverged_at
         path = unfinished.checkpoint_path(step)
