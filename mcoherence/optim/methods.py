@@ -22,7 +22,7 @@ def nothing_held(_: Settings, __: int) -> int:
 
 def held_by_winsorized(settings: Settings, batch_size: int) -> int:
     """Of each end as many as are clipped and the next, or all there are; see `winsorized.WinsorizedMean`."""
-    rank = ceil(settings["c"] * (batch_size - 1) / 100 - 0.5)  # nearest, halves down
+    rank: int = ceil(settings["c"] * (batch_size - 1) / 100 - 0.5)  # nearest, halves down
     return min(batch_size, 2 * (rank + 1))
 
 
