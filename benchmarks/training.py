@@ -31,8 +31,9 @@ from torch.utils._pytree import tree_leaves
 from mcoherence.data.loading import LabelledExamples, Preprocessing, ResidentImageLoader, StoredImages
 from mcoherence.models.build import build_model
 from mcoherence.optim.methods import METHODS
-from mcoherence.training.loop import Execution, TrainingSettings, train
+from mcoherence.training.loop import train
 from mcoherence.training.optimizer import make_optimizer
+from mcoherence.training.settings import Execution, TrainingSettings
 
 Run = Callable[[], object]
 Row = dict[str, object]

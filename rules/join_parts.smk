@@ -19,14 +19,13 @@ rule add_shards:
         mem_mb=growing(estimates.BASE_MB),
         runtime=growing(60),
     params:
-        settings=canonical_json({}),
         code=code_of("add_shards"),
     message:
         "Add {wildcards.shards} shards of {wildcards.result} of {wildcards.model} on {wildcards.labels} labels"
         " ({wildcards.subset}) with {wildcards.optimizer}, seed {wildcards.seed}, steps {wildcards.first} to"
         " {wildcards.last}"
     shell:
-        "python -m workflow_scripts.add_shards --settings {params.settings:q} --result {wildcards.result}"
+        "python -m workflow_scripts.add_shards --result {wildcards.result}"
         " --shards {input.shards:q} --block {output.block:q}"
         f"{TO_LOG}"
 
@@ -50,13 +49,12 @@ rule join_measurement:
         mem_mb=growing(estimates.BASE_MB),
         runtime=growing(30),
     params:
-        settings=canonical_json({}),
         code=code_of("join_measurement"),
     message:
         "Join the parts of {wildcards.result} of {wildcards.model} on {wildcards.labels} labels ({wildcards.subset})"
         " with {wildcards.optimizer}, seed {wildcards.seed}"
     shell:
-        "python -m workflow_scripts.join_measurement --settings {params.settings:q} --result {wildcards.result}"
+        "python -m workflow_scripts.join_measurement --result {wildcards.result}"
         " --blocks {input.blocks:q} --whole {output.whole:q}"
         f"{TO_LOG}"
 
@@ -81,12 +79,11 @@ rule join_evaluation:
         runtime=growing(30),
         sharded=lambda w: "sharded" if cut_of(run_of(w), "evaluation").shards > 1 else "no-sharded",
     params:
-        settings=canonical_json({}),
         code=code_of("join_evaluation"),
     message:
         "Join the parts of the evaluation of {wildcards.model} on {wildcards.labels} labels ({wildcards.subset}) with"
         " {wildcards.optimizer}, seed {wildcards.seed}"
     shell:
-        "python -m workflow_scripts.join_evaluation --settings {params.settings:q} --{resources.sharded}"
+        "python -m workflow_scripts.join_evaluation --{resources.sharded}"
         " --parts {input.parts:q} --whole {output.whole:q}"
         f"{TO_LOG}"

@@ -5,7 +5,7 @@
 # `whole.h5`, whatever the parts are; and the job that joins parts into it has a second output, named by the sizes: where
 # sizes are new, so is that output, and there is no record of the job to differ from. Settings and code are compared where
 # the result is made, and name the folder, so that parts which a killed study left behind never get into another whole.
-from hashlib import sha256
+from mcoherence.files.digests import SHORT_DIGEST, short_digest
 
 PARTS = f"{RUN}/parts/{{result}}/{{key}}"
 SHARD = f"{PARTS}/steps{{first}}-{{last}}_shard{{shard}}of{{shards}}.h5"
@@ -19,7 +19,7 @@ MEASURED = "|".join(names_of(name) for name, kind in KINDS.items() if kind.group
 
 
 wildcard_constraints:
-    key="[0-9a-f]{16}",
+    key=f"[0-9a-f]{{{SHORT_DIGEST}}}",
     first=r"\d+",
     last=r"\d+",
     shard=r"\d+",
@@ -57,8 +57,7 @@ def whole_of(wildcards, name):
     if cut_of(run, name).whole:
         return []
     depends_on = f"{code_of_result(wildcards, name)} {canonical_json(result(name).settings(config, run))}"
-    key = sha256(depends_on.encode()).hexdigest()[:16]
-    return WHOLE.format(**{**wildcards, "result": name, "key": key})
+    return WHOLE.format(**{**wildcards, "result": name, "key": short_digest(depends_on)})
 
 
 def steps_of_block(wildcards):

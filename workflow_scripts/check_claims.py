@@ -31,7 +31,7 @@ def main() -> None:
         "schema": "mcoherence/claims/2",
         "claims": [as_json(claim) for claim in claims],
         "identities": [{**asdict(identity), "level": "I"} for identity in IDENTITIES],
-        "provenance": origin,
+        "provenance": origin.as_attributes(),
     }
     write_json(arguments.json, content)
     write_text(arguments.html, claims_page(claims, arguments.settings["confidence"]))

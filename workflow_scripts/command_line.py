@@ -2,11 +2,17 @@
 
 import argparse
 import json
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
+from typing import Any
+
+from mcoherence.errors import UserError
 
 
 def settings_parser(description: str | None, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """A parser with --settings, which every command of a rule takes; the command adds its own options.
+    """A parser with --settings, which every command that computes takes; the command adds its own options.
 
     Args:
         description: shown by --help; the command's docstring.
@@ -39,3 +45,25 @@ def part_options() -> argparse.ArgumentParser:
     parser.add_argument("--shards", type=int, default=1, help="how many shards the examples are cut into")
     parser.add_argument("--parts", type=Path, nargs="?", help="the whole, where it was made in parts")
     return parser
+
+
+def function_of_module(module: str, room: str, function: str) -> Callable[..., Any]:
+    """The function of this name in the module that --module names, one of a room of the library.
+
+    The module is imported by its name, so that an edit of it re-runs the jobs that are given it and no others.
+
+    Args:
+        module: such as "mcoherence.figures.summary".
+        room: the package that it must be a module of, such as "mcoherence.figures".
+        function: such as "draw".
+
+    Raises:
+        UserError: the room has no such module, or the module no such function.
+    """
+    modules = [f"{room}.{found.name}" for found in iter_modules(import_module(room).__path__)]
+    found: Callable[..., Any] | None = getattr(import_module(module), function, None) if module in modules else None
+    if found is None:
+        raise UserError(
+            f"--module {module}: no such module, or one without {function}(); expected {room}.NAME with that function"
+        )
+    return found

@@ -10,10 +10,11 @@ from pathlib import Path
 from pyarrow.parquet import read_schema
 
 from mcoherence.audit.page import run_times, study_page
-from mcoherence.audit.result_checks import Provenance, check_results, check_settings, provenance_of_figure
+from mcoherence.audit.result_checks import check_results, check_settings, provenance_of_figure
 from mcoherence.figures.saving import read_sources
 from mcoherence.files.atomic import atomic_path, write_text
 from mcoherence.files.json_csv import write_json
+from mcoherence.files.provenance import Provenance
 from mcoherence.files.tables import check_table
 from mcoherence.study.settings import claim_settings
 from mcoherence.tables.dictionary import dictionary

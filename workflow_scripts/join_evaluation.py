@@ -6,13 +6,12 @@ from pathlib import Path
 from mcoherence.files.hdf5 import write_hdf5
 from mcoherence.measuring.joining import join
 from mcoherence.study.result_names import schemas_of
-from workflow_scripts.command_line import settings_parser
 from workflow_scripts.jobs.entry import run
 
 
 def main() -> None:
     """Join the parts in the order of checkpoints and examples."""
-    parser = settings_parser(__doc__)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--parts", type=Path, nargs="+", required=True)
     parser.add_argument("--sharded", action=argparse.BooleanOptionalAction, required=True)
     parser.add_argument("--whole", type=Path, required=True)

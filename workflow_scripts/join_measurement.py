@@ -1,17 +1,17 @@
 """Put the blocks of a run's measurement together: blocks of checkpoints -> all that coherence.h5 or its like holds."""
 
+import argparse
 from pathlib import Path
 
 from mcoherence.files.hdf5 import write_hdf5
 from mcoherence.measuring.joining import join
 from mcoherence.study.result_names import schemas_of
-from workflow_scripts.command_line import settings_parser
 from workflow_scripts.jobs.entry import run
 
 
 def main() -> None:
     """Join the blocks in the order of their checkpoints."""
-    parser = settings_parser(__doc__)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--result", required=True, help="its name, such as coherence")
     parser.add_argument("--blocks", type=Path, nargs="+", required=True)
     parser.add_argument("--whole", type=Path, required=True)

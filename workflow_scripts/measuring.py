@@ -48,6 +48,6 @@ def job_of(arguments: Namespace) -> MeasuringJob:
 
 
 def provenance_of(arguments: Namespace, job: MeasuringJob) -> dict[str, Any]:
-    """Where the result comes from: the settings, every file that is read, and the device."""
+    """Where the result comes from, as attributes: the settings, every file that is read, and the device."""
     inputs_read = [arguments.images, arguments.labels, *arguments.split, *arguments.checkpoints]
-    return provenance(arguments.settings, inputs_read, describe_device(job.device))
+    return provenance(arguments.settings, inputs_read, describe_device(job.device)).as_attributes()

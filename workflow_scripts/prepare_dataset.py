@@ -4,11 +4,11 @@ import argparse
 from pathlib import Path
 
 from mcoherence.data.preparation import prepare_images
-from mcoherence.data.sources import open_source
+from mcoherence.data.sources import Source
 from mcoherence.files.canonical import canonical_json
 from mcoherence.files.provenance import provenance
 from mcoherence.study.code_digest import code_digest
-from workflow_scripts.command_line import settings_parser
+from workflow_scripts.command_line import function_of_module, settings_parser
 from workflow_scripts.jobs.entry import run
 
 
@@ -21,10 +21,12 @@ def main() -> None:
     parser.add_argument("--download", action=argparse.BooleanOptionalAction, required=True)
     parser.add_argument("--threads", type=int, default=1, help="processes that decode images")
     arguments = parser.parse_args()
-    source = open_source(arguments.settings, arguments.data_folder, arguments.download)
+    open_source = function_of_module(arguments.module, "mcoherence.data", "open_source")
+    source: Source = open_source(arguments.settings, arguments.data_folder, arguments.download)
     code = code_digest(arguments.module, Path(__file__).parents[1])
     resume_key = canonical_json([arguments.settings, code])
-    prepare_images(arguments.images, source, provenance(arguments.settings, []), arguments.threads, resume_key)
+    origin = provenance(arguments.settings, []).as_attributes()
+    prepare_images(arguments.images, source, origin, arguments.threads, resume_key)
     print(
         f"{len(source.train.targets)} training and {len(source.test.targets)} test images of "
         f"{len(source.class_names)} classes"

@@ -19,7 +19,7 @@ def main() -> None:
     arguments = parser.parse_args()
     settings = arguments.settings
     parts = split_halves(len(read_targets(arguments.images, "train")), settings["split_seed"])
-    write_hdf5(arguments.halves, SPLIT_SCHEMA, parts, provenance(settings, [arguments.images]))
+    write_hdf5(arguments.halves, SPLIT_SCHEMA, parts, provenance(settings, [arguments.images]).as_attributes())
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
 """Gather the result files of many runs into one tidy table: *.h5 -> CSV and Parquet."""
 
-import importlib
 from pathlib import Path
 
 from mcoherence.files.tables import write_table
 from mcoherence.study.runs import runs_of_grids
-from workflow_scripts.command_line import settings_parser
+from workflow_scripts.command_line import function_of_module, settings_parser
 from workflow_scripts.jobs.entry import run
 
 
@@ -16,12 +15,12 @@ def main() -> None:
     a command line can hold.
     """
     parser = settings_parser(__doc__)
-    parser.add_argument("--module", required=True, help="of the table")
+    parser.add_argument("--module", required=True, help="that makes the table; the command imports it by this name")
     parser.add_argument("--csv", type=Path, required=True)
     parser.add_argument("--parquet", type=Path, required=True)
     arguments = parser.parse_args()
     settings = arguments.settings
-    make = importlib.import_module(arguments.module).table
+    make = function_of_module(arguments.module, "mcoherence.tables", "table")
     table = make(settings["results"], runs_of_grids(settings["grids"]), settings["noise"], **settings["own"])
     write_table(table, arguments.csv, arguments.parquet)
 

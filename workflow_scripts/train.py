@@ -18,9 +18,10 @@ from mcoherence.files.json_csv import write_csv
 from mcoherence.files.provenance import provenance
 from mcoherence.models.checkpoints import NetworkSettings, load_checkpoint, save_checkpoint
 from mcoherence.training.lock import only_trainer
-from mcoherence.training.loop import WEIGHTS, Execution, TrainingLog, TrainingSettings, train
+from mcoherence.training.loop import TrainingLog, train
 from mcoherence.training.ranks import device_of_rank, joined, launch, launched
 from mcoherence.training.resume import Keeper, Unfinished, key_of, writing_below
+from mcoherence.training.settings import WEIGHTS, Execution, TrainingSettings
 from mcoherence.training.state import TrainingState, read_state, write_state
 from workflow_scripts.command_line import computing_options, settings_parser
 from workflow_scripts.jobs.entry import run
@@ -72,7 +73,7 @@ def train_segment(arguments: Any, execution: Execution, folder: Path) -> None:
     input_files = [arguments.images, arguments.labels, *arguments.split, *arguments.begin]
     where = describe_device(device) if ranks.world == 1 else f"{ranks.world} ranks on {describe_device(device)}"
     origin = provenance(arguments.settings, input_files, where)
-    key = key_of(settings=arguments.settings, code=arguments.code, inputs=origin["inputs"], device=device.type)
+    key = key_of(settings=arguments.settings, code=arguments.code, inputs=origin.inputs, device=device.type)
     unfinished = Unfinished(folder, key)
     if ranks.leads:
         unfinished.discard_others()
@@ -84,7 +85,7 @@ def train_segment(arguments: Any, execution: Execution, folder: Path) -> None:
         begin = state_to_begin_with(arguments.begin, settings.start)
 
     def save(step: int, epoch: float, model: nn.Module, diverged_at: int | None) -> None:
-        metadata = {"step": step, "epoch": epoch, "run": identity, "provenance": origin}
+        metadata = {"step": step, "epoch": epoch, "run": identity, "provenance": origin.as_attributes()}
         if diverged_at is not None:
             metadata["diverged_at"] = diverged_at
         path = unfinished.checkpoint_path(step)

@@ -8,8 +8,9 @@ from pathlib import Path
 import pandas as pd
 
 from mcoherence.audit.job_records import read_record
-from mcoherence.audit.result_checks import Findings, Provenance
+from mcoherence.audit.result_checks import Findings
 from mcoherence.files.page import html_page
+from mcoherence.files.provenance import Provenance
 from mcoherence.study.runs import Config
 
 PAGE = """\
@@ -83,7 +84,7 @@ def study_page(
 def made_by(findings: Findings, claims: Provenance) -> dict[str, str]:
     """Name -> commit, device and versions of all result files, of the claims where a study has no such file."""
     if not findings.files:
-        return {"code (git commit)": claims.git_commit, "device": claims.device} | claims.versions
+        return {"code (git commit)": claims.git_commit, "device": claims.device, **claims.versions}
     return {
         "code (git commit)": several(findings.commits),
         "device": several(findings.devices),

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from mcoherence.audit.changes import changes
 from mcoherence.errors import UserError
 from mcoherence.files.canonical import canonical_json
-from mcoherence.files.provenance import digest_of
+from mcoherence.files.provenance import Provenance, digest_of
 from mcoherence.study import settings
 from mcoherence.study.catalogue import all_runs, halved_datasets, results_of, scored_networks
 from mcoherence.study.results import result
@@ -27,17 +27,6 @@ from mcoherence.study.segments import segments
 
 HASHED_BYTES = 10**9  # of inputs that are hashed again: a second or two
 REMEDY = "delete the file and run again"
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """Where a result file says that it comes from: its attributes, see `mcoherence.files.provenance`."""
-
-    settings: dict[str, Any]
-    inputs: dict[str, str]
-    git_commit: str
-    device: str
-    versions: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -92,9 +81,9 @@ def read_provenance(path: Path) -> Provenance:
                 found = json.loads((file.metadata() or {})["provenance"])
         else:
             with h5py.File(path, "r") as file:
-                found = {key: file.attrs[key] for key in ("settings", "inputs", "git_commit", "device", "versions")}
+                found = dict(file.attrs)
             found |= {key: json.loads(found[key]) for key in ("settings", "inputs", "versions")}
-        return Provenance(**found)
+        return Provenance.from_attributes(found)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: missing, damaged or not a result file ({error}); {REMEDY}") from error
 

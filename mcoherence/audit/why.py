@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from mcoherence.audit.changes import changes
+from mcoherence.files.atomic import write_text
+from mcoherence.files.digests import SHORT_DIGEST
 
 Modules = Mapping[str, str]
 """Module -> digest of its code, see `mcoherence.study.code_digest.module_digests`."""
 
 MOST_NAMED = 3  # files of one kind that are named before the rest is counted
-DIGEST_LENGTH = 16  # characters of a code digest
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,8 @@ def last_run(output: str, metadata: Path) -> LastRun | None:
     # Params stand there without their names, as Python writes them: settings are the object, code is of digests alone.
     params = [ast.literal_eval(param) for param in record.get("params") or [] if param[:1] in "'\""]
     settings = next((json.loads(param) for param in params if param.startswith("{")), None)
-    codes = [param for param in params if re.fullmatch(f"([0-9a-f]{{{DIGEST_LENGTH}}})+", param)]
-    digests = tuple(code[i : i + DIGEST_LENGTH] for code in codes for i in range(0, len(code), DIGEST_LENGTH))
+    codes = [param for param in params if re.fullmatch(f"([0-9a-f]{{{SHORT_DIGEST}}})+", param)]
+    digests = tuple(code[i : i + SHORT_DIGEST] for code in codes for i in range(0, len(code), SHORT_DIGEST))
     return LastRun(settings, digests, frozenset(record.get("input") or []))
 
 
@@ -81,17 +82,10 @@ def _record_path(output: str, metadata: Path) -> Path:
 
 
 def record_code(folder: Path, digest: str, modules: Modules) -> None:
-    """Keep which modules a code digest stands for, in a file of its name; no result depends on that file.
-
-    Not by a module that imports h5py: rules are parsed with this module.
-    """
+    """Keep which modules a code digest stands for, in a file of its name; no result depends on that file."""
     path = folder / f"{digest}.json"
-    if path.exists():
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(modules, sort_keys=True) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    if not path.exists():
+        write_text(path, json.dumps(modules, sort_keys=True) + "\n")
 
 
 def recorded_code(folder: Path, digests: Iterable[str]) -> dict[str, str] | None:

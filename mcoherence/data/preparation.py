@@ -24,6 +24,7 @@ from mcoherence.data.sources import Decoded, Items, Source, SourcePart
 from mcoherence.data.store import IMAGES_SCHEMA
 from mcoherence.errors import UserError
 from mcoherence.files.canonical import canonical_json
+from mcoherence.files.digests import short_digest
 from mcoherence.files.hdf5 import new_hdf5, write_attributes
 from mcoherence.files.progress import progress
 
@@ -152,7 +153,7 @@ def _blocks(partial: Path, part: SourcePart, shape: tuple[int, int, int]) -> Ite
 
 def _partial_paths(path: Path, parts: Iterable[str], key: str) -> dict[str, Path]:
     """The file of decoded blocks of each part; those of other keys, and what killed writers left, are removed."""
-    digest = hashlib.sha256(key.encode()).hexdigest()[:16]
+    digest = short_digest(key)
     paths = {name: path.with_name(f".{path.name}.{digest}.{name}.partial") for name in parts}
     for pattern in (f".{path.name}.*.partial", f".{path.name}.*.tmp"):
         for stale in set(path.parent.glob(pattern)) - set(paths.values()):

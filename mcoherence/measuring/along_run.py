@@ -26,7 +26,7 @@ from mcoherence.gradients.statistics import GradientStatistics, gradient_statist
 from mcoherence.measuring.job import MeasuringJob
 from mcoherence.measuring.record import CoherenceRecord, record_of
 from mcoherence.measuring.samples import DrawnExamples
-from mcoherence.models.checkpoints import load_checkpoint, read_checkpoint_metadata
+from mcoherence.models.checkpoints import load_checkpoint
 from mcoherence.study.result_names import GROUPS, schemas_of
 from mcoherence.study.shards import MEASURED_BATCH
 
@@ -88,12 +88,11 @@ def measure_run(
     names, dtype = measurement.groups, PRECISIONS[measurement.precision]
     samples = [_loaded(job, one, dtype) for one in measurement.examples]
     groups = np.concatenate([group for _, _, group in samples])
-    metadata = [read_checkpoint_metadata(path) for path in job.checkpoints]
-    diverged = ["diverged_at" in one for one in metadata]
+    moments = job.moments()
     records, evidence = [], []
     for k, path in progress(enumerate(job.checkpoints), len(job.checkpoints), "measure"):
         model = load_checkpoint(path)
-        if diverged[k]:
+        if moments.diverged[k]:
             records.append(record_of(diverged_statistics(model, groups, names)))
             continue
         batches = chain.from_iterable(group_batches(*one) for one in samples)
@@ -104,9 +103,7 @@ def measure_run(
             keep(k, statistics)
     record = CoherenceRecord.stacked(records)
     datasets: dict[str, NDArray[Any] | Sequence[str]] = {
-        "step": np.array([one["step"] for one in metadata], dtype=np.int64),
-        "epoch": np.array([one["epoch"] for one in metadata], dtype=np.float64),
-        "diverged": np.array(diverged, dtype=np.bool_),
+        **moments.datasets(),
         "group": names,
         "layer": record.layers,
         "layer_type": [type(model.get_submodule(layer)).__name__ for layer in record.layers],
@@ -114,7 +111,7 @@ def measure_run(
         "parameter_layer": record.parameter_layer,
         **record.sums(),
     }
-    return datasets, {"run": metadata[0]["run"], "evidence": merged(evidence).as_json()}
+    return datasets, {"run": moments.run, "evidence": merged(evidence).as_json()}
 
 
 def _loaded(job: MeasuringJob, drawn: DrawnExamples, dtype: torch.dtype) -> MeasuredExamples:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from mcoherence.data.loading import ImageLoader
 from mcoherence.files.progress import progress
 from mcoherence.measuring.job import MeasuringJob
-from mcoherence.models.checkpoints import load_checkpoint, read_checkpoint_metadata
+from mcoherence.models.checkpoints import load_checkpoint
 from mcoherence.study.shards import EVALUATED_BATCH, Shard
 
 
@@ -49,23 +49,18 @@ def evaluate_run(
         chosen = positions_in_shard(len(values), job.shard)
         parts[name] = job.load(name, chosen), torch.from_numpy(values[chosen]).to(job.device)
     evaluations: dict[str, list[Evaluation]] = {name: [] for name in parts}
-    metadata = [read_checkpoint_metadata(path) for path in job.checkpoints]
-    diverged = np.array(["diverged_at" in one for one in metadata], dtype=np.bool_)
-    for path, lost in progress(zip(job.checkpoints, diverged, strict=True), len(metadata), "evaluate"):
+    moments = job.moments()
+    for path, lost in progress(zip(job.checkpoints, moments.diverged, strict=True), len(job.checkpoints), "evaluate"):
         model = load_checkpoint(path).to(job.device)
         for name, (images, targets) in parts.items():
             none = lost or not len(images)
             evaluation = diverged_evaluation(len(images)) if none else evaluate(model, _in_order(images), targets)
             evaluations[name].append(evaluation)
-    datasets: dict[str, NDArray[Any]] = {
-        "step": np.array([one["step"] for one in metadata], dtype=np.int64),
-        "epoch": np.array([one["epoch"] for one in metadata], dtype=np.float64),
-        "diverged": diverged,
-    }
+    datasets = moments.datasets()
     for name, along_run in evaluations.items():
         datasets[f"{name}/loss"] = np.stack([one.loss for one in along_run])
         datasets[f"{name}/prediction"] = np.stack([one.prediction for one in along_run])
-    return datasets, {"run": metadata[0]["run"]}
+    return datasets, {"run": moments.run}
 
 
 def _in_order(images: ImageLoader) -> Iterator[Tensor]:

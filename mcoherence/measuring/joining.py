@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from mcoherence.errors import UserError
 from mcoherence.files.hdf5 import read_hdf5
+from mcoherence.files.provenance import Provenance, merged_provenance
 from mcoherence.gradients.evidence import Evidence, merged
 from mcoherence.measuring.record import CoherenceRecord
 
@@ -115,10 +116,7 @@ def _alike(paths: Sequence[Path], parts: Sequence[Contents], differing: frozense
             what = others[0] if others else "contents"
             raise UserError(f"{path}: found other {what} than in {paths[0]}, expected parts of one whole; delete both")
     together = [attributes for _, attributes in parts]
-    common = dict(together[0])
-    common["inputs"] = {path: digest for one in together for path, digest in one["inputs"].items()}
-    common["versions"] = {name: _each([one["versions"][name] for one in together]) for name in common["versions"]}
-    common |= {key: _each([one[key] for one in together]) for key in ("git_commit", "device")}
+    common = together[0] | merged_provenance([Provenance.from_attributes(one) for one in together]).as_attributes()
     if "evidence" in common:
         common["evidence"] = merged([Evidence.from_json(one["evidence"]) for one in together]).as_json()
     return {name: values for name, values in first.items() if name not in differing}, common
@@ -126,8 +124,3 @@ def _alike(paths: Sequence[Path], parts: Sequence[Contents], differing: frozense
 
 def _equal(a: Any, b: Any) -> bool:
     return a is not None and np.array_equal(np.asarray(a), np.asarray(b))
-
-
-def _each(values: Sequence[str]) -> str:
-    """The value that all parts share, or each that was found: they may have run on different machines."""
-    return "; ".join(dict.fromkeys(values))

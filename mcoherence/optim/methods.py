@@ -8,6 +8,7 @@ This module is read when Snakemake parses the workflow, so it imports nothing he
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import ceil
 from typing import Any
 
 Settings = Mapping[str, Any]  # of an optimiser, an entry of `optimizers` in the config
@@ -17,6 +18,12 @@ JsonSchema = Mapping[str, Any]
 def nothing_held(_: Settings, __: int) -> int:
     """No gradient besides the one of the backward pass."""
     return 0
+
+
+def held_by_winsorized(settings: Settings, batch_size: int) -> int:
+    """Of each end as many as are clipped and the next, or all there are; see `winsorized.WinsorizedMean`."""
+    rank: int = ceil(settings["c"] * (batch_size - 1) / 100 - 0.5)  # nearest, halves down
+    return min(batch_size, 2 * (rank + 1))
 
 
 @dataclass(frozen=True)
@@ -158,8 +165,8 @@ METHODS: Mapping[str, Method] = {
         },
         required=("c",),
         one_rank=True,
-        held=lambda settings, batch_size: 2 * (round(settings["c"] / 100 * (batch_size - 1)) + 1),  # either end
-        chunk_bytes=4 * 2**26,
+        held=held_by_winsorized,
+        chunk_bytes=4 * 2**26,  # winsorized.GRADIENT_ENTRIES in float32
         cost={"mlp": 130, "convolutional": 16},  # by vmap (benchmarks/extraction-cpu.json)
         clips="c",
     ),

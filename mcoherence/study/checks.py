@@ -7,6 +7,7 @@ from typing import Any
 
 from mcoherence.errors import UserError
 from mcoherence.optim.methods import METHODS
+from mcoherence.optim.one_rank import refuse_ranks
 from mcoherence.study.catalogue import EXPERIMENTS, all_runs
 from mcoherence.study.experiment import require_entries
 from mcoherence.study.runs import Config
@@ -114,10 +115,7 @@ def _check_ranks(config: Config) -> None:
     ranks = config.get("operational", {}).get("ranks", 1)
     for name in dict.fromkeys(run.optimizer for run in all_runs(config)) if ranks > 1 else ():
         if METHODS[config["optimizers"][name]["method"]].one_rank:
-            raise UserError(
-                f"operational.ranks: found {ranks}, expected 1 for optimizers.{name}, which needs the gradients of all "
-                "examples in one place; set it to 1, or leave that optimiser out"
-            )
+            refuse_ranks(ranks, f"optimizers.{name}")
 
 
 def _check_overrides(config: Config) -> None:

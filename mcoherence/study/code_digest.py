@@ -24,6 +24,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from mcoherence.files.digests import short_digest
+
 OPERATIONAL = True  # no number depends on it; docs/reruns.md
 
 MARK = "OPERATIONAL"
@@ -45,10 +47,7 @@ def code_digest(module: str, root: Path) -> str:
 
 def digest_of_modules(modules: Mapping[str, str]) -> str:
     """The `code_digest` of modules with these digests."""
-    digest = hashlib.sha256()
-    for name, of_module in sorted(modules.items()):
-        digest.update(f"{name} {of_module}\n".encode())
-    return digest.hexdigest()[:16]
+    return short_digest("".join(f"{name} {of_module}\n" for name, of_module in sorted(modules.items())))
 
 
 def module_digests(module: str, root: Path) -> dict[str, str]:

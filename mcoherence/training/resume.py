@@ -6,7 +6,6 @@ A record (JSON) with the SHA-256 of every file is written last, so that a state 
 is on disk; two records are kept, so that damage to the newer one costs an interval and never a wrong result.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -22,7 +21,7 @@ from typing import Any
 from mcoherence.errors import UserError
 from mcoherence.files.atomic import atomic_path
 from mcoherence.files.canonical import canonical_json
-from mcoherence.files.digests import sha256_of
+from mcoherence.files.digests import sha256_of, short_digest
 from mcoherence.files.json_csv import write_json
 from mcoherence.training.state import TrainingState, read_state, write_state
 
@@ -34,7 +33,7 @@ SHARE_OF_TIME = 0.02  # most of the wall time that may go into keeping states
 
 def key_of(**parts: Any) -> str:
     """A name for all that decides a segment's bytes: settings, code, inputs, kind of device."""
-    return hashlib.sha256(canonical_json(parts).encode()).hexdigest()[:16]
+    return short_digest(canonical_json(parts))
 
 
 class Unfinished:

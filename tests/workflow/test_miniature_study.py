@@ -166,7 +166,8 @@ def test_corruption_is_exact_and_test_labels_stay_clean(study):
 def test_retraining_on_easy_examples_used_only_them(study):
     """A run on the easy part, trained again here from its own settings, ends in the same weights."""
     from mcoherence.data.loading import LabelledExamples, image_loader
-    from mcoherence.training.loop import Execution, TrainingSettings, train
+    from mcoherence.training.loop import train
+    from mcoherence.training.settings import Execution, TrainingSettings
 
     run = study.results / "runs/digits/cnn/clean/sgd/easy/seed10"
     with safe_open(run / "checkpoints/step12.safetensors", framework="pt") as file:

@@ -6,8 +6,9 @@ import pandas as pd
 import pytest
 
 from mcoherence.audit.page import made_by, run_times, several, study_page
-from mcoherence.audit.result_checks import Findings, Provenance
+from mcoherence.audit.result_checks import Findings
 from mcoherence.files.atomic import write_text
+from mcoherence.files.provenance import Provenance
 from mcoherence.tables.dictionary import dictionary
 
 CLAIMS = Provenance({}, {}, git_commit="of the claims", device="cpu", versions={"torch": "2"})

@@ -7,8 +7,9 @@ from pathlib import Path
 import h5py
 import pytest
 
-from mcoherence.audit.result_checks import Provenance, check_checkpoints, check_inputs, check_settings, read_provenance
+from mcoherence.audit.result_checks import check_checkpoints, check_inputs, check_settings, read_provenance
 from mcoherence.errors import UserError
+from mcoherence.files.provenance import Provenance
 
 
 def provenance(**inputs):
@@ -88,7 +89,7 @@ def test_the_provenance_is_read_from_attributes_and_a_file_without_is_refused(tm
     with h5py.File(path, "w") as file:
         file.attrs.update({key: json.dumps(value) for key, value in attributes.items()})
         file.attrs.update({"git_commit": "abc", "device": "cpu"})
-    assert read_provenance(path) == Provenance({"seed": 3}, {"a": "b"}, "abc", "cpu", {"torch": "2"})
+    assert read_provenance(path) == Provenance({"seed": 3}, {"a": "b"}, "abc", {"torch": "2"}, "cpu")
     with h5py.File(path, "w") as file:
         file.attrs["settings"] = "{}"
     for wrong in (path, tmp_path / "none.h5", tmp_path / "none.safetensors"):

@@ -5,7 +5,7 @@ import pytest
 from mcoherence.files import provenance as module
 from mcoherence.files.digests import sha256_of
 from mcoherence.files.hdf5 import write_hdf5
-from mcoherence.files.provenance import digest_of, git_commit, provenance
+from mcoherence.files.provenance import Provenance, digest_of, git_commit, merged_provenance, provenance
 
 SCHEMA = "mcoherence/test/1"
 CONTENT = {"names": ["first", "zweite"]}
@@ -19,11 +19,28 @@ def path(tmp_path):
 
 
 def test_provenance_names_settings_inputs_code_and_versions(path):
-    record = provenance({"lr": 0.1}, [path])
+    record = provenance({"lr": 0.1}, [path]).as_attributes()
     assert record["settings"] == {"lr": 0.1}
     assert record["inputs"] == {str(path): sha256_of(path)}
     assert set(record["versions"]) == {"python", "torch", "numpy", "h5py", "scikit-learn"}
     assert record["git_commit"] == git_commit() != ""
+
+
+def test_it_comes_back_from_attributes_whatever_else_is_among_them(path):
+    origin = provenance({"lr": 0.1}, [path])
+    assert Provenance.from_attributes({**origin.as_attributes(), "run": {"seed": 0}}) == origin
+
+
+def test_of_parts_it_names_every_input_and_each_machine_once():
+    settings = {"lr": 0.1}
+    parts = [
+        Provenance(settings, {"a": "1", "b": "2"}, "abc", {"torch": "2.11", "numpy": "2"}, "cuda (NVIDIA H200)"),
+        Provenance(settings, {"a": "1", "c": "3"}, "abc", {"torch": "2.15", "numpy": "2"}, "cpu"),
+        Provenance(settings, {"a": "1", "d": "4"}, "abc", {"torch": "2.11", "numpy": "2"}, "cpu"),
+    ]
+    versions = {"torch": "2.11; 2.15", "numpy": "2"}
+    inputs = {"a": "1", "b": "2", "c": "3", "d": "4"}
+    assert merged_provenance(parts) == Provenance(settings, inputs, "abc", versions, "cuda (NVIDIA H200); cpu")
 
 
 def test_sha256_is_the_standard_one(tmp_path):

@@ -105,8 +105,8 @@ def files(tmp_path_factory):
 
 
 def run(module, settings, **options):
-    """The main function of a command-line module, in this process."""
-    command = ["x", "--settings", json.dumps(settings)]
+    """The main function of a command-line module, in this process; `settings` is None where it takes none."""
+    command = ["x"] if settings is None else ["x", "--settings", json.dumps(settings)]
     for name, value in options.items():
         values = value if isinstance(value, list) else [value]
         command += [f"--{name.replace('_', '-')}", *map(str, values)]
@@ -150,9 +150,9 @@ def test_shards_added_and_blocks_joined_equal_one_pass(files, precision, toleran
     for number, block in enumerate(BLOCKS):
         shards = [measured(files, precision, f"{number}{i}.h5", block, result, shard=i, shards=3) for i in range(3)]
         blocks.append(files["folder"] / f"block{number}.h5")
-        run(add_shards_command, {}, shards=shards, block=blocks[-1], result=result)
+        run(add_shards_command, None, shards=shards, block=blocks[-1], result=result)
     joined = files["folder"] / "joined.h5"
-    run(join_measurement, {}, blocks=blocks[::-1], whole=joined, result=result)
+    run(join_measurement, None, blocks=blocks[::-1], whole=joined, result=result)
     parts, described = contents(measured(files, precision, "copied.h5", slice(0), result, [joined]))
 
     assert parts.keys() == whole.keys()
@@ -183,9 +183,7 @@ def test_parts_of_an_evaluation_have_the_bits_of_the_whole(files):
         run(evaluate, {}, **given, checkpoints=chosen, shard=one, shards=2, result=paths[number])
     whole = files["folder"] / "evaluation.h5"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            sys, "argv", ["x", "--settings", "{}", "--sharded", "--whole", str(whole), "--parts", *map(str, paths[1:])]
-        )
+        patch.setattr(sys, "argv", ["x", "--sharded", "--whole", str(whole), "--parts", *map(str, paths[1:])])
         join_evaluation.main()
     assert whole.read_bytes() == paths[0].read_bytes()
 

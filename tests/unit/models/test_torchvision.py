@@ -20,7 +20,7 @@ models = pytest.importorskip("torchvision.models")
 ROOT = Path(__file__).parents[3]
 SCHEMA = json.loads((ROOT / "schemas/config.schema.json").read_text())
 IMAGENET = (3, 224, 224)
-# The architectures of the issue, and the least square image that the small form of each takes.
+# Networks of the families that have a small form, and the least square image that this takes.
 LEAST = {"resnet18": 8, "resnet50": 8, "vgg13_bn": 8, "alexnet": 8, "efficientnet_b0": 8, "inception_v3": 15}
 NARROW = {"vgg13_bn": {"hidden": 16}, "alexnet": {"hidden": 16}}  # nearly all of their weights are in 2 x 4096 units
 

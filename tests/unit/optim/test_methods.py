@@ -14,6 +14,7 @@ from mcoherence.errors import UserError
 from mcoherence.optim.by_name import class_of
 from mcoherence.optim.descent import EagerOptimizer
 from mcoherence.optim.methods import METHODS
+from mcoherence.optim.winsorized import GRADIENT_ENTRIES, WinsorizedMean
 
 ROOT = Path(__file__).parents[3]
 SETTINGS = {"winsorized": {"c": 20}}  # those without a default
@@ -92,6 +93,24 @@ def test_gradients_held_during_an_update():
     assert {name: METHODS[name].held(settings, 100) for name, (settings, _) in held.items()} == {
         name: number for name, (_, number) in held.items()
     }
+
+
+@pytest.mark.parametrize(
+    ("c", "examples", "expected"),
+    [(0, 20, 2), (2, 100, 6), (12.5, 13, 4), (37.5, 21, 16), (37.5, 5, 4), (50, 9, 9), (50, 10, 10)],
+    ids=lambda value: str(value),
+)
+def test_winsorised_sgd_holds_as_many_gradients_as_the_entry_says(c, examples, expected):
+    """Of 13 examples 12.5% is the rank 1.5, a half, which is rounded down: two values at either end."""
+    mean = WinsorizedMean(examples, c)
+    for chunk in torch.randn(examples, 3).split(4):
+        mean.add(chunk)
+    assert mean.kept.shape == (3, expected)
+    assert METHODS["winsorized"].held({"c": c}, examples) == expected
+
+
+def test_the_gradients_that_winsorised_sgd_takes_at_a_time_are_those_of_the_entry():
+    assert METHODS["winsorized"].chunk_bytes == GRADIENT_ENTRIES * torch.float32.itemsize
 
 
 def test_the_entries_are_read_without_torch():

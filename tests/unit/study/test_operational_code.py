@@ -89,7 +89,7 @@ def test_what_decides_about_jobs_is_out_of_reach_of_what_jobs_do(sources):
 
 def test_settings_stand_in_a_record_as_they_were_given():
     settings = {"scheme": "pair", "seed": 3, "rates": [0.1, 1 / 3]}
-    assert provenance(settings, [])["settings"] == settings
+    assert provenance(settings, []).settings == settings
 
 
 def reads_text(handler):

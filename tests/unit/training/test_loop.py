@@ -14,9 +14,11 @@ from mcoherence.device import prepare_device
 from mcoherence.errors import UserError
 from mcoherence.files.progress import progress
 from mcoherence.optim.methods import METHODS as ENTRIES
-from mcoherence.training.loop import Execution, TrainingSettings, check_sizes, initial_model, train
+from mcoherence.training.loop import initial_model, train
 from mcoherence.training.ranks import Ranks
+from mcoherence.training.settings import Execution, TrainingSettings
 from mcoherence.training.state import TrainingState, read_state, write_state
+from mcoherence.training.updates import check_sizes
 
 CPU = Execution(torch.device("cpu"))
 MLP = {"architecture": "mlp", "hidden": [5]}

@@ -16,7 +16,8 @@ import sys
 from dataclasses import dataclass
 import torch
 from mcoherence.training.ranks import joined
-from mcoherence.training.loop import Execution, TrainingSettings, train
+from mcoherence.training.loop import train
+from mcoherence.training.settings import Execution, TrainingSettings
 
 @dataclass(frozen=True)
 class InMemory:

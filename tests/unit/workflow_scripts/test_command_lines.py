@@ -7,8 +7,10 @@ import sys
 import pytest
 
 import workflow_scripts
+from mcoherence.data import digits
 from mcoherence.errors import UserError
-from workflow_scripts.command_line import computing_options, part_options, settings_parser
+from workflow_scripts import draw, prepare_dataset, tabulate
+from workflow_scripts.command_line import computing_options, function_of_module, part_options, settings_parser
 from workflow_scripts.jobs.entry import run
 
 
@@ -20,6 +22,32 @@ def test_every_command_takes_settings_and_some_the_options_of_parents():
     assert (parsed.shard, parsed.shards, parsed.parts) == (0, 3, None)
     with pytest.raises(SystemExit):
         settings_parser("what").parse_args(given)
+
+
+NO_FILES = {
+    draw: ["--tables", "--images", "--png=f.png", "--pdf=f.pdf"],
+    tabulate: ["--csv=t.csv", "--parquet=t.parquet"],
+    prepare_dataset: ["--images=images.h5", "--data-folder=data", "--no-download"],
+}
+
+
+@pytest.mark.parametrize(
+    ("command", "room", "without", "function"),
+    [
+        (draw, "mcoherence.figures", "axes", "draw"),
+        (tabulate, "mcoherence.tables", "columns", "table"),
+        (prepare_dataset, "mcoherence.data", "store", "open_source"),
+    ],
+)
+def test_a_module_that_is_not_of_the_commands_room_is_one_line(command, room, without, function, monkeypatch):
+    for module in (f"{room}.nowhere", f"{room}.{without}", "json", "mcoherence.nowhere.at_all"):
+        monkeypatch.setattr(sys, "argv", ["x", f"--module={module}", "--settings={}", *NO_FILES[command]])
+        with pytest.raises(UserError, match=rf"^--module {module}: .*{function}\(\); expected {room}\.NAME with that"):
+            command.main()
+
+
+def test_a_command_calls_the_function_of_the_module_that_it_is_given():
+    assert function_of_module("mcoherence.data.digits", "mcoherence.data", "open_source") is digits.open_source
 
 
 def test_a_users_mistake_is_one_line_and_status_one(capsys):

@@ -8,16 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pytest
 
 from mcoherence.data.store import IMAGES_SCHEMA
-from mcoherence.errors import UserError
 from mcoherence.figures import coherence_by_loss
-from mcoherence.figures.reading import RUN
 from mcoherence.figures.saving import read_sources, save_figure
 from mcoherence.figures.style import FigureStyle
 from mcoherence.files.hdf5 import write_hdf5
 from mcoherence.files.provenance import digest_of
+from mcoherence.tables.columns import RUN_COLUMNS
 from workflow_scripts import draw
 
 ROOT = Path(__file__).parents[3]
@@ -39,7 +37,7 @@ def call(monkeypatch, *arguments, **options):
 
 def run_of_seed(seed):
     names = {"dataset": "digits", "model": "mlp", "labels": "clean", "noise": 0.0, "optimizer": "sgd", "subset": "full"}
-    assert [*names, "seed"] == list(RUN)
+    assert [*names, "seed"] == list(RUN_COLUMNS)
     return names | {"seed": seed}
 
 
@@ -70,10 +68,3 @@ def test_a_figure_of_images_finds_the_store_of_each_data_set(tmp_path, monkeypat
     pd.DataFrame({**run_of_seed(0), **examples, "diverged": False}).to_parquet(table)
     call(monkeypatch, "examples", [table], images=[store])
     assert read_sources(Path("out/f.png")) == {str(path): digest_of(path) for path in (table, store)}
-
-
-@pytest.mark.parametrize("name", ["nowhere", "axes"], ids=["no module", "a module that draws no figure"])
-def test_an_unknown_figure_is_one_line(name, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=rf"^--module mcoherence\.figures\.{name}: no such figure; expected .*summary$"):
-        call(monkeypatch, name)
