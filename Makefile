@@ -16,7 +16,8 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed$(if $(filter system,$(TORCH)),-on-system-torch)
 FOR_TESTS := .venv/.installed-for-tests
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-deps
-PYTEST := $(BIN)/pytest
+WORKERS ?= 2
+PYTEST := $(BIN)/pytest --dist loadgroup --no-loadscope-reorder --numprocesses
 
 REQUIRE_PYTHON = @test -n "$(PYTHON)" || { echo "make: no Python 3.11, 3.12 or 3.13 on PATH; install one or run: make PYTHON=/path/to/python3" >&2; exit 1; }
 
@@ -48,13 +49,13 @@ schema: $(INSTALLED)
 	@PYTHONPATH=. $(BIN)/python -m workflow_scripts.write_schema
 
 test: check
-	@$(PYTEST) tests/unit tests/workflow
+	@$(PYTEST) $(WORKERS) tests/workflow tests/unit
 
 test-unit: $(FOR_TESTS)
-	@$(PYTEST) tests/unit
+	@$(PYTEST) $(WORKERS) tests/unit
 
 test-faults: $(FOR_TESTS)
-	@$(PYTEST) tests/faults tests/cluster
+	@$(PYTEST) $(WORKERS) tests/cluster tests/faults
 
 .venv/.installed: envs/requirements.lock pyproject.toml
 	$(REQUIRE_PYTHON)

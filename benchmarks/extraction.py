@@ -12,6 +12,8 @@ method, as the growth of its resident set over the state before the first pass (
     ours, one call   gradient_statistics on a single batch, its set-up and spot check of an example included
     vmap       vmap(grad) of torch.func over the whole model, rows reduced at once
     backpack   BatchL2Grad beside the gradient; opacus   per-example gradients by hooks, rows reduced at once
+
+The last two come with `make setup-tests`.
 """
 
 import argparse

@@ -13,11 +13,14 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from filelock import FileLock
 
 SBIN = os.pathsep.join(("/usr/local/sbin", "/usr/sbin", "/sbin"))
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun")
@@ -266,14 +269,18 @@ def _free_ports(count: int) -> list[int]:
 @contextmanager
 def running(folder: Path, tracking: str) -> Iterator[SlurmLab]:
     """A cluster that runs inside the block."""
+    starting = FileLock(Path(tempfile.gettempdir(), "slurm_lab.lock"))  # no other takes ports that are free as yet
+    starting.acquire()
     lab = SlurmLab(folder, tracking)
     try:
         lab.start()
+        starting.release()
         yield lab
     except AssertionError:
         print(lab.said(), file=sys.stderr)
         raise
     finally:
+        starting.release()
         lab.stop()
 
 

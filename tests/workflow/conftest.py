@@ -1,5 +1,6 @@
-"""A copy of the workflow, and the miniature study run in it once for all tests."""
+"""Copies of the workflow, and the miniature study, which is run once for all tests and workers."""
 
+import json
 import os
 import re
 import shutil
@@ -7,9 +8,11 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).parents[2]
 WORKFLOW = (
@@ -17,6 +20,18 @@ WORKFLOW = (
     "docs",
 )  # fmt: skip
 SNAKEMAKE = Path(sys.executable).with_name("snakemake")
+
+
+PLANS = {"--dry-run", "-n", "--summary", "--rulegraph"}  # options with which Snakemake runs no job
+
+
+@cache
+def planning_snakemake() -> subprocess.Popen[str]:
+    """A process that runs Snakemake's command line without importing it every time; it ends with this one."""
+    return subprocess.Popen(
+        [sys.executable, Path(__file__).with_name("planning_snakemake.py")],
+        text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ | {"COLUMNS": "200"},
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -27,9 +42,11 @@ class Workflow:
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Snakemake with these arguments on the miniature study; output and errors captured together."""
-        command = [str(SNAKEMAKE), "--configfile", "miniature.yaml", *arguments]
+        arguments = ("--configfile", "miniature.yaml", *arguments)
+        if PLANS.intersection(arguments):
+            return self._plan(*arguments)
         return subprocess.run(
-            command,
+            [str(SNAKEMAKE), *arguments],
             cwd=self.folder,
             text=True,
             stdout=subprocess.PIPE,
@@ -37,6 +54,13 @@ class Workflow:
             check=False,
             env=os.environ | {"COLUMNS": "200"},
         )
+
+    def _plan(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        said = self.folder.with_name(f"{self.folder.name}.said")
+        snakemake = planning_snakemake()
+        print(json.dumps([str(self.folder), arguments, str(said)]), file=snakemake.stdin, flush=True)
+        status = int(snakemake.stdout.readline())
+        return subprocess.CompletedProcess(arguments, status, stdout=said.read_text())
 
     def planned(self, *targets: str, arguments: Sequence[str] = ()) -> dict[str, int]:
         """How many jobs of each rule a run would do now, for the whole report or for the files `targets`."""
@@ -58,6 +82,7 @@ class Workflow:
 
 def copy_workflow(folder: Path) -> Workflow:
     """The workflow's files in `folder`, as a clone would have them, with the miniature study's config."""
+    folder.mkdir(exist_ok=True)
     for name in WORKFLOW:
         source = ROOT / name
         if source.is_dir():
@@ -81,9 +106,32 @@ def workflow_copy(tmp_path: Path) -> Workflow:
 
 
 @pytest.fixture(scope="session")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
-    """The miniature study, run to its report. Tests that edit it put back what they changed."""
-    workflow = copy_workflow(tmp_path_factory.mktemp("study"))
-    answer = workflow.run("--cores", "2", "--quiet", "reason")
-    assert answer.returncode == 0, answer.stdout[-5000:]
-    return workflow
+def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Workflow:
+    """The miniature study, run to its report by the worker that needs it first; nobody writes to it afterwards."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own if worker_id == "master" else own.parent) / "finished"
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "is_finished").exists():
+            workflow = copy_workflow(folder)
+            answer = workflow.run("--cores", "2", "--quiet", "reason")
+            assert answer.returncode == 0, answer.stdout[-5000:]
+            (folder / "is_finished").touch()
+    return Workflow(folder)
+
+
+def copy_study(finished: Workflow, folder: Path) -> Workflow:
+    """A copy of a study with its results and Snakemake's records, time stamps included."""
+    shutil.copytree(finished.folder, folder)
+    return Workflow(folder)
+
+
+@pytest.fixture(scope="session")
+def study(finished: Workflow, tmp_path_factory: pytest.TempPathFactory) -> Workflow:
+    """This worker's copy of the finished miniature study. Tests that edit it put back what they changed."""
+    return copy_study(finished, tmp_path_factory.mktemp("study") / "study")
+
+
+@pytest.fixture
+def study_copy(finished: Workflow, tmp_path: Path) -> Workflow:
+    """A copy of the finished miniature study for one test."""
+    return copy_study(finished, tmp_path / "study")

@@ -12,7 +12,7 @@ from safetensors import safe_open
 
 from mcoherence import load_checkpoint
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.apart]
 MEASUREMENTS = ("evaluation.h5", "coherence.h5", "contributions.h5")
 RUN = "runs/digits/cnn/half_random/rm3/full/seed1"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.apart]
 
 ROOT = Path(__file__).parents[2]
 REPORT = {"describe_study": 1, "report": 1}

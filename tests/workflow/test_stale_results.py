@@ -15,19 +15,8 @@ from snakemake.utils import update_config, validate
 from mcoherence.audit.result_checks import result_files
 from mcoherence.files.tables import write_table
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.apart]
 RUN = "runs/digits/cnn/half_random"
-
-
-@pytest.fixture
-def restored(study, tmp_path):
-    """The study, whose results and records are put back in the end."""
-    for name in ("results", ".snakemake"):
-        shutil.copytree(study.folder / name, tmp_path / name)
-    yield study
-    for name in ("results", ".snakemake"):
-        shutil.rmtree(study.folder / name)
-        shutil.move(tmp_path / name, study.folder / name)
 
 
 def described(study, config):
@@ -65,64 +54,64 @@ def test_an_intact_study_says_how_many_files_were_checked(study):
     assert f"The {len(result_files(config_of(study)))} result files" in page
 
 
-def test_a_rate_edited_past_snakemakes_eyes_stops_the_report(restored):
-    config = restored.folder / "config.yaml"
+def test_a_rate_edited_past_snakemakes_eyes_stops_the_report(study_copy):
+    config = study_copy.folder / "config.yaml"
     text = config.read_text()
     config.write_text(text.replace("rm3, lr: 0.3", "rm3, lr: 0.2").replace("confidence: 0.95", "confidence: 0.9"))
-    touched = restored.run("--touch", "--cores", "1", "--quiet", "all")  # "all is up to date"
+    touched = study_copy.run("--touch", "--cores", "1", "--quiet", "all")  # "all is up to date"
     assert touched.returncode == 0, touched.stdout
     config.write_text(config.read_text().replace("confidence: 0.9", "confidence: 0.8"))
-    answer = restored.run("--cores", "2", "--quiet", "reason")
+    answer = study_copy.run("--cores", "2", "--quiet", "reason")
     config.write_text(text)
     assert answer.returncode != 0
     assert "made with optimizer.lr 0.3, expected 0.2 as the config asks for" in answer.stdout
 
 
-def test_an_old_file_or_another_checkpoint_in_the_place_of_one_is_refused(restored):
-    config = config_of(restored)
-    assert described(restored, config).returncode == 0
-    run, other = (restored.results / RUN / name / "full/seed0" for name in ("rm3", "sgd"))
+def test_an_old_file_or_another_checkpoint_in_the_place_of_one_is_refused(study_copy):
+    config = config_of(study_copy)
+    assert described(study_copy, config).returncode == 0
+    run, other = (study_copy.results / RUN / name / "full/seed0" for name in ("rm3", "sgd"))
     shutil.copy2(other / "evaluation.h5", run / "evaluation.h5")
-    answer = described(restored, config)
+    answer = described(study_copy, config)
     assert answer.returncode == 1
     assert len(answer.stderr.strip().splitlines()) == 1
     assert "rm3/full/seed0/evaluation.h5: " in answer.stderr
     assert "expected the 7 checkpoints of its run, no others" in answer.stderr
 
 
-def test_a_checkpoint_of_other_settings_and_one_with_other_weights_are_refused(restored):
-    config = config_of(restored)
-    run, other = (restored.results / RUN / name / "full/seed0/checkpoints" for name in ("rm3", "sgd"))
+def test_a_checkpoint_of_other_settings_and_one_with_other_weights_are_refused(study_copy):
+    config = config_of(study_copy)
+    run, other = (study_copy.results / RUN / name / "full/seed0/checkpoints" for name in ("rm3", "sgd"))
     kept = (run / "step12.safetensors").read_bytes()
     shutil.copy2(other / "step12.safetensors", run / "step12.safetensors")
-    answer = described(restored, config)
+    answer = described(study_copy, config)
     assert "step12.safetensors: made with optimizer." in answer.stderr
     (run / "step12.safetensors").write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
-    answer = described(restored, config)
+    answer = described(study_copy, config)
     assert answer.returncode == 1
     assert "made from another" in answer.stderr
     assert "step12.safetensors than the one that is there now" in answer.stderr
 
 
-def test_a_table_edited_by_hand_is_refused_and_so_is_a_figure_of_another_table(restored):
-    config, table = config_of(restored), restored.results / "tables/accuracy.parquet"
+def test_a_table_edited_by_hand_is_refused_and_so_is_a_figure_of_another_table(study_copy):
+    config, table = config_of(study_copy), study_copy.results / "tables/accuracy.parquet"
     kept, columns = table.read_bytes(), pd.read_parquet(table)
     csv = table.with_suffix(".csv")
     written = csv.read_text()
     csv.write_text(written.replace("0.5", "0.6", 1))
-    assert "accuracy.csv: changed since it was made" in described(restored, config).stderr
+    assert "accuracy.csv: changed since it was made" in described(study_copy, config).stderr
     csv.write_text(written)
     columns.assign(accuracy=1.0).to_parquet(table, index=False)
-    assert "no table of this study" in described(restored, config).stderr
+    assert "no table of this study" in described(study_copy, config).stderr
     # With a seal of its own, it is not the one that claims and figures were made from.
     write_table(columns.assign(accuracy=1.0), csv, table)
-    assert "made from another results/miniature/tables/accuracy.parquet than" in described(restored, config).stderr
+    assert "made from another results/miniature/tables/accuracy.parquet than" in described(study_copy, config).stderr
     csv.write_text(written)
     table.write_bytes(kept)
-    figure = restored.results / "figures/easy_hard.png"
+    figure = study_copy.results / "figures/easy_hard.png"
     with Image.open(figure) as image:
         image.load()
         image.save(figure)  # says no more what it was drawn from
-    answer = described(restored, config)
+    answer = described(study_copy, config)
     assert "easy_hard.png: missing, damaged or no figure of this study" in answer.stderr
     assert (answer.returncode, len(answer.stderr.strip().splitlines())) == (1, 1)

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+pytestmark = pytest.mark.apart
 ROOT = Path(__file__).parents[2]
 STUDIES = sorted(path.stem for path in (ROOT / "studies").glob("*.yaml"))
 

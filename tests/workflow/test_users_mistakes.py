@@ -2,6 +2,7 @@
 
 import pytest
 
+pytestmark = pytest.mark.apart
 CASES = [
     ("lr: 0.3}", "lr: fast}", "config: optimizers.sgd.lr: found 'fast'; expected a value of type number"),
     ("seeds: [0, 1, 2, 3, 4]", "seed: [0, 1, 2, 3, 4]", "config: label_noise: found"),
