@@ -68,6 +68,11 @@ def study_file(results: str, name: str, **entries: Any) -> str:
     return f"{results}/{STUDY_FILES[name]}".format(**entries)
 
 
+def table_file(results: str, table: str) -> str:
+    """A table as it is read, below the study's folder `results`; its CSV file, for people, lies beside it."""
+    return f"{results}/tables/{table}.parquet"
+
+
 def grid(entries: Mapping[str, Any], **other: Any) -> dict[str, list[Any]]:
     """The grid of an experiment's section: its lists along the AXES, a single name as a list of one.
 
