@@ -10,8 +10,8 @@ from itertools import product
 from typing import Any
 
 from mcoherence.data.subsets import FIRST_STAGE, SUBSETS, TRAINED_HALF
+from mcoherence.study.result_names import FULL
 
-FULL = "full"
 AXES = ("datasets", "models", "labels", "optimizers", "subsets", "seeds")
 Config = Mapping[str, Any]
 Grid = Mapping[str, Sequence[Any]]

@@ -15,11 +15,10 @@ from mcoherence.files.hdf5 import open_hdf5
 from mcoherence.measuring.worlds import inner_with_total, over_updates
 from mcoherence.study.result_names import CONTRIBUTIONS_SCHEMA
 from mcoherence.study.runs import Run
-from mcoherence.tables.columns import Column
+from mcoherence.tables.columns import MEASURED_WORLD, Column
 from mcoherence.tables.runs import rows_of_runs
 from mcoherence.tables.sums import Sums
 
-MEASURED_WORLD = "measured"
 COLUMNS = {
     "world": Column("", "whose tags pristine and corrupt: measured, or null 1, ..., shuffled among the same examples"),
     "n_pristine": Column("examples", "measured examples tagged pristine"),

@@ -22,10 +22,9 @@ from numpy.typing import NDArray
 
 from mcoherence.coherence import alpha, m_coherence
 from mcoherence.study.runs import Run
-from mcoherence.tables.columns import Column
+from mcoherence.tables.columns import TOY_TRAINING_EXAMPLES, Column
 
 Float64Array = NDArray[np.float64]
-TRAINING_EXAMPLES = 4  # of the five; the fifth is the test
 COLUMNS = {
     "data": Column("", "regression in six dimensions: real (a shared component) or random (none)"),
     "trained_on": Column("examples", "how many, from the first on, descent takes the mean loss of"),
@@ -84,7 +83,7 @@ def table(
         lr: learning rate.
         checkpoint_steps: ascending numbers of steps; the last one ends the descent.
     """
-    cases = ((TRAINING_EXAMPLES, TRAINING_EXAMPLES), (TRAINING_EXAMPLES, 5), (5, 5))
+    cases = ((TOY_TRAINING_EXAMPLES, TOY_TRAINING_EXAMPLES), (TOY_TRAINING_EXAMPLES, 5), (5, 5))
     rows = [
         {"data": name, "trained_on": trained_on, "measured": measured, "step": step}
         | _measure(weights[step], data, trained_on, measured)
