@@ -9,7 +9,7 @@ from mcoherence.study.code_digest import digest_of_modules, module_digests, pack
 from mcoherence.study.result_names import OTHER_SAMPLE
 from mcoherence.study.results import ON_OTHER_SAMPLE, names_of, result
 from mcoherence.study.results import RESULTS as KINDS
-from mcoherence.study.runs import ALL_SUBSETS, STUDY_FILES, Run, results_folder, source_run, subset_file
+from mcoherence.study.runs import ALL_SUBSETS, STUDY_FILES, Run, results_folder, source_run, subset_file, table_file
 from mcoherence.study.segments import checkpoint_steps, segment_checkpoints, segments
 
 RESULTS = results_folder(config)
@@ -121,6 +121,17 @@ def growing(amount):
 def table_mb(wildcards):
     """Memory in MB for the loss and prediction of every example and checkpoint of the run that the wildcards name."""
     return estimates.table_mb(config, run_of(wildcards))
+
+
+@cache
+def largest_run_mb():
+    """Memory in MB for what the run with the most examples and checkpoints has of `table_mb`."""
+    return max(estimates.table_mb(config, run) for run in catalogue.all_runs(config))
+
+
+def tabulating_mb(wildcards):
+    """Memory in MB for a table: it reads the files of one run at a time, or else other tables or nothing at all."""
+    return largest_run_mb() if catalogue.TABLES[wildcards.table].files else 2000
 
 
 def split_of(wildcards):

@@ -1,9 +1,8 @@
-TABULATED = [name for name, table in catalogue.tables_of(config).items() if table.rule == "tabulate"]
-TABLES = {name: f"{RESULTS}/tables/{name}.parquet" for name in catalogue.tables_of(config)}
+TABLES = {name: table_file(RESULTS, name) for name in catalogue.tables_of(config)}
 
 
 rule tabulate:
-    """One tidy table from the result files of many runs."""
+    """One tidy table, from the result files of many runs or from other tables."""
     input:
         lambda w: catalogue.files_of_table(config, w.table),
     output:
@@ -14,11 +13,11 @@ rule tabulate:
     benchmark:
         f"{BENCHMARKS}/tabulate/{{table}}.tsv"
     wildcard_constraints:
-        table="|".join(TABULATED) or "none",
+        table="|".join(TABLES) or "none",
     conda:
         CONDA
     resources:
-        mem_mb=growing(max((estimates.table_mb(config, run) for run in catalogue.all_runs(config)), default=1000)),
+        mem_mb=growing(tabulating_mb),
         runtime=growing(60),
     params:
         settings=lambda w: canonical_json(settings.table_settings(config, w.table)),

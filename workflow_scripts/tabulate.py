@@ -1,4 +1,4 @@
-"""Gather the result files of many runs into one tidy table: *.h5 -> CSV and Parquet."""
+"""Make one tidy table from the result files of many runs, or from other tables: *.h5, Parquet -> CSV and Parquet."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from workflow_scripts.jobs.entry import run
 def main() -> None:
     """Make the table of a module, such as "mcoherence.tables.accuracy", which is imported by that name.
 
-    The files of the runs are found by the runs' names, not by arguments: a study of a thousand runs has more paths than
+    Files are found by the names of runs and tables, not by arguments: a study of a thousand runs has more paths than
     a command line can hold.
     """
     parser = settings_parser(__doc__)

@@ -11,6 +11,11 @@ from scipy.stats import rankdata
 from mcoherence.claims.registry import claim
 from mcoherence.claims.rows import early, log10
 from mcoherence.claims.testing import ClaimSettings, Measured, Parts, Tables
+from mcoherence.study.result_names import FULL, difficulty_group
+from mcoherence.tables.columns import OTHER_SEEDS
+
+EASY_TRAIN, HARD_TRAIN = (difficulty_group(subset, "train") for subset in ("easy", "hard"))
+HARD_TEST = difficulty_group("hard", "test")
 
 
 @claim(
@@ -26,9 +31,9 @@ def easy_more_coherent_early(tables: Tables, settings: ClaimSettings) -> Parts:
     """Log10 ratio of early m-coherence, easy over hard examples of one number, along the reference runs."""
     parts = {}
     for where, rows in _networks(tables["difficulty_coherence"]):
-        within = early(rows[(rows["subset"] == "full") & (rows["group"] == rows["other"])], settings)
+        within = early(rows[(rows["subset"] == FULL) & (rows["group"] == rows["other"])], settings)
         means = log10(within["m_coherence"]).groupby([within["group"], within["seed"]]).mean()
-        parts[where] = Measured(_of(means, "easy_train") - _of(means, "hard_train"))
+        parts[where] = Measured(_of(means, EASY_TRAIN) - _of(means, HARD_TRAIN))
     return parts
 
 
@@ -46,7 +51,7 @@ def easy_step_helps_hard(tables: Tables, settings: ClaimSettings) -> Parts:
     parts = {}
     for where, rows in _networks(tables["difficulty_coherence"]):
         on_easy = early(rows[rows["subset"] == "easy"], settings)
-        parts[where] = Measured(_pair(on_easy, "easy_train", "hard_test").groupby("seed")["cosine"].mean())
+        parts[where] = Measured(_pair(on_easy, EASY_TRAIN, HARD_TEST).groupby("seed")["cosine"].mean())
     return parts
 
 
@@ -68,7 +73,9 @@ def easy_step_carries_over(tables: Tables, settings: ClaimSettings) -> Parts:
     for where, rows in _networks(tables["difficulty_coherence"]):
         first = early(rows, settings)
         easy, hard = (
-            _pair(first[first["subset"] == kind], f"{kind}_train", f"{kind}_test").groupby("seed")["cosine"].mean()
+            _pair(first[first["subset"] == kind], difficulty_group(kind, "train"), difficulty_group(kind, "test"))
+            .groupby("seed")["cosine"]
+            .mean()
             for kind in ("easy", "hard")
         )
         parts[where] = Measured(easy - hard)
@@ -88,7 +95,7 @@ def seeds_agree(tables: Tables) -> Parts:
     """Share of a run's easy examples that the other seeds call easy too, minus the share by chance."""
     parts = {}
     for where, rows in _networks(tables["difficulty_agreement"]):
-        others = rows[rows["other"] == "other seeds"].set_index("seed")
+        others = rows[rows["other"] == OTHER_SEEDS].set_index("seed")
         if not others.empty:
             parts[where] = Measured(others["easy_overlap"] - others["chance"])
     return parts

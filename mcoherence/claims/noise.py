@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 
 from mcoherence.claims.registry import claim
-from mcoherence.claims.rows import early
+from mcoherence.claims.rows import early, sgd_rows
 from mcoherence.claims.testing import ClaimSettings, Measured, Parts, Tables
-from mcoherence.tables.columns import TRAIN_GROUP, WHOLE_NETWORK
-from mcoherence.tables.rows import last_rows
+from mcoherence.tables.columns import MEASURED_WORLD, TRAIN_GROUP, WHOLE_NETWORK
+from mcoherence.tables.rows import last_rows, partly_random
 
 TOLERANCE = 0.02  # of accuracies that are claimed not to exceed one another
 LEAST_CLIPPING = 2  # the c from which winsorised SGD is said not to memorise (arXiv 2002.10657)
@@ -40,7 +40,7 @@ def contributions_cross(tables: Tables, settings: ClaimSettings) -> Parts:
     """
     contributions, fitted = tables["contributions"], _step_of_fit(tables["accuracy"], settings)
     parts = {}
-    rows = contributions[contributions["optimizer"].isin(settings.entries("sgd"))]
+    rows = sgd_rows(contributions, settings)
     for (dataset, model, labels, noise, optimizer), runs in rows.groupby(
         ["dataset", "model", "labels", "noise", "optimizer"]
     ):
@@ -48,12 +48,12 @@ def contributions_cross(tables: Tables, settings: ClaimSettings) -> Parts:
         for seed, run in runs.groupby("seed"):
             begin = fitted.get((dataset, model, labels, optimizer, seed), np.inf)
             first, late = _differences(early(run, settings)), _differences(run[run["step"] >= begin])
-            null_first, null_late = (one.drop("measured").mean() for one in (first, late))
+            null_first, null_late = (one.drop(MEASURED_WORLD).mean() for one in (first, late))
             for what, value in {
-                "early, pristine over corrupt": first["measured"],
-                "early, pristine over corrupt beyond the null worlds": first["measured"] - null_first,
-                "late, corrupt over pristine": -late["measured"],
-                "late, corrupt over pristine beyond the null worlds": null_late - late["measured"],
+                "early, pristine over corrupt": first[MEASURED_WORLD],
+                "early, pristine over corrupt beyond the null worlds": first[MEASURED_WORLD] - null_first,
+                "late, corrupt over pristine": -late[MEASURED_WORLD],
+                "late, corrupt over pristine beyond the null worlds": null_late - late[MEASURED_WORLD],
             }.items():
                 numbers.setdefault(what, {})[seed] = value
         for what, by_seed in numbers.items():
@@ -216,8 +216,7 @@ def pristine_agree_more_early(tables: Tables, settings: ClaimSettings) -> Parts:
 )
 def best_beats_last(tables: Tables, settings: ClaimSettings) -> Parts:
     """Test accuracy of the best checkpoint minus that of the last one, with labels random in part, under SGD."""
-    table = tables["early_stopping"]
-    rows = table[table["optimizer"].isin(settings.entries("sgd")) & (table["noise"] > 0) & (table["noise"] < 1)]
+    rows = partly_random(sgd_rows(tables["early_stopping"], settings))
     return {
         f"{dataset}, {model}, {optimizer}, noise {noise:g}": Measured(
             (one["best_test_accuracy"] - one["last_test_accuracy"]).set_axis(one["seed"])
@@ -253,7 +252,7 @@ def _alignments(
     coherence: pd.DataFrame, settings: ClaimSettings, groups: list[str]
 ) -> list[tuple[str, Hashable, pd.DataFrame]]:
     """(place, seed, run) for the runs of SGD: pairwise alignment of the whole network, a column per group."""
-    rows = coherence[coherence["optimizer"].isin(settings.entries("sgd")) & (coherence["layer"] == WHOLE_NETWORK)]
+    rows = sgd_rows(coherence[coherence["layer"] == WHOLE_NETWORK], settings)
     keys = ["dataset", "model", "labels", "optimizer", "noise", "seed", "step", "epoch"]
     rows = rows[rows["group"].isin(groups)].set_index([*keys, "group"])["pairwise_alignment"].unstack("group")
     return [
@@ -285,7 +284,7 @@ def _differences(stretch: pd.DataFrame) -> pd.Series:
 
     NaN for a stretch of fewer than two checkpoints.
     """
-    worlds = {"measured": np.nan}
+    worlds = {MEASURED_WORLD: np.nan}
     for world, one in stretch.groupby("world"):
         if len(one) > 1:
             squared = one["sq_norm_of_sum"].to_numpy()

@@ -7,9 +7,15 @@ from mcoherence.claims.testing import EARLY_EPOCHS, ClaimSettings
 from mcoherence.tables import rows as table_rows
 
 
+def sgd_rows(table: pd.DataFrame, settings: ClaimSettings) -> pd.DataFrame:
+    """The rows of runs that an entry of SGD trained."""
+    rows: pd.DataFrame = table[table["optimizer"].isin(settings.entries("sgd"))]
+    return rows
+
+
 def of_sgd(table: pd.DataFrame, settings: ClaimSettings) -> list[tuple[str, pd.DataFrame]]:
     """(place, rows) for every data set and network trained with SGD."""
-    rows = table[table["optimizer"].isin(settings.entries("sgd"))]
+    rows = sgd_rows(table, settings)
     return [
         (f"{dataset}, {model}, {optimizer}", group)
         for (dataset, model, optimizer), group in rows.groupby(["dataset", "model", "optimizer"])

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from mcoherence.claims.registry import claim
-from mcoherence.claims.rows import early, log10, log_spacing, of_sgd, past_transient, sgd_curves
+from mcoherence.claims.rows import early, log10, log_spacing, of_sgd, past_transient, sgd_curves, sgd_rows
 from mcoherence.claims.testing import ClaimSettings, Measured, Parts, Tables
 from mcoherence.tables.columns import RUN_COLUMNS, TRAIN_GROUP, WHOLE_NETWORK
 from mcoherence.tables.rows import whole_network
@@ -198,7 +198,7 @@ def _share(run: pd.DataFrame) -> float:
 def alexnet_coherent_on_random_labels(tables: Tables, settings: ClaimSettings) -> Parts:
     """Log10 ratio of the peaks with random labels, AlexNet over ResNet, beyond the factor NEAR; under one SGD."""
     curves = whole_network(tables["coherence"]).query("noise == 1")
-    later = past_transient(curves[curves["optimizer"].isin(settings.entries("sgd"))], settings)
+    later = past_transient(sgd_rows(curves, settings), settings)
     peaks = log10(later.groupby(["dataset", "optimizer", "model", "seed"])["m_coherence"].max())
     kinds = {
         kind: [name for name, architecture in settings.architectures.items() if architecture.startswith(kind)]

@@ -23,8 +23,8 @@ from mcoherence.figures.panels import (
 )
 from mcoherence.figures.reading import Tables, full_set_runs, in_order, label_sets, networks, of_network
 from mcoherence.figures.style import NEUTRAL, FigureStyle, looks, readable, theme
+from mcoherence.tables.columns import MEASURED_WORLD
 
-MEASURED = "measured"
 GROUPS = ("pristine", "corrupt")
 QUANTITIES = {"f": "share of the\ngradient", "i": "running sum\nper example"}
 NULL_COLOR = "#9a9a9a"
@@ -86,7 +86,7 @@ def _draw_panel(axes: Axes, lines: dict[str, pd.DataFrame], quantity: str, color
     axes.axhline(0, color=NEUTRAL, linewidth=0.7, zorder=1)
     for group, look in looks(GROUPS).items():
         for world, line in lines[group].groupby("world", sort=True):
-            if world != MEASURED:
+            if world != MEASURED_WORLD:
                 axes.plot(
                     line["step"],
                     line["mean"],
@@ -96,7 +96,7 @@ def _draw_panel(axes: Axes, lines: dict[str, pd.DataFrame], quantity: str, color
                     zorder=1.5,
                     label=f"{group} {world}",
                 )
-        line = lines[group][lines[group]["world"] == MEASURED]
+        line = lines[group][lines[group]["world"] == MEASURED_WORLD]
         if not line.empty:
             draw_line_with_band(axes, line["step"], line, color, look, group)
     if lines[GROUPS[0]].empty:

@@ -18,14 +18,16 @@ from mcoherence.figures.legends import legend_below, text_handle
 from mcoherence.figures.panels import column_titles, message_figure, network_title, new_figure, row_title
 from mcoherence.figures.reading import Tables, networks, of_network
 from mcoherence.figures.style import NEUTRAL, FigureStyle, theme
+from mcoherence.tables.columns import ALL_SEEDS, ONE_CHECKPOINT, OTHER_SEEDS
 
 PRISTINE_COLOR, CORRUPT_COLOR = "#56B4E9", "#D55E00"
 BINS = 20
+ANOTHER_SEED = "another seed"  # in the figure; the table has the number of the seed
 COMPARED = {  # what a run is compared with, from the top down
-    "another seed": "another\nseed",
-    "other seeds": "all other\nseeds",
-    "all seeds": "all seeds\n(the score)",
-    "one checkpoint": "itself at one\ncheckpoint",
+    ANOTHER_SEED: "another\nseed",
+    OTHER_SEEDS: "all other\nseeds",
+    ALL_SEEDS: "all seeds\n(the score)",
+    ONE_CHECKPOINT: "itself at one\ncheckpoint",
 }
 TITLES = ("difficulty", "one run agrees with", "forgetting")
 
@@ -89,7 +91,7 @@ def _draw_scores(axes: Axes, rows: pd.DataFrame) -> None:
 
 
 def _draw_agreement(axes: Axes, rows: pd.DataFrame) -> None:
-    kind = rows["other"].where(rows["other"].isin(list(COMPARED)), "another seed")
+    kind = rows["other"].where(rows["other"].isin(list(COMPARED)), ANOTHER_SEED)
     for height, name in enumerate(COMPARED):
         chosen = rows[kind == name]
         if chosen.empty:

@@ -18,6 +18,8 @@ from mcoherence.figures.panels import (
 )
 from mcoherence.figures.reading import Tables, full_set_runs, in_order, label_sets, networks, of_network
 from mcoherence.figures.style import NEUTRAL, FigureStyle, looks, readable, theme
+from mcoherence.tables.columns import WHOLE_NETWORK
+from mcoherence.tables.rows import partly_random
 
 PAIRS = {
     "pristine and held-out": ("pristine", "heldout"),
@@ -40,7 +42,8 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
     """
     rows = full_set_runs(tables["group_alignment"])
     rows = rows.assign(pair=_pair_names(rows))
-    rows = rows[(rows["noise"] > 0) & (rows["noise"] < 1) & (rows["layer"] == "model") & rows["pair"].notna()]
+    rows = partly_random(rows)
+    rows = rows[(rows["layer"] == WHOLE_NETWORK) & rows["pair"].notna()]
     rows = rows[rows["cosine"].notna()]
     if rows.empty:
         return message_figure("This study has no runs with partly random labels, so no pristine and corrupt examples.")

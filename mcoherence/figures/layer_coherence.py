@@ -13,6 +13,7 @@ from mcoherence.figures.legends import coherence_handles, legend_below
 from mcoherence.figures.panels import message_figure, network_title, panel_grid
 from mcoherence.figures.reading import Network, Tables, full_set_runs, in_order, label_sets, networks, of_network
 from mcoherence.figures.style import FigureStyle, looks, readable, theme
+from mcoherence.tables.columns import TRAIN_GROUP, WHOLE_NETWORK
 
 _MOST_COLUMNS = 6  # narrower panels could not hold their tick labels
 
@@ -31,7 +32,7 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
     """
     table = tables["coherence"]
     rows = full_set_runs(table)
-    rows = rows[(rows["group"] == "train") & (rows["layer"] != "model") & rows["m_coherence"].notna()]
+    rows = rows[(rows["group"] == TRAIN_GROUP) & (rows["layer"] != WHOLE_NETWORK) & rows["m_coherence"].notna()]
     rows = rows[rows["optimizer"] == style.reference_optimizer]
     if rows.empty:
         optimizer = readable(style.reference_optimizer)

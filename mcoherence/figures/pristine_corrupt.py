@@ -16,6 +16,8 @@ from mcoherence.figures.panels import (
 )
 from mcoherence.figures.reading import Tables, full_set_runs, in_order, label_sets, networks, of_network
 from mcoherence.figures.style import NEUTRAL, FigureStyle, looks, readable, theme
+from mcoherence.tables.columns import WHOLE_NETWORK
+from mcoherence.tables.rows import partly_random
 
 GROUPS = ("pristine", "heldout", "corrupt")
 
@@ -34,7 +36,8 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
         style: the figures' shared settings.
     """
     rows = full_set_runs(tables["coherence"])
-    rows = rows[(rows["noise"] > 0) & (rows["noise"] < 1) & (rows["layer"] == "model") & rows["group"].isin(GROUPS)]
+    rows = partly_random(rows)
+    rows = rows[(rows["layer"] == WHOLE_NETWORK) & rows["group"].isin(GROUPS)]
     rows = rows[rows["pairwise_alignment"].notna()]
     if rows.empty:
         return message_figure("This study has no runs with partly random labels, so no pristine and corrupt examples.")

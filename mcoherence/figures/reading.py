@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from mcoherence.errors import UserError
+from mcoherence.study.result_names import FULL
 from mcoherence.tables.rows import whole_network
 
 Tables = Mapping[str, pd.DataFrame]
@@ -39,7 +40,7 @@ def image_stores(paths: Sequence[Path]) -> pd.DataFrame:
 
 def full_set_runs(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of runs that trained on the full training set, not on the easy, hard or random subset."""
-    return table[table["subset"] == "full"]
+    return table[table["subset"] == FULL]
 
 
 def rows_of_training_sample(coherence: pd.DataFrame) -> pd.DataFrame:

@@ -27,6 +27,8 @@ NAMES = {
     "ra3": "RA3",
     "m3_successive": "M3, successive mini-batches",
     "winsorized": "winsorised SGD",
+    "adam": "Adam",
+    "adamw": "AdamW",
     "mlp": "MLP",
     "cnn": "CNN",
     "resnet18": "ResNet-18",

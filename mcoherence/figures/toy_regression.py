@@ -9,7 +9,7 @@ from mcoherence.figures.axes import step_axis
 from mcoherence.figures.panels import column_titles, panel_grid
 from mcoherence.figures.reading import Tables
 from mcoherence.figures.style import NEUTRAL, FigureStyle, theme
-from mcoherence.tables.toy import TRAINING_EXAMPLES
+from mcoherence.tables.columns import TOY_TRAINING_EXAMPLES
 
 _FIRST, _SECOND, _THIRD = "#0072b2", "#d55e00", "#009e73"  # blue, vermilion, green: told apart by every eye
 _SOLID, _DASHED, _DOTTED = (0, ()), (0, (4.5, 1.6)), (0, (1.2, 1.2))
@@ -62,7 +62,7 @@ def _draw_panel(axes: Axes, rows: pd.DataFrame, lines: tuple[tuple[str, str, int
 
 def _guides(axes: Axes) -> None:
     """The limits of m-coherence of the training examples: 1 where gradients are orthogonal, m where identical."""
-    for height, name in ((1, "orthogonal: 1"), (TRAINING_EXAMPLES, "identical: m = 4")):
+    for height, name in ((1, "orthogonal: 1"), (TOY_TRAINING_EXAMPLES, "identical: m = 4")):
         axes.axhline(height, color=NEUTRAL, linewidth=0.7, zorder=1)
         place = axes.get_yaxis_transform()
         axes.text(0.99, height + 0.05, name, transform=place, ha="right", va="bottom", color=NEUTRAL)

@@ -18,6 +18,7 @@ from mcoherence.study.runs import (
     runs_of_grids,
     source_run,
     subset_file,
+    table_file,
 )
 
 EXPERIMENTS: dict[str, Experiment] = {
@@ -63,16 +64,15 @@ def images_of_figure(config: Config, figure: Figure) -> list[str]:
 
 
 def files_of_table(config: Config, table: str) -> list[str]:
-    """Paths of the files that a table is made from, each once."""
+    """Paths of the files that a table is made from, each once: those of runs, then other tables."""
     results = results_folder(config)
-    return list(
-        dict.fromkeys(
-            run.file(results, name)
-            for needed in TABLES[table].needed(config)
-            for run in runs_of_grids(needed.runs)
-            for name in needed.files
-        )
+    of_runs = dict.fromkeys(
+        run.file(results, name)
+        for needed in TABLES[table].needed(config)
+        for run in runs_of_grids(needed.runs)
+        for name in needed.files
     )
+    return [*of_runs, *(table_file(results, name) for name in TABLES[table].tables)]
 
 
 def reference_runs(config: Config, dataset: str, model: str) -> list[Run]:

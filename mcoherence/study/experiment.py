@@ -43,20 +43,18 @@ class Table:
     runs: the runs that it has rows of, in their order.
     files: what it reads of each of them, by names that `Run.file` knows. A result named here is made for these runs.
     further: what it reads of other runs.
+    tables: other tables of the study that it is made from, in place of files of runs or beside them.
     own: what it depends on besides, the keyword arguments of its function.
-    rule: the rule that makes it. Only `tabulate` reads `runs` and `files`; a rule of its own says itself what it reads.
     """
 
     runs: Grids = field(default=lambda config: ())
     files: tuple[str, ...] | Callable[[Config], tuple[str, ...]] = ()
     further: Callable[[Config], Sequence[Needed]] = no_files
+    tables: tuple[str, ...] = ()
     own: Own = nothing_more
-    rule: str = "tabulate"
 
     def needed(self, config: Config) -> list[Needed]:
-        """All files that the table is made from."""
-        if self.rule != "tabulate":
-            return []
+        """All files of runs that the table is made from."""
         files = self.files(config) if callable(self.files) else self.files
         return [Needed(self.runs(config), files), *self.further(config)]
 

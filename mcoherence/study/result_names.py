@@ -12,8 +12,17 @@ DIFFICULTY_COHERENCE_SCHEMA = "mcoherence/difficulty_coherence/1"
 GROUPS = ("pristine", "corrupt", "heldout")
 PRISTINE, CORRUPT, HELDOUT = range(3)
 
-# Groups of difficulty_coherence.h5: the parts of split.h5.
-DIFFICULTY_GROUPS = ("easy_train", "easy_test", "hard_train", "hard_test", "random_train", "random_test")
+FULL = "full"  # the subset of a run on everything
+
+
+def difficulty_group(subset: str, part: str) -> str:
+    """The name of a group of difficulty_coherence.h5, which is a part, train or test, of a subset in split.h5."""
+    return f"{subset}_{part}"
+
+
+DIFFICULTY_GROUPS = tuple(
+    difficulty_group(subset, part) for subset in ("easy", "hard", "random") for part in ("train", "test")
+)
 
 
 class Schemas(NamedTuple):

@@ -10,8 +10,8 @@ from itertools import product
 from typing import Any
 
 from mcoherence.data.subsets import FIRST_STAGE, SUBSETS, TRAINED_HALF
+from mcoherence.study.result_names import FULL
 
-FULL = "full"
 AXES = ("datasets", "models", "labels", "optimizers", "subsets", "seeds")
 Config = Mapping[str, Any]
 Grid = Mapping[str, Sequence[Any]]
@@ -66,6 +66,11 @@ STUDY_FILES = {
 def study_file(results: str, name: str, **entries: Any) -> str:
     """One of the `STUDY_FILES` of these entries, such as dataset="digits", below the study's folder `results`."""
     return f"{results}/{STUDY_FILES[name]}".format(**entries)
+
+
+def table_file(results: str, table: str) -> str:
+    """A table as it is read, below the study's folder `results`; its CSV file, for people, lies beside it."""
+    return f"{results}/tables/{table}.parquet"
 
 
 def grid(entries: Mapping[str, Any], **other: Any) -> dict[str, list[Any]]:

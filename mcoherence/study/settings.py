@@ -10,7 +10,7 @@ from mcoherence.study.catalogue import EXPERIMENT_OF_TABLE, TABLES, reference_ru
 from mcoherence.study.experiments import label_noise
 from mcoherence.study.network_code import network_code
 from mcoherence.study.runs import Config, Run, results_folder, runs_of_grids
-from mcoherence.study.segments import checkpoint_schedule, segment_checkpoints, segments
+from mcoherence.study.segments import segment_checkpoints, segments
 
 OPERATIONAL_KEYS = ("device", "operational", "data_folder", "download")  # keys of the config that never re-run anything
 
@@ -134,29 +134,6 @@ def claim_settings(config: Config) -> dict[str, Any]:
         "experiments": EXPERIMENT_OF_TABLE,
         "image_sides": {name: max(image_shape(config["datasets"][name])[1:]) for name in datasets},
     }
-
-
-def toy_settings(config: Config) -> dict[str, Any]:
-    """What the regressions of the experiment toy depend on."""
-    toy = config["toy"]
-    steps = checkpoint_schedule(toy["steps"], **toy["checkpoints"])
-    return {"lr": toy["lr"], "checkpoint_steps": sorted({*steps, toy["steps"]})}
-
-
-def bound_settings(config: Config) -> dict[str, Any]:
-    """What the bound depends on besides tables: assumed smoothness, and the rates of the optimisers it holds for."""
-    names = config["label_noise"]["optimizers"]
-    optimizers = {name: config["optimizers"][name] for name in names if _is_plain_sgd(config["optimizers"][name])}
-    rates = {
-        name: {key: entry[key] for key in ("lr", "schedule") if key in entry} for name, entry in optimizers.items()
-    }
-    return {**config["bound"], "optimizers": rates}
-
-
-def _is_plain_sgd(optimizer: Config) -> bool:
-    """Whether an optimiser is the one of the bound's proof: gradients of mini-batches alone, from fresh weights."""
-    others = any(optimizer.get(key) for key in ("momentum", "weight_decay", "start"))
-    return METHODS[optimizer["method"]].plain and not others
 
 
 def scientific(config: Config) -> dict[str, Any]:

@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from mcoherence.study.runs import Run, table_file
 from mcoherence.tables.columns import RUN_COLUMNS, Column
 from mcoherence.tables.rows import whole_network
 from mcoherence.training.schedules import learning_rate
@@ -68,7 +69,20 @@ def alpha_before_updates(steps: ArrayLike, alpha: ArrayLike, updates: int) -> Fl
     return np.interp(places, np.log1p(np.asarray(steps, dtype=np.float64)), np.asarray(alpha, dtype=np.float64))
 
 
-def bound_table(
+def table(
+    results: str,
+    _runs: Sequence[Run],
+    _noise: Mapping[str, float],
+    *,
+    optimizers: Mapping[str, Mapping[str, Any]],
+    beta_times_lr: Sequence[float],
+) -> pd.DataFrame:
+    """`bound_along_runs` of the study's tables coherence and accuracy; their runs are the ones that it has rows of."""
+    coherence, accuracy = (pd.read_parquet(table_file(results, name)) for name in ("coherence", "accuracy"))
+    return bound_along_runs(coherence, accuracy, optimizers, beta_times_lr)
+
+
+def bound_along_runs(
     coherence: pd.DataFrame,
     accuracy: pd.DataFrame,
     optimizers: Mapping[str, Mapping[str, Any]],
@@ -76,9 +90,8 @@ def bound_table(
 ) -> pd.DataFrame:
     """The bound along every run of these optimisers: one row per run, checkpoint and assumed smoothness.
 
-    Columns: run, step, epoch, beta_times_lr, log10_bound (of the bound in units of L^2 / m; -inf at step 0),
-    relative_bound (the bound over that of incoherent gradients, in [0, 1]; NaN at step 0), gap (test minus training
-    loss; of the population trained on where its labels are clean), diverged (NaN in the three before then).
+    Of log10_bound step 0 has -inf, of relative_bound, which is in [0, 1], NaN; from a divergence on all is NaN. What
+    the columns mean is in `COLUMNS` and in `mcoherence.tables.dictionary`.
 
     Args:
         coherence: the tidy table coherence.
@@ -99,8 +112,8 @@ def bound_table(
     ]
     if not frames:
         return pd.DataFrame(columns=_ORDER)
-    table = pd.concat(frames, ignore_index=True).merge(gaps.reset_index(), on=[*_RUN, "step"])
-    return table[_ORDER]
+    bounds = pd.concat(frames, ignore_index=True).merge(gaps.reset_index(), on=[*_RUN, "step"])
+    return bounds[_ORDER]
 
 
 def _bounds(curve: pd.DataFrame, optimizer: Mapping[str, Any], beta_times_lr: float) -> dict[str, Float64Array]:

@@ -9,6 +9,11 @@ RUN_COLUMNS = ("dataset", "model", "labels", "noise", "optimizer", "subset", "se
 WHOLE_NETWORK = "model"  # as a layer: all of them together
 TRAIN_GROUP = "train"  # as a group: pristine and corrupt examples together
 
+MEASURED_WORLD = "measured"  # as a world: the tags pristine and corrupt as they are; null worlds have them shuffled
+# What a reference run is compared with in difficulty_agreement, beside the seed of another.
+ALL_SEEDS, OTHER_SEEDS, ONE_CHECKPOINT = "all seeds", "other seeds", "one checkpoint"
+TOY_TRAINING_EXAMPLES = 4  # of the five of a regression in six dimensions; the fifth is the test
+
 
 @dataclass(frozen=True)
 class Column:

@@ -15,11 +15,10 @@ from mcoherence.files.hdf5 import open_hdf5
 from mcoherence.measuring.worlds import inner_with_total, over_updates
 from mcoherence.study.result_names import CONTRIBUTIONS_SCHEMA
 from mcoherence.study.runs import Run
-from mcoherence.tables.columns import Column
+from mcoherence.tables.columns import MEASURED_WORLD, Column
 from mcoherence.tables.runs import rows_of_runs
 from mcoherence.tables.sums import Sums
 
-MEASURED_WORLD = "measured"
 COLUMNS = {
     "world": Column("", "whose tags pristine and corrupt: measured, or null 1, ..., shuffled among the same examples"),
     "n_pristine": Column("examples", "measured examples tagged pristine"),
@@ -36,11 +35,8 @@ def table(results: str, runs: Sequence[Run], noise: Mapping[str, float]) -> pd.D
 
     The gradient is that of the fixed measured sample, where arXiv 2002.10657 takes the mini-batch's at every update.
 
-    Columns: run, step, epoch, world ("measured", or "null 1", ... with shuffled tags), n_pristine, n_corrupt,
-    sq_norm_of_sum (|S|^2), f_pristine, f_corrupt (S_p . S / S . S and S_c . S / S . S, which add up to 1), i_pristine,
-    i_corrupt (the running sum over updates of <g, g^p> per pristine example and the same of corrupt ones, g = S / m and
-    g^p = S_p / m, by trapezoids between checkpoints: an estimate that does not see what happens between them), diverged
-    (NaN then).
+    i_pristine and i_corrupt are estimates that do not see what happens between checkpoints.
+    What the columns mean is in `COLUMNS` and in `mcoherence.tables.dictionary`.
     """
     return rows_of_runs(runs, noise, lambda run: contributions_of_file(Path(run.file(results, "contributions"))))
 

@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from mcoherence.study.runs import Run
-from mcoherence.tables.columns import Column
+from mcoherence.tables.columns import ALL_SEEDS, ONE_CHECKPOINT, OTHER_SEEDS, Column
 from mcoherence.tables.difficulty import difficulty_of
 from mcoherence.tables.inputs import labels_of, training_answers
 from mcoherence.tables.runs import by_network, run_columns
 
-ALL_SEEDS, OTHER_SEEDS, ONE_CHECKPOINT = "all seeds", "other seeds", "one checkpoint"
 COLUMNS = {
     "spearman": Column("correlation", "rank correlation of the ranks"),
     "spearman_learned_at": Column("correlation", "rank correlation of the learning times"),

@@ -33,9 +33,7 @@ PAIRS = (
 def table(results: str, runs: Sequence[Run], noise: Mapping[str, float]) -> pd.DataFrame:
     """How the gradient sums of two groups of examples lie to each other, per run, checkpoint and pair of groups.
 
-    Columns: run, step, epoch, group_a, group_b (pairs of pristine, corrupt and heldout; heldout and train), layer
-    ("model"), n_a, n_b, inner (S_a . S_b), cosine, cross_m_coherence, cross_alignment, diverged. A pair with an empty
-    group has NaN.
+    A pair with an empty group has NaN. What the columns mean is in `COLUMNS` and in `mcoherence.tables.dictionary`.
     """
     return rows_of_runs(runs, noise, lambda run: alignment_of_pairs(coherence_of(results, run).over_parameters()))
 

@@ -66,12 +66,8 @@ def table(
 ) -> pd.DataFrame:
     """How far each run's training accuracy goes beyond what the test accuracy accounts for, per checkpoint.
 
-    Columns: run, c (percentile clipped by winsorised SGD, 0 for an SGD entry that is alike but for that, else NaN),
-    alike (number of the family of entries that differ in c alone, -1 for none), step, epoch, classes,
-    train_accuracy, test_accuracy, pristine_share (share of the training labels that the corruption left as they
-    were: what a network that predicts every true label scores), proper_accuracy (its expectation 1 - eps + eps / C),
-    overfit (ta - [eps / C + (1 - eps) va]; both NaN for schemes of corruption other than uniform and permute), diverged
-    (NaN then).
+    An optimiser of no family has NaN as its c; a scheme of corruption other than uniform and permute has NaN as
+    proper_accuracy and overfit. What the columns mean is in `COLUMNS` and in `mcoherence.tables.dictionary`.
 
     Args:
         results: the study's folder.

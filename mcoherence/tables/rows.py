@@ -25,6 +25,11 @@ def whole_network(coherence: pd.DataFrame) -> pd.DataFrame:
     return coherence[(coherence["group"] == TRAIN_GROUP) & (coherence["layer"] == WHOLE_NETWORK)]
 
 
+def partly_random(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of runs whose labels are random in part, so that there are pristine and corrupt examples."""
+    return table[(table["noise"] > 0) & (table["noise"] < 1)]
+
+
 def is_past_transient(steps: pd.Series, first_step: int) -> pd.Series:
     """Whether each step is past the initial transient, which ends before the study's `first_step`."""
     return steps >= first_step

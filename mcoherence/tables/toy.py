@@ -13,7 +13,7 @@ after t steps of rate lr on the mean loss
 Index letters: n examples, t steps, 6 components. Everything is float64.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,10 +21,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mcoherence.coherence import alpha, m_coherence
-from mcoherence.tables.columns import Column
+from mcoherence.study.runs import Run
+from mcoherence.tables.columns import TOY_TRAINING_EXAMPLES, Column
 
 Float64Array = NDArray[np.float64]
-TRAINING_EXAMPLES = 4  # of the five; the fifth is the test
 COLUMNS = {
     "data": Column("", "regression in six dimensions: real (a shared component) or random (none)"),
     "trained_on": Column("examples", "how many, from the first on, descent takes the mean loss of"),
@@ -71,19 +71,19 @@ def gradient_descent(data: Regression, examples: int, lr: float, steps: int) -> 
     return weights
 
 
-def toy_table(lr: float, checkpoint_steps: Sequence[int]) -> pd.DataFrame:
-    """Gradient descent on both regressions, one row per checkpoint and measured sample.
+def table(
+    _results: str, _runs: Sequence[Run], _noise: Mapping[str, float], *, lr: float, checkpoint_steps: Sequence[int]
+) -> pd.DataFrame:
+    """Gradient descent on both regressions, one row per checkpoint and measured sample; no run of the study is read.
 
-    Columns: data (real, random); trained_on (4, or all 5 as a further case in which nothing is left for testing);
-    measured, the number of examples, the first 4 or all 5, whose gradients the last columns describe; step; train_loss,
-    the mean over the examples trained on; test_loss, of example 5 (NaN where it is trained on); w1 ... w6, the weights;
-    g1 ... g6, the mean gradient; m_coherence; alpha.
+    Trained on are 4 examples, or all 5 as a further case in which nothing is left for testing; measured are the first 4
+    or all 5. What the columns mean is in `COLUMNS` and in `mcoherence.tables.dictionary`.
 
     Args:
         lr: learning rate.
         checkpoint_steps: ascending numbers of steps; the last one ends the descent.
     """
-    cases = ((TRAINING_EXAMPLES, TRAINING_EXAMPLES), (TRAINING_EXAMPLES, 5), (5, 5))
+    cases = ((TOY_TRAINING_EXAMPLES, TOY_TRAINING_EXAMPLES), (TOY_TRAINING_EXAMPLES, 5), (5, 5))
     rows = [
         {"data": name, "trained_on": trained_on, "measured": measured, "step": step}
         | _measure(weights[step], data, trained_on, measured)

@@ -1,6 +1,18 @@
 """The illustrative example of arXiv 2203.10036: gradient descent on two regressions in six dimensions."""
 
+from typing import Any
+
 from mcoherence.study.experiment import COHERENCE, Experiment, Figure, Table, section_schema
+from mcoherence.study.runs import Config
+from mcoherence.study.segments import checkpoint_schedule
+
+
+def own(config: Config) -> dict[str, Any]:
+    """The rate of the descent, and the steps that the table has: those of the schedule and the last one."""
+    toy = config["toy"]
+    steps = checkpoint_schedule(toy["steps"], **toy["checkpoints"])
+    return {"lr": toy["lr"], "checkpoint_steps": sorted({*steps, toy["steps"]})}
+
 
 EXPERIMENT = Experiment(
     sections=("toy",),
@@ -43,6 +55,6 @@ EXPERIMENT = Experiment(
             },
         },
     ),
-    tables={"toy": Table(rule="run_toy")},
+    tables={"toy": Table(own=own)},
     figures={"toy_regression": Figure(("toy",), COHERENCE, "2.5 an example in six dimensions")},
 )

@@ -87,6 +87,10 @@ def test_files_of_a_table_are_named_once():
     files = files_of_table(CONFIG, "easy_hard")
     assert len(files) == 15 + 5 + 1 + 1  # evaluations, labels of five seeds, the split, the images
     assert "results/digits/splits/digits/cnn/split.h5" in files
+    assert files_of_table(CONFIG, "bound") == [
+        f"results/digits/tables/{name}.parquet" for name in ("coherence", "accuracy")
+    ]
+    assert files_of_table(CONFIG, "toy") == []
     with_halves = files_of_table(WITH_SPLITS, "difficulty")
     assert "results/digits/splits/digits/halves.h5" in with_halves
     assert not [file for file in files_of_table(CONFIG, "difficulty") if "half" in file]

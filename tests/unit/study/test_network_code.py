@@ -6,7 +6,8 @@ from mcoherence.errors import UserError
 from mcoherence.study import checks
 from mcoherence.study import settings as study
 from mcoherence.study.network_code import network_code
-from mcoherence.study.runs import FULL, Run
+from mcoherence.study.result_names import FULL
+from mcoherence.study.runs import Run
 
 SOURCES = {
     "my_networks.py": "import layers\n\n\ndef wide(shape, classes):\n    return layers.linear(3, classes)\n",

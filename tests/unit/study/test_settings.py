@@ -392,7 +392,7 @@ def test_the_bound_is_of_plain_sgd_only():
     }
     config = changed("optimizers", to=entries) | {"bound": {"beta_times_lr": [1]}}
     config = config | {"label_noise": CONFIG["label_noise"] | {"optimizers": list(entries)}}
-    assert study.bound_settings(config) == {
+    assert study.table_settings(config, "bound")["own"] == {
         "beta_times_lr": [1],
         "optimizers": {"plain": {"lr": 0.1, "schedule": {"kind": "constant"}}},
     }
@@ -400,7 +400,10 @@ def test_the_bound_is_of_plain_sgd_only():
 
 def test_the_toy_descends_to_its_last_step():
     toy = {"lr": 0.1, "steps": 9, "checkpoints": {"every_step_until": 2, "per_doubling": 1}}
-    assert study.toy_settings({"toy": toy}) == {"lr": 0.1, "checkpoint_steps": [0, 1, 2, 4, 8, 9]}
+    assert study.table_settings(CONFIG | {"toy": toy}, "toy")["own"] == {
+        "lr": 0.1,
+        "checkpoint_steps": [0, 1, 2, 4, 8, 9],
+    }
     for lr in (0, 1.6):
         with pytest.raises(UserError, match=r"^config: toy\.lr: found"):
             checks.check_config(changed("toy", to={"lr": lr}), SCHEMA)

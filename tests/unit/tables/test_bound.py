@@ -11,8 +11,8 @@ import pytest
 
 from mcoherence.figures import bound
 from mcoherence.figures.style import FigureStyle
-from mcoherence.tables.bound import alpha_before_updates, bound_table, log_bound
-from workflow_scripts import calculate_bound
+from mcoherence.tables.bound import alpha_before_updates, bound_along_runs, log_bound
+from workflow_scripts import tabulate
 
 STEPS = [0, 1, 3]
 STYLE = FigureStyle(optimizer_colors={"sgd": "#0072b2"}, reference_optimizer="sgd")
@@ -84,7 +84,7 @@ def make_tables(alphas, optimizers=("sgd",), seeds=(0, 1)):
 
 def test_the_table_has_the_bound_at_the_checkpoints_of_each_run():
     alphas = {"clean": (0.5, 0.5, 0.5), "random": (0.0, 0.0, 0.0)}
-    table = bound_table(*make_tables(alphas), {"sgd": {"lr": 0.2}}, [0.5, 1])
+    table = bound_along_runs(*make_tables(alphas), {"sgd": {"lr": 0.2}}, [0.5, 1])
     assert len(table) == 2 * 2 * 2 * len(STEPS)
     rows = table.query("labels == 'clean' and seed == 0 and beta_times_lr == 0.5").set_index("step")
     # beta = 2.5, each update multiplies by 1.5 and adds 0.2 sqrt(2 / 2): 0.2, 0.5, 0.95
@@ -100,15 +100,15 @@ def test_the_table_has_the_bound_at_the_checkpoints_of_each_run():
 def test_the_rates_follow_the_schedule():
     schedule = {"kind": "step", "milestones": [1], "factor": 0.1}
     tables = make_tables({"clean": (0.5, 0.5, 0.5)}, seeds=(0,))
-    table = bound_table(*tables, {"sgd": {"lr": 0.2, "schedule": schedule}}, [1])
+    table = bound_along_runs(*tables, {"sgd": {"lr": 0.2, "schedule": schedule}}, [1])
     # rates 0.2, 0.02, 0.02 and beta 5: 0.2, then twice times 1.1 plus 0.02
     assert 10 ** table["log10_bound"].iloc[-1] == pytest.approx((0.2 * 1.1 + 0.02) * 1.1 + 0.02)
 
 
 def test_optimisers_that_the_bound_is_not_of_are_left_out():
     tables = make_tables({"clean": (0.5, 0.5, 0.5)}, optimizers=("sgd", "rm3"))
-    assert set(bound_table(*tables, {"sgd": {"lr": 0.2}}, [1])["optimizer"]) == {"sgd"}
-    empty = bound_table(*tables, {}, [1])
+    assert set(bound_along_runs(*tables, {"sgd": {"lr": 0.2}}, [1])["optimizer"]) == {"sgd"}
+    empty = bound_along_runs(*tables, {}, [1])
     assert empty.empty
     (text,) = bound.draw({"bound": empty}, STYLE).texts
     assert "no runs of plain SGD" in text.get_text()
@@ -117,7 +117,7 @@ def test_optimisers_that_the_bound_is_not_of_are_left_out():
 def test_after_a_divergence_there_is_no_bound():
     """Not even at the first checkpoint after it, although the bound there hangs on alpha before it alone."""
     tables = make_tables({"clean": (0.5, np.nan, np.nan)}, seeds=(0,))
-    table = bound_table(*tables, {"sgd": {"lr": 0.2}}, [1]).set_index("step")
+    table = bound_along_runs(*tables, {"sgd": {"lr": 0.2}}, [1]).set_index("step")
     assert table["diverged"].to_dict() == {0: False, 1: True, 3: True}
     assert table["log10_bound"].notna().tolist() == [True, False, False]
     assert table["relative_bound"].isna().all()
@@ -125,7 +125,7 @@ def test_after_a_divergence_there_is_no_bound():
 
 def test_alpha_of_fitted_examples_is_missing_and_so_is_what_follows():
     tables = make_tables({"clean": (0.5, np.nan, 0.5)}, seeds=(0,))
-    table = bound_table(*(frame.assign(diverged=False) for frame in tables), {"sgd": {"lr": 0.2}}, [1])
+    table = bound_along_runs(*(frame.assign(diverged=False) for frame in tables), {"sgd": {"lr": 0.2}}, [1])
     assert table.set_index("step")["relative_bound"].notna().to_dict() == {0: False, 1: True, 3: False}
 
 
@@ -135,7 +135,7 @@ def test_every_column_is_described(described, table):
 
 @pytest.fixture(scope="module")
 def table():
-    return bound_table(
+    return bound_along_runs(
         *make_tables({"clean": (0.9, 0.5, 0.1), "random": (0.1, 0.2, 0.3)}), {"sgd": {"lr": 0.2}}, [0.1, 1]
     )
 
@@ -157,18 +157,20 @@ def test_the_figure_has_a_column_per_smoothness_and_the_gap(table):
     assert "95% interval of the mean, 2 seeds" in [text.get_text() for text in figure.legends[0].get_texts()]
 
 
-def test_the_commands_read_and_write_the_tables(tmp_path, monkeypatch, table):
+def test_the_rule_makes_it_of_the_tables_of_the_study(tmp_path, monkeypatch, table):
     tables = make_tables({"clean": (0.9, 0.5, 0.1), "random": (0.1, 0.2, 0.3)})
+    (tmp_path / "tables").mkdir()
     for name, content in zip(("coherence", "accuracy"), tables, strict=True):
-        content.to_parquet(tmp_path / f"{name}.parquet")
-
-    def run(main, settings, **paths):
-        words = [word for name, path in paths.items() for word in (f"--{name}", str(tmp_path / path))]
-        monkeypatch.setattr(sys, "argv", ["x", "--settings", json.dumps(settings), *words])
-        main()
-
-    settings = {"beta_times_lr": [0.1, 1], "optimizers": {"sgd": {"lr": 0.2}}}
-    inputs = {"coherence": "coherence.parquet", "accuracy": "accuracy.parquet"}
-    run(calculate_bound.main, settings, **inputs, csv="bound.csv", parquet="bound.parquet")
-    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "bound.parquet"), table)
-    assert len(pd.read_csv(tmp_path / "bound.csv")) == len(table)
+        content.to_parquet(tmp_path / f"tables/{name}.parquet")
+    settings = {
+        "results": str(tmp_path),
+        "grids": [],
+        "noise": {},
+        "own": {"beta_times_lr": [0.1, 1], "optimizers": {"sgd": {"lr": 0.2}}},
+    }
+    csv, parquet = tmp_path / "bound.csv", tmp_path / "bound.parquet"
+    words = ["--module", "mcoherence.tables.bound", "--settings", json.dumps(settings)]
+    monkeypatch.setattr(sys, "argv", ["x", *words, "--csv", str(csv), "--parquet", str(parquet)])
+    tabulate.main()
+    pd.testing.assert_frame_equal(pd.read_parquet(parquet), table)
+    assert len(pd.read_csv(csv)) == len(table)

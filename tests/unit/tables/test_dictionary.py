@@ -9,7 +9,6 @@ import mcoherence.tables
 from mcoherence.errors import UserError
 from mcoherence.tables.columns import RUN_COLUMNS
 from mcoherence.tables.dictionary import COLUMNS, dictionary
-from mcoherence.tables.toy import toy_table
 
 MODULES = {
     name: importlib.import_module(f"mcoherence.tables.{name}")
@@ -46,7 +45,3 @@ def test_no_two_tables_have_a_column_of_their_own_with_one_name():
 
 def test_the_columns_that_name_a_run_are_described():
     assert set(RUN_COLUMNS) <= COLUMNS.keys()
-
-
-def test_the_toys_columns_are_described(described):
-    described("toy", toy_table(0.1, [0, 1]))

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from mcoherence.tables.rows import is_past_transient, last_rows, whole_network
+from mcoherence.tables.rows import is_past_transient, last_rows, partly_random, whole_network
 
 
 def test_every_run_has_its_own_last_step():
@@ -31,3 +31,7 @@ def test_the_whole_network_is_all_layers_on_pristine_and_corrupt_examples_togeth
 
 def test_the_first_step_is_past_the_transient():
     assert is_past_transient(pd.Series([0, 8, 9]), first_step=8).tolist() == [False, True, True]
+
+
+def test_labels_random_in_part_are_neither_clean_nor_all_random():
+    assert partly_random(pd.DataFrame({"noise": [0.0, 0.1, 0.9, 1.0]}))["noise"].tolist() == [0.1, 0.9]

@@ -8,11 +8,16 @@ import pytest
 
 from mcoherence.figures import toy_regression
 from mcoherence.figures.style import FigureStyle
-from mcoherence.tables.toy import REGRESSIONS, example_gradients, example_losses, gradient_descent, toy_table
+from mcoherence.tables import toy
+from mcoherence.tables.toy import REGRESSIONS, example_gradients, example_losses, gradient_descent
 
 WEIGHTS = [f"w{component}" for component in range(1, 7)]
 MEAN_GRADIENT = [f"g{component}" for component in range(1, 7)]
 STEPS = [0, 1, 2, 3, 10, 100, 2000]
+
+
+def toy_table(lr, steps):
+    return toy.table("results", [], {}, lr=lr, checkpoint_steps=steps)
 
 
 @pytest.fixture(scope="module")
@@ -163,3 +168,7 @@ def test_the_figure_draws_the_table(table):
 def test_more_checkpoints_change_no_row():
     few, many = (toy_table(0.1, steps) for steps in ([0, 3, 6], range(7)))
     pd.testing.assert_frame_equal(few, many[many["step"].isin([0, 3, 6])].reset_index(drop=True))
+
+
+def test_every_column_is_described(described, table):
+    described("toy", table)
