@@ -8,7 +8,6 @@ from torch import nn
 
 from mcoherence.optim import (
     M3,
-    METHODS,
     RA3,
     RM3,
     SGD,
@@ -18,6 +17,7 @@ from mcoherence.optim import (
     SuccessiveM3,
     WinsorizedSGD,
 )
+from mcoherence.optim.methods import METHODS
 from mcoherence.training.state import TrainingState, read_state, write_state
 
 HEAVY = {"momentum": 0.9, "nesterov": True, "weight_decay": 0.01}
