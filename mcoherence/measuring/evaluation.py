@@ -44,10 +44,11 @@ def evaluate_run(
         The datasets step, epoch and diverged [K], and by part, such as "train/loss", loss and prediction [K, N]; and
         the attribute run.
     """
+    precision = next(load_checkpoint(job.checkpoints[0]).parameters()).dtype
     parts = {}
     for name, values in labels.items():
         chosen = positions_in_shard(len(values), job.shard)
-        parts[name] = job.load(name, chosen), torch.from_numpy(values[chosen]).to(job.device)
+        parts[name] = job.load(name, chosen, precision), torch.from_numpy(values[chosen]).to(job.device)
     evaluations: dict[str, list[Evaluation]] = {name: [] for name in parts}
     moments = job.moments()
     for path, lost in progress(zip(job.checkpoints, moments.diverged, strict=True), len(job.checkpoints), "evaluate"):

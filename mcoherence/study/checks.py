@@ -20,10 +20,12 @@ def check_config(config: Config, schema: Config) -> None:
     Raises:
         UserError: one line about the error that explains most: key, what was found, what was expected.
     """
-    from jsonschema import Draft202012Validator
+    from jsonschema import Draft202012Validator, validators
     from jsonschema.exceptions import best_match
 
-    error = best_match(Draft202012Validator(schema).iter_errors(config))
+    # JSON's 3.0 is an integer, but here it would name files and count steps.
+    types = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
+    error = best_match(validators.extend(Draft202012Validator, type_checker=types)(schema).iter_errors(config))
     if error is None:
         return
     key = ".".join(str(part) for part in error.absolute_path) or "the config"

@@ -56,9 +56,10 @@ def module_digests(module: str, root: Path) -> dict[str, str]:
 
 
 def package_digests(package: str, root: Path) -> dict[str, str]:
-    """The `module_digests` of all modules of a package's folder together: of what is found by its place alone."""
-    files = sorted(root.joinpath(*package.split(".")).glob("*.py"))
-    names = [f"{package}.{file.stem}" for file in files if file.stem != "__init__"]
+    """The `module_digests` of all modules below a package's folder together: of what is found by its place alone."""
+    folder = root.joinpath(*package.split("."))
+    files = (file.relative_to(folder) for file in sorted(folder.rglob("*.py")) if file != folder / "__init__.py")
+    names = [".".join((package, *file.with_suffix("").parts)).removesuffix(".__init__") for file in files]
     return {module: digest for name in names for module, digest in module_digests(name, root).items()}
 
 

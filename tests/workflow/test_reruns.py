@@ -102,7 +102,7 @@ EDITS = (
     Edit("how a source that the study does not use is read", "mcoherence/data/glyphs.py", "GLYPHS, part", "GLYPHS, part + 0", {}),
     Edit("an optimiser that the study does not use", "mcoherence/optim/adamw.py", "import inspect", "import inspect\n\nUNUSED = 1", {}),
     Edit("a network that the study does not use", "mcoherence/models/mlp.py", "from torch import nn", "from torch import nn\n\nUNUSED = 1", {}),
-    Edit("an optimiser more in the entries", "mcoherence/optim/methods.py", '    "adam": Method(', '    "again": Method(optimizer="SGD", words="", source=""),\n    "adam": Method(', {}),
+    Edit("an optimiser more in the entries", "mcoherence/optim/methods.py", '    "adam": Method(', '    "again": Method(optimizer="SGD", words="", source=""),\n    "adam": Method(', REPORT),
     Edit("the caption of a figure", "docs/captions/figures/easy_hard.rst", "", "\nOne more sentence.\n", {"report": 1}),
     Edit("a figure's colour", "config.yaml", "#0072B2", "#0072B3", DRAW_ALL | REPORT),
     Edit("a section of an experiment that the study does not make", "miniature.yaml", "study: miniature", "study: miniature\ntoy: {lr: 0.2}", REPORT),

@@ -7,7 +7,7 @@ from mcoherence.study.experiment import TRAINING, Experiment, Figure, Table, sec
 from mcoherence.study.runs import Config
 
 
-def own(config: Config) -> dict[str, Any]:
+def bound_settings(config: Config) -> dict[str, Any]:
     """The assumed smoothness, and the rates of those optimisers of label_noise that the bound holds for."""
     names = config["label_noise"]["optimizers"]
     optimizers = {name: config["optimizers"][name] for name in names if _is_plain_sgd(config["optimizers"][name])}
@@ -40,7 +40,7 @@ EXPERIMENT = Experiment(
             "all of them.",
         },
     ),
-    tables={"bound": Table(tables=("coherence", "accuracy"), own=own)},
+    tables={"bound": Table(tables=("coherence", "accuracy"), own=bound_settings)},
     figures={
         "bound": Figure(("bound",), TRAINING, "4.6 bound of the gap between training and test loss (relative)"),
     },

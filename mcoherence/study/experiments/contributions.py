@@ -6,20 +6,20 @@ from mcoherence.study.experiments import label_noise
 from mcoherence.study.runs import Config, Grid
 
 
-def partly_random(config: Config) -> list[str]:
+def label_sets_with_corrupt_examples(config: Config) -> list[str]:
     """The label sets of label_noise that have pristine and corrupt examples."""
     return [name for name in config["label_noise"]["labels"] if 0 < config["labels"][name]["fraction"] < 1]
 
 
 def grids(config: Config) -> list[Grid]:
     """The combinations of label_noise with these label sets."""
-    return label_noise.grids_of({**config["label_noise"], "labels": partly_random(config)})
+    return label_noise.grids_of({**config["label_noise"], "labels": label_sets_with_corrupt_examples(config)})
 
 
 def check(config: Config) -> None:
     """Check that there is such a label set, and what label_noise checks of its section."""
     label_noise.check(config)
-    if not partly_random(config):
+    if not label_sets_with_corrupt_examples(config):
         raise UserError(
             f"label_noise.labels: found {config['label_noise']['labels']}, expected one with a fraction between 0 and "
             "1 for the experiment contributions; add one, or take contributions out of experiments"

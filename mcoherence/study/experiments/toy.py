@@ -7,7 +7,7 @@ from mcoherence.study.runs import Config
 from mcoherence.study.segments import checkpoint_schedule
 
 
-def own(config: Config) -> dict[str, Any]:
+def toy_settings(config: Config) -> dict[str, Any]:
     """The rate of the descent, and the steps that the table has: those of the schedule and the last one."""
     toy = config["toy"]
     steps = checkpoint_schedule(toy["steps"], **toy["checkpoints"])
@@ -55,6 +55,6 @@ EXPERIMENT = Experiment(
             },
         },
     ),
-    tables={"toy": Table(own=own)},
+    tables={"toy": Table(own=toy_settings)},
     figures={"toy_regression": Figure(("toy",), COHERENCE, "2.5 an example in six dimensions")},
 )

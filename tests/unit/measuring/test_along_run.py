@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from mcoherence.data.preparation import prepare_images
+from mcoherence.data.sources import open_source
 from mcoherence.gradients.reference import per_example_gradients
 from mcoherence.measuring.along_run import group_batches, measure
-from mcoherence.measuring.evaluation import evaluate
+from mcoherence.measuring.evaluation import evaluate, evaluate_run
+from mcoherence.measuring.job import MeasuringJob
 from mcoherence.measuring.record import CoherenceRecord, record_of
-from mcoherence.models import build_model
+from mcoherence.models import NetworkSettings, build_model, save_checkpoint
 from mcoherence.study.result_names import CORRUPT, GROUPS, HELDOUT, PRISTINE
 
 
@@ -37,6 +40,21 @@ def test_evaluation_is_cross_entropy_and_argmax_per_example(inputs, targets):
     assert evaluation.loss == pytest.approx(logsumexp - logits[np.arange(20), targets], rel=1e-6)
     assert evaluation.prediction.tolist() == logits.argmax(axis=1).tolist()
     assert (evaluation.loss.dtype, evaluation.prediction.dtype) == (np.float32, np.int32)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.float64])
+def test_a_run_is_evaluated_in_the_precision_that_it_is_trained_in(precision, tmp_path):
+    images, checkpoint = tmp_path / "images.h5", tmp_path / "step0.safetensors"
+    digits = open_source({"source": "digits", "train_size": 20, "test_size": 10, "seed": 0}, tmp_path, False)
+    prepare_images(images, digits, {})
+    settings = {"architecture": "mlp", "hidden": [5]}
+    model = build_model(settings, (1, 8, 8), 10).to(precision)
+    save_checkpoint(checkpoint, model, NetworkSettings(settings, (1, 8, 8), 10), {"step": 0, "epoch": 0.0, "run": {}})
+    job = MeasuringJob(images, [checkpoint], torch.device("cpu"))
+    datasets, _ = evaluate_run(job, {"train": np.zeros(20, dtype=np.int64)})
+    (pixels,) = job.load("train", np.arange(20), precision).batches([(0, np.arange(20))])
+    loss = -torch.log_softmax(model.eval()(pixels), dim=1)[:, 0]
+    assert datasets["train/loss"][0] == pytest.approx(loss.detach().numpy(), rel=1e-6)
 
 
 def test_a_record_holds_the_statistics_of_every_checkpoint(inputs, targets):

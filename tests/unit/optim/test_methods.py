@@ -3,6 +3,7 @@
 import inspect
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,17 @@ def test_a_method_is_found_by_its_name_and_by_that_of_its_class(method):
     assert issubclass(class_of(method), EagerOptimizer)
     assert class_of(method).__module__ == f"mcoherence.optim.{method}"
     assert getattr(mcoherence.optim, METHODS[method].optimizer) is class_of(method)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_file_has_one_class_that_an_entry_may_name(method):
+    """So that another class in an entry is another file, which trains what it changes again."""
+    module = import_module(f"mcoherence.optim.{method}")
+    classes = {
+        one for one in vars(module).values()
+        if inspect.isclass(one) and issubclass(one, EagerOptimizer) and one.__module__ == module.__name__
+    }  # fmt: skip
+    assert classes == {class_of(method)}
 
 
 def test_other_names_are_not():

@@ -212,7 +212,11 @@ def test_a_package_reaches_what_any_module_of_its_folder_does_and_a_new_file_is_
     before = package_digests("scripts", root)
     assert before.keys() == import_closure("scripts.entry", root) | import_closure("scripts.second", root)
     (root / "scripts/third.py").write_text("import json\n")
-    assert package_digests("scripts", root).keys() - before.keys() == {"scripts.third"}
+    (root / "scripts/below").mkdir()
+    (root / "scripts/below/__init__.py").touch()
+    (root / "scripts/below/fourth.py").touch()
+    more = {"scripts.third", "scripts.below", "scripts.below.fourth"}
+    assert package_digests("scripts", root).keys() - before.keys() == more
 
 
 @pytest.mark.parametrize("module", ["mcoherence.optim.methods", "mcoherence.models.architectures"])

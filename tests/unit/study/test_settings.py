@@ -48,6 +48,12 @@ def test_the_default_config_is_valid():
             "fast",
             r"^config: optimizers\.rm3\.lr: found 'fast'; expected a value of type number",
         ),
+        (("training", "updates"), 12.0, r"^config: training\.updates: found 12\.0; expected a value of type integer"),
+        (
+            ("label_noise", "seeds"),
+            [0.0, 1],
+            r"^config: label_noise\.seeds\.0: found 0\.0; expected .*integer",
+        ),
         (("optimizers", "rm3", "lr"), -1, r"optimizers\.rm3\.lr: found -1; expected .*minimum of 0"),
         (
             ("optimizers", "rm3", "groups"),

@@ -215,7 +215,7 @@ def test_nor_is_one_whose_library_has_started_a_thread():
     thread.join()
 
 
-@pytest.mark.parametrize("name", ["tabulate", "check_claims", "describe_study", "draw_summary"])
+@pytest.mark.parametrize("name", ["tabulate", "check_claims", "describe_study", "draw"])
 def test_one_that_loads_pyarrow_is_a_copy_all_the_same(environment, name):
     command = [sys.executable, *LAUNCH, "python", "-m", f"workflow_scripts.{name}", "--help"]
     job = subprocess.run(command, env=environment, text=True, capture_output=True)
