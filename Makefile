@@ -1,5 +1,5 @@
-# `make` sets up and runs the default study; `make plan STUDY=imagenet` prints what studies/imagenet.yaml will take, `make
-# why STUDY=mnist` what changed since its jobs last ran.
+# `make` sets up and runs the default study, `make STUDY=mnist` that of studies/mnist.yaml; `make plan STUDY=imagenet`
+# prints what studies/imagenet.yaml will take, `make why STUDY=mnist` what changed since its jobs last ran.
 # `make test` sets up and runs every check and test but those of `make test-faults`, which kill jobs and run a SLURM;
 # `make test-unit` runs what takes no Snakemake, `make check` what runs no code of the study.
 # `make TORCH=system` sets up on the torch and torchvision that PYTHON has; .venv remembers it (back: make TORCH=lock).
@@ -22,10 +22,10 @@ PYTEST := $(BIN)/pytest --dist loadgroup --no-loadscope-reorder --numprocesses
 REQUIRE_PYTHON = @test -n "$(PYTHON)" || { echo "make: no Python 3.11, 3.12 or 3.13 on PATH; install one or run: make PYTHON=/path/to/python3" >&2; exit 1; }
 
 .DELETE_ON_ERROR:
-.PHONY: study setup setup-tests plan why check test test-unit test-faults lock clean
+.PHONY: study setup setup-tests plan why check test test-unit test-faults schema lock clean
 
 study: $(INSTALLED)
-	@$(BIN)/snakemake --cores all --quiet reason host
+	@$(BIN)/snakemake --cores all --quiet reason host $(if $(STUDY),--configfile studies/$(STUDY).yaml)
 
 setup: $(INSTALLED)
 
@@ -43,6 +43,10 @@ check: $(FOR_TESTS)
 	@$(BIN)/mypy
 	@$(BIN)/snakefmt --check Snakefile rules
 	@$(BIN)/snakemake --lint
+
+# Bring the config's schema and the documentation up to date with the tables in the code that they follow from.
+schema: $(INSTALLED)
+	@PYTHONPATH=. $(BIN)/python -m workflow_scripts.write_schema
 
 test: check
 	@$(PYTEST) $(WORKERS) tests/workflow tests/unit

@@ -20,19 +20,19 @@ shell.prefix(
     f' then PATH="$PATH":{PROGRAMS}; else PATH={PROGRAMS}:"$PATH"; fi; '
 )
 
-from mcoherence import config_checks, study
+from mcoherence.study import checks
 from mcoherence.errors import UserError
-from mcoherence.why import record_code
-from workflow_scripts import forked_start
+from mcoherence.audit.why import record_code
+from workflow_scripts.jobs import copy_client
 
 
 configfile: workflow.source_path("config.yaml")
 
 
 try:
-    config_checks.check_config(config, json.loads((BASE / "schemas/config.schema.json").read_text()))
+    checks.check_config(config, json.loads((BASE / "schemas/config.schema.json").read_text()))
     validate(config, "schemas/config.schema.json")  # fills in the defaults
-    config_checks.check_references(config)
+    checks.check_references(config)
 except UserError as error:
     sys.exit(f"error: {error}")  # one line; a WorkflowError would add where in this file it was raised
 
@@ -41,14 +41,10 @@ include: "rules/common.smk"
 include: "rules/data.smk"
 include: "rules/train.smk"
 include: "rules/parts.smk"
-include: "rules/evaluate.smk"
-include: "rules/coherence.smk"
-include: "rules/contributions.smk"
+include: "rules/measure.smk"
 include: "rules/difficulty.smk"
 include: "rules/join_parts.smk"
 include: "rules/tables.smk"
-include: "rules/toy.smk"
-include: "rules/bound.smk"
 include: "rules/figures.smk"
 include: "rules/claims.smk"
 include: "rules/report.smk"
@@ -67,7 +63,7 @@ onstart:
     for digest, modules in CODE.items():
         record_code(Path(RESULTS) / "code", digest, modules)
     if OPERATIONAL["fork_jobs"]:
-        forked_start.offer()
+        copy_client.offer()
 
 
 rule all:

@@ -8,7 +8,7 @@ whatever else the machine does hits all of them; the table gives medians. Peak m
 method, as the growth of its resident set over the state before the first pass (on a GPU: of allocated memory).
 
     plain      forward pass and backward pass of the summed loss: what one step of training has to do
-    ours       one pass of mcoherence.gradients (what a sweep does for each batch)
+    ours       one pass of mcoherence.gradients (what a call does for each batch)
     ours, one call   gradient_statistics on a single batch, its set-up and spot check of an example included
     vmap       vmap(grad) of torch.func over the whole model, rows reduced at once
     backpack   BatchL2Grad beside the gradient; opacus   per-example gradients by hooks, rows reduced at once
@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from mcoherence import gradient_statistics
-from mcoherence.gradients.sweep import Sweep
+from mcoherence.gradients.passes import Passes
 
 Pass = Callable[[], object]
 TURN_SECONDS = 0.2  # a turn lasts at least about this long
@@ -81,12 +81,12 @@ def plain(model: nn.Module, inputs: Tensor, targets: Tensor) -> Pass:
 
 
 def ours(model: nn.Module, inputs: Tensor, targets: Tensor) -> Pass:
-    """One batch of a sweep."""
-    sweep = Sweep(model, PER_EXAMPLE)
+    """One batch of many."""
+    passes = Passes(model, PER_EXAMPLE)
 
     def measure() -> object:
-        with sweep.capture.active():
-            return sweep.measure(inputs, targets)
+        with passes.capture.active():
+            return passes.measure(inputs, targets)
 
     return measure
 

@@ -19,8 +19,8 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from mcoherence.job_records import JobRecord, read_record
-from workflow_scripts.forked_start import offer
+from mcoherence.audit.job_records import JobRecord, read_record
+from workflow_scripts.jobs.copy_client import offer
 
 ROOT = Path(__file__).parents[1]
 ROUNDS = 5
@@ -60,7 +60,7 @@ def start_seconds(module: str, as_copy: bool) -> float:
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PATH": path}
     environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # as Snakemake sets it for jobs of one thread
-    command = ["python", "-m", "workflow_scripts.launch", "--device", "cpu", "--"]
+    command = ["python", "-m", "workflow_scripts.jobs.launch", "--device", "cpu", "--"]
     command += ["python", "-m", f"workflow_scripts.{module}", "--help"]
     if as_copy:
         offer(environment)

@@ -9,7 +9,7 @@ of them. Given are medians, and the median of each round's ratio to SGD. Peak me
 optimiser, as the growth of its resident set over the state before the first update (on a GPU: of allocated memory).
 
     --parts   seconds of the passes apart from the step: what is the optimiser's, and what the smaller passes' of M3
-    loop      `mcoherence.training.train`, with a small network, against forward, backward, step written out
+    loop      `mcoherence.training.loop.train`, with a small network, against forward, backward, step written out
 """
 
 import argparse
@@ -26,13 +26,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
-from mcoherence.data.loading import Origin, ResidentExamples, Use
-from mcoherence.models import build_model
-from mcoherence.optim import optimizer_tensors
-from mcoherence.schedules import parts_of_update
-from mcoherence.training import Execution, TrainingSettings, train
-from mcoherence.update import make_optimizer, update
+from mcoherence.data.loading import LabelledExamples, Preprocessing, ResidentImageLoader, StoredImages
+from mcoherence.models.build import build_model
+from mcoherence.optim.methods import METHODS
+from mcoherence.training.loop import train
+from mcoherence.training.optimizer import make_optimizer
+from mcoherence.training.settings import Execution, TrainingSettings
 
 Run = Callable[[], object]
 Row = dict[str, object]
@@ -72,13 +73,15 @@ def update_of(name: str, batch: int, device: str) -> tuple[Run, Callable[[], int
     model = resnet18().to(device).train()
     optimizer = make_optimizer(OPTIMIZERS[name], model)
     inputs, labels = examples(batch, device)
-    mini_batches, groups = parts_of_update(OPTIMIZERS[name])
-    parts = list(zip(inputs.chunk(mini_batches * groups), labels.chunk(mini_batches * groups), strict=True))
+    method = METHODS[OPTIMIZERS[name]["method"]]
+    number = method.mini_batches(OPTIMIZERS[name]) * method.groups(OPTIMIZERS[name])
+    parts = list(zip(inputs.chunk(number), labels.chunk(number), strict=True))
 
     def kept_bytes() -> int:
-        return sum(tensor.nbytes for tensor in optimizer_tensors(optimizer).values())
+        leaves = tree_leaves(optimizer.state_dict()["state"])
+        return sum(leaf.nbytes for leaf in leaves if isinstance(leaf, Tensor))
 
-    return lambda: update(optimizer, parts, lambda x, y: F.cross_entropy(model(x), y)), kept_bytes
+    return lambda: optimizer.step_on(parts, lambda x, y: F.cross_entropy(model(x), y)), kept_bytes
 
 
 def timed(runs: dict[str, Run], rounds: int, device: str) -> dict[str, list[float]]:
@@ -209,19 +212,21 @@ def by_part(batch: int, rounds: int, threads: int, device: str) -> list[Row]:
 
 def loop(batch: int, updates: int) -> TrainingSettings:
     """The settings that the training loop is timed with: no checkpoint but the last."""
-    return TrainingSettings(LOOP_MODEL, {"method": "sgd", "lr": 0.01}, batch, "float32", 0, updates, (updates,), seed=0)
+    sgd = {"method": "sgd", "lr": 0.01}
+    return TrainingSettings(LOOP_MODEL, sgd, 1, 1, batch, "float32", 0, updates, (updates,), seed=0)
 
 
 def train_with_our_loop(batch: int, updates: int, inputs: Tensor, labels: Tensor, device: str) -> None:
-    """`mcoherence.training.train` as it is called by the rule, less reading and writing files."""
+    """`mcoherence.training.loop.train` as it is called by the rule, less reading and writing files."""
     with contextlib.redirect_stderr(io.StringIO()):  # the progress bar
-        train(loop(batch, updates), resident(inputs), labels, Execution(torch.device(device)), lambda *_: None)
+        train(loop(batch, updates), resident(inputs, labels), Execution(torch.device(device)), lambda *_: None)
 
 
-def resident(inputs: Tensor) -> ResidentExamples:
-    """Inputs [N, C, H, W] of ten classes as the loop takes them."""
-    origin = Origin(Path(), "train", np.arange(len(inputs)), tuple(inputs.shape[1:]), 10)
-    return ResidentExamples(origin, Use(torch.zeros(0), inputs.device, None, 0), inputs)
+def resident(inputs: Tensor, labels: Tensor) -> LabelledExamples:
+    """Inputs [N, C, H, W] of ten classes and labels [N] as the loop takes them."""
+    stored = StoredImages(Path(), "train", np.arange(len(inputs)), tuple(inputs.shape[1:]), 10)
+    preprocessing = Preprocessing(torch.zeros(0, device=inputs.device))
+    return LabelledExamples(ResidentImageLoader(stored, preprocessing, inputs), labels)
 
 
 def train_with_a_bare_loop(batch: int, updates: int, inputs: Tensor, labels: Tensor, device: str) -> None:

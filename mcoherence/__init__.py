@@ -1,7 +1,7 @@
 """Exact per-layer gradient coherence of torch models, and the study of Chatterjee and Zielinski's papers.
 
 The names below are imported on first use: a script that only draws a figure never pays for torch, and the code
-that a script depends on stays visible in its own import lines (see `mcoherence.code_digest`).
+that a script depends on stays visible in its own import lines (see `mcoherence.study.code_digest`).
 """
 
 from importlib import import_module
@@ -10,7 +10,7 @@ from typing import Any
 _EXPORTS = {
     "GradientStatistics": "mcoherence.gradients.statistics",
     "gradient_statistics": "mcoherence.gradients.statistics",
-    "load_checkpoint": "mcoherence.models",
+    "load_checkpoint": "mcoherence.models.checkpoints",
 }
 
 __all__ = ["GradientStatistics", "gradient_statistics", "load_checkpoint"]

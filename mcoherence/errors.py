@@ -1,5 +1,7 @@
 """The one exception that stands for a user's mistake rather than a bug."""
 
+OPERATIONAL = True  # no number depends on it; docs/reruns.md
+
 
 class UserError(Exception):
     """A mistake in the user's files or settings.

@@ -17,16 +17,17 @@ rule check_claims:
     localrule: True
     conda:
         CONDA
-    threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
-        gpu=0,
     params:
-        settings=canonical_json(study.claim_settings(config)),
-        code=code_of("check_claims"),
+        settings=canonical_json(settings.claim_settings(config)),
+        # of the command, and of the modules that it finds in this folder
+        code=code_of("check_claims") + code_of_package("mcoherence.claims"),
     message:
         "Check the papers' claims"
     shell:
-        "python -m workflow_scripts.check_claims --settings {params.settings:q}"
-        " --tables {input:q} --json {output.json:q} --html {output.html:q} > {log:q} 2>&1"
+        f"{ON_CPU}"
+        "python -m workflow_scripts.check_claims --package mcoherence.claims --settings {params.settings:q}"
+        " --tables {input:q} --json {output.json:q} --html {output.html:q}"
+        f"{TO_LOG}"

@@ -1,21 +1,23 @@
-# Paths, settings and resources that several rules share.
+# Paths, digests of code and pieces of commands that several rules share.
 from functools import cache
 
-from mcoherence.canonical import canonical_json
-from mcoherence.code_digest import digest_of, module_digests
-from mcoherence.data.sizes import size_of
 from mcoherence.data.source_modules import DECODED_SOURCES, SOURCES
-from mcoherence.data.subsets import SUBSETS, TRAINED_HALF
-from mcoherence.segments import checkpoint_steps, segment_checkpoints, segments
+from mcoherence.files.canonical import canonical_json
+from mcoherence.models.architectures import module_of
+from mcoherence.study import catalogue, cutting, estimates, settings
+from mcoherence.study.code_digest import digest_of_modules, module_digests, package_digests
+from mcoherence.study.result_names import OTHER_SAMPLE
+from mcoherence.study.results import ON_OTHER_SAMPLE, names_of, result
+from mcoherence.study.results import RESULTS as KINDS
+from mcoherence.study.runs import ALL_SUBSETS, STUDY_FILES, Run, results_folder, source_run, subset_file, table_file
+from mcoherence.study.segments import checkpoint_steps, segment_checkpoints, segments
 
-RESULTS = study.results_folder(config)
-RUN = f"{RESULTS}/runs/{{dataset}}/{{model}}/{{labels}}/{{optimizer}}/{{subset}}/seed{{seed}}"
+RESULTS = results_folder(config)
 RUN_NAME = "{dataset}/{model}/{labels}/{optimizer}/{subset}/seed{seed}"
-IMAGES = f"{RESULTS}/data/{{dataset}}/images.h5"
-LABELS = f"{RESULTS}/data/{{dataset}}/labels/{{labels}}/seed{{seed}}/labels.h5"
-SPLIT = f"{RESULTS}/splits/{{dataset}}/{{model}}/split.h5"
-DIFFICULTY_FILE = f"{RESULTS}/difficulty/{{dataset}}/{{model}}/difficulty.h5"
-HALVES = f"{RESULTS}/splits/{{dataset}}/halves.h5"
+RUN = f"{RESULTS}/runs/{RUN_NAME}"
+IMAGES, LABELS, DIFFICULTY_FILE, SPLIT, HALVES = (
+    f"{RESULTS}/{STUDY_FILES[name]}" for name in ("images", "labels", "difficulty", "split", "halves")
+)
 CHECKPOINT = f"{RUN}/checkpoints/step{{step}}.safetensors"
 STATE = f"{RUN}/state/update{{update}}.safetensors"
 LOGS = f"{RESULTS}/logs"
@@ -25,7 +27,16 @@ CONDA = "../envs/study.yaml"
 GPU = int(config["device"] == "cuda")
 OPERATIONAL = config["operational"]
 CODE = {}  # digest of the code of a rule -> its modules
-BASE_MB = 2000  # of a job before it has read anything: Python, torch, and torch's libraries for a GPU
+# Pieces of the commands that compute: what goes before and after their own options.
+LAUNCH = (
+    "python -m workflow_scripts.jobs.launch --device {resources.device} --jobs-per-gpu {resources.jobs_per_gpu} -- "
+)
+ON_CPU = "python -m workflow_scripts.jobs.launch --device cpu -- "
+COMPUTING = (
+    " --workers {resources.workers} --images-memory-mb {resources.images_memory_mb}"
+    " --device {resources.device} --threads {threads}"
+)
+TO_LOG = " > {log:q} 2>&1"
 
 
 wildcard_constraints:
@@ -33,7 +44,7 @@ wildcard_constraints:
     model="|".join(config["models"]),
     labels="|".join(config["labels"]),
     optimizer="|".join(config["optimizers"]),
-    subset="|".join((study.FULL, *SUBSETS, *TRAINED_HALF)),
+    subset="|".join(ALL_SUBSETS),
     seed=r"\d+",
 
 
@@ -44,22 +55,36 @@ def code_of(rule_name):
 
 @cache
 def code_of_module(module):
-    """Digest of the code that a module reaches, noted for `make why`."""
-    modules = module_digests(module, BASE)
-    CODE[digest_of(modules)] = modules
-    return digest_of(modules)
+    """Digest of the code that a module reaches."""
+    return noted(module_digests(module, BASE))
+
+
+@cache
+def code_of_package(package):
+    """Digest of the code that the modules of a folder reach, where a command finds them by that folder."""
+    return noted(package_digests(package, BASE))
+
+
+def noted(modules):
+    """Digest of these modules, noted for `make why`."""
+    CODE[digest_of_modules(modules)] = modules
+    return digest_of_modules(modules)
+
+
+def code_of_network(wildcards):
+    """Digest of the code that builds the network of the run that the wildcards name; commands import it by name."""
+    return code_of_module(module_of(config["models"][wildcards.model]["architecture"]))
+
+
+def code_of_optimizer(wildcards):
+    """Digest of the code of the optimiser of the run that the wildcards name; training imports it by name."""
+    return code_of_module(f"mcoherence.optim.{config['optimizers'][wildcards.optimizer]['method']}")
 
 
 def run_of(wildcards):
     """The run that the wildcards name."""
-    names = (
-        wildcards.dataset,
-        wildcards.model,
-        wildcards.labels,
-        wildcards.optimizer,
-        wildcards.subset,
-    )
-    return study.Run(*names, int(wildcards.seed))
+    names = (wildcards.dataset, wildcards.model, wildcards.labels, wildcards.optimizer, wildcards.subset)
+    return Run(*names, int(wildcards.seed))
 
 
 def source_of(wildcards):
@@ -69,8 +94,8 @@ def source_of(wildcards):
 
 def checkpoints_of(wildcards):
     """Every checkpoint of the run that the wildcards name."""
-    folder = run_of(wildcards).path(RESULTS)  # not expand(), which takes a tenth of the time that a large DAG takes
-    return [f"{folder}/checkpoints/step{step}.safetensors" for step in steps_of(wildcards)]
+    run = run_of(wildcards)  # not expand(), which takes a tenth of the time that a large DAG takes
+    return [run.checkpoint(RESULTS, step) for step in steps_of(wildcards)]
 
 
 def steps_of(run):
@@ -81,24 +106,7 @@ def steps_of(run):
 @cache
 def steps_of_training(dataset, model, optimizer):
     """Numbers of updates at which runs of these entries are saved; asked for again and again."""
-    return checkpoint_steps(study.training_of(config, dataset, model, optimizer))
-
-
-def size_of_data(run):
-    """How large the data set of a run is, named by itself or by wildcards."""
-    return size_of(config["datasets"][run.dataset])
-
-
-def compute_mb(wildcards, batch_size, bytes_per_value=4):
-    """Memory in MB of a job that puts images of the run's data set through its network, `batch_size` at a time.
-
-    Kept images are those of operational.images_memory_mb, of either part; larger sets are streamed. Activations are in
-    it unless the device is said to be a GPU, which then holds them.
-    """
-    size = size_of_data(wildcards)
-    images = min(2 * OPERATIONAL["images_memory_mb"], size.bytes * bytes_per_value // 10**6)
-    activations = 0 if GPU else size.activation_bytes(batch_size) * bytes_per_value // 4 // 10**6
-    return BASE_MB * OPERATIONAL["ranks"] + images + activations
+    return checkpoint_steps(settings.training_of(config, dataset, model, optimizer))
 
 
 def growing(amount):
@@ -110,45 +118,37 @@ def growing(amount):
     return of_attempt
 
 
-def table_mb(run):
-    """Memory in MB for one run's loss and prediction of every example and checkpoint, and what is made of them."""
-    size = size_of_data(run)
-    return BASE_MB + 16 * len(steps_of(run)) * (size.train + size.test) // 10**6
+def table_mb(wildcards):
+    """Memory in MB for the loss and prediction of every example and checkpoint of the run that the wildcards name."""
+    return estimates.table_mb(config, run_of(wildcards))
 
 
-def minutes(wildcards, passes):
-    """Minutes that a job may take: two hours, and 20 minutes more per pass over 2e11 values (ImageNet has as many)."""
-    return 120 + int(20 * passes * size_of_data(wildcards).bytes / 2e11)
+@cache
+def largest_run_mb():
+    """Memory in MB for what the run with the most examples and checkpoints has of `table_mb`."""
+    return max(estimates.table_mb(config, run) for run in catalogue.all_runs(config))
+
+
+def tabulating_mb(wildcards):
+    """Memory in MB for a table: it reads the files of one run at a time, or else other tables or nothing at all."""
+    return largest_run_mb() if catalogue.TABLES[wildcards.table].files else 2000
 
 
 def split_of(wildcards):
     """The split that a run on a subset needs; nothing for a run on everything."""
-    if wildcards.subset == study.FULL:
-        return []
-    return (HALVES if wildcards.subset in TRAINED_HALF else SPLIT).format(**wildcards)
+    name = subset_file(run_of(wildcards))
+    return [] if name is None else run_of(wildcards).file(RESULTS, name)
 
 
-def files_of_runs(runs, *names):
-    """The named result files of every run."""
-    return [f"{run.path(RESULTS)}/{name}" for run in runs for name in names]
+def reference_files(name):
+    """Input function: files of this name, one of each reference run of the network that the wildcards name."""
+
+    def files(wildcards):
+        return [run.file(RESULTS, name) for run in references_of(wildcards)]
+
+    return files
 
 
-def begin_of(start):
-    """Input function of the segment that begins after `start` updates: what its weights come from, if not the seed."""
-    if start > 0:
-        return lambda wildcards: STATE.format(**wildcards, update=start)
-    return first_weights
-
-
-def first_weights(wildcards):
-    """The last checkpoint of the run that this one starts from (adversarial initialisation), or nothing."""
-    source = study.source_run(config, run_of(wildcards))
-    if source is None:
-        return []
-    last = study.training_of_run(config, source)["updates"]
-    return f"{source.path(RESULTS)}/checkpoints/step{last}.safetensors"
-
-
-def segment_settings(start, stop):
-    """Function of the wildcards: the settings of one segment."""
-    return lambda wildcards: canonical_json(study.training_settings(config, run_of(wildcards), start, stop))
+def references_of(wildcards):
+    """The reference runs of the network that the wildcards name."""
+    return catalogue.reference_runs(config, wildcards.dataset, wildcards.model)

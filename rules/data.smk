@@ -12,19 +12,20 @@ rule prepare_dataset:
     resources:
         mem_mb=lambda w, threads, attempt: attempt * (3000 + 250 * threads),
         runtime=growing(lambda w: 1440 if source_of(w) == "folder" else 60),
-        gpu=0,
         data_folder=config["data_folder"],
         download="download" if config["download"] else "no-download",
     params:
-        settings=lambda w: canonical_json(study.preparation_settings(config, w.dataset)),
+        settings=lambda w: canonical_json(settings.preparation_settings(config, w.dataset)),
         # of the command, and of the module that it imports for this source
         code=lambda w: code_of("prepare_dataset") + code_of_module(SOURCES[source_of(w)]),
+        module=lambda w: SOURCES[source_of(w)],
     message:
         "Prepare the images of {wildcards.dataset}"
     shell:
-        "python -m workflow_scripts.prepare_dataset --settings {params.settings:q}"
+        "python -m workflow_scripts.prepare_dataset --module {params.module} --settings {params.settings:q}"
         " --data-folder {resources.data_folder:q} --{resources.download}"
-        " --images {output.images:q} --threads {threads} > {log:q} 2>&1"
+        " --images {output.images:q} --threads {threads}"
+        f"{TO_LOG}"
 
 
 rule corrupt_labels:
@@ -40,16 +41,15 @@ rule corrupt_labels:
     localrule: True
     conda:
         CONDA
-    threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
-        gpu=0,
     params:
-        settings=lambda w: canonical_json(study.corruption_settings(config, w.labels, int(w.seed))),
+        settings=lambda w: canonical_json(settings.corruption_settings(config, w.labels, int(w.seed))),
         code=code_of("corrupt_labels"),
     message:
         "Corrupt the labels of {wildcards.dataset}: {wildcards.labels}, seed {wildcards.seed}"
     shell:
         "python -m workflow_scripts.corrupt_labels --settings {params.settings:q}"
-        " --images {input.images:q} --labels {output.labels:q} > {log:q} 2>&1"
+        " --images {input.images:q} --labels {output.labels:q}"
+        f"{TO_LOG}"

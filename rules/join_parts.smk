@@ -1,4 +1,4 @@
-# The parts of a measured result, put together; evaluations are joined in evaluate.smk.
+# The parts of a result, put together.
 
 
 rule add_shards:
@@ -15,21 +15,19 @@ rule add_shards:
         result=MEASURED,
     conda:
         CONDA
-    threads: 1
     resources:
-        mem_mb=growing(BASE_MB),
+        mem_mb=growing(estimates.BASE_MB),
         runtime=growing(60),
-        gpu=0,
     params:
-        settings=canonical_json({}),
         code=code_of("add_shards"),
     message:
         "Add {wildcards.shards} shards of {wildcards.result} of {wildcards.model} on {wildcards.labels} labels"
         " ({wildcards.subset}) with {wildcards.optimizer}, seed {wildcards.seed}, steps {wildcards.first} to"
         " {wildcards.last}"
     shell:
-        "python -m workflow_scripts.add_shards --settings {params.settings:q} --result {wildcards.result}"
-        " --shards {input.shards:q} --block {output.block:q} > {log:q} 2>&1"
+        "python -m workflow_scripts.add_shards --result {wildcards.result}"
+        " --shards {input.shards:q} --block {output.block:q}"
+        f"{TO_LOG}"
 
 
 rule join_measurement:
@@ -47,17 +45,45 @@ rule join_measurement:
         result=MEASURED,
     conda:
         CONDA
-    threads: 1
     resources:
-        mem_mb=growing(BASE_MB),
+        mem_mb=growing(estimates.BASE_MB),
         runtime=growing(30),
-        gpu=0,
     params:
-        settings=canonical_json({}),
         code=code_of("join_measurement"),
     message:
         "Join the parts of {wildcards.result} of {wildcards.model} on {wildcards.labels} labels ({wildcards.subset})"
         " with {wildcards.optimizer}, seed {wildcards.seed}"
     shell:
-        "python -m workflow_scripts.join_measurement --settings {params.settings:q} --result {wildcards.result}"
-        " --blocks {input.blocks:q} --whole {output.whole:q} > {log:q} 2>&1"
+        "python -m workflow_scripts.join_measurement --result {wildcards.result}"
+        " --blocks {input.blocks:q} --whole {output.whole:q}"
+        f"{TO_LOG}"
+
+
+rule join_evaluation:
+    """The parts of a run's evaluation as one."""
+    input:
+        parts=parts_of_evaluation,
+    output:
+        whole=temp(WHOLE),
+        cut=temp(touch(CUT)),
+    log:
+        f"{LOGS}/join_evaluation/{RESULT_NAME}.log",
+    benchmark:
+        f"{BENCHMARKS}/join_evaluation/{RESULT_NAME}.tsv"
+    wildcard_constraints:
+        result="evaluation",
+    conda:
+        CONDA
+    resources:
+        mem_mb=growing(lambda w: 2 * table_mb(w)),
+        runtime=growing(30),
+        sharded=lambda w: "sharded" if cut_of(run_of(w), "evaluation").shards > 1 else "no-sharded",
+    params:
+        code=code_of("join_evaluation"),
+    message:
+        "Join the parts of the evaluation of {wildcards.model} on {wildcards.labels} labels ({wildcards.subset}) with"
+        " {wildcards.optimizer}, seed {wildcards.seed}"
+    shell:
+        "python -m workflow_scripts.join_evaluation --{resources.sharded}"
+        " --parts {input.parts:q} --whole {output.whole:q}"
+        f"{TO_LOG}"

@@ -5,9 +5,7 @@
 # `whole.h5`, whatever the parts are; and the job that joins parts into it has a second output, named by the sizes: where
 # sizes are new, so is that output, and there is no record of the job to differ from. Settings and code are compared where
 # the result is made, and name the folder, so that parts which a killed study left behind never get into another whole.
-from hashlib import sha256
-
-from mcoherence import cutting
+from mcoherence.files.digests import SHORT_DIGEST, short_digest
 
 PARTS = f"{RUN}/parts/{{result}}/{{key}}"
 SHARD = f"{PARTS}/steps{{first}}-{{last}}_shard{{shard}}of{{shards}}.h5"
@@ -17,96 +15,49 @@ CUT = f"{PARTS}/cut_into_{OPERATIONAL['checkpoints_per_job']}_{OPERATIONAL['exam
 RESULT_NAME = f"{RUN_NAME}/{{result}}/{{key}}"
 BLOCK_NAME = f"{RESULT_NAME}/steps{{first}}-{{last}}_{{shards}}shards"
 PART_NAME = f"{RESULT_NAME}/steps{{first}}-{{last}}_shard{{shard}}of{{shards}}"
-MEASURED = r"coherence(_m\d+)?|contributions|difficulty_coherence"  # results that are sums of gradients
+MEASURED = "|".join(names_of(name) for name, kind in KINDS.items() if kind.groups(config))  # sums of gradients
 
 
 wildcard_constraints:
-    key="[0-9a-f]{16}",
+    key=f"[0-9a-f]{{{SHORT_DIGEST}}}",
     first=r"\d+",
     last=r"\d+",
     shard=r"\d+",
     shards=r"\d+",
 
 
-def whole_of(wildcards, result, rule_name, settings):
-    """The file that the parts of a run's result are joined to."""
-    key = sha256(f"{code_of(rule_name)} {settings}".encode()).hexdigest()[:16]
-    return WHOLE.format(**{**wildcards, "result": result, "key": key})
+def result_of(wildcards, pattern):
+    """Name of a result, which is `pattern` with the size of the sample where that is a wildcard."""
+    return pattern.format(**wildcards)
 
 
-def coherence_of(wildcards):
-    """Name of the result that the wildcards of `measure_coherence` name: of the sample that all runs have, or of another."""
-    return f"coherence_m{wildcards.size}" if hasattr(wildcards, "size") else "coherence"
+def settings_of_result(pattern):
+    """Param function: what a result depends on besides its files, in parts or not."""
+
+    def of_run(wildcards):
+        return canonical_json(result(result_of(wildcards, pattern)).settings(config, run_of(wildcards)))
+
+    return of_run
 
 
-def settings_of_measurement(wildcards, result):
-    """What a measured result of the run that the wildcards name depends on besides its files, in parts or not."""
-    if result == "contributions":
-        return canonical_json(study.contribution_settings(config))
-    if result == "difficulty_coherence":
-        return canonical_json(config["measurement"])
-    if result == "coherence":
-        return canonical_json(study.measurement_settings(config, wildcards.subset))
-    size = int(result.removeprefix("coherence_m"))
-    return canonical_json(study.sample_size_settings(config, size))
+def code_of_result(wildcards, name):
+    """Digest of the code that makes a result of the run that the wildcards name."""
+    return code_of(result(name).command) + code_of_network(wildcards)
 
 
-def measured_examples(wildcards, result):
-    """How many examples a measured result of the run takes at each checkpoint."""
-    return cutting.measured_examples(result, config["measurement"], size_of_data(wildcards))
+@cache
+def cut_of(run, name):
+    """How a result of a run is cut into jobs; asked for again and again."""
+    return cutting.cut_of(config, run, name)
 
 
-def measured_parts(wildcards, result):
-    """What a measured result in parts is made from, or nothing where it is made at once."""
-    examples = measured_examples(wildcards, result)
-    if not cutting.in_parts(examples, len(steps_of(wildcards)), cutting.MEASURED_IN_PARTS):
+def whole_of(wildcards, name):
+    """What a result in parts is made from, or nothing where it is made at once."""
+    run = run_of(wildcards)
+    if cut_of(run, name).whole:
         return []
-    rule_name = f"measure_{'coherence' if result.startswith('coherence_m') else result}"
-    return whole_of(wildcards, result, rule_name, settings_of_measurement(wildcards, result))
-
-
-def measuring_resources(result_of):
-    """Resources of a rule that measures a run; where it only copies what parts were joined to, it needs no GPU.
-
-    `result_of` is a function of the wildcards: the name of the result.
-    """
-    whole = {
-        "runtime": growing(lambda w: measuring_minutes(w, result_of(w))),
-        "gpu": lambda w: 0 if measured_parts(w, result_of(w)) else GPU,
-        "device": lambda w: "cpu" if measured_parts(w, result_of(w)) else config["device"],
-    }
-    return part_resources() | whole
-
-
-def part_resources():
-    """Resources of a rule that measures a part of a run."""
-    return {
-        "mem_mb": growing(lambda w: compute_mb(w, 256, bytes_per_value=8)),
-        "runtime": growing(lambda w: measuring_minutes(w, w.result, len(steps_of_block(w)), int(w.shards))),
-        "gpu": GPU,
-        "device": config["device"],
-        **{name: OPERATIONAL[name] for name in ("jobs_per_gpu", "workers", "images_memory_mb")},
-    }
-
-
-def measuring_minutes(wildcards, result, checkpoints=None, shards=1):
-    """Minutes that measuring may take, at every checkpoint unless told; an example costs two passes."""
-    size, checkpoints = size_of_data(wildcards), checkpoints or len(steps_of(wildcards))
-    measured = measured_examples(wildcards, result) / shards
-    return minutes(wildcards, 2 * checkpoints * measured / (size.train + size.test))
-
-
-def evaluation_parts(wildcards):
-    """What an evaluation in parts is made from, or nothing where it is made at once."""
-    size = size_of_data(wildcards)
-    if not cutting.in_parts(size.train + size.test, len(steps_of(wildcards)), cutting.EVALUATED_IN_PARTS):
-        return []
-    return whole_of(wildcards, "evaluation", "evaluate", canonical_json({}))
-
-
-def blocks_of(wildcards):
-    """(first, last) step of each block of checkpoints of the run that the wildcards name."""
-    return cutting.blocks(steps_of(wildcards), OPERATIONAL["checkpoints_per_job"])
+    depends_on = f"{code_of_result(wildcards, name)} {canonical_json(result(name).settings(config, run))}"
+    return WHOLE.format(**{**wildcards, "result": name, "key": short_digest(depends_on)})
 
 
 def steps_of_block(wildcards):
@@ -116,7 +67,8 @@ def steps_of_block(wildcards):
 
 def checkpoints_of_block(wildcards):
     """The checkpoints of the block that the wildcards name: it waits for no others, so for no later training."""
-    return expand(CHECKPOINT, step=steps_of_block(wildcards), **wildcards)
+    run = run_of(wildcards)
+    return [run.checkpoint(RESULTS, step) for step in steps_of_block(wildcards)]
 
 
 def shards_of_block(wildcards):
@@ -126,27 +78,58 @@ def shards_of_block(wildcards):
 
 def blocks_of_measurement(wildcards):
     """The blocks of a measurement, each the sum of its shards or, where there is one, that."""
-    examples = measured_examples(wildcards, wildcards.result)
-    shards = cutting.shard_count(examples, OPERATIONAL["examples_per_shard"])
+    cut = cut_of(run_of(wildcards), wildcards.result)
     return [
-        (SHARD if shards == 1 else BLOCK).format(**wildcards, first=first, last=last, shard=0, shards=shards)
-        for first, last in blocks_of(wildcards)
+        (SHARD if cut.shards == 1 else BLOCK).format(**wildcards, first=first, last=last, shard=0, shards=cut.shards)
+        for first, last in cut.blocks
     ]
-
-
-def evaluation_shards(wildcards):
-    """Number of shards of the examples that an evaluation is cut into."""
-    size = size_of_data(wildcards)
-    examples_per_shard = OPERATIONAL["examples_per_shard"]
-    least = examples_per_shard and max(examples_per_shard, cutting.EVALUATION_BATCH)
-    return cutting.shard_count(size.train + size.test, least)
 
 
 def parts_of_evaluation(wildcards):
     """The shards of all blocks of an evaluation, in order."""
-    shards = evaluation_shards(wildcards)
+    cut = cut_of(run_of(wildcards), wildcards.result)
     return [
-        SHARD.format(**wildcards, first=first, last=last, shard=shard, shards=shards)
-        for first, last in blocks_of(wildcards)
-        for shard in range(shards)
+        SHARD.format(**wildcards, first=first, last=last, shard=shard, shards=cut.shards)
+        for first, last in cut.blocks
+        for shard in range(cut.shards)
     ]
+
+
+def result_mb(wildcards, name):
+    """Memory in MB of a job that makes a result, or a part of one."""
+    run, measures = run_of(wildcards), result(name).groups(config) > 0
+    on_device = estimates.result_bytes(config, run, name)
+    of_job = estimates.job_mb(config, run, on_device, bool(GPU), bytes_per_value=8 if measures else 4)
+    return of_job if measures else of_job + estimates.table_mb(config, run)
+
+
+def resources_of_part(name_of):
+    """Resources of the jobs that make parts of a result; `name_of` is a function of the wildcards, its name."""
+
+    def minutes(wildcards):
+        run, checkpoints = run_of(wildcards), len(steps_of_block(wildcards))
+        passes = estimates.result_passes(config, run, name_of(wildcards), checkpoints, int(wildcards.shards))
+        return estimates.minutes(config, run, passes)
+
+    return {
+        "mem_mb": growing(lambda w: result_mb(w, name_of(w))),
+        "runtime": growing(minutes),
+        "gpu": GPU,
+        "device": config["device"],
+        **{name: OPERATIONAL[name] for name in ("jobs_per_gpu", "workers", "images_memory_mb")},
+    }
+
+
+def resources_of_result(name_of):
+    """Resources of the jobs that make a result; where one only copies what parts were joined to, it needs no GPU."""
+
+    def minutes(wildcards):
+        run = run_of(wildcards)
+        return estimates.minutes(config, run, estimates.result_passes(config, run, name_of(wildcards)))
+
+    whole = {
+        "runtime": growing(minutes),
+        "gpu": lambda w: 0 if whole_of(w, name_of(w)) else GPU,
+        "device": lambda w: "cpu" if whole_of(w, name_of(w)) else config["device"],
+    }
+    return resources_of_part(name_of) | whole

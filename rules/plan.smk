@@ -8,11 +8,9 @@ rule plan:
         f"{LOGS}/plan.log",
     conda:
         CONDA
-    threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
-        gpu=0,
         device=config["device"],
     params:
         settings=canonical_json(config),

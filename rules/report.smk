@@ -1,6 +1,6 @@
 from os.path import relpath
 
-FIGURE_FILES = [f"{RESULTS}/figures/{figure}.png" for figure in FIGURES]
+FIGURE_FILES = [f"{RESULTS}/figures/{figure}.png" for figure in catalogue.figures_of(config)]
 RESULT_FILES = [*FIGURE_FILES, f"{RESULTS}/claims.html"]
 CLAIMS = f"{RESULTS}/claims.json"
 
@@ -31,22 +31,22 @@ rule describe_study:
         f"{BENCHMARKS}/describe_study.tsv"
     conda:
         CONDA
-    threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
-        gpu=0,
     params:
-        settings=canonical_json({"config": study.scientific(config)}),
+        settings=canonical_json({"config": settings.scientific(config)}),
         code=code_of("describe_study"),
         results=lambda w, output: str(Path(output.html).parent),
     message:
         "Describe the study"
     shell:
+        f"{ON_CPU}"
         "python -m workflow_scripts.describe_study --settings {params.settings:q}"
         " --results {params.results:q} --claims {input.claims[1]:q}"
         " --figures {input.figures:q} --tables {input.tables:q} --dictionary {output.dictionary:q}"
-        " --html {output.html:q} --config {output.config:q} > {log:q} 2>&1"
+        " --html {output.html:q} --config {output.config:q}"
+        f"{TO_LOG}"
 
 
 rule report:
@@ -64,11 +64,9 @@ rule report:
         f"{BENCHMARKS}/report.tsv"
     conda:
         CONDA
-    threads: 1
     resources:
         mem_mb=1000,
         runtime=30,
-        gpu=0,
     params:
         snakefile=relpath(workflow.main_snakefile),
     message:
@@ -76,4 +74,5 @@ rule report:
     shell:
         "snakemake --snakefile {params.snakefile:q} --nolock --workflow-profile none --cores 1"
         " --configfile {input.config:q} --replace-workflow-config --report {output.html:q}"
-        " -- {input.results:q} {input.study:q} > {log:q} 2>&1"
+        " -- {input.results:q} {input.study:q}"
+        f"{TO_LOG}"

@@ -5,16 +5,17 @@
 
 
 def updates_mb(wildcards):
-    """Memory in MB of training: the batches of the run pass the network."""
-    return compute_mb(wildcards, study.training_of_run(config, run_of(wildcards))["batch_size"])
+    """Memory in MB of training."""
+    run = run_of(wildcards)
+    return estimates.job_mb(config, run, estimates.training_bytes(config, run), bool(GPU))
 
 
 def training_minutes(start, stop):
-    """Function of the wildcards: minutes that a segment may take; an update costs a batch three passes."""
+    """Function of the wildcards: minutes that a segment may take."""
 
     def of_run(wildcards):
-        size, training = size_of_data(wildcards), study.training_of_run(config, run_of(wildcards))
-        return 120 + minutes(wildcards, 3 * (stop - start) * training["batch_size"] / (size.train + size.test))
+        run = run_of(wildcards)
+        return estimates.minutes(config, run, estimates.training_passes(config, run, stop - start))
 
     return of_run
 
@@ -25,19 +26,39 @@ def only(names):
     return f"(?={paths})[^/]+"
 
 
+def begin_of(start):
+    """Input function of the segment that begins after `start` updates: what its weights come from, if not the seed."""
+    if start > 0:
+        return lambda wildcards: STATE.format(**wildcards, update=start)
+    return first_weights
+
+
+def first_weights(wildcards):
+    """The last checkpoint of the run that this one starts from (adversarial initialisation), or nothing."""
+    source = source_run(config, run_of(wildcards))
+    if source is None:
+        return []
+    return source.checkpoint(RESULTS, settings.training_of_run(config, source)["updates"])
+
+
+def segment_settings(start, stop):
+    """Function of the wildcards: the settings of one segment."""
+    return lambda wildcards: canonical_json(settings.training_settings(config, run_of(wildcards), start, stop))
+
+
 def training_resources(start, stop):
     """Operational settings and what the machine must have; operational.training_resources has the last word."""
-    settings = {key: int(value) for key, value in OPERATIONAL.items() if key != "training_resources"}
+    options = {key: int(value) for key, value in OPERATIONAL.items() if key != "training_resources"}
     needs = {
         "mem_mb": growing(updates_mb),
         "runtime": growing(training_minutes(start, stop)),
         "gpu": GPU * OPERATIONAL["ranks"],
         "device": config["device"],
     }
-    return settings | needs | OPERATIONAL["training_resources"]
+    return options | needs | OPERATIONAL["training_resources"]
 
 
-WAYS_TO_TRAIN = study.training_jobs(config)
+WAYS_TO_TRAIN = settings.training_jobs(config)
 
 for way, (training, names) in enumerate(WAYS_TO_TRAIN, start=1):
     for start, stop in segments(training):
@@ -75,18 +96,18 @@ for way, (training, names) in enumerate(WAYS_TO_TRAIN, start=1):
                 **training_resources(start, stop),
             params:
                 settings=segment_settings(start, stop),
-                code=code_of("train"),
+                # of the command, and of what it imports by name for this run
+                code=lambda wildcards: code_of("train") + code_of_optimizer(wildcards) + code_of_network(wildcards),
             message:
                 f"Train {{wildcards.model}} on {{wildcards.labels}} labels ({{wildcards.subset}}) with"
                 f" {{wildcards.optimizer}}, seed {{wildcards.seed}}, updates {start} to {stop}"
             shell:
                 # exec, and a step of its own in SLURM: a signal to the job reaches the trainer, which keeps its state and leaves.
-                "exec python -m workflow_scripts.launch --own-step --threads {threads} --device {resources.device}"
+                "exec python -m workflow_scripts.jobs.launch --own-step --threads {threads} --device {resources.device}"
                 " --gpus {resources.ranks} --jobs-per-gpu {resources.jobs_per_gpu} --"
                 " python -m workflow_scripts.train --settings {params.settings:q} --code {params.code}"
                 " --images {input.images:q} --labels {input.labels:q} --split {input.split:q} --begin {input.begin:q}"
                 " --checkpoints {output.checkpoints:q} --state {output.state:q} --log {output.log:q}"
                 " --ranks {resources.ranks} --resume-interval {resources.resume_interval}"
-                " --workers {resources.workers} --images-memory-mb {resources.images_memory_mb}"
                 " --channels-last {resources.channels_last} --compile {resources.compile}"
-                " --device {resources.device} --threads {threads} > {log:q} 2>&1"
+                f"{COMPUTING}{TO_LOG}"

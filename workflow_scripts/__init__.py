@@ -2,11 +2,13 @@
 
 Run as `python -m workflow_scripts.NAME`, they import without the garbage collector, which would look through torch's
 many lasting objects again and again: a sixth of the time that torch takes to import, in every job.
-`command_line.run` turns it on again.
+`jobs.entry.run` turns it on again.
 """
 
 import gc
 import sys
+
+OPERATIONAL = True  # no number depends on it; docs/reruns.md
 
 if sys.argv[0] == "-m":  # so named until the module is found: not where another program imports this package
     gc.disable()

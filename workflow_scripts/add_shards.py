@@ -1,16 +1,23 @@
 """Add up the shards of a measurement: shards of a block of checkpoints -> the block."""
 
-from mcoherence.parts import add_shards
-from mcoherence.run_files import SHARD_SCHEMAS, measurement_schema
-from mcoherence.storage import write_hdf5
-from workflow_scripts.command_line import parse, run
+import argparse
+from pathlib import Path
+
+from mcoherence.files.hdf5 import write_hdf5
+from mcoherence.measuring.joining import add_shards
+from mcoherence.study.result_names import schemas_of
+from workflow_scripts.jobs.entry import run
 
 
 def main() -> None:
     """Add n, Q and S of the shards, and write the block as coherence.h5 or its like holds it."""
-    arguments = parse(__doc__, paths=["block"], path_lists=["shards"], options={"result": "coherence"})
-    schema = measurement_schema(arguments.result)
-    write_hdf5(arguments.block, schema, *add_shards(arguments.shards, SHARD_SCHEMAS[schema]))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--result", required=True, help="its name, such as coherence")
+    parser.add_argument("--shards", type=Path, nargs="+", required=True)
+    parser.add_argument("--block", type=Path, required=True)
+    arguments = parser.parse_args()
+    schemas = schemas_of(arguments.result)
+    write_hdf5(arguments.block, schemas.whole, *add_shards(arguments.shards, schemas.shard))
 
 
 if __name__ == "__main__":

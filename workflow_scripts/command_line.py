@@ -1,54 +1,69 @@
-"""What every command-line module of this package does at its edges: parse its options, and report a user's mistake."""
+"""Options that several commands of this package take; each adds its own, one per file or list of files."""
 
 import argparse
-import gc
 import json
-import logging
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any
 
 from mcoherence.errors import UserError
 
 
-def parse(
-    description: str | None,
-    paths: Sequence[str] = (),
-    path_lists: Sequence[str] = (),
-    switches: Sequence[str] = (),
-    options: Mapping[str, Any] | None = None,
-) -> argparse.Namespace:
-    """The options of one command: --settings (one JSON object, parsed), and one option per file or list of files.
+def settings_parser(description: str | None, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """A parser with --settings, which every command that computes takes; the command adds its own options.
 
     Args:
-        description: shown by --help; the module's docstring.
-        paths: names of options that take one path.
-        path_lists: names of options that take any number of paths.
-        options: further options by name, with their defaults, whose types they take.
-        switches: names of options that are given as --NAME or --no-NAME.
+        description: shown by --help; the command's docstring.
+        parents: parsers whose options it takes as well, such as `computing_options()`.
+
+    Example:
+        parser = settings_parser(__doc__, computing_options())
+        parser.add_argument("--images", type=Path, required=True)
+        arguments = parser.parse_args()
     """
-    parser = argparse.ArgumentParser(description=description)
+    parser = argparse.ArgumentParser(description=description, parents=parents)
     parser.add_argument("--settings", type=json.loads, required=True, help="the rule's settings, one JSON object")
-    for name in paths:
-        parser.add_argument(f"--{name.replace('_', '-')}", type=Path, required=True)
-    for name in path_lists:
-        parser.add_argument(f"--{name.replace('_', '-')}", type=Path, nargs="*", required=True)
-    for name, default in (options or {}).items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
-    for name in switches:
-        parser.add_argument(f"--{name.replace('_', '-')}", action=argparse.BooleanOptionalAction, required=True)
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps; rules that use torch read it")
+    return parser
+
+
+def computing_options() -> argparse.ArgumentParser:
+    """Where and with how much a command computes on images; no number depends on it beyond rounding."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     parser.add_argument("--threads", type=int, default=1, help="processor threads that the rule has claimed")
-    return parser.parse_args()
+    parser.add_argument("--workers", type=int, default=2, help="processes that read ahead when images are streamed")
+    parser.add_argument("--images-memory-mb", type=int, default=2000, help="larger images are streamed from their file")
+    return parser
 
 
-def run(main: Callable[[], None]) -> None:
-    """Call `main`; a user's mistake becomes one line and exit status 1, anything else keeps its traceback."""
-    gc.freeze()  # what imports made lasts, and need not be looked through
-    gc.enable()
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    try:
-        main()
-    except UserError as error:
-        sys.exit(f"error: {error}")
+def part_options() -> argparse.ArgumentParser:
+    """Which part of its result a command makes, or from which parts it makes the whole."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--shard", type=int, default=0, help="number of the shard of the examples, from 0")
+    parser.add_argument("--shards", type=int, default=1, help="how many shards the examples are cut into")
+    parser.add_argument("--parts", type=Path, nargs="?", help="the whole, where it was made in parts")
+    return parser
+
+
+def function_of_module(module: str, room: str, function: str) -> Callable[..., Any]:
+    """The function of this name in the module that --module names, one of a room of the library.
+
+    The module is imported by its name, so that an edit of it re-runs the jobs that are given it and no others.
+
+    Args:
+        module: such as "mcoherence.figures.summary".
+        room: the package that it must be a module of, such as "mcoherence.figures".
+        function: such as "draw".
+
+    Raises:
+        UserError: the room has no such module, or the module no such function.
+    """
+    modules = [f"{room}.{found.name}" for found in iter_modules(import_module(room).__path__)]
+    found: Callable[..., Any] | None = getattr(import_module(module), function, None) if module in modules else None
+    if found is None:
+        raise UserError(
+            f"--module {module}: no such module, or one without {function}(); expected {room}.NAME with that function"
+        )
+    return found

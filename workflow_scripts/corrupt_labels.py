@@ -1,24 +1,29 @@
 """Corrupt the training labels of a data set: images.h5 -> labels.h5."""
 
+from pathlib import Path
 from typing import Any
 
 from mcoherence.data.corruption import corrupt_labels
 from mcoherence.data.store import LABELS_SCHEMA, read_class_names, read_targets
 from mcoherence.errors import UserError
-from mcoherence.provenance import provenance
-from mcoherence.storage import write_hdf5
-from workflow_scripts.command_line import parse, run
+from mcoherence.files.hdf5 import write_hdf5
+from mcoherence.files.provenance import provenance
+from workflow_scripts.command_line import settings_parser
+from workflow_scripts.jobs.entry import run
 
 
 def main() -> None:
     """Draw the corruption and write the labels with their masks; the true share of changed labels goes to the log."""
-    arguments = parse(__doc__, paths=["images", "labels"])
+    parser = settings_parser(__doc__)
+    parser.add_argument("--images", type=Path, required=True)
+    parser.add_argument("--labels", type=Path, required=True)
+    arguments = parser.parse_args()
     original = read_targets(arguments.images, "train")
     names = read_class_names(arguments.images)
     settings = {**arguments.settings, "transition": by_class(arguments.settings.get("transition"), names)}
     labels, selected, changed = corrupt_labels(original, len(names), **settings)
     datasets = {"labels": labels, "original": original, "selected": selected, "changed": changed}
-    attributes = provenance(arguments.settings, [arguments.images])
+    attributes = provenance(arguments.settings, [arguments.images]).as_attributes()
     attributes |= {"num_selected": int(selected.sum()), "num_changed": int(changed.sum())}
     write_hdf5(arguments.labels, LABELS_SCHEMA, datasets, attributes)
     print(f"selected {selected.sum()} of {len(labels)} labels, changed {changed.sum()} ({changed.mean():.2%})")

@@ -1,16 +1,24 @@
 """Put the parts of a run's evaluation together: blocks of checkpoints, or shards of them -> all of evaluation.h5."""
 
-from mcoherence.parts import join
-from mcoherence.run_files import EVALUATION_SCHEMA, EVALUATION_SHARD_SCHEMA
-from mcoherence.storage import write_hdf5
-from workflow_scripts.command_line import parse, run
+import argparse
+from pathlib import Path
+
+from mcoherence.files.hdf5 import write_hdf5
+from mcoherence.measuring.joining import join
+from mcoherence.study.result_names import schemas_of
+from workflow_scripts.jobs.entry import run
 
 
 def main() -> None:
     """Join the parts in the order of checkpoints and examples."""
-    arguments = parse(__doc__, paths=["whole"], path_lists=["parts"], switches=["sharded"])
-    shards = EVALUATION_SHARD_SCHEMA if arguments.sharded else None
-    write_hdf5(arguments.whole, EVALUATION_SCHEMA, *join(arguments.parts, EVALUATION_SCHEMA, shards))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--parts", type=Path, nargs="+", required=True)
+    parser.add_argument("--sharded", action=argparse.BooleanOptionalAction, required=True)
+    parser.add_argument("--whole", type=Path, required=True)
+    arguments = parser.parse_args()
+    schemas = schemas_of("evaluation")
+    shards = schemas.shard if arguments.sharded else None
+    write_hdf5(arguments.whole, schemas.whole, *join(arguments.parts, schemas.whole, shards))
 
 
 if __name__ == "__main__":

@@ -1,15 +1,22 @@
 """Put the blocks of a run's measurement together: blocks of checkpoints -> all that coherence.h5 or its like holds."""
 
-from mcoherence.parts import join
-from mcoherence.run_files import measurement_schema
-from mcoherence.storage import write_hdf5
-from workflow_scripts.command_line import parse, run
+import argparse
+from pathlib import Path
+
+from mcoherence.files.hdf5 import write_hdf5
+from mcoherence.measuring.joining import join
+from mcoherence.study.result_names import schemas_of
+from workflow_scripts.jobs.entry import run
 
 
 def main() -> None:
     """Join the blocks in the order of their checkpoints."""
-    arguments = parse(__doc__, paths=["whole"], path_lists=["blocks"], options={"result": "coherence"})
-    schema = measurement_schema(arguments.result)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--result", required=True, help="its name, such as coherence")
+    parser.add_argument("--blocks", type=Path, nargs="+", required=True)
+    parser.add_argument("--whole", type=Path, required=True)
+    arguments = parser.parse_args()
+    schema = schemas_of(arguments.result).whole
     write_hdf5(arguments.whole, schema, *join(arguments.blocks, schema))
 
 

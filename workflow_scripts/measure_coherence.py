@@ -2,32 +2,32 @@
 
 from mcoherence.data.store import read_labels, read_targets
 from mcoherence.data.subsets import training_positions
-from mcoherence.measurement import heldout_sample, training_sample
-from mcoherence.run_files import COHERENCE_SCHEMA, GROUPS
-from mcoherence.storage import copy_file
-from workflow_scripts.command_line import run
-from workflow_scripts.measuring import Drawn, measure_drawn, parse_measuring
+from mcoherence.measuring.along_run import Measurement, write_measurement
+from mcoherence.measuring.samples import DrawnExamples, draw_heldout_sample, draw_training_sample
+from mcoherence.study.result_names import GROUPS
+from workflow_scripts.jobs.entry import run
+from workflow_scripts.measuring import copied_from_parts, job_of, parse_measuring, provenance_of
 
 
 def main() -> None:
     """Draw the samples, measure them at every checkpoint, and write sums, Gram matrices and m-coherence."""
-    arguments = parse_measuring(__doc__, "coherence", ["split"])
-    for whole in arguments.parts:
-        copy_file(whole, arguments.coherence)
+    arguments = parse_measuring(__doc__)
+    if copied_from_parts(arguments):
         return
     settings, labels = arguments.settings, read_labels(arguments.labels)
     candidates = training_positions(arguments.split, settings["subset"], len(labels.labels))
-    sample = training_sample(candidates, labels.changed, settings["sample_size"], settings["seed"])
+    sample = draw_training_sample(candidates, labels.changed, settings["sample_size"], settings["seed"])
     test_targets = read_targets(arguments.images, "test")
-    heldout = heldout_sample(len(test_targets), settings["heldout_size"], settings["seed"])
-    drawn = [Drawn("train", sample, labels.labels), Drawn("test", heldout, test_targets)]
+    heldout = draw_heldout_sample(len(test_targets), settings["heldout_size"], settings["seed"])
+    drawn = [DrawnExamples("train", sample, labels.labels), DrawnExamples("test", heldout, test_targets)]
     further = {
         "sample/index": sample.index,
         "sample/group": sample.group,
         "heldout/index": heldout.index,
         "heldout/group": heldout.group,
     }
-    measure_drawn(arguments, arguments.coherence, COHERENCE_SCHEMA, drawn, GROUPS, further, arguments.split)
+    measurement, job = Measurement("coherence", drawn, GROUPS, settings["precision"], further), job_of(arguments)
+    write_measurement(arguments.result, measurement, job, provenance_of(arguments, job))
 
 
 if __name__ == "__main__":

@@ -2,34 +2,33 @@
 
 import numpy as np
 
-from mcoherence.contributions import cell_names, cell_of, corrupt_cells, world_tags
 from mcoherence.data.store import read_labels
-from mcoherence.measurement import Sample, training_sample
-from mcoherence.run_files import CONTRIBUTIONS_SCHEMA, CORRUPT
-from mcoherence.storage import copy_file
-from workflow_scripts.command_line import run
-from workflow_scripts.measuring import Drawn, measure_drawn, parse_measuring
+from mcoherence.measuring.along_run import Measurement, write_measurement
+from mcoherence.measuring.samples import DrawnExamples, Sample, draw_training_sample
+from mcoherence.measuring.worlds import cell_names, cell_of, corrupt_cells, world_tags
+from mcoherence.study.result_names import CORRUPT
+from workflow_scripts.jobs.entry import run
+from workflow_scripts.measuring import copied_from_parts, job_of, parse_measuring, provenance_of
 
 
 def main() -> None:
     """Draw the sample of measure_coherence, tag it in every world, and write the Gram matrices of the cells' sums."""
-    arguments = parse_measuring(__doc__, "contributions")
-    for whole in arguments.parts:
-        copy_file(whole, arguments.contributions)
+    arguments = parse_measuring(__doc__)
+    if copied_from_parts(arguments):
         return
     settings, labels = arguments.settings, read_labels(arguments.labels)
     everything = np.arange(len(labels.labels), dtype=np.int64)
-    sample = training_sample(everything, labels.changed, settings["sample_size"], settings["seed"])
+    sample = draw_training_sample(everything, labels.changed, settings["sample_size"], settings["seed"])
     tags = world_tags(sample.group == CORRUPT, settings["null_worlds"], settings["seed"])
-    cells = Sample(sample.index, cell_of(tags))
-    drawn = [Drawn("train", cells, labels.labels)]
+    cells, names = Sample(sample.index, cell_of(tags)), cell_names(len(tags))
+    drawn = [DrawnExamples("train", cells, labels.labels)]
     further = {
         "corrupt_cells": corrupt_cells(len(tags)),
         "sample/index": cells.index,
         "sample/group": cells.group,
     }
-    names = cell_names(len(tags))
-    measure_drawn(arguments, arguments.contributions, CONTRIBUTIONS_SCHEMA, drawn, names, further)
+    measurement, job = Measurement("contributions", drawn, names, settings["precision"], further), job_of(arguments)
+    write_measurement(arguments.result, measurement, job, provenance_of(arguments, job))
 
 
 if __name__ == "__main__":

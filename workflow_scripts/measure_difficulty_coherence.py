@@ -2,28 +2,28 @@
 
 from mcoherence.data.store import read_labels
 from mcoherence.data.subsets import SPLIT_SCHEMA
-from mcoherence.measurement import difficulty_sample
-from mcoherence.run_files import DIFFICULTY_COHERENCE_SCHEMA, DIFFICULTY_GROUPS
-from mcoherence.storage import copy_file, open_hdf5
-from workflow_scripts.command_line import run
-from workflow_scripts.measuring import Drawn, measure_drawn, parse_measuring
+from mcoherence.files.hdf5 import open_hdf5
+from mcoherence.measuring.along_run import Measurement, write_measurement
+from mcoherence.measuring.samples import DrawnExamples, draw_difficulty_sample
+from mcoherence.study.result_names import DIFFICULTY_GROUPS
+from workflow_scripts.jobs.entry import run
+from workflow_scripts.measuring import copied_from_parts, job_of, parse_measuring, provenance_of
 
 
 def main() -> None:
     """Draw disjoint samples of the parts of the split, measure them, and write sums and Gram matrices."""
-    arguments = parse_measuring(__doc__, "coherence", ["split"])
-    for whole in arguments.parts:
-        copy_file(whole, arguments.coherence)
+    arguments = parse_measuring(__doc__)
+    if copied_from_parts(arguments):
         return
     settings, (split,) = arguments.settings, arguments.split
     with open_hdf5(split, SPLIT_SCHEMA) as file:
         parts = {name: file[name][:] for name in DIFFICULTY_GROUPS}
-    sample = difficulty_sample(parts, settings["sample_size"], settings["heldout_size"], settings["seed"])
-    drawn = [Drawn("train", sample, read_labels(arguments.labels).labels)]
+    sample = draw_difficulty_sample(parts, settings["sample_size"], settings["heldout_size"], settings["seed"])
+    drawn = [DrawnExamples("train", sample, read_labels(arguments.labels).labels)]
     further = {"sample/index": sample.index, "sample/group": sample.group}
-    measure_drawn(
-        arguments, arguments.coherence, DIFFICULTY_COHERENCE_SCHEMA, drawn, DIFFICULTY_GROUPS, further, [split]
-    )
+    name, job = "difficulty_coherence", job_of(arguments)
+    measurement = Measurement(name, drawn, DIFFICULTY_GROUPS, settings["precision"], further)
+    write_measurement(arguments.result, measurement, job, provenance_of(arguments, job))
 
 
 if __name__ == "__main__":

@@ -1,88 +1,53 @@
-"""What the commands that measure gradients share: their options, and measuring what they have drawn into a file.
+"""What the commands that measure or evaluate along a run share: their options, and what these say to the library.
 
-With --parts, the whole that was put together from measured parts becomes the result. With --shards, one shard of the
-examples is measured, and S is kept with it.
+With --parts, the whole that was put together from parts becomes the result. With --shards, one shard of the examples is
+measured or evaluated.
 """
 
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
-from mcoherence.data.loading import examples
 from mcoherence.device import describe_device, prepare_device
-from mcoherence.measurement import PRECISIONS, Sample, keep_sums, measure_run
-from mcoherence.provenance import provenance
-from mcoherence.run_files import SHARD_SCHEMAS
-from mcoherence.storage import new_hdf5, write_contents
-from workflow_scripts.command_line import parse
-
-OPTIONS = {"workers": 2, "images_memory_mb": 2000, "shard": 0, "shards": 1}
+from mcoherence.files.atomic import copy_file
+from mcoherence.files.provenance import provenance
+from mcoherence.measuring.job import MeasuringJob
+from mcoherence.study.shards import Shard
+from workflow_scripts.command_line import computing_options, part_options, settings_parser
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """Examples to measure: "train" or "test", positions and groups in that part, and the targets of the whole part."""
+def parse_measuring(description: str | None) -> Namespace:
+    """The options of every command that makes a result of a run, and of one that makes a part of it."""
+    parser = settings_parser(description, computing_options(), part_options())
+    parser.add_argument("--images", type=Path, required=True)
+    parser.add_argument("--labels", type=Path, required=True, help="of the run")
+    parser.add_argument("--split", type=Path, nargs="*", required=True, help="that names its subset, where it has one")
+    parser.add_argument("--checkpoints", type=Path, nargs="*", required=True, help="in the order of training")
+    parser.add_argument("--result", type=Path, required=True)
+    return parser.parse_args()
 
-    part: str
-    sample: Sample
-    targets: NDArray[np.int64]
+
+def copied_from_parts(arguments: Namespace) -> bool:
+    """Whether the result was made in parts; then the whole of them is copied to it, and nothing is left to do."""
+    if arguments.parts is None:
+        return False
+    copy_file(arguments.parts, arguments.result)
+    return True
 
 
-def parse_measuring(description: str | None, result: str, path_lists: Sequence[str] = ()) -> Namespace:
-    """The options of a command that measures a run into the file `result`; `path_lists` as `parse` takes them."""
-    return parse(
-        description,
-        paths=["images", "labels", result],
-        path_lists=[*path_lists, "checkpoints", "parts"],
-        options=OPTIONS,
+def job_of(arguments: Namespace) -> MeasuringJob:
+    """The job that the options describe, its device prepared."""
+    return MeasuringJob(
+        arguments.images,
+        arguments.checkpoints,
+        prepare_device(arguments.device, arguments.threads),
+        arguments.images_memory_mb * 10**6,
+        arguments.workers,
+        Shard(arguments.shard, arguments.shards),
     )
 
 
-def measure_drawn(
-    arguments: Namespace,
-    result: Path,
-    schema: str,
-    drawn: Sequence[Drawn],
-    names: Sequence[str],
-    further: Mapping[str, NDArray[Any]],
-    split: Sequence[Path] = (),
-) -> None:
-    """Measure what was drawn, or the shard of it that the options name, at every checkpoint, and write it.
-
-    Args:
-        arguments: as `parse_measuring` returns them.
-        result: the file to write.
-        schema: of the whole; a shard has one of its own.
-        drawn: the examples, taken together.
-        names: of the groups.
-        further: datasets to write besides, which say who was drawn.
-        split: files that were read to draw, beside images and labels.
-    """
-    settings, sharded = arguments.settings, arguments.shards > 1
-    device = prepare_device(arguments.device, arguments.threads)
-    samples = []
-    for one in drawn:
-        chosen = one.sample.shard(arguments.shard, arguments.shards)
-        images = examples(
-            arguments.images,
-            chosen.index,
-            device,
-            part=one.part,
-            dtype=PRECISIONS[settings["precision"]],
-            memory_bytes=arguments.images_memory_mb * 10**6,
-            workers=arguments.workers,
-        )
-        samples.append((images, torch.from_numpy(one.targets[chosen.index]).to(device), chosen.group))
-    inputs_read = [arguments.images, arguments.labels, *split, *arguments.checkpoints]
-    attributes = provenance(settings, inputs_read, describe_device(device))
-    with new_hdf5(result, SHARD_SCHEMAS[schema] if sharded else schema) as file:
-        keep = partial(keep_sums, file) if sharded else None
-        datasets, measured = measure_run(arguments.checkpoints, samples, settings["precision"], names, keep)
-        write_contents(file, {**datasets, **further}, attributes | measured)
+def provenance_of(arguments: Namespace, job: MeasuringJob) -> dict[str, Any]:
+    """Where the result comes from, as attributes: the settings, every file that is read, and the device."""
+    inputs_read = [arguments.images, arguments.labels, *arguments.split, *arguments.checkpoints]
+    return provenance(arguments.settings, inputs_read, describe_device(job.device)).as_attributes()

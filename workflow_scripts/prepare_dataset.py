@@ -1,23 +1,32 @@
 """Prepare a data set: source -> images.h5."""
 
+import argparse
 from pathlib import Path
 
-from mcoherence.canonical import canonical_json
-from mcoherence.code_digest import code_digest
 from mcoherence.data.preparation import prepare_images
-from mcoherence.data.source_modules import SOURCES
-from mcoherence.data.sources import open_source
-from mcoherence.provenance import provenance
-from workflow_scripts.command_line import parse, run
+from mcoherence.data.sources import Source
+from mcoherence.files.canonical import canonical_json
+from mcoherence.files.provenance import provenance
+from mcoherence.study.code_digest import code_digest
+from workflow_scripts.command_line import function_of_module, settings_parser
+from workflow_scripts.jobs.entry import run
 
 
 def main() -> None:
     """Open the source that the settings name and write its prepared store."""
-    arguments = parse(__doc__, paths=["images", "data_folder"], switches=["download"])
-    source = open_source(arguments.settings, arguments.data_folder, arguments.download)
-    code = code_digest(SOURCES[arguments.settings["source"]], Path(__file__).parents[1])
+    parser = settings_parser(__doc__)
+    parser.add_argument("--module", required=True, help="that reads the source; the command imports it by this name")
+    parser.add_argument("--images", type=Path, required=True)
+    parser.add_argument("--data-folder", type=Path, required=True)
+    parser.add_argument("--download", action=argparse.BooleanOptionalAction, required=True)
+    parser.add_argument("--threads", type=int, default=1, help="processes that decode images")
+    arguments = parser.parse_args()
+    open_source = function_of_module(arguments.module, "mcoherence.data", "open_source")
+    source: Source = open_source(arguments.settings, arguments.data_folder, arguments.download)
+    code = code_digest(arguments.module, Path(__file__).parents[1])
     resume_key = canonical_json([arguments.settings, code])
-    prepare_images(arguments.images, source, provenance(arguments.settings, []), arguments.threads, resume_key)
+    origin = provenance(arguments.settings, []).as_attributes()
+    prepare_images(arguments.images, source, origin, arguments.threads, resume_key)
     print(
         f"{len(source.train.targets)} training and {len(source.test.targets)} test images of "
         f"{len(source.class_names)} classes"

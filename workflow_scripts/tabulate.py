@@ -1,22 +1,27 @@
-"""Gather the result files of many runs into one tidy table: *.h5 -> CSV and Parquet."""
+"""Make one tidy table from the result files of many runs, or from other tables: *.h5, Parquet -> CSV and Parquet."""
 
-from mcoherence.difficulty_tables import DIFFICULTY_TABLES
-from mcoherence.noise_tables import NOISE_TABLES
-from mcoherence.sweep import SWEEP_TABLES
-from mcoherence.table_files import write_table
-from mcoherence.tables import TABLES
-from workflow_scripts.command_line import parse, run
+from pathlib import Path
+
+from mcoherence.files.tables import write_table
+from mcoherence.study.runs import runs_of_grids
+from workflow_scripts.command_line import function_of_module, settings_parser
+from workflow_scripts.jobs.entry import run
 
 
 def main() -> None:
-    """Make the table that the settings name. The files of the runs are found by the runs' names, not by arguments.
+    """Make the table of a module, such as "mcoherence.tables.accuracy", which is imported by that name.
 
-    A study of a thousand runs has more paths than a command line can hold.
+    Files are found by the names of runs and tables, not by arguments: a study of a thousand runs has more paths than
+    a command line can hold.
     """
-    arguments = parse(__doc__, paths=["csv", "parquet"])
+    parser = settings_parser(__doc__)
+    parser.add_argument("--module", required=True, help="that makes the table; the command imports it by this name")
+    parser.add_argument("--csv", type=Path, required=True)
+    parser.add_argument("--parquet", type=Path, required=True)
+    arguments = parser.parse_args()
     settings = arguments.settings
-    make = (TABLES | NOISE_TABLES | DIFFICULTY_TABLES | SWEEP_TABLES)[settings["table"]]
-    table = make(settings["results"], settings["experiment"], settings["noise"])
+    make = function_of_module(arguments.module, "mcoherence.tables", "table")
+    table = make(settings["results"], runs_of_grids(settings["grids"]), settings["noise"], **settings["own"])
     write_table(table, arguments.csv, arguments.parquet)
 
 

@@ -2,44 +2,44 @@
 
 import sys
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from mcoherence.data.loading import examples
+from mcoherence.data.augmentation import augmented
+from mcoherence.data.loading import LabelledExamples, image_loader
 from mcoherence.data.store import read_labels
 from mcoherence.data.subsets import training_positions
 from mcoherence.device import describe_device, prepare_device
-from mcoherence.models import load_checkpoint, save_checkpoint
-from mcoherence.provenance import provenance
-from mcoherence.ranks import device_of_rank, joined, launch, launched
-from mcoherence.resume import Keeper, Unfinished, key_of, only_trainer, writing_below
-from mcoherence.storage import write_csv
-from mcoherence.training import WEIGHTS, Execution, TrainingLog, TrainingSettings, train
-from mcoherence.training_state import TrainingState, read_state, write_state
-from workflow_scripts.command_line import parse, run
-
-OPTIONS = {
-    "code": "",
-    "ranks": 1,
-    "resume_interval": 60.0,
-    "channels_last": 0,
-    "compile": 0,
-    "workers": 2,
-    "images_memory_mb": 2000,
-}
+from mcoherence.files.json_csv import write_csv
+from mcoherence.files.provenance import provenance
+from mcoherence.models.checkpoints import NetworkSettings, load_checkpoint, save_checkpoint
+from mcoherence.training.lock import only_trainer
+from mcoherence.training.loop import TrainingLog, train
+from mcoherence.training.ranks import device_of_rank, joined, launch, launched
+from mcoherence.training.resume import Keeper, Unfinished, key_of, writing_below
+from mcoherence.training.settings import WEIGHTS, Execution, TrainingSettings
+from mcoherence.training.state import TrainingState, read_state, write_state
+from workflow_scripts.command_line import computing_options, settings_parser
+from workflow_scripts.jobs.entry import run
 
 
 def main() -> None:
     """Train from where the segment begins, or from where a killed job left it, and write what is scheduled."""
-    arguments = parse(
-        __doc__,
-        paths=["images", "labels", "log", "state"],
-        path_lists=["split", "begin", "checkpoints"],
-        options=OPTIONS,
-    )
+    parser = settings_parser(__doc__, computing_options())
+    for name in ("images", "labels", "log", "state"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    for name in ("split", "begin", "checkpoints"):
+        parser.add_argument(f"--{name}", type=Path, nargs="*", required=True)
+    parser.add_argument("--code", default="", help="digest of the code, which a state to resume from must share")
+    parser.add_argument("--ranks", type=int, default=1, help="processes that share the run")
+    parser.add_argument("--resume-interval", type=float, default=60.0, help="seconds between states to resume from")
+    parser.add_argument("--channels-last", type=int, choices=(0, 1), default=0, help="memory layout of images")
+    parser.add_argument("--compile", type=int, choices=(0, 1), default=0, help="whether torch compiles the network")
+    arguments = parser.parse_args()
     if arguments.ranks > 1 and not launched():
         sys.exit(launch(arguments.ranks))
     device = device_of_rank(prepare_device(arguments.device, max(1, arguments.threads // arguments.ranks)))
@@ -58,22 +58,22 @@ def train_segment(arguments: Any, execution: Execution, folder: Path) -> None:
     device, ranks = execution.device, execution.ranks
     every_label = read_labels(arguments.labels).labels
     chosen = training_positions(arguments.split, identity["subset"], len(every_label))
-    images = examples(
+    images = image_loader(
         arguments.images,
         chosen,
         device,
         dtype=WEIGHTS[settings.precision],
         memory_bytes=arguments.images_memory_mb * 10**6,
         workers=arguments.workers,
-        augmentation=augmentation,
-        seed=settings.seed,
+        augment=None if augmentation is None else partial(augmented, settings=augmentation, seed=settings.seed),
     )
-    labels = torch.from_numpy(every_label[chosen])
+    labelled = LabelledExamples(images, torch.from_numpy(every_label[chosen]).to(device))
+    network = NetworkSettings(settings.model, images.input_shape, images.num_classes)
 
     input_files = [arguments.images, arguments.labels, *arguments.split, *arguments.begin]
     where = describe_device(device) if ranks.world == 1 else f"{ranks.world} ranks on {describe_device(device)}"
     origin = provenance(arguments.settings, input_files, where)
-    key = key_of(settings=arguments.settings, code=arguments.code, inputs=origin["inputs"], device=device.type)
+    key = key_of(settings=arguments.settings, code=arguments.code, inputs=origin.inputs, device=device.type)
     unfinished = Unfinished(folder, key)
     if ranks.leads:
         unfinished.discard_others()
@@ -85,19 +85,19 @@ def train_segment(arguments: Any, execution: Execution, folder: Path) -> None:
         begin = state_to_begin_with(arguments.begin, settings.start)
 
     def save(step: int, epoch: float, model: nn.Module, diverged_at: int | None) -> None:
-        metadata = {"step": step, "epoch": epoch, "run": identity, "provenance": origin}
+        metadata = {"step": step, "epoch": epoch, "run": identity, "provenance": origin.as_attributes()}
         if diverged_at is not None:
             metadata["diverged_at"] = diverged_at
         path = unfinished.checkpoint_path(step)
         with writing_below(folder):
-            save_checkpoint(path, model, settings.model, images.input_shape, images.num_classes, metadata)
+            save_checkpoint(path, model, network, metadata)
 
     def keep(state: TrainingState) -> None:
         if ranks.leads:
             unfinished.keep(state)
 
     with Keeper(keep, arguments.resume_interval, lambda flag: ranks.any(flag, device)) as keeper:
-        log, end = train(settings, images, labels, execution, save, begin, keeper)
+        log, end = train(settings, labelled, execution, save, begin, keeper)
     if not ranks.leads:
         return
     if end.diverged_at is not None:

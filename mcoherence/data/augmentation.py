@@ -19,15 +19,19 @@ from mcoherence.data.random_streams import AUGMENTATION, random_stream
 ATTEMPTS = 10  # to draw a box that lies inside the image, as in torchvision's RandomResizedCrop
 
 
-def augmented(inputs: Tensor, settings: Mapping[str, Any], seed: int, draw: int) -> Tensor:
+def augmented(inputs: Tensor, draw: int, settings: Mapping[str, Any], seed: int) -> Tensor:
     """A batch with every image cropped, resized back and flipped at random; shape [n, C, H, W] as before.
 
     Args:
         inputs: images, floating point [n, C, H, W].
+        draw: number of the batch within the run.
         settings: {"crop_scale": [low, high] share of the area, "crop_ratio": [low, high] width over height,
             "flip": probability}; a crop_scale of None leaves the images whole.
         seed: of the run.
-        draw: number of the batch within the run.
+
+    Example:
+        augment = partial(augmented, settings={"crop_scale": None, "flip": 0.5}, seed=0)
+        loader = image_loader(images, positions, device, augment=augment)
     """
     generator = random_stream(seed, AUGMENTATION, draw)
     count, _, height, width = inputs.shape

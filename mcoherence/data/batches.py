@@ -23,6 +23,11 @@ def draws_from(first: int, size: int, batch_size: int, seed: int) -> Iterator[tu
             yield epoch * per_epoch + within, order[within * batch_size : (within + 1) * batch_size]
 
 
+def size_of_draw(draw: int, size: int, batch_size: int) -> int:
+    """Number of examples in the mini-batch of a draw."""
+    return min(batch_size, size - draw % math.ceil(size / batch_size) * batch_size)
+
+
 def epoch_of_step(step: int, size: int, batch_size: int) -> float:
     """Passes over the data that the first `step` draws make up."""
     whole, batches = divmod(step, math.ceil(size / batch_size))

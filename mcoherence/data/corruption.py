@@ -30,6 +30,12 @@ def corrupt_labels(
 
     round(fraction * N) labels are selected without replacement (half to even), so that the count is exact.
 
+    Example:
+        >>> zeros = np.zeros(4, dtype=np.int64)
+        >>> labels, selected, changed = corrupt_labels(zeros, num_classes=2, fraction=0.5, seed=0, scheme="symmetric")
+        >>> int(selected.sum()), int(changed.sum()), sorted(labels.tolist())
+        (2, 2, [0, 0, 1, 1])
+
     Args:
         labels: true labels, integers in [0, num_classes), shape [N].
         num_classes: number of classes C.

@@ -5,7 +5,7 @@ channel can have: (pixel / 255 - mean) / std, computed in float64.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -18,19 +18,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from mcoherence.data.augmentation import augmented
 from mcoherence.data.store import IMAGES_SCHEMA
 from mcoherence.errors import UserError
-from mcoherence.storage import open_hdf5
+from mcoherence.files.hdf5 import open_hdf5
 
 # (number of the draw within the run, positions within the N examples)
 Draw = tuple[int, NDArray[np.int64]]
+# (inputs [n, C, H, W], number of the draw) -> inputs of the same shape
+Augment = Callable[[Tensor, int], Tensor]
 
 GATHER_BYTES, DRAWS_AT_ONCE = 2**20, 16  # of small batches that are taken from memory together, at most
 READ_BYTES = 2**26  # of images that are read at once when a part is taken into memory
 
 
-def examples(
+def image_loader(
     images_path: Path,
     positions: NDArray[np.int64],
     device: torch.device,
@@ -39,10 +40,9 @@ def examples(
     dtype: torch.dtype = torch.float32,
     memory_bytes: int = 2**31,
     workers: int = 2,
-    augmentation: Mapping[str, Any] | None = None,
-    seed: int = 0,
-) -> "Examples":
-    """The examples at `positions` of one part of images.h5.
+    augment: Augment | None = None,
+) -> "ImageLoader":
+    """A loader of the images at `positions` of one part of images.h5.
 
     Args:
         images_path: path of images.h5.
@@ -53,29 +53,28 @@ def examples(
         memory_bytes: operational. The part lives on the device as inputs where they take no more than this, else as
             pixels where those take no more, else it is streamed.
         workers: operational: processes that read ahead when streaming; 0 reads in this process.
-        augmentation: settings of `augmentation.augmented`, or None.
-        seed: of the augmentation.
+        augment: what becomes of a batch at last, such as partial(augmented, settings=..., seed=...); None for nothing.
 
     Raises:
         UserError: the file is missing, damaged or something else.
     """
     with open_hdf5(images_path, IMAGES_SCHEMA) as file:
         images = file[f"{part}/images"]
-        origin = Origin(images_path, part, positions, images.shape[1:], len(file.attrs["class_names"]))
+        stored = StoredImages(images_path, part, positions, images.shape[1:], len(file.attrs["class_names"]))
         table = torch.from_numpy(input_table(file.attrs["mean"], file.attrs["std"])).to(dtype).to(device)
-        pixels = len(positions) * int(np.prod(origin.input_shape))
-        use = Use(table, device, augmentation, seed)
+        pixels = len(positions) * int(np.prod(stored.input_shape))
+        preprocessing = Preprocessing(table, augment)
         if pixels * dtype.itemsize <= memory_bytes:
-            inputs = torch.empty((len(positions), *origin.input_shape), dtype=dtype, device=device)
+            inputs = torch.empty((len(positions), *stored.input_shape), dtype=dtype, device=device)
             for rows, block in _rows_of(images, positions):
                 inputs[rows] = inputs_of(block.to(device), table)
-            return ResidentExamples(origin, use, inputs)
+            return ResidentImageLoader(stored, preprocessing, inputs)
         if pixels <= memory_bytes:
-            kept = torch.empty((len(positions), *origin.input_shape), dtype=torch.uint8, device=device)
+            kept = torch.empty((len(positions), *stored.input_shape), dtype=torch.uint8, device=device)
             for rows, block in _rows_of(images, positions):
                 kept[rows] = block.to(device)
-            return ResidentExamples(origin, use, kept)
-    return StreamedExamples(origin, use, workers)
+            return ResidentImageLoader(stored, preprocessing, kept)
+    return StreamedImageLoader(stored, preprocessing, workers)
 
 
 def input_table(mean: NDArray[np.float64], std: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -94,8 +93,8 @@ def inputs_of(pixels: Tensor, table: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Origin:
-    """Where examples come from: file, part and positions in it, int64 [N]; shape (C, H, W); number of classes."""
+class StoredImages:
+    """Images of a prepared store: file, part and positions in it, int64 [N]; shape (C, H, W); number of classes."""
 
     path: Path
     part: str
@@ -105,115 +104,151 @@ class Origin:
 
 
 @dataclass(frozen=True)
-class Use:
-    """What becomes of pixels: the table [C, 256] on the device, and the augmentation with its seed."""
+class Preprocessing:
+    """What becomes of pixels: the `input_table` [C, 256] on the device of the batches, and the augmentation."""
 
     table: Tensor
-    device: torch.device
-    augmentation: Mapping[str, Any] | None
-    seed: int
+    augment: Augment | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the batches are wanted."""
+        return self.table.device
 
 
-class Examples(ABC):
-    """N examples of one part, as batches of network inputs on a device."""
+class ImageLoader(ABC):
+    """N images of one part, as batches of network inputs on a device."""
 
-    def __init__(self, origin: Origin, use: Use) -> None:
-        self.origin = origin
-        self.use = use
+    def __init__(self, stored: StoredImages, preprocessing: Preprocessing) -> None:
+        self.stored = stored
+        self.preprocessing = preprocessing
 
     def __len__(self) -> int:
-        return len(self.origin.positions)
+        return len(self.stored.positions)
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
         """(C, H, W) of one input."""
-        return self.origin.input_shape
+        return self.stored.input_shape
 
     @property
     def num_classes(self) -> int:
         """Number of classes of the data set."""
-        return self.origin.num_classes
+        return self.stored.num_classes
 
     def batches(self, schedule: Iterable[Draw]) -> Iterator[Tensor]:
         """For every (draw number, positions int64 [n] within the N) the inputs [n, C, H, W] on the device.
 
         The schedule may be endless. It is read ahead of the batches.
         """
-        for draw, inputs in self._inputs(schedule):
-            if self.use.augmentation is None:
-                yield inputs
-            else:
-                yield augmented(inputs, self.use.augmentation, self.use.seed, draw)
+        for _, inputs in self.indexed_batches(schedule):
+            yield inputs
+
+    def indexed_batches(self, schedule: Iterable[Draw]) -> Iterator[tuple[Tensor, Tensor]]:
+        """As `batches`, each with its positions: (int64 [n], inputs [n, C, H, W]), both on the device."""
+        for draw, index, inputs in self._inputs(schedule):
+            if self.preprocessing.augment is not None:
+                inputs = self.preprocessing.augment(inputs, draw)
+            yield index, inputs
 
     @abstractmethod
-    def _inputs(self, schedule: Iterable[Draw]) -> Iterator[tuple[int, Tensor]]:
-        """For every draw its number and its inputs as they are, before any augmentation."""
+    def _inputs(self, schedule: Iterable[Draw]) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """For every draw its number, its positions on the device, and its inputs before any augmentation."""
 
 
-class ResidentExamples(Examples):
-    """Examples that live whole on the device: a batch is an index."""
+class ResidentImageLoader(ImageLoader):
+    """Images that live whole on the device: a batch is an index."""
 
-    def __init__(self, origin: Origin, use: Use, values: Tensor) -> None:
-        """Keep the inputs, or the pixels uint8, of all examples: `values` [N, C, H, W] on the device."""
-        super().__init__(origin, use)
+    def __init__(self, stored: StoredImages, preprocessing: Preprocessing, values: Tensor) -> None:
+        """Keep the inputs, or the pixels uint8, of all images: `values` [N, C, H, W] on the device."""
+        super().__init__(stored, preprocessing)
         self.values = values
 
-    def _inputs(self, schedule: Iterable[Draw]) -> Iterator[tuple[int, Tensor]]:
+    def _inputs(self, schedule: Iterable[Draw]) -> Iterator[tuple[int, Tensor, Tensor]]:
         ahead = iter(schedule)
         for first in ahead:
             # Small batches are taken several at a time: one index costs about as much as the update of a small network.
             beside = GATHER_BYTES // max(1, len(first[1]) * self.values[:1].nbytes) - 1
             block = [first, *islice(ahead, min(max(beside, 0), DRAWS_AT_ONCE - 1))]
-            index = torch.from_numpy(np.concatenate([positions for _, positions in block])).to(self.use.device)
+            together = np.concatenate([positions for _, positions in block])
+            index = torch.from_numpy(together).to(self.preprocessing.device)
             chosen = self.values.index_select(0, index)
-            inputs = inputs_of(chosen, self.use.table) if chosen.dtype == torch.uint8 else chosen
-            parts = torch.split(inputs, [len(positions) for _, positions in block])
-            yield from ((draw, part) for (draw, _), part in zip(block, parts, strict=True))
+            inputs = inputs_of(chosen, self.preprocessing.table) if chosen.dtype == torch.uint8 else chosen
+            sizes = [len(positions) for _, positions in block]
+            parts = zip(block, torch.split(index, sizes), torch.split(inputs, sizes), strict=True)
+            yield from ((draw, places, part) for (draw, _), places, part in parts)
 
 
-class StreamedExamples(Examples):
-    """Examples that are read from the file batch by batch, ahead of their use, by worker processes."""
+class StreamedImageLoader(ImageLoader):
+    """Images that are read from the file batch by batch, ahead of their use, by worker processes."""
 
-    def __init__(self, origin: Origin, use: Use, workers: int) -> None:
-        super().__init__(origin, use)
+    def __init__(self, stored: StoredImages, preprocessing: Preprocessing, workers: int) -> None:
+        super().__init__(stored, preprocessing)
         self.workers = workers
 
-    def _inputs(self, schedule: Iterable[Draw]) -> Iterator[tuple[int, Tensor]]:
+    def _inputs(self, schedule: Iterable[Draw]) -> Iterator[tuple[int, Tensor, Tensor]]:
         # A generator of its own: DataLoader would draw from torch's, and the run's dropout would change with it.
         loader: DataLoader[Any] = DataLoader(
-            PixelReader(self.origin),
+            PixelReader(self.stored),
             batch_size=None,
             sampler=schedule,
             num_workers=self.workers,
             prefetch_factor=4 if self.workers else None,
-            pin_memory=self.use.device.type == "cuda",
+            pin_memory=self.preprocessing.device.type == "cuda",
             generator=torch.Generator(),
         )
         try:
-            for draw, pixels in loader:
-                yield draw, inputs_of(pixels.to(self.use.device, non_blocking=True), self.use.table)
+            for draw, positions, pixels in loader:
+                index, pixels = (part.to(self.preprocessing.device, non_blocking=True) for part in (positions, pixels))
+                yield draw, index, inputs_of(pixels, self.preprocessing.table)
         except OSError as error:
             reason = str(error).strip().splitlines()[-1]
-            raise UserError(f"{self.origin.path}: damaged ({reason}); delete the file and run again") from error
+            raise UserError(f"{self.stored.path}: damaged ({reason}); delete the file and run again") from error
 
 
-class PixelReader(Dataset[tuple[int, Tensor]]):
+@dataclass(frozen=True)
+class LabelledExamples:
+    """Images with the labels int64 [N] that they are trained with, on the device of their batches."""
+
+    images: ImageLoader
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of one input."""
+        return self.images.input_shape
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes of the data set."""
+        return self.images.num_classes
+
+    def batches(self, schedule: Iterable[Draw]) -> Iterator[tuple[Tensor, Tensor]]:
+        """For every (draw number, positions int64 [n]) the inputs [n, C, H, W] and the labels [n], on the device."""
+        for index, inputs in self.images.indexed_batches(schedule):
+            yield inputs, self.labels.index_select(0, index)
+
+
+class PixelReader(Dataset[tuple[int, Tensor, Tensor]]):
     """Batches of pixels, read from images.h5 in the process that asks for them."""
 
-    def __init__(self, origin: Origin) -> None:
-        self.origin = origin
+    def __init__(self, stored: StoredImages) -> None:
+        self.stored = stored
         self.images: h5py.Dataset | None = None
 
-    def __getitem__(self, draw: Draw) -> tuple[int, Tensor]:
-        """The number of the draw and its pixels, uint8 [n, C, H, W]."""
+    def __getitem__(self, draw: Draw) -> tuple[int, Tensor, Tensor]:
+        """The number of the draw, its positions int64 [n], and its pixels uint8 [n, C, H, W]."""
         if self.images is None:  # opened in the worker, since an open file does not survive a fork
-            self.images = h5py.File(self.origin.path, "r")[f"{self.origin.part}/images"]
+            self.images = h5py.File(self.stored.path, "r")[f"{self.stored.part}/images"]
         number, positions = draw
-        rows = self.origin.positions[positions]
-        pixels = np.empty((len(rows), *self.origin.input_shape), dtype=np.uint8)
+        rows = self.stored.positions[positions]
+        pixels = np.empty((len(rows), *self.stored.input_shape), dtype=np.uint8)
         for place in np.argsort(rows):  # in the order of the file, one by one: much faster than h5py's index by list
             pixels[place] = self.images[rows[place]]
-        return number, torch.from_numpy(pixels)
+        return number, torch.from_numpy(positions), torch.from_numpy(pixels)
 
 
 def _rows_of(images: h5py.Dataset, positions: NDArray[np.int64]) -> Iterator[tuple[Tensor, Tensor]]:

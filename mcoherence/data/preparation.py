@@ -20,12 +20,13 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from mcoherence.canonical import canonical_json
 from mcoherence.data.sources import Decoded, Items, Source, SourcePart
 from mcoherence.data.store import IMAGES_SCHEMA
 from mcoherence.errors import UserError
-from mcoherence.progress import progress
-from mcoherence.storage import new_hdf5, write_attributes
+from mcoherence.files.canonical import canonical_json
+from mcoherence.files.digests import short_digest
+from mcoherence.files.hdf5 import new_hdf5, write_attributes
+from mcoherence.files.progress import progress
 
 CHUNK_BYTES = 2**18  # of whole images; an image bigger than half of it has a chunk of its own
 BLOCK_CHUNKS = 4
@@ -110,13 +111,6 @@ class ChannelSums:
         return np.array(mean), np.array(std)
 
 
-def channel_statistics(images: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and standard deviation per channel of pixel / 255, float64 [C] each, for images uint8 [N, C, H, W]."""
-    sums = ChannelSums(images.shape[1])
-    sums.add(images)
-    return sums.mean_and_std()
-
-
 def _create_images(file: h5py.File, part: str, count: int, shape: tuple[int, int, int]) -> h5py.Dataset:
     """The empty dataset of a part's images. Chunks are whole images.
 
@@ -159,7 +153,7 @@ def _blocks(partial: Path, part: SourcePart, shape: tuple[int, int, int]) -> Ite
 
 def _partial_paths(path: Path, parts: Iterable[str], key: str) -> dict[str, Path]:
     """The file of decoded blocks of each part; those of other keys, and what killed writers left, are removed."""
-    digest = hashlib.sha256(key.encode()).hexdigest()[:16]
+    digest = short_digest(key)
     paths = {name: path.with_name(f".{path.name}.{digest}.{name}.partial") for name in parts}
     for pattern in (f".{path.name}.*.partial", f".{path.name}.*.tmp"):
         for stale in set(path.parent.glob(pattern)) - set(paths.values()):

@@ -1,4 +1,4 @@
-"""The prepared image store (images.h5) and the labels of a run (labels.h5), read into memory."""
+"""What is read whole of the prepared image store (images.h5), and the labels of a run (labels.h5)."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,30 +6,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mcoherence.storage import open_hdf5
+from mcoherence.files.hdf5 import open_hdf5
 
 IMAGES_SCHEMA = "mcoherence/images/1"
 LABELS_SCHEMA = "mcoherence/labels/1"
-
-
-@dataclass(frozen=True)
-class ImagePart:
-    """One part (train or test) of a prepared data set.
-
-    images: uint8 [N, C, H, W]; targets: int64 [N]; mean, std: float64 [C], of the training part's pixels / 255.
-    """
-
-    images: NDArray[np.uint8]
-    targets: NDArray[np.int64]
-    mean: NDArray[np.float64]
-    std: NDArray[np.float64]
-    num_classes: int
-
-    @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of one image."""
-        channels, height, width = self.images.shape[1:]
-        return channels, height, width
 
 
 @dataclass(frozen=True)
@@ -40,18 +20,6 @@ class Labels:
     original: NDArray[np.int64]
     selected: NDArray[np.bool_]
     changed: NDArray[np.bool_]
-
-
-def read_images(path: Path, part: str) -> ImagePart:
-    """The part "train" or "test" of images.h5; UserError if the file is damaged or something else."""
-    with open_hdf5(path, IMAGES_SCHEMA) as file:
-        return ImagePart(
-            images=file[f"{part}/images"][:],
-            targets=file[f"{part}/targets"][:],
-            mean=np.asarray(file.attrs["mean"], dtype=np.float64),
-            std=np.asarray(file.attrs["std"], dtype=np.float64),
-            num_classes=len(file.attrs["class_names"]),
-        )
 
 
 def read_targets(path: Path, part: str) -> NDArray[np.int64]:

@@ -29,7 +29,7 @@ def training_positions(split: Sequence[Path], subset: str, size: int) -> "NDArra
     """
     import numpy as np
 
-    from mcoherence.storage import open_hdf5
+    from mcoherence.files.hdf5 import open_hdf5
 
     if not split:
         return np.arange(size, dtype=np.int64)

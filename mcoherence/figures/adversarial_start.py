@@ -1,6 +1,5 @@
 """Accuracy from fresh weights and from weights that had fitted other labels, for each network."""
 
-import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -8,24 +7,25 @@ from mcoherence.figures.axes import step_axis
 from mcoherence.figures.intervals import draw_line_with_band, over_seeds
 from mcoherence.figures.legends import band_handle, legend_below
 from mcoherence.figures.panels import column_titles, label_below, message_figure, network_title, panel_grid, row_title
+from mcoherence.figures.reading import Tables, networks, of_network
 from mcoherence.figures.style import FigureStyle, looks, theme
-from mcoherence.figures.tables import networks, of_network
 
 _PARTS = {"test": "test set", "easy": "easy training examples", "hard": "hard training examples"}
 _STARTS = {"fresh": ("random start", "#0072B2"), "adversarial": ("adversarial start", "#D55E00")}
 
 
 @theme()
-def adversarial_start(table: pd.DataFrame, style: FigureStyle) -> Figure:
+def draw(tables: Tables, style: FigureStyle) -> Figure:
     """Accuracy against the step from either start: rows networks, columns the test set, easy and hard examples.
 
     Lines are means over seeds, bands their t intervals. Easy and hard is what runs from fresh weights learn early and
     late. Source: arXiv 2003.07422 and 2203.10036, adversarial initialisation; their results were not published.
 
     Args:
-        table: the tidy table adversarial_start.
+        tables: with the tidy table adversarial_start.
         style: the figures' shared settings.
     """
+    table = tables["adversarial_start"]
     rows = table[table["part"].isin(list(_PARTS)) & table["accuracy"].notna()]
     if rows.empty:
         return message_figure("This study made no adversarial start.")

@@ -8,12 +8,12 @@ from mcoherence.figures.axes import step_axis
 from mcoherence.figures.intervals import draw_line_with_band, over_seeds
 from mcoherence.figures.legends import band_handle, legend_below, look_handles
 from mcoherence.figures.panels import label_below, message_figure, network_title, panel_grid, row_title
+from mcoherence.figures.reading import Tables, full_set_runs, label_sets, networks, of_network
 from mcoherence.figures.style import NEUTRAL, FigureStyle, LineLook, looks, readable, theme
-from mcoherence.figures.tables import full_set_runs, label_sets, networks, of_network
 
 
 @theme()
-def bound(table: pd.DataFrame, style: FigureStyle) -> Figure:
+def draw(tables: Tables, style: FigureStyle) -> Figure:
     """Relative bound and measured gap against the step: rows networks with optimiser, lines label sets.
 
     A column for each assumed smoothness, and the last one for test minus training loss. Lines are means over seeds,
@@ -21,9 +21,10 @@ def bound(table: pd.DataFrame, style: FigureStyle) -> Figure:
     Source: arXiv 2203.10036, the bound; that it is drawn along training is this project's.
 
     Args:
-        table: the tidy table bound.
+        tables: with the tidy table bound.
         style: the figures' shared settings.
     """
+    table = tables["bound"]
     rows = full_set_runs(table)
     if rows["relative_bound"].isna().all():
         return message_figure("This study has no runs of plain SGD, the only optimiser that the bound is proven for.")

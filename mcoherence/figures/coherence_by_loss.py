@@ -10,14 +10,15 @@ from mcoherence.figures.axes import decade_label
 from mcoherence.figures.coherence_panels import add_legend, draw_panels
 from mcoherence.figures.intervals import over_seeds
 from mcoherence.figures.panels import label_below, message_figure
+from mcoherence.figures.reading import Tables, label_sets, rows_of_training_sample
 from mcoherence.figures.style import FigureStyle, looks, theme
-from mcoherence.figures.tables import full_set_runs, label_sets
+from mcoherence.tables.columns import RUN_COLUMNS
 
-_RUN_AND_STEP = ["dataset", "model", "labels", "noise", "optimizer", "subset", "seed", "step"]
+_CHECKPOINT = [*RUN_COLUMNS, "step"]
 
 
 @theme()
-def coherence_by_loss(coherence: pd.DataFrame, accuracy: pd.DataFrame, style: FigureStyle) -> Figure:
+def draw(tables: Tables, style: FigureStyle) -> Figure:
     """The whole network's m-coherence against the training loss, which falls to the right.
 
     Rows are models, columns optimisers, lines label sets. A point of a line is one checkpoint, at the
@@ -26,16 +27,15 @@ def coherence_by_loss(coherence: pd.DataFrame, accuracy: pd.DataFrame, style: Fi
     Source: arXiv 2203.10036, m-coherence of real and random labels against training loss.
 
     Args:
-        coherence: the tidy table coherence.
-        accuracy: the tidy table accuracy, for the loss on the training set at the same checkpoints.
+        tables: with the tidy tables coherence and accuracy, of which the loss on the training set is read.
         style: the figures' shared settings.
     """
-    rows = _with_loss(coherence, accuracy)
+    rows = _with_loss(tables["coherence"], tables["accuracy"])
     if rows.empty:
         return message_figure(
             "This study measured no m-coherence together with a training loss on the full training set."
         )
-    label_looks = looks(label_sets(coherence))
+    label_looks = looks(label_sets(tables["coherence"]))
     by = ["dataset", "model", "optimizer", "labels", "step"]
     summary = over_seeds(rows, by, "m_coherence", style.confidence, logarithmic=True)
     loss = over_seeds(rows[rows["m_coherence"] > 0], by, "loss", style.confidence)  # of the same seeds
@@ -64,8 +64,7 @@ def _loss_axis(axes: Axes, losses: pd.Series) -> None:
 
 def _with_loss(coherence: pd.DataFrame, accuracy: pd.DataFrame) -> pd.DataFrame:
     """The whole network's m-coherence of the training sample, with the training loss at that checkpoint."""
-    rows = full_set_runs(coherence)
-    rows = rows[(rows["group"] == "train") & (rows["layer"] == "model")]
-    loss = accuracy.loc[accuracy["part"] == "train", [*_RUN_AND_STEP, "loss"]]
-    joined = rows[[*_RUN_AND_STEP, "m_coherence"]].merge(loss, on=_RUN_AND_STEP, validate="one_to_one")
+    loss = accuracy.loc[accuracy["part"] == "train", [*_CHECKPOINT, "loss"]]
+    rows = rows_of_training_sample(coherence)[[*_CHECKPOINT, "m_coherence"]]
+    joined = rows.merge(loss, on=_CHECKPOINT, validate="one_to_one")
     return joined.dropna(subset=["m_coherence", "loss"])

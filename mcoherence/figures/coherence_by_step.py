@@ -1,29 +1,29 @@
 """m-coherence of the training sample against the training step, for each model, optimiser and label set."""
 
-import pandas as pd
 from matplotlib.figure import Figure
 
 from mcoherence.figures.axes import step_axis
 from mcoherence.figures.coherence_panels import add_legend, draw_panels
 from mcoherence.figures.intervals import over_seeds
 from mcoherence.figures.panels import label_below, message_figure
+from mcoherence.figures.reading import Tables, label_sets, rows_of_training_sample
 from mcoherence.figures.style import FigureStyle, looks, theme
-from mcoherence.figures.tables import full_set_runs, label_sets
 
 
 @theme()
-def coherence_by_step(table: pd.DataFrame, style: FigureStyle) -> Figure:
+def draw(tables: Tables, style: FigureStyle) -> Figure:
     """The whole network's m-coherence against the step: rows models, columns optimisers, lines label sets.
 
     Lines are geometric means over seeds, bands their t intervals worked on logarithms.
     Source: arXiv 2203.10036, real and random labels along training; arXiv 2008.01217, the same by noise.
 
     Args:
-        table: the tidy table coherence.
+        tables: with the tidy table coherence.
         style: the figures' shared settings.
     """
-    rows = full_set_runs(table)
-    rows = rows[(rows["group"] == "train") & (rows["layer"] == "model") & rows["m_coherence"].notna()]
+    table = tables["coherence"]
+    rows = rows_of_training_sample(table)
+    rows = rows[rows["m_coherence"].notna()]
     if rows.empty:
         return message_figure("This study measured no m-coherence of the whole network on the full training set.")
     label_looks = looks(label_sets(table))

@@ -12,8 +12,8 @@ from mcoherence.figures.axes import log_axis, orthogonal_limit
 from mcoherence.figures.intervals import draw_line_with_band, not_positive
 from mcoherence.figures.legends import coherence_handles, legend_below
 from mcoherence.figures.panels import column_titles, network_title, panel_grid, row_title, say_not_run
+from mcoherence.figures.reading import in_order, networks, of_network
 from mcoherence.figures.style import FigureStyle, LineLook, readable
-from mcoherence.figures.tables import in_order, networks, of_network
 
 
 def draw_panels(

@@ -21,10 +21,10 @@ from mcoherence.figures.panels import (
     row_title,
     say_not_run,
 )
+from mcoherence.figures.reading import Tables, full_set_runs, in_order, label_sets, networks, of_network
 from mcoherence.figures.style import NEUTRAL, FigureStyle, looks, readable, theme
-from mcoherence.figures.tables import full_set_runs, in_order, label_sets, networks, of_network
+from mcoherence.tables.columns import MEASURED_WORLD
 
-MEASURED = "measured"
 GROUPS = ("pristine", "corrupt")
 QUANTITIES = {"f": "share of the\ngradient", "i": "running sum\nper example"}
 NULL_COLOR = "#9a9a9a"
@@ -33,17 +33,17 @@ DECADES_OF_SUMS = 3
 
 
 @theme()
-def contributions(table: pd.DataFrame, style: FigureStyle) -> Figure:
+def draw(tables: Tables, style: FigureStyle) -> Figure:
     """f^p and f^c, and their running sums, against the step: columns optimisers, two rows per network and label set.
 
     Lines are means over seeds, bands their t intervals; null worlds are grey, a line each, without bands.
     Source: arXiv 2002.10657, contributions of pristine and corrupt examples and their null worlds.
 
     Args:
-        table: the tidy table contributions.
+        tables: with the tidy table contributions.
         style: the figures' shared settings.
     """
-    rows = full_set_runs(table)
+    rows = full_set_runs(tables["contributions"])
     rows = rows[rows["f_pristine"].notna()]
     if rows.empty:
         return message_figure("This study measured no contributions of pristine and corrupt examples.")
@@ -86,7 +86,7 @@ def _draw_panel(axes: Axes, lines: dict[str, pd.DataFrame], quantity: str, color
     axes.axhline(0, color=NEUTRAL, linewidth=0.7, zorder=1)
     for group, look in looks(GROUPS).items():
         for world, line in lines[group].groupby("world", sort=True):
-            if world != MEASURED:
+            if world != MEASURED_WORLD:
                 axes.plot(
                     line["step"],
                     line["mean"],
@@ -96,7 +96,7 @@ def _draw_panel(axes: Axes, lines: dict[str, pd.DataFrame], quantity: str, color
                     zorder=1.5,
                     label=f"{group} {world}",
                 )
-        line = lines[group][lines[group]["world"] == MEASURED]
+        line = lines[group][lines[group]["world"] == MEASURED_WORLD]
         if not line.empty:
             draw_line_with_band(axes, line["step"], line, color, look, group)
     if lines[GROUPS[0]].empty:

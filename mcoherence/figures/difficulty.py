@@ -16,22 +16,24 @@ from numpy.typing import NDArray
 from mcoherence.figures.axes import decade_label, step_axis
 from mcoherence.figures.legends import legend_below, text_handle
 from mcoherence.figures.panels import column_titles, message_figure, network_title, new_figure, row_title
+from mcoherence.figures.reading import Tables, networks, of_network
 from mcoherence.figures.style import NEUTRAL, FigureStyle, theme
-from mcoherence.figures.tables import networks, of_network
+from mcoherence.tables.columns import ALL_SEEDS, ONE_CHECKPOINT, OTHER_SEEDS
 
 PRISTINE_COLOR, CORRUPT_COLOR = "#56B4E9", "#D55E00"
 BINS = 20
+ANOTHER_SEED = "another seed"  # in the figure; the table has the number of the seed
 COMPARED = {  # what a run is compared with, from the top down
-    "another seed": "another\nseed",
-    "other seeds": "all other\nseeds",
-    "all seeds": "all seeds\n(the score)",
-    "one checkpoint": "itself at one\ncheckpoint",
+    ANOTHER_SEED: "another\nseed",
+    OTHER_SEEDS: "all other\nseeds",
+    ALL_SEEDS: "all seeds\n(the score)",
+    ONE_CHECKPOINT: "itself at one\ncheckpoint",
 }
 TITLES = ("difficulty", "one run agrees with", "forgetting")
 
 
 @theme()
-def difficulty(table: pd.DataFrame, agreement: pd.DataFrame, style: FigureStyle) -> Figure:
+def draw(tables: Tables, style: FigureStyle) -> Figure:
     """Distribution of the scores, agreement between runs, and forgetting events by learning time; a row per network.
 
     Left: share of the examples per bin of the score, pristine and corrupt ones stacked, with what identical and what
@@ -40,11 +42,10 @@ def difficulty(table: pd.DataFrame, agreement: pd.DataFrame, style: FigureStyle)
     Source: arXiv 2003.07422 for easy and hard; Toneva et al., arXiv 1812.05159, for forgetting events.
 
     Args:
-        table: the tidy table difficulty.
-        agreement: the tidy table difficulty_agreement.
+        tables: with the tidy tables difficulty and difficulty_agreement.
         style: the figures' shared settings; not read, for nothing here is a mean over seeds.
     """
-    del style
+    table, agreement = tables["difficulty"], tables["difficulty_agreement"]
     rows = table if table.empty else table[~table["diverged"]]
     if rows.empty:
         return message_figure("This study ranked no examples by difficulty.")
@@ -90,7 +91,7 @@ def _draw_scores(axes: Axes, rows: pd.DataFrame) -> None:
 
 
 def _draw_agreement(axes: Axes, rows: pd.DataFrame) -> None:
-    kind = rows["other"].where(rows["other"].isin(list(COMPARED)), "another seed")
+    kind = rows["other"].where(rows["other"].isin(list(COMPARED)), ANOTHER_SEED)
     for height, name in enumerate(COMPARED):
         chosen = rows[kind == name]
         if chosen.empty:

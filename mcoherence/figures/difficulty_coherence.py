@@ -10,17 +10,17 @@ from mcoherence.figures.axes import log_axis, step_axis
 from mcoherence.figures.intervals import draw_line_with_band, not_positive, over_seeds
 from mcoherence.figures.legends import band_handle, legend_below, text_handle
 from mcoherence.figures.panels import column_titles, label_below, message_figure, network_title, panel_grid, row_title
+from mcoherence.figures.reading import Tables, in_order, networks, of_network
 from mcoherence.figures.style import NEUTRAL, FigureStyle, LineLook, theme
-from mcoherence.figures.tables import in_order, networks, of_network
+from mcoherence.study.result_names import FULL, difficulty_group
 
 COLORS = {"easy": "#56B4E9", "hard": "#D55E00", "random": "#404040"}  # whose gradients
 DASHES: dict[str, tuple[float, ...]] = {"easy": (), "hard": (4.5, 1.6), "random": (1.2, 1.2)}  # whose step
-FULL = "full"
 COLUMNS = ("m-coherence within", "does a step help?")
 
 
 @theme()
-def difficulty_coherence(table: pd.DataFrame, style: FigureStyle) -> Figure:
+def draw(tables: Tables, style: FigureStyle) -> Figure:
     """m-coherence of easy, hard and random examples, and whether a step along some helps others; rows: training sets.
 
     Left: examples that are trained on where the run trains on everything, held-out ones where it trains on one subset;
@@ -30,9 +30,10 @@ def difficulty_coherence(table: pd.DataFrame, style: FigureStyle) -> Figure:
     Source: implied by the reasoning of arXiv 2003.07422 and 2203.10036 on easy and hard examples; no published numbers.
 
     Args:
-        table: the tidy table difficulty_coherence.
+        tables: with the tidy table difficulty_coherence.
         style: the figures' shared settings.
     """
+    table = tables["difficulty_coherence"]
     rows = table if table.empty else table[table["cosine"].notna()]
     if rows.empty:
         return message_figure("This study measured no gradients of easy and hard examples.")
@@ -76,7 +77,7 @@ def _draw_within(axes: Axes, rows: pd.DataFrame, part: str, style: FigureStyle) 
     chosen = rows[(rows["group"] == rows["other"]) & rows["group"].str.endswith(part)]
     summary = over_seeds(chosen, ["group", "step"], "m_coherence", style.confidence, logarithmic=True)
     for name, color in COLORS.items():
-        line = summary[summary["group"] == f"{name}_{part}"]
+        line = summary[summary["group"] == difficulty_group(name, part)]
         draw_line_with_band(axes, line["step"], line, color, LineLook((0, ())), name)
     axes.axhline(1, color=NEUTRAL, linewidth=0.7, zorder=1)
     log_axis(axes)
@@ -92,7 +93,7 @@ def _draw_across(axes: Axes, rows: pd.DataFrame, along: tuple[str, ...], style: 
     axes.axhline(0, color=NEUTRAL, linewidth=0.7, zorder=1)
     for source in along:
         for name, color in COLORS.items():
-            pair = {f"{source}_train", f"{name}_test"}
+            pair = {difficulty_group(source, "train"), difficulty_group(name, "test")}
             chosen = rows[rows["group"].isin(pair) & rows["other"].isin(pair) & (rows["group"] != rows["other"])]
             summary = over_seeds(chosen, ["step"], "cosine", style.confidence)
             draw_line_with_band(

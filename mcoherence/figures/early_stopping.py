@@ -14,8 +14,8 @@ from mcoherence.figures.axes import log_axis
 from mcoherence.figures.intervals import over_seeds
 from mcoherence.figures.legends import legend_below
 from mcoherence.figures.panels import column_titles, message_figure, network_title, panel_grid, row_title, say_not_run
+from mcoherence.figures.reading import Tables, full_set_runs, in_order, label_sets, networks, of_network
 from mcoherence.figures.style import NEUTRAL, FigureStyle, readable, theme
-from mcoherence.figures.tables import full_set_runs, in_order, label_sets, networks, of_network
 
 QUANTITIES = {
     "test_accuracy": "test accuracy (%)",
@@ -27,17 +27,17 @@ _FILL: dict[str, Literal["full", "none"]] = {"best": "full", "last": "none"}
 
 
 @theme()
-def early_stopping(table: pd.DataFrame, style: FigureStyle) -> Figure:
+def draw(tables: Tables, style: FigureStyle) -> Figure:
     """Three rows per network, a column per label set; each optimiser's best checkpoint beside its last one.
 
     Small circles, joined, are seeds; large ones their means with t intervals, geometric where the axis is logarithmic.
     Source: arXiv 2203.10036 on early stopping, whose numbers are not known.
 
     Args:
-        table: the tidy table early_stopping.
+        tables: with the tidy table early_stopping.
         style: the figures' shared settings.
     """
-    rows = full_set_runs(table)
+    rows = full_set_runs(tables["early_stopping"])
     rows = rows[rows["best_test_accuracy"].notna()]
     if rows.empty:
         return message_figure("This study has no runs on the full training set that did not diverge.")

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 
 from mcoherence.figures.intervals import over_seeds
 from mcoherence.figures.panels import message_figure, network_title, panel_grid
+from mcoherence.figures.reading import Tables, in_order, networks, of_network
 from mcoherence.figures.style import TEXT_SIZE, FigureStyle, readable, theme
-from mcoherence.figures.tables import in_order, networks, of_network
 
 _SUBSETS = ("easy", "hard", "random", "original")
 _COLORS = "cividis"
@@ -20,16 +20,17 @@ _MOST_COLUMNS = 2
 
 
 @theme()
-def easy_hard(table: pd.DataFrame, style: FigureStyle) -> Figure:
+def draw(tables: Tables, style: FigureStyle) -> Figure:
     """Final accuracy by training subset (down) and test subset (along), a heat map per model.
 
     A cell gives the mean over seeds and half the width of its t interval, in percent.
     Source: arXiv 2003.07422, training and testing on easy and hard examples.
 
     Args:
-        table: the tidy table easy_hard.
+        tables: with the tidy table easy_hard.
         style: the figures' shared settings.
     """
+    table = tables["easy_hard"]
     rows = table if table.empty else table[table["accuracy"].notna()]  # an empty table may have no columns
     if rows.empty:
         return message_figure("This study trained no networks on easy and hard subsets.")

@@ -13,13 +13,29 @@ from numpy.typing import NDArray
 
 from mcoherence.data.store import IMAGES_SCHEMA, read_class_names
 from mcoherence.figures.panels import message_figure, network_title, new_figure
-from mcoherence.figures.style import TEXT_SIZE, WIDTH, theme
-from mcoherence.figures.tables import Network, networks, of_network
-from mcoherence.storage import open_hdf5
+from mcoherence.figures.reading import Network, Tables, networks, of_network
+from mcoherence.figures.style import TEXT_SIZE, WIDTH, FigureStyle, theme
+from mcoherence.files.hdf5 import open_hdf5
 
 COLUMNS, ROWS = 12, 2  # of each end
 WRONG = "#B34A00"  # a changed label, in words too
 _CELL = WIDTH / (COLUMNS + 0.8)  # inches, with the margin for the names of the rows
+
+
+@theme()
+def draw(tables: Tables, style: FigureStyle) -> Figure:
+    """Two rows of the easiest examples and two of the hardest, from the extreme inwards, for every network.
+
+    Above each stands its label; one that was changed is coloured, with the class of the image below it.
+    Source: arXiv 2003.07422 calls learned examples easy; which images they are is shown here.
+
+    Args:
+        tables: with the tidy table difficulty, and the data sets' stores of images.
+        style: the figures' shared settings; not read, for no optimiser and no mean over seeds is shown.
+    """
+    images = tables["images"]
+    stores = dict(zip(images["dataset"], map(Path, images["path"]), strict=True))
+    return show(pictures(tables["difficulty"], stores))
 
 
 @dataclass(frozen=True)
@@ -81,11 +97,8 @@ def _read(store: Path, rows: pd.DataFrame) -> list[Picture]:
 
 
 @theme()
-def examples(chosen: Mapping[Network, Mapping[str, list[Picture]]]) -> Figure:
-    """Two rows of the easiest examples and two of the hardest, from the extreme inwards, for every network.
-
-    Above each stands its label; one that was changed is coloured, with the class of the image below it.
-    Source: arXiv 2003.07422 calls learned examples easy; which images they are is shown here.
+def show(chosen: Mapping[Network, Mapping[str, list[Picture]]]) -> Figure:
+    """The figure of these pictures, in rows from the extreme inwards; says so where there are none.
 
     Args:
         chosen: what `pictures` returns.

@@ -11,27 +11,35 @@ from matplotlib.lines import Line2D
 from mcoherence.figures.intervals import over_seeds
 from mcoherence.figures.legends import legend_below
 from mcoherence.figures.panels import message_figure, network_title, panel_grid
+from mcoherence.figures.reading import (
+    Tables,
+    full_set_runs,
+    in_order,
+    label_sets,
+    networks,
+    of_network,
+)
 from mcoherence.figures.style import NEUTRAL, FigureStyle, readable, theme
-from mcoherence.figures.tables import full_set_runs, in_order, label_sets, networks, of_network
+from mcoherence.tables.columns import RUN_COLUMNS
+from mcoherence.tables.rows import last_rows
 
-_RUN = ["dataset", "model", "labels", "noise", "optimizer", "subset", "seed"]
 _DODGE = 0.8  # the share of the distance between two label sets that seaborn's stripplot gives to its colours
 _BESIDE = 0.35  # of an optimiser's share
 _MOST_COLUMNS = 3
 
 
 @theme()
-def generalization_gap(table: pd.DataFrame, style: FigureStyle) -> Figure:
+def draw(tables: Tables, style: FigureStyle) -> Figure:
     """Training minus test accuracy at each run's last checkpoint: panels are models, label sets go along.
 
     Circles are seeds, dashes their means, bars the means' t intervals.
     Source: arXiv 2003.07422, overfitting under SGD, M3 and RM3 with and without label noise.
 
     Args:
-        table: the tidy table accuracy.
+        tables: with the tidy table accuracy.
         style: the figures' shared settings.
     """
-    gaps = last_gap(full_set_runs(table))
+    gaps = last_gap(full_set_runs(tables["accuracy"]))
     if gaps.empty:
         return message_figure("This study has no runs with a training and a test accuracy on the full training set.")
     all_networks, labels = networks(gaps), label_sets(gaps)
@@ -59,12 +67,12 @@ def last_gap(table: pd.DataFrame) -> pd.DataFrame:
     """
     rows = table[table["part"].isin(["train", "test"])]
     if rows.empty:
-        return pd.DataFrame(columns=[*_RUN, "gap"])
-    last = rows[rows["step"] == rows.groupby(_RUN, observed=True)["step"].transform("max")]
-    last = last.dropna(subset=["accuracy"])  # only now: a diverged run has no last accuracy, earlier ones do not count
+        return pd.DataFrame(columns=[*RUN_COLUMNS, "gap"])
+    # In this order: a diverged run has no last accuracy, and earlier ones do not count.
+    last = last_rows(rows).dropna(subset=["accuracy"])
     # A grouped sum of signed accuracies keeps the runs in the table's order, which a pivot would sort.
     signed = last.assign(gap=100 * last["accuracy"].where(last["part"] == "train", -last["accuracy"]))
-    both = signed.groupby(_RUN, observed=True, sort=False)["gap"].agg(["sum", "count"]).reset_index()
+    both = signed.groupby(list(RUN_COLUMNS), observed=True, sort=False)["gap"].agg(["sum", "count"]).reset_index()
     return both[both["count"] == 2].drop(columns="count").rename(columns={"sum": "gap"})
 
 

@@ -16,8 +16,10 @@ from mcoherence.figures.panels import (
     row_title,
     say_not_run,
 )
+from mcoherence.figures.reading import Tables, full_set_runs, in_order, label_sets, networks, of_network
 from mcoherence.figures.style import NEUTRAL, FigureStyle, looks, readable, theme
-from mcoherence.figures.tables import full_set_runs, in_order, label_sets, networks, of_network
+from mcoherence.tables.columns import WHOLE_NETWORK
+from mcoherence.tables.rows import partly_random
 
 PAIRS = {
     "pristine and held-out": ("pristine", "heldout"),
@@ -28,19 +30,20 @@ QUANTITIES = {"cosine": "cosine of the\ngroups' sums", "cross_alignment": "mean 
 
 
 @theme()
-def group_alignment(table: pd.DataFrame, style: FigureStyle) -> Figure:
+def draw(tables: Tables, style: FigureStyle) -> Figure:
     """Cosine and mean alignment of each pair of groups against the step: columns optimisers, two rows per label set.
 
     Lines are means over seeds, bands their t intervals.
     Source: arXiv 2002.10657 on how pristine and corrupt examples share the gradient; these measures are ours.
 
     Args:
-        table: the tidy table group_alignment.
+        tables: with the tidy table group_alignment.
         style: the figures' shared settings.
     """
-    rows = full_set_runs(table)
+    rows = full_set_runs(tables["group_alignment"])
     rows = rows.assign(pair=_pair_names(rows))
-    rows = rows[(rows["noise"] > 0) & (rows["noise"] < 1) & (rows["layer"] == "model") & rows["pair"].notna()]
+    rows = partly_random(rows)
+    rows = rows[(rows["layer"] == WHOLE_NETWORK) & rows["pair"].notna()]
     rows = rows[rows["cosine"].notna()]
     if rows.empty:
         return message_figure("This study has no runs with partly random labels, so no pristine and corrupt examples.")

@@ -14,8 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.lines import Line2D
 
+from mcoherence.claims.intervals import t_half_width
 from mcoherence.figures.style import BAND_OPACITY, LineLook
-from mcoherence.intervals import t_half_width
 
 
 def over_seeds(
@@ -65,7 +65,7 @@ def not_positive(values: pd.Series) -> int:
 
 
 def draw_line_with_band(
-    axes: Axes, x: pd.Series, summary: pd.DataFrame, color: str, look: LineLook, label: str, marker: str = ""
+    axes: Axes, x: pd.Series, summary: pd.DataFrame, color: str, look: LineLook, label: str
 ) -> Line2D:
     """One mean line with the band of its interval; no band where there is none, such as for a single seed.
 
@@ -74,9 +74,8 @@ def draw_line_with_band(
         x: horizontal positions, one per row of `summary`.
         summary: what `over_seeds` returns.
         color: the line's and the band's colour.
-        look: dashes, width and opacity of the line.
+        look: the line's dashes, width, opacity and marker.
         label: the line's name, for whoever inspects the figure; legends are drawn apart.
-        marker: matplotlib's marker at each point, none by default.
 
     Returns:
         The line.
@@ -89,7 +88,7 @@ def draw_line_with_band(
         linewidth=look.width,
         alpha=look.opacity,
         label=label,
-        marker=marker,
+        marker=look.marker,
         markersize=3,
         markerfacecolor="white",
         markeredgewidth=0.8,

@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -12,14 +11,15 @@ from mcoherence.figures.axes import log_axis, orthogonal_limit, step_axis
 from mcoherence.figures.intervals import draw_line_with_band, not_positive, over_seeds
 from mcoherence.figures.legends import coherence_handles, legend_below
 from mcoherence.figures.panels import message_figure, network_title, panel_grid
+from mcoherence.figures.reading import Network, Tables, full_set_runs, in_order, label_sets, networks, of_network
 from mcoherence.figures.style import FigureStyle, looks, readable, theme
-from mcoherence.figures.tables import Network, full_set_runs, in_order, label_sets, networks, of_network
+from mcoherence.tables.columns import TRAIN_GROUP, WHOLE_NETWORK
 
 _MOST_COLUMNS = 6  # narrower panels could not hold their tick labels
 
 
 @theme()
-def layer_coherence(table: pd.DataFrame, style: FigureStyle) -> Figure:
+def draw(tables: Tables, style: FigureStyle) -> Figure:
     """Each layer's m-coherence against the step: a panel per layer in network order, a row or more per model.
 
     Lines are geometric means over seeds, bands their t intervals worked on logarithms. All panels share both
@@ -27,11 +27,12 @@ def layer_coherence(table: pd.DataFrame, style: FigureStyle) -> Figure:
     Source: arXiv 2008.01217, m-coherence of single layers; arXiv 2203.10036 on looking layer by layer.
 
     Args:
-        table: the tidy table coherence.
+        tables: with the tidy table coherence.
         style: the figures' shared settings; only runs of its reference optimiser are drawn.
     """
+    table = tables["coherence"]
     rows = full_set_runs(table)
-    rows = rows[(rows["group"] == "train") & (rows["layer"] != "model") & rows["m_coherence"].notna()]
+    rows = rows[(rows["group"] == TRAIN_GROUP) & (rows["layer"] != WHOLE_NETWORK) & rows["m_coherence"].notna()]
     rows = rows[rows["optimizer"] == style.reference_optimizer]
     if rows.empty:
         optimizer = readable(style.reference_optimizer)

@@ -10,8 +10,8 @@ from mcoherence.figures.axes import step_axis
 from mcoherence.figures.intervals import draw_line_with_band, over_seeds
 from mcoherence.figures.legends import band_handle, legend_below
 from mcoherence.figures.panels import column_titles, message_figure, network_title, panel_grid, row_title, say_not_run
+from mcoherence.figures.reading import Tables, full_set_runs, in_order, label_sets, networks, of_network
 from mcoherence.figures.style import NEUTRAL, FigureStyle, LineLook, readable, theme
-from mcoherence.figures.tables import full_set_runs, in_order, label_sets, networks, of_network
 
 QUANTITIES = {
     "pristine": "pristine\naccuracy (%)",
@@ -24,7 +24,7 @@ _KEYS = ["dataset", "model", "labels", "noise", "optimizer", "seed", "step", "ex
 
 
 @theme()
-def optimizers(table: pd.DataFrame, style: FigureStyle) -> Figure:
+def draw(tables: Tables, style: FigureStyle) -> Figure:
     """Four rows per network, a column per label set, a colour per optimiser, against the step.
 
     Where optimisers take different numbers of examples per update, four more rows against the examples seen: upper
@@ -33,10 +33,10 @@ def optimizers(table: pd.DataFrame, style: FigureStyle) -> Figure:
     Source: arXiv 2003.07422, SGD, M3 and RM3 under label noise; its control RA3.
 
     Args:
-        table: the tidy table accuracy.
+        tables: with the tidy table accuracy.
         style: the figures' shared settings.
     """
-    rows = full_set_runs(table)
+    rows = full_set_runs(tables["accuracy"])
     rows = rows[rows["part"].isin(["train", *QUANTITIES])]
     if rows["accuracy"].isna().all():
         return message_figure("This study evaluated no runs on the full training set.")

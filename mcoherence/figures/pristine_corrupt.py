@@ -1,6 +1,5 @@
 """Gradient alignment within pristine, corrupt and held-out examples, for partly random label sets."""
 
-import pandas as pd
 from matplotlib.figure import Figure
 
 from mcoherence.figures.axes import alignment_axis, step_axis
@@ -15,14 +14,16 @@ from mcoherence.figures.panels import (
     row_title,
     say_not_run,
 )
+from mcoherence.figures.reading import Tables, full_set_runs, in_order, label_sets, networks, of_network
 from mcoherence.figures.style import NEUTRAL, FigureStyle, looks, readable, theme
-from mcoherence.figures.tables import full_set_runs, in_order, label_sets, networks, of_network
+from mcoherence.tables.columns import WHOLE_NETWORK
+from mcoherence.tables.rows import partly_random
 
 GROUPS = ("pristine", "heldout", "corrupt")
 
 
 @theme()
-def pristine_corrupt(table: pd.DataFrame, style: FigureStyle) -> Figure:
+def draw(tables: Tables, style: FigureStyle) -> Figure:
     """Pairwise alignment within each group against the step: rows models and label sets, columns optimisers.
 
     The groups differ in size and m-coherence grows with it, so what is drawn is the mean inner product of two
@@ -31,11 +32,12 @@ def pristine_corrupt(table: pd.DataFrame, style: FigureStyle) -> Figure:
     Source: arXiv 2002.10657 on how pristine and corrupt examples share the gradient; this measure is ours.
 
     Args:
-        table: the tidy table coherence.
+        tables: with the tidy table coherence.
         style: the figures' shared settings.
     """
-    rows = full_set_runs(table)
-    rows = rows[(rows["noise"] > 0) & (rows["noise"] < 1) & (rows["layer"] == "model") & rows["group"].isin(GROUPS)]
+    rows = full_set_runs(tables["coherence"])
+    rows = partly_random(rows)
+    rows = rows[(rows["layer"] == WHOLE_NETWORK) & rows["group"].isin(GROUPS)]
     rows = rows[rows["pairwise_alignment"].notna()]
     if rows.empty:
         return message_figure("This study has no runs with partly random labels, so no pristine and corrupt examples.")

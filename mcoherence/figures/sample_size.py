@@ -1,6 +1,5 @@
 """m-coherence along training on samples of several sizes m, for each network and label set."""
 
-import pandas as pd
 from matplotlib.figure import Figure
 
 from mcoherence.figures.axes import log_axis, orthogonal_limit, step_axis
@@ -15,21 +14,22 @@ from mcoherence.figures.panels import (
     row_title,
     say_not_run,
 )
+from mcoherence.figures.reading import Tables, label_sets, networks, of_network
 from mcoherence.figures.style import FigureStyle, LineLook, looks, readable, theme
-from mcoherence.figures.tables import label_sets, networks, of_network
 
 
 @theme()
-def sample_size(table: pd.DataFrame, style: FigureStyle) -> Figure:
+def draw(tables: Tables, style: FigureStyle) -> Figure:
     """The whole network's m-coherence against the step: rows networks, columns label sets, a dash pattern per m.
 
     Lines are geometric means over seeds, bands their t intervals worked on logarithms.
     Source: arXiv 2008.01217, doubling of m.
 
     Args:
-        table: the tidy table sample_size.
+        tables: with the tidy table sample_size.
         style: the figures' shared settings.
     """
+    table = tables["sample_size"]
     rows = table[table["m_coherence"].notna()]
     if rows.empty:
         return message_figure("This study measured no samples of several sizes.")

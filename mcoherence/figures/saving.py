@@ -7,10 +7,11 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from PIL import Image, UnidentifiedImageError
 
-from mcoherence.canonical import canonical_json
 from mcoherence.errors import UserError
 from mcoherence.figures.style import theme
-from mcoherence.storage import atomic_path, digest_of
+from mcoherence.files.atomic import atomic_path
+from mcoherence.files.canonical import canonical_json
+from mcoherence.files.provenance import digest_of
 
 
 def save_figure(figure: Figure, png: Path, pdf: Path, dpi: int, sources: Sequence[Path] = ()) -> None:

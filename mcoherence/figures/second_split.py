@@ -10,8 +10,8 @@ from mcoherence.figures.difficulty import CORRUPT_COLOR, PRISTINE_COLOR
 from mcoherence.figures.intervals import draw_line_with_band, over_seeds
 from mcoherence.figures.legends import band_handle, legend_below
 from mcoherence.figures.panels import column_titles, message_figure, network_title, panel_grid, row_title
+from mcoherence.figures.reading import Tables, networks, of_network
 from mcoherence.figures.style import FigureStyle, LineLook, theme
-from mcoherence.figures.tables import networks, of_network
 
 STAGES = {
     "first_split_learned_at": ("learned on its own half", "learned for good (%)", "training step, first half"),
@@ -31,7 +31,7 @@ LOOKS = {group: LineLook((0, dashes)) for group, dashes in zip(COLORS, ((), (4.5
 
 
 @theme()
-def second_split(table: pd.DataFrame, style: FigureStyle) -> Figure:
+def draw(tables: Tables, style: FigureStyle) -> Figure:
     """Share of examples learned by each step of the first stage, and forgotten by each step of the second, per network.
 
     Lines are pristine and corrupt examples where labels were changed, else the easier and the harder half by score;
@@ -39,9 +39,10 @@ def second_split(table: pd.DataFrame, style: FigureStyle) -> Figure:
     Source: Maini et al., arXiv 2210.15031, first-split learning and second-split forgetting time.
 
     Args:
-        table: the tidy table difficulty.
+        tables: with the tidy table difficulty.
         style: the figures' shared settings.
     """
+    table = tables["difficulty"]
     rows = table[table["second_split_forgotten_at"].notna()]
     if rows.empty:
         return message_figure("This study trained no networks on one half after the other.")

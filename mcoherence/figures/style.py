@@ -1,20 +1,18 @@
-"""What all figures share: size and type, colours, line styles, names, axes, legends, and how they are saved.
+"""What all figures look like: width, type, colours, line styles, and the names that a reader sees.
 
 Figures are made as `matplotlib.figure.Figure` on an Agg canvas and never through pyplot, so that nothing is
 left open and no backend of the process is changed.
 """
 
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
 import seaborn as sns
-from matplotlib.colors import is_color_like, to_hex
-
-from mcoherence.errors import UserError
+from matplotlib.colors import to_hex, to_rgb
 
 WIDTH = 7.0  # inches: the text width of an A4 or letter page
 TEXT_SIZE = 8  # points at final size
@@ -29,6 +27,8 @@ NAMES = {
     "ra3": "RA3",
     "m3_successive": "M3, successive mini-batches",
     "winsorized": "winsorised SGD",
+    "adam": "Adam",
+    "adamw": "AdamW",
     "mlp": "MLP",
     "cnn": "CNN",
     "resnet18": "ResNet-18",
@@ -50,7 +50,7 @@ NAMES = {
 
 @dataclass(frozen=True)
 class FigureStyle:
-    """The settings that all figures share.
+    """The settings that all figures share: the config's `figures`, key by key, whose schema says what may stand there.
 
     Args:
         optimizer_colors: colour of each optimiser, in the order in which figures show them.
@@ -64,27 +64,6 @@ class FigureStyle:
     confidence: float = 0.95
     dpi: int = 200
 
-    @classmethod
-    def from_settings(cls, settings: Mapping[str, Any]) -> "FigureStyle":
-        """The style that a rule's settings describe, with keys of the same names as the fields.
-
-        Raises:
-            UserError: a key is unknown or missing, a colour is not one, or the confidence is not in (0, 1).
-        """
-        known = {field.name for field in fields(cls)}
-        if unknown := sorted(set(settings) - known):
-            raise UserError(f"figures.{unknown[0]}: unknown setting; expected one of {', '.join(sorted(known))}")
-        if missing := sorted({"optimizer_colors", "reference_optimizer"} - set(settings)):
-            raise UserError(f"figures.{missing[0]}: missing; add it to the settings of the figures")
-        style = cls(**settings)
-        for optimizer, color in style.optimizer_colors.items():
-            if not is_color_like(color):
-                key = f"figures.optimizer_colors.{optimizer}"
-                raise UserError(f"{key}: found {color!r}; expected a colour such as '#0072b2'")
-        if not 0 < style.confidence < 1:
-            raise UserError(f"figures.confidence: found {style.confidence}; expected a number between 0 and 1")
-        return style
-
     def color(self, optimizer: str) -> str:
         """The optimiser's colour: the settings' one, or for an unlisted optimiser one that its name decides.
 
@@ -92,15 +71,19 @@ class FigureStyle:
         """
         if optimizer in self.optimizer_colors:
             return self.optimizer_colors[optimizer]
-        taken = {to_hex(color) for color in self.optimizer_colors.values()}
-        palette = [to_hex(color) for color in sns.color_palette("colorblind")]
-        free = [color for color in palette if color not in taken] or palette
-        return free[zlib.crc32(optimizer.encode()) % len(free)]
+        palette = sns.color_palette("colorblind")
+        free = [color for color in palette if not any(_alike(color, one) for one in self.optimizer_colors.values())]
+        return to_hex((free or palette)[zlib.crc32(optimizer.encode()) % len(free or palette)])
 
     @property
     def percent(self) -> str:
         """The confidence as text, such as "95%"."""
         return f"{100 * self.confidence:g}%"
+
+
+def _alike(color: tuple[float, float, float], listed: str) -> bool:
+    """Whether a reader would take one colour for the other: no channel differs by a tenth."""
+    return all(abs(mine - other) < 0.1 for mine, other in zip(color, to_rgb(listed), strict=True))
 
 
 @dataclass(frozen=True)
@@ -111,11 +94,13 @@ class LineLook:
         linestyle: matplotlib's offset and dashes, in units of the line's width; (0, ()) is solid.
         width: in points.
         opacity: 1 is opaque.
+        marker: matplotlib's marker at each point, none by default.
     """
 
     linestyle: tuple[float, tuple[float, ...]]
     width: float = 1.4
     opacity: float = 1.0
+    marker: str = ""
 
 
 _DASHES: tuple[tuple[float, ...], ...] = (

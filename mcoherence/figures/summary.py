@@ -13,8 +13,16 @@ from mcoherence.figures.generalization_gap import last_gap
 from mcoherence.figures.intervals import draw_line_with_band, over_seeds
 from mcoherence.figures.legends import band_handle, legend_below, look_handles
 from mcoherence.figures.panels import column_titles, message_figure, network_title, panel_grid, row_title, say_not_run
+from mcoherence.figures.reading import (
+    Tables,
+    full_set_runs,
+    in_order,
+    label_sets,
+    networks,
+    of_network,
+    rows_of_training_sample,
+)
 from mcoherence.figures.style import NEUTRAL, FigureStyle, LineLook, looks, readable, theme
-from mcoherence.figures.tables import full_set_runs, in_order, label_sets, networks, of_network
 
 _COLUMNS = ("m-coherence", "test accuracy (%)", "training − test accuracy (points)", "accuracy on easy, hard (%)")
 _SUBSETS = ("easy", "hard", "random")
@@ -22,19 +30,17 @@ _SPREAD = 0.5  # of the distance between two label sets, shared by the optimiser
 
 
 @theme()
-def summary(coherence: pd.DataFrame, accuracy: pd.DataFrame, easy_hard: pd.DataFrame, style: FigureStyle) -> Figure:
+def draw(tables: Tables, style: FigureStyle) -> Figure:
     """Per network: coherence and test accuracy along training, the gap at its end, easy and hard examples.
 
     The first two show the reference optimiser, a line per label set; the third every optimiser; the fourth the accuracy
     of networks trained and tested on the easy, the hard and a random part. Means over seeds with t intervals.
 
     Args:
-        coherence: the tidy table coherence.
-        accuracy: the tidy table accuracy.
-        easy_hard: the tidy table easy_hard; without columns where the study has none.
+        tables: with the tidy tables coherence and accuracy, and easy_hard where the study has it.
         style: the figures' shared settings.
     """
-    runs = full_set_runs(accuracy)
+    runs = full_set_runs(tables["accuracy"])
     runs = runs[runs["accuracy"].notna()]
     if runs.empty:
         return message_figure("This study evaluated no runs on the full training set.")
@@ -43,13 +49,13 @@ def summary(coherence: pd.DataFrame, accuracy: pd.DataFrame, easy_hard: pd.DataF
     reference = style.reference_optimizer if style.reference_optimizer in optimizers else optimizers[0]
     label_looks = looks(labels)
     keys = ["dataset", "model"]
-    by, whole = [*keys, "labels", "step"], _whole_network(coherence, reference)
+    by, sample = [*keys, "labels", "step"], rows_of_training_sample(tables["coherence"])
     curves = [
-        over_seeds(whole, by, "m_coherence", style.confidence, logarithmic=True),
+        over_seeds(sample[sample["optimizer"] == reference], by, "m_coherence", style.confidence, logarithmic=True),
         over_seeds(_test_accuracy(runs, reference), by, "accuracy", style.confidence),
     ]
     gaps = over_seeds(last_gap(runs), [*keys, "labels", "optimizer"], "gap", style.confidence)
-    subsets = _own_test_part(easy_hard)
+    subsets = _own_test_part(tables.get("easy_hard", pd.DataFrame()))
     own = over_seeds(subsets, [*keys, "train_subset"], "accuracy", style.confidence) if len(subsets) else subsets
     trained_on = [name for name in _SUBSETS if len(own) and (own["train_subset"] == name).any()]
     figure, grid = panel_grid(len(all_networks), len(_COLUMNS), row_height=1.7, sharey="col", sharex="col")
@@ -75,12 +81,6 @@ def summary(coherence: pd.DataFrame, accuracy: pd.DataFrame, easy_hard: pd.DataF
     grid[-1, 3].set_xlabel("trained and tested on")
     legend_below(figure, _handles(label_looks, optimizers, list(curves[1]["seeds"]), style))
     return figure
-
-
-def _whole_network(coherence: pd.DataFrame, optimizer: str) -> pd.DataFrame:
-    """The rows of the whole network on the training sample, of one optimiser."""
-    rows = full_set_runs(coherence)
-    return rows[(rows["group"] == "train") & (rows["layer"] == "model") & (rows["optimizer"] == optimizer)]
 
 
 def _test_accuracy(runs: pd.DataFrame, optimizer: str) -> pd.DataFrame:

@@ -15,8 +15,8 @@ from mcoherence.figures.axes import log_axis, orthogonal_limit, step_axis
 from mcoherence.figures.intervals import draw_line_with_band, over_seeds
 from mcoherence.figures.legends import band_handle, legend_below, text_handle
 from mcoherence.figures.panels import column_titles, message_figure, panel_grid, row_title, say_not_run
+from mcoherence.figures.reading import Tables, in_order, label_sets
 from mcoherence.figures.style import NEUTRAL, FigureStyle, LineLook, readable, theme
-from mcoherence.figures.tables import in_order, label_sets
 
 _COLUMNS = ("m-coherence along training", "m-coherence: peak and last", "accuracy at the end (%)")
 _FILL: dict[str, Literal["full", "none"]] = {
@@ -27,16 +27,17 @@ _COLORS, _LIGHTEST = "viridis", 0.85  # the colour map's end is too light for a 
 
 
 @theme()
-def sweep(table: pd.DataFrame, style: FigureStyle) -> Figure:
+def draw(tables: Tables, style: FigureStyle) -> Figure:
     """A row per data set, swept setting and label set: m-coherence against the step, its peak and end, accuracies.
 
     Colours are the setting's values. Lines and circles are means over seeds, geometric for m-coherence, with t
     intervals; dots are seeds. Peaks are taken past the initial transient. Source: none of the papers; exploratory.
 
     Args:
-        table: the tidy table sweep.
+        tables: with the tidy table sweep.
         style: the figures' shared settings.
     """
+    table = tables["sweep"]
     run = ["setting", "dataset", "model", "labels", "optimizer", "seed"]
     lost = table.groupby(run)["diverged"].transform("any")
     rows = table[~lost]

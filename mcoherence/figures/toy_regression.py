@@ -7,8 +7,9 @@ from matplotlib.figure import Figure
 
 from mcoherence.figures.axes import step_axis
 from mcoherence.figures.panels import column_titles, panel_grid
-from mcoherence.figures.style import NEUTRAL, theme
-from mcoherence.toy import TRAINING_EXAMPLES
+from mcoherence.figures.reading import Tables
+from mcoherence.figures.style import NEUTRAL, FigureStyle, theme
+from mcoherence.tables.columns import TOY_TRAINING_EXAMPLES
 
 _FIRST, _SECOND, _THIRD = "#0072b2", "#d55e00", "#009e73"  # blue, vermilion, green: told apart by every eye
 _SOLID, _DASHED, _DOTTED = (0, ()), (0, (4.5, 1.6)), (0, (1.2, 1.2))
@@ -28,14 +29,16 @@ _ROWS = {
 
 
 @theme()
-def toy_regression(table: pd.DataFrame) -> Figure:
+def draw(tables: Tables, style: FigureStyle) -> Figure:
     """Gradient descent against its step: columns are the data, real and random, rows are four quantities.
 
     Source: arXiv 2203.10036, section 3, the illustrative example. The numbers are exact and have no intervals.
 
     Args:
-        table: the tidy table toy.
+        tables: with the tidy table toy.
+        style: the figures' shared settings; not read, for no optimiser and no mean over seeds is shown.
     """
+    table = tables["toy"]
     names = [str(name) for name in table["data"].unique()]
     figure, grid = panel_grid(len(_ROWS), len(names), row_height=1.5)
     for (quantity, lines), panels in zip(_ROWS.items(), grid, strict=True):
@@ -59,7 +62,7 @@ def _draw_panel(axes: Axes, rows: pd.DataFrame, lines: tuple[tuple[str, str, int
 
 def _guides(axes: Axes) -> None:
     """The limits of m-coherence of the training examples: 1 where gradients are orthogonal, m where identical."""
-    for height, name in ((1, "orthogonal: 1"), (TRAINING_EXAMPLES, "identical: m = 4")):
+    for height, name in ((1, "orthogonal: 1"), (TOY_TRAINING_EXAMPLES, "identical: m = 4")):
         axes.axhline(height, color=NEUTRAL, linewidth=0.7, zorder=1)
         place = axes.get_yaxis_transform()
         axes.text(0.99, height + 0.05, name, transform=place, ha="right", va="bottom", color=NEUTRAL)

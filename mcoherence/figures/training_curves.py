@@ -1,5 +1,7 @@
 """Accuracy and loss on the training and the test set, for each model, label set and optimiser."""
 
+from dataclasses import replace
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -17,15 +19,15 @@ from mcoherence.figures.panels import (
     row_title,
     say_not_run,
 )
+from mcoherence.figures.reading import Tables, full_set_runs, in_order, label_sets, networks, of_network
 from mcoherence.figures.style import NEUTRAL, FigureStyle, LineLook, looks, readable, theme
-from mcoherence.figures.tables import full_set_runs, in_order, label_sets, networks, of_network
 
 _MARKERS = {"train": "", "test": "o"}
 _QUANTITIES = {"accuracy": "accuracy (%)", "loss": "loss"}
 
 
 @theme()
-def training_curves(table: pd.DataFrame, style: FigureStyle) -> Figure:
+def draw(tables: Tables, style: FigureStyle) -> Figure:
     """Accuracy and loss against the step: two rows per model, a column per label set, a colour per optimiser.
 
     Plain lines are of the training set with the labels trained on, lines with circles of the test set with
@@ -33,9 +35,10 @@ def training_curves(table: pd.DataFrame, style: FigureStyle) -> Figure:
     Source: arXiv 2003.07422, accuracy and loss by optimiser and noise; arXiv 2002.10657, learning by noise.
 
     Args:
-        table: the tidy table accuracy.
+        tables: with the tidy table accuracy.
         style: the figures' shared settings.
     """
+    table = tables["accuracy"]
     rows = full_set_runs(table)
     rows = rows[rows["part"].isin(list(_MARKERS)) & rows["accuracy"].notna()]
     if rows.empty:
@@ -82,7 +85,7 @@ def _draw_panel(axes: Axes, panel: pd.DataFrame, optimizers: list[str], look: Li
         for part, marker in _MARKERS.items():
             line = panel[(panel["optimizer"] == optimizer) & (panel["part"] == part)]
             if not line.empty:
-                color, label = style.color(optimizer), f"{optimizer} {part}"
-                draw_line_with_band(axes, line["step"], line, color, look, label, marker)
+                marked, label = replace(look, marker=marker), f"{optimizer} {part}"
+                draw_line_with_band(axes, line["step"], line, style.color(optimizer), marked, label)
     if panel.empty:
         say_not_run(axes)

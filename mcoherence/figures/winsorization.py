@@ -12,8 +12,16 @@ from numpy.typing import NDArray
 from mcoherence.figures.intervals import draw_line_with_band, over_seeds
 from mcoherence.figures.legends import band_handle, legend_below
 from mcoherence.figures.panels import label_below, message_figure, network_title, panel_grid, row_title
+from mcoherence.figures.reading import (
+    Network,
+    Tables,
+    full_set_runs,
+    label_sets,
+    networks,
+    of_network,
+)
 from mcoherence.figures.style import NEUTRAL, FigureStyle, LineLook, looks, readable, theme
-from mcoherence.figures.tables import Network, full_set_runs, label_sets, networks, of_network
+from mcoherence.tables.rows import last_rows
 
 QUANTITIES = {
     "overfit": "overfit (points)",
@@ -25,17 +33,17 @@ _LIGHTEST = 0.8  # of the colour map, whose end is too light for a line on white
 
 
 @theme()
-def winsorization(table: pd.DataFrame, style: FigureStyle) -> Figure:
+def draw(tables: Tables, style: FigureStyle) -> Figure:
     """Three panels per network against c: overfit, training and test accuracy at the last checkpoint.
 
     Lines are label sets, from means over seeds, bands their t intervals; dotted lines are the proper accuracy.
     Source: arXiv 2002.10657, winsorised SGD: training accuracy and overfit against c for each noise level.
 
     Args:
-        table: the tidy table overfit.
+        tables: with the tidy table overfit.
         style: the figures' shared settings.
     """
-    rows = last_rows(full_set_runs(table))
+    rows = last_rows(full_set_runs(tables["overfit"]))
     rows = rows[rows["c"].notna() & rows["overfit"].notna()]
     if rows.empty:
         return message_figure("This study has no runs of winsorised SGD with uniform or permuted labels.")
@@ -71,21 +79,13 @@ def of_family(table: pd.DataFrame, network: Network, alike: int) -> pd.DataFrame
     return rows[rows["alike"] == alike]
 
 
-def last_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of each run's last checkpoint."""
-    run = ["dataset", "model", "labels", "optimizer", "seed"]
-    return table[table["step"] == table.groupby(run, observed=True)["step"].transform("max")]
-
-
 def _draw_panel(axes: Axes, summary: pd.DataFrame, levels: NDArray[np.float64], colors: dict[str, str]) -> None:
     """One line per label set; the levels of c are evenly spaced."""
     for name, look in looks(list(colors)).items():
         line = summary[summary["labels"] == name]
         if not line.empty:
-            solid = LineLook(look.linestyle)
-            draw_line_with_band(
-                axes, pd.Series(np.searchsorted(levels, line["c"])), line, colors[name], solid, name, "o"
-            )
+            places = pd.Series(np.searchsorted(levels, line["c"]))
+            draw_line_with_band(axes, places, line, colors[name], LineLook(look.linestyle, marker="o"), name)
     axes.set_xticks(range(len(levels)), [f"{c:g}" for c in levels])
     axes.set_xlim(-0.2, len(levels) - 0.8)
 

@@ -8,11 +8,14 @@ taken just before that, and cost next to nothing.
 """
 
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 from torch.autograd.graph import Node
+
+from mcoherence.gradients.layer_rules.products import Rows, at_least_float32, squared_norms
 
 # What changes the shape of a tensor and keeps its elements in their order.
 _RESHAPING = {"UnsqueezeBackward0", "SqueezeBackward0", "SqueezeBackward1", "ViewBackward0", "UnsafeViewBackward0"}
@@ -27,6 +30,56 @@ _FACTORS: dict[tuple[str, int], Callable[[Any], Any]] = {
     ("MulBackward0", 0): lambda node: node._saved_other,
     ("MulBackward0", 1): lambda node: node._saved_self,
 }
+
+
+class BareParameters:
+    """The rows of parameters that belong to no layer, taken where they meet the examples.
+
+    rows: {parameter name: Rows} of the batch at hand, once its backward pass has come by.
+    """
+
+    def __init__(self, parameters: Mapping[str, Tensor]) -> None:
+        self.rows: dict[str, Rows] = {}
+        self._parameters = parameters
+
+    def forget(self) -> None:
+        """Drop what was seen of the batch before."""
+        self.rows = {}
+
+    def watch(self, root: Node, examples: int, routed: AbstractSet[str]) -> set[str]:
+        """Take the rows in the backward pass to come from `root`, the node of the losses of so many examples.
+
+        Args:
+            root: the node of the losses.
+            examples: their number.
+            routed: names of parameters to leave alone.
+
+        Returns:
+            The names of the parameters whose rows will not be seen: several uses, or one that is not understood.
+        """
+        watched = {name: p for name, p in self._parameters.items() if name not in routed}
+        if not watched:
+            return set()
+        unseen = set()
+        for name, spreading in spreadings(root, watched, examples).items():
+            try:
+                factor = 1 if spreading is None else spreading.factor()
+            except RuntimeError:  # what the operation saved has been written to since
+                spreading = None
+            if spreading is None:
+                unseen.add(name)
+            else:
+                spreading.node.register_prehook(self._hook(name, spreading, factor))
+        return unseen
+
+    def _hook(self, name: str, spreading: "Spreading", factor: Any) -> Any:
+        def hook(output_grads: tuple[Tensor | None, ...]) -> None:
+            if output_grads[0] is not None:
+                rows = spreading.rows(at_least_float32(output_grads[0].detach()), factor)
+                total = rows.sum(dim=0).reshape(self._parameters[name].shape)
+                self.rows[name] = Rows(squared_norms(rows), total)
+
+        return hook
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,7 @@
-"""Identities that exact statistics obey and wrong ones break, checked while measuring and kept with the result."""
+"""Identities that exact statistics obey and wrong ones break, checked while measuring and kept with the result.
+
+Index letters: n examples, G groups, P parameters.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mcoherence.gradients.fallback import Rows
+from mcoherence.gradients.layer_names import by_layer, layers_of
+from mcoherence.gradients.layer_rules.products import Rows
 
 
 class IdentityError(ArithmeticError):
@@ -20,7 +24,7 @@ class IdentityError(ArithmeticError):
 
 @dataclass(frozen=True)
 class Evidence:
-    """What was checked in one or more sweeps.
+    """What was checked in one or more calls of `gradient_statistics`.
 
     examples_asked, examples_measured: examples handed in, and examples in n.
     parameters_trainable, parameters_covered: numbers of elements that require a gradient, and that Q and S account for.
@@ -44,7 +48,7 @@ class Evidence:
     spot_at_kink: bool = False
 
     def merge(self, other: "Evidence") -> "Evidence":
-        """The evidence of both sweeps together: the worse of the two wherever they do not add up."""
+        """The evidence of both together: the worse of the two wherever they do not add up."""
         return Evidence(
             self.examples_asked + other.examples_asked,
             self.examples_measured + other.examples_measured,
@@ -84,7 +88,7 @@ class Evidence:
 
 
 def merged(evidence: Sequence[Evidence]) -> Evidence:
-    """The evidence of several sweeps together; of none, one that says so."""
+    """The evidence of several calls together; of none, one that says so."""
     return reduce(Evidence.merge, evidence) if evidence else Evidence()
 
 
@@ -115,27 +119,27 @@ def bound_ratio(
     sq_norms_of_sums: NDArray[np.float64],
     sum_sq_norms: NDArray[np.float64],
     counts: NDArray[np.int64],
-    layers: Sequence[str],
+    parameters: Sequence[str],
     dtype: torch.dtype,
 ) -> float:
-    """The largest |S|^2 / (n Q) over groups and layers.
+    """The largest |S|^2 / (n Q) over groups and layers, and over whatever axes come before them; 0 of nothing.
 
     Args:
-        sq_norms_of_sums: |S|^2, float64 [G, L].
-        sum_sq_norms: Q, float64 [G, L].
-        counts: n, int64 [G].
-        layers: names [L].
+        sq_norms_of_sums: |S|^2 by parameter, float64 [..., G, P].
+        sum_sq_norms: Q by parameter, float64 [..., G, P].
+        counts: n, int64 [..., G].
+        parameters: names [P].
         dtype: the widest of the model's parameters, for the rounding to expect.
 
     Raises:
         IdentityError: the ratio is above 1, or not a number.
     """
-    bounds = counts[:, None] * sum_sq_norms
+    squared, bounds = by_layer(sq_norms_of_sums, parameters), counts[..., None] * by_layer(sum_sq_norms, parameters)
     floor = float(torch.finfo(dtype).tiny)
-    ratios = np.divide(sq_norms_of_sums, bounds, out=np.zeros_like(bounds), where=bounds > floor)
+    ratios = np.divide(squared, bounds, out=np.zeros_like(bounds), where=~(bounds <= floor))
     broken = ~(ratios <= 1.0 + tolerance(dtype))
     if broken.any():
-        worst = layers[int(np.argwhere(broken)[0][1])]
+        worst = layers_of(parameters)[int(np.argwhere(broken)[0][-1])]
         raise IdentityError(
             f"layer {worst!r}: |S|^2 / (n Q) is {ratios[broken][0]:.6g}, expected at most 1; "
             "gradients that are not finite, or per-example gradients that were not seen in full"

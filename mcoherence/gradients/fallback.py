@@ -8,27 +8,18 @@ that mixes examples, shows there.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vjp, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from mcoherence.gradients.layer_rules import trainable
-from mcoherence.gradients.layer_rules.products import squared_norms
+from mcoherence.gradients.layer_rules.products import Rows, squared_norms
+from mcoherence.gradients.layer_rules.registry import trainable
 from mcoherence.gradients.reference import LossFunction, loss_and_gradients
 
 # Elements of the rows alive at a time; what is formed is bounded by this and by the size of one example's gradient.
 ROWS_BUDGET = 2**24
-
-
-@dataclass(frozen=True)
-class Rows:
-    """What is kept of the per-example gradients of one parameter: |g_i|^2, float64 [n], and sum_i g_i."""
-
-    squared_norms: Tensor
-    total: Tensor
 
 
 def layer_rows(layer: nn.Module, inputs: Tensor, output_grads: Tensor) -> dict[str, Rows]:

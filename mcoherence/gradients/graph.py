@@ -12,7 +12,7 @@ from torch.autograd.graph import Node
 
 
 @dataclass(frozen=True)
-class Cut:
+class GraphCut:
     """A call in the graph: the node of its output, the node of its input (None: no gradient flows on from there).
 
     own: ids of the parameters that the call is known to use.
@@ -25,7 +25,7 @@ class Cut:
     opaque: bool
 
 
-def parameters_outside_calls(root: Node, cuts: Iterable[Cut]) -> tuple[set[int], set[Node]]:
+def parameters_outside_calls(root: Node, cuts: Iterable[GraphCut]) -> tuple[set[int], set[Node]]:
     """Ids of the leaves that the gradient of `root` reaches past the calls that own them, and the nodes it reaches.
 
     An opaque call that reaches any leaf but its own past its input counts as seeing more than its input: its own

@@ -23,6 +23,16 @@ def per_example_gradients(
         loss_fn: loss_fn(outputs, targets) -> per-example losses [n].
         inputs: [n, ...].
         targets: [n, ...].
+
+    Example:
+        With half the squared error as its loss, a linear unit's gradient is (output - target) times the input.
+
+        >>> model = torch.nn.Linear(2, 1, bias=False)
+        >>> _ = torch.nn.init.ones_(model.weight)
+        >>> inputs, targets = torch.tensor([[1.0, 0.0], [1.0, 2.0]]), torch.tensor([0.0, 5.0])
+        >>> gradients = per_example_gradients(model, lambda out, t: (out[:, 0] - t) ** 2 / 2, inputs, targets)
+        >>> {name: rows.tolist() for name, rows in gradients.items()}
+        {'weight': [[[1.0, 0.0]], [[-2.0, -4.0]]]}
     """
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     rows: dict[str, list[Tensor]] = {name: [] for name in parameters}

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from mcoherence.gradients.capture import MIXED, UnsupportedModelError
 from mcoherence.gradients.evidence import spot_errors, tolerance
+from mcoherence.gradients.passes import Passes
 from mcoherence.gradients.reference import LossFunction, loss_and_gradients
-from mcoherence.gradients.sweep import Sweep
+from mcoherence.gradients.refusal import MIXED, UnsupportedModelError
 
 Norms = Mapping[str, Tensor]  # {parameter name: |g_i|^2, float64}
 
@@ -67,7 +67,7 @@ class Batch:
         }
 
 
-def spot_checked(sweep: Sweep, norms: dict[str, Tensor], inputs: Tensor, targets: Tensor, examples: int) -> SpotCheck:
+def spot_checked(passes: Passes, norms: dict[str, Tensor], inputs: Tensor, targets: Tensor, examples: int) -> SpotCheck:
     """Hold the batch's |g_i|^2 of k random examples against those of the examples alone.
 
     Parameters that a rule misreads (a module whose first axis is not that of the examples, though as long) are measured
@@ -77,27 +77,27 @@ def spot_checked(sweep: Sweep, norms: dict[str, Tensor], inputs: Tensor, targets
     Raises:
         UnsupportedModelError: they disagree, and by more than rounding.
     """
-    inputs, n = inputs.detach().to(sweep.device), len(inputs)
+    inputs, n = inputs.detach().to(passes.device), len(inputs)
     chosen = torch.randperm(n, generator=torch.Generator().manual_seed(n))[:examples].tolist()
-    dtypes = {name: p.dtype for name, p in sweep.parameters.items()}
+    dtypes = {name: p.dtype for name, p in passes.parameters.items()}
 
     def errors(found: Norms, expected: Norms) -> dict[str, float]:
         return spot_errors({name: value[chosen] for name, value in found.items()}, expected, dtypes)
 
-    batch = Batch(sweep.model, sweep.loss_fn, sweep.parameters, inputs, targets)
+    batch = Batch(passes.model, passes.loss_fn, passes.parameters, inputs, targets)
     alone = batch.norms_alone(chosen)
     found = errors(norms, alone)
     if not beyond_rounding(found, dtypes):
         return SpotCheck(norms, max(found.values(), default=0.0), at_kink=False)
     within = batch.norms_within(chosen)
     if misread := beyond_rounding(errors(norms, within), dtypes):
-        sweep.capture.routed.update(misread)
-        norms = sweep.measure(inputs, targets).squared_norms
+        passes.capture.routed.update(misread)
+        norms = passes.measure(inputs, targets).squared_norms
     against_alone, against_within = errors(norms, alone), errors(norms, within)
     found = {name: min(error, against_within[name]) for name, error in against_alone.items()}
     wrong = beyond_rounding(found, dtypes)
     at_kink = bool(beyond_rounding(against_alone, dtypes))
-    if wrong or (at_kink and not agree_in_float64(sweep.model, batch, chosen)):
+    if wrong or (at_kink and not agree_in_float64(passes.model, batch, chosen)):
         name, error = next(iter((wrong or beyond_rounding(against_alone, dtypes)).items()))
         raise UnsupportedModelError(
             f"parameter {name!r}: the squared norm of an example's gradient is {error:.3g} off that of the example "

@@ -18,14 +18,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mcoherence import coherence
-from mcoherence.gradients.capture import UnsupportedModelError
 from mcoherence.gradients.eval_mode import eval_mode
 from mcoherence.gradients.evidence import Evidence, bound_ratio
 from mcoherence.gradients.group_sums import GroupSums
 from mcoherence.gradients.grouping import batches_of_one_group
+from mcoherence.gradients.layer_names import layer_of, layers_of
+from mcoherence.gradients.passes import Passes
 from mcoherence.gradients.reference import LossFunction
+from mcoherence.gradients.refusal import refuse_unsupported
 from mcoherence.gradients.spot_check import spot_checked
-from mcoherence.gradients.sweep import Sweep
 
 Level = Literal["model", "layer", "parameter"]
 WHOLE_SAMPLE = "all"
@@ -58,7 +59,7 @@ class GradientStatistics:
     @property
     def layers(self) -> tuple[str, ...]:
         """Names of the modules that own the parameters, each once, in the model's order."""
-        return tuple(dict.fromkeys(layer_of(parameter) for parameter in self.parameters))
+        return layers_of(self.parameters)
 
     @cached_property
     def gram(self) -> NDArray[np.float64]:
@@ -159,11 +160,6 @@ class GradientStatistics:
         return {name: float(measure(squared[name], total[name])) for name in squared}
 
 
-def layer_of(parameter: str) -> str:
-    """The qualified name of the module that owns a parameter: "conv1" for "conv1.weight", "" for the model itself."""
-    return parameter.rpartition(".")[0]
-
-
 def gradient_statistics(
     model: nn.Module,
     loss_fn: LossFunction,
@@ -194,76 +190,114 @@ def gradient_statistics(
         UnsupportedModelError: the per-example gradients cannot be had exactly; the message names the module.
         IdentityError: the result breaks an identity that exact statistics obey.
         ValueError: the losses are not one per example, or a group id is out of range.
+
+    Example:
+        With the output as its loss, a linear unit's gradient is the input: here (1, 0) twice and (0, 1) once.
+
+        >>> model = torch.nn.Linear(2, 1, bias=False)
+        >>> inputs, targets = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), torch.zeros(3)
+        >>> batch = (inputs, targets, torch.tensor([0, 0, 1]))
+        >>> statistics = gradient_statistics(model, lambda outputs, _: outputs[:, 0], [batch], groups=["two", "one"])
+        >>> statistics.sq_norm_of_sum(), statistics.sum_sq_norm()  # S = (2, 1)
+        (5.0, 3.0)
+        >>> statistics.m_coherence(groups=["two"]), statistics.alpha(groups=["two"])
+        (2.0, 1.0)
     """
     names = tuple(groups) if groups is not None else (WHOLE_SAMPLE,)
-    _refuse_unsupported(model)
-    sweep = Sweep(model, loss_fn)
-    parameters = sweep.parameters
+    refuse_unsupported(model)
+    passes = Passes(model, loss_fn)
+    parameters = passes.parameters
     counts = np.zeros(len(names), dtype=np.int64)
     sum_sq_norms = np.zeros((len(names), len(parameters)))
     sums = GroupSums(len(names), parameters)
-    asked, spot_examples, spot_batch, spot_error, at_kink = 0, 0, 0, math.nan, False
-    uncovered: set[str] = set()
-
-    def counted() -> Iterator[tuple[Tensor, ...]]:
-        nonlocal asked
-        for batch in batches:
-            asked += len(batch[0])
-            yield batch
-
-    with eval_mode(model), sweep.capture.active():
-        for group, inputs, targets in _one_group_each(counted(), groups is not None, len(names)):
-            measured = sweep.measure(inputs, targets)
-            n, norms = measured.n, measured.squared_norms
-            uncovered.update(measured.sums.keys() - norms.keys())
+    tally = _Tally(passes, spot_check)
+    with eval_mode(model), passes.capture.active():
+        for group, inputs, targets in _one_group_each(tally.counted(batches), groups is not None, len(names)):
+            measured = passes.measure(inputs, targets)
+            norms = measured.squared_norms
+            tally.uncovered.update(measured.sums.keys() - norms.keys())
             sums.add(group, measured.sums)
             del measured  # the spot check needs room for gradients of its own
-            if spot_check and spot_batch < min(2, n):
-                checked = spot_checked(sweep, norms, inputs, targets, spot_check)
-                norms = checked.squared_norms
-                spot_examples += min(spot_check, n)
-                spot_batch, spot_error = n, float(np.fmax(spot_error, checked.relative_error))
-                at_kink |= checked.at_kink
-            counts[group] += n
+            norms = tally.checked(norms, inputs, targets)
+            counts[group] += len(inputs)
             for index, name in enumerate(parameters):
                 if name in norms:
                     sum_sq_norms[group, index] += float(norms[name].sum())
     statistics = GradientStatistics(names, tuple(parameters), counts, sum_sq_norms, sums.stacked())
-    evidence = Evidence(
-        examples_asked=asked,
-        examples_measured=int(counts.sum()),
-        parameters_trainable=sum(p.numel() for p in parameters.values()),
-        parameters_covered=sum(p.numel() for name, p in parameters.items() if name not in uncovered),
-        bound_ratio=_bound_ratio(statistics),
-        spot_examples=spot_examples,
-        spot_relative_error=spot_error,
-        spot_at_kink=at_kink,
-        by_whole_model=tuple(name for name in parameters if name in sweep.capture.routed),
-    )
-    return replace(statistics, evidence=evidence.require())
+    return replace(statistics, evidence=tally.evidence(statistics).require())
 
 
-def _bound_ratio(statistics: GradientStatistics) -> float:
-    """The largest |S|^2 / (n Q) of a group and layer; IdentityError where it is above 1."""
-    layers = statistics.layers
-    member = np.zeros((len(statistics.parameters), len(layers)))  # [P, L], 1 where the parameter is in the layer
-    for index, parameter in enumerate(statistics.parameters):
-        member[index, layers.index(layer_of(parameter))] = 1.0
-    squared = [
-        torch.linalg.vector_norm(s.reshape(len(s), -1), dim=1, dtype=torch.float64).square()
-        for s in statistics.group_sums
-    ]
-    if not squared:
-        return 0.0
-    dtypes = {s.dtype for s in statistics.group_sums}
-    widest = torch.float64 if dtypes == {torch.float64} else torch.float32
-    return bound_ratio(
-        torch.stack(squared, dim=1).numpy() @ member,
-        statistics.sum_sq_norms @ member,
-        statistics.counts,
-        layers,
-        widest,
-    )
+@dataclass
+class _Tally:
+    """What is counted and checked while the batches of one call are measured.
+
+    passes: those through the model.
+    spot_check: number of examples of a batch to measure once more; 0 for none.
+    asked: number of examples handed in so far.
+    uncovered: names of the parameters that are in S and not in Q.
+    spot_batch: size of the batch that was spot-checked last; 0 before the first.
+    """
+
+    passes: Passes
+    spot_check: int
+    asked: int = 0
+    uncovered: set[str] = field(default_factory=set)
+    spot_batch: int = 0
+    spot_examples: int = 0
+    spot_error: float = math.nan
+    at_kink: bool = False
+
+    def counted(self, batches: Iterable[tuple[Tensor, ...]]) -> Iterator[tuple[Tensor, ...]]:
+        """The batches as they are, their examples counted as they are handed on."""
+        for batch in batches:
+            self.asked += len(batch[0])
+            yield batch
+
+    def checked(self, norms: dict[str, Tensor], inputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """The |g_i|^2 of a batch {parameter name: float64 [n]}, put right where a spot check is due and asks for it.
+
+        Due are the first batch and, where that is a single example, which shows nothing of a mix, the second.
+        """
+        n = len(inputs)
+        if not self.spot_check or self.spot_batch >= min(2, n):
+            return norms
+        checked = spot_checked(self.passes, norms, inputs, targets, self.spot_check)
+        self.spot_batch = n
+        self.spot_examples += min(self.spot_check, n)
+        self.spot_error = float(np.fmax(self.spot_error, checked.relative_error))
+        self.at_kink |= checked.at_kink
+        return checked.squared_norms
+
+    def evidence(self, statistics: GradientStatistics) -> Evidence:
+        """What the tally and the finished statistics, of which it was kept, are evidence of.
+
+        Raises:
+            IdentityError: |S|^2 / (n Q) of a group and layer is above 1.
+        """
+        parameters = self.passes.parameters
+        return Evidence(
+            examples_asked=self.asked,
+            examples_measured=int(statistics.counts.sum()),
+            parameters_trainable=sum(p.numel() for p in parameters.values()),
+            parameters_covered=sum(p.numel() for name, p in parameters.items() if name not in self.uncovered),
+            bound_ratio=bound_ratio(
+                _sq_norms_of_sums(statistics.group_sums, len(statistics.groups)),
+                statistics.sum_sq_norms,
+                statistics.counts,
+                statistics.parameters,
+                torch.float64 if {s.dtype for s in statistics.group_sums} == {torch.float64} else torch.float32,
+            ),
+            spot_examples=self.spot_examples,
+            spot_relative_error=self.spot_error,
+            spot_at_kink=self.at_kink,
+            by_whole_model=tuple(name for name in parameters if name in self.passes.capture.routed),
+        )
+
+
+def _sq_norms_of_sums(group_sums: Sequence[Tensor], groups: int) -> NDArray[np.float64]:
+    """|S|^2 per group and parameter, float64 [G, P], of one tensor [G, *parameter shape] per parameter."""
+    squared = [torch.linalg.vector_norm(s.reshape(len(s), -1), dim=1, dtype=torch.float64).square() for s in group_sums]
+    return torch.stack(squared, dim=1).numpy() if squared else np.zeros((groups, 0))
 
 
 def _one_group_each(
@@ -273,29 +307,3 @@ def _one_group_each(
     if grouped:
         return batches_of_one_group(batches, count)
     return ((0, batch[0], batch[1]) for batch in batches if len(batch[0]))
-
-
-def _refuse_unsupported(model: nn.Module) -> None:
-    """Raise UnsupportedModelError for layers that mix the examples of a batch, or change weights, in eval mode."""
-    mixing = [
-        f"{name} ({type(module).__name__})"
-        for name, module in model.named_modules()
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None
-    ]
-    if mixing:
-        raise UnsupportedModelError(
-            f"batch norm without running statistics: {', '.join(mixing)}; it mixes the examples of a batch even in "
-            "eval mode, so that no example has a gradient of its own; use track_running_stats=True or another norm"
-        )
-
-    changing = [
-        f"{name} ({type(module).__name__})"
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Embedding | nn.EmbeddingBag)
-        and (module.max_norm is not None or module.scale_grad_by_freq)
-    ]
-    if changing:
-        raise UnsupportedModelError(
-            f"embedding with max_norm or scale_grad_by_freq: {', '.join(changing)}; the first changes the weights in a "
-            "forward pass, the second makes an example's gradient depend on its batch; measure with both switched off"
-        )

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from functools import partial
+from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -11,11 +13,8 @@ from torch.overrides import TorchFunctionMode
 
 from mcoherence.errors import UserError
 from mcoherence.models.initial_weights import OutputChange, scale_initial_weights
-from mcoherence.models.own_network import own_network
-from mcoherence.models.plain import cnn, mlp
 
 Shape = tuple[int, int, int]
-PLAIN: dict[str, Callable[..., nn.Module]] = {"mlp": mlp, "cnn": cnn}
 
 
 def build_model(settings: Mapping[str, Any], input_shape: Shape, num_classes: int) -> nn.Module:
@@ -24,7 +23,7 @@ def build_model(settings: Mapping[str, Any], input_shape: Shape, num_classes: in
     The weights are drawn from torch's generator of the CPU: who wants the same ones again seeds it first.
 
     Args:
-        settings: {"architecture": name, ...}. The name is "mlp" or "cnn" (`plain`), a classifier of torchvision
+        settings: {"architecture": name, ...}. The name is "mlp" or "cnn", a classifier of torchvision
             ("resnet18", ...; `torchvision_networks`), or "module:function" (`own_network`); the further keys are the
             arguments of the function of that architecture. For all of them: "init_scale", a factor on the initial
             weights, and "subtract_initial_output", to train f(x; w) - f(x; w0) (`initial_weights`). The key "code", by
@@ -47,7 +46,7 @@ def construct(settings: Mapping[str, Any], input_shape: Shape, num_classes: int)
     """The network of `build_model`, not checked; arguments as there."""
     common = ("architecture", "init_scale", "subtract_initial_output", "code")
     own = {key: value for key, value in settings.items() if key not in common}
-    model = _architecture(settings["architecture"])(input_shape, num_classes, **own)
+    model = _function_of(settings["architecture"])(input_shape, num_classes, **own)
     scale_initial_weights(model, settings.get("init_scale", 1))
     return OutputChange(model) if settings.get("subtract_initial_output", False) else model
 
@@ -59,7 +58,7 @@ def outline(settings: Mapping[str, Any], input_shape: Shape, num_classes: int) -
     weights: the former are small, and nobody knows what the constructor of the latter computes.
     """
     with torch.random.fork_rng(devices=[]):
-        if settings["architecture"] in PLAIN or is_own(settings):
+        if _architectures().module_of(settings["architecture"]) != _architectures().TORCHVISION:
             return construct(settings, input_shape, num_classes)
         with _EmptyOnMeta():
             return construct(settings, input_shape, num_classes).to("meta")
@@ -85,22 +84,32 @@ def is_own(settings: Mapping[str, Any]) -> bool:
     return ":" in settings["architecture"]
 
 
-def _architecture(name: str) -> Callable[..., nn.Module]:
-    """The function (input_shape, num_classes, **settings) -> network of an architecture's name."""
-    if name in PLAIN:
-        return PLAIN[name]
-    if ":" in name:
-        return partial(own_network, name)
-    from mcoherence.models.torchvision_networks import classifier_names, torchvision_network
+def _architectures() -> ModuleType:
+    """The table of networks. Imported by name, like the networks, so that one more of them re-runs nothing."""
+    return import_module("mcoherence.models.architectures")
 
-    names = classifier_names()
-    if name not in names:
-        near = get_close_matches(name, [*PLAIN, *names], n=5, cutoff=0.4) or [*PLAIN, *names]
+
+def _function_of(architecture: str) -> Callable[..., nn.Module]:
+    """The function (input_shape, num_classes, **settings) -> network of an architecture's name.
+
+    Raises:
+        UserError: there is no such architecture.
+    """
+    module = import_module(_architectures().module_of(architecture))
+    if ":" in architecture:
+        return partial(module.own_network, architecture)
+    named = _architectures().NAMED
+    if architecture in named:
+        function: Callable[..., nn.Module] = getattr(module, architecture)
+        return function
+    names = module.classifier_names()
+    if architecture not in names:
+        near = get_close_matches(architecture, [*named, *names], n=5, cutoff=0.4) or [*named, *names]
         raise UserError(
-            f"architecture: found {name!r}, expected mlp, cnn, a classifier of torchvision or module:function; "
-            f"similar names: {', '.join(near)}"
+            f"architecture: found {architecture!r}, expected {', '.join(named)}, a classifier of torchvision or "
+            f"module:function; similar names: {', '.join(near)}"
         )
-    return partial(torchvision_network, name)
+    return partial(module.torchvision_network, architecture)
 
 
 def _require_logits(model: nn.Module, name: str, input_shape: Shape, num_classes: int) -> None:

@@ -5,6 +5,7 @@ Equal weights and metadata give equal bytes, and nothing is ever unpickled.
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,34 +13,36 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from mcoherence.canonical import canonical_json
 from mcoherence.errors import UserError
+from mcoherence.files.atomic import atomic_path
+from mcoherence.files.canonical import canonical_json
 from mcoherence.models.build import is_own, outline
-from mcoherence.storage import atomic_path
 
 
-def save_checkpoint(
-    path: str | Path,
-    model: nn.Module,
-    settings: Mapping[str, Any],
-    input_shape: tuple[int, int, int],
-    num_classes: int,
-    metadata: Mapping[str, Any],
-) -> None:
+@dataclass(frozen=True)
+class NetworkSettings:
+    """What `build_model` makes a network from: its settings, (C, H, W) of one image, number of logits.
+
+    A checkpoint holds them, so that `load_checkpoint` needs nothing else.
+    """
+
+    settings: Mapping[str, Any]
+    input_shape: tuple[int, int, int]
+    num_classes: int
+
+
+def save_checkpoint(path: str | Path, model: nn.Module, network: NetworkSettings, metadata: Mapping[str, Any]) -> None:
     """Write the state_dict atomically to safetensors; equal weights and metadata give equal bytes.
 
     Tensors are written in the standard memory layout, whatever theirs is, and tied ones under each of their names.
 
     Args:
         path: where to.
-        model: network that `build_model(settings, input_shape, num_classes)` made.
-        settings: the model settings, kept in the file so that `load_checkpoint` needs nothing else.
-        input_shape: (C, H, W) of one image.
-        num_classes: number of logits.
+        model: the network that `build_model` made from `network`.
+        network: what to build it from again.
         metadata: step, epoch, run and provenance; values are stored as JSON.
     """
-    network = {"settings": settings, "input_shape": list(input_shape), "num_classes": num_classes}
-    described = {"format": "mcoherence/checkpoint/1", "model": canonical_json(network)}
+    described = {"format": "mcoherence/checkpoint/1", "model": canonical_json(asdict(network))}
     described |= {key: canonical_json(value) for key, value in metadata.items()}
     header, tensors = _with_sorted_metadata(save(_separate_tensors(model), metadata=described))
     with atomic_path(Path(path)) as temporary, temporary.open("wb") as file:
@@ -96,18 +99,18 @@ def load_checkpoint(path: str | Path) -> nn.Module:
         UserError: the file is missing, damaged or not a checkpoint of this project, or its weights are of a network
             other than the one that its settings build now.
     """
-    network = read_checkpoint_metadata(Path(path))["model"]
-    settings = network["settings"]
-    model = outline(settings, tuple(network["input_shape"]), network["num_classes"])
+    described = read_checkpoint_metadata(Path(path))["model"]
+    network = NetworkSettings(**described | {"input_shape": tuple(described["input_shape"])})
+    model = outline(network.settings, network.input_shape, network.num_classes)
     with safe_open(path, framework="pt") as file:
         # Copied out of the mapped file, where their alignment, and with it rounding, would hang on the header's length.
         tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
     try:
         # A user's module may tie parameters, which stay tied only where values are copied into them.
-        model.load_state_dict(tensors, assign=not is_own(settings))
+        model.load_state_dict(tensors, assign=not is_own(network.settings))
     except RuntimeError as error:
         raise UserError(
-            f"{path}: found weights that do not fit the network that {settings['architecture']} builds now "
+            f"{path}: found weights that do not fit the network that {network.settings['architecture']} builds now "
             f"({str(error).splitlines()[-1].strip()}); expected the network that was trained; train it again"
         ) from error
     return model.eval()

@@ -1,4 +1,4 @@
-"""A user's own network, "module:function". Where its code is looked for, see `mcoherence.network_code`."""
+"""A user's own network, "module:function". Where its code is looked for, see `mcoherence.study.network_code`."""
 
 import inspect
 from collections.abc import Mapping

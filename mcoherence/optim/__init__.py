@@ -1,21 +1,17 @@
-"""SGD's relatives that suppress weak gradient directions, those that few examples support.
+"""Optimisers, SGD's relatives that suppress weak gradient directions above all: one file and one entry for each.
 
-M3 and RM3 follow the coordinate-wise median of mini-batch gradients (arXiv 2003.07422), WinsorizedSGD the mean of
-per-example gradients whose extremes are clipped (arXiv 2002.10657); RA3 is the control of RM3, a mean in place of the
-median. All share what `descent.RobustSGD` says of learning rate, momentum and weight decay.
-
-    optimizer      examples of one update        gradients held besides the one of the backward pass
-    SGD            a mini-batch                  none (momentum: 1)
-    M3             a mini-batch, in groups       groups - 1
-    SuccessiveM3   `groups` mini-batches         groups - 1, between steps too
-    RM3, RA3       a mini-batch                  2, between steps too
-    WinsorizedSGD  a mini-batch                  of single examples, see there
+A method `m` of a study's config lives in m.py; what it is, the table `methods.METHODS` says. The classes are imported
+on first use by their names, such as `from mcoherence.optim import RM3`.
 """
 
-from mcoherence.optim.descent import SGD
-from mcoherence.optim.median_of_means import M3, SuccessiveM3
-from mcoherence.optim.rolling import RA3, RM3
-from mcoherence.optim.state import load_optimizer_tensors, optimizer_tensors
-from mcoherence.optim.winsorized import WinsorizedSGD
+from importlib import import_module
+from typing import Any
 
-__all__ = ["M3", "RA3", "RM3", "SGD", "SuccessiveM3", "WinsorizedSGD", "load_optimizer_tensors", "optimizer_tensors"]
+
+def __getattr__(name: str) -> Any:
+    """The optimiser's class of this name, imported on first use; AttributeError for any other name."""
+    by_name = import_module("mcoherence.optim.by_name")
+    method = by_name.method_of_class(name)
+    if method is None:
+        raise AttributeError(f"module 'mcoherence.optim' has no attribute {name!r}")
+    return by_name.class_of(method)

@@ -1,33 +1,75 @@
 """What all optimisers share: a step along a direction, by the rule of torch.optim.SGD."""
 
 import inspect
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.sgd import sgd as descend
 
 Closure = Callable[[], Tensor]
+Part = tuple[Tensor, Tensor]  # (inputs [n, ...], labels [n]) of an update, with a backward pass of its own
+MeanLoss = Callable[[Tensor, Tensor], Tensor]  # (inputs, labels) -> mean loss of these examples, shape []
 
 
 class EagerOptimizer(Optimizer):
     """An optimiser without torch's marks "do not compile", which import the compiler at first use.
 
     Nothing here is ever compiled, and the import costs a second of every training job. The methods are torch's own.
+
+    Beside torch's protocol, in which every optimiser takes the closures that suit it, all are stepped alike by
+    `step_on`: this is what the training loop calls.
+
+    Attributes:
+        one_rank: whether it needs the gradients of all examples in one process.
     """
+
+    one_rank = False
 
     add_param_group = inspect.unwrap(Optimizer.add_param_group)
     state_dict = inspect.unwrap(Optimizer.state_dict)
     load_state_dict = inspect.unwrap(Optimizer.load_state_dict)
     zero_grad = inspect.unwrap(Optimizer.zero_grad)
 
+    @classmethod
+    def of_model(cls, model: nn.Module, **settings: Any) -> Self:
+        """The optimiser over all parameters of a network, which is in the mode that it is trained in."""
+        return cls(model.parameters(), **settings)
 
-class SGD(EagerOptimizer, torch.optim.SGD):
-    """torch.optim.SGD, unchanged in what it computes: momentum, Nesterov and weight decay as documented there."""
+    def step_on(self, parts: Sequence[Part], mean_loss: MeanLoss) -> Tensor:
+        """One update on its parts; returns the mean of their losses before it, detached, shape [].
 
-    step = torch.no_grad()(inspect.unwrap(torch.optim.SGD.step))
+        A part without examples, of a mini-batch with fewer examples than groups, has no loss and no gradient.
+
+        Args:
+            parts: one for each group of the mini-batch, or for each mini-batch, that an update of the method takes.
+            mean_loss: (inputs, labels) -> mean loss of a part, by a forward pass of the network.
+        """
+        losses: list[Tensor] = []
+        self._step_by([self._pass_over(part, mean_loss, losses) for part in parts])
+        return losses[0] if len(losses) == 1 else torch.stack(losses).mean()
+
+    def _step_by(self, closures: Sequence[Closure]) -> None:
+        """The steps of one update: one for each closure, unless the method takes several closures in one step."""
+        for closure in closures:
+            self.step(closure)  # type: ignore[arg-type]  # torch's stubs want a closure that returns a float
+
+    def _pass_over(self, part: Part, mean_loss: MeanLoss, losses: list[Tensor]) -> Closure:
+        """The closure of a part: forward and backward pass; appends the loss to `losses`."""
+        inputs, labels = part
+
+        def closure() -> Tensor:
+            self.zero_grad()
+            if len(inputs) == 0:
+                return inputs.new_zeros(())
+            loss = mean_loss(inputs, labels)
+            loss.backward()  # type: ignore[no-untyped-call]
+            losses.append(loss.detach())
+            return loss
+
+        return closure
 
 
 class RobustSGD(EagerOptimizer):
@@ -110,6 +152,14 @@ class PlainByDefault(RobustSGD):
                 "authors' code of arXiv 2003.07422 says; allow_momentum=True lets it in, after the combined gradient"
             )
         super().add_param_group(param_group)
+
+
+def loss_of(closure: Closure | None) -> Tensor | None:
+    """The loss of a closure, which is called with gradients on; None where there is none."""
+    if closure is None:
+        return None
+    with torch.enable_grad():
+        return closure()
 
 
 def trained(group: dict[str, Any]) -> list[Tensor]:

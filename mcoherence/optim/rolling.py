@@ -1,12 +1,11 @@
-"""RM3 and its control RA3: the current and the previous two mini-batch gradients combined (arXiv 2003.07422)."""
+"""What RM3 and RA3 share: the current and the previous two mini-batch gradients combined (arXiv 2003.07422)."""
 
 from abc import abstractmethod
 
 import torch
 from torch import Tensor
 
-from mcoherence.optim.descent import Closure, PlainByDefault, gradient_or_zero, trained
-from mcoherence.optim.median import median_of_lists
+from mcoherence.optim.descent import Closure, PlainByDefault, gradient_or_zero, loss_of, trained
 
 
 class LastThree(PlainByDefault):
@@ -24,10 +23,7 @@ class LastThree(PlainByDefault):
     @torch.no_grad()
     def step(self, closure: Closure | None = None) -> Tensor | None:  # type: ignore[override]
         """One step after one backward pass; returns the closure's loss, or None without a closure."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = loss_of(closure)
         for group in self.param_groups:
             parameters = trained(group)
             ready = [p for p in parameters if len(self.state[p].get("previous", ())) == 2]
@@ -47,38 +43,3 @@ class LastThree(PlainByDefault):
             buffers.append(previous.pop(0) if len(previous) == 2 else torch.empty_like(gradient))
             previous.append(buffers[-1])
         torch._foreach_copy_(buffers, gradients)
-
-
-class RM3(LastThree):
-    """SGD along the coordinate-wise median of the current and the previous two mini-batch gradients.
-
-    The first two steps make no update. Momentum (where allowed) and weight decay enter after the median, and memory is
-    taken for two gradients, as well as for a third one during the step. Source: arXiv 2003.07422, RM3.
-
-    Args:
-        params: parameters or parameter groups.
-        lr: learning rate, positive.
-        allow_momentum, momentum, nesterov, weight_decay: see `descent.PlainByDefault`.
-    """
-
-    def _combined(self, oldest: list[Tensor], older: list[Tensor], newest: list[Tensor]) -> list[Tensor]:
-        return median_of_lists([oldest, older, newest])
-
-
-class RA3(LastThree):
-    """SGD along the mean of the current and the previous two mini-batch gradients: the control of RM3.
-
-    It uses gradients as old as RM3's without a median, and so separates the two. The first two steps make no update;
-    momentum (where allowed) and weight decay enter after the mean. Source: released code of arXiv 2003.07422, RA3.
-
-    Args:
-        params: parameters or parameter groups.
-        lr: learning rate, positive.
-        allow_momentum, momentum, nesterov, weight_decay: see `descent.PlainByDefault`.
-    """
-
-    def _combined(self, oldest: list[Tensor], older: list[Tensor], newest: list[Tensor]) -> list[Tensor]:
-        torch._foreach_add_(oldest, older)
-        torch._foreach_add_(oldest, newest)
-        torch._foreach_div_(oldest, 3.0)
-        return oldest

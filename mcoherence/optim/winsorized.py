@@ -1,8 +1,8 @@
 """Winsorised SGD: the mean of per-example gradients whose extremes are clipped, coordinate by coordinate (paper 4)."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -10,9 +10,8 @@ from torch.func import functional_call, grad_and_value, vmap
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mcoherence.errors import UserError
-from mcoherence.optim.descent import RobustSGD, trained
+from mcoherence.optim.descent import MeanLoss, Part, RobustSGD, trained
 
-MeanLoss = Callable[[Tensor, Tensor], Tensor]
 GRADIENT_ENTRIES = 2**26  # of single examples at a time, where no chunk size is given: 256 MiB in float32
 
 
@@ -45,6 +44,8 @@ class WinsorizedSGD(RobustSGD):
         **settings: momentum, nesterov and weight_decay, see `descent.RobustSGD`.
     """
 
+    one_rank = True
+
     def __init__(
         self,
         params: Iterable[Any],
@@ -62,6 +63,21 @@ class WinsorizedSGD(RobustSGD):
         super().__init__(params, lr, **settings)
         self.c, self.model, self.chunk_size = c, model, chunk_size
 
+    @classmethod
+    def of_model(cls, model: nn.Module, **settings: Any) -> Self:
+        """The optimiser over all parameters of a network, which is in the mode that it is trained in.
+
+        Raises:
+            UserError: the network has batch norm in training mode.
+        """
+        refuse_batch_norm(model)
+        return cls(model.parameters(), model=model, **settings)
+
+    def step_on(self, parts: Sequence[Part], mean_loss: MeanLoss) -> Tensor:
+        """One update on the one part, a mini-batch; returns the mean of the examples' losses, shape []."""
+        ((inputs, labels),) = parts
+        return self.step(mean_loss, inputs, labels)
+
     def step(self, mean_loss: MeanLoss, inputs: Tensor, labels: Tensor) -> Tensor:  # type: ignore[override]
         """One update on a mini-batch; returns the mean of the examples' losses, shape [].
 
@@ -77,7 +93,7 @@ class WinsorizedSGD(RobustSGD):
         size = self.chunk_size or max(1, GRADIENT_ENTRIES // max(1, sum(p.numel() for p in parameters)))
         means = [WinsorizedMean(len(inputs), self.c) for _ in parameters]
         losses = []
-        for chunk_losses, gradients in per_example_gradients(self.model, parameters, mean_loss, inputs, labels, size):
+        for chunk_losses, gradients in gradients_of_examples(self.model, parameters, mean_loss, inputs, labels, size):
             losses.append(chunk_losses)
             for mean in means:
                 mean.add(gradients.pop(0))  # and so gone before the next chunk's take as much memory again
@@ -131,7 +147,7 @@ def sort_rows(values: Tensor) -> Tensor:
     return values.sort(dim=1).values
 
 
-def per_example_gradients(
+def gradients_of_examples(
     model: nn.Module, parameters: list[Tensor], mean_loss: MeanLoss, inputs: Tensor, labels: Tensor, chunk_size: int
 ) -> Iterator[tuple[Tensor, list[Tensor]]]:
     """Losses [chunk] and gradients of single examples, per parameter [chunk, *shape], chunk after chunk.

@@ -37,7 +37,7 @@ srun --ntasks=1 --cpus-per-task=2 --gpus=1 sh -c 'sh -c "{command} > log 2>&1"; 
 def test_a_step_of_its_own_is_signalled_and_given_its_grace(what, name, tracking, request, tmp_path):
     lab = request.getfixturevalue(tracking)
     (tmp_path / "program.py").write_text(PROGRAM)
-    launch = "-m workflow_scripts.launch --own-step --device=cuda --threads=2 --"
+    launch = "-m workflow_scripts.jobs.launch --own-step --device=cuda --threads=2 --"
     command = f"exec {sys.executable} {launch} {sys.executable} program.py"
     (tmp_path / "job").write_text(JOB.format(command=command))
     options = ["--gpus=1", "--cpus-per-task=2", "--mem=700", f"--chdir={tmp_path}", "--output=said"]

@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 
 from mcoherence.data.store import IMAGES_SCHEMA, LABELS_SCHEMA
-from mcoherence.storage import write_hdf5
+from mcoherence.files.hdf5 import write_hdf5
 from tests.held_network import hold, wait_until_held, wait_while_running
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = {
     "model": {"architecture": "tests.held_network:mlp"},
     "optimizer": {"method": "rm3", "lr": 0.1},
+    "mini_batches": 1,
+    "groups": 1,
     "batch_size": 12,
     "precision": "float32",
     "augmentation": None,

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from mcoherence.resume import LEAVE_STATUS
+from mcoherence.training.resume import LEAVE_STATUS
 from tests.held_network import HOLD
 
 pytestmark = pytest.mark.slow

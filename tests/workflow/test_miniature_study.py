@@ -165,9 +165,9 @@ def test_corruption_is_exact_and_test_labels_stay_clean(study):
 
 def test_retraining_on_easy_examples_used_only_them(study):
     """A run on the easy part, trained again here from its own settings, ends in the same weights."""
-    from mcoherence.data.loading import examples
-    from mcoherence.data.store import read_images
-    from mcoherence.training import Execution, TrainingSettings, train
+    from mcoherence.data.loading import LabelledExamples, image_loader
+    from mcoherence.training.loop import train
+    from mcoherence.training.settings import Execution, TrainingSettings
 
     run = study.results / "runs/digits/cnn/clean/sgd/easy/seed10"
     with safe_open(run / "checkpoints/step12.safetensors", framework="pt") as file:
@@ -178,14 +178,18 @@ def test_retraining_on_easy_examples_used_only_them(study):
     with h5py.File(study.results / "splits/digits/cnn/split.h5") as file:
         easy = file["easy_train"][:]
     images = study.results / "data/digits/images.h5"
+    with h5py.File(images) as file:
+        targets = file["train/targets"][:]
     assert len(easy) == 48  # half of 120, a fifth of that kept for testing
     kept = {}
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as in the job: another number of threads may round sums differently
     train(
         TrainingSettings(**settings | {"start": 0, "checkpoint_steps": (12,)}),  # both segments in one go
-        examples(images, easy, torch.device("cpu"), seed=settings["seed"]),
-        torch.from_numpy(read_images(images, "train").targets[easy]),
+        LabelledExamples(
+            image_loader(images, easy, torch.device("cpu")),
+            torch.from_numpy(targets[easy]),
+        ),
         Execution(torch.device("cpu")),
         lambda step, epoch, model, diverged_at: kept.update(model.state_dict()),
     )

@@ -15,7 +15,7 @@ SIZES = "operational: {checkpoints_per_job: 4, examples_per_shard: 40}\n"
 
 def in_parts(workflow, sizes=SIZES):
     """The workflow with everything done in parts of these sizes, however small the study."""
-    cutting = workflow.folder / "mcoherence/cutting.py"
+    cutting = workflow.folder / "mcoherence/study/cutting.py"
     cutting.write_text(re.sub(r"_IN_PARTS = [\d_]+", "_IN_PARTS = 1", cutting.read_text()))
     config = workflow.folder / "miniature.yaml"
     config.write_text(config.read_text().partition("operational")[0] + sizes)

@@ -53,8 +53,8 @@ OTHER_CHECKPOINTS = trained(SUBSET_RUNS) | AFTER_TRAINING
 
 
 ORDER = (
-    "prepare_dataset", "corrupt_labels", "train", "train_from_6", "train_from_12", "evaluate", "measure_coherence",
-    "measure_contributions", "score_difficulty", "split_easy_hard", "tabulate", *DRAW_ALL, "draw_winsorization", "all figures", "check_claims", "describe_study", "report",
+    "prepare_dataset", "corrupt_labels", "train", "train_from_6", "train_from_12", "evaluate", "measure_coherence_part",
+    "join_measurement", "measure_coherence", "measure_contributions", "score_difficulty", "split_easy_hard", "tabulate", *DRAW_ALL, "draw_winsorization", "all figures", "check_claims", "describe_study", "report",
 )  # fmt: skip
 
 
@@ -80,8 +80,8 @@ class Edit:
 EDITS = (
     Edit("nothing", "", "", "", {}),
     Edit("new time stamps on all files, as after a fresh clone", ".", "", "", {}),
-    Edit("a comment in a module of the library", "mcoherence/optim/rolling.py", "class RM3(", "# Rolling.\nclass RM3(", {}),
-    Edit("a docstring of a module of the library", "mcoherence/training.py", "Read from top to bottom:", "From top to bottom:", {}),
+    Edit("a comment in a module of the library", "mcoherence/optim/rm3.py", "class RM3(", "# Rolling.\nclass RM3(", {}),
+    Edit("a docstring of a module of the library", "mcoherence/training/loop.py", "Read from top to bottom:", "From top to bottom:", {}),
     Edit("`device`, an operational setting", "miniature.yaml", "study: miniature", "study: miniature\ndevice: cpu", {}),
     Edit("`operational`, how training jobs run", "miniature.yaml", "study: miniature", "study: miniature\noperational: {resume_interval: 9}", {}),
     Edit("`operational`, how measuring is cut into jobs", "miniature.yaml", "study: miniature", "study: miniature\noperational: {checkpoints_per_job: 2, examples_per_shard: 9}", {}),
@@ -91,19 +91,32 @@ EDITS = (
     Edit("the folder `.snakemake` lost, results kept", RECORDS, "", "", {}),
     Edit("the comment of a rule", "rules/train.smk", "# Training, segment", "# Training: segment", {}),
     Edit("a description in the schema of the config", "schemas/config.schema.json", '"description": "', '"description": "Now: ', {}),
-    Edit("the check of a config", "mcoherence/config_checks.py", "cutoff=0.5", "cutoff=0.6", {}),
+    Edit("the check of a config", "mcoherence/study/checks.py", "cutoff=0.5", "cutoff=0.6", {}),
+    Edit("the progress bar", "mcoherence/files/progress.py", "SECONDS_BETWEEN_LINES = 15.0", "SECONDS_BETWEEN_LINES = 30.0", {}),
+    Edit("the text of an error", "mcoherence/device.py", "expected one that this machine has", "expected one of this machine's", {}),
+    Edit("the text of an error of an optimiser", "mcoherence/optim/descent.py", "__name__}: found", "__name__}: got", {}),
+    Edit("how a user's mistake is printed", "workflow_scripts/jobs/entry.py", "error: {error}", "mistake: {error}", {}),
+    Edit("the help of an option", "workflow_scripts/command_line.py", "the rule's settings, one JSON object", "settings of the rule as JSON", {}),
+    Edit("a guess of memory", "mcoherence/study/data_sizes.py", "ACTIVATIONS_OF_LARGE, LARGE_SIDE = 800", "ACTIVATIONS_OF_LARGE, LARGE_SIDE = 900", {}),
+    Edit("the size from which a run is measured in parts, above that of the study's runs", "mcoherence/study/cutting.py", "MEASURED_IN_PARTS = 200_000", "MEASURED_IN_PARTS = 300_000", {}),
     Edit("how a source that the study does not use is read", "mcoherence/data/glyphs.py", "GLYPHS, part", "GLYPHS, part + 0", {}),
+    Edit("an optimiser that the study does not use", "mcoherence/optim/adamw.py", "import inspect", "import inspect\n\nUNUSED = 1", {}),
+    Edit("a network that the study does not use", "mcoherence/models/mlp.py", "from torch import nn", "from torch import nn\n\nUNUSED = 1", {}),
+    Edit("an optimiser more in the entries", "mcoherence/optim/methods.py", '    "adam": Method(', '    "again": Method(optimizer="SGD", words="", source=""),\n    "adam": Method(', REPORT),
     Edit("the caption of a figure", "docs/captions/figures/easy_hard.rst", "", "\nOne more sentence.\n", {"report": 1}),
     Edit("a figure's colour", "config.yaml", "#0072B2", "#0072B3", DRAW_ALL | REPORT),
     Edit("a section of an experiment that the study does not make", "miniature.yaml", "study: miniature", "study: miniature\ntoy: {lr: 0.2}", REPORT),
     Edit("a comment in a config file", "miniature.yaml", "study: miniature", "study: miniature # again", {}),
     Edit(
-        "a figure more", "rules/figures.smk", '    "contributions": {\n', '    "contributions": {\n        "winsorization": (["overfit"], "3. Training", "overfitting"),\n',
+        "a figure more", "mcoherence/study/experiments/label_noise.py",
+        "made=lambda config: bool(winsorization(config))", "made=lambda config: True",
         {"draw_winsorization": 1} | REPORT,
     ),
     Edit("an experiment less", "miniature.yaml", "easy_hard, contributions]", "easy_hard]", CLAIMS),
     Edit("the code of one figure", "mcoherence/figures/easy_hard.py", "import", "PADDING = 1\nimport", {"draw_easy_hard": 1} | REPORT),
-    Edit("the code of the claims", "mcoherence/claims.py", "EARLY_EPOCHS = 5", "EARLY_EPOCHS = 6", CLAIMS),
+    Edit("the command that draws figures", "workflow_scripts/draw.py", "from mcoherence import figures", "UNUSED = 1\nfrom mcoherence import figures", DRAW_ALL | REPORT),
+    Edit("the code of the claims", "mcoherence/claims/testing.py", "EARLY_EPOCHS = 5", "EARLY_EPOCHS = 6", CLAIMS),
+    Edit("a threshold of one claim", "mcoherence/claims/trajectory.py", "NEAR = 3.0", "NEAR = 4.0", CLAIMS),
     Edit("the confidence of the claims", "config.yaml", "confidence: 0.95", "confidence: 0.9", CLAIMS),
     Edit("the first step that claims look at", "miniature.yaml", "study: miniature", "study: miniature\nclaims: {first_step: 3}", CLAIMS),
     Edit(
@@ -111,10 +124,14 @@ EDITS = (
         {"measure_contributions": 6, "tabulate": 1, "draw_contributions": 1} | CLAIMS,
     ),
     Edit(
-        "the code of the scores", "mcoherence/difficulty.py", "import", "UNUSED = 1\nimport",
-        {"evaluate": SUBSET_RUNS, "tabulate": 10} | trained(SUBSET_RUNS) | SCORED | DRAW_ALL | CLAIMS,
+        "the code of the scores", "mcoherence/measuring/difficulty.py", "import", "UNUSED = 1\nimport",
+        {"evaluate": SUBSET_RUNS, "tabulate": 4} | trained(SUBSET_RUNS) | SCORED | DRAW_EASY_HARD | DRAW_DIFFICULTY | CLAIMS,
     ),
-    Edit("the code of the tables", "mcoherence/tables.py", "import pandas as pd", "import pandas as pd\n\nUNUSED = 1", {"tabulate": 10} | DRAW_ALL | CLAIMS),
+    Edit(
+        "the code of one table", "mcoherence/tables/group_alignment.py", "import pandas as pd", "import pandas as pd\n\nUNUSED = 1",
+        {"tabulate": 1, "draw_group_alignment": 1} | CLAIMS,
+    ),
+    Edit("the code of the tables", "mcoherence/tables/runs.py", "import pandas as pd", "import pandas as pd\n\nUNUSED = 1", {"tabulate": 10} | DRAW_ALL | CLAIMS),
     Edit(
         "another set of held-out examples to measure", "miniature.yaml", "heldout_size: 20", "heldout_size: 30",
         {"measure_coherence": NOISE_RUNS, "tabulate": 3} | DRAW_WHOLE_COHERENCE | CLAIMS,
@@ -123,12 +140,16 @@ EDITS = (
         "the sample size of the measurement", "miniature.yaml", "sample_size: 50", "sample_size: 40",
         measured(NOISE_RUNS) | {"tabulate": 4} | DRAW_COHERENCE | CLAIMS,
     ),
+    Edit(  # 70 examples at 7 checkpoints, but 50 examples for contributions
+        "the size from which a run is measured in parts, between those of the study's runs", "mcoherence/study/cutting.py", "MEASURED_IN_PARTS = 200_000", "MEASURED_IN_PARTS = 400",
+        {"measure_coherence_part": NOISE_RUNS, "join_measurement": NOISE_RUNS, "measure_coherence": NOISE_RUNS, "tabulate": 3} | DRAW_WHOLE_COHERENCE | CLAIMS,
+    ),
     Edit(
         "a layer rule of the gradient engine", "mcoherence/gradients/layer_rules/linear.py", "norms = {}", "norms = dict()",
         measured(NOISE_RUNS) | {"tabulate": 4} | DRAW_COHERENCE | CLAIMS,
     ),
     Edit(
-        "the code of the evaluation", "mcoherence/evaluation.py", "dtype=np.float32), np.full", "dtype=np.float32) + 0, np.full",
+        "the code of the evaluation", "mcoherence/measuring/evaluation.py", "dtype=np.float32), np.full", "dtype=np.float32) + 0, np.full",
         trained(SUBSET_RUNS) | {"evaluate": ALL_RUNS, "tabulate": 7} | SCORED | DRAW_TRAINING | DRAW_EASY_HARD
         | DRAW_DIFFICULTY | CLAIMS,
     ),
@@ -190,7 +211,12 @@ EDITS = (
     Edit(
         "when runs are saved", "miniature.yaml", "per_doubling: 1", "per_doubling: 2", EVERYTHING_AFTER_TRAINING,
     ),
-    Edit("the code of an optimiser", "mcoherence/optim/descent.py", "a positive number", "some positive number", EVERYTHING_AFTER_TRAINING),
+    Edit("when an error of an optimiser is raised", "mcoherence/optim/descent.py", 'group["lr"] > 0)', 'group["lr"] > 1e-9)', EVERYTHING_AFTER_TRAINING),
+    Edit(
+        "an unused line in one optimiser", "mcoherence/optim/rm3.py", "from torch import Tensor", "from torch import Tensor\n\nUNUSED = 1",
+        {"evaluate": 4, "tabulate": 7} | measured(4) | trained(4) | DRAW_COHERENCE | DRAW_TRAINING | CLAIMS,
+    ),
+    Edit("an unused line in one network, which all runs use", "mcoherence/models/cnn.py", "from torch import nn", "from torch import nn\n\nUNUSED = 1", EVERYTHING_AFTER_TRAINING),
     Edit("the width of the network", "miniature.yaml", "hidden: 6", "hidden: 7", EVERYTHING_AFTER_TRAINING),
     Edit("the size of a mini-batch", "miniature.yaml", "batch_size: 20", "batch_size: 30", EVERYTHING_AFTER_TRAINING),
     Edit(
@@ -199,6 +225,10 @@ EDITS = (
     ),
     Edit(
         "the size of the training part", "miniature.yaml", "train_size: 120", "train_size: 110",
+        {"prepare_dataset": 1, "corrupt_labels": 6} | EVERYTHING_AFTER_TRAINING,
+    ),
+    Edit(
+        "how result files are written", "mcoherence/files/hdf5.py", 'compression="gzip"', 'compression="lzf"',
         {"prepare_dataset": 1, "corrupt_labels": 6} | EVERYTHING_AFTER_TRAINING,
     ),
     Edit(

@@ -12,8 +12,8 @@ import yaml
 from PIL import Image
 from snakemake.utils import update_config, validate
 
-from mcoherence.result_checks import result_files
-from mcoherence.table_files import write_table
+from mcoherence.audit.result_checks import result_files
+from mcoherence.files.tables import write_table
 
 pytestmark = [pytest.mark.slow, pytest.mark.apart]
 RUN = "runs/digits/cnn/half_random"

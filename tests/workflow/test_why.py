@@ -40,9 +40,13 @@ def edit(study):
 def test_settings_and_modules_that_were_edited_are_named(study, edit):
     edit("config.yaml", "rm3, lr: 0.3", "rm3, lr: 0.2")
     edit("mcoherence/figures/easy_hard.py", "import", "PADDING = 1\nimport")
+    edit("mcoherence/tables/learning_time.py", "import numpy", "PADDING = 1\nimport numpy")
+    edit("mcoherence/claims/trajectory.py", "NEAR = 3.0", "NEAR = 4.0")
     said = why(study)
     assert said["train (4), train_from_6 (4)"] == ["optimizer.lr: 0.3 -> 0.2"]
     assert said["draw_easy_hard (1)"] == ["code edited: mcoherence.figures.easy_hard"]
+    assert said["tabulate (1)"] == ["code edited: mcoherence.tables.learning_time"]
+    assert said["check_claims (1)"] == ["code edited: mcoherence.claims.trajectory"]
     assert said["describe_study (1)"] == ["config.optimizers.rm3.lr: 0.3 -> 0.2"]
     (followers,) = [
         rules for rules, lines in said.items() if lines == ["only because jobs above make their input again"]
@@ -62,7 +66,7 @@ def test_new_missing_and_newer_files_are_named(study, edit):
     figure.with_suffix(".kept").rename(figure)
     assert said["corrupt_labels (1), evaluate (3), train (3), train_from_6 (3)"] == ["never made before"]
     assert said["draw_summary (1)"] == [f"missing: {name}"]
-    assert said["tabulate (1)"] == ["experiment.seeds: [10, 11] -> [10, 12]"]
+    assert said["tabulate (1)"] == ["grids.0.seeds: [10, 11] -> [10, 12]"]
 
 
 def test_a_newer_input_is_named(study, edit):
@@ -72,7 +76,7 @@ def test_a_newer_input_is_named(study, edit):
 
 
 def test_where_the_old_code_is_not_on_record_it_says_so(study, edit):
-    edit("mcoherence/claims.py", "EARLY_EPOCHS = 5", "EARLY_EPOCHS = 6")
+    edit("mcoherence/claims/testing.py", "EARLY_EPOCHS = 5", "EARLY_EPOCHS = 6")
     folder = study.results / "code"
     folder.rename(folder.with_name("code_kept"))
     said = why(study)

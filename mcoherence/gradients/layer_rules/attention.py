@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from mcoherence.gradients.layer_rules import NotModelledError, layer_rule
 from mcoherence.gradients.layer_rules.linear import linear_squared_norms
+from mcoherence.gradients.layer_rules.registry import NotModelledError, layer_rule
 
 _ARGUMENTS = (
     "query", "key", "value", "key_padding_mask", "need_weights", "attn_mask", "average_attn_weights", "is_causal",

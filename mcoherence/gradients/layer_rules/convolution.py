@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from mcoherence.gradients.layer_rules import NotModelledError, layer_rule, trainable, weight_and_bias
 from mcoherence.gradients.layer_rules.products import TEMPORARY_BUDGET, gram_squared_norms, squared_norms
+from mcoherence.gradients.layer_rules.registry import NotModelledError, layer_rule, trainable, weight_and_bias
 
 Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from mcoherence.gradients.layer_rules import NotModelledError, layer_rule, weight_and_bias
+from mcoherence.gradients.layer_rules.registry import NotModelledError, layer_rule, weight_and_bias
 
 
 @layer_rule(nn.Embedding)

@@ -2,8 +2,8 @@
 
 from torch import Tensor, nn
 
-from mcoherence.gradients.layer_rules import layer_rule, weight_and_bias
 from mcoherence.gradients.layer_rules.products import product_squared_norms, squared_norms
+from mcoherence.gradients.layer_rules.registry import layer_rule, weight_and_bias
 
 
 @layer_rule(nn.Linear)

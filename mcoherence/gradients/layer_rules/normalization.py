@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from mcoherence.gradients.layer_rules import NotModelledError, layer_rule, weight_and_bias
 from mcoherence.gradients.layer_rules.products import squared_norms
+from mcoherence.gradients.layer_rules.registry import NotModelledError, layer_rule, weight_and_bias
 
 
 @layer_rule(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)

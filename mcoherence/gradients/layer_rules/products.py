@@ -1,4 +1,6 @@
-"""Squared norms of products sum_t b_t a_t^T per example, by the cheaper of two exact ways."""
+"""Squared norms of per-example gradients, and of products sum_t b_t a_t^T by the cheaper of two exact ways."""
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -7,11 +9,25 @@ from torch import Tensor
 TEMPORARY_BUDGET = 2**23
 
 
+@dataclass(frozen=True)
+class Rows:
+    """What is kept of the per-example gradients of one parameter: |g_i|^2, float64 [n], and sum_i g_i."""
+
+    squared_norms: Tensor
+    total: Tensor
+
+
 def squared_norms(rows: Tensor) -> Tensor:
     """|row_i|^2 for rows [n, ...], float64 [n]; summed in the dtype of the rows, as terms of one sign lose nothing."""
     flat = rows.flatten(1)
     squared: Tensor = torch.linalg.vecdot(flat, flat)
     return squared.to(torch.float64)
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """The tensor in float32 where its dtype is narrower: squares of bfloat16 and float16 lose or overflow."""
+    narrow = tensor.is_floating_point() and tensor.dtype.itemsize < torch.float32.itemsize
+    return tensor.to(torch.float32) if narrow else tensor
 
 
 def product_squared_norms(inputs: Tensor, output_grads: Tensor) -> Tensor:

@@ -1,0 +1,199 @@
+"""What a study will take before it runs: jobs, hours, disk and memory, and where each number comes from.
+
+Hours are work (`study.estimates`) over a rate (`audit.rates`).
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from mcoherence.audit.rates import START_SECONDS, Network, Rate, network_of, rate_elsewhere, rate_of_earlier_jobs
+from mcoherence.optim.methods import METHODS
+from mcoherence.study.catalogue import all_runs, results_of
+from mcoherence.study.cutting import cut_of
+from mcoherence.study.data_sizes import Size, size_of
+from mcoherence.study.estimates import (
+    result_bytes,
+    result_passes,
+    temporary_bytes,
+    training_bytes,
+    training_passes,
+)
+from mcoherence.study.results import STAGES, result
+from mcoherence.study.runs import Config, Run
+from mcoherence.study.segments import checkpoint_steps, segments
+from mcoherence.study.settings import model_settings, optimizer_settings, training_of_run
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One stage of a network on a data set: jobs, hours of GPU or core, bytes on disk and in memory, the rate's source.
+
+    Memory is that of the largest job beside its images, on the GPU if there is one.
+    """
+
+    stage: str
+    dataset: str
+    model: str
+    jobs: int
+    hours: float
+    disk: float
+    memory: float
+    source: str
+
+
+def stages_of(config: Config) -> dict[str, list[tuple[Run, str]]]:
+    """Stage -> its (run, "train" or the name of a result), for every run that has it."""
+    stages: dict[str, list[tuple[Run, str]]] = {stage: [] for stage in STAGES}
+    stages["train"] = [(run, "train") for run in all_runs(config)]
+    for name, runs in results_of(config).items():
+        stages[result(name).stage] += [(run, name) for run in runs]
+    return stages
+
+
+def jobs_of(config: Config, run: Run, what: str) -> int:
+    """Number of jobs that train a run, or make one of its results."""
+    if what == "train":
+        return len(segments(training_of_run(config, run)))
+    return cut_of(config, run, what).jobs
+
+
+def work_of(config: Config, run: Run, what: str) -> float:
+    """Operations of training a run, or of one of its results, all jobs together."""
+    if what == "train":
+        passes: float = training_passes(config, run, training_of_run(config, run)["updates"])
+    else:
+        passes = result_passes(config, run, what)
+    return passes * _network(config, run).flops
+
+
+def memory_of(config: Config, run: Run, what: str) -> float:
+    """Rough bytes that a job takes beside its images, on each of its GPUs if there are any."""
+    return training_bytes(config, run) if what == "train" else result_bytes(config, run, what)
+
+
+def disk_of(config: Config, run: Run, what: str) -> float:
+    """Bytes that stay on disk: checkpoints and end states of segments, or loss and prediction; sums are small."""
+    size, training = _size(config, run), training_of_run(config, run)
+    checkpoints = len(checkpoint_steps(training))
+    if what == "train":
+        optimizer = optimizer_settings(config, run.optimizer, run.model)
+        kept = METHODS[optimizer["method"]].kept_gradients(optimizer)
+        return float((checkpoints + (1 + kept) * len(segments(training))) * _network(config, run).bytes)
+    return checkpoints * 8.0 * (size.train + size.test) if what == "evaluation" else 0.0
+
+
+def estimates(config: Config, device: str, root: Path) -> list[Estimate]:
+    """One row per stage, data set and network, in the order of the study.
+
+    Args:
+        config: the study's settings with their defaults.
+        device: "cuda", "mps" or "cpu", where the jobs will run.
+        root: folder with benchmarks/; results are looked for where the study puts them.
+    """
+    rows = []
+    for stage, made in stages_of(config).items():
+        groups: dict[tuple[str, str], list[tuple[Run, str]]] = {}
+        for run, what in made:
+            groups.setdefault((run.dataset, run.model), []).append((run, what))
+        for (dataset, model), group in groups.items():
+            rate = _rate_of(config, model, group, device, root)
+            jobs = sum(jobs_of(config, run, what) for run, what in group)
+            seconds = sum(work_of(config, run, what) for run, what in group) / rate.flops_per_s + START_SECONDS * jobs
+            disk = sum(disk_of(config, run, what) for run, what in group)
+            memory = max(memory_of(config, run, what) for run, what in group)
+            rows.append(Estimate(stage, dataset, model, jobs, seconds / 3600, disk, memory, rate.source))
+    return rows
+
+
+def _rate_of(config: Config, model: str, group: list[tuple[Run, str]], device: str, root: Path) -> Rate:
+    """The rate of a stage of one network on one data set."""
+    own = rate_of_earlier_jobs(config, ((run, what, work_of(config, run, what)) for run, what in group))
+    if own is not None:
+        return own
+    what = group[0][1]
+    measures = what != "train" and result(what).groups(config) > 0
+    return rate_elsewhere(model_settings(config, model)["architecture"], measures, device, root)
+
+
+def most_temporary_bytes(config: Config) -> float:
+    """The most bytes that the sums of one block of checkpoints take in all of its shards, until they are added up."""
+    made = ((run, name) for name, runs in results_of(config).items() for run in runs)
+    return max((temporary_bytes(config, run, name) for run, name in made), default=0.0)
+
+
+def describe(config: Config, device: str, root: Path) -> str:
+    """The plan as text."""
+    rows = estimates(config, device, root)
+    if not rows:
+        return f"Plan of the study {config['study']}: it trains no networks; its jobs take seconds."
+    unit = "core hours" if device == "cpu" else "GPU hours"
+    table = [("stage", "data set", "network", "jobs", unit, "disk", "memory", "rate from")]
+    table += [
+        (
+            row.stage, row.dataset, row.model, str(row.jobs), f"{row.hours:,.1f}", _bytes(row.disk),
+            _bytes(row.memory), row.source,
+        )
+        for row in rows
+    ]  # fmt: skip
+    runs = all_runs(config)
+    images = {name: size_of(config["datasets"][name]) for name in {run.dataset for run in runs}}
+    prepared = sum(size.bytes for size in images.values())
+    hours, disk = sum(row.hours for row in rows), sum(row.disk for row in rows)
+    jobs = Counter({row.stage: 0 for row in rows})
+    for row in rows:
+        jobs[row.stage] += row.jobs
+    lines = [
+        f"Plan of the study {config['study']}, from nothing, on {device}. An estimate: rates can be off by some times.",
+        "",
+        *_aligned(table),
+        "",
+        f"Runs: {len(runs):,}. Jobs: {', '.join(f'{n:,} {stage}' for stage, n in jobs.items())}, and "
+        "those that prepare, tabulate and draw, which take minutes.",
+        f"Time: {hours:,.1f} {unit}; divide by the jobs that run at once.",
+        f"Disk: {_bytes(disk + prepared)}, of which images {_bytes(prepared)} (uncompressed) and checkpoints "
+        f"{_bytes(sum(row.disk for row in rows if row.stage == 'train'))}.",
+        "Memory is that of a stage's largest job, on each of its GPUs if there are any, beside the images kept "
+        "(operational.images_memory_mb).",
+    ]
+    lines += [
+        f"{name}: counted as ImageNet-1k ({size.train:,} and {size.test:,} images); its folder was not looked at."
+        for name, size in images.items()
+        if not size.exact
+    ]
+    temporary = most_temporary_bytes(config)
+    if temporary:
+        lines.append(
+            f"Temporary: up to {_bytes(temporary)} for each block of checkpoints that is measured in shards, until "
+            "they are added up."
+        )
+    return "\n".join(lines)
+
+
+def _network(config: Config, run: Run) -> Network:
+    return network_of(model_settings(config, run.model), _size(config, run))
+
+
+def _size(config: Config, run: Run) -> Size:
+    return size_of(config["datasets"][run.dataset])
+
+
+def _aligned(table: Iterable[tuple[str, ...]]) -> list[str]:
+    rows = list(table)
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    numbers = range(3, 7)
+    return [
+        "  ".join(
+            text.rjust(width) if column in numbers else text.ljust(width)
+            for column, (text, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _bytes(number: float) -> str:
+    for unit, factor in (("TB", 1e12), ("GB", 1e9)):
+        if number >= factor:
+            return f"{number / factor:,.1f} {unit}"
+    return f"{number / 1e6:,.0f} MB"

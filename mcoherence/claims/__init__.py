@@ -1,0 +1,1 @@
+"""The papers' claims as tests with uncertainty: tidy tables in, verdicts out."""

@@ -1,0 +1,183 @@
+"""Statements about easy and hard examples that the four papers do not make, or not with numbers: reported only.
+
+What they come to says something about this study, and nothing about a published result.
+"""
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from mcoherence.claims.registry import claim
+from mcoherence.claims.rows import early, log10
+from mcoherence.claims.testing import ClaimSettings, Measured, Parts, Tables
+from mcoherence.study.result_names import FULL, difficulty_group
+from mcoherence.tables.columns import OTHER_SEEDS
+
+EASY_TRAIN, HARD_TRAIN = (difficulty_group(subset, "train") for subset in ("easy", "hard"))
+HARD_TEST = difficulty_group("hard", "test")
+
+
+@claim(
+    "E1",
+    "Early in training, past the transient, easy examples are more coherent among themselves than hard ones.",
+    source="implied by arXiv 2003.07422 and 2203.10036; no published numbers",
+    statistic="log10 of the ratio of the geometric means of m-coherence over the first 5 epochs, easy over hard",
+    tables=("difficulty_coherence",),
+    needs="gradients measured on easy and on hard examples",
+    level="III",
+)
+def easy_more_coherent_early(tables: Tables, settings: ClaimSettings) -> Parts:
+    """Log10 ratio of early m-coherence, easy over hard examples of one number, along the reference runs."""
+    parts = {}
+    for where, rows in _networks(tables["difficulty_coherence"]):
+        within = early(rows[(rows["subset"] == FULL) & (rows["group"] == rows["other"])], settings)
+        means = log10(within["m_coherence"]).groupby([within["group"], within["seed"]]).mean()
+        parts[where] = Measured(_of(means, EASY_TRAIN) - _of(means, HARD_TRAIN))
+    return parts
+
+
+@claim(
+    "E2",
+    "Early in training on easy examples alone, a step along them lowers the loss of hard ones too.",
+    source="implied by arXiv 2003.07422; no published numbers",
+    statistic="mean cosine of the mean gradients of easy training and hard test examples over the first 5 epochs",
+    tables=("difficulty_coherence",),
+    needs="networks trained on easy examples, with gradients of hard ones measured",
+    level="III",
+)
+def easy_step_helps_hard(tables: Tables, settings: ClaimSettings) -> Parts:
+    """Early cosine between mean gradients, of easy and of hard examples, along runs on the easy ones only."""
+    parts = {}
+    for where, rows in _networks(tables["difficulty_coherence"]):
+        on_easy = early(rows[rows["subset"] == "easy"], settings)
+        parts[where] = Measured(_pair(on_easy, EASY_TRAIN, HARD_TEST).groupby("seed")["cosine"].mean())
+    return parts
+
+
+@claim(
+    "E3",
+    "Early in training, a step along easy examples carries over to other easy ones more than one along hard examples "
+    "does to other hard ones.",
+    source="implied by arXiv 2003.07422; no published numbers",
+    statistic=(
+        "mean cosine of the mean gradients of training and test examples over the first 5 epochs, easy minus hard"
+    ),
+    tables=("difficulty_coherence",),
+    needs="networks trained on easy and on hard examples, with gradients measured",
+    level="III",
+)
+def easy_step_carries_over(tables: Tables, settings: ClaimSettings) -> Parts:
+    """Early cosine with held-out examples of its own kind, of runs on easy examples minus runs on hard ones."""
+    parts = {}
+    for where, rows in _networks(tables["difficulty_coherence"]):
+        first = early(rows, settings)
+        easy, hard = (
+            _pair(first[first["subset"] == kind], difficulty_group(kind, "train"), difficulty_group(kind, "test"))
+            .groupby("seed")["cosine"]
+            .mean()
+            for kind in ("easy", "hard")
+        )
+        parts[where] = Measured(easy - hard)
+    return parts
+
+
+@claim(
+    "E4",
+    "Runs from other seeds call the same examples easy.",
+    source="assumed where one run makes the split, as in arXiv 2003.07422; no published numbers",
+    statistic="overlap of a seed's easy examples with those of the other seeds, minus the overlap by chance",
+    tables=("difficulty_agreement",),
+    needs="reference runs of several seeds",
+    level="III",
+)
+def seeds_agree(tables: Tables) -> Parts:
+    """Share of a run's easy examples that the other seeds call easy too, minus the share by chance."""
+    parts = {}
+    for where, rows in _networks(tables["difficulty_agreement"]):
+        others = rows[rows["other"] == OTHER_SEEDS].set_index("seed")
+        if not others.empty:
+            parts[where] = Measured(others["easy_overlap"] - others["chance"])
+    return parts
+
+
+@claim(
+    "E5",
+    "Examples with a changed label are harder than pristine ones.",
+    source="follows from arXiv 2002.10657 (learning times), for the score of this project",
+    statistic="probability that a corrupt example ranks as harder than a pristine one, minus 1/2",
+    tables=("difficulty",),
+    needs="reference runs on labels that are random in part",
+    level="III",
+)
+def corrupt_is_harder(tables: Tables) -> Parts:
+    """Probability that a corrupt example ranks as harder than a pristine one, minus 1/2."""
+    return _corrupt_against_pristine(tables["difficulty"], "rank", 1)
+
+
+@claim(
+    "E6",
+    "Examples with a changed label are forgotten more often than pristine ones.",
+    source="Toneva et al., arXiv 1812.05159, at presentations; here at checkpoints",
+    statistic="probability that a corrupt example has more forgetting events than a pristine one, minus 1/2",
+    tables=("difficulty",),
+    needs="reference runs on labels that are random in part",
+    level="III",
+)
+def corrupt_is_forgotten_more(tables: Tables) -> Parts:
+    """Probability that a corrupt example has more forgetting events than a pristine one, minus 1/2."""
+    return _corrupt_against_pristine(tables["difficulty"], "forgetting_events", 1)
+
+
+@claim(
+    "E7",
+    "Examples with a changed label are the first to be forgotten when training goes on with other examples.",
+    source="Maini et al., arXiv 2210.15031, on CIFAR-10 and others",
+    statistic="probability that a corrupt example is forgotten before a pristine one, minus 1/2",
+    tables=("difficulty",),
+    needs="reference runs on labels that are random in part, and training that went on with the other half",
+    level="III",
+)
+def corrupt_is_forgotten_first(tables: Tables) -> Parts:
+    """Probability that a corrupt example is forgotten before a pristine one in the second stage, minus 1/2."""
+    return _corrupt_against_pristine(tables["difficulty"], "second_split_forgotten_at", -1)
+
+
+def probability_of_more(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
+    """Probability that a random value of `first` exceeds one of `second`, ties counting half; NaN where one is empty.
+
+    The Mann-Whitney statistic over the number of pairs; inf is the largest value and ties with itself.
+    """
+    if not len(first) or not len(second):
+        return float("nan")
+    ranks = rankdata(np.concatenate([first, second]))[: len(first)]
+    return float((ranks.sum() - len(first) * (len(first) + 1) / 2) / (len(first) * len(second)))
+
+
+def _corrupt_against_pristine(table: pd.DataFrame, column: str, sign: int) -> Parts:
+    parts = {}
+    rows = table[table[column].notna()]
+    for where, network in _networks(rows[rows.groupby(["dataset", "model"])["changed"].transform("any")]):
+        probabilities = {
+            seed: probability_of_more(
+                sign * run.loc[run["changed"], column].to_numpy(np.float64),
+                sign * run.loc[~run["changed"], column].to_numpy(np.float64),
+            )
+            for seed, run in network.groupby("seed")
+        }
+        parts[where] = Measured(pd.Series(probabilities) - 0.5)
+    return parts
+
+
+def _networks(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    return [(f"{dataset}, {model}", rows) for (dataset, model), rows in table.groupby(["dataset", "model"])]
+
+
+def _pair(rows: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
+    """The rows between two different groups, in whichever order the table has them."""
+    pair = {first, second}
+    return rows[rows["group"].isin(pair) & rows["other"].isin(pair) & (rows["group"] != rows["other"])]
+
+
+def _of(means: pd.Series, group: str) -> pd.Series:
+    return means[means.index.get_level_values("group") == group].droplevel("group")

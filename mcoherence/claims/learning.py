@@ -1,0 +1,197 @@
+"""Claims about what networks learn, when, and how it carries over to new examples."""
+
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+
+from mcoherence.claims.registry import claim
+from mcoherence.claims.rows import log10, log_spacing, of_sgd
+from mcoherence.claims.testing import DIVERGED, ClaimSettings, Exact, Measured, Parts, Tables
+from mcoherence.tables.columns import TOY_TRAINING_EXAMPLES
+from mcoherence.tables.rows import last_rows
+
+
+@claim(
+    "P8",
+    "The time to reach a fixed training accuracy grows with label noise.",
+    source="arXiv 2002.10657",
+    statistic="log10 of the ratio of the times, more over less noise",
+    tables=("accuracy",),
+    needs="runs of SGD at two noise levels",
+)
+def time_grows_with_noise(tables: Tables, settings: ClaimSettings) -> Parts:
+    """Log10 ratio of the times to the target accuracy of neighbouring noise levels, per network under SGD.
+
+    The time is interpolated between checkpoints; a run that never reaches the target counts with its last step, a
+    lower bound of its time. Two such runs say nothing about their order, and have no number.
+    """
+    parts = {}
+    training = tables["accuracy"].query("part == 'train'")
+    for where, curves in of_sgd(training, settings):
+        runs = curves.groupby(["noise", "seed"])
+        times = pd.Series(
+            {
+                key: log10_time_to_reach(settings.target_accuracy, curve["step"], curve["accuracy"])
+                for key, curve in runs
+            }
+        )
+        reached = runs["accuracy"].max() >= settings.target_accuracy
+        for less, more in pairwise(sorted(set(curves["noise"]))):
+            ordered = reached[more] | reached[less]
+            parts[f"{where}, noise {more:g} over {less:g}"] = Measured((times[more] - times[less]).where(ordered))
+    return parts
+
+
+def log10_time_to_reach(target: float, steps: pd.Series, accuracy: pd.Series) -> float:
+    """log10 of the step at which the accuracy first reaches the target, linear between checkpoints on a log axis.
+
+    Step 0 counts as 1. The last step where the target is never reached.
+    """
+    log_steps = np.log10(np.clip(steps.to_numpy(dtype=np.float64), 1, None))
+    values = accuracy.to_numpy(dtype=np.float64)
+    order = np.argsort(log_steps, kind="stable")
+    log_steps, values = log_steps[order], values[order]
+    reached = np.flatnonzero(values >= target)
+    if len(reached) == 0:
+        return float(log_steps[-1])
+    after = int(reached[0])
+    if after == 0:
+        return float(log_steps[0])
+    share = (target - values[after - 1]) / (values[after] - values[after - 1])
+    return float(log_steps[after - 1] + share * (log_steps[after] - log_steps[after - 1]))
+
+
+@claim(
+    "P9",
+    "Pristine examples are learned before corrupt ones: the former nearly as fast as without noise, the latter nearly"
+    " as slowly as with all labels random.",
+    source="arXiv 2002.10657",
+    statistic=(
+        "log10 of the ratio of the median learning times, corrupt over pristine; and how much nearer, in log10 time, "
+        "each group is to its counterpart than to the other"
+    ),
+    tables=("accuracy", "learning_time"),
+    needs="runs of SGD with labels that are random in part (noise between 0 and 1)",
+)
+def pristine_before_corrupt(tables: Tables, settings: ClaimSettings) -> Parts:
+    """Learning times of pristine and corrupt examples against each other and against the extremes, under SGD.
+
+    A group of which at most half is ever learned counts with the last step, a lower bound of its median.
+    """
+    parts = {}
+    accuracy = dict(of_sgd(tables["accuracy"], settings))
+    for where, rows in of_sgd(tables["learning_time"], settings):
+        steps = accuracy.get(where, tables["accuracy"])["step"]
+        last_step = float(steps.max())
+        times = log10(rows["median_step"].clip(lower=1, upper=last_step).astype(float))
+        medians = times.groupby([rows["noise"], rows["group"], rows["seed"]]).first()
+        # A median is known to the checkpoint that follows it.
+        spacing = log_spacing(steps[steps >= rows["median_step"].clip(lower=1).min()])
+        partly = sorted(noise for noise in set(rows["noise"]) if 0 < noise < 1)
+        for noise in partly:
+            pristine, corrupt = medians[noise, "pristine"], medians[noise, "corrupt"]
+            parts[f"{where}, noise {noise:g}, corrupt after pristine"] = Measured(corrupt - pristine, spacing)
+            if {0.0, 1.0} <= set(rows["noise"]):
+                clean, random = medians[0.0, "all"], medians[1.0, "all"]
+                nearer = (pristine - random).abs() - (pristine - clean).abs()
+                parts[f"{where}, noise {noise:g}, pristine nearer to no noise"] = Measured(nearer, 2 * spacing)
+                nearer = (corrupt - clean).abs() - (corrupt - random).abs()
+                parts[f"{where}, noise {noise:g}, corrupt nearer to all random"] = Measured(nearer, 2 * spacing)
+    return parts
+
+
+@claim(
+    "P13",
+    "M3 and RM3 leave a smaller gap between training and test accuracy than SGD at every noise level, and fit fewer "
+    "corrupt labels.",
+    source="arXiv 2003.07422",
+    statistic=(
+        "gap of SGD minus that of the method, and the same of the accuracy on corrupt labels, at the last step; at "
+        "the noise levels where the study has both"
+    ),
+    tables=("accuracy",),
+    needs="runs of SGD, and of M3 or RM3, at the same noise levels",
+)
+def suppression_narrows_gap(tables: Tables, settings: ClaimSettings) -> Parts:
+    """How much smaller the gap and the corrupt accuracy of M3 and RM3 are than SGD's, at the last step.
+
+    At the noise levels where the study has both: an optimiser that is not run at a level is not compared there, one
+    whose runs there diverged leaves the comparison open.
+    """
+    accuracy = tables["accuracy"]
+    final = last_rows(accuracy)
+    asked_for = pd.concat([accuracy, tables[DIVERGED]]) if DIVERGED in tables else accuracy
+    # Not settings.robust: an update of m3_successive takes a mini-batch for each group, so that at its last step it has
+    # seen several times the examples of SGD, and a gap or fit beside SGD's would not compare like with like.
+    methods = (*settings.entries("m3"), *settings.entries("rm3"))
+    parts = {}
+    for (dataset, model, noise), rows in final.groupby(["dataset", "model", "noise"]):
+        scores = rows.pivot_table(index=["optimizer", "seed"], columns="part", values="accuracy")
+        gap = scores["train"] - scores["test"]
+        here = asked_for.query("dataset == @dataset and model == @model and noise == @noise")
+        present = set(here["optimizer"])
+        for reference in filter(present.__contains__, settings.entries("sgd")):
+            for name in filter(present.__contains__, methods):
+                where = f"{dataset}, {model}, {name} against {reference}, noise {noise:g}"
+                parts[f"{where}, gap"] = Measured(_of_entry(gap, reference) - _of_entry(gap, name))
+                if "corrupt" in scores and noise != 0:
+                    corrupt = scores["corrupt"]
+                    difference = _of_entry(corrupt, reference) - _of_entry(corrupt, name)
+                    parts[f"{where}, corrupt accuracy"] = Measured(difference)
+    return parts
+
+
+@claim(
+    "P15",
+    "Trained and tested on easy examples, a network generalises better than on hard ones.",
+    source="arXiv 2003.07422",
+    statistic="test accuracy easy on easy minus hard on hard",
+    tables=("easy_hard",),
+    needs="networks trained on easy and on hard examples",
+)
+def easy_beats_hard(tables: Tables) -> Parts:
+    """Test accuracy of easy on easy minus hard on hard, per network."""
+    parts = {}
+    for (dataset, model), rows in tables["easy_hard"].groupby(["dataset", "model"]):
+        cells = rows.set_index(["train_subset", "test_subset", "seed"])["accuracy"].sort_index()
+        easy, hard = (_of_entry(_of_entry(cells, subset), subset) for subset in ("easy", "hard"))
+        parts[f"{dataset}, {model}"] = Measured(easy - hard)
+    return parts
+
+
+@claim(
+    "P18",
+    "Gradient descent generalises from the real data of a regression in six dimensions, whose gradients agree, and "
+    "not from the random data, whose gradients are orthogonal.",
+    source=(
+        "arXiv 2203.10036, section 3: its data; the values, at convergence 0.5 - 0.02 and 2.5 - 1, are derived here "
+        "and not the paper's"
+    ),
+    statistic=(
+        "fall of the test loss with real data, less its change with random data; m-coherence of the training "
+        "gradients, the least with real less the greatest with random data"
+    ),
+    tables=("toy",),
+    needs="both regressions",
+)
+def real_regression_generalises(tables: Tables) -> Parts:
+    """Test loss and m-coherence of the six-dimensional regressions, real against random; exact, without seeds."""
+    toy = tables["toy"]
+    toy = toy[(toy["trained_on"] == TOY_TRAINING_EXAMPLES) & (toy["measured"] == TOY_TRAINING_EXAMPLES)]
+    toy = toy.sort_values("step").set_index("data")
+    real, random = toy.loc["real"], toy.loc["random"]
+    # A unit in the last place for every step: generous, since each step of the descent shrinks the errors before it.
+    rounding = float(np.finfo(np.float64).eps * (1 + toy["step"].max()))
+    fall, change = (float(rows["test_loss"].iloc[0] - rows["test_loss"].iloc[-1]) for rows in (real, random))
+    coherence = float(real["m_coherence"].min() - random["m_coherence"].max())
+    return {
+        "test loss": Exact(fall - abs(change), rounding),
+        "m-coherence at every checkpoint": Exact(coherence, rounding),
+    }
+
+
+def _of_entry(values: pd.Series, name: str) -> pd.Series:
+    """The values whose first index level is `name`, without that level; empty where there are none."""
+    chosen = values[values.index.get_level_values(0) == name]
+    return chosen.droplevel(0)

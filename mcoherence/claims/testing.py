@@ -1,0 +1,270 @@
+"""The papers' claims as tests with uncertainty: tidy tables in, verdicts out.
+
+Every part of a claim is one number per seed, oriented so that the claim predicts it to be positive. What is compared,
+is compared within a seed, on one sample size m and in eval mode, and peaks are taken past the initial transient. The
+interval is the percentile bootstrap over seeds; because that is too narrow for a few seeds (see `intervals`), Student's
+t is worked out as well and the verdict wants both. Both are widened by the resolution of the checkpoints where a time
+is read off them: seeds that fall on the same checkpoint agree to its spacing, not exactly. A part is supported where
+both intervals are wholly positive, not supported where nothing of either is, and inconclusive otherwise; a claim is
+supported only where all of its parts are, so that many parts never help it. An experiment without chance has one exact
+number instead, known to rounding. A claim that the study has no runs for is not tested, and says what is missing.
+
+Levels: II is what the papers assert, which gets a verdict; III is plausible and not known to be published, which is
+reported with its intervals and gets none. (I, exact identities, are tests of the code: see `identities`.)
+
+A run that diverged, even late, takes part in no statistic, because what it reached before would count as its end. A
+seed that has no partner then makes its part inconclusive, and every claim names the runs that are left out.
+
+Statements and sources: ids P1 ... P18 are this project's list of what the four papers assert; the source names the
+paper (arXiv id) that asserts it. Verdicts concern this study's data and networks, not the papers' experiments.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from inspect import signature
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from mcoherence.claims.intervals import Interval, percentile_bootstrap, students_t
+from mcoherence.tables.rows import run_keys
+
+Level = Literal["II", "III"]
+Verdict = Literal["supported", "not supported", "inconclusive", "reported"]
+ClaimVerdict = Verdict | Literal["not tested"]
+Tables = Mapping[str, pd.DataFrame]
+PerSeed = pd.Series  # one number per seed, indexed by seed
+EARLY_EPOCHS = 5  # what counts as early in training
+DIVERGED = "diverged"  # key of the table of the rows that are left out
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One statistic: a number per seed, and how far each can be off because times are known to a checkpoint only."""
+
+    per_seed: PerSeed
+    resolution: float = 0.0
+
+
+@dataclass(frozen=True)
+class Exact:
+    """One statistic of an experiment without chance: its value, and how far rounding can have moved it."""
+
+    value: float
+    rounding: float
+
+
+Parts = Mapping[str, Measured | Exact]  # by the place where each was taken
+
+
+@dataclass(frozen=True)
+class ClaimSettings:
+    """The thresholds of the tests.
+
+    confidence: level of the intervals; first_step: peaks are looked for from this step on, past the transient;
+    target_accuracy: training accuracy whose first time is compared; methods: optimiser entry -> method;
+    robust: the optimiser entries that are said not to memorise random labels, whatever their settings;
+    architectures: model entry -> architecture; image_sides: data set entry -> pixels along the longer side;
+    experiments: table -> the experiment that makes it.
+    """
+
+    confidence: float
+    first_step: int
+    target_accuracy: float
+    methods: Mapping[str, str]
+    robust: Sequence[str] = ()
+    architectures: Mapping[str, str] = field(default_factory=dict)
+    image_sides: Mapping[str, int] = field(default_factory=dict)
+    experiments: Mapping[str, str] = field(default_factory=dict)
+
+    def entries(self, method: str) -> list[str]:
+        """Names of the optimiser entries that use `method`."""
+        return [name for name, used in self.methods.items() if used == method]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One tested number: where it was taken, its values per seed (none where it is exact), mean, intervals, verdict.
+
+    interval: the percentile bootstrap's; t_interval: Student's; both are that of rounding where the number is exact.
+    """
+
+    where: str
+    values: dict[int, float]
+    value: float | None
+    interval: Interval | None
+    t_interval: Interval | None
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim of the papers, tested: the part that decides the verdict stands for the whole.
+
+    `missing` says what the study would need to speak to the claim; it is None where the claim is tested.
+    """
+
+    id: str
+    statement: str
+    source: str
+    level: Level
+    statistic: str
+    parts: tuple[Part, ...]
+    diverged: tuple[str, ...] = ()  # the study's runs that diverged and are left out
+    missing: str | None = None
+
+    @property
+    def decisive(self) -> Part | None:
+        """The part with the lowest intervals: the one that the verdict hangs on; None without parts."""
+        rank = {"not supported": 0, "inconclusive": 1, "supported": 2}
+
+        def support(part: Part) -> tuple[int, float]:
+            if part.interval is None or part.t_interval is None:
+                return -1, 0.0
+            return rank[_verdict_of(part.interval, part.t_interval)], part.t_interval[0]
+
+        return min(self.parts, key=support, default=None)
+
+    @property
+    def verdict(self) -> ClaimVerdict:
+        """Supported if all parts are; not supported if any part is not; inconclusive, reported or not tested."""
+        if self.missing is not None:
+            return "not tested"
+        verdicts = {part.verdict for part in self.parts}
+        if "reported" in verdicts:
+            return "reported"
+        if "not supported" in verdicts:
+            return "not supported"
+        return "supported" if verdicts == {"supported"} else "inconclusive"
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a claim says and how it is tested, as `mcoherence.claims.registry.claim` takes it.
+
+    function: (tables, settings) -> parts, or (tables) -> parts where no setting matters.
+    """
+
+    id: str
+    statement: str
+    source: str
+    statistic: str
+    function: Callable[..., Parts]
+    tables: tuple[str, ...]
+    needs: str
+    level: Level = "II"
+    asserted_from: int = 0
+
+    @property
+    def module(self) -> str:
+        """The module that the claim is in."""
+        return self.function.__module__
+
+    def parts(self, tables: Tables, settings: ClaimSettings) -> Parts:
+        """The parts of the claim on a study's tables, of which the function gets those that it says it reads."""
+        read = {name: tables[name] for name in (*self.tables, DIVERGED) if name in tables}
+        with_settings = len(signature(self.function).parameters) > 1
+        return self.function(read, settings) if with_settings else self.function(read)
+
+    def is_reported(self, settings: ClaimSettings) -> bool:
+        """Whether a study of these settings reports the claim without a verdict."""
+        sides = settings.image_sides.values()
+        return self.level == "III" or any(side < self.asserted_from for side in sides)
+
+
+def check_claims(tables: Tables, settings: ClaimSettings, descriptions: Sequence[Description]) -> list[Claim]:
+    """The papers' claims P1, P2, ... and then further statements E1, E2, ..., with those not spoken to by the study.
+
+    Args:
+        tables: the tables that the study has, by name.
+        settings: confidence and thresholds.
+        descriptions: the claims, see `mcoherence.claims.registry`.
+    """
+    diverged = tuple(dict.fromkeys(run for table in tables.values() for run in diverged_runs(table)))
+    trained = {name: without_diverged(table) for name, table in tables.items()}
+    if "accuracy" in tables:
+        trained[DIVERGED] = tables["accuracy"][_is_diverged(tables["accuracy"])]
+    ordered = sorted(descriptions, key=lambda description: (description.id[0] != "P", int(description.id[1:])))
+    return [_claim(settings, trained, diverged, description) for description in ordered]
+
+
+def diverged_runs(table: pd.DataFrame) -> list[str]:
+    """The runs of a table that diverged, by their names in its order, such as "digits, mlp, clean, sgd, seed 0"."""
+    if "diverged" not in table:
+        return []
+    rows = table[table["diverged"].astype(bool)]  # an empty table has columns of no type
+    runs = zip(*(rows[key] for key in run_keys(rows) if key != "noise"), strict=True)
+    return list(dict.fromkeys(f"{', '.join(map(str, run[:-1]))}, seed {run[-1]}" for run in runs))
+
+
+def without_diverged(table: pd.DataFrame) -> pd.DataFrame:
+    """The table without all rows of the runs that diverged."""
+    return table[~_is_diverged(table)]
+
+
+def _is_diverged(table: pd.DataFrame) -> pd.Series:
+    """Whether each row is of a run that diverged, even at a later checkpoint."""
+    if "diverged" not in table:
+        return pd.Series(data=False, index=table.index)
+    return table.groupby(run_keys(table), observed=True)["diverged"].transform("any").astype(bool)
+
+
+def part_of(where: str, measured: Measured | Exact, confidence: float) -> Part:
+    """The tested number: mean, both intervals at `confidence` widened by the resolution, verdict.
+
+    Too few or missing values are inconclusive. An exact number is its own mean, and its interval is that of rounding.
+    """
+    if isinstance(measured, Exact):
+        exact = _widened((measured.value, measured.value), measured.rounding)
+        return Part(where, {}, measured.value, exact, exact, _verdict_of(exact))
+    per_seed = measured.per_seed
+    values = {int(seed): float(value) for seed, value in zip(per_seed.index, per_seed, strict=True)}
+    numbers = np.array(list(values.values()))
+    if len(numbers) < 2 or not np.isfinite(numbers).all():
+        finite = {seed: value for seed, value in values.items() if np.isfinite(value)}
+        return Part(where, finite, None, None, None, "inconclusive")
+    bootstrap, t = (
+        _widened(interval(numbers, confidence), measured.resolution) for interval in (percentile_bootstrap, students_t)
+    )
+    return Part(where, values, float(numbers.mean()), bootstrap, t, _verdict_of(bootstrap, t))
+
+
+def _widened(interval: Interval, by: float) -> Interval:
+    return interval[0] - by, interval[1] + by
+
+
+def _verdict_of(*intervals: Interval) -> Verdict:
+    """What all of the intervals say; nothing where one is not a number."""
+    if all(low > 0 for low, _ in intervals):
+        return "supported"
+    return "not supported" if all(high <= 0 for _, high in intervals) else "inconclusive"
+
+
+def _claim(settings: ClaimSettings, tables: Tables, diverged: tuple[str, ...], description: Description) -> Claim:
+    absent = dict.fromkeys(settings.experiments[name] for name in description.tables if name not in tables)
+    parts = {} if absent else description.parts(tables, settings)
+    tested = tuple(part_of(where, measured, settings.confidence) for where, measured in parts.items())
+    if description.is_reported(settings):
+        tested = tuple(replace(part, verdict="reported") for part in tested)
+    missing = None
+    if absent:
+        missing = f"needs the experiment {', '.join(absent)}, which this study does not make"
+    elif not parts:
+        missing = f"needs {description.needs}; this study has {_found(tables[description.tables[0]], diverged)}"
+    texts = (description.id, description.statement, description.source, description.level, description.statistic)
+    return Claim(*texts, tested, diverged, missing)
+
+
+def _found(table: pd.DataFrame, diverged: tuple[str, ...]) -> str:
+    """What a study has of what a claim may need, as text: noise levels, optimisers and networks that are left."""
+    if table.empty:
+        return "no such runs left that did not diverge" if diverged else "no such runs"
+    noise = ", ".join(f"{level:g}" for level in sorted(table["noise"].unique())) if "noise" in table else "any"
+    names = {
+        plural: ", ".join(map(str, table[column].unique()))
+        for column, plural in (("optimizer", "optimisers"), ("model", "networks"))
+        if column in table
+    }
+    others = "".join(f", {plural} {found}" for plural, found in names.items())
+    return f"noise {noise}{others}" + (" without the runs that diverged" if diverged else "")

@@ -1,0 +1,76 @@
+"""Tidy tables as figures read them: from disk, the rows that a figure shows, and their names in a reading order."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from mcoherence.errors import UserError
+from mcoherence.study.result_names import FULL
+from mcoherence.tables.rows import whole_network
+
+Tables = Mapping[str, pd.DataFrame]
+"""What a figure is drawn from: tidy tables by their names, and "images", what `image_stores` returns."""
+
+Network = tuple[str, str]
+"""A data set and a model: what one row of panels shows. Runs on different data are never averaged."""
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A tidy table from a Parquet file.
+
+    Args:
+        path: the file that the rule `tabulate` wrote.
+
+    Raises:
+        UserError: the file is missing or cannot be read.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: not found; expected a Parquet table; run the rule tabulate")
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError) as error:  # pyarrow's ArrowInvalid is a ValueError
+        raise UserError(f"{path}: damaged ({error}); delete the file and run again") from error
+
+
+def image_stores(paths: Sequence[Path]) -> pd.DataFrame:
+    """Where the images of each data set are: columns dataset, path. A store lies in the folder of its data set."""
+    return pd.DataFrame([(path.parent.name, str(path)) for path in paths], columns=["dataset", "path"])
+
+
+def full_set_runs(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of runs that trained on the full training set, not on the easy, hard or random subset."""
+    return table[table["subset"] == FULL]
+
+
+def rows_of_training_sample(coherence: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the whole network on the training sample, of runs on the full training set.
+
+    Args:
+        coherence: the tidy table coherence.
+    """
+    return whole_network(full_set_runs(coherence))
+
+
+def networks(table: pd.DataFrame) -> list[Network]:
+    """The pairs (data set, model) of a table, in its order."""
+    pairs = table[["dataset", "model"]].drop_duplicates()
+    return [(str(dataset), str(model)) for dataset, model in pairs.itertuples(index=False)]
+
+
+def of_network(table: pd.DataFrame, network: Network) -> pd.DataFrame:
+    """The rows of one data set and model."""
+    dataset, model = network
+    return table[(table["dataset"] == dataset) & (table["model"] == model)]
+
+
+def label_sets(table: pd.DataFrame) -> list[str]:
+    """The names of a table's label sets, from clean to random; equal noise in the table's order."""
+    pairs = table[["labels", "noise"]].drop_duplicates().sort_values("noise", kind="stable")
+    return list(dict.fromkeys(str(name) for name in pairs["labels"]))
+
+
+def in_order(values: pd.Series, first: Sequence[str]) -> list[str]:
+    """The distinct values of a column: those of `first` in its order, then the others in the column's."""
+    present = [str(value) for value in values.unique()]
+    return [value for value in first if value in present] + [value for value in present if value not in first]

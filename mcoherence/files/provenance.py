@@ -1,0 +1,108 @@
+"""Where a result file comes from: settings, code, libraries, device and inputs, as attributes for the file."""
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from mcoherence.files.digests import sha256_of
+
+OPERATIONAL = True  # no number depends on it; docs/reruns.md
+
+RECORDED_LIBRARIES = ("torch", "numpy", "h5py", "scikit-learn")
+WHOLE_BYTES = 10**9  # up to which prepared images are hashed byte by byte: a second or two
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a result file says that it comes from.
+
+    settings: of the rule, whole; its seeds are in it; inputs: path -> digest of each file that was read, see
+    `digest_of`; git_commit: see `git_commit`; versions: library -> version; device: that the numbers were made on.
+    """
+
+    settings: Mapping[str, Any]
+    inputs: Mapping[str, str]
+    git_commit: str
+    versions: Mapping[str, str]
+    device: str
+
+    @classmethod
+    def from_attributes(cls, attributes: Mapping[str, Any]) -> "Provenance":
+        """That which attributes of a file hold, among others; KeyError if one is missing."""
+        return cls(**{key: attributes[key] for key in KEYS})
+
+    def as_attributes(self) -> dict[str, Any]:
+        """Attributes for a file, by the names of the fields."""
+        return {key: getattr(self, key) for key in KEYS}
+
+
+KEYS = tuple(field.name for field in fields(Provenance))
+
+
+def merged_provenance(parts: Sequence[Provenance]) -> Provenance:
+    """That of a file which is put together from parts of the same settings, made on several machines maybe."""
+    return Provenance(
+        settings=parts[0].settings,
+        inputs={path: digest for one in parts for path, digest in one.inputs.items()},
+        git_commit=_each([one.git_commit for one in parts]),
+        versions={name: _each([one.versions[name] for one in parts]) for name in parts[0].versions},
+        device=_each([one.device for one in parts]),
+    )
+
+
+def _each(values: Sequence[str]) -> str:
+    """The value that all parts share, or each that was found."""
+    return "; ".join(dict.fromkeys(values))
+
+
+def provenance(settings: Mapping[str, Any], inputs: Iterable[Path], device: str = "cpu") -> Provenance:
+    """What lets a reader trace a file: nothing in it changes between two runs of the same code and inputs.
+
+    Args:
+        settings: the settings object of the rule, whole; its seeds are in it.
+        inputs: files read; each is recorded by path and digest, see `digest_of`.
+        device: device the numbers were made on, such as "cpu" or "cuda (NVIDIA H200)".
+    """
+    digests = {str(path): digest_of(path) for path in inputs}
+    return Provenance(dict(settings), digests, git_commit(), versions(), device)
+
+
+def digest_of(path: Path) -> str:
+    """What a result file records of one that it was made from: the SHA-256 of its bytes, in hexadecimal.
+
+    Of prepared images beyond WHOLE_BYTES it is the SHA-256 of their content that their file carries, marked as such:
+    no job then reads some hundred GB for the record alone, and every block that is read is checked by its own checksum.
+    """
+    if path.stat().st_size > WHOLE_BYTES and h5py.is_hdf5(path):
+        with h5py.File(path, "r") as file:
+            if "content_sha256" in file.attrs:
+                return f"content_sha256:{file.attrs['content_sha256']}"
+    return sha256_of(path)
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that decide numbers, by name."""
+    return {"python": platform.python_version()} | {
+        name: importlib.metadata.version(name) for name in RECORDED_LIBRARIES
+    }
+
+
+def git_commit() -> str:
+    """The commit of the code that runs, "+changes" appended where tracked files differ from it, or "unknown"."""
+    here = Path(__file__).resolve().parent
+    environment = os.environ | {"GIT_OPTIONAL_LOCKS": "0"}
+    answer = subprocess.run(
+        ["git", "-C", str(here), "describe", "--always", "--abbrev=40", "--dirty=+changes", "--exclude=*"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
+    return answer.stdout.strip() or "unknown"

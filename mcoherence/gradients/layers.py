@@ -1,0 +1,102 @@
+"""The modules whose parameters one call may account for, and what is seen of each of them in a batch."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import Node, get_gradient_edge
+
+from mcoherence.gradients.layer_rules.lookup import rule_for
+from mcoherence.gradients.layer_rules.products import Rows
+from mcoherence.gradients.layer_rules.registry import Registered, trainable
+
+
+@dataclass(frozen=True)
+class Argument:
+    """The input of a call as it was before the call: a tensor, its version, and its node in the graph."""
+
+    tensor: Tensor
+    version: int
+    node: Node | None
+
+    @classmethod
+    def of(cls, tensor: Tensor) -> "Argument":
+        """The tensor as it is now; its node is the one that its gradient flows on to, a leaf's own included."""
+        node = get_gradient_edge(tensor).node if tensor.requires_grad else None
+        return cls(tensor.detach(), tensor._version, node)
+
+    def is_unchanged(self) -> bool:
+        """Whether nothing has been written to the tensor since."""
+        return bool(self.tensor._version == self.version)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a module: its input, and the node and shape of its output."""
+
+    argument: Argument
+    output_node: Node
+    output_shape: torch.Size
+
+
+@dataclass(eq=False)
+class Layer:
+    """A module with trainable parameters that its calls may account for, and what was seen of it in a batch.
+
+    parameters: {name within the module: parameter}; those of its children too where a rule covers them.
+    started: arguments of the calls that have begun and not ended.
+    calls: finished calls that take part in the graph.
+    call: the last call; None where it is not one tensor to one tensor, or has been dealt with.
+    summing: whether its gradients are summed here, and not by autograd.
+    """
+
+    name: str
+    module: nn.Module
+    rule: Registered | None
+    parameters: dict[str, nn.Parameter]
+    started: list[Argument | None] = field(default_factory=list)
+    calls: int = 0
+    call: Call | None = None
+    summing: bool = False
+    squared_norms: dict[str, Tensor] = field(default_factory=dict)
+    sums: dict[str, Tensor] = field(default_factory=dict)
+    rows: dict[str, Rows] = field(default_factory=dict)
+
+    def qualified(self, parameter: str) -> str:
+        """The parameter's name in the model, such as "conv1.weight"."""
+        return f"{self.name}.{parameter}" if self.name else parameter
+
+    def forget(self) -> None:
+        """Drop what was seen of the batch before."""
+        self.started, self.calls, self.call, self.summing = [], 0, None, False
+        self.squared_norms, self.sums, self.rows = {}, {}, {}
+
+
+def measurable_layers(model: nn.Module) -> list[Layer]:
+    """The modules whose parameters one call may account for, in the model's order.
+
+    Those are modules with a rule, and modules without children that have parameters of their own. A module with
+    children of its own runs code that may use any of their parameters, and one with hooks or parametrisations may
+    compute something else than its type says.
+    """
+    layers: list[Layer] = []
+    covered: set[nn.Module] = set()
+    for name, module in model.named_modules():
+        if module in covered or _is_altered(module):
+            continue
+        rule = rule_for(module)
+        parameters = {key: p for key, p in module.named_parameters(recurse=rule is not None) if p.requires_grad}
+        if rule is not None:
+            covered.update(module.modules())
+        alone = all(not trainable(child) for child in module.modules() if child is not module)
+        if parameters and (rule is not None or alone):
+            layers.append(Layer(name, module, rule, parameters))
+    return layers
+
+
+def _is_altered(module: nn.Module) -> bool:
+    """Whether hooks, which may change what goes in and comes out, are on the module or on a module within it."""
+    return any(
+        part._forward_hooks or part._forward_pre_hooks or part._backward_hooks or part._backward_pre_hooks
+        for part in module.modules()
+    )

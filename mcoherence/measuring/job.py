@@ -1,0 +1,76 @@
+"""What a job that measures or evaluates along a run is given: files, a device, and a share of the examples."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mcoherence.data.loading import ImageLoader, image_loader
+from mcoherence.models.checkpoints import read_checkpoint_metadata
+from mcoherence.study.shards import Shard
+
+EVERYTHING = Shard()
+
+
+@dataclass(frozen=True)
+class Moments:
+    """When in a run its K checkpoints are, as they say themselves.
+
+    step: updates made, int64 [K]; epoch: passes over the examples, float64 [K]; diverged: whether the run had diverged,
+    bool [K]; run: what names it.
+    """
+
+    step: NDArray[np.int64]
+    epoch: NDArray[np.float64]
+    diverged: NDArray[np.bool_]
+    run: Mapping[str, Any]
+
+    def datasets(self) -> dict[str, NDArray[Any]]:
+        """The datasets step, epoch and diverged of the results along a run."""
+        return {"step": self.step, "epoch": self.epoch, "diverged": self.diverged}
+
+
+@dataclass(frozen=True)
+class MeasuringJob:
+    """Along which run a job measures or evaluates, where, and which shard of the examples.
+
+    images: path of images.h5; checkpoints: paths of the run's K checkpoints, in the order of training; memory_bytes and
+    workers: operational, as `image_loader` takes them.
+    """
+
+    images: Path
+    checkpoints: Sequence[Path]
+    device: torch.device
+    memory_bytes: int = 2**31
+    workers: int = 2
+    shard: Shard = EVERYTHING
+
+    def load(self, part: str, positions: NDArray[np.int64], dtype: torch.dtype = torch.float32) -> ImageLoader:
+        """A loader of the images at `positions` of the part "train" or "test"."""
+        return image_loader(
+            self.images,
+            positions,
+            self.device,
+            part=part,
+            dtype=dtype,
+            memory_bytes=self.memory_bytes,
+            workers=self.workers,
+        )
+
+    def moments(self) -> Moments:
+        """When in the run the checkpoints are.
+
+        Raises:
+            UserError: a file is no checkpoint.
+        """
+        metadata = [read_checkpoint_metadata(path) for path in self.checkpoints]
+        return Moments(
+            step=np.array([one["step"] for one in metadata], dtype=np.int64),
+            epoch=np.array([one["epoch"] for one in metadata], dtype=np.float64),
+            diverged=np.array(["diverged_at" in one for one in metadata], dtype=np.bool_),
+            run=metadata[0]["run"],
+        )

@@ -1,0 +1,126 @@
+"""Parts of a run's measurement or evaluation, made by jobs of their own, put together as if made in one go.
+
+A part is a block of checkpoints or a shard of the examples of one. A block is a result file like the whole, with fewer
+checkpoints. A shard of a measurement also holds S itself, as `sums/{k}/{parameter}` [G, *parameter shape] for every
+checkpoint k that did not diverge, because |S|^2 is not additive.
+
+Index letters: K checkpoints, G groups, P parameters.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mcoherence.errors import UserError
+from mcoherence.files.hdf5 import read_hdf5
+from mcoherence.files.provenance import Provenance, merged_provenance
+from mcoherence.gradients.evidence import Evidence, merged
+from mcoherence.measuring.record import CoherenceRecord
+
+Datasets = dict[str, NDArray[Any] | Sequence[str]]
+Contents = tuple[Datasets, dict[str, Any]]
+
+# Datasets with one row per checkpoint; `train/loss` and the like have a column per example besides.
+DERIVED = frozenset(("gram", "m_coherence", "m_coherence_model"))
+ADDED = frozenset(("n", "sum_sq_norm"))
+PER_CHECKPOINT = frozenset(("step", "epoch", "diverged")) | ADDED | DERIVED
+PER_EXAMPLE = frozenset(f"{part}/{what}" for part in ("train", "test") for what in ("loss", "prediction"))
+
+
+def add_shards(paths: Sequence[Path], schema: str) -> Contents:
+    """The block of a measurement whose shards these are: n, Q and S added up, and the Gram matrices of the new S.
+
+    Only one parameter's S is in memory at a time.
+
+    Args:
+        paths: the shards.
+        schema: of them.
+
+    Raises:
+        UserError: a file is damaged, or they are not shards of the same examples at the same checkpoints.
+    """
+    shards = [read_hdf5(path, schema, without="sums/") for path in paths]
+    datasets, attributes = _alike(paths, shards, differing=ADDED | DERIVED)
+    counts, norms = (np.sum([np.asarray(one[name]) for one, _ in shards], axis=0) for name in ("n", "sum_sq_norm"))
+    gram, dtypes = _gram(paths, datasets)
+    record = CoherenceRecord(tuple(datasets["parameter"]), counts, norms, gram)
+    attributes["evidence"]["bound_ratio"] = record.largest_bound_ratio(
+        torch.float64 if dtypes == {np.dtype("float64")} else torch.float32
+    )
+    return {**datasets, **record.sums()}, attributes
+
+
+def _gram(paths: Sequence[Path], datasets: Datasets) -> tuple[NDArray[np.float64], set[np.dtype[Any]]]:
+    """S_a . S_b of the shards' sums added up, float64 [K, G, G, P], NaN where the run had diverged; dtypes of S."""
+    checkpoints, groups = len(datasets["step"]), len(datasets["group"])
+    gram = np.full((checkpoints, groups, groups, len(datasets["parameter"])), np.nan)
+    dtypes: set[np.dtype[Any]] = set()
+    files = [h5py.File(path, "r") for path in paths]
+    try:
+        for k in np.flatnonzero(~np.asarray(datasets["diverged"])):
+            for position, name in enumerate(datasets["parameter"]):
+                total = files[0][f"sums/{k}/{name}"][:]
+                for file in files[1:]:
+                    total += file[f"sums/{k}/{name}"][:]
+                dtypes.add(total.dtype)
+                flat = total.reshape(groups, -1).astype(np.float64)
+                gram[k, :, :, position] = flat @ flat.T
+    except OSError as error:
+        raise UserError(f"{paths[0].parent}: a shard is damaged ({error}); delete the folder and run again") from error
+    finally:
+        for file in files:
+            file.close()
+    return gram, dtypes
+
+
+def join(paths: Sequence[Path], schema: str, shard_schema: str | None = None) -> Contents:
+    """The whole of which these are the blocks, in the order of their steps, or shards by examples of such blocks.
+
+    Args:
+        paths: blocks; with `shard_schema` shards of them, those of a block in the order of the examples.
+        schema: of the whole and of blocks.
+        shard_schema: of the shards.
+
+    Raises:
+        UserError: a file is damaged, or they are no parts of one whole.
+    """
+    parts = [read_hdf5(path, shard_schema or schema) for path in paths]
+    by_steps: dict[tuple[int, ...], list[Datasets]] = {}
+    for datasets, _ in parts:
+        by_steps.setdefault(tuple(np.asarray(datasets["step"]).tolist()), []).append(datasets)
+    blocks = [
+        {**shards[0], **{name: _joined(shards, name, axis=1) for name in PER_EXAMPLE & shards[0].keys()}}
+        for _, shards in sorted(by_steps.items())
+    ]
+    datasets, attributes = _alike(paths, parts, differing=PER_CHECKPOINT | PER_EXAMPLE)
+    rows = (PER_CHECKPOINT | PER_EXAMPLE) & blocks[0].keys()
+    return {**datasets, **{name: _joined(blocks, name, axis=0) for name in rows}}, attributes
+
+
+def _joined(parts: Sequence[Datasets], name: str, axis: int) -> NDArray[Any]:
+    return np.concatenate([np.asarray(part[name]) for part in parts], axis=axis)
+
+
+def _alike(paths: Sequence[Path], parts: Sequence[Contents], differing: frozenset[str]) -> Contents:
+    """What the parts have in common: the datasets that are not `differing`, and attributes for all of them together."""
+    first = parts[0][0]
+    for path, (datasets, attributes) in zip(paths, parts, strict=True):
+        others = [name for name in first if name not in differing and not _equal(datasets.get(name), first[name])]
+        others += [key for key in ("settings", "run") if attributes[key] != parts[0][1][key]]
+        if datasets.keys() != first.keys() or others:
+            what = others[0] if others else "contents"
+            raise UserError(f"{path}: found other {what} than in {paths[0]}, expected parts of one whole; delete both")
+    together = [attributes for _, attributes in parts]
+    common = together[0] | merged_provenance([Provenance.from_attributes(one) for one in together]).as_attributes()
+    if "evidence" in common:
+        common["evidence"] = merged([Evidence.from_json(one["evidence"]) for one in together]).as_json()
+    return {name: values for name, values in first.items() if name not in differing}, common
+
+
+def _equal(a: Any, b: Any) -> bool:
+    return a is not None and np.array_equal(np.asarray(a), np.asarray(b))

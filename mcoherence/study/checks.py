@@ -1,0 +1,203 @@
+"""Checks of a config before anything is planned: that it fits its schema, and what no JSON schema can say."""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from itertools import product
+from typing import Any
+
+from mcoherence.errors import UserError
+from mcoherence.optim.methods import METHODS
+from mcoherence.optim.one_rank import refuse_ranks
+from mcoherence.study.catalogue import EXPERIMENTS, all_runs
+from mcoherence.study.experiment import require_entries
+from mcoherence.study.runs import Config
+from mcoherence.study.settings import model_settings, optimizer_settings, training_of
+
+
+def check_config(config: Config, schema: Config) -> None:
+    """Check a config against its JSON schema.
+
+    Raises:
+        UserError: one line about the error that explains most: key, what was found, what was expected.
+    """
+    from jsonschema import Draft202012Validator, validators
+    from jsonschema.exceptions import best_match
+
+    # JSON's 3.0 is an integer, but here it would name files and count steps.
+    types = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
+    error = best_match(validators.extend(Draft202012Validator, type_checker=types)(schema).iter_errors(config))
+    if error is None:
+        return
+    key = ".".join(str(part) for part in error.absolute_path) or "the config"
+    expected = {
+        "additionalProperties": f"only the keys {', '.join(error.schema.get('properties', {}))}",
+        "enum": _choices(error.instance, error.validator_value) if error.validator == "enum" else "",
+        "required": "all of the keys " + ", ".join(error.schema.get("required", [])),
+        "type": f"a value of type {error.validator_value}",
+    }.get(error.validator, error.message)
+    found = error.message if error.validator in ("additionalProperties", "required") else repr(error.instance)
+    raise UserError(
+        f"config: {key}: found {found}; expected {expected}; every key is described in schemas/config.schema.json"
+    )
+
+
+def _choices(found: object, choices: list[Any]) -> str:
+    """The values that a key can have; where they are many, those that are spelled like the one found."""
+    names = [str(choice) for choice in choices]
+    near = get_close_matches(str(found), names, n=5, cutoff=0.5) if len(names) > 20 else []
+    return f"one of {len(names)} names, such as {', '.join(near)}" if near else f"one of {', '.join(names)}"
+
+
+def check_references(config: Config) -> None:
+    """Check what a JSON schema cannot: that every name stands for an entry, and that sizes fit together.
+
+    Raises:
+        UserError: naming the key, what was found and what was expected.
+    """
+    _check_experiments(config)
+    require_entries("figures.reference_optimizer", [config["figures"]["reference_optimizer"]], "optimizers", config)
+    _check_overrides(config)
+    for name, dataset in config["datasets"].items():
+        _check_dataset(f"datasets.{name}", dataset)
+    for name, labels in config["labels"].items():
+        if "transition" in labels:
+            _check_transition(f"labels.{name}", labels)
+    check_models(config)
+    _check_optimizers(config)
+    _check_starts(config)
+    for name in config["experiments"]:
+        EXPERIMENTS[name].check(config)
+    _check_ranks(config)
+
+
+def _check_experiments(config: Config) -> None:
+    """Check that the experiments have their sections and each other, and that their sections name entries."""
+    for name in config["experiments"]:
+        experiment = EXPERIMENTS[name]
+        missing = [other for other in experiment.needs if other not in config["experiments"]]
+        if missing:
+            raise UserError(
+                f"experiments: found {name} without {missing[0]}, expected both, as it takes its runs from there; add "
+                f"{missing[0]}"
+            )
+        for section in experiment.sections:
+            _check_section(name, section, config)
+
+
+def _check_section(experiment: str, section: str, config: Config) -> None:
+    """Check that the section of an experiment is there, and that the names in it are those of entries."""
+    of_section = EXPERIMENTS[section]
+    if section not in config and "required" in (of_section.schema or {}):
+        raise UserError(f"experiments: found {experiment}, expected a section {section} too; write one")
+    for key, entries in of_section.entries.items():
+        found = config[section][key]
+        require_entries(f"{section}.{key}", [found] if isinstance(found, str) else found, entries, config)
+
+
+def _check_optimizers(config: Config) -> None:
+    """Check what settings of an optimiser must agree with each other, and with the size of the mini-batches."""
+    for name, optimizer in config["optimizers"].items():
+        _check_momentum(f"optimizers.{name}", optimizer)
+        for model in optimizer.get("for_models", {}):
+            _check_momentum(f"optimizers.{name}.for_models.{model}", optimizer_settings(config, name, model))
+        groups = METHODS[optimizer["method"]].groups(optimizer)
+        batch_size = min(
+            training_of(config, dataset, model, name)["batch_size"]
+            for dataset, model in product(config["datasets"], config["models"])
+        )
+        if batch_size < groups:
+            raise UserError(
+                f"training.batch_size: found {batch_size}, expected at least the {groups} groups of "
+                f"optimizers.{name}; raise it"
+            )
+
+
+def _check_ranks(config: Config) -> None:
+    """Check that no run is to be shared out by several processes whose optimiser needs all examples in one."""
+    ranks = config.get("operational", {}).get("ranks", 1)
+    for name in dict.fromkeys(run.optimizer for run in all_runs(config)) if ranks > 1 else ():
+        if METHODS[config["optimizers"][name]["method"]].one_rank:
+            refuse_ranks(ranks, f"optimizers.{name}")
+
+
+def _check_overrides(config: Config) -> None:
+    """Check that what is said of single entries, and of further combinations, names entries."""
+    for section in ("datasets", "models", "optimizers"):
+        key = f"training.for_{section}"
+        require_entries(key, config["training"].get(f"for_{section}", {}), section, config)
+    for name, optimizer in config["optimizers"].items():
+        require_entries(f"optimizers.{name}.for_models", optimizer.get("for_models", {}), "models", config)
+
+
+def _check_starts(config: Config) -> None:
+    """Check that every `start` of an optimiser names entries, and leads to a run from fresh weights in the end."""
+    optimizers = config["optimizers"]
+    starts = {name: entry["start"] for name, entry in optimizers.items() if "start" in entry}
+    for name, start in starts.items():
+        require_entries(f"optimizers.{name}.start.labels", [start["labels"]], "labels", config)
+        require_entries(f"optimizers.{name}.start.optimizer", [start["optimizer"]], "optimizers", config)
+    for name in starts:
+        seen = [name]
+        while seen[-1] in starts:
+            source = starts[seen[-1]]["optimizer"]
+            if source in seen:
+                raise UserError(
+                    f"optimizers.{name}.start: found a circle ({' from '.join([*seen, source])}), expected a chain "
+                    "that ends with an optimiser that starts from fresh weights; remove one start"
+                )
+            seen.append(source)
+
+
+def _check_dataset(key: str, dataset: Config) -> None:
+    if dataset["source"] == "folder" and dataset["resize"] < dataset["size"]:
+        raise UserError(
+            f"{key}.resize: found {dataset['resize']}, expected at least the size {dataset['size']} that is cut out of "
+            "it; raise it"
+        )
+    for part in ("train_size", "test_size") if dataset["source"] == "glyphs" else ():
+        if dataset[part] < dataset.get("classes", 0):
+            raise UserError(
+                f"{key}.{part}: found {dataset[part]}, expected at least one image of each of the "
+                f"{dataset['classes']} classes; raise it"
+            )
+    for name in ("crop_scale", "crop_ratio"):
+        bounds = dataset.get("augmentation", {}).get(name)
+        if bounds is not None and bounds[0] > bounds[1]:
+            raise UserError(f"{key}.augmentation.{name}: found {bounds}, expected the lower bound first; swap them")
+
+
+def _check_transition(key: str, labels: Config) -> None:
+    scheme, transition = labels.get("scheme", "uniform"), labels["transition"]
+    if scheme != "class_conditional":
+        raise UserError(f"{key}.transition: found one with scheme {scheme}, expected it with class_conditional only")
+    for number, row in enumerate(transition if isinstance(transition, list) else []):
+        if len(row) != len(transition):
+            raise UserError(
+                f"{key}.transition: row {number} has {len(row)} numbers, expected {len(transition)}, as many as rows"
+            )
+        if abs(sum(row) - 1.0) > 1e-6:
+            raise UserError(f"{key}.transition: row {number} adds up to {sum(row)}, expected 1; correct it")
+
+
+def check_models(config: Config) -> None:
+    """Check that the code of every network of the user's own is there; UserError naming the key where it is not."""
+    for name in config["models"]:
+        try:
+            model_settings(config, name)
+        except UserError as error:
+            raise UserError(f"models.{name}.architecture: {error}") from error
+
+
+def _check_momentum(key: str, optimizer: Mapping[str, Any]) -> None:
+    method, momentum = METHODS[optimizer["method"]], optimizer.get("momentum", 0)
+    if "momentum" in optimizer and not method.has_momentum:
+        raise UserError(
+            f"{key}.momentum: found {momentum}, expected none: {optimizer['method']} has no such setting; remove it"
+        )
+    if momentum and not optimizer.get("allow_momentum", method.allows_momentum):
+        raise UserError(
+            f"{key}.momentum: found {momentum}, expected 0: the papers leave it out, unstable with a median of "
+            "gradients; set allow_momentum: true to try it all the same"
+        )
+    if optimizer.get("nesterov") and not momentum:
+        raise UserError(f"{key}.nesterov: found true, expected false, since momentum is 0; set momentum")

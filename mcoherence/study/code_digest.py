@@ -1,0 +1,233 @@
+"""A digest of the code that decides a module's numbers: its first-party import closure, less what decides none.
+
+Snakemake sees the text of a rule's command and the time stamp of a script, but not the modules that a script imports.
+A rule that carries this digest among its params re-runs when, and only when, code that it can reach changes. Import
+lines are found in the syntax tree, inside functions too; a name imported through `importlib` is not seen.
+
+Left out is:
+
+- Layout: comments, formatting, docstrings.
+- Operational modules, and what only they import. A module says that it is one by `OPERATIONAL = True`, its first
+  statement after docstring and imports. It returns nothing that a number is made from, or hands on unchanged what it
+  was given. The packages around it count, as they run too; so does the module that the digest is asked for.
+- The text of errors and of help: strings and f-strings that are positional arguments of `raise X(...)`, or `help` and
+  `description` of argparse's methods, or are joined to such an argument by `+`. Which error it is, when it is raised,
+  and every argument that is no text, or that has a name, stay in. So does text that contains `:=`, `await` or `yield`,
+  which does something besides being read, and the value of a StopIteration. The rule holds as long as no handler
+  decides by the text of an error.
+"""
+
+import ast
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from mcoherence.files.digests import short_digest
+
+OPERATIONAL = True  # no number depends on it; docs/reruns.md
+
+MARK = "OPERATIONAL"
+OPTION_METHODS = {"ArgumentParser", "add_argument", "add_argument_group", "add_parser", "add_subparsers"}
+HELP = {"help", "description"}  # their keyword arguments that people read
+VALUES = {"StopIteration", "StopAsyncIteration"}  # errors whose argument is no message
+EFFECTS = (ast.NamedExpr, ast.Await, ast.Yield, ast.YieldFrom)  # inside text: it does more than being read
+
+
+def code_digest(module: str, root: Path) -> str:
+    """Hexadecimal digest of the first-party code that `module` reaches by its imports.
+
+    Args:
+        module: dotted name of the entry module, such as "workflow_scripts.train".
+        root: folder that holds the first-party packages; whatever is not below it is third-party and left out.
+    """
+    return digest_of_modules(module_digests(module, root))
+
+
+def digest_of_modules(modules: Mapping[str, str]) -> str:
+    """The `code_digest` of modules with these digests."""
+    return short_digest("".join(f"{name} {of_module}\n" for name, of_module in sorted(modules.items())))
+
+
+def module_digests(module: str, root: Path) -> dict[str, str]:
+    """Module that `module` reaches, itself included -> hexadecimal digest of its code alone."""
+    return {name: _read(file).digest for name, file in _closure(module, root).items()}
+
+
+def package_digests(package: str, root: Path) -> dict[str, str]:
+    """The `module_digests` of all modules below a package's folder together: of what is found by its place alone."""
+    folder = root.joinpath(*package.split("."))
+    files = (file.relative_to(folder) for file in sorted(folder.rglob("*.py")) if file != folder / "__init__.py")
+    names = [".".join((package, *file.with_suffix("").parts)).removesuffix(".__init__") for file in files]
+    return {module: digest for name in names for module, digest in module_digests(name, root).items()}
+
+
+def import_closure(module: str, root: Path) -> set[str]:
+    """Dotted names of the first-party modules that `module` reaches, itself and all packages around them included.
+
+    Operational modules are passed over, and what only they reach.
+    """
+    return set(_closure(module, root))
+
+
+def _closure(module: str, root: Path) -> dict[str, Path]:
+    """The modules of the import closure, with their files."""
+    reached: dict[str, Path] = {}
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name in reached:
+            continue
+        file = _file_of(name, root)
+        if file is None:
+            continue
+        waiting += [name.rpartition(".")[0]] if "." in name else []
+        if _read(file).operational and name != module:
+            continue
+        reached[name] = file
+        # most imports are of libraries; nothing below those is looked for
+        waiting += [imported for imported in _read(file).imports(name) if _is_below(imported, root)]
+    return reached
+
+
+def _is_below(module: str, root: Path) -> bool:
+    """Whether the module's outermost package, or the module itself, may be below `root`."""
+    return module.partition(".")[0] in _names_below(root, root.stat().st_mtime_ns)
+
+
+@cache
+def _names_below(root: Path, _modified: int) -> frozenset[str]:
+    return frozenset(entry.stem for entry in root.iterdir())
+
+
+def _file_of(module: str, root: Path) -> Path | None:
+    """The source file of a first-party module or package, or None."""
+    path = root.joinpath(*module.split("."))
+    candidates = (path.with_suffix(".py"), path / "__init__.py")
+    return next((candidate for candidate in candidates if candidate.is_file()), None)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """One source file, read: the digest of its syntax, and what its import lines name.
+
+    digest: of the syntax tree without docstrings and messages; the same under every Python that can parse the file.
+    absolute: dotted names, for `from a import b` both a and a.b, since b can be a module.
+    relative: (number of leading dots, dotted name or "", imported name) of `from ..a import b`.
+    """
+
+    is_package: bool
+    operational: bool
+    digest: str
+    absolute: tuple[str, ...]
+    relative: tuple[tuple[int, str, str], ...]
+
+    def imports(self, module: str) -> list[str]:
+        """Dotted names that the file may import, when it is the module of this name."""
+        package = module if self.is_package else module.rpartition(".")[0]
+        names = list(self.absolute)
+        for level, base, name in self.relative:
+            above = package.split(".")[: len(package.split(".")) - level + 1]
+            origin = ".".join([*above, base] if base else above)
+            names += [origin, f"{origin}.{name}"]
+        return names
+
+
+def _read(file: Path) -> _Source:
+    """The file, read once while it does not change: the closures of a study's rules share most of their modules."""
+    return _read_version(file, file.stat().st_mtime_ns)
+
+
+@cache
+def _read_version(file: Path, _modified: int) -> _Source:
+    tree = ast.parse(file.read_text(encoding="utf-8"), filename=file.name)
+    absolute: list[str] = []
+    relative: list[tuple[int, str, str]] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            absolute += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level:
+            relative += [(node.level, node.module or "", alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            absolute += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    tokens: list[str] = []
+    _append_tokens(tree, frozenset(_messages(tree)), tokens)
+    digest = hashlib.sha256("".join(f"{token}\n" for token in tokens).encode()).hexdigest()
+    return _Source(file.name == "__init__.py", is_operational(tree), digest, tuple(absolute), tuple(relative))
+
+
+def is_operational(tree: ast.Module) -> bool:
+    """Whether a module is marked: its first statement after docstring and imports is `OPERATIONAL = True`."""
+    own = (one for one in tree.body if not (isinstance(one, ast.Import | ast.ImportFrom) or _is_docstring(tree, one)))
+    first = next(own, None)
+    return isinstance(first, ast.Assign) and ast.unparse(first) == f"{MARK} = True"
+
+
+def _messages(tree: ast.AST) -> Iterator[ast.expr]:
+    """The expressions that are text of errors or of help."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+            if _last_name(node.exc.func) not in VALUES:
+                for argument in node.exc.args:
+                    yield from _texts(argument)
+        elif isinstance(node, ast.Call) and _last_name(node.func) in OPTION_METHODS:
+            for keyword in node.keywords:
+                if keyword.arg in HELP:
+                    yield from _texts(keyword.value)
+
+
+def _texts(expression: ast.expr) -> Iterator[ast.expr]:
+    """The expression where it is text, or the parts of a sum that are."""
+    if _is_text(expression):
+        yield expression
+    elif isinstance(expression, ast.BinOp) and isinstance(expression.op, ast.Add):
+        yield from _texts(expression.left)
+        yield from _texts(expression.right)
+
+
+def _is_text(expression: ast.expr) -> bool:
+    """Whether an expression is a string, an f-string or a sum of such, and does nothing besides."""
+    if isinstance(expression, ast.BinOp) and isinstance(expression.op, ast.Add):
+        return _is_text(expression.left) and _is_text(expression.right)
+    if isinstance(expression, ast.Constant):
+        return isinstance(expression.value, str)
+    return isinstance(expression, ast.JoinedStr) and not any(isinstance(node, EFFECTS) for node in ast.walk(expression))
+
+
+def _last_name(function: ast.expr) -> str | None:
+    """`c` of the called `a.b.c`, or of `c`; None of anything else."""
+    if isinstance(function, ast.Attribute):
+        return function.attr
+    return function.id if isinstance(function, ast.Name) else None
+
+
+def _append_tokens(node: ast.AST, messages: frozenset[ast.AST], tokens: list[str]) -> None:
+    """Append the tree as text. Empty fields are left out, because newer Pythons add empty fields to old nodes."""
+    if node in messages:
+        tokens.append("message")
+        return
+    tokens.append(type(node).__name__)
+    for field in node._fields:
+        value = getattr(node, field, None)
+        values = value if isinstance(value, list) else [value]
+        if field == "body" and values and _is_docstring(node, values[0]):
+            values = values[1:]
+        if all(one is None for one in values):
+            continue
+        tokens.append(f".{field}")
+        for one in values:
+            if isinstance(one, ast.AST):
+                _append_tokens(one, messages, tokens)
+            else:
+                tokens.append(repr(one))
+    tokens.append("end")
+
+
+def _is_docstring(owner: ast.AST, statement: object) -> bool:
+    return (
+        isinstance(owner, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        and isinstance(statement, ast.Expr)
+        and isinstance(statement.value, ast.Constant)
+        and isinstance(statement.value.value, str)
+    )

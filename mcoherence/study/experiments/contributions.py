@@ -1,0 +1,45 @@
+"""What pristine and corrupt examples contribute to the gradient, in the partly random runs of label_noise."""
+
+from mcoherence.errors import UserError
+from mcoherence.study.experiment import PRISTINE_AND_CORRUPT, Experiment, Figure, Table, section_schema
+from mcoherence.study.experiments import label_noise
+from mcoherence.study.runs import Config, Grid
+
+
+def label_sets_with_corrupt_examples(config: Config) -> list[str]:
+    """The label sets of label_noise that have pristine and corrupt examples."""
+    return [name for name in config["label_noise"]["labels"] if 0 < config["labels"][name]["fraction"] < 1]
+
+
+def grids(config: Config) -> list[Grid]:
+    """The combinations of label_noise with these label sets."""
+    return label_noise.grids_of({**config["label_noise"], "labels": label_sets_with_corrupt_examples(config)})
+
+
+def check(config: Config) -> None:
+    """Check that there is such a label set, and what label_noise checks of its section."""
+    label_noise.check(config)
+    if not label_sets_with_corrupt_examples(config):
+        raise UserError(
+            f"label_noise.labels: found {config['label_noise']['labels']}, expected one with a fraction between 0 and "
+            "1 for the experiment contributions; add one, or take contributions out of experiments"
+        )
+
+
+EXPERIMENT = Experiment(
+    sections=("contributions", "label_noise"),
+    schema=section_schema(
+        "What pristine and corrupt examples contribute to the gradient, in the partly random runs of label_noise.",
+        null_worlds={
+            "type": "integer",
+            "minimum": 1,
+            "maximum": 5,
+            "default": 2,
+            "description": "Worlds in which the tags pristine and corrupt are shuffled among the same examples; w of "
+            "them take 2^(w + 1) groups of gradient sums in memory.",
+        },
+    ),
+    check=check,
+    tables={"contributions": Table(grids, ("contributions",))},
+    figures={"contributions": Figure(("contributions",), PRISTINE_AND_CORRUPT, "3.3 contributions to the gradient")},
+)

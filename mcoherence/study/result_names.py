@@ -1,0 +1,49 @@
+"""Names that writers and readers of a run's result files share; light, so that a reader need not load torch."""
+
+from typing import NamedTuple
+
+EVALUATION_SCHEMA = "mcoherence/evaluation/1"
+COHERENCE_SCHEMA = "mcoherence/coherence/1"
+CONTRIBUTIONS_SCHEMA = "mcoherence/contributions/2"
+DIFFICULTY_COHERENCE_SCHEMA = "mcoherence/difficulty_coherence/1"
+
+# Groups of measured examples, in the order of coherence.h5: training examples whose label is the original one, those
+# whose label was changed, and test examples.
+GROUPS = ("pristine", "corrupt", "heldout")
+PRISTINE, CORRUPT, HELDOUT = range(3)
+
+FULL = "full"  # the subset of a run on everything
+
+
+def difficulty_group(subset: str, part: str) -> str:
+    """The name of a group of difficulty_coherence.h5, which is a part, train or test, of a subset in split.h5."""
+    return f"{subset}_{part}"
+
+
+DIFFICULTY_GROUPS = tuple(
+    difficulty_group(subset, part) for subset in ("easy", "hard", "random") for part in ("train", "test")
+)
+
+
+class Schemas(NamedTuple):
+    """The schemas of one kind of result: of the whole or a block of its checkpoints, and of a shard of the examples."""
+
+    whole: str
+    shard: str
+
+
+# A shard of evaluation.h5 holds the examples of the shard; one of a measurement its sums, with S itself.
+SCHEMAS = {
+    "evaluation": Schemas(EVALUATION_SCHEMA, "mcoherence/evaluation_shard/1"),
+    "coherence": Schemas(COHERENCE_SCHEMA, "mcoherence/coherence_shard/1"),
+    "contributions": Schemas(CONTRIBUTIONS_SCHEMA, "mcoherence/contributions_shard/1"),
+    "difficulty_coherence": Schemas(DIFFICULTY_COHERENCE_SCHEMA, "mcoherence/difficulty_coherence_shard/1"),
+}
+
+
+OTHER_SAMPLE = "coherence_m"  # and its size M: the name of coherence on a training sample of M examples
+
+
+def schemas_of(result: str) -> Schemas:
+    """The schemas of a result by its name; those of coherence_mM are those of coherence."""
+    return SCHEMAS["coherence" if result.startswith(OTHER_SAMPLE) else result]

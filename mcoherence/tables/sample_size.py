@@ -1,0 +1,49 @@
+"""Coherence of one run on training samples of several sizes."""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from mcoherence.coherence import alpha, m_coherence
+from mcoherence.study.result_names import OTHER_SAMPLE
+from mcoherence.study.runs import Run
+from mcoherence.tables.columns import TRAIN_GROUP, Column
+from mcoherence.tables.inputs import coherence_of
+from mcoherence.tables.runs import rows_of_runs
+from mcoherence.tables.sums import Sums
+
+COLUMNS = {"m": Column("examples", "size of the measured training sample")}
+
+
+def table(results: str, runs: Sequence[Run], noise: Mapping[str, float], *, sizes: Sequence[int]) -> pd.DataFrame:
+    """The whole network's coherence on training samples of several sizes: a row per run, size and checkpoint.
+
+    Columns: run, step, epoch, m (examples in the sample), m_coherence, alpha, diverged.
+
+    Args:
+        results: the study's folder.
+        runs: those measured on every size.
+        noise: label set -> fraction of random labels.
+        sizes: those besides the study's own.
+    """
+    names = ["coherence", *(f"{OTHER_SAMPLE}{size}" for size in sizes)]
+
+    def rows_of(run: Run) -> pd.DataFrame:
+        return pd.concat([coherence_of_sample(coherence_of(results, run, name)) for name in names], ignore_index=True)
+
+    return rows_of_runs(runs, noise, rows_of)
+
+
+def coherence_of_sample(sums: Sums) -> pd.DataFrame:
+    """The rows of one run on one sample, without the columns that name the run."""
+    squared, total, count = sums.inner(TRAIN_GROUP, TRAIN_GROUP), sums.total(TRAIN_GROUP), sums.count(TRAIN_GROUP)
+    return pd.DataFrame(
+        {
+            "step": sums.step,
+            "epoch": sums.epoch,
+            "m": count,
+            "m_coherence": m_coherence(squared, total),
+            "alpha": alpha(squared, total, count),
+            "diverged": sums.diverged,
+        }
+    )

@@ -1,0 +1,32 @@
+"""What is known of a job that ran: seconds and memory, by whoever could see them."""
+
+import math
+from pathlib import Path
+
+from mcoherence.audit.job_records import JobRecord, peak_memory_file, read_record
+from mcoherence.files.atomic import write_text
+
+JOB = Path("train/digits/seed0")
+
+
+def record(results, row, of_copy=None):
+    write_text(results / "benchmarks" / f"{JOB}.tsv", f"s\th:m:s\tmax_rss\n{row}\n")
+    if of_copy is not None:
+        write_text(peak_memory_file(results / "logs" / f"{JOB}.log"), of_copy)
+    return read_record(results, JOB)
+
+
+def test_the_memory_of_a_job_of_some_seconds_is_what_snakemake_sampled(tmp_path):
+    assert record(tmp_path, "12.5\t0:00:12\t431.2") == JobRecord(12.5, 431.2, is_copy=False)
+
+
+def test_that_of_a_shorter_one_is_unknown_for_it_may_have_been_sampled_before_it_grew(tmp_path):
+    assert math.isnan(record(tmp_path, "0.9\t0:00:00\t20.0").peak_mb)
+
+
+def test_and_so_is_that_of_one_that_was_never_sampled(tmp_path):
+    assert math.isnan(record(tmp_path, "1.2\t0:00:01\t-").peak_mb)
+
+
+def test_that_of_a_copy_is_its_own_and_not_that_of_the_client_that_snakemake_sees(tmp_path):
+    assert record(tmp_path, "0.9\t0:00:00\t20.0", of_copy="302.3\n") == JobRecord(0.9, 302.3, is_copy=True)

@@ -1,0 +1,188 @@
+"""The plan of a study: work, jobs, disk and hours worked by hand, and the source of every rate."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mcoherence.audit.plan import describe, estimates, memory_of, most_temporary_bytes, work_of
+from mcoherence.audit.rates import STATED_RATE, network_of
+from mcoherence.study.data_sizes import Size, size_of
+from mcoherence.study.runs import Run
+
+ROOT = Path(__file__).parents[3]
+LINEAR = {"architecture": "mlp", "hidden": []}
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    """A linear classifier of 8 x 8 pixels: 640 weights and 10 biases, 1280 operations; 100 and 1697 images."""
+    monkeypatch.chdir(tmp_path)
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    config |= {
+        "experiments": ["label_noise", "sample_size"],
+        "datasets": {"digits": {"source": "digits", "train_size": 100}},
+        "models": {"linear": LINEAR},
+        "optimizers": {"sgd": {"method": "sgd", "lr": 1, "momentum": 0.5}, "rm3": {"method": "rm3", "lr": 1}},
+        "training": {
+            "updates": 5, "batch_size": 10, "segment_updates": 3,
+            "checkpoints": {"every_step_until": 2, "per_doubling": 1}, "for_optimizers": {"rm3": {"updates": 3}},
+        },
+        "measurement": {"sample_size": 30, "heldout_size": 20},
+        "sample_size": {
+            "datasets": ["digits"], "models": ["linear"], "labels": ["clean"], "optimizer": "sgd", "seeds": [0],
+            "sizes": [60, 900],
+        },
+    }  # fmt: skip
+    config["label_noise"] = {
+        "datasets": ["digits"], "models": ["linear"], "labels": ["clean"], "optimizers": ["sgd", "rm3"], "seeds": [0],
+    }  # fmt: skip
+    return config
+
+
+SGD = Run("digits", "linear", "clean", "sgd", "full", 0)
+FORWARD = 2 * 64 * 10
+
+
+def test_a_network_is_counted_without_being_made():
+    network = network_of(LINEAR, Size(1, 1, (1, 8, 8), 10))
+    assert (network.parameters, network.bytes, network.flops) == (650, 4 * 650, FORWARD)
+    resnet = network_of({"architecture": "resnet18"}, Size(1, 1, (3, 224, 224), 1000))
+    assert resnet.parameters == 11_689_512
+    assert resnet.flops == pytest.approx(2 * 1.814e9, rel=0.001)  # 1.814 thousand million multiply-adds
+
+
+def test_work_is_passes_times_examples(config):
+    assert work_of(config, SGD, "train") == 3 * FORWARD * 5 * 10
+    checkpoints = 6  # 0, 1, 2; 3, the end of a segment; 4; 5
+    assert work_of(config, SGD, "evaluation") == FORWARD * checkpoints * 1797
+    assert work_of(config, SGD, "coherence") == 3 * FORWARD * checkpoints * (30 + 20)
+    assert work_of(config, SGD, "coherence_m60") == 3 * FORWARD * checkpoints * (60 + 20)
+    assert work_of(config, SGD, "coherence_m900") == 3 * FORWARD * checkpoints * (100 + 20)
+
+
+def test_jobs_disk_and_hours_follow_from_the_study(config):
+    rows = {row.stage: row for row in estimates(config, "cuda", ROOT / "nowhere")}
+    assert {stage: row.jobs for stage, row in rows.items()} == {
+        "train": 2 + 1, "evaluate": 2, "measure_coherence": 2, "measure_sample_size": 2,
+    }  # fmt: skip
+    # SGD: 6 checkpoints, 2 states with a momentum; RM3: 4 checkpoints, 1 state with two gradients.
+    assert rows["train"].disk == 2600 * (6 + 2 * 2 + 4 + 3)
+    assert rows["evaluate"].disk == 8 * 1797 * (6 + 4)
+    work = 3 * FORWARD * 10 * (5 + 3)
+    assert rows["train"].hours == pytest.approx((work / STATED_RATE["cuda"] + 3 * 5) / 3600)
+    assert "stated" in rows["train"].source
+
+
+def test_rates_come_from_benchmarks_of_the_device_where_there_are_some(config, tmp_path):
+    (tmp_path / "benchmarks").mkdir()
+    row = {"model": "mlp", "batch": 100, "device": "cpu", "method": "plain", "seconds": 0.5}
+    (tmp_path / "benchmarks/extraction-cpu.json").write_text(json.dumps([row]))
+    train, *_ = estimates(config, "cpu", tmp_path)
+    of_benchmark = 3 * 2 * (784 * 256 + 2 * 256 * 256 + 256 * 10) * 100 / 0.5 / 2  # two threads
+    assert train.hours == pytest.approx((3 * FORWARD * 80 / of_benchmark + 15) / 3600)
+    assert train.source == "benchmarks/ (mlp, cpu)"
+    assert (
+        "stated" in next(row for row in estimates(config, "cpu", tmp_path) if row.stage == "measure_coherence").source
+    )
+    assert "stated" in estimates(config, "cuda", tmp_path)[0].source
+
+
+def test_earlier_jobs_of_the_study_have_the_first_word(config):
+    folder = Path("results/digits/benchmarks")
+    for rule in ("train", "train_from_3"):
+        path = folder / rule / "digits/linear/clean/sgd/full/seed0.tsv"
+        path.parent.mkdir(parents=True)
+        path.write_text("s\th:m:s\n25.0\t0:00:25\n")
+    train = estimates(config, "cpu", ROOT)[0]
+    rate = 3 * FORWARD * 50 / (2 * 25 - 2 * 5)
+    assert train.source == "2 earlier jobs of this study"
+    assert train.hours == pytest.approx((3 * FORWARD * 80 / rate + 15) / 3600)
+
+
+def test_the_plan_says_what_it_does_not_know(config):
+    config["datasets"]["digits"] = {"source": "folder", "root": "nowhere", "resize": 8, "size": 8}
+    text = describe(config, "cuda", ROOT)
+    assert "digits: counted as ImageNet-1k (1,281,167 and 50,000 images); its folder was not looked at." in text
+    # 1.3 million images at 6 or 4 checkpoints are evaluated in parts: one block of one shard, joined, and put in place.
+    assert "Runs: 2. Jobs: 3 train, 6 evaluate, 2 measure_coherence, 2 measure_sample_size" in text
+
+
+def test_parts_are_counted_with_the_jobs_that_put_them_together(config):
+    config["datasets"]["digits"] = {"source": "mnist"}
+    config["measurement"] |= {"sample_size": 50_000, "heldout_size": 10_000, "precision": "float32"}
+    config["operational"] = {"checkpoints_per_job": 4, "examples_per_shard": 25_000}
+    rows = {row.stage: row for row in estimates(config, "cuda", ROOT / "nowhere")}
+    # SGD's 6 checkpoints are 2 blocks of 3 shards, 2 sums, 2 jobs that join; RM3's 4 are 1 block of 3, 1 sum, 2.
+    assert rows["measure_coherence"].jobs == (2 * 3 + 2 + 2) + (3 + 1 + 2)
+    # Of 4 checkpoints in 3 shards: three groups' sums of 7,850 parameters, in float32.
+    assert "Temporary: up to 1 MB" in describe(config, "cuda", ROOT / "nowhere")
+    assert most_temporary_bytes(config) == 4 * 3 * 3 * 4 * 7850
+    assert rows["evaluate"].jobs == 2  # 420,000 evaluations at most
+
+
+def test_every_measurement_is_planned_in_parts_and_with_the_sums_of_its_groups(config):
+    config["datasets"]["digits"] = {"source": "mnist"}
+    config["experiments"] = ["label_noise", "contributions"]
+    config["label_noise"]["labels"] = ["half_random"]
+    config["measurement"] |= {"sample_size": 50_000, "heldout_size": 10_000, "precision": "float32"}
+    config["contributions"] = {"null_worlds": 2}
+    config["operational"] = {"checkpoints_per_job": 4, "examples_per_shard": 25_000}
+    rows = {row.stage: row for row in estimates(config, "cuda", ROOT / "nowhere")}
+    # 50,000 examples: SGD's 6 checkpoints are 2 blocks of 2 shards, 2 sums, 2 jobs that join; RM3's 4 are 1 block.
+    assert rows["measure_contributions"].jobs == (2 * 2 + 2 + 2) + (2 + 1 + 2)
+    # Of 4 checkpoints in 2 shards: eight cells' sums of 7,850 parameters; coherence has three groups in 3 shards.
+    assert most_temporary_bytes(config) == 4 * 2 * 8 * 4 * 7850
+    contributions, coherence = (memory_of(config, SGD, name) for name in ("contributions", "coherence"))
+    assert contributions - coherence == 2 * (8 - 3) * 4 * 7850
+
+
+def test_winsorised_sgd_pays_for_the_gradient_of_every_example(config):
+    plain = work_of(config, SGD, "train")
+    config["optimizers"]["sgd"] = {"method": "winsorized", "lr": 1, "c": 20}
+    assert work_of(config, SGD, "train") == 130 * plain
+    # 10 examples: round(0.2 * 9) = 2 are clipped at each end, and the next one there is held too
+    assert memory_of(config, SGD, "train") == (3 + 2 * 3) * 2600 + 4 * 2**26
+
+
+def test_m3_holds_the_gradients_of_its_groups_and_adam_keeps_two_averages(config):
+    for optimizer, weights, work in (
+        ({"method": "sgd", "lr": 1}, 3, 1),
+        ({"method": "m3", "lr": 1, "groups": 5}, 3 + 4, 1),
+        ({"method": "m3_successive", "lr": 1, "groups": 3}, 3 + 2, 3),
+        ({"method": "adamw", "lr": 1}, 3 + 2, 1),
+    ):
+        config["optimizers"]["sgd"] = optimizer
+        assert memory_of(config, SGD, "train") == weights * 2600
+        assert work_of(config, SGD, "train") == work * 3 * FORWARD * 5 * 10
+
+
+def test_contributions_and_the_gradients_of_easy_and_hard_examples_are_planned(config):
+    config["experiments"] = ["label_noise", "easy_hard", "contributions", "difficulty_coherence"]
+    config["label_noise"]["labels"] = ["half_random"]
+    config["contributions"] = {"null_worlds": 2}
+    config["easy_hard"] |= {"models": ["linear"], "optimizer": "sgd", "reference_seeds": [0], "seeds": [1]}
+    rows = {row.stage: row for row in estimates(config, "cuda", ROOT / "nowhere")}
+    assert rows["measure_contributions"].jobs == 2
+    assert rows["measure_difficulty_coherence"].jobs == 1 + 3
+    assert work_of(config, SGD, "contributions") == 3 * FORWARD * 6 * 30
+    assert work_of(config, SGD, "difficulty_coherence") == 3 * FORWARD * 6 * 100  # 150, of which there are 100
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"source": "digits", "train_size": 720}, Size(720, 1077, (1, 8, 8), 10)),
+        ({"source": "glyphs", "train_size": 9, "test_size": 7, "size": 16, "classes": 3}, Size(9, 7, (3, 16, 16), 3)),
+        ({"source": "mnist", "train_size": None, "test_size": 50}, Size(60_000, 50, (1, 28, 28), 10)),
+        ({"source": "cifar100"}, Size(50_000, 10_000, (3, 32, 32), 100)),
+    ],
+)
+def test_the_size_of_a_data_set_is_known_from_its_settings(settings, expected):
+    assert size_of(settings) == expected
+
+
+def test_a_study_without_networks_says_so(config):
+    plan = describe(config | {"experiments": ["toy"]}, "cpu", ROOT)
+    assert plan == "Plan of the study digits: it trains no networks; its jobs take seconds."

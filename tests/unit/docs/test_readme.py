@@ -1,0 +1,58 @@
+"""What the README tells a reader to type works, and what it shows is current."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mcoherence.study import checks
+from mcoherence.study.experiments import label_noise
+from mcoherence.study.runs import runs_of_grids
+
+ROOT = Path(__file__).parents[3]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def merged(base, changes):
+    """Nested mappings of `changes` laid over `base`, as Snakemake lays config files over each other."""
+    if not isinstance(base, dict) or not isinstance(changes, dict):
+        return changes
+    return base | {key: merged(base.get(key), value) for key, value in changes.items()}
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/gradients.md"])
+def test_python_examples_run(name):
+    """All blocks of a page, one after the other, as a reader would type them."""
+    text = (ROOT / name).read_text()
+    code = "\n".join(re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL))
+    namespace = {}
+    exec(compile(code, name, "exec"), namespace)
+    assert namespace["statistics"].evidence.spot_relative_error < 1e-4
+
+
+@pytest.mark.parametrize("block", blocks("yaml"))
+def test_config_examples_are_valid(block):
+    config = merged(yaml.safe_load((ROOT / "config.yaml").read_text()), yaml.safe_load(block))
+    checks.check_config(config, json.loads((ROOT / "schemas/config.schema.json").read_text()))
+    checks.check_references(config)
+    assert {run.model for run in runs_of_grids(label_noise.grids(config))} == {"mlp"}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "studies").glob("*.yaml")), ids=lambda path: path.name)
+def test_every_further_study_is_valid(path):
+    config = merged(yaml.safe_load((ROOT / "config.yaml").read_text()), yaml.safe_load(path.read_text()))
+    checks.check_config(config, json.loads((ROOT / "schemas/config.schema.json").read_text()))
+    checks.check_references(config)
+    assert config["study"] == path.stem
+
+
+def test_every_file_that_the_readme_links_is_there():
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", README)
+    assert links
+    assert all((ROOT / link).exists() for link in links)

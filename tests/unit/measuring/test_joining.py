@@ -1,0 +1,200 @@
+"""Measuring and evaluating in parts: how a run is cut, and that parts put together equal one pass."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from mcoherence.data.preparation import prepare_images
+from mcoherence.data.sources import open_source
+from mcoherence.data.subsets import SPLIT_SCHEMA
+from mcoherence.errors import UserError
+from mcoherence.files.hdf5 import write_hdf5
+from mcoherence.measuring.evaluation import positions_in_shard
+from mcoherence.measuring.joining import add_shards, join
+from mcoherence.measuring.samples import Sample
+from mcoherence.models import NetworkSettings, build_model, save_checkpoint
+from mcoherence.study import cutting
+from mcoherence.study.result_names import (
+    DIFFICULTY_GROUPS,
+    SCHEMAS,
+    schemas_of,
+)
+from mcoherence.study.shards import Shard
+from workflow_scripts import add_shards as add_shards_command
+from workflow_scripts import (
+    corrupt_labels,
+    evaluate,
+    join_evaluation,
+    join_measurement,
+    measure_coherence,
+    measure_contributions,
+    measure_difficulty_coherence,
+)
+
+
+def test_blocks_are_neighbouring_checkpoints():
+    steps = [0, 1, 2, 4, 8]
+    assert cutting.blocks(steps, 0) == [(0, 8)]
+    assert cutting.blocks(steps, 2) == [(0, 1), (2, 4), (8, 8)]
+    assert cutting.block_steps(steps, 2, 4) == [2, 4]
+
+
+def test_shards_cover_everything_once_and_differ_by_one_at_most():
+    assert cutting.shard_count(10, 0) == 1
+    assert cutting.shard_count(10, 4) == 3
+    assert [np.arange(10)[Shard(number, 3).rows(10)].tolist() for number in range(3)] == [
+        [0, 1, 2], [3, 4, 5], [6, 7, 8, 9],
+    ]  # fmt: skip
+    assert np.arange(1)[Shard(0, 2).rows(1)].tolist() == []
+
+
+def test_shards_of_an_evaluation_begin_with_a_batch():
+    assert [(part[0], part[-1]) for part in (positions_in_shard(2500, Shard(number, 2)) for number in range(2))] == [
+        (0, 1023), (1024, 2499),
+    ]  # fmt: skip
+
+
+def test_only_much_work_is_done_in_parts():
+    assert not cutting.in_parts(540, 22, cutting.MEASURED_IN_PARTS)  # the default study
+    assert not cutting.in_parts(1797, 22, cutting.EVALUATED_IN_PARTS)
+    assert cutting.in_parts(60_000, 90, cutting.MEASURED_IN_PARTS)  # ImageNet
+
+
+def test_a_shard_of_a_sample_keeps_its_groups():
+    sample = Sample(np.array([3, 5, 8]), np.array([0, 1, 0])).rows(Shard(1, 2).rows(3))
+    assert (sample.index.tolist(), sample.group.tolist()) == ([5, 8], [1, 0])
+
+
+@pytest.mark.parametrize("result", [*SCHEMAS, "coherence_m500"])
+def test_a_shard_of_a_result_has_a_schema_of_its_own(result):
+    whole, shard = schemas_of(result)
+    name = result.removesuffix("_m500")
+    assert re.fullmatch(rf"mcoherence/{name}/\d+", whole)
+    assert re.fullmatch(rf"mcoherence/{name}_shard/\d+", shard)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Digits, half of their labels random, a split, and three checkpoints of which the last one has diverged."""
+    folder = tmp_path_factory.mktemp("run")
+    images, labels = folder / "images.h5", folder / "labels.h5"
+    digits = open_source({"source": "digits", "train_size": 60, "seed": 0}, folder, False)
+    prepare_images(images, digits, {}, 1, "key")
+    run(corrupt_labels, {"fraction": 0.5, "scheme": "uniform", "seed": 0}, images=images, labels=labels)
+    rng, split = np.random.default_rng(0), folder / "split.h5"
+    parts = {name: np.sort(rng.permutation(60)[:20]) for name in DIFFICULTY_GROUPS}
+    write_hdf5(split, SPLIT_SCHEMA, parts, {})
+    settings, checkpoints = {"architecture": "cnn", "channels": [3, 4], "hidden": 6, "batch_norm": True}, []
+    for number, step in enumerate((0, 2, 5)):
+        torch.manual_seed(number)
+        model = build_model(settings, (1, 8, 8), 10)
+        metadata = {"step": step, "epoch": step / 3, "run": {"seed": 0}, "provenance": {}}
+        if step == 5:
+            metadata["diverged_at"] = 3
+            for parameter in model.parameters():
+                torch.nn.init.constant_(parameter, float("nan"))
+        checkpoints.append(folder / f"step{step}.safetensors")
+        save_checkpoint(checkpoints[-1], model, NetworkSettings(settings, (1, 8, 8), 10), metadata)
+    return {"images": images, "labels": labels, "split": split, "checkpoints": checkpoints, "folder": folder}
+
+
+def run(module, settings, **options):
+    """The main function of a command-line module, in this process; `settings` is None where it takes none."""
+    command = ["x"] if settings is None else ["x", "--settings", json.dumps(settings)]
+    for name, value in options.items():
+        values = value if isinstance(value, list) else [value]
+        command += [f"--{name.replace('_', '-')}", *map(str, values)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", command)
+        module.main()
+
+
+def contents(path):
+    with h5py.File(path) as file:
+        names = json.loads(file.attrs["contents"])
+        return {name: file[name][()] for name in names}, dict(file.attrs)
+
+
+MEASUREMENT = {"sample_size": 50, "heldout_size": 31, "seed": 0}
+COMMANDS = {  # result: its command, the settings that it takes besides, the examples it measures at each checkpoint
+    "coherence": (measure_coherence, {"subset": "full"}, 81),
+    "contributions": (measure_contributions, {"null_worlds": 1}, 50),
+    "difficulty_coherence": (measure_difficulty_coherence, {}, 60),  # half of each of six parts of twenty
+}
+
+
+def measured(files, precision, name, chosen=slice(None), result="coherence", parts=(), **options):
+    command, further, _ = COMMANDS[result]
+    path = files["folder"] / name
+    given = {"images": files["images"], "labels": files["labels"], "parts": list(parts), "device": "cpu"}
+    given["split"] = files["split"] if result == "difficulty_coherence" else []
+    settings = MEASUREMENT | {"precision": precision} | further
+    run(command, settings, **given, checkpoints=files["checkpoints"][chosen], result=path, **options)
+    return path
+
+
+BLOCKS = (slice(0, 1), slice(1, 3))
+
+
+@pytest.mark.parametrize("result", COMMANDS)
+@pytest.mark.parametrize(("precision", "tolerance"), [("float64", 1e-12), ("float32", 1e-5)])
+def test_shards_added_and_blocks_joined_equal_one_pass(files, precision, tolerance, result):
+    whole, attributes = contents(measured(files, precision, "whole.h5", result=result))
+    blocks = []
+    for number, block in enumerate(BLOCKS):
+        shards = [measured(files, precision, f"{number}{i}.h5", block, result, shard=i, shards=3) for i in range(3)]
+        blocks.append(files["folder"] / f"block{number}.h5")
+        run(add_shards_command, None, shards=shards, block=blocks[-1], result=result)
+    joined = files["folder"] / "joined.h5"
+    run(join_measurement, None, blocks=blocks[::-1], whole=joined, result=result)
+    parts, described = contents(measured(files, precision, "copied.h5", slice(0), result, [joined]))
+
+    assert parts.keys() == whole.keys()
+    for name in whole.keys() - {"sum_sq_norm", "gram", "m_coherence", "m_coherence_model"}:
+        assert np.array_equal(parts[name], whole[name]), name
+    assert whole["diverged"].tolist() == [False, False, True]
+    for k in range(2):
+        scale = np.abs(whole["gram"][k]).max()
+        assert np.abs(parts["gram"][k] - whole["gram"][k]).max() <= tolerance * scale
+        for name in ("sum_sq_norm", "m_coherence_model"):
+            assert parts[name][k] == pytest.approx(whole[name][k], rel=tolerance), name
+        assert parts["m_coherence"][k] == pytest.approx(whole["m_coherence"][k], rel=tolerance, nan_ok=True)
+    assert np.isnan(parts["gram"][2]).all()
+
+    evidence, expected = json.loads(described.pop("evidence")), json.loads(attributes.pop("evidence"))
+    assert evidence["examples_measured"] == expected["examples_measured"] == 2 * COMMANDS[result][2]
+    assert evidence["bound_ratio"] == pytest.approx(expected["bound_ratio"], rel=tolerance)
+    assert evidence["spot_examples"] == 3 * expected["spot_examples"]
+    assert described == attributes
+
+
+def test_parts_of_an_evaluation_have_the_bits_of_the_whole(files):
+    paths = [files["folder"] / f"evaluation{number}.h5" for number in range(5)]
+    given = {"images": files["images"], "labels": files["labels"], "split": [], "parts": [], "device": "cpu"}
+    run(evaluate, {}, **given, checkpoints=files["checkpoints"], result=paths[0])
+    for number, (block, one) in enumerate(((block, one) for block in BLOCKS for one in (0, 1)), start=1):
+        chosen = files["checkpoints"][block]
+        run(evaluate, {}, **given, checkpoints=chosen, shard=one, shards=2, result=paths[number])
+    whole = files["folder"] / "evaluation.h5"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["x", "--sharded", "--whole", str(whole), "--parts", *map(str, paths[1:])])
+        join_evaluation.main()
+    assert whole.read_bytes() == paths[0].read_bytes()
+
+
+def test_parts_of_different_wholes_are_refused(files):
+    one = measured(files, "float32", "one.h5", BLOCKS[0], shard=0, shards=2)
+    other = measured(files, "float64", "other.h5", BLOCKS[0], shard=1, shards=2)
+    schema, shard_schema = schemas_of("coherence")
+    with pytest.raises(UserError, match=r"other\.h5: found other settings than in .*one\.h5, expected parts of one"):
+        add_shards([one, other], shard_schema)
+    with pytest.raises(UserError, match=rf"found {shard_schema}, expected {schema}"):
+        join([one], schema)
+    with pytest.raises(UserError, match=r"nowhere\.h5: not found"):
+        join([Path("nowhere.h5")], *schemas_of("evaluation"))

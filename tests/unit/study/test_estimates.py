@@ -1,0 +1,64 @@
+"""What a job is reckoned to take: worked by hand, and numbers of parameters against the networks themselves."""
+
+from pathlib import Path
+
+import pytest
+import torchvision.models
+import yaml
+
+from mcoherence.models.build import outline
+from mcoherence.study.data_sizes import Size
+from mcoherence.study.estimates import (
+    BASE_MB,
+    LEAST_MINUTES,
+    job_mb,
+    minutes,
+    parameters_of,
+    result_bytes,
+    result_passes,
+    training_passes,
+)
+from mcoherence.study.network_sizes import PARAMETERS
+from mcoherence.study.runs import Run
+
+CONFIG = yaml.safe_load((Path(__file__).parents[3] / "config.yaml").read_text())
+RUN = Run("digits", "mlp", "clean", "sgd", "full", 0)
+MLP = 64 * 256 + 256 + 256 * 256 + 256 + 256 * 10 + 10
+
+
+@pytest.mark.parametrize(
+    ("model", "size"),
+    [
+        ({"architecture": "mlp", "hidden": []}, Size(1, 1, (1, 8, 8), 10)),
+        ({"architecture": "mlp", "hidden": [30, 20]}, Size(1, 1, (3, 5, 4), 7)),
+        ({"architecture": "cnn", "channels": [12, 24], "hidden": 128}, Size(1, 1, (1, 8, 8), 10)),
+        ({"architecture": "cnn", "channels": [4], "hidden": 9, "batch_norm": False}, Size(1, 1, (3, 15, 9), 3)),
+        ({"architecture": "resnet18"}, Size(1, 1, (3, 224, 224), 1000)),
+    ],
+)
+def test_parameters_are_counted_without_building_the_network(model, size):
+    built = outline(model, size.shape, size.classes)
+    assert parameters_of(model, size) == sum(p.numel() for p in built.parameters())
+
+
+def test_every_classifier_of_torchvision_has_the_number_that_it_states():
+    stated = {
+        name: next(iter(torchvision.models.get_model_weights(name))).meta["num_params"]
+        for name in torchvision.models.list_models(module=torchvision.models)
+    }
+    assert stated == PARAMETERS
+
+
+def test_an_update_costs_three_passes_of_its_examples_and_an_evaluation_one():
+    assert training_passes(CONFIG, RUN, 10) == 3 * 10 * 60
+    assert result_passes(CONFIG, RUN, "evaluation", checkpoints=2) == 2 * 1797
+    assert result_passes(CONFIG, RUN, "coherence", checkpoints=2, shards=3) == 3 * 2 * (360 + 180) / 3
+
+
+def test_time_and_memory_of_a_job():
+    config = CONFIG | {"operational": {"images_memory_mb": 2000, "ranks": 1}}
+    assert minutes(config, RUN, 1e11 / 64) == LEAST_MINUTES + 10
+    # three groups: their sums, those of a batch, a copy of them, in float64
+    assert result_bytes(config, RUN, "coherence") == 2 * 2 * 3 * 4 * MLP
+    assert job_mb(config, RUN, 5e9, gpu=False) == BASE_MB + 5000  # and 1,797 images of 64 values, less than a MB
+    assert job_mb(config, RUN, 5e9, gpu=True) == BASE_MB

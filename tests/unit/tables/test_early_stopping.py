@@ -1,0 +1,26 @@
+"""The best checkpoint against the last one, from result files written out by hand."""
+
+import numpy as np
+import pytest
+
+from mcoherence.tables.early_stopping import table
+
+
+def test_the_best_checkpoint_is_the_first_of_equals(measured, described):
+    found = table(measured.results, [measured.run], measured.noise)
+    described("early_stopping", found)
+    (row,) = found.to_dict("records")
+    assert (row["best_step"], row["last_step"]) == (4, 8)
+    assert (row["best_epoch"], row["last_epoch"]) == (1.0, 2.0)
+    assert row["best_test_accuracy"] == row["last_test_accuracy"] == 0.75
+    assert row["best_m_coherence"] == pytest.approx((3 - 1) ** 2 / 13)
+    assert row["last_m_coherence"] == pytest.approx((1 + 1) / 4)
+    assert not row["diverged"]
+
+
+def test_a_diverged_run_has_no_best_checkpoint(measured):
+    measured.write([False, False, True])
+    (row,) = table(measured.results, [measured.run], measured.noise).to_dict("records")
+    assert row["diverged"]
+    for which in ("best", "last"):
+        assert np.isnan([row[f"{which}_test_accuracy"], row[f"{which}_m_coherence"]]).all()

@@ -1,0 +1,34 @@
+"""The course of the runs of a sweep, from result files written out by hand."""
+
+import numpy as np
+import pytest
+
+from mcoherence.tables.sweep import table
+
+
+@pytest.fixture
+def make(measured):
+    """The table of one run that is part of two sweeps, past the transient from step 4 on."""
+    values = {"width": {"net": 64.0}, "depth": {"net": 2.0, "deeper": 3.0}}
+    return lambda: table(measured.results, [measured.run], measured.noise, values=values, first_step=4)
+
+
+def test_a_sweep_has_the_course_of_each_run_under_every_setting_that_it_is_part_of(make, described):
+    found = make()
+    described("sweep", found)
+    assert list(found.groupby("setting", sort=False)["value"].unique()) == [[64], [2]]
+    for _, rows in found.groupby("setting"):
+        assert rows["step"].tolist() == [0, 4, 8]
+        assert rows["past_transient"].tolist() == [False, True, True]
+        # sums of pristine and corrupt: (2, 1), (2, 0), (1, 1); their squared norms add up to 13, 13, 4
+        np.testing.assert_allclose(rows["m_coherence"], [5 / 13, 4 / 13, 2 / 4])
+        assert rows["train_accuracy"].tolist() == [0.25, 0.5, 1.0]
+        assert rows["test_accuracy"].tolist() == [0.25, 0.75, 0.75]
+
+
+def test_a_checkpoint_that_diverged_has_no_numbers_in_a_sweep(make, measured):
+    measured.write([False, False, True])
+    found = make()
+    numbers = found[["m_coherence", "train_accuracy", "test_accuracy"]]
+    assert (numbers.isna().all(axis=1) == found["diverged"]).all()
+    assert found["diverged"].sum() == 2  # once in each sweep

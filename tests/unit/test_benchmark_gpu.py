@@ -1,0 +1,150 @@
+"""benchmarks/gpu.py: it leans on public names alone, finds what is wrong, and keeps to its time."""
+
+import ast
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+FILES = ("gpu", "gpu_correctness", "gpu_timing")
+# What a machine with a GPU is asked to have. Peers may be missing there.
+THERE = {"torch", "torchvision", "numpy", "mcoherence"}
+PEERS = {"backpack", "opacus"}
+PUBLIC = {
+    "mcoherence": {"gradient_statistics", "GradientStatistics", "load_checkpoint"},
+    "mcoherence.gradients.reference": {"per_example_gradients"},
+    "mcoherence.optim": {"M3", "RM3", "RA3", "WinsorizedSGD", "SGD", "SuccessiveM3"},
+}
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def benchmark(monkeypatch):
+    """The three modules by name, as they find each other when gpu.py runs."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    monkeypatch.setattr(sys, "path", [*sys.path])  # gpu.py adds to it
+    yield {name: importlib.import_module(name) for name in FILES}
+    for name in FILES:
+        sys.modules.pop(name, None)
+
+
+def imports(file):
+    """(module, name imported from it or None) of every import in the file, wherever it stands."""
+    for node in ast.walk(ast.parse((BENCHMARKS / f"{file}.py").read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, None) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0
+            yield from ((node.module, alias.name) for alias in node.names)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_it_imports_public_names_and_nothing_that_may_be_missing(file):
+    for module, name in imports(file):
+        top = module.partition(".")[0]
+        if top == "mcoherence":
+            assert name in PUBLIC[module], f"{file}: from {module} import {name}"
+        else:
+            assert top in sys.stdlib_module_names | THERE | PEERS | set(FILES), f"{file}: import {module}"
+
+
+def test_it_says_what_it_uses_of_the_library(benchmark):
+    assert {module: set(names) for module, names in benchmark["gpu"].PUBLIC.items()} == PUBLIC
+    assert benchmark["gpu"].missing() == []
+
+
+def test_it_names_what_is_missing(benchmark, monkeypatch):
+    monkeypatch.setitem(sys.modules, "mcoherence.optim", None)  # an import of it then fails
+    (line,) = benchmark["gpu"].missing()
+    assert "mcoherence.optim" in line
+
+
+def correctness(benchmark, *names, left=1e9):
+    return list(benchmark["gpu_correctness"].correctness(CPU, lambda: left, names))
+
+
+def test_right_statistics_pass(benchmark):
+    rows = correctness(benchmark, "CNN, batch norm", "tied embedding")
+    assert [(row["case"], row["setting"], row["passed"]) for row in rows] == [
+        ("CNN, batch norm", "float64", True),
+        ("CNN, batch norm", "float32", True),
+        ("tied embedding", "float64", True),
+        ("tied embedding", "float32", True),
+    ]
+    assert [row["whole_model"] for row in rows] == [[], [], ["embed.weight"], ["embed.weight"]]
+
+
+def test_wrong_statistics_fail(benchmark, monkeypatch):
+    """The gradients of another loss: a thousandth larger, so that squares are two thousandths off."""
+    module = benchmark["gpu_correctness"]
+    right = module.gradient_statistics
+    monkeypatch.setattr(
+        module,
+        "gradient_statistics",
+        lambda model, loss, *rest, **more: right(model, lambda o, t: 1.001 * loss(o, t), *rest, **more),
+    )
+    rows = correctness(benchmark, "MLP")
+    assert [row["passed"] for row in rows] == [False, False]
+    assert rows[0]["errors"]["groups mixed"] == pytest.approx(0.002001, rel=1e-6)
+
+
+def test_a_network_that_breaks_is_a_row(benchmark, monkeypatch):
+    def broken(*_, **__):
+        raise RuntimeError("no such kernel")
+
+    monkeypatch.setattr(benchmark["gpu_correctness"], "gradient_statistics", broken)
+    rows = correctness(benchmark, "MLP")
+    assert [(row["passed"], row["note"]) for row in rows] == [(False, "RuntimeError: no such kernel")] * 2
+
+
+def test_what_there_is_no_time_for_is_cut_and_says_so(benchmark):
+    first, second = correctness(benchmark, "MLP", left=0.0)
+    assert first["passed"] is True  # how long one takes is not known before
+    assert (second["passed"], second["note"]) == (None, "cut: no time left to this section")
+
+
+DIGESTS = {"saved": "a", "loaded": "a", "whole": "b", "again": "b", "resumed": "b"}
+
+
+@pytest.mark.parametrize(
+    ("change", "passed"),
+    [
+        ({}, True),
+        ({"resumed": "c"}, False),
+        ({"again": "c"}, False),
+        ({"loaded": "c"}, False),
+        ({"saved": "b", "loaded": "b"}, False),
+        ({"error": "whole: RuntimeError: no deterministic kernel"}, False),
+    ],
+)
+def test_a_run_is_resumed_when_all_its_bits_are_the_same(benchmark, change, passed):
+    assert benchmark["gpu"].compared(DIGESTS | change, note="", cut=False)["passed"] is passed
+
+
+def test_a_run_without_all_its_digests_failed_unless_time_was_short(benchmark):
+    some = {"saved": "a", "whole": "b", "again": "b"}
+    assert benchmark["gpu"].compared(some, note="ended with status 1", cut=False)["passed"] is False
+    assert benchmark["gpu"].compared(some, note="cut", cut=True)["passed"] is None
+
+
+def test_rows_are_on_disk_as_soon_as_they_are_known(benchmark, tmp_path):
+    gpu, path = benchmark["gpu"], tmp_path / "rows.json"
+    report = gpu.Report(path, gpu.machine(CPU, small=True))
+    row = {
+        "section": "correctness",
+        "case": "MLP",
+        "setting": "float64",
+        "device": "cpu",
+        "result": "|S|^2",
+        "note": "",
+        "passed": False,
+    }
+    report.add(row)
+    content = json.loads(path.read_text())
+    assert content["rows"] == [row]
+    assert gpu.table(content).startswith("**A rehearsal: no figure here says anything of a GPU.**")
+    assert gpu.table(content).splitlines()[-1] == "| correctness | MLP | float64 | cpu | \\|S\\|^2 | **FAILED** |"

@@ -1,0 +1,86 @@
+"""The edges of the command-line modules: options, and a user's mistake."""
+
+import gc
+import importlib
+import sys
+
+import pytest
+
+import workflow_scripts
+from mcoherence.data import digits
+from mcoherence.errors import UserError
+from workflow_scripts import draw, prepare_dataset, tabulate
+from workflow_scripts.command_line import computing_options, function_of_module, part_options, settings_parser
+from workflow_scripts.jobs.entry import run
+
+
+def test_every_command_takes_settings_and_some_the_options_of_parents():
+    given = ["--settings", '{"lr": 0.1}', "--device", "cpu", "--images-memory-mb", "5", "--shards", "3"]
+    parsed = settings_parser("what", computing_options(), part_options()).parse_args(given)
+    assert parsed.settings == {"lr": 0.1}
+    assert (parsed.device, parsed.threads, parsed.workers, parsed.images_memory_mb) == ("cpu", 1, 2, 5)
+    assert (parsed.shard, parsed.shards, parsed.parts) == (0, 3, None)
+    with pytest.raises(SystemExit):
+        settings_parser("what").parse_args(given)
+
+
+NO_FILES = {
+    draw: ["--tables", "--images", "--png=f.png", "--pdf=f.pdf"],
+    tabulate: ["--csv=t.csv", "--parquet=t.parquet"],
+    prepare_dataset: ["--images=images.h5", "--data-folder=data", "--no-download"],
+}
+
+
+@pytest.mark.parametrize(
+    ("command", "room", "without", "function"),
+    [
+        (draw, "mcoherence.figures", "axes", "draw"),
+        (tabulate, "mcoherence.tables", "columns", "table"),
+        (prepare_dataset, "mcoherence.data", "store", "open_source"),
+    ],
+)
+def test_a_module_that_is_not_of_the_commands_room_is_one_line(command, room, without, function, monkeypatch):
+    for module in (f"{room}.nowhere", f"{room}.{without}", "json", "mcoherence.nowhere.at_all"):
+        monkeypatch.setattr(sys, "argv", ["x", f"--module={module}", "--settings={}", *NO_FILES[command]])
+        with pytest.raises(UserError, match=rf"^--module {module}: .*{function}\(\); expected {room}\.NAME with that"):
+            command.main()
+
+
+def test_a_command_calls_the_function_of_the_module_that_it_is_given():
+    assert function_of_module("mcoherence.data.digits", "mcoherence.data", "open_source") is digits.open_source
+
+
+def test_a_users_mistake_is_one_line_and_status_one(capsys):
+    def main():
+        raise UserError("file: found this, expected that; do so")
+
+    with pytest.raises(SystemExit) as caught:
+        run(main)
+    assert caught.value.code == "error: file: found this, expected that; do so"
+
+
+def test_a_bug_keeps_its_traceback():
+    with pytest.raises(ZeroDivisionError):
+        run(lambda: 1 // 0)
+
+
+def test_garbage_is_collected_while_a_command_works(capsys):
+    gc.disable()
+    try:
+        run(lambda: print(gc.isenabled()))
+    finally:
+        gc.enable()
+        gc.unfreeze()
+    assert capsys.readouterr().out == "True\n"
+
+
+def test_only_a_command_imports_without_the_garbage_collector(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["-m"])
+    importlib.reload(workflow_scripts)
+    try:
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/pytest"])
+    importlib.reload(workflow_scripts)
+    assert gc.isenabled()

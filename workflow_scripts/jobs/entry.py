@@ -1,0 +1,21 @@
+"""How a command is entered and left: a user's mistake is one line, a bug keeps its traceback."""
+
+import gc
+import logging
+import sys
+from collections.abc import Callable
+
+from mcoherence.errors import UserError
+
+OPERATIONAL = True  # no number depends on it; docs/reruns.md
+
+
+def run(main: Callable[[], None]) -> None:
+    """Call `main`; a user's mistake becomes one line and exit status 1, anything else keeps its traceback."""
+    gc.freeze()  # what imports made lasts, and need not be looked through
+    gc.enable()
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"error: {error}")
