@@ -57,6 +57,15 @@ def test_settings_and_modules_that_were_edited_are_named(study, edit):
     )
 
 
+def test_an_optimiser_and_a_network_that_commands_import_by_name_are_named(study, edit):
+    edit("mcoherence/optim/rm3.py", "from torch import Tensor", "from torch import Tensor\n\nUNUSED = 1")
+    edit("mcoherence/models/cnn.py", "from torch import nn", "from torch import nn\n\nUNUSED = 1")
+    said = why(study)
+    assert said["train (4), train_from_6 (4)"] == ["code edited: mcoherence.models.cnn, mcoherence.optim.rm3"]
+    (others,) = [rules for rules, lines in said.items() if lines == ["code edited: mcoherence.models.cnn"]]
+    assert others == "evaluate (18), measure_coherence (12), measure_contributions (6), train (14), train_from_6 (14)"
+
+
 def test_new_missing_and_newer_files_are_named(study, edit):
     edit("miniature.yaml", "seeds: [10, 11]", "seeds: [10, 12]")
     name = "results/miniature/figures/summary.png"
