@@ -1,6 +1,7 @@
 """What the updates of a run see: the examples of each, in their order, shared out over groups and ranks."""
 
 from collections.abc import Generator, Iterator
+from functools import cache
 from itertools import islice
 
 import numpy as np
@@ -46,8 +47,8 @@ def parts_of_updates(
         if settings.groups == 1:
             parts.append((inputs, labels))
         else:
-            whole = np.arange(size_of_draw(draw, len(examples), settings.batch_size))
-            sizes = [len(share) for share in shares_of_groups(whole, settings.groups, execution.ranks)]
+            size = size_of_draw(draw, len(examples), settings.batch_size)
+            sizes = sizes_of_shares(size, settings.groups, execution.ranks)
             parts += zip(torch.split(inputs, sizes), torch.split(labels, sizes), strict=True)
         if len(parts) == settings.mini_batches * settings.groups:
             yield parts
@@ -63,7 +64,13 @@ def schedule_of(settings: TrainingSettings, size: int, ranks: Ranks, first: int)
 
 def shares_of_groups(positions: NDArray[np.int64], groups: int, ranks: Ranks) -> list[NDArray[np.int64]]:
     """This rank's share of each group of a mini-batch; groups differ by one example at most, and so do ranks."""
-    return [ranks.share(group) for group in np.array_split(positions, groups)]
+    return [ranks.share(group) for group in (np.array_split(positions, groups) if groups > 1 else [positions])]
+
+
+@cache
+def sizes_of_shares(size: int, groups: int, ranks: Ranks) -> list[int]:
+    """The sizes of this rank's shares of the groups of a mini-batch of so many examples."""
+    return [len(share) for share in shares_of_groups(np.arange(size), groups, ranks)]
 
 
 def epoch_of_update(settings: TrainingSettings, updates: int, size: int) -> float:
