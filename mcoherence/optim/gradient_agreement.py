@@ -25,13 +25,13 @@ class GradientAgreement(OverGroups):
     orthogonal gradients, above it for opposed ones. A gradient of zeros has distance 1 from every other.
 
     Where this comes from: the rule is that of the released code, step_GAF of
-    github.com/Fchaubard/gradient_agreement_filtering (read at commit 555fa43); of the paper, its abstract and
-    introduction were read, its pseudocode was not. That code advises a threshold of 0.9 to 1, takes 0.97 and two
-    micro-batches in its commands, and draws micro-batches with equally many examples of each class. Our choices: the
-    parts are the random groups of one mini-batch, as for M3, so that methods compare on equal mini-batches; a part that
-    reaches no parameter at all, such as one without examples, is left out; a parameter that some part does not reach
-    counts as zero there; a distance that is NaN counts as agreement (as a comparison in that code comes out), so that
-    divergence is not hidden. An update without a step still counts as an update, for the schedule of the rate too.
+    github.com/Fchaubard/gradient_agreement_filtering (read at commit 555fa43); of the paper the abstract was read and
+    its algorithm was not. That code advises a threshold of 0.9 to 1, takes 0.97 and two micro-batches in its commands,
+    draws micro-batches with equally many examples of each class, and hands f to any optimiser. Our choices: SGD takes
+    f; the parts are the random groups of one mini-batch, as for M3, so that methods compare on equal mini-batches; a
+    part that reaches no parameter at all, such as one without examples, is left out; a parameter that some part does
+    not reach counts as zero there; a distance that is NaN counts as agreement (as a comparison in that code comes out),
+    so that divergence is not hidden. An update without a step counts as an update, for the schedule of the rate too.
 
     Protocol: as for M3, one closure per group; momentum and weight decay enter after the mean, in torch's SGD. After a
     step `.grad` holds f; without one it is None.
