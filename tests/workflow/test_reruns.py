@@ -114,7 +114,7 @@ EDITS = (
     ),
     Edit("an experiment less", "miniature.yaml", "easy_hard, contributions]", "easy_hard]", CLAIMS),
     Edit("the code of one figure", "mcoherence/figures/easy_hard.py", "import", "PADDING = 1\nimport", {"draw_easy_hard": 1} | REPORT),
-    Edit("the command that draws figures", "workflow_scripts/draw.py", "from mcoherence import figures", "UNUSED = 1\nfrom mcoherence import figures", DRAW_ALL | REPORT),
+    Edit("the command that draws figures", "workflow_scripts/draw.py", "from pathlib", "UNUSED = 1\nfrom pathlib", DRAW_ALL | REPORT),
     Edit("the code of the claims", "mcoherence/claims/testing.py", "EARLY_EPOCHS = 5", "EARLY_EPOCHS = 6", CLAIMS),
     Edit("a threshold of one claim", "mcoherence/claims/trajectory.py", "NEAR = 3.0", "NEAR = 4.0", CLAIMS),
     Edit("the confidence of the claims", "config.yaml", "confidence: 0.95", "confidence: 0.9", CLAIMS),
@@ -124,7 +124,7 @@ EDITS = (
         {"measure_contributions": 6, "tabulate": 1, "draw_contributions": 1} | CLAIMS,
     ),
     Edit(
-        "the code of the scores", "mcoherence/measuring/difficulty.py", "import", "UNUSED = 1\nimport",
+        "the code of the scores", "mcoherence/measuring/difficulty.py", "\nimport numpy", "\nUNUSED = 1\nimport numpy",
         {"evaluate": SUBSET_RUNS, "tabulate": 4} | trained(SUBSET_RUNS) | SCORED | DRAW_EASY_HARD | DRAW_DIFFICULTY | CLAIMS,
     ),
     Edit(
