@@ -157,6 +157,11 @@ def files_of(folder: Path) -> dict[Path, bytes]:
 
 
 def lab_of(tracking: str):
+    """A SLURM cluster of these tests' own.
+
+    Skips where no SLURM is installed, for only root can install one and a user's laptop has none; CI sets
+    MCOHERENCE_REQUIRE_SLURM, and there a missing SLURM is a failure.
+    """
     missing = missing_programs()
     if missing:
         reason = f"SLURM is not installed ({', '.join(missing)}); on Debian: apt-get install slurm-wlm munge"
