@@ -22,6 +22,7 @@ from mcoherence.gradients.fallback import layer_rows, names_by_module
 from mcoherence.gradients.layer_rules.products import Rows, at_least_float32
 from mcoherence.gradients.layer_rules.registry import NotModelledError, only_argument
 from mcoherence.gradients.layers import Argument, Call, Layer, measurable_layers
+from mcoherence.gradients.refusal import UnsupportedModelError as UnsupportedModelError  # users catch it by this path
 from mcoherence.gradients.routing import unaccounted
 
 
