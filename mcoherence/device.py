@@ -1,10 +1,14 @@
 """The device that a job computes on: chosen, checked, made deterministic, and described for the record."""
 
 import os
+import re
+import sys
 
 import torch
 
 from mcoherence.errors import UserError
+
+NOT_DETERMINISTIC = "not deterministic"  # what the record of a device says where the setting is off
 
 
 def devices() -> list[str]:
@@ -18,12 +22,14 @@ def chosen_device(name: str) -> str:
     return devices()[0] if name == "auto" else name
 
 
-def prepare_device(name: str, threads: int) -> torch.device:
+def prepare_device(name: str, threads: int, deterministic: bool = True) -> torch.device:
     """The device to compute on, with the process set to `threads` threads and to deterministic algorithms.
 
     Args:
         name: "auto", see `chosen_device`, "cpu", "cuda" or "mps".
         threads: processor threads to use.
+        deterministic: whether an operation for which the device has no deterministic algorithm is an error; see
+            `without_determinism`. Without that the bytes after a kill may differ from those of an uninterrupted run.
 
     Raises:
         UserError: the named device is not there. It never falls back to another one.
@@ -34,12 +40,50 @@ def prepare_device(name: str, threads: int) -> torch.device:
         there = ", ".join(devices())
         raise UserError(f"device: found {name!r}, expected one that this machine has ({there}); set `device: auto`")
     if chosen != "cpu":
-        # The CPU kernels in use are deterministic as they are, and this call costs 1.5 s of imports.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS needs a fixed workspace for it
-        torch.use_deterministic_algorithms(True, warn_only=True)
+    # Not use_deterministic_algorithms, which imports torch's compiler: a second and a half.
+    torch.set_deterministic_debug_mode("error" if deterministic else "default")
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # an extra write each
     return torch.device(chosen)
 
 
+def prepare_measuring_device(name: str, threads: int, deterministic: bool = True) -> torch.device:
+    """The device to measure gradients on, see `prepare_device`; the processor in place of an Apple GPU.
+
+    Squared norms are float64 whatever the precision of the passes, and Apple's GPUs have no float64.
+    """
+    device = prepare_device(name, threads, deterministic)
+    if device.type != "mps":
+        return device
+    print("measuring on the processor: Apple's GPU has no float64, which squared norms are summed in", file=sys.stderr)
+    return torch.device("cpu")
+
+
+def require_float64(device: torch.device, what: str) -> None:
+    """UserError where float64 is asked for, by `what`, and the device has none."""
+    if device.type == "mps":
+        raise UserError(
+            f"device: found mps, an Apple GPU, which has no float64, expected one that has for {what}; "
+            "set `device: cpu`"
+        )
+
+
 def describe_device(device: torch.device) -> str:
-    """The device with its model name where it has one, such as "cuda (NVIDIA H200)" or "cpu"."""
-    return f"cuda ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else device.type
+    """The device with its model name where it has one, such as "cuda (NVIDIA H200)" or "cpu".
+
+    Where determinism is off, it says so.
+    """
+    name = f"cuda ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else device.type
+    return name if torch.are_deterministic_algorithms_enabled() else f"{name}, {NOT_DETERMINISTIC}"
+
+
+def without_determinism(error: RuntimeError) -> UserError | None:
+    """One line for torch's refusal of an operation that has no deterministic algorithm; None for any other error."""
+    found = re.match(r"(\S+) does not have a deterministic implementation", str(error))
+    if found is None:
+        return None
+    return UserError(
+        f"device: found the operation {found[1]}, for which this device has no deterministic algorithm, expected the "
+        "same bytes from every run; train on another device (device: cpu), change the network, or give the same bytes "
+        "up with `operational: {deterministic: false}`, which every file then says"
+    )

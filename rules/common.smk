@@ -35,6 +35,7 @@ ON_CPU = "python -m workflow_scripts.jobs.launch --device cpu -- "
 COMPUTING = (
     " --workers {resources.workers} --images-memory-mb {resources.images_memory_mb}"
     " --device {resources.device} --threads {threads}"
+    " --deterministic {resources.deterministic}"
 )
 TO_LOG = " > {log:q} 2>&1"
 

@@ -33,6 +33,7 @@ def computing_options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     parser.add_argument("--threads", type=int, default=1, help="processor threads that the rule has claimed")
+    parser.add_argument("--deterministic", type=int, choices=(0, 1), default=1, help="refuse algorithms that are not")
     parser.add_argument("--workers", type=int, default=2, help="processes that read ahead when images are streamed")
     parser.add_argument("--images-memory-mb", type=int, default=2000, help="larger images are streamed from their file")
     return parser

@@ -1,6 +1,7 @@
 """Evaluate every checkpoint of a run on the whole training and test part: checkpoints -> evaluation.h5."""
 
 from mcoherence.data.store import read_labels, read_targets
+from mcoherence.device import prepare_device
 from mcoherence.files.hdf5 import write_hdf5
 from mcoherence.measuring.evaluation import evaluate_run
 from mcoherence.study.result_names import schemas_of
@@ -14,8 +15,8 @@ def main() -> None:
     if copied_from_parts(arguments):
         return
     labels = {"train": read_labels(arguments.labels).labels, "test": read_targets(arguments.images, "test")}
-    job, schemas = job_of(arguments), schemas_of("evaluation")
-    datasets, evaluated = evaluate_run(job, labels)
+    job, schemas = job_of(arguments, prepare_device), schemas_of("evaluation")
+    datasets, evaluated = evaluate_run(job, labels, arguments.settings["tf32"])
     schema = schemas.shard if job.shard.count > 1 else schemas.whole
     write_hdf5(arguments.result, schema, datasets, provenance_of(arguments, job) | evaluated)
 

@@ -26,7 +26,8 @@ def main() -> None:
         "heldout/index": heldout.index,
         "heldout/group": heldout.group,
     }
-    measurement, job = Measurement("coherence", drawn, GROUPS, settings["precision"], further), job_of(arguments)
+    arithmetic = settings["precision"], settings["tf32"]
+    measurement, job = Measurement("coherence", drawn, GROUPS, *arithmetic, further), job_of(arguments)
     write_measurement(arguments.result, measurement, job, provenance_of(arguments, job))
 
 

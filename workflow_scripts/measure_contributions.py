@@ -27,7 +27,8 @@ def main() -> None:
         "sample/index": cells.index,
         "sample/group": cells.group,
     }
-    measurement, job = Measurement("contributions", drawn, names, settings["precision"], further), job_of(arguments)
+    arithmetic = settings["precision"], settings["tf32"]
+    measurement, job = Measurement("contributions", drawn, names, *arithmetic, further), job_of(arguments)
     write_measurement(arguments.result, measurement, job, provenance_of(arguments, job))
 
 

@@ -22,7 +22,8 @@ def main() -> None:
     drawn = [DrawnExamples("train", sample, read_labels(arguments.labels).labels)]
     further = {"sample/index": sample.index, "sample/group": sample.group}
     name, job = "difficulty_coherence", job_of(arguments)
-    measurement = Measurement(name, drawn, DIFFICULTY_GROUPS, settings["precision"], further)
+    arithmetic = settings["precision"], settings["tf32"]
+    measurement = Measurement(name, drawn, DIFFICULTY_GROUPS, *arithmetic, further)
     write_measurement(arguments.result, measurement, job, provenance_of(arguments, job))
 
 

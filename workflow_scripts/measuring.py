@@ -5,15 +5,21 @@ measured or evaluated.
 """
 
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mcoherence.device import describe_device, prepare_device
+import torch
+
+from mcoherence.device import describe_device, prepare_measuring_device
 from mcoherence.files.atomic import copy_file
 from mcoherence.files.provenance import provenance
 from mcoherence.measuring.job import MeasuringJob
+from mcoherence.precision import precision_name
 from mcoherence.study.shards import Shard
 from workflow_scripts.command_line import computing_options, part_options, settings_parser
+
+PrepareDevice = Callable[[str, int, bool], torch.device]
 
 
 def parse_measuring(description: str | None) -> Namespace:
@@ -35,12 +41,12 @@ def copied_from_parts(arguments: Namespace) -> bool:
     return True
 
 
-def job_of(arguments: Namespace) -> MeasuringJob:
-    """The job that the options describe, its device prepared."""
+def job_of(arguments: Namespace, prepare: PrepareDevice = prepare_measuring_device) -> MeasuringJob:
+    """The job that the options describe, its device prepared by a function of `mcoherence.device`."""
     return MeasuringJob(
         arguments.images,
         arguments.checkpoints,
-        prepare_device(arguments.device, arguments.threads),
+        prepare(arguments.device, arguments.threads, bool(arguments.deterministic)),
         arguments.images_memory_mb * 10**6,
         arguments.workers,
         Shard(arguments.shard, arguments.shards),
@@ -50,4 +56,5 @@ def job_of(arguments: Namespace) -> MeasuringJob:
 def provenance_of(arguments: Namespace, job: MeasuringJob) -> dict[str, Any]:
     """Where the result comes from, as attributes: the settings, every file that is read, and the device."""
     inputs_read = [arguments.images, arguments.labels, *arguments.split, *arguments.checkpoints]
-    return provenance(arguments.settings, inputs_read, describe_device(job.device)).as_attributes()
+    precision = precision_name(arguments.settings["tf32"])
+    return provenance(arguments.settings, inputs_read, describe_device(job.device), precision).as_attributes()

@@ -17,6 +17,7 @@ from mcoherence.device import describe_device, prepare_device
 from mcoherence.files.json_csv import write_csv
 from mcoherence.files.provenance import provenance
 from mcoherence.models.checkpoints import NetworkSettings, load_checkpoint, save_checkpoint
+from mcoherence.precision import precision_name
 from mcoherence.training.lock import only_trainer
 from mcoherence.training.loop import TrainingLog, train
 from mcoherence.training.ranks import device_of_rank, joined, launch, launched
@@ -42,7 +43,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.ranks > 1 and not launched():
         sys.exit(launch(arguments.ranks))
-    device = device_of_rank(prepare_device(arguments.device, max(1, arguments.threads // arguments.ranks)))
+    threads = max(1, arguments.threads // arguments.ranks)
+    device = device_of_rank(prepare_device(arguments.device, threads, bool(arguments.deterministic)))
     with joined(device) as ranks:
         execution = Execution(device, ranks, bool(arguments.channels_last), bool(arguments.compile))
         folder = arguments.state.parent
@@ -72,7 +74,7 @@ def train_segment(arguments: Any, execution: Execution, folder: Path) -> None:
 
     input_files = [arguments.images, arguments.labels, *arguments.split, *arguments.begin]
     where = describe_device(device) if ranks.world == 1 else f"{ranks.world} ranks on {describe_device(device)}"
-    origin = provenance(arguments.settings, input_files, where)
+    origin = provenance(arguments.settings, input_files, where, precision_name(settings.tf32))
     key = key_of(settings=arguments.settings, code=arguments.code, inputs=origin.inputs, device=device.type)
     unfinished = Unfinished(folder, key)
     if ranks.leads:

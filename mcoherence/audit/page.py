@@ -88,6 +88,7 @@ def made_by(findings: Findings, claims: Provenance) -> dict[str, str]:
     return {
         "code (git commit)": several(findings.commits),
         "device": several(findings.devices),
+        "float32 products": several(findings.precisions),
     } | {name: several(counts) for name, counts in findings.versions.items()}
 
 

@@ -34,7 +34,7 @@ class Findings:
     """What the files of a study say of themselves, and how far that was checked.
 
     files: number of files whose settings were read and are those that the config asks for.
-    commits, devices: commit or device -> number of files made by it.
+    commits, devices, precisions: commit, device or precision of float32 products -> number of files made by it.
     versions: library -> version -> number of files.
     hashed, not_hashed: inputs whose bytes were compared with what the files made from them say, and those left out.
     """
@@ -42,6 +42,7 @@ class Findings:
     files: int
     commits: Counter[str]
     devices: Counter[str]
+    precisions: Counter[str]
     versions: dict[str, Counter[str]]
     hashed: int
     not_hashed: int
@@ -90,7 +91,7 @@ def read_provenance(path: Path) -> Provenance:
 
 def provenance_of_figure(sources: Mapping[str, str]) -> Provenance:
     """That of a figure, which says what it was drawn from and no more: path -> digest."""
-    return Provenance(settings={}, inputs=dict(sources), git_commit="", device="", versions={})
+    return Provenance(settings={}, inputs=dict(sources), git_commit="", device="", fp32_precision="", versions={})
 
 
 def check_results(config: Config, further: Mapping[str, Provenance]) -> Findings:
@@ -118,6 +119,7 @@ def check_results(config: Config, further: Mapping[str, Provenance]) -> Findings
         files=len(found),
         commits=Counter(one.git_commit for one in found.values()),
         devices=Counter(one.device for one in found.values()),
+        precisions=Counter(one.fp32_precision for one in found.values()),
         versions={
             name: Counter(one.versions[name] for one in found.values() if name in one.versions) for name in libraries
         },

@@ -24,7 +24,8 @@ class Provenance:
     """Where a result file says that it comes from.
 
     settings: of the rule, whole; its seeds are in it; inputs: path -> digest of each file that was read, see
-    `digest_of`; git_commit: see `git_commit`; versions: library -> version; device: that the numbers were made on.
+    `digest_of`; git_commit: see `git_commit`; versions: library -> version; device: that the numbers were made on;
+    fp32_precision: "ieee", or "tf32" where its matrix units might round the factors of float32 products.
     """
 
     settings: Mapping[str, Any]
@@ -32,6 +33,7 @@ class Provenance:
     git_commit: str
     versions: Mapping[str, str]
     device: str
+    fp32_precision: str
 
     @classmethod
     def from_attributes(cls, attributes: Mapping[str, Any]) -> "Provenance":
@@ -54,6 +56,7 @@ def merged_provenance(parts: Sequence[Provenance]) -> Provenance:
         git_commit=_each([one.git_commit for one in parts]),
         versions={name: _each([one.versions[name] for one in parts]) for name in parts[0].versions},
         device=_each([one.device for one in parts]),
+        fp32_precision=_each([one.fp32_precision for one in parts]),
     )
 
 
@@ -62,16 +65,19 @@ def _each(values: Sequence[str]) -> str:
     return "; ".join(dict.fromkeys(values))
 
 
-def provenance(settings: Mapping[str, Any], inputs: Iterable[Path], device: str = "cpu") -> Provenance:
+def provenance(
+    settings: Mapping[str, Any], inputs: Iterable[Path], device: str = "cpu", fp32_precision: str = "ieee"
+) -> Provenance:
     """What lets a reader trace a file: nothing in it changes between two runs of the same code and inputs.
 
     Args:
         settings: the settings object of the rule, whole; its seeds are in it.
         inputs: files read; each is recorded by path and digest, see `digest_of`.
         device: device the numbers were made on, such as "cpu" or "cuda (NVIDIA H200)".
+        fp32_precision: what float32 products were there, see `mcoherence.precision.precision_name`.
     """
     digests = {str(path): digest_of(path) for path in inputs}
-    return Provenance(dict(settings), digests, git_commit(), versions(), device)
+    return Provenance(dict(settings), digests, git_commit(), versions(), device, fp32_precision)
 
 
 def digest_of(path: Path) -> str:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mcoherence.gradients.eval_mode import eval_mode
+from mcoherence.precision import float32_products
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 
@@ -36,7 +37,7 @@ def per_example_gradients(
     """
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     rows: dict[str, list[Tensor]] = {name: [] for name in parameters}
-    with eval_mode(model):
+    with float32_products(), eval_mode(model):
         for i in range(len(inputs)):
             _, gradients = loss_and_gradients(model, loss_fn, parameters, inputs[i : i + 1], targets[i : i + 1])
             for name, gradient in gradients.items():

@@ -27,6 +27,7 @@ from mcoherence.gradients.passes import Passes
 from mcoherence.gradients.reference import LossFunction
 from mcoherence.gradients.refusal import refuse_unsupported
 from mcoherence.gradients.spot_check import spot_checked
+from mcoherence.precision import float32_products
 
 Level = Literal["model", "layer", "parameter"]
 WHOLE_SAMPLE = "all"
@@ -167,6 +168,7 @@ def gradient_statistics(
     groups: Sequence[str] | None = None,
     *,
     spot_check: int = 1,
+    tf32: bool = False,
 ) -> GradientStatistics:
     """Exact S and Q per group and parameter, from one forward and one backward pass per example.
 
@@ -185,6 +187,7 @@ def gradient_statistics(
         spot_check: number of random examples of the first batch that are measured once more one by one and compared
             (of the first two batches, where the first is a single example); 0 for none. What it cannot find is what no
             other example shows: leave it on for a model that is not known to keep examples apart.
+        tf32: whether float32 products may be TF32's on a GPU that has it; see `mcoherence.precision`.
 
     Raises:
         UnsupportedModelError: the per-example gradients cannot be had exactly; the message names the module.
@@ -211,7 +214,7 @@ def gradient_statistics(
     sum_sq_norms = np.zeros((len(names), len(parameters)))
     sums = GroupSums(len(names), parameters)
     tally = _Tally(passes, spot_check)
-    with eval_mode(model), passes.capture.active():
+    with float32_products(tf32), eval_mode(model), passes.capture.active():
         for group, inputs, targets in _one_group_each(tally.counted(batches), groups is not None, len(names)):
             measured = passes.measure(inputs, targets)
             norms = measured.squared_norms

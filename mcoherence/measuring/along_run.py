@@ -44,6 +44,7 @@ class Measurement:
     examples: drawn once for the whole run, taken together.
     groups: names of the G groups; the samples' groups are positions in it.
     precision: "float32" or "float64".
+    tf32: whether float32 products may be TF32's.
     further: datasets that say who was drawn, by name.
     """
 
@@ -51,6 +52,7 @@ class Measurement:
     examples: Sequence[DrawnExamples]
     groups: Sequence[str]
     precision: str
+    tf32: bool
     further: Mapping[str, NDArray[Any]]
 
 
@@ -96,7 +98,7 @@ def measure_run(
             records.append(record_of(diverged_statistics(model, groups, names)))
             continue
         batches = chain.from_iterable(group_batches(*one) for one in samples)
-        statistics = measure(model.to(job.device, dtype), batches, names)
+        statistics = measure(model.to(job.device, dtype), batches, names, measurement.tf32)
         records.append(record_of(statistics))
         evidence.append(statistics.evidence)
         if keep is not None:
@@ -128,10 +130,14 @@ def write_group_sums(file: h5py.File, k: int, statistics: GradientStatistics) ->
 
 
 def measure(
-    model: nn.Module, batches: Iterable[tuple[Tensor, Tensor, Tensor]], names: Sequence[str] = GROUPS
+    model: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor, Tensor]],
+    names: Sequence[str] = GROUPS,
+    tf32: bool = False,
 ) -> GradientStatistics:
     """Gradient statistics of the cross-entropy of one checkpoint, in the groups `names`."""
-    return gradient_statistics(model, nn.CrossEntropyLoss(reduction="none"), batches, groups=names, spot_check=2)
+    loss = nn.CrossEntropyLoss(reduction="none")
+    return gradient_statistics(model, loss, batches, groups=names, spot_check=2, tf32=tf32)
 
 
 def diverged_statistics(

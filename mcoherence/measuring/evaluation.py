@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mcoherence.data.loading import ImageLoader
+from mcoherence.device import require_float64
 from mcoherence.files.progress import progress
 from mcoherence.measuring.job import MeasuringJob
 from mcoherence.models.checkpoints import load_checkpoint
+from mcoherence.precision import float32_products
 from mcoherence.study.shards import EVALUATED_BATCH, Shard
 
 
@@ -32,19 +34,22 @@ class Evaluation:
 
 
 def evaluate_run(
-    job: MeasuringJob, labels: Mapping[str, NDArray[np.int64]]
+    job: MeasuringJob, labels: Mapping[str, NDArray[np.int64]], tf32: bool = False
 ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """Loss and prediction of the examples of each part, or of the job's shard of them, at every checkpoint of a run.
 
     Args:
         job: along which run, where, and which shard of the examples.
         labels: by part of the data set, "train" and "test": those that the loss is taken with, int64 [N].
+        tf32: whether float32 products may be TF32's.
 
     Returns:
         The datasets step, epoch and diverged [K], and by part, such as "train/loss", loss and prediction [K, N]; and
         the attribute run.
     """
     precision = next(load_checkpoint(job.checkpoints[0]).parameters()).dtype
+    if precision == torch.float64:
+        require_float64(job.device, "weights in float64")
     parts = {}
     for name, values in labels.items():
         chosen = positions_in_shard(len(values), job.shard)
@@ -55,7 +60,8 @@ def evaluate_run(
         model = load_checkpoint(path).to(job.device)
         for name, (images, targets) in parts.items():
             none = lost or not len(images)
-            evaluation = diverged_evaluation(len(images)) if none else evaluate(model, _in_order(images), targets)
+            with float32_products(tf32):
+                evaluation = diverged_evaluation(len(images)) if none else evaluate(model, _in_order(images), targets)
             evaluations[name].append(evaluation)
     datasets = moments.datasets()
     for name, along_run in evaluations.items():

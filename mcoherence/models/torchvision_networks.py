@@ -85,6 +85,8 @@ def vgg(
         height, width = _keep_a_pixel(model.features, *input_shape[1:])
         model.avgpool = nn.Identity()
         features = 512 * height * width
+    elif all(side // 32 == 7 for side in input_shape[1:]):
+        model.avgpool = nn.Identity()  # 7 x 7 pixels to 7 x 7 is no pooling, but one that GPUs cannot repeat to the bit
     _resize_classifier(model.classifier, (features, hidden, hidden, num_classes), _normal)
     return model  # type: ignore[no-any-return]
 
@@ -113,8 +115,18 @@ def alexnet(
         features = 256 * height * width
     else:
         _replace_convolution(model, "features.0", input_shape, _as_drawn)
+        if all(_alexnet_side(side) == 6 for side in input_shape[1:]):
+            model.avgpool = nn.Identity()  # as in VGG
     _resize_classifier(model.classifier, (features, hidden, hidden, num_classes), _as_drawn)
     return model  # type: ignore[no-any-return]
+
+
+def _alexnet_side(side: int) -> int:
+    """Pixels along one side of AlexNet's last map: a convolution (11, stride 4, padding 2), three poolings (3, 2)."""
+    side = (side + 4 - 11) // 4 + 1
+    for _ in range(3):
+        side = (side - 3) // 2 + 1
+    return side
 
 
 def inception_v3(

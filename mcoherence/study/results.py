@@ -58,7 +58,7 @@ RESULTS = {
     "evaluation": Result(
         command="evaluate",
         stage="evaluate",
-        settings=lambda config, run: {},
+        settings=lambda config, run: {"tf32": config["measurement"].get("tf32", False)},
         examples=lambda measurement, size: size.train + size.test,
         groups=lambda config: 0,
         verb="Evaluate",

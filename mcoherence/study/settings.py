@@ -86,6 +86,7 @@ def training_settings(config: Config, run: Run, start: int, stop: int) -> dict[s
         "groups": method.groups(optimizer),
         "batch_size": training["batch_size"],
         "precision": training.get("precision", "float32"),
+        "tf32": training.get("tf32", False),
         "augmentation": config["datasets"][run.dataset].get("augmentation"),
         "start": start,
         "stop": stop,

@@ -24,10 +24,12 @@ from torch.optim import Optimizer
 
 from mcoherence.data.loading import LabelledExamples
 from mcoherence.data.random_streams import INITIAL_WEIGHTS, RANDOM_LAYERS, random_stream
+from mcoherence.device import require_float64
 from mcoherence.files.progress import progress
 from mcoherence.models.build import build_model
 from mcoherence.optim.descent import EagerOptimizer, MeanLoss
 from mcoherence.optim.one_rank import refuse_ranks
+from mcoherence.precision import float32_products
 from mcoherence.training.losses import Losses, fill_with_nan, is_finite
 from mcoherence.training.optimizer import make_optimizer
 from mcoherence.training.ranks import Ranks, distributed, with_shared_statistics
@@ -97,6 +99,8 @@ def train(
     """
     check_sizes(settings, len(examples), execution.ranks)
     device, first = execution.device, settings.start if begin is None else begin.update
+    if settings.precision == "float64":
+        require_float64(device, "training.precision float64")
     model = starting_model(settings, examples, begin).train().to(device, WEIGHTS[settings.precision])
     model = with_shared_statistics(model, device, execution.ranks).to(memory_format=execution.layout)
     optimizer = make_optimizer(settings.optimizer, model)
@@ -119,6 +123,7 @@ def train(
             save(step, epoch_of_update(settings, step, len(examples)), model, losses.diverged_at)
 
     with (
+        float32_products(settings.tf32),
         torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
         closing(parts_of_updates(settings, examples, execution, first)) as parts,
     ):
@@ -164,6 +169,8 @@ def mean_loss_of(model: nn.Module, precision: str, execution: Execution) -> Mean
     device, ranks = execution.device, execution.ranks
     forward: Callable[[Tensor], Tensor] = distributed(model, device, ranks)
     if execution.compiled:
+        if torch.are_deterministic_algorithms_enabled():
+            torch.use_deterministic_algorithms(True)  # tells the compiler too
         forward = torch.compile(forward)
 
     def logits_of(inputs: Tensor) -> Tensor:

@@ -18,9 +18,9 @@ class TrainingSettings:
     model: settings of `models.build_model`; optimizer: settings of `optimizer.make_optimizer` and `schedules`;
     mini_batches: of one update; groups: that each mini-batch is split into, both as the optimiser's entry in
     `optim.methods` says; batch_size: examples per mini-batch; precision: "float32", "bfloat16" (autocast; the weights
-    stay float32) or "float64"; start, stop: updates made before and after this segment; checkpoint_steps: ascending
-    numbers of updates in (start, stop], or from 0 where start is 0, after which the weights are saved; seed: of initial
-    weights, example order and random layers.
+    stay float32) or "float64"; tf32: whether float32 products may be TF32's, see `mcoherence.precision`; start, stop:
+    updates made before and after this segment; checkpoint_steps: ascending numbers of updates in (start, stop], or from
+    0 where start is 0, after which the weights are saved; seed: of initial weights, example order and random layers.
     """
 
     model: Mapping[str, Any]
@@ -29,6 +29,7 @@ class TrainingSettings:
     groups: int
     batch_size: int
     precision: str
+    tf32: bool
     start: int
     stop: int
     checkpoint_steps: tuple[int, ...]

@@ -19,3 +19,17 @@ def run(main: Callable[[], None]) -> None:
         main()
     except UserError as error:
         sys.exit(f"error: {error}")
+    except RuntimeError as error:
+        refused = _refusal_of(error)
+        if refused is None:
+            raise
+        sys.exit(f"error: {refused}")
+
+
+def _refusal_of(error: RuntimeError) -> UserError | None:
+    """The user's mistake that torch's error is, if any; a command that computes nothing does not import torch."""
+    if "torch" not in sys.modules:
+        return None
+    from mcoherence.device import without_determinism
+
+    return without_determinism(error)

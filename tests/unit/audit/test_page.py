@@ -11,7 +11,7 @@ from mcoherence.files.atomic import write_text
 from mcoherence.files.provenance import Provenance
 from mcoherence.tables.dictionary import dictionary
 
-CLAIMS = Provenance({}, {}, git_commit="of the claims", device="cpu", versions={"torch": "2"})
+CLAIMS = Provenance({}, {}, git_commit="of the claims", device="cpu", versions={"torch": "2"}, fp32_precision="ieee")
 TIMES = pd.DataFrame(
     {
         "rule": ["train", "report"],
@@ -27,8 +27,9 @@ def findings(files=3, not_hashed=0):
     """What `files` files say of themselves, one of which was made by another commit and on another device."""
     most = Counter({"abc": files - 1, "abd": 1}) if files else Counter()
     devices = Counter({"cpu": files - 1, "cuda <0>": 1}) if files else Counter()
+    precisions = Counter({"ieee": files}) if files else Counter()
     versions = {"torch": Counter({"1.2.3": files})} if files else {}
-    return Findings(files, most, devices, versions, hashed=7, not_hashed=not_hashed)
+    return Findings(files, most, devices, precisions, versions, hashed=7, not_hashed=not_hashed)
 
 
 def page(found, config=None):

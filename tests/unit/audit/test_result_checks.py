@@ -13,7 +13,7 @@ from mcoherence.files.provenance import Provenance
 
 
 def provenance(**inputs):
-    return Provenance(settings={}, inputs=inputs, git_commit="c", device="cpu", versions={})
+    return Provenance(settings={}, inputs=inputs, git_commit="c", device="cpu", versions={}, fp32_precision="ieee")
 
 
 def sha256(content):
@@ -88,8 +88,8 @@ def test_the_provenance_is_read_from_attributes_and_a_file_without_is_refused(tm
     attributes = {"settings": {"seed": 3}, "inputs": {"a": "b"}, "versions": {"torch": "2"}}
     with h5py.File(path, "w") as file:
         file.attrs.update({key: json.dumps(value) for key, value in attributes.items()})
-        file.attrs.update({"git_commit": "abc", "device": "cpu"})
-    assert read_provenance(path) == Provenance({"seed": 3}, {"a": "b"}, "abc", {"torch": "2"}, "cpu")
+        file.attrs.update({"git_commit": "abc", "device": "cpu", "fp32_precision": "ieee"})
+    assert read_provenance(path) == Provenance({"seed": 3}, {"a": "b"}, "abc", {"torch": "2"}, "cpu", "ieee")
     with h5py.File(path, "w") as file:
         file.attrs["settings"] = "{}"
     for wrong in (path, tmp_path / "none.h5", tmp_path / "none.safetensors"):

@@ -34,13 +34,16 @@ def test_it_comes_back_from_attributes_whatever_else_is_among_them(path):
 def test_of_parts_it_names_every_input_and_each_machine_once():
     settings = {"lr": 0.1}
     parts = [
-        Provenance(settings, {"a": "1", "b": "2"}, "abc", {"torch": "2.11", "numpy": "2"}, "cuda (NVIDIA H200)"),
-        Provenance(settings, {"a": "1", "c": "3"}, "abc", {"torch": "2.15", "numpy": "2"}, "cpu"),
-        Provenance(settings, {"a": "1", "d": "4"}, "abc", {"torch": "2.11", "numpy": "2"}, "cpu"),
+        Provenance(
+            settings, {"a": "1", "b": "2"}, "abc", {"torch": "2.11", "numpy": "2"}, "cuda (NVIDIA H200)", "tf32"
+        ),
+        Provenance(settings, {"a": "1", "c": "3"}, "abc", {"torch": "2.15", "numpy": "2"}, "cpu", "ieee"),
+        Provenance(settings, {"a": "1", "d": "4"}, "abc", {"torch": "2.11", "numpy": "2"}, "cpu", "ieee"),
     ]
     versions = {"torch": "2.11; 2.15", "numpy": "2"}
     inputs = {"a": "1", "b": "2", "c": "3", "d": "4"}
-    assert merged_provenance(parts) == Provenance(settings, inputs, "abc", versions, "cuda (NVIDIA H200); cpu")
+    merged = Provenance(settings, inputs, "abc", versions, "cuda (NVIDIA H200); cpu", "tf32; ieee")
+    assert merged_provenance(parts) == merged
 
 
 def test_sha256_is_the_standard_one(tmp_path):

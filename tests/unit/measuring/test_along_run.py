@@ -57,6 +57,26 @@ def test_a_run_is_evaluated_in_the_precision_that_it_is_trained_in(precision, tm
     assert datasets["train/loss"][0] == pytest.approx(loss.detach().numpy(), rel=1e-6)
 
 
+@pytest.mark.parametrize("tf32", [False, True])
+def test_a_run_is_evaluated_without_tf32_unless_it_is_asked_for(tf32, tmp_path):
+    images, checkpoint = tmp_path / "images.h5", tmp_path / "step0.safetensors"
+    digits = open_source({"source": "digits", "train_size": 20, "test_size": 10, "seed": 0}, tmp_path, False)
+    prepare_images(images, digits, {})
+    settings = {"architecture": "mlp", "hidden": [5]}
+    network = NetworkSettings(settings, (1, 8, 8), 10)
+    save_checkpoint(checkpoint, build_model(settings, (1, 8, 8), 10), network, {"step": 0, "epoch": 0.0, "run": {}})
+    seen = set()
+    hook = torch.nn.modules.module.register_module_forward_pre_hook(
+        lambda *_: seen.add(torch.backends.cuda.matmul.fp32_precision)
+    )
+    try:
+        job = MeasuringJob(images, [checkpoint], torch.device("cpu"))
+        evaluate_run(job, {"train": np.zeros(20, dtype=np.int64)}, tf32)
+    finally:
+        hook.remove()
+    assert seen == {"tf32" if tf32 else "ieee"}
+
+
 def test_a_record_holds_the_statistics_of_every_checkpoint(inputs, targets):
     groups = np.array([PRISTINE] * 8 + [HELDOUT] * 12)
     models = [network(seed) for seed in (0, 9)]

@@ -121,7 +121,7 @@ def contents(path):
         return {name: file[name][()] for name in names}, dict(file.attrs)
 
 
-MEASUREMENT = {"sample_size": 50, "heldout_size": 31, "seed": 0}
+MEASUREMENT = {"sample_size": 50, "heldout_size": 31, "seed": 0, "tf32": False}
 COMMANDS = {  # result: its command, the settings that it takes besides, the examples it measures at each checkpoint
     "coherence": (measure_coherence, {"subset": "full"}, 81),
     "contributions": (measure_contributions, {"null_worlds": 1}, 50),
@@ -177,10 +177,10 @@ def test_shards_added_and_blocks_joined_equal_one_pass(files, precision, toleran
 def test_parts_of_an_evaluation_have_the_bits_of_the_whole(files):
     paths = [files["folder"] / f"evaluation{number}.h5" for number in range(5)]
     given = {"images": files["images"], "labels": files["labels"], "split": [], "parts": [], "device": "cpu"}
-    run(evaluate, {}, **given, checkpoints=files["checkpoints"], result=paths[0])
+    run(evaluate, {"tf32": False}, **given, checkpoints=files["checkpoints"], result=paths[0])
     for number, (block, one) in enumerate(((block, one) for block in BLOCKS for one in (0, 1)), start=1):
         chosen = files["checkpoints"][block]
-        run(evaluate, {}, **given, checkpoints=chosen, shard=one, shards=2, result=paths[number])
+        run(evaluate, {"tf32": False}, **given, checkpoints=chosen, shard=one, shards=2, result=paths[number])
     whole = files["folder"] / "evaluation.h5"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["x", "--sharded", "--whole", str(whole), "--parts", *map(str, paths[1:])])

@@ -48,7 +48,7 @@ class InMemory:
 def settings(optimizer, start=0, stop=7, checkpoint_steps=(0, 3, 7), seed=1, precision="float32", batch_size=8):
     entry = ENTRIES[optimizer["method"]]
     update = entry.mini_batches(optimizer), entry.groups(optimizer)
-    return TrainingSettings(MLP, optimizer, *update, batch_size, precision, start, stop, checkpoint_steps, seed)
+    return TrainingSettings(MLP, optimizer, *update, batch_size, precision, False, start, stop, checkpoint_steps, seed)
 
 
 def first_weights(run, data):
@@ -286,6 +286,25 @@ def test_precision_is_that_of_the_weights_or_of_autocast(data):
     assert torch.allclose(saved["float64"].float(), saved["float32"], rtol=1e-4, atol=1e-6)
     assert not torch.equal(saved["bfloat16"], saved["float32"])
     assert torch.allclose(saved["bfloat16"], saved["float32"], rtol=0.1, atol=0.02)
+
+
+@pytest.mark.parametrize("tf32", [False, True])
+def test_training_uses_tf32_where_its_settings_say_so_whatever_the_process_is_set_to(data, tf32):
+    seen = set()
+
+    def note(_module, inputs):
+        if inputs[0].device.type != "meta":  # a trial of shapes, which computes nothing
+            seen.add(torch.backends.cuda.matmul.fp32_precision)
+
+    torch.set_float32_matmul_precision("high")
+    hook = torch.nn.modules.module.register_module_forward_pre_hook(note)
+    try:
+        weights_at_checkpoints(replace(settings({"method": "sgd", "lr": 0.1}), tf32=tf32), data)
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        hook.remove()
+        torch.set_float32_matmul_precision("highest")
+    assert seen == {"tf32" if tf32 else "ieee"}
 
 
 def test_the_memory_layout_does_not_change_the_numbers(data):

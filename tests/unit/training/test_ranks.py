@@ -41,7 +41,7 @@ with joined(torch.device("cpu")) as ranks:
         groups = {"m3": 3, "gradient_agreement": 2}.get(method, 1)
         optimizer = {"method": method, "lr": 0.5} | ({"groups": groups} if groups > 1 else {})
         model = {"architecture": "mlp", "hidden": [5]}
-        settings = TrainingSettings(model, optimizer, 1, groups, batch_size, "float64", 0, 9, (9,), 1)
+        settings = TrainingSettings(model, optimizer, 1, groups, batch_size, "float64", False, 0, 9, (9,), 1)
         kept = {}
         def save(step, epoch, model, diverged_at):
             kept.update({name: value.clone() for name, value in model.state_dict().items()})
