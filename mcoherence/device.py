@@ -8,6 +8,7 @@ import torch
 
 from mcoherence.errors import UserError
 
+FIXED_WORKSPACES = (":4096:8", ":16:8")  # of cuBLAS, with which its sums have one order
 NOT_DETERMINISTIC = "not deterministic"  # what the record of a device says where the setting is off
 
 
@@ -39,8 +40,8 @@ def prepare_device(name: str, threads: int, deterministic: bool = True) -> torch
     if chosen not in devices():
         there = ", ".join(devices())
         raise UserError(f"device: found {name!r}, expected one that this machine has ({there}); set `device: auto`")
-    if chosen != "cpu":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS needs a fixed workspace for it
+    if os.environ.get("CUBLAS_WORKSPACE_CONFIG") not in FIXED_WORKSPACES:
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = FIXED_WORKSPACES[0]
     # Not use_deterministic_algorithms, which imports torch's compiler: a second and a half.
     torch.set_deterministic_debug_mode("error" if deterministic else "default")
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # an extra write each

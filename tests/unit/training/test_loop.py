@@ -293,7 +293,7 @@ def test_training_uses_tf32_where_its_settings_say_so_whatever_the_process_is_se
     seen = set()
 
     def note(_module, inputs):
-        if inputs[0].device.type != "meta":  # a trial of shapes, which computes nothing
+        if inputs[0].shape[0] > 2:  # not a trial of shapes when the network is built
             seen.add(torch.backends.cuda.matmul.fp32_precision)
 
     torch.set_float32_matmul_precision("high")
