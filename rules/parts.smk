@@ -116,7 +116,7 @@ def resources_of_part(name_of):
         "runtime": growing(minutes),
         "gpu": GPU,
         "device": config["device"],
-        **{name: OPERATIONAL[name] for name in ("jobs_per_gpu", "workers", "images_memory_mb", "deterministic")},
+        **{name: int(OPERATIONAL[name]) for name in ("jobs_per_gpu", "workers", "images_memory_mb", "deterministic")},
     }
 
 
