@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from mcoherence.errors import UserError
 
+WHOLE: Any = Integral
+REAL: Any = Real
 GREATEST_SEED = 2**63 - 1  # what torch, HDF5 and Parquet all take
 
 
@@ -18,7 +20,7 @@ def whole_number(what: str, found: Any, least: int, most: int | None = None) -> 
     Raises:
         UserError: it is something else, 3.0 and True included, or is out of range.
     """
-    is_whole = isinstance(found, Integral) and not isinstance(found, bool)
+    is_whole = isinstance(found, WHOLE) and not isinstance(found, bool)
     if not is_whole or found < least or (most is not None and found > most):
         bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
         raise UserError(f"{what}: found {found!r}, expected a whole number {bounds}")
@@ -31,7 +33,7 @@ def share(what: str, found: Any) -> float:
     Raises:
         UserError: it is something else, NaN and True included.
     """
-    if not isinstance(found, Real) or isinstance(found, bool) or not 0.0 <= found <= 1.0:
+    if not isinstance(found, REAL) or isinstance(found, bool) or not 0.0 <= found <= 1.0:
         raise UserError(f"{what}: found fraction {found!r}, expected a number in [0, 1]")
     return float(found)
 
@@ -78,7 +80,9 @@ def _whole_numbers(what: str, found: Any, noun: str, way_out: str) -> NDArray[np
     try:
         numbers = np.asarray(found)
     except ValueError as error:
-        raise UserError(f"{what}: found {noun}s of unequal lengths, expected one whole number for each example") from error
+        raise UserError(
+            f"{what}: found {noun}s of unequal lengths, expected one whole number for each example"
+        ) from error
     if numbers.ndim != 1:
         raise UserError(
             f"{what}: found {noun}s of shape {list(numbers.shape)}, expected [N], one whole number for each example; "

@@ -24,7 +24,9 @@ def require_batch(batch_size: int, size: int, key: str = "batch_size") -> None:
         UserError: batch_size is larger than size.
     """
     if batch_size > size:
-        raise UserError(f"{key}: found {batch_size}, expected at most the {size} examples that are trained on; lower it")
+        raise UserError(
+            f"{key}: found {batch_size}, expected at most the {size} examples that are trained on; lower it"
+        )
 
 
 def draws_from(first: int, size: int, batch_size: int, seed: int) -> Iterator[tuple[int, NDArray[np.int64]]]:

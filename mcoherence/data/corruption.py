@@ -42,11 +42,11 @@ def corrupt_labels(
         (2, 2, [0, 0, 1, 1])
 
     Args:
-        labels: true labels, integers in [0, num_classes), shape [N]: an array, a tensor or a list. What could be meant in
-            two ways is refused: a column [N, 1], one-hot labels, floating-point numbers, truth values.
+        labels: true labels, integers in [0, num_classes), shape [N]: an array, a tensor or a list. What could be meant
+            in two ways is refused: a column [N, 1], one-hot labels, floating-point numbers, truth values.
         num_classes: number of classes C.
         fraction: share of the labels to select, in [0, 1].
-        seed: not negative; the same seed gives the same selection and the same new labels; the selection is the same for all schemes.
+        seed: not negative. The same seed gives the same selection, whatever the scheme, and the same new labels.
         scheme: what becomes of the selected labels:
             "uniform" redraws each uniformly over all C classes (arXiv 2003.07422);
             "permute" permutes them among themselves, so that class counts stay (arXiv 2002.10657);

@@ -50,7 +50,13 @@ def open_rgb(path: str) -> "Image.Image":
 
 def _scale_transparent_value(opened: "Image.Image") -> None:
     """Bring the value that a PNG calls transparent to the range of its pixels, which Pillow widens to 8 bits."""
-    depth = str(opened.tile[0].args) if opened.format == "PNG" and "transparency" in opened.info else ""
+    from PIL.ImageFile import ImageFile
+
+    depth = (
+        str(opened.tile[0].args)
+        if isinstance(opened, ImageFile) and opened.format == "PNG" and "transparency" in opened.info
+        else ""
+    )
     if depth in ("L;2", "L;4"):
         opened.info["transparency"] *= 255 // (2 ** int(depth[-1]) - 1)
     if depth == "RGB;16B":

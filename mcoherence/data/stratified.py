@@ -18,8 +18,8 @@ def stratified_positions(targets: NDArray[np.int64], size: int | None, seed: int
         key: the config key that `size` comes from, for the message.
 
     Raises:
-        UserError: there are fewer than `size` examples, `size` is too small for one of each class, or the targets are no
-            classes.
+        UserError: there are fewer than `size` examples, `size` is too small for one of each class, or the targets are
+            no classes.
     """
     targets = class_labels(key, targets)
     if size is None or size == len(targets):

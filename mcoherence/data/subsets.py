@@ -42,7 +42,7 @@ def training_positions(split: Sequence[Path], subset: str, size: int) -> "NDArra
     with open_hdf5(split[0], SPLIT_SCHEMA) as file:
         if name not in file:
             raise UserError(
-                f"{split[0]}: found no subset {subset!r}, expected one of {', '.join((*SUBSETS, *TRAINED_HALF))} that the "
-                "file names"
+                f"{split[0]}: found no subset {subset!r}, expected one of {', '.join((*SUBSETS, *TRAINED_HALF))} that "
+                "the file names"
             )
         return np.asarray(file[name][:], dtype=np.int64)

@@ -2,9 +2,9 @@
 
 The files lie where torchvision puts them: below the data folder, in MNIST/raw, FashionMNIST/raw, KMNIST/raw,
 cifar-10-batches-py and cifar-100-python. torchvision checks what it downloads or unpacks against its list of MD5 sums,
-and CIFAR's unpacked files again whenever it reads them. Of the unpacked files of MNIST and its relatives it has no sums:
-they must be what a checked archive beside them holds; without it, as many images as were published, of their size, and
-labels of the ten classes.
+and CIFAR's unpacked files again whenever it reads them. Of the unpacked files of MNIST and its relatives it has no
+sums: they must be what a checked archive beside them holds; without it, as many images as were published, of their
+size, and labels of the ten classes.
 """
 
 import gzip
