@@ -21,6 +21,19 @@ TRAINED_HALF = {"half_a": "half_a", "half_b": "half_b", "half_b_after_a": "half_
 FIRST_STAGE = {"half_b_after_a": "half_a", "half_a_after_b": "half_b"}
 
 
+def split_counts(size: int, fraction: float, test_fraction: float) -> tuple[int, int]:
+    """Examples of the easy part of `size` examples, and of the hard one: (to train on, for testing).
+
+    Args:
+        size: examples that are split.
+        fraction: share of them that is called easy, and the same share hard.
+        test_fraction: share of each part that is kept for testing.
+    """
+    count = int(fraction * size)
+    test = round(test_fraction * count)
+    return count - test, test
+
+
 def training_positions(split: Sequence[Path], subset: str, size: int) -> "NDArray[np.int64]":
     """Positions in the training part that a run of `subset` trains on, ascending int64.
 
