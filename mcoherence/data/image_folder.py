@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from mcoherence.data.pixels import LARGEST, open_rgb
 from mcoherence.data.sources import Decoded, Source, SourcePart
 from mcoherence.data.stratified import stratified_positions
-from mcoherence.errors import UserError
+from mcoherence.errors import UserError, printable
 
 FOLDERS = {"train": "train", "test": "val"}
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
@@ -73,7 +73,7 @@ def _classes(root: Path) -> tuple[str, ...]:
         missing = sorted(found[name] - found[other])
         if missing:
             raise UserError(
-                f"{root}: found {len(missing)} classes in {name} that {other} lacks ({', '.join(missing[:5])}), "
+                f"{root}: found {len(missing)} classes in {name} that {other} lacks ({printable(', '.join(missing[:5]))}), "
                 "expected the same class folders in both"
             )
     if not found["train"]:
@@ -91,14 +91,14 @@ def _class_folders(folder: Path) -> list[str]:
     for entry in _entries(folder):
         kind = _kind(entry)
         if kind in (DANGLING, ENDLESS):
-            raise UserError(f"{shown(entry.path)}: found {kind} in the place of a class; mend or remove it")
+            raise UserError(f"{printable(entry.path)}: found {kind} in the place of a class; mend or remove it")
         if kind != FOLDER:
             continue
         try:
             entry.name.encode()
         except UnicodeEncodeError as error:
             raise UserError(
-                f"{shown(entry.path)}: found a class folder whose name is not UTF-8, expected one that is; rename it"
+                f"{printable(entry.path)}: found a class folder whose name is not UTF-8, expected one that is; rename it"
             ) from error
         names.append(entry.name)
     return names
@@ -144,7 +144,9 @@ def _entries(folder: Path) -> "list[os.DirEntry[str]]":
         with os.scandir(folder) as entries:
             return [entry for entry in entries if not entry.name.startswith(".")]
     except OSError as error:
-        raise UserError(f"{shown(str(folder))}: cannot be read ({error.strerror}); give it to its reader") from error
+        raise UserError(
+            f"{printable(str(folder))}: cannot be read ({error.strerror}); give it to its reader"
+        ) from error
 
 
 def _found_below(folder: Path, above: tuple[tuple[int, int], ...]) -> Found:
@@ -152,7 +154,7 @@ def _found_below(folder: Path, above: tuple[tuple[int, int], ...]) -> Found:
     status = folder.stat()
     here = (status.st_dev, status.st_ino)
     if here in above:
-        return Found([], [f"{shown(str(folder))} (a link to a folder that it lies in)"])
+        return Found([], [f"{printable(str(folder))} (a link to a folder that it lies in)"])
     found = Found([], [])
     for entry in _entries(folder):
         kind, image = _kind(entry), entry.name.lower().endswith(IMAGE_SUFFIXES)
@@ -164,13 +166,8 @@ def _found_below(folder: Path, above: tuple[tuple[int, int], ...]) -> Found:
             status = entry.stat()
             found.images.append(ImageFile(entry.path, status.st_size, status.st_mtime_ns))
         elif image or kind in (DANGLING, ENDLESS):
-            found.complaints.append(f"{shown(entry.path)} ({kind})")
+            found.complaints.append(f"{printable(entry.path)} ({kind})")
     return found
-
-
-def shown(path: str) -> str:
-    """A path as it can be printed in one line: what is no letter, such as a byte that is no UTF-8, as an escape."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in path)
 
 
 def decode_files(files: Sequence[ImageFile], resize: int, size: int) -> Decoded:
@@ -181,8 +178,8 @@ def decode_files(files: Sequence[ImageFile], resize: int, size: int) -> Decoded:
         try:
             images[position] = decode_image(file.path, resize, size)
         except Exception as error:  # Pillow's readers raise many kinds; whatever it is, the image does not decode
-            reason = shown(" ".join(str(error).split())) or type(error).__name__
-            complaints.append(f"{shown(file.path)} ({reason})")
+            reason = printable(" ".join(str(error).split())) or type(error).__name__
+            complaints.append(f"{printable(file.path)} ({reason})")
     return images, complaints
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from mcoherence.errors import UserError
+from mcoherence.errors import UserError, printable
 
 # Sections whose members are entries: one that a study's own file names takes the place of the default's of that name.
 SECTIONS_OF_ENTRIES = ("datasets", "models", "labels", "optimizers")
@@ -58,7 +58,7 @@ def study_config(
     given = [read_config(path) for path in files]
     if files and not any("study" in one for one in (*given, arguments)):
         raise UserError(
-            f"config: {shown(files[-1])}: found no study, expected a name of its own, so that it never writes into the "
+            f"config: {_shown(files[-1])}: found no study, expected a name of its own, so that it never writes into the "
             "results of another; add study: NAME"
         )
     config: dict[str, Any] = {} if replace_default and files else read_config(default)
@@ -99,7 +99,7 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises:
         UserError: one line with file, line and key about what is there and is no config.
     """
-    where = f"config: {shown(path)}"
+    where = f"config: {_shown(path)}"
     try:
         content = path.read_bytes() if path.stat().st_size <= LARGEST_BYTES else None
     except OSError as error:
@@ -137,11 +137,10 @@ def _is_json(text: str) -> bool:
     return True
 
 
-def shown(path: Path) -> str:
+def _shown(path: Path) -> str:
     """A path as its user would write it: relative where it lies below the working directory."""
     relative = os.path.relpath(path)
-    name = str(path) if relative.startswith("..") else relative
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+    return printable(str(path) if relative.startswith("..") else relative)
 
 
 class _PlainLoader(yaml.SafeLoader):  # type: ignore[misc]
