@@ -24,18 +24,21 @@ REQUIRE_PYTHON = @test -n "$(PYTHON)" || { echo "make: no Python 3.11, 3.12 or 3
 .DELETE_ON_ERROR:
 .PHONY: study setup setup-tests plan why check test test-unit test-faults schema lock clean
 
+# Snakemake reads the file of a study itself before the Snakefile does, and a file that is no UTF-8 is a traceback to it.
+READ_STUDY := $(if $(STUDY),PYTHONPATH=. $(BIN)/python -m mcoherence.study.config_files studies/$(STUDY).yaml &&)
+
 study: $(INSTALLED)
-	@$(BIN)/snakemake --cores all --quiet reason host $(if $(STUDY),--configfile studies/$(STUDY).yaml)
+	@$(READ_STUDY) $(BIN)/snakemake --cores all --quiet reason host $(if $(STUDY),--configfile studies/$(STUDY).yaml)
 
 setup: $(INSTALLED)
 
 setup-tests: $(FOR_TESTS)
 
 plan: $(INSTALLED)
-	@$(BIN)/snakemake --cores 1 --quiet all $(if $(STUDY),--configfile studies/$(STUDY).yaml) -- plan
+	@$(READ_STUDY) $(BIN)/snakemake --cores 1 --quiet all $(if $(STUDY),--configfile studies/$(STUDY).yaml) -- plan
 
 why: $(INSTALLED)
-	@PYTHONPATH=. $(BIN)/python -m workflow_scripts.why $(if $(STUDY),--configfile studies/$(STUDY).yaml)
+	@$(READ_STUDY) PYTHONPATH=. $(BIN)/python -m workflow_scripts.why $(if $(STUDY),--configfile studies/$(STUDY).yaml)
 
 check: $(FOR_TESTS)
 	@$(BIN)/ruff check .

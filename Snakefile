@@ -20,21 +20,33 @@ shell.prefix(
     f' then PATH="$PATH":{PROGRAMS}; else PATH={PROGRAMS}:"$PATH"; fi; '
 )
 
-from mcoherence.study import checks
+from mcoherence.study import checks, config_files
 from mcoherence.errors import UserError
 from mcoherence.audit.why import record_code
 from workflow_scripts.jobs import copy_client
+
+# Snakemake's own reading takes the later of two equal keys, and 010 for 8. So the files are read again, before it sees
+# config.yaml and in the jobs of a cluster alike. Another workflow that has this one as a module hands its config over.
+GIVEN = workflow.config_settings
+READING = (BASE / "config.yaml", GIVEN.configfiles, GIVEN.config, GIVEN.replace_workflow_config)
+try:
+    STUDY = None if workflow.modifier.skip_configfile else config_files.study_config(*READING)
+except UserError as error:
+    sys.exit(f"error: {error}")  # one line; a WorkflowError would add where in this file it was raised
 
 
 configfile: workflow.source_path("config.yaml")
 
 
 try:
+    if STUDY:
+        config.clear()
+        config.update(STUDY.config)
     checks.check_config(config, json.loads((BASE / "schemas/config.schema.json").read_text()))
     validate(config, "schemas/config.schema.json")  # fills in the defaults
-    checks.check_references(config)
+    checks.check_references(config, STUDY and STUDY.own)
 except UserError as error:
-    sys.exit(f"error: {error}")  # one line; a WorkflowError would add where in this file it was raised
+    sys.exit(f"error: {error}")
 
 
 include: "rules/common.smk"

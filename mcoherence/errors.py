@@ -9,3 +9,8 @@ class UserError(Exception):
     Its message is one line that names the file or key, what was found, what was expected and the way out.
     Command-line entries print it without a traceback and exit with status 1.
     """
+
+
+def printable(text: str) -> str:
+    """A path or a message as it can be printed in one line: what is no letter as an escape."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -5,10 +5,12 @@ and what "corrupt" means in the papers' figures is "changed" (arXiv 2003.07422, 
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mcoherence.data.arguments import class_labels, share, whole_number
 from mcoherence.data.random_streams import LABEL_CORRUPTION, random_stream
 from mcoherence.errors import UserError
 
@@ -17,9 +19,12 @@ SCHEMES = ("uniform", "permute", "symmetric", "pair", "class_conditional")
 # Row c: the distribution of the new label of a selected example of class c; or the new class of each class named.
 Transition = Sequence[Sequence[float]] | NDArray[np.floating] | Mapping[int, int]
 
+# Whole numbers [N]: an array, a tensor of torch or a list.
+Labels = NDArray[np.integer] | Sequence[int] | Any
+
 
 def corrupt_labels(
-    labels: NDArray[np.integer],
+    labels: Labels,
     num_classes: int,
     fraction: float,
     seed: int,
@@ -37,10 +42,11 @@ def corrupt_labels(
         (2, 2, [0, 0, 1, 1])
 
     Args:
-        labels: true labels, integers in [0, num_classes), shape [N].
+        labels: true labels, integers in [0, num_classes), shape [N]: an array, a tensor or a list. What could be meant
+            in two ways is refused: a column [N, 1], one-hot labels, floating-point numbers, truth values.
         num_classes: number of classes C.
         fraction: share of the labels to select, in [0, 1].
-        seed: the same seed gives the same selection and the same new labels; the selection is the same for all schemes.
+        seed: not negative. The same seed gives the same selection, whatever the scheme, and the same new labels.
         scheme: what becomes of the selected labels:
             "uniform" redraws each uniformly over all C classes (arXiv 2003.07422);
             "permute" permutes them among themselves, so that class counts stay (arXiv 2002.10657);
@@ -51,15 +57,13 @@ def corrupt_labels(
             to new class ("asymmetric" noise), in which a class that is not named keeps its labels.
 
     Raises:
-        UserError: the fraction, the scheme or the transition is not one of the above, or a label is out of range.
+        UserError: an argument is not one of the above, or a label is out of range.
     """
-    original = np.asarray(labels, dtype=np.int64)
-    if not 0.0 <= fraction <= 1.0:
-        raise UserError(f"label corruption: found fraction {fraction}, expected a number in [0, 1]")
+    num_classes = whole_number("label corruption: num_classes", num_classes, least=1)
+    original = class_labels("label corruption", labels, num_classes)
+    fraction = share("label corruption", fraction)
     if scheme not in SCHEMES:
         raise UserError(f"label corruption: found scheme {scheme!r}, expected one of {', '.join(SCHEMES)}")
-    if original.size and not (original.min() >= 0 and original.max() < num_classes):
-        raise UserError(f"label corruption: found a label outside 0..{num_classes - 1}; check num_classes")
     if scheme in ("symmetric", "pair") and num_classes < 2:
         raise UserError(f"label corruption: found {num_classes} class, expected at least 2 for scheme {scheme}")
     if (transition is not None) != (scheme == "class_conditional"):
@@ -90,20 +94,27 @@ def corrupt_labels(
 def _transition_matrix(transition: Transition, num_classes: int) -> NDArray[np.float64]:
     """The transition as a matrix [C, C] whose rows add up to 1."""
     if isinstance(transition, Mapping):
-        outside = sorted({*transition, *transition.values()} - set(range(num_classes)))
+        classes = [*transition, *transition.values()]
+        outside = [found for found in classes if isinstance(found, bool) or found not in range(num_classes)]
         if outside:
-            raise UserError(f"label corruption: transition: found class {outside[0]}, expected 0..{num_classes - 1}")
+            raise UserError(f"label corruption: transition: found class {outside[0]!r}, expected 0..{num_classes - 1}")
         matrix = np.eye(num_classes)
         for source, target in transition.items():
             matrix[source] = np.eye(num_classes)[target]
         return matrix
-    lengths = sorted({len(row) for row in transition})
-    if [len(transition), *lengths] != [num_classes, num_classes]:
+    try:
+        matrix = np.asarray(transition, dtype=np.float64)
+    except (TypeError, ValueError) as error:
         raise UserError(
-            f"label corruption: transition: found {len(transition)} rows of {', '.join(map(str, lengths))} numbers, "
+            f"label corruption: transition: found rows that are no {num_classes} numbers each, expected {num_classes} "
+            f"rows of {num_classes}, a row and a column per class"
+        ) from error
+    if matrix.shape != (num_classes, num_classes):
+        found = f"{len(matrix)} rows of {matrix.shape[1]} numbers" if matrix.ndim == 2 else "no matrix"
+        raise UserError(
+            f"label corruption: transition: found {found}, "
             f"expected {num_classes} rows of {num_classes}, a row and a column per class"
         )
-    matrix = np.asarray(transition, dtype=np.float64)
     sums = matrix.sum(axis=1)
     if not (np.all(matrix >= 0) and np.allclose(sums, 1.0, rtol=0.0, atol=1e-6)):
         worst = int(np.argmax(np.where((matrix >= 0).all(axis=1), np.abs(sums - 1.0), np.inf)))

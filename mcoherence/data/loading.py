@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from mcoherence.data.store import IMAGES_SCHEMA
+from mcoherence.data.arguments import places
+from mcoherence.data.store import IMAGES_SCHEMA, require_part
 from mcoherence.errors import UserError
 from mcoherence.files.hdf5 import open_hdf5
 
@@ -56,10 +57,12 @@ def image_loader(
         augment: what becomes of a batch at last, such as partial(augmented, settings=..., seed=...); None for nothing.
 
     Raises:
-        UserError: the file is missing, damaged or something else.
+        UserError: the file is missing, damaged or something else; the part or a position is none of it.
     """
     with open_hdf5(images_path, IMAGES_SCHEMA) as file:
+        require_part(images_path, part)
         images = file[f"{part}/images"]
+        positions = places(f"{images_path}: {part}", positions, len(images))
         stored = StoredImages(images_path, part, positions, images.shape[1:], len(file.attrs["class_names"]))
         table = torch.from_numpy(input_table(file.attrs["mean"], file.attrs["std"])).to(dtype).to(device)
         pixels = len(positions) * int(np.prod(stored.input_shape))

@@ -6,6 +6,8 @@ Two draws from one seed that share a stream are not independent. A sample of 360
 
 import numpy as np
 
+from mcoherence.data.arguments import GREATEST_SEED, whole_number
+
 # Every purpose has a stream of its own; a number once given is never given to something else.
 (
     INITIAL_WEIGHTS, EXAMPLE_ORDER, LABEL_CORRUPTION, AUGMENTATION, GLYPHS, STRATIFIED_PART, RANDOM_LAYERS,
@@ -17,7 +19,11 @@ def random_stream(seed: int, *purpose: int) -> np.random.Generator:
     """A generator for one purpose, independent of those for other purposes of the same seed.
 
     Args:
-        seed: not negative.
+        seed: from 0 to 2**63 - 1.
         purpose: one of the numbers above, and where needed positions within it, such as the epoch.
+
+    Raises:
+        UserError: the seed is something else.
     """
+    seed = whole_number("seed", seed, least=0, most=GREATEST_SEED)
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=purpose)))

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcoherence.data.source_modules import SOURCES
+from mcoherence.errors import UserError
 
 Items = Sequence[Any] | NDArray[np.uint8]
 # Images uint8 [n, C, H, W] of n items, and a line about each that could not be decoded (its image is then undefined).
@@ -57,7 +58,9 @@ def open_source(settings: Mapping[str, Any], data_folder: Path, download: bool) 
         download: whether a set that is not there may be downloaded.
 
     Raises:
-        UserError: the data are absent or damaged, or the settings ask for what they do not have.
+        UserError: the source is none, the data are absent or damaged, or the settings ask for what they do not have.
     """
+    if settings.get("source") not in SOURCES:
+        raise UserError(f"source: found {settings.get('source')!r}, expected one of {', '.join(SOURCES)}; choose one")
     opened: Source = import_module(SOURCES[settings["source"]]).open_source(settings, data_folder, download)
     return opened

@@ -1,4 +1,4 @@
-"""What is read whole of the prepared image store (images.h5), and the labels of a run (labels.h5)."""
+"""The prepared image store (images.h5) and the labels of a run (labels.h5), read into memory."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,10 +6,32 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mcoherence.errors import UserError
 from mcoherence.files.hdf5 import open_hdf5
 
 IMAGES_SCHEMA = "mcoherence/images/1"
 LABELS_SCHEMA = "mcoherence/labels/1"
+PARTS = ("train", "test")
+
+
+@dataclass(frozen=True)
+class ImagePart:
+    """One part (train or test) of a prepared data set.
+
+    images: uint8 [N, C, H, W]; targets: int64 [N]; mean, std: float64 [C], of the training part's pixels / 255.
+    """
+
+    images: NDArray[np.uint8]
+    targets: NDArray[np.int64]
+    mean: NDArray[np.float64]
+    std: NDArray[np.float64]
+    num_classes: int
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of one image."""
+        channels, height, width = self.images.shape[1:]
+        return channels, height, width
 
 
 @dataclass(frozen=True)
@@ -22,10 +44,38 @@ class Labels:
     changed: NDArray[np.bool_]
 
 
+def read_images(path: Path, part: str) -> ImagePart:
+    """The part "train" or "test" of images.h5, whole in memory; `loading.image_loader` reads it batch by batch.
+
+    Example:
+        part = read_images(Path("results/digits/data/digits/images.h5"), "test")
+        inputs = (part.images / 255 - part.mean[:, None, None]) / part.std[:, None, None]  # what networks are given
+
+    Raises:
+        UserError: the file is missing, damaged or something else, or there is no such part.
+    """
+    with open_hdf5(path, IMAGES_SCHEMA) as file:
+        require_part(path, part)
+        return ImagePart(
+            images=file[f"{part}/images"][:],
+            targets=np.asarray(file[f"{part}/targets"][:], dtype=np.int64),
+            mean=np.asarray(file.attrs["mean"], dtype=np.float64),
+            std=np.asarray(file.attrs["std"], dtype=np.float64),
+            num_classes=len(file.attrs["class_names"]),
+        )
+
+
 def read_targets(path: Path, part: str) -> NDArray[np.int64]:
     """The targets int64 [N] of the part "train" or "test" of images.h5, without its images."""
     with open_hdf5(path, IMAGES_SCHEMA) as file:
+        require_part(path, part)
         return np.asarray(file[f"{part}/targets"][:], dtype=np.int64)
+
+
+def require_part(path: Path, part: str) -> None:
+    """UserError where a part of images.h5 that is asked for is none."""
+    if part not in PARTS:
+        raise UserError(f"{path}: found part {part!r} asked for, expected {' or '.join(PARTS)}; choose one")
 
 
 def read_class_names(path: Path) -> tuple[str, ...]:

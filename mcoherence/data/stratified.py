@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from mcoherence.data.arguments import class_labels, whole_number
 from mcoherence.data.random_streams import STRATIFIED_PART, random_stream
 from mcoherence.errors import UserError
 
@@ -17,10 +18,13 @@ def stratified_positions(targets: NDArray[np.int64], size: int | None, seed: int
         key: the config key that `size` comes from, for the message.
 
     Raises:
-        UserError: there are fewer than `size` examples, or `size` is too small for one of each class.
+        UserError: there are fewer than `size` examples, `size` is too small for one of each class, or the targets are
+            no classes.
     """
+    targets = class_labels(key, targets)
     if size is None or size == len(targets):
         return np.arange(len(targets), dtype=np.int64)
+    size = whole_number(key, size, least=1)
     classes = len(np.unique(targets))
     if not classes <= size < len(targets):
         raise UserError(f"{key}: found {size}, expected {classes} (one per class) to {len(targets)} (all there are)")

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from mcoherence.data.random_streams import EASY_HARD_SPLIT, random_stream
 from mcoherence.data.store import read_labels
-from mcoherence.data.subsets import SUBSETS
+from mcoherence.data.subsets import SUBSETS, split_counts
 from mcoherence.errors import UserError
 from mcoherence.files.hdf5 import open_hdf5
 from mcoherence.study.result_names import EVALUATION_SCHEMA
@@ -164,12 +164,20 @@ def split_easy_hard(
 
     Returns:
         Ascending int64 positions, by name: easy_train, easy_test, hard_train, hard_test, random_train, random_test.
+
+    Raises:
+        UserError: a part would be empty.
     """
     generator = random_stream(seed, EASY_HARD_SPLIT)
     size = len(score)
     order = np.lexsort((generator.permutation(size), score))
-    count = int(fraction * size)
-    test_count = round(test_fraction * count)
+    train_count, test_count = split_counts(size, fraction, test_fraction)
+    count = train_count + test_count
+    if not (train_count and test_count):
+        raise UserError(
+            f"easy_hard.fraction: found {fraction} of {size} examples, which leaves {train_count} to train on and "
+            f"{test_count} for testing, with the test_fraction {test_fraction}; expected one of each; choose others"
+        )
     middle_test_count = round(test_fraction * (size - 2 * count))
     pools = {"easy": order[:count], "hard": order[size - count :], "middle": order[count : size - count]}
     test_counts = {"easy": test_count, "hard": test_count, "middle": middle_test_count}
@@ -177,7 +185,7 @@ def split_easy_hard(
     for name, pool in pools.items():
         shuffled = generator.permutation(pool)
         parts[f"{name}_test"], parts[f"{name}_train"] = np.split(shuffled, [test_counts[name]])
-    for part, part_count in (("train", count - test_count), ("test", test_count)):
+    for part, part_count in (("train", train_count), ("test", test_count)):
         everything = np.concatenate([parts[f"{name}_{part}"] for name in pools])
         parts[f"random_{part}"] = generator.choice(everything, size=part_count, replace=False)
     return {

@@ -8,9 +8,17 @@ from importlib import import_module
 from typing import Any
 
 
+def __dir__() -> list[str]:
+    """The classes that can be imported from here, and what every module has."""
+    classes = import_module("mcoherence.optim.by_name").names_of_classes()
+    return sorted({*classes, *(name for name in globals() if name.startswith("__"))})
+
+
 def __getattr__(name: str) -> Any:
     """The optimiser's class of this name, imported on first use; AttributeError for any other name."""
     by_name = import_module("mcoherence.optim.by_name")
+    if name == "__all__":
+        return by_name.names_of_classes()
     method = by_name.method_of_class(name)
     if method is None:
         raise AttributeError(f"module 'mcoherence.optim' has no attribute {name!r}")

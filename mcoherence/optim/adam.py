@@ -1,12 +1,13 @@
 """Adam on the mean gradient of a mini-batch, by torch's own rule (Kingma and Ba, arXiv 1412.6980)."""
 
-import inspect
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 
-from mcoherence.optim.descent import EagerOptimizer
+from mcoherence.optim.descent import Check, EagerOptimizer, number
+from mcoherence.optim.torch_step import checked_step
 
 
 class Adam(EagerOptimizer, torch.optim.Adam):
@@ -21,9 +22,10 @@ class Adam(EagerOptimizer, torch.optim.Adam):
 
     Raises:
         ValueError: a value out of its range.
+        OptimizerError: the same, as `EagerOptimizer` finds it; at a step, a sparse gradient.
     """
 
-    step = torch.no_grad()(inspect.unwrap(torch.optim.Adam.step))
+    step = checked_step(torch.optim.Adam.step, lambda group: False)
 
     def __init__(
         self,
@@ -35,3 +37,8 @@ class Adam(EagerOptimizer, torch.optim.Adam):
     ) -> None:
         # Settings write 0.0 as 0, and torch wants two floats.
         super().__init__(params, lr, (float(betas[0]), float(betas[1])), eps, weight_decay)
+
+    def _checks(self, group: Mapping[str, Any], scheduled: bool) -> Iterator[Check]:
+        yield from super()._checks(group, scheduled)
+        yield "betas", all(0 <= number(beta) < 1 for beta in group["betas"]), "two numbers in [0, 1)"
+        yield "eps", 0 <= number(group["eps"]) < math.inf, "a number of at least 0 that is finite"

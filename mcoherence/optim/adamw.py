@@ -1,12 +1,13 @@
 """AdamW, Adam with decoupled weight decay, by torch's own rule (Loshchilov and Hutter, arXiv 1711.05101)."""
 
-import inspect
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 
-from mcoherence.optim.descent import EagerOptimizer
+from mcoherence.optim.descent import Check, EagerOptimizer, number
+from mcoherence.optim.torch_step import checked_step
 
 
 class AdamW(EagerOptimizer, torch.optim.AdamW):
@@ -21,9 +22,10 @@ class AdamW(EagerOptimizer, torch.optim.AdamW):
 
     Raises:
         ValueError: a value out of its range.
+        OptimizerError: the same, as `EagerOptimizer` finds it; at a step, a sparse gradient.
     """
 
-    step = torch.no_grad()(inspect.unwrap(torch.optim.AdamW.step))
+    step = checked_step(torch.optim.AdamW.step, lambda group: False)
 
     def __init__(
         self,
@@ -35,3 +37,8 @@ class AdamW(EagerOptimizer, torch.optim.AdamW):
     ) -> None:
         # Settings write 0.0 as 0, and torch wants two floats.
         super().__init__(params, lr, (float(betas[0]), float(betas[1])), eps, weight_decay)
+
+    def _checks(self, group: Mapping[str, Any], scheduled: bool) -> Iterator[Check]:
+        yield from super()._checks(group, scheduled)
+        yield "betas", all(0 <= number(beta) < 1 for beta in group["betas"]), "two numbers in [0, 1)"
+        yield "eps", 0 <= number(group["eps"]) < math.inf, "a number of at least 0 that is finite"

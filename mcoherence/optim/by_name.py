@@ -26,3 +26,9 @@ def method_of_class(name: str) -> str | None:
     """The method whose optimiser's class has this name; None where there is none."""
     methods = import_module("mcoherence.optim.methods").METHODS
     return next((method for method, entry in methods.items() if entry.optimizer == name), None)
+
+
+def names_of_classes() -> list[str]:
+    """The names of the optimisers' classes."""
+    methods = import_module("mcoherence.optim.methods").METHODS
+    return sorted(entry.optimizer for entry in methods.values())

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mcoherence.optim.descent import OptimizerError, number, whole
 from mcoherence.optim.groups import Gradients, OverGroups
 
 
@@ -50,12 +51,14 @@ class GradientAgreement(OverGroups):
     def __init__(
         self, params: Iterable[Any], lr: float, threshold: float = 0.97, groups: int = 2, **settings: Any
     ) -> None:
-        if not 0 <= threshold <= 2:
-            raise ValueError(f"GradientAgreement: found threshold {threshold}, expected a cosine distance in [0, 2]")
-        if groups < 2:
-            raise ValueError(f"GradientAgreement: found groups {groups}, expected at least 2")
+        if not 0 <= number(threshold) <= 2:
+            raise OptimizerError(
+                f"GradientAgreement: found threshold {threshold}, expected a cosine distance in [0, 2]"
+            )
+        if not whole(groups, least=2):
+            raise OptimizerError(f"GradientAgreement: found groups {groups}, expected at least 2")
         super().__init__(params, lr, **settings)
-        self.threshold, self.groups, self.agreed = threshold, groups, 0
+        self.threshold, self.groups, self.agreed = threshold, int(groups), 0
 
     def _combine(self, parameters: list[Tensor], gradients: Iterable[Gradients]) -> None:
         mean: Gradients | None = None

@@ -23,9 +23,16 @@ class SuccessiveM3(MedianOfMeans):
         allow_momentum, momentum, nesterov, weight_decay: see `descent.PlainByDefault`.
     """
 
+    takes_complex = False
+
     @torch.no_grad()
     def step(self, closure: Closure | None = None) -> Tensor | None:  # type: ignore[override]
-        """Take in one mini-batch's gradient; returns the closure's loss, or None without a closure."""
+        """Take in one mini-batch's gradient; returns the closure's loss, or None without a closure.
+
+        Raises:
+            OptimizerError: what `EagerOptimizer` asks at every step.
+        """
+        self._require_steppable()
         loss = loss_of(closure)
         for group in self.param_groups:
             complete = []

@@ -34,5 +34,7 @@ class RM3(LastThree):
         allow_momentum, momentum, nesterov, weight_decay: see `descent.PlainByDefault`.
     """
 
+    takes_complex = False
+
     def _combined(self, oldest: list[Tensor], older: list[Tensor], newest: list[Tensor]) -> list[Tensor]:
         return median_of_lists([oldest, older, newest])

@@ -22,7 +22,12 @@ class LastThree(PlainByDefault):
 
     @torch.no_grad()
     def step(self, closure: Closure | None = None) -> Tensor | None:  # type: ignore[override]
-        """One step after one backward pass; returns the closure's loss, or None without a closure."""
+        """One step after one backward pass; returns the closure's loss, or None without a closure.
+
+        Raises:
+            OptimizerError: what `EagerOptimizer` asks at every step.
+        """
+        self._require_steppable()
         loss = loss_of(closure)
         for group in self.param_groups:
             parameters = trained(group)

@@ -10,7 +10,7 @@ from torch.func import functional_call, grad_and_value, vmap
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mcoherence.errors import UserError
-from mcoherence.optim.descent import MeanLoss, Part, RobustSGD, trained
+from mcoherence.optim.descent import MeanLoss, OptimizerError, Part, RobustSGD, number, trained, whole
 
 GRADIENT_ENTRIES = 2**26  # of single examples at a time, where no chunk size is given: 256 MiB in float32
 
@@ -45,6 +45,7 @@ class WinsorizedSGD(RobustSGD):
     """
 
     one_rank = True
+    takes_complex = False
 
     def __init__(
         self,
@@ -56,10 +57,10 @@ class WinsorizedSGD(RobustSGD):
         chunk_size: int | None = None,
         **settings: Any,
     ) -> None:
-        if not 0 <= c <= 50:
-            raise ValueError(f"WinsorizedSGD: found c {c}, expected a percentile in [0, 50]")
-        if chunk_size is not None and chunk_size < 1:
-            raise ValueError(f"WinsorizedSGD: found chunk_size {chunk_size}, expected at least 1")
+        if not 0 <= number(c) <= 50:
+            raise OptimizerError(f"WinsorizedSGD: found c {c}, expected a percentile in [0, 50]")
+        if chunk_size is not None and not whole(chunk_size, least=1):
+            raise OptimizerError(f"WinsorizedSGD: found chunk_size {chunk_size}, expected at least 1")
         super().__init__(params, lr, **settings)
         self.c, self.model, self.chunk_size = c, model, chunk_size
 
@@ -78,7 +79,9 @@ class WinsorizedSGD(RobustSGD):
         ((inputs, labels),) = parts
         return self.step(mean_loss, inputs, labels)
 
-    def step(self, mean_loss: MeanLoss, inputs: Tensor, labels: Tensor) -> Tensor:  # type: ignore[override]
+    def step(  # type: ignore[override]
+        self, mean_loss: MeanLoss, inputs: Tensor | None = None, labels: Tensor | None = None
+    ) -> Tensor:
         """One update on a mini-batch; returns the mean of the examples' losses, shape [].
 
         Args:
@@ -87,8 +90,16 @@ class WinsorizedSGD(RobustSGD):
             labels: of the mini-batch, [n].
 
         Raises:
-            UserError: the model has batch norm in training mode.
+            UserError: the model has batch norm in training mode, or layers with sparse gradients.
+            OptimizerError: no mini-batch is handed over; or what `EagerOptimizer` asks at every step.
         """
+        if inputs is None or labels is None or len(inputs) != len(labels) or len(inputs) == 0:
+            sizes = "none" if inputs is None or labels is None else f"{len(inputs)} inputs and {len(labels)} labels"
+            raise OptimizerError(
+                f"WinsorizedSGD: found {sizes} handed to step, expected step(mean_loss, inputs, labels) with as many "
+                "labels as inputs, at least one"
+            )
+        self._require_steppable()
         parameters = [p for group in self.param_groups for p in trained(group)]
         size = self.chunk_size or max(1, GRADIENT_ENTRIES // max(1, sum(p.numel() for p in parameters)))
         means = [WinsorizedMean(len(inputs), self.c) for _ in parameters]
@@ -155,26 +166,58 @@ def gradients_of_examples(
     A parameter that the loss does not reach has zero gradients.
 
     Raises:
-        UserError: the model has batch norm in training mode.
+        UserError: the model has batch norm in training mode, or layers with sparse gradients.
+        OptimizerError: a parameter is none of the model's.
     """
     refuse_batch_norm(model)
-    names = {id(p): name for name, p in model.named_parameters()}
+    refuse_sparse(model)
     loss_of_example = _LossOf(model, mean_loss)
+    # Every place that holds a parameter gets its stand-in, and functional_call ties nothing itself: for a module under
+    # two names it swaps the parameter twice and puts back the swapped one (torch 2.15), which changes the model.
+    places = _places(loss_of_example)
+    for p in parameters:
+        if id(p) not in places:
+            raise OptimizerError(
+                f"WinsorizedSGD: found a parameter of shape {list(p.shape)} that its model does not hold, expected "
+                "parameters of the model; hand over the model that they belong to"
+            )
 
-    def loss(weights: dict[str, Tensor], example: Tensor, label: Tensor) -> Tensor:
-        found: Tensor = functional_call(loss_of_example, weights, (example.unsqueeze(0), label.unsqueeze(0)))
+    def loss(weights: list[Tensor], example: Tensor, label: Tensor) -> Tensor:
+        everywhere = {place: w for p, w in zip(parameters, weights, strict=True) for place in places[id(p)]}
+        one = (example.unsqueeze(0), label.unsqueeze(0))
+        found: Tensor = functional_call(loss_of_example, everywhere, one, tie_weights=False)
         return found
 
     gradients_of = vmap(grad_and_value(loss), in_dims=(None, 0, 0), randomness="different")
-    weights = {f"model.{names[id(p)]}": p.detach() for p in parameters}
+    weights = [p.detach() for p in parameters]
 
     @torch.no_grad()  # of parameters besides these; torch.func does not heed it
     def of_chunk(part: slice) -> tuple[Tensor, list[Tensor]]:
         gradients, losses = gradients_of(weights, inputs[part], labels[part])
-        return losses, [gradients[name] for name in weights]
+        return losses, list(gradients)
 
     for start in range(0, len(inputs), chunk_size):
         yield of_chunk(slice(start, start + chunk_size))  # kept by nobody here while the next are made
+
+
+def _places(model: nn.Module) -> dict[int, list[str]]:
+    """Id of a parameter -> its qualified names, one for each module that holds it; several where weights are tied."""
+    places: dict[int, list[str]] = {}
+    for module_name, module in model.named_modules():  # each module once, whatever names it has
+        for name, p in module._parameters.items():
+            if p is not None:
+                places.setdefault(id(p), []).append(f"{module_name}.{name}" if module_name else name)
+    return places
+
+
+def refuse_sparse(model: nn.Module) -> None:
+    """UserError where a layer asks for sparse gradients, which are not taken of single examples."""
+    for name, layer in model.named_modules():
+        if isinstance(layer, nn.Embedding | nn.EmbeddingBag) and layer.sparse:
+            raise UserError(
+                f"winsorised SGD: found sparse=True (layer {name or 'of the model'}), expected dense gradients; make "
+                "the layer with sparse=False"
+            )
 
 
 def refuse_batch_norm(model: nn.Module) -> None:

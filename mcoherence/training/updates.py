@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mcoherence.data.batches import draws_from, epoch_of_step, size_of_draw
+from mcoherence.data.batches import draws_from, epoch_of_step, require_batch, size_of_draw
 from mcoherence.data.loading import Draw, LabelledExamples
 from mcoherence.errors import UserError
 from mcoherence.optim.descent import Part
@@ -17,11 +17,12 @@ from mcoherence.training.settings import WEIGHTS, Execution, TrainingSettings
 
 
 def check_sizes(settings: TrainingSettings, size: int, ranks: Ranks) -> None:
-    """Check that every mini-batch of `size` examples has some for each group and rank, where there are several ranks.
+    """Check that mini-batches have the size that is recorded, and examples for each group and rank of several ranks.
 
     Raises:
-        UserError: the last mini-batch of an epoch is too small.
+        UserError: a mini-batch is larger than all `size` examples, or the last one of an epoch is too small.
     """
+    require_batch(settings.batch_size, size, "training.batch_size")
     last, least = size % settings.batch_size or settings.batch_size, settings.groups * ranks.world
     if ranks.world > 1 and last < least:
         raise UserError(

@@ -20,8 +20,8 @@ pytestmark = pytest.mark.slow
 STUDY = """
 study: small
 experiments: [label_noise]
-datasets: {digits: {train_size: 120}}
-models: {cnn: {channels: [3, 4], hidden: 6}}
+datasets: {digits: {source: digits, train_size: 120}}
+models: {cnn: {architecture: cnn, channels: [3, 4], hidden: 6}}
 training:
   updates: 12
   batch_size: 20
@@ -138,7 +138,7 @@ def members(file: h5py.File) -> list[tuple[str, object]]:
 
 TWO_RANKS = """
 study: ranks
-datasets: {digits: {train_size: 120}}
+datasets: {digits: {source: digits, train_size: 120}}
 models: {mlp: {hidden: [32]}}
 training: {updates: 200, batch_size: 21, checkpoints: {every_step_until: 2, per_doubling: 1}}
 device: cpu
@@ -163,7 +163,7 @@ def test_two_ranks_share_one_job_and_train_as_they_do_without_slurm(lab, tmp_pat
 
 IN_PARTS = """
 study: parts
-datasets: {digits: {train_size: 120}}
+datasets: {digits: {source: digits, train_size: 120}}
 models: {mlp: {hidden: [8]}}
 training: {updates: 120, batch_size: 20, segment_updates: 60, checkpoints: {every_step_until: 120}}
 measurement: {sample_size: 120, heldout_size: 1677}

@@ -17,7 +17,7 @@ SNAKEMAKE = Path(sys.executable).with_name("snakemake")
 RUN = "results/faults/runs/digits/held/half_random/rm3/full/seed0"
 STUDY = """
 study: faults
-datasets: {digits: {train_size: 120}}
+datasets: {digits: {source: digits, train_size: 120}}
 models: {held: {architecture: "tests.held_network:mlp"}}
 training:
   updates: 2000

@@ -1,16 +1,15 @@
 """For every study: the jobs of the rules, the files that the report checks and the jobs of the plan are the same."""
 
-import copy
 import re
 from collections import Counter
 from pathlib import Path
 
 import pytest
-import yaml
 from snakemake.utils import validate
 
 from mcoherence.audit.plan import jobs_of, stages_of
 from mcoherence.audit.result_checks import result_files
+from mcoherence.study.config_files import study_config
 from mcoherence.study.results import result
 from workflow_scripts.why import planned_rows
 
@@ -20,14 +19,7 @@ STUDIES = sorted(path.stem for path in (ROOT / "studies").glob("*.yaml"))
 
 def config_of(study):
     """The config of a study with its defaults, as Snakemake makes it."""
-
-    def merged(base, other):
-        if not (isinstance(base, dict) and isinstance(other, dict)):
-            return copy.deepcopy(other)
-        return {**base, **{key: merged(base.get(key), value) for key, value in other.items()}}
-
-    default, own = (yaml.safe_load((ROOT / name).read_text()) for name in ("config.yaml", f"studies/{study}.yaml"))
-    config = merged(default, own)
+    config = dict(study_config(ROOT / "config.yaml", [ROOT / f"studies/{study}.yaml"], {}).config)
     validate(config, str(ROOT / "schemas/config.schema.json"))
     return config
 

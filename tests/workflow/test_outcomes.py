@@ -16,8 +16,8 @@ pytestmark = pytest.mark.slow
 STUDY = """
 study: miniature
 experiments: [label_noise, easy_hard, bound]
-datasets: {digits: {train_size: 120}}
-models: {cnn: {channels: [3, 4], hidden: 6}}
+datasets: {digits: {source: digits, train_size: 120}}
+models: {cnn: {architecture: cnn, channels: [3, 4], hidden: 6}}
 optimizers:
   wild: {method: sgd, lr: 1.0e+30}
   after_noise: {method: sgd, lr: 0.1, start: {labels: half_random, optimizer: sgd}}

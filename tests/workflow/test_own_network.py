@@ -15,9 +15,9 @@ def linear(input_shape, num_classes, bias=True):
 STUDY = """
 study: miniature
 models:
-  mlp: {hidden: [4]}
+  mlp: {architecture: mlp, hidden: [4]}
   mine: {architecture: "nets.mine:linear", options: {bias: false}}
-datasets: {digits: {train_size: 120}}
+datasets: {digits: {source: digits, train_size: 120}}
 training: {updates: 3, batch_size: 20, checkpoints: {every_step_until: 0, per_doubling: 1}}
 label_noise: {models: [mlp, mine], labels: [clean], optimizers: [sgd], seeds: [0]}
 easy_hard: {models: [mlp], reference_seeds: [0], seeds: [10]}

@@ -200,7 +200,7 @@ EDITS = (
         measured(NOISE_RUNS) | {"tabulate": 4} | DRAW_COHERENCE | CLAIMS,
     ),
     Edit(
-        "lr and weight decay that swap their values", "miniature.yaml", "{weight_decay: 0.001}", "{weight_decay: 0.3, lr: 0.001}",
+        "lr and weight decay that swap their values", "miniature.yaml", "lr: 0.3, weight_decay: 0.001", "lr: 0.001, weight_decay: 0.3",
         {"evaluate": 4, "tabulate": 7} | measured(4) | trained(4) | DRAW_COHERENCE | DRAW_TRAINING | CLAIMS,
     ),
     Edit(

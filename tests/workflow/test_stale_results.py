@@ -8,12 +8,12 @@ import sys
 
 import pandas as pd
 import pytest
-import yaml
 from PIL import Image
-from snakemake.utils import update_config, validate
+from snakemake.utils import validate
 
 from mcoherence.audit.result_checks import result_files
 from mcoherence.files.tables import write_table
+from mcoherence.study.config_files import study_config
 
 pytestmark = [pytest.mark.slow, pytest.mark.apart]
 RUN = "runs/digits/cnn/half_random"
@@ -39,8 +39,8 @@ def config_of(study):
 # Between them, these make every experiment.
 @pytest.mark.parametrize("name", ["imagenet", "difficulty_noise_digits", "width_depth_digits", "fashion_mnist"])
 def test_the_result_files_are_those_that_snakemake_makes(study, name):
-    config = yaml.safe_load((study.folder / "config.yaml").read_text())
-    update_config(config, yaml.safe_load((study.folder / f"studies/{name}.yaml").read_text()))
+    own = study.folder / f"studies/{name}.yaml"
+    config = dict(study_config(study.folder / "config.yaml", [own], {}).config)
     validate(config, study.folder / "schemas/config.schema.json")
     answer = study.run("--configfile", f"studies/{name}.yaml", "--summary")
     rows = (line.split("\t")[0] for line in answer.stdout.splitlines())

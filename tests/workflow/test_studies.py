@@ -13,7 +13,8 @@ ROOT = Path(__file__).parents[2]
 STUDIES = sorted(path.stem for path in (ROOT / "studies").glob("*.yaml"))
 
 SMALL_MNIST = """
-models: {mlp_1x2048: {hidden: [6]}, mlp_3x256: {hidden: [4, 4, 4]}}
+datasets: {mnist: {source: mnist, train_size: 60, test_size: 20}}
+models: {mlp_1x2048: {architecture: mlp, hidden: [6]}, mlp_3x256: {architecture: mlp, hidden: [4, 4, 4]}}
 training:
   updates: 8
   batch_size: 10
@@ -27,10 +28,12 @@ sample_size: {labels: [clean], seeds: [0], sizes: [40]}
 measurement: {sample_size: 20, heldout_size: 10}
 """
 SMALL_IMAGENET = """
-datasets: {imagenet: {resize: 40, size: 32}, imagenet_299: {resize: 40, size: 32}}
+datasets:
+  imagenet: &small {source: folder, root: imagenet, resize: 40, size: 32}
+  imagenet_299: *small
 models:
   resnet18: {architecture: cnn, channels: [3], hidden: 4}
-  alexnet: {hidden: 8}
+  alexnet: {architecture: alexnet, dropout: 0, hidden: 8}
 training:
   updates: 4
   batch_size: 8
@@ -85,7 +88,7 @@ def test_a_miniature_of_the_mnist_study_runs_on_idx_files(workflow_copy):
     raw = workflow_copy.folder / "data/MNIST/raw"
     raw.mkdir(parents=True)
     pixels = np.random.default_rng(0)
-    for part, number in (("train", 60), ("t10k", 20)):
+    for part, number in (("train", 60_000), ("t10k", 10_000)):  # as many as were published; the study takes few
         images = pixels.integers(0, 256, (number, 28, 28), dtype=np.uint8)
         labels = (np.arange(number) % 10).astype(np.uint8)
         for kind, values in (("images-idx3", images), ("labels-idx1", labels)):

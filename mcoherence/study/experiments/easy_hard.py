@@ -75,6 +75,7 @@ EXPERIMENT = Experiment(
         split_seed={
             "type": "integer",
             "minimum": 0,
+            "maximum": 2**63 - 1,
             "default": 0,
             "description": "Decides the random choices of the split.",
         },

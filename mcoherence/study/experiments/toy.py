@@ -30,6 +30,7 @@ EXPERIMENT = Experiment(
         steps={
             "type": "integer",
             "minimum": 1,
+            "maximum": 10_000_000,
             "default": 2000,
             "description": "Steps of gradient descent; by default enough for both to converge to the last digits of "
             "float64.",
@@ -43,12 +44,14 @@ EXPERIMENT = Experiment(
                 "every_step_until": {
                     "type": "integer",
                     "minimum": 0,
+                    "maximum": 10_000,
                     "default": 8,
                     "description": "Step 0 and every step up to this one.",
                 },
                 "per_doubling": {
                     "type": "integer",
                     "minimum": 1,
+                    "maximum": 1_000,
                     "default": 4,
                     "description": "After that, so many per doubling of the step, evenly spaced on a log axis.",
                 },

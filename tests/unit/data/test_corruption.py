@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import chisquare
 
 from mcoherence.data import corrupt_labels
@@ -69,6 +70,73 @@ def test_the_given_labels_are_not_changed():
 def test_wrong_corruption_settings_are_refused(arguments, message):
     with pytest.raises(UserError, match=message):
         corrupt_labels(LABELS, **{"num_classes": 10, "fraction": 0.5, "seed": 0} | arguments)
+
+
+@pytest.mark.parametrize("scheme", ["uniform", "permute", "symmetric", "pair"])
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (LABELS[:, None], r"found labels of shape \[\d+, 1\], expected \[N\], .*flatten a column, or take the argmax"),
+        (np.eye(10, dtype=int)[LABELS[:50]], r"found labels of shape \[50, 10\], expected \[N\]"),
+        (np.int64(3), r"found labels of shape \[\], expected \[N\]"),
+        (np.array([0.0, 3.7]), "found labels of type float64, expected whole numbers"),
+        (torch.tensor([0.0, 3.0]), "found labels of type float32, expected whole numbers"),
+        (LABELS > 4, "found labels of type bool, expected whole numbers"),
+        (["0", "1"], "found labels of type <U1, expected whole numbers"),
+        ([0, None], "found labels of type object, expected whole numbers"),
+        ([[0, 1], [2]], "found labels of unequal lengths"),
+        ([0, -1], r"found label -1, a label outside 0\.\.9"),
+        ([0, 10], r"found label 10, a label outside 0\.\.9"),
+        (np.array([2**63 + 1], dtype=np.uint64), r"found label 9223372036854775809, a label outside 0\.\.9"),
+    ],
+    ids=["column", "one-hot", "scalar", "floats", "float tensor", "mask", "text", "gaps", "ragged", "negative", "high",
+         "beyond 64 bits"],
+)  # fmt: skip
+def test_labels_that_could_be_meant_in_two_ways_are_one_line(labels, message, scheme):
+    with pytest.raises(UserError, match=message) as caught:
+        corrupt_labels(labels, 10, 0.5, seed=0, scheme=scheme)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "kind", [list, tuple, torch.from_numpy, lambda labels: labels.astype(np.uint8), lambda labels: labels[::-1][::-1]]
+)
+def test_a_list_a_tensor_and_an_array_of_any_integers_are_taken_alike(kind):
+    expected = corrupt_labels(LABELS, 10, 0.5, seed=0)
+    for found, same in zip(corrupt_labels(kind(LABELS), 10, 0.5, seed=0), expected, strict=True):
+        assert np.array_equal(found, same)
+        assert found.dtype == same.dtype
+
+
+@pytest.mark.parametrize("nothing", [[], np.zeros(0, dtype=np.int64), torch.zeros(0, dtype=torch.int64)])
+def test_no_labels_stay_none(nothing):
+    labels, selected, changed = corrupt_labels(nothing, 10, 0.5, seed=0)
+    assert (labels.dtype, selected.dtype, changed.dtype) == (np.int64, np.bool_, np.bool_)
+    assert labels.shape == selected.shape == changed.shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"fraction": float("nan")}, r"found fraction nan, expected a number in \[0, 1\]"),
+        ({"fraction": -0.1}, "found fraction -0.1"),
+        ({"fraction": "half"}, "found fraction 'half'"),
+        ({"fraction": True}, "found fraction True"),
+        ({"seed": -1}, "found -1, expected a whole number from 0 to 9223372036854775807"),
+        ({"seed": 2**63}, "found 9223372036854775808, expected a whole number"),
+        ({"seed": 1.5}, "found 1.5, expected a whole number"),
+        ({"num_classes": 0}, "num_classes: found 0, expected a whole number of at least 1"),
+        ({"num_classes": 10.0}, "num_classes: found 10.0, expected a whole number"),
+        ({"scheme": "class_conditional", "transition": {0: 1.5}}, "found class 1.5"),
+        ({"scheme": "class_conditional", "transition": 0.5}, "found no matrix"),
+        ({"scheme": "class_conditional", "transition": [[1, 0], [1]]}, "found rows that are no 10 numbers each"),
+        ({"scheme": "class_conditional", "transition": np.full((10, 10), np.nan)}, "row 0 is .*expected probabilities"),
+    ],
+)
+def test_numbers_that_are_none_are_one_line(arguments, message):
+    with pytest.raises(UserError, match=message) as caught:
+        corrupt_labels(LABELS, **{"num_classes": 10, "fraction": 0.5, "seed": 0} | arguments)
+    assert "\n" not in str(caught.value)
 
 
 def test_one_class_alone_cannot_change():

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import io
+import os
 import pickle
 import struct
 import tarfile
@@ -76,13 +77,62 @@ def test_idx_files_are_read_from_their_archives_without_a_download(tmp_path, idx
     assert data.class_names[3] == name
 
 
-def test_idx_files_are_read_unpacked_too(tmp_path):
-    folder = tmp_path / "MNIST/raw"
-    folder.mkdir(parents=True)
+def unpacked(folder, rename=lambda name: name, **other):
+    """Writes the unpacked files of MNIST below `folder`, `other` in place of some, by their first word."""
+    raw = folder / "MNIST/raw"
+    raw.mkdir(parents=True)
     for name, values in GREY.items():
-        (folder / name).write_bytes(idx(values))
+        (raw / rename(name)).write_bytes(idx(other.get("_".join(name.split("-")[:2]), values)))
+    return raw
+
+
+@pytest.fixture
+def small_mnist(monkeypatch):
+    """As if MNIST had been published with as many images as are made here."""
+    monkeypatch.setattr("mcoherence.data.torchvision_sets.PUBLISHED", {"train": 30, "test": 20})
+
+
+@pytest.mark.parametrize("rename", [lambda name: name, lambda name: name.replace("-idx", ".idx")], ids=["", "7-zip"])
+def test_idx_files_are_read_unpacked_too(tmp_path, small_mnist, rename):
+    unpacked(tmp_path, rename)
     data = open_source({"source": "mnist", **SIZES}, tmp_path, download=False)
     assert np.array_equal(data.test.items, GREY["t10k-images-idx3-ubyte"][:, None])
+
+
+NOT_MNIST = {
+    "too few": ({}, "found 30 images in the part train, expected the 60000 that were published"),
+    "another size": (
+        {"train_images": np.zeros((60_000, 5, 9), np.uint8), "train_labels": np.zeros(60_000, np.uint8)},
+        "found images of 5 x 9 pixels in the part train, expected 28 x 28",
+    ),
+    "other labels": (
+        {"train_images": np.zeros((60_000, 28, 28), np.uint8), "train_labels": np.full(60_000, 200, np.uint8)},
+        "found label 200 in the part train, expected labels from 0 to 9",
+    ),
+}
+
+
+@pytest.mark.parametrize(("files", "message"), NOT_MNIST.values(), ids=NOT_MNIST)
+def test_unpacked_files_that_cannot_be_the_published_ones_are_refused(tmp_path, files, message):
+    unpacked(tmp_path, **files)
+    with pytest.raises(UserError, match=rf"^mnist: .*MNIST/raw: {message}; put the published files there"):
+        open_source({"source": "mnist", **SIZES}, tmp_path, download=False)
+
+
+def test_an_unpacked_file_must_be_what_the_checked_archive_beside_it_holds(tmp_path, idx_archives):
+    folder = idx_archives("MNIST")
+    for name, values in GREY.items():
+        (folder / name).write_bytes(idx(values if "labels" in name else 255 - values))
+    with pytest.raises(UserError, match=r"damaged \(train-images-idx3-ubyte is not what .*\.gz holds\)"):
+        open_source({"source": "mnist", **SIZES}, tmp_path, download=False)
+
+
+def test_what_was_looked_for_is_listed(tmp_path):
+    (unpacked(tmp_path) / "t10k-labels-idx1-ubyte").unlink()
+    with pytest.raises(
+        UserError, match=r"expected MNIST/raw/train-images-idx3-ubyte\.gz, .*without \.gz, or with \.idx"
+    ):
+        open_source({"source": "mnist", **SIZES}, tmp_path, download=False)
 
 
 @pytest.mark.parametrize("damage", ["cut", "wrong magic", "labels missing"])
@@ -299,6 +349,53 @@ def test_files_that_are_no_images_are_passed_over(pets, tmp_path):
     assert data.train.targets.tolist() == [0, 1, 1]
 
 
+def test_what_cannot_be_read_as_an_image_is_named_before_anything_is_decoded(pets, tmp_path):
+    cats = pets / "train/cat"
+    (cats / "dropped.png").symlink_to("/nonexistent/object.png")
+    (cats / "itself.png").symlink_to("itself.png")
+    (cats / "again").symlink_to("../cat")
+    os.mkfifo(cats / "pipe.jpg")
+    os.mkfifo(cats / "control")  # no image by its name
+    with pytest.raises(UserError, match=r"^.*pets/train: found 4 entries that are no images: ") as caught:
+        open_source(FOLDER, tmp_path, download=False)
+    for line in (
+        "train/cat/dropped.png (a link that leads nowhere)", "train/cat/itself.png (a link that leads to itself)",
+        "train/cat/again (a link to a folder that it lies in)", "train/cat/pipe.jpg (a pipe, socket or device)",
+    ):  # fmt: skip
+        assert line in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_links_to_images_and_to_class_folders_are_followed(pets, tmp_path):
+    (pets / "train/cat/copy.png").symlink_to(pets / "train/dog/one.png")
+    for part in ("train", "val"):
+        (pets / part / "emu").symlink_to(pets / "val/dog")
+    data = open_source(FOLDER, tmp_path, download=False)
+    assert data.class_names == ("cat", "dog", "emu")
+    assert data.train.targets.tolist() == [0, 0, 1, 2]
+
+
+def test_a_class_whose_name_is_not_utf8_or_whose_link_leads_nowhere_is_named(pets, tmp_path):
+    os.mkdir(os.fsencode(pets / "train") + b"/caf\xe9")
+    with pytest.raises(UserError, match=r"train/caf\\udce9: found a class folder whose name is not UTF-8"):
+        open_source(FOLDER, tmp_path, download=False)
+    os.rmdir(os.fsencode(pets / "train") + b"/caf\xe9")
+    (pets / "train/emu").symlink_to("/nonexistent")
+    with pytest.raises(UserError, match=r"train/emu: found a link that leads nowhere in the place of a class"):
+        open_source(FOLDER, tmp_path, download=False)
+
+
+def test_a_file_whose_name_is_not_utf8_is_read_and_can_be_named(pets, tmp_path):
+    name = os.fsencode(pets / "train/cat") + b"/\xe9t\xe9.png"
+    os.rename(pets / "train/cat/one.png", name)
+    assert len(decoded(open_source(FOLDER, tmp_path, download=False).train)) == 2
+    with open(name, "wb") as file:
+        file.write(b"broken")
+    data = open_source(FOLDER, tmp_path, download=False)
+    [complaint] = data.train.decode(data.train.items)[1]
+    assert complaint.encode().decode().endswith("JPEG, PNG, WEBP, TIFF, BMP, PPM)")
+
+
 def test_classes_of_train_and_val_must_agree(pets, tmp_path):
     (pets / "val/emu").mkdir()
     with pytest.raises(UserError, match=r"found 1 classes in val that train lacks \(emu\)"):
@@ -347,8 +444,8 @@ RED, GREEN = (255, 0, 0), (0, 255, 0)
     [
         (lambda: Image.new("L", (8, 8), 90), "png", (90, 90, 90)),
         (lambda: Image.new("1", (8, 8), 1), "png", (255, 255, 255)),
-        (lambda: Image.new("RGBA", (8, 8), (*GREEN, 128)), "png", GREEN),
-        (lambda: Image.new("LA", (8, 8), (90, 10)), "png", (90, 90, 90)),
+        (lambda: Image.new("RGBA", (8, 8), (*GREEN, 255)), "png", GREEN),
+        (lambda: Image.new("LA", (8, 8), (90, 255)), "png", (90, 90, 90)),
         (lambda: Image.new("RGB", (8, 8), GREEN).convert("P"), "png", GREEN),
         (lambda: Image.new("RGB", (8, 8), RED).convert("CMYK"), "jpg", (254, 0, 0)),
         (lambda: Image.fromarray(np.full((8, 8), 0x5A12, dtype=np.uint16)), "png", (0x5A, 0x5A, 0x5A)),

@@ -10,7 +10,8 @@ from mcoherence.data.batches import draws_from, epoch_of_step
 from mcoherence.data.preparation import ChannelSums, prepare_images
 from mcoherence.data.random_streams import random_stream
 from mcoherence.data.sources import Source, SourcePart, open_source
-from mcoherence.data.store import read_class_names, read_targets
+from mcoherence.data.store import read_class_names, read_images, read_targets
+from mcoherence.errors import UserError
 
 
 def test_digits_are_the_real_ones_split_without_overlap():
@@ -43,6 +44,12 @@ def test_store_round_trip_and_pixel_statistics(tmp_path):
     assert mean.tolist() == pytest.approx([0.35])
     assert std.tolist() == pytest.approx([np.sqrt((2 * 0.35**2 + 2 * 0.65**2 + 4 * 0.15**2) / 8)])
     assert read_targets(path, "test").tolist() == [1]
+    part = read_images(path, "train")
+    assert np.array_equal(part.images, images)
+    assert (part.targets.tolist(), part.num_classes, part.input_shape) == ([1, 0], 2, (1, 2, 2))
+    assert (part.mean.tolist(), part.std.tolist()) == (mean.tolist(), std.tolist())
+    with pytest.raises(UserError, match=r"found part 'val' asked for, expected train or test"):
+        read_images(path, "val")
     assert read_class_names(path) == ("a", "b")
 
 

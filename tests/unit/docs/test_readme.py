@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from mcoherence.study import checks
+from mcoherence.study.config_files import over, read_config, study_config
 from mcoherence.study.experiments import label_noise
 from mcoherence.study.runs import runs_of_grids
 
@@ -17,13 +18,6 @@ README = (ROOT / "README.md").read_text()
 
 def blocks(language):
     return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
-
-
-def merged(base, changes):
-    """Nested mappings of `changes` laid over `base`, as Snakemake lays config files over each other."""
-    if not isinstance(base, dict) or not isinstance(changes, dict):
-        return changes
-    return base | {key: merged(base.get(key), value) for key, value in changes.items()}
 
 
 @pytest.mark.parametrize("name", ["README.md", "docs/gradients.md"])
@@ -38,7 +32,7 @@ def test_python_examples_run(name):
 
 @pytest.mark.parametrize("block", blocks("yaml"))
 def test_config_examples_are_valid(block):
-    config = merged(yaml.safe_load((ROOT / "config.yaml").read_text()), yaml.safe_load(block))
+    config = over(read_config(ROOT / "config.yaml"), yaml.safe_load(block), entries=True)
     checks.check_config(config, json.loads((ROOT / "schemas/config.schema.json").read_text()))
     checks.check_references(config)
     assert {run.model for run in runs_of_grids(label_noise.grids(config))} == {"mlp"}
@@ -46,7 +40,7 @@ def test_config_examples_are_valid(block):
 
 @pytest.mark.parametrize("path", sorted((ROOT / "studies").glob("*.yaml")), ids=lambda path: path.name)
 def test_every_further_study_is_valid(path):
-    config = merged(yaml.safe_load((ROOT / "config.yaml").read_text()), yaml.safe_load(path.read_text()))
+    config = study_config(ROOT / "config.yaml", [path], {}).config
     checks.check_config(config, json.loads((ROOT / "schemas/config.schema.json").read_text()))
     checks.check_references(config)
     assert config["study"] == path.stem

@@ -1,6 +1,5 @@
 """What docs/studies.md tells a reader to type is valid, and its table says of every study what it is."""
 
-import copy
 import json
 import re
 from pathlib import Path
@@ -13,6 +12,7 @@ from mcoherence.errors import UserError
 from mcoherence.study import checks
 from mcoherence.study import settings as study
 from mcoherence.study.catalogue import all_runs
+from mcoherence.study.config_files import over, read_config
 from mcoherence.study.experiments import label_noise
 from mcoherence.study.experiments.sweep import swept_value
 from mcoherence.study.runs import Run, runs_of_grids, source_run
@@ -23,15 +23,8 @@ SCHEMA = json.loads((ROOT / "schemas/config.schema.json").read_text())
 STUDIES = {path.stem: path for path in (ROOT / "studies").glob("*.yaml")}
 
 
-def merged(base, other):
-    """As Snakemake merges: mappings key by key, everything else replaced."""
-    if not (isinstance(base, dict) and isinstance(other, dict)):
-        return copy.deepcopy(other)
-    return {**base, **{key: merged(base.get(key), value) for key, value in other.items()}}
-
-
 def on_top_of_the_defaults(text):
-    config = merged(yaml.safe_load((ROOT / "config.yaml").read_text()), yaml.safe_load(text) or {})
+    config = over(read_config(ROOT / "config.yaml"), yaml.safe_load(text) or {}, entries=True)
     checks.check_config(config, SCHEMA)
     config.setdefault("experiments", ["label_noise", "easy_hard"])
     checks.check_references(config)
@@ -107,7 +100,7 @@ def test_a_sweep_reads_its_values_from_the_networks():
 )
 def test_a_sweep_over_nothing_is_refused(change, message):
     block = yaml.safe_load(BLOCKS[4])
-    block["models"] = merged(block["models"], yaml.safe_load(change))
+    block["models"] = over(block["models"], yaml.safe_load(change), entries=False)
     with pytest.raises(UserError, match=message):
         on_top_of_the_defaults(yaml.safe_dump(block))
 
@@ -147,7 +140,7 @@ def test_the_table_lists_every_study_with_its_number_of_runs():
             r"^training\.for_models: found 'vgg', expected an entry of models",
         ),
         (
-            "optimizers: {sgd: {for_models: {vgg: {lr: 1}}}}",
+            "optimizers: {sgd: {method: sgd, lr: 1, for_models: {vgg: {lr: 1}}}}",
             r"^optimizers\.sgd\.for_models: found 'vgg', expected an entry",
         ),
         (
@@ -156,7 +149,7 @@ def test_the_table_lists_every_study_with_its_number_of_runs():
         ),
         ("training: {for_models: {mlp: {epochs: 3}}}", r"training\.for_models\.mlp: found .*'epochs' was unexpected"),
         (
-            "optimizers: {rm3: {for_models: {mlp: {momentum: 0.9}}}}",
+            "optimizers: {rm3: {method: rm3, lr: 1, for_models: {mlp: {momentum: 0.9}}}}",
             r"^optimizers\.rm3\.for_models\.mlp\.momentum: found 0\.9, expected 0",
         ),
         (

@@ -54,7 +54,7 @@ def test_the_default_config_is_valid():
             [0.0, 1],
             r"^config: label_noise\.seeds\.0: found 0\.0; expected .*integer",
         ),
-        (("optimizers", "rm3", "lr"), -1, r"optimizers\.rm3\.lr: found -1; expected .*minimum of 0"),
+        (("optimizers", "rm3", "lr"), -1, r"optimizers\.rm3\.lr: found -1; expected more than 0;"),
         (
             ("optimizers", "rm3", "groups"),
             3,
@@ -379,7 +379,154 @@ def test_adam_has_no_momentum_not_even_for_one_network():
 def test_a_mini_batch_has_an_example_for_every_group():
     entry = {"method": "gradient_agreement", "lr": 0.1, "groups": 61}
     with pytest.raises(UserError, match=r"^training\.batch_size: found 60, expected at least the 61 groups of"):
-        checks.check_references(changed("optimizers", "filtered", to=entry))
+        checks.check_references(trained_with(entry))
+
+
+def test_what_an_entry_that_no_run_refers_to_does_not_fit_together_with_counts_for_nothing():
+    config = changed("label_noise", "optimizers", to=["sgd", "rm3"])
+    config["training"]["batch_size"] = 1
+    assert "m3" in config["optimizers"]  # whose three groups want three examples
+    config["models"]["gone"] = {"architecture": "nowhere_to_be_found:net"}
+    checks.check_references(config)
+
+
+def trained_with(optimizer):
+    """The default study with one more optimiser, which its label noise trains with."""
+    config = changed("optimizers", "further", to=optimizer)
+    config["label_noise"]["optimizers"] = ["sgd", "further"]
+    return config
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "message"),
+    [
+        (("training", "batch_size"), 721, r"^training\.batch_size: found 721, expected at most the 720 examples"),
+        (
+            ("training", "batch_size"),
+            289,  # half of 720, a fifth of it for testing
+            r"^training\.batch_size: found 289, expected at most the 288 examples of datasets\.digits in the part easy",
+        ),
+        (
+            ("training", "for_models"),
+            {"mlp": {"batch_size": 5000}},
+            r"^training\.for_models\.mlp\.batch_size: found 5000, expected at most the 720 examples",
+        ),
+        (("easy_hard", "fraction"), 1e-9, r"^easy_hard\.fraction: found 1e-09, which makes parts of 0 examples"),
+        (
+            ("easy_hard", "test_fraction"),
+            1e-9,
+            r"^easy_hard\.test_fraction: found 1e-09, which makes parts of 360 examples to train on and 0 for testing",
+        ),
+        (("easy_hard", "test_fraction"), 1 - 1e-9, r"^easy_hard\.test_fraction: .* of 0 examples to train on and 360"),
+        (
+            ("measurement", "sample_size"),
+            721,
+            r"^measurement\.sample_size: found 721, expected at most the 720 training",
+        ),
+        (
+            ("measurement", "heldout_size"),
+            1078,
+            r"^measurement\.heldout_size: found 1078, expected at most the 1077 test",
+        ),
+    ],
+)
+def test_what_is_drawn_from_a_data_set_must_be_there(keys, value, message):
+    with pytest.raises(UserError, match=message) as caught:
+        checks.check_references(changed(*keys, to=value))
+    assert "\n" not in str(caught.value)
+
+
+def test_the_default_sample_sizes_forbid_no_study_a_smaller_data_set():
+    config = changed("datasets", "digits", "train_size", to=300)
+    config["training"]["batch_size"] = 20
+    checks.check_references(config, own={"datasets": config["datasets"]})
+    with pytest.raises(UserError, match=r"^measurement\.sample_size: found 360, expected at most the 300 training"):
+        checks.check_references(config)
+
+
+def test_samples_of_other_sizes_must_be_there_too():
+    section = {"datasets": ["digits"], "models": ["mlp"], "labels": ["clean"], "optimizer": "sgd", "seeds": [0]}
+    config = changed("sample_size", to={**section, "sizes": [100, 900]}) | {"experiments": ["sample_size"]}
+    with pytest.raises(UserError, match=r"^sample_size\.sizes: found 900, expected at most the 720 training examples"):
+        checks.check_references(config)
+
+
+@pytest.mark.parametrize(
+    ("training", "message"),
+    [
+        ({"updates": 10**9, "segment_updates": 1}, r"^training\.segment_updates: found 1 of 1000000000 updates"),
+        (
+            {"updates": 10**9, "checkpoints": {"every": 1}},
+            r"^training\.checkpoints: found {'every': 1} with 1000000000 updates, .*expected at most 10000",
+        ),
+        ({"updates": 10**9, "checkpoints": {"per_doubling": 1000}}, r"^training\.checkpoints: .*up to 29\d\d\d check"),
+    ],
+)
+def test_a_run_has_a_number_of_jobs_and_checkpoints_that_can_be_planned(training, message):
+    config = changed("training", to={**CONFIG["training"], **training})
+    with pytest.raises(UserError, match=message):
+        checks.check_references(config)
+    config["training"]["updates"] = 840
+    checks.check_references(config)
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "message"),
+    [
+        (
+            ("optimizers", "sgd", "lr"),
+            float("nan"),
+            r"^config: optimizers\.sgd\.lr: found nan; expected a finite number$",
+        ),
+        (("claims", "confidence"), float("inf"), r"^config: claims\.confidence: found inf; expected a finite number$"),
+        (
+            ("labels", "x"),
+            {"fraction": 0.5, "scheme": "class_conditional", "transition": [[1.0, float("nan")]]},
+            r"^config: labels\.x\.transition\.0\.1: found nan; expected a finite number$",
+        ),
+        (("training", "updates"), 0, r"training\.updates: found 0; expected at least 1;"),
+        (("training", "updates"), 10**18, r"training\.updates: found 10{18}; expected at most 1000000000;"),
+        (("training", "checkpoints", "per_doubling"), 10**9, r"per_doubling: found 10{9}; expected at most 1000;"),
+        (
+            ("label_noise", "seeds"),
+            [2**63],
+            r"label_noise\.seeds\.0: found 9223372036854775808; expected at most \d{19};",
+        ),
+        (("label_noise", "seeds"), [1, 1], r"label_noise\.seeds: found \[1, 1\]; expected every value once;"),
+        (("label_noise", "seeds"), [], r"label_noise\.seeds: found \[\]; expected at least 1 value;"),
+        (
+            ("label_noise", "further"),
+            [{"seeds": []}],
+            r"label_noise\.further\.0\.seeds: found \[\]; expected at least 1",
+        ),
+        (
+            ("datasets", "digits", "seed"),
+            2**32,
+            r"datasets\.digits\.seed: found 4294967296; expected at most 4294967295;",
+        ),
+        (("optimizers", "m3", "groups"), 4, r"optimizers\.m3\.groups: found 4; expected an odd number;"),
+        (("study",), "a\n", r"study: found 'a\\n'; expected a name of 1 to 64 letters, digits and _;"),
+        (("study",), "a" * 65, r"study: found 'a+'; expected a name of 1 to 64 letters"),
+        (("study",), "a" * 3000, r"study: found 'a{199} \.\.\.; expected a name"),
+        (
+            ("optimizers", "sgd"),
+            {"lr": 1},
+            r"sgd: found 'method' is a required property of an entry, which takes the place",
+        ),
+    ],
+)
+def test_refusals_say_what_is_expected_in_a_persons_words(keys, value, message):
+    with pytest.raises(UserError, match=message) as caught:
+        checks.check_config(changed(*keys, to=value), SCHEMA)
+    assert "\n" not in str(caught.value)
+
+
+def test_combinations_further_on_are_checked_as_the_first_ones():
+    config = changed("label_noise", "further", to=[{"labels": ["dirty"]}])
+    with pytest.raises(
+        UserError, match=r"^label_noise\.further\.0\.labels: found 'dirty', expected an entry of labels"
+    ):
+        checks.check_references(config)
 
 
 def test_the_bound_needs_the_runs_of_label_noise():

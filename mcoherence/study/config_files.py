@@ -1,0 +1,255 @@
+"""Config files as this project reads them: YAML without its surprises, and own entries in place of the default's.
+
+Snakemake's own loader takes the later of two equal keys without a word, 010 for 8 and 1:30 for 90. Here such a file
+is refused in one line. Beside that, yes, no, on and off are text and no truth values, dates are text, and 1e-3 is a
+number.
+This module is read when Snakemake parses the workflow.
+"""
+
+import json
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mcoherence.errors import UserError, printable
+
+# Sections whose members are entries: one that a study's own file names takes the place of the default's of that name.
+SECTIONS_OF_ENTRIES = ("datasets", "models", "labels", "optimizers")
+LARGEST_BYTES, LARGEST_VALUES, DEEPEST = 2**22, 100_000, 30
+
+PLAIN, MERGE, TEXT = "plain", "<<", "tag:yaml.org,2002:str"
+MAP, LIST = "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"
+CONSTANTS = {"true": True, "false": False, "null": None, "~": None, "": None}
+WHOLE = re.compile(r"[-+]?(0|[1-9][0-9_]*|0x[0-9a-fA-F_]+)")
+FRACTION = re.compile(r"[-+]?([0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)([eE][-+]?[0-9]+)?")
+NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+LEADING_ZERO = re.compile(r"[-+]?0(_*[0-9][0-9_]*|[ob][0-7_]+)")
+BASE_60 = re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
+
+
+@dataclass(frozen=True)
+class StudyConfig:
+    """The config of a study, and what of it is its own: all of it where the study is the default one."""
+
+    config: Mapping[str, Any]
+    own: Mapping[str, Any]
+
+
+def study_config(
+    default: Path, files: Sequence[Path], arguments: Mapping[str, Any], replace_default: bool = False
+) -> StudyConfig:
+    """The config of a study: the default, over it its own files in their order, over these single values.
+
+    Args:
+        default: the file of the default study.
+        files: of the study, as `--configfile` names them.
+        arguments: what `--config` gives; mappings are joined key by key, entries too.
+        replace_default: leave the default out, as `--replace-workflow-config` asks.
+
+    Raises:
+        UserError: a file cannot be read, or none of the files names the study.
+    """
+    given = [read_config(path) for path in files]
+    if files and not any("study" in one for one in (*given, arguments)):
+        raise UserError(
+            f"config: {_shown(files[-1])}: found no study, expected a name of its own, so that it never writes into "
+            "the results of another; add study: NAME"
+        )
+    config: dict[str, Any] = {} if replace_default and files else read_config(default)
+    own: dict[str, Any] = {} if files else config
+    for one in given:
+        config, own = over(config, one, entries=True), over(own, one, entries=True)
+    return StudyConfig(over(config, arguments, entries=False), over(own, arguments, entries=False))
+
+
+def over(config: Mapping[str, Any], other: Mapping[str, Any], entries: bool) -> dict[str, Any]:
+    """A config with another one over it: mappings are joined key by key, all else is replaced.
+
+    Args:
+        config: what is below.
+        other: what is above.
+        entries: whether entries, such as those of `datasets`, are replaced too.
+
+    Example:
+        >>> default = {"datasets": {"digits": {"source": "digits", "train_size": 720}}}
+        >>> over(default, {"datasets": {"digits": {"source": "mnist"}}}, entries=True)
+        {'datasets': {'digits': {'source': 'mnist'}}}
+    """
+    joined = dict(config)
+    for key, value in other.items():
+        below = joined.get(key)
+        if not (isinstance(below, Mapping) and isinstance(value, Mapping)):
+            joined[key] = value
+        elif entries and key in SECTIONS_OF_ENTRIES:
+            joined[key] = {**below, **value}
+        else:
+            joined[key] = over(below, value, entries=False)
+    return joined
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The keys and values of a config file, YAML or JSON.
+
+    Raises:
+        UserError: one line with file, line and key about what is there and is no config.
+    """
+    where = f"config: {_shown(path)}"
+    try:
+        content = path.read_bytes() if path.stat().st_size <= LARGEST_BYTES else None
+    except OSError as error:
+        raise UserError(f"{where}: cannot be read ({error.strerror}); expected a file in YAML") from error
+    if content is None:
+        raise UserError(f"{where}: found more than {LARGEST_BYTES} bytes, expected a config")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        found = "UTF-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "a byte that is no UTF-8"
+        line = content.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{where}, line {line}: found {found}, expected UTF-8; save it as UTF-8") from error
+    is_json = _is_json(text)
+    if is_json:
+        text = text.replace("\t", " ")  # which JSON may be laid out with and YAML may not
+    try:
+        root = yaml.compose(text, Loader=_PlainLoader)
+        return _Values(where, is_json).of_file(root)
+    except RecursionError as error:
+        raise UserError(f"{where}: found values nested too deeply, expected at most {DEEPEST} levels") from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = "" if mark is None else f", line {mark.line + 1}"
+        problem = " ".join(str(error.problem or error.context).split())
+        raise UserError(f"{where}{place}: is no YAML ({problem}); correct it") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"{where}: is no YAML ({' '.join(str(error).split())}); correct it") from error
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _shown(path: Path) -> str:
+    """A path as its user would write it: relative where it lies below the working directory."""
+    relative = os.path.relpath(path)
+    return printable(str(path) if relative.startswith("..") else relative)
+
+
+class _PlainLoader(yaml.SafeLoader):  # type: ignore[misc]
+    """PyYAML's loader, which leaves it to `_Values` what a word without quotes stands for."""
+
+    yaml_implicit_resolvers: dict[str | None, list[tuple[str, re.Pattern[str]]]] = {  # noqa: RUF012  # PyYAML's name
+        None: [(PLAIN, re.compile(""))]
+    }
+
+
+class _Values:
+    """The values that the nodes of one file stand for.
+
+    where: how a message names the file; is_json: whether NaN and Infinity, as JSON's writers spell them, are numbers.
+    """
+
+    def __init__(self, where: str, is_json: bool) -> None:
+        self.where = where
+        self.is_json = is_json
+        self.count = 0
+
+    def of_file(self, root: yaml.Node | None) -> dict[str, Any]:
+        """All keys and values of the file."""
+        if not isinstance(root, yaml.MappingNode):
+            raise UserError(f"{self.where}: found no keys with values, expected some, such as study: NAME")
+        value: dict[str, Any] = self._of(root, (), ())
+        return value
+
+    def _of(self, node: yaml.Node, key: tuple[str, ...], above: tuple[yaml.Node, ...]) -> Any:
+        """The value of a node at a key, inside of the nodes `above`."""
+        self.count += 1
+        if any(node is other for other in above):
+            raise self._error(node, key, "an alias to what it is part of", "values that end")
+        if self.count > LARGEST_VALUES:
+            raise self._error(node, key, f"more than {LARGEST_VALUES} values, aliases written out", "a config")
+        if len(above) > DEEPEST:
+            raise self._error(node, key[:1], "values nested too deeply", f"at most {DEEPEST} levels")
+        if isinstance(node, yaml.MappingNode) and node.tag == MAP:
+            return self._mapping(node, key, (*above, node))
+        if isinstance(node, yaml.SequenceNode) and node.tag == LIST:
+            return [self._of(one, (*key, str(place)), (*above, node)) for place, one in enumerate(node.value)]
+        if node.tag == PLAIN:
+            return self._plain(node, key)
+        if node.tag == TEXT:
+            return node.value
+        raise self._error(node, key, f"the tag {node.tag}", "plain values", "remove it")
+
+    def _mapping(self, node: yaml.Node, key: tuple[str, ...], above: tuple[yaml.Node, ...]) -> dict[str, Any]:
+        """Keys and values, those that `<<` takes in behind its own."""
+        own: dict[str, Any] = {}
+        merged: dict[str, Any] = {}
+        lines: dict[str, int] = {}
+        for key_node, value_node in node.value:
+            name = self._key(key_node, key)
+            line = key_node.start_mark.line + 1
+            if name in lines:
+                twice = f"the key twice, in lines {lines[name]} and {line}"
+                raise self._error(key_node, (*key, name), twice, "each key once", "remove one")
+            lines[name] = line
+            if name == MERGE and key_node.tag == PLAIN:
+                several = isinstance(value_node, yaml.SequenceNode)
+                for one in value_node.value if several else [value_node]:
+                    if not isinstance(one, yaml.MappingNode):
+                        raise self._error(one, (*key, name), "something else", "an alias to keys with values")
+                    merged = {**self._of(one, (*key, name), above), **merged}
+            else:
+                own[name] = self._of(value_node, (*key, name), above)
+        return {**merged, **own}
+
+    def _key(self, node: yaml.Node, key: tuple[str, ...]) -> str:
+        """The text of a key."""
+        if not isinstance(node, yaml.ScalarNode) or node.tag not in (PLAIN, TEXT):
+            raise self._error(node, key, "a key that is no text", "text")
+        name = node.value if node.tag == TEXT or node.value == MERGE else self._plain(node, key)
+        if not isinstance(name, str):
+            raise self._error(node, key, f"{node.value} as a key", "text", f'write "{node.value}"')
+        return name
+
+    def _plain(self, node: yaml.Node, key: tuple[str, ...]) -> Any:
+        """What a word without quotes stands for: a constant, a number or itself."""
+        word: str = node.value
+        if word.lower() in CONSTANTS and word in (word.lower(), word.capitalize(), word.upper()):
+            return CONSTANTS[word.lower()]
+        quoted = f'write the number in full, or "{word}" in quotes'
+        if LEADING_ZERO.fullmatch(word):
+            raise self._error(
+                node, key, f"{word}, which YAML takes for octal", "a number without leading zeros", quoted
+            )
+        if BASE_60.fullmatch(word):
+            raise self._error(node, key, f"{word}, which YAML takes for base 60", "a number", quoted)
+        try:
+            if WHOLE.fullmatch(word):
+                return int(word.replace("_", ""), 16 if "x" in word else 10)
+            if FRACTION.fullmatch(word):
+                return float(word.replace("_", ""))
+        except ValueError as error:  # Python reads at most some thousand digits
+            raise self._error(node, key, f"a number of {len(word)} digits", "fewer") from error
+        if NOT_FINITE.fullmatch(word) or (self.is_json and word in ("NaN", "Infinity", "-Infinity")):
+            return float(word.replace(".", ""))
+        return word
+
+    def _error(self, node: yaml.Node, key: tuple[str, ...], found: str, expected: str, way_out: str = "") -> UserError:
+        place = f"{self.where}, line {node.start_mark.line + 1}: {'.'.join((*key, ''))[:-1] or 'top level'}"
+        return UserError(f"{place}: found {found}; expected {expected}{way_out and '; ' + way_out}")
+
+
+if __name__ == "__main__":  # before Snakemake, whose own loader reads the files of --configfile first
+    try:
+        for argument in sys.argv[1:]:
+            read_config(Path(argument))
+    except UserError as error:
+        sys.exit(f"error: {error}")

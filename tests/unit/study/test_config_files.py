@@ -1,0 +1,175 @@
+"""Config files: what YAML would take for something else without a word is refused in one line."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mcoherence.errors import UserError
+from mcoherence.study.config_files import over, read_config, study_config
+
+ROOT = Path(__file__).parents[3]
+CONFIG_FILES = [ROOT / "config.yaml", *sorted((ROOT / "studies").glob("*.yaml"))]
+
+
+def read(folder, content):
+    path = folder / "own.yaml"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return read_config(path)
+
+
+@pytest.mark.parametrize("path", CONFIG_FILES, ids=lambda path: path.name)
+def test_the_projects_own_files_mean_what_they_mean_to_pyyaml(path):
+    assert read_config(path) == yaml.safe_load(path.read_text())
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-3", 0.001),
+        ("1E5", 1e5),
+        (".5", 0.5),
+        ("5.", 5.0),
+        ("-2", -2),
+        ("+1", 1),
+        ("0", 0),
+        ("1_000", 1000),
+        ("1.0e+30", 1e30),
+        (".inf", math.inf),
+        ("true", True),
+        ("False", False),
+        ("~", None),
+        ("", None),
+        ("yes", "yes"),
+        ("No", "No"),
+        ("on", "on"),
+        ("OFF", "OFF"),
+        ("nan", "nan"),
+        ("2020-01-01", "2020-01-01"),
+        ("module:function", "module:function"),
+        ("'010'", "010"),
+        ('"1:30"', "1:30"),
+        ("!!str 010", "010"),
+    ],
+)
+def test_words_stand_for(tmp_path, text, value):
+    found = read(tmp_path, f"key: {text}\n")["key"]
+    assert (found, type(found)) == (value, type(value))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("study: a\nlabels: {}\nstudy: b\n", "line 3: study: found the key twice, in lines 1 and 3"),
+        ("a:\n  b: 1\n  'b': 2\n", "line 3: a.b: found the key twice, in lines 2 and 3"),
+        ("a: {sgd: {lr: 1, lr: 2}}", "line 1: a.sgd.lr: found the key twice, in lines 1 and 1"),
+        ('{"a": 1,\n\t"a": 2}', "line 2: a: found the key twice, in lines 1 and 2"),
+        ("training:\n  updates: 010", "line 2: training.updates: found 010, which YAML takes for octal"),
+        ("a: [0o17]", "line 1: a.0: found 0o17, which YAML takes for octal"),
+        ("a: -08", "line 1: a: found -08, which YAML takes for octal"),
+        ("a: 1:30", "line 1: a: found 1:30, which YAML takes for base 60"),
+        ("a: 1:30:00.5", "line 1: a: found 1:30:00.5, which YAML takes for base 60"),
+        ("study: x\n".encode("utf-16"), "line 1: found UTF-16, expected UTF-8"),
+        ("study: x\na: \u00e9\n".encode("latin-1"), "line 2: found a byte that is no UTF-8"),
+        ("a: \0", "is no YAML"),
+        ("a: &a [1, *a]", "line 1: a.1: found an alias to what it is part of"),
+        ("a: &a {b: {c: *a}}", "line 1: a.b.c: found an alias to what it is part of"),
+        ("a: &a {<<: *a}", "line 1: a.<<: found an alias to what it is part of"),
+        ("a: " + "[" * 2000 + "]" * 2000, "found values nested too deeply"),
+        ("a: " + "[" * 40 + "]" * 40, "line 1: a: found values nested too deeply"),
+        (
+            "a: &a [1,1,1,1,1,1,1,1,1,1]\n"
+            + "".join(f"{x}: &{x} [{', '.join([f'*{y}'] * 10)}]\n" for x, y in zip("bcdefg", "abcdef", strict=True)),
+            "found more than 100000 values, aliases written out",
+        ),
+        ("a: !!python/object/apply:os.system [ls]", "line 1: a: found the tag"),
+        ("a: !!set {x}", "line 1: a: found the tag"),
+        ("a: {3: 8}", 'line 1: a: found 3 as a key; expected text; write "3"'),
+        ("true: 1", "line 1: top level: found true as a key"),
+        ("? [a]\n: 1", "line 1: top level: found a key that is no text"),
+        ("a:\n\tb: 1", "line 2: is no YAML"),
+        ("a: *b", "line 1: is no YAML (found undefined alias 'b')"),
+        ("a: 1\n---\nb: 2\n", "line 2: is no YAML (but found another document)"),
+        ("- a\n", "found no keys with values"),
+        ("", "found no keys with values"),
+        ("a: " + "1" * 5000, "line 1: a: found a number of 5000 digits"),
+    ],
+)
+def test_what_could_be_meant_otherwise_is_one_line(tmp_path, monkeypatch, content, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError) as caught:
+        read(tmp_path, content)
+    assert str(caught.value).startswith("config: own.yaml")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_byte_order_mark_merged_keys_and_json_are_taken(tmp_path):
+    assert read(tmp_path, "\ufeffname: \u00e9\n") == {"name": "\u00e9"}
+    merged = "a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}\nc: {<<: [*a, {x: 5, z: 6}]}\n"
+    assert read(tmp_path, merged) == {"a": {"x": 1, "y": 2}, "b": {"x": 1, "y": 3}, "c": {"x": 1, "y": 2, "z": 6}}
+    values = {"a": 1e-7, "b": [True, None], "c": float("inf")}
+    assert read(tmp_path, json.dumps(values, indent="\t")) == values
+
+
+def test_a_file_that_is_not_there_is_one_line(tmp_path):
+    with pytest.raises(UserError, match=r"^config: .*none\.yaml: cannot be read \(No such file or directory\)"):
+        read_config(tmp_path / "none.yaml")
+
+
+DEFAULT = """
+study: default
+datasets: {digits: {source: digits, train_size: 720}, letters: {source: glyphs}}
+training: {updates: 840, checkpoints: {every: 3, per_doubling: 2}}
+experiments: [a, b]
+"""
+
+
+def config_of(folder, *texts, **arguments):
+    files = []
+    for number, text in enumerate((DEFAULT, *texts)):
+        files.append(folder / f"{number}.yaml")
+        files[-1].write_text(text)
+    return study_config(files[0], files[1:], arguments)
+
+
+def test_an_entry_takes_the_place_of_the_defaults_whole_and_sections_are_joined_key_by_key(tmp_path):
+    own = "study: own\ndatasets: {digits: {source: cifar10}}\ntraining: {checkpoints: {every: 9}}\nexperiments: [a]\n"
+    made = config_of(tmp_path, own)
+    assert made.config == {
+        "study": "own",
+        "datasets": {"digits": {"source": "cifar10"}, "letters": {"source": "glyphs"}},
+        "training": {"updates": 840, "checkpoints": {"every": 9, "per_doubling": 2}},
+        "experiments": ["a"],
+    }
+    assert made.own == yaml.safe_load(own)
+
+
+def test_later_files_are_on_top_of_earlier_ones_and_single_values_on_top_of_all(tmp_path):
+    first, second = "study: first\ntraining: {updates: 1, batch_size: 1}\n", "training: {updates: 2}\n"
+    config = config_of(
+        tmp_path, first, second, datasets={"digits": {"train_size": 9}}, training={"batch_size": 3}
+    ).config
+    assert config["training"] == {"updates": 2, "batch_size": 3, "checkpoints": {"every": 3, "per_doubling": 2}}
+    assert config["datasets"]["digits"] == {"source": "digits", "train_size": 9}
+
+
+def test_a_study_has_a_name_of_its_own(tmp_path):
+    with pytest.raises(UserError, match=r"1\.yaml: found no study, expected a name of its own.*add study: NAME"):
+        config_of(tmp_path, "training: {updates: 1}\n")
+    assert config_of(tmp_path, "training: {updates: 1}\n", study="given").config["study"] == "given"
+    assert config_of(tmp_path, training={"updates": 1}).config["study"] == "default"
+
+
+def test_the_default_can_be_left_out(tmp_path):
+    own = tmp_path / "own.yaml"
+    own.write_text("study: own\n")
+    assert study_config(ROOT / "config.yaml", [own], {}, replace_default=True).config == {"study": "own"}
+
+
+def test_what_lies_below_is_not_changed():
+    below = {"training": {"updates": 1}}
+    assert over(below, {"training": {"updates": 2}}, entries=True) == {"training": {"updates": 2}}
+    assert below == {"training": {"updates": 1}}
