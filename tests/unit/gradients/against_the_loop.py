@@ -97,17 +97,18 @@ def assert_equal(
     total_sq_norms, gram, counts = expected(statistics, exact)
     assert [statistics.n[name] for name in statistics.groups] == counts.tolist()
     # A gradient that vanishes by cancellation is known up to rounding of what cancelled; losses are of the order of 1.
-    whole = total_sq_norms.sum() + 1e-4
+    whole = total_sq_norms.sum()
+    tiny = 1e-22 * (whole + 1e-4)
     for index, name in enumerate(statistics.parameters):
         q, s = total_sq_norms[:, index], gram[:, :, index]
-        close(statistics.sum_sq_norms[:, index], q, rel * q + 1e-22 * whole, f"Q of {name}")
+        close(statistics.sum_sq_norms[:, index], q, rel * q + tiny, f"Q of {name}")
         norms = np.sqrt(counts * q)
-        rounding = rel * np.sqrt(np.outer(np.diag(s), np.diag(s))) + 1e-12 * np.outer(norms, norms) + 1e-22 * whole
+        rounding = rel * np.sqrt(np.outer(np.diag(s), np.diag(s))) + 1e-12 * np.outer(norms, norms) + tiny
         close(statistics.gram[:, :, index], s, rounding, f"S.S of {name}")
     squared = gram.sum(axis=(0, 1))
-    slack = 1e-11 * counts.sum() * whole
+    slack = 1e-11 * counts.sum() * whole + tiny
     close(np.array(statistics.sq_norm_of_sum()), squared.sum(), rel * squared.sum() + slack, "|S|^2 of all")
-    close(np.array(statistics.sum_sq_norm()), whole, rel * whole, "Q of all")
+    close(np.array(statistics.sum_sq_norm()), whole, rel * whole + tiny, "Q of all")
 
 
 def expected(

@@ -1,6 +1,10 @@
 """Networks drawn at random equal the loop over single examples, or are refused; `make test-faults` draws many more."""
 
+import pytest
+
 from tests.unit.gradients.randomised_search import search
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # torch's, on hooks that are drawn on purpose
 
 
 def test_drawn_networks_equal_the_loop_or_are_refused():
