@@ -28,7 +28,7 @@ TOKENS = 10
 
 @dataclass(frozen=True)
 class Layer:
-    """A module: what it is (LAYERS), what is done to it (ALTERATIONS), and whose weight it takes, if the shapes agree."""
+    """A module: what it is (LAYERS), what is done to it (ALTERATIONS), and whose weight it takes if the shapes agree."""
 
     kind: str
     altered: str = "not"
@@ -374,17 +374,26 @@ LAYERS = {
     "generated weights": of_rows(lambda: Holder(generated, inner=linear(), gain=bare(1, WIDTH))),
     "linear by keyword": of_rows(linear, lambda module, v: module(input=v.x)),
     "matrix expanded over rows": of_rows(
-        lambda: Holder(lambda m, x: (x.unsqueeze(-2) @ m.matrix.expand(*x.shape[:-1], -1, -1)).squeeze(-2), matrix=bare(4, 4))
+        lambda: Holder(
+            lambda m, x: (x.unsqueeze(-2) @ m.matrix.expand(*x.shape[:-1], -1, -1)).squeeze(-2),
+            matrix=bare(WIDTH, WIDTH),
+        )
     ),
     "gain repeated over rows": of_rows(
-        lambda: Holder(lambda m, x: m.inner(x).tanh() * m.gain.repeat(*x.shape[:-1], 1), inner=linear(), gain=bare(WIDTH))
+        lambda: Holder(
+            lambda m, x: m.inner(x).tanh() * m.gain.repeat(*x.shape[:-1], 1), inner=linear(), gain=bare(WIDTH)
+        )
     ),
     "rows of a table": of_rows(
         lambda: Holder(lambda m, x, keys: x + m.table[keys], table=bare(5, WIDTH)),
         lambda module, v: module(v.x, v.keys),
     ),
     "token where marked": of_rows(
-        lambda: Holder(lambda m, x, marks: torch.where(marks.unsqueeze(-1), m.token, m.inner(x)), inner=linear(), token=bare(4)),
+        lambda: Holder(
+            lambda m, x, marks: torch.where(marks.unsqueeze(-1), m.token, m.inner(x)),
+            inner=linear(),
+            token=bare(WIDTH),
+        ),
         lambda module, v: module(v.x, v.marks),
     ),
     "token put where marked": of_rows(
@@ -449,7 +458,8 @@ LAYERS = {
         attention, lambda module, v: module(*[v.x.transpose(0, 1)] * 3)[0].transpose(0, 1)
     ),
     "attention, padded": of_blocks(
-        lambda: attention(batch_first=True), lambda module, v: module(v.x, v.x, v.x, key_padding_mask=hidden(v.marks))[0]
+        lambda: attention(batch_first=True),
+        lambda module, v: module(v.x, v.x, v.x, key_padding_mask=hidden(v.marks))[0],
     ),
     "attention, causal": of_blocks(
         lambda: attention(batch_first=True), lambda module, v: module(v.x, v.x, v.x, attn_mask=causal(v.x))[0]
@@ -852,7 +862,9 @@ MIXING: dict[str, Callable[[Tensor], Tensor]] = {
     "none": lambda x: x,
     "centred": lambda x: x - 0.5 * x.mean(0),
     "rolled": lambda x: x.roll(1, 0),
-    "attention over examples": lambda x: x + torch.einsum("mtk,ntk->mn", x, x).softmax(1).matmul(x.flatten(1)).view_as(x),
+    "attention over examples": lambda x: (
+        x + torch.einsum("mtk,ntk->mn", x, x).softmax(1).matmul(x.flatten(1)).view_as(x)
+    ),
     "batch statistics": lambda x: F.batch_norm(x.transpose(1, 2), None, None, training=True).transpose(1, 2),
     "dropout": lambda x: F.dropout(x, 0.5),
     "noise": lambda x: x + torch.randn_like(x),
@@ -1073,10 +1085,16 @@ def networks(draw, mixing: bool = False) -> Network:
 def samples(draw) -> Sample:
     """Of batches that show at once how rows belong to examples, and of ones that show it late or by chance never."""
     t = draw(st.sampled_from([3, 2, 4, 1]))
-    sizes = draw(st.sampled_from([(4, 4), (4,), (4, 3, 5), (7, 4, 1), (t + 1, t), (2, 6), (1, 5), (1, t), (5, 4, 3, 2)]))
-    first, later = draw(st.sampled_from([("one each", "by chance")] * 3 + [(kind, kind) for kind in COUNTS] + [
-        ("none", "by chance"), ("by chance", "any")
-    ]))
+    sizes = draw(
+        st.sampled_from([(4, 4), (4,), (4, 3, 5), (7, 4, 1), (t + 1, t), (2, 6), (1, 5), (1, t), (5, 4, 3, 2)])
+    )
+    first, later = draw(
+        st.sampled_from(
+            [("one each", "by chance")] * 3
+            + [(kind, kind) for kind in COUNTS]
+            + [("none", "by chance"), ("by chance", "any")]
+        )
+    )
     marked = (draw(COUNTS[later if place else first](n, t)) for place, n in enumerate(sizes))
     return Sample(t, tuple(marked), draw(st.booleans()), draw(st.booleans()), draw(st.integers(0, 3)))
 

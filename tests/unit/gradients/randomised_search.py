@@ -1,4 +1,4 @@
-"""A search for networks that are measured wrongly, by hypothesis: a drawn problem is right, refused, or shrunk and shown."""
+"""A search by hypothesis for networks that are measured wrongly: a drawn one is right, refused, or shrunk and shown."""
 
 from collections import Counter
 
@@ -17,7 +17,7 @@ def search(examples: int, of_seed: int, mixing: bool = False) -> Counter:
     """How often so many problems drawn from a seed came to what: "measured", "refused", or "not a network".
 
     Raises:
-        AssertionError: a number, or what is left behind, is wrong; the note has the smallest problem found that shows it.
+        AssertionError: a number, or what is left behind, is wrong; a note has the smallest problem found that shows it.
         Exception: an error of torch where the package was to refuse.
     """
     outcomes: Counter = Counter()
