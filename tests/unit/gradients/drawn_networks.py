@@ -28,7 +28,7 @@ TOKENS = 10
 
 @dataclass(frozen=True)
 class Layer:
-    """A module: what it is (LAYERS), what is done to it (ALTERATIONS), and whose weight it takes if the shapes agree."""
+    """A module: what it is (LAYERS), what is done to it (ALTERATIONS), and whose weight it takes, if it fits."""
 
     kind: str
     altered: str = "not"
