@@ -169,6 +169,21 @@ class OwnLinear(torch.autograd.Function):
         return grad @ weight.T, x.flatten(0, -2).T @ grad.flatten(0, -2)
 
 
+class OwnSelection(torch.autograd.Function):
+    """Rows by number, in a node of the graph that nobody knows."""
+
+    @staticmethod
+    def forward(ctx, x, at):
+        ctx.save_for_backward(at)
+        ctx.rows = len(x)
+        return x[at]
+
+    @staticmethod
+    def backward(ctx, grad):
+        (at,) = ctx.saved_tensors
+        return grad.new_zeros(ctx.rows, *grad.shape[1:]).index_add(0, at, grad), None
+
+
 class Reversal(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x):
@@ -439,7 +454,8 @@ LAYERS = {
     "batch norm": of_blocks(lambda: nn.BatchNorm1d(WIDTH), lambda module, v: through_channels(module, v.x)),
     "group norm": of_blocks(lambda: nn.GroupNorm(2, WIDTH), lambda module, v: through_channels(module, v.x)),
     "instance norm": of_blocks(
-        lambda: nn.GroupNorm(WIDTH, WIDTH), lambda module, v: through_channels(module, torch.cat([v.x, v.x.sin()], 1))
+        lambda: nn.InstanceNorm1d(WIDTH, affine=True),
+        lambda module, v: through_channels(module, torch.cat([v.x, v.x.sin()], 1))[:, : v.x.shape[1]],
     ),
     "positions": of_blocks(
         lambda: nn.Embedding(8, WIDTH), lambda module, v: v.x + module(torch.arange(v.x.shape[1]))
@@ -739,6 +755,56 @@ def marked_rows_from_list(v: Values, inner: Inner, other: Inner) -> Tensor:
     return torch.stack([x + part.sum(0) for x, part in zip(v.x, rows, strict=True)])
 
 
+def chosen_by(
+    select: Callable[[Tensor, Tensor], Tensor], put_back: Callable[[Tensor, Tensor, Tensor], Tensor]
+) -> Callable[[Values, Inner, Inner], Tensor]:
+    """Marked rows by select(rows, their numbers), and added to the others by put_back(rows, numbers, new ones)."""
+
+    def frame(v: Values, inner: Inner, other: Inner) -> Tensor:
+        flat = v.flat()
+        (at,) = flat.marks.nonzero(as_tuple=True)
+        if not len(at):
+            return v.x
+        rows = inner(Values(select(flat.x, at), flat.marks[at], flat.keys[at]))
+        return put_back(flat.x, at, rows).view_as(v.x)
+
+    return frame
+
+
+def added(x: Tensor, at: Tensor, rows: Tensor) -> Tensor:
+    return x.index_add(0, at, rows)
+
+
+def one_hot(x: Tensor, at: Tensor) -> Tensor:
+    return F.one_hot(at, len(x)).to(x)
+
+
+def sorted_and_cut(x: Tensor, at: Tensor) -> Tensor:
+    """The marked rows first, and only those of them."""
+    rest = torch.ones(len(x)).index_fill(0, at, 0.0)
+    return x[rest.argsort(stable=True)][: len(at)]
+
+
+def from_slices(x: Tensor, at: Tensor, rows: Tensor) -> Tensor:
+    """Every row with the new one that is meant for it, if there is one."""
+    new = dict(zip(at.tolist(), rows.unbind(), strict=True))
+    return torch.stack([row + new[i] if i in new else row for i, row in enumerate(x.unbind())])
+
+
+def packed_rows(v: Values, inner: Inner, other: Inner) -> Tensor:
+    """Rows of a packed sequence: those of the first position of all examples, then of the second ..."""
+    if v.x.dim() == 2:
+        return inner(v)
+    lengths = v.marks.sum(1).clamp(min=1)
+    marks, keys = (
+        pack_padded_sequence(values, lengths, batch_first=True, enforce_sorted=False).data
+        for values in (v.marks, v.keys)
+    )
+    sequence = pack_padded_sequence(v.x, lengths, batch_first=True, enforce_sorted=False)
+    new = sequence._replace(data=inner(Values(sequence.data, marks, keys)))
+    return v.x + pad_packed_sequence(new, batch_first=True, total_length=v.x.shape[1])[0]
+
+
 def rows_as_often_as_marked(v: Values, inner: Inner, other: Inner) -> Tensor:
     """Marked rows three times, the others once."""
     flat = v.flat()
@@ -844,6 +910,29 @@ FRAMES = {
     "marked rows by index": FrameKind(marked_rows_by_index, rows=True),
     "marked rows by gather": FrameKind(marked_rows_by_gather, rows=True),
     "marked rows from a list": FrameKind(marked_rows_from_list, rows=True),
+    "marked rows by product": FrameKind(
+        chosen_by(lambda x, at: one_hot(x, at) @ x, lambda x, at, rows: x + one_hot(x, at).T @ rows), rows=True
+    ),
+    "marked rows by a function of its own": FrameKind(chosen_by(OwnSelection.apply, added), rows=True),
+    "marked rows by lookup": FrameKind(chosen_by(lambda x, at: F.embedding(at, x), added), rows=True),
+    "marked rows by slices": FrameKind(
+        chosen_by(lambda x, at: torch.stack([x[i] for i in at.tolist()]), from_slices), rows=True
+    ),
+    "marked rows by sorting": FrameKind(
+        chosen_by(
+            sorted_and_cut,
+            lambda x, at, rows: x.scatter_reduce(0, at.unsqueeze(-1).expand_as(rows), rows, "sum"),
+        ),
+        rows=True,
+    ),
+    "packed rows": FrameKind(packed_rows, rows=True),
+    "one row of all": FrameKind(
+        lambda v, inner, other: inner(
+            v.at(lambda values: values.reshape(1, -1, *values.shape[v.marks.dim() :]))
+        ).view_as(v.x),
+        rows=True,
+        uses_only=True,
+    ),
     "marked rows three times": FrameKind(rows_as_often_as_marked, rows=True),
     "marked rows and padding": FrameKind(first_piece, rows=True),
     "row with the largest key": FrameKind(row_with_largest_key, rows=True),
@@ -1111,6 +1200,30 @@ COUNTS: dict[str, Callable[[int, int], st.SearchStrategy[tuple[int, ...]]]] = {
     "any": lambda n, t: st.tuples(*[st.integers(0, t)] * n),
     "none": lambda n, t: st.just((0,) * n),
 }
+
+
+def pieces() -> dict[str, Problem]:
+    """Every piece alone, on examples that first have one marked row each, and then as many by chance."""
+    use, pair = (Use(0),), (Layer("linear"), Layer("gain"))
+    drawn = {f"layer: {kind}": Network((Layer(kind),), use) for kind in LAYERS}
+    drawn |= {f"altered: {kind}": Network((Layer("linear", kind),), use) for kind in ALTERATIONS}
+    drawn |= {f"used: {how}": Network((Layer("linear"),), (Use(0, how),)) for how in [*USES, "functional"]}
+    drawn["used: input written to"] = Network((Layer("linear", "frozen in part"),), (Use(0, "input written to"),))
+    drawn |= {
+        f"frame: {kind}": Network(pair, (Frame(kind, use, (Use(1),) if FRAMES[kind].branches else ()),))
+        for kind in FRAMES
+    }
+    drawn |= {f"hook on all modules: {kind}": Network(pair, use, global_hook=kind) for kind in GLOBAL_HOOKS}
+    drawn |= {f"loss: {kind}": Network(pair, use, loss=kind) for kind in LOSSES}
+    drawn |= {f"output: {kind}": Network(pair, use, output=kind) for kind in ("tuple", "dict", "with penalty")}
+    drawn |= {f"mixing: {kind}": Network(pair, use, mixing=kind) for kind in MIXING if kind != "none"}
+    drawn |= {
+        "token numbers": Network(pair, use, tokens=True),
+        "tied": Network((Layer("linear"), Layer("linear without bias", tied_to=0)), (Use(0), Use(1))),
+        "two names": Network(pair, use, twice_named=0),
+    }
+    sample = Sample(3, ((1, 1, 1, 1), (3, 0, 0, 1), (1, 2, 1)), grouped=True)
+    return {name: Problem(network, sample) for name, network in drawn.items()}
 
 
 def problems(mixing: bool = False) -> st.SearchStrategy[Problem]:
