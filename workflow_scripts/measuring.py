@@ -12,6 +12,7 @@ from mcoherence.device import describe_device, prepare_device
 from mcoherence.files.atomic import copy_file
 from mcoherence.files.provenance import provenance
 from mcoherence.measuring.job import MeasuringJob
+from mcoherence.study.result_names import OWN_NETWORK
 from mcoherence.study.shards import Shard
 from workflow_scripts.command_line import computing_options, part_options, settings_parser
 
@@ -44,6 +45,7 @@ def job_of(arguments: Namespace) -> MeasuringJob:
         arguments.images_memory_mb * 10**6,
         arguments.workers,
         Shard(arguments.shard, arguments.shards),
+        arguments.settings.get(OWN_NETWORK),
     )
 
 

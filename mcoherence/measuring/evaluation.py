@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from mcoherence.data.loading import ImageLoader
 from mcoherence.files.progress import progress
 from mcoherence.measuring.job import MeasuringJob
-from mcoherence.models.checkpoints import load_checkpoint
 from mcoherence.study.shards import EVALUATED_BATCH, Shard
 
 
@@ -44,7 +43,7 @@ def evaluate_run(
         The datasets step, epoch and diverged [K], and by part, such as "train/loss", loss and prediction [K, N]; and
         the attribute run.
     """
-    precision = next(load_checkpoint(job.checkpoints[0]).parameters()).dtype
+    precision = next(job.network(job.checkpoints[0]).parameters()).dtype
     parts = {}
     for name, values in labels.items():
         chosen = positions_in_shard(len(values), job.shard)
@@ -52,7 +51,7 @@ def evaluate_run(
     evaluations: dict[str, list[Evaluation]] = {name: [] for name in parts}
     moments = job.moments()
     for path, lost in progress(zip(job.checkpoints, moments.diverged, strict=True), len(job.checkpoints), "evaluate"):
-        model = load_checkpoint(path).to(job.device)
+        model = job.network(path).to(job.device)
         for name, (images, targets) in parts.items():
             none = lost or not len(images)
             evaluation = diverged_evaluation(len(images)) if none else evaluate(model, _in_order(images), targets)

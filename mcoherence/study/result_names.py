@@ -12,6 +12,7 @@ DIFFICULTY_COHERENCE_SCHEMA = "mcoherence/difficulty_coherence/1"
 GROUPS = ("pristine", "corrupt", "heldout")
 PRISTINE, CORRUPT, HELDOUT = range(3)
 
+OWN_NETWORK = "own_network"  # the setting that names a user's own network to what loads checkpoints
 FULL = "full"  # the subset of a run on everything
 
 

@@ -1,0 +1,110 @@
+"""The digests that files carry of their own content.
+
+A seal is a SHA-256 in hexadecimal, taken of the bytes with zeros in its own place. It has no key, so anybody can make
+one: it finds damage and forgotten edits, and proves nothing about who wrote a file (docs/security.md).
+"""
+
+import hashlib
+import re
+from pathlib import Path
+
+import h5py
+
+OPERATIONAL = True  # no number depends on it; docs/reruns.md
+
+SEAL = "seal"  # an attribute in HDF5, a key of the metadata of safetensors and of JSON
+OPEN = "0" * 64  # stands where the seal will, while it is taken
+IN_HEADER = b'"seal":"'  # what a seal follows in the header of safetensors,
+IN_JSON = b'"seal": "'  # in an indented JSON file,
+IN_METADATA = b"mcoherence-seal:"  # and in the metadata of Parquet and the last comment of a page
+HEADER_BYTES = 10**8  # the longest header that safetensors takes
+FOOTER_BYTES = 10**8
+
+
+class SealError(ValueError):
+    """A file is not as it was written; the message says how, without the file's name."""
+
+
+class NoSealError(SealError):
+    """A file carries no seal: another program wrote it, or an earlier version of this one."""
+
+
+def sealed(content: bytes, mark: bytes) -> bytes:
+    """The content with the seal in the place of the zeros that follow `mark`, which is there once."""
+    before, found, after = content.partition(mark + OPEN.encode())
+    if not found or mark + OPEN.encode() in after:
+        raise ValueError(f"expected one place for a seal, after {mark!r}")
+    return before + mark + hashlib.sha256(content).hexdigest().encode() + after
+
+
+def require_seal(content: bytes, mark: bytes) -> str:
+    """The seal that follows `mark`; SealError unless the content is what it was taken of."""
+    found = list(re.finditer(re.escape(mark) + rb"([0-9a-f]{64})", content))
+    if len(found) != 1:
+        raise NoSealError("it carries no seal: another program wrote it, or an earlier version of this one")
+    start, end = found[0].span(1)
+    digest = hashlib.sha256(content[:start])
+    digest.update(OPEN.encode())
+    digest.update(content[end:])
+    if digest.hexdigest().encode() != found[0][1]:
+        raise SealError("it is not as it was written: its bytes and its seal differ")
+    return digest.hexdigest()
+
+
+def sealed_header(path: Path) -> bytes:
+    """The first bytes of a safetensors file, its length (8 bytes) and its header (JSON), checked by their seal.
+
+    Raises:
+        SealError: the header was changed or cut, or carries no seal (NoSealError).
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file:
+        first = file.read(8)
+        length = int.from_bytes(first, "little")
+        if len(first) < 8 or length > HEADER_BYTES:
+            raise SealError("it does not begin as a safetensors file")
+        header = first + file.read(length)
+    if len(header) < 8 + length:
+        raise SealError("it is cut within its header")
+    require_seal(header, IN_HEADER)
+    return header
+
+
+def carried_seal(path: Path) -> str | None:
+    """The seal that an HDF5, safetensors or Parquet file carries, as "seal:" and its digits, or None.
+
+    Only the beginning or the end of the file is read, so that thousands of large ones can be asked. Whether the content
+    is what the seal says is for those to check who read the content.
+    """
+    readers = {".h5": _of_hdf5, ".safetensors": _of_safetensors, ".parquet": _of_parquet}
+    try:
+        seal = readers[path.suffix](path) if path.suffix in readers else None
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        RuntimeError,
+        TypeError,
+    ):  # of another kind than its name says, or damaged
+        return None
+    return f"{SEAL}:{seal}" if isinstance(seal, str) and re.fullmatch("[0-9a-f]{64}", seal) else None
+
+
+def _of_hdf5(path: Path) -> object:
+    with h5py.File(path, "r") as file:
+        return file.attrs[SEAL]
+
+
+def _of_safetensors(path: Path) -> str:
+    return require_seal(sealed_header(path), IN_HEADER)
+
+
+def _of_parquet(path: Path) -> str:
+    """A Parquet file ends with its metadata, their length in four bytes, and "PAR1"."""
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(max(0, size - 8))
+        length = min(int.from_bytes(file.read(4), "little"), FOOTER_BYTES)
+        file.seek(max(0, size - 8 - length))
+        (seal,) = re.findall(re.escape(IN_METADATA) + rb"([0-9a-f]{64})", file.read(length))
+    return str(seal.decode())
