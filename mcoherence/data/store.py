@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from mcoherence.files.hdf5 import open_hdf5
 
-IMAGES_SCHEMA = "mcoherence/images/1"
-LABELS_SCHEMA = "mcoherence/labels/1"
+IMAGES_SCHEMA = "mcoherence/images/2"
+LABELS_SCHEMA = "mcoherence/labels/2"
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ class _EmptyOnMeta(TorchFunctionMode):
 
 
 def _separate_buffers(model: nn.Module) -> None:
-    """Give buffers that are one value seen many times (`expand`) memory of their own, into which values can be copied."""
+    """Give buffers that are one value seen many times (`expand`) memory of their own, to copy values into."""
     for module in model.modules():
         for name, buffer in module.named_buffers(recurse=False):
             if buffer.layout is torch.strided and 0 in [
@@ -147,8 +147,8 @@ def _require_logits(model: nn.Module, name: str, input_shape: Shape, num_classes
         if value.layout is not torch.strided or value.dtype not in TYPES.values():
             raise UserError(
                 f"{name}: found {key} to be a tensor of layout {value.layout} and type {value.dtype}, expected a dense "
-                f"one of a type that a checkpoint can hold ({', '.join(map(str, TYPES.values()))}); store it so, and turn it "
-                "into what the network needs in forward"
+                f"one of a type that a checkpoint can hold ({', '.join(map(str, TYPES.values()))}); store it so, and "
+                "turn it into what the network needs in forward"
             )
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     try:

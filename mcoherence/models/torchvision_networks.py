@@ -183,8 +183,8 @@ def other(
     name = builder.__name__
     if taken := sorted(NOT_OPTIONS & set(options or {})):
         raise UserError(
-            f"{name}: found the option {taken[0]}, expected none of {', '.join(sorted(NOT_OPTIONS))}: weights are random "
-            "and nothing is downloaded, and the number of classes is that of the data; remove it"
+            f"{name}: found the option {taken[0]}, expected none of {', '.join(sorted(NOT_OPTIONS))}: weights are "
+            "random, nothing is downloaded, and the number of classes is that of the data; remove it"
         )
     size: dict[str, Any] = {}
     if name.startswith("vit_"):
