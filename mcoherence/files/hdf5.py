@@ -179,6 +179,27 @@ def read_mapping(file: h5py.File, key: str) -> dict[str, Any]:
         return found
 
 
+def read_attributes(path: Path) -> dict[str, Any]:
+    """All attributes of a result file of any schema, checked by its seals; errors of `open_hdf5`."""
+    with _reading(path):
+        if not path.is_file():
+            raise UserError(f"{path}: not found; expected a result file; run the rule that makes it")
+        whole = _is_whole(path)
+        with h5py.File(path, "r") as file:
+            attributes = _attributes_of(file)
+        _require_attribute_seal(attributes)
+        if not whole and path.stat().st_size <= SEALED_BYTES:
+            raise _WrongError("changed since it was written: it has lost the seal at its end")
+        return attributes
+
+
+def _require_attribute_seal(attributes: Attributes) -> None:
+    if SEAL not in attributes or DIGESTS not in attributes:
+        raise _WrongError("it carries no seal: another program wrote it, or an earlier version of this one")
+    if attributes[SEAL] != _seal_of(attributes):
+        raise _WrongError("changed since it was written: its attributes and its seal differ")
+
+
 def read_names(file: h5py.File, name: str) -> list[str]:
     """A dataset of strings as a list."""
     values = file[name][()]
@@ -303,10 +324,7 @@ class _CheckedFile(h5py.File):  # type: ignore[misc]
         for name in contents:
             _check_stored(name, file[name], path.stat().st_size)
         _check_layout(schema, {name: file[name] for name in contents}, attributes)
-        if SEAL not in attributes or DIGESTS not in attributes:
-            raise _WrongError("it carries no seal: another program wrote it, or an earlier version of this one")
-        if attributes[SEAL] != _seal_of(attributes):
-            raise _WrongError("changed since it was written: its attributes and its seal differ")
+        _require_attribute_seal(attributes)
         self.described: dict[str, dict[str, Any]] = json.loads(attributes[DIGESTS])
         if sorted(self.described) != contents:
             raise _WrongError(f"{DIGESTS} and contents name other data sets")

@@ -5,6 +5,7 @@ one: it finds damage and forgotten edits, and proves nothing about who wrote a f
 """
 
 import hashlib
+import json
 import re
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import h5py
 
 OPERATIONAL = True  # no number depends on it; docs/reruns.md
 
+TENSORS = "tensors_sha256"  # key of the metadata of safetensors for the digest of the bytes of all tensors
+LOG = "log_sha256"  # and of a state that of the training log of its segment
 SEAL = "seal"  # an attribute in HDF5, a key of the metadata of safetensors and of JSON
 OPEN = "0" * 64  # stands where the seal will, while it is taken
 IN_HEADER = b'"seal":"'  # what a seal follows in the header of safetensors,
@@ -99,6 +102,27 @@ def sealed_header(path: Path) -> bytes:
         raise SealError("it is cut within its header")
     require_seal(header, IN_HEADER)
     return header
+
+
+def sealed_metadata(path: Path) -> dict[str, str]:
+    """The metadata of a safetensors file, as text by key; errors of `sealed_header`, KeyError where it has none."""
+    metadata: dict[str, str] = json.loads(sealed_header(path)[8:])["__metadata__"]
+    return metadata
+
+
+def check_tensor_bytes(path: Path) -> None:
+    """SealError unless header and tensors of a safetensors file are as they were written; without loading torch."""
+    header = sealed_header(path)
+    expected = json.loads(header[8:])["__metadata__"].get(TENSORS)
+    if digest_of_rest(path, len(header)) != expected:
+        raise SealError("its tensors are not as they were written")
+
+
+def digest_of_rest(path: Path, start: int) -> str:
+    """The SHA-256 of the bytes of a file from `start` on, in hexadecimal."""
+    with path.open("rb") as file:
+        file.seek(start)
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def carried_seal(path: Path) -> str | None:

@@ -18,10 +18,18 @@ from torch import Tensor
 
 from mcoherence.errors import UserError
 from mcoherence.files.atomic import atomic_path
-from mcoherence.files.seals import IN_HEADER, OPEN, SEAL, NoSealError, SealError, sealed, sealed_header
+from mcoherence.files.seals import (
+    IN_HEADER,
+    OPEN,
+    SEAL,
+    TENSORS,
+    NoSealError,
+    SealError,
+    digest_of_rest,
+    sealed,
+    sealed_header,
+)
 
-TENSORS = "tensors_sha256"
-READ_BYTES = 2**20  # hashed at a time
 # The types of tensors that are stored here, by what safetensors calls them.
 TYPES = {
     "F16": torch.float16,
@@ -115,12 +123,7 @@ def read_header(path: Path, expected: str) -> Header:
 def read_tensors(path: Path, header: Header, expected: str) -> dict[str, Tensor]:
     """The tensors of a file on the CPU, checked by their digest, in memory of their own; errors of `read_header`."""
     with _readable(path, expected):
-        digest = hashlib.sha256()
-        with path.open("rb", buffering=0) as file:
-            file.seek(header.length)
-            while block := file.read(READ_BYTES):
-                digest.update(block)
-        if digest.hexdigest() != header.metadata[TENSORS]:
+        if digest_of_rest(path, header.length) != header.metadata[TENSORS]:
             raise SealError("its tensors are not as they were written")
         with safe_open(path, framework="pt") as stored:
             # Copied out of the mapped file, where their alignment, and with it rounding, would hang on the header's

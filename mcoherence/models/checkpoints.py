@@ -15,10 +15,9 @@ from torch import nn
 
 from mcoherence.errors import UserError
 from mcoherence.files.canonical import canonical_json
-from mcoherence.files.seals import SEAL
+from mcoherence.files.seals import SEAL, TENSORS
 from mcoherence.files.tensors import (
     FLOATING,
-    TENSORS,
     TYPES,
     Header,
     first_line,

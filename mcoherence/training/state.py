@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from mcoherence.errors import UserError
+from mcoherence.files.seals import LOG
 from mcoherence.files.tensors import first_line, read_header, read_tensors, write_tensors
 
 FORMAT = "mcoherence/training-state/2"
 EXPECTED = "training state"
-LOG = "log_sha256"
 
 
 @dataclass(frozen=True)
@@ -76,11 +76,6 @@ def read_state(path: Path) -> TrainingState:
         raise UserError(
             f"{path}: unreadable ({first_line(error)}); expected a {EXPECTED}; run the rule train again"
         ) from error
-
-
-def recorded_log(path: Path) -> str | None:
-    """The SHA-256 of the training log that a segment's end state names, or None; errors of `read_state`."""
-    return read_header(path, EXPECTED).metadata.get(LOG)
 
 
 def _without_tensors(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:

@@ -1,14 +1,13 @@
 """Result files that are not those which the config asks for are refused, in one line that says why."""
 
 import hashlib
-import json
 from pathlib import Path
 
-import h5py
 import pytest
 
 from mcoherence.audit.result_checks import check_checkpoints, check_inputs, check_settings, read_provenance
 from mcoherence.errors import UserError
+from mcoherence.files.hdf5 import write_hdf5
 from mcoherence.files.provenance import Provenance
 
 
@@ -86,12 +85,9 @@ def test_a_measurement_of_another_run_or_of_fewer_checkpoints_is_refused(results
 def test_the_provenance_is_read_from_attributes_and_a_file_without_is_refused(tmp_path):
     path = Path(tmp_path / "coherence.h5")
     attributes = {"settings": {"seed": 3}, "inputs": {"a": "b"}, "versions": {"torch": "2"}}
-    with h5py.File(path, "w") as file:
-        file.attrs.update({key: json.dumps(value) for key, value in attributes.items()})
-        file.attrs.update({"git_commit": "abc", "device": "cpu"})
+    write_hdf5(path, "mcoherence/test/1", {}, attributes | {"git_commit": "abc", "device": "cpu"})
     assert read_provenance(path) == Provenance({"seed": 3}, {"a": "b"}, "abc", {"torch": "2"}, "cpu")
-    with h5py.File(path, "w") as file:
-        file.attrs["settings"] = "{}"
+    write_hdf5(path, "mcoherence/test/1", {}, {"settings": {}})
     for wrong in (path, tmp_path / "none.h5", tmp_path / "none.safetensors"):
         with pytest.raises(UserError, match="missing, damaged or not a result file"):
             read_provenance(wrong)
