@@ -12,7 +12,7 @@ from mcoherence.figures.saving import check_figure
 from mcoherence.files.atomic import atomic_path
 from mcoherence.files.json_csv import write_json
 from mcoherence.files.page import write_page
-from mcoherence.files.tables import check_table, columns_of
+from mcoherence.files.tables import check_table, column_names
 from mcoherence.study.settings import claim_settings
 from mcoherence.tables.dictionary import dictionary
 from workflow_scripts.command_line import settings_parser
@@ -40,7 +40,7 @@ def main() -> None:
     }
     findings = check_results(config, {str(arguments.claims): claims} | figures)
     write_json(arguments.config, config)
-    columns = dictionary((path.stem, columns_of(path)) for path in arguments.tables)
+    columns = dictionary((path.stem, column_names(path)) for path in arguments.tables)
     with atomic_path(arguments.dictionary) as temporary:
         columns.to_csv(temporary, index=False, lineterminator="\n")
     page = study_page(config, findings, claims, run_times(arguments.results), columns)

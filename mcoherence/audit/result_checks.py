@@ -153,11 +153,11 @@ def check_logs(config: Config) -> None:
 
 def check_log(log: Path, state: Path) -> None:
     """Check one training log; errors of `check_logs`."""
-    remedy = f"make it again: snakemake --cores all --force {log}"
+    remedy = _made_again(log)
     try:
         expected = sealed_metadata(state).get(LOG)
     except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{state}: damaged ({error}); {REMEDY}") from error
+        raise UserError(f"{state}: damaged ({error}); {_made_again(state)}") from error
     if not log.is_file():
         raise UserError(f"{log}: missing, expected the log of the training that ended in {state.name}; {remedy}")
     if sha256_of(log) != expected:
@@ -247,7 +247,12 @@ def check_bytes(file: Path) -> None:
         try:
             check_tensor_bytes(file)
         except (OSError, SealError) as error:
-            raise UserError(f"{file}: damaged ({error}); {REMEDY}") from error
+            raise UserError(f"{file}: damaged ({error}); {_made_again(file)}") from error
+
+
+def _made_again(file: Path) -> str:
+    """The command that makes a file again which no job of a finished study is waiting for."""
+    return f"make it again: snakemake --cores all --force {file}"
 
 
 def _below(results: Path, name: str) -> Path:

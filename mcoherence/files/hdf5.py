@@ -254,7 +254,7 @@ def _reading(path: Path) -> Iterator[None]:
             "wait, or change its permissions, and run again"
         ) from error
     except SealError as error:
-        raise UserError(f"{path}: damaged, {error}; {remedy}") from error
+        raise UserError(f"{path}: damaged ({error}); {remedy}") from error
     except _WrongError as wrong:
         raise UserError(f"{path}: {wrong}; {remedy}") from wrong
     except (

@@ -60,7 +60,7 @@ def check_table(parquet: Path) -> None:
         raise UserError(f"{csv}: changed since it was made, expected the rows that were written; {REMEDY}")
 
 
-def columns_of(parquet: Path) -> list[str]:
+def column_names(parquet: Path) -> list[str]:
     """The names of the columns of a table; errors of `read_table`."""
     return [str(name) for name in _checked(parquet)[0].columns]
 
