@@ -29,13 +29,13 @@ OPERATIONAL = config["operational"]
 CODE = {}  # digest of the code of a rule -> its modules
 # Pieces of the commands that compute: what goes before and after their own options.
 LAUNCH = (
-    "python -m workflow_scripts.jobs.launch --device {resources.device} --jobs-per-gpu {resources.jobs_per_gpu} -- "
+    "python -m workflow_scripts.jobs.launch --device {resources.device:q} --jobs-per-gpu {resources.jobs_per_gpu:q} -- "
 )
 ON_CPU = "python -m workflow_scripts.jobs.launch --device cpu -- "
 COMPUTING = (
-    " --workers {resources.workers} --images-memory-mb {resources.images_memory_mb}"
-    " --device {resources.device} --threads {threads}"
-    " --deterministic {resources.deterministic}"
+    " --workers {resources.workers:q} --images-memory-mb {resources.images_memory_mb:q}"
+    " --device {resources.device:q} --threads {threads:q}"
+    " --deterministic {resources.deterministic:q}"
 )
 TO_LOG = " > {log:q} 2>&1"
 

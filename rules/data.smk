@@ -22,9 +22,9 @@ rule prepare_dataset:
     message:
         "Prepare the images of {wildcards.dataset}"
     shell:
-        "python -m workflow_scripts.prepare_dataset --module {params.module} --settings {params.settings:q}"
-        " --data-folder {resources.data_folder:q} --{resources.download}"
-        " --images {output.images:q} --threads {threads}"
+        "python -m workflow_scripts.prepare_dataset --module {params.module:q} --settings {params.settings:q}"
+        " --data-folder {resources.data_folder:q} --{resources.download:q}"
+        " --images {output.images:q} --threads {threads:q}"
         f"{TO_LOG}"
 
 

@@ -35,7 +35,7 @@ for figure, entry in catalogue.figures_of(config).items():
             f"Draw {figure.replace('_', ' ')}"
         shell:
             f"{ON_CPU}"
-            "python -m workflow_scripts.draw --module {params.module} --settings {params.settings:q}"
+            "python -m workflow_scripts.draw --module {params.module:q} --settings {params.settings:q}"
             " --tables {input.tables:q} --images {input.images:q}"
             " --png {output.png:q} --pdf {output.pdf:q}"
             f"{TO_LOG}"

@@ -25,7 +25,7 @@ rule add_shards:
         " ({wildcards.subset}) with {wildcards.optimizer}, seed {wildcards.seed}, steps {wildcards.first} to"
         " {wildcards.last}"
     shell:
-        "python -m workflow_scripts.add_shards --result {wildcards.result}"
+        "python -m workflow_scripts.add_shards --result {wildcards.result:q}"
         " --shards {input.shards:q} --block {output.block:q}"
         f"{TO_LOG}"
 
@@ -54,7 +54,7 @@ rule join_measurement:
         "Join the parts of {wildcards.result} of {wildcards.model} on {wildcards.labels} labels ({wildcards.subset})"
         " with {wildcards.optimizer}, seed {wildcards.seed}"
     shell:
-        "python -m workflow_scripts.join_measurement --result {wildcards.result}"
+        "python -m workflow_scripts.join_measurement --result {wildcards.result:q}"
         " --blocks {input.blocks:q} --whole {output.whole:q}"
         f"{TO_LOG}"
 
@@ -84,6 +84,6 @@ rule join_evaluation:
         "Join the parts of the evaluation of {wildcards.model} on {wildcards.labels} labels ({wildcards.subset}) with"
         " {wildcards.optimizer}, seed {wildcards.seed}"
     shell:
-        "python -m workflow_scripts.join_evaluation --{resources.sharded}"
+        "python -m workflow_scripts.join_evaluation --{resources.sharded:q}"
         " --parts {input.parts:q} --whole {output.whole:q}"
         f"{TO_LOG}"

@@ -44,7 +44,7 @@ for rule_name, (kind, name, job_name) in MADE_BY.items():
             f" {{wildcards.optimizer}}, seed {{wildcards.seed}}"
         shell:
             f"{LAUNCH}"
-            "python -m workflow_scripts.{params.command} --settings {params.settings:q}"
+            "python -m workflow_scripts.{params.command:q} --settings {params.settings:q}"
             " --images {input.images:q} --labels {input.labels:q} --split {input.split:q}"
             " --checkpoints {input.checkpoints:q} --parts {input.parts:q} --result {output.result:q}"
             f"{COMPUTING}{TO_LOG}"
@@ -82,8 +82,8 @@ for name, kind in KINDS.items():
             f" {{wildcards.shard}} of {{wildcards.shards}}"
         shell:
             f"{LAUNCH}"
-            "python -m workflow_scripts.{params.command} --settings {params.settings:q}"
+            "python -m workflow_scripts.{params.command:q} --settings {params.settings:q}"
             " --images {input.images:q} --labels {input.labels:q} --split {input.split:q}"
             " --checkpoints {input.checkpoints:q} --parts --result {output.result:q}"
-            " --shard {wildcards.shard} --shards {wildcards.shards}"
+            " --shard {wildcards.shard:q} --shards {wildcards.shards:q}"
             f"{COMPUTING}{TO_LOG}"

@@ -17,4 +17,4 @@ rule plan:
     message:
         "Plan the study"
     shell:
-        "python -m workflow_scripts.plan --settings {params.settings:q} --device {resources.device} 2> {log:q}"
+        "python -m workflow_scripts.plan --settings {params.settings:q} --device {resources.device:q} 2> {log:q}"

@@ -1,7 +1,6 @@
 from os.path import relpath
 
 FIGURE_FILES = [f"{RESULTS}/figures/{figure}.png" for figure in catalogue.figures_of(config)]
-RESULT_FILES = [*FIGURE_FILES, f"{RESULTS}/claims.html"]
 CLAIMS = f"{RESULTS}/claims.json"
 
 
@@ -52,7 +51,8 @@ rule describe_study:
 rule report:
     """Snakemake's own report of everything above; made last, so that it never shows what is out of date."""
     input:
-        results=[*RESULT_FILES, CLAIMS],
+        figures=FIGURE_FILES,
+        claims=[f"{RESULTS}/claims.html", CLAIMS],
         study=f"{RESULTS}/study.html",
         config=f"{RESULTS}/config.json",
         captions=sorted(relpath(path) for path in BASE.glob("docs/captions/**/*.rst")),
@@ -69,10 +69,12 @@ rule report:
         runtime=30,
     params:
         snakefile=relpath(workflow.main_snakefile),
+        code=code_of("report"),
     message:
         "Write the report"
     shell:
-        "snakemake --snakefile {params.snakefile:q} --nolock --workflow-profile none --cores 1"
+        "python -m workflow_scripts.report --figures {input.figures:q} --claims {input.claims[1]:q}"
+        " --study {input.study:q} --config {input.config:q} > {log:q} 2>&1"
+        " && snakemake --snakefile {params.snakefile:q} --nolock --workflow-profile none --cores 1"
         " --configfile {input.config:q} --replace-workflow-config --report {output.html:q}"
-        " -- {input.results:q} {input.study:q}"
-        f"{TO_LOG}"
+        " -- {input.figures:q} {input.claims:q} {input.study:q} >> {log:q} 2>&1"

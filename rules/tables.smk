@@ -26,6 +26,6 @@ rule tabulate:
         "Tabulate {wildcards.table}"
     shell:
         ON_CPU
-        + "python -m workflow_scripts.tabulate --module mcoherence.tables.{wildcards.table} --settings {params.settings:q}"
+        + "python -m workflow_scripts.tabulate --module mcoherence.tables.{wildcards.table:q} --settings {params.settings:q}"
         " --csv {output.csv:q} --parquet {output.parquet:q}"
         f"{TO_LOG}"

@@ -103,11 +103,11 @@ for way, (training, names) in enumerate(WAYS_TO_TRAIN, start=1):
                 f" {{wildcards.optimizer}}, seed {{wildcards.seed}}, updates {start} to {stop}"
             shell:
                 # exec, and a step of its own in SLURM: a signal to the job reaches the trainer, which keeps its state and leaves.
-                "exec python -m workflow_scripts.jobs.launch --own-step --threads {threads} --device {resources.device}"
-                " --gpus {resources.ranks} --jobs-per-gpu {resources.jobs_per_gpu} --"
-                " python -m workflow_scripts.train --settings {params.settings:q} --code {params.code}"
+                "exec python -m workflow_scripts.jobs.launch --own-step --threads {threads:q} --device {resources.device:q}"
+                " --gpus {resources.ranks:q} --jobs-per-gpu {resources.jobs_per_gpu:q} --"
+                " python -m workflow_scripts.train --settings {params.settings:q} --code {params.code:q}"
                 " --images {input.images:q} --labels {input.labels:q} --split {input.split:q} --begin {input.begin:q}"
                 " --checkpoints {output.checkpoints:q} --state {output.state:q} --log {output.log:q}"
-                " --ranks {resources.ranks} --resume-interval {resources.resume_interval}"
-                " --channels-last {resources.channels_last} --compile {resources.compile}"
+                " --ranks {resources.ranks:q} --resume-interval {resources.resume_interval:q}"
+                " --channels-last {resources.channels_last:q} --compile {resources.compile:q}"
                 f"{COMPUTING}{TO_LOG}"

@@ -4,18 +4,15 @@ The settings are those that the result files say they were made by; where they a
 page, and so no report.
 """
 
-import json
 from pathlib import Path
 
-from pyarrow.parquet import read_schema
-
 from mcoherence.audit.page import run_times, study_page
-from mcoherence.audit.result_checks import check_results, check_settings, provenance_of_figure
-from mcoherence.figures.saving import read_sources
-from mcoherence.files.atomic import atomic_path, write_text
+from mcoherence.audit.result_checks import check_results, check_settings, provenance_of_claims, provenance_of_figure
+from mcoherence.figures.saving import check_figure
+from mcoherence.files.atomic import atomic_path
 from mcoherence.files.json_csv import write_json
-from mcoherence.files.provenance import Provenance
-from mcoherence.files.tables import check_table
+from mcoherence.files.page import write_page
+from mcoherence.files.tables import check_table, column_names
 from mcoherence.study.settings import claim_settings
 from mcoherence.tables.dictionary import dictionary
 from workflow_scripts.command_line import settings_parser
@@ -34,17 +31,20 @@ def main() -> None:
     parser.add_argument("--dictionary", type=Path, required=True)
     arguments = parser.parse_args()
     config = arguments.settings["config"]
-    claims = Provenance(**json.loads(arguments.claims.read_text())["provenance"])
+    claims = provenance_of_claims(arguments.claims)
     check_settings(str(arguments.claims), claims.settings, claim_settings(config))
     for table in arguments.tables:
         check_table(table)
-    figures = {str(path): provenance_of_figure(read_sources(path)) for path in arguments.figures}
+    figures = {
+        str(path): provenance_of_figure(check_figure(path, path.with_suffix(".pdf"))) for path in arguments.figures
+    }
     findings = check_results(config, {str(arguments.claims): claims} | figures)
     write_json(arguments.config, config)
-    columns = dictionary((path.stem, read_schema(path).names) for path in arguments.tables)
+    columns = dictionary((path.stem, column_names(path)) for path in arguments.tables)
     with atomic_path(arguments.dictionary) as temporary:
         columns.to_csv(temporary, index=False, lineterminator="\n")
-    write_text(arguments.html, study_page(config, findings, claims, run_times(arguments.results), columns))
+    page = study_page(config, findings, claims, run_times(arguments.results), columns)
+    write_page(arguments.html, page, [arguments.config, arguments.dictionary])
 
 
 if __name__ == "__main__":

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from mcoherence.figures.reading import image_stores, read_table
+from mcoherence.figures.reading import image_stores
 from mcoherence.figures.saving import save_figure
 from mcoherence.figures.style import FigureStyle
+from mcoherence.files.tables import read_table
 from workflow_scripts.command_line import function_of_module, settings_parser
 from workflow_scripts.jobs.entry import run
 

@@ -16,6 +16,7 @@ from mcoherence.files.atomic import copy_file
 from mcoherence.files.provenance import provenance
 from mcoherence.measuring.job import MeasuringJob
 from mcoherence.precision import precision_name
+from mcoherence.study.result_names import OWN_NETWORK
 from mcoherence.study.shards import Shard
 from workflow_scripts.command_line import computing_options, part_options, settings_parser
 
@@ -50,6 +51,7 @@ def job_of(arguments: Namespace, prepare: PrepareDevice = prepare_measuring_devi
         arguments.images_memory_mb * 10**6,
         arguments.workers,
         Shard(arguments.shard, arguments.shards),
+        arguments.settings.get(OWN_NETWORK),
     )
 
 

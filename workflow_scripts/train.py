@@ -14,8 +14,10 @@ from mcoherence.data.loading import LabelledExamples, image_loader
 from mcoherence.data.store import read_labels
 from mcoherence.data.subsets import training_positions
 from mcoherence.device import describe_device, prepare_device
+from mcoherence.files.digests import sha256_of
 from mcoherence.files.json_csv import write_csv
 from mcoherence.files.provenance import provenance
+from mcoherence.models.build import is_own
 from mcoherence.models.checkpoints import NetworkSettings, load_checkpoint, save_checkpoint
 from mcoherence.precision import precision_name
 from mcoherence.training.lock import only_trainer
@@ -84,7 +86,7 @@ def train_segment(arguments: Any, execution: Execution, folder: Path) -> None:
     if begin is not None:
         print(f"resume: going on from the state after update {begin.update}", file=sys.stderr)
     else:
-        begin = state_to_begin_with(arguments.begin, settings.start)
+        begin = state_to_begin_with(arguments.begin, settings)
 
     def save(step: int, epoch: float, model: nn.Module, diverged_at: int | None) -> None:
         metadata = {"step": step, "epoch": epoch, "run": identity, "provenance": origin.as_attributes()}
@@ -108,17 +110,18 @@ def train_segment(arguments: Any, execution: Execution, folder: Path) -> None:
     with writing_below(arguments.state.parent):
         unfinished.publish(dict(zip(settings.checkpoint_steps, arguments.checkpoints, strict=True)))
         write_csv(arguments.log, ["step", "epoch", "loss"], rows)
-        write_state(arguments.state, end)
+        write_state(arguments.state, end, sha256_of(arguments.log))
     unfinished.remove()
 
 
-def state_to_begin_with(files: list[Path], start: int) -> TrainingState | None:
+def state_to_begin_with(files: list[Path], settings: TrainingSettings) -> TrainingState | None:
     """The end of the segment before, or at the start of a run the weights of another run's checkpoint, or None."""
     if not files:
         return None
-    if start > 0:
+    if settings.start > 0:
         return read_state(files[0])
-    return TrainingState(update=0, model=load_checkpoint(files[0]).state_dict())
+    own = settings.model["architecture"] if is_own(settings.model) else None
+    return TrainingState(update=0, model=load_checkpoint(files[0], own).state_dict())
 
 
 def report_divergence(log: TrainingLog, diverged_at: int, settings: TrainingSettings) -> None:

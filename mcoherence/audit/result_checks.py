@@ -12,13 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import h5py
-from safetensors import SafetensorError, safe_open
-
 from mcoherence.audit.changes import changes
+from mcoherence.claims.page import read_claims
 from mcoherence.errors import UserError
 from mcoherence.files.canonical import canonical_json
+from mcoherence.files.digests import sha256_of
+from mcoherence.files.hdf5 import check_content, read_attributes
 from mcoherence.files.provenance import Provenance, digest_of
+from mcoherence.files.seals import LOG, SealError, carried_seal, check_tensor_bytes, sealed_metadata
+from mcoherence.files.tables import check_table
 from mcoherence.study import settings
 from mcoherence.study.catalogue import all_runs, halved_datasets, results_of, scored_networks
 from mcoherence.study.results import result
@@ -78,15 +80,22 @@ def read_provenance(path: Path) -> Provenance:
     """What an HDF5 file or a checkpoint says of itself; UserError if it is missing, damaged or says nothing."""
     try:
         if path.suffix == ".safetensors":
-            with safe_open(path, framework="np") as file:
-                found = json.loads((file.metadata() or {})["provenance"])
+            found = json.loads(sealed_metadata(path)["provenance"])
         else:
-            with h5py.File(path, "r") as file:
-                found = dict(file.attrs)
+            found = read_attributes(path)
             found |= {key: json.loads(found[key]) for key in ("settings", "inputs", "versions")}
         return Provenance.from_attributes(found)
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: missing, damaged or not a result file ({error}); {REMEDY}") from error
+    except (OSError, KeyError, TypeError, ValueError, UserError) as error:
+        reason = str(error).removeprefix(f"{path}: ") or repr(error)
+        raise UserError(f"{path}: missing, damaged or not a result file ({reason}); {REMEDY}") from error
+
+
+def provenance_of_claims(path: Path) -> Provenance:
+    """That of claims.json, checked with its page; UserError if one is missing or was changed."""
+    try:
+        return Provenance.from_attributes(read_claims(path, path.with_suffix(".html"))["provenance"])
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path}: found no provenance ({error!r}), expected claims of this study; {REMEDY}") from error
 
 
 def provenance_of_figure(sources: Mapping[str, str]) -> Provenance:
@@ -113,6 +122,7 @@ def check_results(config: Config, further: Mapping[str, Provenance]) -> Findings
         check_settings(path, found[path].settings, own)
         if of_run := checkpoints.get(Path(path).parent):
             check_checkpoints(path, found[path], of_run, results)
+    check_logs(config)
     hashed, not_hashed = check_inputs({**found, **further}, results)
     libraries = sorted({name for one in found.values() for name in one.versions})
     return Findings(
@@ -126,6 +136,34 @@ def check_results(config: Config, further: Mapping[str, Provenance]) -> Findings
         hashed=hashed,
         not_hashed=not_hashed,
     )
+
+
+def check_logs(config: Config) -> None:
+    """Check every training log against the digest of it in the state that its segment ended with, where that is there.
+
+    Raises:
+        UserError: one line about the first that is missing or was changed, with the command that makes it again.
+    """
+    for run in all_runs(config):
+        for start, stop in segments(settings.training_of_run(config, run)):
+            folder = Path(run.checkpoint(results_folder(config), stop)).parents[1]
+            state = folder / f"state/update{stop}.safetensors"
+            log = folder / (f"training_log_from_{start}.csv" if start else "training_log.csv")
+            if state.is_file():
+                check_log(log, state)
+
+
+def check_log(log: Path, state: Path) -> None:
+    """Check one training log; errors of `check_logs`."""
+    remedy = _made_again(log)
+    try:
+        expected = sealed_metadata(state).get(LOG)
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{state}: damaged ({error}); {_made_again(state)}") from error
+    if not log.is_file():
+        raise UserError(f"{log}: missing, expected the log of the training that ended in {state.name}; {remedy}")
+    if sha256_of(log) != expected:
+        raise UserError(f"{log}: changed since it was made, expected the rows of {state.name}'s digest; {remedy}")
 
 
 def _checkpoints_of_runs(paths: Iterable[str]) -> dict[Path, set[Path]]:
@@ -161,8 +199,8 @@ def check_checkpoints(path: str, provenance: Provenance, expected: set[Path], re
 def check_inputs(files: Mapping[str, Provenance], results: Path, limit: int = HASHED_BYTES) -> tuple[int, int]:
     """Check that the inputs of files are those that are there now.
 
-    Inputs that were deleted since are passed over. Of the others, smallest first, as many are hashed as have no more
-    than `limit` bytes together; larger ones must at least be the same for all files that were made from them.
+    Inputs that were deleted since are passed over. All others that carry a seal must carry the one that was recorded.
+    And smallest first, as many are read and compared with their digests as have no more than `limit` bytes together.
 
     Args:
         files: path -> what the file says of itself.
@@ -170,7 +208,7 @@ def check_inputs(files: Mapping[str, Provenance], results: Path, limit: int = HA
         limit: bytes.
 
     Returns:
-        Number of inputs hashed, and number of those that were not.
+        Number of inputs that were read, and number of those that were not.
 
     Raises:
         UserError: one line about the first file that was made from another version of an input.
@@ -185,13 +223,38 @@ def check_inputs(files: Mapping[str, Provenance], results: Path, limit: int = HA
     total = hashed = 0
     for size, file in present:
         total += size
-        if total > limit:
-            break
-        hashed += 1
         digest, path = recorded[file]
-        if digest_of(file) != digest:
+        found = digest_of(file) if total <= limit else carried_seal(file)
+        if found is not None and found != digest:
             raise UserError(f"{path}: made from another {file} than the one that is there now; {REMEDY}")
+        if total <= limit:
+            check_bytes(file)
+            hashed += 1
     return hashed, len(present) - hashed
+
+
+def check_bytes(file: Path) -> None:
+    """Read a file that carries digests of its content and compare; others are compared by `digest_of` already.
+
+    Raises:
+        UserError: it is not as it was written.
+    """
+    if carried_seal(file) is None:
+        return
+    if file.suffix == ".h5":
+        check_content(file)
+    elif file.suffix == ".parquet":
+        check_table(file)
+    else:
+        try:
+            check_tensor_bytes(file)
+        except (OSError, SealError) as error:
+            raise UserError(f"{file}: damaged ({error}); {_made_again(file)}") from error
+
+
+def _made_again(file: Path) -> str:
+    """The command that makes a file again which no job of a finished study is waiting for."""
+    return f"make it again: snakemake --cores all --force {file}"
 
 
 def _below(results: Path, name: str) -> Path:

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from mcoherence.errors import UserError
 from mcoherence.files.hdf5 import open_hdf5
 
-IMAGES_SCHEMA = "mcoherence/images/1"
-LABELS_SCHEMA = "mcoherence/labels/1"
+IMAGES_SCHEMA = "mcoherence/images/2"
+LABELS_SCHEMA = "mcoherence/labels/2"
 PARTS = ("train", "test")
 
 

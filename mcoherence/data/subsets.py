@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-SPLIT_SCHEMA = "mcoherence/split/1"
+SPLIT_SCHEMA = "mcoherence/split/2"
 SUBSETS = ("easy", "hard", "random")
 # Second-split forgetting (arXiv 2210.15031): a run trains on one half, and another goes on from its last weights on the
 # other half. By subset: the half that is trained on, and for a second stage the subset of the run that it goes on from.

@@ -135,6 +135,8 @@ def _show(axes: Axes, picture: Picture) -> None:
     changed = picture.label != picture.original
     label = textwrap.shorten(picture.label, 11, placeholder="…")
     text = f"{label} (is {textwrap.shorten(picture.original, 11, placeholder='…')})" if changed else label
-    axes.set_title(
+    # Names of classes may be those of folders, in which a dollar sign begins no formula.
+    title = axes.set_title(
         text, fontsize=TEXT_SIZE if len(text) < 9 else TEXT_SIZE - 2, pad=2, color=WRONG if changed else "black"
     )
+    title.set_parse_math(False)

@@ -93,7 +93,7 @@ def _panels(layers: dict[Network, list[str]], columns: int) -> tuple[Figure, dic
     for network, names in layers.items():
         for position, layer in enumerate(names):
             axes = grid[row + position // columns, position % columns]
-            axes.set_title(readable(layer))
+            axes.set_title(readable(layer), parse_math=False)
             # Nothing may be below in the same column, so that every panel without one below shows its steps.
             lowest, leftmost = position + columns >= len(names), position % columns == 0
             axes.tick_params(labelbottom=lowest, labelleft=leftmost)

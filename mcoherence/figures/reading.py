@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from mcoherence.errors import UserError
 from mcoherence.study.result_names import FULL
 from mcoherence.tables.rows import whole_network
 
@@ -14,23 +13,6 @@ Tables = Mapping[str, pd.DataFrame]
 
 Network = tuple[str, str]
 """A data set and a model: what one row of panels shows. Runs on different data are never averaged."""
-
-
-def read_table(path: Path) -> pd.DataFrame:
-    """A tidy table from a Parquet file.
-
-    Args:
-        path: the file that the rule `tabulate` wrote.
-
-    Raises:
-        UserError: the file is missing or cannot be read.
-    """
-    if not path.is_file():
-        raise UserError(f"{path}: not found; expected a Parquet table; run the rule tabulate")
-    try:
-        return pd.read_parquet(path)
-    except (OSError, ValueError) as error:  # pyarrow's ArrowInvalid is a ValueError
-        raise UserError(f"{path}: damaged ({error}); delete the file and run again") from error
 
 
 def image_stores(paths: Sequence[Path]) -> pd.DataFrame:

@@ -1,17 +1,48 @@
-"""Small files of values as text, written atomically: JSON and CSV."""
+"""Small files of values as text, written atomically: JSON, with or without a seal, and CSV."""
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mcoherence.errors import UserError
 from mcoherence.files.atomic import atomic_path, write_text
+from mcoherence.files.seals import IN_JSON, OPEN, SEAL, require_seal, sealed
 
 
 def write_json(path: Path, content: Any) -> None:
     """Write JSON atomically, with sorted keys and a final newline; NaN is refused."""
     write_text(path, json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n")
+
+
+def write_sealed_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write an object as `write_json` does, with a seal under the key "seal"."""
+    text = json.dumps({**content, SEAL: OPEN}, indent=2, sort_keys=True, allow_nan=False) + "\n"
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(sealed(text.encode(), IN_JSON))
+
+
+def read_sealed_json(path: Path, remedy: str) -> dict[str, Any]:
+    """The object that `write_sealed_json` wrote.
+
+    Args:
+        path: of the file.
+        remedy: what makes it again, for the message.
+
+    Raises:
+        UserError: one line, where the file is missing, was changed or cut, or carries no seal.
+    """
+    try:
+        content = path.read_bytes()
+        require_seal(content, IN_JSON)
+        found: dict[str, Any] = json.loads(content)
+        return found
+    except OSError as error:
+        raise UserError(f"{path}: missing or unreadable ({error.strerror}); {remedy}") from error
+    except (ValueError, RecursionError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{path}: changed since it was made ({reason}); {remedy}") from error
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

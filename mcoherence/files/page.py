@@ -3,9 +3,18 @@
 Templates are text in the modules that fill them, no files of their own: the digest of the code holds them.
 """
 
+import json
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from jinja2 import DictLoader, Environment, StrictUndefined
+
+from mcoherence.errors import UserError
+from mcoherence.files.atomic import atomic_path
+from mcoherence.files.canonical import canonical_json
+from mcoherence.files.digests import sha256_of
+from mcoherence.files.seals import IN_METADATA, OPEN, SealError, require_seal, sealed
 
 FRAME = """\
 <!DOCTYPE html>
@@ -50,3 +59,36 @@ def html_page(template: str, **content: Any) -> str:
         keep_trailing_newline=True,
     )
     return pages.get_template("page").render(content)
+
+
+def write_page(path: Path, page: str, beside: Iterable[Path]) -> None:
+    """Write a page atomically, with a last comment that seals it and names the digests of files that lie beside it."""
+    digests = canonical_json({one.name: sha256_of(one) for one in beside})
+    content = f"{page}<!-- beside: {digests}\n{IN_METADATA.decode()}{OPEN} -->\n"
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(sealed(content.encode(), IN_METADATA))
+
+
+def check_page(path: Path, beside: Iterable[Path], remedy: str) -> None:
+    """Check that a page, and files beside it, are as they were when it was written.
+
+    Args:
+        path: of the page.
+        beside: files that were named to `write_page`.
+        remedy: what makes them again, for the message.
+
+    Raises:
+        UserError: one line about the first that is missing or was changed.
+    """
+    looked_at = path
+    try:
+        content = path.read_bytes()
+        require_seal(content, IN_METADATA)
+        digests = json.loads(content.rpartition(b"<!-- beside: ")[2].partition(b"\n")[0])
+        for looked_at in beside:
+            if sha256_of(looked_at) != digests.get(looked_at.name):
+                raise SealError(f"it is not the one that {path.name} was written with")
+    except OSError as error:
+        raise UserError(f"{looked_at}: missing or unreadable ({error.strerror}); {remedy}") from error
+    except (ValueError, AttributeError) as error:
+        raise UserError(f"{looked_at}: changed since it was made ({error}); {remedy}") from error

@@ -9,14 +9,12 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import h5py
-
 from mcoherence.files.digests import sha256_of
+from mcoherence.files.seals import carried_seal
 
 OPERATIONAL = True  # no number depends on it; docs/reruns.md
 
 RECORDED_LIBRARIES = ("torch", "numpy", "h5py", "scikit-learn")
-WHOLE_BYTES = 10**9  # up to which prepared images are hashed byte by byte: a second or two
 
 
 @dataclass(frozen=True)
@@ -81,16 +79,12 @@ def provenance(
 
 
 def digest_of(path: Path) -> str:
-    """What a result file records of one that it was made from: the SHA-256 of its bytes, in hexadecimal.
+    """What a result file records of one that it was made from: the digest that the input carries of its own content.
 
-    Of prepared images beyond WHOLE_BYTES it is the SHA-256 of their content that their file carries, marked as such:
-    no job then reads some hundred GB for the record alone, and every block that is read is checked by its own checksum.
+    It is read from the beginning or end of the file, so that thousands of large checkpoints can be asked, and is marked
+    "seal:". Of a file that carries none it is the SHA-256 of its bytes, in hexadecimal.
     """
-    if path.stat().st_size > WHOLE_BYTES and h5py.is_hdf5(path):
-        with h5py.File(path, "r") as file:
-            if "content_sha256" in file.attrs:
-                return f"content_sha256:{file.attrs['content_sha256']}"
-    return sha256_of(path)
+    return carried_seal(path) or sha256_of(path)
 
 
 def versions() -> dict[str, str]:

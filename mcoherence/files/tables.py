@@ -1,15 +1,12 @@
 """Tidy tables on disk: the same rows as CSV, for people, and as Parquet, which keeps every type and digit.
 
-The Parquet file carries a seal: digests of its own rows and of the CSV file. A report is not written from tables that
-were changed after they were made.
+The Parquet file carries a seal of its own bytes and the digest of the CSV file. It is checked wherever a table is read,
+before any other program sees the file.
 """
 
-import hashlib
 import json
-from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,48 +15,65 @@ from mcoherence.errors import UserError
 from mcoherence.files.atomic import atomic_path
 from mcoherence.files.canonical import canonical_json
 from mcoherence.files.digests import sha256_of
+from mcoherence.files.seals import IN_METADATA, OPEN, require_seal, sealed
 
-SEAL = b"mcoherence"  # key of the seal in the metadata of the Parquet file
-ROWS = 65_536  # hashed at a time
+DIGESTS = "mcoherence"  # key of the metadata of the Parquet file that holds both digests
 REMEDY = "delete both forms of the table and run again"
 
 
 def write_table(table: pd.DataFrame, csv: Path, parquet: Path) -> None:
-    """Write both forms of a table, each atomically, with a seal."""
+    """Write both forms of a table, each atomically; equal tables give equal bytes."""
     with atomic_path(csv) as temporary:
         table.to_csv(temporary, index=False, lineterminator="\n")
     rows = pa.Table.from_pandas(table, preserve_index=False)
-    seal = {"csv_sha256": sha256_of(csv), "rows_sha256": digest_of_rows(rows.column_names, rows.to_batches(ROWS))}
-    sealed = rows.replace_schema_metadata({**(rows.schema.metadata or {}), SEAL: canonical_json(seal)})
+    digests = canonical_json({"csv_sha256": sha256_of(csv), "seal": f"{IN_METADATA.decode()}{OPEN}"})
+    written = pa.BufferOutputStream()
+    with pq.ParquetWriter(written, rows.schema) as writer:
+        writer.write_table(rows)
+        writer.add_key_value_metadata({DIGESTS: digests})
     with atomic_path(parquet) as temporary:
-        pq.write_table(sealed, temporary)
+        temporary.write_bytes(sealed(written.getvalue().to_pybytes(), IN_METADATA))
 
 
-def digest_of_rows(columns: Iterable[str], batches: Iterable[pa.RecordBatch]) -> str:
-    """SHA-256 of the columns' names and of a hash of every row, however the rows are batched."""
-    digest = hashlib.sha256(canonical_json(list(columns)).encode())
-    for batch in batches:
-        hashes = pd.util.hash_pandas_object(batch.to_pandas(), index=False)
-        digest.update(hashes.to_numpy(dtype=np.uint64).tobytes())
-    return digest.hexdigest()
+def read_table(parquet: Path) -> pd.DataFrame:
+    """The rows of a table, from its Parquet file.
+
+    Raises:
+        UserError: one line, where the file is missing, damaged, changed, or none that `write_table` wrote.
+    """
+    return _checked(parquet)[0]
 
 
 def check_table(parquet: Path) -> None:
     """Check that both forms of a table are as they were written.
 
     Raises:
-        UserError: one line about the form that was changed, or that carries no seal.
+        UserError: one line about the form that was changed, is missing, or carries no seal.
     """
+    expected = _checked(parquet)[1]
+    csv = parquet.with_suffix(".csv")
     try:
-        file = pq.ParquetFile(parquet)
-        seal = json.loads(file.schema_arrow.metadata[SEAL])
-        rows = digest_of_rows(file.schema_arrow.names, file.iter_batches(ROWS))
-        csv = sha256_of(parquet.with_suffix(".csv"))
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{parquet}: missing, damaged or no table of this study ({error!r}); {REMEDY}") from error
-    for path, found, expected in (
-        (parquet, rows, seal["rows_sha256"]),
-        (parquet.with_suffix(".csv"), csv, seal["csv_sha256"]),
-    ):
-        if found != expected:
-            raise UserError(f"{path}: changed since it was made, expected the rows that were written; {REMEDY}")
+        found = sha256_of(csv)
+    except OSError as error:
+        raise UserError(f"{csv}: missing or unreadable ({error.strerror}); {REMEDY}") from error
+    if found != expected:
+        raise UserError(f"{csv}: changed since it was made, expected the rows that were written; {REMEDY}")
+
+
+def column_names(parquet: Path) -> list[str]:
+    """The names of the columns of a table; errors of `read_table`."""
+    return [str(name) for name in _checked(parquet)[0].columns]
+
+
+def _checked(parquet: Path) -> tuple[pd.DataFrame, str]:
+    """The rows, and the SHA-256 of the CSV file."""
+    try:
+        content = parquet.read_bytes()
+        require_seal(content, IN_METADATA)
+        file = pq.ParquetFile(pa.BufferReader(content))
+        return file.read().to_pandas(), str(json.loads(file.metadata.metadata[DIGESTS.encode()])["csv_sha256"])
+    except FileNotFoundError as error:
+        raise UserError(f"{parquet}: not found, expected a Parquet table; run the rule tabulate") from error
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, MemoryError, NotImplementedError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{parquet}: damaged, changed or no table of this study ({reason}); {REMEDY}") from error

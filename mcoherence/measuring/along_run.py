@@ -26,7 +26,6 @@ from mcoherence.gradients.statistics import GradientStatistics, gradient_statist
 from mcoherence.measuring.job import MeasuringJob
 from mcoherence.measuring.record import CoherenceRecord, record_of
 from mcoherence.measuring.samples import DrawnExamples
-from mcoherence.models.checkpoints import load_checkpoint
 from mcoherence.study.result_names import GROUPS, schemas_of
 from mcoherence.study.shards import MEASURED_BATCH
 
@@ -93,7 +92,7 @@ def measure_run(
     moments = job.moments()
     records, evidence = [], []
     for k, path in progress(enumerate(job.checkpoints), len(job.checkpoints), "measure"):
-        model = load_checkpoint(path)
+        model = job.network(path)
         if moments.diverged[k]:
             records.append(record_of(diverged_statistics(model, groups, names)))
             continue

@@ -23,7 +23,7 @@ from mcoherence.errors import UserError
 from mcoherence.files.hdf5 import open_hdf5
 from mcoherence.study.result_names import EVALUATION_SCHEMA
 
-DIFFICULTY_SCHEMA = "mcoherence/difficulty/1"
+DIFFICULTY_SCHEMA = "mcoherence/difficulty/2"
 
 
 def score_runs(evaluations: Sequence[Path], labels: Sequence[Path]) -> dict[str, NDArray[Any]]:

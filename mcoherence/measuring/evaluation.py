@@ -20,7 +20,6 @@ from mcoherence.data.loading import ImageLoader
 from mcoherence.device import require_float64
 from mcoherence.files.progress import progress
 from mcoherence.measuring.job import MeasuringJob
-from mcoherence.models.checkpoints import load_checkpoint
 from mcoherence.precision import float32_products
 from mcoherence.study.shards import EVALUATED_BATCH, Shard
 
@@ -47,7 +46,7 @@ def evaluate_run(
         The datasets step, epoch and diverged [K], and by part, such as "train/loss", loss and prediction [K, N]; and
         the attribute run.
     """
-    precision = next(load_checkpoint(job.checkpoints[0]).parameters()).dtype
+    precision = next(job.network(job.checkpoints[0]).parameters()).dtype
     if precision == torch.float64:
         require_float64(job.device, "weights in float64")
     parts = {}
@@ -57,7 +56,7 @@ def evaluate_run(
     evaluations: dict[str, list[Evaluation]] = {name: [] for name in parts}
     moments = job.moments()
     for path, lost in progress(zip(job.checkpoints, moments.diverged, strict=True), len(job.checkpoints), "evaluate"):
-        model = load_checkpoint(path).to(job.device)
+        model = job.network(path).to(job.device)
         for name, (images, targets) in parts.items():
             none = lost or not len(images)
             with float32_products(tf32):

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from mcoherence.data.loading import ImageLoader, image_loader
-from mcoherence.models.checkpoints import read_checkpoint_metadata
+from mcoherence.models.checkpoints import load_checkpoint, read_checkpoint_metadata
 from mcoherence.study.shards import Shard
 
 EVERYTHING = Shard()
@@ -39,7 +40,8 @@ class MeasuringJob:
     """Along which run a job measures or evaluates, where, and which shard of the examples.
 
     images: path of images.h5; checkpoints: paths of the run's K checkpoints, in the order of training; memory_bytes and
-    workers: operational, as `image_loader` takes them.
+    workers: operational, as `image_loader` takes them; own_network: "module:function" of a user's own network, as the
+    job's settings name it, since no checkpoint may say which code is run.
     """
 
     images: Path
@@ -48,6 +50,11 @@ class MeasuringJob:
     memory_bytes: int = 2**31
     workers: int = 2
     shard: Shard = EVERYTHING
+    own_network: str | None = None
+
+    def network(self, checkpoint: Path) -> nn.Module:
+        """The network of a checkpoint on the CPU, in eval mode; errors of `load_checkpoint`."""
+        return load_checkpoint(checkpoint, self.own_network)
 
     def load(self, part: str, positions: NDArray[np.int64], dtype: torch.dtype = torch.float32) -> ImageLoader:
         """A loader of the images at `positions` of the part "train" or "test"."""

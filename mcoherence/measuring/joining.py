@@ -8,16 +8,16 @@ Index letters: K checkpoints, G groups, P parameters.
 """
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from mcoherence.errors import UserError
-from mcoherence.files.hdf5 import read_hdf5
+from mcoherence.files.hdf5 import open_hdf5, read_hdf5
 from mcoherence.files.provenance import Provenance, merged_provenance
 from mcoherence.gradients.evidence import Evidence, merged
 from mcoherence.measuring.record import CoherenceRecord
@@ -47,7 +47,7 @@ def add_shards(paths: Sequence[Path], schema: str) -> Contents:
     shards = [read_hdf5(path, schema, without="sums/") for path in paths]
     datasets, attributes = _alike(paths, shards, differing=ADDED | DERIVED)
     counts, norms = (np.sum([np.asarray(one[name]) for one, _ in shards], axis=0) for name in ("n", "sum_sq_norm"))
-    gram, dtypes = _gram(paths, datasets)
+    gram, dtypes = _gram(paths, schema, datasets)
     record = CoherenceRecord(tuple(datasets["parameter"]), counts, norms, gram)
     attributes["evidence"]["bound_ratio"] = record.largest_bound_ratio(
         torch.float64 if dtypes == {np.dtype("float64")} else torch.float32
@@ -55,13 +55,13 @@ def add_shards(paths: Sequence[Path], schema: str) -> Contents:
     return {**datasets, **record.sums()}, attributes
 
 
-def _gram(paths: Sequence[Path], datasets: Datasets) -> tuple[NDArray[np.float64], set[np.dtype[Any]]]:
+def _gram(paths: Sequence[Path], schema: str, datasets: Datasets) -> tuple[NDArray[np.float64], set[np.dtype[Any]]]:
     """S_a . S_b of the shards' sums added up, float64 [K, G, G, P], NaN where the run had diverged; dtypes of S."""
     checkpoints, groups = len(datasets["step"]), len(datasets["group"])
     gram = np.full((checkpoints, groups, groups, len(datasets["parameter"])), np.nan)
     dtypes: set[np.dtype[Any]] = set()
-    files = [h5py.File(path, "r") for path in paths]
-    try:
+    with ExitStack() as opened:
+        files = [opened.enter_context(open_hdf5(path, schema)) for path in paths]
         for k in np.flatnonzero(~np.asarray(datasets["diverged"])):
             for position, name in enumerate(datasets["parameter"]):
                 total = files[0][f"sums/{k}/{name}"][:]
@@ -70,11 +70,6 @@ def _gram(paths: Sequence[Path], datasets: Datasets) -> tuple[NDArray[np.float64
                 dtypes.add(total.dtype)
                 flat = total.reshape(groups, -1).astype(np.float64)
                 gram[k, :, :, position] = flat @ flat.T
-    except OSError as error:
-        raise UserError(f"{paths[0].parent}: a shard is damaged ({error}); delete the folder and run again") from error
-    finally:
-        for file in files:
-            file.close()
     return gram, dtypes
 
 

@@ -12,6 +12,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from mcoherence.errors import UserError
+from mcoherence.files.tensors import TYPES
 from mcoherence.models.initial_weights import OutputChange, scale_initial_weights
 
 Shape = tuple[int, int, int]
@@ -47,25 +48,37 @@ def construct(settings: Mapping[str, Any], input_shape: Shape, num_classes: int)
     common = ("architecture", "init_scale", "subtract_initial_output", "code")
     own = {key: value for key, value in settings.items() if key not in common}
     model = _function_of(settings["architecture"])(input_shape, num_classes, **own)
+    _separate_buffers(model)
     scale_initial_weights(model, settings.get("init_scale", 1))
     return OutputChange(model) if settings.get("subtract_initial_output", False) else model
 
 
 def outline(settings: Mapping[str, Any], input_shape: Shape, num_classes: int) -> nn.Module:
-    """The network of `build_model` for whoever overwrites its weights or needs none; torch's generator is as before.
+    """The network of `build_model` for whoever needs none of its weights; torch's generator is as before.
 
     torchvision's networks are on the meta device, which draws and stores nothing. Plain ones and a user's own have
     weights: the former are small, and nobody knows what the constructor of the latter computes.
     """
+    if _architectures().module_of(settings["architecture"]) == _architectures().TORCHVISION:
+        return skeleton(settings, input_shape, num_classes)
     with torch.random.fork_rng(devices=[]):
-        if _architectures().module_of(settings["architecture"]) != _architectures().TORCHVISION:
-            return construct(settings, input_shape, num_classes)
-        with _EmptyOnMeta():
-            return construct(settings, input_shape, num_classes).to("meta")
+        return construct(settings, input_shape, num_classes)
+
+
+def skeleton(settings: Mapping[str, Any], input_shape: Shape, num_classes: int) -> nn.Module:
+    """The network of `build_model` for whoever overwrites its weights; torch's generator is as before.
+
+    It is on the meta device, and takes no memory whatever sizes the settings name. Only a user's own network has
+    weights, as in `outline`. (A plain network cannot be called there without loading torch's compiler, for seconds.)
+    """
+    if is_own(settings):
+        return outline(settings, input_shape, num_classes)
+    with torch.random.fork_rng(devices=[]), _EmptyOnMeta():
+        return construct(settings, input_shape, num_classes).to("meta")
 
 
 class _EmptyOnMeta(TorchFunctionMode):
-    """Sends `torch.empty`, by which torch's layers make their weights, to the meta device.
+    """Sends `torch.empty`, `zeros` and `ones`, by which torch's layers make weights and statistics, to the meta device.
 
     Not everything, as `torch.device("meta")` would: RegNet's constructor computes its widths with tensors.
     """
@@ -74,9 +87,19 @@ class _EmptyOnMeta(TorchFunctionMode):
         self, func: Callable[..., Any], types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         own = dict(kwargs or {})
-        if func is torch.empty and own.get("device") is None:
+        if func in (torch.empty, torch.zeros, torch.ones) and own.get("device") is None:
             own["device"] = "meta"
         return func(*args, **own)
+
+
+def _separate_buffers(model: nn.Module) -> None:
+    """Give buffers that are one value seen many times (`expand`) memory of their own, to copy values into."""
+    for module in model.modules():
+        for name, buffer in module.named_buffers(recurse=False):
+            if buffer.layout is torch.strided and 0 in [
+                stride for stride, size in zip(buffer.stride(), buffer.shape, strict=True) if size > 1
+            ]:
+                setattr(module, name, buffer.clone(memory_format=torch.contiguous_format))
 
 
 def is_own(settings: Mapping[str, Any]) -> bool:
@@ -120,6 +143,12 @@ def _require_logits(model: nn.Module, name: str, input_shape: Shape, num_classes
             raise UserError(
                 f"{name}: found {key} of type {type(value).__name__} in its state_dict, expected tensors of known "
                 "shape, which a checkpoint can hold; give every layer its sizes"
+            )
+        if value.layout is not torch.strided or value.dtype not in TYPES.values():
+            raise UserError(
+                f"{name}: found {key} to be a tensor of layout {value.layout} and type {value.dtype}, expected a dense "
+                f"one of a type that a checkpoint can hold ({', '.join(map(str, TYPES.values()))}); store it so, and "
+                "turn it into what the network needs in forward"
             )
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     try:

@@ -24,6 +24,8 @@ Builder = Callable[..., nn.Module]
 # A function that draws the weights of a new layer in place.
 Draw = Callable[[Any], object]
 
+# Arguments of torchvision's functions that are no options: they would download weights, or are the data's.
+NOT_OPTIONS = frozenset(("weights", "weights_backbone", "pretrained", "pretrained_backbone", "progress", "num_classes"))
 SMALL = 96  # pixels of the shorter side, below which a stem: auto is the small one
 
 
@@ -188,9 +190,14 @@ def other(
         options: further arguments of the builder, such as {"dropout": 0.1}.
 
     Raises:
-        UserError: torchvision takes no such argument.
+        UserError: torchvision takes no such argument, or it is none of a network with random weights.
     """
     name = builder.__name__
+    if taken := sorted(NOT_OPTIONS & set(options or {})):
+        raise UserError(
+            f"{name}: found the option {taken[0]}, expected none of {', '.join(sorted(NOT_OPTIONS))}: weights are "
+            "random, nothing is downloaded, and the number of classes is that of the data; remove it"
+        )
     size: dict[str, Any] = {}
     if name.startswith("vit_"):
         size = {"image_size": input_shape[1]}

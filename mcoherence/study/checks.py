@@ -1,5 +1,6 @@
 """Checks of a config before anything is planned: that it fits its schema, and what no JSON schema can say."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from math import ceil, inf, isfinite, log2
@@ -19,6 +20,13 @@ from mcoherence.study.settings import model_settings, optimizer_settings, traini
 from mcoherence.study.subset_sizes import known_size, split_shares, trained_examples
 
 LONGEST_FOUND = 200  # characters of what was found that a message repeats
+
+# Keys of the config that are resources of training under the same name.
+OWN_KEYS = (
+    "device", "ranks", "resume_interval", "workers", "images_memory_mb", "channels_last", "compile", "deterministic", "jobs_per_gpu",
+    "fork_jobs", "checkpoints_per_job", "examples_per_shard",
+)  # fmt: skip
+PLAIN_WORDS = r"[\w.:,=@/+%-]+( [\w.:,=@/+%-]+)*"
 
 
 def check_config(config: Config, schema: Config) -> None:
@@ -132,6 +140,26 @@ def check_references(config: Config, own: Config | None = None) -> None:
     _check_lengths(config, runs)
     _check_sizes(config, config if own is None else own, runs)
     _check_ranks(config)
+    _check_training_resources(config.get("operational", {}))
+
+
+def _check_training_resources(operational: Config) -> None:
+    """Check that resources of training are none that have keys of their own, and that nothing in them is a command.
+
+    Snakemake's executors put resources such as slurm_extra into a command line as they are.
+    """
+    for name, value in operational.get("training_resources", {}).items():
+        key = f"operational.training_resources.{name}"
+        if name in OWN_KEYS:
+            there = "the config" if name == "device" else "operational"
+            raise UserError(f"{key}: found {value!r}, expected no such resource; set {there}'s own key {name}")
+        if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
+            raise UserError(f"operational.training_resources: found the name {name!r}, expected letters, digits and _")
+        if not re.fullmatch(PLAIN_WORDS, str(value), re.ASCII):
+            raise UserError(
+                f"{key}: found {value!r}, expected a number or plain words (letters, digits, blanks and any of "
+                "_ . : , = @ / + % -), since it becomes part of a command; write it without other characters"
+            )
 
 
 def _check_experiments(config: Config) -> None:

@@ -2,16 +2,17 @@
 
 from typing import NamedTuple
 
-EVALUATION_SCHEMA = "mcoherence/evaluation/1"
-COHERENCE_SCHEMA = "mcoherence/coherence/1"
-CONTRIBUTIONS_SCHEMA = "mcoherence/contributions/2"
-DIFFICULTY_COHERENCE_SCHEMA = "mcoherence/difficulty_coherence/1"
+EVALUATION_SCHEMA = "mcoherence/evaluation/2"
+COHERENCE_SCHEMA = "mcoherence/coherence/2"
+CONTRIBUTIONS_SCHEMA = "mcoherence/contributions/3"
+DIFFICULTY_COHERENCE_SCHEMA = "mcoherence/difficulty_coherence/2"
 
 # Groups of measured examples, in the order of coherence.h5: training examples whose label is the original one, those
 # whose label was changed, and test examples.
 GROUPS = ("pristine", "corrupt", "heldout")
 PRISTINE, CORRUPT, HELDOUT = range(3)
 
+OWN_NETWORK = "own_network"  # the setting that names a user's own network to what loads checkpoints
 FULL = "full"  # the subset of a run on everything
 
 
@@ -34,10 +35,10 @@ class Schemas(NamedTuple):
 
 # A shard of evaluation.h5 holds the examples of the shard; one of a measurement its sums, with S itself.
 SCHEMAS = {
-    "evaluation": Schemas(EVALUATION_SCHEMA, "mcoherence/evaluation_shard/1"),
-    "coherence": Schemas(COHERENCE_SCHEMA, "mcoherence/coherence_shard/1"),
-    "contributions": Schemas(CONTRIBUTIONS_SCHEMA, "mcoherence/contributions_shard/1"),
-    "difficulty_coherence": Schemas(DIFFICULTY_COHERENCE_SCHEMA, "mcoherence/difficulty_coherence_shard/1"),
+    "evaluation": Schemas(EVALUATION_SCHEMA, "mcoherence/evaluation_shard/2"),
+    "coherence": Schemas(COHERENCE_SCHEMA, "mcoherence/coherence_shard/2"),
+    "contributions": Schemas(CONTRIBUTIONS_SCHEMA, "mcoherence/contributions_shard/2"),
+    "difficulty_coherence": Schemas(DIFFICULTY_COHERENCE_SCHEMA, "mcoherence/difficulty_coherence_shard/2"),
 }
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mcoherence.study.data_sizes import Size
-from mcoherence.study.result_names import DIFFICULTY_GROUPS, GROUPS, OTHER_SAMPLE
+from mcoherence.study.result_names import DIFFICULTY_GROUPS, GROUPS, OTHER_SAMPLE, OWN_NETWORK
 from mcoherence.study.runs import Config, Run
 
 
@@ -45,12 +45,26 @@ def _heldout(measurement: Mapping[str, int], size: Size) -> int:
     return min(measurement["heldout_size"], size.test)
 
 
+def _own_network(config: Config, run: Run) -> dict[str, Any]:
+    """Of a user's own network its name: checkpoints name one too, but which code is run is for the config to say."""
+    architecture = config["models"][run.model]["architecture"]
+    return {OWN_NETWORK: architecture} if ":" in architecture else {}
+
+
+def _evaluation_settings(config: Config, run: Run) -> dict[str, Any]:
+    return {"tf32": config["measurement"].get("tf32", False), **_own_network(config, run)}
+
+
+def _measurement_settings(config: Config, run: Run) -> dict[str, Any]:
+    return {**config["measurement"], **_own_network(config, run)}
+
+
 def _coherence_settings(config: Config, run: Run) -> dict[str, Any]:
-    return {**config["measurement"], "subset": run.subset}
+    return {**_measurement_settings(config, run), "subset": run.subset}
 
 
-def _contribution_settings(config: Config, _run: Run) -> dict[str, Any]:
-    measurement = {key: value for key, value in config["measurement"].items() if key != "heldout_size"}
+def _contribution_settings(config: Config, run: Run) -> dict[str, Any]:
+    measurement = {key: value for key, value in _measurement_settings(config, run).items() if key != "heldout_size"}
     return {**measurement, **config["contributions"]}
 
 
@@ -58,7 +72,7 @@ RESULTS = {
     "evaluation": Result(
         command="evaluate",
         stage="evaluate",
-        settings=lambda config, run: {"tf32": config["measurement"].get("tf32", False)},
+        settings=_evaluation_settings,
         examples=lambda measurement, size: size.train + size.test,
         groups=lambda config: 0,
         verb="Evaluate",
@@ -83,7 +97,7 @@ RESULTS = {
     "difficulty_coherence": Result(
         command="measure_difficulty_coherence",
         stage="measure_difficulty_coherence",
-        settings=lambda config, run: config["measurement"],
+        settings=_measurement_settings,
         # of easy, hard and random examples, all of them training examples
         examples=lambda measurement, size: min(
             3 * (_sample(measurement, size) + _heldout(measurement, size)), size.train

@@ -16,12 +16,14 @@ Index letters: T updates, K checkpoints.
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from mcoherence.files.tables import read_table
 from mcoherence.study.runs import Run, table_file
 from mcoherence.tables.columns import RUN_COLUMNS, Column
 from mcoherence.tables.rows import whole_network
@@ -78,7 +80,7 @@ def table(
     beta_times_lr: Sequence[float],
 ) -> pd.DataFrame:
     """`bound_along_runs` of the study's tables coherence and accuracy; their runs are the ones that it has rows of."""
-    coherence, accuracy = (pd.read_parquet(table_file(results, name)) for name in ("coherence", "accuracy"))
+    coherence, accuracy = (read_table(Path(table_file(results, name))) for name in ("coherence", "accuracy"))
     return bound_along_runs(coherence, accuracy, optimizers, beta_times_lr)
 
 

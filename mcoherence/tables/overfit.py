@@ -4,7 +4,6 @@ Labels are uniform or permuted at random: a label that is selected for randomisa
 same chance, the true one among them. Source: arXiv 2002.10657, winsorised SGD and its overfit measure.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from mcoherence.data.store import LABELS_SCHEMA, read_class_names
-from mcoherence.files.hdf5 import open_hdf5
+from mcoherence.files.hdf5 import open_hdf5, read_mapping
 from mcoherence.study.runs import Run
 from mcoherence.tables.accuracy import accuracy_of_run
 from mcoherence.tables.columns import Column
@@ -107,4 +106,4 @@ def _rows_of_run(results: str, run: Run, eps: float) -> pd.DataFrame:
 
 def _corruption_scheme(labels: Path) -> str:
     with open_hdf5(labels, LABELS_SCHEMA) as file:
-        return str(json.loads(file.attrs["settings"]).get("scheme", "uniform"))
+        return str(read_mapping(file, "settings").get("scheme", "uniform"))

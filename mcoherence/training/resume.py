@@ -8,6 +8,7 @@ is on disk; two records are kept, so that damage to the newer one costs an inter
 
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -66,11 +67,14 @@ class Unfinished:
         for update in self._recorded_updates():
             try:
                 record = json.loads((self.folder / f"record{update}.json").read_text(encoding="utf-8"))
+                foreign = [name for name in record["files"] if not re.fullmatch(r"(step|state)\d+\.safetensors", name)]
+                if foreign:
+                    raise ValueError(f"{foreign[0]!r} is no file of an unfinished segment")
                 damaged = [name for name, digest in record["files"].items() if sha256_of(self.folder / name) != digest]
                 if damaged:
                     raise ValueError(f"{damaged[0]} is not as it was written")
                 return read_state(self.folder / f"state{update}.safetensors")
-            except (OSError, ValueError, KeyError, TypeError, AttributeError, UserError) as error:
+            except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, UserError) as error:
                 _say(f"resume: the state after update {update} is damaged ({error}); falling back to an earlier one")
         return None
 

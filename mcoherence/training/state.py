@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from mcoherence.errors import UserError
-from mcoherence.files.atomic import atomic_path
+from mcoherence.files.seals import LOG
+from mcoherence.files.tensors import first_line, read_header, read_tensors, write_tensors
 
-FORMAT = "mcoherence/training-state/1"
+FORMAT = "mcoherence/training-state/2"
+EXPECTED = "training state"
 
 
 @dataclass(frozen=True)
@@ -35,39 +35,47 @@ class TrainingState:
     diverged_at: int | None = None
 
 
-def write_state(path: Path, state: TrainingState) -> None:
-    """Write the state atomically; equal states give equal bytes."""
+def write_state(path: Path, state: TrainingState, log_sha256: str | None = None) -> None:
+    """Write the state atomically; equal states give equal bytes.
+
+    Args:
+        path: where to.
+        state: what to write.
+        log_sha256: of the training log of the segment that ends here; the CSV itself can carry no digest.
+    """
     tensors: dict[str, Tensor] = {}
     described = {
-        "format": FORMAT,
         "update": state.update,
         "diverged_at": state.diverged_at,
         "model": _without_tensors(state.model, "model", tensors),
         "optimizer": _without_tensors(state.optimizer, "optimizer", tensors),
         "losses": _without_tensors(state.losses, "losses", tensors),
     }
-    # One entry only: the library writes several in an order that changes from process to process.
-    content = save(tensors, metadata={"state": json.dumps(described)})
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(content)
+    metadata = {"format": FORMAT, "state": json.dumps(described)}
+    write_tensors(path, tensors, metadata | ({} if log_sha256 is None else {LOG: log_sha256}))
 
 
 def read_state(path: Path) -> TrainingState:
-    """The state that `write_state` wrote, on the CPU.
+    """The state that `write_state` wrote, on the CPU, checked by its digests.
 
     Raises:
-        UserError: the file is missing, damaged or something else.
+        UserError: the file is missing, damaged, changed or something else.
     """
+    header = read_header(path, EXPECTED)
+    if header.metadata.get("format") != FORMAT:
+        raise UserError(
+            f"{path}: not a training state of this project (format {header.metadata.get('format')!r}, expected "
+            f"{FORMAT!r}); expected one that the rule train wrote; run it again"
+        )
+    tensors = read_tensors(path, header, EXPECTED)
     try:
-        with safe_open(path, framework="pt") as file:
-            described = json.loads((file.metadata() or {}).get("state", "{}"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(f"{path}: unreadable ({error}); expected a training state; run the rule train again") from error
-    if described.get("format") != FORMAT:
-        raise UserError(f"{path}: not a training state of this project; expected one that the rule train wrote")
-    parts = {name: _with_tensors(described[name], tensors) for name in ("model", "optimizer", "losses")}
-    return TrainingState(update=described["update"], diverged_at=described["diverged_at"], **parts)
+        described = json.loads(header.metadata["state"])
+        parts = {name: _with_tensors(described[name], tensors) for name in ("model", "optimizer", "losses")}
+        return TrainingState(update=described["update"], diverged_at=described["diverged_at"], **parts)
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(
+            f"{path}: unreadable ({first_line(error)}); expected a {EXPECTED}; run the rule train again"
+        ) from error
 
 
 def _without_tensors(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:

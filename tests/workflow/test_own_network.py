@@ -41,7 +41,8 @@ def test_an_own_network_is_trained_again_when_its_code_changes(workflow_copy, mo
     answer = workflow_copy.run("--cores", "2", "--quiet", "reason", "--", *LOGS)
     assert answer.returncode == 0, answer.stdout[-5000:]
     monkeypatch.syspath_prepend(folder)
-    names = dict(load_checkpoint(folder / RUNS["mine"] / "checkpoints/step3.safetensors").named_parameters())
+    checkpoint = folder / RUNS["mine"] / "checkpoints/step3.safetensors"
+    names = dict(load_checkpoint(checkpoint, own_network="nets.mine:linear").named_parameters())
     assert {name: tuple(p.shape) for name, p in names.items()} == {"1.weight": (10, 64)}
     assert workflow_copy.planned(*LOGS) == {}
 

@@ -89,8 +89,8 @@ def test_a_checkpoint_of_other_settings_and_one_with_other_weights_are_refused(s
     (run / "step12.safetensors").write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
     answer = described(study_copy, config)
     assert answer.returncode == 1
-    assert "made from another" in answer.stderr
-    assert "step12.safetensors than the one that is there now" in answer.stderr
+    assert "step12.safetensors: damaged (its tensors are not as they were written)" in answer.stderr
+    assert "snakemake --cores all --force results/miniature/" in answer.stderr
 
 
 def test_a_table_edited_by_hand_is_refused_and_so_is_a_figure_of_another_table(study_copy):
@@ -115,3 +115,16 @@ def test_a_table_edited_by_hand_is_refused_and_so_is_a_figure_of_another_table(s
     answer = described(study_copy, config)
     assert "easy_hard.png: missing, damaged or no figure of this study" in answer.stderr
     assert (answer.returncode, len(answer.stderr.strip().splitlines())) == (1, 1)
+
+
+def test_claims_edited_before_the_report_is_written_stop_it(study_copy):
+    """The page about the study is up to date, so that only what writes the report can notice."""
+    page = study_copy.results / "claims.html"
+    stamp = page.stat()
+    page.write_text(page.read_text().replace("not supported", "supported"))
+    os.utime(page, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    (study_copy.results / "report.html").unlink()
+    answer = study_copy.run("--cores", "1", "--quiet", "reason")
+    assert answer.returncode != 0
+    assert "claims.html: changed since it was made" in answer.stdout
+    assert not (study_copy.results / "report.html").exists()

@@ -5,7 +5,6 @@ import json
 from pathlib import Path
 
 import h5py
-import pandas as pd
 import pytest
 import yaml
 
@@ -28,14 +27,15 @@ def opened(monkeypatch):
             paths.append(str(name))
             super().__init__(name, *arguments, **options)
 
-    read_parquet = pd.read_parquet
+    read_bytes = Path.read_bytes
 
-    def recording_read(path, *arguments, **options):
-        paths.append(str(path))
-        return read_parquet(path, *arguments, **options)
+    def recording_read(path):
+        if path.suffix == ".parquet":
+            paths.append(str(path))
+        return read_bytes(path)
 
     monkeypatch.setattr(h5py, "File", RecordingFile)
-    monkeypatch.setattr(pd, "read_parquet", recording_read)
+    monkeypatch.setattr(Path, "read_bytes", recording_read)
     return paths
 
 

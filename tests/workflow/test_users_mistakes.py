@@ -50,3 +50,24 @@ def test_single_values_come_on_top_of_the_files(workflow_copy):
     answer = workflow_copy.run("--config", "study=single", "data_folder=elsewhere", "--summary")
     assert answer.returncode == 0, answer.stdout
     assert "results/single/data/digits/images.h5" in answer.stdout
+
+
+def test_no_string_of_a_config_or_of_the_command_line_is_run_as_a_command(workflow_copy):
+    """Resources may also be set on the command line, where nothing checks them: they are one word to the shell."""
+    target = "results/miniature/data/digits/images.h5"
+    string = "sparse$(touch pwned)`touch pwned`;touch pwned;'; touch pwned; '"
+    answer = workflow_copy.run("--cores", "1", "--set-resources", f"prepare_dataset:download={string}", "--", target)
+    assert answer.returncode == 1
+    log = workflow_copy.results / "logs/prepare_dataset/digits.log"
+    assert "usage: prepare_dataset" in log.read_text()  # the command was reached, and got it as it is
+    assert not (workflow_copy.folder / "pwned").exists()
+    settings = workflow_copy.folder / "miniature.yaml"
+    settings.write_text(
+        settings.read_text() + 'operational: {training_resources: {workers: "2 $(touch pwned)", slurm_extra: "$(x)"}}\n'
+    )
+    answer = workflow_copy.run("--dry-run", "--quiet", "all")
+    assert answer.returncode == 1
+    assert [
+        line for line in answer.stdout.splitlines() if line.startswith("error: operational.training_resources.workers")
+    ]
+    assert not (workflow_copy.folder / "pwned").exists()

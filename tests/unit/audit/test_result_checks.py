@@ -1,15 +1,23 @@
 """Result files that are not those which the config asks for are refused, in one line that says why."""
 
 import hashlib
-import json
 from pathlib import Path
 
-import h5py
 import pytest
+import torch
 
-from mcoherence.audit.result_checks import check_checkpoints, check_inputs, check_settings, read_provenance
+from mcoherence.audit.result_checks import (
+    check_checkpoints,
+    check_inputs,
+    check_log,
+    check_settings,
+    read_provenance,
+)
 from mcoherence.errors import UserError
-from mcoherence.files.provenance import Provenance
+from mcoherence.files.hdf5 import write_hdf5
+from mcoherence.files.provenance import Provenance, digest_of
+from mcoherence.files.tensors import write_tensors
+from mcoherence.training.state import TrainingState, write_state
 
 
 def provenance(**inputs):
@@ -86,12 +94,40 @@ def test_a_measurement_of_another_run_or_of_fewer_checkpoints_is_refused(results
 def test_the_provenance_is_read_from_attributes_and_a_file_without_is_refused(tmp_path):
     path = Path(tmp_path / "coherence.h5")
     attributes = {"settings": {"seed": 3}, "inputs": {"a": "b"}, "versions": {"torch": "2"}}
-    with h5py.File(path, "w") as file:
-        file.attrs.update({key: json.dumps(value) for key, value in attributes.items()})
-        file.attrs.update({"git_commit": "abc", "device": "cpu", "fp32_precision": "ieee"})
+    write_hdf5(
+        path, "mcoherence/test/1", {}, attributes | {"git_commit": "abc", "device": "cpu", "fp32_precision": "ieee"}
+    )
     assert read_provenance(path) == Provenance({"seed": 3}, {"a": "b"}, "abc", {"torch": "2"}, "cpu", "ieee")
-    with h5py.File(path, "w") as file:
-        file.attrs["settings"] = "{}"
+    write_hdf5(path, "mcoherence/test/1", {}, {"settings": {}})
     for wrong in (path, tmp_path / "none.h5", tmp_path / "none.safetensors"):
         with pytest.raises(UserError, match="missing, damaged or not a result file"):
             read_provenance(wrong)
+
+
+def test_content_that_is_not_what_its_seal_says_is_found_although_the_seal_is_the_recorded_one(results):
+    """A large checkpoint is asked for its seal, which is in its header; within the limit its tensors are read too."""
+    path = results / "data/step0.safetensors"
+    write_tensors(path, {"weight": torch.arange(8.0)}, {})
+    made = provenance(**{"results/study/data/step0.safetensors": digest_of(path)})
+    assert check_inputs({"evaluation.h5": made}, results) == (1, 0)
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert check_inputs({"evaluation.h5": made}, results, limit=10) == (0, 1)
+    with pytest.raises(UserError, match=r"step0\.safetensors: damaged \(its tensors are not as they were written\)"):
+        check_inputs({"evaluation.h5": made}, results)
+    write_tensors(path, {"weight": torch.zeros(8)}, {})
+    with pytest.raises(UserError, match=r"made from another .*step0\.safetensors than the one that is there now"):
+        check_inputs({"evaluation.h5": made}, results, limit=10)
+
+
+def test_a_training_log_that_was_edited_or_is_missing_is_refused(tmp_path):
+    log, state = tmp_path / "training_log.csv", tmp_path / "update3.safetensors"
+    log.write_text("step,epoch,loss\n0,0.0,2.5\n")
+    write_state(state, TrainingState(3, {"w": torch.ones(1)}), log_sha256=sha256(log.read_bytes()))
+    check_log(log, state)
+    log.write_text("step,epoch,loss\n0,0.0,0.5\n")
+    with pytest.raises(UserError, match=r"training_log\.csv: changed since .*--force .*training_log\.csv$"):
+        check_log(log, state)
+    log.unlink()
+    with pytest.raises(UserError, match=r"training_log\.csv: missing.*snakemake --cores all --force"):
+        check_log(log, state)

@@ -1,7 +1,11 @@
 """Both forms of the outcome of the claims, JSON and a page, say the same."""
 
-from mcoherence.claims.page import as_json, claims_page
+import pytest
+
+from mcoherence.claims.page import as_json, claims_page, read_claims, write_claims
 from mcoherence.claims.testing import Claim, Part
+from mcoherence.errors import UserError
+from mcoherence.files.provenance import provenance
 
 SUPPORTED = Part("d, <net>", {0: 0.2, 1: 0.4}, 0.3, (0.2, 0.4), (0.1, 0.5), "supported")
 OPEN = Part("d, other", {0: 0.2}, None, None, None, "inconclusive")
@@ -48,3 +52,41 @@ def test_a_claim_that_is_not_tested_says_why_in_both_forms():
     assert "<small>needs runs of &lt;SGD&gt;</small>" in page
     assert '<td class="not-tested">not tested</td>' in page
     assert "<summary>" not in page
+
+
+@pytest.fixture
+def written(tmp_path):
+    """The paths of claims.json and claims.html of one supported claim."""
+    claims = [Claim("P1", "statement", "source", "II", "statistic", (SUPPORTED,))]
+    write_claims(tmp_path / "claims.json", tmp_path / "claims.html", claims, 0.95, provenance({"confidence": 0.95}, []))
+    return tmp_path / "claims.json", tmp_path / "claims.html"
+
+
+def test_claims_are_read_as_they_were_written(written):
+    content = read_claims(*written)
+    assert [claim["verdict"] for claim in content["claims"]] == ["supported"]
+    assert content["provenance"]["settings"] == {"confidence": 0.95}
+
+
+@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda content: content.replace(b"supported", b"inconclusive", 1),
+        lambda content: content[: len(content) // 2],
+        lambda content: content.replace(b"0.2", b"0.9", 1) + b" ",
+        lambda content: b"[1, 2]",
+        lambda content: b"\xff\xfe",
+        None,
+    ],
+)
+def test_edited_claims_and_an_edited_page_are_refused(written, which, edit):
+    path = written[which]
+    if edit is None:
+        path.unlink()
+    else:
+        path.write_bytes(edit(path.read_bytes()))
+    with pytest.raises(UserError, match=rf"{path.name}: (changed since|missing)") as refusal:
+        read_claims(*written)
+    assert str(refusal.value).endswith("make it again: snakemake --cores all --forcerun check_claims")
+    assert "\n" not in str(refusal.value)

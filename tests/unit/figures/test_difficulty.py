@@ -187,6 +187,15 @@ def test_examples_carry_their_labels_and_say_which_were_changed(table, store):
     assert figure.axes[0].images[0].get_array().shape == (4, 4, 3)
 
 
+def test_a_class_name_is_no_formula(table, tmp_path):
+    images = np.zeros((SIZE, 1, 4, 4), np.uint8)
+    names = {"class_names": [r"$\nonsense$", "$x^", "a$b$c"]}
+    write_hdf5(tmp_path / "images.h5", IMAGES_SCHEMA, {"train/images": images}, names)
+    figure = show(pictures(table, {"d": tmp_path / "images.h5"}, count=2))
+    assert figure.axes[0].get_title() == r"$x^ (is $\nonsense$)"
+    figure.draw_without_rendering()  # a formula that is none would be an error
+
+
 def test_nothing_to_draw_is_said(table, agreement, coherence):
     for figure in (
         difficulty.draw({"difficulty": table[:0], "difficulty_agreement": agreement}, STYLE),

@@ -3,18 +3,8 @@
 from pathlib import Path
 
 import pandas as pd
-import pytest
 
-from mcoherence.errors import UserError
-from mcoherence.figures.reading import image_stores, read_table, rows_of_training_sample
-
-
-def test_a_missing_or_damaged_table_is_one_line(tmp_path):
-    (tmp_path / "table.parquet").write_bytes(b"not parquet")
-    with pytest.raises(UserError, match=r"table\.parquet: damaged"):
-        read_table(tmp_path / "table.parquet")
-    with pytest.raises(UserError, match=r"none\.parquet: not found"):
-        read_table(tmp_path / "none.parquet")
+from mcoherence.figures.reading import image_stores, rows_of_training_sample
 
 
 def test_stores_of_images_are_known_by_the_folder_of_their_data_set():

@@ -1,11 +1,17 @@
 """What a result file says of its origin."""
 
-import pytest
+import re
 
-from mcoherence.files import provenance as module
+import h5py
+import pandas as pd
+import pytest
+import torch
+
 from mcoherence.files.digests import sha256_of
-from mcoherence.files.hdf5 import write_hdf5
+from mcoherence.files.hdf5 import open_hdf5, read_names, write_hdf5
 from mcoherence.files.provenance import Provenance, digest_of, git_commit, merged_provenance, provenance
+from mcoherence.files.tables import write_table
+from mcoherence.files.tensors import write_tensors
 
 SCHEMA = "mcoherence/test/1"
 CONTENT = {"names": ["first", "zweite"]}
@@ -21,7 +27,7 @@ def path(tmp_path):
 def test_provenance_names_settings_inputs_code_and_versions(path):
     record = provenance({"lr": 0.1}, [path]).as_attributes()
     assert record["settings"] == {"lr": 0.1}
-    assert record["inputs"] == {str(path): sha256_of(path)}
+    assert record["inputs"] == {str(path): digest_of(path)}
     assert set(record["versions"]) == {"python", "torch", "numpy", "h5py", "scikit-learn"}
     assert record["git_commit"] == git_commit() != ""
 
@@ -52,16 +58,37 @@ def test_sha256_is_the_standard_one(tmp_path):
     assert sha256_of(file) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
-def test_what_is_recorded_of_an_input_is_the_sha256_of_its_bytes(path):
-    write_hdf5(path, SCHEMA, CONTENT, {"content_sha256": "ab12"})
-    assert digest_of(path) == sha256_of(path)
+def test_what_is_recorded_of_an_input_is_the_seal_that_it_carries(path, tmp_path):
+    write_table(pd.DataFrame({"a": [1]}), tmp_path / "t.csv", tmp_path / "t.parquet")
+    write_tensors(tmp_path / "c.safetensors", {"w": torch.ones(2)}, {})
+    for sealed in (path, tmp_path / "t.parquet", tmp_path / "c.safetensors"):
+        assert re.fullmatch("seal:[0-9a-f]{64}", digest_of(sealed))
+    before = digest_of(path), digest_of(tmp_path / "c.safetensors")
+    write_hdf5(path, SCHEMA, {"names": ["first", "zweiter"]}, {})
+    write_tensors(tmp_path / "c.safetensors", {"w": torch.zeros(2)}, {})
+    assert not {*before} & {digest_of(path), digest_of(tmp_path / "c.safetensors")}
 
 
-def test_of_images_too_large_to_hash_in_every_job_it_is_the_digest_of_their_content(path, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "WHOLE_BYTES", 100)
-    assert digest_of(path) == sha256_of(path)  # it carries no such digest
-    write_hdf5(path, SCHEMA, CONTENT, {"content_sha256": "ab12"})
-    assert digest_of(path) == "content_sha256:ab12"
-    text = tmp_path / "images.h5"
-    text.write_bytes(b"x" * 200)
-    assert digest_of(text) == sha256_of(text)
+def test_tensors_are_not_read_for_it(tmp_path, monkeypatch):
+    write_tensors(tmp_path / "c.safetensors", {"w": torch.ones(10**5)}, {})
+    expected = digest_of(tmp_path / "c.safetensors")
+    content = (tmp_path / "c.safetensors").read_bytes()
+    (tmp_path / "c.safetensors").write_bytes(content[: -(10**5)])
+    assert digest_of(tmp_path / "c.safetensors") == expected
+
+
+@pytest.mark.parametrize("name", ["a.h5", "a.safetensors", "a.parquet", "a.csv"])
+def test_of_a_file_without_a_seal_it_is_the_sha256_of_its_bytes(tmp_path, name):
+    for content in (b"", b"x", b"x" * 300):
+        (tmp_path / name).write_bytes(content)
+        assert digest_of(tmp_path / name) == sha256_of(tmp_path / name)
+
+
+def test_a_file_too_large_for_a_seal_of_its_bytes_has_that_of_its_attributes(path, monkeypatch):
+    monkeypatch.setattr("mcoherence.files.hdf5.SEALED_BYTES", 0)
+    monkeypatch.setattr("mcoherence.files.seals.SEALED_BYTES", -100)
+    write_hdf5(path, SCHEMA, CONTENT, {})
+    with h5py.File(path) as file:
+        assert digest_of(path) == f"seal:{file.attrs['seal']}"
+    with open_hdf5(path, SCHEMA) as file:
+        assert read_names(file, "names") == CONTENT["names"]

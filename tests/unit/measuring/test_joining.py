@@ -118,7 +118,9 @@ def run(module, settings, **options):
 def contents(path):
     with h5py.File(path) as file:
         names = json.loads(file.attrs["contents"])
-        return {name: file[name][()] for name in names}, dict(file.attrs)
+        return {name: file[name][()] for name in names}, {
+            key: value for key, value in file.attrs.items() if key not in ("digests", "seal")
+        }
 
 
 MEASUREMENT = {"sample_size": 50, "heldout_size": 31, "seed": 0, "tf32": False}

@@ -149,6 +149,30 @@ def too_few(input_shape, num_classes):
     return nn.Sequential(nn.Flatten(), nn.Linear(64, num_classes - 1))
 
 
+class Buffers(nn.Module):
+    """A linear classifier with a buffer of one kind or another, which its output depends on."""
+
+    def __init__(self, size, classes, buffer):
+        super().__init__()
+        self.linear = nn.Linear(size, classes)
+        self.register_buffer("buffer", buffer)
+
+    def forward(self, x):
+        return self.linear(x.flatten(1)) + self.buffer
+
+
+def expanded(input_shape, num_classes):
+    return Buffers(64, num_classes, torch.randn(1).expand(num_classes))
+
+
+def sparse(input_shape, num_classes):
+    return Buffers(64, num_classes, torch.ones(num_classes).to_sparse())
+
+
+def complex_of_two_doubles(input_shape, num_classes):
+    return Buffers(64, num_classes, torch.ones(num_classes, dtype=torch.complex128))
+
+
 def two_outputs(input_shape, num_classes):
     return nn.LSTM(8, num_classes)
 
@@ -178,7 +202,8 @@ def seeded(settings):
 
 def assert_survives_a_checkpoint(model, settings, path):
     save_checkpoint(path, model, NetworkSettings(settings, SHAPE, 10), {"step": 0})
-    loaded = load_checkpoint(path)
+    own_network = settings["architecture"] if ":" in settings["architecture"] else None
+    loaded = load_checkpoint(path, own_network)
     inputs = torch.randn(3, *SHAPE)
     assert torch.equal(loaded(inputs), model.eval()(inputs))
     assert model.state_dict().keys() == loaded.state_dict().keys()
@@ -215,6 +240,10 @@ def test_tied_and_transposed_weights_survive_a_checkpoint(own, tmp_path):
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
+def test_a_buffer_that_is_one_value_seen_many_times_survives_a_checkpoint(own, tmp_path):
+    assert_survives_a_checkpoint(seeded(own("expanded")), own("expanded"), tmp_path / "a")
+
+
 @pytest.mark.parametrize(
     ("function", "options", "message"),
     [
@@ -226,6 +255,12 @@ def test_tied_and_transposed_weights_survive_a_checkpoint(own, tmp_path):
         ),
         ("no_module", None, r"^networks_of_a_user:no_module: found a function, expected .* torch\.nn\.Module"),
         ("too_few", None, r"^networks_of_a_user:too_few: found an output of \[2, 9\] .*expected logits \[2, 10\]"),
+        (
+            "sparse",
+            None,
+            r"^networks_of_a_user:sparse: found buffer to be a tensor of layout torch\.sparse_coo .* dense",
+        ),
+        ("complex_of_two_doubles", None, r"found buffer to be .* type torch\.complex128, expected .* store it so"),
         ("lazy", None, r"^networks_of_a_user:lazy: found 1\.weight of type UninitializedParameter"),
     ],
 )
@@ -259,7 +294,7 @@ def test_a_checkpoint_of_a_network_that_has_changed_since_is_refused(own, tmp_pa
     with pytest.raises(
         UserError, match=r"a: found weights that do not fit the network that networks_of_a_user:without"
     ):
-        load_checkpoint(tmp_path / "a")
+        load_checkpoint(tmp_path / "a", settings["architecture"])
 
 
 def test_blocks_that_leave_no_pixel_are_refused():

@@ -139,6 +139,40 @@ def test_names_and_sizes_must_fit_together(keys, value, message):
 
 
 @pytest.mark.parametrize(
+    ("resources", "message"),
+    [
+        ({"workers": "2 $(touch pwned)"}, r"training_resources\.workers: found .*; set operational's own key workers"),
+        ({"device": "cpu; touch x; #"}, r"training_resources\.device: found .*; set the config's own key device"),
+        (
+            {"slurm_extra": "--qos=a; touch pwned"},
+            r"slurm_extra: found '--qos=a; touch pwned', expected a number or plain",
+        ),
+        ({"slurm_account": "$(id)"}, r"slurm_account: found '\$\(id\)', expected a number or plain words"),
+        ({"constraint": "a100\n"}, r"constraint: found 'a100\\n', expected a number or plain words"),
+        ({"constraint": ""}, r"constraint: found '', expected a number or plain words"),
+        ({"a b": 1}, r"training_resources: found the name 'a b'"),
+    ],
+)
+def test_resources_of_training_are_neither_keys_of_their_own_nor_commands(resources, message):
+    config = changed("operational", to={"training_resources": resources})
+    checks.check_config(config, SCHEMA)
+    with pytest.raises(UserError, match=message) as caught:
+        checks.check_references(config)
+    assert "\n" not in str(caught.value)
+
+
+def test_resources_that_clusters_ask_for_pass():
+    plain = {"slurm_partition": "gpu", "gpu": 2, "mem_mb": 64000, "runtime": "2d", "constraint": "a100"}
+    plain |= {"slurm_extra": "--gres=gpu:a100:1 --qos=high,low --mail-user=me@example.org"}
+    checks.check_references(changed("operational", to={"training_resources": plain}))
+
+
+def test_every_operational_key_is_known_to_be_no_resource_of_the_users():
+    keys = set(SCHEMA["properties"]["operational"]["properties"]) - {"training_resources"}
+    assert {"device", *keys} == set(checks.OWN_KEYS)
+
+
+@pytest.mark.parametrize(
     "optimizer",
     [
         {"method": "rm3", "lr": 0.1, "momentum": 0.9, "allow_momentum": True},

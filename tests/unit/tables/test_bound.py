@@ -11,6 +11,7 @@ import pytest
 
 from mcoherence.figures import bound
 from mcoherence.figures.style import FigureStyle
+from mcoherence.files.tables import write_table
 from mcoherence.tables.bound import alpha_before_updates, bound_along_runs, log_bound
 from workflow_scripts import tabulate
 
@@ -161,7 +162,7 @@ def test_the_rule_makes_it_of_the_tables_of_the_study(tmp_path, monkeypatch, tab
     tables = make_tables({"clean": (0.9, 0.5, 0.1), "random": (0.1, 0.2, 0.3)})
     (tmp_path / "tables").mkdir()
     for name, content in zip(("coherence", "accuracy"), tables, strict=True):
-        content.to_parquet(tmp_path / f"tables/{name}.parquet")
+        write_table(content, tmp_path / f"tables/{name}.csv", tmp_path / f"tables/{name}.parquet")
     settings = {
         "results": str(tmp_path),
         "grids": [],

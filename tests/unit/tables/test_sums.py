@@ -50,5 +50,5 @@ def test_groups_of_other_files_have_the_names_that_these_give_them(tmp_path, sum
     write_hdf5(tmp_path / "difficulty_coherence.h5", DIFFICULTY_COHERENCE_SCHEMA, content, {})
     sums = Sums.read(tmp_path / "difficulty_coherence.h5", DIFFICULTY_COHERENCE_SCHEMA)
     assert sums.inner("easy_train", "hard_train") == PRISTINE @ CORRUPT
-    with pytest.raises(UserError, match=r"found mcoherence/difficulty_coherence/1, expected mcoherence/coherence/1"):
+    with pytest.raises(UserError, match=r"found mcoherence/difficulty_coherence/2, expected mcoherence/coherence/2"):
         Sums.read(tmp_path / "difficulty_coherence.h5", COHERENCE_SCHEMA)

@@ -15,6 +15,7 @@ from mcoherence.figures.saving import read_sources, save_figure
 from mcoherence.figures.style import FigureStyle
 from mcoherence.files.hdf5 import write_hdf5
 from mcoherence.files.provenance import digest_of
+from mcoherence.files.tables import write_table
 from mcoherence.tables.columns import RUN_COLUMNS
 from workflow_scripts import draw
 
@@ -46,8 +47,8 @@ def test_it_draws_what_the_function_of_the_module_draws(tmp_path, monkeypatch):
     rows = [run_of_seed(seed) | {"step": step} for seed in (0, 1, 2) for step in (0, 1, 10)]
     coherence = pd.DataFrame(rows).assign(group="train", layer="model", m_coherence=np.linspace(9, 1, 9))
     accuracy = pd.DataFrame(rows).assign(part="train", loss=np.linspace(2, 0.1, 9))
-    coherence.to_parquet(tmp_path / "coherence.parquet")
-    accuracy.to_parquet(tmp_path / "accuracy.parquet")
+    write_table(coherence, tmp_path / "coherence.csv", tmp_path / "coherence.parquet")
+    write_table(accuracy, tmp_path / "accuracy.csv", tmp_path / "accuracy.parquet")
     sources = [Path("accuracy.parquet"), Path("coherence.parquet")]
     subprocess.run(
         [sys.executable, "-m", "workflow_scripts.draw", *command_line("coherence_by_loss", sources)],
@@ -65,6 +66,6 @@ def test_a_figure_of_images_finds_the_store_of_each_data_set(tmp_path, monkeypat
     store, table = Path("data/digits/images.h5"), Path("difficulty.parquet")
     write_hdf5(store, IMAGES_SCHEMA, {"train/images": np.zeros((4, 1, 3, 3), np.uint8)}, {"class_names": ["a", "b"]})
     examples = {"example": range(4), "label": [0, 1, 0, 1], "original": 0, "rank": [0.1, 0.2, 0.3, 0.4]}
-    pd.DataFrame({**run_of_seed(0), **examples, "diverged": False}).to_parquet(table)
+    write_table(pd.DataFrame({**run_of_seed(0), **examples, "diverged": False}), Path("difficulty.csv"), table)
     call(monkeypatch, "examples", [table], images=[store])
     assert read_sources(Path("out/f.png")) == {str(path): digest_of(path) for path in (table, store)}

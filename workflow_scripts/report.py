@@ -1,0 +1,28 @@
+"""Check what goes into the report, just before it does: figures, claims, the page about the study and its config."""
+
+import argparse
+from pathlib import Path
+
+from mcoherence.claims.page import read_claims
+from mcoherence.figures.saving import check_figure
+from mcoherence.files.page import check_page
+from workflow_scripts.jobs.entry import run
+
+
+def main() -> None:
+    """Stop at the first file that is not as the job that made it wrote it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--figures", type=Path, nargs="*", required=True, help="PNG files")
+    parser.add_argument("--claims", type=Path, required=True, help="claims.json")
+    parser.add_argument("--study", type=Path, required=True, help="study.html")
+    parser.add_argument("--config", type=Path, required=True, help="config.json")
+    arguments = parser.parse_args()
+    for figure in arguments.figures:
+        check_figure(figure, figure.with_suffix(".pdf"))
+    read_claims(arguments.claims, arguments.claims.with_suffix(".html"))
+    remedy = "make it again: snakemake --cores all --forcerun describe_study"
+    check_page(arguments.study, [arguments.config], remedy)
+
+
+if __name__ == "__main__":
+    run(main)
