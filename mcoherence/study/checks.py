@@ -23,8 +23,8 @@ LONGEST_FOUND = 200  # characters of what was found that a message repeats
 
 # Keys of the config that are resources of training under the same name.
 OWN_KEYS = (
-    "device", "ranks", "resume_interval", "workers", "images_memory_mb", "channels_last", "compile", "deterministic", "jobs_per_gpu",
-    "fork_jobs", "checkpoints_per_job", "examples_per_shard",
+    "device", "ranks", "resume_interval", "workers", "images_memory_mb", "channels_last", "compile", "deterministic",
+    "jobs_per_gpu", "fork_jobs", "checkpoints_per_job", "examples_per_shard",
 )  # fmt: skip
 PLAIN_WORDS = r"[\w.:,=@/+%-]+( [\w.:,=@/+%-]+)*"
 
