@@ -22,7 +22,6 @@ shell.prefix(
 
 from mcoherence.study import checks
 from mcoherence.errors import UserError
-from mcoherence.audit.why import record_code
 from workflow_scripts.jobs import copy_client
 
 
@@ -50,6 +49,7 @@ include: "rules/claims.smk"
 include: "rules/report.smk"
 include: "rules/plan.smk"
 include: "rules/dry_run.smk"
+include: "rules/start.smk"
 
 
 report: "docs/captions/report.rst"
@@ -60,8 +60,8 @@ localrules:
 
 
 onstart:
-    for digest, modules in CODE.items():
-        record_code(Path(RESULTS) / "code", digest, modules)
+    say_what_does_not_fit()
+    note_what_is_started()
     if OPERATIONAL["fork_jobs"]:
         copy_client.offer()
 

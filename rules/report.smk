@@ -36,13 +36,13 @@ rule describe_study:
         runtime=10,
     params:
         settings=canonical_json({"config": settings.scientific(config)}),
-        code=code_of("describe_study"),
+        code=code_of(job_code.description()),
         results=lambda w, output: str(Path(output.html).parent),
     message:
         "Describe the study"
     shell:
         f"{ON_CPU}"
-        "python -m workflow_scripts.describe_study --settings {params.settings:q}"
+        "python -m workflow_scripts.describe_study --settings {params.settings:q} --code {params.code}"
         " --results {params.results:q} --claims {input.claims[1]:q}"
         " --figures {input.figures:q} --tables {input.tables:q} --dictionary {output.dictionary:q}"
         " --html {output.html:q} --config {output.config:q}"

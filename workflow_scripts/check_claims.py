@@ -26,7 +26,7 @@ def main() -> None:
     arguments = parser.parse_args()
     tables = {path.stem: pd.read_parquet(path) for path in arguments.tables}
     claims = check_claims(tables, ClaimSettings(**arguments.settings), claims_of(arguments.package))
-    origin = provenance(arguments.settings, arguments.tables)
+    origin = provenance(arguments.settings, arguments.tables, code=arguments.code)
     content = {
         "schema": "mcoherence/claims/2",
         "claims": [as_json(claim) for claim in claims],

@@ -1,22 +1,20 @@
 """Describe a study: settings, versions, run times and tables as one page for the report, and its resolved config.
 
-The settings are those that the result files say they were made by; where they are not those of the config, there is no
-page, and so no report.
+The settings and the code are those that the result files say they were made by; where they are not those of the config
+and of the present, there is no page, and so no report.
 """
 
-import json
 from pathlib import Path
 
 from pyarrow.parquet import read_schema
 
+from mcoherence.audit.origins import read_provenance
 from mcoherence.audit.page import run_times, study_page
-from mcoherence.audit.result_checks import check_results, check_settings, provenance_of_figure
-from mcoherence.figures.saving import read_sources
+from mcoherence.audit.result_checks import check_results
 from mcoherence.files.atomic import atomic_path, write_text
 from mcoherence.files.json_csv import write_json
-from mcoherence.files.provenance import Provenance
+from mcoherence.files.provenance import provenance
 from mcoherence.files.tables import check_table
-from mcoherence.study.settings import claim_settings
 from mcoherence.tables.dictionary import dictionary
 from workflow_scripts.command_line import settings_parser
 from workflow_scripts.jobs.entry import run
@@ -34,17 +32,17 @@ def main() -> None:
     parser.add_argument("--dictionary", type=Path, required=True)
     arguments = parser.parse_args()
     config = arguments.settings["config"]
-    claims = Provenance(**json.loads(arguments.claims.read_text())["provenance"])
-    check_settings(str(arguments.claims), claims.settings, claim_settings(config))
     for table in arguments.tables:
         check_table(table)
-    figures = {str(path): provenance_of_figure(read_sources(path)) for path in arguments.figures}
-    findings = check_results(config, {str(arguments.claims): claims} | figures)
+    findings = check_results(config, Path(__file__).parents[1])
+    claims = read_provenance(arguments.claims)
+    made_from = [arguments.claims, *arguments.tables, *arguments.figures]
+    origin = provenance(arguments.settings, made_from, code=arguments.code)
     write_json(arguments.config, config)
     columns = dictionary((path.stem, read_schema(path).names) for path in arguments.tables)
     with atomic_path(arguments.dictionary) as temporary:
         columns.to_csv(temporary, index=False, lineterminator="\n")
-    write_text(arguments.html, study_page(config, findings, claims, run_times(arguments.results), columns))
+    write_text(arguments.html, study_page(config, findings, claims, run_times(arguments.results), columns, origin))
 
 
 if __name__ == "__main__":

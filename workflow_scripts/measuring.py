@@ -8,7 +8,10 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+import h5py
+
 from mcoherence.device import describe_device, prepare_device
+from mcoherence.errors import UserError
 from mcoherence.files.atomic import copy_file
 from mcoherence.files.provenance import provenance
 from mcoherence.measuring.job import MeasuringJob
@@ -28,9 +31,20 @@ def parse_measuring(description: str | None) -> Namespace:
 
 
 def copied_from_parts(arguments: Namespace) -> bool:
-    """Whether the result was made in parts; then the whole of them is copied to it, and nothing is left to do."""
+    """Whether the result was made in parts; then the whole of them is copied to it, and nothing is left to do.
+
+    Raises:
+        UserError: the whole was made by other code.
+    """
     if arguments.parts is None:
         return False
+    with h5py.File(arguments.parts, "r") as file:
+        found = file.attrs.get("code", "")
+    if found != arguments.code:
+        raise UserError(
+            f"{arguments.parts}: made by other code than the present one, expected parts and whole of one code; delete "
+            f"its folder and run again"
+        )
     copy_file(arguments.parts, arguments.result)
     return True
 
@@ -50,4 +64,5 @@ def job_of(arguments: Namespace) -> MeasuringJob:
 def provenance_of(arguments: Namespace, job: MeasuringJob) -> dict[str, Any]:
     """Where the result comes from, as attributes: the settings, every file that is read, and the device."""
     inputs_read = [arguments.images, arguments.labels, *arguments.split, *arguments.checkpoints]
-    return provenance(arguments.settings, inputs_read, describe_device(job.device)).as_attributes()
+    origin = provenance(arguments.settings, inputs_read, describe_device(job.device), code=arguments.code)
+    return origin.as_attributes()

@@ -1,8 +1,9 @@
-"""Figures as files: PNG and PDF, equal bytes for equal figures, which say what they were drawn from."""
+"""Figures as files: PNG and PDF, equal bytes for equal figures, which say what they were drawn from, and by what."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 from PIL import Image, UnidentifiedImageError
@@ -11,35 +12,37 @@ from mcoherence.errors import UserError
 from mcoherence.figures.style import theme
 from mcoherence.files.atomic import atomic_path
 from mcoherence.files.canonical import canonical_json
-from mcoherence.files.provenance import digest_of
+from mcoherence.files.provenance import Provenance
 
 
-def save_figure(figure: Figure, png: Path, pdf: Path, dpi: int, sources: Sequence[Path] = ()) -> None:
-    """Write a figure as PNG and PDF, atomically; equal figures of equal sources give equal bytes.
+def save_figure(figure: Figure, png: Path, pdf: Path, dpi: int, origin: Provenance | None = None) -> None:
+    """Write a figure as PNG and PDF, atomically; equal figures of equal origin give equal bytes.
 
     Args:
         figure: what to save.
         png: where to, for the screen and the report.
         pdf: where to, for print.
         dpi: dots per inch of the PNG.
-        sources: the files that it was drawn from; their digests are in the metadata of both, as JSON.
+        origin: what it was drawn by and from; it is in the metadata of both, as JSON.
     """
-    drawn_from = canonical_json({str(path): digest_of(path) for path in sources})
+    metadata = {} if origin is None else {"Provenance": canonical_json(origin.as_attributes())}
+    subject = metadata.get("Provenance")
     with theme():  # ticks are made while drawing and take their sizes from the settings in force then
         # Place the panels once: each placing starts from the last and would differ from it by rounding.
         figure.draw_without_rendering()
         figure.set_layout_engine(None)  # "none" would leave a placeholder, for which every saving draws twice
         with atomic_path(png) as temporary:
-            figure.savefig(temporary, format="png", dpi=dpi, metadata={"Source": drawn_from})
+            figure.savefig(temporary, format="png", dpi=dpi, metadata=metadata)
         with atomic_path(pdf) as temporary:
-            figure.savefig(temporary, format="pdf", metadata={"CreationDate": None, "Subject": drawn_from})
+            figure.savefig(temporary, format="pdf", metadata={"CreationDate": None, "Subject": subject})
 
 
-def read_sources(png: Path) -> dict[str, str]:
-    """What a PNG says that it was drawn from: path -> digest. UserError if it is missing, damaged or says nothing."""
+def provenance_of_figure(png: Path) -> Provenance:
+    """What a PNG says that it was drawn by and from. UserError if it is missing, damaged or says nothing."""
     try:
         with Image.open(png) as image:
-            return {str(path): str(digest) for path, digest in json.loads(image.info["Source"]).items()}
-    except (OSError, UnidentifiedImageError, KeyError, ValueError) as error:
+            found: Mapping[str, Any] = json.loads(image.info["Provenance"])
+        return Provenance.from_attributes(found)
+    except (OSError, UnidentifiedImageError, KeyError, TypeError, ValueError) as error:
         wrong = f"{png}: missing, damaged or no figure of this study ({error!r})"
         raise UserError(f"{wrong}; delete it and run again") from error

@@ -5,6 +5,7 @@ weights, buffers and the optimiser's own state are all that it takes to go on to
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,8 +36,14 @@ class TrainingState:
     diverged_at: int | None = None
 
 
-def write_state(path: Path, state: TrainingState) -> None:
-    """Write the state atomically; equal states give equal bytes."""
+def write_state(path: Path, state: TrainingState, provenance: Mapping[str, Any] | None = None) -> None:
+    """Write the state atomically; equal states of equal provenance give equal bytes.
+
+    Args:
+        path: where to.
+        state: what is written.
+        provenance: what made it, the attributes of a `Provenance`; None for what only the job itself goes on from.
+    """
     tensors: dict[str, Tensor] = {}
     described = {
         "format": FORMAT,
@@ -45,6 +52,7 @@ def write_state(path: Path, state: TrainingState) -> None:
         "model": _without_tensors(state.model, "model", tensors),
         "optimizer": _without_tensors(state.optimizer, "optimizer", tensors),
         "losses": _without_tensors(state.losses, "losses", tensors),
+        "provenance": provenance,
     }
     # One entry only: the library writes several in an order that changes from process to process.
     content = save(tensors, metadata={"state": json.dumps(described)})

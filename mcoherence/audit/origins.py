@@ -1,0 +1,176 @@
+"""What a result file says of its origin, whatever its kind, and its digest; each version of a file is read once."""
+
+import html
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from mcoherence.errors import UserError
+from mcoherence.files.atomic import write_text
+from mcoherence.files.canonical import canonical_json
+from mcoherence.files.digests import short_digest
+from mcoherence.files.provenance import Provenance, digest_of
+
+FORMAT = "mcoherence/origins/1"
+REMEDY = "delete the file and run again"
+IN_A_PAGE = re.compile('<p hidden id="provenance">(.*?)</p>', re.DOTALL)
+
+
+def read_provenance(path: Path) -> Provenance:
+    """What a result file says of itself; UserError if it is missing, damaged or says nothing."""
+    try:
+        return READERS[path.suffix](path)
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: missing, damaged or not a result file ({error}); {REMEDY}") from error
+
+
+def says_its_origin(path: str) -> bool:
+    """Whether a file is of a kind that says what made it, by its name."""
+    return Path(path).suffix in READERS and Path(path).name not in WITHOUT_ORIGIN
+
+
+def _of_hdf5(path: Path) -> Provenance:
+    with h5py.File(path, "r") as file:
+        found = dict(file.attrs)
+    parsed = {key: json.loads(found[key]) for key in ("settings", "inputs", "versions")}
+    return Provenance.from_attributes(found | parsed)
+
+
+def _of_weights(path: Path) -> Provenance:
+    """Of a checkpoint or a state; its header alone is read, and it must be as long as that says."""
+    with path.open("rb") as file:
+        header = json.loads(file.read(min(int.from_bytes(file.read(8), "little"), path.stat().st_size)))
+        begin = file.tell()
+    metadata = header.pop("__metadata__")
+    if path.stat().st_size != begin + max((one["data_offsets"][1] for one in header.values()), default=0):
+        raise ValueError("cut off")
+    found = metadata["provenance"] if "provenance" in metadata else json.loads(metadata["state"])["provenance"]
+    return Provenance.from_attributes(json.loads(found) if isinstance(found, str) else found)
+
+
+def _of_table(path: Path) -> Provenance:
+    from mcoherence.files.tables import provenance_of_table  # needs pandas, which takes a second to import
+
+    return provenance_of_table(path)
+
+
+def _of_figure(path: Path) -> Provenance:
+    from mcoherence.figures.saving import provenance_of_figure  # needs matplotlib
+
+    return provenance_of_figure(path)
+
+
+def _of_claims(path: Path) -> Provenance:
+    return Provenance.from_attributes(json.loads(path.read_text(encoding="utf-8"))["provenance"])
+
+
+def _of_page(path: Path) -> Provenance:
+    found = IN_A_PAGE.search(path.read_text(encoding="utf-8"))
+    if found is None:
+        raise ValueError("no provenance in it")
+    return Provenance.from_attributes(json.loads(html.unescape(found[1])))
+
+
+READERS: dict[str, Callable[[Path], Provenance]] = {
+    ".h5": _of_hdf5,
+    ".safetensors": _of_weights,
+    ".parquet": _of_table,
+    ".png": _of_figure,
+    ".json": _of_claims,
+    ".html": _of_page,
+}
+WITHOUT_ORIGIN = ("config.json", "claims.html", "report.html")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What made a file: its settings as one text, the digest of the code, and path -> digest of each input."""
+
+    settings: str
+    code: str
+    inputs: Mapping[str, str]
+
+
+class Origins:
+    """Origins and digests of files, kept in a file from one start to the next.
+
+    What was read counts as long as size, times of change and place on the disk of a file are the same; a copy of it,
+    and one whose time stamp was set back, is read again. To lose the kept file costs time only.
+    """
+
+    def __init__(self, kept: Path) -> None:
+        """With what `kept` holds, if it is such a file and whole."""
+        self._kept = kept
+        self._settings: dict[str, str] = {}  # short digest -> text, which many files share
+        self._files: dict[str, dict[str, Any]] = {}
+        self._changed = False
+        self._now: dict[str, list[int] | None] = {}
+        try:
+            content = json.loads(kept.read_text(encoding="utf-8"))
+            if content["format"] == FORMAT:
+                self._settings, self._files = dict(content["settings"]), dict(content["files"])
+        except (OSError, ValueError, KeyError, TypeError):
+            pass
+
+    def version(self, path: str) -> list[int] | None:
+        """What changes when the file does, None where there is no file; looked up once, at the first question."""
+        if path not in self._now:
+            try:
+                status = Path(path).stat()
+            except OSError:
+                self._now[path] = None
+            else:
+                self._now[path] = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+        return self._now[path]
+
+    def of(self, path: str) -> Origin | None:
+        """What made a file that is there; None where it is damaged or does not say it."""
+        entry = self._entry(path)
+        if "settings" not in entry:
+            self._changed = True
+            try:
+                found = read_provenance(Path(path))
+            except UserError:
+                entry |= {"settings": None}
+            else:
+                text = canonical_json(found.settings)
+                self._settings[short_digest(text)] = text
+                entry |= {"settings": short_digest(text), "code": found.code, "inputs": dict(found.inputs)}
+        if entry["settings"] is None:
+            return None
+        return Origin(self._settings[entry["settings"]], entry["code"], entry["inputs"])
+
+    def digest(self, path: str) -> str:
+        """The `digest_of` a file that is there; OSError where it cannot be read."""
+        entry = self._entry(path)
+        if "digest" not in entry:
+            self._changed = True
+            entry["digest"] = digest_of(Path(path))
+        return str(entry["digest"])
+
+    def _entry(self, path: str) -> dict[str, Any]:
+        """What is known of the file as it is now."""
+        version = self.version(path)
+        entry = self._files.get(path)
+        whole = isinstance(entry, dict) and (entry.get("settings") is None or entry["settings"] in self._settings)
+        if not whole or entry is None or entry.get("version") != version:
+            entry = self._files[path] = {"version": version}
+        return entry
+
+    def keep(self) -> None:
+        """Write down what was read since, without what is gone; another start at the same time may do so as well."""
+        if not self._changed:
+            return
+        files = {path: entry for path, entry in self._files.items() if self.version(path) == entry["version"]}
+        used = {entry.get("settings") for entry in files.values()}
+        settings = {digest: text for digest, text in self._settings.items() if digest in used}
+        try:
+            write_text(self._kept, json.dumps({"format": FORMAT, "settings": settings, "files": files}))
+        except OSError:
+            return  # a folder that may only be read
+        self._changed = False
