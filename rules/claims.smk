@@ -22,7 +22,7 @@ rule check_claims:
         runtime=10,
     params:
         settings=canonical_json(settings.claim_settings(config)),
-        code=code_of(job_code.claims()),
+        code=code_of(job_code.claim_check()),
     message:
         "Check the papers' claims"
     shell:

@@ -16,7 +16,7 @@ rule score_difficulty:
         runtime=growing(30),
     params:
         settings=lambda w: canonical_json(settings.difficulty_settings(config, w.dataset, w.model)),
-        code=code_of(job_code.scores()),
+        code=code_of(job_code.scoring()),
     message:
         "Score the difficulty of {wildcards.dataset} for {wildcards.model}"
     shell:
@@ -45,7 +45,7 @@ rule split_easy_hard:
         runtime=10,
     params:
         settings=canonical_json(settings.split_settings(config)),
-        code=code_of(job_code.split()),
+        code=code_of(job_code.splitting()),
     message:
         "Split {wildcards.dataset} into easy and hard examples for {wildcards.model}"
     shell:
@@ -72,7 +72,7 @@ rule split_halves:
         runtime=10,
     params:
         settings=canonical_json(settings.halves_settings(config)),
-        code=code_of(job_code.halves()),
+        code=code_of(job_code.halving()),
     message:
         "Split {wildcards.dataset} into two halves"
     shell:

@@ -27,7 +27,7 @@ for figure, entry in catalogue.figures_of(config).items():
             runtime=10,
         params:
             settings=canonical_json(config["figures"]),
-            code=code_of(job_code.figure(figure)),
+            code=code_of(job_code.drawing(figure)),
             # Not in the command itself: Snakemake formats that later, when the loop has moved on.
             module=f"mcoherence.figures.{figure}",
         message:

@@ -21,7 +21,7 @@ rule tabulate:
         runtime=growing(60),
     params:
         settings=lambda w: canonical_json(settings.table_settings(config, w.table)),
-        code=lambda w: code_of(job_code.table(w.table)),
+        code=lambda w: code_of(job_code.tabulation(w.table)),
     message:
         "Tabulate {wildcards.table}"
     shell:

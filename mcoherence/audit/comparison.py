@@ -94,11 +94,6 @@ def in_words(misfits: Iterable[tuple[str, str, int]], runs: bool = True) -> str:
     lines = [f"    {reason} ({', '.join(rules)})" for reason, rules in by_reason.items()]
     more = len(lines) - MOST_NAMED
     lines = lines[:MOST_NAMED] + ([f"    and {more} more reasons"] if more > 0 else [])
-    what = "1 file there was" if total == 1 else f"{total} files there were"
-    then = "it is" if total == 1 else "they are"
-    heeded = (
-        f"; {then} made again, with all that follows"
-        if runs
-        else f"; {then} kept all the same, as --rerun-triggers leaves out params"
-    )
-    return "\n".join([f"{what} made otherwise than now{heeded} (rule and number of files behind each reason):", *lines])
+    what = "1 file is not what would be made" if total == 1 else f"{total} files are not what would be made"
+    then = "made again, with all that follows" if runs else "kept all the same, as --rerun-triggers leaves out params"
+    return "\n".join([f"{what} now, and {'is' if total == 1 else 'are'} {then}; why, and files by rule:", *lines])

@@ -60,9 +60,10 @@ def _of_table(path: Path) -> Provenance:
 
 
 def _of_figure(path: Path) -> Provenance:
-    from mcoherence.figures.saving import provenance_of_figure  # needs matplotlib
+    from PIL import Image
 
-    return provenance_of_figure(path)
+    with Image.open(path) as image:  # an UnidentifiedImageError is an OSError
+        return Provenance.from_attributes(json.loads(image.info["Provenance"]))
 
 
 def _of_claims(path: Path) -> Provenance:

@@ -79,22 +79,22 @@ def _result_files(config: Config) -> Iterator[_Expected]:
     for dataset, model in scored_networks(config):
         scores = settings.difficulty_settings(config, dataset, model)
         path = study_file(results, "difficulty", dataset=dataset, model=model)
-        yield _Expected(path, scores, job_code.scores())
+        yield _Expected(path, scores, job_code.scoring())
         path = study_file(results, "split", dataset=dataset, model=model)
-        yield _Expected(path, settings.split_settings(config), job_code.split())
+        yield _Expected(path, settings.split_settings(config), job_code.splitting())
     for dataset in halved_datasets(config):
         path = study_file(results, "halves", dataset=dataset)
-        yield _Expected(path, settings.halves_settings(config), job_code.halves())
+        yield _Expected(path, settings.halves_settings(config), job_code.halving())
 
 
 def _shown_files(config: Config) -> Iterator[_Expected]:
     """The tables, the figures and the claims."""
     results = results_folder(config)
     for name in tables_of(config):
-        yield _Expected(table_file(results, name), settings.table_settings(config, name), job_code.table(name))
+        yield _Expected(table_file(results, name), settings.table_settings(config, name), job_code.tabulation(name))
     for name in figures_of(config):
-        yield _Expected(f"{results}/figures/{name}.png", dict(config["figures"]), job_code.figure(name))
-    yield _Expected(f"{results}/claims.json", settings.claim_settings(config), job_code.claims())
+        yield _Expected(f"{results}/figures/{name}.png", dict(config["figures"]), job_code.drawing(name))
+    yield _Expected(f"{results}/claims.json", settings.claim_settings(config), job_code.claim_check())
 
 
 def check_results(config: Config, root: Path) -> Findings:

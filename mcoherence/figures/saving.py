@@ -1,14 +1,9 @@
 """Figures as files: PNG and PDF, equal bytes for equal figures, which say what they were drawn from, and by what."""
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from matplotlib.figure import Figure
-from PIL import Image, UnidentifiedImageError
 
-from mcoherence.errors import UserError
 from mcoherence.figures.style import theme
 from mcoherence.files.atomic import atomic_path
 from mcoherence.files.canonical import canonical_json
@@ -35,14 +30,3 @@ def save_figure(figure: Figure, png: Path, pdf: Path, dpi: int, origin: Provenan
             figure.savefig(temporary, format="png", dpi=dpi, metadata=metadata)
         with atomic_path(pdf) as temporary:
             figure.savefig(temporary, format="pdf", metadata={"CreationDate": None, "Subject": subject})
-
-
-def provenance_of_figure(png: Path) -> Provenance:
-    """What a PNG says that it was drawn by and from. UserError if it is missing, damaged or says nothing."""
-    try:
-        with Image.open(png) as image:
-            found: Mapping[str, Any] = json.loads(image.info["Provenance"])
-        return Provenance.from_attributes(found)
-    except (OSError, UnidentifiedImageError, KeyError, TypeError, ValueError) as error:
-        wrong = f"{png}: missing, damaged or no figure of this study ({error!r})"
-        raise UserError(f"{wrong}; delete it and run again") from error

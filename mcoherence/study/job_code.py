@@ -58,32 +58,32 @@ def whole(config: Config, run: Run, name: str) -> Modules:
     return (*block(config, run, name), _command("join_measurement"))
 
 
-def scores() -> Modules:
+def scoring() -> Modules:
     """What scores the difficulty of examples."""
     return (_command("score_difficulty"),)
 
 
-def split() -> Modules:
+def splitting() -> Modules:
     """What splits them into easy and hard ones."""
     return (_command("split_easy_hard"),)
 
 
-def halves() -> Modules:
+def halving() -> Modules:
     """What splits them into two halves."""
     return (_command("split_halves"),)
 
 
-def table(name: str) -> Modules:
+def tabulation(name: str) -> Modules:
     """What makes a table."""
     return (_command("tabulate"), f"mcoherence.tables.{name}")
 
 
-def figure(name: str) -> Modules:
+def drawing(name: str) -> Modules:
     """What draws a figure."""
     return (_command("draw"), f"mcoherence.figures.{name}")
 
 
-def claims() -> Modules:
+def claim_check() -> Modules:
     """What checks the claims, which it finds in their folder."""
     return (_command("check_claims"), "mcoherence.claims.*")
 
@@ -105,9 +105,9 @@ def of_study(config: Config) -> Modules:
         *(SOURCES[entry["source"]] for entry in config["datasets"].values()),
         *(f"mcoherence.optim.{entry['method']}" for entry in config["optimizers"].values()),
         *(module_of(entry["architecture"]) for entry in config["models"].values()),
-        *(table(name)[1] for name in tables_of(config)),
-        *(figure(name)[1] for name in figures_of(config)),
-        *claims(),
+        *(tabulation(name)[1] for name in tables_of(config)),
+        *(drawing(name)[1] for name in figures_of(config)),
+        *claim_check(),
     )
 
 
