@@ -11,7 +11,7 @@ from mcoherence.audit.origins import Origins, says_its_origin
 
 UNKNOWN = "damaged, or says not what made it"
 PARTS = "/parts/"  # in their paths; settings and code name their folders
-MOST_NAMED = 6  # reasons, before the rest is counted
+MOST_REASONS, MOST_RULES = 6, 4  # that are named before the rest is counted
 
 
 @dataclass(frozen=True)
@@ -91,9 +91,14 @@ def in_words(misfits: Iterable[tuple[str, str, int]], runs: bool = True) -> str:
     for (rule, reason), number in files.items():
         by_reason.setdefault(reason, []).append(f"{rule} {number}")
     total = sum(files.values())
-    lines = [f"    {reason} ({', '.join(rules)})" for reason, rules in by_reason.items()]
-    more = len(lines) - MOST_NAMED
-    lines = lines[:MOST_NAMED] + ([f"    and {more} more reasons"] if more > 0 else [])
+    lines = [f"    {reason} ({_some(rules)})" for reason, rules in by_reason.items()]
+    more = len(lines) - MOST_REASONS
+    lines = lines[:MOST_REASONS] + ([f"    and {more} more reasons"] if more > 0 else [])
     what = "1 file is not what would be made" if total == 1 else f"{total} files are not what would be made"
     then = "made again, with all that follows" if runs else "kept all the same, as --rerun-triggers leaves out params"
     return "\n".join([f"{what} now, and {'is' if total == 1 else 'are'} {then}; why, and files by rule:", *lines])
+
+
+def _some(rules: Sequence[str]) -> str:
+    more = len(rules) - MOST_RULES
+    return ", ".join(rules[:MOST_RULES]) + (f" and {more} more rules" if more > 0 else "")

@@ -1,13 +1,10 @@
 """Result files that are not those which the config asks for are refused, in one line that says why."""
 
 import hashlib
-import json
-from pathlib import Path
 
-import h5py
 import pytest
 
-from mcoherence.audit.result_checks import check_checkpoints, check_inputs, check_settings, read_provenance
+from mcoherence.audit.result_checks import check_checkpoints, check_code, check_inputs, check_settings
 from mcoherence.errors import UserError
 from mcoherence.files.provenance import Provenance
 
@@ -83,15 +80,9 @@ def test_a_measurement_of_another_run_or_of_fewer_checkpoints_is_refused(results
         check_checkpoints("runs/a/evaluation.h5", provenance(**of_run, **more), own, results)
 
 
-def test_the_provenance_is_read_from_attributes_and_a_file_without_is_refused(tmp_path):
-    path = Path(tmp_path / "coherence.h5")
-    attributes = {"settings": {"seed": 3}, "inputs": {"a": "b"}, "versions": {"torch": "2"}}
-    with h5py.File(path, "w") as file:
-        file.attrs.update({key: json.dumps(value) for key, value in attributes.items()})
-        file.attrs.update({"git_commit": "abc", "device": "cpu"})
-    assert read_provenance(path) == Provenance({"seed": 3}, {"a": "b"}, "abc", {"torch": "2"}, "cpu")
-    with h5py.File(path, "w") as file:
-        file.attrs["settings"] = "{}"
-    for wrong in (path, tmp_path / "none.h5", tmp_path / "none.safetensors"):
-        with pytest.raises(UserError, match="missing, damaged or not a result file"):
-            read_provenance(wrong)
+def test_code_that_differs_is_named_and_the_way_out():
+    check_code("step8.safetensors", "ab12", "ab12")
+    with pytest.raises(UserError, match=r"step8\.safetensors: made by other code than the present one \(ab12\)"):
+        check_code("step8.safetensors", "ab12", "ab13")
+    with pytest.raises(UserError, match=r"\(it does not say which\), expected ab13; .*delete the file and run again"):
+        check_code("step8.safetensors", "", "ab13")
