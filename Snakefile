@@ -70,3 +70,6 @@ rule all:
     default_target: True
     input:
         f"{RESULTS}/report.html",
+        sorted(set(everything())),  # so that a file which was deleted is made again
+    message:
+        "The study is complete"

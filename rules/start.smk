@@ -5,16 +5,16 @@ import atexit
 from mcoherence.audit.why import record_code
 from mcoherence.study.code_digest import module_digest, source_file
 from mcoherence.study.network_code import own_modules
-from workflow_scripts.comparing import Comparison
 from workflow_scripts.jobs import started
 
 CODE_NOTES = Path(RESULTS) / "code"
 RULE_FILES = [BASE / "Snakefile", *sorted(BASE.glob("rules/*.smk"))]
-comparison = Comparison(Path(RESULTS))
 
 
 def say_what_does_not_fit():
     """Say, once, which files that are there were made otherwise than now; to people, so not where all is quiet."""
+    if comparison is None:
+        return
     quiet = {str(one).lower() for one in workflow.output_settings.quiet or ()}
     text = comparison.words(heeded="params" in {str(one).lower() for one in workflow.rerun_triggers})
     if text and "all" not in quiet and not getattr(say_what_does_not_fit, "said", False):
@@ -40,8 +40,12 @@ def note_what_is_started():
     started.write_start(CODE_NOTES, files, RULE_FILES, json.loads(canonical_json(settings.scientific(config))))
 
 
+comparison = None
 if workflow.is_main_process:
     if Path(RESULTS).exists() and "--report" not in sys.argv:
+        from workflow_scripts.comparing import Comparison  # reads files, for which it imports what takes its time
+
+        comparison = Comparison(Path(RESULTS))
         if trouble := comparison.install():
             print(trouble, file=sys.stderr)
         atexit.register(say_what_does_not_fit)

@@ -74,12 +74,13 @@ class Comparison:
         for target, path in zip(job.output, planned.outputs, strict=True):
             self._records.pop(persistence._get_key(target), None)
             known = record_of(target)
-            if path in told:
-                params = corrected(expected if known is None or known.params is None else known.params, told[path])
-            elif known is None and told:
-                params = corrected(expected, next(iter(told.values())))
-            else:
+            # An output that cannot say it was made with its siblings, whatever a record says of it.
+            one = told.get(path) or next(
+                (told[other] for other in told if reasons[other]), next(iter(told.values()), None)
+            )
+            if one is None:
                 continue
+            params = corrected(expected if known is None or known.params is None else known.params, one)
             if known is None or known.params is None or set(known.params) != set(params):
                 known = known if known and known.record_format_version >= version else None
                 fields = {} if known is None else dict(known.items())
