@@ -70,15 +70,16 @@ class Comparison:
         wrong = [reason for reason in reasons.values() if reason]
         if wrong:
             self._misfits[planned.outputs[0]] = (planned.rule, wrong[0], len(wrong))
+        of_siblings = next((told[path] for path in told if reasons[path]), next(iter(told.values()), None))
         expected: list[str] = persistence._params(job)
         for target, path in zip(job.output, planned.outputs, strict=True):
             self._records.pop(persistence._get_key(target), None)
             known = record_of(target)
             # An output that cannot say it was made with its siblings, whatever a record says of it.
-            one = told.get(path) or next(
-                (told[other] for other in told if reasons[other]), next(iter(told.values()), None)
-            )
+            one = told.get(path, of_siblings)
             if one is None:
+                continue
+            if not wrong and known is not None and known.params == expected:
                 continue
             params = corrected(expected if known is None or known.params is None else known.params, one)
             if known is None or known.params is None or set(known.params) != set(params):

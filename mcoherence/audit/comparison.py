@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 from mcoherence.audit.changes import changes
@@ -37,14 +38,17 @@ class Told:
 def told_by(job: Job, origins: Origins, results: Path) -> dict[str, Told]:
     """Output that is there and says what made it -> what it says. Parts are left out."""
     told: dict[str, Told] = {}
+    complaints: dict[int, tuple[str, ...]] = {}  # by the inputs, which outputs of a job mostly share
     for path in job.outputs:
         if PARTS in path or not says_its_origin(path) or origins.version(path) is None:
             continue
         origin = origins.of(path)
         if origin is None:
             told[path] = Told("", "", (UNKNOWN,))
-        else:
-            told[path] = Told(origin.settings, origin.code, tuple(_wrong_inputs(job, origin.inputs, origins, results)))
+            continue
+        if id(origin.inputs) not in complaints:
+            complaints[id(origin.inputs)] = tuple(_wrong_inputs(job, origin.inputs, origins, results))
+        told[path] = Told(origin.settings, origin.code, complaints[id(origin.inputs)])
     return told
 
 
@@ -58,6 +62,7 @@ def _wrong_inputs(job: Job, recorded: Mapping[str, str], origins: Origins, resul
     yield from (f"made from {path} besides" for path in sorted(made_from.keys() - asked)[:1])
 
 
+@cache
 def below(results: Path, name: str) -> str:
     """The path of an input: what lies in the study's folder is found there under whatever name the study had then."""
     parts = PurePosixPath(name).parts

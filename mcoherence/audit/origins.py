@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,9 @@ from mcoherence.errors import UserError
 from mcoherence.files.atomic import write_text
 from mcoherence.files.canonical import canonical_json
 from mcoherence.files.digests import short_digest
-from mcoherence.files.provenance import Provenance, digest_of
+from mcoherence.files.provenance import KEYS, Provenance, digest_of
 
-FORMAT = "mcoherence/origins/1"
+FORMAT = "mcoherence/origins/2"
 REMEDY = "delete the file and run again"
 IN_A_PAGE = re.compile('<p hidden id="provenance">(.*?)</p>', re.DOTALL)
 
@@ -29,14 +30,16 @@ def read_provenance(path: Path) -> Provenance:
         raise UserError(f"{path}: missing, damaged or not a result file ({error}); {REMEDY}") from error
 
 
+@cache
 def says_its_origin(path: str) -> bool:
     """Whether a file is of a kind that says what made it, by its name."""
-    return Path(path).suffix in READERS and Path(path).name not in WITHOUT_ORIGIN
+    name = path.rpartition("/")[2]
+    return f".{name.rpartition('.')[2]}" in READERS and name not in WITHOUT_ORIGIN
 
 
 def _of_hdf5(path: Path) -> Provenance:
     with h5py.File(path, "r") as file:
-        found = dict(file.attrs)
+        found = {key: file.attrs[key] for key in KEYS if key in file.attrs}
     parsed = {key: json.loads(found[key]) for key in ("settings", "inputs", "versions")}
     return Provenance.from_attributes(found | parsed)
 
@@ -49,8 +52,15 @@ def _of_weights(path: Path) -> Provenance:
     metadata = header.pop("__metadata__")
     if path.stat().st_size != begin + max((one["data_offsets"][1] for one in header.values()), default=0):
         raise ValueError("cut off")
-    found = metadata["provenance"] if "provenance" in metadata else json.loads(metadata["state"])["provenance"]
-    return Provenance.from_attributes(json.loads(found) if isinstance(found, str) else found)
+    if "provenance" in metadata:
+        return _parsed(metadata["provenance"])
+    return Provenance.from_attributes(json.loads(metadata["state"])["provenance"])
+
+
+@lru_cache(maxsize=8)
+def _parsed(text: str) -> Provenance:
+    """The provenance of this text; the checkpoints of a job share theirs."""
+    return Provenance.from_attributes(json.loads(text))
 
 
 def _of_table(path: Path) -> Provenance:
@@ -107,14 +117,19 @@ class Origins:
     def __init__(self, kept: Path) -> None:
         """With what `kept` holds, if it is such a file and whole."""
         self._kept = kept
-        self._settings: dict[str, str] = {}  # short digest -> text, which many files share
+        # Short digest -> what many files share.
+        self._settings: dict[str, str] = {}
+        self._inputs: dict[str, dict[str, str]] = {}
         self._files: dict[str, dict[str, Any]] = {}
         self._changed = False
         self._now: dict[str, list[int] | None] = {}
+        self._digests: dict[str, str] = {}
+        self._last: tuple[Provenance | None, dict[str, str]] = (None, {})
         try:
             content = json.loads(kept.read_text(encoding="utf-8"))
             if content["format"] == FORMAT:
-                self._settings, self._files = dict(content["settings"]), dict(content["files"])
+                self._settings, self._inputs = dict(content["settings"]), dict(content["inputs"])
+                self._files = dict(content["files"])
         except (OSError, ValueError, KeyError, TypeError):
             pass
 
@@ -139,39 +154,56 @@ class Origins:
             except UserError:
                 entry |= {"settings": None}
             else:
-                text = canonical_json(found.settings)
-                self._settings[short_digest(text)] = text
-                entry |= {"settings": short_digest(text), "code": found.code, "inputs": dict(found.inputs)}
+                entry |= self._shared(found) | {"code": found.code}
         if entry["settings"] is None:
             return None
-        return Origin(self._settings[entry["settings"]], entry["code"], entry["inputs"])
+        return Origin(self._settings[entry["settings"]], entry["code"], self._inputs[entry["inputs"]])
+
+    def _shared(self, found: Provenance) -> dict[str, str]:
+        """The digests of settings and inputs, which are kept once; those of one provenance are worked out once."""
+        if found is not self._last[0]:
+            settings, inputs = canonical_json(found.settings), canonical_json(found.inputs)
+            digests = {"settings": short_digest(settings), "inputs": short_digest(inputs)}
+            self._settings[digests["settings"]] = settings
+            self._inputs.setdefault(digests["inputs"], dict(found.inputs))
+            self._last = found, digests
+        return self._last[1]
 
     def digest(self, path: str) -> str:
-        """The `digest_of` a file that is there; OSError where it cannot be read."""
-        entry = self._entry(path)
-        if "digest" not in entry:
-            self._changed = True
-            entry["digest"] = digest_of(Path(path))
-        return str(entry["digest"])
+        """The `digest_of` a file that is there; OSError where it cannot be read. Asked for again and again."""
+        if path not in self._digests:
+            entry = self._entry(path)
+            if "digest" not in entry:
+                self._changed = True
+                entry["digest"] = digest_of(Path(path))
+            self._digests[path] = str(entry["digest"])
+        return self._digests[path]
 
     def _entry(self, path: str) -> dict[str, Any]:
         """What is known of the file as it is now."""
         version = self.version(path)
         entry = self._files.get(path)
-        whole = isinstance(entry, dict) and (entry.get("settings") is None or entry["settings"] in self._settings)
-        if not whole or entry is None or entry.get("version") != version:
+        if not isinstance(entry, dict) or entry.get("version") != version or not self._is_whole(entry):
             entry = self._files[path] = {"version": version}
         return entry
+
+    def _is_whole(self, entry: Mapping[str, Any]) -> bool:
+        """Whether all that an entry names is there."""
+        if entry.get("settings") is None:
+            return True
+        return entry["settings"] in self._settings and entry.get("inputs") in self._inputs and "code" in entry
 
     def keep(self) -> None:
         """Write down what was read since, without what is gone; another start at the same time may do so as well."""
         if not self._changed:
             return
         files = {path: entry for path, entry in self._files.items() if self.version(path) == entry["version"]}
-        used = {entry.get("settings") for entry in files.values()}
-        settings = {digest: text for digest, text in self._settings.items() if digest in used}
+        content: dict[str, Any] = {"format": FORMAT, "files": files}
+        for name, shared in (("settings", self._settings), ("inputs", self._inputs)):
+            used = {entry.get(name) for entry in files.values()}
+            content[name] = {digest: one for digest, one in shared.items() if digest in used}
         try:
-            write_text(self._kept, json.dumps({"format": FORMAT, "settings": settings, "files": files}))
+            write_text(self._kept, json.dumps(content))
         except OSError:
             return  # a folder that may only be read
         self._changed = False

@@ -25,10 +25,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.apart]
 
 BY_NAME = {edit.what: edit for edit in EDITS}
 RATE, OPTIMIZER = BY_NAME["the rate of one optimiser"], BY_NAME["an unused line in one optimiser"]
-NETWORK, EVALUATION = (
-    BY_NAME["an unused line in one network, which all runs use"],
-    BY_NAME["the code of the evaluation"],
-)
+NETWORK = BY_NAME["an unused line in one network, which all runs use"]
+EVALUATION = BY_NAME["the code of the evaluation"]
+STATE, RESULT = "state=expand(", 'result=f"{RUN}/{name}.h5"'  # outputs of two rules
 WITHOUT_RECORDS = (
     RATE, OPTIMIZER, EVALUATION, BY_NAME["the share that is called easy"], BY_NAME["the code of one table"],
     BY_NAME["a figure's colour"], BY_NAME["a threshold of one claim"],
@@ -85,8 +84,8 @@ def test_touch_makes_nothing_fresh(study):
 @pytest.mark.parametrize(
     ("rule", "edit"),
     [
-        (Edit("", "rules/train.smk", "state=expand(", 'more=f"{RUN}/more_{stop}.csv",\n                state=expand(', {}), NETWORK),
-        (Edit("", "rules/measure.smk", 'result=f"{RUN}/{name}.h5"', 'result=f"{RUN}/{name}.h5", more=f"{RUN}/{name}.csv"', {}), EVALUATION),
+        (Edit("", "rules/train.smk", STATE, f'more=f"{{RUN}}/more_{{stop}}.csv", {STATE}', {}), NETWORK),
+        (Edit("", "rules/measure.smk", RESULT, f'{RESULT}, more=f"{{RUN}}/{{name}}.csv"', {}), EVALUATION),
     ],
     ids=["train", "evaluate"],
 )  # fmt: skip
@@ -143,16 +142,8 @@ def test_what_was_made_from_another_input_than_is_there_now_is_made_again_and_na
 
 
 def test_a_job_that_parses_the_workflow_refuses_what_was_edited_since_the_start(study):
-    asked = (
-        "--mode",
-        "remote",
-        "--nolock",
-        "--dry-run",
-        "--quiet",
-        "all",
-        "--",
-        f"results/miniature/{RUN}/evaluation.h5",
-    )
+    file = f"results/miniature/{RUN}/evaluation.h5"
+    asked = ("--mode", "remote", "--nolock", "--dry-run", "--quiet", "all", "--", file)
     assert study.run(*asked).returncode == 0
     line = "error: the config (optimizers.rm3.lr: 0.3 -> 0.2): edited since the study started; "
     with applied(RATE, study.folder):

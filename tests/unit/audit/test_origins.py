@@ -101,7 +101,7 @@ def test_what_was_read_is_read_again_only_where_the_file_changed(tmp_path, reads
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{", "[]", '{"format": "another"}', '{"format": "mcoherence/origins/1", "files": {"FILE": 3}}']
+    "content", ["", "{", "[]", '{"format": "another"}', '{"format": "mcoherence/origins/2", "files": {"FILE": 3}}']
 )
 def test_a_kept_file_that_is_damaged_or_something_else_is_made_anew(tmp_path, content):
     path, kept = tmp_path / "step2.safetensors", tmp_path / "origins.json"
