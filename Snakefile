@@ -22,7 +22,6 @@ shell.prefix(
 
 from mcoherence.study import checks, config_files
 from mcoherence.errors import UserError
-from mcoherence.audit.why import record_code
 from workflow_scripts.jobs import copy_client
 
 # Snakemake's own reading takes the later of two equal keys, and 010 for 8. So the files are read again, before it sees
@@ -62,6 +61,7 @@ include: "rules/claims.smk"
 include: "rules/report.smk"
 include: "rules/plan.smk"
 include: "rules/dry_run.smk"
+include: "rules/start.smk"
 
 
 report: "docs/captions/report.rst"
@@ -72,8 +72,8 @@ localrules:
 
 
 onstart:
-    for digest, modules in CODE.items():
-        record_code(Path(RESULTS) / "code", digest, modules)
+    say_what_does_not_fit()
+    note_what_is_started()
     if OPERATIONAL["fork_jobs"]:
         copy_client.offer()
 
@@ -82,3 +82,6 @@ rule all:
     default_target: True
     input:
         f"{RESULTS}/report.html",
+        sorted(set(everything())),  # so that a file which was deleted is made again
+    message:
+        "The study is complete"

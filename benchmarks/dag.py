@@ -3,27 +3,45 @@
     python benchmarks/dag.py [--seeds 26] [--folder FOLDER] [--profile]
 
 The study is the default one's label-noise experiment at ten noise levels: two networks, three optimisers, `--seeds`
-seeds; 26 of them make 4,961 jobs and 40,859 files. Four things are timed, each in a process of its own:
+seeds; 26 of them make 4,961 jobs and 40,859 files. These are timed, each in a process of its own:
 
     parse       the rules, no DAG (`snakemake --list`), less Snakemake's own start (`snakemake --version`)
     plan        a dry run of everything
-    finished    a run of the finished study, which finds nothing to do
+    records     a run of the finished study, which finds nothing to do by Snakemake's records alone
+    first       the same with the comparison of what the files say of themselves, for which each of them is read
+    again       the same once more: what was read is on record
 
-What a finished study leaves is made without training: its files, empty, and Snakemake's records of them, by its own
-`--touch`, which takes ten minutes, most of them its pauses. With `--folder` it is kept, and found there the next time.
+What a finished study leaves is made without training, in some minutes: files of hardly any content which say what made
+them, and Snakemake's records of them. With `--folder` it is kept, and found there the next time.
 
     --profile   also the seconds inside this project's code and the rest, from cProfile (which slows everything down)
 """
 
 import argparse
+import html
 import json
 import os
 import pstats
+import shlex
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from safetensors.numpy import save
+
+from mcoherence.audit.origins import says_its_origin
+from mcoherence.figures.saving import save_figure
+from mcoherence.files.canonical import canonical_json
+from mcoherence.files.hdf5 import write_hdf5
+from mcoherence.files.json_csv import write_json
+from mcoherence.files.provenance import Provenance, digest_of
+from mcoherence.files.tables import write_table
+from workflow_scripts.why import planned_rows
 
 ROOT = Path(__file__).parents[1]
 SNAKEMAKE = Path(sys.executable).with_name("snakemake")
@@ -37,10 +55,11 @@ def config(seeds: int) -> dict[str, object]:
     return {"study": "many", "experiments": ["label_noise"], "labels": labels, "label_noise": names}
 
 
-def snakemake(folder: Path, *arguments: str, profile: Path | None = None) -> tuple[float, str]:
-    """Wall seconds of one call of Snakemake on the study in `folder`, and what it printed."""
+def snakemake(folder: Path, *arguments: str, profile: Path | None = None, first: str = "") -> tuple[float, str]:
+    """Wall seconds of one call of Snakemake on the study in `folder`, and what it printed; `first` is run before."""
     profiler = ["-m", "cProfile", "-o", str(profile)] if profile else []
-    command = [sys.executable, *profiler, str(SNAKEMAKE), "--snakefile", str(ROOT / "Snakefile")]
+    program = ["-c", f"{first}\nfrom snakemake.cli import main\nmain()"] if first else [*profiler, str(SNAKEMAKE)]
+    command = [sys.executable, *program, "--snakefile", str(ROOT / "Snakefile")]
     started = time.perf_counter()
     answer = subprocess.run(
         [*command, "--configfile", "many.json", *arguments],
@@ -49,14 +68,57 @@ def snakemake(folder: Path, *arguments: str, profile: Path | None = None) -> tup
     return time.perf_counter() - started, answer.stdout + answer.stderr
 
 
+WITHOUT_COMPARISON = "from workflow_scripts.comparing import Comparison\nComparison.install = lambda self: ''"
+# Writes Snakemake's record of each job in place of comparing with it.
+WRITE_RECORDS = """
+from snakemake.persistence import RECORD_FORMAT_VERSION, MetadataRecord, PersistenceBase
+
+def has_metadata(self, job):
+    for file in job.output:
+        self._write_record(self._get_key(file), MetadataRecord(
+            rule=job.rule.name, input=self._input(job), params=self._params(job), code=self._code(job.rule),
+            software_stack_hash=self._software_stack_hash(job), record_format_version=RECORD_FORMAT_VERSION,
+        ))
+    return True
+
+PersistenceBase.has_metadata = has_metadata
+"""
+
+
 def finish(folder: Path) -> None:
-    """Leave in `folder` what the finished study would: its files, without content, and Snakemake's records of them."""
-    rows = [line.split("\t") for line in snakemake(folder, "--summary")[1].splitlines()]
-    for path in (folder / row[0] for row in rows if row[0].startswith("results/")):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    """Leave in `folder` what the finished study would: files that say what made them, and Snakemake's records."""
+    os.chdir(folder)
+    digests: dict[str, str] = {}
+    for row in planned_rows(["--configfile", "many.json"]):
+        words = shlex.split(row["command"])
+        settings, code = (words[words.index(name) + 1] if name in words else "" for name in ("--settings", "--code"))
+        inputs = {path: digests[path] for path in row["input"] if path in digests}
+        origin = Provenance(json.loads(settings or "{}"), inputs, "", {}, "cpu", code)
+        for path in map(Path, row["output"]):
+            write(path, origin)
+            if says_its_origin(str(path)):
+                digests[str(path)] = digest_of(path)
+    snakemake(folder, "--dry-run", "--quiet", "all", first=WRITE_RECORDS + WITHOUT_COMPARISON)
+
+
+def write(path: Path, origin: Provenance) -> None:
+    """A file without content that says what made it, if it is of such a kind."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    attributes = origin.as_attributes()
+    if path.suffix == ".h5":
+        write_hdf5(path, "mcoherence/nothing/1", {}, attributes)
+    elif path.suffix == ".safetensors":
+        path.write_bytes(save({"w": np.zeros(1)}, metadata={"provenance": canonical_json(attributes)}))
+    elif path.suffix == ".parquet":
+        write_table(pd.DataFrame({"x": [0]}), path.with_suffix(".csv"), path, origin)
+    elif path.suffix == ".png":
+        save_figure(Figure(), path, path.with_suffix(".pdf"), 20, origin)
+    elif path.name == "claims.json":
+        write_json(path, {"provenance": attributes})
+    elif path.name == "study.html":
+        path.write_text(f'<p hidden id="provenance">{html.escape(canonical_json(attributes))}</p>')
+    else:
         path.touch()
-    # All at once: to choose among thousands of jobs anew for every one of them takes longer than to do them.
-    snakemake(folder, "--cores", "1000", "--scheduler", "greedy", "--touch", "--forceall", "--quiet", "all")
 
 
 def share_of_own_code(profile: Path) -> tuple[float, float]:
@@ -85,9 +147,11 @@ def main() -> None:
         rows.append(("plan", snakemake(folder, "--dry-run", "--forceall", "--quiet", "all")[0]))
         if not (folder / "results").exists():
             finish(folder)
-        seconds, answer = snakemake(folder, "--cores", "2")
-        assert "Nothing to be done" in answer, answer[-2000:]
-        rows.append(("finished", seconds))
+        (folder / "results/many/code/origins.json").unlink(missing_ok=True)
+        for name, first in (("records", WITHOUT_COMPARISON), ("first", ""), ("again", "")):
+            seconds, answer = snakemake(folder, "--cores", "2", first=first)
+            assert "Nothing to be done" in answer, answer[-2000:]
+            rows.append((name, seconds))
         for name, seconds in rows:
             print(f"{name:10} {seconds:7.2f} s")
         if arguments.profile:

@@ -22,12 +22,11 @@ rule check_claims:
         runtime=10,
     params:
         settings=canonical_json(settings.claim_settings(config)),
-        # of the command, and of the modules that it finds in this folder
-        code=code_of("check_claims") + code_of_package("mcoherence.claims"),
+        code=code_of(job_code.claim_check()),
     message:
         "Check the papers' claims"
     shell:
         f"{ON_CPU}"
-        "python -m workflow_scripts.check_claims --package mcoherence.claims --settings {params.settings:q}"
+        "python -m workflow_scripts.check_claims --package mcoherence.claims --settings {params.settings:q} --code {params.code}"
         " --tables {input:q} --json {output.json:q} --html {output.html:q}"
         f"{TO_LOG}"

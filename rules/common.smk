@@ -3,9 +3,7 @@ from functools import cache
 
 from mcoherence.data.source_modules import DECODED_SOURCES, SOURCES
 from mcoherence.files.canonical import canonical_json
-from mcoherence.models.architectures import module_of
-from mcoherence.study import catalogue, cutting, estimates, settings
-from mcoherence.study.code_digest import digest_of_modules, module_digests, package_digests
+from mcoherence.study import catalogue, cutting, estimates, job_code, settings
 from mcoherence.study.result_names import OTHER_SAMPLE
 from mcoherence.study.results import ON_OTHER_SAMPLE, names_of, result
 from mcoherence.study.results import RESULTS as KINDS
@@ -26,7 +24,8 @@ CONDA = "../envs/study.yaml"
 # Operational, hence resources and not params: another device never re-runs a job by itself.
 GPU = int(config["device"] == "cuda")
 OPERATIONAL = config["operational"]
-CODE = {}  # digest of the code of a rule -> its modules
+CODE = {}  # digest of code -> the modules that it stands for, with their own digests
+code_of = job_code.code_at(BASE, CODE.__setitem__)  # a param of every rule, so that edits re-run what they reach
 # Pieces of the commands that compute: what goes before and after their own options.
 LAUNCH = (
     "python -m workflow_scripts.jobs.launch --device {resources.device:q} --jobs-per-gpu {resources.jobs_per_gpu:q} -- "
@@ -47,39 +46,6 @@ wildcard_constraints:
     optimizer="|".join(config["optimizers"]),
     subset="|".join(ALL_SUBSETS),
     seed=r"\d+",
-
-
-def code_of(rule_name):
-    """Digest of the code that the rule's command reaches; a param, so that edits re-run what they reach."""
-    return code_of_module(f"workflow_scripts.{rule_name}")
-
-
-@cache
-def code_of_module(module):
-    """Digest of the code that a module reaches."""
-    return noted(module_digests(module, BASE))
-
-
-@cache
-def code_of_package(package):
-    """Digest of the code that the modules of a folder reach, where a command finds them by that folder."""
-    return noted(package_digests(package, BASE))
-
-
-def noted(modules):
-    """Digest of these modules, noted for `make why`."""
-    CODE[digest_of_modules(modules)] = modules
-    return digest_of_modules(modules)
-
-
-def code_of_network(wildcards):
-    """Digest of the code that builds the network of the run that the wildcards name; commands import it by name."""
-    return code_of_module(module_of(config["models"][wildcards.model]["architecture"]))
-
-
-def code_of_optimizer(wildcards):
-    """Digest of the code of the optimiser of the run that the wildcards name; training imports it by name."""
-    return code_of_module(f"mcoherence.optim.{config['optimizers'][wildcards.optimizer]['method']}")
 
 
 def run_of(wildcards):

@@ -16,13 +16,12 @@ rule prepare_dataset:
         download="download" if config["download"] else "no-download",
     params:
         settings=lambda w: canonical_json(settings.preparation_settings(config, w.dataset)),
-        # of the command, and of the module that it imports for this source
-        code=lambda w: code_of("prepare_dataset") + code_of_module(SOURCES[source_of(w)]),
+        code=lambda w: code_of(job_code.preparation(config, w.dataset)),
         module=lambda w: SOURCES[source_of(w)],
     message:
         "Prepare the images of {wildcards.dataset}"
     shell:
-        "python -m workflow_scripts.prepare_dataset --module {params.module:q} --settings {params.settings:q}"
+        "python -m workflow_scripts.prepare_dataset --module {params.module:q} --settings {params.settings:q} --code {params.code:q}"
         " --data-folder {resources.data_folder:q} --{resources.download:q}"
         " --images {output.images:q} --threads {threads:q}"
         f"{TO_LOG}"
@@ -46,10 +45,10 @@ rule corrupt_labels:
         runtime=10,
     params:
         settings=lambda w: canonical_json(settings.corruption_settings(config, w.labels, int(w.seed))),
-        code=code_of("corrupt_labels"),
+        code=code_of(job_code.corruption()),
     message:
         "Corrupt the labels of {wildcards.dataset}: {wildcards.labels}, seed {wildcards.seed}"
     shell:
-        "python -m workflow_scripts.corrupt_labels --settings {params.settings:q}"
+        "python -m workflow_scripts.corrupt_labels --settings {params.settings:q} --code {params.code}"
         " --images {input.images:q} --labels {output.labels:q}"
         f"{TO_LOG}"

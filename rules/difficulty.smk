@@ -16,11 +16,11 @@ rule score_difficulty:
         runtime=growing(30),
     params:
         settings=lambda w: canonical_json(settings.difficulty_settings(config, w.dataset, w.model)),
-        code=code_of("score_difficulty"),
+        code=code_of(job_code.scoring()),
     message:
         "Score the difficulty of {wildcards.dataset} for {wildcards.model}"
     shell:
-        "python -m workflow_scripts.score_difficulty --settings {params.settings:q}"
+        "python -m workflow_scripts.score_difficulty --settings {params.settings:q} --code {params.code}"
         " --evaluations {input.evaluations:q} --labels {input.labels:q}"
         " --difficulty {output.difficulty:q}"
         f"{TO_LOG}"
@@ -45,11 +45,11 @@ rule split_easy_hard:
         runtime=10,
     params:
         settings=canonical_json(settings.split_settings(config)),
-        code=code_of("split_easy_hard"),
+        code=code_of(job_code.splitting()),
     message:
         "Split {wildcards.dataset} into easy and hard examples for {wildcards.model}"
     shell:
-        "python -m workflow_scripts.split_easy_hard --settings {params.settings:q}"
+        "python -m workflow_scripts.split_easy_hard --settings {params.settings:q} --code {params.code}"
         " --images {input.images:q} --difficulty {input.difficulty:q} --split {output.split:q}"
         f"{TO_LOG}"
 
@@ -72,10 +72,10 @@ rule split_halves:
         runtime=10,
     params:
         settings=canonical_json(settings.halves_settings(config)),
-        code=code_of("split_halves"),
+        code=code_of(job_code.halving()),
     message:
         "Split {wildcards.dataset} into two halves"
     shell:
-        "python -m workflow_scripts.split_halves --settings {params.settings:q}"
+        "python -m workflow_scripts.split_halves --settings {params.settings:q} --code {params.code}"
         " --images {input.images:q} --halves {output.halves:q}"
         f"{TO_LOG}"

@@ -27,15 +27,14 @@ for figure, entry in catalogue.figures_of(config).items():
             runtime=10,
         params:
             settings=canonical_json(config["figures"]),
-            # of the command, and of the module that it imports for this figure
-            code=code_of("draw") + code_of_module(f"mcoherence.figures.{figure}"),
+            code=code_of(job_code.drawing(figure)),
             # Not in the command itself: Snakemake formats that later, when the loop has moved on.
             module=f"mcoherence.figures.{figure}",
         message:
             f"Draw {figure.replace('_', ' ')}"
         shell:
             f"{ON_CPU}"
-            "python -m workflow_scripts.draw --module {params.module:q} --settings {params.settings:q}"
+            "python -m workflow_scripts.draw --module {params.module:q} --settings {params.settings:q} --code {params.code:q}"
             " --tables {input.tables:q} --images {input.images:q}"
             " --png {output.png:q} --pdf {output.pdf:q}"
             f"{TO_LOG}"

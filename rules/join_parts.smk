@@ -19,13 +19,14 @@ rule add_shards:
         mem_mb=growing(estimates.BASE_MB),
         runtime=growing(60),
     params:
-        code=code_of("add_shards"),
+        settings=lambda w: settings_of_result(w.result)(w),
+        code=lambda w: code_of(job_code.block(config, run_of(w), w.result)),
     message:
         "Add {wildcards.shards} shards of {wildcards.result} of {wildcards.model} on {wildcards.labels} labels"
         " ({wildcards.subset}) with {wildcards.optimizer}, seed {wildcards.seed}, steps {wildcards.first} to"
         " {wildcards.last}"
     shell:
-        "python -m workflow_scripts.add_shards --result {wildcards.result:q}"
+        "python -m workflow_scripts.add_shards --result {wildcards.result:q} --code {params.code:q}"
         " --shards {input.shards:q} --block {output.block:q}"
         f"{TO_LOG}"
 
@@ -49,12 +50,13 @@ rule join_measurement:
         mem_mb=growing(estimates.BASE_MB),
         runtime=growing(30),
     params:
-        code=code_of("join_measurement"),
+        settings=lambda w: settings_of_result(w.result)(w),
+        code=lambda w: code_of_result(w, w.result),
     message:
         "Join the parts of {wildcards.result} of {wildcards.model} on {wildcards.labels} labels ({wildcards.subset})"
         " with {wildcards.optimizer}, seed {wildcards.seed}"
     shell:
-        "python -m workflow_scripts.join_measurement --result {wildcards.result:q}"
+        "python -m workflow_scripts.join_measurement --result {wildcards.result:q} --code {params.code:q}"
         " --blocks {input.blocks:q} --whole {output.whole:q}"
         f"{TO_LOG}"
 
@@ -79,11 +81,12 @@ rule join_evaluation:
         runtime=growing(30),
         sharded=lambda w: "sharded" if cut_of(run_of(w), "evaluation").shards > 1 else "no-sharded",
     params:
-        code=code_of("join_evaluation"),
+        settings=lambda w: settings_of_result("evaluation")(w),
+        code=lambda w: code_of_result(w, "evaluation"),
     message:
         "Join the parts of the evaluation of {wildcards.model} on {wildcards.labels} labels ({wildcards.subset}) with"
         " {wildcards.optimizer}, seed {wildcards.seed}"
     shell:
-        "python -m workflow_scripts.join_evaluation --{resources.sharded:q}"
+        "python -m workflow_scripts.join_evaluation --{resources.sharded:q} --code {params.code:q}"
         " --parts {input.parts:q} --whole {output.whole:q}"
         f"{TO_LOG}"

@@ -44,7 +44,7 @@ for rule_name, (kind, name, job_name) in MADE_BY.items():
             f" {{wildcards.optimizer}}, seed {{wildcards.seed}}"
         shell:
             f"{LAUNCH}"
-            "python -m workflow_scripts.{params.command:q} --settings {params.settings:q}"
+            "python -m workflow_scripts.{params.command:q} --settings {params.settings:q} --code {params.code:q}"
             " --images {input.images:q} --labels {input.labels:q} --split {input.split:q}"
             " --checkpoints {input.checkpoints:q} --parts {input.parts:q} --result {output.result:q}"
             f"{COMPUTING}{TO_LOG}"
@@ -74,7 +74,7 @@ for name, kind in KINDS.items():
             **resources_of_part(lambda w: w.result),
         params:
             settings=lambda w: settings_of_result(w.result)(w),
-            code=lambda w: code_of_result(w, w.result),
+            code=lambda w: code_of(job_code.part(config, run_of(w), w.result)),
             command=kind.command,
         message:
             f"{kind.verb} {{wildcards.model}} on {{wildcards.labels}} labels ({{wildcards.subset}}) with"
@@ -82,7 +82,7 @@ for name, kind in KINDS.items():
             f" {{wildcards.shard}} of {{wildcards.shards}}"
         shell:
             f"{LAUNCH}"
-            "python -m workflow_scripts.{params.command:q} --settings {params.settings:q}"
+            "python -m workflow_scripts.{params.command:q} --settings {params.settings:q} --code {params.code:q}"
             " --images {input.images:q} --labels {input.labels:q} --split {input.split:q}"
             " --checkpoints {input.checkpoints:q} --parts --result {output.result:q}"
             " --shard {wildcards.shard:q} --shards {wildcards.shards:q}"

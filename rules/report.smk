@@ -2,11 +2,28 @@ from os.path import relpath
 
 FIGURE_FILES = [f"{RESULTS}/figures/{figure}.png" for figure in catalogue.figures_of(config)]
 CLAIMS = f"{RESULTS}/claims.json"
+DESCRIPTION = ("study.html", "config.json", "tables/dictionary.csv")
 
 
 localrules:
     describe_study,
     report,
+
+
+def everything():
+    """What a study leaves, but for the states between its segments."""
+    runs = catalogue.all_runs(config)
+    yield from (run.file(RESULTS, name) for run in runs for name in ("images", "labels"))
+    yield from (run.checkpoint(RESULTS, step) for run in runs for step in steps_of(run))
+    yield from (run.file(RESULTS, name) for name, made in catalogue.results_of(config).items() for run in made)
+    for dataset, model in catalogue.scored_networks(config):
+        yield from (file.format(dataset=dataset, model=model) for file in (DIFFICULTY_FILE, SPLIT))
+    yield from (HALVES.format(dataset=dataset) for dataset in catalogue.halved_datasets(config))
+    yield from (path for table in TABLES.values() for path in (table, f"{table.removesuffix('.parquet')}.csv"))
+    yield from (
+        f"{RESULTS}/figures/{figure}.{kind}" for figure in catalogue.figures_of(config) for kind in ("png", "pdf")
+    )
+    yield from (CLAIMS, f"{RESULTS}/claims.html", *(f"{RESULTS}/{name}" for name in DESCRIPTION))
 
 
 rule describe_study:
@@ -35,13 +52,13 @@ rule describe_study:
         runtime=10,
     params:
         settings=canonical_json({"config": settings.scientific(config)}),
-        code=code_of("describe_study"),
+        code=code_of(job_code.description()),
         results=lambda w, output: str(Path(output.html).parent),
     message:
         "Describe the study"
     shell:
         f"{ON_CPU}"
-        "python -m workflow_scripts.describe_study --settings {params.settings:q}"
+        "python -m workflow_scripts.describe_study --settings {params.settings:q} --code {params.code}"
         " --results {params.results:q} --claims {input.claims[1]:q}"
         " --figures {input.figures:q} --tables {input.tables:q} --dictionary {output.dictionary:q}"
         " --html {output.html:q} --config {output.config:q}"

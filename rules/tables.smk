@@ -21,11 +21,12 @@ rule tabulate:
         runtime=growing(60),
     params:
         settings=lambda w: canonical_json(settings.table_settings(config, w.table)),
-        code=lambda w: code_of("tabulate") + code_of_module(f"mcoherence.tables.{w.table}"),
+        code=lambda w: code_of(job_code.tabulation(w.table)),
     message:
         "Tabulate {wildcards.table}"
     shell:
         ON_CPU
         + "python -m workflow_scripts.tabulate --module mcoherence.tables.{wildcards.table:q} --settings {params.settings:q}"
+        " --code {params.code:q}"
         " --csv {output.csv:q} --parquet {output.parquet:q}"
         f"{TO_LOG}"

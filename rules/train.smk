@@ -96,8 +96,7 @@ for way, (training, names) in enumerate(WAYS_TO_TRAIN, start=1):
                 **training_resources(start, stop),
             params:
                 settings=segment_settings(start, stop),
-                # of the command, and of what it imports by name for this run
-                code=lambda wildcards: code_of("train") + code_of_optimizer(wildcards) + code_of_network(wildcards),
+                code=lambda wildcards: code_of(job_code.training(config, run_of(wildcards))),
             message:
                 f"Train {{wildcards.model}} on {{wildcards.labels}} labels ({{wildcards.subset}}) with"
                 f" {{wildcards.optimizer}}, seed {{wildcards.seed}}, updates {start} to {stop}"

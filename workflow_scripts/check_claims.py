@@ -21,7 +21,7 @@ def main() -> None:
     arguments = parser.parse_args()
     tables = {path.stem: read_table(path) for path in arguments.tables}
     claims = check_claims(tables, ClaimSettings(**arguments.settings), claims_of(arguments.package))
-    origin = provenance(arguments.settings, arguments.tables)
+    origin = provenance(arguments.settings, arguments.tables, code=arguments.code)
     write_claims(arguments.json, arguments.html, claims, arguments.settings["confidence"], origin)
     for claim in claims:
         print(f"{claim.id}: {claim.verdict}")

@@ -12,7 +12,7 @@ from mcoherence.errors import UserError
 
 
 def settings_parser(description: str | None, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """A parser with --settings, which every command that computes takes; the command adds its own options.
+    """A parser with --settings and --code, which every command takes that a rule runs; it adds its own options.
 
     Args:
         description: shown by --help; the command's docstring.
@@ -23,8 +23,15 @@ def settings_parser(description: str | None, *parents: argparse.ArgumentParser) 
         parser.add_argument("--images", type=Path, required=True)
         arguments = parser.parse_args()
     """
-    parser = argparse.ArgumentParser(description=description, parents=parents)
+    parser = argparse.ArgumentParser(description=description, parents=[code_option(), *parents])
     parser.add_argument("--settings", type=json.loads, required=True, help="the rule's settings, one JSON object")
+    return parser
+
+
+def code_option() -> argparse.ArgumentParser:
+    """The digest of the code that a command runs, as the rule has it among its params; it goes into the file."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--code", default="", help="digest of the code that runs, which the file will name")
     return parser
 
 

@@ -1,19 +1,20 @@
 """Describe a study: settings, versions, run times and tables as one page for the report, and its resolved config.
 
-The settings are those that the result files say they were made by; where they are not those of the config, there is no
-page, and so no report.
+The settings and the code are those that the result files say they were made by; where they are not those of the config
+and of the present, there is no page, and so no report.
 """
 
 from pathlib import Path
 
 from mcoherence.audit.page import run_times, study_page
-from mcoherence.audit.result_checks import check_results, check_settings, provenance_of_claims, provenance_of_figure
-from mcoherence.figures.saving import check_figure
+from mcoherence.audit.result_checks import check_results
+from mcoherence.claims.page import read_claims
 from mcoherence.files.atomic import atomic_path
 from mcoherence.files.json_csv import write_json
 from mcoherence.files.page import write_page
+from mcoherence.files.pictures import check_picture
+from mcoherence.files.provenance import Provenance, provenance
 from mcoherence.files.tables import check_table, column_names
-from mcoherence.study.settings import claim_settings
 from mcoherence.tables.dictionary import dictionary
 from workflow_scripts.command_line import settings_parser
 from workflow_scripts.jobs.entry import run
@@ -31,19 +32,21 @@ def main() -> None:
     parser.add_argument("--dictionary", type=Path, required=True)
     arguments = parser.parse_args()
     config = arguments.settings["config"]
-    claims = provenance_of_claims(arguments.claims)
-    check_settings(str(arguments.claims), claims.settings, claim_settings(config))
+    claims = Provenance.from_attributes(
+        read_claims(arguments.claims, arguments.claims.with_suffix(".html"))["provenance"]
+    )
     for table in arguments.tables:
         check_table(table)
-    figures = {
-        str(path): provenance_of_figure(check_figure(path, path.with_suffix(".pdf"))) for path in arguments.figures
-    }
-    findings = check_results(config, {str(arguments.claims): claims} | figures)
+    for figure in arguments.figures:
+        check_picture(figure, figure.with_suffix(".pdf"))
+    findings = check_results(config, Path(__file__).parents[1])
+    made_from = [arguments.claims, *arguments.tables, *arguments.figures]
+    origin = provenance(arguments.settings, made_from, code=arguments.code)
     write_json(arguments.config, config)
     columns = dictionary((path.stem, column_names(path)) for path in arguments.tables)
     with atomic_path(arguments.dictionary) as temporary:
         columns.to_csv(temporary, index=False, lineterminator="\n")
-    page = study_page(config, findings, claims, run_times(arguments.results), columns)
+    page = study_page(config, findings, claims, run_times(arguments.results), columns, origin)
     write_page(arguments.html, page, [arguments.config, arguments.dictionary])
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from mcoherence.figures.reading import image_stores
 from mcoherence.figures.saving import save_figure
 from mcoherence.figures.style import FigureStyle
+from mcoherence.files.provenance import provenance
 from mcoherence.files.tables import read_table
 from workflow_scripts.command_line import function_of_module, settings_parser
 from workflow_scripts.jobs.entry import run
@@ -22,8 +23,8 @@ def main() -> None:
     draw = function_of_module(arguments.module, "mcoherence.figures", "draw")
     style = FigureStyle(**arguments.settings)
     tables = {path.stem: read_table(path) for path in arguments.tables} | {"images": image_stores(arguments.images)}
-    sources = [*arguments.tables, *arguments.images]
-    save_figure(draw(tables, style), arguments.png, arguments.pdf, style.dpi, sources)
+    origin = provenance(arguments.settings, [*arguments.tables, *arguments.images], code=arguments.code)
+    save_figure(draw(tables, style), arguments.png, arguments.pdf, style.dpi, origin)
 
 
 if __name__ == "__main__":

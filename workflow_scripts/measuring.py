@@ -12,7 +12,9 @@ from typing import Any
 import torch
 
 from mcoherence.device import describe_device, prepare_measuring_device
+from mcoherence.errors import UserError
 from mcoherence.files.atomic import copy_file
+from mcoherence.files.hdf5 import read_attributes
 from mcoherence.files.provenance import provenance
 from mcoherence.measuring.job import MeasuringJob
 from mcoherence.precision import precision_name
@@ -35,9 +37,18 @@ def parse_measuring(description: str | None) -> Namespace:
 
 
 def copied_from_parts(arguments: Namespace) -> bool:
-    """Whether the result was made in parts; then the whole of them is copied to it, and nothing is left to do."""
+    """Whether the result was made in parts; then the whole of them is copied to it, and nothing is left to do.
+
+    Raises:
+        UserError: the whole was made by other code.
+    """
     if arguments.parts is None:
         return False
+    if read_attributes(arguments.parts).get("code", "") != arguments.code:
+        raise UserError(
+            f"{arguments.parts}: made by other code than the present one, expected parts and whole of one code; delete "
+            f"its folder and run again"
+        )
     copy_file(arguments.parts, arguments.result)
     return True
 
@@ -59,4 +70,5 @@ def provenance_of(arguments: Namespace, job: MeasuringJob) -> dict[str, Any]:
     """Where the result comes from, as attributes: the settings, every file that is read, and the device."""
     inputs_read = [arguments.images, arguments.labels, *arguments.split, *arguments.checkpoints]
     precision = precision_name(arguments.settings["tf32"])
-    return provenance(arguments.settings, inputs_read, describe_device(job.device), precision).as_attributes()
+    where = describe_device(job.device)
+    return provenance(arguments.settings, inputs_read, where, precision, code=arguments.code).as_attributes()

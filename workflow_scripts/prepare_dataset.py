@@ -25,7 +25,7 @@ def main() -> None:
     source: Source = open_source(arguments.settings, arguments.data_folder, arguments.download)
     code = code_digest(arguments.module, Path(__file__).parents[1])
     resume_key = canonical_json([arguments.settings, code])
-    origin = provenance(arguments.settings, []).as_attributes()
+    origin = provenance(arguments.settings, [], code=arguments.code).as_attributes()
     prepare_images(arguments.images, source, origin, arguments.threads, resume_key)
     print(
         f"{len(source.train.targets)} training and {len(source.test.targets)} test images of "

@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 
 from mcoherence.claims.page import read_claims
-from mcoherence.figures.saving import check_figure
 from mcoherence.files.page import check_page
+from mcoherence.files.pictures import check_picture
 from workflow_scripts.jobs.entry import run
 
 
@@ -18,7 +18,7 @@ def main() -> None:
     parser.add_argument("--config", type=Path, required=True, help="config.json")
     arguments = parser.parse_args()
     for figure in arguments.figures:
-        check_figure(figure, figure.with_suffix(".pdf"))
+        check_picture(figure, figure.with_suffix(".pdf"))
     read_claims(arguments.claims, arguments.claims.with_suffix(".html"))
     remedy = "make it again: snakemake --cores all --forcerun describe_study"
     check_page(arguments.study, [arguments.config], remedy)

@@ -20,8 +20,8 @@ def main() -> None:
     arguments = parser.parse_args()
     datasets = score_runs(arguments.evaluations, arguments.labels)
     datasets["reference_seed"] = np.array(arguments.settings["reference_seeds"], dtype=np.int64)
-    attributes = provenance(arguments.settings, [*arguments.evaluations, *arguments.labels]).as_attributes()
-    write_hdf5(arguments.difficulty, DIFFICULTY_SCHEMA, datasets, attributes)
+    origin = provenance(arguments.settings, [*arguments.evaluations, *arguments.labels], code=arguments.code)
+    write_hdf5(arguments.difficulty, DIFFICULTY_SCHEMA, datasets, origin.as_attributes())
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ def main() -> None:
     if settings["within_class"]:
         score = score_within_class(score, read_targets(arguments.images, "train"))
     parts = split_easy_hard(score, settings["fraction"], settings["test_fraction"], settings["split_seed"])
-    origin = provenance(settings, [arguments.images, arguments.difficulty])
+    origin = provenance(settings, [arguments.images, arguments.difficulty], code=arguments.code)
     write_hdf5(arguments.split, SPLIT_SCHEMA, parts, origin.as_attributes())
     print(", ".join(f"{name} {len(index)}" for name, index in parts.items()))
 

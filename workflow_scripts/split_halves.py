@@ -19,7 +19,8 @@ def main() -> None:
     arguments = parser.parse_args()
     settings = arguments.settings
     parts = split_halves(len(read_targets(arguments.images, "train")), settings["split_seed"])
-    write_hdf5(arguments.halves, SPLIT_SCHEMA, parts, provenance(settings, [arguments.images]).as_attributes())
+    origin = provenance(settings, [arguments.images], code=arguments.code)
+    write_hdf5(arguments.halves, SPLIT_SCHEMA, parts, origin.as_attributes())
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from mcoherence.files.provenance import provenance
 from mcoherence.files.tables import write_table
-from mcoherence.study.runs import runs_of_grids
+from mcoherence.study.runs import files_needed, runs_of_grids
 from workflow_scripts.command_line import function_of_module, settings_parser
 from workflow_scripts.jobs.entry import run
 
@@ -22,7 +23,9 @@ def main() -> None:
     settings = arguments.settings
     make = function_of_module(arguments.module, "mcoherence.tables", "table")
     table = make(settings["results"], runs_of_grids(settings["grids"]), settings["noise"], **settings["own"])
-    write_table(table, arguments.csv, arguments.parquet)
+    needed = [(one["runs"], one["files"]) for one in (settings | {"runs": settings["grids"]}, *settings["further"])]
+    read = map(Path, files_needed(settings["results"], needed, settings["tables"]))
+    write_table(table, arguments.csv, arguments.parquet, provenance(settings, read, code=arguments.code))
 
 
 if __name__ == "__main__":

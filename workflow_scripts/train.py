@@ -37,7 +37,6 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=Path, required=True)
     for name in ("split", "begin", "checkpoints"):
         parser.add_argument(f"--{name}", type=Path, nargs="*", required=True)
-    parser.add_argument("--code", default="", help="digest of the code, which a state to resume from must share")
     parser.add_argument("--ranks", type=int, default=1, help="processes that share the run")
     parser.add_argument("--resume-interval", type=float, default=60.0, help="seconds between states to resume from")
     parser.add_argument("--channels-last", type=int, choices=(0, 1), default=0, help="memory layout of images")
@@ -76,7 +75,7 @@ def train_segment(arguments: Any, execution: Execution, folder: Path) -> None:
 
     input_files = [arguments.images, arguments.labels, *arguments.split, *arguments.begin]
     where = describe_device(device) if ranks.world == 1 else f"{ranks.world} ranks on {describe_device(device)}"
-    origin = provenance(arguments.settings, input_files, where, precision_name(settings.tf32))
+    origin = provenance(arguments.settings, input_files, where, precision_name(settings.tf32), code=arguments.code)
     key = key_of(settings=arguments.settings, code=arguments.code, inputs=origin.inputs, device=device.type)
     unfinished = Unfinished(folder, key)
     if ranks.leads:
@@ -110,7 +109,7 @@ def train_segment(arguments: Any, execution: Execution, folder: Path) -> None:
     with writing_below(arguments.state.parent):
         unfinished.publish(dict(zip(settings.checkpoint_steps, arguments.checkpoints, strict=True)))
         write_csv(arguments.log, ["step", "epoch", "loss"], rows)
-        write_state(arguments.state, end, sha256_of(arguments.log))
+        write_state(arguments.state, end, sha256_of(arguments.log), origin.as_attributes())
     unfinished.remove()
 
 

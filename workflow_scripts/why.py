@@ -9,35 +9,60 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from mcoherence.audit.why import LastRun, Modules, PlannedJob, causes, explain, last_run, recorded_code
+from mcoherence.audit.comparison import Job, misfit, told_by
+from mcoherence.audit.origins import Origins
+from mcoherence.audit.why import LastRun, PlannedJob, causes, digests_in, explain, last_run, recorded_code
 from mcoherence.errors import UserError
+from mcoherence.files.canonical import canonical_json
 from mcoherence.models.architectures import NAMED, OWN, TORCHVISION
 from mcoherence.optim.methods import METHODS
 from mcoherence.study.code_digest import digest_of_modules, module_digests, package_digests
+from workflow_scripts.comparing import KEPT
 from workflow_scripts.jobs.entry import run
 
 ROOT = Path(__file__).parents[1]
 METADATA = Path(".snakemake/metadata")
-# Modules that commands import by name, for what their job is about.
-BY_NAME = (*NAMED.values(), TORCHVISION, OWN, *(f"mcoherence.optim.{method}" for method in METHODS))
+# Modules that commands import by name, for what their job is about, and commands that put parts together.
+BY_NAME = (
+    *(f"mcoherence.optim.{method}" for method in METHODS),
+    *(*NAMED.values(), TORCHVISION, OWN),
+    *(f"workflow_scripts.{name}" for name in ("add_shards", "join_measurement", "join_evaluation")),
+)
 
 
 def main() -> None:
-    """Ask Snakemake for its plan, compare each job with the record of its last run, and say what changed."""
+    """Ask Snakemake for its plan, compare each job with what made its files, and say what changed."""
     explained = []
+    origins: dict[Path, Origins] = {}
     for row in planned_rows(sys.argv[1:]):
-        last = next((found for found in (last_run(path, METADATA) for path in row["output"]) if found), None)
-        folder = code_folder(row["output"][0])
-        job = planned_job(row, modules_by_name(last, folder) if last else [])
-        modules_then = recorded_code(folder, last.digests) if last else None
+        results = study_folder(row["output"][0])
+        job = planned_job(row)
+        known = origins.setdefault(results, Origins(results / KEPT))
+        last, complaints = last_made(job, code_option(row), known, results)
+        modules_then = recorded_code(results / "code", last.digests) if last else None
         missing = [path for path in job.output if not Path(path).exists()]
-        explained.append((job, causes(job, last, modules_then, missing)))
+        explained.append((job, causes(job, last, modules_then, missing, complaints)))
     print(explain(explained), end="")
+
+
+def last_made(job: PlannedJob, code: str, origins: Origins, results: Path) -> tuple[LastRun | None, Sequence[str]]:
+    """What made the files of a job, by their own words or else by Snakemake's record, and what is wrong with them."""
+    record = next((found for found in (last_run(path, METADATA) for path in job.output) if found), None)
+    planned = Job(job.rule, job.output, job.input, canonical_json(job.settings), code)
+    told = list(told_by(planned, origins, results).values())
+    one = next((one for one in told if misfit(planned, one)), told[0] if told else None)
+    if one is None:
+        return record, ()
+    if not one.settings:
+        return None, one.complaints
+    inputs = record.input if record else frozenset(job.input)
+    return LastRun(json.loads(one.settings), digests_in(one.code), inputs), one.complaints
 
 
 def planned_rows(arguments: list[str]) -> list[dict[str, Any]]:
@@ -57,46 +82,37 @@ def planned_rows(arguments: list[str]) -> list[dict[str, Any]]:
     return [row for row in rows if row["command"] and row["output"]]
 
 
-def planned_job(row: dict[str, Any], by_name: list[str]) -> PlannedJob:
-    """A job as the logger wrote it down, whose command imports these modules by name."""
+def planned_job(row: dict[str, Any]) -> PlannedJob:
+    """A job as the logger wrote it down."""
     words = shlex.split(row["command"])
     settings = json.loads(words[words.index("--settings") + 1]) if "--settings" in words else {}
     names = re.findall(r"-m (workflow_scripts\.[\w.]+)", row["command"])[-1:]  # a launcher stands before
-    names += [words[words.index("--module") + 1]] if "--module" in words else by_name
-    codes = [digests_of(name) for name in names]
-    codes += [package_digests(words[words.index("--package") + 1], ROOT)] if "--package" in words else []
-    modules = {name: digest for code in codes for name, digest in code.items()}
-    digests = tuple(map(digest_of_modules, codes))
+    names += [words[words.index("--module") + 1]] if "--module" in words else []
+    names += [f"{words[words.index('--package') + 1]}.*"] if "--package" in words else []
+    digests = digests_in(code_option(row))
+    now = {digest_of_modules(code_below(name)): name for name in names}
+    if set(digests) - now.keys():
+        now |= {digest_of_modules(code_below(name)): name for name in BY_NAME}
+    modules = {name: digest for one in digests if one in now for name, digest in code_below(now[one]).items()}
     return PlannedJob(row["rule"], row["output"], row["input"], settings, modules, digests, row["reason"])
 
 
-def modules_by_name(last: LastRun, folder: Path) -> list[str]:
-    """The modules that the command of a job imported by name when it ran last, in the order of their digests.
-
-    A digest of code that has changed since is known by the record of its modules; one without a record is passed over.
-    """
-    now, names = names_by_digest(), []
-    for digest in last.digests[1:]:
-        recorded: Modules = recorded_code(folder, [digest]) or {}
-        names += [now[digest]] if digest in now else [name for name in now.values() if name in recorded]
-    return names
+def code_option(row: dict[str, Any]) -> str:
+    """The digest of the code that a job's command is given."""
+    words = shlex.split(row["command"])
+    return words[words.index("--code") + 1] if "--code" in words else ""
 
 
 @cache
-def digests_of(module: str) -> dict[str, str]:
-    """Module that this one reaches -> digest of its code; asked for by many jobs."""
-    return module_digests(module, ROOT)
+def code_below(module: str) -> dict[str, str]:
+    """Module that this one, or "package.*", reaches -> digest of its code; asked for by many jobs."""
+    package = module.removesuffix(".*")
+    return module_digests(module, ROOT) if package == module else package_digests(package, ROOT)
 
 
-@cache
-def names_by_digest() -> dict[str, str]:
-    """Digest of its code as it is now -> module, for those that commands import by name."""
-    return {digest_of_modules(digests_of(name)): name for name in BY_NAME}
-
-
-def code_folder(output: str) -> Path:
-    """Where the study that a file belongs to keeps its record of code."""
-    return Path(*Path(output).parts[:2]) / "code"
+def study_folder(output: str) -> Path:
+    """The folder of the study that a file belongs to."""
+    return Path(*Path(output).parts[:2])
 
 
 if __name__ == "__main__":

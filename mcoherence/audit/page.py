@@ -9,6 +9,7 @@ import pandas as pd
 
 from mcoherence.audit.job_records import read_record
 from mcoherence.audit.result_checks import Findings
+from mcoherence.files.canonical import canonical_json
 from mcoherence.files.page import html_page
 from mcoherence.files.provenance import Provenance
 from mcoherence.study.runs import Config
@@ -49,17 +50,23 @@ PAGE = """\
 </table>
 <h2>Settings</h2>
 <p>As the config asks for. The {{ findings.files }} result files of the study (images, labels, checkpoints, evaluations,
-measurements, splits) say that they were made by just these settings; {{ findings.hashed }} inputs of theirs are
-unchanged since, by SHA-256
+measurements, splits) say that they were made by just these settings and the present code; {{ findings.hashed }} inputs
+of theirs are unchanged since, by SHA-256
 {%- if findings.not_hashed %}; {{ findings.not_hashed }} larger ones were not read again{% endif %}. The tables are as
 they were written, and the claims and every figure were made from these very tables.</p>
 <pre>{{ settings }}</pre>
+<p hidden id="provenance">{{ origin }}</p>
 {% endblock %}
 """
 
 
 def study_page(
-    config: Config, findings: Findings, claims: Provenance, times: pd.DataFrame, columns: pd.DataFrame
+    config: Config,
+    findings: Findings,
+    claims: Provenance,
+    times: pd.DataFrame,
+    columns: pd.DataFrame,
+    origin: Provenance,
 ) -> str:
     """The page.
 
@@ -69,6 +76,7 @@ def study_page(
         claims: what the claims say; shown of a study that has no result files, such as one of toys alone.
         times: as `run_times` returns them.
         columns: what the columns of the tables mean, see `mcoherence.tables.columns.dictionary`.
+        origin: what the page is made by and from.
     """
     return html_page(
         PAGE,
@@ -77,6 +85,7 @@ def study_page(
         columns=columns,
         findings=findings,
         settings=json.dumps(config, indent=2, sort_keys=True),
+        origin=canonical_json(origin.as_attributes()),
         isnan=math.isnan,
     )
 

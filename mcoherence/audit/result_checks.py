@@ -9,26 +9,26 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from mcoherence.audit.changes import changes
-from mcoherence.claims.page import read_claims
+from mcoherence.audit.comparison import below
+from mcoherence.audit.origins import REMEDY, read_provenance
 from mcoherence.errors import UserError
 from mcoherence.files.canonical import canonical_json
 from mcoherence.files.digests import sha256_of
-from mcoherence.files.hdf5 import check_content, read_attributes
+from mcoherence.files.hdf5 import check_content
 from mcoherence.files.provenance import Provenance, digest_of
 from mcoherence.files.seals import LOG, SealError, carried_seal, check_tensor_bytes, sealed_metadata
 from mcoherence.files.tables import check_table
-from mcoherence.study import settings
-from mcoherence.study.catalogue import all_runs, halved_datasets, results_of, scored_networks
+from mcoherence.study import job_code, settings
+from mcoherence.study.catalogue import all_runs, figures_of, halved_datasets, results_of, scored_networks, tables_of
 from mcoherence.study.results import result
-from mcoherence.study.runs import Config, results_folder, study_file
+from mcoherence.study.runs import Config, results_folder, study_file, table_file
 from mcoherence.study.segments import segments
 
 HASHED_BYTES = 10**9  # of inputs that are hashed again: a second or two
-REMEDY = "delete the file and run again"
 
 
 @dataclass(frozen=True)
@@ -52,87 +52,87 @@ class Findings:
 
 def result_files(config: Config) -> dict[str, dict[str, Any]]:
     """Path of every HDF5 file and checkpoint that the study's tables are made from -> its settings."""
-    return dict(_result_files(config))
+    return {file.path: file.settings for file in _result_files(config)}
 
 
-def _result_files(config: Config) -> Iterator[tuple[str, dict[str, Any]]]:
+@dataclass(frozen=True)
+class _Expected:
+    """A file as the config and the code of today would have it made."""
+
+    path: str
+    settings: dict[str, Any]
+    modules: job_code.Modules
+
+
+def _result_files(config: Config) -> Iterator[_Expected]:
     results, runs = results_folder(config), all_runs(config)
     for dataset in dict.fromkeys(run.dataset for run in runs):
-        yield study_file(results, "images", dataset=dataset), settings.preparation_settings(config, dataset)
+        path = study_file(results, "images", dataset=dataset)
+        prepared = settings.preparation_settings(config, dataset)
+        yield _Expected(path, prepared, job_code.preparation(config, dataset))
     for run in runs:
-        yield run.file(results, "labels"), settings.corruption_settings(config, run.labels, run.seed)
+        corrupted = settings.corruption_settings(config, run.labels, run.seed)
+        yield _Expected(run.file(results, "labels"), corrupted, job_code.corruption())
         for start, stop in segments(settings.training_of_run(config, run)):
             of_segment = settings.training_settings(config, run, start, stop)
             for step in of_segment["checkpoint_steps"]:
-                yield run.checkpoint(results, step), of_segment
+                yield _Expected(run.checkpoint(results, step), of_segment, job_code.training(config, run))
     for name, measured in results_of(config).items():
         for run in measured:
-            yield run.file(results, name), dict(result(name).settings(config, run))
+            of_result = dict(result(name).settings(config, run))
+            yield _Expected(run.file(results, name), of_result, job_code.whole(config, run, name))
     for dataset, model in scored_networks(config):
         scores = settings.difficulty_settings(config, dataset, model)
-        yield study_file(results, "difficulty", dataset=dataset, model=model), scores
-        yield study_file(results, "split", dataset=dataset, model=model), settings.split_settings(config)
+        path = study_file(results, "difficulty", dataset=dataset, model=model)
+        yield _Expected(path, scores, job_code.scoring())
+        path = study_file(results, "split", dataset=dataset, model=model)
+        yield _Expected(path, settings.split_settings(config), job_code.splitting())
     for dataset in halved_datasets(config):
-        yield study_file(results, "halves", dataset=dataset), settings.halves_settings(config)
+        path = study_file(results, "halves", dataset=dataset)
+        yield _Expected(path, settings.halves_settings(config), job_code.halving())
 
 
-def read_provenance(path: Path) -> Provenance:
-    """What an HDF5 file or a checkpoint says of itself; UserError if it is missing, damaged or says nothing."""
-    try:
-        if path.suffix == ".safetensors":
-            found = json.loads(sealed_metadata(path)["provenance"])
-        else:
-            found = read_attributes(path)
-            found |= {key: json.loads(found[key]) for key in ("settings", "inputs", "versions")}
-        return Provenance.from_attributes(found)
-    except (OSError, KeyError, TypeError, ValueError, UserError) as error:
-        reason = str(error).removeprefix(f"{path}: ") or repr(error)
-        raise UserError(f"{path}: missing, damaged or not a result file ({reason}); {REMEDY}") from error
+def _shown_files(config: Config) -> Iterator[_Expected]:
+    """The tables, the figures and the claims."""
+    results = results_folder(config)
+    for name in tables_of(config):
+        yield _Expected(table_file(results, name), settings.table_settings(config, name), job_code.tabulation(name))
+    for name in figures_of(config):
+        yield _Expected(f"{results}/figures/{name}.png", dict(config["figures"]), job_code.drawing(name))
+    yield _Expected(f"{results}/claims.json", settings.claim_settings(config), job_code.claim_check())
 
 
-def provenance_of_claims(path: Path) -> Provenance:
-    """That of claims.json, checked with its page; UserError if one is missing or was changed."""
-    try:
-        return Provenance.from_attributes(read_claims(path, path.with_suffix(".html"))["provenance"])
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{path}: found no provenance ({error!r}), expected claims of this study; {REMEDY}") from error
-
-
-def provenance_of_figure(sources: Mapping[str, str]) -> Provenance:
-    """That of a figure, which says what it was drawn from and no more: path -> digest."""
-    return Provenance(settings={}, inputs=dict(sources), git_commit="", device="", fp32_precision="", versions={})
-
-
-def check_results(config: Config, further: Mapping[str, Provenance]) -> Findings:
-    """Check every result file of a study against its config, and against the files that it was made from.
+def check_results(config: Config, root: Path) -> Findings:
+    """Check all that a report shows and every result file of a study against its config, its code, and one another.
 
     Args:
         config: the validated config.
-        further: file -> provenance of files whose inputs are to be checked as well: the claims and the figures.
+        root: folder of the code.
 
     Raises:
-        UserError: one line about the first file that was made by other settings than the config's, or from another
-            version of a file than the one that is there now.
+        UserError: one line about the first file that was made by other settings than the config's, by other code than
+            the present one, or from another version of a file than the one that is there now.
     """
-    expected = result_files(config)
-    found = {path: read_provenance(Path(path)) for path in expected}
-    results = Path(results_folder(config))
-    checkpoints = _checkpoints_of_runs(expected)
-    for path, own in expected.items():
-        check_settings(path, found[path].settings, own)
-        if of_run := checkpoints.get(Path(path).parent):
-            check_checkpoints(path, found[path], of_run, results)
+    results, code_of = Path(results_folder(config)), job_code.code_at(root)
+    expected, shown = list(_result_files(config)), list(_shown_files(config))
+    every = {file.path: read_provenance(Path(file.path)) for file in (*expected, *shown)}
+    checkpoints = _checkpoints_of_runs(file.path for file in expected)
+    for file in (*expected, *shown):
+        check_settings(file.path, every[file.path].settings, file.settings)
+        check_code(file.path, every[file.path].code, code_of(file.modules))
+    for file in expected:
+        if of_run := checkpoints.get(Path(file.path).parent):
+            check_checkpoints(file.path, every[file.path], of_run, results)
     check_logs(config)
-    hashed, not_hashed = check_inputs({**found, **further}, results)
-    libraries = sorted({name for one in found.values() for name in one.versions})
+    hashed, not_hashed = check_inputs(every, results)
+    found = [every[file.path] for file in expected]
+    libraries = sorted({name for one in found for name in one.versions})
     return Findings(
         files=len(found),
-        commits=Counter(one.git_commit for one in found.values()),
-        devices=Counter(one.device for one in found.values()),
-        precisions=Counter(one.fp32_precision for one in found.values()),
-        versions={
-            name: Counter(one.versions[name] for one in found.values() if name in one.versions) for name in libraries
-        },
+        commits=Counter(one.git_commit for one in found),
+        devices=Counter(one.device for one in found),
+        precisions=Counter(one.fp32_precision for one in found),
+        versions={name: Counter(one.versions[name] for one in found if name in one.versions) for name in libraries},
         hashed=hashed,
         not_hashed=not_hashed,
     )
@@ -187,9 +187,18 @@ def check_settings(path: str, found: Mapping[str, Any], expected: Mapping[str, A
         )
 
 
+def check_code(path: str, found: str, expected: str) -> None:
+    """UserError unless a file was made by the code that would make it now, see `Provenance.code`."""
+    if found != expected:
+        raise UserError(
+            f"{path}: made by other code than the present one ({found or 'it does not say which'}), expected "
+            f"{expected}; the report would mix versions of the code; {REMEDY}"
+        )
+
+
 def check_checkpoints(path: str, provenance: Provenance, expected: set[Path], results: Path) -> None:
     """UserError unless a file that was made from checkpoints was made from those of its own run, and from all."""
-    found = {_below(results, name) for name in provenance.inputs if name.endswith(".safetensors")}
+    found = {Path(below(results, name)) for name in provenance.inputs if name.endswith(".safetensors")}
     if found and found != expected:
         other = min(found ^ expected)
         what = f"made from {other}" if other in found else f"not made from {other}"
@@ -216,7 +225,7 @@ def check_inputs(files: Mapping[str, Provenance], results: Path, limit: int = HA
     recorded: dict[Path, tuple[str, str]] = {}  # input -> its digest, and the first file that was made from it
     for path, provenance in files.items():
         for name, digest in provenance.inputs.items():
-            known, first = recorded.setdefault(_below(results, name), (digest, path))
+            known, first = recorded.setdefault(Path(below(results, name)), (digest, path))
             if known != digest:
                 raise UserError(f"{path}: made from another {name} than {first}; expected the same one; {REMEDY}")
     present = sorted((path.stat().st_size, path) for path in recorded if path.is_file())
@@ -255,9 +264,3 @@ def check_bytes(file: Path) -> None:
 def _made_again(file: Path) -> str:
     """The command that makes a file again which no job of a finished study is waiting for."""
     return f"make it again: snakemake --cores all --force {file}"
-
-
-def _below(results: Path, name: str) -> Path:
-    """The path of an input: what lies in the study's folder is found there under whatever name the study had then."""
-    parts = PurePosixPath(name).parts
-    return results.joinpath(*parts[2:]) if parts[:1] == ("results",) else Path(name)

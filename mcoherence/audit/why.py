@@ -1,8 +1,8 @@
 """Why Snakemake would run its jobs: what changed since each ran last, in words.
 
-Snakemake keeps a record of the last run of every output: its params, among them the canonical settings and the digest
-of the code, and its inputs. Which modules a digest stands for is written down when Snakemake starts, in the study's
-folder `code`, one file per digest.
+A file says which settings and code made it. Of those that cannot, and of inputs, Snakemake keeps a record: its params,
+among them the canonical settings and the digest of the code, and its inputs. Which modules a digest stands for is
+written down when Snakemake starts, in the study's folder `code`, one file per digest.
 """
 
 import ast
@@ -65,12 +65,23 @@ def last_run(output: str, metadata: Path) -> LastRun | None:
         record = json.loads(_record_path(output, metadata).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    # Params stand there without their names, as Python writes them: settings are the object, code is of digests alone.
-    params = [ast.literal_eval(param) for param in record.get("params") or [] if param[:1] in "'\""]
+    params = [ast.literal_eval(param) for param in record.get("params") or [] if settings_or_code(param)]
     settings = next((json.loads(param) for param in params if param.startswith("{")), None)
-    codes = [param for param in params if re.fullmatch(f"([0-9a-f]{{{SHORT_DIGEST}}})+", param)]
-    digests = tuple(code[i : i + SHORT_DIGEST] for code in codes for i in range(0, len(code), SHORT_DIGEST))
-    return LastRun(settings, digests, frozenset(record.get("input") or []))
+    code = "".join(param for param in params if not param.startswith("{"))
+    return LastRun(settings, digests_in(code), frozenset(record.get("input") or []))
+
+
+def settings_or_code(param: str) -> bool:
+    """Whether a param in Snakemake's record is the settings or the code of its rule.
+
+    Params stand there without their names, as Python writes them: settings are an object, code is of digests alone.
+    """
+    return param[:2] in ("'{", '"{') or re.fullmatch(f"'([0-9a-f]{{{SHORT_DIGEST}}})+'", param) is not None
+
+
+def digests_in(code: str) -> tuple[str, ...]:
+    """The digests that a param `code` is put together from."""
+    return tuple(code[i : i + SHORT_DIGEST] for i in range(0, len(code), SHORT_DIGEST))
 
 
 def _record_path(output: str, metadata: Path) -> Path:
@@ -99,7 +110,13 @@ def recorded_code(folder: Path, digests: Iterable[str]) -> dict[str, str] | None
     return modules
 
 
-def causes(job: PlannedJob, last: LastRun | None, modules_then: Modules | None, missing: Sequence[str]) -> list[str]:
+def causes(
+    job: PlannedJob,
+    last: LastRun | None,
+    modules_then: Modules | None,
+    missing: Sequence[str],
+    complaints: Sequence[str] = (),
+) -> list[str]:
     """What changed for one job by itself, a line each; none where it runs only because another job does.
 
     Args:
@@ -107,9 +124,10 @@ def causes(job: PlannedJob, last: LastRun | None, modules_then: Modules | None, 
         last: what made its outputs, None where that is not on record.
         modules_then: the modules that `last.digests` stand for, None where they are not on record.
         missing: the outputs of the job that are not there.
+        complaints: what is wrong with the files that its outputs say they were made from.
     """
-    lines: list[str] = []
-    if last is None:
+    lines = list(complaints)
+    if last is None and not complaints:
         if len(missing) == len(job.output):
             return ["never made before"]
         lines += ["no record of how its files were made"] if "metadata" in job.reason else []

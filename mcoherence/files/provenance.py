@@ -24,6 +24,8 @@ class Provenance:
     settings: of the rule, whole; its seeds are in it; inputs: path -> digest of each file that was read, see
     `digest_of`; git_commit: see `git_commit`; versions: library -> version; device: that the numbers were made on;
     fp32_precision: "ieee", or "tf32" where its matrix units might round the factors of float32 products.
+    code: digest of the code that decides the numbers, the param `code` of the rule, see `mcoherence.study.code_digest`.
+    That is "" where nobody said it: in files of versions that kept none, and of commands that were started by hand.
     """
 
     settings: Mapping[str, Any]
@@ -32,11 +34,12 @@ class Provenance:
     versions: Mapping[str, str]
     device: str
     fp32_precision: str
+    code: str = ""
 
     @classmethod
     def from_attributes(cls, attributes: Mapping[str, Any]) -> "Provenance":
-        """That which attributes of a file hold, among others; KeyError if one is missing."""
-        return cls(**{key: attributes[key] for key in KEYS})
+        """That which attributes of a file hold, among others; KeyError if one but `code` is missing."""
+        return cls(**{key: attributes[key] for key in KEYS if key != "code"}, code=str(attributes.get("code", "")))
 
     def as_attributes(self) -> dict[str, Any]:
         """Attributes for a file, by the names of the fields."""
@@ -47,7 +50,10 @@ KEYS = tuple(field.name for field in fields(Provenance))
 
 
 def merged_provenance(parts: Sequence[Provenance]) -> Provenance:
-    """That of a file which is put together from parts of the same settings, made on several machines maybe."""
+    """That of a file which is put together from parts of the same settings, made on several machines maybe.
+
+    The code is that of the parts; who puts them together by more code than that says so.
+    """
     return Provenance(
         settings=parts[0].settings,
         inputs={path: digest for one in parts for path, digest in one.inputs.items()},
@@ -55,6 +61,7 @@ def merged_provenance(parts: Sequence[Provenance]) -> Provenance:
         versions={name: _each([one.versions[name] for one in parts]) for name in parts[0].versions},
         device=_each([one.device for one in parts]),
         fp32_precision=_each([one.fp32_precision for one in parts]),
+        code=_each([one.code for one in parts]),
     )
 
 
@@ -64,7 +71,12 @@ def _each(values: Sequence[str]) -> str:
 
 
 def provenance(
-    settings: Mapping[str, Any], inputs: Iterable[Path], device: str = "cpu", fp32_precision: str = "ieee"
+    settings: Mapping[str, Any],
+    inputs: Iterable[Path],
+    device: str = "cpu",
+    fp32_precision: str = "ieee",
+    *,
+    code: str = "",
 ) -> Provenance:
     """What lets a reader trace a file: nothing in it changes between two runs of the same code and inputs.
 
@@ -73,9 +85,10 @@ def provenance(
         inputs: files read; each is recorded by path and digest, see `digest_of`.
         device: device the numbers were made on, such as "cpu" or "cuda (NVIDIA H200)".
         fp32_precision: what float32 products were there, see `mcoherence.precision.precision_name`.
+        code: digest of the code that makes the file.
     """
     digests = {str(path): digest_of(path) for path in inputs}
-    return Provenance(dict(settings), digests, git_commit(), versions(), device, fp32_precision)
+    return Provenance(dict(settings), digests, git_commit(), versions(), device, fp32_precision, code)
 
 
 def digest_of(path: Path) -> str:

@@ -1,7 +1,8 @@
 """Tidy tables on disk: the same rows as CSV, for people, and as Parquet, which keeps every type and digit.
 
 The Parquet file carries a seal of its own bytes and the digest of the CSV file. It is checked wherever a table is read,
-before any other program sees the file.
+before any other program sees the file. It also says what the table was
+made by and from.
 """
 
 import json
@@ -15,22 +16,26 @@ from mcoherence.errors import UserError
 from mcoherence.files.atomic import atomic_path
 from mcoherence.files.canonical import canonical_json
 from mcoherence.files.digests import sha256_of
+from mcoherence.files.provenance import Provenance
 from mcoherence.files.seals import IN_METADATA, OPEN, require_seal, sealed
 
 DIGESTS = "mcoherence"  # key of the metadata of the Parquet file that holds both digests
+ORIGIN = "mcoherence.provenance"  # key of what the table was made by
 REMEDY = "delete both forms of the table and run again"
 
 
-def write_table(table: pd.DataFrame, csv: Path, parquet: Path) -> None:
-    """Write both forms of a table, each atomically; equal tables give equal bytes."""
+def write_table(table: pd.DataFrame, csv: Path, parquet: Path, origin: Provenance | None = None) -> None:
+    """Write both forms of a table, each atomically; equal tables of equal origin give equal bytes."""
     with atomic_path(csv) as temporary:
         table.to_csv(temporary, index=False, lineterminator="\n")
     rows = pa.Table.from_pandas(table, preserve_index=False)
-    digests = canonical_json({"csv_sha256": sha256_of(csv), "seal": f"{IN_METADATA.decode()}{OPEN}"})
+    metadata = {DIGESTS: canonical_json({"csv_sha256": sha256_of(csv), "seal": f"{IN_METADATA.decode()}{OPEN}"})}
+    if origin is not None:
+        metadata[ORIGIN] = canonical_json(origin.as_attributes())
     written = pa.BufferOutputStream()
     with pq.ParquetWriter(written, rows.schema) as writer:
         writer.write_table(rows)
-        writer.add_key_value_metadata({DIGESTS: digests})
+        writer.add_key_value_metadata(metadata)
     with atomic_path(parquet) as temporary:
         temporary.write_bytes(sealed(written.getvalue().to_pybytes(), IN_METADATA))
 
@@ -42,6 +47,13 @@ def read_table(parquet: Path) -> pd.DataFrame:
         UserError: one line, where the file is missing, damaged, changed, or none that `write_table` wrote.
     """
     return _checked(parquet)[0]
+
+
+def provenance_of_table(parquet: Path) -> Provenance:
+    """What a table says that it was made by; KeyError where it says nothing, OSError or ValueError where it is none."""
+    content = parquet.read_bytes()
+    require_seal(content, IN_METADATA)
+    return Provenance.from_attributes(json.loads(pq.read_metadata(pa.BufferReader(content)).metadata[ORIGIN.encode()]))
 
 
 def check_table(parquet: Path) -> None:

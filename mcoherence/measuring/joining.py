@@ -106,7 +106,7 @@ def _alike(paths: Sequence[Path], parts: Sequence[Contents], differing: frozense
     first = parts[0][0]
     for path, (datasets, attributes) in zip(paths, parts, strict=True):
         others = [name for name in first if name not in differing and not _equal(datasets.get(name), first[name])]
-        others += [key for key in ("settings", "run") if attributes[key] != parts[0][1][key]]
+        others += [key for key in ("settings", "code", "run") if attributes.get(key) != parts[0][1].get(key)]
         if datasets.keys() != first.keys() or others:
             what = others[0] if others else "contents"
             raise UserError(f"{path}: found other {what} than in {paths[0]}, expected parts of one whole; delete both")

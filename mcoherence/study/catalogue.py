@@ -14,11 +14,11 @@ from mcoherence.study.runs import (
     STUDY_FILES,
     Config,
     Run,
+    files_needed,
     results_folder,
     runs_of_grids,
     source_run,
     subset_file,
-    table_file,
 )
 
 EXPERIMENTS: dict[str, Experiment] = {
@@ -65,14 +65,8 @@ def images_of_figure(config: Config, figure: Figure) -> list[str]:
 
 def files_of_table(config: Config, table: str) -> list[str]:
     """Paths of the files that a table is made from, each once: those of runs, then other tables."""
-    results = results_folder(config)
-    of_runs = dict.fromkeys(
-        run.file(results, name)
-        for needed in TABLES[table].needed(config)
-        for run in runs_of_grids(needed.runs)
-        for name in needed.files
-    )
-    return [*of_runs, *(table_file(results, name) for name in TABLES[table].tables)]
+    needed = [(one.runs, one.files) for one in TABLES[table].needed(config)]
+    return files_needed(results_folder(config), needed, TABLES[table].tables)
 
 
 def reference_runs(config: Config, dataset: str, model: str) -> list[Run]:

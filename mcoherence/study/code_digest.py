@@ -19,7 +19,7 @@ Left out is:
 
 import ast
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -35,14 +35,15 @@ VALUES = {"StopIteration", "StopAsyncIteration"}  # errors whose argument is no 
 EFFECTS = (ast.NamedExpr, ast.Await, ast.Yield, ast.YieldFrom)  # inside text: it does more than being read
 
 
-def code_digest(module: str, root: Path) -> str:
+def code_digest(module: str, *roots: Path) -> str:
     """Hexadecimal digest of the first-party code that `module` reaches by its imports.
 
     Args:
         module: dotted name of the entry module, such as "workflow_scripts.train".
-        root: folder that holds the first-party packages; whatever is not below it is third-party and left out.
+        roots: folders that hold the first-party packages, in the order of search; whatever is not below one of them is
+            third-party and left out.
     """
-    return digest_of_modules(module_digests(module, root))
+    return digest_of_modules(module_digests(module, *roots))
 
 
 def digest_of_modules(modules: Mapping[str, str]) -> str:
@@ -50,9 +51,20 @@ def digest_of_modules(modules: Mapping[str, str]) -> str:
     return short_digest("".join(f"{name} {of_module}\n" for name, of_module in sorted(modules.items())))
 
 
-def module_digests(module: str, root: Path) -> dict[str, str]:
+def module_digests(module: str, *roots: Path) -> dict[str, str]:
     """Module that `module` reaches, itself included -> hexadecimal digest of its code alone."""
-    return {name: _read(file).digest for name, file in _closure(module, root).items()}
+    return {name: _read(file).digest for name, file in _closure(module, roots).items()}
+
+
+def module_digest(module: str, *roots: Path) -> str | None:
+    """Hexadecimal digest of the code of a module alone; None where it decides no number, or is not below the roots."""
+    file = source_file(module, *roots)
+    return None if file is None or _read(file).operational else _read(file).digest
+
+
+def digest_of_source(source: bytes) -> str:
+    """Hexadecimal digest of the code of one module, by the bytes of its file; SyntaxError if they are no Python."""
+    return _digest_of_tree(ast.parse(source))
 
 
 def package_digests(package: str, root: Path) -> dict[str, str]:
@@ -63,15 +75,15 @@ def package_digests(package: str, root: Path) -> dict[str, str]:
     return {module: digest for name in names for module, digest in module_digests(name, root).items()}
 
 
-def import_closure(module: str, root: Path) -> set[str]:
+def import_closure(module: str, *roots: Path) -> set[str]:
     """Dotted names of the first-party modules that `module` reaches, itself and all packages around them included.
 
     Operational modules are passed over, and what only they reach.
     """
-    return set(_closure(module, root))
+    return set(_closure(module, roots))
 
 
-def _closure(module: str, root: Path) -> dict[str, Path]:
+def _closure(module: str, roots: Sequence[Path]) -> dict[str, Path]:
     """The modules of the import closure, with their files."""
     reached: dict[str, Path] = {}
     waiting = [module]
@@ -79,7 +91,7 @@ def _closure(module: str, root: Path) -> dict[str, Path]:
         name = waiting.pop()
         if name in reached:
             continue
-        file = _file_of(name, root)
+        file = source_file(name, *roots)
         if file is None:
             continue
         waiting += [name.rpartition(".")[0]] if "." in name else []
@@ -87,13 +99,13 @@ def _closure(module: str, root: Path) -> dict[str, Path]:
             continue
         reached[name] = file
         # most imports are of libraries; nothing below those is looked for
-        waiting += [imported for imported in _read(file).imports(name) if _is_below(imported, root)]
+        waiting += [imported for imported in _read(file).imports(name) if _is_below(imported, roots)]
     return reached
 
 
-def _is_below(module: str, root: Path) -> bool:
-    """Whether the module's outermost package, or the module itself, may be below `root`."""
-    return module.partition(".")[0] in _names_below(root, root.stat().st_mtime_ns)
+def _is_below(module: str, roots: Sequence[Path]) -> bool:
+    """Whether the module's outermost package, or the module itself, may be below one of `roots`."""
+    return any(module.partition(".")[0] in _names_below(root, root.stat().st_mtime_ns) for root in roots)
 
 
 @cache
@@ -101,11 +113,13 @@ def _names_below(root: Path, _modified: int) -> frozenset[str]:
     return frozenset(entry.stem for entry in root.iterdir())
 
 
-def _file_of(module: str, root: Path) -> Path | None:
+def source_file(module: str, *roots: Path) -> Path | None:
     """The source file of a first-party module or package, or None."""
-    path = root.joinpath(*module.split("."))
-    candidates = (path.with_suffix(".py"), path / "__init__.py")
-    return next((candidate for candidate in candidates if candidate.is_file()), None)
+    for path in (root.joinpath(*module.split(".")) for root in roots):
+        for candidate in (path.with_suffix(".py"), path / "__init__.py"):
+            if candidate.is_file():
+                return candidate
+    return None
 
 
 @dataclass(frozen=True)
@@ -151,10 +165,14 @@ def _read_version(file: Path, _modified: int) -> _Source:
             relative += [(node.level, node.module or "", alias.name) for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
             absolute += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    names = tuple(absolute), tuple(relative)
+    return _Source(file.name == "__init__.py", is_operational(tree), _digest_of_tree(tree), *names)
+
+
+def _digest_of_tree(tree: ast.Module) -> str:
     tokens: list[str] = []
     _append_tokens(tree, frozenset(_messages(tree)), tokens)
-    digest = hashlib.sha256("".join(f"{token}\n" for token in tokens).encode()).hexdigest()
-    return _Source(file.name == "__init__.py", is_operational(tree), digest, tuple(absolute), tuple(relative))
+    return hashlib.sha256("".join(f"{token}\n" for token in tokens).encode()).hexdigest()
 
 
 def is_operational(tree: ast.Module) -> bool:

@@ -73,6 +73,20 @@ def table_file(results: str, table: str) -> str:
     return f"{results}/tables/{table}.parquet"
 
 
+def files_needed(
+    results: str, needed: Iterable[tuple[Iterable[Grid], Iterable[str]]], tables: Iterable[str]
+) -> list[str]:
+    """Paths of the files that a table is made from, each once: those of runs, then other tables.
+
+    Args:
+        results: folder of the study.
+        needed: grids of runs, with the names of the files of theirs.
+        tables: names of the other tables.
+    """
+    of_runs = [run.file(results, name) for grids, names in needed for run in runs_of_grids(grids) for name in names]
+    return list(dict.fromkeys([*of_runs, *(table_file(results, name) for name in tables)]))
+
+
 def grid(entries: Mapping[str, Any], **other: Any) -> dict[str, list[Any]]:
     """The grid of an experiment's section: its lists along the AXES, a single name as a list of one.
 

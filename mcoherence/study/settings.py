@@ -112,14 +112,21 @@ def halves_settings(config: Config) -> dict[str, Any]:
 
 
 def table_settings(config: Config, table: str) -> dict[str, Any]:
-    """What one table depends on: the runs whose files it gathers, the noise of their labels, and what is its own."""
+    """What one table depends on: the runs whose files it gathers, the noise of their labels, and what is its own.
+
+    `files` are those of these runs, `further` those of others, `tables` other tables.
+    """
     grids = TABLES[table].runs(config)
+    own, *further = TABLES[table].needed(config)
     labels = dict.fromkeys(name for grid in grids for name in grid["labels"])
     return {
         "results": results_folder(config),
         "grids": list(grids),
         "noise": {name: config["labels"][name]["fraction"] for name in labels},
         "own": TABLES[table].own(config),
+        "files": list(own.files),
+        "further": [{"runs": list(one.runs), "files": list(one.files)} for one in further],
+        "tables": list(TABLES[table].tables),
     }
 
 

@@ -5,6 +5,7 @@ weights, buffers and the optimiser's own state are all that it takes to go on to
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,13 +36,16 @@ class TrainingState:
     diverged_at: int | None = None
 
 
-def write_state(path: Path, state: TrainingState, log_sha256: str | None = None) -> None:
-    """Write the state atomically; equal states give equal bytes.
+def write_state(
+    path: Path, state: TrainingState, log_sha256: str | None = None, provenance: Mapping[str, Any] | None = None
+) -> None:
+    """Write the state atomically; equal states of equal provenance give equal bytes.
 
     Args:
         path: where to.
         state: what to write.
         log_sha256: of the training log of the segment that ends here; the CSV itself can carry no digest.
+        provenance: what made it, the attributes of a `Provenance`; None for what only the job itself goes on from.
     """
     tensors: dict[str, Tensor] = {}
     described = {
@@ -50,6 +54,7 @@ def write_state(path: Path, state: TrainingState, log_sha256: str | None = None)
         "model": _without_tensors(state.model, "model", tensors),
         "optimizer": _without_tensors(state.optimizer, "optimizer", tensors),
         "losses": _without_tensors(state.losses, "losses", tensors),
+        "provenance": provenance,
     }
     metadata = {"format": FORMAT, "state": json.dumps(described)}
     write_tensors(path, tensors, metadata | ({} if log_sha256 is None else {LOG: log_sha256}))

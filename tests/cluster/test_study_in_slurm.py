@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
+from mcoherence.models.checkpoints import load_checkpoint
 from tests.cluster.conftest import ROOT, SNAKEFILE, Submitted, end, local
 
 pytestmark = pytest.mark.slow
@@ -183,3 +184,40 @@ def test_early_checkpoints_are_measured_while_a_later_segment_trains(lab, tmp_pa
     assert early["StartTime"] < segment["EndTime"]
     with h5py.File(tmp_path / MEASURED) as file:
         assert file["step"][:].tolist() == list(range(121))
+
+
+TWO_SEEDS = """
+study: edited
+datasets: {digits: {train_size: 120}}
+models: {mine: {architecture: "my_network:mlp"}}
+training: {updates: 20, batch_size: 20, checkpoints: {every_step_until: 1}}
+device: cpu
+"""
+OWN_NETWORK = """
+import math
+from torch import nn
+
+def mlp(shape, classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), 8), nn.ReLU(), nn.Linear(8, classes))
+"""
+
+
+def test_jobs_that_find_code_edited_while_they_waited_leave_and_run_once_it_is_taken_back(lab, tmp_path):
+    runs = [f"results/edited/runs/digits/mine/clean/sgd/full/seed{seed}" for seed in (0, 1)]
+    study = Submitted(lab, tmp_path)
+    (study.folder / "study.yaml").write_text(TWO_SEEDS)
+    (study.folder / "my_network.py").write_text(OWN_NETWORK)
+    targets = [f"{run}/checkpoints/step20.safetensors" for run in runs]
+    labels = [f"results/edited/data/digits/labels/clean/seed{seed}/labels.h5" for seed in (0, 1)]
+    local(study.folder, "--", *labels)
+    made = [study.folder / target for target in targets]
+    study.start("--jobs", "1", "--retries", "0", "--", *targets)
+    study.wait_until(lambda: any(path.exists() for path in made), "the first run is trained")
+    (study.folder / "my_network.py").write_text(OWN_NETWORK.replace("8", "9"))
+    assert study.status() != 0
+    assert "error: my_network: edited since the study started; " in study.said()
+    assert sum(path.exists() for path in made) == 1
+    (study.folder / "my_network.py").write_text(OWN_NETWORK)
+    study.run("--", *targets)
+    first, second = (load_checkpoint(path).state_dict() for path in made)
+    assert [tuple(value.shape) for value in first.values()] == [tuple(value.shape) for value in second.values()]

@@ -14,6 +14,7 @@ from snakemake.utils import validate
 from mcoherence.audit.result_checks import result_files
 from mcoherence.files.tables import write_table
 from mcoherence.study.config_files import study_config
+from tests.workflow.test_reruns import Edit, applied
 
 pytestmark = [pytest.mark.slow, pytest.mark.apart]
 RUN = "runs/digits/cnn/half_random"
@@ -54,17 +55,19 @@ def test_an_intact_study_says_how_many_files_were_checked(study):
     assert f"The {len(result_files(config_of(study)))} result files" in page
 
 
-def test_a_rate_edited_past_snakemakes_eyes_stops_the_report(study_copy):
-    config = study_copy.folder / "config.yaml"
-    text = config.read_text()
-    config.write_text(text.replace("rm3, lr: 0.3", "rm3, lr: 0.2").replace("confidence: 0.95", "confidence: 0.9"))
-    touched = study_copy.run("--touch", "--cores", "1", "--quiet", "all")  # "all is up to date"
-    assert touched.returncode == 0, touched.stdout
-    config.write_text(config.read_text().replace("confidence: 0.9", "confidence: 0.8"))
-    answer = study_copy.run("--cores", "2", "--quiet", "reason")
-    config.write_text(text)
-    assert answer.returncode != 0
-    assert "made with optimizer.lr 0.3, expected 0.2 as the config asks for" in answer.stdout
+def test_files_of_other_settings_than_the_configs_stop_the_report(study):
+    config = config_of(study)
+    config["optimizers"]["rm3"]["lr"] = 0.2
+    answer = described(study, config)
+    assert answer.returncode == 1
+    assert "made with optimizer.lr 0.3, expected 0.2 as the config asks for" in answer.stderr
+
+
+def test_files_of_other_code_than_the_present_stop_the_report(study):
+    with applied(Edit("", "mcoherence/optim/rm3.py", "", "\nUNUSED = 1\n", {}), study.folder):
+        answer = described(study, config_of(study))
+    assert (answer.returncode, len(answer.stderr.strip().splitlines())) == (1, 1)
+    assert "rm3/full/seed0/checkpoints/step0.safetensors: made by other code than the present one" in answer.stderr
 
 
 def test_an_old_file_or_another_checkpoint_in_the_place_of_one_is_refused(study_copy):

@@ -25,6 +25,7 @@ from typing import NoReturn
 
 from workflow_scripts.jobs.copy_protocol import FORWARDED, Answer, Request, owner_of, packed, received, server_name
 from workflow_scripts.jobs.entry import run
+from workflow_scripts.jobs.started import Edited
 
 OPERATIONAL = True  # no number depends on it; docs/reruns.md
 
@@ -131,7 +132,7 @@ def refusal(request: Request) -> str | None:
         return f"its environment is another than the first job's ({', '.join(differing)})"
     try:
         import_module(request.module)
-    except Exception as error:  # the job will show where when it is started
+    except (Exception, Edited) as error:  # the job will show where when it is started
         return f"{request.module} cannot be imported ({error})"
     if len(os.listdir("/proc/self/task")) > 1:
         return "a library has started a thread, and a copy could wait for what that one held"

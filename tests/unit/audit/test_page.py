@@ -5,6 +5,7 @@ from collections import Counter
 import pandas as pd
 import pytest
 
+from mcoherence.audit.origins import read_provenance
 from mcoherence.audit.page import made_by, run_times, several, study_page
 from mcoherence.audit.result_checks import Findings
 from mcoherence.files.atomic import write_text
@@ -33,7 +34,8 @@ def findings(files=3, not_hashed=0):
 
 
 def page(found, config=None):
-    return study_page(config or {"lr": 0.3}, found, CLAIMS, TIMES, dictionary([("accuracy", ["step", "loss"])]))
+    columns = dictionary([("accuracy", ["step", "loss"])])
+    return study_page(config or {"lr": 0.3}, found, CLAIMS, TIMES, columns, CLAIMS)
 
 
 def test_run_times_are_summed_per_rule_and_memory_is_that_of_the_largest_job(tmp_path):
@@ -61,6 +63,11 @@ def test_run_times_are_summed_per_rule_and_memory_is_that_of_the_largest_job(tmp
 )
 def test_the_page_shows_what_made_the_files_the_columns_and_the_settings(content):
     assert content in page(findings())
+
+
+def test_the_page_says_what_it_was_made_by(tmp_path):
+    (tmp_path / "study.html").write_text(page(findings()))
+    assert read_provenance(tmp_path / "study.html") == CLAIMS
 
 
 def test_times_have_a_decimal_and_unknown_memory_is_a_dash():

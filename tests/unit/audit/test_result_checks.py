@@ -6,13 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from mcoherence.audit.result_checks import (
-    check_checkpoints,
-    check_inputs,
-    check_log,
-    check_settings,
-    read_provenance,
-)
+from mcoherence.audit.origins import read_provenance
+from mcoherence.audit.result_checks import check_checkpoints, check_code, check_inputs, check_log, check_settings
 from mcoherence.errors import UserError
 from mcoherence.files.hdf5 import write_hdf5
 from mcoherence.files.provenance import Provenance, digest_of
@@ -131,3 +126,11 @@ def test_a_training_log_that_was_edited_or_is_missing_is_refused(tmp_path):
     log.unlink()
     with pytest.raises(UserError, match=r"training_log\.csv: missing.*snakemake --cores all --force"):
         check_log(log, state)
+
+
+def test_code_that_differs_is_named_and_the_way_out():
+    check_code("step8.safetensors", "ab12", "ab12")
+    with pytest.raises(UserError, match=r"step8\.safetensors: made by other code than the present one \(ab12\)"):
+        check_code("step8.safetensors", "ab12", "ab13")
+    with pytest.raises(UserError, match=r"\(it does not say which\), expected ab13; .*delete the file and run again"):
+        check_code("step8.safetensors", "", "ab13")

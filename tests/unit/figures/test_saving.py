@@ -1,4 +1,4 @@
-"""Figures as files say what they were drawn from."""
+"""Figures as files say what they were drawn from, and by which settings and code."""
 
 import hashlib
 import shutil
@@ -7,25 +7,30 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from mcoherence.audit.origins import read_provenance
 from mcoherence.errors import UserError
 from mcoherence.figures.panels import message_figure
-from mcoherence.figures.saving import check_figure, read_sources, save_figure
+from mcoherence.figures.saving import save_figure
+from mcoherence.files.pictures import check_picture
+from mcoherence.files.provenance import provenance
 
 
 def test_both_files_say_what_they_were_drawn_from(tmp_path):
     table = tmp_path / "coherence.parquet"
     table.write_bytes(b"rows")
-    save_figure(message_figure("nothing"), tmp_path / "f.png", tmp_path / "f.pdf", 60, [table])
+    origin = provenance({"dpi": 60}, [table], code="0123")
+    save_figure(message_figure("nothing"), tmp_path / "f.png", tmp_path / "f.pdf", 60, origin)
     sha256 = hashlib.sha256(b"rows").hexdigest()
-    assert read_sources(tmp_path / "f.png") == {str(table): sha256}
+    assert origin.inputs == {str(table): sha256}
+    assert read_provenance(tmp_path / "f.png") == origin
     assert sha256.encode() in (tmp_path / "f.pdf").read_bytes()
 
 
 def test_a_picture_that_says_nothing_is_refused(tmp_path):
     (tmp_path / "other.png").write_bytes(b"no picture")
     for name in ("other.png", "nowhere.png"):
-        with pytest.raises(UserError, match="missing, damaged or no figure of this study"):
-            read_sources(tmp_path / name)
+        with pytest.raises(UserError, match="missing, damaged or not a result file"):
+            read_provenance(tmp_path / name)
 
 
 @pytest.fixture
@@ -71,10 +76,10 @@ DAMAGE = {
 
 @pytest.mark.parametrize("what", DAMAGE)
 def test_a_figure_that_is_not_as_it_was_drawn_is_refused(figure, what):
-    check_figure(*figure)
+    check_picture(*figure)
     damage, message = DAMAGE[what]
     damage(figure[0])
     with pytest.raises(UserError, match=message) as refusal:
-        check_figure(*figure)
+        check_picture(*figure)
     assert str(refusal.value).endswith("make it again: snakemake --cores all --forcerun draw_summary")
     assert "\n" not in str(refusal.value)

@@ -12,15 +12,17 @@ import pandas as pd
 import pytest
 import torch
 
+from mcoherence.audit.origins import read_provenance
 from mcoherence.audit.result_checks import check_log, read_provenance
 from mcoherence.claims.page import read_claims, write_claims
 from mcoherence.errors import UserError
 from mcoherence.figures.panels import message_figure
-from mcoherence.figures.saving import check_figure, save_figure
+from mcoherence.figures.saving import save_figure
 from mcoherence.files.digests import sha256_of
 from mcoherence.files.hdf5 import check_content, open_hdf5, read_hdf5, write_hdf5
 from mcoherence.files.layouts import LAYOUTS
 from mcoherence.files.page import check_page, write_page
+from mcoherence.files.pictures import check_picture
 from mcoherence.files.provenance import provenance
 from mcoherence.files.tables import check_table, read_table, write_table
 from mcoherence.models import NetworkSettings, build_model, load_checkpoint, read_checkpoint_metadata, save_checkpoint
@@ -140,7 +142,7 @@ def read_tables(folder):
 
 
 def read_figures(folder):
-    said = check_figure(folder / "f.png", folder / "f.pdf")
+    said = check_picture(folder / "f.png", folder / "f.pdf")
     return said, (folder / "f.png").read_bytes(), (folder / "f.pdf").read_bytes()
 
 

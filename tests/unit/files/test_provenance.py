@@ -25,8 +25,9 @@ def path(tmp_path):
 
 
 def test_provenance_names_settings_inputs_code_and_versions(path):
-    record = provenance({"lr": 0.1}, [path]).as_attributes()
+    record = provenance({"lr": 0.1}, [path], code="0123").as_attributes()
     assert record["settings"] == {"lr": 0.1}
+    assert record["code"] == "0123"
     assert record["inputs"] == {str(path): digest_of(path)}
     assert set(record["versions"]) == {"python", "torch", "numpy", "h5py", "scikit-learn"}
     assert record["git_commit"] == git_commit() != ""

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from mcoherence.audit.origins import read_provenance
 from mcoherence.data.store import IMAGES_SCHEMA
 from mcoherence.figures import coherence_by_loss
-from mcoherence.figures.saving import read_sources, save_figure
+from mcoherence.figures.saving import save_figure
 from mcoherence.figures.style import FigureStyle
 from mcoherence.files.hdf5 import write_hdf5
-from mcoherence.files.provenance import digest_of
+from mcoherence.files.provenance import digest_of, provenance
 from mcoherence.files.tables import write_table
 from mcoherence.tables.columns import RUN_COLUMNS
 from workflow_scripts import draw
@@ -56,7 +57,7 @@ def test_it_draws_what_the_function_of_the_module_draws(tmp_path, monkeypatch):
     )  # fmt: skip
     monkeypatch.chdir(tmp_path)
     figure = coherence_by_loss.draw({"coherence": coherence, "accuracy": accuracy}, FigureStyle(**SETTINGS))
-    save_figure(figure, tmp_path / "f.png", tmp_path / "f.pdf", 60, sources)
+    save_figure(figure, tmp_path / "f.png", tmp_path / "f.pdf", 60, provenance(SETTINGS, sources))
     for kind in ("png", "pdf"):
         assert (tmp_path / f"out/f.{kind}").read_bytes() == (tmp_path / f"f.{kind}").read_bytes()
 
@@ -68,4 +69,4 @@ def test_a_figure_of_images_finds_the_store_of_each_data_set(tmp_path, monkeypat
     examples = {"example": range(4), "label": [0, 1, 0, 1], "original": 0, "rank": [0.1, 0.2, 0.3, 0.4]}
     write_table(pd.DataFrame({**run_of_seed(0), **examples, "diverged": False}), Path("difficulty.csv"), table)
     call(monkeypatch, "examples", [table], images=[store])
-    assert read_sources(Path("out/f.png")) == {str(path): digest_of(path) for path in (table, store)}
+    assert read_provenance(Path("out/f.png")).inputs == {str(path): digest_of(path) for path in (table, store)}

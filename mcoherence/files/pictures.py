@@ -1,0 +1,69 @@
+"""Pictures that say what they are: the texts of a PNG, among them the digest of its PDF and a seal of its own bytes."""
+
+import hashlib
+import io
+import zlib
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+from mcoherence.errors import UserError
+from mcoherence.files.digests import sha256_of
+
+FIGURE, PDF = "Figure", "PDF"  # texts: the name of the figure, and the SHA-256 of its PDF
+END_BYTES = 12  # of the last chunk of a PNG, IEND, which is empty
+SEAL_BYTES = 12 + len(b"Seal\0") + 64
+
+
+def sealed_picture(content: bytes) -> bytes:
+    """The bytes of a PNG with one more text, the seal of all the others."""
+    return content[:-END_BYTES] + _seal_of(content) + content[-END_BYTES:]
+
+
+def _seal_of(content: bytes) -> bytes:
+    """The chunk of text that seals a PNG without one."""
+    text = b"tEXtSeal\0" + hashlib.sha256(content).hexdigest().encode()
+    return (len(text) - 4).to_bytes(4, "big") + text + zlib.crc32(text).to_bytes(4, "big")
+
+
+def picture_texts(png: Path) -> dict[str, str]:
+    """The texts of a figure by key.
+
+    Raises:
+        UserError: the PNG is missing or was changed, or it is another figure than its name says.
+    """
+    try:
+        content = png.read_bytes()
+        end = len(content) - END_BYTES
+        unsealed = content[: end - SEAL_BYTES] + content[end:]
+        if content[end - SEAL_BYTES : end] != _seal_of(unsealed):
+            raise ValueError("its bytes and its seal differ, or it has none")
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+            said = {str(key): str(value) for key, value in image.info.items()}
+        if said[FIGURE] != png.stem:
+            raise ValueError(f"it is the figure {said[FIGURE]}")
+        if PDF not in said:
+            raise ValueError("it names no PDF")
+    except (OSError, UnidentifiedImageError, SyntaxError, KeyError, ValueError) as error:
+        wrong = f"{png}: missing, damaged or no figure of this study ({error})"
+        raise UserError(f"{wrong}; {_remedy(png)}") from error
+    return said
+
+
+def check_picture(png: Path, pdf: Path) -> None:
+    """Check that both forms of a figure are as they were drawn.
+
+    Raises:
+        UserError: one line about the form that is missing or was changed, with the command that makes it again.
+    """
+    said = picture_texts(png)
+    try:
+        found = sha256_of(pdf)
+    except OSError as error:
+        raise UserError(f"{pdf}: missing or unreadable ({error.strerror}); {_remedy(png)}") from error
+    if found != said[PDF]:
+        raise UserError(f"{pdf}: changed since it was drawn, expected the one that {png.name} names; {_remedy(png)}")
+
+
+def _remedy(png: Path) -> str:
+    return f"make it again: snakemake --cores all --forcerun draw_{png.stem}"

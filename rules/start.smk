@@ -1,0 +1,57 @@
+# What happens at a start of Snakemake besides planning: what is there is compared with what would be made, and what the
+# study starts with is noted. Jobs that read the workflow themselves, those of SLURM and of groups, are held to that note.
+import atexit
+
+from mcoherence.audit.why import record_code
+from mcoherence.study.code_digest import module_digest, source_file
+from mcoherence.study.network_code import own_modules
+from workflow_scripts.jobs import started
+
+CODE_NOTES = Path(RESULTS) / "code"
+RULE_FILES = [BASE / "Snakefile", *sorted(BASE.glob("rules/*.smk"))]
+
+
+def say_what_does_not_fit():
+    """Say, once, which files that are there were made otherwise than now; to people, so not where all is quiet."""
+    if comparison is None:
+        return
+    quiet = {str(one).lower() for one in workflow.output_settings.quiet or ()}
+    text = comparison.words(heeded="params" in {str(one).lower() for one in workflow.rerun_triggers})
+    if text and "all" not in quiet and not getattr(say_what_does_not_fit, "said", False):
+        say_what_does_not_fit.said = True
+        print(text, file=sys.stderr)
+    comparison.keep()
+
+
+def note_what_is_started():
+    """Note code and config for `make why` and for the jobs, each of which compares what it runs."""
+    code_of(job_code.of_study(config))
+    for digest, modules in CODE.items():
+        record_code(CODE_NOTES, digest, modules)
+    modules = {name: digest for found in CODE.values() for name, digest in found.items()}
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("mcoherence", "workflow_scripts")]:
+        if name not in modules and (digest := module_digest(name, BASE)):
+            modules[name] = digest
+    files = {name: (digest, source_file(name, BASE)) for name, digest in modules.items()}
+    for entry in config["models"].values():
+        if ":" in entry["architecture"]:
+            for name, digest in own_modules(entry["architecture"]).items():
+                files.setdefault(name, (digest, source_file(name, Path.cwd(), BASE)))
+    started.write_start(CODE_NOTES, files, RULE_FILES, json.loads(canonical_json(settings.scientific(config))))
+
+
+comparison = None
+if workflow.is_main_process:
+    if Path(RESULTS).exists() and "--report" not in sys.argv:
+        from workflow_scripts.comparing import Comparison  # reads files, for which it imports what takes its time
+
+        comparison = Comparison(Path(RESULTS))
+        if trouble := comparison.install():
+            print(trouble, file=sys.stderr)
+        atexit.register(say_what_does_not_fit)
+elif start := started.start_of_jobs(CODE_NOTES):
+    try:
+        started.check_rules_and_modules(start, sys.modules)
+        started.check_config(start, json.loads(canonical_json(settings.scientific(config))))
+    except started.Edited as error:
+        sys.exit(str(error))
