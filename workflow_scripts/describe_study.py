@@ -32,9 +32,8 @@ def main() -> None:
     parser.add_argument("--dictionary", type=Path, required=True)
     arguments = parser.parse_args()
     config = arguments.settings["config"]
-    claims = Provenance.from_attributes(
-        read_claims(arguments.claims, arguments.claims.with_suffix(".html"))["provenance"]
-    )
+    found = read_claims(arguments.claims, arguments.claims.with_suffix(".html"))
+    claims = Provenance.from_attributes(found["provenance"])
     for table in arguments.tables:
         check_table(table)
     for figure in arguments.figures:

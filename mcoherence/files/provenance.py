@@ -33,7 +33,7 @@ class Provenance:
     git_commit: str
     versions: Mapping[str, str]
     device: str
-    fp32_precision: str
+    fp32_precision: str = "ieee"
     code: str = ""
 
     @classmethod

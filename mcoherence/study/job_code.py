@@ -48,7 +48,7 @@ def block(config: Config, run: Run, name: str) -> Modules:
     return (*part(config, run, name), _command("add_shards"))
 
 
-def whole(config: Config, run: Run, name: str) -> Modules:
+def whole_result(config: Config, run: Run, name: str) -> Modules:
     """What makes a result of a run: where that is done in parts, what puts them together as well."""
     cut = cut_of(config, run, name)
     if cut.whole:

@@ -8,9 +8,8 @@ import pytest
 from mcoherence.audit.comparison import UNKNOWN, Job, Told, in_words, misfit, told_by
 from mcoherence.audit.origins import Origins
 from mcoherence.files.canonical import canonical_json
-from mcoherence.files.digests import sha256_of
 from mcoherence.files.hdf5 import write_hdf5
-from mcoherence.files.provenance import Provenance
+from mcoherence.files.provenance import Provenance, digest_of
 
 RUN = "results/study/runs/a"
 OUTPUT, IMAGES, STEP = f"{RUN}/evaluation.h5", "results/study/data/images.h5", f"{RUN}/step0.h5"
@@ -29,8 +28,8 @@ def study(tmp_path, monkeypatch):
     folder = tmp_path / RUN
     for name in (IMAGES, STEP):
         write(tmp_path / name, Provenance({}, {}, "", {}, ""))
-    inputs = {name: sha256_of(tmp_path / name) for name in (IMAGES, STEP)}
-    origin = Provenance(SETTINGS, inputs, "", {}, "cpu", JOB.code)
+    inputs = {name: digest_of(tmp_path / name) for name in (IMAGES, STEP)}
+    origin = Provenance(SETTINGS, inputs, "", {}, "cpu", code=JOB.code)
     write(folder / "evaluation.h5", origin)
     return origin
 

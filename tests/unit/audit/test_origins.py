@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 import torch
 from matplotlib.figure import Figure
-from safetensors.numpy import save
 
 from mcoherence.audit import origins as module
 from mcoherence.audit.origins import Origins, read_provenance, says_its_origin
@@ -18,27 +17,32 @@ from mcoherence.figures.saving import save_figure
 from mcoherence.files.canonical import canonical_json
 from mcoherence.files.digests import sha256_of
 from mcoherence.files.hdf5 import write_hdf5
-from mcoherence.files.json_csv import write_json
+from mcoherence.files.json_csv import write_sealed_json
 from mcoherence.files.provenance import Provenance
 from mcoherence.files.tables import write_table
+from mcoherence.files.tensors import write_tensors
 from mcoherence.training.state import TrainingState, write_state
 
-ORIGIN = Provenance({"lr": 0.1, "name": "<&'\">"}, {"a.h5": "12"}, "abc", {"torch": "2"}, "cpu", "0123456789abcdef")
+ORIGIN = Provenance(
+    {"lr": 0.1, "name": "<&'\">"}, {"a.h5": "12"}, "abc", {"torch": "2"}, "cpu", code="0123456789abcdef"
+)
 ATTRIBUTES = ORIGIN.as_attributes()
 
 
 def write_checkpoint(path, origin=ORIGIN):
     text = canonical_json(origin.as_attributes())
-    path.write_bytes(save({"w": np.ones(3)}, metadata={"provenance": text}))
+    write_tensors(path, {"w": torch.ones(3)}, {"provenance": text})
 
 
 WRITERS = {
     "coherence.h5": lambda path: write_hdf5(path, "mcoherence/test/1", {"x": np.ones(2)}, ATTRIBUTES),
     "step2.safetensors": write_checkpoint,
-    "update2.safetensors": lambda path: write_state(path, TrainingState(2, {"w": torch.ones(3)}), ATTRIBUTES),
+    "update2.safetensors": lambda path: write_state(
+        path, TrainingState(2, {"w": torch.ones(3)}), provenance=ATTRIBUTES
+    ),
     "accuracy.parquet": lambda path: write_table(pd.DataFrame({"x": [1]}), path.with_suffix(".csv"), path, ORIGIN),
     "summary.png": lambda path: save_figure(Figure((1, 1)), path, path.with_suffix(".pdf"), 20, ORIGIN),
-    "claims.json": lambda path: write_json(path, {"claims": [], "provenance": ATTRIBUTES}),
+    "claims.json": lambda path: write_sealed_json(path, {"claims": [], "provenance": ATTRIBUTES}),
 }
 
 

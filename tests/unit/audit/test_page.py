@@ -9,6 +9,7 @@ from mcoherence.audit.origins import read_provenance
 from mcoherence.audit.page import made_by, run_times, several, study_page
 from mcoherence.audit.result_checks import Findings
 from mcoherence.files.atomic import write_text
+from mcoherence.files.page import write_page
 from mcoherence.files.provenance import Provenance
 from mcoherence.tables.dictionary import dictionary
 
@@ -66,7 +67,7 @@ def test_the_page_shows_what_made_the_files_the_columns_and_the_settings(content
 
 
 def test_the_page_says_what_it_was_made_by(tmp_path):
-    (tmp_path / "study.html").write_text(page(findings()))
+    write_page(tmp_path / "study.html", page(findings()), [])
     assert read_provenance(tmp_path / "study.html") == CLAIMS
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from mcoherence.audit.origins import read_provenance
-from mcoherence.audit.result_checks import check_log, read_provenance
+from mcoherence.audit.result_checks import check_log
 from mcoherence.claims.page import read_claims, write_claims
 from mcoherence.errors import UserError
 from mcoherence.figures.panels import message_figure
@@ -142,8 +142,8 @@ def read_tables(folder):
 
 
 def read_figures(folder):
-    said = check_picture(folder / "f.png", folder / "f.pdf")
-    return said, (folder / "f.png").read_bytes(), (folder / "f.pdf").read_bytes()
+    check_picture(folder / "f.png", folder / "f.pdf")
+    return (folder / "f.png").read_bytes(), (folder / "f.pdf").read_bytes()
 
 
 # (writes files into a folder, reads them as the commands do)
