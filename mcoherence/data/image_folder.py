@@ -72,8 +72,9 @@ def _classes(root: Path) -> tuple[str, ...]:
     for name, other in (("train", "val"), ("val", "train")):
         missing = sorted(found[name] - found[other])
         if missing:
+            names = printable(", ".join(missing[:5]))
             raise UserError(
-                f"{root}: found {len(missing)} classes in {name} that {other} lacks ({printable(', '.join(missing[:5]))}), "
+                f"{root}: found {len(missing)} classes in {name} that {other} lacks ({names}), "
                 "expected the same class folders in both"
             )
     if not found["train"]:
@@ -91,14 +92,14 @@ def _class_folders(folder: Path) -> list[str]:
     for entry in _entries(folder):
         kind = _kind(entry)
         if kind in (DANGLING, ENDLESS):
-            raise UserError(f"{printable(entry.path)}: found {kind} in the place of a class; mend or remove it")
+            raise UserError(f"{printable(entry.path)}: found {kind} in the place of a class; remove it")
         if kind != FOLDER:
             continue
         try:
             entry.name.encode()
         except UnicodeEncodeError as error:
             raise UserError(
-                f"{printable(entry.path)}: found a class folder whose name is not UTF-8, expected one that is; rename it"
+                f"{printable(entry.path)}: found a class folder whose name is not UTF-8, expected UTF-8; rename it"
             ) from error
         names.append(entry.name)
     return names

@@ -38,7 +38,7 @@ def save_figure(figure: Figure, png: Path, pdf: Path, dpi: int, sources: Sequenc
 def read_sources(png: Path) -> dict[str, str]:
     """What a PNG says that it was drawn from: path -> digest. UserError if it is missing, damaged or says nothing."""
     try:
-        with Image.open(png) as image:
+        with Image.open(png, formats=("PNG",)) as image:
             return {str(path): str(digest) for path, digest in json.loads(image.info["Source"]).items()}
     except (OSError, UnidentifiedImageError, KeyError, ValueError) as error:
         wrong = f"{png}: missing, damaged or no figure of this study ({error!r})"

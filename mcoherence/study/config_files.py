@@ -58,8 +58,8 @@ def study_config(
     given = [read_config(path) for path in files]
     if files and not any("study" in one for one in (*given, arguments)):
         raise UserError(
-            f"config: {_shown(files[-1])}: found no study, expected a name of its own, so that it never writes into the "
-            "results of another; add study: NAME"
+            f"config: {_shown(files[-1])}: found no study, expected a name of its own, so that it never writes into "
+            "the results of another; add study: NAME"
         )
     config: dict[str, Any] = {} if replace_default and files else read_config(default)
     own: dict[str, Any] = {} if files else config

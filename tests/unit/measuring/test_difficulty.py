@@ -186,3 +186,11 @@ def test_the_second_stage_trains_on_the_other_half(tmp_path):
         for name in ("half_a", "half_b_after_a", "half_b", "half_a_after_b")
     }
     assert trained == {"half_a": [0, 2], "half_b_after_a": [1, 3], "half_b": [1, 3], "half_a_after_b": [0, 2]}
+
+
+@pytest.mark.parametrize(("fraction", "test_fraction"), [(1e-9, 0.2), (0.5, 1e-9), (0.5, 1 - 1e-9)])
+def test_a_split_with_an_empty_part_is_refused(fraction, test_fraction):
+    with pytest.raises(
+        UserError, match=rf"^easy_hard\.fraction: found {fraction} of 40 examples, which leaves \d+ to train"
+    ):
+        split_easy_hard(np.arange(40.0), fraction, test_fraction, seed=0)

@@ -315,6 +315,13 @@ def test_a_mini_batch_that_cannot_be_shared_out_is_refused(data, batch_size, las
     check_sizes(run, 20, Ranks())
 
 
+def test_a_mini_batch_larger_than_all_examples_is_refused(data):
+    """It would train as one of all examples, while every record of it says another size."""
+    run = settings({"method": "sgd", "lr": 0.1}, batch_size=21)
+    with pytest.raises(UserError, match=r"^training\.batch_size: found 21, expected at most the 20 examples"):
+        trained(run, data)
+
+
 def test_a_missing_device_is_refused_by_name():
     if torch.cuda.is_available():
         assert prepare_device("cuda", 1).type == "cuda"
