@@ -18,6 +18,14 @@ from mcoherence.study.runs import Config, Run
 from mcoherence.study.settings import model_settings, optimizer_settings, training_of
 from mcoherence.study.subset_sizes import known_size, split_shares, trained_examples
 
+TYPES = {
+    "number": "a value of type number",
+    "integer": "a value of type integer, without a point",
+    "string": "text, in quotes where it looks like a number",
+    "boolean": "true or false",
+    "array": "a list",
+    "object": "keys with values",
+}
 LONGEST_FOUND = 200  # characters of what was found that a message repeats
 
 
@@ -37,7 +45,9 @@ def check_config(config: Config, schema: Config) -> None:
     if error is None:
         return
     key = ".".join(str(part) for part in error.absolute_path) or "the config"
-    found = error.message if error.validator in ("additionalProperties", "required") else repr(error.instance)
+    found = "nothing" if error.instance is None else repr(error.instance)
+    if error.validator in ("additionalProperties", "required"):
+        found = error.message
     found = found if len(found) <= LONGEST_FOUND else f"{found[:LONGEST_FOUND]} ..."
     of_entry = error.validator == "required" and len(error.absolute_path) == 2
     if of_entry and error.absolute_path[0] in SECTIONS_OF_ENTRIES:
@@ -68,7 +78,7 @@ def _expected(error: Any) -> str:
         "enum": lambda: _choices(error.instance, wanted),
         "const": lambda: str(wanted),
         "required": lambda: "all of the keys " + ", ".join(error.schema.get("required", [])),
-        "type": lambda: f"a value of type {wanted if isinstance(wanted, str) else ' or '.join(wanted)}",
+        "type": lambda: " or ".join(TYPES.get(one, one) for one in ([wanted] if isinstance(wanted, str) else wanted)),
         "minimum": lambda: f"at least {wanted}",
         "exclusiveMinimum": lambda: f"more than {wanted}",
         "maximum": lambda: f"at most {wanted}",
