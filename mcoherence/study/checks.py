@@ -16,7 +16,7 @@ from mcoherence.study.experiment import require_entries
 from mcoherence.study.result_names import FULL, OTHER_SAMPLE
 from mcoherence.study.runs import Config, Run
 from mcoherence.study.settings import model_settings, optimizer_settings, training_of
-from mcoherence.study.subset_sizes import known_size, split_shares, trained_examples
+from mcoherence.study.subset_sizes import known_classes, known_size, split_shares, trained_examples
 
 TYPES = {
     "number": "a value of type number",
@@ -231,11 +231,23 @@ def _check_sizes(config: Config, own: Config, runs: Sequence[Run]) -> None:
                 f"{key}: found {batch_size}, expected at most the {there} examples of datasets.{run.dataset}"
                 f"{of_subset} that runs train on; lower it"
             )
+    for labels, dataset in dict.fromkeys((run.labels, run.dataset) for run in runs):
+        _check_classes(config, labels, dataset)
     for dataset in dict.fromkeys(dataset for dataset, _ in scored_networks(config)):
         _check_split(config, dataset)
     for name, measured in results_of(config).items():
         for dataset in dict.fromkeys(run.dataset for run in measured if run.subset == FULL):
             _check_sample(config, own, name, dataset)
+
+
+def _check_classes(config: Config, labels: str, dataset: str) -> None:
+    """Check that a transition matrix has a row for each class of a data set."""
+    matrix, classes = config["labels"][labels].get("transition"), known_classes(config, dataset)
+    if isinstance(matrix, list) and classes is not None and len(matrix) != classes:
+        raise UserError(
+            f"labels.{labels}.transition: found {len(matrix)} rows, expected {classes}, one for each class of "
+            f"datasets.{dataset}; correct it"
+        )
 
 
 def _check_split(config: Config, dataset: str) -> None:

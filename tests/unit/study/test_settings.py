@@ -436,6 +436,15 @@ def test_what_is_drawn_from_a_data_set_must_be_there(keys, value, message):
     assert "\n" not in str(caught.value)
 
 
+def test_a_transition_has_a_row_for_every_class():
+    entry = {"fraction": 0.5, "scheme": "class_conditional", "transition": [[0.5, 0.5], [0.5, 0.5]]}
+    config = changed("labels", "half_random", to=entry)
+    with pytest.raises(
+        UserError, match=r"^labels\.half_random\.transition: found 2 rows, expected 10, one for each class"
+    ):
+        checks.check_references(config)
+
+
 def test_the_default_sample_sizes_forbid_no_study_a_smaller_data_set():
     config = changed("datasets", "digits", "train_size", to=300)
     config["training"]["batch_size"] = 20
