@@ -21,3 +21,8 @@ def __getattr__(name: str) -> Any:
     if name not in _EXPORTS:
         raise AttributeError(f"module 'mcoherence' has no attribute {name!r}")
     return getattr(import_module(_EXPORTS[name]), name)
+
+
+def __dir__() -> list[str]:
+    """What can be imported from here, used or not."""
+    return sorted({*globals(), *__all__} - {"Any", "import_module"})

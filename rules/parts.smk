@@ -42,7 +42,7 @@ def settings_of_result(pattern):
 
 def code_of_result(wildcards, name):
     """Digest of the code that makes a result of the run that the wildcards name, in parts or at once."""
-    return code_of(job_code.whole(config, run_of(wildcards), name))
+    return code_of(job_code.whole_result(config, run_of(wildcards), name))
 
 
 @cache

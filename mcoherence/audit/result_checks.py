@@ -80,7 +80,7 @@ def _result_files(config: Config) -> Iterator[_Expected]:
     for name, measured in results_of(config).items():
         for run in measured:
             of_result = dict(result(name).settings(config, run))
-            yield _Expected(run.file(results, name), of_result, job_code.whole(config, run, name))
+            yield _Expected(run.file(results, name), of_result, job_code.whole_result(config, run, name))
     for dataset, model in scored_networks(config):
         scores = settings.difficulty_settings(config, dataset, model)
         path = study_file(results, "difficulty", dataset=dataset, model=model)

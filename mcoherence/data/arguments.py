@@ -1,6 +1,5 @@
 """Checks of what functions of this room are called with: labels, whole numbers and shares."""
 
-from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -23,7 +22,7 @@ def whole_number(what: str, found: Any, least: int, most: int | None = None) -> 
     is_whole = isinstance(found, WHOLE) and not isinstance(found, bool)
     if not is_whole or found < least or (most is not None and found > most):
         bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
-        raise UserError(f"{what}: found {found!r}, expected a whole number {bounds}")
+        raise UserError(f"{what}: found {_in_one_line(found)}, expected a whole number {bounds}")
     return int(found)
 
 
@@ -34,7 +33,7 @@ def share(what: str, found: Any) -> float:
         UserError: it is something else, NaN and True included.
     """
     if not isinstance(found, REAL) or isinstance(found, bool) or not 0.0 <= found <= 1.0:
-        raise UserError(f"{what}: found fraction {found!r}, expected a number in [0, 1]")
+        raise UserError(f"{what}: found fraction {_in_one_line(found)}, expected a number in [0, 1]")
     return float(found)
 
 
@@ -75,10 +74,13 @@ def places(what: str, found: Any, count: int) -> NDArray[np.int64]:
 
 def _whole_numbers(what: str, found: Any, noun: str, way_out: str) -> NDArray[np.integer]:
     """Whole numbers [N]; `noun` is what one of them is, `way_out` what to do about those with another shape."""
-    if hasattr(found, "detach"):  # a tensor, on whatever device
-        found = found.detach().cpu().numpy()
+    if np.ma.isMaskedArray(found) and np.ma.getmaskarray(found).any():
+        raise UserError(f"{what}: found {noun}s that are masked out, expected one for each example; leave them out")
     try:
-        numbers = np.asarray(found)
+        # A tensor comes from whatever device; NumPy has no word for some of its types, of which none is whole.
+        numbers = np.asarray(found.detach().cpu().numpy() if hasattr(found, "detach") else found)
+    except TypeError as error:
+        raise UserError(f"{what}: found {noun}s of type {found.dtype}, expected whole numbers; convert them") from error
     except ValueError as error:
         raise UserError(
             f"{what}: found {noun}s of unequal lengths, expected one whole number for each example"
@@ -88,10 +90,14 @@ def _whole_numbers(what: str, found: Any, noun: str, way_out: str) -> NDArray[np
             f"{what}: found {noun}s of shape {list(numbers.shape)}, expected [N], one whole number for each example; "
             f"{way_out}"
         )
-    if numbers.size == 0 and isinstance(found, Sequence):
-        numbers = numbers.astype(np.int64)  # an empty list has no type
+    if numbers.size == 0:
+        return numbers.astype(np.int64)  # an empty list has no type
     if not np.issubdtype(numbers.dtype, np.integer):
         raise UserError(
             f"{what}: found {noun}s of type {numbers.dtype}, expected whole numbers; convert them, or {way_out}"
         )
     return numbers
+
+
+def _in_one_line(found: object) -> str:
+    return " ".join(repr(found).split())

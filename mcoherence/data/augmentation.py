@@ -14,6 +14,7 @@ import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mcoherence.data.arguments import share
 from mcoherence.data.random_streams import AUGMENTATION, random_stream
 
 ATTEMPTS = 10  # to draw a box that lies inside the image, as in torchvision's RandomResizedCrop
@@ -29,16 +30,22 @@ def augmented(inputs: Tensor, draw: int, settings: Mapping[str, Any], seed: int)
             "flip": probability}; a crop_scale of None leaves the images whole.
         seed: of the run.
 
+    Raises:
+        UserError: flip or a bound of crop_scale is no number in [0, 1].
+
     Example:
         augment = partial(augmented, settings={"crop_scale": None, "flip": 0.5}, seed=0)
         loader = image_loader(images, positions, device, augment=augment)
     """
+    flip = share("augmentation.flip", settings["flip"])
+    for bound in settings["crop_scale"] or ():
+        share("augmentation.crop_scale", bound)
     generator = random_stream(seed, AUGMENTATION, draw)
     count, _, height, width = inputs.shape
     if settings["crop_scale"] is not None:
         boxes = random_boxes(generator, count, (height, width), settings["crop_scale"], settings["crop_ratio"])
         inputs = cropped(inputs, torch.from_numpy(boxes))
-    flipped = torch.from_numpy(generator.random(count) < settings["flip"]).to(inputs.device)
+    flipped = torch.from_numpy(generator.random(count) < flip).to(inputs.device)
     return torch.where(flipped[:, None, None, None], inputs.flip(3), inputs)
 
 

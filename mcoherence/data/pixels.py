@@ -5,7 +5,7 @@ the range that their file states, or refused where it states none. docs/data.md 
 """
 
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -44,8 +44,23 @@ def open_rgb(path: str) -> "Image.Image":
         except Image.DecompressionBombError as error:
             raise UserError(f"found more than {LARGEST} pixels, expected at most these; resize it") from error
     with opened:
+        _require_stated_maximum(opened, path)
         _scale_transparent_value(opened)
         return _on_background(_in_8_bits(ImageOps.exif_transpose(opened), opened))
+
+
+def _require_stated_maximum(opened: "Image.Image", path: str) -> None:
+    """UserError where a PGM or PPM file has values above the maximum that it states, which Pillow would make white."""
+    from PIL.ImageFile import ImageFile
+
+    if not isinstance(opened, ImageFile) or opened.format != "PPM" or opened.tile[0].codec_name != "ppm":
+        return
+    arguments: Any = opened.tile[0].args
+    maximum, count = int(arguments[1]), opened.width * opened.height * len(opened.getbands())
+    kind = np.dtype(np.uint8 if maximum < 256 else ">u2")
+    values = np.fromfile(path, dtype=kind, count=count, offset=opened.tile[0].offset)
+    if values.size and values.max() > maximum:
+        raise UserError(f"found value {values.max()}, expected at most {maximum}, the maximum that the file states")
 
 
 def _scale_transparent_value(opened: "Image.Image") -> None:

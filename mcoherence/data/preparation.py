@@ -20,6 +20,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from mcoherence.data.arguments import whole_number
 from mcoherence.data.sources import Decoded, Items, Source, SourcePart
 from mcoherence.data.store import IMAGES_SCHEMA
 from mcoherence.errors import UserError
@@ -48,6 +49,7 @@ def prepare_images(
     Raises:
         UserError: images do not decode (all of them are named), or a channel of the training part is constant.
     """
+    whole_number("workers", workers, least=1)
     parts = {"train": source.train, "test": source.test}
     partial = _partial_paths(path, parts, canonical_json([resume_key, source.attributes]))
     complaints = [

@@ -9,9 +9,9 @@ from typing import Any
 
 
 def __dir__() -> list[str]:
-    """The classes that can be imported from here, and what every module has."""
+    """What can be imported from here, used or not."""
     classes = import_module("mcoherence.optim.by_name").names_of_classes()
-    return sorted({*classes, *(name for name in globals() if name.startswith("__"))})
+    return sorted({*globals(), *classes} - {"Any", "import_module"})
 
 
 def __getattr__(name: str) -> Any:

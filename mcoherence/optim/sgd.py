@@ -25,4 +25,6 @@ class SGD(EagerOptimizer, torch.optim.SGD):
         yield from super()._checks(group, scheduled)
         momentum = number(group["momentum"])
         yield "momentum", 0 <= momentum < math.inf, "a number of at least 0 that is finite"
-        yield "nesterov", momentum > 0 or not group["nesterov"], "False, since momentum is 0"
+        yield "dampening", abs(number(group["dampening"])) < math.inf, "a finite number"
+        accelerated = momentum > 0 and group["dampening"] == 0
+        yield "nesterov", accelerated or not group["nesterov"], "False, since it takes momentum and no dampening"

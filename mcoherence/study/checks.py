@@ -17,8 +17,16 @@ from mcoherence.study.experiment import require_entries
 from mcoherence.study.result_names import FULL, OTHER_SAMPLE
 from mcoherence.study.runs import Config, Run
 from mcoherence.study.settings import model_settings, optimizer_settings, training_of
-from mcoherence.study.subset_sizes import known_size, split_shares, trained_examples
+from mcoherence.study.subset_sizes import known_classes, known_size, split_shares, trained_examples
 
+TYPES = {
+    "number": "a value of type number",
+    "integer": "a value of type integer, without a point",
+    "string": "text, in quotes where it looks like a number",
+    "boolean": "true or false",
+    "array": "a list",
+    "object": "keys with values",
+}
 LONGEST_FOUND = 200  # characters of what was found that a message repeats
 
 # Keys of the config that are resources of training under the same name.
@@ -45,7 +53,9 @@ def check_config(config: Config, schema: Config) -> None:
     if error is None:
         return
     key = ".".join(str(part) for part in error.absolute_path) or "the config"
-    found = error.message if error.validator in ("additionalProperties", "required") else repr(error.instance)
+    found = "nothing" if error.instance is None else repr(error.instance)
+    if error.validator in ("additionalProperties", "required"):
+        found = error.message
     found = found if len(found) <= LONGEST_FOUND else f"{found[:LONGEST_FOUND]} ..."
     of_entry = error.validator == "required" and len(error.absolute_path) == 2
     if of_entry and error.absolute_path[0] in SECTIONS_OF_ENTRIES:
@@ -76,7 +86,7 @@ def _expected(error: Any) -> str:
         "enum": lambda: _choices(error.instance, wanted),
         "const": lambda: str(wanted),
         "required": lambda: "all of the keys " + ", ".join(error.schema.get("required", [])),
-        "type": lambda: f"a value of type {wanted if isinstance(wanted, str) else ' or '.join(wanted)}",
+        "type": lambda: " or ".join(TYPES.get(one, one) for one in ([wanted] if isinstance(wanted, str) else wanted)),
         "minimum": lambda: f"at least {wanted}",
         "exclusiveMinimum": lambda: f"more than {wanted}",
         "maximum": lambda: f"at most {wanted}",
@@ -249,11 +259,23 @@ def _check_sizes(config: Config, own: Config, runs: Sequence[Run]) -> None:
                 f"{key}: found {batch_size}, expected at most the {there} examples of datasets.{run.dataset}"
                 f"{of_subset} that runs train on; lower it"
             )
+    for labels, dataset in dict.fromkeys((run.labels, run.dataset) for run in runs):
+        _check_classes(config, labels, dataset)
     for dataset in dict.fromkeys(dataset for dataset, _ in scored_networks(config)):
         _check_split(config, dataset)
     for name, measured in results_of(config).items():
         for dataset in dict.fromkeys(run.dataset for run in measured if run.subset == FULL):
             _check_sample(config, own, name, dataset)
+
+
+def _check_classes(config: Config, labels: str, dataset: str) -> None:
+    """Check that a transition matrix has a row for each class of a data set."""
+    matrix, classes = config["labels"][labels].get("transition"), known_classes(config, dataset)
+    if isinstance(matrix, list) and classes is not None and len(matrix) != classes:
+        raise UserError(
+            f"labels.{labels}.transition: found {len(matrix)} rows, expected {classes}, one for each class of "
+            f"datasets.{dataset}; correct it"
+        )
 
 
 def _check_split(config: Config, dataset: str) -> None:

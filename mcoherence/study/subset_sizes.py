@@ -1,4 +1,4 @@
-"""How many examples a run trains on, as far as the config tells; read when Snakemake parses the workflow."""
+"""How many examples and classes runs train on, as far as the config tells; read when Snakemake parses the workflow."""
 
 from mcoherence.data.subsets import SUBSETS, TRAINED_HALF, split_counts
 from mcoherence.study.data_sizes import size_of
@@ -24,6 +24,12 @@ def known_size(config: Config, dataset: str, part: str) -> int | None:
     if not size.exact and settings.get(f"{part}_size") is None:
         return None
     return size.train if part == "train" else size.test
+
+
+def known_classes(config: Config, dataset: str) -> int | None:
+    """Classes of a data set; None for a folder of images that nobody has counted yet."""
+    size = size_of({"size": 32, **config["datasets"][dataset]})
+    return size.classes if size.exact else None
 
 
 def split_shares(config: Config) -> tuple[float, float]:

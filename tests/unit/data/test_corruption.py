@@ -81,6 +81,8 @@ def test_wrong_corruption_settings_are_refused(arguments, message):
         (np.int64(3), r"found labels of shape \[\], expected \[N\]"),
         (np.array([0.0, 3.7]), "found labels of type float64, expected whole numbers"),
         (torch.tensor([0.0, 3.0]), "found labels of type float32, expected whole numbers"),
+        (torch.tensor([0.0, 3.0]).bfloat16(), "found labels of type torch.bfloat16, expected whole numbers"),
+        (np.ma.array([0, 3], mask=[False, True]), "found labels that are masked out"),
         (LABELS > 4, "found labels of type bool, expected whole numbers"),
         (["0", "1"], "found labels of type <U1, expected whole numbers"),
         ([0, None], "found labels of type object, expected whole numbers"),
@@ -89,8 +91,8 @@ def test_wrong_corruption_settings_are_refused(arguments, message):
         ([0, 10], r"found label 10, a label outside 0\.\.9"),
         (np.array([2**63 + 1], dtype=np.uint64), r"found label 9223372036854775809, a label outside 0\.\.9"),
     ],
-    ids=["column", "one-hot", "scalar", "floats", "float tensor", "mask", "text", "gaps", "ragged", "negative", "high",
-         "beyond 64 bits"],
+    ids=["column", "one-hot", "scalar", "floats", "float tensor", "half", "masked", "mask", "text", "gaps", "ragged",
+         "negative", "high", "beyond 64 bits"],
 )  # fmt: skip
 def test_labels_that_could_be_meant_in_two_ways_are_one_line(labels, message, scheme):
     with pytest.raises(UserError, match=message) as caught:

@@ -110,6 +110,13 @@ def test_pixels_without_a_stated_range_are_refused_by_name(tmp_path, content, ki
         open_rgb(str(tmp_path / "image.tif"))
 
 
+@pytest.mark.parametrize(("values", "maximum"), [([0, 65535], 4095), ([0, 200], 100)])
+def test_values_above_the_stated_maximum_are_refused(tmp_path, values, maximum):
+    (tmp_path / "g.pgm").write_bytes(pgm(np.array([values]), maximum))
+    with pytest.raises(UserError, match=f"^found value {values[1]}, expected at most {maximum}, the maximum that"):
+        open_rgb(str(tmp_path / "g.pgm"))
+
+
 def hidden(mode, color, clear, shown):
     """An image of two pixels: one of `color` that nobody sees, and one that is `shown` whole."""
     image = Image.new(mode, (2, 1), (*color, clear))

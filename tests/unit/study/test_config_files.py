@@ -2,6 +2,9 @@
 
 import json
 import math
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -173,3 +176,13 @@ def test_what_lies_below_is_not_changed():
     below = {"training": {"updates": 1}}
     assert over(below, {"training": {"updates": 2}}, entries=True) == {"training": {"updates": 2}}
     assert below == {"training": {"updates": 1}}
+
+
+def test_make_says_in_one_line_what_snakemake_could_not_read(tmp_path):
+    (tmp_path / "own.yaml").write_bytes("study: own\n".encode("utf-16"))
+    command = [sys.executable, "-m", "mcoherence.study.config_files", "own.yaml"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    answer = subprocess.run(command, cwd=tmp_path, env=environment, text=True, capture_output=True, check=False)
+    assert (answer.returncode, answer.stdout) == (1, "")
+    assert answer.stderr == "error: config: own.yaml, line 1: found UTF-16, expected UTF-8; save it as UTF-8\n"
+    assert "mcoherence.study.config_files studies/$(STUDY).yaml" in (ROOT / "Makefile").read_text()

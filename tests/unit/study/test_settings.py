@@ -470,6 +470,15 @@ def test_what_is_drawn_from_a_data_set_must_be_there(keys, value, message):
     assert "\n" not in str(caught.value)
 
 
+def test_a_transition_has_a_row_for_every_class():
+    entry = {"fraction": 0.5, "scheme": "class_conditional", "transition": [[0.5, 0.5], [0.5, 0.5]]}
+    config = changed("labels", "half_random", to=entry)
+    with pytest.raises(
+        UserError, match=r"^labels\.half_random\.transition: found 2 rows, expected 10, one for each class"
+    ):
+        checks.check_references(config)
+
+
 def test_the_default_sample_sizes_forbid_no_study_a_smaller_data_set():
     config = changed("datasets", "digits", "train_size", to=300)
     config["training"]["batch_size"] = 20
@@ -540,6 +549,11 @@ def test_a_run_has_a_number_of_jobs_and_checkpoints_that_can_be_planned(training
         ),
         (("optimizers", "m3", "groups"), 4, r"optimizers\.m3\.groups: found 4; expected an odd number;"),
         (("study",), "a\n", r"study: found 'a\\n'; expected a name of 1 to 64 letters, digits and _;"),
+        (("study",), 2024, r"study: found 2024; expected text, in quotes where it looks like a number;"),
+        (("easy_hard", "within_class"), "no", r"easy_hard\.within_class: found 'no'; expected true or false;"),
+        (("label_noise",), [], r"label_noise: found \[\]; expected keys with values;"),
+        (("label_noise", "models"), "mlp", r"label_noise\.models: found 'mlp'; expected a list;"),
+        (("datasets", "x"), {"source": "mnist", "train_size": "all"}, r"found 'all'; expected a value .* or null;"),
         (("study",), "a" * 65, r"study: found 'a+'; expected a name of 1 to 64 letters"),
         (("study",), "a" * 3000, r"study: found 'a{199} \.\.\.; expected a name"),
         (
