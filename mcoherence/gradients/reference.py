@@ -91,8 +91,8 @@ def loss_alone(model: Callable[[Tensor], Tensor], loss_fn: LossFunction, inputs:
         raise UnsupportedModelError(
             f"the model or the loss fails on one example, passed as a batch of two that are the same, shape "
             f"{(2, *inputs.shape[1:])}, with {type(error).__name__}: {(str(error).splitlines() or [''])[0]}; let it "
-            "take batches of any size (no fixed one, no .squeeze() of the axis of examples), or pass spot_check=0, with "
-            "which single examples are left out where they can be"
+            "take batches of any size (no fixed one, no .squeeze() of the axis of examples), or pass spot_check=0, "
+            "with which single examples are left out where they can be"
         ) from error
     if losses.shape != (2,):
         raise ValueError(
