@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import get_gradient_edge
+from torch.autograd.graph import GradientEdge
 
 from mcoherence.gradients.alignment import in_doubt
 from mcoherence.gradients.broadcast import BareParameters, Spreading
@@ -167,7 +167,7 @@ class Capture:
 
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             if self._watch is not None:
-                with self._watch.ours():
+                with torch._C.DisableTorchFunction():  # these are no calls of the model
                     tensor = call_input(args, kwargs)
                     layer.started.append(None if tensor is None else Argument.of(tensor))
 
@@ -176,7 +176,7 @@ class Capture:
     def _after(self, layer: Layer) -> Any:
         def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
             if self._watch is not None:
-                with self._watch.ours():
+                with torch._C.DisableTorchFunction():  # these are no calls of the model
                     self._finish_call(layer, output)
 
         return hook
@@ -193,7 +193,7 @@ class Capture:
             return
         # A module that writes into its input, or hands it back, has no output apart from it.
         if argument.is_unchanged() and first.grad_fn is not argument.node:
-            layer.call = Call(argument, get_gradient_edge(first), first.shape, first.dtype)
+            layer.call = Call(argument, GradientEdge(first.grad_fn, first.output_nr), first.shape, first.dtype)
             first.register_hook(lambda output_grads: self._measure(layer, output_grads.detach()))
 
     def _measure(self, layer: Layer, output_grads: Tensor) -> None:

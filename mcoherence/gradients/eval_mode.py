@@ -27,7 +27,7 @@ def eval_mode(model: nn.Module) -> Iterator[ModelState]:
         UnsupportedModelError: a layer stays in training mode, and computes something else there.
     """
     modes = {module: module.training for module in model.modules()}
-    recurrent = [module for module in model.modules() if runs_on_cudnn(module)]
+    recurrent = [module for module in modes if runs_on_cudnn(module)]
     dropouts = [layer.dropout for layer in recurrent]
     cuda_devices = sorted({p.device.index for p in model.parameters() if p.device.type == "cuda"})
     python_generator, numpy_generator = random.getstate(), np.random.get_state()  # noqa: NPY002 (the models' own)

@@ -1,8 +1,7 @@
 """A digest of a model's weights, by which statistics of other weights are told apart.
 
-Sums of the bits of every tensor along its first axis, which are integers and so the same on every device and however
-many threads there are, with names, shapes and dtypes. Two sets of weights with the same sums by chance are not to be
-expected; weights exchanged between the columns of a row are not told apart.
+Sums of the bits of every tensor, which are integers and so the same on every device and however many threads there are,
+with names, shapes and dtypes. Two sets of weights with the same sums by chance are not to be expected.
 """
 
 from hashlib import sha256
@@ -16,22 +15,28 @@ _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 def fingerprint(model: nn.Module) -> str:
     """The digest of the parameters and buffers of a model, 64 hexadecimal digits."""
     tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    digest, sums = sha256(), []
+    digest = sha256()
+    sums: list[Tensor] = []
     for name, value in tensors.items():
         digest.update(f"{name} {tuple(value.shape)} {value.dtype} {value.requires_grad}\n".encode())
         if value.layout == torch.strided and not value.is_quantized:
-            sums.append(_bits(value.detach()))
+            sums += _sums_of_bits(value.detach())
     if sums:
         digest.update(torch.cat([value.to(sums[0].device) for value in sums]).cpu().numpy().tobytes())
     return digest.hexdigest()
 
 
-def _bits(value: Tensor) -> Tensor:
-    """Sums of the bits of a tensor [r, ...] along all axes but the first, int64 [r]."""
+def _sums_of_bits(value: Tensor) -> tuple[Tensor, ...]:
+    """The bits of a tensor as integers in rows, summed along them and across, int64."""
     value = torch.view_as_real(value) if value.is_complex() else value
-    integers = value.reshape(-1) if value.dim() == 0 else value
-    if value.is_floating_point():
-        integers = integers.view(_INTEGERS[value.dtype.itemsize])
-    if integers.dim() == 1:
-        return integers.to(torch.int64)
-    return integers.sum(dim=tuple(range(1, integers.dim())), dtype=torch.int64)
+    flat = value.reshape(len(value), -1) if value.dim() > 1 else value.reshape(1, -1)
+    wide = (
+        flat.element_size() < 8 and flat.is_floating_point() and flat.is_contiguous() and not flat.storage_offset() % 2
+    )
+    if wide and flat.shape[1] * flat.element_size() % 8 == 0:
+        integers = flat.view(torch.int64)  # several numbers at once, in a tenth of the time
+    elif flat.is_floating_point():
+        integers = flat.view(_INTEGERS[flat.element_size()])
+    else:
+        integers = flat
+    return tuple(integers.sum(dim=axis, dtype=torch.int64) for axis in (0, 1))

@@ -7,7 +7,6 @@ autograd's back. A tensor that is a plain attribute of a module may be replaced,
 last, but not be written to.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -44,17 +43,21 @@ class ModelState:
     """What a model's buffers, weights and other tensors were when this was made."""
 
     def __init__(self, model: nn.Module) -> None:
-        self._model = model
-        self._names = {module: name for name, module in model.named_modules()}
+        # Modules whose tensors Python can reach.
+        self._modules = {m: name for name, m in model.named_modules() if not isinstance(m, torch.jit.ScriptModule)}
         self._kept: dict[tuple[nn.Module, str, str], _Kept] = {}
         self._requires_grad = {p: (p.requires_grad, p.grad) for p in model.parameters()}
-        self.adopt()
+        for kind in (_PARAMETERS, _BUFFERS, _ATTRIBUTES):
+            self._adopt(kind)
 
-    def adopt(self) -> None:
-        """Take in tensors that were not there before: caches that a first pass fills."""
-        for module, kind, name, tensor in _tensors(self._model):
-            if (module, kind, name) not in self._kept:
-                self._kept[module, kind, name] = _Kept.of(tensor, copied=kind != _PARAMETERS)
+    def _adopt(self, kind: str) -> None:
+        """Take in tensors that were not there before, such as caches that a first pass fills."""
+        for module in self._modules:
+            for name, value in _holder(module, kind).items():
+                if not isinstance(value, Tensor) or (module, kind, name) in self._kept:
+                    continue
+                if not (kind == _ATTRIBUTES and value.requires_grad):
+                    self._kept[module, kind, name] = _Kept.of(value, copied=kind != _PARAMETERS)
 
     def require_unchanged(self, every_value: bool = False) -> None:
         """Hold the tensors against what they were, and take in new ones; all their values too if `every_value`.
@@ -66,9 +69,9 @@ class ModelState:
         for (module, kind, name), kept in self._kept.items():
             now = kept.tensor if kind == _ATTRIBUTES else _holder(module, kind).get(name)
             if not kept.is_as_it_was(now, every_value):
-                changed.append((f"{self._names.get(module, '')}.{name}".lstrip("."), kind))
+                changed.append((f"{self._modules[module]}.{name}".lstrip("."), kind))
         if not changed:
-            self.adopt()
+            self._adopt(_BUFFERS)
             return
         names = ", ".join(dict.fromkeys(name for name, _ in changed[:5]))
         what = "weights" if all(kind == _PARAMETERS for _, kind in changed) else "buffers"
@@ -94,16 +97,6 @@ class ModelState:
                 p.requires_grad_(required)
             if p.grad is not grad:
                 p.grad = grad
-
-
-def _tensors(model: nn.Module) -> Iterator[tuple[nn.Module, str, str, Tensor]]:
-    for module in model.modules():
-        if isinstance(module, torch.jit.ScriptModule):
-            continue  # keeps its tensors out of Python's reach
-        for kind in (_PARAMETERS, _BUFFERS, _ATTRIBUTES):
-            for name, value in _holder(module, kind).items():
-                if isinstance(value, Tensor) and not (kind == _ATTRIBUTES and value.requires_grad):
-                    yield module, kind, name, value
 
 
 def _holder(module: nn.Module, kind: str) -> dict[str, Tensor | None]:

@@ -3,10 +3,10 @@
 Index letter: n examples of a batch.
 """
 
+import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from mcoherence.gradients.capture import Capture
 from mcoherence.gradients.evidence import is_sum_of_rows
 from mcoherence.gradients.fallback import WholeModel
-from mcoherence.gradients.layer_rules.products import sure_squared_norms
+from mcoherence.gradients.layer_rules.products import least, sure_squared_norms
 from mcoherence.gradients.layers import has_node_hooks
 from mcoherence.gradients.model_state import ModelState
 from mcoherence.gradients.not_finite import require_finite
@@ -28,6 +28,7 @@ class BatchSums:
     """One batch of n examples; parameters that take no part in its losses are missing, their gradients are 0.
 
     squared_norms: {parameter name: |g_i|^2, float64 [n]}; sums: {parameter name: sum_i g_i, [*parameter shape]}.
+    totals: {parameter name: sum_i |g_i|^2}.
     losses: [n].
     to_doubt: the forward pass read values of tensors or drew random numbers, so that it may have gone another way than
         it would have for an example alone.
@@ -36,13 +37,9 @@ class BatchSums:
     n: int
     squared_norms: dict[str, Tensor]
     sums: dict[str, Tensor]
+    totals: dict[str, float]
     losses: Tensor
     to_doubt: bool = False
-
-    @cached_property
-    def totals(self) -> dict[str, float]:
-        """{parameter name: sum_i |g_i|^2}."""
-        return {name: float(value.sum()) for name, value in self.squared_norms.items()}
 
 
 class Passes:
@@ -96,7 +93,7 @@ class Passes:
         to_doubt = watch.values_read or self._drawing.happened
         self._require_unchanged()
         if not losses.requires_grad:
-            return BatchSums(n, {}, {}, losses.detach(), to_doubt)
+            return BatchSums(n, {}, {}, {}, losses.detach(), to_doubt)
         hooked = {name for name, p in self.parameters.items() if p._backward_hooks}
         self.capture.routed.update(hooked)
         if watch.hooks or has_node_hooks(self.model):
@@ -120,16 +117,20 @@ class Passes:
             self.capture.routed.update(in_hooks - sums.keys())
             return self._measure(inputs, targets)
         norms, rows = self.capture.collected()
-        if _is_lossy(norms, sums) and not self.capture.careful:
-            self.capture.careful = True  # from here on: what is too small or too large once will be again
-            return self._measure(inputs, targets)
-        require_finite(norms, sums, losses.detach(), inputs, self.parameters)
+        totals = _totals(norms)
+        if self._are_lossy(totals, sums, n):
+            if not self.capture.careful:
+                self.capture.careful = True  # from here on: what is too small or too large once will be again
+                return self._measure(inputs, targets)
+            require_finite(norms, sums, losses.detach(), inputs, self.parameters)
+        if unmeasured := {name: value for name, value in sums.items() if name not in norms}:
+            require_finite({}, unmeasured, losses.detach(), inputs, self.parameters)
         if rows:
-            whole = _total(norms)
+            whole = sum(totals.values())
             self.capture.routed.update(
                 name for name, value in rows.items() if name in sums and not is_sum_of_rows(sums[name], value, whole)
             )
-        return self._completed(BatchSums(n, norms, sums, losses.detach(), to_doubt), inputs, targets, hooked)
+        return self._completed(BatchSums(n, norms, sums, totals, losses.detach(), to_doubt), inputs, targets, hooked)
 
     def _measure_one(self, inputs: Tensor, targets: Tensor) -> BatchSums:
         """A batch of one: its gradient is that of its example. Passed twice over, as `reference` does and says why."""
@@ -145,7 +146,7 @@ class Passes:
             if gradient is not None
         }
         norms = {name: sure_squared_norms(value.unsqueeze(0)) for name, value in sums.items()}
-        return BatchSums(1, norms, sums, loss.detach())
+        return BatchSums(1, norms, sums, _totals(norms), loss.detach())
 
     def _completed(self, measured: BatchSums, inputs: Tensor, targets: Tensor, hooked: set[str]) -> BatchSums:
         """The batch with every parameter in `sums` measured: what the calls do not account for by the whole model.
@@ -159,7 +160,7 @@ class Passes:
             if name in sums and name not in self.capture.routed
         }
         missing = {name: self.parameters[name] for name in sums if name not in norms}
-        whole = _total(norms)
+        whole = sum(measured.totals[name] for name in norms)
         if with_hooks := {name: p for name, p in missing.items() if name in hooked}:
             for name, value in self.whole_model.rows_by_loop(with_hooks, inputs, targets).items():
                 norms[name], sums[name] = value.squared_norms, value.total
@@ -176,7 +177,19 @@ class Passes:
                     )
                 norms[name] = value.squared_norms
             self._require_unchanged()
-        return BatchSums(measured.n, norms, sums, measured.losses, measured.to_doubt)
+        totals = {name: total for name, total in measured.totals.items() if name in norms}
+        totals |= _totals({name: value for name, value in norms.items() if name not in totals})
+        return BatchSums(measured.n, norms, sums, totals, measured.losses, measured.to_doubt)
+
+    def _are_lossy(self, totals: Mapping[str, float], sums: Mapping[str, Tensor], n: int) -> bool:
+        """Whether squares have left the range of their dtype: not finite, or too small although gradients are not 0."""
+        for name, total in totals.items():
+            p = self.parameters[name]
+            if not total < math.inf or (total == 0.0 and name in sums and bool(sums[name].any())):
+                return True
+            if 0.0 < total < least(n * p.numel(), torch.promote_types(p.dtype, torch.float32)):
+                return not self.capture.careful
+        return False
 
     def _require_unchanged(self) -> None:
         if self._state is not None:
@@ -217,18 +230,8 @@ def _require_losses(losses: object, n: int) -> None:
         )
 
 
-def _is_lossy(norms: Mapping[str, Tensor], sums: Mapping[str, Tensor]) -> bool:
-    """Whether squares have left the range of their dtype: not finite, or 0 although the gradients are not."""
-    for name, value in norms.items():
-        total = float(value.sum())
-        if not total < float("inf") or (total == 0.0 and name in sums and bool(sums[name].any())):
-            return True
-    return False
-
-
-def _total(norms: Mapping[str, Tensor]) -> float:
-    """Sum of |g_i|^2 over the examples and over the parameters {name: |g_i|^2, float64 [n]}."""
-    return sum(float(value.sum()) for value in norms.values())
+def _totals(norms: Mapping[str, Tensor]) -> dict[str, float]:
+    return {name: float(value.sum()) for name, value in norms.items()}
 
 
 def _with_targets_at_outputs(loss_fn: LossFunction) -> LossFunction:

@@ -1,6 +1,6 @@
 """Models without exact per-example gradients, and the words in which they are refused."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from torch import nn
 from torch.nn.parameter import is_lazy
@@ -21,19 +21,20 @@ def refuse_unsupported(model: nn.Module) -> None:
     So too for models that cannot be measured at all: scripted ones, those with weights that are not there yet, that
     autograd cannot use or that lie on several devices, and those with nothing to train.
     """
-    _refuse_modules(model)
+    modules = dict(model.named_modules())
+    _refuse_modules(modules)
     _refuse_weights(model)
 
 
-def _refuse_modules(model: nn.Module) -> None:
-    if scripted := _named(model, lambda module: type(module).__name__ == "RecursiveScriptModule"):
+def _refuse_modules(modules: Mapping[str, nn.Module]) -> None:
+    if scripted := _named(modules, lambda module: type(module).__name__ == "RecursiveScriptModule"):
         raise UnsupportedModelError(
             f"scripted modules: {scripted[0]}; they take no hooks and tell nothing of their layers; measure the model "
             "that was scripted, before torch.jit.script"
         )
 
     mixing = _named(
-        model, lambda module: isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None
+        modules, lambda module: isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None
     )
     if mixing:
         raise UnsupportedModelError(
@@ -42,7 +43,7 @@ def _refuse_modules(model: nn.Module) -> None:
         )
 
     changing = _named(
-        model,
+        modules,
         lambda module: (
             isinstance(module, nn.Embedding | nn.EmbeddingBag)
             and (module.max_norm is not None or module.scale_grad_by_freq)
@@ -56,7 +57,8 @@ def _refuse_modules(model: nn.Module) -> None:
 
 
 def _refuse_weights(model: nn.Module) -> None:
-    everything = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    named = dict(model.named_parameters())
+    everything = {**named, **dict(model.named_buffers())}
     if lazy := [name for name, value in everything.items() if is_lazy(value)]:
         raise UnsupportedModelError(
             f"weights that a first pass is to make: {', '.join(lazy[:5])}; pass one batch through the model before it "
@@ -67,7 +69,7 @@ def _refuse_weights(model: nn.Module) -> None:
             f"weights made in torch.inference_mode: {', '.join(inference[:5])}; autograd cannot use them; make, "
             "load or move the model outside of it"
         )
-    trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    trainable = {name: p for name, p in named.items() if p.requires_grad}
     if not trainable:
         raise UnsupportedModelError(
             "no parameter of the model requires a gradient, so that there is nothing to measure; call "
@@ -84,7 +86,7 @@ def _refuse_weights(model: nn.Module) -> None:
 def refuse_training_mode(model: nn.Module) -> None:
     """Raise UnsupportedModelError for layers that `model.eval()` has left in training mode, where it matters."""
     deciding = (nn.modules.batchnorm._NormBase, nn.modules.dropout._DropoutNd, nn.RReLU)
-    training = _named(model, lambda module: module.training and isinstance(module, deciding))
+    training = _named(dict(model.named_modules()), lambda module: module.training and isinstance(module, deciding))
     if training:
         raise UnsupportedModelError(
             f"layers that stay in training mode: {', '.join(training)}; gradients are measured in eval mode, and some "
@@ -92,6 +94,6 @@ def refuse_training_mode(model: nn.Module) -> None:
         )
 
 
-def _named(model: nn.Module, chosen: Callable[[nn.Module], bool]) -> list[str]:
+def _named(modules: Mapping[str, nn.Module], chosen: Callable[[nn.Module], bool]) -> list[str]:
     """Names and types of the modules that are `chosen`."""
-    return [f"{name} ({type(module).__name__})".lstrip() for name, module in model.named_modules() if chosen(module)]
+    return [f"{name} ({type(module).__name__})".lstrip() for name, module in modules.items() if chosen(module)]

@@ -5,8 +5,7 @@ another way for a batch than for an example alone. A hook on a tensor may change
 Both are calls of torch's functions, so that a function mode sees them, at a cost of about a microsecond for each call.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -32,7 +31,6 @@ class Watch(TorchFunctionMode):
         super().__init__()
         self.values_read = False
         self.hooks = False
-        self._ours = False
 
     def __torch_function__(
         self,
@@ -41,29 +39,33 @@ class Watch(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        if not self._ours:
-            self._note(func, args)
-        return func(*args, **(kwargs or {}))
+        kind = _KINDS.get(func)
+        if kind is None:
+            kind = _KINDS[func] = _kind(func)
+        if kind is not _PLAIN:
+            self._note(kind, args)
+        return func(*args, **kwargs) if kwargs else func(*args)
 
-    @contextmanager
-    def ours(self) -> Iterator[None]:
-        """Calls inside the block are not the model's."""
-        before, self._ours = self._ours, True
-        try:
-            yield
-        finally:
-            self._ours = before
-
-    def _note(self, func: Callable[..., Any], args: tuple[Any, ...]) -> None:
-        name = getattr(func, "__name__", "")
-        if name in _READING or (name == "__getitem__" and _by_mask(args[1])) or (name == "where" and len(args) == 1):
-            self.values_read = True
-        elif name in _HOOKING or (name == "__get__" and _attribute(func) == "grad_fn"):
+    def _note(self, kind: str, args: tuple[Any, ...]) -> None:
+        if kind is _HOOKS:
             self.hooks = True
+        elif kind is _READS or (kind is _INDEXES and _by_mask(args[1])) or (kind is _CHOOSES and len(args) == 1):
+            self.values_read = True
 
 
-def _attribute(getter: Callable[..., Any]) -> str:
-    return str(getattr(getattr(getter, "__self__", None), "__name__", ""))
+_PLAIN, _READS, _HOOKS, _INDEXES, _CHOOSES = "plain", "reads", "hooks", "indexes", "chooses"
+_KINDS: dict[Callable[..., Any], str] = {}
+
+
+def _kind(func: Callable[..., Any]) -> str:
+    name = getattr(func, "__name__", "")
+    if name in _READING:
+        return _READS
+    if name in _HOOKING:
+        return _HOOKS
+    if name == "__get__" and getattr(getattr(func, "__self__", None), "__name__", "") == "grad_fn":
+        return _HOOKS
+    return {"__getitem__": _INDEXES, "where": _CHOOSES}.get(name, _PLAIN)
 
 
 def _by_mask(index: Any) -> bool:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from mcoherence.gradients.layer_rules.products import TEMPORARY_BUDGET, gram_squared_norms, squared_norms, trusted
+from mcoherence.gradients.layer_rules.products import TEMPORARY_BUDGET, gram_squared_norms, squared_norms
 from mcoherence.gradients.layer_rules.registry import NotModelledError, layer_rule, trainable, weight_and_bias
 
 Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
@@ -48,7 +48,7 @@ def kernel_rows(layer: nn.Module, inputs: Tensor, output_grads: Tensor) -> tuple
         for row in rows.reshape(k, -1):
             total.view(-1).add_(row)
             squared.append(torch.dot(row, row))
-    norms = {"weight": trusted(torch.stack(squared).to(torch.float64), weight.numel(), weight.dtype)}
+    norms = {"weight": torch.stack(squared).to(torch.float64)}
     sums = {"weight": total}
     if "bias" in names:  # autograd's bias gradient would take the weight's along, all over again
         bias_rows = output_grads.flatten(2).sum(dim=2)

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from mcoherence.gradients.layer_rules.products import product_squared_norms, squared_norms
+from mcoherence.gradients.layer_rules.products import product_squared_norms, squared_norms, trusted
 from mcoherence.gradients.layer_rules.registry import layer_rule, weight_and_bias
 
 
@@ -16,8 +16,11 @@ def linear_squared_norms(names: set[str], inputs: Tensor, output_grads: Tensor) 
     """Squared norms of "weight" and "bias", whichever are in `names`, of an affine map of the last axis."""
     n = inputs.shape[0]
     if inputs.dim() == 2:  # one position: the weight's gradient has rank one, and the bias's is a factor of it
-        of_bias = squared_norms(output_grads)
-        norms = {"weight": squared_norms(inputs) * of_bias, "bias": of_bias}
+        of_bias, of_inputs = squared_norms(output_grads), squared_norms(inputs)
+        of_weight = trusted(of_inputs * of_bias, of_inputs, inputs.numel(), inputs.dtype)
+        if "bias" not in names:  # else its own norms tell
+            of_weight = trusted(of_weight, of_bias, output_grads.numel(), output_grads.dtype)
+        norms = {"weight": of_weight, "bias": of_bias}
         return {name: norms[name] for name in names}
     a = inputs.reshape(n, -1, inputs.shape[-1])
     b = output_grads.reshape(n, -1, output_grads.shape[-1])

@@ -1,5 +1,6 @@
 """Squared norms of per-example gradients, and of products sum_t b_t a_t^T by the cheaper of two exact ways."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -20,37 +21,59 @@ class Rows:
 def squared_norms(rows: Tensor) -> Tensor:
     """|row_i|^2 for rows [n, ...], float64 [n]; summed in the dtype of the rows, as terms of one sign lose nothing.
 
-    Complex rows count with |z|^2. NaN where squares of this dtype may have been lost; see `trusted`.
+    Complex rows count with |z|^2.
     """
     flat = rows.reshape(len(rows), -1)
     if flat.is_complex():
         flat = torch.view_as_real(flat).flatten(1)
     squared: Tensor = torch.linalg.vecdot(flat, flat)
-    return trusted(squared.to(torch.float64), flat.shape[1], flat.dtype)
+    return squared.to(torch.float64)
 
 
 def sure_squared_norms(rows: Tensor) -> Tensor:
     """As `squared_norms`, in float64 where the dtype of the rows does not do."""
     squared = squared_norms(rows)
     total = float(squared.sum())
-    if 0.0 < total < float("inf") or not bool(rows.any()):
+    if is_sure(total, rows.numel(), rows.dtype) or not bool(rows.any()):
         return squared
     return squared_norms(rows.to(torch.promote_types(rows.dtype, torch.float64)))
 
 
-def trusted(sums: Tensor, terms: int, dtype: torch.dtype) -> Tensor:
-    """Sums of so many products of that dtype each, float64 [n]; NaN in their place where products underflow.
+def is_sure(total: float, terms: int, dtype: torch.dtype) -> bool:
+    """Whether a sum of so many squares of that dtype has kept what counts.
 
-    Products below the least normal number (1e-38 in float32) are lost, in part or as a whole: at most 1e-6 of the total
-    where the total is 1e6 times as large as if all of them were that small. NaN tells the caller to do it over in
-    float64; so does infinity, where products overflow. A total of exactly 0 is left: whether that is the truth shows in
-    the sum of the gradients (`passes`).
+    Squares below the least normal number (1e-38 in float32) are lost, in part or as a whole: at most 1e-6 of a total
+    that is 1e6 times as large as if all of them were that small. Squares that overflow make it infinite.
     """
-    least = float(torch.finfo(dtype).tiny) * 1e6 * terms * sums.numel()
-    if sums.device.type == "cpu":  # a value is at hand
-        return torch.full_like(sums, torch.nan) if 0.0 < float(sums.sum()) < least else sums
-    total = sums.sum()
-    return torch.where((total > 0.0) & (total < least), torch.nan, sums)
+    return least(terms, dtype) <= total < math.inf
+
+
+def least(terms: int, dtype: torch.dtype) -> float:
+    """The least total of so many squares of that dtype that is sure."""
+    return (_TINY if dtype == torch.float32 else float(torch.finfo(dtype).tiny)) * 1e6 * terms
+
+
+_TINY = float(torch.finfo(torch.float32).tiny)
+
+
+def trusted(norms: Tensor, factor: Tensor, terms: int, dtype: torch.dtype) -> Tensor:
+    """Norms, float64 [n], that `factor` has gone into; NaN where that has lost what counts, so that they are not sure.
+
+    What leaves the range of a dtype in a result shows there; in a factor it does not, if the other is large. NaN tells
+    the caller to do it over in float64. A total of exactly 0 is left: whether that is the truth shows in the sum of the
+    gradients (`passes`).
+
+    Args:
+        norms: of the examples.
+        factor: sums of squares, whose total counts.
+        terms: squares in all of them together.
+        dtype: of the squares.
+    """
+    bound = least(terms, dtype)
+    if factor.device.type == "cpu":  # a value is at hand
+        return torch.full_like(norms, torch.nan) if 0.0 < float(factor.sum()) < bound else norms
+    total = factor.sum()
+    return torch.where((total > 0.0) & (total < bound), torch.nan, norms)
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:
@@ -72,7 +95,7 @@ def product_squared_norms(inputs: Tensor, output_grads: Tensor) -> Tensor:
     """
     positions, d, p = inputs.shape[1], inputs.shape[2], output_grads.shape[2]
     if positions == 1:
-        return squared_norms(inputs) * squared_norms(output_grads)
+        return rank_one_squared_norms(inputs, output_grads)
     by_gram = positions * (d + p) < d * p
     size = max(1, TEMPORARY_BUDGET // (positions**2 if by_gram else d * p))
     norms = []
@@ -84,17 +107,23 @@ def product_squared_norms(inputs: Tensor, output_grads: Tensor) -> Tensor:
     return torch.cat(norms)
 
 
+def rank_one_squared_norms(inputs: Tensor, output_grads: Tensor) -> Tensor:
+    """|b_i a_i^T|_F^2 = |a_i|^2 |b_i|^2, float64 [n], for inputs a [n, ..., d] and output_grads b [n, ..., p]."""
+    of_inputs, of_grads = squared_norms(inputs), squared_norms(output_grads)
+    norms = trusted(of_inputs * of_grads, of_inputs, inputs.numel(), inputs.dtype)
+    return trusted(norms, of_grads, output_grads.numel(), output_grads.dtype)
+
+
 def gram_squared_norms(input_gram: Tensor, grad_gram: Tensor) -> Tensor:
     """sum_ts (a_t . a_s)(b_t . b_s) per example for Gram matrices [n, t, t], float64 [n]; never below 0 by rounding.
 
-    NaN where squares of their dtype may have been lost, as their diagonals tell.
+    NaN where products of their dtype may have been lost, as their diagonals tell.
     """
     norms: Tensor = (input_gram * grad_gram).sum(dim=(1, 2), dtype=torch.float64).clamp_min_(0.0)
-    positions, dtype = input_gram.shape[1], input_gram.dtype
-    norms = trusted(norms, positions**2, dtype)
+    n, positions = input_gram.shape[:2]
+    norms = trusted(norms, norms, n * positions**2, input_gram.dtype)
     for gram in (input_gram, grad_gram):
-        traces = gram.diagonal(dim1=1, dim2=2).sum(dim=1, dtype=torch.float64)
-        norms = norms + 0.0 * trusted(traces, GRAM_TERMS * positions, dtype)
+        norms = trusted(norms, gram.diagonal(dim1=1, dim2=2), GRAM_TERMS * n * positions, gram.dtype)
     return norms
 
 
