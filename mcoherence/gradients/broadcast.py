@@ -15,7 +15,9 @@ from typing import Any
 from torch import Tensor
 from torch.autograd.graph import Node
 
-from mcoherence.gradients.layer_rules.products import Rows, at_least_float32, squared_norms
+from mcoherence.gradients.graph import Users, users_below
+from mcoherence.gradients.layer_rules.products import Rows, at_least_float32, sure_squared_norms
+from mcoherence.gradients.probe import lengths
 
 # What changes the shape of a tensor and keeps its elements in their order.
 _RESHAPING = {"UnsqueezeBackward0", "SqueezeBackward0", "SqueezeBackward1", "ViewBackward0", "UnsafeViewBackward0"}
@@ -36,18 +38,23 @@ class BareParameters:
     """The rows of parameters that belong to no layer, taken where they meet the examples.
 
     rows: {parameter name: Rows} of the batch at hand, once its backward pass has come by.
+    lengths: {parameter name: of the rows of the gradient there}, and of those of weighted losses (`probe`).
     """
 
     def __init__(self, parameters: Mapping[str, Tensor]) -> None:
         self.rows: dict[str, Rows] = {}
+        self.lengths: dict[str, list[Tensor]] = {}
+        self.probing = False
         self._parameters = parameters
 
     def forget(self) -> None:
         """Drop what was seen of the batch before."""
-        self.rows = {}
+        self.rows, self.lengths, self.probing = {}, {}, False
 
-    def watch(self, root: Node, examples: int, routed: AbstractSet[str]) -> set[str]:
-        """Take the rows in the backward pass to come from `root`, the node of the losses of so many examples.
+    def spreadings(
+        self, root: Node, examples: int, routed: AbstractSet[str]
+    ) -> tuple[dict[str, "Spreading"], set[str]]:
+        """Where the parameters meet so many examples in the graph below `root`.
 
         Args:
             root: the node of the losses.
@@ -55,29 +62,34 @@ class BareParameters:
             routed: names of parameters to leave alone.
 
         Returns:
-            The names of the parameters whose rows will not be seen: several uses, or one that is not understood.
+            {name: the operation}, and the names of those that do not: several uses, or one that is not understood.
         """
         watched = {name: p for name, p in self._parameters.items() if name not in routed}
         if not watched:
-            return set()
-        unseen = set()
+            return {}, set()
+        found, unseen = {}, set()
         for name, spreading in spreadings(root, watched, examples).items():
-            try:
-                factor = 1 if spreading is None else spreading.factor()
-            except RuntimeError:  # what the operation saved has been written to since
-                spreading = None
-            if spreading is None:
+            if spreading is None or not spreading.has_factor():
                 unseen.add(name)
             else:
-                spreading.node.register_prehook(self._hook(name, spreading, factor))
-        return unseen
+                found[name] = spreading
+        return found, unseen
+
+    def watch(self, found: Mapping[str, "Spreading"]) -> None:
+        """Take the rows there in the backward pass to come, and, while `probing`, the lengths of those of another."""
+        for name, spreading in found.items():
+            spreading.node.register_prehook(self._hook(name, spreading, spreading.factor()))
 
     def _hook(self, name: str, spreading: "Spreading", factor: Any) -> Any:
         def hook(output_grads: tuple[Tensor | None, ...]) -> None:
-            if output_grads[0] is not None:
+            if output_grads[0] is None:
+                return
+            if self.probing:
+                self.lengths.setdefault(name, []).append(lengths(output_grads[0]))
+            if name not in self.rows:
                 rows = spreading.rows(at_least_float32(output_grads[0].detach()), factor)
                 total = rows.sum(dim=0).reshape(self._parameters[name].shape)
-                self.rows[name] = Rows(squared_norms(rows), total)
+                self.rows[name] = Rows(sure_squared_norms(rows), total)
 
         return hook
 
@@ -95,6 +107,14 @@ class Spreading:
     argument: int
     shape: tuple[int, ...]
 
+    def has_factor(self) -> bool:
+        """Whether the factor is there still: what the operation saved may have been written to since."""
+        try:
+            self.factor()
+        except RuntimeError:
+            return False
+        return True
+
     def factor(self) -> Any:
         """What an output gradient is multiplied by on its way to the parameter: a number or a tensor."""
         return _FACTORS[self.node.name(), self.argument](self.node)
@@ -111,7 +131,7 @@ def spreadings(root: Node, parameters: Mapping[str, Tensor], examples: int) -> d
 
     None where there are several uses, another operation, or an output whose first axis is not as long as `examples`.
     """
-    users = _users(root)
+    users = users_below([root], {})
     leaves = {id(getattr(node, "variable", None)): node for node in users}
     found = {}
     for name, p in parameters.items():
@@ -120,11 +140,10 @@ def spreadings(root: Node, parameters: Mapping[str, Tensor], examples: int) -> d
     return found
 
 
-def _spreading(
-    users: Mapping[Node, list[tuple[Node, int]]], node: Node, shape: tuple[int, ...], examples: int
-) -> Spreading | None:
+def _spreading(users: Users, node: Node, shape: tuple[int, ...], examples: int) -> Spreading | None:
     while len(users[node]) == 1:
         user, argument = users[node][0]
+        assert argument is not None  # there are no bridges in this walk
         output = tuple(user._input_metadata[0].shape)
         if user.name() in _RESHAPING:
             node, shape = user, output
@@ -134,19 +153,3 @@ def _spreading(
         known = (user.name(), argument) in _FACTORS and not user._input_metadata[0].dtype.is_complex
         return Spreading(user, argument, padded) if by_example and known else None
     return None
-
-
-def _users(root: Node) -> dict[Node, list[tuple[Node, int]]]:
-    """For every node below `root`, the nodes that take its output, and as which argument."""
-    users: dict[Node, list[tuple[Node, int]]] = {root: []}
-    stack = [root]
-    while stack:
-        node = stack.pop()
-        for argument, (following, _) in enumerate(node.next_functions):
-            if following is None:
-                continue
-            if following not in users:
-                users[following] = []
-                stack.append(following)
-            users[following].append((node, argument))
-    return users

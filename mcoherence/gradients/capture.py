@@ -16,31 +16,40 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import get_gradient_edge
 
-from mcoherence.gradients.broadcast import BareParameters
+from mcoherence.gradients.alignment import in_doubt
+from mcoherence.gradients.broadcast import BareParameters, Spreading
 from mcoherence.gradients.fallback import layer_rows, names_by_module
+from mcoherence.gradients.graph import Users, above
+from mcoherence.gradients.group_sums import sum_dtype
 from mcoherence.gradients.layer_rules.products import Rows, at_least_float32
 from mcoherence.gradients.layer_rules.registry import NotModelledError, only_argument
 from mcoherence.gradients.layers import Argument, Call, Layer, measurable_layers
+from mcoherence.gradients.probe import are_of_one_example_each, lengths, weights
 from mcoherence.gradients.refusal import UnsupportedModelError as UnsupportedModelError  # users catch it by this path
 from mcoherence.gradients.routing import unaccounted
+from mcoherence.gradients.watching import Watch
 
 
 class Capture:
     """Squared norms of per-example gradients, layer by layer, from the hooks of one backward pass.
 
     routed: names of the parameters whose gradient is not accounted for here; once routed, always routed.
+    careful: rules compute in float64, whatever the model's dtype.
     """
 
     def __init__(self, model: nn.Module) -> None:
         self.layers = measurable_layers(model)
+        self.careful = False
         measurable = {id(p) for layer in self.layers for p in layer.parameters.values()}
         names = names_by_module(model)
-        trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
-        self.routed = {name for name, p in trained.items() if len(names[id(p)]) > 1}
-        self._bare = BareParameters({name: p for name, p in trained.items() if id(p) not in measurable})
+        self._trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        self.routed = {name for name, p in self._trained.items() if len(names.get(id(p), [])) != 1}
+        self._bare = BareParameters({name: p for name, p in self._trained.items() if id(p) not in measurable})
         self._examples = 0
-        self._recording = False
+        self._watch: Watch | None = None
+        self._probe: _Probe | None = None
 
     @contextmanager
     def active(self) -> Iterator[None]:
@@ -57,14 +66,24 @@ class Capture:
             self._forget()
 
     @contextmanager
-    def recording(self, examples: int) -> Iterator[None]:
-        """A forward pass of a batch of so many examples inside the block; calls outside it are not looked at."""
+    def recording(self, examples: int) -> Iterator[Watch]:
+        """A forward pass of a batch of so many examples inside the block; calls outside it are not looked at.
+
+        The value tells what the pass did that no graph shows.
+        """
         self._forget()
-        self._examples, self._recording = examples, True
+        self._examples, self._watch = examples, Watch()
         try:
-            yield
+            with self._watch:
+                yield self._watch
         finally:
-            self._recording = False
+            self._watch = None
+
+    def route_all(self) -> None:
+        """Leave every parameter to the whole model: hooks may change gradients behind the back of those here."""
+        for layer in self.layers:
+            self._route(layer)
+        self.routed.update(self._trained)
 
     def route(self, losses: Tensor) -> None:
         """Decide which layers their one call accounts for, given the losses [n] of the recorded forward pass."""
@@ -74,7 +93,44 @@ class Capture:
             self._route(layer)
         for layer in self.layers:
             layer.summing = layer.call is not None and layer.call.output_node in reached and _sums(layer, layer.call)
-        self.routed |= self._bare.watch(losses.grad_fn, self._examples, self.routed)
+        found, unseen = self._bare.spreadings(losses.grad_fn, self._examples, self.routed)
+        self.routed |= unseen
+        calls = [layer.call for layer in self.layers if layer.call is not None and layer.call.output_node in reached]
+        nodes = [call.output_node for call in calls] + [spreading.node for spreading in found.values()]
+        if nodes and in_doubt(reached, nodes, self._examples):
+            self._probe = _Probe(self._edges(calls, found, reached), [call.dtype for call in calls], self._examples)
+            self._bare.probing = True
+        self._bare.watch(found)
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether the rows of layers may be others than those of the examples, so that `probe` is to be called.
+
+        The backward pass before it then has to keep the graph.
+        """
+        return self._probe is not None
+
+    def probe(self, losses: Tensor) -> None:
+        """Route the layers whose rows are not those of the examples, by a second backward pass of weighted losses."""
+        probe = self._probe
+        assert probe is not None
+        try:
+            given = probe.weights.to(losses.device, losses.dtype)
+            torch.autograd.grad(losses, tuple(probe.edges), given, allow_unused=True)
+        except RuntimeError:  # something in the model has let go of what it needs: there is no telling
+            probe.edges = []
+        for layer in self.layers:
+            if layer.lengths and not probe.passed(layer.lengths):
+                self._route(layer)
+        for name, seen in self._bare.lengths.items():
+            if not probe.passed(seen):
+                self.routed.add(name)
+
+    def _edges(self, calls: list[Call], found: dict[str, Spreading], reached: Users) -> list[Any]:
+        """What autograd has to be asked for so that it comes by all of these places, and does little else."""
+        upper = above([call.output_node for call in calls] + [one.node for one in found.values()], reached)
+        lowest: list[Any] = [call.output for call in calls if call.output_node not in upper]
+        return lowest + [self._trained[name] for name, one in found.items() if one.node not in upper]
 
     def summed(self) -> set[str]:
         """Names of the parameters whose per-example gradients the hooks of this batch are to form and sum."""
@@ -100,6 +156,7 @@ class Capture:
         for layer in self.layers:
             layer.forget()
         self._bare.forget()
+        self._probe = None
 
     def _route(self, layer: Layer) -> None:
         layer.call = None
@@ -109,33 +166,39 @@ class Capture:
         call_input = layer.rule.call_input if layer.rule else only_argument
 
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            if self._recording:
-                tensor = call_input(args, kwargs)
-                layer.started.append(None if tensor is None else Argument.of(tensor))
+            if self._watch is not None:
+                with self._watch.ours():
+                    tensor = call_input(args, kwargs)
+                    layer.started.append(None if tensor is None else Argument.of(tensor))
 
         return hook
 
     def _after(self, layer: Layer) -> Any:
         def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-            if not self._recording:
-                return
-            argument = layer.started.pop()
-            first = output[0] if isinstance(output, tuple) and layer.rule is not None else output
-            if isinstance(first, Tensor) and not first.requires_grad:
-                return
-            layer.calls += 1
-            layer.call = None
-            by_example = isinstance(first, Tensor) and first.dim() > 0 and len(first) == self._examples
-            if argument is None or not by_example:
-                return
-            # A module that writes into its input, or hands it back, has no output apart from it.
-            if argument.is_unchanged() and first.grad_fn is not argument.node:
-                layer.call = Call(argument, first.grad_fn, first.shape)
-                first.register_hook(lambda output_grads: self._measure(layer, output_grads.detach()))
+            if self._watch is not None:
+                with self._watch.ours():
+                    self._finish_call(layer, output)
 
         return hook
 
+    def _finish_call(self, layer: Layer, output: Any) -> None:
+        argument = layer.started.pop()
+        first = output[0] if isinstance(output, tuple) and layer.rule is not None else output
+        if isinstance(first, Tensor) and not first.requires_grad:
+            return
+        layer.calls += 1
+        layer.call = None
+        by_example = isinstance(first, Tensor) and first.dim() > 0 and len(first) == self._examples
+        if argument is None or not by_example:
+            return
+        # A module that writes into its input, or hands it back, has no output apart from it.
+        if argument.is_unchanged() and first.grad_fn is not argument.node:
+            layer.call = Call(argument, get_gradient_edge(first), first.shape, first.dtype)
+            first.register_hook(lambda output_grads: self._measure(layer, output_grads.detach()))
+
     def _measure(self, layer: Layer, output_grads: Tensor) -> None:
+        if self._probe is not None:
+            layer.lengths.append(lengths(output_grads))
         if layer.call is None:  # routed, or measured before
             return
         argument, layer.call = layer.call.argument, None
@@ -143,7 +206,7 @@ class Capture:
             self._route(layer)
             return
         try:
-            layer.squared_norms, layer.sums = _by_rule(layer, argument.tensor, output_grads)
+            layer.squared_norms, layer.sums = _by_rule(layer, argument.tensor, output_grads, self.careful)
         except NotModelledError:
             self._measure_without_rule(layer, argument.tensor, output_grads)
 
@@ -167,13 +230,42 @@ def _sums(layer: Layer, call: Call) -> bool:
     return rule.prefers_summing(layer.module, call.argument.tensor, call.output_shape)
 
 
-def _by_rule(layer: Layer, inputs: Tensor, output_grads: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def _by_rule(
+    layer: Layer, inputs: Tensor, output_grads: Tensor, careful: bool
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Squared norms, and sums of what the layer is to sum, by the layer's rules; NotModelledError without any."""
-    if layer.rule is None:
+    if layer.rule is None or inputs.is_complex() or output_grads.is_complex():
         raise NotModelledError
+    if careful:
+        inputs, output_grads = _wide(inputs), _wide(output_grads)
     inputs, output_grads = at_least_float32(inputs), at_least_float32(output_grads)
     kind = inputs.device.type
     with torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext():
         if layer.summing and layer.rule.summing is not None:
-            return layer.rule.summing(layer.module, inputs, output_grads)
+            norms, sums = layer.rule.summing(layer.module, inputs, output_grads)
+            return norms, {name: value.to(sum_dtype(layer.parameters[name].dtype)) for name, value in sums.items()}
         return layer.rule.squared_norms(layer.module, inputs, output_grads), {}
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    return tensor.to(torch.float64) if tensor.is_floating_point() else tensor
+
+
+class _Probe:
+    """What a probe of a batch of n examples asks autograd for, and with which weights.
+
+    edges: what to ask for.
+    weights: of the losses, float64 [n].
+    """
+
+    def __init__(self, edges: list[Any], dtypes: list[torch.dtype], examples: int) -> None:
+        self.edges = edges
+        narrow = [dtype for dtype in dtypes if dtype in (torch.float16, torch.bfloat16, torch.float32)]
+        self._dtype = min(narrow, key=lambda dtype: torch.finfo(dtype).max, default=torch.float64)
+        self.weights = weights(examples, self._dtype)
+
+    def passed(self, seen: list[Tensor]) -> bool:
+        """Whether the lengths of rows, of the plain losses and of the weighted ones, are those of the examples."""
+        if not self.edges or len(seen) != 2:
+            return False
+        return are_of_one_example_each(seen[0], seen[1], self.weights, self._dtype)

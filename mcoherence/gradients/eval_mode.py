@@ -1,35 +1,53 @@
 """Measure a model in eval mode and leave it as it was found."""
 
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TypeGuard
 
+import numpy as np
 import torch
 from torch import nn
 
+from mcoherence.gradients.model_state import ModelState
+from mcoherence.gradients.refusal import refuse_training_mode
+
 
 @contextmanager
-def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Every module in eval mode inside the block; afterwards each module's mode and torch's generators as before.
+def eval_mode(model: nn.Module) -> Iterator[ModelState]:
+    """Every module in eval mode inside the block, and gradients on, whatever surrounds it.
+
+    Afterwards each module's mode, the model's buffers, `.grad`, `requires_grad`, and the generators of torch, NumPy and
+    Python are as before. The value is what the model was like; see there for how to ask whether a pass has changed it.
 
     Recurrent layers that cuDNN runs stay in training mode, since it has no backward pass in eval mode; their dropout,
     which is all that the mode decides, is 0 meanwhile.
+
+    Raises:
+        UnsupportedModelError: a layer stays in training mode, and computes something else there.
     """
     modes = {module: module.training for module in model.modules()}
     recurrent = [module for module in model.modules() if runs_on_cudnn(module)]
     dropouts = [layer.dropout for layer in recurrent]
     cuda_devices = sorted({p.device.index for p in model.parameters() if p.device.type == "cuda"})
-    with torch.random.fork_rng(devices=cuda_devices):
+    python_generator, numpy_generator = random.getstate(), np.random.get_state()  # noqa: NPY002 (the models' own)
+    with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices=cuda_devices):
+        state = ModelState(model)
         try:
+            torch.clear_autocast_cache()  # weights cast without gradients, in a pass before this one
             model.eval()
+            refuse_training_mode(model)
             for layer in recurrent:
                 layer.training, layer.dropout = True, 0.0
-            yield
+            yield state
         finally:
             for module, training in modes.items():
                 module.training = training
             for layer, dropout in zip(recurrent, dropouts, strict=True):
                 layer.dropout = dropout
+            state.restore()
+            random.setstate(python_generator)
+            np.random.set_state(numpy_generator)  # noqa: NPY002
 
 
 def runs_on_cudnn(module: nn.Module) -> TypeGuard[nn.RNNBase]:

@@ -97,7 +97,7 @@ def tolerance(dtype: torch.dtype) -> float:
 
     Wide for float32, where TF32 products (1e-3) and activations at a kink count too; an unsound rule errs by far more.
     """
-    return {torch.float64: 1e-6, torch.float32: 2e-2}.get(dtype, 0.3)
+    return {torch.float64: 1e-6, torch.float32: 2e-2}.get(dtype.to_real(), 0.3)
 
 
 def is_sum_of_rows(batch_gradient: Tensor, rows: Rows, whole: float) -> bool:
@@ -110,9 +110,9 @@ def is_sum_of_rows(batch_gradient: Tensor, rows: Rows, whole: float) -> bool:
             that of a constant added to every logit, is rounding of that.
     """
     n, rounding = len(rows.squared_norms), 100 * torch.finfo(batch_gradient.dtype).eps
-    error = (rows.total - batch_gradient.to(rows.total.dtype)).square().sum(dtype=torch.float64)
+    error = float(torch.linalg.vector_norm(_wide(rows.total - batch_gradient.to(rows.total.dtype)))) ** 2
     allowed = tolerance(batch_gradient.dtype) ** 2 * float(rows.squared_norms.sum()) + rounding**2 * whole
-    return bool(error <= n * allowed + _underflow(batch_gradient))
+    return bool(error <= n * allowed + batch_gradient.numel() * (n * _least(batch_gradient.dtype)) ** 2)
 
 
 def bound_ratio(
@@ -166,11 +166,15 @@ def spot_errors(
         found = measured.get(name, torch.zeros_like(expected)).to(expected.device)
         rounding = torch.finfo(dtypes[name])
         scale = expected.cpu() + whole * rounding.eps
-        error = (found - expected).abs().cpu() / scale.clamp_min(rounding.tiny)
+        error = (found - expected).abs().cpu() / scale.clamp_min(max(_least(dtypes[name]) ** 2, 1e-300))
         errors[name] = float(error.max()) if len(error) else 0.0
     return errors
 
 
-def _underflow(gradient: Tensor) -> float:
-    """A squared length below which squares of this dtype are lost."""
-    return gradient.numel() * float(torch.finfo(gradient.dtype).tiny)
+def _least(dtype: torch.dtype) -> float:
+    """The least number above 0 of a dtype: what a gradient may be off by where it is as small as that."""
+    return float(torch.finfo(dtype).smallest_normal) * float(torch.finfo(dtype).eps)
+
+
+def _wide(values: Tensor) -> Tensor:
+    return values.to(torch.promote_types(values.dtype, torch.float64))

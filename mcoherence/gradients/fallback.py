@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vjp, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from mcoherence.gradients.layer_rules.products import Rows, squared_norms
+from mcoherence.gradients.layer_rules.products import Rows, sure_squared_norms
 from mcoherence.gradients.layer_rules.registry import trainable
 from mcoherence.gradients.reference import LossFunction, loss_and_gradients
 
@@ -64,7 +64,7 @@ class WholeModel:
                 self._vmap_is_right = all(agree(name, value) for name, value in rows.items())
             except Exception:  # what vmap cannot vectorise raises all kinds of errors; the loop then tells a real one
                 self._vmap_is_right = False
-        return rows if self._vmap_is_right else self._by_loop(parameters, inputs, targets)
+        return rows if self._vmap_is_right else self.rows_by_loop(parameters, inputs, targets)
 
     def _by_vmap(self, parameters: Mapping[str, Tensor], inputs: Tensor, targets: Tensor) -> dict[str, Rows]:
         detached = {name: p.detach() for name, p in parameters.items()}
@@ -83,7 +83,9 @@ class WholeModel:
         with sdpa_kernel(SDPBackend.MATH):  # the fused kernels have no batching rule and would run one by one
             return _condensed(rows_of(detached, inputs[part], targets[part]) for part in chunks)
 
-    def _by_loop(self, parameters: Mapping[str, Tensor], inputs: Tensor, targets: Tensor) -> dict[str, Rows]:
+    def rows_by_loop(self, parameters: Mapping[str, Tensor], inputs: Tensor, targets: Tensor) -> dict[str, Rows]:
+        """The same by a plain loop, hooks on the parameters and all."""
+
         def one(i: int) -> dict[str, Tensor]:
             _, gradients = loss_and_gradients(
                 self.model, self.loss_fn, parameters, inputs[i : i + 1], targets[i : i + 1]
@@ -116,7 +118,7 @@ def _condensed(chunks: Iterator[Mapping[str, Tensor]]) -> dict[str, Rows]:
     for chunk in chunks:
         for name, value in chunk.items():
             rows = value.detach()
-            norms.setdefault(name, []).append(squared_norms(rows))
+            norms.setdefault(name, []).append(sure_squared_norms(rows))
             total = rows.sum(dim=0, dtype=torch.promote_types(rows.dtype, torch.float32))
             totals[name] = totals[name] + total if name in totals else total
     return {name: Rows(torch.cat(norms[name]), totals[name]) for name in norms}

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 from torch.autograd.graph import Node
 
+# For every node below a start, the nodes that take its output, and as which argument; None across a call.
+Users = dict[Node, list[tuple[Node, int | None]]]
+
 
 @dataclass(frozen=True)
 class GraphCut:
@@ -24,38 +27,62 @@ class GraphCut:
     own: frozenset[int]
     opaque: bool
 
+    @property
+    def end(self) -> dict[Node, Node | None]:
+        """A bridge that ends a walk at the input of the call."""
+        return {self.input_node: None} if self.input_node else {}
 
-def parameters_outside_calls(root: Node, cuts: Iterable[GraphCut]) -> tuple[set[int], set[Node]]:
+
+def parameters_outside_calls(root: Node, cuts: Iterable[GraphCut]) -> tuple[set[int], Users]:
     """Ids of the leaves that the gradient of `root` reaches past the calls that own them, and the nodes it reaches.
 
     An opaque call that reaches any leaf but its own past its input counts as seeing more than its input: its own
     parameters are then returned too.
     """
     by_output = {cut.output_node: cut for cut in cuts}
-    outside, reached = _below([root], {node: [cut.input_node] for node, cut in by_output.items()})
+    reached = users_below([root], {node: cut.input_node for node, cut in by_output.items()})
+    outside = _leaves(reached)
     for cut in by_output.values():
         if cut.opaque:
-            inside, _ = _below(_next(cut.output_node), {cut.input_node: []} if cut.input_node else {})
+            inside = _leaves(users_below([following for following, _ in cut.output_node.next_functions], cut.end))
             if inside - cut.own:
                 outside |= inside | cut.own
     return outside, reached
 
 
-def _below(start: Iterable[Node | None], bridges: Mapping[Node, list[Node | None]]) -> tuple[set[int], set[Node]]:
-    """Ids of the leaf tensors, and all nodes, below `start`, going on from the nodes in `bridges` as told there."""
+def users_below(start: Iterable[Node | None], bridges: Mapping[Node, Node | None]) -> Users:
+    """The nodes below `start`, itself included, with their users; a walk goes on from a bridge's node as told there."""
     stack = [node for node in start if node is not None]
-    seen, leaves = set(stack), set()
+    users: Users = {node: [] for node in stack}
     while stack:
         node = stack.pop()
-        variable = getattr(node, "variable", None)
-        if variable is not None:
-            leaves.add(id(variable))
-        for following in bridges[node] if node in bridges else _next(node):
-            if following is not None and following not in seen:
-                seen.add(following)
+        if node in bridges:
+            following = bridges[node]
+            edges: list[tuple[Node | None, int | None]] = [(following, None)]
+        else:
+            edges = [(following, argument) for argument, (following, _) in enumerate(node.next_functions)]
+        for following, argument in edges:
+            if following is None:
+                continue
+            if following not in users:
+                users[following] = []
                 stack.append(following)
-    return leaves, seen
+            users[following].append((node, argument))
+    return users
 
 
-def _next(node: Node) -> list[Node | None]:
-    return [following for following, _ in node.next_functions]
+def above(nodes: Iterable[Node], users: Users) -> set[Node]:
+    """The nodes strictly above `nodes`, which their gradient has come through."""
+    stack = [node for node in nodes if node in users]
+    found: set[Node] = set()
+    while stack:
+        for user, _ in users[stack.pop()]:
+            if user not in found:
+                found.add(user)
+                stack.append(user)
+    return found
+
+
+def _leaves(nodes: Iterable[Node]) -> set[int]:
+    variables = (getattr(node, "variable", None) for node in nodes)
+    return {id(variable) for variable in variables if variable is not None}

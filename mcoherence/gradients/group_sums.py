@@ -25,7 +25,7 @@ class GroupSums:
         """
         for name, value in sums.items():
             place = (group, name)
-            wide = value.to(_sum_dtype(value.dtype))
+            wide = value.to(sum_dtype(value.dtype))
             if place not in self._totals:
                 self._totals[place] = wide
             elif place not in self._own:
@@ -45,13 +45,13 @@ class GroupSums:
         found = [self._totals.pop((group, name), None) for group in range(self._groups)]
         if len(found) == 1 and found[0] is not None:
             return found[0].cpu().unsqueeze(0)
-        stacked = torch.zeros((self._groups, *p.shape), dtype=_sum_dtype(p.dtype))
+        stacked = torch.zeros((self._groups, *p.shape), dtype=sum_dtype(p.dtype))
         for group, total in enumerate(found):
             if total is not None:
                 stacked[group] = total
         return stacked
 
 
-def _sum_dtype(dtype: torch.dtype) -> torch.dtype:
+def sum_dtype(dtype: torch.dtype) -> torch.dtype:
     """Sums of gradients are kept in float32 or wider, whatever the model's dtype."""
     return torch.promote_types(dtype, torch.float32)

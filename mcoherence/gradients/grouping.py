@@ -4,33 +4,70 @@ One backward pass gives one sum of gradients, so that a batch is to hold one gro
 there are enough of their group to fill a batch: however many groups there are, an example costs what it costs alone.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 # At most so many batches wait, beside the one in hand; then the group with most examples goes ahead, full or not.
 WAITING_BATCHES = 4
 
 Piece = tuple[Tensor, Tensor]
+GroupIds = Tensor | NDArray[np.integer | np.bool_] | Sequence[int]
 
 
-def batches_of_one_group(batches: Iterable[tuple[Tensor, ...]], groups: int) -> Iterator[tuple[int, Tensor, Tensor]]:
+def group_ids(ids: GroupIds, examples: int, groups: Sequence[str]) -> Tensor:
+    """The groups of the examples of a batch, int64 [n] on the CPU; a mask counts as 0 where False and 1 where True.
+
+    Args:
+        ids: integers or booleans [n]: a tensor, an array or a sequence of numbers.
+        examples: their number, n.
+        groups: names of the groups, which the integers count from 0.
+
+    Raises:
+        ValueError: they are of another type or length, or name a group that is not there.
+    """
+    expected = f"expected {examples} integers from 0 to {len(groups) - 1}, one for each example"
+    try:
+        found = torch.as_tensor(ids, device="cpu")
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"group_ids: found {type(ids).__name__} that is no row of numbers, {expected}") from None
+    if found.is_floating_point() or found.is_complex():
+        if not found.numel() and not isinstance(ids, Tensor | np.ndarray):  # an empty list is of no type
+            found = found.long()
+        else:
+            kind = str(found.dtype).removeprefix("torch.")
+            raise ValueError(f"group_ids: found numbers of type {kind}, {expected}; convert them with .long()")
+    if found.shape != (examples,):
+        raise ValueError(f"group_ids: found shape {tuple(found.shape)} for {examples} examples, {expected}")
+    found = found.to(torch.int64)
+    if examples and not (int(found.min()) >= 0 and int(found.max()) < len(groups)):
+        outside = [i for i in (int(found.min()), int(found.max())) if not 0 <= i < len(groups)]
+        raise ValueError(
+            f"group_ids: found {outside[0]}, expected 0..{len(groups) - 1}, the positions of groups={list(groups)}"
+        )
+    return found
+
+
+def batches_of_one_group(
+    batches: Iterable[tuple[Tensor, Tensor, GroupIds]], groups: Sequence[str]
+) -> Iterator[tuple[int, Tensor, Tensor]]:
     """(group, inputs [n, ...], targets [n, ...]), n no larger than the largest batch so far; empty ones are dropped.
 
     Args:
-        batches: (inputs [n, ...], targets [n, ...], group ids int [n] in [0, groups)).
-        groups: number of groups.
+        batches: (inputs [n, ...], targets [n, ...], group ids [n]).
+        groups: names of the groups, which the ids count from 0.
 
     Raises:
-        ValueError: a group id is out of range.
+        ValueError: group ids are not one for each example, or of no group.
     """
     waiting: dict[int, list[Piece]] = {}
     size = 0
-    for inputs, targets, ids in batches:
+    for inputs, targets, given in batches:
         size = max(size, len(inputs))
-        if len(ids) and not (int(ids.min()) >= 0 and int(ids.max()) < groups):
-            raise ValueError(f"group_ids: found {int(ids.min())}..{int(ids.max())}, expected 0..{groups - 1}")
+        ids = group_ids(given, len(inputs), groups)
         for group in torch.unique(ids).tolist():
             members = ids == group
             if bool(members.all()):

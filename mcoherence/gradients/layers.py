@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import Node, get_gradient_edge
+from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 
 from mcoherence.gradients.layer_rules.lookup import rule_for
 from mcoherence.gradients.layer_rules.products import Rows
@@ -32,11 +32,17 @@ class Argument:
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a module: its input, and the node and shape of its output."""
+    """One call of a module: its input, and the edge in the graph, the shape and the dtype of its output."""
 
     argument: Argument
-    output_node: Node
+    output: GradientEdge
     output_shape: torch.Size
+    dtype: torch.dtype
+
+    @property
+    def output_node(self) -> Node:
+        """The node of its output."""
+        return self.output.node
 
 
 @dataclass(eq=False)
@@ -48,6 +54,7 @@ class Layer:
     calls: finished calls that take part in the graph.
     call: the last call; None where it is not one tensor to one tensor, or has been dealt with.
     summing: whether its gradients are summed here, and not by autograd.
+    lengths: of the rows of its output gradient, and of those of weighted losses, where they are in doubt (`probe`).
     """
 
     name: str
@@ -61,6 +68,7 @@ class Layer:
     squared_norms: dict[str, Tensor] = field(default_factory=dict)
     sums: dict[str, Tensor] = field(default_factory=dict)
     rows: dict[str, Rows] = field(default_factory=dict)
+    lengths: list[Tensor] = field(default_factory=list)
 
     def qualified(self, parameter: str) -> str:
         """The parameter's name in the model, such as "conv1.weight"."""
@@ -69,7 +77,7 @@ class Layer:
     def forget(self) -> None:
         """Drop what was seen of the batch before."""
         self.started, self.calls, self.call, self.summing = [], 0, None, False
-        self.squared_norms, self.sums, self.rows = {}, {}, {}
+        self.squared_norms, self.sums, self.rows, self.lengths = {}, {}, {}, []
 
 
 def measurable_layers(model: nn.Module) -> list[Layer]:
@@ -95,8 +103,27 @@ def measurable_layers(model: nn.Module) -> list[Layer]:
 
 
 def _is_altered(module: nn.Module) -> bool:
-    """Whether hooks, which may change what goes in and comes out, are on the module or on a module within it."""
-    return any(
+    """Whether hooks, which may change what goes in and comes out, are on the module, on one within it, or on all."""
+    return has_global_hooks() or any(
         part._forward_hooks or part._forward_pre_hooks or part._backward_hooks or part._backward_pre_hooks
         for part in module.modules()
     )
+
+
+def has_global_hooks() -> bool:
+    """Whether there are hooks on every module there is (`torch.nn.modules.module.register_module_forward_hook`)."""
+    every = torch.nn.modules.module
+    return bool(
+        every._global_forward_hooks
+        or every._global_forward_pre_hooks
+        or every._global_backward_hooks
+        or every._global_backward_pre_hooks
+    )
+
+
+def has_node_hooks(model: nn.Module) -> bool:
+    """Whether a module has a hook of the old kind (`register_backward_hook`), which sits on whatever came last in it.
+
+    The gradients of the weights that this used pass through it, unseen by any layer.
+    """
+    return any(part._backward_hooks and not part._is_full_backward_hook for part in model.modules())

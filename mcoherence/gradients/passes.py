@@ -3,16 +3,23 @@
 Index letter: n examples of a batch.
 """
 
-from collections.abc import Mapping
+import random
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from mcoherence.gradients.capture import Capture
 from mcoherence.gradients.evidence import is_sum_of_rows
 from mcoherence.gradients.fallback import WholeModel
-from mcoherence.gradients.reference import LossFunction
+from mcoherence.gradients.layer_rules.products import sure_squared_norms
+from mcoherence.gradients.layers import has_node_hooks
+from mcoherence.gradients.model_state import ModelState
+from mcoherence.gradients.not_finite import require_finite
+from mcoherence.gradients.reference import LossFunction, dense, loss_alone, require_same_alone
 from mcoherence.gradients.refusal import MIXED, UnsupportedModelError
 
 
@@ -21,75 +28,143 @@ class BatchSums:
     """One batch of n examples; parameters that take no part in its losses are missing, their gradients are 0.
 
     squared_norms: {parameter name: |g_i|^2, float64 [n]}; sums: {parameter name: sum_i g_i, [*parameter shape]}.
+    losses: [n].
+    to_doubt: the forward pass read values of tensors or drew random numbers, so that it may have gone another way than
+        it would have for an example alone.
     """
 
     n: int
     squared_norms: dict[str, Tensor]
     sums: dict[str, Tensor]
+    losses: Tensor
+    to_doubt: bool = False
+
+    @cached_property
+    def totals(self) -> dict[str, float]:
+        """{parameter name: sum_i |g_i|^2}."""
+        return {name: float(value.sum()) for name, value in self.squared_norms.items()}
 
 
 class Passes:
-    """Passes through one model in eval mode; its hooks are in place inside `capture.active()`."""
+    """Passes through one model in eval mode; its hooks are in place inside `capture.active()`.
 
-    def __init__(self, model: nn.Module, loss_fn: LossFunction) -> None:
+    state: what the model was like before the first pass; without it, what a pass changes is not looked for.
+    """
+
+    def __init__(self, model: nn.Module, loss_fn: LossFunction, state: ModelState | None = None) -> None:
         self.model = model
         self.loss_fn = _with_targets_at_outputs(loss_fn)
         self.parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self.capture = Capture(model)
         self.whole_model = WholeModel(model, self.loss_fn)
         self.device = next((p.device for p in model.parameters()), torch.device("cpu"))
+        self._state = state
+        self._drawing = _Drawing(self.device)
+
+    def at_device(self, inputs: Tensor) -> Tensor:
+        """The inputs where the model is, apart from any graph; a copy if they were made in inference mode."""
+        detached = inputs.detach().to(self.device)
+        return detached.clone() if detached.is_inference() else detached
 
     def measure(self, inputs: Tensor, targets: Tensor) -> BatchSums:
         """Sums of gradients and squared norms of one batch, inputs [n, ...] and targets [n, ...].
 
         Raises:
-            UnsupportedModelError: the gradients of the examples do not add up to that of the batch.
+            UnsupportedModelError: the gradients of the examples do not add up to that of the batch, or a pass changes
+                the model.
+            IdentityError: gradients are not finite.
             ValueError: the losses are not one per example.
         """
-        n, inputs = len(inputs), inputs.detach().to(self.device)
-        with torch.enable_grad(), self.capture.recording(n):
+        inputs, targets = self.at_device(inputs), targets.clone() if targets.is_inference() else targets
+        with torch.enable_grad():
+            return self._measure(inputs, targets)
+
+    def losses_alone(self, inputs: Tensor, targets: Tensor, chosen: Sequence[int]) -> Tensor:
+        """The losses [k] of the chosen examples of a batch, each passed through the model alone."""
+        inputs = self.at_device(inputs)
+        with torch.enable_grad():  # a model may want to put hooks on its tensors
+            alone = [loss_alone(self.model, self.loss_fn, inputs[i : i + 1], targets[i : i + 1]) for i in chosen]
+        return torch.cat([loss.detach() for loss in alone])
+
+    def _measure(self, inputs: Tensor, targets: Tensor) -> BatchSums:
+        n = len(inputs)
+        if n == 1:
+            return self._measure_one(inputs, targets)
+        with self._drawing, self.capture.recording(n) as watch:
             losses = self.loss_fn(self.model(inputs), targets)
-        if losses.shape != (n,):
-            raise ValueError(
-                f"loss_fn: found losses of shape {tuple(losses.shape)}, expected one per example, ({n},); "
-                'use reduction="none"'
-            )
-        if not (losses.requires_grad and self.parameters):
-            return BatchSums(n, {}, {})
+        _require_losses(losses, n)
+        to_doubt = watch.values_read or self._drawing.happened
+        self._require_unchanged()
+        if not losses.requires_grad:
+            return BatchSums(n, {}, {}, losses.detach(), to_doubt)
+        hooked = {name for name, p in self.parameters.items() if p._backward_hooks}
+        self.capture.routed.update(hooked)
+        if watch.hooks or has_node_hooks(self.model):
+            self.capture.route_all()
         self.capture.route(losses)
         in_hooks = self.capture.summed()
         # Autograd has to be asked for something, or no hook is called.
         by_autograd = [name for name in self.parameters if name not in in_hooks] or [next(iter(self.parameters))]
         gradients = torch.autograd.grad(
-            losses.sum(), [self.parameters[name] for name in by_autograd], allow_unused=True
+            losses.sum(),
+            [self.parameters[name] for name in by_autograd],
+            allow_unused=True,
+            retain_graph=self.capture.in_doubt,
         )
         sums = {
-            name: gradient.to_dense() if gradient.is_sparse else gradient
-            for name, gradient in zip(by_autograd, gradients, strict=True)
-            if gradient is not None
+            name: dense(gradient) for name, gradient in zip(by_autograd, gradients, strict=True) if gradient is not None
         } | self.capture.sums()
+        if self.capture.in_doubt:
+            self.capture.probe(losses)
         if in_hooks - sums.keys():  # a layer that was to sum and could not; once routed, autograd sums for it
             self.capture.routed.update(in_hooks - sums.keys())
-            return self.measure(inputs, targets)
+            return self._measure(inputs, targets)
         norms, rows = self.capture.collected()
+        if _is_lossy(norms, sums) and not self.capture.careful:
+            self.capture.careful = True  # from here on: what is too small or too large once will be again
+            return self._measure(inputs, targets)
+        require_finite(norms, sums, losses.detach(), inputs, self.parameters)
         if rows:
             whole = _total(norms)
             self.capture.routed.update(
                 name for name, value in rows.items() if name in sums and not is_sum_of_rows(sums[name], value, whole)
             )
-        return self._completed(BatchSums(n, norms, sums), inputs, targets)
+        return self._completed(BatchSums(n, norms, sums, losses.detach(), to_doubt), inputs, targets, hooked)
 
-    def _completed(self, measured: BatchSums, inputs: Tensor, targets: Tensor) -> BatchSums:
-        """The batch with every parameter in `sums` measured: what the calls do not account for by the whole model."""
-        sums = measured.sums
+    def _measure_one(self, inputs: Tensor, targets: Tensor) -> BatchSums:
+        """A batch of one: its gradient is that of its example. Passed twice over, as `reference` does and says why."""
+        loss = loss_alone(self.model, self.loss_fn, inputs, targets)
+        require_same_alone(self.model, self.loss_fn, inputs, targets, loss)
+        self._require_unchanged()
+        gradients: Sequence[Tensor | None] = [None] * len(self.parameters)
+        if loss.requires_grad:
+            gradients = torch.autograd.grad(loss.sum(), list(self.parameters.values()), allow_unused=True)
+        sums = {
+            name: dense(gradient)
+            for name, gradient in zip(self.parameters, gradients, strict=True)
+            if gradient is not None
+        }
+        norms = {name: sure_squared_norms(value.unsqueeze(0)) for name, value in sums.items()}
+        return BatchSums(1, norms, sums, loss.detach())
+
+    def _completed(self, measured: BatchSums, inputs: Tensor, targets: Tensor, hooked: set[str]) -> BatchSums:
+        """The batch with every parameter in `sums` measured: what the calls do not account for by the whole model.
+
+        What is summed of the parameters in `hooked` is what their hooks make of every example's gradient.
+        """
+        sums = dict(measured.sums)
         norms = {
             name: value
             for name, value in measured.squared_norms.items()
             if name in sums and name not in self.capture.routed
         }
         missing = {name: self.parameters[name] for name in sums if name not in norms}
+        whole = _total(norms)
+        if with_hooks := {name: p for name, p in missing.items() if name in hooked}:
+            for name, value in self.whole_model.rows_by_loop(with_hooks, inputs, targets).items():
+                norms[name], sums[name] = value.squared_norms, value.total
+        missing = {name: p for name, p in missing.items() if name not in hooked}
         if missing:
-            whole = _total(norms)
             rows = self.whole_model.rows(
                 missing, inputs, targets, lambda name, value: is_sum_of_rows(sums[name], value, whole)
             )
@@ -100,7 +175,55 @@ class Passes:
                         f"not add up to the gradient of the batch; {MIXED}"
                     )
                 norms[name] = value.squared_norms
-        return BatchSums(measured.n, norms, sums)
+            self._require_unchanged()
+        return BatchSums(measured.n, norms, sums, measured.losses, measured.to_doubt)
+
+    def _require_unchanged(self) -> None:
+        if self._state is not None:
+            self._state.require_unchanged()
+
+
+class _Drawing:
+    """Whether a block draws from torch's, Python's or NumPy's generator; the last two are asked in the first only."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.happened = False
+        self._device = device
+        self._first = True
+        self._before: tuple[object, ...] = ()
+
+    def __enter__(self) -> None:
+        self._before = self._now()
+
+    def __exit__(self, *error: object) -> None:
+        self.happened = self.happened or self._now() != self._before
+        self._first = False
+
+    def _now(self) -> tuple[object, ...]:
+        states: list[object] = [torch.get_rng_state().numpy().tobytes()]
+        if self._device.type == "cuda":
+            states.append(torch.cuda.default_generators[self._device.index or 0].get_offset())
+        if self._first:
+            _, keys, *position = np.random.get_state()  # noqa: NPY002 (the models' own)
+            states += [random.getstate(), np.asarray(keys).tobytes(), tuple(position)]
+        return tuple(states)
+
+
+def _require_losses(losses: object, n: int) -> None:
+    if not isinstance(losses, Tensor) or losses.shape != (n,):
+        found = f"losses of shape {tuple(losses.shape)}" if isinstance(losses, Tensor) else type(losses).__name__
+        raise ValueError(
+            f'loss_fn: found {found}, expected one loss per example, a tensor of shape ({n},); use reduction="none"'
+        )
+
+
+def _is_lossy(norms: Mapping[str, Tensor], sums: Mapping[str, Tensor]) -> bool:
+    """Whether squares have left the range of their dtype: not finite, or 0 although the gradients are not."""
+    for name, value in norms.items():
+        total = float(value.sum())
+        if not total < float("inf") or (total == 0.0 and name in sums and bool(sums[name].any())):
+            return True
+    return False
 
 
 def _total(norms: Mapping[str, Tensor]) -> float:

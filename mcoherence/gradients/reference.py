@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mcoherence.gradients.eval_mode import eval_mode
+from mcoherence.gradients.refusal import MIXED, UnsupportedModelError
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 
@@ -16,7 +17,11 @@ def per_example_gradients(
     """Gradients of every example's loss in eval mode: {parameter name: Tensor [n, *parameter shape]}.
 
     One forward and one backward pass per example, nothing shared, nothing vectorised; zeros where a parameter does not
-    take part. The mode and `.grad` of the model are left as found.
+    take part. The model is left as found.
+
+    An example is passed as a batch that holds it twice, of which the first loss counts: torch 2.15 gives a wrong input
+    gradient for eval-mode batch norm of a batch of one (BatchNorm2d on a CPU, with an output gradient that is laid out
+    channels-last).
 
     Args:
         model: any torch model; only parameters that require a gradient are listed.
@@ -54,7 +59,7 @@ def loss_and_gradients(
     inputs: Tensor,
     targets: Tensor,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The losses [n] and the gradients of their sum {parameter name: [*shape]}; zeros where one takes no part.
+    """The loss [1] of one example and its gradient {parameter name: [*shape]}; zeros where one takes no part.
 
     The model is run as it is: the caller sees to its mode.
 
@@ -62,18 +67,62 @@ def loss_and_gradients(
         model: any torch model, or what runs it.
         loss_fn: loss_fn(outputs, targets) -> per-example losses [n].
         parameters: those of the model to differentiate by, by name.
-        inputs: [n, ...].
-        targets: [n, ...].
+        inputs: [1, ...].
+        targets: [1, ...].
     """
     with torch.enable_grad():
-        losses = loss_fn(model(inputs), targets)
+        loss = loss_alone(model, loss_fn, inputs, targets)
         gradients: tuple[Tensor | None, ...] = (None,) * len(parameters)
-        if losses.requires_grad and parameters:
-            gradients = torch.autograd.grad(losses.sum(), list(parameters.values()), allow_unused=True)
+        if loss.requires_grad and parameters:
+            gradients = torch.autograd.grad(loss.sum(), list(parameters.values()), allow_unused=True)
     named = zip(parameters.items(), gradients, strict=True)
-    return losses.detach(), {name: torch.zeros_like(p) if g is None else _dense(g) for (name, p), g in named}
+    return loss.detach(), {name: torch.zeros_like(p) if g is None else dense(g) for (name, p), g in named}
 
 
-def _dense(gradient: Tensor) -> Tensor:
+def loss_alone(model: Callable[[Tensor], Tensor], loss_fn: LossFunction, inputs: Tensor, targets: Tensor) -> Tensor:
+    """The loss [1] of one example, inputs [1, ...] and targets [1, ...], passed twice over as a batch of two.
+
+    Raises:
+        UnsupportedModelError: the model does not take a batch of that size; says so.
+    """
+    try:
+        losses = loss_fn(model(torch.cat([inputs, inputs])), torch.cat([targets, targets]))
+    except Exception as error:
+        raise UnsupportedModelError(
+            f"the model or the loss fails on one example, passed as a batch of two that are the same, shape "
+            f"{(2, *inputs.shape[1:])}, with {type(error).__name__}: {(str(error).splitlines() or [''])[0]}; let it "
+            "take batches of any size (no fixed one, no .squeeze() of the axis of examples), or pass spot_check=0, with "
+            "which single examples are left out where they can be"
+        ) from error
+    if losses.shape != (2,):
+        raise ValueError(
+            f"loss_fn: found losses of shape {tuple(losses.shape)} for two examples, expected one per example, (2,); "
+            'use reduction="none", and no .squeeze() of the axis of examples'
+        )
+    return losses[:1]
+
+
+def require_same_alone(
+    model: Callable[[Tensor], Tensor], loss_fn: LossFunction, inputs: Tensor, targets: Tensor, loss: Tensor
+) -> None:
+    """Raise UnsupportedModelError if the loss [1] of an example is another in a batch of its own than `loss_alone`.
+
+    A model that fails on a batch of one is let be: then there is no other loss.
+    """
+    try:
+        single = loss_fn(model(inputs), targets)
+    except Exception:
+        return
+    allowed = 1e-6 if loss.dtype == torch.float64 else 1e-2 if loss.dtype == torch.float32 else 0.3
+    if isinstance(single, Tensor) and single.shape == (1,):
+        one, two = float(single.detach()), float(loss.detach())
+        if abs(one - two) > allowed * max(abs(one), abs(two), 1e-2):
+            raise UnsupportedModelError(
+                f"the loss of an example is {one:.6g} in a batch of its own and {two:.6g} in one that holds it twice; "
+                f"{MIXED}"
+            )
+
+
+def dense(gradient: Tensor) -> Tensor:
     """The gradient without the sparse layout that nn.Embedding(sparse=True) gives it."""
     return gradient.to_dense() if gradient.is_sparse else gradient

@@ -1,10 +1,13 @@
 """Models without exact per-example gradients, and the words in which they are refused."""
 
+from collections.abc import Callable
+
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 MIXED = (
     "the model or the loss mixes the examples of a batch, or draws random numbers, even in eval mode; "
-    "make the loss of an example depend on that example alone"
+    "make the loss of an example depend on that example alone, not on the others nor on how many there are"
 )
 
 
@@ -13,26 +16,82 @@ class UnsupportedModelError(Exception):
 
 
 def refuse_unsupported(model: nn.Module) -> None:
-    """Raise UnsupportedModelError for layers that mix the examples of a batch, or change weights, in eval mode."""
-    mixing = [
-        f"{name} ({type(module).__name__})"
-        for name, module in model.named_modules()
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None
-    ]
+    """Raise UnsupportedModelError for layers that mix the examples of a batch, or change weights, in eval mode.
+
+    So too for models that cannot be measured at all: scripted ones, those with weights that are not there yet, that
+    autograd cannot use or that lie on several devices, and those with nothing to train.
+    """
+    _refuse_modules(model)
+    _refuse_weights(model)
+
+
+def _refuse_modules(model: nn.Module) -> None:
+    if scripted := _named(model, lambda module: type(module).__name__ == "RecursiveScriptModule"):
+        raise UnsupportedModelError(
+            f"scripted modules: {scripted[0]}; they take no hooks and tell nothing of their layers; measure the model "
+            "that was scripted, before torch.jit.script"
+        )
+
+    mixing = _named(
+        model, lambda module: isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None
+    )
     if mixing:
         raise UnsupportedModelError(
             f"batch norm without running statistics: {', '.join(mixing)}; it mixes the examples of a batch even in "
             "eval mode, so that no example has a gradient of its own; use track_running_stats=True or another norm"
         )
 
-    changing = [
-        f"{name} ({type(module).__name__})"
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Embedding | nn.EmbeddingBag)
-        and (module.max_norm is not None or module.scale_grad_by_freq)
-    ]
+    changing = _named(
+        model,
+        lambda module: (
+            isinstance(module, nn.Embedding | nn.EmbeddingBag)
+            and (module.max_norm is not None or module.scale_grad_by_freq)
+        ),
+    )
     if changing:
         raise UnsupportedModelError(
             f"embedding with max_norm or scale_grad_by_freq: {', '.join(changing)}; the first changes the weights in a "
             "forward pass, the second makes an example's gradient depend on its batch; measure with both switched off"
         )
+
+
+def _refuse_weights(model: nn.Module) -> None:
+    everything = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    if lazy := [name for name, value in everything.items() if is_lazy(value)]:
+        raise UnsupportedModelError(
+            f"weights that a first pass is to make: {', '.join(lazy[:5])}; pass one batch through the model before it "
+            "is measured"
+        )
+    if inference := [name for name, value in everything.items() if value.is_inference()]:
+        raise UnsupportedModelError(
+            f"weights made in torch.inference_mode: {', '.join(inference[:5])}; autograd cannot use them; make, "
+            "load or move the model outside of it"
+        )
+    trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if not trainable:
+        raise UnsupportedModelError(
+            "no parameter of the model requires a gradient, so that there is nothing to measure; call "
+            "requires_grad_() on those that are to be"
+        )
+    devices = {str(p.device): name for name, p in trainable.items()}
+    if len(devices) > 1 or "meta" in devices:
+        found = ", ".join(f"{name} on {device}" for device, name in devices.items())
+        raise UnsupportedModelError(
+            f"parameters on one device with values were expected, found {found}; move the model there with .to(device)"
+        )
+
+
+def refuse_training_mode(model: nn.Module) -> None:
+    """Raise UnsupportedModelError for layers that `model.eval()` has left in training mode, where it matters."""
+    deciding = (nn.modules.batchnorm._NormBase, nn.modules.dropout._DropoutNd, nn.RReLU)
+    training = _named(model, lambda module: module.training and isinstance(module, deciding))
+    if training:
+        raise UnsupportedModelError(
+            f"layers that stay in training mode: {', '.join(training)}; gradients are measured in eval mode, and some "
+            "train() of the model keeps these out of it; let it pass the mode on for the measurement"
+        )
+
+
+def _named(model: nn.Module, chosen: Callable[[nn.Module], bool]) -> list[str]:
+    """Names and types of the modules that are `chosen`."""
+    return [f"{name} ({type(module).__name__})".lstrip() for name, module in model.named_modules() if chosen(module)]

@@ -5,13 +5,14 @@ from collections.abc import Set as AbstractSet
 
 from torch.autograd.graph import Node
 
-from mcoherence.gradients.graph import GraphCut, parameters_outside_calls
+from mcoherence.gradients.alignment import in_doubt
+from mcoherence.gradients.graph import GraphCut, Users, parameters_outside_calls, users_below
 from mcoherence.gradients.layers import Layer
 
 
 def unaccounted(
     layers: Sequence[Layer], root: Node, examples: int, routed: AbstractSet[str]
-) -> tuple[set[Layer], set[Node]]:
+) -> tuple[set[Layer], Users]:
     """The layers that took part in a batch otherwise than by one call, and the nodes that the batch's gradient reaches.
 
     Args:
@@ -21,8 +22,8 @@ def unaccounted(
         routed: names of the parameters whose gradient is not to be had from calls, whatever this batch shows.
     """
     otherwise = {layer for layer in layers if layer.calls and not _is_one_call(layer, examples, routed)}
-    cuts = [
-        GraphCut(
+    cuts = {
+        layer: GraphCut(
             layer.call.output_node,
             layer.call.argument.node,
             frozenset(map(id, layer.parameters.values())),
@@ -30,10 +31,19 @@ def unaccounted(
         )
         for layer in layers
         if layer.call is not None and layer not in otherwise
-    ]
-    outside, reached = parameters_outside_calls(root, cuts)
+    }
+    mixing = {layer for layer, cut in cuts.items() if cut.opaque and _may_mix(cut, examples)}
+    otherwise |= mixing
+    outside, reached = parameters_outside_calls(root, [cut for layer, cut in cuts.items() if layer not in mixing])
     otherwise |= {layer for layer in layers if any(id(p) in outside for p in layer.parameters.values())}
     return otherwise, reached
+
+
+def _may_mix(cut: GraphCut, examples: int) -> bool:
+    """Whether what a call without a rule does on the way from its input to its output may mix the examples."""
+    if cut.input_node is None:
+        return False
+    return in_doubt(users_below([cut.output_node], cut.end), [cut.input_node], examples)
 
 
 def _is_one_call(layer: Layer, examples: int, routed: AbstractSet[str]) -> bool:

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from mcoherence.gradients.evidence import spot_errors, tolerance
-from mcoherence.gradients.passes import Passes
-from mcoherence.gradients.reference import LossFunction, loss_and_gradients
+from mcoherence.gradients.layer_rules.products import sure_squared_norms
+from mcoherence.gradients.passes import BatchSums, Passes
+from mcoherence.gradients.reference import LossFunction, dense, loss_alone, loss_and_gradients, require_same_alone
 from mcoherence.gradients.refusal import MIXED, UnsupportedModelError
 
 Norms = Mapping[str, Tensor]  # {parameter name: |g_i|^2, float64}
@@ -22,14 +23,14 @@ Norms = Mapping[str, Tensor]  # {parameter name: |g_i|^2, float64}
 class SpotCheck:
     """What came of it.
 
-    squared_norms: of the batch, {parameter name: |g_i|^2, float64 [n]}.
+    measured: the batch, measured once more where a rule had misread it.
     relative_error: the largest of a parameter's |g_i|^2 of the examples; of those at a kink, where that of an example
         alone is another, against the gradient of their own loss in the batch.
     at_kink: whether there are such examples: an activation's input is within rounding of where its derivative jumps (0,
         for a ReLU), and rounding depends on the batch. In float64 their gradients are one and the same.
     """
 
-    squared_norms: dict[str, Tensor]
+    measured: BatchSums
     relative_error: float
     at_kink: bool
 
@@ -46,8 +47,12 @@ class Batch:
 
     def norms_alone(self, chosen: Sequence[int]) -> dict[str, Tensor]:
         """|g_i|^2 {parameter name: float64 [k]} of the chosen examples, one forward and backward pass for each."""
-        alone = [(self.inputs[i : i + 1], self.targets[i : i + 1]) for i in chosen]
-        return self._norms([loss_and_gradients(self.model, self.loss_fn, self.parameters, *one)[1] for one in alone])
+        rows = []
+        for i in chosen:
+            loss, gradients = loss_and_gradients(self.model, self.loss_fn, self.parameters, *self._one(i))
+            require_same_alone(self.model, self.loss_fn, *self._one(i), loss)
+            rows.append(gradients)
+        return self._norms(rows)
 
     def norms_within(self, chosen: Sequence[int]) -> dict[str, Tensor]:
         """|g_i|^2 {parameter name: float64 [k]} of the chosen examples' own losses in one pass of the whole batch."""
@@ -57,42 +62,52 @@ class Batch:
         for i in chosen:
             found = torch.autograd.grad(losses[i], list(self.parameters.values()), retain_graph=True, allow_unused=True)
             named = zip(self.parameters.items(), found, strict=True)
-            rows.append({name: torch.zeros_like(p) if g is None else g.to_dense() for (name, p), g in named})
+            rows.append({name: torch.zeros_like(p) if g is None else dense(g) for (name, p), g in named})
         return self._norms(rows)
+
+    def losses(self, chosen: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """The losses [k] of the chosen examples in the batch, and alone."""
+        with torch.enable_grad():
+            within = self.loss_fn(self.model(self.inputs), self.targets)[list(chosen)]
+            alone = [loss_alone(self.model, self.loss_fn, *self._one(i)) for i in chosen]
+        return within.detach(), torch.cat([loss.detach() for loss in alone])
+
+    def _one(self, i: int) -> tuple[Tensor, Tensor]:
+        return self.inputs[i : i + 1], self.targets[i : i + 1]
 
     def _norms(self, rows: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
         return {
-            name: torch.stack([torch.linalg.vector_norm(row[name], dtype=torch.float64).square() for row in rows])
+            name: torch.cat([sure_squared_norms(row[name].detach().unsqueeze(0)) for row in rows])
             for name in self.parameters
         }
 
 
-def spot_checked(passes: Passes, norms: dict[str, Tensor], inputs: Tensor, targets: Tensor, examples: int) -> SpotCheck:
+def spot_checked(passes: Passes, measured: BatchSums, inputs: Tensor, targets: Tensor, examples: int) -> SpotCheck:
     """Hold the batch's |g_i|^2 of k random examples against those of the examples alone.
 
-    Parameters that a rule misreads (a module whose first axis is not that of the examples, though as long) are measured
-    through the whole model from here on. Which examples are drawn is decided by their number alone, so that the same
-    call draws the same.
+    Where a rule misreads parameters, they are measured through the whole model from here on, and the batch, sums and
+    all, is measured once more. Which examples are drawn is decided by their number alone, so that the same call draws
+    the same.
 
     Raises:
         UnsupportedModelError: they disagree, and by more than rounding.
     """
-    inputs, n = inputs.detach().to(passes.device), len(inputs)
-    chosen = torch.randperm(n, generator=torch.Generator().manual_seed(n))[:examples].tolist()
+    chosen = drawn(measured.n, examples)
     dtypes = {name: p.dtype for name, p in passes.parameters.items()}
 
     def errors(found: Norms, expected: Norms) -> dict[str, float]:
         return spot_errors({name: value[chosen] for name, value in found.items()}, expected, dtypes)
 
-    batch = Batch(passes.model, passes.loss_fn, passes.parameters, inputs, targets)
+    batch = _batch(passes, inputs, targets)
     alone = batch.norms_alone(chosen)
-    found = errors(norms, alone)
+    found = errors(measured.squared_norms, alone)
     if not beyond_rounding(found, dtypes):
-        return SpotCheck(norms, max(found.values(), default=0.0), at_kink=False)
+        return SpotCheck(measured, max(found.values(), default=0.0), at_kink=False)
     within = batch.norms_within(chosen)
-    if misread := beyond_rounding(errors(norms, within), dtypes):
+    if misread := beyond_rounding(errors(measured.squared_norms, within), dtypes):
         passes.capture.routed.update(misread)
-        norms = passes.measure(inputs, targets).squared_norms
+        measured = passes.measure(inputs, targets)
+    norms = measured.squared_norms
     against_alone, against_within = errors(norms, alone), errors(norms, within)
     found = {name: min(error, against_within[name]) for name, error in against_alone.items()}
     wrong = beyond_rounding(found, dtypes)
@@ -103,7 +118,51 @@ def spot_checked(passes: Passes, norms: dict[str, Tensor], inputs: Tensor, targe
             f"parameter {name!r}: the squared norm of an example's gradient is {error:.3g} off that of the example "
             f"passed through the model alone; {MIXED}"
         )
-    return SpotCheck(norms, max(found.values(), default=0.0), at_kink)
+    return SpotCheck(measured, max(found.values(), default=0.0), at_kink)
+
+
+def require_same_losses(
+    passes: Passes, measured: BatchSums, inputs: Tensor, targets: Tensor, chosen: Sequence[int]
+) -> None:
+    """Hold the losses of chosen examples of a batch against those of the examples alone: forward passes without graph.
+
+    Raises:
+        UnsupportedModelError: they disagree, and by more than rounding; float64 decides where it can be had.
+    """
+    dtype = measured.losses.dtype
+    alone = passes.losses_alone(inputs, targets, chosen)
+    off = _off(measured.losses[list(chosen)], alone, dtype)
+    if not off.any():
+        return
+    suspects = [i for i, wrong in zip(chosen, off.tolist(), strict=True) if wrong]
+    if dtype != torch.float64:
+        try:
+            within, alone = in_float64(passes.model, _batch(passes, inputs, targets)).losses(suspects)
+            if not _off(within, alone, torch.float64).any():
+                return
+        except (RuntimeError, TypeError, UnsupportedModelError):  # float64 meets another dtype, or the device has none
+            pass
+    raise UnsupportedModelError(
+        f"the loss of example {suspects[0]} of a batch of {measured.n} is another when the example is passed through "
+        f"the model alone; {MIXED}"
+    )
+
+
+def drawn(n: int, k: int) -> list[int]:
+    """Which k of n examples are looked at."""
+    order = torch.randperm(n, generator=torch.Generator("cpu").manual_seed(n), device="cpu")
+    return [int(i) for i in order[:k]]
+
+
+def _batch(passes: Passes, inputs: Tensor, targets: Tensor) -> Batch:
+    return Batch(passes.model, passes.loss_fn, passes.parameters, passes.at_device(inputs), targets)
+
+
+def _off(within: Tensor, alone: Tensor, dtype: torch.dtype) -> Tensor:
+    """Which losses [k] differ by more than rounding, bool [k]; a small loss is known no better than a larger one."""
+    allowed = {torch.float64: 1e-7, torch.float32: 1e-4}.get(dtype, 1e-1)
+    scale = torch.maximum(within.abs(), alone.abs()).to(torch.float64)
+    return ~((within.to(torch.float64) - alone.to(torch.float64)).abs() <= allowed * (scale + 1e-2))
 
 
 def beyond_rounding(errors: Mapping[str, float], dtypes: Mapping[str, torch.dtype]) -> dict[str, float]:
@@ -129,16 +188,25 @@ def agree_in_float64(model: nn.Module, batch: Batch, chosen: Sequence[int]) -> b
 
 def in_float64(model: nn.Module, batch: Batch) -> Batch:
     """The same batch and weights in float64; the model itself stays as it is."""
-    state = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    double = {name: _double(value.detach()) for name, value in state.items()}
-    parameters = {name: double[name].requires_grad_() for name in batch.parameters}
+    # Ties are kept here: functional_call's own tie_weights would leave swapped weights in a module with two names.
+    double: dict[int, Tensor] = {}
+    everywhere = {}
+    for module_name, module in model.named_modules():
+        for name, value in (*module._parameters.items(), *module._buffers.items()):
+            if value is not None:
+                everywhere[f"{module_name}.{name}".lstrip(".")] = double.setdefault(id(value), _double(value.detach()))
+    parameters = {name: everywhere[name].requires_grad_() for name in batch.parameters}
 
     def run(inputs: Tensor) -> Tensor:
-        outputs: Tensor = functional_call(model, double, (inputs,))
+        outputs: Tensor = functional_call(model, everywhere, (inputs,), tie_weights=False)
         return outputs
 
     return Batch(run, batch.loss_fn, parameters, _double(batch.inputs), batch.targets)
 
 
 def _double(values: Tensor) -> Tensor:
-    return values.double() if values.is_floating_point() else values
+    return values.to(torch.promote_types(values.dtype, torch.float64)) if _is_narrow(values) else values
+
+
+def _is_narrow(values: Tensor) -> bool:
+    return values.is_floating_point() or values.is_complex()

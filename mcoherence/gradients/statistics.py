@@ -20,13 +20,14 @@ from torch import Tensor, nn
 from mcoherence import coherence
 from mcoherence.gradients.eval_mode import eval_mode
 from mcoherence.gradients.evidence import Evidence, bound_ratio
+from mcoherence.gradients.fingerprint import fingerprint
 from mcoherence.gradients.group_sums import GroupSums
 from mcoherence.gradients.grouping import batches_of_one_group
 from mcoherence.gradients.layer_names import layer_of, layers_of
-from mcoherence.gradients.passes import Passes
+from mcoherence.gradients.passes import BatchSums, Passes
 from mcoherence.gradients.reference import LossFunction
 from mcoherence.gradients.refusal import refuse_unsupported
-from mcoherence.gradients.spot_check import spot_checked
+from mcoherence.gradients.spot_check import drawn, require_same_losses, spot_checked
 
 Level = Literal["model", "layer", "parameter"]
 WHOLE_SAMPLE = "all"
@@ -42,6 +43,7 @@ class GradientStatistics:
     sum_sq_norms: Q per group and parameter, float64 [G, P].
     group_sums: S per parameter, one tensor [G, *parameter shape] each, on the CPU.
     evidence: what was checked while measuring.
+    fingerprint: digest of the weights and buffers that were measured; "" where it is not known.
     """
 
     groups: tuple[str, ...]
@@ -50,6 +52,7 @@ class GradientStatistics:
     sum_sq_norms: NDArray[np.float64]
     group_sums: tuple[Tensor, ...]
     evidence: Evidence = field(default_factory=Evidence)
+    fingerprint: str = ""
 
     @property
     def n(self) -> dict[str, int]:
@@ -63,10 +66,10 @@ class GradientStatistics:
 
     @cached_property
     def gram(self) -> NDArray[np.float64]:
-        """Inner products of the groups' gradient sums, S_a . S_b, float64 [G, G, P]."""
+        """Inner products of the groups' gradient sums, S_a . S_b, float64 [G, G, P]; the real part of complex ones."""
         products = []
         for sums in self.group_sums:
-            flat = sums.reshape(len(sums), -1).to(torch.float64)
+            flat = _real(sums).to(torch.float64)
             products.append((flat @ flat.T).numpy())
         empty = np.zeros((len(self.groups), len(self.groups), 0))
         return np.stack(products, axis=-1) if products else empty
@@ -101,7 +104,7 @@ class GradientStatistics:
         self, by: Literal["layer", "parameter"], groups: Sequence[str] | None = ...
     ) -> dict[str, float]: ...
     def m_coherence(self, by: Level = "model", groups: Sequence[str] | None = None) -> float | dict[str, float]:
-        """|S|^2 / Q over the union of `groups` (arXiv 2008.01217); NaN where all gradients are zero."""
+        """|S|^2 / Q over the union of `groups` (arXiv 2008.01217); NaN where all gradients are zero, or of nothing."""
         return self._ratio(coherence.m_coherence, by, groups)
 
     @overload
@@ -116,11 +119,28 @@ class GradientStatistics:
     def merge(self, other: "GradientStatistics") -> "GradientStatistics":
         """The statistics of both samples together, exactly as if they had been measured in one go.
 
+        That no example is in both is not looked at, nor that model code and loss were the same.
+
         Raises:
-            ValueError: the two are of different models or groups.
+            ValueError: the two are of different groups, parameters, precisions or weights.
         """
-        if (self.groups, self.parameters) != (other.groups, other.parameters):
-            raise ValueError("merge: found statistics of other groups or parameters, expected the same of both")
+        if self.groups != other.groups or self.parameters != other.parameters:
+            raise ValueError(
+                f"merge: found statistics of other groups or parameters, expected the same of both: groups "
+                f"{list(self.groups)} and {list(other.groups)}, {len(self.parameters)} and {len(other.parameters)} "
+                "parameters; measure both parts with the same groups and model"
+            )
+        for name, one, two in zip(self.parameters, self.group_sums, other.group_sums, strict=True):
+            if one.shape != two.shape or one.dtype != two.dtype:
+                raise ValueError(
+                    f"merge: found parameter {name!r} of shape {tuple(one.shape[1:])} and {one.dtype} in one and "
+                    f"{tuple(two.shape[1:])} and {two.dtype} in the other, expected the same model and precision"
+                )
+        if self.fingerprint and other.fingerprint and self.fingerprint != other.fingerprint:
+            raise ValueError(
+                "merge: found statistics of other weights, expected both samples to be measured at the same; "
+                "sums of gradients at different weights mean nothing"
+            )
         sums = tuple(a + b for a, b in zip(self.group_sums, other.group_sums, strict=True))
         return GradientStatistics(
             self.groups,
@@ -129,6 +149,7 @@ class GradientStatistics:
             self.sum_sq_norms + other.sum_sq_norms,
             sums,
             self.evidence.merge(other.evidence),
+            self.fingerprint if self.fingerprint == other.fingerprint else "",
         )
 
     def _indices(self, groups: Sequence[str] | None) -> list[int]:
@@ -170,26 +191,29 @@ def gradient_statistics(
 ) -> GradientStatistics:
     """Exact S and Q per group and parameter, from one forward and one backward pass per example.
 
-    Measured in eval mode. Weights, `.grad`, the mode of every module and torch's generators are left as found.
+    Measured in eval mode, with gradients on whatever surrounds the call. Weights, buffers, `.grad`, `requires_grad`,
+    the mode of every module and the generators of torch, NumPy and Python are left as found.
     Groups may be mixed in a batch: examples wait until there are enough of their group for a batch of it alone.
 
-    Parameters whose gradient no call of their own module accounts for (tied weights, modules used twice)
+    Parameters whose gradient no call of their own module accounts for (tied weights, modules used twice, hooks)
     are measured exactly too, at the cost of a further pass through the whole model by vmap or, where the model cannot
     be vectorised, of a loop over the examples for these parameters; the evidence names them.
 
     Args:
         model: any torch model whose output for an example depends on that example alone.
         loss_fn: loss_fn(outputs, targets) -> losses of the examples, [n]; CrossEntropyLoss(reduction="none"), say.
-        batches: (inputs [n, ...], targets [n, ...]), or with `groups` (inputs, targets, group_ids int [n]).
+        batches: (inputs [n, ...], targets [n, ...]), or with `groups` (inputs, targets, group_ids [n]): integers, or a
+            mask of two groups, in a tensor, an array or a list.
         groups: names of the groups that group_ids count from 0; None measures one group named "all".
-        spot_check: number of random examples of the first batch that are measured once more one by one and compared
-            (of the first two batches, where the first is a single example); 0 for none. What it cannot find is what no
-            other example shows: leave it on for a model that is not known to keep examples apart.
+        spot_check: number of random examples of the first batch that are measured once more one by one and compared;
+            0 for none. Unless it is 0, the loss of one example of every further size of batch is compared too, and in a
+            batch whose forward pass reads values of tensors (`if x.mean() > 0`), selects rows by content or draws
+            random numbers, the losses of all. docs/gradients.md says what cannot be found so.
 
     Raises:
         UnsupportedModelError: the per-example gradients cannot be had exactly; the message names the module.
-        IdentityError: the result breaks an identity that exact statistics obey.
-        ValueError: the losses are not one per example, or a group id is out of range.
+        IdentityError: the result breaks an identity that exact statistics obey, or gradients are not finite.
+        ValueError: there are no examples, a batch is not as above, or the losses are not one per example.
 
     Example:
         With the output as its loss, a linear unit's gradient is the input: here (1, 0) twice and (0, 1) once.
@@ -203,28 +227,42 @@ def gradient_statistics(
         >>> statistics.m_coherence(groups=["two"]), statistics.alpha(groups=["two"])
         (2.0, 1.0)
     """
-    names = tuple(groups) if groups is not None else (WHOLE_SAMPLE,)
+    names = _group_names(groups)
+    if spot_check < 0:
+        raise ValueError(f"spot_check: found {spot_check}, expected a number of examples, or 0 for none")
     refuse_unsupported(model)
-    passes = Passes(model, loss_fn)
-    parameters = passes.parameters
-    counts = np.zeros(len(names), dtype=np.int64)
-    sum_sq_norms = np.zeros((len(names), len(parameters)))
-    sums = GroupSums(len(names), parameters)
-    tally = _Tally(passes, spot_check)
-    with eval_mode(model), passes.capture.active():
-        for group, inputs, targets in _one_group_each(tally.counted(batches), groups is not None, len(names)):
-            measured = passes.measure(inputs, targets)
-            norms = measured.squared_norms
-            tally.uncovered.update(measured.sums.keys() - norms.keys())
-            sums.add(group, measured.sums)
-            del measured  # the spot check needs room for gradients of its own
-            norms = tally.checked(norms, inputs, targets)
-            counts[group] += len(inputs)
-            for index, name in enumerate(parameters):
-                if name in norms:
-                    sum_sq_norms[group, index] += float(norms[name].sum())
-    statistics = GradientStatistics(names, tuple(parameters), counts, sum_sq_norms, sums.stacked())
+    with eval_mode(model) as state:
+        passes = Passes(model, loss_fn, state)
+        parameters = passes.parameters
+        counts = np.zeros(len(names), dtype=np.int64)
+        sum_sq_norms = np.zeros((len(names), len(parameters)))
+        sums = GroupSums(len(names), parameters)
+        tally = _Tally(passes, spot_check, 2 if groups is None else 3)
+        digest = fingerprint(model)
+        with passes.capture.active():
+            for group, inputs, targets in _one_group_each(tally.counted(batches), groups is not None, names):
+                measured = tally.checked(passes.measure(inputs, targets), inputs, targets)
+                tally.uncovered.update(measured.sums.keys() - measured.squared_norms.keys())
+                sums.add(group, measured.sums)
+                counts[group] += len(inputs)
+                totals = measured.totals
+                for index, name in enumerate(parameters):
+                    sum_sq_norms[group, index] += totals.get(name, 0.0)
+        state.require_unchanged(every_value=True)
+    if not counts.sum():
+        raise ValueError("batches: found no examples, expected at least one; an iterator that was used before is empty")
+    statistics = GradientStatistics(names, tuple(parameters), counts, sum_sq_norms, sums.stacked(), fingerprint=digest)
     return replace(statistics, evidence=tally.evidence(statistics).require())
+
+
+def _group_names(groups: Sequence[str] | None) -> tuple[str, ...]:
+    """The names of the groups; ValueError for none, for one twice, or for a string in their place."""
+    if groups is None:
+        return (WHOLE_SAMPLE,)
+    names = tuple(groups)
+    if isinstance(groups, str) or not names or len(set(names)) < len(names):
+        raise ValueError(f"groups: found {groups!r}, expected a list of different names, one or more")
+    return names
 
 
 @dataclass
@@ -233,16 +271,18 @@ class _Tally:
 
     passes: those through the model.
     spot_check: number of examples of a batch to measure once more; 0 for none.
+    parts: of a batch, 2 or with group ids 3.
     asked: number of examples handed in so far.
     uncovered: names of the parameters that are in S and not in Q.
-    spot_batch: size of the batch that was spot-checked last; 0 before the first.
+    sizes: numbers of examples of the batches so far that were checked.
     """
 
     passes: Passes
     spot_check: int
+    parts: int
     asked: int = 0
     uncovered: set[str] = field(default_factory=set)
-    spot_batch: int = 0
+    sizes: set[int] = field(default_factory=set)
     spot_examples: int = 0
     spot_error: float = math.nan
     at_kink: bool = False
@@ -250,23 +290,30 @@ class _Tally:
     def counted(self, batches: Iterable[tuple[Tensor, ...]]) -> Iterator[tuple[Tensor, ...]]:
         """The batches as they are, their examples counted as they are handed on."""
         for batch in batches:
+            _require_batch(batch, self.parts)
             self.asked += len(batch[0])
             yield batch
 
-    def checked(self, norms: dict[str, Tensor], inputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """The |g_i|^2 of a batch {parameter name: float64 [n]}, put right where a spot check is due and asks for it.
+    def checked(self, measured: BatchSums, inputs: Tensor, targets: Tensor) -> BatchSums:
+        """The batch as measured, put right where a spot check is due and asks for it.
 
-        Due are the first batch and, where that is a single example, which shows nothing of a mix, the second.
+        Due is the first batch of more than one example (a single one is measured as the loop does), and any that is in
+        doubt. Of that, all losses are compared, and of the first batch of another size that of one example.
         """
-        n = len(inputs)
-        if not self.spot_check or self.spot_batch >= min(2, n):
-            return norms
-        checked = spot_checked(self.passes, norms, inputs, targets, self.spot_check)
-        self.spot_batch = n
-        self.spot_examples += min(self.spot_check, n)
-        self.spot_error = float(np.fmax(self.spot_error, checked.relative_error))
-        self.at_kink |= checked.at_kink
-        return checked.squared_norms
+        n = measured.n
+        if not self.spot_check or n == 1 or not (measured.to_doubt or n not in self.sizes):
+            return measured
+        if measured.to_doubt or not self.sizes:
+            checked = spot_checked(self.passes, measured, inputs, targets, self.spot_check)
+            measured = checked.measured
+            self.spot_examples += min(self.spot_check, n)
+            self.spot_error = float(np.fmax(self.spot_error, checked.relative_error))
+            self.at_kink |= checked.at_kink
+        chosen = list(range(n)) if measured.to_doubt else drawn(n, 1) if self.sizes else []
+        if chosen:
+            require_same_losses(self.passes, measured, inputs, targets, chosen)
+        self.sizes.add(n)
+        return measured
 
     def evidence(self, statistics: GradientStatistics) -> Evidence:
         """What the tally and the finished statistics, of which it was kept, are evidence of.
@@ -285,7 +332,9 @@ class _Tally:
                 statistics.sum_sq_norms,
                 statistics.counts,
                 statistics.parameters,
-                torch.float64 if {s.dtype for s in statistics.group_sums} == {torch.float64} else torch.float32,
+                torch.float64
+                if {s.dtype.to_real() for s in statistics.group_sums} == {torch.float64}
+                else torch.float32,
             ),
             spot_examples=self.spot_examples,
             spot_relative_error=self.spot_error,
@@ -296,14 +345,40 @@ class _Tally:
 
 def _sq_norms_of_sums(group_sums: Sequence[Tensor], groups: int) -> NDArray[np.float64]:
     """|S|^2 per group and parameter, float64 [G, P], of one tensor [G, *parameter shape] per parameter."""
-    squared = [torch.linalg.vector_norm(s.reshape(len(s), -1), dim=1, dtype=torch.float64).square() for s in group_sums]
+    squared = [torch.linalg.vector_norm(_real(s), dim=1, dtype=torch.float64).square() for s in group_sums]
     return torch.stack(squared, dim=1).numpy() if squared else np.zeros((groups, 0))
 
 
+def _real(sums: Tensor) -> Tensor:
+    """[G, *parameter shape] as real numbers [G, elements], the parts of complex ones beside each other."""
+    flat = sums.reshape(len(sums), -1)
+    return torch.view_as_real(flat).flatten(1) if flat.is_complex() else flat
+
+
+def _require_batch(batch: object, parts: int) -> None:
+    """ValueError unless a batch is (inputs [n, ...], targets [n, ...]) and, of three parts, group ids besides."""
+    expected = "(inputs, targets, group_ids)" if parts == 3 else "(inputs, targets)"
+    if not isinstance(batch, tuple | list) or len(batch) != parts:
+        found = f"{len(batch)} parts" if isinstance(batch, tuple | list) else type(batch).__name__
+        hint = "; group ids go with groups=[names]" if parts == 2 and found == "3 parts" else ""
+        raise ValueError(f"batches: found {found}, expected each batch to be {expected}{hint}")
+    for name, value in zip(("inputs", "targets"), batch, strict=False):
+        if not isinstance(value, Tensor) or value.layout != torch.strided:
+            kind = type(value).__name__ if not isinstance(value, Tensor) else f"a tensor of layout {value.layout}"
+            raise ValueError(
+                f"{name}: found {kind}, expected one tensor [n, ...] with an example in every row; wrap the model so "
+                "that it takes one, or make the loss look its targets up by number"
+            )
+        if value.dim() == 0:
+            raise ValueError(f"{name}: found a tensor without axes, expected [n, ...] with an example in every row")
+    if len(batch[0]) != len(batch[1]):
+        raise ValueError(f"targets: found {len(batch[1])} of them for {len(batch[0])} inputs, expected as many")
+
+
 def _one_group_each(
-    batches: Iterable[tuple[Tensor, ...]], grouped: bool, count: int
+    batches: Iterable[tuple[Any, ...]], grouped: bool, names: Sequence[str]
 ) -> Iterator[tuple[int, Tensor, Tensor]]:
     """(group, inputs, targets) of one group each; without groups the batches as they are, less empty ones."""
     if grouped:
-        return batches_of_one_group(batches, count)
+        return batches_of_one_group(((x, y, ids) for x, y, ids in batches), names)
     return ((0, batch[0], batch[1]) for batch in batches if len(batch[0]))

@@ -160,9 +160,16 @@ def gradients_of_examples(
     refuse_batch_norm(model)
     names = {id(p): name for name, p in model.named_parameters()}
     loss_of_example = _LossOf(model, mean_loss)
+    # functional_call's own tie_weights leaves swapped weights in a module that is registered twice (in torch 2.15).
+    places = [
+        (f"{prefix}.{k}", id(p)) for prefix, m in loss_of_example.named_modules() for k, p in m._parameters.items()
+    ]
+    aliases = {f"model.{name}": [k for k, place in places if place == key] for key, name in names.items()}
 
     def loss(weights: dict[str, Tensor], example: Tensor, label: Tensor) -> Tensor:
-        found: Tensor = functional_call(loss_of_example, weights, (example.unsqueeze(0), label.unsqueeze(0)))
+        everywhere = {alias: value for name, value in weights.items() for alias in aliases[name]}
+        arguments = (example.unsqueeze(0), label.unsqueeze(0))
+        found: Tensor = functional_call(loss_of_example, everywhere, arguments, tie_weights=False)
         return found
 
     gradients_of = vmap(grad_and_value(loss), in_dims=(None, 0, 0), randomness="different")

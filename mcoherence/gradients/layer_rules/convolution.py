@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from mcoherence.gradients.layer_rules.products import TEMPORARY_BUDGET, gram_squared_norms, squared_norms
+from mcoherence.gradients.layer_rules.products import TEMPORARY_BUDGET, gram_squared_norms, squared_norms, trusted
 from mcoherence.gradients.layer_rules.registry import NotModelledError, layer_rule, trainable, weight_and_bias
 
 Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
@@ -34,20 +34,22 @@ def kernel_rows(layer: nn.Module, inputs: Tensor, output_grads: Tensor) -> tuple
     x = padded(layer, inputs) if explicit else inputs
     axes = len(layer.kernel_size)
     padding = [0] * axes if explicit else [int(size) for size in layer.padding]
-    weight = layer.weight.detach().to(x.dtype)
+    weight = layer.weight.detach().to(x.dtype).contiguous()
     size = EXAMPLES_PER_CALL if output_grads.shape[2:].numel() >= MANY_POSITIONS else 1
     squared, total = [], torch.zeros_like(weight)
     for inputs_of_call, grads_of_call in zip(torch.split(x, size), torch.split(output_grads, size), strict=True):
         k = len(inputs_of_call)
         _, rows, _ = torch.ops.aten.convolution_backward(
-            grads_of_call.reshape(1, -1, *output_grads.shape[2:]), inputs_of_call.reshape(1, -1, *x.shape[2:]),
+            grads_of_call.reshape(1, -1, *output_grads.shape[2:]).contiguous(),
+            inputs_of_call.reshape(1, -1, *x.shape[2:]).contiguous(),
             weight.repeat(k, *[1] * (axes + 1)), None, layer.stride, padding, layer.dilation,
             False, [0] * axes, layer.groups * k, (False, True, False),
         )  # fmt: skip
         for row in rows.reshape(k, -1):
             total.view(-1).add_(row)
             squared.append(torch.dot(row, row))
-    norms, sums = {"weight": torch.stack(squared).to(torch.float64)}, {"weight": total}
+    norms = {"weight": trusted(torch.stack(squared).to(torch.float64), weight.numel(), weight.dtype)}
+    sums = {"weight": total}
     if "bias" in names:  # autograd's bias gradient would take the weight's along, all over again
         bias_rows = output_grads.flatten(2).sum(dim=2)
         norms["bias"], sums["bias"] = squared_norms(bias_rows), bias_rows.sum(dim=0)

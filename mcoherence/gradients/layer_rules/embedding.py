@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from mcoherence.gradients.layer_rules.products import squared_norms
 from mcoherence.gradients.layer_rules.registry import NotModelledError, layer_rule, weight_and_bias
 
 
@@ -28,6 +29,6 @@ def embedding(layer: nn.Module, inputs: Tensor, output_grads: Tensor) -> dict[st
     key = (torch.arange(n, device=index.device).unsqueeze(1) * vocabulary + index).flatten()
     distinct, position = torch.unique(key, return_inverse=True)
     rows = b.new_zeros(len(distinct), layer.embedding_dim).index_add_(0, position, b)
-    norms = rows.square().sum(dim=1, dtype=torch.float64)
+    norms = squared_norms(rows)
     example = torch.div(distinct, vocabulary, rounding_mode="floor")
     return {"weight": norms.new_zeros(n).index_add_(0, example, norms)}

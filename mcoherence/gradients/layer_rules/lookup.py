@@ -14,4 +14,7 @@ from mcoherence.gradients.layer_rules.registry import RULES, Registered
 
 def rule_for(layer: nn.Module) -> Registered | None:
     """What is registered for the exact type of `layer`, or None where its forward may be anybody's."""
-    return None if "forward" in vars(layer) else RULES.get(type(layer))
+    rule = RULES.get(type(layer))
+    if rule is None or "forward" in vars(layer) or rule.forward not in (None, type(layer).forward):
+        return None
+    return rule

@@ -35,12 +35,14 @@ class Registered:
     call_input: which tensor of a call the rule is about.
     summing: a rule that forms the per-example gradients, so that autograd need not form their sum again.
     prefers_summing: when to take it.
+    forward: the method that the rule is about; None for any.
     """
 
     squared_norms: LayerRule
     call_input: CallInput = only_argument
     summing: SummingRule | None = None
     prefers_summing: Preference | None = None
+    forward: Callable[..., Any] | None = None
 
 
 # By exact type; `lookup.rule_for` reads it.
@@ -57,7 +59,7 @@ def layer_rule(
 
     def register(rule: LayerRule) -> LayerRule:
         for layer_type in layer_types:
-            RULES[layer_type] = Registered(rule, call_input, summing, prefers_summing)
+            RULES[layer_type] = Registered(rule, call_input, summing, prefers_summing, layer_type.forward)
         return rule
 
     return register

@@ -10,6 +10,7 @@ from mcoherence.gradients.grouping import WAITING_BATCHES, batches_of_one_group
 from mcoherence.gradients.reference import per_example_gradients
 
 PER_EXAMPLE = nn.CrossEntropyLoss(reduction="none")
+NAMES = [f"group{i}" for i in range(100)]
 
 
 def numbered(group_ids):
@@ -27,19 +28,19 @@ def numbered(group_ids):
 def test_every_example_comes_once_in_its_own_group(group_ids):
     batches = numbered(group_ids)
     came = {}
-    for group, inputs, targets in batches_of_one_group(batches, 4):
+    for group, inputs, targets in batches_of_one_group(batches, NAMES[:4]):
         assert 0 < len(inputs) <= max(map(len, group_ids))
         assert inputs.flatten().tolist() == targets.tolist()
         for number in targets.tolist():
             assert came.setdefault(number, group) == group
     flat = [group for ids in group_ids for group in ids]
     assert came == dict(enumerate(flat))
-    assert sum(len(t) for _, _, t in batches_of_one_group(batches, 4)) == len(flat)
+    assert sum(len(t) for _, _, t in batches_of_one_group(batches, NAMES[:4])) == len(flat)
 
 
 def test_mixed_examples_wait_until_they_fill_a_batch():
     batches = numbered([[0, 1, 0, 1], [0, 1, 0, 1], [1, 1, 1, 1], [0, 1, 0, 1]])
-    came = [(group, targets.tolist()) for group, _, targets in batches_of_one_group(batches, 2)]
+    came = [(group, targets.tolist()) for group, _, targets in batches_of_one_group(batches, NAMES[:2])]
     assert came == [(0, [0, 2, 4, 6]), (1, [1, 3, 5, 7]), (1, [8, 9, 10, 11]), (0, [12, 14]), (1, [13, 15])]
 
 
@@ -53,7 +54,7 @@ def test_no_more_than_a_few_batches_wait_however_many_groups_there_are():
             yield batch
 
     seen = 0
-    for _, _, targets in batches_of_one_group(batches(), 100):
+    for _, _, targets in batches_of_one_group(batches(), NAMES):
         seen += len(targets)
         most = max(most, read - seen)
     assert seen == 400

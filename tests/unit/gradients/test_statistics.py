@@ -204,7 +204,7 @@ def test_kernel_rows_take_the_place_of_autograds_weight_gradient(name, many_posi
     monkeypatch.setattr(convolution, "MANY_POSITIONS", many_positions)
     registered = lookup.rule_for(nn.Conv2d(1, 1, 1))
     for kind in (nn.Conv1d, nn.Conv2d, nn.Conv3d):
-        always = dataclasses.replace(registered, prefers_summing=lambda *call: True)
+        always = dataclasses.replace(registered, prefers_summing=lambda *call: True, forward=None)
         monkeypatch.setitem(registry.RULES, kind, always)
     torch.manual_seed(0)
     model, shape = SETTINGS[name]()
@@ -342,7 +342,7 @@ def test_a_mean_loss_is_refused():
 
 def test_group_ids_out_of_range_are_refused():
     model, inputs, targets = small_problem()
-    with pytest.raises(ValueError, match=r"found 3\.\.3, expected 0\.\.1"):
+    with pytest.raises(ValueError, match=r"found 3, expected 0\.\.1"):
         gradient_statistics(model, PER_EXAMPLE, [(inputs, targets, torch.full((8,), 3))], groups=["a", "b"])
 
 

@@ -1,0 +1,238 @@
+"""Is row i of what a layer hands on that of example i? Read off autograd's graph, between the losses and the layer.
+
+Index letters: n examples.
+
+A rule takes the rows of a layer's output gradient for those of the examples. That the layer has as many rows as there
+are examples does not make it so: rows may be selected by content, sorted, repeated, or be positions of which there are
+by chance as many. From the losses, one for each example, down to a layer, every operation is therefore looked at, and
+the axis of the examples followed through it. The operations listed here keep the examples apart and in their order
+along that axis where their shapes and settings say so; at any other the layers below are in doubt, and `probe` settles
+it by a second backward pass.
+
+Along its axis of examples a tensor has a whole number of entries for each example, those of the first example first.
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from torch.autograd.graph import Node
+
+from mcoherence.gradients.graph import Users, above
+
+Shape = tuple[int, ...]
+# (node, shape of its output, which argument, shape of the argument, axis of the examples in the output)
+# -> the axis of the examples in the argument; None where it is not known, or not known to be in order
+Rule = Callable[[Any, Shape, int, Shape, int], int | None]
+
+
+def in_doubt(users: Users, layers: Iterable[Node], examples: int) -> bool:
+    """Whether an operation above one of the `layers`, the nodes of their outputs, may have moved the examples' rows.
+
+    Args:
+        users: the graph below the losses, bridged across the calls of layers that keep the examples apart themselves.
+        layers: nodes of the outputs of layers.
+        examples: their number, n.
+    """
+    targets = {node for node in layers if node in users}
+    carriers = above(targets, users)
+    concerned = carriers | targets
+    waiting = {node: len(users[node]) for node in concerned}  # users whose axis is not known yet
+    below: dict[Node, list[tuple[Node, int | None]]] = {}
+    for node in concerned:
+        for user, argument in users[node]:
+            below.setdefault(user, []).append((node, argument))
+    axes = {node: 0 for node, count in waiting.items() if not count}
+    ready = list(axes)
+    while ready:
+        user = ready.pop()
+        for node, argument in below.get(user, ()):
+            axis = 0 if argument is None else _axis_of_argument(user, argument, node, examples, axes[user])
+            bridged_elsewhere = argument is None and axes[user] != 0
+            if axis is None or bridged_elsewhere or axes.setdefault(node, axis) != axis or (node in targets and axis):
+                return True
+            waiting[node] -= 1
+            if not waiting[node]:
+                ready.append(node)
+    return False
+
+
+def _axis_of_argument(user: Any, argument: int, node: Any, examples: int, axis: int) -> int | None:
+    name = user.name()
+    rule = _RULES.get(name)
+    if rule is None:
+        rule = _RULES[name] = _BY_NAME.get(re.sub(r"Backward\d*$", "", name), _unknown)
+    try:
+        output: Shape = tuple(user._input_metadata[0].shape)
+        shape: Shape = tuple(node._input_metadata[user.next_functions[argument][1]].shape)
+        if not output or not shape or output[axis] == 0 or output[axis] % examples:
+            return None
+        found = rule(user, output, argument, shape, axis)
+        return found if found is not None and shape[found] % examples == 0 else None
+    except (AttributeError, IndexError, RuntimeError, TypeError):  # an operation that does not tell what it did
+        return None
+
+
+def _unknown(node: Any, output: Shape, argument: int, shape: Shape, axis: int) -> int | None:
+    return None
+
+
+def _view(node: Any, output: Shape, argument: int, shape: Shape, axis: int) -> int | None:
+    """What changes the shape alone: the elements of an example stay together where nothing stands before its axis."""
+    before = math.prod(output[:axis])
+    if before == 1:
+        return 0
+    places = [i for i in range(len(shape)) if math.prod(shape[:i]) == before and shape[i] == output[axis]]
+    return places[0] if places else None
+
+
+def _elementwise(node: Any, output: Shape, argument: int, shape: Shape, axis: int) -> int | None:
+    """Element by element; an argument that is spread along the axis of the examples has none."""
+    place = axis - (len(output) - len(shape))
+    return place if place >= 0 and shape[place] == output[axis] else None
+
+
+def _batched(node: Any, output: Shape, argument: int, shape: Shape, axis: int) -> int | None:
+    """One by one along the first axis, whatever happens to the others."""
+    return 0 if axis == 0 and shape[0] == output[0] else None
+
+
+def _batched_matrices(node: Any, output: Shape, argument: int, shape: Shape, axis: int) -> int | None:
+    """bmm(a, b), or baddbmm(c, a, b): examples along the batch, the rows of a, or the columns of b."""
+    first = 1 if node.name().startswith("Baddbmm") else 0
+    if argument < first:
+        return _elementwise(node, output, argument, shape, axis)
+    return axis if axis in (0, 1 + argument - first) and shape[axis] == output[axis] else None
+
+
+def _matrices(node: Any, output: Shape, argument: int, shape: Shape, axis: int) -> int | None:
+    """mm(a, b), or addmm(c, a, b): examples along the rows of a, or the columns of b."""
+    first = 1 if node.name().startswith("Addm") else 0
+    if argument < first:
+        return _elementwise(node, output, argument, shape, axis)
+    return axis if axis == argument - first and shape[axis] == output[axis] else None
+
+
+def _attention(node: Any, output: Shape, argument: int, shape: Shape, axis: int) -> int | None:
+    """Query, key and value; what is added to the scores may be spread over the examples."""
+    return axis if argument < 3 and axis < len(output) - 2 and shape[axis] == output[axis] else None
+
+
+def _first_argument(node: Any, output: Shape, argument: int, shape: Shape, axis: int) -> int | None:
+    """As `_batched`, by the first argument; the others are weights."""
+    return _batched(node, output, argument, shape, axis) if argument == 0 else None
+
+
+def _along(attribute: str) -> Rule:
+    """Along the axes that the node names, none of which may be that of the examples; a reduced one may be gone."""
+
+    def rule(node: Any, output: Shape, argument: int, shape: Shape, axis: int) -> int | None:
+        named = getattr(node, attribute)
+        count = max(len(shape), len(output))
+        axes = {_signed(one) % count for one in (named if isinstance(named, tuple | list) else [named])}
+        if not axes:  # along all of them
+            return None
+        if len(shape) > len(output):
+            place = [i for i in range(len(shape)) if i not in axes][axis]
+        elif len(shape) < len(output):
+            place = axis - sum(one < axis for one in axes)
+            axes = {place} if axis in axes else set()
+        else:
+            place = axis
+        return place if place not in axes and shape[place] == output[axis] else None
+
+    return rule
+
+
+def _transposed(node: Any, output: Shape, argument: int, shape: Shape, axis: int) -> int | None:
+    one, other = (_signed(value) % len(shape) for value in (node._saved_dim0, node._saved_dim1))
+    return {one: other, other: one}.get(axis, axis)
+
+
+def _turned(node: Any, output: Shape, argument: int, shape: Shape, axis: int) -> int | None:
+    return 1 - axis if len(shape) == 2 else None
+
+
+def _permuted(node: Any, output: Shape, argument: int, shape: Shape, axis: int) -> int | None:
+    return _signed(node._saved_dims[axis]) % len(shape)
+
+
+def _sliced(node: Any, output: Shape, argument: int, shape: Shape, axis: int) -> int | None:
+    """Along another axis, or all of this one."""
+    return axis if shape[axis] == output[axis] else None
+
+
+def _repeated(node: Any, output: Shape, argument: int, shape: Shape, axis: int) -> int | None:
+    return axis if len(shape) == len(output) and node._saved_repeats[axis] == 1 else None
+
+
+def _padded(node: Any, output: Shape, argument: int, shape: Shape, axis: int) -> int | None:
+    here = 2 * (len(shape) - 1 - axis)
+    return axis if not any(node._saved_pad[here : here + 2]) else None
+
+
+def _normalized(node: Any, output: Shape, argument: int, shape: Shape, axis: int) -> int | None:
+    return axis if argument == 0 and axis < len(shape) - len(node._saved_normalized_shape) else None
+
+
+def _batch_norm(node: Any, output: Shape, argument: int, shape: Shape, axis: int) -> int | None:
+    return None if node._saved_training else _first_argument(node, output, argument, shape, axis)
+
+
+def _strided(node: Any, output: Shape, argument: int, shape: Shape, axis: int) -> int | None:
+    """What torch does to the layout of a channel's mean: the same elements in the same places."""
+    same = output == shape and node._saved_stride[0] == math.prod(shape[1:]) and not node._saved_storage_offset
+    return 0 if axis == 0 and same and sum(size != 1 for size in shape[1:]) <= 1 else None
+
+
+def _signed(axis: int) -> int:
+    """Nodes hand negative numbers back as if they had no sign."""
+    return axis - 2**64 if axis >= 2**63 else axis
+
+
+_NAMES: dict[Rule, str] = {
+    _view: "View UnsafeView ReshapeAlias Unsqueeze Squeeze Alias",
+    _elementwise: (
+        "Add Sub Rsub Mul Div Neg Abs Exp Exp2 Expm1 Log Log2 Log10 Log1P Sqrt Rsqrt Pow Reciprocal Sin Cos Tan Sinh "
+        "Cosh Tanh Asin Acos Atan Atan2 Sigmoid Relu Gelu Silu Elu Celu LeakyRelu Hardtanh Hardswish Hardsigmoid "
+        "Softplus Mish LogSigmoid Threshold Softshrink Hardshrink Erf Erfc Erfinv Lgamma Digamma "
+        "Sgn Sign Round Floor Ceil Trunc Frac Fmod Remainder Clamp ClampMin ClampMax Maximum Minimum Where MaskedFill "
+        "Lerp Addcmul Addcdiv Clone ToCopy NanToNum NativeDropout FusedDropout MseLoss SmoothL1Loss HuberLoss L1Loss "
+        "BinaryCrossEntropy BinaryCrossEntropyWithLogits KlDiv SoftMarginLoss PreluKernel Real Imag Conj ConjPhysical "
+        "ViewAsReal ViewAsComplex Complex Angle Expand Xlogy Logit Sinc Hypot Copysign"
+    ),
+    _batched: (
+        "NllLoss NllLoss2D MultiMarginLoss MultilabelMarginLoss AvgPool2D AvgPool3D MaxPool2DWithIndices "
+        "MaxPool3DWithIndices "
+        "MkldnnMaxPool2D AdaptiveAvgPool2D AdaptiveAvgPool3D MkldnnAdaptiveAvgPool2D AdaptiveMaxPool2D "
+        "AdaptiveMaxPool3D FractionalMaxPool2D UpsampleNearest1D UpsampleNearest2D UpsampleNearest3D UpsampleLinear1D "
+        "UpsampleBilinear2D UpsampleBicubic2D UpsampleTrilinear3D UpsampleBilinear2DAa UpsampleBicubic2DAa "
+        "ReflectionPad1D ReflectionPad2D ReflectionPad3D ReplicationPad1D ReplicationPad2D ReplicationPad3D "
+        "PixelShuffle PixelUnshuffle ChannelShuffle Im2Col Col2Im GridSampler2D GridSampler3D"
+    ),
+    _attention: (
+        "ScaledDotProductFlashAttentionForCpu ScaledDotProductFlashAttention ScaledDotProductEfficientAttention "
+        "ScaledDotProductCudnnAttention ScaledDotProductFusedAttentionOverrideable"
+    ),
+    _first_argument: "Convolution ConvolutionOverrideable NativeGroupNorm",
+    _matrices: "Mm Addmm",
+    _batched_matrices: "Bmm Baddbmm",
+    _along("_saved_dim"): (
+        "Softmax LogSoftmax Sum Mean Amax Amin Max Min Var Std VarMean StdMean Norm LinalgVectorNorm Logsumexp Prod "
+        "Cat Stack Cumsum Cumprod Logcumsumexp Gather Split SplitWithSizes Unbind Select Sort Topk IndexSelect Glu "
+        "Median Kthvalue Mode Nanmedian Nansum Aminmax"
+    ),
+    _along("_saved_dims"): "Flip Roll",
+    _transposed: "Transpose",
+    _turned: "T",
+    _permuted: "Permute",
+    _sliced: "Slice",
+    _repeated: "Repeat",
+    _padded: "ConstantPadNd",
+    _normalized: "NativeLayerNorm FusedRmsNorm",
+    _batch_norm: "NativeBatchNorm CudnnBatchNorm MiopenBatchNorm",
+    _strided: "AsStrided",
+}
+_BY_NAME: dict[str, Rule] = {name: rule for rule, names in _NAMES.items() for name in names.split()}
+_RULES: dict[str, Rule] = {}
