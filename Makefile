@@ -1,7 +1,7 @@
 # `make` sets up and runs the default study, `make STUDY=mnist` that of studies/mnist.yaml; `make plan STUDY=imagenet`
 # prints what studies/imagenet.yaml will take, `make why STUDY=mnist` what changed since its jobs last ran.
-# `make test` sets up and runs every check and test but those of `make test-faults`, which kill jobs and run a SLURM;
-# `make test-unit` runs what takes no Snakemake, `make check` what runs no code of the study.
+# `make test` sets up and runs every check and test but those of `make test-faults`, which kill jobs, run a SLURM or search
+# long; `make test-unit` runs what takes no Snakemake, `make check` what runs no code of the study.
 # `make TORCH=system` sets up on the torch and torchvision that PYTHON has; .venv remembers it (back: make TORCH=lock).
 
 # The first interpreter found that the lock covers (3.11 to 3.13). Override: make PYTHON=/path/to/python

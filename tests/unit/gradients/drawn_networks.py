@@ -952,7 +952,7 @@ MIXING: dict[str, Callable[[Tensor], Tensor]] = {
     "centred": lambda x: x - 0.5 * x.mean(0),
     "rolled": lambda x: x.roll(1, 0),
     "attention over examples": lambda x: (
-        x + torch.einsum("mtk,ntk->mn", x, x).softmax(1).matmul(x.flatten(1)).view_as(x)
+        x + torch.einsum("mtk,ntk->mn", x, x).mul(0.1).softmax(1).matmul(x.flatten(1)).view_as(x)
     ),
     "batch statistics": lambda x: F.batch_norm(x.transpose(1, 2), None, None, training=True).transpose(1, 2),
     "dropout": lambda x: F.dropout(x, 0.5),
