@@ -83,8 +83,11 @@ def read_provenance(path: Path) -> Provenance:
         else:
             found = read_attributes(path)
             found |= {key: json.loads(found[key]) for key in ("settings", "inputs", "versions")}
-        return Provenance.from_attributes(found)
-    except (OSError, KeyError, TypeError, ValueError, UserError) as error:
+        origin = Provenance.from_attributes(found)
+        if not all(isinstance(one, dict) for one in (origin.settings, origin.inputs, origin.versions)):
+            raise TypeError("settings, inputs or versions are no mapping")
+        return origin
+    except (OSError, KeyError, TypeError, ValueError, RecursionError, UserError) as error:
         reason = str(error).removeprefix(f"{path}: ") or repr(error)
         raise UserError(f"{path}: missing, damaged or not a result file ({reason}); {REMEDY}") from error
 
