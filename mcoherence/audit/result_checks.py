@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mcoherence.audit.changes import changes
-from mcoherence.claims.page import read_claims
+from mcoherence.claims.stored import read_claims
 from mcoherence.errors import UserError
 from mcoherence.files.canonical import canonical_json
 from mcoherence.files.digests import sha256_of

@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from mcoherence.audit.result_checks import check_log, read_provenance
-from mcoherence.claims.page import read_claims, write_claims
+from mcoherence.claims.page import write_claims
+from mcoherence.claims.stored import read_claims
 from mcoherence.errors import UserError
 from mcoherence.figures.panels import message_figure
 from mcoherence.figures.saving import check_figure, save_figure
