@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mcoherence.audit.page import run_times, study_page
 from mcoherence.audit.result_checks import check_results
-from mcoherence.claims.page import read_claims
+from mcoherence.claims.stored import read_claims
 from mcoherence.files.atomic import atomic_path
 from mcoherence.files.json_csv import write_json
 from mcoherence.files.page import write_page

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from mcoherence.claims.page import read_claims
+from mcoherence.claims.stored import read_claims
 from mcoherence.files.page import check_page
 from mcoherence.files.pictures import check_picture
 from workflow_scripts.jobs.entry import run

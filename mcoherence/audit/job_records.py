@@ -8,6 +8,8 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from mcoherence.errors import UserError
+
 
 @dataclass(frozen=True)
 class JobRecord:
@@ -32,11 +34,24 @@ def read_record(results: Path, job: Path) -> JobRecord:
     Args:
         results: folder of the study.
         job: name of the job's files below its folders `benchmarks` and `logs`, without ending.
+
+    Raises:
+        UserError: what is recorded is damaged.
     """
-    with (results / "benchmarks" / f"{job}.tsv").open() as file:
+    path = results / "benchmarks" / f"{job}.tsv"
+    try:
+        return _read_record(path, peak_memory_file(results / "logs" / f"{job}.log"))
+    except (ValueError, TypeError, LookupError, StopIteration, csv.Error) as error:
+        raise UserError(
+            f"{path}: damaged ({error!r}), expected the times of a job as Snakemake writes them; delete the file, then "
+            "they are left out"
+        ) from error
+
+
+def _read_record(path: Path, of_copy: Path) -> JobRecord:
+    with path.open(encoding="utf-8") as file:
         row = next(csv.DictReader(file, delimiter="\t"))
     seconds = float(row["s"])
-    of_copy = peak_memory_file(results / "logs" / f"{job}.log")
     if of_copy.is_file():
         return JobRecord(seconds, float(of_copy.read_text()), is_copy=True)
     sampled = row.get("max_rss", "-")

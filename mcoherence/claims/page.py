@@ -7,11 +7,11 @@ from typing import Any
 
 from mcoherence.claims.identities import IDENTITIES
 from mcoherence.claims.intervals import Interval
+from mcoherence.claims.stored import SCHEMA
 from mcoherence.claims.testing import Claim, Part
-from mcoherence.errors import UserError
 from mcoherence.files.atomic import write_text
 from mcoherence.files.digests import sha256_of
-from mcoherence.files.json_csv import read_sealed_json, write_sealed_json
+from mcoherence.files.json_csv import write_sealed_json
 from mcoherence.files.page import html_page
 from mcoherence.files.provenance import Provenance
 
@@ -78,10 +78,6 @@ it would need. The verdicts concern this study's data and networks.</p>
 """
 
 
-SCHEMA = "mcoherence/claims/3"
-REMEDY = "make it again: snakemake --cores all --forcerun check_claims"
-
-
 def write_claims(path: Path, page: Path, claims: Sequence[Claim], confidence: float, origin: Provenance) -> None:
     """Write the outcome as JSON, with a seal, and as a page.
 
@@ -101,24 +97,6 @@ def write_claims(path: Path, page: Path, claims: Sequence[Claim], confidence: fl
         "page_sha256": sha256_of(page),
     }
     write_sealed_json(path, content)
-
-
-def read_claims(path: Path, page: Path) -> dict[str, Any]:
-    """What claims.json holds, once it and its page are as they were written.
-
-    Raises:
-        UserError: one line about the one that is missing or was changed, with the command that makes both again.
-    """
-    found = read_sealed_json(path, REMEDY)
-    if found.get("schema") != SCHEMA:
-        raise UserError(f"{path}: found schema {found.get('schema')!r}, expected {SCHEMA!r}; {REMEDY}")
-    try:
-        digest = sha256_of(page)
-    except OSError as error:
-        raise UserError(f"{page}: missing or unreadable ({error.strerror}); {REMEDY}") from error
-    if digest != found.get("page_sha256"):
-        raise UserError(f"{page}: changed since it was made, expected the page of {path.name}; {REMEDY}")
-    return found
 
 
 def as_json(claim: Claim) -> dict[str, Any]:

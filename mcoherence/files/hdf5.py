@@ -321,15 +321,17 @@ class _CheckedFile(h5py.File):  # type: ignore[misc]
         attributes = _attributes_of(file)
         contents = _contents_of(attributes)
         _check_structure(file, contents)
-        for name in contents:
-            _check_stored(name, file[name], path.stat().st_size)
-        _check_layout(schema, {name: file[name] for name in contents}, attributes)
+        self._datasets: dict[str, h5py.Dataset] = {name: file[name] for name in contents}
+        for name, dataset in self._datasets.items():
+            _check_stored(name, dataset, path.stat().st_size)
+        _check_layout(schema, self._datasets, attributes)
         _require_attribute_seal(attributes)
         self.described: dict[str, dict[str, Any]] = json.loads(attributes[DIGESTS])
         if sorted(self.described) != contents:
             raise _WrongError(f"{DIGESTS} and contents name other data sets")
         for name, one in self.described.items():
-            if [one["dtype"], one["shape"]] != [_type_of(file[name]), list(file[name].shape)]:
+            dataset = self._datasets[name]
+            if [one["dtype"], one["shape"]] != [_type_of(dataset), list(dataset.shape)]:
                 raise _WrongError(f"{name} is not as it was written: it has another type or shape")
         self._attributes = _Attributes(path, attributes)
 
@@ -338,16 +340,20 @@ class _CheckedFile(h5py.File):  # type: ignore[misc]
         """The attributes; UserError for one that is not there."""
         return self._attributes
 
+    def group(self, name: str) -> h5py.Group:
+        """A group as h5py has it."""
+        return self._plain[name]
+
     def plain(self, name: str) -> h5py.Dataset:
         """A data set that is not compared with its digest when it is read."""
-        return self._plain[name]
+        return self._datasets[name]
 
     def __getitem__(self, name: Any) -> Any:
         with _reading(self._path):
             if not isinstance(name, str) or name.strip("/") not in self.described:
                 return _CheckedGroup(self, str(name).strip("/"))
             name = name.strip("/")
-            return _CheckedDataset(self._plain[name].id, self._path, name, self.described[name])
+            return _CheckedDataset(self._datasets[name].id, self._path, name, self.described[name])
 
     def get(self, name: Any, default: Any = None, **options: Any) -> Any:
         """As h5py's, whose data sets would not check themselves."""
@@ -362,7 +368,7 @@ class _CheckedGroup(h5py.Group):  # type: ignore[misc]
     def __init__(self, file: _CheckedFile, name: str) -> None:
         if not any(one.startswith(f"{name}/") for one in file.described):
             raise _WrongError(f"incomplete, {name} is missing")
-        super().__init__(file.plain(name).id)
+        super().__init__(file.group(name).id)
         self._file, self._prefix = file, name
 
     def __getitem__(self, name: Any) -> Any:

@@ -36,7 +36,9 @@ def read_sealed_json(path: Path, remedy: str) -> dict[str, Any]:
     try:
         content = path.read_bytes()
         require_seal(content, IN_JSON)
-        found: dict[str, Any] = json.loads(content)
+        found = json.loads(content)
+        if not isinstance(found, dict):
+            raise ValueError("it holds no object")
         return found
     except OSError as error:
         raise UserError(f"{path}: missing or unreadable ({error.strerror}); {remedy}") from error

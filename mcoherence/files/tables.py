@@ -86,6 +86,8 @@ def _checked(parquet: Path) -> tuple[pd.DataFrame, str]:
         return file.read().to_pandas(), str(json.loads(file.metadata.metadata[DIGESTS.encode()])["csv_sha256"])
     except FileNotFoundError as error:
         raise UserError(f"{parquet}: not found, expected a Parquet table; run the rule tabulate") from error
+    except PermissionError as error:
+        raise UserError(f"{parquet}: cannot be read ({error.strerror}), expected a table; make it readable") from error
     except (OSError, ValueError, LookupError, TypeError, AttributeError, MemoryError, NotImplementedError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"{parquet}: damaged, changed or no table of this study ({reason}); {REMEDY}") from error

@@ -55,5 +55,5 @@ def _acquire(lock: FileLock, path: Path) -> None:
 def _holder(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8") or "unknown"
-    except OSError:
+    except (OSError, ValueError):  # ValueError: no text
         return "unknown"

@@ -10,8 +10,8 @@ bit; and optimisers, label sets and subsets are compared from the same start.
 """
 
 from collections import deque
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -25,6 +25,7 @@ from torch.optim import Optimizer
 from mcoherence.data.loading import LabelledExamples
 from mcoherence.data.random_streams import INITIAL_WEIGHTS, RANDOM_LAYERS, random_stream
 from mcoherence.device import require_float64
+from mcoherence.errors import UserError
 from mcoherence.files.progress import progress
 from mcoherence.models.build import build_model
 from mcoherence.optim.descent import EagerOptimizer, MeanLoss
@@ -106,7 +107,8 @@ def train(
     optimizer = make_optimizer(settings.optimizer, model)
     check_ranks(optimizer, settings, execution.ranks)
     if begin is not None and begin.optimizer:
-        optimizer.load_state_dict(begin.optimizer)
+        with fitting("optimiser"):
+            optimizer.load_state_dict(begin.optimizer)
     mean_loss = mean_loss_of(model, settings.precision, execution)
     losses = Losses(settings.start, begin, execution.ranks)
     seed_layers = layer_seeds(settings.seed, execution)
@@ -223,8 +225,22 @@ def starting_model(settings: TrainingSettings, examples: LabelledExamples, begin
     """The network with the weights to begin with, on the CPU: those of `begin`, or the initial ones of the seed."""
     model = initial_model(settings, examples)
     if begin is not None:
-        model.load_state_dict(begin.model)
+        with fitting("network"):
+            model.load_state_dict(begin.model)
     return model
+
+
+@contextmanager
+def fitting(whose: str) -> Iterator[None]:
+    """Turns what torch says of a state that is not of this network or optimiser into one line."""
+    try:
+        yield
+    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[-1].strip()
+        raise UserError(
+            f"the state to go on from: found one that does not fit this run's {whose} ({reason}), expected that of the "
+            "same run; delete the folder state of the run and train again"
+        ) from error
 
 
 def initial_model(settings: TrainingSettings, examples: LabelledExamples) -> nn.Module:

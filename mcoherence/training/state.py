@@ -76,11 +76,26 @@ def read_state(path: Path) -> TrainingState:
     try:
         described = json.loads(header.metadata["state"])
         parts = {name: _with_tensors(described[name], tensors) for name in ("model", "optimizer", "losses")}
-        return TrainingState(update=described["update"], diverged_at=described["diverged_at"], **parts)
+        state = TrainingState(update=described["update"], diverged_at=described["diverged_at"], **parts)
+        _require_types(state)
+        return state
     except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(
             f"{path}: unreadable ({first_line(error)}); expected a {EXPECTED}; run the rule train again"
         ) from error
+
+
+def _require_types(state: TrainingState) -> None:
+    """TypeError unless a state that was read is one that could have been written."""
+    counts = [state.update] if state.diverged_at is None else [state.update, state.diverged_at]
+    if not all(type(count) is int and count >= 0 for count in counts):
+        raise TypeError("its numbers of updates are none")
+    if not isinstance(state.model, dict) or not all(isinstance(value, Tensor) for value in state.model.values()):
+        raise TypeError("its weights are no tensors by name")
+    if not isinstance(state.optimizer, dict):
+        raise TypeError("the optimiser's state is none")
+    if not isinstance(state.losses, Tensor) or state.losses.ndim != 1 or not state.losses.is_floating_point():
+        raise TypeError("its losses are no numbers")
 
 
 def _without_tensors(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:

@@ -3,7 +3,10 @@
 import math
 from pathlib import Path
 
+import pytest
+
 from mcoherence.audit.job_records import JobRecord, peak_memory_file, read_record
+from mcoherence.errors import UserError
 from mcoherence.files.atomic import write_text
 
 JOB = Path("train/digits/seed0")
@@ -30,3 +33,11 @@ def test_and_so_is_that_of_one_that_was_never_sampled(tmp_path):
 
 def test_that_of_a_copy_is_its_own_and_not_that_of_the_client_that_snakemake_sees(tmp_path):
     assert record(tmp_path, "0.9\t0:00:00\t20.0", of_copy="302.3\n") == JobRecord(0.9, 302.3, is_copy=True)
+
+
+@pytest.mark.parametrize("content", [b"", b"s\n", b"s\tmax_rss\nx\t1\n", b"t\n1\n", b"s\n\xff\n", b"s\n1\x00\n"])
+def test_a_damaged_record_is_one_line(tmp_path, content):
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "benchmarks/train.tsv").write_bytes(content)
+    with pytest.raises(UserError, match=r"train\.tsv: damaged .* delete the file"):
+        read_record(tmp_path, Path("train"))

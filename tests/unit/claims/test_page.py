@@ -2,7 +2,8 @@
 
 import pytest
 
-from mcoherence.claims.page import as_json, claims_page, read_claims, write_claims
+from mcoherence.claims.page import as_json, claims_page, write_claims
+from mcoherence.claims.stored import read_claims
 from mcoherence.claims.testing import Claim, Part
 from mcoherence.errors import UserError
 from mcoherence.files.provenance import provenance

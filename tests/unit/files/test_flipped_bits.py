@@ -14,7 +14,8 @@ import torch
 
 from mcoherence.audit.origins import read_provenance
 from mcoherence.audit.result_checks import check_log
-from mcoherence.claims.page import read_claims, write_claims
+from mcoherence.claims.page import write_claims
+from mcoherence.claims.stored import read_claims
 from mcoherence.errors import UserError
 from mcoherence.figures.panels import message_figure
 from mcoherence.figures.saving import save_figure

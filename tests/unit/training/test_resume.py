@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from mcoherence.errors import UserError
+from mcoherence.files.tensors import write_tensors
 from mcoherence.training.resume import LEAVE_STATUS, Keeper, Unfinished, key_of
-from mcoherence.training.state import TrainingState, read_state, write_state
+from mcoherence.training.state import FORMAT, TrainingState, read_state, write_state
 
 
 def state(update):
@@ -47,6 +48,33 @@ def test_something_else_is_no_state(tmp_path):
     (tmp_path / "state").write_bytes(b"torn")
     with pytest.raises(UserError, match="unreadable"):
         read_state(tmp_path / "state")
+
+
+@pytest.mark.parametrize(
+    "described",
+    [
+        "[]",
+        '{"update": "3"}',
+        '{"update": -1, "diverged_at": null, "model": {"dict": []}, "optimizer": {"dict": []}, "losses": {"value": 3}}',
+        '{"update": 3, "diverged_at": null, "model": {"value": 1}, "optimizer": {"dict": []}, "losses": {}}',
+        '{"update": 3, "diverged_at": null, "model": {"tensor": "x"}, "optimizer": {"dict": []}, "losses": {}}',
+        "[" * 100_000,
+    ],
+)
+def test_a_state_of_a_stranger_is_one_line(tmp_path, described):
+    """Its seals are right: anybody can make them."""
+    write_tensors(tmp_path / "state", {"w": torch.ones(2)}, {"format": FORMAT, "state": described})
+    with pytest.raises(UserError, match="state: unreadable") as refusal:
+        read_state(tmp_path / "state")
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_record_names_files_of_its_own_folder_only(tmp_path, capsys):
+    unfinished = unfinished_with(tmp_path, 1, 2)
+    record = tmp_path / "key/record2.json"
+    record.write_text(record.read_text().replace("step1.safetensors", "../../etc/passwd"))
+    assert unfinished.latest().update == 1
+    assert "'../../etc/passwd' is no file of an unfinished segment" in capsys.readouterr().err
 
 
 def test_the_newest_of_two_states_counts(tmp_path):

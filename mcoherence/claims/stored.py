@@ -1,0 +1,29 @@
+"""The outcome of the claims as it lies on disk, for those who know nothing of how claims are tested."""
+
+from pathlib import Path
+from typing import Any
+
+from mcoherence.errors import UserError
+from mcoherence.files.digests import sha256_of
+from mcoherence.files.json_csv import read_sealed_json
+
+SCHEMA = "mcoherence/claims/3"
+REMEDY = "make it again: snakemake --cores all --forcerun check_claims"
+
+
+def read_claims(path: Path, page: Path) -> dict[str, Any]:
+    """What claims.json holds, once it and its page are as they were written.
+
+    Raises:
+        UserError: one line about the one that is missing or was changed, with the command that makes both again.
+    """
+    found = read_sealed_json(path, REMEDY)
+    if found.get("schema") != SCHEMA:
+        raise UserError(f"{path}: found schema {found.get('schema')!r}, expected {SCHEMA!r}; {REMEDY}")
+    try:
+        digest = sha256_of(page)
+    except OSError as error:
+        raise UserError(f"{page}: missing or unreadable ({error.strerror}); {REMEDY}") from error
+    if digest != found.get("page_sha256"):
+        raise UserError(f"{page}: changed since it was made, expected the page of {path.name}; {REMEDY}")
+    return found
