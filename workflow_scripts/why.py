@@ -45,7 +45,7 @@ def main() -> None:
         job = planned_job(row)
         known = origins.setdefault(results, Origins(results / KEPT))
         last, complaints = last_made(job, code_option(row), known, results)
-        modules_then = recorded_code(results / "code", last.digests) if last else None
+        modules_then = recorded_code(results / "code", last.digests) if last and last.digests else None
         missing = [path for path in job.output if not Path(path).exists()]
         explained.append((job, causes(job, last, modules_then, missing, complaints)))
     print(explain(explained), end="")

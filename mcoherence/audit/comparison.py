@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from mcoherence.audit.changes import changes
 from mcoherence.audit.origins import Origins, says_its_origin
+from mcoherence.errors import UserError
 
 UNKNOWN = "damaged, or says not what made it"
 PARTS = "/parts/"  # in their paths; settings and code name their folders
@@ -55,11 +56,18 @@ def told_by(job: Job, origins: Origins, results: Path) -> dict[str, Told]:
 def _wrong_inputs(job: Job, recorded: Mapping[str, str], origins: Origins, results: Path) -> Iterable[str]:
     made_from = {below(results, name): digest for name, digest in recorded.items()}
     for path, digest in made_from.items():
-        if origins.version(path) is not None and origins.digest(path) != digest:
+        if origins.version(path) is not None and _differs(path, digest, origins):
             yield f"made from another {path} than is there now"
     asked = {path for path in job.inputs if says_its_origin(path) and PARTS not in path}
     yield from (f"made without {path}" for path in sorted(asked - made_from.keys())[:1])
     yield from (f"made from {path} besides" for path in sorted(made_from.keys() - asked)[:1])
+
+
+def _differs(path: str, digest: str, origins: Origins) -> bool:
+    try:
+        return origins.digest(path) != digest
+    except (OSError, UserError):
+        return True  # the job that reads it will say why it cannot
 
 
 @cache
@@ -71,13 +79,16 @@ def below(results: Path, name: str) -> str:
 
 def misfit(job: Job, told: Told) -> str:
     """Why an output is not what the job would make now, in a few words; "" where it is."""
+    if told.settings and told.settings != job.settings:  # which explains other inputs
+        found = changes(json.loads(told.settings), json.loads(job.settings))
+        return _and_more([str(change) for change in found] or ["made by other settings"])
     if told.complaints:
-        others = len(told.complaints) - 1
-        return told.complaints[0] + (f" and {others} more" if others else "")
-    if told.settings != job.settings:
-        first, *more = changes(json.loads(told.settings), json.loads(job.settings))
-        return f"{first}" + (f" and {len(more)} more" if more else "")
+        return _and_more(told.complaints)
     return "" if told.code == job.code else "made by other code"
+
+
+def _and_more(reasons: Sequence[str]) -> str:
+    return reasons[0] + (f" and {len(reasons) - 1} more" if len(reasons) > 1 else "")
 
 
 def in_words(misfits: Iterable[tuple[str, str, int]], runs: bool = True) -> str:

@@ -36,7 +36,8 @@ def read_provenance(path: Path) -> Provenance:
 def says_its_origin(path: str) -> bool:
     """Whether a file is of a kind that says what made it, by its name."""
     name = path.rpartition("/")[2]
-    return f".{name.rpartition('.')[2]}" in READERS and name not in WITHOUT_ORIGIN
+    suffix = f".{name.rpartition('.')[2]}"
+    return suffix in READERS and (suffix not in (".json", ".html") or name in ("claims.json", "study.html"))
 
 
 def _of_hdf5(path: Path) -> Provenance:
@@ -97,7 +98,6 @@ READERS: dict[str, Callable[[Path], Provenance]] = {
     ".json": _of_claims,
     ".html": _of_page,
 }
-WITHOUT_ORIGIN = ("config.json", "claims.html", "report.html")
 
 
 @dataclass(frozen=True)

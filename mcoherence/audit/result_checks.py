@@ -114,7 +114,8 @@ def check_results(config: Config, root: Path) -> Findings:
             the present one, or from another version of a file than the one that is there now.
     """
     results, code_of = Path(results_folder(config)), job_code.code_at(root)
-    expected, shown = list(_result_files(config)), list(_shown_files(config))
+    expected = list({file.path: file for file in _result_files(config)}.values())
+    shown = list(_shown_files(config))
     every = {file.path: read_provenance(Path(file.path)) for file in (*expected, *shown)}
     checkpoints = _checkpoints_of_runs(file.path for file in expected)
     for file in (*expected, *shown):

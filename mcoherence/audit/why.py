@@ -126,11 +126,12 @@ def causes(
         missing: the outputs of the job that are not there.
         complaints: what is wrong with the files that its outputs say they were made from.
     """
-    lines = list(complaints)
-    if last is None and not complaints:
-        if len(missing) == len(job.output):
+    lines: list[str] = []
+    if last is None:
+        lines += complaints
+        if not lines and len(missing) == len(job.output):
             return ["never made before"]
-        lines += ["no record of how its files were made"] if "metadata" in job.reason else []
+        lines += ["no record of how its files were made"] if not lines and "metadata" in job.reason else []
     elif missing:
         lines.append(f"missing: {_some(missing)}")
     if last is not None:
@@ -140,6 +141,7 @@ def causes(
             added, removed = set(job.input) - last.input, last.input - set(job.input)
             lines += [f"another input: {_some(sorted(added))}"] if added else []
             lines += [f"an input less: {_some(sorted(removed))}"] if removed else []
+            lines += [] if added or removed else complaints
     updated = re.search(r"Updated input files: ([^;]+)", job.reason)
     lines += [f"newer input: {_some(updated[1].strip().split(', '))}"] if updated else []
     lines += ["the command of the rule was edited"] if "Code has changed" in job.reason else []

@@ -12,7 +12,7 @@ from PIL import Image
 from snakemake.utils import validate
 
 from mcoherence.audit.result_checks import result_files
-from mcoherence.files.tables import write_table
+from mcoherence.files.tables import provenance_of_table, write_table
 from mcoherence.study.config_files import study_config
 from tests.workflow.test_reruns import Edit, applied
 
@@ -98,7 +98,7 @@ def test_a_checkpoint_of_other_settings_and_one_with_other_weights_are_refused(s
 
 def test_a_table_edited_by_hand_is_refused_and_so_is_a_figure_of_another_table(study_copy):
     config, table = config_of(study_copy), study_copy.results / "tables/accuracy.parquet"
-    kept, columns = table.read_bytes(), pd.read_parquet(table)
+    kept, columns, origin = table.read_bytes(), pd.read_parquet(table), provenance_of_table(table)
     csv = table.with_suffix(".csv")
     written = csv.read_text()
     csv.write_text(written.replace("0.5", "0.6", 1))
@@ -107,7 +107,7 @@ def test_a_table_edited_by_hand_is_refused_and_so_is_a_figure_of_another_table(s
     columns.assign(accuracy=1.0).to_parquet(table, index=False)
     assert "no table of this study" in described(study_copy, config).stderr
     # With a seal of its own, it is not the one that claims and figures were made from.
-    write_table(columns.assign(accuracy=1.0), csv, table)
+    write_table(columns.assign(accuracy=1.0), csv, table, origin)
     assert "made from another results/miniature/tables/accuracy.parquet than" in described(study_copy, config).stderr
     csv.write_text(written)
     table.write_bytes(kept)
