@@ -56,18 +56,15 @@ def users_below(start: Iterable[Node | None], bridges: Mapping[Node, Node | None
     users: Users = {node: [] for node in stack}
     while stack:
         node = stack.pop()
-        if node in bridges:
-            following = bridges[node]
-            edges: list[tuple[Node | None, int | None]] = [(following, None)]
-        else:
-            edges = [(following, argument) for argument, (following, _) in enumerate(node.next_functions)]
-        for following, argument in edges:
+        across = node in bridges
+        following_nodes = [bridges[node]] if across else [following for following, _ in node.next_functions]
+        for argument, following in enumerate(following_nodes):
             if following is None:
                 continue
             if following not in users:
                 users[following] = []
                 stack.append(following)
-            users[following].append((node, argument))
+            users[following].append((node, None if across else argument))
     return users
 
 

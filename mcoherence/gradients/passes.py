@@ -160,7 +160,8 @@ class Passes:
             if name in sums and name not in self.capture.routed
         }
         missing = {name: self.parameters[name] for name in sums if name not in norms}
-        whole = sum(measured.totals[name] for name in norms)
+        totals = {name: measured.totals[name] for name in norms}  # of those that stay as they are
+        whole = sum(totals.values())
         if with_hooks := {name: p for name, p in missing.items() if name in hooked}:
             for name, value in self.whole_model.rows_by_loop(with_hooks, inputs, targets).items():
                 norms[name], sums[name] = value.squared_norms, value.total
@@ -177,7 +178,6 @@ class Passes:
                     )
                 norms[name] = value.squared_norms
             self._require_unchanged()
-        totals = {name: total for name, total in measured.totals.items() if name in norms}
         totals |= _totals({name: value for name, value in norms.items() if name not in totals})
         return BatchSums(measured.n, norms, sums, totals, measured.losses, measured.to_doubt)
 
