@@ -33,11 +33,19 @@ def test_a_picture_that_says_nothing_is_refused(tmp_path):
             read_provenance(tmp_path / name)
 
 
-@pytest.fixture
-def figure(tmp_path):
-    """The paths of both forms of a figure called summary, beside those of another one called optimizers."""
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """A folder with two figures."""
+    folder = tmp_path_factory.mktemp("drawn")
     for name in ("summary", "optimizers"):
-        save_figure(message_figure(name), tmp_path / f"{name}.png", tmp_path / f"{name}.pdf", 60)
+        save_figure(message_figure(name), folder / f"{name}.png", folder / f"{name}.pdf", 60)
+    return folder
+
+
+@pytest.fixture
+def figure(drawn, tmp_path):
+    """The paths of both forms of a figure called summary, beside those of another one called optimizers."""
+    shutil.copytree(drawn, tmp_path, dirs_exist_ok=True)
     return tmp_path / "summary.png", tmp_path / "summary.pdf"
 
 
