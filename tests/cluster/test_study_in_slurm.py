@@ -11,8 +11,8 @@ import h5py
 import numpy as np
 import pytest
 import yaml
+from safetensors.numpy import load_file
 
-from mcoherence.models.checkpoints import load_checkpoint
 from tests.cluster.conftest import ROOT, SNAKEFILE, Submitted, end, local
 
 pytestmark = pytest.mark.slow
@@ -219,5 +219,5 @@ def test_jobs_that_find_code_edited_while_they_waited_leave_and_run_once_it_is_t
     assert sum(path.exists() for path in made) == 1
     (study.folder / "my_network.py").write_text(OWN_NETWORK)
     study.run("--", *targets)
-    first, second = (load_checkpoint(path).state_dict() for path in made)
+    first, second = (load_file(path) for path in made)
     assert [tuple(value.shape) for value in first.values()] == [tuple(value.shape) for value in second.values()]

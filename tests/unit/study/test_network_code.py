@@ -93,3 +93,20 @@ def test_a_wrong_name_is_one_line_that_names_its_key(folder, architecture, messa
         checks.check_models(config)
     assert str(caught.value).startswith(f"models.mine.architecture: found {architecture!r}")
     assert "\n" not in str(caught.value)
+
+
+def test_modules_of_the_project_that_it_imports_count_as_well(tmp_path):
+    own, project = tmp_path / "own", tmp_path / "project"
+    for path, text in (
+        (own / "nets.py", "from package import layers\n"),
+        (project / "package/__init__.py", ""),
+        (project / "package/layers.py", "WIDTH = 3\n"),
+        (project / "package/unrelated.py", "X = 1\n"),
+    ):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    before = network_code("nets:net", (own, project))
+    edit(project / "package/unrelated.py", "1", "2")
+    assert network_code("nets:net", (own, project)) == before
+    edit(project / "package/layers.py", "3", "4 ")
+    assert network_code("nets:net", (own, project)) != before
