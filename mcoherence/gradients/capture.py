@@ -149,7 +149,8 @@ class Capture:
         norms = {layer.qualified(k): v for layer in self.layers for k, v in layer.squared_norms.items()}
         rows = {layer.qualified(k): v for layer in self.layers for k, v in layer.rows.items()} | self._bare.rows
         norms |= {name: value.squared_norms for name, value in self._bare.rows.items()}
-        seen = {name: value for name, value in norms.items() if name not in self.routed}
+        # A tied parameter has one name among the trained; its other layers know it by names of their own.
+        seen = {name: value for name, value in norms.items() if name in self._trained and name not in self.routed}
         return seen, {name: value for name, value in rows.items() if name in seen}
 
     def _forget(self) -> None:
@@ -167,8 +168,10 @@ class Capture:
 
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             if self._watch is not None:
+                if not layer.has_own_weights():  # but those that functional_call has put in their place
+                    self._route(layer)
                 with torch._C.DisableTorchFunction():  # these are no calls of the model
-                    tensor = call_input(args, kwargs)
+                    tensor = call_input(args, kwargs) if torch.is_grad_enabled() else None
                     layer.started.append(None if tensor is None else Argument.of(tensor))
 
         return hook

@@ -1,6 +1,7 @@
 """The modules whose parameters one call may account for, and what is seen of each of them in a batch."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -73,6 +74,19 @@ class Layer:
     def qualified(self, parameter: str) -> str:
         """The parameter's name in the model, such as "conv1.weight"."""
         return f"{self.name}.{parameter}" if self.name else parameter
+
+    def has_own_weights(self) -> bool:
+        """Whether the module holds the parameters that it was found with, and no others in their place."""
+        return all(holder.get(name) is p for holder, name, p in self._places)
+
+    @cached_property
+    def _places(self) -> list[tuple[dict[str, nn.Parameter | None], str, nn.Parameter]]:
+        """For each parameter what it stands in, and its name there."""
+        owners = {name: name.rpartition(".") for name in self.parameters}
+        return [
+            (self.module.get_submodule(owners[name][0])._parameters, owners[name][2], p)
+            for name, p in self.parameters.items()
+        ]
 
     def forget(self) -> None:
         """Drop what was seen of the batch before."""

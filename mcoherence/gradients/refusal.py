@@ -1,6 +1,7 @@
 """Models without exact per-example gradients, and the words in which they are refused."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 from torch import nn
 from torch.nn.parameter import is_lazy
@@ -97,3 +98,17 @@ def refuse_training_mode(model: nn.Module) -> None:
 def _named(modules: Mapping[str, nn.Module], chosen: Callable[[nn.Module], bool]) -> list[str]:
     """Names and types of the modules that are `chosen`."""
     return [f"{name} ({type(module).__name__})".lstrip() for name, module in modules.items() if chosen(module)]
+
+
+@contextmanager
+def no_graph_kept() -> Iterator[None]:
+    """Names the way out where a model goes back through tensors that it has kept from an earlier pass."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "backward through the graph a second time" not in str(error):
+            raise
+        raise UnsupportedModelError(
+            "the model keeps tensors that it has computed of its parameters from one pass to the next, so that "
+            "autograd cannot go back through them twice; measure it without that cache"
+        ) from error

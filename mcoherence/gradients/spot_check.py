@@ -17,6 +17,7 @@ from mcoherence.gradients.reference import LossFunction, dense, loss_alone, loss
 from mcoherence.gradients.refusal import MIXED, UnsupportedModelError
 
 Norms = Mapping[str, Tensor]  # {parameter name: |g_i|^2, float64}
+MOST_ADDED = 4
 
 
 @dataclass(frozen=True)
@@ -82,17 +83,17 @@ class Batch:
         }
 
 
-def spot_checked(passes: Passes, measured: BatchSums, inputs: Tensor, targets: Tensor, examples: int) -> SpotCheck:
-    """Hold the batch's |g_i|^2 of k random examples against those of the examples alone.
+def spot_checked(
+    passes: Passes, measured: BatchSums, inputs: Tensor, targets: Tensor, chosen: Sequence[int]
+) -> SpotCheck:
+    """Hold the batch's |g_i|^2 of k chosen examples against those of the examples alone.
 
     Where a rule misreads parameters, they are measured through the whole model from here on, and the batch, sums and
-    all, is measured once more. Which examples are drawn is decided by their number alone, so that the same call draws
-    the same.
+    all, is measured once more.
 
     Raises:
         UnsupportedModelError: they disagree, and by more than rounding.
     """
-    chosen = drawn(measured.n, examples)
     dtypes = {name: p.dtype for name, p in passes.parameters.items()}
 
     def errors(found: Norms, expected: Norms) -> dict[str, float]:
@@ -148,8 +149,21 @@ def require_same_losses(
     )
 
 
+def telling(measured: BatchSums, unseen: Sequence[str], k: int) -> list[int]:
+    """Which examples of a batch are looked at: k at random, and some that show the parameters which these do not.
+
+    An example whose gradient of a parameter is zero shows nothing of it. So for parameters out of `unseen`, which no
+    example that was looked at has shown so far, that with the largest gradient is added, MOST_ADDED of them at most.
+    """
+    chosen = drawn(measured.n, k)
+    for name in unseen:
+        if len(chosen) < k + MOST_ADDED and not bool((measured.squared_norms[name][chosen] > 0).any()):
+            chosen.append(int(measured.squared_norms[name].argmax()))
+    return chosen
+
+
 def drawn(n: int, k: int) -> list[int]:
-    """Which k of n examples are looked at."""
+    """Which k of n examples are drawn; decided by these numbers alone, so that the same call draws the same."""
     order = torch.randperm(n, generator=torch.Generator("cpu").manual_seed(n), device="cpu")
     return [int(i) for i in order[:k]]
 

@@ -26,8 +26,8 @@ from mcoherence.gradients.grouping import batches_of_one_group
 from mcoherence.gradients.layer_names import layer_of, layers_of
 from mcoherence.gradients.passes import BatchSums, Passes
 from mcoherence.gradients.reference import LossFunction
-from mcoherence.gradients.refusal import refuse_unsupported
-from mcoherence.gradients.spot_check import drawn, require_same_losses, spot_checked
+from mcoherence.gradients.refusal import no_graph_kept, refuse_unsupported
+from mcoherence.gradients.spot_check import drawn, require_same_losses, spot_checked, telling
 from mcoherence.precision import float32_products
 
 Level = Literal["model", "layer", "parameter"]
@@ -242,7 +242,7 @@ def gradient_statistics(
         sums = GroupSums(len(names), parameters)
         tally = _Tally(passes, spot_check, 2 if groups is None else 3)
         digest = fingerprint(model)
-        with passes.capture.active():
+        with passes.capture.active(), no_graph_kept():
             for group, inputs, targets in _one_group_each(tally.counted(batches), groups is not None, names):
                 measured = tally.checked(passes.measure(inputs, targets), inputs, targets)
                 tally.uncovered.update(measured.sums.keys() - measured.squared_norms.keys())
@@ -278,6 +278,7 @@ class _Tally:
     asked: number of examples handed in so far.
     uncovered: names of the parameters that are in S and not in Q.
     sizes: numbers of examples of the batches so far that were checked.
+    seen: names of the parameters that had a gradient at an example that was checked.
     """
 
     passes: Passes
@@ -286,6 +287,7 @@ class _Tally:
     asked: int = 0
     uncovered: set[str] = field(default_factory=set)
     sizes: set[int] = field(default_factory=set)
+    seen: set[str] = field(default_factory=set)
     spot_examples: int = 0
     spot_error: float = math.nan
     at_kink: bool = False
@@ -300,16 +302,24 @@ class _Tally:
     def checked(self, measured: BatchSums, inputs: Tensor, targets: Tensor) -> BatchSums:
         """The batch as measured, put right where a spot check is due and asks for it.
 
-        Due is the first batch of more than one example (a single one is measured as the loop does), and any that is in
-        doubt. Of that, all losses are compared, and of the first batch of another size that of one example.
+        Due is the first batch of more than one example (a single one is measured as the loop does), any with gradients
+        of parameters that no checked example has shown yet, and any that is in doubt. Of that, all losses are compared,
+        and of the first batch of another size that of one example.
         """
         n = measured.n
-        if not self.spot_check or n == 1 or not (measured.to_doubt or n not in self.sizes):
+        if not self.spot_check or n == 1:
             return measured
-        if measured.to_doubt or not self.sizes:
-            checked = spot_checked(self.passes, measured, inputs, targets, self.spot_check)
+        unseen = [name for name, total in measured.totals.items() if total > 0 and name not in self.seen]
+        if not (measured.to_doubt or unseen or n not in self.sizes):
+            return measured
+        if measured.to_doubt or unseen or not self.sizes:
+            examples = telling(measured, unseen, self.spot_check)
+            self.seen.update(
+                name for name, norms in measured.squared_norms.items() if bool((norms[examples] > 0).any())
+            )
+            checked = spot_checked(self.passes, measured, inputs, targets, examples)
             measured = checked.measured
-            self.spot_examples += min(self.spot_check, n)
+            self.spot_examples += len(examples)
             self.spot_error = float(np.fmax(self.spot_error, checked.relative_error))
             self.at_kink |= checked.at_kink
         chosen = list(range(n)) if measured.to_doubt else drawn(n, 1) if self.sizes else []
