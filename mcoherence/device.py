@@ -78,6 +78,13 @@ def describe_device(device: torch.device) -> str:
     return name if torch.are_deterministic_algorithms_enabled() else f"{name}, {NOT_DETERMINISTIC}"
 
 
+def is_of_device(error: Exception) -> bool:
+    """Whether an error is for want of memory or of a deterministic algorithm, and says nothing of what was computed."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and without_determinism(error) is not None
+
+
 def without_determinism(error: RuntimeError) -> UserError | None:
     """One line for torch's refusal of an operation that has no deterministic algorithm; None for any other error."""
     found = re.match(r"(\S+) does not have a deterministic implementation", str(error))

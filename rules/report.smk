@@ -72,6 +72,7 @@ rule report:
         claims=[f"{RESULTS}/claims.html", CLAIMS],
         study=f"{RESULTS}/study.html",
         config=f"{RESULTS}/config.json",
+        dictionary=f"{RESULTS}/tables/dictionary.csv",
         captions=sorted(relpath(path) for path in BASE.glob("docs/captions/**/*.rst")),
     output:
         html=f"{RESULTS}/report.html",
@@ -86,12 +87,12 @@ rule report:
         runtime=30,
     params:
         snakefile=relpath(workflow.main_snakefile),
-        code=code_of("report"),
+        code=code_of(job_code.reporting()),
     message:
         "Write the report"
     shell:
         "python -m workflow_scripts.report --figures {input.figures:q} --claims {input.claims[1]:q}"
-        " --study {input.study:q} --config {input.config:q} > {log:q} 2>&1"
+        " --study {input.study:q} --config {input.config:q} --dictionary {input.dictionary:q} > {log:q} 2>&1"
         " && snakemake --snakefile {params.snakefile:q} --nolock --workflow-profile none --cores 1"
         " --configfile {input.config:q} --replace-workflow-config --report {output.html:q}"
         " -- {input.figures:q} {input.claims:q} {input.study:q} >> {log:q} 2>&1"

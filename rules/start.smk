@@ -8,7 +8,7 @@ from mcoherence.study.network_code import own_modules
 from workflow_scripts.jobs import started
 
 CODE_NOTES = Path(RESULTS) / "code"
-RULE_FILES = [BASE / "Snakefile", *sorted(BASE.glob("rules/*.smk"))]
+RULES = {file: started.rules_digest(file) for file in (BASE / "Snakefile", *sorted(BASE.glob("rules/*.smk")))}
 
 
 def say_what_does_not_fit():
@@ -33,11 +33,11 @@ def note_what_is_started():
         if name not in modules and (digest := module_digest(name, BASE)):
             modules[name] = digest
     files = {name: (digest, source_file(name, BASE)) for name, digest in modules.items()}
-    for entry in config["models"].values():
-        if ":" in entry["architecture"]:
-            for name, digest in own_modules(entry["architecture"]).items():
+    for architecture in {config["models"][run.model]["architecture"] for run in catalogue.all_runs(config)}:
+        if ":" in architecture:
+            for name, digest in own_modules(architecture).items():
                 files.setdefault(name, (digest, source_file(name, Path.cwd(), BASE)))
-    started.write_start(CODE_NOTES, files, RULE_FILES, json.loads(canonical_json(settings.scientific(config))))
+    started.write_start(CODE_NOTES, files, RULES, json.loads(canonical_json(settings.scientific(config))))
 
 
 comparison = None

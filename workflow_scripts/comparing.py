@@ -9,6 +9,7 @@ The rest is Snakemake's: what it runs, within what was asked for, and how it say
 Only the main process asks. Jobs that parse the workflow run what they were told to.
 """
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 from mcoherence.audit.comparison import Job, Told, in_words, misfit, told_by
 from mcoherence.audit.origins import Origins
 from mcoherence.audit.why import settings_or_code
+from mcoherence.errors import UserError
 
 KEPT = "code/origins.json"  # below the folder of the study
 NOT_MADE = (
@@ -46,7 +48,10 @@ class Comparison:
             return NOT_MADE
 
         def has_metadata_now(persistence: Any, job: Any) -> bool:
-            self._hear(job, persistence, lambda path: metadata(persistence, path), make, RECORD_FORMAT_VERSION)
+            try:
+                self._hear(job, persistence, lambda path: metadata(persistence, path), make, RECORD_FORMAT_VERSION)
+            except UserError as error:  # a file that cannot be read now; what is in it may well be right
+                sys.exit(f"error: {error}")
             return bool(has_metadata(persistence, job))
 
         def metadata_now(persistence: Any, target: Any) -> Any:

@@ -16,12 +16,13 @@ def main() -> None:
     parser.add_argument("--claims", type=Path, required=True, help="claims.json")
     parser.add_argument("--study", type=Path, required=True, help="study.html")
     parser.add_argument("--config", type=Path, required=True, help="config.json")
+    parser.add_argument("--dictionary", type=Path, required=True, help="dictionary.csv")
     arguments = parser.parse_args()
     for figure in arguments.figures:
         check_picture(figure, figure.with_suffix(".pdf"))
     read_claims(arguments.claims, arguments.claims.with_suffix(".html"))
     remedy = "make it again: snakemake --cores all --forcerun describe_study"
-    check_page(arguments.study, [arguments.config], remedy)
+    check_page(arguments.study, [arguments.config, arguments.dictionary], remedy)
 
 
 if __name__ == "__main__":

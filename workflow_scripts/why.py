@@ -43,8 +43,9 @@ def main() -> None:
     for row in planned_rows(sys.argv[1:]):
         results = study_folder(row["output"][0])
         job = planned_job(row)
-        known = origins.setdefault(results, Origins(results / KEPT))
-        last, complaints = last_made(job, code_option(row), known, results)
+        if results not in origins:
+            origins[results] = Origins(results / KEPT)
+        last, complaints = last_made(job, code_option(row), origins[results], results)
         modules_then = recorded_code(results / "code", last.digests) if last and last.digests else None
         missing = [path for path in job.output if not Path(path).exists()]
         explained.append((job, causes(job, last, modules_then, missing, complaints)))

@@ -1,6 +1,7 @@
 """What the files of a job say that made them, beside what would make them now."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from mcoherence.audit.origins import Origins, says_its_origin
 from mcoherence.errors import UserError
 
 UNKNOWN = "damaged, or says not what made it"
-PARTS = "/parts/"  # in their paths; settings and code name their folders
+IN_PARTS = re.compile(r"/runs/(?:[^/]+/){5}seed\d+/parts/")  # settings and code name the folders of parts
 MOST_REASONS, MOST_RULES = 6, 4  # that are named before the rest is counted
 
 
@@ -41,7 +42,7 @@ def told_by(job: Job, origins: Origins, results: Path) -> dict[str, Told]:
     told: dict[str, Told] = {}
     complaints: dict[int, tuple[str, ...]] = {}  # by the inputs, which outputs of a job mostly share
     for path in job.outputs:
-        if PARTS in path or not says_its_origin(path) or origins.version(path) is None:
+        if IN_PARTS.search(path) or not says_its_origin(path) or origins.version(path) is None:
             continue
         origin = origins.of(path)
         if origin is None:
@@ -58,7 +59,7 @@ def _wrong_inputs(job: Job, recorded: Mapping[str, str], origins: Origins, resul
     for path, digest in made_from.items():
         if origins.version(path) is not None and _differs(path, digest, origins):
             yield f"made from another {path} than is there now"
-    asked = {path for path in job.inputs if says_its_origin(path) and PARTS not in path}
+    asked = {path for path in job.inputs if says_its_origin(path) and not IN_PARTS.search(path)}
     yield from (f"made without {path}" for path in sorted(asked - made_from.keys())[:1])
     yield from (f"made from {path} besides" for path in sorted(made_from.keys() - asked)[:1])
 

@@ -1,5 +1,6 @@
 """What a result file says of its origin, whatever its kind, and its digest; each version of a file is read once."""
 
+import errno
 import html
 import json
 import re
@@ -27,7 +28,7 @@ def read_provenance(path: Path) -> Provenance:
     """What a result file says of itself; UserError if it is missing, damaged or says nothing."""
     try:
         return READERS[path.suffix](path)
-    except (OSError, KeyError, TypeError, ValueError, AttributeError, UserError) as error:
+    except (OSError, LookupError, TypeError, ValueError, AttributeError, UserError) as error:
         reason = str(error).removeprefix(f"{path}: ") or repr(error)
         raise UserError(f"{path}: missing, damaged or not a result file ({reason}); {REMEDY}") from error
 
@@ -100,6 +101,16 @@ READERS: dict[str, Callable[[Path], Provenance]] = {
 }
 
 
+def _is_passing(error: BaseException) -> bool:
+    """Whether a file could not be read for a reason that is not in the file: it is locked, say, or may not be read."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno not in (None, errno.ENOENT, errno.EINVAL):
+            return True
+        cause = cause.__cause__
+    return False
+
+
 @dataclass(frozen=True)
 class Origin:
     """What made a file: its settings as one text, the digest of the code, and path -> digest of each input."""
@@ -147,13 +158,20 @@ class Origins:
         return self._now[path]
 
     def of(self, path: str) -> Origin | None:
-        """What made a file that is there; None where it is damaged or does not say it."""
+        """What made a file that is there; None where it is damaged or does not say it.
+
+        Raises:
+            UserError: the file cannot be read now, which says nothing of what is in it.
+        """
         entry = self._entry(path)
         if "settings" not in entry:
             self._changed = True
             try:
                 found = read_provenance(Path(path))
-            except UserError:
+            except UserError as error:
+                passing = _is_passing(error)
+                if passing:
+                    raise
                 entry |= {"settings": None}
             else:
                 entry |= self._shared(found) | {"code": found.code}

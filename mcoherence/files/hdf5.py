@@ -432,7 +432,7 @@ def _contents_of(attributes: Attributes) -> list[str]:
 def _check_structure(file: h5py.File, contents: Sequence[str]) -> None:
     """Check that a file holds the data sets of its list, each where it says, and nothing else: no link elsewhere."""
     groups = {name[:position] for name in contents for position, one in enumerate(name) if one == "/"}
-    found: set[str] = set()
+    expected_sets, found = set(contents), set[str]()
 
     def walk(group: h5py.Group, prefix: str) -> None:
         for name in group:
@@ -441,8 +441,8 @@ def _check_structure(file: h5py.File, contents: Sequence[str]) -> None:
             if not isinstance(link, h5py.HardLink):
                 raise _WrongError(f"{full} is {_named(link)}, expected what it names in this very file")
             kind = group.get(name, getclass=True)
-            expected = h5py.Dataset if full in contents else h5py.Group
-            if full not in contents and full not in groups:
+            expected = h5py.Dataset if full in expected_sets else h5py.Group
+            if full not in expected_sets and full not in groups:
                 raise _WrongError(f"{full} is not in its list of contents")
             if kind is not expected:
                 raise _WrongError(f"{full} is a {kind.__name__.lower()}, expected a {expected.__name__.lower()}")

@@ -29,11 +29,12 @@ def fingerprint(model: nn.Module) -> str:
 def _sums_of_bits(value: Tensor) -> tuple[Tensor, ...]:
     """The bits of a tensor as integers in rows, summed along them and across, int64."""
     value = torch.view_as_real(value) if value.is_complex() else value
+    if value.numel() == 0:
+        return ()
     flat = value.reshape(len(value), -1) if value.dim() > 1 else value.reshape(1, -1)
-    wide = (
-        flat.element_size() < 8 and flat.is_floating_point() and flat.is_contiguous() and not flat.storage_offset() % 2
-    )
-    if wide and flat.shape[1] * flat.element_size() % 8 == 0:
+    if not flat.is_contiguous() or flat.storage_offset() * flat.element_size() % 8:  # as of a view of another tensor
+        flat = flat.clone(memory_format=torch.contiguous_format)
+    if flat.element_size() < 8 and flat.is_floating_point() and flat.shape[1] * flat.element_size() % 8 == 0:
         integers = flat.view(torch.int64)  # several numbers at once, in a tenth of the time
     elif flat.is_floating_point():
         integers = flat.view(_INTEGERS[flat.element_size()])

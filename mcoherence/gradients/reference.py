@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
+from mcoherence.device import is_of_device
 from mcoherence.gradients.eval_mode import eval_mode
 from mcoherence.gradients.refusal import MIXED, UnsupportedModelError
 from mcoherence.precision import float32_products
@@ -89,6 +90,9 @@ def loss_alone(model: Callable[[Tensor], Tensor], loss_fn: LossFunction, inputs:
     try:
         losses = loss_fn(model(torch.cat([inputs, inputs])), torch.cat([targets, targets]))
     except Exception as error:
+        of_device = is_of_device(error)
+        if of_device:
+            raise
         raise UnsupportedModelError(
             f"the model or the loss fails on one example, passed as a batch of two that are the same, shape "
             f"{(2, *inputs.shape[1:])}, with {type(error).__name__}: {(str(error).splitlines() or [''])[0]}; let it "

@@ -6,13 +6,15 @@ from contextlib import contextmanager
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from mcoherence.errors import UserError
+
 MIXED = (
     "the model or the loss mixes the examples of a batch, or draws random numbers, even in eval mode; "
     "make the loss of an example depend on that example alone, not on the others nor on how many there are"
 )
 
 
-class UnsupportedModelError(Exception):
+class UnsupportedModelError(UserError):
     """A model whose per-example gradients cannot be taken exactly; the message names the module and the way out."""
 
 
@@ -106,9 +108,17 @@ def no_graph_kept() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if "backward through the graph a second time" not in str(error):
+        refusal = _refusal_of_kept_graph(error)
+        if refusal is None:
             raise
-        raise UnsupportedModelError(
-            "the model keeps tensors that it has computed of its parameters from one pass to the next, so that "
-            "autograd cannot go back through them twice; measure it without that cache"
-        ) from error
+        raise refusal from error
+
+
+def _refusal_of_kept_graph(error: RuntimeError) -> UnsupportedModelError | None:
+    """In place of torch's words for a second way back through one graph; None for any other error."""
+    if "backward through the graph a second time" not in str(error):
+        return None
+    return UnsupportedModelError(
+        "the model keeps tensors that it has computed of its parameters from one pass to the next, so that autograd "
+        "cannot go back through them twice; measure it without that cache"
+    )

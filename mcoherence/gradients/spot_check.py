@@ -195,6 +195,8 @@ def agree_in_float64(model: nn.Module, batch: Batch, chosen: Sequence[int]) -> b
     try:
         double = in_float64(model, batch)
         errors = spot_errors(double.norms_within(chosen), double.norms_alone(chosen), dtypes)
+    except torch.OutOfMemoryError:
+        raise
     except (RuntimeError, TypeError):  # float64 meets another dtype, or the device has none
         return False
     return not beyond_rounding(errors, dtypes)

@@ -26,7 +26,7 @@ from mcoherence.gradients.grouping import batches_of_one_group
 from mcoherence.gradients.layer_names import layer_of, layers_of
 from mcoherence.gradients.passes import BatchSums, Passes
 from mcoherence.gradients.reference import LossFunction
-from mcoherence.gradients.refusal import no_graph_kept, refuse_unsupported
+from mcoherence.gradients.refusal import UnsupportedModelError, no_graph_kept, refuse_unsupported
 from mcoherence.gradients.spot_check import drawn, require_same_losses, spot_checked, telling
 from mcoherence.precision import float32_products
 
@@ -252,6 +252,12 @@ def gradient_statistics(
                 for index, name in enumerate(parameters):
                     sum_sq_norms[group, index] += totals.get(name, 0.0)
         state.require_unchanged(every_value=True)
+        if fingerprint(model) != digest:
+            raise UnsupportedModelError(
+                "a forward pass writes to weights in eval mode, behind autograd's back (by `.data`, say), so that "
+                "examples were measured at different weights; take that out of the forward pass. The weights stay as "
+                "they are now"
+            )
     if not counts.sum():
         raise ValueError("batches: found no examples, expected at least one; an iterator that was used before is empty")
     statistics = GradientStatistics(names, tuple(parameters), counts, sum_sq_norms, sums.stacked(), fingerprint=digest)

@@ -64,7 +64,9 @@ def study_config(
     config: dict[str, Any] = {} if replace_default and files else read_config(default)
     own: dict[str, Any] = {} if files else config
     for one in given:
-        config, own = over(config, one, entries=True), over(own, one, entries=True)
+        config = over(config, one, entries=True)
+        if not replace_default:  # else it is a whole config, what the study's own file says and what it does not
+            own = over(own, one, entries=True)
     return StudyConfig(over(config, arguments, entries=False), over(own, arguments, entries=False))
 
 

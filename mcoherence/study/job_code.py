@@ -93,12 +93,17 @@ def description() -> Modules:
     return (_command("describe_study"),)
 
 
+def reporting() -> Modules:
+    """What checks everything once more before the report is written."""
+    return (_command("report"),)
+
+
 def of_study(config: Config) -> Modules:
     """What may run in any job of a study."""
     commands = (
         *("prepare_dataset", "corrupt_labels", "train", *(kind.command for kind in RESULTS.values())),
         *("add_shards", "join_measurement", "join_evaluation", "score_difficulty", "split_easy_hard", "split_halves"),
-        *("tabulate", "draw", "describe_study"),
+        *("tabulate", "draw", "describe_study", "report"),
     )
     return (
         *map(_command, commands),

@@ -28,6 +28,7 @@ OPERATIONAL = True  # no number depends on it; docs/reruns.md
 
 VARIABLE = "MCOHERENCE_STARTED"  # of the environment: the file that says what the study started with
 LATEST = "started.json"
+MOST_KEPT = 20  # of the notes of earlier starts
 WAY_OUT = (
     "expected what the study started with, so that every file is made by what it says; take the edit back, or let the "
     "study end and start it again; to work meanwhile, take a second clone"
@@ -43,7 +44,7 @@ class Edited(SystemExit):
 
 
 def write_start(
-    folder: Path, modules: Mapping[str, tuple[str, Path]], rules: Sequence[Path], config: Mapping[str, Any],
+    folder: Path, modules: Mapping[str, tuple[str, Path]], rules: Mapping[Path, str], config: Mapping[str, Any],
     environment: MutableMapping[str, str] = os.environ,
 ) -> None:  # fmt: skip
     """Write down what a study starts with, and tell its jobs where.
@@ -51,15 +52,19 @@ def write_start(
     Args:
         folder: for files of this kind.
         modules: module -> digest of its code, and its file.
-        rules: the files of the workflow.
+        rules: the files of the workflow, with their digests when they were read.
         config: what results depend on.
         environment: of the jobs.
+
+    Raises:
+        Edited: a module is not what its digest was taken of.
     """
-    content = {
-        "modules": {name: [digest, _sha256(file.read_bytes())] for name, (digest, file) in sorted(modules.items())},
-        "rules": {str(file.resolve()): rules_digest(file) for file in rules},
-        "config": config,
-    }
+    known: dict[str, list[str]] = {}
+    for name, (digest, file) in sorted(modules.items()):
+        source = file.read_bytes()
+        check_source(name, source, digest, "")  # it may have been edited since the digest was taken
+        known[name] = [digest, _sha256(source)]
+    content = {"modules": known, "rules": {str(file.resolve()): rules[file] for file in rules}, "config": config}
     text = json.dumps(content, sort_keys=True)
     # Of a name that another start beside this one does not overwrite, and for jobs that have another environment.
     own = folder / f"started-{_sha256(text.encode())[:16]}.json"
@@ -69,6 +74,9 @@ def write_start(
         temporary.write_text(text, encoding="utf-8")
         temporary.replace(path)
     environment[VARIABLE] = str(own.resolve())
+    others = sorted(folder.glob("started-*.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in others[MOST_KEPT:]:
+        path.unlink(missing_ok=True)
 
 
 def start_of_jobs(folder: Path, environment: MutableMapping[str, str] = os.environ) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ from mcoherence.files.canonical import canonical_json
 from mcoherence.files.hdf5 import write_hdf5
 from mcoherence.files.provenance import Provenance, digest_of
 
-RUN = "results/study/runs/a"
+RUN = "results/study/runs/digits/cnn/clean/sgd/full/seed0"
 OUTPUT, IMAGES, STEP = f"{RUN}/evaluation.h5", "results/study/data/images.h5", f"{RUN}/step0.h5"
 SETTINGS = {"seed": 0, "lr": 0.3}
 JOB = Job("evaluate", [OUTPUT, f"{RUN}/log.csv"], [IMAGES, STEP], canonical_json(SETTINGS), "0123456789abcdef")

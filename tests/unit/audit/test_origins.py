@@ -1,5 +1,6 @@
 """Every kind of result file says what made it, and each version of a file is read once."""
 
+import errno
 import json
 import os
 from dataclasses import replace
@@ -133,3 +134,19 @@ def test_a_damaged_file_is_remembered_and_one_that_is_gone_is_forgotten(tmp_path
     found.of(str(tmp_path / "step2.safetensors"))
     found.keep()
     assert json.loads(kept.read_text())["files"].keys() == {str(tmp_path / "step2.safetensors")}
+
+
+def test_a_file_that_cannot_be_read_now_is_not_taken_for_a_damaged_one(tmp_path, monkeypatch):
+    path = tmp_path / "claims.json"
+    WRITERS["claims.json"](path)
+
+    def locked(*_):
+        raise PermissionError(errno.EACCES, "permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module.Path, "read_bytes", locked)
+        with pytest.raises(UserError, match="permission denied"):
+            Origins(tmp_path / "kept.json").of(str(path))
+    found = Origins(tmp_path / "kept.json").of(str(path))
+    assert found is not None
+    assert found.code == ORIGIN.code

@@ -28,7 +28,8 @@ def study(tmp_path):
     file = tmp_path / "package/used.py"
     environment = {}
     modules = {"package.used": (digest_of_source(file.read_bytes()), file)}
-    started.write_start(tmp_path / "code", modules, [tmp_path / "Snakefile"], {"lr": 0.3}, environment)
+    rules = {tmp_path / "Snakefile": started.rules_digest(tmp_path / "Snakefile")}
+    started.write_start(tmp_path / "code", modules, rules, {"lr": 0.3}, environment)
     return tmp_path, environment
 
 
@@ -116,10 +117,20 @@ def test_another_start_beside_this_one_does_not_change_what_its_jobs_compare_wit
     file.write_text("RATE = 0.2\n")
     other = {}
     modules = {"package.used": (digest_of_source(file.read_bytes()), file)}
-    started.write_start(folder / "code", modules, [], {"lr": 0.2}, other)
+    started.write_start(folder / "code", modules, {}, {"lr": 0.2}, other)
     assert job(folder, environment).returncode == 1
     assert job(folder, other).stdout == "0.2\n"
     # A job that was not told, on another machine, takes the latest.
     assert started.start_of_jobs(folder / "code", untold := {}) == json.loads(Path(other[started.VARIABLE]).read_text())
     assert Path(untold[started.VARIABLE]).name == started.LATEST
     assert started.start_of_jobs(folder / "nothing", {}) is None
+
+
+def test_an_edit_between_planning_and_the_start_is_refused(study):
+    """The digest is taken when the workflow is read; the study starts once all is planned."""
+    folder, _ = study
+    file = folder / "package/used.py"
+    modules = {"package.used": (digest_of_source(file.read_bytes()), file)}
+    file.write_text("RATE = 0.1\n")
+    with pytest.raises(started.Edited, match=r"error: package\.used: edited since the study started"):
+        started.write_start(folder / "code", modules, {}, {"lr": 0.3}, {})
