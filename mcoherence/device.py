@@ -54,15 +54,20 @@ def prepare_measuring_device(name: str, threads: int, deterministic: bool = True
     Squared norms are float64 whatever the precision of the passes, and Apple's GPUs have no float64.
     """
     device = prepare_device(name, threads, deterministic)
-    if device.type != "mps":
+    if not has_no_float64(device):
         return device
     print("measuring on the processor: Apple's GPU has no float64, which squared norms are summed in", file=sys.stderr)
     return torch.device("cpu")
 
 
+def has_no_float64(device: torch.device) -> bool:
+    """Whether a device is an Apple GPU, which computes with float32 at most."""
+    return device.type == "mps"
+
+
 def require_float64(device: torch.device, what: str) -> None:
     """UserError where float64 is asked for, by `what`, and the device has none."""
-    if device.type == "mps":
+    if has_no_float64(device):
         raise UserError(
             f"device: found mps, an Apple GPU, which has no float64, expected one that has for {what}; "
             "set `device: cpu`"

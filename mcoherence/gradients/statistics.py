@@ -6,7 +6,9 @@ The quantity is defined in eval mode: batch norm uses its running statistics and
 an example does not depend on its batch. A layer that mixes the examples of a batch even in eval mode is refused.
 """
 
+import copy
 import math
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -18,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mcoherence import coherence
+from mcoherence.device import has_no_float64
 from mcoherence.gradients.eval_mode import eval_mode
 from mcoherence.gradients.evidence import Evidence, bound_ratio
 from mcoherence.gradients.fingerprint import fingerprint
@@ -234,6 +237,7 @@ def gradient_statistics(
     if spot_check < 0:
         raise ValueError(f"spot_check: found {spot_check}, expected a number of examples, or 0 for none")
     refuse_unsupported(model)
+    model = _where_float64_is(model)
     with float32_products(tf32), eval_mode(model) as state:
         passes = Passes(model, loss_fn, state)
         parameters = passes.parameters
@@ -262,6 +266,14 @@ def gradient_statistics(
         raise ValueError("batches: found no examples, expected at least one; an iterator that was used before is empty")
     statistics = GradientStatistics(names, tuple(parameters), counts, sum_sq_norms, sums.stacked(), fingerprint=digest)
     return replace(statistics, evidence=tally.evidence(statistics).require())
+
+
+def _where_float64_is(model: nn.Module) -> nn.Module:
+    """The model, or a copy of it on the processor where it is on an Apple GPU: squared norms are float64."""
+    if not any(has_no_float64(p.device) for p in model.parameters()):
+        return model
+    warnings.warn("measuring on the processor: Apple's GPU has no float64", stacklevel=3)
+    return copy.deepcopy(model).cpu()
 
 
 def _group_names(groups: Sequence[str] | None) -> tuple[str, ...]:

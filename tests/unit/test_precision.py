@@ -111,3 +111,16 @@ def test_gradients_are_measured_without_tf32_unless_it_is_asked_for():
     gradient_statistics(model, LOSS, [BATCH], tf32=True)
     assert model.seen == {TF32, IEEE}  # on a GPU; products on the processor are float32's
     assert np.isfinite(statistics.m_coherence())
+
+
+def test_a_model_on_a_gpu_without_float64_is_measured_on_the_processor_and_says_so(monkeypatch):
+    """Every device is taken for such a GPU here, so that a copy is measured and the model itself is never called."""
+    model = Watching()
+    expected = gradient_statistics(model, LOSS, [BATCH])
+    model.seen.clear()
+    monkeypatch.setattr("mcoherence.gradients.statistics.has_no_float64", lambda device: True)
+    with pytest.warns(UserWarning, match="measuring on the processor: Apple's GPU has no float64"):
+        found = gradient_statistics(model, LOSS, [BATCH])
+    assert model.seen == set()
+    assert found.sum_sq_norm() == expected.sum_sq_norm()
+    assert found.sq_norm_of_sum() == expected.sq_norm_of_sum()
