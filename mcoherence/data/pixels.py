@@ -4,7 +4,9 @@ Pillow converts most kinds of pixels as it should. Some it clips or mistakes wit
 the range that their file states, or refused where it states none. docs/data.md lists them all.
 """
 
+import io
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,7 +40,8 @@ def open_rgb(path: str) -> "Image.Image":
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # at half of what is refused
         try:
-            opened = Image.open(path, formats=FORMATS)
+            # From memory: where Pillow maps a file of plain pixels, it turns a TIFF that lies on its side wrongly.
+            opened = Image.open(io.BytesIO(Path(path).read_bytes()), formats=FORMATS)
         except UnidentifiedImageError as error:
             raise UserError(f"found no image that can be read, expected one of {', '.join(FORMATS)}") from error
         except Image.DecompressionBombError as error:

@@ -62,7 +62,7 @@ def _axis_of_argument(user: Any, argument: int, node: Any, examples: int, axis: 
     name = user.name()
     rule = _RULES.get(name)
     if rule is None:
-        rule = _RULES[name] = _BY_NAME.get(re.sub(r"Backward\d*$", "", name), _unknown)
+        rule = _RULES[name] = _BY_NAME.get(re.sub(r"Backward\d+$", "", name), _unknown)
     try:
         output: Shape = tuple(user._input_metadata[0].shape)
         shape: Shape = tuple(node._input_metadata[user.next_functions[argument][1]].shape)

@@ -51,17 +51,21 @@ class WholeModel:
         self._names = names_by_module(model)
 
     def rows(
-        self, parameters: Mapping[str, Tensor], inputs: Tensor, targets: Tensor, agree: Callable[[str, Rows], bool]
+        self,
+        parameters: Mapping[str, Tensor],
+        inputs: Tensor,
+        targets: Tensor,
+        agree: Callable[[Mapping[str, Rows]], bool],
     ) -> dict[str, Rows]:
         """Rows {parameter name: Rows} for inputs [n, ...] and targets [n, ...], by vmap, else by a plain loop.
 
-        vmap serves as long as the model can be vectorised and `agree(name, rows)` holds for all it returns; once it
+        vmap serves as long as the model can be vectorised and `agree(rows)` holds for what it returns; once it
         has failed, this object loops over the examples.
         """
         if self._vmap_is_right:
             try:
                 rows = self._by_vmap(parameters, inputs, targets)
-                self._vmap_is_right = all(agree(name, value) for name, value in rows.items())
+                self._vmap_is_right = agree(rows)
             except Exception:  # what vmap cannot vectorise raises all kinds of errors; the loop then tells a real one
                 self._vmap_is_right = False
         return rows if self._vmap_is_right else self.rows_by_loop(parameters, inputs, targets)

@@ -1,7 +1,8 @@
 """A digest of a model's weights, by which statistics of other weights are told apart.
 
-Sums of the bits of every tensor, which are integers and so the same on every device and however many threads there are,
-with names, shapes and dtypes. Two sets of weights with the same sums by chance are not to be expected.
+Weighted sums of the bits of every row of every tensor, which are integers and so the same on every device and however
+many threads there are, with names, shapes and dtypes. Other weights with the same sums are not to be expected, and the
+same numbers in another order have others.
 """
 
 from hashlib import sha256
@@ -9,6 +10,8 @@ from hashlib import sha256
 import torch
 from torch import Tensor, nn
 
+_STEP = 0x1E3779B97F4A7C16  # even, so that every weight is odd and no bit of a number is lost
+_AT_ONCE = 2**20  # numbers that are weighted in one piece
 _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
@@ -27,7 +30,7 @@ def fingerprint(model: nn.Module) -> str:
 
 
 def _sums_of_bits(value: Tensor) -> tuple[Tensor, ...]:
-    """The bits of a tensor as integers in rows, summed along them and across, int64."""
+    """The bits of a tensor as integers in rows, each row summed with a weight for every place, int64; sums wrap."""
     value = torch.view_as_real(value) if value.is_complex() else value
     if value.numel() == 0:
         return ()
@@ -40,4 +43,6 @@ def _sums_of_bits(value: Tensor) -> tuple[Tensor, ...]:
         integers = flat.view(_INTEGERS[flat.element_size()])
     else:
         integers = flat
-    return tuple(integers.sum(dim=axis, dtype=torch.int64) for axis in (0, 1))
+    places = torch.arange(integers.shape[1], dtype=torch.int64, device=integers.device) * _STEP + 1
+    rows = max(1, _AT_ONCE // integers.shape[1])
+    return tuple((part.to(torch.int64) * places).sum(dim=1) for part in torch.split(integers, rows))

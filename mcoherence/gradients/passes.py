@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from mcoherence.gradients.capture import Capture
 from mcoherence.gradients.evidence import is_sum_of_rows
 from mcoherence.gradients.fallback import WholeModel
-from mcoherence.gradients.layer_rules.products import least, sure_squared_norms
+from mcoherence.gradients.layer_rules.products import Rows, least, sure_squared_norms
 from mcoherence.gradients.layers import has_node_hooks
 from mcoherence.gradients.model_state import ModelState
 from mcoherence.gradients.not_finite import require_finite
@@ -167,16 +167,13 @@ class Passes:
                 norms[name], sums[name] = value.squared_norms, value.total
         missing = {name: p for name, p in missing.items() if name not in hooked}
         if missing:
-            rows = self.whole_model.rows(
-                missing, inputs, targets, lambda name, value: is_sum_of_rows(sums[name], value, whole)
-            )
-            for name, value in rows.items():
-                if not is_sum_of_rows(sums[name], value, whole):
-                    raise UnsupportedModelError(
-                        f"parameter {name!r}: the gradients of the examples, each passed through the model alone, do "
-                        f"not add up to the gradient of the batch; {MIXED}"
-                    )
-                norms[name] = value.squared_norms
+            rows = self.whole_model.rows(missing, inputs, targets, lambda rows: not _astray(rows, sums, whole))
+            if astray := _astray(rows, sums, whole):
+                raise UnsupportedModelError(
+                    f"parameter {astray[0]!r}: the gradients of the examples, each passed through the model alone, do "
+                    f"not add up to the gradient of the batch; {MIXED}"
+                )
+            norms |= {name: value.squared_norms for name, value in rows.items()}
             self._require_unchanged()
         totals |= _totals({name: value for name, value in norms.items() if name not in totals})
         return BatchSums(measured.n, norms, sums, totals, measured.losses, measured.to_doubt)
@@ -228,6 +225,18 @@ def _require_losses(losses: object, n: int) -> None:
         raise ValueError(
             f'loss_fn: found {found}, expected one loss per example, a tensor of shape ({n},); use reduction="none"'
         )
+
+
+def _astray(rows: Mapping[str, Rows], sums: Mapping[str, Tensor], whole: float) -> list[str]:
+    """Names of the parameters whose rows do not add up to what autograd has summed.
+
+    Args:
+        rows: of the parameters that go through the whole model.
+        sums: of all parameters.
+        whole: sum of |g_i|^2 of the others, beside which a gradient that vanishes by cancellation is rounding.
+    """
+    whole += sum(float(value.squared_norms.sum()) for value in rows.values())
+    return [name for name, value in rows.items() if not is_sum_of_rows(sums[name], value, whole)]
 
 
 def _totals(norms: Mapping[str, Tensor]) -> dict[str, float]:

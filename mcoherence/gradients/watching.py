@@ -15,7 +15,24 @@ from torch.overrides import TorchFunctionMode
 _READING = {
     *("__bool__", "__int__", "__float__", "__complex__", "__index__", "__contains__", "__array__", "item", "tolist"),
     *("numpy", "is_nonzero", "equal", "allclose", "nonzero", "argwhere", "masked_select", "unique"),
-    *("unique_consecutive", "bincount", "repeat_interleave"),
+    *("unique_consecutive", "bincount", "repeat_interleave", "tensor_split"),
+    *(
+        "_pack_padded_sequence",
+        "_pad_packed_sequence",
+        "__format__",
+        "__repr__",
+        "__dlpack__",
+        "data_ptr",
+        "untyped_storage",
+        "storage",
+    ),
+}
+# Functions that read a size or a number from a tensor which is handed over in its place.
+_SIZED = {
+    *("arange", "range", "linspace", "logspace", "zeros", "ones", "full", "empty", "eye", "rand", "randn", "new_zeros"),
+    *("new_ones", "new_full", "new_empty", "narrow", "split", "split_with_sizes", "chunk", "expand", "repeat", "tile"),
+    *("view", "reshape", "unflatten", "unfold", "as_strided", "select", "roll", "pad", "tril_indices", "triu_indices"),
+    *("tril", "triu"),
 }
 _HOOKING = {"register_hook", "register_multi_grad_hook"}
 
@@ -43,17 +60,23 @@ class Watch(TorchFunctionMode):
         if kind is None:
             kind = _KINDS[func] = _kind(func)
         if kind is not _PLAIN:
-            self._note(kind, args)
+            self._note(kind, args, kwargs)
         return func(*args, **kwargs) if kwargs else func(*args)
 
-    def _note(self, kind: str, args: tuple[Any, ...]) -> None:
+    def _note(self, kind: str, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None) -> None:
         if kind is _HOOKS:
             self.hooks = True
-        elif kind is _READS or (kind is _INDEXES and _by_mask(args[1])) or (kind is _CHOOSES and len(args) == 1):
+        elif kind is _SIZES:
+            self.values_read |= _has_number((args, tuple((kwargs or {}).values())))
+        elif kind is _INDEXES:
+            self.values_read |= _by_content(args[1])
+        elif kind is _CHOOSES:
+            self.values_read |= len(args) + len(kwargs or {}) == 1
+        else:
             self.values_read = True
 
 
-_PLAIN, _READS, _HOOKS, _INDEXES, _CHOOSES = "plain", "reads", "hooks", "indexes", "chooses"
+_PLAIN, _READS, _HOOKS, _INDEXES, _CHOOSES, _SIZES = "plain", "reads", "hooks", "indexes", "chooses", "sizes"
 _KINDS: dict[Callable[..., Any], str] = {}
 
 
@@ -65,10 +88,24 @@ def _kind(func: Callable[..., Any]) -> str:
         return _HOOKS
     if name == "__get__" and getattr(getattr(func, "__self__", None), "__name__", "") == "grad_fn":
         return _HOOKS
-    return {"__getitem__": _INDEXES, "where": _CHOOSES}.get(name, _PLAIN)
+    if name in _SIZED:
+        return _SIZES
+    return {"__getitem__": _INDEXES, "__setitem__": _INDEXES, "where": _CHOOSES, "one_hot": _CHOOSES}.get(name, _PLAIN)
 
 
-def _by_mask(index: Any) -> bool:
-    """Whether an index has a mask in it: what is chosen then depends on values."""
+def _by_content(index: Any) -> bool:
+    """Whether an index has a mask in it, or a tensor as the bound of a slice: what is chosen then depends on values."""
     parts = index if isinstance(index, tuple) else (index,)
-    return any(isinstance(part, Tensor) and part.dtype in (torch.bool, torch.uint8) for part in parts)
+    return any(
+        part.dtype in (torch.bool, torch.uint8)
+        if isinstance(part, Tensor)
+        else isinstance(part, slice) and any(isinstance(bound, Tensor) for bound in (part.start, part.stop, part.step))
+        for part in parts
+    )
+
+
+def _has_number(values: Any) -> bool:
+    """Whether a whole number in a tensor is among arguments, lists of sizes included."""
+    if isinstance(values, tuple | list):
+        return any(_has_number(value) for value in values)
+    return isinstance(values, Tensor) and values.dim() == 0 and not (values.is_floating_point() or values.is_complex())

@@ -13,7 +13,9 @@ from torch.ao.quantization import FakeQuantize, MovingAverageMinMaxObserver
 
 from mcoherence import gradient_statistics
 from mcoherence.gradients.evidence import IdentityError
+from mcoherence.gradients.fingerprint import fingerprint
 from mcoherence.gradients.probe import are_of_one_example_each, weights
+from mcoherence.gradients.reference import per_example_gradients
 from mcoherence.gradients.refusal import UnsupportedModelError
 
 PER_EXAMPLE = nn.CrossEntropyLoss(reduction="none")
@@ -573,3 +575,148 @@ def test_so_that_examples_are_passed_twice_where_it_has():
     whole = gradient_statistics(model, PER_EXAMPLE, [(inputs, targets)], spot_check=5)
     with_a_tail_of_one = gradient_statistics(model, PER_EXAMPLE, parts(inputs, targets, 4))
     assert with_a_tail_of_one.sum_sq_norms == pytest.approx(whole.sum_sq_norms, rel=1e-10)
+
+
+class PooledOverLongest(nn.Module):
+    """A mean over the longest sequence of the batch: the usual mistake with padding. `sized` cuts by that length."""
+
+    def __init__(self, sized):
+        super().__init__()
+        self.inner, self.outer, self.sized = nn.Linear(3, 6), nn.Linear(6, 5), sized
+
+    def forward(self, inputs):
+        longest = (inputs[..., 0] != 0).sum(1).max()
+        return self.outer(torch.tanh(self.inner(self.sized(inputs, longest))).mean(1))
+
+
+CUTS = {
+    "slice": lambda x, longest: x[:, :longest],
+    "arange": lambda x, longest: x[:, torch.arange(longest)],
+    "narrow": lambda x, longest: x.narrow(1, 0, longest),
+    "split": lambda x, longest: x.split([longest, x.shape[1] - longest], 1)[0],
+    "expand": lambda x, longest: x[:, : torch.ones(1).expand(longest).shape[0]],
+    "zeros": lambda x, longest: x[:, : torch.zeros(longest).shape[0]],
+    "tensor_split": lambda x, longest: x.tensor_split(longest[None], 1)[0],
+    "text": lambda x, longest: x[:, : int(f"{longest}")],
+    "packed": lambda x, longest: nn.utils.rnn.pad_packed_sequence(
+        nn.utils.rnn.pack_padded_sequence(x, (x[..., 0] != 0).sum(1), batch_first=True, enforce_sorted=False),
+        batch_first=True,
+    )[0],
+}
+
+
+@pytest.mark.parametrize("cut", CUTS)
+def test_a_size_that_torch_reads_from_a_tensor_is_a_value_that_is_read(cut):
+    """The first batch has one length, so that nothing is mixed there; the second has two."""
+    torch.manual_seed(0)
+    inputs = torch.randn(8, 8, 3, dtype=torch.float64)
+    inputs[:4, 6:] = 0
+    inputs[4:, 2:] = 0
+    inputs[4, :6] = torch.randn(6, 3, dtype=torch.float64)
+    targets = torch.randint(0, 5, (8,))
+    with pytest.raises(UnsupportedModelError, match="mixes the examples"):
+        gradient_statistics(
+            PooledOverLongest(CUTS[cut]).double(),
+            nn.CrossEntropyLoss(reduction="none"),
+            [(inputs[:4], targets[:4]), (inputs[4:], targets[4:])],
+        )
+
+
+class View(torch.autograd.Function):
+    """Named like an operation of torch that keeps rows in their places; this one chooses rows."""
+
+    @staticmethod
+    def forward(ctx, tokens, order):
+        ctx.order, ctx.tokens = order, len(tokens)
+        return tokens[order]
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return torch.zeros(ctx.tokens, gradient.shape[1], dtype=gradient.dtype).index_add_(0, ctx.order, gradient), None
+
+
+class Chosen(nn.Module):
+    """An expert for the tokens that content chooses, by chance as many as examples."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.expert, self.outer = nn.Linear(6, 8), nn.Linear(4, 4), nn.Linear(4, 5)
+
+    def forward(self, inputs):
+        tokens = torch.tanh(self.inner(inputs)).reshape(-1, 4)
+        order = (inputs[:, :2].reshape(-1) > 0).nonzero()[:, 0]
+        back = torch.zeros_like(tokens).index_add(0, order, self.expert(View.apply(tokens, order)))
+        return self.outer((back + tokens).reshape(len(inputs), 2, 4).sum(1))
+
+
+def test_a_function_of_ones_own_is_not_taken_for_one_of_torchs_that_bears_its_name():
+    torch.manual_seed(0)
+    model, inputs = Chosen().double(), torch.randn(8, 6, dtype=torch.float64)
+    inputs[:, :2] = inputs[:, :2].abs()
+    inputs[4:, :2] *= -1  # two tokens of some examples, none of the others: 8 rows
+    targets, loss_fn = torch.randint(0, 5, (8,)), nn.CrossEntropyLoss(reduction="none")
+    found = gradient_statistics(model, loss_fn, [(inputs, targets)], spot_check=0).sum_sq_norm(by="parameter")
+    rows = per_example_gradients(model, loss_fn, inputs, targets)
+    assert found == pytest.approx({name: float(value.square().sum()) for name, value in rows.items()}, rel=1e-9)
+
+
+class Siamese(nn.Module):
+    """Its bias cancels: every gradient of it is 0, and what is left is rounding."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(6, 5)
+
+    def forward(self, inputs):
+        both = self.inner(inputs.flatten(0, 1)).unflatten(0, (-1, 2))
+        return (both[:, 0] - both[:, 1]).square()
+
+
+class SecondOfTied(nn.Module):
+    """Two layers of one weight, of which the second alone is called."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(6, 5, bias=False), nn.Linear(6, 5, bias=False)
+        self.second.weight = self.first.weight
+
+    def forward(self, inputs):
+        return self.second(inputs)
+
+
+@pytest.mark.parametrize(("network", "shape"), [(Siamese, (7, 2, 6)), (SecondOfTied, (7, 6))])
+def test_gradients_that_cancel_and_ties_under_another_name_are_measured(network, shape):
+    torch.manual_seed(0)
+    model, inputs, targets = network().double(), torch.randn(shape, dtype=torch.float64), torch.randint(0, 5, (7,))
+    loss_fn = nn.CrossEntropyLoss(reduction="none")
+    found = gradient_statistics(model, loss_fn, [(inputs, targets)]).sum_sq_norm(by="parameter")
+    rows = per_example_gradients(model, loss_fn, inputs, targets)
+    expected = {name: float(value.square().sum()) for name, value in rows.items()}
+    assert found == pytest.approx(expected, rel=1e-9, abs=1e-20)
+
+
+class MaxNorm(nn.Linear):
+    def forward(self, inputs):
+        self.weight.data = torch.renorm(self.weight.data, p=2, dim=0, maxnorm=0.1)
+        return super().forward(inputs)
+
+
+def test_weights_that_a_pass_writes_behind_autograds_back_are_refused():
+    batch = torch.randn(7, 6), torch.randint(0, 5, (7,))
+    with pytest.raises(UnsupportedModelError, match="writes to weights in eval mode"):
+        gradient_statistics(MaxNorm(6, 5), nn.CrossEntropyLoss(reduction="none"), [batch])
+
+
+def test_the_digest_of_weights_tells_their_order_and_takes_any_shape():
+    a, b = nn.Linear(4, 4, bias=False).double(), nn.Linear(4, 4, bias=False).double()
+    a.weight.data, b.weight.data = torch.eye(4).double(), torch.eye(4).flip(0).double()
+    assert fingerprint(a) != fingerprint(b)
+    b.weight.data = torch.eye(4).double()
+    assert fingerprint(a) == fingerprint(b)
+    a.register_buffer("none", torch.empty(0, 5))
+    fingerprint(a)
+    whole, part = torch.arange(9.0).bfloat16(), nn.Module()
+    part.register_buffer("x", whole[3:])
+    copied = nn.Module()
+    copied.register_buffer("x", whole[3:].clone())
+    assert fingerprint(part) == fingerprint(copied)
