@@ -7,7 +7,16 @@ from mcoherence.study import catalogue, cutting, estimates, job_code, settings
 from mcoherence.study.result_names import OTHER_SAMPLE
 from mcoherence.study.results import ON_OTHER_SAMPLE, names_of, result
 from mcoherence.study.results import RESULTS as KINDS
-from mcoherence.study.runs import ALL_SUBSETS, STUDY_FILES, Run, results_folder, source_run, subset_file, table_file
+from mcoherence.study.runs import (
+    ALL_SUBSETS,
+    STUDY_FILES,
+    Run,
+    results_folder,
+    source_run,
+    subset_file,
+    table_file,
+    training_log,
+)
 from mcoherence.study.segments import checkpoint_steps, segment_checkpoints, segments
 
 RESULTS = results_folder(config)
@@ -68,6 +77,17 @@ def checkpoints_of(wildcards):
 def steps_of(run):
     """Numbers of updates at which a run is saved, named by itself or by wildcards."""
     return steps_of_training(run.dataset, run.model, run.optimizer)
+
+
+def segments_of(run):
+    """(start, stop) of the segments that a run is trained in."""
+    return segments_of_training(run.dataset, run.model, run.optimizer)
+
+
+@cache
+def segments_of_training(dataset, model, optimizer):
+    """(start, stop) of the segments of runs of these entries; asked for again and again."""
+    return segments(settings.training_of(config, dataset, model, optimizer))
 
 
 @cache

@@ -15,6 +15,7 @@ def everything():
     runs = catalogue.all_runs(config)
     yield from (run.file(RESULTS, name) for run in runs for name in ("images", "labels"))
     yield from (run.checkpoint(RESULTS, step) for run in runs for step in steps_of(run))
+    yield from (run.training_log(RESULTS, start) for run in runs for start, _ in segments_of(run))
     yield from (run.file(RESULTS, name) for name, made in catalogue.results_of(config).items() for run in made)
     for dataset, model in catalogue.scored_networks(config):
         yield from (file.format(dataset=dataset, model=model) for file in (DIFFICULTY_FILE, SPLIT))
@@ -73,6 +74,7 @@ rule report:
         study=f"{RESULTS}/study.html",
         config=f"{RESULTS}/config.json",
         dictionary=f"{RESULTS}/tables/dictionary.csv",
+        tables=TABLES.values(),
         captions=sorted(relpath(path) for path in BASE.glob("docs/captions/**/*.rst")),
     output:
         html=f"{RESULTS}/report.html",
@@ -92,7 +94,8 @@ rule report:
         "Write the report"
     shell:
         "python -m workflow_scripts.report --figures {input.figures:q} --claims {input.claims[1]:q}"
-        " --study {input.study:q} --config {input.config:q} --dictionary {input.dictionary:q} > {log:q} 2>&1"
+        " --study {input.study:q} --config {input.config:q} --dictionary {input.dictionary:q}"
+        " --tables {input.tables:q} > {log:q} 2>&1"
         " && snakemake --snakefile {params.snakefile:q} --nolock --workflow-profile none --cores 1"
         " --configfile {input.config:q} --replace-workflow-config --report {output.html:q}"
         " -- {input.figures:q} {input.claims:q} {input.study:q} >> {log:q} 2>&1"

@@ -81,7 +81,7 @@ for way, (training, names) in enumerate(WAYS_TO_TRAIN, start=1):
                 ),
                 # Kept, so that more updates can go on from here. A killed job resumes from the folder beside it.
                 state=expand(STATE, update=stop, allow_missing=True),
-                log=f"{RUN}/training_log_from_{start}.csv" if start else f"{RUN}/training_log.csv",
+                log=f"{RUN}/{training_log(start)}",
             log:
                 f"{LOGS}/{name}/{RUN_NAME}.log",
             benchmark:

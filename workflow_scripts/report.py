@@ -1,4 +1,4 @@
-"""Check what goes into the report, just before it does: figures, claims, the page about the study and its config."""
+"""Check a study just before its report is written: figures, tables, claims, the page about it and its config."""
 
 import argparse
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 from mcoherence.claims.stored import read_claims
 from mcoherence.files.page import check_page
 from mcoherence.files.pictures import check_picture
+from mcoherence.files.tables import check_table
 from workflow_scripts.jobs.entry import run
 
 
@@ -17,9 +18,12 @@ def main() -> None:
     parser.add_argument("--study", type=Path, required=True, help="study.html")
     parser.add_argument("--config", type=Path, required=True, help="config.json")
     parser.add_argument("--dictionary", type=Path, required=True, help="dictionary.csv")
+    parser.add_argument("--tables", type=Path, nargs="*", required=True, help="Parquet files")
     arguments = parser.parse_args()
     for figure in arguments.figures:
         check_picture(figure, figure.with_suffix(".pdf"))
+    for table in arguments.tables:
+        check_table(table)
     read_claims(arguments.claims, arguments.claims.with_suffix(".html"))
     remedy = "make it again: snakemake --cores all --forcerun describe_study"
     check_page(arguments.study, [arguments.config, arguments.dictionary], remedy)

@@ -147,9 +147,8 @@ def check_logs(config: Config) -> None:
     """
     for run in all_runs(config):
         for start, stop in segments(settings.training_of_run(config, run)):
-            folder = Path(run.checkpoint(results_folder(config), stop)).parents[1]
-            state = folder / f"state/update{stop}.safetensors"
-            log = folder / (f"training_log_from_{start}.csv" if start else "training_log.csv")
+            log = Path(run.training_log(results_folder(config), start))
+            state = log.with_name("state") / f"update{stop}.safetensors"
             if state.is_file():
                 check_log(log, state)
 

@@ -18,6 +18,11 @@ Grid = Mapping[str, Sequence[Any]]
 """Names of entries along every one of the AXES; it stands for all of their combinations."""
 
 
+def training_log(start: int) -> str:
+    """The name of the training log of a run's segment that begins after `start` updates."""
+    return f"training_log_from_{start}.csv" if start else "training_log.csv"
+
+
 @dataclass(frozen=True)
 class Run:
     """One training run, by the names of its config entries."""
@@ -33,6 +38,10 @@ class Run:
         """The run's folder, below the study's folder `results`."""
         names = (self.dataset, self.model, self.labels, self.optimizer, self.subset, f"seed{self.seed}")
         return "/".join((results, "runs", *names))
+
+    def training_log(self, results: str, start: int) -> str:
+        """The training log of the segment that begins after `start` updates."""
+        return f"{self.path(results)}/{training_log(start)}"
 
     def file(self, results: str, name: str) -> str:
         """A file that the run makes or is made from, below `results`, by one of the names of `STUDY_FILES` or a result.
