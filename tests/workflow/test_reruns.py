@@ -211,7 +211,7 @@ EDITS = (
     Edit(
         "when runs are saved", "miniature.yaml", "per_doubling: 1", "per_doubling: 2", EVERYTHING_AFTER_TRAINING,
     ),
-    Edit("when an error of an optimiser is raised", "mcoherence/optim/descent.py", 'group["lr"] > 0)', 'group["lr"] > 1e-9)', EVERYTHING_AFTER_TRAINING),
+    Edit("when an error of an optimiser is raised", "mcoherence/optim/descent.py", '"lr", 0 < lr < math.inf', '"lr", 1e-9 < lr < math.inf', EVERYTHING_AFTER_TRAINING),
     Edit(
         "an unused line in one optimiser", "mcoherence/optim/rm3.py", "from torch import Tensor", "from torch import Tensor\n\nUNUSED = 1",
         {"evaluate": 4, "tabulate": 7} | measured(4) | trained(4) | DRAW_COHERENCE | DRAW_TRAINING | CLAIMS,
