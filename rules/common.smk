@@ -7,16 +7,8 @@ from mcoherence.study import catalogue, cutting, estimates, job_code, settings
 from mcoherence.study.result_names import OTHER_SAMPLE
 from mcoherence.study.results import ON_OTHER_SAMPLE, names_of, result
 from mcoherence.study.results import RESULTS as KINDS
-from mcoherence.study.runs import (
-    ALL_SUBSETS,
-    STUDY_FILES,
-    Run,
-    results_folder,
-    source_run,
-    subset_file,
-    table_file,
-    training_log,
-)
+from mcoherence.study.runs import ALL_SUBSETS, STUDY_FILES, Run, results_folder
+from mcoherence.study.runs import source_run, subset_file, table_file, training_log
 from mcoherence.study.segments import checkpoint_steps, segment_checkpoints, segments
 
 RESULTS = results_folder(config)

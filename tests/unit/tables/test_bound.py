@@ -166,6 +166,9 @@ def test_the_rule_makes_it_of_the_tables_of_the_study(tmp_path, monkeypatch, tab
     settings = {
         "results": str(tmp_path),
         "grids": [],
+        "files": [],
+        "further": [],
+        "tables": ["coherence", "accuracy"],
         "noise": {},
         "own": {"beta_times_lr": [0.1, 1], "optimizers": {"sgd": {"lr": 0.2}}},
     }
