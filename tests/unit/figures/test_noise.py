@@ -231,7 +231,7 @@ def test_a_figure_without_data_says_why(module, table, content, message):
 def test_equal_tables_give_equal_bytes(tmp_path):
     contents = []
     for name in ("first", "second"):
-        paths = tmp_path / f"{name}.png", tmp_path / f"{name}.pdf"
+        paths = tmp_path / name / "figure.png", tmp_path / name / "figure.pdf"
         save_figure(early_stopping.draw({"early_stopping": early_table()}, STYLE), *paths, 80)
         contents.append([path.read_bytes() for path in paths])
     assert contents[0] == contents[1]
