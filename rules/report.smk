@@ -93,7 +93,7 @@ rule report:
     message:
         "Write the report"
     shell:
-        "python -m workflow_scripts.report --figures {input.figures:q} --claims {input.claims[1]:q}"
+        "python -m workflow_scripts.report --code {params.code:q} --figures {input.figures:q} --claims {input.claims[1]:q}"
         " --study {input.study:q} --config {input.config:q} --dictionary {input.dictionary:q}"
         " --tables {input.tables:q} > {log:q} 2>&1"
         " && snakemake --snakefile {params.snakefile:q} --nolock --workflow-profile none --cores 1"

@@ -13,6 +13,7 @@ from workflow_scripts.jobs.entry import run
 def main() -> None:
     """Stop at the first file that is not as the job that made it wrote it."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--code", default="", help="digest of the code, of which `make why` asks")
     parser.add_argument("--figures", type=Path, nargs="*", required=True, help="PNG files")
     parser.add_argument("--claims", type=Path, required=True, help="claims.json")
     parser.add_argument("--study", type=Path, required=True, help="study.html")
