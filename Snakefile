@@ -20,7 +20,7 @@ shell.prefix(
     f' then PATH="$PATH":{PROGRAMS}; else PATH={PROGRAMS}:"$PATH"; fi; '
 )
 
-from mcoherence.study import checks, config_files
+from mcoherence.study import checks, config_files, schema_checks
 from mcoherence.errors import UserError
 from workflow_scripts.jobs import copy_client
 
@@ -41,7 +41,7 @@ try:
     if STUDY:
         config.clear()
         config.update(STUDY.config)
-    checks.check_config(config, json.loads((BASE / "schemas/config.schema.json").read_text()))
+    schema_checks.check_config(config, json.loads((BASE / "schemas/config.schema.json").read_text()))
     validate(config, "schemas/config.schema.json")  # fills in the defaults
     checks.check_references(config, STUDY and STUDY.own)
 except UserError as error:

@@ -91,7 +91,7 @@ EDITS = (
     Edit("the folder `.snakemake` lost, results kept", RECORDS, "", "", {}),
     Edit("the comment of a rule", "rules/train.smk", "# Training, segment", "# Training: segment", {}),
     Edit("a description in the schema of the config", "schemas/config.schema.json", '"description": "', '"description": "Now: ', {}),
-    Edit("the check of a config", "mcoherence/study/checks.py", "cutoff=0.5", "cutoff=0.6", {}),
+    Edit("the check of a config", "mcoherence/study/schema_checks.py", "cutoff=0.5", "cutoff=0.6", {}),
     Edit("the progress bar", "mcoherence/files/progress.py", "SECONDS_BETWEEN_LINES = 15.0", "SECONDS_BETWEEN_LINES = 30.0", {}),
     Edit("the text of an error", "mcoherence/device.py", "expected one that this machine has", "expected one of this machine's", {}),
     Edit("the text of an error of an optimiser", "mcoherence/optim/descent.py", "__name__}: found", "__name__}: got", {}),

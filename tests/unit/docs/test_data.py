@@ -11,7 +11,7 @@ from mcoherence.data.corruption import SCHEMES
 from mcoherence.data.glyphs import CHARACTERS
 from mcoherence.data.source_modules import SOURCES
 from mcoherence.errors import UserError
-from mcoherence.study import checks
+from mcoherence.study import checks, schema_checks
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs/data.md").read_text()
@@ -27,7 +27,7 @@ def checked(changes):
     """The default config with the entries of `changes` added; checked."""
     added = {key: {**CONFIG[key], **value} if isinstance(value, dict) else value for key, value in changes.items()}
     config = CONFIG | added
-    checks.check_config(config, SCHEMA)
+    schema_checks.check_config(config, SCHEMA)
     checks.check_references(config)
     return config
 

@@ -12,7 +12,7 @@ import yaml
 
 from mcoherence.models import build_model
 from mcoherence.models.build import outline
-from mcoherence.study import checks
+from mcoherence.study import checks, schema_checks
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs/models.md").read_text()
@@ -35,7 +35,7 @@ def test_config_examples_are_valid_and_build(folder, block):
     config = copy.deepcopy(yaml.safe_load((ROOT / "config.yaml").read_text()))
     entries = yaml.safe_load(block)["models"]
     config["models"] |= entries
-    checks.check_config(config, SCHEMA)
+    schema_checks.check_config(config, SCHEMA)
     checks.check_references(config)
     for settings in entries.values():
         model = outline(settings, (3, 32, 32), 4)

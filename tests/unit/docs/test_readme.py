@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mcoherence.study import checks
+from mcoherence.study import checks, schema_checks
 from mcoherence.study.config_files import over, read_config, study_config
 from mcoherence.study.experiments import label_noise
 from mcoherence.study.runs import runs_of_grids
@@ -33,7 +33,7 @@ def test_python_examples_run(name):
 @pytest.mark.parametrize("block", blocks("yaml"))
 def test_config_examples_are_valid(block):
     config = over(read_config(ROOT / "config.yaml"), yaml.safe_load(block), entries=True)
-    checks.check_config(config, json.loads((ROOT / "schemas/config.schema.json").read_text()))
+    schema_checks.check_config(config, json.loads((ROOT / "schemas/config.schema.json").read_text()))
     checks.check_references(config)
     assert {run.model for run in runs_of_grids(label_noise.grids(config))} == {"mlp"}
 
@@ -41,7 +41,7 @@ def test_config_examples_are_valid(block):
 @pytest.mark.parametrize("path", sorted((ROOT / "studies").glob("*.yaml")), ids=lambda path: path.name)
 def test_every_further_study_is_valid(path):
     config = study_config(ROOT / "config.yaml", [path], {}).config
-    checks.check_config(config, json.loads((ROOT / "schemas/config.schema.json").read_text()))
+    schema_checks.check_config(config, json.loads((ROOT / "schemas/config.schema.json").read_text()))
     checks.check_references(config)
     assert config["study"] == path.stem
 

@@ -9,7 +9,7 @@ import yaml
 
 from mcoherence.audit.result_checks import result_files
 from mcoherence.errors import UserError
-from mcoherence.study import checks
+from mcoherence.study import checks, schema_checks
 from mcoherence.study import settings as study
 from mcoherence.study.catalogue import all_runs
 from mcoherence.study.config_files import over, read_config
@@ -25,7 +25,7 @@ STUDIES = {path.stem: path for path in (ROOT / "studies").glob("*.yaml")}
 
 def on_top_of_the_defaults(text):
     config = over(read_config(ROOT / "config.yaml"), yaml.safe_load(text) or {}, entries=True)
-    checks.check_config(config, SCHEMA)
+    schema_checks.check_config(config, SCHEMA)
     config.setdefault("experiments", ["label_noise", "easy_hard"])
     checks.check_references(config)
     return config

@@ -9,7 +9,7 @@ import yaml
 
 from mcoherence.claims.registry import claims_of
 from mcoherence.errors import UserError
-from mcoherence.study import checks
+from mcoherence.study import checks, schema_checks
 from mcoherence.study import settings as study
 from mcoherence.study.catalogue import TABLES, all_runs, results_of
 from mcoherence.study.experiments.label_noise import winsorization
@@ -36,7 +36,7 @@ def changed(*keys, to):
 
 
 def test_the_default_config_is_valid():
-    checks.check_config(CONFIG, SCHEMA)
+    schema_checks.check_config(CONFIG, SCHEMA)
     checks.check_references(CONFIG)
 
 
@@ -102,7 +102,7 @@ def test_the_default_config_is_valid():
 )
 def test_a_wrong_value_is_one_line_that_names_its_key(keys, value, message):
     with pytest.raises(UserError, match=message) as caught:
-        checks.check_config(changed(*keys, to=value), SCHEMA)
+        schema_checks.check_config(changed(*keys, to=value), SCHEMA)
     assert "\n" not in str(caught.value)
 
 
@@ -155,7 +155,7 @@ def test_names_and_sizes_must_fit_together(keys, value, message):
 )
 def test_resources_of_training_are_neither_keys_of_their_own_nor_commands(resources, message):
     config = changed("operational", to={"training_resources": resources})
-    checks.check_config(config, SCHEMA)
+    schema_checks.check_config(config, SCHEMA)
     with pytest.raises(UserError, match=message) as caught:
         checks.check_references(config)
     assert "\n" not in str(caught.value)
@@ -193,13 +193,13 @@ def test_every_operational_key_is_known_to_be_no_resource_of_the_users():
 )
 def test_settings_of_every_optimiser(optimizer):
     config = changed("optimizers", "further", to=optimizer)
-    checks.check_config(config, SCHEMA)
+    schema_checks.check_config(config, SCHEMA)
     checks.check_references(config)
 
 
 def test_a_data_set_cannot_give_more_than_it_has():
     with pytest.raises(UserError, match=r"datasets\.digits\.train_size: found 1790"):
-        checks.check_config(changed("datasets", "digits", "train_size", to=1790), SCHEMA)
+        schema_checks.check_config(changed("datasets", "digits", "train_size", to=1790), SCHEMA)
 
 
 def test_the_claims_know_how_large_the_images_of_the_study_are():
@@ -331,7 +331,7 @@ def test_gradients_of_easy_and_hard_examples_are_measured_along_all_runs_of_the_
 def test_a_seed_of_the_labels_makes_one_corruption_for_all_runs():
     labels = CONFIG["labels"] | {"same": {"fraction": 0.2, "seed": 5}}
     config = CONFIG | {"labels": labels}
-    checks.check_config(config, SCHEMA)
+    schema_checks.check_config(config, SCHEMA)
     assert study.corruption_settings(config, "same", 3) == {"fraction": 0.2, "seed": 5}
     assert study.corruption_settings(config, "half_random", 3) == {"fraction": 0.5, "seed": 3}
 
@@ -565,7 +565,7 @@ def test_a_run_has_a_number_of_jobs_and_checkpoints_that_can_be_planned(training
 )
 def test_refusals_say_what_is_expected_in_a_persons_words(keys, value, message):
     with pytest.raises(UserError, match=message) as caught:
-        checks.check_config(changed(*keys, to=value), SCHEMA)
+        schema_checks.check_config(changed(*keys, to=value), SCHEMA)
     assert "\n" not in str(caught.value)
 
 
@@ -607,7 +607,7 @@ def test_the_toy_descends_to_its_last_step():
     }
     for lr in (0, 1.6):
         with pytest.raises(UserError, match=r"^config: toy\.lr: found"):
-            checks.check_config(changed("toy", to={"lr": lr}), SCHEMA)
+            schema_checks.check_config(changed("toy", to={"lr": lr}), SCHEMA)
 
 
 def test_every_key_of_the_schema_is_described():

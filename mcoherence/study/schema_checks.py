@@ -1,0 +1,99 @@
+"""The check of a config against its JSON schema, and the words in which it is refused."""
+
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from math import isfinite
+from typing import Any
+
+from mcoherence.errors import UserError
+from mcoherence.study.config_files import SECTIONS_OF_ENTRIES
+from mcoherence.study.runs import Config
+
+TYPES = {
+    "number": "a value of type number",
+    "integer": "a value of type integer, without a point",
+    "string": "text, in quotes where it looks like a number",
+    "boolean": "true or false",
+    "array": "a list",
+    "object": "keys with values",
+}
+
+LONGEST_FOUND = 200  # characters of what was found that a message repeats
+
+
+def check_config(config: Config, schema: Config) -> None:
+    """Check a config against its JSON schema.
+
+    Raises:
+        UserError: one line about the error that explains most: key, what was found, what was expected.
+    """
+    from jsonschema import Draft202012Validator, validators
+    from jsonschema.exceptions import best_match
+
+    _check_finite(config, ())
+    # JSON's 3.0 is an integer, but here it would name files and count steps.
+    types = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
+    error = best_match(validators.extend(Draft202012Validator, type_checker=types)(schema).iter_errors(config))
+    if error is None:
+        return
+    key = ".".join(str(part) for part in error.absolute_path) or "the config"
+    found = "nothing" if error.instance is None else repr(error.instance)
+    if error.validator in ("additionalProperties", "required"):
+        found = error.message
+    found = found if len(found) <= LONGEST_FOUND else f"{found[:LONGEST_FOUND]} ..."
+    of_entry = error.validator == "required" and len(error.absolute_path) == 2
+    if of_entry and error.absolute_path[0] in SECTIONS_OF_ENTRIES:
+        found += " of an entry, which takes the place of the default's whole"
+    raise UserError(
+        f"config: {key}: found {found}; expected {_expected(error)}; every key is described in "
+        "schemas/config.schema.json"
+    )
+
+
+def _check_finite(value: Any, key: tuple[str, ...]) -> None:
+    """Refuse NaN and infinity, which JSON, the hand that settings pass through, has no word for."""
+    if isinstance(value, float) and not isfinite(value):
+        raise UserError(f"config: {'.'.join(key)}: found {value}; expected a finite number")
+    if isinstance(value, Mapping):
+        for name, one in value.items():
+            _check_finite(one, (*key, str(name)))
+    elif isinstance(value, list):
+        for place, one in enumerate(value):
+            _check_finite(one, (*key, str(place)))
+
+
+def _expected(error: Any) -> str:
+    """What a key of the schema that a value does not fit asks for, in a person's words."""
+    wanted = error.validator_value
+    words: dict[str, Callable[[], str]] = {
+        "additionalProperties": lambda: f"only the keys {', '.join(error.schema.get('properties', {}))}",
+        "enum": lambda: _choices(error.instance, wanted),
+        "const": lambda: str(wanted),
+        "required": lambda: "all of the keys " + ", ".join(error.schema.get("required", [])),
+        "type": lambda: " or ".join(TYPES.get(one, one) for one in ([wanted] if isinstance(wanted, str) else wanted)),
+        "minimum": lambda: f"at least {wanted}",
+        "exclusiveMinimum": lambda: f"more than {wanted}",
+        "maximum": lambda: f"at most {wanted}",
+        "exclusiveMaximum": lambda: f"less than {wanted}",
+        "minItems": lambda: f"at least {_counted(wanted, 'value')}",
+        "maxItems": lambda: f"at most {_counted(wanted, 'value')}",
+        "uniqueItems": lambda: "every value once",
+        "minLength": lambda: f"text of at least {_counted(wanted, 'character')}",
+        "maxLength": lambda: f"text of at most {_counted(wanted, 'character')}",
+        "minProperties": lambda: f"at least {_counted(wanted, 'key')}",
+        "pattern": lambda: str(error.schema.get("title", f"text like {wanted}")),
+        "not": lambda: "an odd number" if wanted == {"multipleOf": 2} else f"nothing like {wanted}",
+        "anyOf": lambda: "one of the forms that its description names",
+    }
+    return words.get(error.validator, lambda: str(error.message))()
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _choices(found: object, choices: list[Any]) -> str:
+    """The values that a key can have; where they are many, those that are spelled like the one found."""
+    names = [str(choice) for choice in choices]
+    near = get_close_matches(str(found), names, n=5, cutoff=0.5) if len(names) > 20 else []
+    return f"one of {len(names)} names, such as {', '.join(near)}" if near else f"one of {', '.join(names)}"

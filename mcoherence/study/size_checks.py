@@ -1,0 +1,127 @@
+"""Checks that what a config asks of runs and data sets can be had: examples, jobs and checkpoints."""
+
+from collections.abc import Sequence
+from math import ceil, inf, log2
+
+from mcoherence.data.subsets import split_counts
+from mcoherence.errors import UserError
+from mcoherence.optim.methods import METHODS
+from mcoherence.study.catalogue import results_of, scored_networks
+from mcoherence.study.result_names import FULL, OTHER_SAMPLE
+from mcoherence.study.runs import Config, Run
+from mcoherence.study.settings import training_of
+from mcoherence.study.subset_sizes import known_classes, known_size, split_shares, trained_examples
+
+MOST_SEGMENTS, MOST_CHECKPOINTS = 1_000, 10_000  # of a run; each is a rule or a file
+
+
+def check_groups(config: Config, runs: Sequence[Run]) -> None:
+    """Check that mini-batches have an example for each group that they are split into."""
+    for name, model, dataset in _ways(runs):
+        optimizer = config["optimizers"][name]
+        groups = METHODS[optimizer["method"]].groups(optimizer)
+        batch_size = training_of(config, dataset, model, name)["batch_size"]
+        if batch_size < groups:
+            raise UserError(
+                f"training.batch_size: found {batch_size}, expected at least the {groups} groups of "
+                f"optimizers.{name}; raise it"
+            )
+
+
+def check_lengths(config: Config, runs: Sequence[Run]) -> None:
+    """Check that a run is trained in a number of jobs, and saved a number of times, that can be planned."""
+    for optimizer, model, dataset in _ways(runs):
+        training = training_of(config, dataset, model, optimizer)
+        updates, saved = training["updates"], training["checkpoints"]
+        count = ceil(updates / training.get("segment_updates", updates))
+        if count > MOST_SEGMENTS:
+            key = _training_key(config, dataset, model, optimizer, "segment_updates")
+            raise UserError(
+                f"{key}: found {training['segment_updates']} of {updates} updates, which makes {count} jobs of a run, "
+                f"expected at most {MOST_SEGMENTS}; raise it"
+            )
+        most = min(updates, saved.get("every_step_until", 8)) + saved.get("per_doubling", 2) * log2(updates + 1)
+        most = min(updates, most + updates / saved.get("every", inf)) + count + 1
+        if most > MOST_CHECKPOINTS:
+            key = _training_key(config, dataset, model, optimizer, "checkpoints")
+            raise UserError(
+                f"{key}: found {dict(saved)} with {updates} updates, which makes up to {round(most)} checkpoints of a "
+                f"run, expected at most {MOST_CHECKPOINTS}; save fewer"
+            )
+
+
+def check_sizes(config: Config, own: Config, runs: Sequence[Run]) -> None:
+    """Check that what is drawn from a data set is there, where the config tells how large the set is."""
+    for run in runs:
+        there = trained_examples(config, run)
+        batch_size = training_of(config, run.dataset, run.model, run.optimizer)["batch_size"]
+        if there is not None and 0 < there < batch_size:
+            key = _training_key(config, run.dataset, run.model, run.optimizer, "batch_size")
+            of_subset = "" if run.subset == FULL else f" in the part {run.subset}"
+            raise UserError(
+                f"{key}: found {batch_size}, expected at most the {there} examples of datasets.{run.dataset}"
+                f"{of_subset} that runs train on; lower it"
+            )
+    for labels, dataset in dict.fromkeys((run.labels, run.dataset) for run in runs):
+        _check_classes(config, labels, dataset)
+    for dataset in dict.fromkeys(dataset for dataset, _ in scored_networks(config)):
+        _check_split(config, dataset)
+    for name, measured in results_of(config).items():
+        for dataset in dict.fromkeys(run.dataset for run in measured if run.subset == FULL):
+            _check_sample(config, own, name, dataset)
+
+
+def _check_classes(config: Config, labels: str, dataset: str) -> None:
+    """Check that a transition matrix has a row for each class of a data set."""
+    matrix, classes = config["labels"][labels].get("transition"), known_classes(config, dataset)
+    if isinstance(matrix, list) and classes is not None and len(matrix) != classes:
+        raise UserError(
+            f"labels.{labels}.transition: found {len(matrix)} rows, expected {classes}, one for each class of "
+            f"datasets.{dataset}; correct it"
+        )
+
+
+def _check_split(config: Config, dataset: str) -> None:
+    """Check that the easy and the hard part of a data set have examples to train on and some for testing."""
+    there = known_size(config, dataset, "train")
+    if there is None:
+        return
+    train, test = split_counts(there, *split_shares(config))
+    if not (train and test):
+        key = "test_fraction" if train + test > 1 else "fraction"
+        raise UserError(
+            f"easy_hard.{key}: found {config['easy_hard'].get(key)}, which makes parts of {train} examples to train on "
+            f"and {test} for testing out of the {there} of datasets.{dataset}, expected one of each; "
+            "choose another"
+        )
+
+
+def _check_sample(config: Config, own: Config, result_name: str, dataset: str) -> None:
+    """Check that a data set has as many examples as a result of this name measures."""
+    measurement, asked = own.get("measurement", {}), {}
+    if result_name.startswith(OTHER_SAMPLE):
+        asked["sample_size.sizes"] = (int(result_name.removeprefix(OTHER_SAMPLE)), "train")
+    elif result_name in ("coherence", "contributions"):
+        asked["measurement.sample_size"] = (measurement.get("sample_size", 0), "train")
+        if result_name == "coherence":
+            asked["measurement.heldout_size"] = (measurement.get("heldout_size", 0), "test")
+    for key, (found, part) in asked.items():
+        there = known_size(config, dataset, part)
+        if there is not None and found > there:
+            kind = "training" if part == "train" else "test"
+            raise UserError(
+                f"{key}: found {found}, expected at most the {there} {kind} examples of datasets.{dataset}; lower it"
+            )
+
+
+def _ways(runs: Sequence[Run]) -> list[tuple[str, str, str]]:
+    """The (optimiser, model, data set)s that are trained."""
+    return list(dict.fromkeys((run.optimizer, run.model, run.dataset) for run in runs))
+
+
+def _training_key(config: Config, dataset: str, model: str, optimizer: str, key: str) -> str:
+    """Where the config says a key of `training` that holds for runs of these entries."""
+    for section, name in (("optimizers", optimizer), ("models", model), ("datasets", dataset)):
+        if key in config["training"].get(f"for_{section}", {}).get(name, {}):
+            return f"training.for_{section}.{name}.{key}"
+    return f"training.{key}"
