@@ -12,7 +12,7 @@ from mcoherence.study.data_sizes import KNOWN
 from mcoherence.study.experiment import require_entries
 from mcoherence.study.runs import Config
 from mcoherence.study.settings import model_settings, optimizer_settings
-from mcoherence.study.size_checks import check_groups, check_lengths, check_sizes
+from mcoherence.study.size_checks import check_amounts
 
 # Keys of the config that are resources of training under the same name.
 OWN_KEYS = (
@@ -53,9 +53,7 @@ def check_references(config: Config, own: Config | None = None) -> None:
             _check_momentum(f"optimizers.{name}.for_models.{model}", optimizer_settings(config, name, model))
     runs = all_runs(config)
     check_models(config, dict.fromkeys(run.model for run in runs))
-    check_groups(config, runs)
-    check_lengths(config, runs)
-    check_sizes(config, config if own is None else own, runs)
+    check_amounts(config, config if own is None else own, runs)
     _check_ranks(config)
     _check_training_resources(config.get("operational", {}))
 

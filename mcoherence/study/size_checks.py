@@ -15,7 +15,23 @@ from mcoherence.study.subset_sizes import known_classes, known_size, split_share
 MOST_SEGMENTS, MOST_CHECKPOINTS = 1_000, 10_000  # of a run; each is a rule or a file
 
 
-def check_groups(config: Config, runs: Sequence[Run]) -> None:
+def check_amounts(config: Config, own: Config, runs: Sequence[Run]) -> None:
+    """Check that the runs of a study can be planned, and that their data sets have what is asked of them.
+
+    Args:
+        config: of the study.
+        own: what of it its own files say.
+        runs: all runs of the study.
+
+    Raises:
+        UserError: naming the key, what was found and what was expected.
+    """
+    _check_groups(config, runs)
+    _check_lengths(config, runs)
+    _check_sizes(config, own, runs)
+
+
+def _check_groups(config: Config, runs: Sequence[Run]) -> None:
     """Check that mini-batches have an example for each group that they are split into."""
     for name, model, dataset in _ways(runs):
         optimizer = config["optimizers"][name]
@@ -28,7 +44,7 @@ def check_groups(config: Config, runs: Sequence[Run]) -> None:
             )
 
 
-def check_lengths(config: Config, runs: Sequence[Run]) -> None:
+def _check_lengths(config: Config, runs: Sequence[Run]) -> None:
     """Check that a run is trained in a number of jobs, and saved a number of times, that can be planned."""
     for optimizer, model, dataset in _ways(runs):
         training = training_of(config, dataset, model, optimizer)
@@ -50,7 +66,7 @@ def check_lengths(config: Config, runs: Sequence[Run]) -> None:
             )
 
 
-def check_sizes(config: Config, own: Config, runs: Sequence[Run]) -> None:
+def _check_sizes(config: Config, own: Config, runs: Sequence[Run]) -> None:
     """Check that what is drawn from a data set is there, where the config tells how large the set is."""
     for run in runs:
         there = trained_examples(config, run)
