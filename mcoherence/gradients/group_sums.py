@@ -1,11 +1,13 @@
 """Sums of gradients per group and parameter, with no more copies alive than they need.
 
-Index letters: G groups.
+Index letters: G groups, P parameters.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -55,3 +57,15 @@ class GroupSums:
 def sum_dtype(dtype: torch.dtype) -> torch.dtype:
     """Sums of gradients are kept in float32 or wider, whatever the model's dtype."""
     return torch.promote_types(dtype, torch.float32)
+
+
+def sq_norms_of_sums(group_sums: Sequence[Tensor], groups: int) -> NDArray[np.float64]:
+    """|S|^2 per group and parameter, float64 [G, P], of one tensor [G, *parameter shape] per parameter."""
+    squared = [torch.linalg.vector_norm(real_rows(s), dim=1, dtype=torch.float64).square() for s in group_sums]
+    return torch.stack(squared, dim=1).numpy() if squared else np.zeros((groups, 0))
+
+
+def real_rows(sums: Tensor) -> Tensor:
+    """[G, *parameter shape] as real numbers [G, elements], the parts of complex ones beside each other."""
+    flat = sums.reshape(len(sums), -1)
+    return torch.view_as_real(flat).flatten(1) if flat.is_complex() else flat

@@ -7,7 +7,6 @@ an example does not depend on its batch. A layer that mixes the examples of a ba
 """
 
 import copy
-import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,15 +21,15 @@ from torch import Tensor, nn
 from mcoherence import coherence
 from mcoherence.device import has_no_float64
 from mcoherence.gradients.eval_mode import eval_mode
-from mcoherence.gradients.evidence import Evidence, bound_ratio
+from mcoherence.gradients.evidence import Evidence
 from mcoherence.gradients.fingerprint import fingerprint
-from mcoherence.gradients.group_sums import GroupSums
+from mcoherence.gradients.group_sums import GroupSums, real_rows
 from mcoherence.gradients.grouping import batches_of_one_group
 from mcoherence.gradients.layer_names import layer_of, layers_of
-from mcoherence.gradients.passes import BatchSums, Passes
+from mcoherence.gradients.passes import Passes
 from mcoherence.gradients.reference import LossFunction
 from mcoherence.gradients.refusal import UnsupportedModelError, no_graph_kept, refuse_unsupported
-from mcoherence.gradients.spot_check import drawn, require_same_losses, spot_checked, telling
+from mcoherence.gradients.tally import Tally
 from mcoherence.precision import float32_products
 
 Level = Literal["model", "layer", "parameter"]
@@ -73,7 +72,7 @@ class GradientStatistics:
         """Inner products of the groups' gradient sums, S_a . S_b, float64 [G, G, P]; the real part of complex ones."""
         products = []
         for sums in self.group_sums:
-            flat = _real(sums).to(torch.float64)
+            flat = real_rows(sums).to(torch.float64)
             products.append((flat @ flat.T).numpy())
         empty = np.zeros((len(self.groups), len(self.groups), 0))
         return np.stack(products, axis=-1) if products else empty
@@ -244,7 +243,7 @@ def gradient_statistics(
         counts = np.zeros(len(names), dtype=np.int64)
         sum_sq_norms = np.zeros((len(names), len(parameters)))
         sums = GroupSums(len(names), parameters)
-        tally = _Tally(passes, spot_check, 2 if groups is None else 3)
+        tally = Tally(passes, spot_check, 2 if groups is None else 3)
         digest = fingerprint(model)
         with passes.capture.active(), no_graph_kept():
             for group, inputs, targets in _one_group_each(tally.counted(batches), groups is not None, names):
@@ -265,7 +264,7 @@ def gradient_statistics(
     if not counts.sum():
         raise ValueError("batches: found no examples, expected at least one; an iterator that was used before is empty")
     statistics = GradientStatistics(names, tuple(parameters), counts, sum_sq_norms, sums.stacked(), fingerprint=digest)
-    return replace(statistics, evidence=tally.evidence(statistics).require())
+    return replace(statistics, evidence=tally.evidence(counts, sum_sq_norms, statistics.group_sums).require())
 
 
 def _where_float64_is(model: nn.Module) -> nn.Module:
@@ -284,126 +283,6 @@ def _group_names(groups: Sequence[str] | None) -> tuple[str, ...]:
     if isinstance(groups, str) or not names or len(set(names)) < len(names):
         raise ValueError(f"groups: found {groups!r}, expected a list of different names, one or more")
     return names
-
-
-@dataclass
-class _Tally:
-    """What is counted and checked while the batches of one call are measured.
-
-    passes: those through the model.
-    spot_check: number of examples of a batch to measure once more; 0 for none.
-    parts: of a batch, 2 or with group ids 3.
-    asked: number of examples handed in so far.
-    uncovered: names of the parameters that are in S and not in Q.
-    sizes: numbers of examples of the batches so far that were checked.
-    seen: names of the parameters that had a gradient at an example that was checked.
-    """
-
-    passes: Passes
-    spot_check: int
-    parts: int
-    asked: int = 0
-    uncovered: set[str] = field(default_factory=set)
-    sizes: set[int] = field(default_factory=set)
-    seen: set[str] = field(default_factory=set)
-    spot_examples: int = 0
-    spot_error: float = math.nan
-    at_kink: bool = False
-
-    def counted(self, batches: Iterable[tuple[Tensor, ...]]) -> Iterator[tuple[Tensor, ...]]:
-        """The batches as they are, their examples counted as they are handed on."""
-        for batch in batches:
-            _require_batch(batch, self.parts)
-            self.asked += len(batch[0])
-            yield batch
-
-    def checked(self, measured: BatchSums, inputs: Tensor, targets: Tensor) -> BatchSums:
-        """The batch as measured, put right where a spot check is due and asks for it.
-
-        Due is the first batch of more than one example (a single one is measured as the loop does), any with gradients
-        of parameters that no checked example has shown yet, and any that is in doubt. Of that, all losses are compared,
-        and of the first batch of another size that of one example.
-        """
-        n = measured.n
-        if not self.spot_check or n == 1:
-            return measured
-        unseen = [name for name, total in measured.totals.items() if total > 0 and name not in self.seen]
-        if not (measured.to_doubt or unseen or n not in self.sizes):
-            return measured
-        if measured.to_doubt or unseen or not self.sizes:
-            examples = telling(measured, unseen, self.spot_check)
-            self.seen.update(
-                name for name, norms in measured.squared_norms.items() if bool((norms[examples] > 0).any())
-            )
-            checked = spot_checked(self.passes, measured, inputs, targets, examples)
-            measured = checked.measured
-            self.spot_examples += len(examples)
-            self.spot_error = float(np.fmax(self.spot_error, checked.relative_error))
-            self.at_kink |= checked.at_kink
-        chosen = list(range(n)) if measured.to_doubt else drawn(n, 1) if self.sizes else []
-        if chosen:
-            require_same_losses(self.passes, measured, inputs, targets, chosen)
-        self.sizes.add(n)
-        return measured
-
-    def evidence(self, statistics: GradientStatistics) -> Evidence:
-        """What the tally and the finished statistics, of which it was kept, are evidence of.
-
-        Raises:
-            IdentityError: |S|^2 / (n Q) of a group and layer is above 1.
-        """
-        parameters = self.passes.parameters
-        return Evidence(
-            examples_asked=self.asked,
-            examples_measured=int(statistics.counts.sum()),
-            parameters_trainable=sum(p.numel() for p in parameters.values()),
-            parameters_covered=sum(p.numel() for name, p in parameters.items() if name not in self.uncovered),
-            bound_ratio=bound_ratio(
-                _sq_norms_of_sums(statistics.group_sums, len(statistics.groups)),
-                statistics.sum_sq_norms,
-                statistics.counts,
-                statistics.parameters,
-                torch.float64
-                if {s.dtype.to_real() for s in statistics.group_sums} == {torch.float64}
-                else torch.float32,
-            ),
-            spot_examples=self.spot_examples,
-            spot_relative_error=self.spot_error,
-            spot_at_kink=self.at_kink,
-            by_whole_model=tuple(name for name in parameters if name in self.passes.capture.routed),
-        )
-
-
-def _sq_norms_of_sums(group_sums: Sequence[Tensor], groups: int) -> NDArray[np.float64]:
-    """|S|^2 per group and parameter, float64 [G, P], of one tensor [G, *parameter shape] per parameter."""
-    squared = [torch.linalg.vector_norm(_real(s), dim=1, dtype=torch.float64).square() for s in group_sums]
-    return torch.stack(squared, dim=1).numpy() if squared else np.zeros((groups, 0))
-
-
-def _real(sums: Tensor) -> Tensor:
-    """[G, *parameter shape] as real numbers [G, elements], the parts of complex ones beside each other."""
-    flat = sums.reshape(len(sums), -1)
-    return torch.view_as_real(flat).flatten(1) if flat.is_complex() else flat
-
-
-def _require_batch(batch: object, parts: int) -> None:
-    """ValueError unless a batch is (inputs [n, ...], targets [n, ...]) and, of three parts, group ids besides."""
-    expected = "(inputs, targets, group_ids)" if parts == 3 else "(inputs, targets)"
-    if not isinstance(batch, tuple | list) or len(batch) != parts:
-        found = f"{len(batch)} parts" if isinstance(batch, tuple | list) else type(batch).__name__
-        hint = "; group ids go with groups=[names]" if parts == 2 and found == "3 parts" else ""
-        raise ValueError(f"batches: found {found}, expected each batch to be {expected}{hint}")
-    for name, value in zip(("inputs", "targets"), batch, strict=False):
-        if not isinstance(value, Tensor) or value.layout != torch.strided:
-            kind = type(value).__name__ if not isinstance(value, Tensor) else f"a tensor of layout {value.layout}"
-            raise ValueError(
-                f"{name}: found {kind}, expected one tensor [n, ...] with an example in every row; wrap the model so "
-                "that it takes one, or make the loss look its targets up by number"
-            )
-        if value.dim() == 0:
-            raise ValueError(f"{name}: found a tensor without axes, expected [n, ...] with an example in every row")
-    if len(batch[0]) != len(batch[1]):
-        raise ValueError(f"targets: found {len(batch[1])} of them for {len(batch[0])} inputs, expected as many")
 
 
 def _one_group_each(

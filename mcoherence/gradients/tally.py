@@ -1,0 +1,131 @@
+"""What is counted and checked while the batches of one call are measured, and the evidence that it adds up to.
+
+Index letters: n examples of a batch, G groups, P parameters.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mcoherence.gradients.evidence import Evidence, bound_ratio
+from mcoherence.gradients.group_sums import sq_norms_of_sums
+from mcoherence.gradients.passes import BatchSums, Passes
+from mcoherence.gradients.spot_check import drawn, require_same_losses, spot_checked, telling
+
+
+@dataclass
+class Tally:
+    """What is counted and checked while the batches of one call are measured.
+
+    passes: those through the model.
+    spot_check: number of examples of a batch to measure once more; 0 for none.
+    parts: of a batch, 2 or with group ids 3.
+    asked: number of examples handed in so far.
+    uncovered: names of the parameters that are in S and not in Q.
+    sizes: numbers of examples of the batches so far that were checked.
+    seen: names of the parameters that had a gradient at an example that was checked.
+    """
+
+    passes: Passes
+    spot_check: int
+    parts: int
+    asked: int = 0
+    uncovered: set[str] = field(default_factory=set)
+    sizes: set[int] = field(default_factory=set)
+    seen: set[str] = field(default_factory=set)
+    spot_examples: int = 0
+    spot_error: float = math.nan
+    at_kink: bool = False
+
+    def counted(self, batches: Iterable[tuple[Tensor, ...]]) -> Iterator[tuple[Tensor, ...]]:
+        """The batches as they are, their examples counted as they are handed on."""
+        for batch in batches:
+            _require_batch(batch, self.parts)
+            self.asked += len(batch[0])
+            yield batch
+
+    def checked(self, measured: BatchSums, inputs: Tensor, targets: Tensor) -> BatchSums:
+        """The batch as measured, put right where a spot check is due and asks for it.
+
+        Due is the first batch of more than one example (a single one is measured as the loop does), any with gradients
+        of parameters that no checked example has shown yet, and any that is in doubt. Of that, all losses are compared,
+        and of the first batch of another size that of one example.
+        """
+        n = measured.n
+        if not self.spot_check or n == 1:
+            return measured
+        unseen = [name for name, total in measured.totals.items() if total > 0 and name not in self.seen]
+        if not (measured.to_doubt or unseen or n not in self.sizes):
+            return measured
+        if measured.to_doubt or unseen or not self.sizes:
+            examples = telling(measured, unseen, self.spot_check)
+            self.seen.update(
+                name for name, norms in measured.squared_norms.items() if bool((norms[examples] > 0).any())
+            )
+            checked = spot_checked(self.passes, measured, inputs, targets, examples)
+            measured = checked.measured
+            self.spot_examples += len(examples)
+            self.spot_error = float(np.fmax(self.spot_error, checked.relative_error))
+            self.at_kink |= checked.at_kink
+        chosen = list(range(n)) if measured.to_doubt else drawn(n, 1) if self.sizes else []
+        if chosen:
+            require_same_losses(self.passes, measured, inputs, targets, chosen)
+        self.sizes.add(n)
+        return measured
+
+    def evidence(
+        self, counts: NDArray[np.int64], sum_sq_norms: NDArray[np.float64], group_sums: Sequence[Tensor]
+    ) -> Evidence:
+        """What the tally and the finished statistics, of which it was kept, are evidence of.
+
+        Args:
+            counts: number of examples per group, int64 [G].
+            sum_sq_norms: Q per group and parameter, float64 [G, P].
+            group_sums: S per parameter, one tensor [G, *parameter shape] each.
+
+        Raises:
+            IdentityError: |S|^2 / (n Q) of a group and layer is above 1.
+        """
+        parameters = self.passes.parameters
+        return Evidence(
+            examples_asked=self.asked,
+            examples_measured=int(counts.sum()),
+            parameters_trainable=sum(p.numel() for p in parameters.values()),
+            parameters_covered=sum(p.numel() for name, p in parameters.items() if name not in self.uncovered),
+            bound_ratio=bound_ratio(
+                sq_norms_of_sums(group_sums, len(counts)),
+                sum_sq_norms,
+                counts,
+                tuple(parameters),
+                torch.float64 if {s.dtype.to_real() for s in group_sums} == {torch.float64} else torch.float32,
+            ),
+            spot_examples=self.spot_examples,
+            spot_relative_error=self.spot_error,
+            spot_at_kink=self.at_kink,
+            by_whole_model=tuple(name for name in parameters if name in self.passes.capture.routed),
+        )
+
+
+def _require_batch(batch: object, parts: int) -> None:
+    """ValueError unless a batch is (inputs [n, ...], targets [n, ...]) and, of three parts, group ids besides."""
+    expected = "(inputs, targets, group_ids)" if parts == 3 else "(inputs, targets)"
+    if not isinstance(batch, tuple | list) or len(batch) != parts:
+        found = f"{len(batch)} parts" if isinstance(batch, tuple | list) else type(batch).__name__
+        hint = "; group ids go with groups=[names]" if parts == 2 and found == "3 parts" else ""
+        raise ValueError(f"batches: found {found}, expected each batch to be {expected}{hint}")
+    for name, value in zip(("inputs", "targets"), batch, strict=False):
+        if not isinstance(value, Tensor) or value.layout != torch.strided:
+            kind = type(value).__name__ if not isinstance(value, Tensor) else f"a tensor of layout {value.layout}"
+            raise ValueError(
+                f"{name}: found {kind}, expected one tensor [n, ...] with an example in every row; wrap the model so "
+                "that it takes one, or make the loss look its targets up by number"
+            )
+        if value.dim() == 0:
+            raise ValueError(f"{name}: found a tensor without axes, expected [n, ...] with an example in every row")
+    if len(batch[0]) != len(batch[1]):
+        raise ValueError(f"targets: found {len(batch[1])} of them for {len(batch[0])} inputs, expected as many")
