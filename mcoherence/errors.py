@@ -1,4 +1,4 @@
-"""The one exception that stands for a user's mistake rather than a bug."""
+"""The one exception that stands for a user's mistake rather than a bug, and other errors in one line."""
 
 OPERATIONAL = True  # no number depends on it; docs/reruns.md
 
@@ -14,3 +14,8 @@ class UserError(Exception):
 def printable(text: str) -> str:
     """A path or a message as it can be printed in one line: what is no letter as an escape."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, without a point at its end; its kind where it says nothing."""
+    return printable((str(error).splitlines() or [type(error).__name__])[0]).rstrip(".")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mcoherence.errors import UserError
+from mcoherence.errors import UserError, first_line
 from mcoherence.files.atomic import atomic_path, write_text
 from mcoherence.files.seals import IN_JSON, OPEN, SEAL, require_seal, sealed
 
@@ -43,7 +43,7 @@ def read_sealed_json(path: Path, remedy: str) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"{path}: missing or unreadable ({error.strerror}); {remedy}") from error
     except (ValueError, RecursionError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise UserError(f"{path}: changed since it was made ({reason}); {remedy}") from error
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mcoherence.errors import UserError
+from mcoherence.errors import UserError, first_line
 from mcoherence.files.atomic import atomic_path
 from mcoherence.files.canonical import canonical_json
 from mcoherence.files.digests import sha256_of
@@ -89,5 +89,5 @@ def _checked(parquet: Path) -> tuple[pd.DataFrame, str]:
     except PermissionError as error:
         raise UserError(f"{parquet}: cannot be read ({error.strerror}), expected a table; make it readable") from error
     except (OSError, ValueError, LookupError, TypeError, AttributeError, MemoryError, NotImplementedError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise UserError(f"{parquet}: damaged, changed or no table of this study ({reason}); {REMEDY}") from error

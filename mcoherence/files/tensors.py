@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from mcoherence.errors import UserError
+from mcoherence.errors import UserError, first_line
 from mcoherence.files.atomic import atomic_path
 from mcoherence.files.seals import (
     IN_HEADER,
@@ -147,8 +147,3 @@ def _readable(path: Path, expected: str) -> Iterator[None]:
         raise UserError(f"{path}: cannot be read ({error.strerror or error}); {remedy}, or make it readable") from error
     except (SafetensorError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, MemoryError) as error:
         raise UserError(f"{path}: unreadable ({first_line(error)}); {remedy}") from error
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of what an error says, or its kind where it says nothing."""
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mcoherence.device import is_of_device
+from mcoherence.errors import first_line
 from mcoherence.gradients.eval_mode import eval_mode
 from mcoherence.gradients.refusal import MIXED, UnsupportedModelError
 from mcoherence.precision import float32_products
@@ -95,7 +96,7 @@ def loss_alone(model: Callable[[Tensor], Tensor], loss_fn: LossFunction, inputs:
             raise
         raise UnsupportedModelError(
             f"the model or the loss fails on one example, passed as a batch of two that are the same, shape "
-            f"{(2, *inputs.shape[1:])}, with {type(error).__name__}: {(str(error).splitlines() or [''])[0]}; let it "
+            f"{(2, *inputs.shape[1:])}, with {type(error).__name__}: {first_line(error)}; let it "
             "take batches of any size (no fixed one, no .squeeze() of the axis of examples), or pass spot_check=0, "
             "with which single examples are left out where they can be"
         ) from error

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from mcoherence.errors import UserError
+from mcoherence.errors import UserError, first_line
 from mcoherence.files.tensors import TYPES
 from mcoherence.models.initial_weights import OutputChange, scale_initial_weights
 
@@ -158,7 +158,7 @@ def _require_logits(model: nn.Module, name: str, input_shape: Shape, num_classes
         if ":" in name and device.type != "meta":
             raise  # an error in the user's own code: the traceback says where
         raise UserError(
-            f"{name}: found images of {images}, which it does not take ({_first_line(error)}); expected larger ones, "
+            f"{name}: found images of {images}, which it does not take ({first_line(error)}); expected larger ones, "
             "or another architecture or stem"
         ) from error
     found = list(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
@@ -167,7 +167,3 @@ def _require_logits(model: nn.Module, name: str, input_shape: Shape, num_classes
             f"{name}: found an output of {found} for two images of {images}, expected logits [2, {num_classes}]; let "
             "the network return one row of num_classes logits per image"
         )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")

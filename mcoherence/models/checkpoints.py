@@ -13,14 +13,13 @@ from typing import Any
 
 from torch import nn
 
-from mcoherence.errors import UserError
+from mcoherence.errors import UserError, first_line
 from mcoherence.files.canonical import canonical_json
 from mcoherence.files.seals import SEAL, TENSORS
 from mcoherence.files.tensors import (
     FLOATING,
     TYPES,
     Header,
-    first_line,
     read_header,
     read_tensors,
     write_tensors,

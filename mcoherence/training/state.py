@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mcoherence.errors import UserError
+from mcoherence.errors import UserError, first_line
 from mcoherence.files.seals import LOG
-from mcoherence.files.tensors import first_line, read_header, read_tensors, write_tensors
+from mcoherence.files.tensors import read_header, read_tensors, write_tensors
 
 FORMAT = "mcoherence/training-state/2"
 EXPECTED = "training state"

@@ -158,7 +158,7 @@ def test_what_is_not_of_the_layout_is_neither_written_nor_read(tmp_path, monkeyp
     assert not path.exists()
 
     with monkeypatch.context() as patch:  # one whose seals are right
-        patch.setattr("mcoherence.files.hdf5._check_layout", lambda *_: None)
+        patch.setattr("mcoherence.files.hdf5.check_layout", lambda *_: None)
         write_hdf5(path, IMAGES_SCHEMA, content, attributes)
     assert named in refusal(path)
 
