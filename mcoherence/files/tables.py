@@ -88,6 +88,7 @@ def _checked(parquet: Path) -> tuple[pd.DataFrame, str]:
         raise UserError(f"{parquet}: not found, expected a Parquet table; run the rule tabulate") from error
     except PermissionError as error:
         raise UserError(f"{parquet}: cannot be read ({error.strerror}), expected a table; make it readable") from error
+    # What pyarrow makes of a file that is none of its own; NotImplementedError is its word for an unknown type.
     except (OSError, ValueError, LookupError, TypeError, AttributeError, MemoryError, NotImplementedError) as error:
         reason = first_line(error)
         raise UserError(f"{parquet}: damaged, changed or no table of this study ({reason}); {REMEDY}") from error

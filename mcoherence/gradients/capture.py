@@ -20,7 +20,7 @@ from torch.autograd.graph import GradientEdge
 
 from mcoherence.gradients.alignment import in_doubt
 from mcoherence.gradients.broadcast import BareParameters, Spreading
-from mcoherence.gradients.fallback import layer_rows, names_by_module
+from mcoherence.gradients.fallback import layer_rows
 from mcoherence.gradients.graph import Users, above
 from mcoherence.gradients.group_sums import sum_dtype
 from mcoherence.gradients.layer_rules.products import Rows, at_least_float32
@@ -30,6 +30,7 @@ from mcoherence.gradients.probe import are_of_one_example_each, lengths, weights
 from mcoherence.gradients.refusal import UnsupportedModelError as UnsupportedModelError  # users catch it by this path
 from mcoherence.gradients.routing import unaccounted
 from mcoherence.gradients.watching import Watch
+from mcoherence.parameter_names import names_by_module
 
 
 class Capture:

@@ -17,6 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from mcoherence.gradients.layer_rules.products import Rows, sure_squared_norms
 from mcoherence.gradients.layer_rules.registry import trainable
 from mcoherence.gradients.reference import LossFunction, loss_and_gradients
+from mcoherence.parameter_names import names_by_module
 
 # Elements of the rows alive at a time; what is formed is bounded by this and by the size of one example's gradient.
 ROWS_BUDGET = 2**24
@@ -73,8 +74,7 @@ class WholeModel:
     def _by_vmap(self, parameters: Mapping[str, Tensor], inputs: Tensor, targets: Tensor) -> dict[str, Rows]:
         detached = {name: p.detach() for name, p in parameters.items()}
 
-        # Ties are resolved here: for a module that is registered twice, functional_call's own tie_weights swaps the
-        # parameter twice and puts back the swapped one (seen in torch 2.15), which would change the model.
+        # Ties are resolved here and not by functional_call; `parameter_names` says why.
         names = {name: self._names[id(p)] for name, p in parameters.items()}
 
         def loss_of_one(chosen: dict[str, Tensor], example: Tensor, target: Tensor) -> Tensor:
@@ -97,16 +97,6 @@ class WholeModel:
             return {name: gradient.unsqueeze(0) for name, gradient in gradients.items()}
 
         return _condensed(one(i) for i in range(len(inputs)))
-
-
-def names_by_module(model: nn.Module) -> dict[int, list[str]]:
-    """{id of a parameter: its qualified names, one per place in a module that holds it}; several where it is tied."""
-    names: dict[int, list[str]] = {}
-    for module_name, module in model.named_modules():
-        for name, p in module._parameters.items():
-            if p is not None:
-                names.setdefault(id(p), []).append(f"{module_name}.{name}" if module_name else name)
-    return names
 
 
 def _chunks(n: int, parameters: Mapping[str, Tensor]) -> list[slice]:

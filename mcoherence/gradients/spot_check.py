@@ -204,7 +204,7 @@ def agree_in_float64(model: nn.Module, batch: Batch, chosen: Sequence[int]) -> b
 
 def in_float64(model: nn.Module, batch: Batch) -> Batch:
     """The same batch and weights in float64; the model itself stays as it is."""
-    # Ties are kept here: functional_call's own tie_weights would leave swapped weights in a module with two names.
+    # Ties are kept here and not by functional_call; `parameter_names` says why.
     double: dict[int, Tensor] = {}
     everywhere = {}
     for module_name, module in model.named_modules():

@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mcoherence.errors import UserError
 from mcoherence.optim.descent import MeanLoss, OptimizerError, Part, RobustSGD, number, trained, whole
+from mcoherence.parameter_names import names_by_module
 
 GRADIENT_ENTRIES = 2**26  # of single examples at a time, where no chunk size is given: 256 MiB in float32
 
@@ -172,9 +173,8 @@ def gradients_of_examples(
     refuse_batch_norm(model)
     refuse_sparse(model)
     loss_of_example = _LossOf(model, mean_loss)
-    # Every place that holds a parameter gets its stand-in, and functional_call ties nothing itself: for a module under
-    # two names it swaps the parameter twice and puts back the swapped one (torch 2.15), which changes the model.
-    places = _places(loss_of_example)
+    # Every place that holds a parameter gets its stand-in; functional_call ties nothing, `parameter_names` says why.
+    places = names_by_module(loss_of_example)
     for p in parameters:
         if id(p) not in places:
             raise OptimizerError(
@@ -198,16 +198,6 @@ def gradients_of_examples(
 
     for start in range(0, len(inputs), chunk_size):
         yield of_chunk(slice(start, start + chunk_size))  # kept by nobody here while the next are made
-
-
-def _places(model: nn.Module) -> dict[int, list[str]]:
-    """Id of a parameter -> its qualified names, one for each module that holds it; several where weights are tied."""
-    places: dict[int, list[str]] = {}
-    for module_name, module in model.named_modules():  # each module once, whatever names it has
-        for name, p in module._parameters.items():
-            if p is not None:
-                places.setdefault(id(p), []).append(f"{module_name}.{name}" if module_name else name)
-    return places
 
 
 def refuse_sparse(model: nn.Module) -> None:

@@ -16,7 +16,7 @@ LIBRARY = ROOT / "mcoherence"
 # From the top. Modules that stand in no folder are rooms of one module.
 ROOMS = (
     "audit", "figures", "claims", "tables", "measuring", "training", "study", "models", "gradients", "optim", "data",
-    "files", "device", "precision", "coherence", "errors",
+    "files", "device", "precision", "parameter_names", "coherence", "errors",
 )  # fmt: skip
 PLACE = {room: index for index, room in enumerate(ROOMS)}
 FOLDERS = tuple(room for room in ROOMS if (LIBRARY / room).is_dir())

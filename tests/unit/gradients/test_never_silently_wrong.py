@@ -17,21 +17,9 @@ from mcoherence.gradients.fingerprint import fingerprint
 from mcoherence.gradients.probe import are_of_one_example_each, weights
 from mcoherence.gradients.reference import per_example_gradients
 from mcoherence.gradients.refusal import UnsupportedModelError
+from tests.unit.gradients.model_of_function import Model
 
 PER_EXAMPLE = nn.CrossEntropyLoss(reduction="none")
-
-
-class Model(nn.Module):
-    """A model of the given modules and a forward function of (modules, x)."""
-
-    def __init__(self, forward, **modules):
-        super().__init__()
-        self.function = forward
-        for name, value in modules.items():
-            setattr(self, name, value)
-
-    def forward(self, x):
-        return self.function(self, x)
 
 
 def lin(d=4, p=4):

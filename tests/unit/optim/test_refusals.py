@@ -21,6 +21,18 @@ ALL = [*STEPPED, *GROUPED, "WinsorizedSGD"]
 X, Y = torch.arange(24.0).reshape(6, 4) / 24, torch.tensor([0, 1, 2, 0, 1, 2])
 
 
+def backward_of(optimizer, model, inputs, labels):
+    """The closure of a step: fresh gradients of the mean cross-entropy, which it returns."""
+
+    def backward():
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(inputs), labels)
+        loss.backward()
+        return loss
+
+    return backward
+
+
 def made(name, model, **settings):
     """An optimiser over the model, and a function that makes one step of it on six examples."""
     if name == "WinsorizedSGD":
@@ -28,13 +40,7 @@ def made(name, model, **settings):
         return optimizer, lambda: optimizer.step(lambda x, y: F.cross_entropy(model(x), y), X, Y)
 
     def closure(part):
-        def backward():
-            optimizer.zero_grad()
-            loss = F.cross_entropy(model(X[part]), Y[part])
-            loss.backward()
-            return loss
-
-        return backward
+        return backward_of(optimizer, model, X[part], Y[part])
 
     if name in GROUPED:
         kind, groups = GROUPED[name]
@@ -172,17 +178,9 @@ def weights_after(name, sparse, **settings):
     groups = GROUPED[name][1] if name in GROUPED else 1
     optimizer = (GROUPED[name][0] if name in GROUPED else STEPPED[name])(model.parameters(), lr=0.5, **settings)
 
-    def closure(batch, part):
-        def backward():
-            optimizer.zero_grad()
-            loss = F.cross_entropy(model(batch[part]), Y[part])
-            loss.backward()
-            return loss
-
-        return backward
-
     for batch in words:
-        closures = [closure(batch, slice(k, None, groups)) for k in range(groups)]
+        parts = [slice(k, None, groups) for k in range(groups)]
+        closures = [backward_of(optimizer, model, batch[part], Y[part]) for part in parts]
         optimizer.step(closures if name in GROUPED else closures[0])
     return model[0].weight.detach()
 
