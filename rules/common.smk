@@ -131,3 +131,20 @@ def reference_files(name):
 def references_of(wildcards):
     """The reference runs of the network that the wildcards name."""
     return catalogue.reference_runs(config, wildcards.dataset, wildcards.model)
+
+
+def everything():
+    """What a study leaves, but for the states between its segments."""
+    runs = catalogue.all_runs(config)
+    yield from (run.file(RESULTS, name) for run in runs for name in ("images", "labels"))
+    yield from (run.checkpoint(RESULTS, step) for run in runs for step in steps_of(run))
+    yield from (run.training_log(RESULTS, start) for run in runs for start, _ in segments_of(run))
+    yield from (run.file(RESULTS, name) for name, made in catalogue.results_of(config).items() for run in made)
+    for dataset, model in catalogue.scored_networks(config):
+        yield from (file.format(dataset=dataset, model=model) for file in (DIFFICULTY_FILE, SPLIT))
+    yield from (HALVES.format(dataset=dataset) for dataset in catalogue.halved_datasets(config))
+    yield from (path for table in TABLES.values() for path in (table, f"{table.removesuffix('.parquet')}.csv"))
+    yield from (
+        f"{RESULTS}/figures/{figure}.{kind}" for figure in catalogue.figures_of(config) for kind in ("png", "pdf")
+    )
+    yield from (CLAIMS, f"{RESULTS}/claims.html", *(f"{RESULTS}/{name}" for name in DESCRIPTION))

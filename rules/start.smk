@@ -13,7 +13,7 @@ RULES = {file: started.rules_digest(file) for file in (BASE / "Snakefile", *sort
 
 def say_what_does_not_fit():
     """Say, once, which files that are there were made otherwise than now; to people, so not where all is quiet."""
-    if comparison is None:
+    if comparison is None or workflow.dag_settings is None:  # the latter where nothing is planned, as by --lint
         return
     quiet = {str(one).lower() for one in workflow.output_settings.quiet or ()}
     text = comparison.words(heeded="params" in {str(one).lower() for one in workflow.rerun_triggers})
