@@ -1,6 +1,7 @@
 # What happens at a start of Snakemake besides planning: what is there is compared with what would be made, and what the
 # study starts with is noted. Jobs that read the workflow themselves, those of SLURM and of groups, are held to that note.
 import atexit
+from contextlib import suppress
 
 from mcoherence.audit.why import record_code
 from mcoherence.study.code_digest import module_digest, source_file
@@ -33,9 +34,10 @@ def note_what_is_started():
         if name not in modules and (digest := module_digest(name, BASE)):
             modules[name] = digest
     files = {name: (digest, source_file(name, BASE)) for name, digest in modules.items()}
-    for architecture in {config["models"][run.model]["architecture"] for run in catalogue.all_runs(config)}:
-        if ":" in architecture:
-            for name, digest in own_modules(architecture).items():
+    # Of all entries: a run that the study itself does not make can be asked for by its path.
+    for architecture in {str(entry.get("architecture")) for entry in config["models"].values()}:
+        with suppress(SyntaxError):  # of an entry that nothing uses; the settings of one that is used say it in a line
+            for name, digest in own_modules(architecture).items() if ":" in architecture else ():
                 files.setdefault(name, (digest, source_file(name, Path.cwd(), BASE)))
     started.write_start(CODE_NOTES, files, RULES, json.loads(canonical_json(settings.scientific(config))))
 

@@ -140,7 +140,7 @@ def members(file: h5py.File) -> list[tuple[str, object]]:
 TWO_RANKS = """
 study: ranks
 datasets: {digits: {source: digits, train_size: 120}}
-models: {mlp: {hidden: [32]}}
+models: {mlp: {architecture: mlp, hidden: [32]}}
 training: {updates: 200, batch_size: 21, checkpoints: {every_step_until: 2, per_doubling: 1}}
 device: cpu
 operational: {ranks: 2, training_resources: {slurm_partition: gpu, gpu: 2}}
@@ -165,7 +165,7 @@ def test_two_ranks_share_one_job_and_train_as_they_do_without_slurm(lab, tmp_pat
 IN_PARTS = """
 study: parts
 datasets: {digits: {source: digits, train_size: 120}}
-models: {mlp: {hidden: [8]}}
+models: {mlp: {architecture: mlp, hidden: [8]}}
 training: {updates: 120, batch_size: 20, segment_updates: 60, checkpoints: {every_step_until: 120}}
 measurement: {sample_size: 120, heldout_size: 1677}
 device: cpu
@@ -188,17 +188,26 @@ def test_early_checkpoints_are_measured_while_a_later_segment_trains(lab, tmp_pa
 
 TWO_SEEDS = """
 study: edited
-datasets: {digits: {train_size: 120}}
+datasets: {digits: {source: digits, train_size: 120}}
 models: {mine: {architecture: "my_network:mlp"}}
 training: {updates: 20, batch_size: 20, checkpoints: {every_step_until: 1}}
 device: cpu
 """
 OWN_NETWORK = """
 import math
+import time
+from pathlib import Path
 from torch import nn
 
+class Waiting(nn.Sequential):
+    def forward(self, inputs):
+        while self.training and not Path("go_on").exists():
+            Path("begun").touch()
+            time.sleep(0.05)
+        return super().forward(inputs)
+
 def mlp(shape, classes):
-    return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), 8), nn.ReLU(), nn.Linear(8, classes))
+    return Waiting(nn.Flatten(), nn.Linear(math.prod(shape), 8), nn.ReLU(), nn.Linear(8, classes))
 """
 
 
@@ -212,8 +221,9 @@ def test_jobs_that_find_code_edited_while_they_waited_leave_and_run_once_it_is_t
     local(study.folder, "--", *labels)
     made = [study.folder / target for target in targets]
     study.start("--jobs", "1", "--retries", "0", "--", *targets)
-    study.wait_until(lambda: any(path.exists() for path in made), "the first run is trained")
+    study.wait_until((study.folder / "begun").exists, "the first run is being trained, and the second one waits")
     (study.folder / "my_network.py").write_text(OWN_NETWORK.replace("8", "9"))
+    (study.folder / "go_on").touch()
     assert study.status() != 0
     assert "error: my_network: edited since the study started; " in study.said()
     assert sum(path.exists() for path in made) == 1

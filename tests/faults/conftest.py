@@ -22,6 +22,7 @@ SETTINGS = {
     "groups": 1,
     "batch_size": 12,
     "precision": "float32",
+    "tf32": False,
     "augmentation": None,
     "start": 0,
     "stop": 5000,
