@@ -1,13 +1,23 @@
 """Snakemake's command line in a process that has imported it, for the many tests that only ask for a plan.
 
 Reads a line of JSON for every command, (working directory, arguments, file for the output), runs it in a fork of this
-process and answers with its exit status. Importing Snakemake is half of what a plan takes.
+process and answers with its exit status. Importing Snakemake, and what it and the workflow import when they need it,
+is half of what a plan takes.
 """
 
 import json
 import os
 import sys
 
+import h5py  # noqa: F401
+import jsonschema  # noqa: F401
+import pandas as pd  # noqa: F401
+import PIL.Image  # noqa: F401
+import pygments.formatters
+import pygments.lexers  # noqa: F401
+import snakemake.profiles
+import snakemake.report.html_reporter
+import snakemake.storage  # noqa: F401
 from snakemake.cli import main
 
 for line in sys.stdin:
