@@ -8,17 +8,16 @@ is half of what a plan takes.
 import json
 import os
 import sys
+from importlib import import_module
 
-import h5py  # noqa: F401
-import jsonschema  # noqa: F401
-import pandas as pd  # noqa: F401
-import PIL.Image  # noqa: F401
-import pygments.formatters
-import pygments.lexers  # noqa: F401
-import snakemake.profiles
-import snakemake.report.html_reporter
-import snakemake.storage  # noqa: F401
 from snakemake.cli import main
+
+LATER = (
+    "snakemake.profiles", "snakemake.report.html_reporter", "snakemake.storage", "h5py", "jsonschema", "pandas",
+    "PIL.Image", "pygments.formatters", "pygments.lexers",
+)  # fmt: skip
+for module in LATER:
+    import_module(module)
 
 for line in sys.stdin:
     folder, arguments, said = json.loads(line)
