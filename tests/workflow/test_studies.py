@@ -31,6 +31,7 @@ datasets:
 models:
   resnet18: {architecture: cnn, channels: [3], hidden: 4}
   alexnet: {architecture: alexnet, dropout: 0, hidden: 8}
+  inception_v3: {architecture: cnn, channels: [2], hidden: 3}
 training:
   updates: 4
   batch_size: 8
