@@ -14,6 +14,7 @@ from snakemake.utils import validate
 
 from mcoherence.audit.plan import jobs_of, stages_of
 from mcoherence.audit.result_checks import result_files
+from mcoherence.study.catalogue import all_runs
 from mcoherence.study.checks import check_references
 from mcoherence.study.config_files import study_config
 from mcoherence.study.results import result
@@ -24,6 +25,7 @@ ROOT = Path(__file__).parents[2]
 STUDIES = sorted(path.stem for path in (ROOT / "studies").glob("*.yaml"))
 SCHEMA = ROOT / "schemas/config.schema.json"
 SEEDS = {"seeds", "reference_seeds"}
+MANY_RUNS = 80  # which a plan takes long for
 
 
 def config_of(*files):
@@ -36,10 +38,14 @@ def config_of(*files):
     return config
 
 
-def two_seeds(config):
-    """The first two of each list of seeds, for all sections: what holds for two seeds holds for each further one."""
+def first_seeds(config):
+    """The first two of each list of seeds, by section; the first alone in a study of many runs.
+
+    A seed more is the same jobs once more. Every experiment of a large study is made with two seeds in a small one.
+    """
+    number = 1 if len(all_runs(config)) > MANY_RUNS else 2
     sections = {name: section for name, section in config.items() if isinstance(section, dict)}
-    return {name: {key: one[:2] for key, one in own.items() if key in SEEDS} for name, own in sections.items()}
+    return {name: {key: own[key][:number] for key in SEEDS & own.keys()} for name, own in sections.items()}
 
 
 def stage_of(job):
@@ -51,11 +57,20 @@ def stage_of(job):
     return result(made[1]).stage if made else None
 
 
+def test_each_experiment_is_planned_with_two_seeds():
+    configs = [config_of(ROOT / f"studies/{study}.yaml") for study in STUDIES]
+    large, small = (
+        {name for config in configs if (len(all_runs(config)) > MANY_RUNS) == many for name in config["experiments"]}
+        for many in (True, False)
+    )
+    assert large <= small
+
+
 @pytest.mark.parametrize("study", STUDIES)
 def test_a_study_is_valid_and_rules_checks_and_plan_agree(study, tmp_path, monkeypatch):
     of_study, fewer = ROOT / f"studies/{study}.yaml", tmp_path / "fewer.yaml"
     whole = config_of(of_study)  # valid with all its seeds
-    fewer.write_text(yaml.safe_dump({name: seeds for name, seeds in two_seeds(whole).items() if seeds}))
+    fewer.write_text(yaml.safe_dump({name: seeds for name, seeds in first_seeds(whole).items() if seeds}))
     config = config_of(of_study, fewer)
     monkeypatch.chdir(tmp_path)
     jobs = planned_rows(["--configfile", str(of_study), str(fewer)])

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -15,13 +16,15 @@ pytestmark = pytest.mark.slow
 
 RUN = "results/miniature/runs/digits/cnn/half_random/rm3/full/seed1"
 RESULTS = (f"{RUN}/coherence.h5", f"{RUN}/evaluation.h5", f"{RUN}/contributions.h5")
+ROOT = Path(__file__).parents[2]
 SIZES = "operational: {checkpoints_per_job: 4, examples_per_shard: 40}\n"
 
 
-def in_parts(workflow, sizes=SIZES):
-    """The workflow with everything done in parts of these sizes, however small the study."""
+def in_parts(workflow, sizes=SIZES, done="MEASURED|EVALUATED"):
+    """The workflow with what is `done` in parts done in parts of these sizes, however small the study."""
     cutting = workflow.folder / "mcoherence/study/cutting.py"
-    cutting.write_text(re.sub(r"_IN_PARTS = [\d_]+", "_IN_PARTS = 1", cutting.read_text()))
+    text = (ROOT / "mcoherence/study/cutting.py").read_text()
+    cutting.write_text(re.sub(rf"\b({done})_IN_PARTS = [\d_]+", r"\1_IN_PARTS = 1", text))
     config = workflow.folder / "miniature.yaml"
     config.write_text(config.read_text().partition("operational")[0] + sizes)
     return workflow
@@ -88,9 +91,12 @@ def test_what_is_measured_again_is_measured_in_the_new_sizes(parts):
 def test_gradients_of_easy_and_hard_examples_are_measured_in_parts(parts):
     result = "results/miniature/runs/digits/cnn/clean/sgd/easy/seed10/difficulty_coherence.h5"
     more = ("--config", 'experiments=["label_noise","easy_hard","difficulty_coherence"]')
-    planned = parts.planned(result, arguments=more)
-    # 7 checkpoints in blocks of 4; 120 examples at most in shards of 40
-    assert planned["measure_difficulty_coherence_part"] == 2 * 3
+    in_parts(parts, SIZES.replace("40", "60"), done="MEASURED")  # not the runs that the difficulty is scored by
+    # 7 checkpoints in blocks of 4; 120 examples at most in shards of 60
+    assert parts.planned(result, arguments=more) == {
+        "measure_difficulty_coherence_part": 2 * 2, "add_shards": 2, "join_measurement": 1,
+        "measure_difficulty_coherence": 1,
+    }  # fmt: skip
     answer = parts.run("--cores", "2", "--quiet", "reason", *more, "--", result)
     assert answer.returncode == 0, answer.stdout[-5000:]
     with h5py.File(parts.folder / result) as file:
@@ -98,6 +104,7 @@ def test_gradients_of_easy_and_hard_examples_are_measured_in_parts(parts):
         assert (file["n"][:].sum(axis=1) == len(file["sample/index"])).all()
         assert (file["m_coherence_model"][:] > 0).all()
     assert parts.planned(result, arguments=more) == {}
+    in_parts(parts)
 
 
 def test_early_checkpoints_are_measured_while_later_segments_train(study_copy):
