@@ -26,6 +26,7 @@ rule add_shards:
         " ({wildcards.subset}) with {wildcards.optimizer}, seed {wildcards.seed}, steps {wildcards.first} to"
         " {wildcards.last}"
     shell:
+        f"{ON_CPU}"
         "python -m workflow_scripts.add_shards --result {wildcards.result:q} --code {params.code:q}"
         " --shards {input.shards:q} --block {output.block:q}"
         f"{TO_LOG}"
@@ -56,6 +57,7 @@ rule join_measurement:
         "Join the parts of {wildcards.result} of {wildcards.model} on {wildcards.labels} labels ({wildcards.subset})"
         " with {wildcards.optimizer}, seed {wildcards.seed}"
     shell:
+        f"{ON_CPU}"
         "python -m workflow_scripts.join_measurement --result {wildcards.result:q} --code {params.code:q}"
         " --blocks {input.blocks:q} --whole {output.whole:q}"
         f"{TO_LOG}"
@@ -87,6 +89,7 @@ rule join_evaluation:
         "Join the parts of the evaluation of {wildcards.model} on {wildcards.labels} labels ({wildcards.subset}) with"
         " {wildcards.optimizer}, seed {wildcards.seed}"
     shell:
+        f"{ON_CPU}"
         "python -m workflow_scripts.join_evaluation --{resources.sharded:q} --code {params.code:q}"
         " --parts {input.parts:q} --whole {output.whole:q}"
         f"{TO_LOG}"
