@@ -50,13 +50,18 @@ def easy_more_coherent_early(tables: Tables, settings: ClaimSettings) -> Parts:
     level="III",
 )
 def easy_step_helps_hard(tables: Tables, settings: ClaimSettings) -> Parts:
-    """Early cosine between mean gradients, of easy and of hard examples, along runs on the easy ones only."""
+    """Early cosine between mean gradients, of easy and of hard examples, along runs on the easy ones only.
+
+    It is above 0 where a small step along the one lowers the loss of the other. That may be so before anything is
+    learned, so the value at step 0 stands beside it.
+    """
     parts = {}
     for where, rows in _networks(tables["difficulty_coherence"]):
-        on_easy = early(rows[rows["subset"] == "easy"], settings)
-        cosine = _pair(on_easy, EASY_TRAIN, HARD_TEST).groupby("seed")["cosine"].mean()
+        pair = _pair(rows[rows["subset"] == "easy"], EASY_TRAIN, HARD_TEST)
+        cosine = early(pair, settings).groupby("seed")["cosine"].mean()
         null = around(0.0, cosine, settings.confidence, "gradients that have nothing to do with one another")
-        parts[where] = Measured(cosine, null=null)
+        untrained = pair.loc[pair["step"] == 0, "cosine"].mean()
+        parts[where] = Measured(cosine, null=null, note=f"before training {untrained:+.3f}")
     return parts
 
 

@@ -299,7 +299,8 @@ def heldout_parts_from_train(tables: Tables, settings: ClaimSettings) -> Parts:
     """How much further apart training and held-out pairwise alignment are at the end than early, clean labels.
 
     A distance is counted in the direction that the mean of the other seeds has: an absolute value would grow with
-    scatter alone.
+    scatter alone. The seeds depend on each other by that sign: of 40,000 studies of five seeds with scatter alone,
+    Student's interval was above 0 in 9%, and not in 2.5%.
     """
     numbers: dict[str, dict[Hashable, pd.Series]] = {}
     for where, seed, run in _alignments(tables["coherence"], settings, [TRAIN_GROUP, "heldout"]):

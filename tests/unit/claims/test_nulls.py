@@ -29,7 +29,7 @@ def test_equal_conditions_are_differences_of_different_seeds_of_one_condition():
 
 
 def test_the_null_of_equal_conditions_does_not_shift_seeds_in_a_circle():
-    """The mean of differences over a cyclic shift is 0 exactly, that of independent pairs is spread by sqrt(2 / n) s."""
+    """The mean of differences over a cyclic shift is 0, that of independent pairs is spread by sqrt(2 / n) s."""
     values = pd.Series(np.random.default_rng(1).normal(size=12))
     low, high = equal_conditions([values, values], 0.95).interval
     expected = NORMAL * np.sqrt(2 / 12) * values.std()
