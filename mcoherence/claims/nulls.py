@@ -191,7 +191,8 @@ def _finite(values: pd.Series | pd.DataFrame) -> FloatArray:
     """The values of the seeds that have all of theirs, [S] or [S, V]."""
     numbers = values.to_numpy(np.float64)
     missing = ~np.isfinite(numbers)
-    return numbers[~(missing.any(axis=1) if numbers.ndim == 2 else missing)]
+    complete: FloatArray = numbers[~(missing.any(axis=1) if numbers.ndim == 2 else missing)]
+    return complete
 
 
 def _normal(confidence: float) -> float:
