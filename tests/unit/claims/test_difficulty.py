@@ -8,7 +8,7 @@ import pytest
 
 from mcoherence.claims.difficulty import probability_of_more
 from mcoherence.claims.registry import claims_of
-from mcoherence.claims.testing import ClaimSettings
+from mcoherence.claims.settings import ClaimSettings
 
 SETTINGS = ClaimSettings(confidence=0.95, first_step=8, target_accuracy=0.9, methods={"sgd": "sgd"})
 RUN = {"dataset": "d", "model": "net", "labels": "noisy", "noise": 0.5, "optimizer": "sgd"}
@@ -59,7 +59,7 @@ def test_carrying_over_compares_each_kind_in_its_own_runs(coherence):
 
 def test_agreement_is_what_exceeds_chance():
     rows = [
-        {**RUN, "seed": seed, "other": other, "easy_overlap": overlap, "chance": 0.5}
+        {**RUN, "seed": seed, "other": other, "easy_overlap": overlap, "chance": 0.5, "n": 41}
         for seed, other, overlap in (
             (0, "other seeds", 0.8),
             (0, "1", 0.1),
