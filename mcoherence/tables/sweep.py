@@ -12,8 +12,8 @@ from mcoherence.coherence import m_coherence
 from mcoherence.study.runs import Run
 from mcoherence.tables.accuracy import accuracy_of_run
 from mcoherence.tables.columns import TRAIN_GROUP, Column
+from mcoherence.tables.curves import end_of_transient
 from mcoherence.tables.inputs import coherence_of
-from mcoherence.tables.rows import is_past_transient
 from mcoherence.tables.runs import named
 
 COLUMNS = {
@@ -29,25 +29,26 @@ def table(
     noise: Mapping[str, float],
     *,
     values: Mapping[str, Mapping[str, float]],
-    first_step: int,
+    first_step: int | None,
 ) -> pd.DataFrame:
     """The course of every run of the sweeps, a row per swept setting, run and checkpoint.
 
     Columns: setting, value (of that setting in the run's network), run, step, epoch, past_transient (whether peaks are
-    looked for there), m_coherence (of the training sample, all parameters), train_accuracy (on the labels trained on),
-    test_accuracy, diverged (the numbers are NaN there).
+    looked for there; False throughout where the transient has no end), m_coherence (of the training sample, all
+    parameters), train_accuracy (on the labels trained on), test_accuracy, diverged (the numbers are NaN there).
 
     Args:
         results: the study's folder.
         runs: those of the swept networks.
         noise: label set -> fraction of random labels.
         values: swept setting -> network -> value.
-        first_step: the first one past the transient.
+        first_step: the first one past the transient, None where the curve of each run says it.
     """
     frames = []
     for run in runs:
         course = _course_of_run(results, run)
-        course.insert(2, "past_transient", is_past_transient(course["step"], first_step))
+        end = end_of_transient(course["step"], course["m_coherence"]) if first_step is None else first_step
+        course.insert(2, "past_transient", course["step"] >= end)
         for setting, of_network in values.items():
             if run.model in of_network:
                 rows = named(run, noise, course)

@@ -88,7 +88,7 @@ EXPERIMENT = Experiment(
         "sweep": Table(
             grids,
             ("evaluation", "coherence", "labels", "images"),
-            own=lambda config: {"values": values_of(config), "first_step": config["claims"]["first_step"]},
+            own=lambda config: {"values": values_of(config), "first_step": config["claims"].get("first_step")},
         ),
     },
     figures={"sweep": Figure(("sweep",), SWEEPS, "6.1 a setting of the network swept (no claim)")},

@@ -26,6 +26,12 @@ def test_a_sweep_has_the_course_of_each_run_under_every_setting_that_it_is_part_
         assert rows["test_accuracy"].tolist() == [0.25, 0.75, 0.75]
 
 
+def test_a_run_that_begins_by_no_fall_has_no_transient(measured):
+    values = {"width": {"net": 64.0}}
+    found = table(measured.results, [measured.run], measured.noise, values=values, first_step=None)
+    assert found["past_transient"].tolist() == [True, True, True]
+
+
 def test_a_checkpoint_that_diverged_has_no_numbers_in_a_sweep(make, measured):
     measured.write([False, False, True])
     found = make()
