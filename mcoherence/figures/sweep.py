@@ -17,7 +17,6 @@ from mcoherence.figures.legends import band_handle, legend_below, text_handle
 from mcoherence.figures.panels import column_titles, message_figure, panel_grid, row_title, say_not_run
 from mcoherence.figures.reading import Tables, in_order, label_sets
 from mcoherence.figures.style import NEUTRAL, FigureStyle, LineLook, readable, theme
-from mcoherence.tables.curves import peak
 
 _COLUMNS = ("m-coherence along training", "m-coherence: peak and last", "accuracy at the end (%)")
 _FILL: dict[str, Literal["full", "none"]] = {
@@ -79,16 +78,13 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
 def ends_of_runs(panel: pd.DataFrame) -> pd.DataFrame:
     """One row per value and seed: peak of m-coherence past the transient; m-coherence and accuracies (%) at the end.
 
-    The peak is smoothed as in the claims, see `mcoherence.tables.curves.peak`.
+    The peak is smoothed as in the claims, see `mcoherence.tables.curves`.
     """
     by = ["value", "seed"]
-    ordered = panel.sort_values("step")
-    last = ordered.groupby(by).last()
-    later = ordered[ordered["past_transient"]].groupby(by)
-    peaks = {key: 10 ** peak(run["step"], run["m_coherence"]).log10 for key, run in later}
+    last = panel.sort_values("step").groupby(by).last()
     return pd.DataFrame(
         {
-            "peak": pd.Series(peaks, dtype=float).reindex(last.index),
+            "peak": panel.groupby(by)["smoothed_m_coherence"].max(),
             "last": last["m_coherence"],
             "train_accuracy": 100 * last["train_accuracy"],
             "test_accuracy": 100 * last["test_accuracy"],

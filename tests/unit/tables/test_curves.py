@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mcoherence.tables.curves import at_losses, end_of_transient, ends_of_transients, peak, smoothed
+from mcoherence.tables.curves import Reading, at_losses, end_of_transient, ends_of_transients, peak, smoothed
 
 OCTAVES = [0, 1, 3, 7, 15, 31, 63]  # at 0, 1, 2, ... octaves
 
@@ -37,7 +37,8 @@ def test_what_is_no_positive_number_is_left_out_and_bridged():
         ([500, 60, 8, 4, 4, 60, 1], 7),  # as on ImageNet: down from near m, then up and down again
         ([500, 60, 8, 4, 4, 4, 4], math.nan),  # down and never up: no peak that could be told from the start
         ([2, 2, 2, 5, 30, 8, 1], 0),  # up from the start
-        ([2, 2, 1.8, 2, 30, 8, 1], 0),  # hardly down before it goes up
+        ([9, 9, 8, 9, 90, 8, 1], 0),  # hardly down before it goes up
+        ([2, 1, 0.5, 0.5, 30, 8, 1], 0),  # no high start to fall from
         ([1, 2, 5, 30, 8, 2, 1], 0),  # a fall after the peak is no transient
         ([1, 1, 1, 1, 1, 1, 1], 0),
         ([90, 40, 45, 4, 4, 90, 1], 7),  # a bump on the way down does not end it
@@ -87,7 +88,9 @@ def test_values_at_a_loss_are_read_where_it_is_first_reached_and_between_checkpo
     found = at_losses(loss, m_coherence, [3.0, 1.5, 1.0, 0.5, -1])
     assert found == pytest.approx([math.nan, 1, 2, 2 / 3, math.nan], nan_ok=True)
     # The first two levels were reached by the checkpoint at which the transient ends.
-    assert at_losses(loss, m_coherence, [1.5, 1.0, 0.5], first=1) == pytest.approx([math.nan, math.nan, 2 / 3], nan_ok=True)
+    assert at_losses(loss, m_coherence, [1.5, 1.0, 0.5], first=1) == pytest.approx(
+        [math.nan, math.nan, 2 / 3], nan_ok=True
+    )
 
 
 def test_each_curve_has_an_end_of_its_own_unless_the_study_sets_one():
@@ -97,5 +100,5 @@ def test_each_curve_has_an_end_of_its_own_unless_the_study_sets_one():
             for seed, values in ((0, [500, 60, 8, 4, 4, 60, 1]), (1, [2, 2, 2, 5, 30, 8, 1]))
         ]
     )
-    assert ends_of_transients(curves[::-1], ["model", "seed"], None).to_dict() == {("net", 0): 7, ("net", 1): 0}
-    assert ends_of_transients(curves, ["seed"], first_step=3).to_dict() == {0: 3, 1: 3}
+    assert ends_of_transients(curves, ["model", "seed"]).to_numpy().tolist() == [["net", 0, 7], ["net", 1, 0]]
+    assert ends_of_transients(curves[::-1], ["seed"], Reading(first_step=3)).to_numpy().tolist() == [[1, 3], [0, 3]]
