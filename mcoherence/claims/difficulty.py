@@ -10,7 +10,7 @@ from scipy.stats import rankdata
 
 from mcoherence.claims.measured import Measured, Parts, Tables
 from mcoherence.claims.registry import claim
-from mcoherence.claims.rows import early, log10
+from mcoherence.claims.rows import early, early_windows, log10, past_transient
 from mcoherence.claims.settings import ClaimSettings
 from mcoherence.study.result_names import FULL, difficulty_group
 from mcoherence.tables.columns import OTHER_SEEDS
@@ -23,16 +23,18 @@ HARD_TEST = difficulty_group("hard", "test")
     "E1",
     "Early in training, past the transient, easy examples are more coherent among themselves than hard ones.",
     source="implied by arXiv 2003.07422 and 2203.10036; no published numbers",
-    statistic="log10 of the ratio of the geometric means of m-coherence over the first 5 epochs, easy over hard",
-    tables=("difficulty_coherence",),
+    statistic="log10 of the ratio of the geometric means of m-coherence early in training, easy over hard",
+    tables=("difficulty_coherence", "accuracy"),
     needs="gradients measured on easy and on hard examples",
     level="III",
 )
 def easy_more_coherent_early(tables: Tables, settings: ClaimSettings) -> Parts:
     """Log10 ratio of early m-coherence, easy over hard examples of one number, along the reference runs."""
     parts = {}
+    windows = early_windows(tables["accuracy"], settings)
     for where, rows in _networks(tables["difficulty_coherence"]):
-        within = early(rows[(rows["subset"] == FULL) & (rows["group"] == rows["other"])], settings)
+        own = rows[(rows["subset"] == FULL) & (rows["group"] == rows["other"])]
+        within = early(past_transient(own, settings, by=("group",)), windows)
         means = log10(within["m_coherence"]).groupby([within["group"], within["seed"]]).mean()
         parts[where] = Measured(_of(means, EASY_TRAIN) - _of(means, HARD_TRAIN))
     return parts
@@ -42,16 +44,17 @@ def easy_more_coherent_early(tables: Tables, settings: ClaimSettings) -> Parts:
     "E2",
     "Early in training on easy examples alone, a step along them lowers the loss of hard ones too.",
     source="implied by arXiv 2003.07422; no published numbers",
-    statistic="mean cosine of the mean gradients of easy training and hard test examples over the first 5 epochs",
-    tables=("difficulty_coherence",),
+    statistic="mean cosine of the mean gradients of easy training and hard test examples early in training",
+    tables=("difficulty_coherence", "accuracy"),
     needs="networks trained on easy examples, with gradients of hard ones measured",
     level="III",
 )
 def easy_step_helps_hard(tables: Tables, settings: ClaimSettings) -> Parts:
     """Early cosine between mean gradients, of easy and of hard examples, along runs on the easy ones only."""
     parts = {}
+    windows = early_windows(tables["accuracy"], settings)
     for where, rows in _networks(tables["difficulty_coherence"]):
-        on_easy = early(rows[rows["subset"] == "easy"], settings)
+        on_easy = early(rows[rows["subset"] == "easy"], windows)
         parts[where] = Measured(_pair(on_easy, EASY_TRAIN, HARD_TEST).groupby("seed")["cosine"].mean())
     return parts
 
@@ -61,18 +64,17 @@ def easy_step_helps_hard(tables: Tables, settings: ClaimSettings) -> Parts:
     "Early in training, a step along easy examples carries over to other easy ones more than one along hard examples "
     "does to other hard ones.",
     source="implied by arXiv 2003.07422; no published numbers",
-    statistic=(
-        "mean cosine of the mean gradients of training and test examples over the first 5 epochs, easy minus hard"
-    ),
-    tables=("difficulty_coherence",),
+    statistic=("mean cosine of the mean gradients of training and test examples early in training, easy minus hard"),
+    tables=("difficulty_coherence", "accuracy"),
     needs="networks trained on easy and on hard examples, with gradients measured",
     level="III",
 )
 def easy_step_carries_over(tables: Tables, settings: ClaimSettings) -> Parts:
     """Early cosine with held-out examples of its own kind, of runs on easy examples minus runs on hard ones."""
     parts = {}
+    windows = early_windows(tables["accuracy"], settings)
     for where, rows in _networks(tables["difficulty_coherence"]):
-        first = early(rows, settings)
+        first = early(rows, windows)
         easy, hard = (
             _pair(first[first["subset"] == kind], difficulty_group(kind, "train"), difficulty_group(kind, "test"))
             .groupby("seed")["cosine"]

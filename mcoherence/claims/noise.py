@@ -8,7 +8,7 @@ import pandas as pd
 
 from mcoherence.claims.measured import Measured, Parts, Tables
 from mcoherence.claims.registry import claim
-from mcoherence.claims.rows import early, sgd_rows
+from mcoherence.claims.rows import early, early_windows, sgd_rows
 from mcoherence.claims.settings import ClaimSettings
 from mcoherence.tables.columns import MEASURED_WORLD, TRAIN_GROUP, WHOLE_NETWORK
 from mcoherence.tables.rows import last_rows, partly_random
@@ -25,8 +25,8 @@ LEAST_CLIPPING = 2  # the c from which winsorised SGD is said not to memorise (a
         "arXiv 2002.10657 (there of the mini-batch's gradient at every update, here of a fixed sample at checkpoints)"
     ),
     statistic=(
-        "difference of the shares of the first-order loss decrease, pristine minus corrupt up to epoch 5 and corrupt "
-        "minus pristine once pristine examples are fitted; and the same beyond the mean of the null worlds"
+        "difference of the shares of the first-order loss decrease, pristine minus corrupt early and corrupt minus "
+        "pristine once pristine examples are fitted; and the same beyond the mean of the null worlds"
     ),
     tables=("contributions", "accuracy"),
     needs="runs of SGD with labels that are random in part, and contributions measured on them",
@@ -34,12 +34,13 @@ LEAST_CLIPPING = 2  # the c from which winsorised SGD is said not to memorise (a
 def contributions_cross(tables: Tables, settings: ClaimSettings) -> Parts:
     """How far f^p is above f^c early and below it late, and how far each is beyond the null worlds, under SGD.
 
-    Early is from the end of the transient through epoch 5; late is from the first checkpoint at which the pristine
-    examples are fitted to the target accuracy on. A stretch's f is the share of the loss decrease, to first order,
-    over its updates: the integral of S_a . S over that of S . S by trapezoids, which checkpoints where S vanishes do
-    not upset as they would a mean of ratios.
+    Early is from step 0 until the runs with the least noise are half-way to the target accuracy; late is from the first
+    checkpoint at which the pristine examples are fitted to the target accuracy on. A stretch's f is the share of the
+    loss decrease, to first order, over its updates: the integral of S_a . S over that of S . S by trapezoids, which
+    checkpoints where S vanishes do not upset as they would a mean of ratios.
     """
     contributions, fitted = tables["contributions"], _step_of_fit(tables["accuracy"], settings)
+    windows = early_windows(tables["accuracy"], settings)
     parts = {}
     rows = sgd_rows(contributions, settings)
     for (dataset, model, labels, noise, optimizer), runs in rows.groupby(
@@ -48,7 +49,7 @@ def contributions_cross(tables: Tables, settings: ClaimSettings) -> Parts:
         numbers: dict[str, dict[Hashable, float]] = {}
         for seed, run in runs.groupby("seed"):
             begin = fitted.get((dataset, model, labels, optimizer, seed), np.inf)
-            first, late = _differences(early(run, settings)), _differences(run[run["step"] >= begin])
+            first, late = _differences(early(run, windows)), _differences(run[run["step"] >= begin])
             null_first, null_late = (one.drop(MEASURED_WORLD).mean() for one in (first, late))
             for what, value in {
                 "early, pristine over corrupt": first[MEASURED_WORLD],
@@ -173,7 +174,7 @@ def clean_test_beats_noisy_train(tables: Tables, settings: ClaimSettings) -> Par
     "Early in training pristine examples agree more with one another than corrupt ones do, late less.",
     source="follows from arXiv 2002.10657 (contributions, learning times); no published numbers of coherence",
     statistic=(
-        "mean pairwise alignment (size-free) of pristine minus that of corrupt examples up to epoch 5, and the "
+        "mean pairwise alignment (size-free) of pristine minus that of corrupt examples early, and the "
         "reverse once pristine examples are fitted"
     ),
     tables=("coherence", "accuracy"),
@@ -181,12 +182,12 @@ def clean_test_beats_noisy_train(tables: Tables, settings: ClaimSettings) -> Par
     level="III",
 )
 def pristine_agree_more_early(tables: Tables, settings: ClaimSettings) -> Parts:
-    """Pairwise alignment of pristine minus that of corrupt examples up to epoch 5, and the reverse once fitted.
+    """Pairwise alignment of pristine minus that of corrupt examples early, and the reverse once fitted.
 
     Means over the checkpoints of each stretch, under SGD. Alignment and not m-coherence, because the groups differ in
     size.
     """
-    fitted = _step_of_fit(tables["accuracy"], settings)
+    fitted, windows = _step_of_fit(tables["accuracy"], settings), early_windows(tables["accuracy"], settings)
     numbers: dict[str, dict[Hashable, float]] = {}
     for where, seed, run in _alignments(tables["coherence"], settings, ["pristine", "corrupt"]):
         if not 0 < run["noise"].iloc[0] < 1:
@@ -196,7 +197,7 @@ def pristine_agree_more_early(tables: Tables, settings: ClaimSettings) -> Parts:
         )
         run["lead"] = run["pristine"] - run["corrupt"]
         for what, lead in (
-            ("early, pristine over corrupt", early(run, settings)["lead"].mean()),
+            ("early, pristine over corrupt", early(run, windows)["lead"].mean()),
             ("late, corrupt over pristine", -run.loc[run["step"] >= begin, "lead"].mean()),
         ):
             numbers.setdefault(f"{where}, {what}", {})[seed] = lead
@@ -231,21 +232,22 @@ def best_beats_last(tables: Tables, settings: ClaimSettings) -> Parts:
     "Gradients of held-out examples agree as those of training examples do early in training, and part from them late.",
     source="future work in arXiv 2203.10036; no published numbers",
     statistic=(
-        "difference of the mean pairwise alignment of training and held-out examples, at the end minus up to epoch 5,"
-        " with clean labels"
+        "difference of the mean pairwise alignment of training and held-out examples, at the end minus early, with "
+        "clean labels"
     ),
-    tables=("coherence",),
+    tables=("coherence", "accuracy"),
     needs="runs of SGD with clean labels",
     level="III",
 )
 def heldout_parts_from_train(tables: Tables, settings: ClaimSettings) -> Parts:
     """How much further apart training and held-out pairwise alignment are at the end than early, clean labels."""
+    windows = early_windows(tables["accuracy"], settings)
     numbers: dict[str, dict[Hashable, float]] = {}
     for where, seed, run in _alignments(tables["coherence"], settings, [TRAIN_GROUP, "heldout"]):
         if run["noise"].iloc[0] == 0:
             run["apart"] = (run[TRAIN_GROUP] - run["heldout"]).abs()
             last = run.loc[run["step"] == run["step"].max(), "apart"].mean()
-            numbers.setdefault(where, {})[seed] = last - early(run, settings)["apart"].mean()
+            numbers.setdefault(where, {})[seed] = last - early(run, windows)["apart"].mean()
     return {where: Measured(pd.Series(by_seed)) for where, by_seed in numbers.items()}
 
 

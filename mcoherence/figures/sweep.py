@@ -31,7 +31,7 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
     """A row per data set, swept setting and label set: m-coherence against the step, its peak and end, accuracies.
 
     Colours are the setting's values. Lines and circles are means over seeds, geometric for m-coherence, with t
-    intervals; dots are seeds. Peaks are smoothed and taken past the initial transient. Source: none of the papers; exploratory.
+    intervals; dots are seeds. Peaks are smoothed, past the initial transient. Source: none of the papers; exploratory.
 
     Args:
         tables: with the tidy table sweep.

@@ -135,8 +135,8 @@ def _check_other_sample(config: Config, size: int, dataset: str) -> None:
     there, own = known_size(config, dataset, "train"), config["measurement"]["sample_size"]
     if there is not None and size + own > there:
         raise UserError(
-            f"sample_size.sizes: found {size}, expected at most {max(there - own, 0)}, the {there} training examples of "
-            f"datasets.{dataset} less the {own} of measurement.sample_size, which no other sample shares; lower one"
+            f"sample_size.sizes: found {size}, expected at most {max(there - own, 0)}, the {there} training examples "
+            f"of datasets.{dataset} less the {own} of measurement.sample_size, which no other sample shares; lower one"
         )
 
 

@@ -75,7 +75,7 @@ def end_of_transient(step: ArrayLike, m_coherence: ArrayLike, reading: Reading =
     rising has none. One that falls and never rises has no peak that could be told from its start, so that no end is
     known.
 
-    Source: arXiv 2008.01217 sees m-coherence fall from near m within about 25 steps, and then rise; the rule is our own.
+    Source: arXiv 2008.01217 sees m-coherence fall from near m within about 25 steps, and then rise. The rule is ours.
 
     Args:
         step: of the checkpoints, ascending, [K].

@@ -1,4 +1,4 @@
-"""Rows of tidy tables that several readers ask for: of the whole network, at a run's end, with labels random in part."""
+"""Rows of tidy tables that several readers ask for: of the whole network, at a run's end, with partly random labels."""
 
 import pandas as pd
 
