@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from mcoherence.claims.nulls import Null
+from mcoherence.claims.nulls import Null, equal_conditions
+from mcoherence.claims.settings import ClaimSettings
 
 Tables = Mapping[str, pd.DataFrame]
 PerSeed = pd.Series  # one number per seed, indexed by seed
@@ -52,8 +53,8 @@ class Measured:
     null: what the mean gives where there is nothing to find, see `mcoherence.claims.nulls`.
     margin: differences up to this one, in the statistic's unit, count as equality.
     saturated: whether all that is compared lies at the ceiling or at the floor, so that a difference could not show.
-    trained: data set, network and optimiser entry of SGD that the statistic is of; None where it is of no such entry.
-    rates: the rates of SGD that the study has for these, which `mcoherence.claims.rates` works out of `trained`.
+    trained: data set, network and optimiser entry of SGD, where the place does not begin with these.
+    rates: the rates that the study has for this network under SGD, which `mcoherence.claims.rates` fills in.
     note: what a reader should see beside the number, in words.
     """
 
@@ -82,3 +83,17 @@ def is_saturated(*accuracies: PerSeed) -> bool:
     """Whether all accuracies, of all seeds, are 1, or all are 0: what is compared has no room to differ."""
     numbers = np.concatenate([one.to_numpy(np.float64) for one in accuracies])
     return len(numbers) > 0 and bool((numbers == 1).all() or (numbers == 0).all())
+
+
+def difference_of_accuracies(more: PerSeed, less: PerSeed, settings: ClaimSettings) -> Measured:
+    """`more` minus `less` within a seed, two accuracies or measures in their unit.
+
+    With the null of two equal conditions and the equivalence margin of the settings; saturated where all of both are 1,
+    or 0.
+    """
+    return Measured(
+        more - less,
+        null=equal_conditions([more, less], settings.confidence),
+        margin=settings.equivalence_margin,
+        saturated=is_saturated(more, less),
+    )

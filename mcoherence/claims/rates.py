@@ -48,13 +48,20 @@ def largest_fall(runs: pd.DataFrame, fitted: float) -> float:
     return float(largest)
 
 
-def with_rates(measured: Measured | Exact, rates: RatesOfNetworks) -> Measured | Exact:
-    """The statistic with the rates that its network is trained at, where it says whose it is."""
-    if isinstance(measured, Exact) or measured.trained is None:
+def with_rates(where: str, measured: Measured | Exact, rates: RatesOfNetworks) -> Measured | Exact:
+    """The statistic with the rates that its network is trained at by SGD.
+
+    Whose it is, says `trained`, or its place, which begins with data set, network and optimiser entry.
+    """
+    if isinstance(measured, Exact):
         return measured
-    dataset, model, optimizer = measured.trained
-    of_network = rates.get((dataset, model), {})
-    return replace(measured, rates={name: replace(rate, here=name == optimizer) for name, rate in of_network.items()})
+    for (dataset, model), of_network in rates.items():
+        for optimizer in of_network:
+            trained = (dataset, model, optimizer)
+            if measured.trained == trained or f"{where}, ".startswith(f"{', '.join(trained)}, "):
+                here = {name: replace(rate, here=name == optimizer) for name, rate in of_network.items()}
+                return replace(measured, rates=here)
+    return measured
 
 
 def _training_accuracies(tables: Tables) -> list[pd.DataFrame]:

@@ -155,7 +155,7 @@ def _claim(
 ) -> Claim:
     absent = dict.fromkeys(settings.experiments[name] for name in description.tables if name not in tables)
     parts = {} if absent else description.parts(tables, settings)
-    alone = [part_of(where, with_rates(one, rates), settings.confidence) for where, one in parts.items()]
+    alone = [part_of(where, with_rates(where, one, rates), settings.confidence) for where, one in parts.items()]
     tested = corrected(alone, settings.confidence)
     if description.is_reported(settings):
         tested = tuple(replace(part, verdict="reported") for part in tested)

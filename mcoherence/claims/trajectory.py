@@ -53,7 +53,7 @@ def peak_real_over_random(tables: Tables, settings: ClaimSettings) -> Parts:
         if {0.0, 1.0} <= set(curves["noise"]):
             peaks = _peaks(later, curves, settings)["log10"]
             null = nulls.equal_conditions([peaks[0.0], peaks[1.0]], settings.confidence)
-            parts[_named(place)] = Measured(peaks[0.0] - peaks[1.0], null=null, trained=place)
+            parts[_named(place)] = Measured(peaks[0.0] - peaks[1.0], null=null)
             parts[f"{_named(place)}, at equal training loss"] = _at_equal_loss(
                 at_loss[place], 0.0, 1.0, place, settings
             )
@@ -85,7 +85,7 @@ def early_coherence_by_noise(tables: Tables, settings: ClaimSettings) -> Parts:
         for less, more in pairwise(sorted(set(curves["noise"]))):
             where = f"{_named(place)}, noise {less:g} over {more:g}"
             null = nulls.equal_conditions([means[less], means[more]], settings.confidence)
-            parts[where] = Measured(means[less] - means[more], null=null, trained=place)
+            parts[where] = Measured(means[less] - means[more], null=null)
             parts[f"{where}, at equal training loss"] = _at_equal_loss(at_loss[place], less, more, place, settings)
     return parts
 
@@ -124,10 +124,10 @@ def random_rises_and_falls(tables: Tables, settings: ClaimSettings) -> Parts:
             # From the same step on as the run's own curve, so that both are the highest of as many checkpoints.
             chance = _peaks(past_transient(own, settings, curves), own, settings)["log10"][1.0]
             beyond, null = height - chance, nulls.equal_conditions([chance], settings.confidence)
-        parts[f"{where}, rises above 1"] = Measured(beyond, null=null, trained=place)
+        parts[f"{where}, rises above 1"] = Measured(beyond, null=null)
         end = _by_run(later, curves, lambda run: float(_smoothed(run, settings)[-1]))[1.0]
         null = nulls.redrawn(_nearness(height, settings), settings.confidence, "the same runs at their peaks")
-        parts[f"{where}, returns towards 1"] = Measured(_nearness(end, settings), null=null, trained=place)
+        parts[f"{where}, returns towards 1"] = Measured(_nearness(end, settings), null=null)
         if 0.0 in set(curves["noise"]):
             steps = log10(peaks["step"])
             lateness, null = (
@@ -170,7 +170,7 @@ def coherence_near_one_when_fitted(tables: Tables, settings: ClaimSettings) -> P
             last = rows.loc[rows.groupby("seed")["step"].idxmax()].set_index("seed")["m_coherence"]
             nearness = _nearness(log10(last), settings).reindex(sorted(set(runs["seed"])))
             null = nulls.redrawn(_nearness(peaks[noise], settings), settings.confidence, "the same runs at their peaks")
-            parts[f"{_named(place)}, noise {noise:g}"] = Measured(nearness, null=null, trained=place)
+            parts[f"{_named(place)}, noise {noise:g}"] = Measured(nearness, null=null)
     return parts
 
 
@@ -205,7 +205,7 @@ def drops_at_the_start(tables: Tables, settings: ClaimSettings) -> Parts:
             near_m = np.log10(settings.near) - (size - logs[0])
             limit = np.log10(settings.near) - float(size.mean())
             null = nulls.around(limit, near_m, settings.confidence, "m-coherence 1, the orthogonal limit")
-            parts[f"{where}, from near m"] = Measured(near_m, null=null, trained=place)
+            parts[f"{where}, from near m"] = Measured(near_m, null=null)
             drops = pd.DataFrame({step: logs[step] - logs.drop(columns=step).min(axis=1) for step in logs})
             beyond = drops.sub(drops.mean(axis=1), axis=0)
             below = 1 - logs.drop(columns=0).min(axis=1)
@@ -213,7 +213,7 @@ def drops_at_the_start(tables: Tables, settings: ClaimSettings) -> Parts:
                 beyond.drop(columns=0), settings.confidence, "the other checkpoints in the place of the first"
             )
             drop = pd.concat([beyond[0], below], axis=1).min(axis=1, skipna=False)
-            parts[f"{where}, drops to below 10"] = Measured(drop, null=null, trained=place)
+            parts[f"{where}, drops to below 10"] = Measured(drop, null=null)
     return parts
 
 
@@ -248,7 +248,7 @@ def convolutions_above_last_layer(tables: Tables, settings: ClaimSettings) -> Pa
                 null = nulls.redrawn(by_chance[noise], settings.confidence, "the examples with labels redrawn")
             else:
                 null = nulls.around(0.0, share, settings.confidence, "layers that change places")
-            parts[f"{_named(place)}, noise {noise:g}"] = Measured(share, null=null, trained=place)
+            parts[f"{_named(place)}, noise {noise:g}"] = Measured(share, null=null)
     return parts
 
 
@@ -466,11 +466,11 @@ def _at_equal_loss(at_loss: pd.DataFrame, less: float, more: float, place: Place
 
     if common.empty:
         no_loss = pd.Series(np.nan, index=at_loss.loc[less].index)
-        return Measured(no_loss, null=nulls.unknown("losses that all runs have passed"), trained=place)
+        return Measured(no_loss, null=nulls.unknown("losses that all runs have passed"))
     null = nulls.equal_conditions([one, other], settings.confidence, mean_difference)
     levels = ", ".join(f"{share:.1f}" for share in common.columns)
     note = f"at {levels} of the loss before training"
-    return Measured((one - other).mean(axis=1), null=null, trained=place, note=note)
+    return Measured((one - other).mean(axis=1), null=null, note=note)
 
 
 def _shares_of_convolutions(rows: pd.DataFrame) -> dict[float, pd.Series]:

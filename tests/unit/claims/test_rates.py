@@ -56,19 +56,24 @@ def test_a_sweep_says_its_own_training_accuracy():
     assert rates_of({"sweep": table}, SETTINGS) == {("d", "net"): {"slow": Rate(0.1, False)}}
 
 
-def test_a_part_has_its_own_rate_and_names_the_others():
-    rates = {("d", "net"): {"fast": Rate(0.3, False), "slow": Rate(0.1, True)}}
-    measured = Measured(pd.Series([1.0, 2.0]), trained=("d", "net", "slow"))
-    found = with_rates(measured, rates).rates
+BOTH = {("d", "net"): {"fast": Rate(0.3, False), "slow": Rate(0.1, True)}}
+VALUES = pd.Series([1.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    ("where", "trained"), [("d, net, slow, noise 0", None), ("d, net, slow", None), ("elsewhere", ("d", "net", "slow"))]
+)
+def test_a_part_has_its_own_rate_and_names_the_others(where, trained):
+    found = with_rates(where, Measured(VALUES, trained=trained), BOTH).rates
     assert found == {"fast": Rate(0.3, False, here=False), "slow": Rate(0.1, True, here=True)}
     assert in_words(found) == "0.1 (stable); elsewhere 0.3 (not stable)"
     assert in_words({"slow": Rate(0.1, False)}) == "one rate, 0.1 (not stable)"
 
 
-def test_what_is_of_no_entry_of_sgd_has_no_rate():
-    of_none = Measured(pd.Series([1.0, 2.0]))
-    assert with_rates(of_none, {("d", "net"): {"slow": Rate(0.1, True)}}).rates is None
-    assert with_rates(Exact(1.0, 0.0), {}) == Exact(1.0, 0.0)
+@pytest.mark.parametrize("where", ["d, net, slower, noise 0", "d, net, m3 against slow, gap", "d, net"])
+def test_what_is_of_no_entry_of_sgd_has_no_rate(where):
+    assert with_rates(where, Measured(VALUES), BOTH).rates is None
+    assert with_rates("d, net, slow", Exact(1.0, 0.0), BOTH) == Exact(1.0, 0.0)
 
 
 def test_methods_are_compared_at_one_rate_as_far_as_it_is_known():
