@@ -37,9 +37,10 @@ def contributions_cross(tables: Tables, settings: ClaimSettings) -> Parts:
     """How far f^p is above f^c early and below it late, beyond what the null worlds give, under SGD.
 
     Early is from step 0 until the runs with the least noise are half-way to the target accuracy: a share of the loss
-    decrease has no transient to leave out, as a peak of coherence has. Late is from the first checkpoint at which the pristine examples are fitted to the target accuracy
-    on. A stretch's f is the share of the loss decrease, to first order, over its updates: the integral of S_a . S over
-    that of S . S by trapezoids, which checkpoints where S vanishes do not upset as they would a mean of ratios.
+    decrease has no transient to leave out, as a peak of coherence has. Late is from the first checkpoint at which the
+    pristine examples are fitted to the target accuracy on. A stretch's f is the share of the loss decrease, to first
+    order, over its updates: the integral of S_a . S over that of S . S by trapezoids, which checkpoints where S
+    vanishes do not upset as they would a mean of ratios.
 
     The larger group contributes more in null worlds too. So each number is the smaller of the lead itself and of the
     lead over the mean of the null worlds, and that of a null world, with the others for null worlds, is its null.

@@ -10,6 +10,7 @@ from mcoherence.tables import rows as table_rows
 from mcoherence.tables.curves import ends_of_transients
 from mcoherence.tables.rows import run_keys
 
+ROUNDING = 1e-9  # of a step that is the exponential of a logarithm
 Windows = Mapping[tuple[str, str, str], float]  # (data set, network, optimiser) -> the last step that is early
 
 
@@ -76,7 +77,7 @@ def early_windows(accuracy: pd.DataFrame, settings: ClaimSettings) -> dict[tuple
 def early(table: pd.DataFrame, windows: Windows) -> pd.DataFrame:
     """The rows of runs of SGD early in training, from step 0 on, see `early_windows`."""
     last = [windows.get(key, -1.0) for key in zip(table["dataset"], table["model"], table["optimizer"], strict=True)]
-    return table[table["step"].to_numpy() <= np.array(last, dtype=np.float64)]
+    return table[table["step"].to_numpy() <= np.array(last, dtype=np.float64) * (1 + ROUNDING)]
 
 
 def log10_time_to_reach(target: float, steps: pd.Series, accuracy: pd.Series) -> float:

@@ -95,8 +95,9 @@ def early_coherence_by_noise(tables: Tables, settings: ClaimSettings) -> Parts:
     "With random labels m-coherence rises above 1 and returns towards 1; its peak comes later than with real labels.",
     source="arXiv 2008.01217; 2203.10036",
     statistic=(
-        "log10 of the smoothed peak over that of the same run measured with labels redrawn; log10 of near, minus "
-        "|log10 of the smoothed m-coherence| at the end; log10 of the ratio of the steps of the peaks, random over real"
+        "log10 of the smoothed peak over that of the same run measured with labels redrawn; the smaller of log10 of "
+        "the peak over near, and of log10 of near minus |log10 of the smoothed m-coherence| at the end; log10 of the "
+        "ratio of the steps of the peaks, random over real"
     ),
     tables=("coherence",),
     needs="runs of SGD with wholly random labels (noise 1)",
@@ -105,8 +106,9 @@ def random_rises_and_falls(tables: Tables, settings: ClaimSettings) -> Parts:
     """Height of the random-label peak beyond redrawn labels, its end near 1, and its lateness, per network and rate.
 
     The highest of many values that scatter about 1 is above 1, so the peak is compared with that of the same run with
-    labels that it cannot have learned. Nulls: two seeds of redrawn labels; the same run as if it ended at its peak; the
-    lateness of different seeds of one kind of labels.
+    labels that it cannot have learned. An end near 1 says nothing of a run that has not been far from it, so a return
+    wants a peak beyond `near` too. Nulls: two seeds of redrawn labels; the same runs as if they ended at their peaks;
+    the lateness of different seeds of one kind of labels.
     """
     parts = {}
     redrawn = tables["coherence"].query("group == @REDRAWN and layer == @WHOLE_NETWORK")
@@ -126,8 +128,7 @@ def random_rises_and_falls(tables: Tables, settings: ClaimSettings) -> Parts:
             beyond, null = height - chance, nulls.equal_conditions([chance], settings.confidence)
         parts[f"{where}, rises above 1"] = Measured(beyond, null=null)
         end = _by_run(later, curves, lambda run: float(_smoothed(run, settings)[-1]))[1.0]
-        null = nulls.redrawn(_nearness(height, settings), settings.confidence, "the same runs at their peaks")
-        parts[f"{where}, returns towards 1"] = Measured(_nearness(end, settings), null=null)
+        parts[f"{where}, returns towards 1"] = _returned(end, height, settings)
         if 0.0 in set(curves["noise"]):
             steps = log10(peaks["step"])
             lateness, null = (
@@ -146,8 +147,8 @@ def random_rises_and_falls(tables: Tables, settings: ClaimSettings) -> Parts:
     "At about 100% training accuracy m-coherence is near 1, with real and with random labels.",
     source="arXiv 2203.10036; 2008.01217",
     statistic=(
-        "log10 of near, minus |log10 m-coherence| at the last checkpoint whose training accuracy counts as 100%; the "
-        "factor near is our own choice"
+        "the smaller of log10 of near minus |log10 m-coherence| at the last checkpoint whose training accuracy counts "
+        "as 100%, and of log10 of the smoothed peak over near; the factor near is our own choice"
     ),
     tables=("accuracy", "coherence"),
     needs="runs of SGD with clean or wholly random labels that fit all their examples",
@@ -155,8 +156,9 @@ def random_rises_and_falls(tables: Tables, settings: ClaimSettings) -> Parts:
 def coherence_near_one_when_fitted(tables: Tables, settings: ClaimSettings) -> Parts:
     """How far within the factor `near` of 1 m-coherence is at the last checkpoint with all examples fitted, log10.
 
-    With no and with all labels random, per network and rate of SGD. A run that never fits has no value. Null: the same
-    runs at their peaks, before they have fitted.
+    With no and with all labels random, per network and rate of SGD. A run that never fits has no value. That it is near
+    1 in the end says nothing where it always was, so a peak beyond `near` is asked for. Null: the same runs as if they
+    stayed at their peaks.
     """
     training = tables["accuracy"].query("part == 'train'")
     fitted = training[training["accuracy"] >= settings.fitted]
@@ -168,9 +170,8 @@ def coherence_near_one_when_fitted(tables: Tables, settings: ClaimSettings) -> P
             keys = [*RUN_COLUMNS, "step"]
             rows = runs.merge(fitted[keys], on=keys)
             last = rows.loc[rows.groupby("seed")["step"].idxmax()].set_index("seed")["m_coherence"]
-            nearness = _nearness(log10(last), settings).reindex(sorted(set(runs["seed"])))
-            null = nulls.redrawn(_nearness(peaks[noise], settings), settings.confidence, "the same runs at their peaks")
-            parts[f"{_named(place)}, noise {noise:g}"] = Measured(nearness, null=null)
+            ends = log10(last).reindex(peaks[noise].index)
+            parts[f"{_named(place)}, noise {noise:g}"] = _returned(ends, peaks[noise], settings)
     return parts
 
 
@@ -426,9 +427,15 @@ def _peaks_by_seed(rows: pd.DataFrame, settings: ClaimSettings) -> pd.Series:
     )
 
 
-def _nearness(logs: pd.Series, settings: ClaimSettings) -> pd.Series:
-    """How far within the factor `near` of 1 values are, of their log10."""
-    return np.log10(settings.near) - logs.abs()
+def _returned(ends: pd.Series, peaks: pd.Series, settings: ClaimSettings) -> Measured:
+    """How far within `near` of 1 the ends are and how far beyond it the peaks, whichever is less; log10, by seed."""
+    near = np.log10(settings.near)
+
+    def less(of: pd.Series) -> pd.Series:
+        return pd.concat([near - of.abs(), peaks - near], axis=1).min(axis=1, skipna=False)
+
+    null = nulls.redrawn(less(peaks), settings.confidence, "the same runs as if they ended at their peaks")
+    return Measured(less(ends), null=null)
 
 
 def _at_losses(
