@@ -114,9 +114,6 @@ def _check_overrides(config: Config) -> None:
     for section in ("datasets", "models", "optimizers"):
         key = f"training.for_{section}"
         require_entries(key, config["training"].get(f"for_{section}", {}), section, config)
-    for name, training in config["training"].get("for_optimizers", {}).items():
-        of_models = training.get("for_models", {})
-        require_entries(f"training.for_optimizers.{name}.for_models", of_models, "models", config)
     for name, optimizer in config["optimizers"].items():
         require_entries(f"optimizers.{name}.for_models", optimizer.get("for_models", {}), "models", config)
 

@@ -147,9 +147,6 @@ def _ways(runs: Sequence[Run]) -> list[tuple[str, str, str]]:
 
 def _training_key(config: Config, dataset: str, model: str, optimizer: str, key: str) -> str:
     """Where the config says a key of `training` that holds for runs of these entries."""
-    of_optimizer = config["training"].get("for_optimizers", {}).get(optimizer, {})
-    if key in of_optimizer.get("for_models", {}).get(model, {}):
-        return f"training.for_optimizers.{optimizer}.for_models.{model}.{key}"
     for section, name in (("optimizers", optimizer), ("models", model), ("datasets", dataset)):
         if key in config["training"].get(f"for_{section}", {}).get(name, {}):
             return f"training.for_{section}.{name}.{key}"
