@@ -11,7 +11,7 @@ from scipy.stats import rankdata
 from mcoherence.claims.measured import Measured, Parts, Tables
 from mcoherence.claims.nulls import around, equal_conditions, shuffled_tags, unrelated_choices
 from mcoherence.claims.registry import claim
-from mcoherence.claims.rows import early, log10
+from mcoherence.claims.rows import early, early_windows, log10, past_transient
 from mcoherence.claims.settings import ClaimSettings
 from mcoherence.study.result_names import FULL, difficulty_group
 from mcoherence.tables.columns import OTHER_SEEDS
@@ -24,16 +24,18 @@ HARD_TEST = difficulty_group("hard", "test")
     "E1",
     "Early in training, past the transient, easy examples are more coherent among themselves than hard ones.",
     source="implied by arXiv 2003.07422 and 2203.10036; no published numbers",
-    statistic="log10 of the ratio of the geometric means of m-coherence over the first 5 epochs, easy over hard",
-    tables=("difficulty_coherence",),
+    statistic="log10 of the ratio of the geometric means of m-coherence early in training, easy over hard",
+    tables=("difficulty_coherence", "accuracy"),
     needs="gradients measured on easy and on hard examples",
     level="III",
 )
 def easy_more_coherent_early(tables: Tables, settings: ClaimSettings) -> Parts:
     """Log10 ratio of early m-coherence, easy over hard examples of one number, along the reference runs."""
     parts = {}
+    windows = early_windows(tables["accuracy"], settings)
     for where, rows in _networks(tables["difficulty_coherence"]):
-        within = early(rows[(rows["subset"] == FULL) & (rows["group"] == rows["other"])], settings)
+        own = rows[(rows["subset"] == FULL) & (rows["group"] == rows["other"])]
+        within = early(past_transient(own, settings, by=("group",)), windows)
         means = log10(within["m_coherence"]).groupby([within["group"], within["seed"]]).mean()
         easy, hard = (_of(means, group) for group in (EASY_TRAIN, HARD_TRAIN))
         parts[where] = Measured(easy - hard, null=equal_conditions([easy, hard], settings.confidence))
@@ -44,8 +46,8 @@ def easy_more_coherent_early(tables: Tables, settings: ClaimSettings) -> Parts:
     "E2",
     "Early in training on easy examples alone, a step along them lowers the loss of hard ones too.",
     source="implied by arXiv 2003.07422; no published numbers",
-    statistic="mean cosine of the mean gradients of easy training and hard test examples over the first 5 epochs",
-    tables=("difficulty_coherence",),
+    statistic="mean cosine of the mean gradients of easy training and hard test examples early in training",
+    tables=("difficulty_coherence", "accuracy"),
     needs="networks trained on easy examples, with gradients of hard ones measured",
     level="III",
 )
@@ -56,9 +58,10 @@ def easy_step_helps_hard(tables: Tables, settings: ClaimSettings) -> Parts:
     learned, so the value at step 0 stands beside it.
     """
     parts = {}
+    windows = early_windows(tables["accuracy"], settings)
     for where, rows in _networks(tables["difficulty_coherence"]):
         pair = _pair(rows[rows["subset"] == "easy"], EASY_TRAIN, HARD_TEST)
-        cosine = early(pair, settings).groupby("seed")["cosine"].mean()
+        cosine = early(pair, windows).groupby("seed")["cosine"].mean()
         null = around(0.0, cosine, settings.confidence, "gradients that have nothing to do with one another")
         untrained = pair.loc[pair["step"] == 0, "cosine"].mean()
         parts[where] = Measured(cosine, null=null, note=f"before training {untrained:+.3f}")
@@ -70,18 +73,17 @@ def easy_step_helps_hard(tables: Tables, settings: ClaimSettings) -> Parts:
     "Early in training, a step along easy examples carries over to other easy ones more than one along hard examples "
     "does to other hard ones.",
     source="implied by arXiv 2003.07422; no published numbers",
-    statistic=(
-        "mean cosine of the mean gradients of training and test examples over the first 5 epochs, easy minus hard"
-    ),
-    tables=("difficulty_coherence",),
+    statistic=("mean cosine of the mean gradients of training and test examples early in training, easy minus hard"),
+    tables=("difficulty_coherence", "accuracy"),
     needs="networks trained on easy and on hard examples, with gradients measured",
     level="III",
 )
 def easy_step_carries_over(tables: Tables, settings: ClaimSettings) -> Parts:
     """Early cosine with held-out examples of its own kind, of runs on easy examples minus runs on hard ones."""
     parts = {}
+    windows = early_windows(tables["accuracy"], settings)
     for where, rows in _networks(tables["difficulty_coherence"]):
-        first = early(rows, settings)
+        first = early(rows, windows)
         easy, hard = (
             _pair(first[first["subset"] == kind], difficulty_group(kind, "train"), difficulty_group(kind, "test"))
             .groupby("seed")["cosine"]

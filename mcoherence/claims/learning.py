@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mcoherence.claims.measured import DIVERGED, Exact, Measured, Parts, PerSeed, Tables, difference_of_accuracies
 from mcoherence.claims.nulls import Null, equal_conditions
 from mcoherence.claims.registry import claim
-from mcoherence.claims.rows import log10, log_spacing, of_sgd
+from mcoherence.claims.rows import log10, log10_time_to_reach, log_spacing, of_sgd
 from mcoherence.claims.settings import ClaimSettings
 from mcoherence.tables.columns import TOY_TRAINING_EXAMPLES
 from mcoherence.tables.rows import last_rows
@@ -54,25 +54,6 @@ def time_grows_with_noise(tables: Tables, settings: ClaimSettings) -> Parts:
                 null=equal_conditions([known[less], known[more]], settings.confidence),
             )
     return parts
-
-
-def log10_time_to_reach(target: float, steps: pd.Series, accuracy: pd.Series) -> float:
-    """log10 of the step at which the accuracy first reaches the target, linear between checkpoints on a log axis.
-
-    Step 0 counts as 1. The last step where the target is never reached.
-    """
-    log_steps = np.log10(np.clip(steps.to_numpy(dtype=np.float64), 1, None))
-    values = accuracy.to_numpy(dtype=np.float64)
-    order = np.argsort(log_steps, kind="stable")
-    log_steps, values = log_steps[order], values[order]
-    reached = np.flatnonzero(values >= target)
-    if len(reached) == 0:
-        return float(log_steps[-1])
-    after = int(reached[0])
-    if after == 0:
-        return float(log_steps[0])
-    share = (target - values[after - 1]) / (values[after] - values[after - 1])
-    return float(log_steps[after - 1] + share * (log_steps[after] - log_steps[after - 1]))
 
 
 @claim(
@@ -146,7 +127,8 @@ def _nearer(times: Values, own: Values, other: Values) -> Values:
 def suppression_narrows_gap(tables: Tables, settings: ClaimSettings) -> Parts:
     """How much smaller the gap and the corrupt accuracy of M3 and RM3 are than SGD's, at the last step.
 
-    At the noise levels where the study has both: an optimiser that is not run at a level is not compared there, one
+    Only with the SGD of the method's own rate: at a lower one every method memorises later. At the noise levels where
+    the study has both: an optimiser that is not run at a level is not compared there, one
     whose runs there diverged leaves the comparison open.
     """
     accuracy = tables["accuracy"]
@@ -163,6 +145,8 @@ def suppression_narrows_gap(tables: Tables, settings: ClaimSettings) -> Parts:
         present = set(here["optimizer"])
         for reference in filter(present.__contains__, settings.entries("sgd")):
             for name in filter(present.__contains__, methods):
+                if not settings.same_rate(reference, name, str(model)):
+                    continue
                 where = f"{dataset}, {model}, {name} against {reference}, noise {noise:g}"
                 parts[f"{where}, gap"] = difference_of_accuracies(
                     _of_entry(gap, reference), _of_entry(gap, name), settings

@@ -10,7 +10,7 @@ import pandas as pd
 from mcoherence.claims.measured import Measured, Parts, PerSeed, Tables, difference_of_accuracies
 from mcoherence.claims.nulls import equal_conditions, redrawn, unknown
 from mcoherence.claims.registry import claim
-from mcoherence.claims.rows import early, sgd_rows
+from mcoherence.claims.rows import early, early_windows, sgd_rows
 from mcoherence.claims.settings import ClaimSettings
 from mcoherence.tables.columns import MEASURED_WORLD, TRAIN_GROUP, WHOLE_NETWORK
 from mcoherence.tables.rows import last_rows, partly_random
@@ -36,15 +36,17 @@ LATE = "late, corrupt over pristine"
 def contributions_cross(tables: Tables, settings: ClaimSettings) -> Parts:
     """How far f^p is above f^c early and below it late, beyond what the null worlds give, under SGD.
 
-    Early is from step 0 through the early epochs: a share of the loss decrease has no transient to leave out, as a peak
-    of coherence has. Late is from the first checkpoint at which the pristine examples are fitted to the target accuracy
-    on. A stretch's f is the share of the loss decrease, to first order, over its updates: the integral of S_a . S over
-    that of S . S by trapezoids, which checkpoints where S vanishes do not upset as they would a mean of ratios.
+    Early is from step 0 until the runs with the least noise are half-way to the target accuracy: a share of the loss
+    decrease has no transient to leave out, as a peak of coherence has. Late is from the first checkpoint at which the
+    pristine examples are fitted to the target accuracy on. A stretch's f is the share of the loss decrease, to first
+    order, over its updates: the integral of S_a . S over that of S . S by trapezoids, which checkpoints where S
+    vanishes do not upset as they would a mean of ratios.
 
     The larger group contributes more in null worlds too. So each number is the smaller of the lead itself and of the
     lead over the mean of the null worlds, and that of a null world, with the others for null worlds, is its null.
     """
     contributions, fitted = tables["contributions"], _step_of_fit(tables["accuracy"], settings)
+    windows = early_windows(tables["accuracy"], settings)
     parts = {}
     rows = sgd_rows(contributions, settings)
     for (dataset, model, labels, noise, optimizer), runs in rows.groupby(
@@ -53,7 +55,7 @@ def contributions_cross(tables: Tables, settings: ClaimSettings) -> Parts:
         leads: dict[str, dict[Hashable, pd.Series]] = {}
         for seed, run in runs.groupby("seed"):
             begin = fitted.get((dataset, model, labels, optimizer, seed), np.inf)
-            first, late = run[run["epoch"] <= settings.early_epochs], run[run["step"] >= begin]
+            first, late = early(run, windows), run[run["step"] >= begin]
             leads.setdefault("early, pristine over corrupt", {})[seed] = _differences(first)
             leads.setdefault(LATE, {})[seed] = -_differences(late)
         for what, by_seed in leads.items():
@@ -221,7 +223,7 @@ def pristine_agree_more_early(tables: Tables, settings: ClaimSettings) -> Parts:
     Means over the checkpoints of each stretch, under SGD. Alignment and not m-coherence, because the groups differ in
     size.
     """
-    fitted = _step_of_fit(tables["accuracy"], settings)
+    fitted, windows = _step_of_fit(tables["accuracy"], settings), early_windows(tables["accuracy"], settings)
     numbers: dict[str, dict[Hashable, pd.Series]] = {}
     for where, seed, run in _alignments(tables["coherence"], settings, ["pristine", "corrupt"]):
         if not 0 < run["noise"].iloc[0] < 1:
@@ -230,7 +232,7 @@ def pristine_agree_more_early(tables: Tables, settings: ClaimSettings) -> Parts:
             tuple(run[key].iloc[0] for key in ("dataset", "model", "labels", "optimizer", "seed")), np.inf
         )
         late = run[run["step"] >= begin]
-        for what, stretch in (("early, pristine over corrupt", early(run, settings)), (LATE, late)):
+        for what, stretch in (("early, pristine over corrupt", early(run, windows)), (LATE, late)):
             numbers.setdefault(f"{where}, {what}", {})[seed] = stretch[["pristine", "corrupt"]].mean()
     parts = {}
     for where, by_seed in numbers.items():
@@ -291,7 +293,7 @@ def _at_best_of_others(curves: pd.DataFrame) -> PerSeed:
         "difference of the mean pairwise alignment of training and held-out examples, at the end minus early, with "
         "clean labels; its sign is that of the other seeds, so that scatter alone has the mean 0"
     ),
-    tables=("coherence",),
+    tables=("coherence", "accuracy"),
     needs="runs of SGD with clean labels",
     level="III",
 )
@@ -302,13 +304,14 @@ def heldout_parts_from_train(tables: Tables, settings: ClaimSettings) -> Parts:
     scatter alone. The seeds depend on each other by that sign: of 40,000 studies of five seeds with scatter alone,
     Student's interval was above 0 in 9%, and not in 2.5%.
     """
+    windows = early_windows(tables["accuracy"], settings)
     numbers: dict[str, dict[Hashable, pd.Series]] = {}
     for where, seed, run in _alignments(tables["coherence"], settings, [TRAIN_GROUP, "heldout"]):
         if run["noise"].iloc[0] == 0:
             run["apart"] = run[TRAIN_GROUP] - run["heldout"]
             means = {
                 "late": run.loc[run["step"] == run["step"].max(), "apart"].mean(),
-                "early": early(run, settings)["apart"].mean(),
+                "early": early(run, windows)["apart"].mean(),
             }
             numbers.setdefault(where, {})[seed] = pd.Series(means)
     parts = {}

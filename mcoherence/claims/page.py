@@ -7,6 +7,7 @@ from typing import Any
 
 from mcoherence.claims.identities import IDENTITIES
 from mcoherence.claims.intervals import Interval
+from mcoherence.claims.measured import in_words
 from mcoherence.claims.settings import MEANINGS, ClaimSettings
 from mcoherence.claims.stored import SCHEMA
 from mcoherence.claims.testing import Claim
@@ -86,7 +87,7 @@ unless the study says otherwise, so the intervals do not cover other data.</p>
 <tr><td>{{ part.where }}{% if part.note %}<br><small>{{ part.note }}</small>{% endif %}</td>
 {{ numbers(part) }}{{ verdict(part, part.reason) }}{{ sketch(part) }}
 <td><small>{{ part.null.rule if part.null else "–" }}</small></td>
-<td class="number">{{ "%g" | format(part.margin) }}</td><td>{{ part.rates or "–" }}</td></tr>
+<td class="number">{{ "%g" | format(part.margin) }}</td><td>{{ rates(part) }}</td></tr>
 {% endfor %}
 </tbody>
 </table>
@@ -186,7 +187,7 @@ def _part_as_json(part: Part) -> dict[str, Any]:
         "margin": part.margin,
         "detectable": part.detectable,
         "refutation_p": part.refutation_p,
-        "rates": asdict(part.rates) if part.rates else None,
+        "rates": {name: asdict(rate) for name, rate in part.rates.items()} if part.rates else None,
         "values_by_seed": part.values,
         "note": part.note,
         "verdict": part.verdict,
@@ -206,6 +207,7 @@ def claims_page(claims: Sequence[Claim], settings: ClaimSettings) -> str:
         diverged=sorted({run for claim in claims for run in claim.diverged}),
         cells=cells,
         part_on_axis=part_on_axis,
+        rates=lambda part: in_words(part.rates) if part.rates else NOTHING,
     )
 
 
