@@ -6,17 +6,17 @@ from typing import cast
 
 import pandas as pd
 
+from mcoherence.claims.measured import Measured, Parts, PerSeed, Tables
+from mcoherence.claims.nulls import equal_conditions
 from mcoherence.claims.registry import claim
-from mcoherence.claims.testing import Measured, Parts, PerSeed, Tables
+from mcoherence.claims.settings import ClaimSettings
+from mcoherence.tables.confusion import FIRST_EPOCH, PLAIN, VARIANTS
 
 Network = tuple[float, float, bool, bool]  # width, depth, whether it has batch norm, whether it has skips
-FIRST_EPOCH = 1  # in training counts from the end of the first epoch on
 STAGES: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
     "at the start": lambda rows: rows[rows["step"] == 0],
     "in training": lambda rows: rows[rows["epoch"] >= FIRST_EPOCH],
 }
-PLAIN = (False, False)  # neither batch norm nor skip connections
-VARIANTS = {"batch norm": (True, False), "skip connections": (False, True), "both": (True, True)}
 
 
 @claim(
@@ -33,7 +33,7 @@ VARIANTS = {"batch norm": (True, False), "skip connections": (False, True), "bot
     needs="networks that differ in width, in depth, in batch norm or in skip connections alone",
     level="III",
 )
-def confusion_by_structure(tables: Tables) -> Parts:
+def confusion_by_structure(tables: Tables, settings: ClaimSettings) -> Parts:
     """How much higher the least cosine is for the wider, the shallower, and the one with batch norm or skips.
 
     Only networks of one architecture are compared, and only those that differ in one of these settings, or in both
@@ -44,8 +44,9 @@ def confusion_by_structure(tables: Tables) -> Parts:
     for (dataset, labels, optimizer, _), rows in groups:
         for stage, chosen in STAGES.items():
             where = f"{dataset}, {labels}, {optimizer}, {{}}, {stage}"
-            differences = _differences(least_cosines(chosen(rows)))
-            parts |= {where.format(what): Measured(difference) for what, difference in differences.items()}
+            for what, (more, less) in _compared(least_cosines(chosen(rows))).items():
+                null = equal_conditions([more, less], settings.confidence)
+                parts[where.format(what)] = Measured(more - less, null=null)
     return parts
 
 
@@ -56,23 +57,23 @@ def least_cosines(rows: pd.DataFrame) -> dict[Network, PerSeed]:
     return {cast("Network", network): of_network.droplevel([0, 1, 2, 3]) for network, of_network in by_network}
 
 
-def _differences(least: dict[Network, PerSeed]) -> dict[str, PerSeed]:
-    """What is compared -> the difference by seed, positive where the statement holds."""
+def _compared(least: dict[Network, PerSeed]) -> dict[str, tuple[PerSeed, PerSeed]]:
+    """What is compared -> the least cosines that the statement has higher, and those that it has lower, by seed."""
     widths, depths = (sorted({network[axis] for network in least}) for axis in (0, 1))
-    found: dict[str, PerSeed] = {}
+    found: dict[str, tuple[PerSeed, PerSeed]] = {}
     for depth in depths:
         of_depth = [width for width in widths if (width, depth, *PLAIN) in least]
         for narrower, wider in pairwise(of_depth):
             what = f"depth {depth:g}, width {wider:g} over {narrower:g}"
-            found[what] = least[wider, depth, *PLAIN] - least[narrower, depth, *PLAIN]
+            found[what] = least[wider, depth, *PLAIN], least[narrower, depth, *PLAIN]
     for width in widths:
         of_width = [depth for depth in depths if (width, depth, *PLAIN) in least]
         for shallower, deeper in pairwise(of_width):
             what = f"width {width:g}, depth {shallower:g} over {deeper:g}"
-            found[what] = least[width, shallower, *PLAIN] - least[width, deeper, *PLAIN]
+            found[what] = least[width, shallower, *PLAIN], least[width, deeper, *PLAIN]
         for depth in of_width:
             for name, variant in VARIANTS.items():
                 if (width, depth, *variant) in least:
                     what = f"width {width:g}, depth {depth:g}, with {name}"
-                    found[what] = least[width, depth, *variant] - least[width, depth, *PLAIN]
+                    found[what] = least[width, depth, *variant], least[width, depth, *PLAIN]
     return found

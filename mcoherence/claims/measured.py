@@ -35,6 +35,7 @@ class Measured:
     saturated: whether all that is compared lies at the ceiling or at the floor, so that a difference could not show.
     rates: the learning rates that it was tested at; None where the statistic is not about training at a rate.
     note: what a reader should see beside the number, in words.
+    decides: whether the claim's verdict hangs on it too; if not it is reported only.
     """
 
     per_seed: PerSeed
@@ -44,6 +45,7 @@ class Measured:
     saturated: bool = False
     rates: Rates | None = None
     note: str = ""
+    decides: bool = True
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ MEANINGS = {
     "far_above_limit": "m-coherence from which it should grow with the size of the sample",
     "least_clipping": "c in percent from which winsorised SGD is said not to memorise",
     "early_epochs": "epochs that count as early in training",
+    "equal_fit": "accuracy on pristine examples at which accuracies on corrupt ones are compared",
 }
 
 
@@ -43,6 +44,7 @@ class ClaimSettings:
     far_above_limit: float = 10.0
     least_clipping: float = 2.0
     early_epochs: float = 5.0
+    equal_fit: float = 0.95
 
     def entries(self, method: str) -> list[str]:
         """Names of the optimiser entries that use `method`."""

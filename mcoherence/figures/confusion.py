@@ -10,13 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from mcoherence.claims.confusion import FIRST_EPOCH, PLAIN, VARIANTS
 from mcoherence.figures.axes import step_axis
 from mcoherence.figures.intervals import draw_line_with_band, over_seeds
 from mcoherence.figures.legends import band_handle, legend_below, text_handle
 from mcoherence.figures.panels import column_titles, message_figure, panel_grid, row_title, say_not_run
 from mcoherence.figures.reading import Tables, in_order, label_sets
 from mcoherence.figures.style import NEUTRAL, FigureStyle, LineLook, readable, theme
+from mcoherence.tables.confusion import FIRST_EPOCH, PLAIN, VARIANTS
 
 _COLUMNS = ("by width", "by depth", "batch norm and skips against depth")
 _COLORS, _LIGHTEST = "viridis", 0.85  # the colour map's end is too light for a line on white

@@ -20,6 +20,10 @@ from mcoherence.tables.accuracy import accuracy_of_run
 from mcoherence.tables.columns import Column
 from mcoherence.tables.runs import named
 
+# (batch norm, skip connections)
+PLAIN = (False, False)
+VARIANTS = {"batch norm": (True, False), "skip connections": (False, True), "both": (True, True)}
+FIRST_EPOCH = 1  # in training counts from the end of the first epoch on
 STRUCTURE = ("architecture", "width", "depth", "batch_norm", "skip")
 COLUMNS = {
     "architecture": Column("", "of the network"),

@@ -60,6 +60,12 @@ def winsorization(config: Config) -> dict[str, dict[str, float]]:
     }
 
 
+def levels_of_fit(config: Config) -> list[float]:
+    """The accuracies on pristine examples at which runs are compared: a grid, and those that statement E12 is about."""
+    every_second = [percent / 100 for percent in range(10, 101, 2)]
+    return sorted({*every_second, 0.95, 0.99, config["claims"].get("equal_fit", 0.95)})
+
+
 def check(config: Config) -> None:
     """Check that the names of `further` are entries."""
     for number, other in enumerate(config["label_noise"].get("further", [])):
@@ -89,6 +95,7 @@ EXPERIMENT = Experiment(
         "group_alignment": Table(grids, ("coherence",)),
         "overfit": Table(grids, SCORED, own=lambda config: {"winsorization": winsorization(config)}),
         "early_stopping": Table(grids, (*SCORED, "coherence")),
+        "equal_fit": Table(tables=("accuracy",), own=lambda config: {"levels": levels_of_fit(config)}),
     },
     figures={
         "summary": Figure(("coherence", "accuracy", "easy_hard"), SUMMARY, "the study at a glance"),
@@ -106,5 +113,6 @@ EXPERIMENT = Experiment(
             ("overfit",), TRAINING, "4.4 overfitting by winsorised SGD", made=lambda config: bool(winsorization(config))
         ),
         "early_stopping": Figure(("early_stopping",), TRAINING, "4.5 best against last checkpoint"),
+        "equal_fit": Figure(("equal_fit",), TRAINING, "4.7 memorisation at equal fit"),
     },
 )
