@@ -6,6 +6,7 @@ what tells prevention from delay.
 """
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 
@@ -35,10 +36,10 @@ SUPPRESSING = ("m3", "m3_successive", "rm3", "winsorized", "gradient_agreement")
 def fewer_corrupt_at_equal_fit(tables: Tables, settings: ClaimSettings) -> Parts:
     """How many fewer corrupt labels each method has fitted than SGD, where both have fitted the pristine ones as well.
 
-    A run that never comes so far has no number, which leaves its part open; a method of which no run does is not
-    compared there.
+    A run that never comes so far has no number, which leaves its part open. A method of which no run does is not
+    compared, and the others decide; if there are none, the statement is open.
     """
-    parts: dict[str, Measured] = {}
+    found: dict[str, tuple[Measured, bool]] = {}
     for level in dict.fromkeys((settings.equal_fit, *OTHER_LEVELS)):
         rows = tables["equal_fit"]
         rows = rows[np.isclose(rows["pristine_accuracy"].astype(float), level)]
@@ -47,20 +48,20 @@ def fewer_corrupt_at_equal_fit(tables: Tables, settings: ClaimSettings) -> Parts
                 str(name): rows_of.set_index("seed")["corrupt_accuracy"].astype(float)
                 for name, rows_of in here.groupby("optimizer", sort=False)
             }
-            present = list(corrupt)
-            references = [name for name in settings.entries("sgd") if name in present]
-            others = [name for name in present if name not in references]
-            for name, reference in ((name, reference) for name in others for reference in references):
+            references = [name for name in settings.entries("sgd") if name in corrupt]
+            for name, reference in product((one for one in corrupt if one not in references), references):
                 where = f"{dataset}, {model}, {name} against {reference}, {labels}, noise {noise:g}, at {level:g}"
-                parts[where] = _part(corrupt[reference], corrupt[name], name, level, settings)
-    return parts
+                asserted = level == settings.equal_fit and settings.methods[name] in SUPPRESSING
+                found[where] = _part(corrupt[reference], corrupt[name], name, level, settings), asserted
+    compared = any(asserted and not part.note for part, asserted in found.values())
+    return {
+        where: replace(part, decides=asserted and not (part.note and compared))
+        for where, (part, asserted) in found.items()
+    }
 
 
 def _part(of_sgd: PerSeed, of_method: PerSeed, name: str, level: float, settings: ClaimSettings) -> Measured:
-    """SGD's corrupt accuracy minus the method's by seed, and whether it decides."""
+    """SGD's corrupt accuracy minus the method's by seed, with a note where no run of the method comes so far."""
     never = bool(of_method.isna().all())
-    return replace(
-        difference_of_accuracies(of_sgd, of_method, settings),
-        decides=level == settings.equal_fit and settings.methods[name] in SUPPRESSING and not never,
-        note=f"no run of {name} fits {level:g} of the pristine examples: not compared" if never else "",
-    )
+    note = f"no run of {name} fits {level:g} of the pristine examples: not compared" if never else ""
+    return replace(difference_of_accuracies(of_sgd, of_method, settings), note=note)

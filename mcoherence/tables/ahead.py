@@ -2,7 +2,7 @@
 
 So the claims themselves can be asked which of them a study will be able to speak to. Each table's function here gives
 the columns that tell its rows apart, and flags; every other column that the table's module describes as a number is a
-stand-in that grows to 1 along each run. Of runs that differ in their seeds alone there are SEEDS: more say no more. A
+stand-in that grows along each run. Of runs that differ in their seeds alone there are SEEDS: more say no more. A
 column that a table gets needs nothing here, unless it tells rows apart. Nothing is known here of runs that will
 diverge.
 """
@@ -40,6 +40,7 @@ OPERATIONAL = True  # no number depends on it; docs/reruns.md
 
 Rows = Callable[[Run], pd.DataFrame]
 SEEDS = 2
+EXAMPLES = 100  # what numbers of examples grow to
 SHARED_NUMBERS = (
     "n", "accuracy", "loss", "sq_norm_of_sum", "m_coherence", "alpha", "cosine", "train_accuracy", "test_accuracy",
 )  # fmt: skip
@@ -218,7 +219,12 @@ def _with_numbers(config: Config, name: str, rows: Rows) -> pd.DataFrame:
     if "step" in table and table["step"].notna().all():
         last = table.groupby(run_keys(table))["step"].transform("max")
         place = ((table["step"] + 1) / (last + 1)).to_numpy()
-    stand_ins = {column: place for column in (*own, *SHARED_NUMBERS) if column not in table}
+    units = {column: described.unit for column, described in columns_of(name).items()}
+    stand_ins = {
+        column: EXAMPLES * place if units[column] == "examples" else place
+        for column in (*own, *SHARED_NUMBERS)
+        if column not in table
+    }
     return pd.concat([table, pd.DataFrame({**stand_ins, "diverged": False}, index=table.index)], axis=1)
 
 

@@ -70,7 +70,11 @@ def test_the_plan_has_the_rows_of_every_table_that_claims_are_tested_on(study):
         table = pd.read_parquet(study.results / f"tables/{name}.parquet")
         assert set(table) <= set(planned), name
         columns = columns_of(name)
-        keys = [key for key in table if (not columns[key].unit and key != "diverged") or key in ("step", "noise")]
+        keys = [
+            key
+            for key in table
+            if (not columns[key].unit and key not in ("diverged", "reached")) or key in ("step", "noise")
+        ]
         if name == "difficulty":
             keys = run_keys(table)  # two examples stand for all
         rows = [set(one[keys].fillna(-1).itertuples(index=False, name=None)) for one in (table, planned)]

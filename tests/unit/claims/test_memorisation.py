@@ -98,6 +98,11 @@ def test_a_method_that_never_comes_so_far_is_not_compared_and_said_so():
     assert part.value == pytest.approx(0.25)
 
 
+def test_where_no_method_comes_so_far_the_statement_is_open():
+    claim = claim_on({"sgd": SGD, "c8": NEVER})
+    assert (claim.verdict, claim.decisive.reason) == ("inconclusive", "0 of 3 seeds have a number")
+
+
 def test_one_seed_that_never_comes_so_far_leaves_the_part_open():
     accuracy = accuracy_of({"sgd": SGD, "m3": M3})
     stuck = (accuracy["optimizer"] == "m3") & (accuracy["seed"] == 1) & (accuracy["part"] == "pristine")
