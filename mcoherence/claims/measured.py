@@ -56,6 +56,7 @@ class Measured:
     trained: data set, network and optimiser entry of SGD, where the place does not begin with these.
     rates: the rates that the study has for this network under SGD, which `mcoherence.claims.rates` fills in.
     note: what a reader should see beside the number, in words.
+    decides: whether the claim's verdict hangs on it too; if not it is reported only.
     """
 
     per_seed: PerSeed
@@ -66,6 +67,7 @@ class Measured:
     trained: tuple[str, str, str] | None = None
     rates: Rates | None = None
     note: str = ""
+    decides: bool = True
 
 
 @dataclass(frozen=True)

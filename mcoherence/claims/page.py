@@ -38,6 +38,22 @@ PAGE = """\
 </svg>
 {% endif %}
 </td>{% endmacro %}
+{% macro summary(claims, source) %}
+<table>
+<thead>
+<tr><th>Claim</th><th>Sentence</th><th>{{ source }}</th><th>Level</th><th>Statistic</th><th>Value</th>
+<th>{{ confidence }} interval over seeds, bootstrap</th><th>{{ confidence }} interval over seeds, Student's t</th>
+<th>Null</th><th>Detectable</th><th>Verdict</th></tr>
+</thead>
+<tbody>
+{% for claim in claims %}
+<tr><td>{{ claim.id }}</td><td>{{ claim.statement }}</td><td>{{ claim.source }}</td><td>{{ claim.level }}</td>
+<td>{{ claim.statistic }}<br><small>{{ claim.missing or claim.decisive.where }}</small></td>
+{{ numbers(claim.decisive) }}{{ verdict(claim, claim.decisive.reason if claim.decisive else "") }}</tr>
+{% endfor %}
+</tbody>
+</table>
+{% endmacro %}
 {% block title %}Claims{% endblock %}
 {% block body %}
 <h1>The papers' claims, tested on this study</h1>
@@ -60,20 +76,11 @@ unless the study says otherwise, so the intervals do not cover other data.</p>
 {% if diverged %}
 <p>Left out, because they diverged: {{ diverged | join("; ") }}.</p>
 {% endif %}
-<table>
-<thead>
-<tr><th>Claim</th><th>Sentence</th><th>Paper</th><th>Level</th><th>Statistic</th><th>Value</th>
-<th>{{ confidence }} interval over seeds, bootstrap</th><th>{{ confidence }} interval over seeds, Student's t</th>
-<th>Null</th><th>Detectable</th><th>Verdict</th></tr>
-</thead>
-<tbody>
-{% for claim in claims %}
-<tr><td>{{ claim.id }}</td><td>{{ claim.statement }}</td><td>{{ claim.source }}</td><td>{{ claim.level }}</td>
-<td>{{ claim.statistic }}<br><small>{{ claim.missing or claim.decisive.where }}</small></td>
-{{ numbers(claim.decisive) }}{{ verdict(claim, claim.decisive.reason if claim.decisive else "") }}</tr>
-{% endfor %}
-</tbody>
-</table>
+{{ summary(claims | rejectattr("level", "equalto", "own"), "Paper") }}
+<h2>Statements of this project</h2>
+<p>No paper makes these. Level own: statistic and thresholds stand in the code and in the study's settings, and a
+verdict follows by the same rules. It supports or refutes no paper.</p>
+{{ summary(claims | selectattr("level", "equalto", "own"), "Source") }}
 <h2>All parts</h2>
 <p>In each drawing the null is the band, Student's interval the line, the value the dot, 0 the dashed line.</p>
 {% for claim in claims if claim.parts %}

@@ -20,6 +20,7 @@ MEANINGS = {
     "least_clipping": "c in percent from which winsorised SGD is said not to memorise",
     "early_share": "of the way from the accuracy before training to the target, until which training is early",
     "stable_fall": "fall of the training accuracy between checkpoints up to which a rate is stable",
+    "equal_fit": "accuracy on pristine examples at which accuracies on corrupt ones are compared",
 }
 
 
@@ -55,6 +56,7 @@ class ClaimSettings:
     peak_window: float = DEFAULT.peak_window
     transient_start: float = DEFAULT.transient_start
     transient_factor: float = DEFAULT.transient_factor
+    equal_fit: float = 0.95
 
     def entries(self, method: str) -> list[str]:
         """Names of the optimiser entries that use `method`."""

@@ -11,7 +11,9 @@ one part beyond the margin, at a level that is. An experiment without chance has
 rounding. A claim that the study has no runs for is not tested, and says what is missing.
 
 Levels: II is what the papers assert, which gets a verdict; III is plausible and not known to be published, which is
-reported with its intervals and gets none. (I, exact identities, are tests of the code: see `identities`.)
+reported with its intervals and gets none. "own" is a statement of this project, its statistic and thresholds fixed by
+the code and the settings before a study is run: it is tested as level II is, and its verdict is about no paper. (I,
+exact identities, are tests of the code: see `identities`.)
 
 Intervals are over seeds. A seed bundles initial weights, order of examples and corruption of labels; images, their
 split and the measured sample are the same with all seeds, unless the study says otherwise, and no interval covers them.
@@ -30,13 +32,13 @@ from typing import Literal
 
 import pandas as pd
 
-from mcoherence.claims.measured import DIVERGED, Parts, Tables
+from mcoherence.claims.measured import DIVERGED, Measured, Parts, Tables
 from mcoherence.claims.rates import RatesOfNetworks, rates_of, with_rates
 from mcoherence.claims.settings import ClaimSettings
 from mcoherence.claims.verdicts import Part, Verdict, corrected, part_of
 from mcoherence.tables.rows import run_keys
 
-Level = Literal["II", "III"]
+Level = Literal["II", "III", "own"]
 ClaimVerdict = Verdict | Literal["not tested"]
 
 
@@ -58,16 +60,17 @@ class Claim:
 
     @property
     def decisive(self) -> Part | None:
-        """The part that carries the claim least, which the verdict hangs on; None without parts."""
-        return min(self.parts, key=lambda part: part.support, default=None)
+        """The part that carries the claim least, of those that the verdict hangs on; of all where none is tested."""
+        tested = [part for part in self.parts if part.verdict != "reported"]
+        return min(tested or self.parts, key=lambda part: part.support, default=None)
 
     @property
     def verdict(self) -> ClaimVerdict:
-        """Supported if all parts are; not supported if any part is not; inconclusive, reported or not tested."""
+        """Supported if all tested parts are; not supported if any is not; inconclusive, reported or not tested."""
         if self.missing is not None:
             return "not tested"
-        verdicts = {part.verdict for part in self.parts}
-        if "reported" in verdicts:
+        verdicts = {part.verdict for part in self.parts} - {"reported"}
+        if not verdicts:
             return "reported"
         if "not supported" in verdicts:
             return "not supported"
@@ -155,8 +158,10 @@ def _claim(
 ) -> Claim:
     absent = dict.fromkeys(settings.experiments[name] for name in description.tables if name not in tables)
     parts = {} if absent else description.parts(tables, settings)
-    alone = [part_of(where, with_rates(where, one, rates), settings.confidence) for where, one in parts.items()]
-    tested = corrected(alone, settings.confidence)
+    alone = {where: part_of(where, with_rates(where, one, rates), settings.confidence) for where, one in parts.items()}
+    decides = {where: not isinstance(measured, Measured) or measured.decides for where, measured in parts.items()}
+    deciding = corrected([part for where, part in alone.items() if decides[where]], settings.confidence)
+    tested = deciding + tuple(replace(part, verdict="reported") for where, part in alone.items() if not decides[where])
     if description.is_reported(settings):
         tested = tuple(replace(part, verdict="reported") for part in tested)
     missing = None

@@ -11,6 +11,11 @@ import torch.nn.functional as F  # noqa: N812
 from safetensors import safe_open
 
 from mcoherence import load_checkpoint
+from mcoherence.audit.claims_ahead import claims_ahead
+from mcoherence.claims.registry import claims_of
+from mcoherence.tables.ahead import KNOWN, tables_ahead
+from mcoherence.tables.dictionary import columns_of
+from mcoherence.tables.rows import run_keys
 
 pytestmark = [pytest.mark.slow, pytest.mark.apart]
 RUN = "runs/digits/cnn/half_random/rm3/full/seed1"
@@ -48,6 +53,33 @@ def test_every_column_of_every_table_is_described(study):
         key=lambda pair: list(dict.fromkeys(described["table"])).index(pair[0]),
     )
     assert (described["meaning"].str.len() > 5).all()
+
+
+def test_the_plan_says_beforehand_which_claims_are_tested_and_what_the_others_miss(study):
+    config = json.loads((study.results / "config.json").read_text())
+    claims = json.loads((study.results / "claims.json").read_text())["claims"]
+    ahead = claims_ahead(config, claims_of("mcoherence.claims"))
+    assert {claim.id: claim.missing for claim in ahead} == {claim["id"]: claim["missing"] for claim in claims}
+
+
+def test_the_plan_has_the_rows_of_every_table_that_claims_are_tested_on(study):
+    config = json.loads((study.results / "config.json").read_text())
+    made = {path.stem for path in (study.results / "tables").glob("*.parquet")}
+    for name, planned in tables_ahead(config, sorted(KNOWN & made)).items():
+        table = pd.read_parquet(study.results / f"tables/{name}.parquet")
+        assert set(table) <= set(planned), name
+        columns = columns_of(name)
+        keys = [
+            key
+            for key in table
+            if (not columns[key].unit and key not in ("diverged", "reached")) or key in ("step", "noise")
+        ]
+        if name == "difficulty":
+            keys = run_keys(table)  # two examples stand for all
+        rows = [set(one[keys].fillna(-1).itertuples(index=False, name=None)) for one in (table, planned)]
+        if name == "difficulty_agreement":  # the moment of one checkpoint is for the numbers to say
+            rows = [{row[:-1] for row in found} for found in rows] if keys[-1] == "step" else rows
+        assert rows[0] == rows[1], name
 
 
 def test_coherence_equals_brute_force_from_the_checkpoint_files(study):

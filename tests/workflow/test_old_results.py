@@ -36,7 +36,7 @@ WITHOUT_RECORDS = (
 )  # fmt: skip
 RUN = "runs/digits/cnn/half_random/rm3/full/seed0"
 A_RUN = trained(1) | {"evaluate": 1, "measure_coherence": 1, "measure_contributions": 1}  # on partly random labels
-AFTER_A_RUN = {"tabulate": 7} | DRAW_COHERENCE | DRAW_TRAINING | CLAIMS
+AFTER_A_RUN = {"tabulate": 8} | DRAW_COHERENCE | DRAW_TRAINING | CLAIMS
 
 
 @contextmanager
@@ -121,7 +121,7 @@ def test_fewer_updates_train_the_segment_again_that_becomes_shorter(study):
     ("names", "jobs"),
     [
         ([f"{RUN}/checkpoints/step6.safetensors"], A_RUN | AFTER_A_RUN),
-        ([f"{RUN}/evaluation.h5"], {"evaluate": 1, "tabulate": 4} | DRAW_TRAINING | CLAIMS),
+        ([f"{RUN}/evaluation.h5"], {"evaluate": 1, "tabulate": 5} | DRAW_TRAINING | CLAIMS),
         (["figures/easy_hard.pdf"], {"draw_easy_hard": 1, "describe_study": 1, "report": 1}),
         (["tables/learning_time.csv"], {"tabulate": 1} | CLAIMS),
         (["tables/dictionary.csv", "report.html"], {"describe_study": 1, "report": 1}),

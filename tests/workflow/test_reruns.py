@@ -24,7 +24,7 @@ DRAW_WHOLE_COHERENCE = {rule: 1 for rule in DRAW_COHERENCE if rule != "draw_cont
 DRAW_TRAINING = {
     f"draw_{name}": 1
     for name in (
-        "summary", "coherence_by_loss", "training_curves", "generalization_gap", "optimizers", "early_stopping",
+        "summary", "coherence_by_loss", "training_curves", "generalization_gap", "optimizers", "early_stopping", "equal_fit",
     )
 }  # fmt: skip
 DRAW_EASY_HARD = {"draw_summary": 1, "draw_easy_hard": 1}
@@ -46,7 +46,7 @@ def measured(runs: int) -> dict[str, int]:
     return {"measure_coherence": runs, "measure_contributions": runs // 2}
 
 
-AFTER_TRAINING = {"evaluate": ALL_RUNS} | measured(NOISE_RUNS) | SCORED | {"tabulate": 10} | DRAW_ALL | CLAIMS
+AFTER_TRAINING = {"evaluate": ALL_RUNS} | measured(NOISE_RUNS) | SCORED | {"tabulate": 11} | DRAW_ALL | CLAIMS
 EVERYTHING_AFTER_TRAINING = trained(ALL_RUNS) | AFTER_TRAINING
 # What follows when checkpoints come or go at the end: the easy/hard split is made again, and with it the runs on it.
 OTHER_CHECKPOINTS = trained(SUBSET_RUNS) | AFTER_TRAINING
@@ -131,7 +131,7 @@ EDITS = (
         "the code of one table", "mcoherence/tables/group_alignment.py", "import pandas as pd", "import pandas as pd\n\nUNUSED = 1",
         {"tabulate": 1, "draw_group_alignment": 1} | CLAIMS,
     ),
-    Edit("the code of the tables", "mcoherence/tables/runs.py", "import pandas as pd", "import pandas as pd\n\nUNUSED = 1", {"tabulate": 10} | DRAW_ALL | CLAIMS),
+    Edit("the code of the tables", "mcoherence/tables/runs.py", "import pandas as pd", "import pandas as pd\n\nUNUSED = 1", {"tabulate": 11} | DRAW_ALL | CLAIMS),
     Edit(
         "another set of held-out examples to measure", "miniature.yaml", "heldout_size: 20", "heldout_size: 30",
         {"measure_coherence": NOISE_RUNS, "tabulate": 3} | DRAW_WHOLE_COHERENCE | CLAIMS,
@@ -150,7 +150,7 @@ EDITS = (
     ),
     Edit(
         "the code of the evaluation", "mcoherence/measuring/evaluation.py", "dtype=np.float32), np.full", "dtype=np.float32) + 0, np.full",
-        trained(SUBSET_RUNS) | {"evaluate": ALL_RUNS, "tabulate": 7} | SCORED | DRAW_TRAINING | DRAW_EASY_HARD
+        trained(SUBSET_RUNS) | {"evaluate": ALL_RUNS, "tabulate": 8} | SCORED | DRAW_TRAINING | DRAW_EASY_HARD
         | DRAW_DIFFICULTY | CLAIMS,
     ),
     Edit(
@@ -160,27 +160,27 @@ EDITS = (
     ),
     Edit(
         "one seed of the label-noise experiment", "miniature.yaml", "seeds: [0, 1]\neasy", "seeds: [0, 2]\neasy",
-        {"corrupt_labels": 2, "evaluate": 6, "tabulate": 7} | measured(6) | trained(6)
+        {"corrupt_labels": 2, "evaluate": 6, "tabulate": 8} | measured(6) | trained(6)
         | DRAW_COHERENCE | DRAW_TRAINING | CLAIMS,
     ),
     Edit(
         "a seed more of the label-noise experiment", "miniature.yaml", "seeds: [0, 1]\neasy", "seeds: [0, 1, 2]\neasy",
-        {"corrupt_labels": 2, "evaluate": 6, "tabulate": 7} | measured(6) | trained(6)
+        {"corrupt_labels": 2, "evaluate": 6, "tabulate": 8} | measured(6) | trained(6)
         | DRAW_COHERENCE | DRAW_TRAINING | CLAIMS,
     ),
     Edit(
         "a noise level more", "miniature.yaml", "labels: [clean, half_random]", "labels: [clean, half_random, all_random]",
-        {"corrupt_labels": 2, "evaluate": 6, "tabulate": 6, "measure_coherence": 6} | trained(6)
+        {"corrupt_labels": 2, "evaluate": 6, "tabulate": 7, "measure_coherence": 6} | trained(6)
         | DRAW_WHOLE_COHERENCE | DRAW_TRAINING | CLAIMS,
     ),
     Edit(
         "the fraction of one label set", "config.yaml", "half_random: {fraction: 0.5}", "half_random: {fraction: 0.4}",
-        {"corrupt_labels": 2, "evaluate": 6, "tabulate": 7} | trained(6) | {"measure_coherence": 6, "measure_contributions": 6}
+        {"corrupt_labels": 2, "evaluate": 6, "tabulate": 8} | trained(6) | {"measure_coherence": 6, "measure_contributions": 6}
         | DRAW_COHERENCE | DRAW_TRAINING | CLAIMS,
     ),
     Edit(
         "another name for one optimiser, its settings kept", "miniature.yaml", "m3: {method", "median: {method",
-        {"evaluate": 4, "tabulate": 7} | measured(4) | trained(4) | DRAW_ALL | CLAIMS,
+        {"evaluate": 4, "tabulate": 8} | measured(4) | trained(4) | DRAW_ALL | CLAIMS,
         besides=(("[sgd, m3, rm3]", "[sgd, median, rm3]"),),
     ),
     Edit(
@@ -189,11 +189,11 @@ EDITS = (
     ),
     Edit(
         "the rate of one optimiser", "config.yaml", "rm3, lr: 0.3", "rm3, lr: 0.2",
-        {"evaluate": 4, "tabulate": 7} | measured(4) | trained(4) | DRAW_COHERENCE | DRAW_TRAINING | CLAIMS,
+        {"evaluate": 4, "tabulate": 8} | measured(4) | trained(4) | DRAW_COHERENCE | DRAW_TRAINING | CLAIMS,
     ),
     Edit(
         "the schedule of one optimiser's rate", "config.yaml", "rm3, lr: 0.3", "rm3, lr: 0.3, schedule: {kind: step, milestones: [6]}",
-        {"evaluate": 4, "tabulate": 7} | measured(4) | trained(4) | DRAW_COHERENCE | DRAW_TRAINING | CLAIMS,
+        {"evaluate": 4, "tabulate": 8} | measured(4) | trained(4) | DRAW_COHERENCE | DRAW_TRAINING | CLAIMS,
     ),
     Edit(
         "two settings that swap their values", "miniature.yaml", "sample_size: 50\n  heldout_size: 20", "sample_size: 20\n  heldout_size: 50",
@@ -201,7 +201,7 @@ EDITS = (
     ),
     Edit(
         "lr and weight decay that swap their values", "miniature.yaml", "lr: 0.3, weight_decay: 0.001", "lr: 0.001, weight_decay: 0.3",
-        {"evaluate": 4, "tabulate": 7} | measured(4) | trained(4) | DRAW_COHERENCE | DRAW_TRAINING | CLAIMS,
+        {"evaluate": 4, "tabulate": 8} | measured(4) | trained(4) | DRAW_COHERENCE | DRAW_TRAINING | CLAIMS,
     ),
     Edit(
         "more updates, in segments of the same length", "miniature.yaml", "updates: 12", "updates: 18",
@@ -214,7 +214,7 @@ EDITS = (
     Edit("when an error of an optimiser is raised", "mcoherence/optim/descent.py", '"lr", 0 < lr < math.inf', '"lr", 1e-9 < lr < math.inf', EVERYTHING_AFTER_TRAINING),
     Edit(
         "an unused line in one optimiser", "mcoherence/optim/rm3.py", "from torch import Tensor", "from torch import Tensor\n\nUNUSED = 1",
-        {"evaluate": 4, "tabulate": 7} | measured(4) | trained(4) | DRAW_COHERENCE | DRAW_TRAINING | CLAIMS,
+        {"evaluate": 4, "tabulate": 8} | measured(4) | trained(4) | DRAW_COHERENCE | DRAW_TRAINING | CLAIMS,
     ),
     Edit("an unused line in one network, which all runs use", "mcoherence/models/cnn.py", "from torch import nn", "from torch import nn\n\nUNUSED = 1", EVERYTHING_AFTER_TRAINING),
     Edit("the width of the network", "miniature.yaml", "hidden: 6", "hidden: 7", EVERYTHING_AFTER_TRAINING),

@@ -167,6 +167,30 @@ def sweep(draw):
     )  # fmt: skip
 
 
+def equal_fit(draw):
+    """What is fitted of corrupt examples by the time that pristine ones are does not depend on the optimiser."""
+    return pd.DataFrame(
+        [
+            run | {"pristine_accuracy": level, "corrupt_accuracy": draw.normal(level / 2, 0.05)}
+            for run, level in product(runs(METHODS, ["half"]), (0.8, 0.9, 0.95, 0.99))
+        ]
+    )
+
+
+def confusion(draw):
+    """Cosines that no width, depth, batch norm or skip connection changes."""
+    networks = product((16, 64), (2, 8), (False, True), (False, True))
+    return pd.DataFrame(
+        [
+            run | time | dict(zip(("width", "depth", "batch_norm", "skip"), network, strict=True))
+            | {"architecture": "deep_mlp", "min_cosine": draw.normal(0, 0.1)}
+            for network in networks
+            for run, time in product(runs(labels=["clean"]), times())
+            if run["model"] == MODELS[0]
+        ]
+    )  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def outcome():
     """Claim by id, of one study without anything to find."""
@@ -175,7 +199,7 @@ def outcome():
         for number, make in enumerate(
             (
                 accuracy, coherence, contributions, overfit, easy_hard, difficulty, difficulty_coherence,
-                difficulty_agreement, learning_time, toy, sample_size, sweep,
+                difficulty_agreement, learning_time, toy, sample_size, sweep, equal_fit, confusion,
             )
         )
     }  # fmt: skip

@@ -31,6 +31,15 @@ def test_a_claim_as_json_shows_the_part_that_decides():
     assert entry["level"] == "II"
 
 
+def test_statements_of_this_project_stand_apart_from_the_papers():
+    claims = [Claim(f"{level[0]}1", f"sentence {level}", "b", level, "c", (SUPPORTED,)) for level in ("II", "own")]
+    papers, _, own = claims_page(claims, SETTINGS).partition("<h2>Statements of this project</h2>")
+    own = own.partition("<h2>All parts</h2>")[0]
+    assert ("sentence II" in papers, "sentence own" in papers) == (True, False)
+    assert ("sentence II" in own, "sentence own" in own) == (False, True)
+    assert "No paper makes these" in own
+
+
 CELLS = ("+0.300", "[+0.200, +0.400]", "[+0.100, +0.500]", "[-0.100, +0.100]", "0.250")
 
 
