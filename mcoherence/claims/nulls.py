@@ -80,8 +80,8 @@ def equal_conditions(
     means = results.reshape(NUM_DRAWS, num_seeds).mean(axis=1)
     return Null(
         _quantiles(means, confidence),
-        f"{num_seeds} such statistics of {drawn} different seeds each, of one and the same condition; "
-        f"mean of them, {NUM_DRAWS:,} draws",
+        f"mean of {num_seeds} such statistics of {drawn} different seeds each, all of one condition, which is any of "
+        f"{len(values)} with the same chance; {NUM_DRAWS:,} draws",
     )
 
 

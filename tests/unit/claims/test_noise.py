@@ -97,6 +97,30 @@ def test_clean_test_accuracy_of_methods_that_do_not_memorise():
         assert clean_test_beats_noisy_train({"overfit": overfit_rows(AS_IN_THE_PAPER, noise)}, SETTINGS) == {}
 
 
+def test_networks_that_are_not_trained_are_what_clean_test_accuracy_is_held_against():
+    table = overfit_rows(AS_IN_THE_PAPER)
+    at_start = table["step"] == 0
+    table.loc[at_start, "test_accuracy"] = 0.1 + table["seed"].map({0: 0.0, 1: 0.01, 2: 0.02})
+    table.loc[at_start, "train_accuracy"] = 0.1
+    null = clean_test_beats_noisy_train({"overfit": table}, SETTINGS)["d, net, rm3, noise 0.5"].null
+    half = 4.302653 * 0.01 * np.sqrt(2 / 3)  # of the mean of three more of 0, 0.01 and 0.02
+    assert null.interval == pytest.approx((0.01 - half, 0.01 + half), rel=1e-6)
+
+
+def test_not_memorising_is_held_against_the_same_optimiser_without_clipping():
+    """A network that learns nothing stays below the proper accuracy too, and so says nothing where c = 0 does so."""
+    where = "d, net, noise 0.5, c 2, training accuracy below the proper one"
+    parts = winsorising_stops_memorising({"overfit": overfit_rows(AS_IN_THE_PAPER)}, SETTINGS)
+    half = 4.302653 * 0.001 * np.sqrt(2 / 3)  # the wobble is 0, 0.001, -0.001
+    assert parts[where].null.interval == pytest.approx((0.57 - 1.0 - half, 0.57 - 1.0 + half), rel=1e-6)
+    underfit = AS_IN_THE_PAPER | {"c0": (0.0, 0.3, 0.3)}
+    parts = winsorising_stops_memorising({"overfit": overfit_rows(underfit)}, SETTINGS)
+    assert part_of(where, parts[where], 0.95).reason == "its null is above 0 as well"
+    alone = {name: AS_IN_THE_PAPER[name] for name in ("c2", "c8")}
+    parts = winsorising_stops_memorising({"overfit": overfit_rows(alone)}, SETTINGS)
+    assert part_of(where, parts[where], 0.95).reason == "its null is not known: needs runs with c = 0"
+
+
 def test_every_run_counts_with_its_own_last_step():
     table = overfit_rows(AS_IN_THE_PAPER)
     table.loc[(table["optimizer"] == "c8") & (table["step"] == 9), "step"] = 3

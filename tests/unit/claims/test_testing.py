@@ -352,3 +352,46 @@ def test_seeds_that_agree_only_to_the_checkpoint_do_not_make_an_interval_of_no_w
     assert part.interval == pytest.approx((-0.1, 0.3))
     assert part.t_interval == pytest.approx((-0.1, 0.3))
     assert part.verdict == "inconclusive"
+
+
+def nearness(**medians):
+    """Values of P9 of seed 0 by what they say, with these medians of half random labels, no noise and all random."""
+    groups = {
+        "pristine": ("half", "pristine"), "corrupt": ("half", "corrupt"), "clean": ("clean", "all"),
+        "random": ("random", "all"),
+    }  # fmt: skip
+    tables = make_tables(**AS_IN_THE_PAPERS | {"medians": {groups[name]: step for name, step in medians.items()}})
+    (claim,) = (one for one in check_claims(tables, SETTINGS, CLAIMS) if one.id == "P9")
+    return {part.where.rpartition(", ")[2]: part.values.get(0) for part in claim.parts}
+
+
+def test_what_is_never_learned_is_near_to_nothing():
+    """The last step, 60, is a bound of a time that is not reached: it orders, and says no distance."""
+    log = np.log10
+    assert nearness(pristine=4, corrupt=40, clean=2, random=50) == pytest.approx(
+        {
+            "corrupt after pristine": log(40 / 4),
+            "pristine nearer to no noise": log(50 / 4) - log(4 / 2),
+            "corrupt nearer to all random": log(40 / 2) - log(50 / 40),
+        }
+    )
+    never = nearness(pristine=4, corrupt=np.inf, clean=2, random=np.inf)
+    assert never["corrupt after pristine"] == pytest.approx(log(60 / 4))
+    assert never["pristine nearer to no noise"] == pytest.approx(log(60 / 4) - log(4 / 2))
+    assert never["corrupt nearer to all random"] is None
+    assert nearness(pristine=np.inf, corrupt=np.inf, clean=2, random=50)["corrupt after pristine"] is None
+
+
+def test_easy_examples_that_are_easy_for_any_network_support_nothing():
+    def check(**cells):
+        easy_hard = AS_IN_THE_PAPERS["easy_hard"] | {tuple(name.split("_on_")): value for name, value in cells.items()}
+        tables = make_tables(**AS_IN_THE_PAPERS | {"easy_hard": easy_hard})
+        return next(one for one in check_claims(tables, SETTINGS, CLAIMS) if one.id == "P15").parts[0]
+
+    part = check()
+    assert part.value == pytest.approx((0.99 - 0.90) - (0.95 - 0.94))
+    assert part.note == (
+        "easy on easy minus hard on hard +0.090; of networks trained on random examples, easy minus hard +0.010"
+    )
+    as_easy_for_any = check(random_on_easy=0.99, random_on_hard=0.90)
+    assert (as_easy_for_any.value, as_easy_for_any.reason) == (pytest.approx(0), "equivalent within the margin")
