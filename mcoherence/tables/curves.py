@@ -72,8 +72,8 @@ def end_of_transient(step: ArrayLike, m_coherence: ArrayLike, reading: Reading =
 
     A transient is a fall from a high start of the curve, by a factor of at least two, to a minimum after which the
     curve rises by as much again, all smoothed; it ends at the first such minimum. A curve that starts low or begins by
-    rising has none. One that falls and never rises has no peak that could be told from its start, so that no end is
-    known.
+    rising has none. One that falls from its start and never rises has no peak that could be told from that start, so
+    that no end is known; where it was higher before it fell, that was its peak.
 
     Source: arXiv 2008.01217 sees m-coherence fall from near m within about 25 steps, and then rise. The rule is ours.
 
@@ -99,7 +99,9 @@ def end_of_transient(step: ArrayLike, m_coherence: ArrayLike, reading: Reading =
     before = logs[: risen[0]] if len(risen) else logs
     if logs[0] < np.log10(reading.transient_start) or logs[0] - before.min() < factor:
         return 0.0
-    return float(steps[int(before.argmin())]) if len(risen) else np.nan
+    if len(risen):
+        return float(steps[int(before.argmin())])
+    return 0.0 if logs.max() > logs[0] else np.nan
 
 
 def peak(step: ArrayLike, m_coherence: ArrayLike, begin: float = 0.0, window: float = DEFAULT.peak_window) -> Peak:

@@ -36,6 +36,7 @@ def test_what_is_no_positive_number_is_left_out_and_bridged():
     [
         ([500, 60, 8, 4, 4, 60, 1], 7),  # as on ImageNet: down from near m, then up and down again
         ([500, 60, 8, 4, 4, 4, 4], math.nan),  # down and never up: no peak that could be told from the start
+        ([5, 6, 8, 8, 4, 2, 1], 0),  # down and never up, from a peak that is not the start
         ([2, 2, 2, 5, 30, 8, 1], 0),  # up from the start
         ([9, 9, 8, 9, 90, 8, 1], 0),  # hardly down before it goes up
         ([2, 1, 0.5, 0.5, 30, 8, 1], 0),  # no high start to fall from
