@@ -49,7 +49,8 @@ def result_passes(config: Config, run: Run, name: str, checkpoints: int | None =
     """
     kind = result(name)
     steps = len(checkpoint_steps(training_of_run(config, run))) if checkpoints is None else checkpoints
-    examples = kind.examples(config["measurement"], _size(config, run)) / shards
+    settings = kind.settings(config, run)
+    examples = kind.examples(settings, _size(config, run)) / shards
     return (FORWARD_AND_BACKWARD if kind.groups(config) else 1) * steps * examples
 
 

@@ -8,8 +8,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mcoherence.models.architectures import may_have_batch_norm
+from mcoherence.optim.methods import METHODS
 from mcoherence.study.data_sizes import Size
-from mcoherence.study.result_names import DIFFICULTY_GROUPS, GROUPS, OTHER_SAMPLE, OWN_NETWORK
+from mcoherence.study.result_names import DIFFICULTY_GROUPS, GROUPS, NO_BATCH_NORM, OTHER_SAMPLE, OWN_NETWORK
 from mcoherence.study.runs import Config, Run
 
 
@@ -20,7 +22,7 @@ class Result:
     command: of workflow_scripts that makes it.
     stage: name of the rule that makes it, and of its stage in the plan.
     settings: (config, run) -> what it depends on besides its files.
-    examples: (measurement, size of the data set) -> how many examples it takes at each checkpoint.
+    examples: (what it depends on, size of the data set) -> how many examples it takes at each checkpoint.
     groups: config -> number of groups of examples whose gradient sums it keeps; 0 where it measures no gradients.
     verb: what its jobs do to a network, for messages.
     split: whether it always reads the split into easy and hard examples; else only that of the run's own subset.
@@ -30,19 +32,24 @@ class Result:
     command: str
     stage: str
     settings: Callable[[Config, Run], Mapping[str, Any]]
-    examples: Callable[[Mapping[str, int], Size], int]
+    examples: Callable[[Mapping[str, Any], Size], int]
     groups: Callable[[Config], int]
     verb: str
     split: bool = False
     subset: bool = False
 
 
-def _sample(measurement: Mapping[str, int], size: Size) -> int:
-    return min(measurement["sample_size"], size.train)
+def _sample(settings: Mapping[str, Any], size: Size) -> int:
+    return min(int(settings["sample_size"]), size.train)
 
 
-def _heldout(measurement: Mapping[str, int], size: Size) -> int:
-    return min(measurement["heldout_size"], size.test)
+def _heldout(settings: Mapping[str, Any], size: Size) -> int:
+    return min(int(settings["heldout_size"]), size.test)
+
+
+def _with_redrawn(settings: Mapping[str, Any], size: Size) -> int:
+    """Training examples, with redrawn labels once more, and held-out ones."""
+    return (2 if settings["redrawn_labels"] else 1) * _sample(settings, size) + _heldout(settings, size)
 
 
 def _own_network(config: Config, run: Run) -> dict[str, Any]:
@@ -55,12 +62,34 @@ def _evaluation_settings(config: Config, run: Run) -> dict[str, Any]:
     return {"tf32": config["measurement"].get("tf32", False), **_own_network(config, run)}
 
 
+def batch_norm_of(config: Config, run: Run) -> str:
+    """measurement.batch_norm, or "none" for a network that is known to have no batch norm: nothing depends on it then."""
+    asked: str = config["measurement"].get("batch_norm", "running")
+    return asked if may_have_batch_norm(config["models"][run.model]) else NO_BATCH_NORM
+
+
+def redrawn_labels(config: Config, run: Run) -> bool:
+    """Whether a run is measured with redrawn labels too: by measurement.redrawn_labels all are, plain SGD's or none."""
+    asked = config["measurement"].get("redrawn_labels", "sgd")
+    plain = METHODS[config["optimizers"][run.optimizer]["method"]].plain
+    return bool(asked == "all" or (asked == "sgd" and plain))
+
+
 def _measurement_settings(config: Config, run: Run) -> dict[str, Any]:
-    return {**config["measurement"], **_own_network(config, run)}
+    asked = dict(config["measurement"])
+    minibatch_size, sample = asked.pop("minibatch_size", None), asked.pop("sample", "fixed")
+    asked.pop("redrawn_labels", None)
+    asked |= {"batch_norm": batch_norm_of(config, run), "sample": sample}
+    if asked["batch_norm"] == "minibatch":
+        asked["minibatch_size"] = minibatch_size
+    if sample == "by_seed":
+        asked["run_seed"] = run.seed
+    return {**asked, **_own_network(config, run)}
 
 
 def _coherence_settings(config: Config, run: Run) -> dict[str, Any]:
-    return {**_measurement_settings(config, run), "subset": run.subset}
+    redrawn = {"redrawn_labels": True, "run_seed": run.seed} if redrawn_labels(config, run) else {"redrawn_labels": False}
+    return {**_measurement_settings(config, run), **redrawn, "subset": run.subset}
 
 
 def _contribution_settings(config: Config, run: Run) -> dict[str, Any]:
@@ -68,12 +97,16 @@ def _contribution_settings(config: Config, run: Run) -> dict[str, Any]:
     return {**measurement, **config["contributions"]}
 
 
+def _groups_of_coherence(config: Config) -> int:
+    return len(GROUPS) + (config["measurement"].get("redrawn_labels", "sgd") != "none")
+
+
 RESULTS = {
     "evaluation": Result(
         command="evaluate",
         stage="evaluate",
         settings=_evaluation_settings,
-        examples=lambda measurement, size: size.train + size.test,
+        examples=lambda settings, size: size.train + size.test,
         groups=lambda config: 0,
         verb="Evaluate",
     ),
@@ -81,8 +114,8 @@ RESULTS = {
         command="measure_coherence",
         stage="measure_coherence",
         settings=_coherence_settings,
-        examples=lambda measurement, size: _sample(measurement, size) + _heldout(measurement, size),
-        groups=lambda config: len(GROUPS),
+        examples=_with_redrawn,
+        groups=_groups_of_coherence,
         verb="Measure",
         subset=True,
     ),
@@ -99,9 +132,7 @@ RESULTS = {
         stage="measure_difficulty_coherence",
         settings=_measurement_settings,
         # of easy, hard and random examples, all of them training examples
-        examples=lambda measurement, size: min(
-            3 * (_sample(measurement, size) + _heldout(measurement, size)), size.train
-        ),
+        examples=lambda settings, size: min(3 * (_sample(settings, size) + _heldout(settings, size)), size.train),
         groups=lambda config: len(DIFFICULTY_GROUPS),
         verb="Measure easy and hard examples in",
         split=True,
@@ -125,9 +156,9 @@ def result(name: str) -> Result:
     kind, sample_size = RESULTS["coherence"], int(other[1])
 
     def settings(config: Config, run: Run) -> dict[str, Any]:
-        return {**kind.settings(config, run), "sample_size": sample_size}
+        of_sample = {**kind.settings(config, run), "sample_size": sample_size, "redrawn_labels": False}
+        if of_sample["sample"] == "fixed":
+            of_sample.pop("run_seed", None)
+        return of_sample
 
-    def examples(measurement: Mapping[str, int], size: Size) -> int:
-        return kind.examples({**measurement, "sample_size": sample_size}, size)
-
-    return Result(kind.command, ON_OTHER_SAMPLE, settings, examples, kind.groups, kind.verb, subset=True)
+    return Result(kind.command, ON_OTHER_SAMPLE, settings, kind.examples, kind.groups, kind.verb, subset=True)

@@ -123,9 +123,11 @@ def contents(path):
         }
 
 
-MEASUREMENT = {"sample_size": 50, "heldout_size": 31, "seed": 0, "tf32": False}
+MEASUREMENT = {
+    "sample_size": 50, "heldout_size": 31, "seed": 0, "tf32": False, "sample": "fixed", "batch_norm": "running",
+}  # fmt: skip
 COMMANDS = {  # result: its command, the settings that it takes besides, the examples it measures at each checkpoint
-    "coherence": (measure_coherence, {"subset": "full"}, 81),
+    "coherence": (measure_coherence, {"subset": "full", "redrawn_labels": True, "run_seed": 3}, 131),
     "contributions": (measure_contributions, {"null_worlds": 1}, 50),
     "difficulty_coherence": (measure_difficulty_coherence, {}, 60),  # half of each of six parts of twenty
 }
