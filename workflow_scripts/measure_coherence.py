@@ -13,7 +13,14 @@ from mcoherence.measuring.samples import (
 )
 from mcoherence.study.result_names import GROUPS
 from workflow_scripts.jobs.entry import run
-from workflow_scripts.measuring import arithmetic_of, copied_from_parts, job_of, parse_measuring, provenance_of, seeds_of
+from workflow_scripts.measuring import (
+    arithmetic_of,
+    copied_from_parts,
+    job_of,
+    parse_measuring,
+    provenance_of,
+    seeds_of,
+)
 
 
 def main() -> None:

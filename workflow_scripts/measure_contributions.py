@@ -9,7 +9,14 @@ from mcoherence.measuring.samples import DrawnExamples, Sample, draw_training_sa
 from mcoherence.measuring.worlds import cell_names, cell_of, corrupt_cells, world_tags
 from mcoherence.study.result_names import CORRUPT
 from workflow_scripts.jobs.entry import run
-from workflow_scripts.measuring import arithmetic_of, copied_from_parts, job_of, parse_measuring, provenance_of, seeds_of
+from workflow_scripts.measuring import (
+    arithmetic_of,
+    copied_from_parts,
+    job_of,
+    parse_measuring,
+    provenance_of,
+    seeds_of,
+)
 
 
 def main() -> None:

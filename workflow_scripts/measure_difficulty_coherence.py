@@ -8,7 +8,14 @@ from mcoherence.measuring.measurement import Measurement
 from mcoherence.measuring.samples import DrawnExamples, draw_difficulty_sample
 from mcoherence.study.result_names import DIFFICULTY_GROUPS
 from workflow_scripts.jobs.entry import run
-from workflow_scripts.measuring import arithmetic_of, copied_from_parts, job_of, parse_measuring, provenance_of, seeds_of
+from workflow_scripts.measuring import (
+    arithmetic_of,
+    copied_from_parts,
+    job_of,
+    parse_measuring,
+    provenance_of,
+    seeds_of,
+)
 
 
 def main() -> None:

@@ -128,6 +128,7 @@ LAYOUTS = {
             "original": _whole_numbers("N"),
             "selected": Stored("truth", "N"),
             "changed": Stored("truth", "N"),
+            "test/targets": _whole_numbers("M"),
         }
     ),
     "mcoherence/evaluation/2": Layout(_evaluated("N", "M")),

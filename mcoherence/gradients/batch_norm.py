@@ -40,7 +40,9 @@ def batch_norm_layers(model: nn.Module) -> tuple[str, ...]:
     modes = {module: module.training for module in model.modules()}
     try:
         model.train()
-        return tuple(name for name, module in model.named_modules() if isinstance(module, _BatchNorm) and module.training)
+        return tuple(
+            name for name, module in model.named_modules() if isinstance(module, _BatchNorm) and module.training
+        )
     finally:
         for module, training in modes.items():
             module.training = training
@@ -174,7 +176,9 @@ def _first_reached(
     return next(iter(found.items()))
 
 
-def _require_single_calls(model: nn.Module, layers: Mapping[str, nn.Module], batches: Iterable[tuple[Any, ...]]) -> None:
+def _require_single_calls(
+    model: nn.Module, layers: Mapping[str, nn.Module], batches: Iterable[tuple[Any, ...]]
+) -> None:
     """Raise UnsupportedModelError where one pass calls a layer twice: its calls have different statistics."""
     calls = dict.fromkeys(layers, 0)
 

@@ -132,7 +132,9 @@ def minibatch_statistics(
             means = {name: dense(one) for name, one in zip(parameters, found, strict=True) if one is not None}
             for place, name in enumerate(parameters):
                 if name in means:
-                    squared = torch.linalg.vector_norm(means[name], dtype=torch.promote_types(means[name].dtype, torch.float64))
+                    squared = torch.linalg.vector_norm(
+                        means[name], dtype=torch.promote_types(means[name].dtype, torch.float64)
+                    )
                     sum_sq_norms[group, place] += float(squared) ** 2
             sums.add(group, means)
             counts[group] += 1

@@ -88,7 +88,9 @@ def _measurement_settings(config: Config, run: Run) -> dict[str, Any]:
 
 
 def _coherence_settings(config: Config, run: Run) -> dict[str, Any]:
-    redrawn = {"redrawn_labels": True, "run_seed": run.seed} if redrawn_labels(config, run) else {"redrawn_labels": False}
+    redrawn = (
+        {"redrawn_labels": True, "run_seed": run.seed} if redrawn_labels(config, run) else {"redrawn_labels": False}
+    )
     return {**_measurement_settings(config, run), **redrawn, "subset": run.subset}
 
 

@@ -81,9 +81,7 @@ def test_a_record_holds_the_statistics_of_every_checkpoint(inputs, targets):
     groups = np.array([PRISTINE] * 8 + [HELDOUT] * 12)
     models = [network(seed) for seed in (0, 9)]
     images = SimpleNamespace(batches=lambda schedule: (inputs[torch.from_numpy(index)] for _, index in schedule))
-    record = stacked(
-        [record_of(measure(model, group_batches(images, targets, groups))) for model in models]
-    )
+    record = stacked([record_of(measure(model, group_batches(images, targets, groups))) for model in models])
 
     assert record.layers == ("hidden1", "output")
     assert record.parameter_layer.tolist() == [0, 0, 1, 1]
