@@ -2,11 +2,11 @@
 
     python benchmarks/rounding.py [--json FILE] [--config FILE ...] [--seeds 0 1 2] [--size 1e-7] [--optimizer sgd]
 
-Every network, label set and seed of the study's label-noise experiment is trained twice, from the same weights and from
-those times 1 + `size` e, with e uniform between -1 and 1: what the last digit of float32 is. All else is the same, so that without
-the factor both runs agree to the bit; that is checked once. At the checkpoints the two are compared: the distance of
-their weights over the length of the weights, and the differences of training accuracy, test accuracy and log10
-m-coherence of the training sample, which is measured as the study does.
+Every network, label set and seed of the study's label-noise experiment is trained twice, from the same weights and
+from those times 1 + `size` e, with e uniform between -1 and 1: by about the last digit of float32. All else is the
+same, so that without the factor both runs agree to the bit; that is checked once. At the checkpoints the two are
+compared: the distance of their weights over the length of the weights, and the differences of training accuracy, test
+accuracy and log10 m-coherence of the training sample, which is measured as the study does.
 
 Printed are medians and largest values over the seeds at some of the checkpoints; the JSON file has all.
 """
@@ -21,12 +21,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
-
 from snakemake.utils import validate
+from torch import Tensor, nn
 
 from mcoherence.data.corruption import corrupt_labels
 from mcoherence.data.loading import ImageLoader, LabelledExamples, image_loader
@@ -43,6 +39,7 @@ from mcoherence.training.loop import initial_model, train
 from mcoherence.training.settings import Execution, TrainingSettings
 from mcoherence.training.state import TrainingState
 
+ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
 QUANTITIES = ("weights", "train_accuracy", "test_accuracy", "log10_m_coherence")
 Point = dict[str, Any]

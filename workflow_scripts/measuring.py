@@ -72,7 +72,7 @@ def arithmetic_of(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def seeds_of(settings: Mapping[str, Any]) -> tuple[int, ...]:
-    """What decides which examples are measured: the measurement's seed, and the run's where the sample varies with it."""
+    """What decides which examples are measured: the measurement's seed, and that of the run where it is to."""
     own = (settings["run_seed"],) if settings["sample"] == "by_seed" else ()
     return (settings["seed"], *own)
 

@@ -60,6 +60,14 @@ def coherence_handles(
     return handles
 
 
+def null_handle(style: FigureStyle, seeds: Sequence[int]) -> Artist:
+    """The legend's entry of what redrawn labels give, of which there are so many `seeds` at each point."""
+    if max(seeds, default=0) < 2:
+        return Line2D([], [], color=NEUTRAL, linewidth=0.6, label="labels redrawn")
+    label = f"labels redrawn: {style.percent} of single runs"
+    return Patch(facecolor=NEUTRAL, alpha=BAND_OPACITY, edgecolor=NEUTRAL, linewidth=0.6, label=label)
+
+
 def text_handle(text: str) -> Artist:
     """A legend's entry that is a remark and has no symbol."""
     return Patch(facecolor="none", edgecolor="none", label=text)

@@ -63,7 +63,7 @@ def measure_run(
         which says by what statistics it normalised, and in which layers.
     """
     moments = job.moments()
-    normalised = batch_norm_of(job, measurement)
+    normalised = how_normalised(job, measurement)
     by_minibatches = normalised["statistics"] == "minibatch"
     way = ByMinibatches(job, measurement) if by_minibatches else ByExamples(job, measurement)
     records, evidence = [], []
@@ -95,7 +95,7 @@ def measure_run(
     return datasets, attributes
 
 
-def batch_norm_of(job: MeasuringJob, measurement: Measurement) -> dict[str, Any]:
+def how_normalised(job: MeasuringJob, measurement: Measurement) -> dict[str, Any]:
     """By what the batch norm of the run's network normalises while it is measured, as files say it.
 
     Keys: statistics ("running", "sample", "minibatch"; "none" for a network without batch norm, whose gradients are the

@@ -37,8 +37,8 @@ class _Drawn:
 class ByMinibatches:
     """Measures the mini-batches of a measurement, or a job's shard of them, one checkpoint after the other.
 
-    groups: train, the whole training sample, pristine and corrupt examples together; heldout; and "redrawn" where labels
-        are. Mini-batches of training examples are the same with redrawn labels.
+    groups: train, the whole training sample, pristine and corrupt examples together; heldout; and "redrawn" where
+        labels are. Mini-batches of training examples are the same with redrawn labels.
     """
 
     def __init__(self, job: MeasuringJob, measurement: Measurement) -> None:

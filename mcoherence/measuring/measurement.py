@@ -22,7 +22,7 @@ class Minibatches:
     """Mini-batches of k examples that coherence is estimated from.
 
     size: k.
-    of_examples: for each of the drawn examples of a measurement, the mini-batch of each example, int64 [m]; -1: of none.
+    of_examples: for each of the drawn examples of a measurement, the mini-batch of each, int64 [m]; -1: of none.
     """
 
     size: int

@@ -97,7 +97,7 @@ class MinibatchRecord(CoherenceRecord):
         }
 
     def m_coherence_by_layer(self) -> NDArray[np.float64]:
-        """m times the alpha of examples that follows from the mini-batches', float64 [K, G, L]."""
+        """The alpha of examples that follows from that of mini-batches, times m, float64 [K, G, L]."""
         squared = by_layer(self._squared_norm_of_sum(), self.parameters)
         total, count = by_layer(self.sum_sq_norm, self.parameters), self.n[..., None]
         return alpha_of_examples(squared, total, count, self.size) * count * self.size

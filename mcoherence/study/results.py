@@ -63,7 +63,7 @@ def _evaluation_settings(config: Config, run: Run) -> dict[str, Any]:
 
 
 def batch_norm_of(config: Config, run: Run) -> str:
-    """measurement.batch_norm, or "none" for a network that is known to have no batch norm: nothing depends on it then."""
+    """The setting batch_norm of the measurement; "none" for a network that is known to have none, which it is for."""
     asked: str = config["measurement"].get("batch_norm", "running")
     return asked if may_have_batch_norm(config["models"][run.model]) else NO_BATCH_NORM
 
@@ -100,7 +100,8 @@ def _contribution_settings(config: Config, run: Run) -> dict[str, Any]:
 
 
 def _groups_of_coherence(config: Config) -> int:
-    return len(GROUPS) + (config["measurement"].get("redrawn_labels", "sgd") != "none")
+    asked: str = config["measurement"].get("redrawn_labels", "sgd")
+    return len(GROUPS) + (asked != "none")
 
 
 RESULTS = {

@@ -71,16 +71,16 @@ def _check_minibatches(config: Config) -> None:
                 continue
             if name in ("contributions", "difficulty_coherence"):
                 raise UserError(
-                    f"measurement.batch_norm: found minibatch with models.{run.model} in the experiment {name}, expected "
-                    "running or sample: groups of examples that share mini-batches have no gradients of their own; choose "
-                    f"one of these, or leave {name} out of experiments"
+                    f"measurement.batch_norm: found minibatch with models.{run.model} in the experiment {name}, "
+                    "expected running or sample: groups of examples that share mini-batches have no gradients of their "
+                    f"own; choose one of these, or leave {name} out of experiments"
                 )
             settings = kind.settings(config, run)
             for key in ("sample_size", "heldout_size"):
                 if settings[key] < 2 * size:
                     raise UserError(
-                        f"measurement.minibatch_size: found {size}, expected at most half of the {settings[key]} examples "
-                        f"of {key}, for two mini-batches or more; lower it"
+                        f"measurement.minibatch_size: found {size}, expected at most half of the {settings[key]} "
+                        f"examples of {key}, for two mini-batches or more; lower it"
                     )
 
 

@@ -24,7 +24,7 @@ COLUMNS = {
     "part": Column("", "examples scored: train, its pristine (label kept) and corrupt (label changed) part, test"),
     "group": Column(
         "",
-        "examples gathered: train or all, pristine (label kept), corrupt (changed), heldout; redrawn (labels random anew)",
+        "examples gathered: train or all, pristine (label kept), corrupt (changed), heldout; redrawn (random labels)",
     ),
     "layer": Column("", "layer of the network; model stands for all layers together"),
     "n": Column("examples", "how many the row is about"),

@@ -33,8 +33,8 @@ PAIRS = (
 def table(results: str, runs: Sequence[Run], noise: Mapping[str, float]) -> pd.DataFrame:
     """How the gradient sums of two groups of examples lie to each other, per run, checkpoint and pair of groups.
 
-    A pair with an empty group has NaN, and so have measures with Q where mini-batches were measured, which there are no
-    groups of pristine and corrupt examples of. What the columns mean is in `COLUMNS` and in `mcoherence.tables.dictionary`.
+    A pair with an empty group has NaN. Where mini-batches were measured there are no pristine and corrupt examples, and
+    measures with Q are NaN. What the columns mean is in `COLUMNS` and in `mcoherence.tables.dictionary`.
     """
     return rows_of_runs(runs, noise, lambda run: alignment_of_pairs(coherence_of(results, run).over_parameters()))
 

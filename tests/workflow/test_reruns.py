@@ -16,7 +16,7 @@ CLAIMS = {"check_claims": 1, **REPORT}
 DRAW_COHERENCE = {
     f"draw_{name}": 1
     for name in (
-        "summary", "coherence_by_step", "coherence_by_loss", "layer_coherence", "pristine_corrupt",
+        "summary", "coherence_by_step", "coherence_by_loss", "layer_coherence", "alignment_by_step", "pristine_corrupt",
         "group_alignment", "contributions", "early_stopping",
     )
 }  # fmt: skip

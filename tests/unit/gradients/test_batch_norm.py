@@ -1,4 +1,4 @@
-"""Batch norm by the statistics of a sample, set in a copy, and by those of each mini-batch: against dense calculations."""
+"""Batch norm by the statistics of a sample, set in a copy, and by those of each mini-batch: against dense sums."""
 
 from itertools import combinations, product
 
