@@ -75,7 +75,7 @@ def main() -> None:
     print_rows(rows)
     if arguments.json:
         described = {"torch": torch.__version__, "size": arguments.size, "optimizer": arguments.optimizer}
-        arguments.json.write_text(json.dumps(described | {"rows": rows}, indent=1) + "\n")
+        arguments.json.write_text(as_json(described, rows))
 
 
 class Trial:
@@ -170,6 +170,17 @@ def require_same(trial: Trial) -> None:
     for one, other in zip(*(model.state_dict().values() for model in ends), strict=True):
         if not torch.equal(one, other):
             sys.exit("error: two trainings from the same weights differ, so that nothing could be said of rounding")
+
+
+def as_json(described: Point, rows: list[Point]) -> str:
+    """The rows, one a line, with three digits of what was measured, under what they were measured with."""
+    short = [
+        {key: float(f"{value:.3g}") if isinstance(value, float) else value for key, value in row.items()}
+        for row in rows
+    ]
+    lines = [f" {json.dumps(key)}: {json.dumps(value)}," for key, value in described.items()]
+    body = ",\n".join(f"  {json.dumps(row)}" for row in short)
+    return "\n".join(["{", *lines, ' "rows": [', body, " ]", "}", ""])
 
 
 def print_rows(rows: list[Point]) -> None:

@@ -117,9 +117,9 @@ def test_parts_are_counted_with_the_jobs_that_put_them_together(config):
     # SGD's 6 checkpoints are 2 blocks of 5 shards (labels are redrawn for 50,000 examples), 2 sums, 2 jobs that join;
     # RM3's 4 are 1 block of 3, 1 sum, 2.
     assert rows["measure_coherence"].jobs == (2 * 5 + 2 + 2) + (3 + 1 + 2)
-    # Of 4 checkpoints in 3 shards: three groups' sums of 7,850 parameters, in float32.
+    # Of 4 checkpoints in 5 shards: four groups' sums of 7,850 parameters, in float32.
     assert "Temporary: up to 3 MB" in describe(config, "cuda", ROOT / "nowhere")
-    assert most_temporary_bytes(config) == 4 * 3 * 3 * 4 * 7850
+    assert most_temporary_bytes(config) == 4 * 5 * 4 * 4 * 7850
     assert rows["evaluate"].jobs == 2  # 420,000 evaluations at most
 
 
