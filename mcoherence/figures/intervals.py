@@ -17,6 +17,8 @@ from matplotlib.lines import Line2D
 from mcoherence.claims.intervals import t_half_width
 from mcoherence.figures.style import BAND_OPACITY, NEUTRAL, LineLook
 
+FEWEST_SINGLE = 3  # seeds that tell where one more would lie
+
 
 def over_seeds(
     table: pd.DataFrame, by: Sequence[str], value: str, confidence: float, logarithmic: bool = False
@@ -63,12 +65,14 @@ def of_single_runs(summary: pd.DataFrame, logarithmic: bool = False) -> pd.DataF
     """The same means with the interval in which one more seed would lie, Student's t; for null bands.
 
     What single runs give where there is nothing to find scatters about its mean; an interval of the mean would hide it.
+    There is none of fewer than FEWEST_SINGLE seeds: of two it would be wider than any figure.
 
     Args:
         summary: what `over_seeds` returns.
         logarithmic: as there.
     """
-    half_width = summary["half_width"] * np.sqrt(summary["seeds"] + 1)
+    enough = summary["seeds"] >= FEWEST_SINGLE
+    half_width = (summary["half_width"] * np.sqrt(summary["seeds"] + 1)).where(enough)
     mean = np.log(summary["mean"]) if logarithmic else summary["mean"]
     scale = np.exp if logarithmic else np.asarray
     bounds = {"lower": scale(mean - half_width), "upper": scale(mean + half_width)}

@@ -48,8 +48,9 @@ class DrawnExamples:
 class RedrawnLabels:
     """Labels redrawn at every checkpoint, uniformly over all classes and independently of images and labels.
 
-    What the network has learned of its own labels says nothing of these, so that gradients with them show what
-    coherence is where there is nothing to find.
+    What the network has learned of its own labels says nothing of these, so that gradients with them show what of
+    coherence has nothing to do with labels. That may be much: a network that is sure of its answers is wrong about most
+    of these labels, and all gradients agree to make it less sure.
 
     seed: the measurement's; run_seed: the run's, so that runs of different seeds have independent ones.
     """

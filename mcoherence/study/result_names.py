@@ -12,7 +12,7 @@ DIFFICULTY_COHERENCE_SCHEMA = "mcoherence/difficulty_coherence/2"
 GROUPS = ("pristine", "corrupt", "heldout")
 PRISTINE, CORRUPT, HELDOUT = range(3)
 # One more where it is asked for: the training sample with labels redrawn uniformly at every checkpoint, the null of
-# "m-coherence above 1".
+# what labels make of coherence.
 REDRAWN = "redrawn"
 # Groups that are measured by mini-batches, which mix pristine and corrupt examples.
 MINIBATCH_GROUPS = ("train", "heldout")

@@ -749,7 +749,7 @@ def test_a_split_by_seed_has_images_of_its_own_for_every_seed():
         (
             BY_SEED | {"seed": 2**32 - 1},
             ["label_noise"],
-            "found by_seed with a sum of seeds of 4294967299, expected at most",
+            "found by_seed with a sum of seeds of 4294967299, expected",
         ),
         ({"source": "mnist", "split": "by_seed"}, ["label_noise"], "found by_seed without train_size, expected fixed"),
     ],
@@ -762,9 +762,9 @@ def test_a_split_by_seed_is_refused_where_it_makes_no_sense(entry, experiments, 
 
 def test_intervals_say_what_they_cover():
     assert what_intervals_cover(CONFIG) == (
-        "Intervals are over seeds, which differ in initial weights, order of the examples and which labels are corrupted. "
-        "All seeds share the images of the training and the test part and which of them are measured, so that intervals "
-        "do not cover the choice of these."
+        "Intervals are over seeds, which differ in initial weights, order of the examples and which labels are "
+        "corrupted. All seeds share the images of the training and the test part and which of them are measured, so "
+        "that intervals do not cover the choice of these."
     )
     everything = measuring(sample="by_seed") | {"datasets": {"digits": BY_SEED}, "experiments": ["label_noise"]}
     assert what_intervals_cover(everything) == (
