@@ -91,7 +91,7 @@ def with_sample_statistics(model: nn.Module, batches: Iterable[tuple[Any, ...]])
     layers = {name: modules[name] for name in batch_norm_layers(copy)}
     modes = {module: module.training for module in copy.modules()}
     copy.eval()
-    with torch.no_grad(), torch.inference_mode(False), no_graph_kept():
+    with torch.inference_mode(False), torch.no_grad(), no_graph_kept():  # in this order: the first turns gradients on
         waiting = dict(layers)
         while waiting:
             name, moments = _first_reached(copy, waiting, batches)
@@ -238,7 +238,8 @@ def _refuse(model: nn.Module) -> None:
 
 def _copied(model: nn.Module) -> nn.Module:
     try:
-        return deepcopy(model)
+        with torch.inference_mode(False):  # or autograd could not use the copy's weights
+            return deepcopy(model)
     except (RuntimeError, TypeError, AttributeError) as error:
         raise UnsupportedModelError(
             f"a model that cannot be copied ({str(error).splitlines()[0]}); other batch norm statistics are set in a "

@@ -127,6 +127,7 @@ def minibatch_statistics(
     with float32_products(tf32), torch.inference_mode(False), torch.enable_grad():
         for inputs, targets, group in minibatches:
             sizes.add(len(inputs))
+            inputs, targets = (one.clone() if one.is_inference() else one for one in (inputs, targets))
             loss = loss_fn(copy(inputs.to(device)), targets.to(device)).mean()
             found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
             means = {name: dense(one) for name, one in zip(parameters, found, strict=True) if one is not None}

@@ -538,7 +538,7 @@ def test_the_confidence_setting_widens_the_band(coherence: pd.DataFrame) -> None
     interval = np.exp(stats.t.interval(0.5, 2, loc=values.mean(), scale=stats.sem(values)))
     _, edges = _band(figure.axes[0], "clean")
     np.testing.assert_allclose(edges[STEPS.index(2)], interval, rtol=1e-9)
-    assert _legend(figure)[-1].startswith("50% interval")
+    assert _legend(figure)[-2].startswith("50% interval")
 
 
 def test_values_that_a_logarithmic_axis_cannot_show_are_counted_in_the_figure(

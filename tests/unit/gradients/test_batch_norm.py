@@ -85,6 +85,17 @@ def test_coherence_of_the_copy_is_that_of_a_loop_over_examples(inputs, targets):
     assert running.fingerprint != statistics.fingerprint
 
 
+def test_inference_mode_around_a_call_changes_nothing(inputs, targets):
+    one, other = network(), network()
+    with torch.inference_mode():
+        batches = cut(inputs.clone(), targets)
+        measured = gradient_statistics(with_sample_statistics(one, batches), LOSS, batches)
+        means = minibatch_statistics(other, LOSS, [(*batches[0], 0)], ["all"])
+    outside = gradient_statistics(with_sample_statistics(network(), cut(inputs)), LOSS, cut(inputs, targets))
+    assert measured.sum_sq_norm() == pytest.approx(outside.sum_sq_norm(), rel=1e-12)
+    assert np.isfinite(means.sum_sq_norms).all()
+
+
 @pytest.mark.parametrize("sizes", [(11,), (1, 10), (2, 2, 7)])
 def test_how_the_sample_is_cut_changes_rounding_at_most(inputs, sizes):
     copy, other = (with_sample_statistics(network(), cut(inputs, sizes=one)) for one in (sizes, (4, 5, 2)))
