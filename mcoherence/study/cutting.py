@@ -76,7 +76,7 @@ def cut_of(config: Config, run: Run, name: str) -> Cut:
     """How the result of this name of a run is cut into jobs."""
     steps = checkpoint_steps(training_of_run(config, run))
     kind = result(name)
-    examples = kind.examples(kind.settings(config, run), size_of(config["datasets"][run.dataset]))
+    examples = kind.examples(config, run, size_of(config["datasets"][run.dataset]))
     measures = kind.groups(config) > 0
     if not in_parts(examples, len(steps), MEASURED_IN_PARTS if measures else EVALUATED_IN_PARTS):
         return Cut(((steps[0], steps[-1]),), 1, whole=True, summed=measures)

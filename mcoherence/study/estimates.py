@@ -50,9 +50,9 @@ def result_passes(config: Config, run: Run, name: str, checkpoints: int | None =
     """
     kind = result(name)
     steps = len(checkpoint_steps(training_of_run(config, run))) if checkpoints is None else checkpoints
-    settings = kind.settings(config, run)
-    examples = kind.examples(settings, _size(config, run)) / shards
+    examples = kind.examples(config, run, _size(config, run)) / shards
     passes = (FORWARD_AND_BACKWARD if kind.groups(config) else 1) * examples
+    settings = kind.settings(config, run)
     if settings.get("batch_norm") == "sample":  # every shard takes the statistics of the whole training sample
         passes += min(settings["sample_size"], _size(config, run).train) * _passes_for_statistics(config, run)
     return float(steps * passes)

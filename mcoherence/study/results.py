@@ -22,7 +22,7 @@ class Result:
     command: of workflow_scripts that makes it.
     stage: name of the rule that makes it, and of its stage in the plan.
     settings: (config, run) -> what it depends on besides its files.
-    examples: (what it depends on, size of the data set) -> how many examples it takes at each checkpoint.
+    examples: (config, run, size of the data set) -> how many examples it takes at each checkpoint.
     groups: config -> number of groups of examples whose gradient sums it keeps; 0 where it measures no gradients.
     verb: what its jobs do to a network, for messages.
     split: whether it always reads the split into easy and hard examples; else only that of the run's own subset.
@@ -32,24 +32,24 @@ class Result:
     command: str
     stage: str
     settings: Callable[[Config, Run], Mapping[str, Any]]
-    examples: Callable[[Mapping[str, Any], Size], int]
+    examples: Callable[[Config, Run, Size], int]
     groups: Callable[[Config], int]
     verb: str
     split: bool = False
     subset: bool = False
 
 
-def _sample(settings: Mapping[str, Any], size: Size) -> int:
-    return min(int(settings["sample_size"]), size.train)
+def _sample(config: Config, size: Size) -> int:
+    return int(min(config["measurement"]["sample_size"], size.train))
 
 
-def _heldout(settings: Mapping[str, Any], size: Size) -> int:
-    return min(int(settings["heldout_size"]), size.test)
+def _heldout(config: Config, size: Size) -> int:
+    return int(min(config["measurement"]["heldout_size"], size.test))
 
 
-def _with_redrawn(settings: Mapping[str, Any], size: Size) -> int:
+def _with_redrawn(config: Config, run: Run, size: Size) -> int:
     """Training examples, with redrawn labels once more, and held-out ones."""
-    return (2 if settings["redrawn_labels"] else 1) * _sample(settings, size) + _heldout(settings, size)
+    return (2 if redrawn_labels(config, run) else 1) * _sample(config, size) + _heldout(config, size)
 
 
 def _own_network(config: Config, run: Run) -> dict[str, Any]:
@@ -109,7 +109,7 @@ RESULTS = {
         command="evaluate",
         stage="evaluate",
         settings=_evaluation_settings,
-        examples=lambda settings, size: size.train + size.test,
+        examples=lambda config, run, size: size.train + size.test,
         groups=lambda config: 0,
         verb="Evaluate",
     ),
@@ -126,7 +126,7 @@ RESULTS = {
         command="measure_contributions",
         stage="measure_contributions",
         settings=_contribution_settings,
-        examples=_sample,
+        examples=lambda config, run, size: _sample(config, size),
         groups=lambda config: int(2 ** (config["contributions"]["null_worlds"] + 1)),
         verb="Measure contributions in",
     ),
@@ -135,7 +135,7 @@ RESULTS = {
         stage="measure_difficulty_coherence",
         settings=_measurement_settings,
         # of easy, hard and random examples, all of them training examples
-        examples=lambda settings, size: min(3 * (_sample(settings, size) + _heldout(settings, size)), size.train),
+        examples=lambda config, run, size: min(3 * (_sample(config, size) + _heldout(config, size)), size.train),
         groups=lambda config: len(DIFFICULTY_GROUPS),
         verb="Measure easy and hard examples in",
         split=True,
@@ -164,4 +164,8 @@ def result(name: str) -> Result:
             of_sample.pop("run_seed", None)
         return of_sample
 
-    return Result(kind.command, ON_OTHER_SAMPLE, settings, kind.examples, kind.groups, kind.verb, subset=True)
+    def examples(config: Config, run: Run, size: Size) -> int:
+        measurement = {**config["measurement"], "sample_size": sample_size, "redrawn_labels": "none"}
+        return kind.examples({**config, "measurement": measurement}, run, size)
+
+    return Result(kind.command, ON_OTHER_SAMPLE, settings, examples, kind.groups, kind.verb, subset=True)
