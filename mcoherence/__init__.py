@@ -11,9 +11,10 @@ _EXPORTS = {
     "GradientStatistics": "mcoherence.gradients.statistics",
     "gradient_statistics": "mcoherence.gradients.statistics",
     "load_checkpoint": "mcoherence.models.checkpoints",
+    "with_sample_statistics": "mcoherence.gradients.batch_norm",
 }
 
-__all__ = ["GradientStatistics", "gradient_statistics", "load_checkpoint"]
+__all__ = ["GradientStatistics", "gradient_statistics", "load_checkpoint", "with_sample_statistics"]
 
 
 def __getattr__(name: str) -> Any:

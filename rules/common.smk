@@ -8,7 +8,7 @@ from mcoherence.study.result_names import OTHER_SAMPLE
 from mcoherence.study.results import ON_OTHER_SAMPLE, names_of, result
 from mcoherence.study.results import RESULTS as KINDS
 from mcoherence.study.runs import ALL_SUBSETS, STUDY_FILES, Run, results_folder
-from mcoherence.study.runs import source_run, subset_file, table_file, training_log
+from mcoherence.study.runs import images_of, source_run, split_varies, subset_file, table_file, training_log
 from mcoherence.study.segments import checkpoint_steps, segment_checkpoints, segments
 
 RESULTS = results_folder(config)
@@ -17,6 +17,7 @@ RUN = f"{RESULTS}/runs/{RUN_NAME}"
 IMAGES, LABELS, DIFFICULTY_FILE, SPLIT, HALVES = (
     f"{RESULTS}/{STUDY_FILES[name]}" for name in ("images", "labels", "difficulty", "split", "halves")
 )
+IMAGES_OF_SEED = f"{RESULTS}/{STUDY_FILES['images_of_seed']}"
 CHECKPOINT = f"{RUN}/checkpoints/step{{step}}.safetensors"
 STATE = f"{RUN}/state/update{{update}}.safetensors"
 LOGS = f"{RESULTS}/logs"
@@ -58,6 +59,17 @@ def run_of(wildcards):
 def source_of(wildcards):
     """The source of the data set that the wildcards name."""
     return config["datasets"][wildcards.dataset]["source"]
+
+
+def seed_of(wildcards):
+    """The seed that the wildcards name, or None where they name none."""
+    return int(wildcards.seed) if "seed" in wildcards.keys() else None
+
+
+def images_of_run(wildcards):
+    """The images of the run, or of the data set and seed, that the wildcards name."""
+    by_seed = split_varies(config, wildcards.dataset)
+    return (IMAGES_OF_SEED if by_seed else IMAGES).format(**wildcards)
 
 
 def checkpoints_of(wildcards):
@@ -136,7 +148,7 @@ def references_of(wildcards):
 def everything():
     """What a study leaves, but for the states between its segments."""
     runs = catalogue.all_runs(config)
-    yield from (run.file(RESULTS, name) for run in runs for name in ("images", "labels"))
+    yield from (run.file(RESULTS, name) for run in runs for name in ("images", images_of(config, run), "labels"))
     yield from (run.checkpoint(RESULTS, step) for run in runs for step in steps_of(run))
     yield from (run.training_log(RESULTS, start) for run in runs for start, _ in segments_of(run))
     yield from (run.file(RESULTS, name) for name, made in catalogue.results_of(config).items() for run in made)

@@ -1,36 +1,44 @@
-rule prepare_dataset:
-    """Images, targets and pixel statistics of one data set."""
-    output:
-        images=IMAGES,
-    log:
-        f"{LOGS}/prepare_dataset/{{dataset}}.log",
-    benchmark:
-        f"{BENCHMARKS}/prepare_dataset/{{dataset}}.tsv"
-    conda:
-        CONDA
-    threads: lambda w: 16 if source_of(w) in DECODED_SOURCES else 1
-    resources:
-        mem_mb=lambda w, threads, attempt: attempt * (3000 + 250 * threads),
-        runtime=growing(lambda w: 1440 if source_of(w) == "folder" else 60),
-        data_folder=config["data_folder"],
-        download="download" if config["download"] else "no-download",
-    params:
-        settings=lambda w: canonical_json(settings.preparation_settings(config, w.dataset)),
-        code=lambda w: code_of(job_code.preparation(config, w.dataset)),
-        module=lambda w: SOURCES[source_of(w)],
-    message:
-        "Prepare the images of {wildcards.dataset}"
-    shell:
-        "python -m workflow_scripts.prepare_dataset --module {params.module:q} --settings {params.settings:q} --code {params.code:q}"
-        " --data-folder {resources.data_folder:q} --{resources.download:q}"
-        " --images {output.images:q} --threads {threads:q}"
-        f"{TO_LOG}"
+# Where the split varies with the seed, every seed has images of its own besides those of the entry, which say what they are
+# images of.
+for rule_name, path, job_name in (
+    ("prepare_dataset", IMAGES, "{dataset}"),
+    ("prepare_dataset_of_seed", IMAGES_OF_SEED, "{dataset}/seed{seed}"),
+):
+
+    rule:
+        name:
+            rule_name
+        output:
+            images=path,
+        log:
+            f"{LOGS}/{rule_name}/{job_name}.log",
+        benchmark:
+            f"{BENCHMARKS}/{rule_name}/{job_name}.tsv"
+        conda:
+            CONDA
+        threads: lambda w: 16 if source_of(w) in DECODED_SOURCES else 1
+        resources:
+            mem_mb=lambda w, threads, attempt: attempt * (3000 + 250 * threads),
+            runtime=growing(lambda w: 1440 if source_of(w) == "folder" else 60),
+            data_folder=config["data_folder"],
+            download="download" if config["download"] else "no-download",
+        params:
+            settings=lambda w: canonical_json(settings.preparation_settings(config, w.dataset, seed_of(w))),
+            code=lambda w: code_of(job_code.preparation(config, w.dataset)),
+            module=lambda w: SOURCES[source_of(w)],
+        message:
+            f"Prepare the images of {job_name.replace('{', '{wildcards.').replace('/', ', ')}"
+        shell:
+            "python -m workflow_scripts.prepare_dataset --module {params.module:q} --settings {params.settings:q} --code {params.code:q}"
+            " --data-folder {resources.data_folder:q} --{resources.download:q}"
+            " --images {output.images:q} --threads {threads:q}"
+            f"{TO_LOG}"
 
 
 rule corrupt_labels:
     """Labels of one label set and seed, with the masks selected and changed."""
     input:
-        images=IMAGES,
+        images=images_of_run,
     output:
         labels=LABELS,
     log:

@@ -18,7 +18,7 @@ for rule_name, (kind, name, job_name) in MADE_BY.items():
         name:
             rule_name
         input:
-            images=IMAGES,
+            images=images_of_run,
             labels=LABELS,
             split=files_of_subset(kind),
             checkpoints=checkpoints_of,
@@ -56,7 +56,7 @@ for name, kind in KINDS.items():
         name:
             f"{kind.command}_part"
         input:
-            images=IMAGES,
+            images=images_of_run,
             labels=LABELS,
             split=files_of_subset(kind),
             checkpoints=checkpoints_of_block,

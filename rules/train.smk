@@ -69,7 +69,7 @@ for way, (training, names) in enumerate(WAYS_TO_TRAIN, start=1):
             name:
                 name
             input:
-                images=IMAGES,
+                images=images_of_run,
                 labels=LABELS,
                 split=split_of,
                 begin=begin_of(start),

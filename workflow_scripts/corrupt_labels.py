@@ -23,6 +23,7 @@ def main() -> None:
     settings = {**arguments.settings, "transition": by_class(arguments.settings.get("transition"), names)}
     labels, selected, changed = corrupt_labels(original, len(names), **settings)
     datasets = {"labels": labels, "original": original, "selected": selected, "changed": changed}
+    datasets["test/targets"] = read_targets(arguments.images, "test")
     attributes = provenance(arguments.settings, [arguments.images], code=arguments.code).as_attributes()
     attributes |= {"num_selected": int(selected.sum()), "num_changed": int(changed.sum())}
     write_hdf5(arguments.labels, LABELS_SCHEMA, datasets, attributes)

@@ -2,8 +2,8 @@
 
 from mcoherence.data.store import read_labels
 from mcoherence.files.hdf5 import write_hdf5
-from mcoherence.measuring.along_run import PRECISIONS
 from mcoherence.measuring.confusion import draw_mini_batches, measure_confusion
+from mcoherence.measuring.measurement import PRECISIONS
 from mcoherence.study.result_names import CONFUSION_SCHEMA
 from workflow_scripts.jobs.entry import run
 from workflow_scripts.measuring import copied_from_parts, job_of, parse_measuring, provenance_of

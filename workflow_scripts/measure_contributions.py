@@ -3,12 +3,20 @@
 import numpy as np
 
 from mcoherence.data.store import read_labels
-from mcoherence.measuring.along_run import Measurement, write_measurement
+from mcoherence.measuring.along_run import write_measurement
+from mcoherence.measuring.measurement import Measurement
 from mcoherence.measuring.samples import DrawnExamples, Sample, draw_training_sample
 from mcoherence.measuring.worlds import cell_names, cell_of, corrupt_cells, world_tags
 from mcoherence.study.result_names import CORRUPT
 from workflow_scripts.jobs.entry import run
-from workflow_scripts.measuring import copied_from_parts, job_of, parse_measuring, provenance_of
+from workflow_scripts.measuring import (
+    arithmetic_of,
+    copied_from_parts,
+    job_of,
+    parse_measuring,
+    provenance_of,
+    seeds_of,
+)
 
 
 def main() -> None:
@@ -18,7 +26,7 @@ def main() -> None:
         return
     settings, labels = arguments.settings, read_labels(arguments.labels)
     everything = np.arange(len(labels.labels), dtype=np.int64)
-    sample = draw_training_sample(everything, labels.changed, settings["sample_size"], settings["seed"])
+    sample = draw_training_sample(everything, labels.changed, settings["sample_size"], *seeds_of(settings))
     tags = world_tags(sample.group == CORRUPT, settings["null_worlds"], settings["seed"])
     cells, names = Sample(sample.index, cell_of(tags)), cell_names(len(tags))
     drawn = [DrawnExamples("train", cells, labels.labels)]
@@ -27,8 +35,8 @@ def main() -> None:
         "sample/index": cells.index,
         "sample/group": cells.group,
     }
-    arithmetic = settings["precision"], settings["tf32"]
-    measurement, job = Measurement("contributions", drawn, names, *arithmetic, further), job_of(arguments)
+    measurement = Measurement("contributions", drawn, names, **arithmetic_of(settings), further=further)
+    job = job_of(arguments)
     write_measurement(arguments.result, measurement, job, provenance_of(arguments, job))
 
 

@@ -3,11 +3,19 @@
 from mcoherence.data.store import read_labels
 from mcoherence.data.subsets import SPLIT_SCHEMA
 from mcoherence.files.hdf5 import open_hdf5
-from mcoherence.measuring.along_run import Measurement, write_measurement
+from mcoherence.measuring.along_run import write_measurement
+from mcoherence.measuring.measurement import Measurement
 from mcoherence.measuring.samples import DrawnExamples, draw_difficulty_sample
 from mcoherence.study.result_names import DIFFICULTY_GROUPS
 from workflow_scripts.jobs.entry import run
-from workflow_scripts.measuring import copied_from_parts, job_of, parse_measuring, provenance_of
+from workflow_scripts.measuring import (
+    arithmetic_of,
+    copied_from_parts,
+    job_of,
+    parse_measuring,
+    provenance_of,
+    seeds_of,
+)
 
 
 def main() -> None:
@@ -18,12 +26,11 @@ def main() -> None:
     settings, (split,) = arguments.settings, arguments.split
     with open_hdf5(split, SPLIT_SCHEMA) as file:
         parts = {name: file[name][:] for name in DIFFICULTY_GROUPS}
-    sample = draw_difficulty_sample(parts, settings["sample_size"], settings["heldout_size"], settings["seed"])
+    sample = draw_difficulty_sample(parts, settings["sample_size"], settings["heldout_size"], *seeds_of(settings))
     drawn = [DrawnExamples("train", sample, read_labels(arguments.labels).labels)]
     further = {"sample/index": sample.index, "sample/group": sample.group}
     name, job = "difficulty_coherence", job_of(arguments)
-    arithmetic = settings["precision"], settings["tf32"]
-    measurement = Measurement(name, drawn, DIFFICULTY_GROUPS, *arithmetic, further)
+    measurement = Measurement(name, drawn, DIFFICULTY_GROUPS, **arithmetic_of(settings), further=further)
     write_measurement(arguments.result, measurement, job, provenance_of(arguments, job))
 
 

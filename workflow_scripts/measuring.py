@@ -5,7 +5,7 @@ measured or evaluated.
 """
 
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,17 @@ def job_of(arguments: Namespace, prepare: PrepareDevice = prepare_measuring_devi
         Shard(arguments.shard, arguments.shards),
         arguments.settings.get(OWN_NETWORK),
     )
+
+
+def arithmetic_of(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """How gradients are measured, as `Measurement` names it."""
+    return {key: settings[key] for key in ("precision", "tf32", "batch_norm")}
+
+
+def seeds_of(settings: Mapping[str, Any]) -> tuple[int, ...]:
+    """What decides which examples are measured: the measurement's seed, and that of the run where it is to."""
+    own = (settings["run_seed"],) if settings["sample"] == "by_seed" else ()
+    return (settings["seed"], *own)
 
 
 def provenance_of(arguments: Namespace, job: MeasuringJob) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from mcoherence.study.estimates import (
     training_passes,
 )
 from mcoherence.study.results import STAGES, result
-from mcoherence.study.runs import Config, Run
+from mcoherence.study.runs import Config, Run, split_varies
 from mcoherence.study.segments import checkpoint_steps, segments
 from mcoherence.study.settings import model_settings, optimizer_settings, training_of_run
 
@@ -139,7 +139,10 @@ def describe(config: Config, device: str, root: Path) -> str:
     ]  # fmt: skip
     runs = all_runs(config)
     images = {name: size_of(config["datasets"][name]) for name in {run.dataset for run in runs}}
-    prepared = sum(size.bytes for size in images.values())
+    seeds = {
+        name: len({run.seed for run in runs if run.dataset == name}) for name in images if split_varies(config, name)
+    }
+    prepared = sum((1 + seeds.get(name, 0)) * size.bytes for name, size in images.items())
     hours, disk = sum(row.hours for row in rows), sum(row.disk for row in rows)
     jobs = Counter({row.stage: 0 for row in rows})
     for row in rows:

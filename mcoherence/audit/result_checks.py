@@ -25,7 +25,7 @@ from mcoherence.files.tables import check_table
 from mcoherence.study import job_code, settings
 from mcoherence.study.catalogue import all_runs, figures_of, halved_datasets, results_of, scored_networks, tables_of
 from mcoherence.study.results import result
-from mcoherence.study.runs import Config, results_folder, study_file, table_file
+from mcoherence.study.runs import Config, images_of, results_folder, split_varies, study_file, table_file
 from mcoherence.study.segments import segments
 
 HASHED_BYTES = 10**9  # of inputs that are hashed again: a second or two
@@ -71,6 +71,10 @@ def _result_files(config: Config) -> Iterator[_Expected]:
         prepared = settings.preparation_settings(config, dataset)
         yield _Expected(path, prepared, job_code.preparation(config, dataset))
     for run in runs:
+        if split_varies(config, run.dataset):
+            prepared = settings.preparation_settings(config, run.dataset, run.seed)
+            path = run.file(results, images_of(config, run))
+            yield _Expected(path, prepared, job_code.preparation(config, run.dataset))
         corrupted = settings.corruption_settings(config, run.labels, run.seed)
         yield _Expected(run.file(results, "labels"), corrupted, job_code.corruption())
         for start, stop in segments(settings.training_of_run(config, run)):

@@ -11,9 +11,9 @@ from mcoherence.data.arguments import GREATEST_SEED, whole_number
 # Every purpose has a stream of its own; a number once given is never given to something else.
 (
     INITIAL_WEIGHTS, EXAMPLE_ORDER, LABEL_CORRUPTION, AUGMENTATION, GLYPHS, STRATIFIED_PART, RANDOM_LAYERS,
-    MEASURED_SAMPLE, EASY_HARD_SPLIT, NULL_WORLDS, HALVES, DIFFICULTY_SAMPLE,
-) = range(12)  # fmt: skip
-CONFUSION_MINI_BATCHES = 14
+    MEASURED_SAMPLE, EASY_HARD_SPLIT, NULL_WORLDS, HALVES, DIFFICULTY_SAMPLE, REDRAWN_LABELS, MEASURED_MINIBATCHES,
+    CONFUSION_MINI_BATCHES,
+) = range(15)  # fmt: skip
 
 
 def random_stream(seed: int, *purpose: int) -> np.random.Generator:

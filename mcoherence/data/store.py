@@ -78,6 +78,12 @@ def require_part(path: Path, part: str) -> None:
         raise UserError(f"{path}: found part {part!r} asked for, expected {' or '.join(PARTS)}; choose one")
 
 
+def read_test_targets(path: Path) -> NDArray[np.int64]:
+    """The targets int64 [M] of the test part that belongs to the labels of labels.h5; they are never corrupted."""
+    with open_hdf5(path, LABELS_SCHEMA) as file:
+        return np.asarray(file["test/targets"][:], dtype=np.int64)
+
+
 def read_class_names(path: Path) -> tuple[str, ...]:
     """The names of the classes of images.h5; their positions are the targets."""
     with open_hdf5(path, IMAGES_SCHEMA) as file:

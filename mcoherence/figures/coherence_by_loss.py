@@ -44,7 +44,7 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
     for axes in grid.flat:
         _loss_axis(axes, summary["loss"])
     label_below(grid, "training loss\n(falls to the right)")
-    add_legend(figure, rows, summary, style, label_looks)
+    add_legend(figure, rows, summary, style, label_looks, null=pd.DataFrame())
     return figure
 
 

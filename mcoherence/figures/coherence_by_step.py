@@ -4,9 +4,9 @@ from matplotlib.figure import Figure
 
 from mcoherence.figures.axes import step_axis
 from mcoherence.figures.coherence_panels import add_legend, draw_panels
-from mcoherence.figures.intervals import over_seeds
+from mcoherence.figures.intervals import of_single_runs, over_seeds
 from mcoherence.figures.panels import label_below, message_figure
-from mcoherence.figures.reading import Tables, label_sets, rows_of_training_sample
+from mcoherence.figures.reading import Tables, label_sets, rows_of_redrawn_labels, rows_of_training_sample
 from mcoherence.figures.style import FigureStyle, looks, theme
 
 
@@ -14,7 +14,8 @@ from mcoherence.figures.style import FigureStyle, looks, theme
 def draw(tables: Tables, style: FigureStyle) -> Figure:
     """The whole network's m-coherence against the step: rows models, columns optimisers, lines label sets.
 
-    Lines are geometric means over seeds, bands their t intervals worked on logarithms.
+    Lines are geometric means over seeds, bands their t intervals worked on logarithms. Grey is what runs that were
+    measured with redrawn labels give: where a single one of them would lie.
     Source: arXiv 2203.10036, real and random labels along training; arXiv 2008.01217, the same by noise.
 
     Args:
@@ -29,9 +30,11 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
     label_looks = looks(label_sets(table))
     by = ["dataset", "model", "optimizer", "labels", "step"]
     summary = over_seeds(rows, by, "m_coherence", style.confidence, logarithmic=True)
-    figure, grid = draw_panels(rows, summary, "step", style, label_looks)
+    redrawn = rows_of_redrawn_labels(table)
+    null = of_single_runs(over_seeds(redrawn, by, "m_coherence", style.confidence, logarithmic=True), logarithmic=True)
+    figure, grid = draw_panels(rows, summary, "step", style, label_looks, null)
     for axes in grid.flat:
         step_axis(axes, rows["step"].max(), grid.shape[1])
     label_below(grid, "training step")
-    add_legend(figure, rows, summary, style, label_looks)
+    add_legend(figure, rows, summary, style, label_looks, null)
     return figure

@@ -9,15 +9,20 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from mcoherence.figures.axes import log_axis, orthogonal_limit
-from mcoherence.figures.intervals import draw_line_with_band, not_positive
-from mcoherence.figures.legends import coherence_handles, legend_below
+from mcoherence.figures.intervals import draw_line_with_band, draw_null_band, not_positive
+from mcoherence.figures.legends import coherence_handles, legend_below, null_handle
 from mcoherence.figures.panels import column_titles, network_title, panel_grid, row_title, say_not_run
 from mcoherence.figures.reading import in_order, networks, of_network
 from mcoherence.figures.style import FigureStyle, LineLook, readable
 
 
 def draw_panels(
-    rows: pd.DataFrame, summary: pd.DataFrame, x: str, style: FigureStyle, label_looks: Mapping[str, LineLook]
+    rows: pd.DataFrame,
+    summary: pd.DataFrame,
+    x: str,
+    style: FigureStyle,
+    label_looks: Mapping[str, LineLook],
+    null: pd.DataFrame | None = None,
 ) -> tuple[Figure, NDArray[Any]]:
     """The figure without its legend, and its axes [networks, optimisers]; the caller sets the horizontal axes.
 
@@ -27,12 +32,15 @@ def draw_panels(
         x: the column of `summary` on the horizontal axis.
         style: the figures' shared settings.
         label_looks: the look of each label set's line, by its name.
+        null: the same of redrawn labels, with the interval of single runs; drawn grey behind the lines.
     """
     all_networks, optimizers = networks(rows), in_order(rows["optimizer"], [style.reference_optimizer])
     figure, grid = panel_grid(len(all_networks), len(optimizers), row_height=1.9)
     for network, panels in zip(all_networks, grid, strict=True):
         for optimizer, axes in zip(optimizers, panels, strict=True):
             panel = of_network(summary[summary["optimizer"] == optimizer], network)
+            if null is not None:
+                _draw_null(axes, of_network(null[null["optimizer"] == optimizer], network), x, label_looks)
             _draw_panel(axes, panel, x, style.color(optimizer), label_looks)
         row_title(panels[-1], network_title(network, all_networks))
         panels[0].set_ylabel("m-coherence")
@@ -48,10 +56,22 @@ def add_legend(
     summary: pd.DataFrame,
     style: FigureStyle,
     label_looks: Mapping[str, LineLook],
+    null: pd.DataFrame,
 ) -> None:
-    """The legend below the panels: the label sets drawn, the limit, the band, and what a log axis leaves out."""
+    """The legend below the panels: the label sets drawn, the limit, the bands, and what a log axis leaves out.
+
+    `null` is what `draw_panels` was given; empty where nothing was.
+    """
     shown = {name: look for name, look in label_looks.items() if (summary["labels"] == name).any()}
-    legend_below(figure, coherence_handles(style, shown, list(summary["seeds"]), not_positive(rows["m_coherence"])))
+    handles = coherence_handles(style, shown, list(summary["seeds"]), not_positive(rows["m_coherence"]))
+    legend_below(figure, [*handles, *([null_handle(style, list(null["seeds"]))] if len(null) else [])])
+
+
+def _draw_null(axes: Axes, null: pd.DataFrame, x: str, label_looks: Mapping[str, LineLook]) -> None:
+    for labels, look in label_looks.items():
+        line = null[null["labels"] == labels].sort_values("step")
+        if not line.empty:
+            draw_null_band(axes, line[x], line, look, labels)
 
 
 def _draw_panel(axes: Axes, panel: pd.DataFrame, x: str, color: str, label_looks: Mapping[str, LineLook]) -> None:

@@ -15,7 +15,9 @@ from matplotlib.colors import to_rgba
 from matplotlib.lines import Line2D
 
 from mcoherence.claims.intervals import t_half_width
-from mcoherence.figures.style import BAND_OPACITY, LineLook
+from mcoherence.figures.style import BAND_OPACITY, NEUTRAL, LineLook
+
+FEWEST_SINGLE = 3  # seeds that tell where one more would lie
 
 
 def over_seeds(
@@ -57,6 +59,41 @@ def over_seeds(
         half_width=half_width,
         seeds=summary["count"],
     )
+
+
+def of_single_runs(summary: pd.DataFrame, logarithmic: bool = False) -> pd.DataFrame:
+    """The same means with the interval in which one more seed would lie, Student's t; for null bands.
+
+    What single runs give where there is nothing to find scatters about its mean; an interval of the mean would hide it.
+    There is none of fewer than FEWEST_SINGLE seeds: of two it would be wider than any figure.
+
+    Args:
+        summary: what `over_seeds` returns.
+        logarithmic: as there.
+    """
+    enough = summary["seeds"] >= FEWEST_SINGLE
+    half_width = (summary["half_width"] * np.sqrt(summary["seeds"] + 1)).where(enough)
+    mean = np.log(summary["mean"]) if logarithmic else summary["mean"]
+    scale = np.exp if logarithmic else np.asarray
+    bounds = {"lower": scale(mean - half_width), "upper": scale(mean + half_width)}
+    return summary.assign(half_width=half_width, **bounds)
+
+
+def draw_null_band(axes: Axes, x: pd.Series, null: pd.DataFrame, look: LineLook, label: str) -> None:
+    """What a quantity is where there is nothing to find: a thin grey line, and where single runs would lie.
+
+    Args:
+        axes: where to.
+        x: horizontal positions, one per row of `null`.
+        null: what `of_single_runs` returns; without an interval the band is missing.
+        look: the dashes of what it is the null of.
+        label: the name of that.
+    """
+    axes.plot(
+        x, null["mean"], color=NEUTRAL, linestyle=look.linestyle, linewidth=0.6, zorder=1, label=f"null of {label}"
+    )
+    band = to_rgba(NEUTRAL, BAND_OPACITY)
+    axes.fill_between(x, null["lower"], null["upper"], color=band, linewidth=0, zorder=0, label=f"null of {label}")
 
 
 def not_positive(values: pd.Series) -> int:

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from mcoherence.figures.intervals import FEWEST_SINGLE
 from mcoherence.figures.style import BAND_OPACITY, NEUTRAL, WIDTH, FigureStyle, LineLook, readable
 
 
@@ -58,6 +59,14 @@ def coherence_handles(
     if not_shown:
         handles.append(text_handle(f"not shown: {not_shown} value(s) that are not positive"))
     return handles
+
+
+def null_handle(style: FigureStyle, seeds: Sequence[int]) -> Artist:
+    """The legend's entry of what redrawn labels give, of which there are so many `seeds` at each point."""
+    if max(seeds, default=0) < FEWEST_SINGLE:
+        return Line2D([], [], color=NEUTRAL, linewidth=0.6, label="labels redrawn")
+    label = f"labels redrawn: {style.percent} of single runs"
+    return Patch(facecolor=NEUTRAL, alpha=BAND_OPACITY, edgecolor=NEUTRAL, linewidth=0.6, label=label)
 
 
 def text_handle(text: str) -> Artist:

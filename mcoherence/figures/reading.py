@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from mcoherence.study.result_names import FULL
+from mcoherence.study.result_names import FULL, REDRAWN
+from mcoherence.tables.columns import WHOLE_NETWORK
 from mcoherence.tables.rows import whole_network
 
 Tables = Mapping[str, pd.DataFrame]
@@ -32,6 +33,16 @@ def rows_of_training_sample(coherence: pd.DataFrame) -> pd.DataFrame:
         coherence: the tidy table coherence.
     """
     return whole_network(full_set_runs(coherence))
+
+
+def rows_of_redrawn_labels(coherence: pd.DataFrame) -> pd.DataFrame:
+    """The same rows of the same training sample with labels redrawn; none where no run was measured so.
+
+    Args:
+        coherence: the tidy table coherence.
+    """
+    rows = full_set_runs(coherence)
+    return rows[(rows["group"] == REDRAWN) & (rows["layer"] == WHOLE_NETWORK)]
 
 
 def networks(table: pd.DataFrame) -> list[Network]:

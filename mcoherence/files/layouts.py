@@ -96,6 +96,15 @@ _MEASURED = _ALONG_RUN | {
     "sample/group": _whole_numbers("m", below="G"),
 }
 _HELD_OUT = {"heldout/index": _whole_numbers("h"), "heldout/group": _whole_numbers("h", below="G")}
+_REDRAWN = {"redrawn/label": Stored("integer", "K m")}
+# In place of sum_sq_norm and gram, where coherence is estimated from mini-batches.
+_MINIBATCHES = {
+    "minibatches": Stored("integer", "K G"),
+    "minibatch_sum_sq_norm": _numbers("K G P"),
+    "minibatch_gram": _numbers("K G G P"),
+    "sample/minibatch": Stored("integer", "m"),
+    "heldout/minibatch": Stored("integer", "h"),
+}
 _CELLS = {"corrupt_cells": Stored("truth", "W G")}
 _SUMS = {"sums/{}": Stored("number", "G ...")}
 
@@ -119,12 +128,13 @@ LAYOUTS = {
             "original": _whole_numbers("N"),
             "selected": Stored("truth", "N"),
             "changed": Stored("truth", "N"),
+            "test/targets": _whole_numbers("M"),
         }
     ),
     "mcoherence/evaluation/2": Layout(_evaluated("N", "M")),
     "mcoherence/evaluation_shard/2": Layout(_evaluated("N", "M")),
-    "mcoherence/coherence/2": Layout(_MEASURED | _HELD_OUT),
-    "mcoherence/coherence_shard/2": Layout(_MEASURED | _HELD_OUT | _SUMS),
+    "mcoherence/coherence/2": Layout(_MEASURED | _HELD_OUT | _REDRAWN | _MINIBATCHES),
+    "mcoherence/coherence_shard/2": Layout(_MEASURED | _HELD_OUT | _REDRAWN | _MINIBATCHES | _SUMS),
     "mcoherence/contributions/3": Layout(_MEASURED | _CELLS),
     "mcoherence/contributions_shard/2": Layout(_MEASURED | _CELLS | _SUMS),
     "mcoherence/difficulty_coherence/2": Layout(_MEASURED),

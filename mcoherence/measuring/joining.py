@@ -20,15 +20,15 @@ from mcoherence.errors import UserError
 from mcoherence.files.hdf5 import open_hdf5, read_hdf5
 from mcoherence.files.provenance import Provenance, merged_provenance
 from mcoherence.gradients.evidence import Evidence, merged
-from mcoherence.measuring.record import CoherenceRecord
+from mcoherence.measuring.record import CoherenceRecord, MinibatchRecord
 
 Datasets = dict[str, NDArray[Any] | Sequence[str]]
 Contents = tuple[Datasets, dict[str, Any]]
 
 # Datasets with one row per checkpoint; `train/loss` and the like have a column per example besides.
-DERIVED = frozenset(("gram", "m_coherence", "m_coherence_model"))
-ADDED = frozenset(("n", "sum_sq_norm"))
-PER_CHECKPOINT = frozenset(("step", "epoch", "diverged")) | ADDED | DERIVED
+DERIVED = frozenset(("gram", "minibatch_gram", "m_coherence", "m_coherence_model"))
+ADDED = frozenset(("n", "sum_sq_norm", "minibatches", "minibatch_sum_sq_norm"))
+PER_CHECKPOINT = frozenset(("step", "epoch", "diverged", "redrawn/label")) | ADDED | DERIVED
 PER_EXAMPLE = frozenset(f"{part}/{what}" for part in ("train", "test") for what in ("loss", "prediction"))
 
 
@@ -46,9 +46,12 @@ def add_shards(paths: Sequence[Path], schema: str) -> Contents:
     """
     shards = [read_hdf5(path, schema, without="sums/") for path in paths]
     datasets, attributes = _alike(paths, shards, differing=ADDED | DERIVED)
-    counts, norms = (np.sum([np.asarray(one[name]) for one, _ in shards], axis=0) for name in ("n", "sum_sq_norm"))
+    size = attributes["batch_norm"].get("minibatch_size")
+    added = ("n", "sum_sq_norm") if size is None else ("minibatches", "minibatch_sum_sq_norm")
+    counts, norms = (np.sum([np.asarray(one[name]) for one, _ in shards], axis=0) for name in added)
     gram, dtypes = _gram(paths, schema, datasets)
-    record = CoherenceRecord(tuple(datasets["parameter"]), counts, norms, gram)
+    sums = (tuple(datasets["parameter"]), counts, norms, gram)
+    record = CoherenceRecord(*sums) if size is None else MinibatchRecord(*sums, size)
     attributes["evidence"]["bound_ratio"] = record.largest_bound_ratio(
         torch.float64 if dtypes == {np.dtype("float64")} else torch.float32
     )

@@ -9,7 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mcoherence.data.random_streams import DIFFICULTY_SAMPLE, MEASURED_SAMPLE, random_stream
+from mcoherence.data.random_streams import (
+    DIFFICULTY_SAMPLE,
+    MEASURED_MINIBATCHES,
+    MEASURED_SAMPLE,
+    REDRAWN_LABELS,
+    random_stream,
+)
 from mcoherence.study.result_names import CORRUPT, DIFFICULTY_GROUPS, HELDOUT, PRISTINE
 
 
@@ -38,7 +44,29 @@ class DrawnExamples:
     targets: NDArray[np.int64]
 
 
-def draw_training_sample(candidates: NDArray[np.int64], changed: NDArray[np.bool_], size: int, seed: int) -> Sample:
+@dataclass(frozen=True)
+class RedrawnLabels:
+    """Labels redrawn at every checkpoint, uniformly over all classes and independently of images and labels.
+
+    What the network has learned of its own labels says nothing of these, so that gradients with them show what of
+    coherence has nothing to do with labels. That may be much: a network that is sure of its answers is wrong about most
+    of these labels, and all gradients agree to make it less sure.
+
+    seed: the measurement's; run_seed: the run's, so that runs of different seeds have independent ones.
+    """
+
+    seed: int
+    run_seed: int
+
+    def at(self, step: int, examples: int, classes: int) -> NDArray[np.int64]:
+        """The labels int64 [m] of the m `examples` of a sample, in its order, at the checkpoint of a step."""
+        stream = random_stream(self.seed, REDRAWN_LABELS, self.run_seed, step)
+        return stream.integers(0, classes, size=examples)
+
+
+def draw_training_sample(
+    candidates: NDArray[np.int64], changed: NDArray[np.bool_], size: int, seed: int, *run_seed: int
+) -> Sample:
     """A sample of at most `size` of the candidates, without replacement, grouped by whether their label was changed.
 
     Args:
@@ -46,13 +74,14 @@ def draw_training_sample(candidates: NDArray[np.int64], changed: NDArray[np.bool
         changed: mask over the whole training part, bool [N].
         size: number of examples; all candidates where there are fewer.
         seed: the same seed and candidates give the same sample.
+        run_seed: of the run, where the sample is to vary with it.
     """
-    index = _draw(candidates, size, seed)
+    index = _draw(candidates, size, seed, *run_seed)
     return Sample(index, np.where(changed[index], CORRUPT, PRISTINE).astype(np.int64))
 
 
 def draw_other_sample(
-    candidates: NDArray[np.int64], changed: NDArray[np.bool_], size: int, apart_from: Sample, seed: int
+    candidates: NDArray[np.int64], changed: NDArray[np.bool_], size: int, apart_from: Sample, seed: int, *run_seed: int
 ) -> Sample:
     """A training sample, as of `draw_training_sample`, that shares no example with another one.
 
@@ -64,17 +93,20 @@ def draw_other_sample(
         size: number of examples; all that are left where there are fewer.
         apart_from: the other sample.
         seed: the same seed, candidates and other sample give the same sample.
+        run_seed: of the run, where the sample is to vary with it.
     """
-    return draw_training_sample(np.setdiff1d(candidates, apart_from.index), changed, size, seed)
+    return draw_training_sample(np.setdiff1d(candidates, apart_from.index), changed, size, seed, *run_seed)
 
 
-def draw_heldout_sample(test_size: int, size: int, seed: int) -> Sample:
+def draw_heldout_sample(test_size: int, size: int, seed: int, *run_seed: int) -> Sample:
     """A sample of at most `size` examples of the test part; all of the group "heldout"."""
-    index = _draw(np.arange(test_size), size, seed)
+    index = _draw(np.arange(test_size), size, seed, *run_seed)
     return Sample(index, np.full(len(index), HELDOUT, dtype=np.int64))
 
 
-def draw_difficulty_sample(parts: Mapping[str, NDArray[np.int64]], size: int, heldout_size: int, seed: int) -> Sample:
+def draw_difficulty_sample(
+    parts: Mapping[str, NDArray[np.int64]], size: int, heldout_size: int, seed: int, *run_seed: int
+) -> Sample:
     """Disjoint samples of the train and test parts of easy, hard and random examples, of one size within each kind.
 
     The random part overlaps the others, and an example that two groups share would count as agreement between them. So
@@ -87,11 +119,12 @@ def draw_difficulty_sample(parts: Mapping[str, NDArray[np.int64]], size: int, he
         size: most examples of a train part.
         heldout_size: most examples of a test part.
         seed: the same seed and parts give the same sample.
+        run_seed: of the run, where the sample is to vary with it.
 
     Returns:
         The sample; `group` counts positions in DIFFICULTY_GROUPS.
     """
-    generator = random_stream(seed, DIFFICULTY_SAMPLE)
+    generator = random_stream(seed, DIFFICULTY_SAMPLE, *run_seed)
     drawn: dict[str, NDArray[np.int64]] = {}
     for kind, most in (("train", size), ("test", heldout_size)):
         count = min(most, *(len(parts[f"{subset}_{kind}"]) // 2 for subset in ("easy", "hard", "random")))
@@ -104,6 +137,15 @@ def draw_difficulty_sample(parts: Mapping[str, NDArray[np.int64]], size: int, he
     )
 
 
-def _draw(candidates: NDArray[np.int64], size: int, seed: int) -> NDArray[np.int64]:
-    count = min(size, len(candidates))
-    return np.sort(random_stream(seed, MEASURED_SAMPLE).choice(candidates, size=count, replace=False)).astype(np.int64)
+def draw_minibatches(examples: int, size: int, seed: int) -> NDArray[np.int64]:
+    """The mini-batch of each of m `examples`, int64 [m]: disjoint random ones of `size`; -1 for those left over."""
+    order = random_stream(seed, MEASURED_MINIBATCHES).permutation(examples)
+    minibatch = np.full(examples, -1, dtype=np.int64)
+    whole = examples // size * size
+    minibatch[order[:whole]] = np.arange(whole) // size
+    return minibatch
+
+
+def _draw(candidates: NDArray[np.int64], size: int, seed: int, *run_seed: int) -> NDArray[np.int64]:
+    generator, count = random_stream(seed, MEASURED_SAMPLE, *run_seed), min(size, len(candidates))
+    return np.sort(generator.choice(candidates, size=count, replace=False)).astype(np.int64)

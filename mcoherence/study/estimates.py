@@ -24,6 +24,7 @@ OPERATIONAL = True  # no number depends on it; docs/reruns.md
 BASE_MB = 2000  # of a process before it has read anything: Python, torch, and torch's libraries for a GPU
 FORWARD_AND_BACKWARD = 3  # forward passes, by operations
 OWN_NETWORK = 25_000_000  # parameters that a user's own network is taken to have: those of ResNet-50
+BATCH_NORM_LAYERS = 53  # that a network is taken to have: those of ResNet-50
 WITHOUT_BACKWARD = 0.05  # of the activations that a backward pass needs: about those of the largest layer alone
 LEAST_MINUTES = 120  # that a job may take, whatever its work
 VALUES_IN_20_MINUTES = 2e11  # of images, passed forward: ImageNet has as many
@@ -50,7 +51,18 @@ def result_passes(config: Config, run: Run, name: str, checkpoints: int | None =
     kind = result(name)
     steps = len(checkpoint_steps(training_of_run(config, run))) if checkpoints is None else checkpoints
     examples = kind.examples(config, run, _size(config, run)) / shards
-    return (FORWARD_AND_BACKWARD if kind.groups(config) else 1) * steps * examples
+    passes = (FORWARD_AND_BACKWARD if kind.groups(config) else 1) * examples
+    settings = kind.settings(config, run)
+    if settings.get("batch_norm") == "sample":  # every shard takes the statistics of the whole training sample
+        passes += min(settings["sample_size"], _size(config, run).train) * _passes_for_statistics(config, run)
+    return float(steps * passes)
+
+
+def _passes_for_statistics(config: Config, run: Run) -> float:
+    """Forward passes that setting the statistics of all batch norm layers takes: one each, to halfway on average."""
+    model = config["models"][run.model]
+    layers = len(model["channels"]) if model["architecture"] == "cnn" else BATCH_NORM_LAYERS
+    return layers / 2
 
 
 def minutes(config: Config, run: Run, passes: float) -> int:

@@ -12,7 +12,13 @@ CONFUSION_SCHEMA = "mcoherence/confusion/1"
 # whose label was changed, and test examples.
 GROUPS = ("pristine", "corrupt", "heldout")
 PRISTINE, CORRUPT, HELDOUT = range(3)
+# One more where it is asked for: the training sample with labels redrawn uniformly at every checkpoint, the null of
+# what labels make of coherence.
+REDRAWN = "redrawn"
+# Groups that are measured by mini-batches, which mix pristine and corrupt examples.
+MINIBATCH_GROUPS = ("train", "heldout")
 
+NO_BATCH_NORM = "none"  # what is said of a network that has none, in place of the statistics that it normalises by
 OWN_NETWORK = "own_network"  # the setting that names a user's own network to what loads checkpoints
 FULL = "full"  # the subset of a run on everything
 

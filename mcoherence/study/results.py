@@ -8,8 +8,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mcoherence.models.architectures import may_have_batch_norm
+from mcoherence.optim.methods import METHODS
 from mcoherence.study.data_sizes import Size
-from mcoherence.study.result_names import DIFFICULTY_GROUPS, GROUPS, OTHER_SAMPLE, OWN_NETWORK
+from mcoherence.study.result_names import DIFFICULTY_GROUPS, GROUPS, NO_BATCH_NORM, OTHER_SAMPLE, OWN_NETWORK
 from mcoherence.study.runs import Config, Run
 from mcoherence.study.settings import training_of_run
 
@@ -48,6 +50,11 @@ def _heldout(config: Config, size: Size) -> int:
     return int(min(config["measurement"]["heldout_size"], size.test))
 
 
+def _with_redrawn(config: Config, run: Run, size: Size) -> int:
+    """Training examples, with redrawn labels once more, and held-out ones."""
+    return (2 if redrawn_labels(config, run) else 1) * _sample(config, size) + _heldout(config, size)
+
+
 def _own_network(config: Config, run: Run) -> dict[str, Any]:
     """Of a user's own network its name: checkpoints name one too, but which code is run is for the config to say."""
     architecture = config["models"][run.model]["architecture"]
@@ -58,12 +65,36 @@ def _evaluation_settings(config: Config, run: Run) -> dict[str, Any]:
     return {"tf32": config["measurement"].get("tf32", False), **_own_network(config, run)}
 
 
+def batch_norm_of(config: Config, run: Run) -> str:
+    """The setting batch_norm of the measurement; "none" for a network that is known to have none, which it is for."""
+    asked: str = config["measurement"].get("batch_norm", "running")
+    return asked if may_have_batch_norm(config["models"][run.model]) else NO_BATCH_NORM
+
+
+def redrawn_labels(config: Config, run: Run) -> bool:
+    """Whether a run is measured with redrawn labels too: by measurement.redrawn_labels all are, plain SGD's or none."""
+    asked = config["measurement"].get("redrawn_labels", "sgd")
+    plain = METHODS[config["optimizers"][run.optimizer]["method"]].plain
+    return bool(asked == "all" or (asked == "sgd" and plain))
+
+
 def _measurement_settings(config: Config, run: Run) -> dict[str, Any]:
-    return {**config["measurement"], **_own_network(config, run)}
+    asked = dict(config["measurement"])
+    minibatch_size, sample = asked.pop("minibatch_size", None), asked.pop("sample", "fixed")
+    asked.pop("redrawn_labels", None)
+    asked |= {"batch_norm": batch_norm_of(config, run), "sample": sample}
+    if asked["batch_norm"] == "minibatch":
+        asked["minibatch_size"] = minibatch_size
+    if sample == "by_seed":
+        asked["run_seed"] = run.seed
+    return {**asked, **_own_network(config, run)}
 
 
 def _coherence_settings(config: Config, run: Run) -> dict[str, Any]:
-    return {**_measurement_settings(config, run), "subset": run.subset}
+    redrawn = (
+        {"redrawn_labels": True, "run_seed": run.seed} if redrawn_labels(config, run) else {"redrawn_labels": False}
+    )
+    return {**_measurement_settings(config, run), **redrawn, "subset": run.subset}
 
 
 def _contribution_settings(config: Config, run: Run) -> dict[str, Any]:
@@ -76,8 +107,16 @@ def _batch_size(config: Config, run: Run) -> int:
 
 
 def _confusion_settings(config: Config, run: Run) -> dict[str, Any]:
-    arithmetic = {key: value for key, value in _measurement_settings(config, run).items() if not key.endswith("_size")}
-    return {**arithmetic, "mini_batches": config["confusion"]["mini_batches"], "batch_size": _batch_size(config, run)}
+    measurement = {
+        key: config["measurement"][key] for key in ("precision", "seed", "tf32") if key in config["measurement"]
+    }
+    of_run = {**measurement, **_own_network(config, run)}
+    return {**of_run, "mini_batches": config["confusion"]["mini_batches"], "batch_size": _batch_size(config, run)}
+
+
+def _groups_of_coherence(config: Config) -> int:
+    asked: str = config["measurement"].get("redrawn_labels", "sgd")
+    return len(GROUPS) + (asked != "none")
 
 
 RESULTS = {
@@ -93,8 +132,8 @@ RESULTS = {
         command="measure_coherence",
         stage="measure_coherence",
         settings=_coherence_settings,
-        examples=lambda config, run, size: _sample(config, size) + _heldout(config, size),
-        groups=lambda config: len(GROUPS),
+        examples=_with_redrawn,
+        groups=_groups_of_coherence,
         verb="Measure",
         subset=True,
     ),
@@ -145,10 +184,13 @@ def result(name: str) -> Result:
 
     def settings(config: Config, run: Run) -> dict[str, Any]:
         own = kind.settings(config, run)
-        return {**own, "sample_size": sample_size, "apart_from": own["sample_size"]}
+        of_sample = {**own, "sample_size": sample_size, "apart_from": own["sample_size"], "redrawn_labels": False}
+        if of_sample["sample"] == "fixed":
+            of_sample.pop("run_seed", None)
+        return of_sample
 
     def examples(config: Config, run: Run, size: Size) -> int:
-        measurement = {**config["measurement"], "sample_size": sample_size}
+        measurement = {**config["measurement"], "sample_size": sample_size, "redrawn_labels": "none"}
         return kind.examples({**config, "measurement": measurement}, run, size)
 
     return Result(kind.command, ON_OTHER_SAMPLE, settings, examples, kind.groups, kind.verb, subset=True)

@@ -65,6 +65,7 @@ class Run:
 # Files that runs share, below the folder of the study. Any other name is that of a result in the run's own folder.
 STUDY_FILES = {
     "images": "data/{dataset}/images.h5",
+    "images_of_seed": "data/{dataset}/seed{seed}/images.h5",  # where the split varies with the seed
     "labels": "data/{dataset}/labels/{labels}/seed{seed}/labels.h5",
     "difficulty": "difficulty/{dataset}/{model}/difficulty.h5",
     "split": "splits/{dataset}/{model}/split.h5",
@@ -121,6 +122,16 @@ def source_run(config: Config, run: Run) -> Run | None:
         return replace(run, subset=FIRST_STAGE[run.subset])
     start = config["optimizers"][run.optimizer].get("start")
     return None if start is None else replace(run, labels=start["labels"], optimizer=start["optimizer"])
+
+
+def images_of(config: Config, run: Run) -> str:
+    """Name of the file of the images that a run trains on and is tested on: that of its seed where the split varies."""
+    return "images_of_seed" if split_varies(config, run.dataset) else "images"
+
+
+def split_varies(config: Config, dataset: str) -> bool:
+    """Whether every seed has a training and a test part of its own of a data set."""
+    return bool(config["datasets"][dataset].get("split") == "by_seed")
 
 
 def subset_file(run: Run) -> str | None:

@@ -6,13 +6,15 @@ from math import ceil, inf, log2
 from mcoherence.data.subsets import split_counts
 from mcoherence.errors import UserError
 from mcoherence.optim.methods import METHODS
-from mcoherence.study.catalogue import results_of, scored_networks
+from mcoherence.study.catalogue import halved_datasets, results_of, scored_networks
 from mcoherence.study.experiments.confusion import MINI_BATCHES
 from mcoherence.study.result_names import FULL, OTHER_SAMPLE
-from mcoherence.study.runs import Config, Run
+from mcoherence.study.results import batch_norm_of, result
+from mcoherence.study.runs import Config, Run, split_varies
 from mcoherence.study.settings import training_of
 from mcoherence.study.subset_sizes import known_classes, known_size, split_shares, trained_examples
 
+MOST_SEED, MOST_SEED_OF_SCIKIT_LEARN = 2**63 - 1, 2**32 - 1
 MOST_SEGMENTS, MOST_CHECKPOINTS = 1_000, 10_000  # of a run; each is a rule or a file
 
 
@@ -30,6 +32,57 @@ def check_amounts(config: Config, own: Config, runs: Sequence[Run]) -> None:
     _check_groups(config, runs)
     _check_lengths(config, runs)
     _check_sizes(config, own, runs)
+    _check_splits(config, runs)
+    _check_minibatches(config)
+
+
+def _check_splits(config: Config, runs: Sequence[Run]) -> None:
+    """Check that a split that varies with the seed can, and that nothing is asked of its examples over seeds."""
+    over_seeds = {dataset for dataset, _ in scored_networks(config)} | set(halved_datasets(config))
+    for dataset in dict.fromkeys(run.dataset for run in runs if split_varies(config, run.dataset)):
+        key, entry = f"datasets.{dataset}.split", config["datasets"][dataset]
+        if dataset in over_seeds:
+            raise UserError(
+                f"{key}: found by_seed, expected fixed for easy and hard examples and for halves: what is hard is said "
+                "of one training part over several seeds; set fixed, or leave these experiments out"
+            )
+        drawn = entry["source"] in ("digits", "glyphs")
+        if not drawn and entry.get("train_size") is None and entry.get("test_size") is None:
+            raise UserError(
+                f"{key}: found by_seed without train_size, expected fixed: all images are taken, so that there is no "
+                f"choice to vary; set datasets.{dataset}.train_size"
+            )
+        largest = entry.get("seed", 0) + max(run.seed for run in runs if run.dataset == dataset)
+        most = MOST_SEED_OF_SCIKIT_LEARN if entry["source"] == "digits" else MOST_SEED
+        if largest > most:
+            raise UserError(
+                f"{key}: found by_seed with a sum of seeds of {largest}, expected at most {most}; lower the seeds"
+            )
+
+
+def _check_minibatches(config: Config) -> None:
+    """Check that coherence of mini-batches is asked for only where it can be had."""
+    size = config["measurement"].get("minibatch_size", 20)
+    for name, measured in results_of(config).items():
+        kind = result(name)
+        if not kind.groups(config):
+            continue
+        for run in measured:
+            if batch_norm_of(config, run) != "minibatch":
+                continue
+            if name in ("contributions", "difficulty_coherence"):
+                raise UserError(
+                    f"measurement.batch_norm: found minibatch with models.{run.model} in the experiment {name}, "
+                    "expected running or sample: groups of examples that share mini-batches have no gradients of their "
+                    f"own; choose one of these, or leave {name} out of experiments"
+                )
+            settings = kind.settings(config, run)
+            for key in ("sample_size", "heldout_size"):
+                if settings[key] < 2 * size:
+                    raise UserError(
+                        f"measurement.minibatch_size: found {size}, expected at most half of the {settings[key]} "
+                        f"examples of {key}, for two mini-batches or more; lower it"
+                    )
 
 
 def _check_groups(config: Config, runs: Sequence[Run]) -> None:

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from mcoherence.coherence import alpha, m_coherence, pairwise_alignment
-from mcoherence.study.result_names import GROUPS
+from mcoherence.coherence import alpha, pairwise_alignment
+from mcoherence.study.result_names import GROUPS, REDRAWN
 from mcoherence.study.runs import Run
 from mcoherence.tables.columns import TRAIN_GROUP, WHOLE_NETWORK, Column
 from mcoherence.tables.inputs import coherence_of
@@ -16,15 +16,18 @@ COLUMNS = {
     "layer_type": Column("", "class of the layer's module, such as Conv2d; missing for the whole network"),
     "sum_sq_norm": Column("(loss/weight)²", "Q, the sum of the examples' squared gradient norms"),
     "pairwise_alignment": Column("share", "mean inner product of two examples' gradients over mean squared norm"),
+    "batch_norm": Column("", "statistics that batch norm normalised by: running, sample, minibatch; none without it"),
 }
 
 
 def table(results: str, runs: Sequence[Run], noise: Mapping[str, float]) -> pd.DataFrame:
     """Gradient coherence per run, checkpoint, group and layer.
 
-    Columns: run, step, epoch, group (train, pristine, corrupt, heldout), layer ("model" or a layer's name), layer_type
-    (class of the layer's module, such as Conv2d, Linear or BatchNorm2d; "" for the model), n, sum_sq_norm (Q),
-    sq_norm_of_sum (|S|^2), m_coherence, alpha, pairwise_alignment, diverged.
+    Columns: run, step, epoch, group (train, pristine, corrupt, heldout, and redrawn, the training sample with labels
+    redrawn, where it was measured), layer ("model" or a layer's name), layer_type (class of the layer's module, such as
+    Conv2d, Linear or BatchNorm2d; "" for the model), n, sum_sq_norm (Q), sq_norm_of_sum (|S|^2), m_coherence, alpha,
+    pairwise_alignment, batch_norm, diverged. Of a measurement by mini-batches there are the groups train, heldout and
+    redrawn, without Q.
     """
     return rows_of_runs(runs, noise, lambda run: coherence_by_layer(coherence_of(results, run)))
 
@@ -32,10 +35,10 @@ def table(results: str, runs: Sequence[Run], noise: Mapping[str, float]) -> pd.D
 def coherence_by_layer(sums: Sums) -> pd.DataFrame:
     """The rows of one run, without the columns that name it."""
     frames = []
-    for group in (TRAIN_GROUP, *GROUPS):
+    for group in filter(sums.has, (TRAIN_GROUP, *GROUPS, REDRAWN)):
         count = sums.count(group)
         for layer in (WHOLE_NETWORK, *sums.layers):
-            squared, total = sums.inner(group, group, layer), sums.total(group, layer)
+            measured = sums.m_coherence(group, layer)  # the numerator of the others, whose Q is 1 then
             frames.append(
                 pd.DataFrame(
                     {
@@ -45,11 +48,12 @@ def coherence_by_layer(sums: Sums) -> pd.DataFrame:
                         "layer": layer,
                         "layer_type": sums.layer_types.get(layer, ""),
                         "n": count,
-                        "sum_sq_norm": total,
-                        "sq_norm_of_sum": squared,
-                        "m_coherence": m_coherence(squared, total),
-                        "alpha": alpha(squared, total, count),
-                        "pairwise_alignment": pairwise_alignment(squared, total, count),
+                        "sum_sq_norm": sums.total(group, layer),
+                        "sq_norm_of_sum": sums.inner(group, group, layer),
+                        "m_coherence": measured,
+                        "alpha": alpha(measured, 1.0, count),
+                        "pairwise_alignment": pairwise_alignment(measured, 1.0, count),
+                        "batch_norm": sums.batch_norm,
                         "diverged": sums.diverged,
                     }
                 )

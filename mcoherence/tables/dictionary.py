@@ -22,7 +22,10 @@ COLUMNS = {
     "step": Column("updates", "optimiser updates made before the checkpoint"),
     "epoch": Column("passes", "passes over the run's training examples made before the checkpoint"),
     "part": Column("", "examples scored: train, its pristine (label kept) and corrupt (label changed) part, test"),
-    "group": Column("", "examples gathered: train or all, pristine (label kept), corrupt (label changed), heldout"),
+    "group": Column(
+        "",
+        "examples gathered: train or all, pristine (label kept), corrupt (changed), heldout; redrawn (random labels)",
+    ),
     "layer": Column("", "layer of the network; model stands for all layers together"),
     "n": Column("examples", "how many the row is about"),
     "accuracy": Column("share", "examples predicted as their label: that trained on, or the clean one for test"),

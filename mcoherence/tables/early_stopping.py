@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mcoherence.coherence import m_coherence
 from mcoherence.study.runs import Run
 from mcoherence.tables.accuracy import accuracy_of_run
 from mcoherence.tables.columns import TRAIN_GROUP, Column
@@ -42,7 +41,7 @@ def _row_of_run(results: str, run: Run) -> pd.DataFrame:
     rows = accuracy_of_run(results, run)
     accuracy = rows.loc[rows["part"] == "test", "accuracy"].to_numpy()
     sums = coherence_of(results, run).over_parameters()
-    coherence = m_coherence(sums.inner(TRAIN_GROUP, TRAIN_GROUP), sums.total(TRAIN_GROUP))
+    coherence = sums.m_coherence(TRAIN_GROUP)
     lost = bool(sums.diverged.any())
     positions = {"best": -1 if lost else int(np.argmax(accuracy)), "last": -1}
     columns: dict[str, Any] = {}

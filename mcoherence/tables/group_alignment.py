@@ -33,7 +33,8 @@ PAIRS = (
 def table(results: str, runs: Sequence[Run], noise: Mapping[str, float]) -> pd.DataFrame:
     """How the gradient sums of two groups of examples lie to each other, per run, checkpoint and pair of groups.
 
-    A pair with an empty group has NaN. What the columns mean is in `COLUMNS` and in `mcoherence.tables.dictionary`.
+    A pair with an empty group has NaN. Where mini-batches were measured there are no pristine and corrupt examples, and
+    measures with Q are NaN. What the columns mean is in `COLUMNS` and in `mcoherence.tables.dictionary`.
     """
     return rows_of_runs(runs, noise, lambda run: alignment_of_pairs(coherence_of(results, run).over_parameters()))
 
@@ -41,7 +42,7 @@ def table(results: str, runs: Sequence[Run], noise: Mapping[str, float]) -> pd.D
 def alignment_of_pairs(sums: Sums) -> pd.DataFrame:
     """The rows of one run, without the columns that name it."""
     frames = []
-    for a, b in PAIRS:
+    for a, b in (pair for pair in PAIRS if all(map(sums.has, pair))):
         inner, totals, counts = sums.inner(a, b), (sums.total(a), sums.total(b)), (sums.count(a), sums.count(b))
         frames.append(
             pd.DataFrame(

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from mcoherence.data.store import Labels, read_labels, read_targets
+from mcoherence.data.store import Labels, read_labels, read_test_targets
 from mcoherence.data.subsets import SPLIT_SCHEMA
 from mcoherence.files.hdf5 import open_hdf5
 from mcoherence.study.result_names import COHERENCE_SCHEMA, EVALUATION_SCHEMA
@@ -24,8 +24,8 @@ def labels_of(results: str, run: Run) -> Labels:
 
 
 def targets_of(results: str, run: Run) -> NDArray[np.int64]:
-    """The classes of the test images, int64 [N]."""
-    return read_targets(Path(run.file(results, "images")), "test")
+    """The classes of the test images, int64 [N]; from the labels, as those of a seed can have a split of their own."""
+    return read_test_targets(Path(run.file(results, "labels")))
 
 
 def evaluation_of(results: str, run: Run) -> AbstractContextManager[h5py.File]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from mcoherence.coherence import alpha, m_coherence
+from mcoherence.coherence import alpha
 from mcoherence.study.result_names import OTHER_SAMPLE
 from mcoherence.study.runs import Run
 from mcoherence.tables.columns import TRAIN_GROUP, Column
@@ -45,14 +45,14 @@ def table(results: str, runs: Sequence[Run], noise: Mapping[str, float], *, size
 
 def coherence_of_sample(sums: Sums) -> pd.DataFrame:
     """The rows of one run on one sample, without the columns that name the run."""
-    squared, total, count = sums.inner(TRAIN_GROUP, TRAIN_GROUP), sums.total(TRAIN_GROUP), sums.count(TRAIN_GROUP)
+    measured, count = sums.m_coherence(TRAIN_GROUP), sums.count(TRAIN_GROUP)
     return pd.DataFrame(
         {
             "step": sums.step,
             "epoch": sums.epoch,
             "m": count,
-            "m_coherence": m_coherence(squared, total),
-            "alpha": alpha(squared, total, count),
+            "m_coherence": measured,
+            "alpha": alpha(measured, 1.0, count),
             "diverged": sums.diverged,
         }
     )

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mcoherence.coherence import m_coherence
 from mcoherence.study.runs import Run
 from mcoherence.tables.accuracy import accuracy_of_run
 from mcoherence.tables.columns import TRAIN_GROUP, Column
@@ -77,7 +76,7 @@ def _course_of_run(results: str, run: Run) -> pd.DataFrame:
     accuracy = {part: scores.loc[scores["part"] == part, "accuracy"].to_numpy() for part in ("train", "test")}
     sums = coherence_of(results, run).over_parameters()
     measured = {
-        "m_coherence": m_coherence(sums.inner(TRAIN_GROUP, TRAIN_GROUP), sums.total(TRAIN_GROUP)),
+        "m_coherence": sums.m_coherence(TRAIN_GROUP),
         "train_accuracy": accuracy["train"],
         "test_accuracy": accuracy["test"],
     }

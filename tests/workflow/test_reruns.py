@@ -16,7 +16,7 @@ CLAIMS = {"check_claims": 1, **REPORT}
 DRAW_COHERENCE = {
     f"draw_{name}": 1
     for name in (
-        "summary", "coherence_by_step", "coherence_by_loss", "layer_coherence", "pristine_corrupt",
+        "summary", "coherence_by_step", "coherence_by_loss", "layer_coherence", "alignment_by_step", "pristine_corrupt",
         "group_alignment", "contributions", "early_stopping",
     )
 }  # fmt: skip
@@ -139,6 +139,14 @@ EDITS = (
     Edit(
         "the sample size of the measurement", "miniature.yaml", "sample_size: 50", "sample_size: 40",
         measured(NOISE_RUNS) | {"tabulate": 4} | DRAW_COHERENCE | CLAIMS,
+    ),
+    Edit(
+        "what batch norm normalises by", "miniature.yaml", "sample_size: 50", "sample_size: 50\n  batch_norm: sample",
+        measured(NOISE_RUNS) | {"tabulate": 4} | DRAW_COHERENCE | CLAIMS,
+    ),
+    Edit(
+        "labels redrawn in the runs of every optimiser", "miniature.yaml", "sample_size: 50", "sample_size: 50\n  redrawn_labels: all",
+        {"measure_coherence": NOISE_RUNS * 2 // 3, "tabulate": 3} | DRAW_WHOLE_COHERENCE | CLAIMS,
     ),
     Edit(  # 70 examples at 7 checkpoints, but 50 examples for contributions
         "the size from which a run is measured in parts, between those of the study's runs", "mcoherence/study/cutting.py", "MEASURED_IN_PARTS = 200_000", "MEASURED_IN_PARTS = 400",

@@ -57,7 +57,7 @@ def test_work_is_passes_times_examples(config):
     assert work_of(config, SGD, "train") == 3 * FORWARD * 5 * 10
     checkpoints = 6  # 0, 1, 2; 3, the end of a segment; 4; 5
     assert work_of(config, SGD, "evaluation") == FORWARD * checkpoints * 1797
-    assert work_of(config, SGD, "coherence") == 3 * FORWARD * checkpoints * (30 + 20)
+    assert work_of(config, SGD, "coherence") == 3 * FORWARD * checkpoints * (2 * 30 + 20)  # with redrawn labels too
     assert work_of(config, SGD, "coherence_m60") == 3 * FORWARD * checkpoints * (60 + 20)
     assert work_of(config, SGD, "coherence_m900") == 3 * FORWARD * checkpoints * (100 + 20)
 
@@ -114,11 +114,12 @@ def test_parts_are_counted_with_the_jobs_that_put_them_together(config):
     config["measurement"] |= {"sample_size": 50_000, "heldout_size": 10_000, "precision": "float32"}
     config["operational"] = {"checkpoints_per_job": 4, "examples_per_shard": 25_000}
     rows = {row.stage: row for row in estimates(config, "cuda", ROOT / "nowhere")}
-    # SGD's 6 checkpoints are 2 blocks of 3 shards, 2 sums, 2 jobs that join; RM3's 4 are 1 block of 3, 1 sum, 2.
-    assert rows["measure_coherence"].jobs == (2 * 3 + 2 + 2) + (3 + 1 + 2)
-    # Of 4 checkpoints in 3 shards: three groups' sums of 7,850 parameters, in float32.
-    assert "Temporary: up to 1 MB" in describe(config, "cuda", ROOT / "nowhere")
-    assert most_temporary_bytes(config) == 4 * 3 * 3 * 4 * 7850
+    # SGD's 6 checkpoints are 2 blocks of 5 shards (labels are redrawn for 50,000 examples), 2 sums, 2 jobs that join;
+    # RM3's 4 are 1 block of 3, 1 sum, 2.
+    assert rows["measure_coherence"].jobs == (2 * 5 + 2 + 2) + (3 + 1 + 2)
+    # Of 4 checkpoints in 5 shards: four groups' sums of 7,850 parameters, in float32.
+    assert "Temporary: up to 3 MB" in describe(config, "cuda", ROOT / "nowhere")
+    assert most_temporary_bytes(config) == 4 * 5 * 4 * 4 * 7850
     assert rows["evaluate"].jobs == 2  # 420,000 evaluations at most
 
 
@@ -132,10 +133,10 @@ def test_every_measurement_is_planned_in_parts_and_with_the_sums_of_its_groups(c
     rows = {row.stage: row for row in estimates(config, "cuda", ROOT / "nowhere")}
     # 50,000 examples: SGD's 6 checkpoints are 2 blocks of 2 shards, 2 sums, 2 jobs that join; RM3's 4 are 1 block.
     assert rows["measure_contributions"].jobs == (2 * 2 + 2 + 2) + (2 + 1 + 2)
-    # Of 4 checkpoints in 2 shards: eight cells' sums of 7,850 parameters; coherence has three groups in 3 shards.
-    assert most_temporary_bytes(config) == 4 * 2 * 8 * 4 * 7850
+    # Of 4 checkpoints: coherence has four groups' sums of 7,850 parameters in 5 shards, contributions eight in 2.
+    assert most_temporary_bytes(config) == 4 * 5 * 4 * 4 * 7850
     contributions, coherence = (memory_of(config, SGD, name) for name in ("contributions", "coherence"))
-    assert contributions - coherence == 2 * (8 - 3) * 4 * 7850
+    assert contributions - coherence == 2 * (8 - 4) * 4 * 7850
 
 
 def test_winsorised_sgd_pays_for_the_gradient_of_every_example(config):

@@ -5,8 +5,10 @@ import re
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
+from types import SimpleNamespace
 
 import pytest
+from jinja2 import Environment, StrictUndefined
 
 from mcoherence import figures
 from mcoherence.study.catalogue import EXPERIMENTS
@@ -43,3 +45,17 @@ def test_sections_and_figures_are_numbered_once_and_figures_after_their_section(
     assert len(set(numbers.values())) == len(numbers)
     for figure, number in numbers.items():
         assert re.fullmatch(rf"{FIGURES[figure].section.partition('.')[0]}\.\d", number), figure
+
+
+def test_captions_of_coherence_say_by_what_batch_norm_normalised():
+    """Heights by one choice are not comparable with those by another, so every such caption names the study's."""
+    shows = {name for name, figure in FIGURES.items() if "coherence" in "".join(figure.tables)}
+    shows |= {"group_alignment", "contributions", "bound", "early_stopping", "sweep", "sample_size"}
+    for name in sorted(shows):
+        caption = (ROOT / f"docs/captions/figures/{name}.rst").read_text()
+        said = (
+            Environment(undefined=StrictUndefined)
+            .from_string(caption)
+            .render(snakemake=SimpleNamespace(config={"measurement": {"batch_norm": "sample"}}))
+        )
+        assert "here\n**sample**" in said, name

@@ -18,6 +18,7 @@ from scipy import stats
 
 from mcoherence.figures import (
     adversarial_start,
+    alignment_by_step,
     coherence_by_loss,
     coherence_by_step,
     easy_hard,
@@ -60,14 +61,20 @@ def coherence() -> pd.DataFrame:
     rows = []
     for run in _runs():
         for step, group, layer in product(
-            STEPS, ["train", "pristine", "corrupt", "heldout"], ["model", *LAYERS[str(run["model"])]]
+            STEPS, ["train", "pristine", "corrupt", "heldout", "redrawn"], ["model", *LAYERS[str(run["model"])]]
         ):
             empty = (group == "corrupt" and run["noise"] == 0) or (group == "pristine" and run["noise"] == 1)
             value = np.nan if empty else random.lognormal(1, 0.5)
             place = {"step": step, "group": group, "layer": layer, "n": 0 if empty else 50}
             # The two measures are unrelated here, so that drawing one for the other cannot pass.
             alignment = np.nan if empty else random.normal(0, 0.1)
-            rows.append({**run, **place, "m_coherence": value, "pairwise_alignment": alignment})
+            measured = {
+                "m_coherence": value,
+                "pairwise_alignment": alignment,
+                "alpha": value * random.uniform(0.01, 0.02),
+            }
+            if group != "redrawn" or run["optimizer"] == "sgd":
+                rows.append({**run, **place, **measured})
     return pd.DataFrame(rows)
 
 
@@ -107,6 +114,7 @@ def figures(coherence: pd.DataFrame, accuracy: pd.DataFrame, subsets: pd.DataFra
         "coherence_by_step": coherence_by_step.draw({"coherence": coherence}, STYLE),
         "coherence_by_loss": coherence_by_loss.draw({"coherence": coherence, "accuracy": accuracy}, STYLE),
         "layer_coherence": layer_coherence.draw({"coherence": coherence}, STYLE),
+        "alignment_by_step": alignment_by_step.draw({"coherence": coherence}, STYLE),
         "pristine_corrupt": pristine_corrupt.draw({"coherence": coherence}, STYLE),
         "training_curves": training_curves.draw({"accuracy": accuracy}, STYLE),
         "generalization_gap": generalization_gap.draw({"accuracy": accuracy}, STYLE),
@@ -204,7 +212,46 @@ def test_coherence_axes_are_labelled_and_step_zero_is_shown(figures: dict[str, F
         "all random labels",
         "orthogonal limit (1)",
         "95% interval of the geometric mean, 3 seeds",
+        "labels redrawn: 95% of single runs",
     ]
+
+
+def _check_null(axes: Axes, labels: str, rows: pd.DataFrame, value: str, logarithmic: bool) -> None:
+    """The grey band is where one more seed lies: Student's t of its distance from the mean of the others."""
+    _, edges = _band(axes, f"null of {labels}")
+    for place, step in enumerate(STEPS):
+        values = rows.loc[rows["step"] == step, value].to_numpy()
+        values = np.log(values) if logarithmic else values
+        spread = np.std(values, ddof=1) * np.sqrt(1 + 1 / len(values))
+        interval = np.array(stats.t.interval(0.95, len(values) - 1, loc=values.mean(), scale=spread))
+        np.testing.assert_allclose(edges[place], np.exp(interval) if logarithmic else interval, rtol=1e-9)
+
+
+def test_redrawn_labels_are_drawn_as_a_grey_band_where_they_were_measured(
+    figures: dict[str, Figure], coherence: pd.DataFrame
+) -> None:
+    rows = _select(coherence, group="redrawn", layer="model", optimizer="sgd")
+    for model, panels in zip(LAYERS, _panels(figures["coherence_by_step"], 2, 3), strict=True):
+        for labels in NOISE:
+            _check_null(panels[0], labels, _select(rows, model=model, labels=labels), "m_coherence", logarithmic=True)
+        assert not [line for axes in panels[1:] for line in axes.lines if str(line.get_label()).startswith("null")]
+    without = coherence_by_step.draw({"coherence": coherence[coherence["group"] != "redrawn"]}, STYLE)
+    assert not any("redrawn" in text for text in _legend(without))
+
+
+def test_alpha_and_alignment_have_a_row_each(figures: dict[str, Figure], coherence: pd.DataFrame) -> None:
+    rows, null = (_select(coherence, group=group, layer="model") for group in ("train", "redrawn"))
+    panels = _panels(figures["alignment_by_step"], 4, 3)
+    for place, (model, value) in enumerate(product(LAYERS, ("alpha", "pairwise_alignment"))):
+        for optimizer, axes in zip(COLORS, panels[place], strict=True):
+            for labels in NOISE:
+                chosen = _select(rows, model=model, optimizer=optimizer, labels=labels)
+                _check(axes, labels, chosen, value, logarithmic=value == "alpha")
+        for labels in NOISE:
+            chosen = _select(null, model=model, labels=labels)
+            _check_null(panels[place][0], labels, chosen, value, logarithmic=value == "alpha")
+    assert [row[0].get_yscale() for row in panels] == ["log", "symlog"] * 2
+    assert _legend(figures["alignment_by_step"])[-1] == "labels redrawn: 95% of single runs"
 
 
 def test_coherence_by_loss_pairs_each_checkpoint_with_its_own_loss(
@@ -390,8 +437,10 @@ def test_optimizers_have_the_settings_colors_in_every_figure(figures: dict[str, 
     for name in ("coherence_by_step", "coherence_by_loss", "pristine_corrupt"):
         for row in _panels(figures[name], 2, 3):
             for optimizer, axes in zip(COLORS, row, strict=True):
-                drawn = {to_hex(line.get_color()) for line in axes.lines if len(line.get_xdata()) == len(STEPS)}
-                bands = {to_hex(band.get_facecolor()[0]) for band in axes.collections}
+                lines = [line for line in axes.lines if len(line.get_xdata()) == len(STEPS)]
+                own = [item for item in (*lines, *axes.collections) if not item.get_label().startswith("null of ")]
+                drawn = {to_hex(item.get_color()) for item in own if item in lines}
+                bands = {to_hex(item.get_facecolor()[0]) for item in own if item not in lines}
                 assert drawn == bands == {COLORS[optimizer]}, name
                 assert (
                     to_hex(_panels(figures[name], 2, 3)[0][list(COLORS).index(optimizer)].title.get_color())
@@ -469,7 +518,7 @@ def test_a_seed_that_occurs_twice_is_refused(coherence: pd.DataFrame) -> None:
 
 def test_one_seed_has_no_band_and_the_legend_says_so(coherence: pd.DataFrame, subsets: pd.DataFrame) -> None:
     figure = coherence_by_step.draw({"coherence": _select(coherence, seed=0)}, STYLE)
-    assert _legend(figure)[-1] == "one seed, no interval"
+    assert _legend(figure)[-2:] == ["one seed, no interval", "labels redrawn"]
     edges = np.concatenate(
         [path.vertices for axes in figure.axes for band in axes.collections for path in band.get_paths()]
         or [np.empty((0, 2))]
@@ -489,7 +538,7 @@ def test_the_confidence_setting_widens_the_band(coherence: pd.DataFrame) -> None
     interval = np.exp(stats.t.interval(0.5, 2, loc=values.mean(), scale=stats.sem(values)))
     _, edges = _band(figure.axes[0], "clean")
     np.testing.assert_allclose(edges[STEPS.index(2)], interval, rtol=1e-9)
-    assert _legend(figure)[-1].startswith("50% interval")
+    assert _legend(figure)[-2].startswith("50% interval")
 
 
 def test_values_that_a_logarithmic_axis_cannot_show_are_counted_in_the_figure(

@@ -9,10 +9,10 @@ import torch
 from mcoherence.data.preparation import prepare_images
 from mcoherence.data.sources import open_source
 from mcoherence.gradients.reference import per_example_gradients
-from mcoherence.measuring.along_run import group_batches, measure
+from mcoherence.measuring.by_examples import group_batches, measure
 from mcoherence.measuring.evaluation import evaluate, evaluate_run
 from mcoherence.measuring.job import MeasuringJob
-from mcoherence.measuring.record import CoherenceRecord, record_of
+from mcoherence.measuring.record import record_of, stacked
 from mcoherence.models import NetworkSettings, build_model, save_checkpoint
 from mcoherence.study.result_names import CORRUPT, GROUPS, HELDOUT, PRISTINE
 
@@ -81,9 +81,7 @@ def test_a_record_holds_the_statistics_of_every_checkpoint(inputs, targets):
     groups = np.array([PRISTINE] * 8 + [HELDOUT] * 12)
     models = [network(seed) for seed in (0, 9)]
     images = SimpleNamespace(batches=lambda schedule: (inputs[torch.from_numpy(index)] for _, index in schedule))
-    record = CoherenceRecord.stacked(
-        [record_of(measure(model, group_batches(images, targets, groups))) for model in models]
-    )
+    record = stacked([record_of(measure(model, group_batches(images, targets, groups))) for model in models])
 
     assert record.layers == ("hidden1", "output")
     assert record.parameter_layer.tolist() == [0, 0, 1, 1]

@@ -12,13 +12,17 @@ import torch
 
 from mcoherence.data.preparation import prepare_images
 from mcoherence.data.sources import open_source
+from mcoherence.data.store import read_labels, read_targets
 from mcoherence.data.subsets import SPLIT_SCHEMA
 from mcoherence.errors import UserError
 from mcoherence.files.hdf5 import write_hdf5
+from mcoherence.gradients.batch_norm import with_sample_statistics
+from mcoherence.gradients.reference import per_example_gradients
 from mcoherence.measuring.evaluation import positions_in_shard
+from mcoherence.measuring.job import MeasuringJob
 from mcoherence.measuring.joining import add_shards, join
 from mcoherence.measuring.samples import Sample
-from mcoherence.models import NetworkSettings, build_model, save_checkpoint
+from mcoherence.models import NetworkSettings, build_model, load_checkpoint, save_checkpoint
 from mcoherence.study import cutting
 from mcoherence.study.result_names import (
     DIFFICULTY_GROUPS,
@@ -26,6 +30,8 @@ from mcoherence.study.result_names import (
     schemas_of,
 )
 from mcoherence.study.shards import Shard
+from mcoherence.tables.coherence import coherence_by_layer
+from mcoherence.tables.sums import Sums
 from workflow_scripts import add_shards as add_shards_command
 from workflow_scripts import (
     corrupt_labels,
@@ -123,20 +129,37 @@ def contents(path):
         }
 
 
-MEASUREMENT = {"sample_size": 50, "heldout_size": 31, "seed": 0, "tf32": False}
+MEASUREMENT = {
+    "sample_size": 50, "heldout_size": 31, "seed": 0, "tf32": False, "sample": "fixed",
+}  # fmt: skip
 COMMANDS = {  # result: its command, the settings that it takes besides, the examples it measures at each checkpoint
-    "coherence": (measure_coherence, {"subset": "full"}, 81),
+    "coherence": (measure_coherence, {"subset": "full", "redrawn_labels": True, "run_seed": 3}, 131),
     "contributions": (measure_contributions, {"null_worlds": 1}, 50),
     "difficulty_coherence": (measure_difficulty_coherence, {}, 60),  # half of each of six parts of twenty
 }
+RUNNING = {"batch_norm": "running"}
+SAMPLE = {"batch_norm": "sample"}
+MINIBATCH = {"batch_norm": "minibatch", "minibatch_size": 10}  # of 50 examples twice and 31: 130
 
 
-def measured(files, precision, name, chosen=slice(None), result="coherence", parts=(), **options):
+def measured(
+    files,
+    precision,
+    name,
+    chosen=slice(None),
+    result="coherence",
+    parts=(),
+    batch_norm=RUNNING,
+    redrawn=True,
+    **options,
+):
     command, further, _ = COMMANDS[result]
     path = files["folder"] / name
     given = {"images": files["images"], "labels": files["labels"], "parts": list(parts), "device": "cpu"}
     given["split"] = files["split"] if result == "difficulty_coherence" else []
-    settings = MEASUREMENT | {"precision": precision} | further
+    settings = MEASUREMENT | {"precision": precision} | batch_norm | further
+    if not redrawn:
+        settings["redrawn_labels"] = False
     run(command, settings, **given, checkpoints=files["checkpoints"][chosen], result=path, **options)
     return path
 
@@ -144,36 +167,58 @@ def measured(files, precision, name, chosen=slice(None), result="coherence", par
 BLOCKS = (slice(0, 1), slice(1, 3))
 
 
-@pytest.mark.parametrize("result", COMMANDS)
-@pytest.mark.parametrize(("precision", "tolerance"), [("float64", 1e-12), ("float32", 1e-5)])
-def test_shards_added_and_blocks_joined_equal_one_pass(files, precision, tolerance, result):
-    whole, attributes = contents(measured(files, precision, "whole.h5", result=result))
+def in_parts(files, precision, result, batch_norm):
+    """The contents of a result that was made in shards of blocks of the checkpoints."""
     blocks = []
     for number, block in enumerate(BLOCKS):
-        shards = [measured(files, precision, f"{number}{i}.h5", block, result, shard=i, shards=3) for i in range(3)]
+        shards = [
+            measured(files, precision, f"{number}{i}.h5", block, result, (), batch_norm, shard=i, shards=3)
+            for i in range(3)
+        ]
         blocks.append(files["folder"] / f"block{number}.h5")
         run(add_shards_command, None, shards=shards, block=blocks[-1], result=result)
     joined = files["folder"] / "joined.h5"
     run(join_measurement, None, blocks=blocks[::-1], whole=joined, result=result)
-    parts, described = contents(measured(files, precision, "copied.h5", slice(0), result, [joined]))
+    return contents(measured(files, precision, "copied.h5", slice(0), result, [joined], batch_norm))
 
+
+@pytest.mark.parametrize(
+    ("precision", "tolerance", "result", "batch_norm"),
+    [
+        *(
+            (precision, near, result, RUNNING)
+            for precision, near in (("float64", 1e-12), ("float32", 1e-5))
+            for result in COMMANDS
+        ),
+        ("float64", 1e-12, "coherence", SAMPLE),
+        ("float64", 1e-12, "coherence", MINIBATCH),
+    ],
+)
+def test_shards_added_and_blocks_joined_equal_one_pass(files, precision, tolerance, result, batch_norm):
+    whole, attributes = contents(measured(files, precision, "whole.h5", result=result, batch_norm=batch_norm))
+    parts, described = in_parts(files, precision, result, batch_norm)
+
+    by_examples = batch_norm is not MINIBATCH
+    gram, norms = ("gram", "sum_sq_norm") if by_examples else ("minibatch_gram", "minibatch_sum_sq_norm")
     assert parts.keys() == whole.keys()
-    for name in whole.keys() - {"sum_sq_norm", "gram", "m_coherence", "m_coherence_model"}:
+    for name in whole.keys() - {norms, gram, "m_coherence", "m_coherence_model"}:
         assert np.array_equal(parts[name], whole[name]), name
     assert whole["diverged"].tolist() == [False, False, True]
     for k in range(2):
-        scale = np.abs(whole["gram"][k]).max()
-        assert np.abs(parts["gram"][k] - whole["gram"][k]).max() <= tolerance * scale
-        for name in ("sum_sq_norm", "m_coherence_model"):
+        scale = np.abs(whole[gram][k]).max()
+        assert np.abs(parts[gram][k] - whole[gram][k]).max() <= tolerance * scale
+        for name in (norms, "m_coherence_model"):
             assert parts[name][k] == pytest.approx(whole[name][k], rel=tolerance), name
         assert parts["m_coherence"][k] == pytest.approx(whole["m_coherence"][k], rel=tolerance, nan_ok=True)
-    assert np.isnan(parts["gram"][2]).all()
+    assert np.isnan(parts[gram][2]).all()
 
     evidence, expected = json.loads(described.pop("evidence")), json.loads(attributes.pop("evidence"))
-    assert evidence["examples_measured"] == expected["examples_measured"] == 2 * COMMANDS[result][2]
+    examples = COMMANDS[result][2] if by_examples else 130
+    assert evidence["examples_measured"] == expected["examples_measured"] == 2 * examples
     assert evidence["bound_ratio"] == pytest.approx(expected["bound_ratio"], rel=tolerance)
     assert evidence["spot_examples"] == 3 * expected["spot_examples"]
     assert described == attributes
+    assert json.loads(described["batch_norm"])["statistics"] == batch_norm["batch_norm"]
 
 
 def test_parts_of_an_evaluation_have_the_bits_of_the_whole(files):
@@ -188,6 +233,91 @@ def test_parts_of_an_evaluation_have_the_bits_of_the_whole(files):
         patch.setattr(sys, "argv", ["x", "--sharded", "--whole", str(whole), "--parts", *map(str, paths[1:])])
         join_evaluation.main()
     assert whole.read_bytes() == paths[0].read_bytes()
+
+
+def batch_of(files, positions, part="train"):
+    """Inputs and the labels trained on, in float64."""
+    job = MeasuringJob(files["images"], files["checkpoints"], torch.device("cpu"))
+    (inputs,) = job.load(part, positions, torch.float64).batches([(0, np.arange(len(positions)))])
+    return inputs
+
+
+def sums_by_loop(model, inputs, labels):
+    """|S|^2 and Q of the whole network, by a loop over examples."""
+    rows = per_example_gradients(model, torch.nn.CrossEntropyLoss(reduction="none"), inputs, torch.from_numpy(labels))
+    flat = torch.cat([value.flatten(1) for value in rows.values()], dim=1)
+    return flat.sum(0).square().sum().item(), flat.square().sum().item()
+
+
+def test_redrawn_labels_are_a_further_group_that_changes_no_other(files):
+    """Sums of the redrawn group are those of a loop over the sample with labels from the stream that is stated."""
+    found, _ = contents(measured(files, "float64", "redrawn.h5"))
+    assert found["group"].astype(str).tolist() == ["pristine", "corrupt", "heldout", "redrawn"]
+    assert found["n"][0, 3] == found["n"][0, :2].sum() == 50
+    for k, step in enumerate((0, 2, 5)):
+        stream = np.random.Generator(np.random.PCG64(np.random.SeedSequence(0, spawn_key=(12, 3, step))))
+        assert found["redrawn/label"][k].tolist() == stream.integers(0, 10, size=50).tolist()
+    model = load_checkpoint(files["checkpoints"][1]).double()
+    squared, total = sums_by_loop(model, batch_of(files, found["sample/index"]), found["redrawn/label"][1])
+    assert found["gram"][1, 3, 3].sum() == pytest.approx(squared, rel=1e-10)
+    assert found["sum_sq_norm"][1, 3].sum() == pytest.approx(total, rel=1e-10)
+
+    alone, _ = contents(measured(files, "float64", "alone.h5", redrawn=False))
+    assert alone["group"].astype(str).tolist() == ["pristine", "corrupt", "heldout"]
+    assert alone["sum_sq_norm"].tobytes() == found["sum_sq_norm"][:, :3].tobytes()
+    np.testing.assert_allclose(alone["gram"], found["gram"][:, :3, :3], rtol=0, atol=1e-14 * np.nanmax(found["gram"]))
+
+
+def test_statistics_of_the_sample_are_those_of_its_training_examples(files):
+    found, attributes = contents(measured(files, "float64", "sample.h5", batch_norm=SAMPLE))
+    assert json.loads(attributes["batch_norm"]) == {"statistics": "sample", "layers": ["bn1", "bn2"]}
+    model = load_checkpoint(files["checkpoints"][1]).double()
+    inputs = batch_of(files, found["sample/index"])
+    copy = with_sample_statistics(model, [(inputs,)])
+    of_heldout = sums_by_loop(
+        copy,
+        batch_of(files, found["heldout/index"], "test"),
+        read_targets(files["images"], "test")[found["heldout/index"]],
+    )
+    assert (found["gram"][1, 2, 2].sum(), found["sum_sq_norm"][1, 2].sum()) == pytest.approx(of_heldout, rel=1e-10)
+    labels = read_labels(files["labels"]).labels[found["sample/index"]]
+    squared, total = sums_by_loop(copy, inputs, labels)
+    assert found["gram"][1, :2, :2].sum() == pytest.approx(squared, rel=1e-10)
+    assert found["sum_sq_norm"][1, :2].sum() == pytest.approx(total, rel=1e-10)
+
+
+def test_minibatches_are_disjoint_and_the_table_has_what_the_file_says(files):
+    path = measured(files, "float64", "minibatch.h5", batch_norm=MINIBATCH)
+    found, attributes = contents(path)
+    assert json.loads(attributes["batch_norm"])["minibatch_size"] == 10
+    assert found.keys() & {"gram", "sum_sq_norm"} == set()
+    assert np.bincount(found["sample/minibatch"]).tolist() == [10] * 5
+    assert np.bincount(found["heldout/minibatch"] + 1).tolist() == [1, 10, 10, 10]
+    rows = coherence_by_layer(Sums.read(path, schemas_of("coherence").whole)).set_index(["group", "layer", "step"])
+    assert set(rows.index.get_level_values("group")) == {"train", "heldout", "redrawn"}
+    for place, (group, n) in enumerate((("train", 50), ("heldout", 30), ("redrawn", 50))):
+        row = rows.loc[(group, "model", 2)]
+        squared, total, count = (
+            found["minibatch_gram"][1, place, place].sum(),
+            found["minibatch_sum_sq_norm"][1, place].sum(),
+            n // 10,
+        )
+        of_means = squared / total / count
+        assert row["n"] == n
+        assert row["alpha"] == pytest.approx(of_means / (10 - 9 * of_means))
+        assert (
+            row["m_coherence"] == pytest.approx(n * row["alpha"]) == pytest.approx(found["m_coherence_model"][1, place])
+        )
+        assert rows.loc[(group, "conv2", 2), "m_coherence"] == pytest.approx(found["m_coherence"][1, place, 2])
+        assert row["pairwise_alignment"] == pytest.approx((row["m_coherence"] - 1) / (n - 1))
+        assert row["sq_norm_of_sum"] == pytest.approx(100 * squared)
+        assert np.isnan(row["sum_sq_norm"])
+        assert row["batch_norm"] == "minibatch"
+        assert np.isnan(rows.loc[(group, "model", 5), "m_coherence"])
+    with pytest.raises(UserError, match="found minibatch for difficulty_coherence, expected running or sample there"):
+        measured(files, "float64", "none.h5", result="difficulty_coherence", batch_norm=MINIBATCH)
+    with pytest.raises(UserError, match="found 26, which makes 1 mini-batches of the 50 train examples measured"):
+        measured(files, "float64", "none.h5", batch_norm=MINIBATCH | {"minibatch_size": 26})
 
 
 def test_parts_of_different_wholes_are_refused(files):

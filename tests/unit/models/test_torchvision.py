@@ -14,6 +14,7 @@ from mcoherence import gradient_statistics
 from mcoherence.errors import UserError
 from mcoherence.gradients.reference import per_example_gradients
 from mcoherence.models import NetworkSettings, build_model, load_checkpoint, save_checkpoint
+from mcoherence.models.architectures import may_have_batch_norm
 from mcoherence.models.build import outline
 
 models = pytest.importorskip("torchvision.models")
@@ -243,6 +244,8 @@ def test_every_classifier_of_torchvision_works_on_grey_images(name):
     shape = (1, SMALLEST.get(name, 32), SMALLEST.get(name, 32))
     model = weightless(name, shape, 7)
     assert model(torch.empty(2, *shape, device="meta")).shape == (2, 7)
+    has_batch_norm = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
+    assert may_have_batch_norm({"architecture": name}) == has_batch_norm
 
 
 def test_the_schema_names_every_classifier_of_torchvision_and_no_other():

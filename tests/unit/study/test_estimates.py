@@ -1,5 +1,6 @@
 """What a job is reckoned to take: worked by hand, and numbers of parameters against the networks themselves."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,13 +53,22 @@ def test_every_classifier_of_torchvision_has_the_number_that_it_states():
 def test_an_update_costs_three_passes_of_its_examples_and_an_evaluation_one():
     assert training_passes(CONFIG, RUN, 10) == 3 * 10 * 60
     assert result_passes(CONFIG, RUN, "evaluation", checkpoints=2) == 2 * 1797
-    assert result_passes(CONFIG, RUN, "coherence", checkpoints=2, shards=3) == 3 * 2 * (360 + 180) / 3
+    of_sgd = 3 * 2 * (360 + 360 + 180)  # the training sample with redrawn labels too
+    assert result_passes(CONFIG, RUN, "coherence", checkpoints=2, shards=3) == of_sgd / 3
+    assert result_passes(CONFIG, replace(RUN, optimizer="m3"), "coherence", checkpoints=2) == 3 * 2 * (360 + 180)
+    assert result_passes(CONFIG, RUN, "coherence_m100", checkpoints=2) == 3 * 2 * (100 + 180)
+
+
+def test_statistics_of_the_sample_cost_half_a_pass_of_it_for_every_batch_norm_layer():
+    config = CONFIG | {"measurement": CONFIG["measurement"] | {"batch_norm": "sample"}}
+    assert result_passes(config, RUN, "coherence", checkpoints=1) == 3 * 900  # an MLP has none
+    assert result_passes(config, replace(RUN, model="cnn"), "coherence", checkpoints=1) == 3 * 900 + 360
 
 
 def test_time_and_memory_of_a_job():
     config = CONFIG | {"operational": {"images_memory_mb": 2000, "ranks": 1}}
     assert minutes(config, RUN, 1e11 / 64) == LEAST_MINUTES + 10
-    # three groups: their sums, those of a batch, a copy of them, in float64
-    assert result_bytes(config, RUN, "coherence") == 2 * 2 * 3 * 4 * MLP
+    # four groups: their sums, those of a batch, a copy of them, in float64
+    assert result_bytes(config, RUN, "coherence") == 2 * 2 * 4 * 4 * MLP
     assert job_mb(config, RUN, 5e9, gpu=False) == BASE_MB + 5000  # and 1,797 images of 64 values, less than a MB
     assert job_mb(config, RUN, 5e9, gpu=True) == BASE_MB

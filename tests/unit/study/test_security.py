@@ -38,6 +38,7 @@ def test_nothing_that_is_read_is_evaluated_or_unpickled():
 def test_jobs_that_load_checkpoints_take_the_name_of_an_own_network_from_the_config(name, architecture, named):
     config = {
         "models": {"net": {"architecture": architecture}},
+        "optimizers": {"sgd": {"method": "sgd"}},
         "measurement": {"sample_size": 5, "heldout_size": 3, "seed": 0, "precision": "float32"},
         "contributions": {"null_worlds": 1},
         "confusion": {"mini_batches": 2},

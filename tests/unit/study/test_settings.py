@@ -2,17 +2,21 @@
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
+from mcoherence.audit.result_checks import result_files
 from mcoherence.claims.registry import claims_of
 from mcoherence.errors import UserError
+from mcoherence.files.canonical import canonical_json
 from mcoherence.study import checks, schema_checks
 from mcoherence.study import settings as study
 from mcoherence.study.catalogue import TABLES, all_runs, figures_of, results_of
 from mcoherence.study.config_files import study_config
+from mcoherence.study.coverage import what_intervals_cover
 from mcoherence.study.experiments.bound import bound_settings
 from mcoherence.study.experiments.label_noise import winsorization
 from mcoherence.study.results import result
@@ -693,7 +697,8 @@ def test_contributions_are_measured_in_partly_random_runs_only():
     assert len(runs) == 2 * 4 * 5
     assert study.table_settings(config, "contributions")["noise"] == {"half_random": 0.5}
     settings = result("contributions").settings(config, runs[0])
-    assert settings == {"sample_size": 360, "null_worlds": 2}  # and what the schema fills in
+    # and what the schema fills in
+    assert settings == {"sample_size": 360, "null_worlds": 2, "sample": "fixed", "batch_norm": "none"}
 
 
 def test_contributions_need_a_partly_random_label_set():
@@ -706,3 +711,99 @@ def test_contributions_look_at_the_names_of_the_label_noise_experiment():
     config = changed("label_noise", "models", to=["vit"]) | {"experiments": ["contributions"]}
     with pytest.raises(UserError, match=r"^label_noise\.models: found 'vit'"):
         checks.check_references(config)
+
+
+def measuring(**settings):
+    """The default config with these settings of the measurement."""
+    return CONFIG | {"measurement": CONFIG["measurement"] | settings}
+
+
+MLP_RUN, CNN_RUN = (Run("digits", model, "all_random", "sgd", "full", 3) for model in ("mlp", "cnn"))
+
+
+def test_nothing_of_a_network_without_batch_norm_depends_on_how_it_normalises():
+    asked = [measuring(batch_norm=how, minibatch_size=20) for how in ("running", "sample", "minibatch")]
+    assert len({canonical_json(result("coherence").settings(config, MLP_RUN)) for config in asked}) == 1
+    of_cnn = [result("coherence").settings(config, CNN_RUN) for config in asked]
+    assert [one["batch_norm"] for one in of_cnn] == ["running", "sample", "minibatch"]
+    assert [one.get("minibatch_size") for one in of_cnn] == [None, None, 20]
+
+
+def test_redrawn_labels_are_measured_in_the_runs_that_are_asked_for():
+    def redrawn(asked, optimizer, name="coherence"):
+        return result(name).settings(measuring(redrawn_labels=asked), replace(MLP_RUN, optimizer=optimizer))
+
+    assert [redrawn(asked, "sgd")["redrawn_labels"] for asked in ("none", "sgd", "all")] == [False, True, True]
+    assert [redrawn(asked, "m3")["redrawn_labels"] for asked in ("none", "sgd", "all")] == [False, False, True]
+    assert redrawn("sgd", "sgd")["run_seed"] == 3
+    assert "run_seed" not in redrawn("sgd", "m3")  # nothing of it depends on the run's seed
+    assert not redrawn("all", "sgd", "coherence_m500")["redrawn_labels"]
+
+
+def test_a_sample_by_seed_depends_on_the_seed_of_the_run():
+    settings = result("contributions").settings(
+        measuring(sample="by_seed") | {"contributions": {"null_worlds": 2}}, replace(CNN_RUN, labels="half_random")
+    )
+    assert (settings["sample"], settings["run_seed"]) == ("by_seed", 3)
+
+
+def test_mini_batches_are_asked_for_only_where_they_say_something():
+    checks.check_references(measuring(batch_norm="minibatch", minibatch_size=90))
+    with pytest.raises(
+        UserError, match=r"^measurement\.minibatch_size: found 91, expected at most half of the 180 exam"
+    ):
+        checks.check_references(measuring(batch_norm="minibatch", minibatch_size=91))
+    config = measuring(batch_norm="minibatch") | {"experiments": ["label_noise", "contributions"]}
+    with pytest.raises(
+        UserError, match=r"^measurement\.batch_norm: found minibatch with models\.cnn in the experiment con"
+    ):
+        checks.check_references(config | {"contributions": {"null_worlds": 2}})
+
+
+BY_SEED = {"source": "digits", "train_size": 720, "seed": 5, "split": "by_seed"}
+
+
+def test_a_split_by_seed_has_images_of_its_own_for_every_seed():
+    config = changed("datasets", "digits", to=BY_SEED) | {"experiments": ["label_noise"]}
+    checks.check_references(config)
+    assert study.preparation_settings(config, "digits", 3)["seed"] == 8
+    assert study.preparation_settings(config, "digits") == CONFIG["datasets"]["digits"] | {"seed": 5}
+    files = result_files(config)
+    assert files["results/digits/data/digits/seed4/images.h5"]["seed"] == 9
+    assert len([path for path in files if path.endswith("images.h5")]) == 1 + 5
+
+
+@pytest.mark.parametrize(
+    ("entry", "experiments", "message"),
+    [
+        (
+            BY_SEED,
+            ["label_noise", "easy_hard"],
+            "found by_seed, expected fixed for easy and hard examples and for halves",
+        ),
+        (
+            BY_SEED | {"seed": 2**32 - 1},
+            ["label_noise"],
+            "found by_seed with a sum of seeds of 4294967299, expected",
+        ),
+        ({"source": "mnist", "split": "by_seed"}, ["label_noise"], "found by_seed without train_size, expected fixed"),
+    ],
+)
+def test_a_split_by_seed_is_refused_where_it_makes_no_sense(entry, experiments, message):
+    config = changed("datasets", "digits", to=entry) | {"experiments": experiments}
+    with pytest.raises(UserError, match=rf"^datasets\.digits\.split: {message}"):
+        checks.check_references(config)
+
+
+def test_intervals_say_what_they_cover():
+    assert what_intervals_cover(CONFIG) == (
+        "Intervals are over seeds, which differ in initial weights, order of the examples and which labels are "
+        "corrupted. All seeds share the images of the training and the test part and which of them are measured, so "
+        "that intervals do not cover the choice of these."
+    )
+    everything = measuring(sample="by_seed") | {"datasets": {"digits": BY_SEED}, "experiments": ["label_noise"]}
+    assert what_intervals_cover(everything) == (
+        "Intervals are over seeds, which differ in initial weights, order of the examples, which labels are corrupted, "
+        "which images are in the training and the test part and which of them are measured."
+    )
+    assert what_intervals_cover(CONFIG | {"experiments": ["toy"]}) == ""

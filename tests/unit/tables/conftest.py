@@ -44,6 +44,7 @@ class Study:
     def write_labels(self, labels, original, scheme="permute", run=None):
         content = {"labels": np.array(labels), "original": np.array(original), "selected": np.ones(4, dtype=bool)}
         content["changed"] = content["labels"] != content["original"]
+        content["test/targets"] = np.array([0, 0, 1, 1])
         path = Path((run or self.run).file(self.results, "labels"))
         write_hdf5(path, LABELS_SCHEMA, content, {"settings": {"scheme": scheme}})
 

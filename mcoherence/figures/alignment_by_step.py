@@ -1,0 +1,88 @@
+"""Alpha and the mean alignment of two examples along training, which do not saturate as m-coherence does."""
+
+from matplotlib.figure import Figure
+
+from mcoherence.figures.axes import alignment_axis, log_axis, step_axis
+from mcoherence.figures.intervals import draw_line_with_band, draw_null_band, not_positive, of_single_runs, over_seeds
+from mcoherence.figures.legends import band_handle, legend_below, look_handles, null_handle, text_handle
+from mcoherence.figures.panels import (
+    column_titles,
+    label_below,
+    message_figure,
+    network_title,
+    panel_grid,
+    row_title,
+    say_not_run,
+)
+from mcoherence.figures.reading import (
+    Tables,
+    in_order,
+    label_sets,
+    networks,
+    of_network,
+    rows_of_redrawn_labels,
+    rows_of_training_sample,
+)
+from mcoherence.figures.style import NEUTRAL, FigureStyle, looks, readable, theme
+
+QUANTITIES = {"alpha": "alpha\n(share of the sample)", "pairwise_alignment": "mean alignment of\ntwo examples"}
+
+
+@theme()
+def draw(tables: Tables, style: FigureStyle) -> Figure:
+    """Alpha and mean pairwise alignment against the step: columns optimisers, two rows per network.
+
+    Of alpha, on a logarithmic axis, lines are geometric means over seeds, of alignment arithmetic ones; bands are their
+    t intervals. Grey is where single runs with redrawn labels would lie.
+    Source: alpha of arXiv 2203.10036; the alignment of two different examples is this project's own measure.
+
+    Args:
+        tables: with the tidy table coherence.
+        style: the figures' shared settings.
+    """
+    table = tables["coherence"]
+    rows, redrawn = rows_of_training_sample(table), rows_of_redrawn_labels(table)
+    rows = rows[rows["alpha"].notna()]
+    if rows.empty:
+        return message_figure("This study measured no alpha of the whole network on the full training set.")
+    label_looks, all_networks = looks(label_sets(table)), networks(rows)
+    optimizers = in_order(rows["optimizer"], [style.reference_optimizer])
+    row_keys = [(network, quantity) for network in all_networks for quantity in QUANTITIES]
+    figure, grid = panel_grid(len(row_keys), len(optimizers), row_height=1.8)
+    by = ["dataset", "model", "optimizer", "labels", "step"]
+    seeds: list[int] = []
+    of_null: list[int] = []
+    for (network, quantity), panels in zip(row_keys, grid, strict=True):
+        logarithmic = quantity == "alpha"
+        summary = over_seeds(of_network(rows, network), by, quantity, style.confidence, logarithmic)
+        null = over_seeds(of_network(redrawn, network), by, quantity, style.confidence, logarithmic)
+        null = of_single_runs(null, logarithmic)
+        seeds += list(summary["seeds"])
+        of_null += list(null["seeds"])
+        for optimizer, axes in zip(optimizers, panels, strict=True):
+            if not logarithmic:
+                alignment_axis(axes)
+                axes.axhline(0, color=NEUTRAL, linewidth=0.7, zorder=1)
+            for labels, look in label_looks.items():
+                behind = null[(null["optimizer"] == optimizer) & (null["labels"] == labels)]
+                line = summary[(summary["optimizer"] == optimizer) & (summary["labels"] == labels)]
+                if not behind.empty:
+                    draw_null_band(axes, behind["step"], behind, look, labels)
+                if not line.empty:
+                    draw_line_with_band(axes, line["step"], line, style.color(optimizer), look, labels)
+            if not (summary["optimizer"] == optimizer).any():
+                say_not_run(axes)
+            step_axis(axes, rows["step"].max(), len(optimizers))
+        row_title(panels[-1], network_title(network, all_networks))
+        panels[0].set_ylabel(QUANTITIES[quantity])
+        for axes in panels if logarithmic else ():
+            log_axis(axes)
+    column_titles(grid, [readable(name) for name in optimizers], [style.color(name) for name in optimizers])
+    label_below(grid, "training step")
+    handles = [*look_handles(label_looks), band_handle(style, seeds)]
+    if not redrawn.empty:
+        handles.append(null_handle(style, of_null))
+    if hidden := not_positive(rows["alpha"]):
+        handles.append(text_handle(f"not shown: {hidden} value(s) of alpha that are not positive"))
+    legend_below(figure, handles)
+    return figure
