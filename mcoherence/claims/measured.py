@@ -15,7 +15,7 @@ DIVERGED = "diverged"  # key of the table of the rows that are left out
 
 
 @dataclass(frozen=True)
-class Rate:
+class LearningRate:
     """A learning rate of SGD that a study has for a data set and network.
 
     lr: of the optimiser entry, the first of a schedule; stable: whether no run fell back (`mcoherence.claims.rates`);
@@ -30,15 +30,15 @@ class Rate:
         return f"{self.lr:g} ({'stable' if self.stable else 'not stable'})"
 
 
-Rates = Mapping[str, Rate]  # optimiser entry -> its rate
+Rates = Mapping[str, LearningRate]  # optimiser entry -> its rate
 
 
-def in_words(rates: Rates) -> str:
+def rates_in_words(rates: Rates) -> str:
     """The rate of a part, and those at which its claim is tested too, as text.
 
-    >>> in_words({"sgd": Rate(0.3, False), "slow": Rate(0.1, True, here=False)})
+    >>> rates_in_words({"sgd": LearningRate(0.3, False), "slow": LearningRate(0.1, True, here=False)})
     '0.3 (not stable); elsewhere 0.1 (stable)'
-    >>> in_words({"sgd": Rate(0.1, True)})
+    >>> rates_in_words({"sgd": LearningRate(0.1, True)})
     'one rate, 0.1 (stable)'
     """
     here, elsewhere = (", ".join(str(one) for one in rates.values() if one.here == here) for here in (True, False))

@@ -7,7 +7,7 @@ from typing import Any
 
 from mcoherence.claims.identities import IDENTITIES
 from mcoherence.claims.intervals import Interval
-from mcoherence.claims.measured import in_words
+from mcoherence.claims.measured import rates_in_words
 from mcoherence.claims.settings import MEANINGS, ClaimSettings
 from mcoherence.claims.stored import SCHEMA
 from mcoherence.claims.testing import Claim
@@ -207,7 +207,7 @@ def claims_page(claims: Sequence[Claim], settings: ClaimSettings) -> str:
         diverged=sorted({run for claim in claims for run in claim.diverged}),
         cells=cells,
         part_on_axis=part_on_axis,
-        rates=lambda part: in_words(part.rates) if part.rates else NOTHING,
+        rates=lambda part: rates_in_words(part.rates) if part.rates else NOTHING,
     )
 
 

@@ -8,12 +8,12 @@ from dataclasses import replace
 
 import pandas as pd
 
-from mcoherence.claims.measured import Exact, Measured, Rate, Tables
+from mcoherence.claims.measured import Exact, LearningRate, Measured, Tables
 from mcoherence.claims.rows import sgd_rows
 from mcoherence.claims.settings import ClaimSettings
 
 ROUNDING = 1e-9  # of differences of accuracies
-RatesOfNetworks = dict[tuple[str, str], dict[str, Rate]]  # (data set, network) -> optimiser entry -> its rate
+RatesOfNetworks = dict[tuple[str, str], dict[str, LearningRate]]  # (data set, network) -> optimiser entry -> its rate
 
 
 def rates_of(tables: Tables, settings: ClaimSettings) -> RatesOfNetworks:
@@ -26,7 +26,7 @@ def rates_of(tables: Tables, settings: ClaimSettings) -> RatesOfNetworks:
             if rate is not None:
                 diverged = "diverged" in rows and bool(rows["diverged"].any())
                 stable = not diverged and largest_fall(rows, settings.fitted) <= settings.stable_fall + ROUNDING
-                found.setdefault((str(dataset), str(model)), {})[str(optimizer)] = Rate(rate, stable)
+                found.setdefault((str(dataset), str(model)), {})[str(optimizer)] = LearningRate(rate, stable)
     return found
 
 

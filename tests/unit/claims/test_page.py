@@ -2,7 +2,7 @@
 
 import pytest
 
-from mcoherence.claims.measured import Rate
+from mcoherence.claims.measured import LearningRate
 from mcoherence.claims.nulls import Null
 from mcoherence.claims.page import as_json, claims_page, part_on_axis, write_claims
 from mcoherence.claims.settings import ClaimSettings
@@ -16,7 +16,7 @@ SETTINGS = ClaimSettings(confidence=0.95, first_step=8, target_accuracy=0.9, met
 SUPPORTED = Part(
     "d, <net>", {0: 0.2, 1: 0.4}, 0.3, (0.2, 0.4), (0.1, 0.5), "supported",
     reason="both above", null=Null((-0.1, 0.1), "two equal <nets>"), margin=0.02, detectable=0.25, refutation_p=0.99,
-    rates={"slow": Rate(0.1, True), "fast": Rate(0.3, False, here=False)}, note="easy on easy +0.050",
+    rates={"slow": LearningRate(0.1, True), "fast": LearningRate(0.3, False, here=False)}, note="easy on easy +0.050",
 )  # fmt: skip
 OPEN = Part("d, other", {0: 0.2}, None, None, None, "inconclusive", reason="fewer than two seeds")
 

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from mcoherence.claims.measured import Exact, Measured, Rate, in_words
+from mcoherence.claims.measured import Exact, LearningRate, Measured, rates_in_words
 from mcoherence.claims.rates import largest_fall, rates_of, with_rates
 from mcoherence.claims.settings import ClaimSettings
 
@@ -42,7 +42,7 @@ def test_a_rate_is_stable_where_no_run_of_any_labels_falls_by_more_than_the_thre
         ]
     )
     assert rates_of({"accuracy": table}, SETTINGS) == {
-        ("d", "net"): {"fast": Rate(0.3, False), "slow": Rate(0.1, True)}
+        ("d", "net"): {"fast": LearningRate(0.3, False), "slow": LearningRate(0.1, True)}
     }
 
 
@@ -53,10 +53,10 @@ def test_a_rate_at_which_a_run_diverged_is_not_stable():
 
 def test_a_sweep_says_its_own_training_accuracy():
     table = run([0.1, 0.5, 0.3], optimizer="slow").rename(columns={"accuracy": "train_accuracy"}).drop(columns="part")
-    assert rates_of({"sweep": table}, SETTINGS) == {("d", "net"): {"slow": Rate(0.1, False)}}
+    assert rates_of({"sweep": table}, SETTINGS) == {("d", "net"): {"slow": LearningRate(0.1, False)}}
 
 
-BOTH = {("d", "net"): {"fast": Rate(0.3, False), "slow": Rate(0.1, True)}}
+BOTH = {("d", "net"): {"fast": LearningRate(0.3, False), "slow": LearningRate(0.1, True)}}
 VALUES = pd.Series([1.0, 2.0])
 
 
@@ -65,9 +65,9 @@ VALUES = pd.Series([1.0, 2.0])
 )
 def test_a_part_has_its_own_rate_and_names_the_others(where, trained):
     found = with_rates(where, Measured(VALUES, trained=trained), BOTH).rates
-    assert found == {"fast": Rate(0.3, False, here=False), "slow": Rate(0.1, True, here=True)}
-    assert in_words(found) == "0.1 (stable); elsewhere 0.3 (not stable)"
-    assert in_words({"slow": Rate(0.1, False)}) == "one rate, 0.1 (not stable)"
+    assert found == {"fast": LearningRate(0.3, False, here=False), "slow": LearningRate(0.1, True, here=True)}
+    assert rates_in_words(found) == "0.1 (stable); elsewhere 0.3 (not stable)"
+    assert rates_in_words({"slow": LearningRate(0.1, False)}) == "one rate, 0.1 (not stable)"
 
 
 @pytest.mark.parametrize("where", ["d, net, slower, noise 0", "d, net, m3 against slow, gap", "d, net"])
