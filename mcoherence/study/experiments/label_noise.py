@@ -102,7 +102,7 @@ EXPERIMENT = Experiment(
         "coherence_by_step": Figure(("coherence",), COHERENCE, "2.1 along training"),
         "coherence_by_loss": Figure(("coherence", "accuracy"), COHERENCE, "2.2 against training loss"),
         "layer_coherence": Figure(("coherence",), COHERENCE, "2.3 layer by layer"),
-        "alignment_by_step": Figure(("coherence",), COHERENCE, "2.5 alpha and mean pairwise alignment"),
+        "alignment_by_step": Figure(("coherence",), COHERENCE, "2.6 alpha and mean pairwise alignment"),
         "pristine_corrupt": Figure(
             ("coherence",), PRISTINE_AND_CORRUPT, "3.1 within pristine, corrupt and held-out examples"
         ),
