@@ -76,8 +76,9 @@ def _batch_size(config: Config, run: Run) -> int:
 
 
 def _confusion_settings(config: Config, run: Run) -> dict[str, Any]:
-    arithmetic = {key: value for key, value in _measurement_settings(config, run).items() if not key.endswith("_size")}
-    return {**arithmetic, "mini_batches": config["confusion"]["mini_batches"], "batch_size": _batch_size(config, run)}
+    chosen = {key: value for key, value in config["measurement"].items() if key in ("seed", "precision", "tf32")}
+    own = {**chosen, **_own_network(config, run)}
+    return {**own, "mini_batches": config["confusion"]["mini_batches"], "batch_size": _batch_size(config, run)}
 
 
 RESULTS = {
