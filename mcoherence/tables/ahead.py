@@ -41,9 +41,20 @@ OPERATIONAL = True  # no number depends on it; docs/reruns.md
 Rows = Callable[[Run], pd.DataFrame]
 SEEDS = 2
 EXAMPLES = 100  # what numbers of examples grow to
-SHARED_NUMBERS = (
-    "n", "accuracy", "loss", "sq_norm_of_sum", "m_coherence", "alpha", "cosine", "train_accuracy", "test_accuracy",
-)  # fmt: skip
+# Numbers that a table has beside those of its own module.
+SHARED_NUMBERS = {
+    "accuracy": ("n", "accuracy", "loss"),
+    "coherence": ("n", "sq_norm_of_sum", "m_coherence", "alpha"),
+    "learning_time": ("n",),
+    "overfit": ("train_accuracy", "test_accuracy"),
+    "contributions": ("sq_norm_of_sum",),
+    "sample_size": ("m_coherence", "alpha"),
+    "easy_hard": ("n", "accuracy", "loss"),
+    "difficulty_agreement": ("n",),
+    "difficulty_coherence": ("n", "m_coherence", "cosine"),
+    "sweep": ("m_coherence", "train_accuracy", "test_accuracy"),
+    "confusion": ("train_accuracy",),
+}
 
 
 def tables_ahead(config: Config, wanted: Iterable[str]) -> dict[str, pd.DataFrame]:
@@ -222,7 +233,7 @@ def _with_numbers(config: Config, name: str, rows: Rows) -> pd.DataFrame:
     units = {column: described.unit for column, described in columns_of(name).items()}
     stand_ins = {
         column: EXAMPLES * place if units[column] == "examples" else place
-        for column in (*own, *SHARED_NUMBERS)
+        for column in (*own, *SHARED_NUMBERS.get(name, ()))
         if column not in table
     }
     return pd.concat([table, pd.DataFrame({**stand_ins, "diverged": False}, index=table.index)], axis=1)
