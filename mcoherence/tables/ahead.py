@@ -29,14 +29,12 @@ from mcoherence.study.runs import Config, Run, runs_of_grids
 from mcoherence.study.segments import checkpoint_steps
 from mcoherence.study.settings import model_settings, training_of_run
 from mcoherence.study.subset_sizes import trained_examples
-from mcoherence.tables import equal_fit, toy
+from mcoherence.tables import dictionary, equal_fit, toy
 from mcoherence.tables.columns import ALL_SEEDS, MEASURED_WORLD, ONE_CHECKPOINT, OTHER_SEEDS, TRAIN_GROUP, WHOLE_NETWORK
-from mcoherence.tables.dictionary import COLUMNS, columns_of
+from mcoherence.tables.dictionary import columns_of
 from mcoherence.tables.overfit import RANDOM_SCHEMES
 from mcoherence.tables.rows import TRAIN_SUBSET, run_keys
 from mcoherence.tables.runs import run_columns
-
-OPERATIONAL = True  # no number depends on it; docs/reruns.md
 
 Rows = Callable[[Run], pd.DataFrame]
 SEEDS = 2
@@ -225,7 +223,9 @@ def _with_numbers(config: Config, name: str, rows: Rows) -> pd.DataFrame:
     named = pd.DataFrame([run_columns(run, noise) for run in runs])  # at once: a study has thousands of runs
     named = named.loc[np.repeat(np.arange(len(runs)), list(map(len, frames)))].reset_index(drop=True)
     table = pd.concat([named, pd.concat(frames, ignore_index=True)], axis=1)
-    own = [column for column, described in columns_of(name).items() if described.unit and column not in COLUMNS]
+    own = [
+        column for column, described in columns_of(name).items() if described.unit and column not in dictionary.COLUMNS
+    ]
     place = np.ones(len(table))
     if "step" in table and table["step"].notna().all():
         last = table.groupby(run_keys(table))["step"].transform("max")
