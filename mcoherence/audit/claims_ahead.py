@@ -13,8 +13,6 @@ from mcoherence.study.runs import Config
 from mcoherence.study.settings import claim_settings
 from mcoherence.tables.ahead import tables_ahead
 
-OPERATIONAL = True  # no number depends on it; docs/reruns.md
-
 
 def claims_ahead(config: Config, descriptions: Sequence[Description]) -> list[Claim]:
     """The claims as they would be tested on the study's tables; what counts is `missing`, the numbers mean nothing.

@@ -17,6 +17,7 @@ from mcoherence.claims.measured import Measured, Parts, Tables
 from mcoherence.claims.registry import claim
 from mcoherence.claims.rows import early, early_windows, log10, log_spacing, past_transient, sgd_rows
 from mcoherence.claims.settings import ClaimSettings
+from mcoherence.study.result_names import REDRAWN
 from mcoherence.tables.columns import RUN_COLUMNS, TRAIN_GROUP, WHOLE_NETWORK
 from mcoherence.tables.curves import at_losses, peak, smoothed
 from mcoherence.tables.rows import run_keys, whole_network
@@ -25,7 +26,6 @@ IMAGENET_SIDE = 224  # pixels
 TRANSIENT_STEPS = 25  # arXiv 2008.01217 sees the initial drop within about so many
 LOSS_LEVELS = np.arange(0.9, 0.05, -0.1)  # of the training loss before training, at which curves are compared
 EARLY_LEVELS = LOSS_LEVELS[:5]  # 0.9 to 0.5: the first half of the loss
-REDRAWN = "redrawn"  # group of the table coherence: the same examples with labels redrawn for the measurement alone
 KEYS = ["noise", "seed"]
 Place = tuple[str, str, str]  # data set, network, optimiser entry
 

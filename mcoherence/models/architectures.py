@@ -28,8 +28,8 @@ _WITHOUT_BATCH_NORM = ("alexnet", "convnext", "squeezenet", "swin", "vit")
 def may_have_batch_norm(settings: Mapping[str, Any]) -> bool:
     """Whether a network of these settings may have batch norm; True where nobody can say, as of a user's own."""
     architecture = settings["architecture"]
-    if architecture == "cnn":
-        return bool(settings.get("batch_norm", True))
+    if architecture in ("cnn", "deep_mlp"):
+        return bool(settings.get("batch_norm", architecture == "cnn"))
     if architecture.startswith("vgg"):
         return bool(architecture.endswith("_bn"))
     return architecture != "mlp" and not architecture.startswith(_WITHOUT_BATCH_NORM)

@@ -107,11 +107,9 @@ def _batch_size(config: Config, run: Run) -> int:
 
 
 def _confusion_settings(config: Config, run: Run) -> dict[str, Any]:
-    measurement = {
-        key: config["measurement"][key] for key in ("precision", "seed", "tf32") if key in config["measurement"]
-    }
-    of_run = {**measurement, **_own_network(config, run)}
-    return {**of_run, "mini_batches": config["confusion"]["mini_batches"], "batch_size": _batch_size(config, run)}
+    chosen = {key: value for key, value in config["measurement"].items() if key in ("seed", "precision", "tf32")}
+    own = {**chosen, **_own_network(config, run)}
+    return {**own, "mini_batches": config["confusion"]["mini_batches"], "batch_size": _batch_size(config, run)}
 
 
 def _groups_of_coherence(config: Config) -> int:

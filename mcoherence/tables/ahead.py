@@ -24,26 +24,36 @@ from mcoherence.models.build import outline
 from mcoherence.study.catalogue import TABLES, tables_of
 from mcoherence.study.data_sizes import Size, size_of
 from mcoherence.study.experiments.label_noise import winsorization
-from mcoherence.study.result_names import DIFFICULTY_GROUPS, GROUPS
+from mcoherence.study.result_names import DIFFICULTY_GROUPS, GROUPS, REDRAWN
+from mcoherence.study.results import batch_norm_of, redrawn_labels
 from mcoherence.study.runs import Config, Run, runs_of_grids
 from mcoherence.study.segments import checkpoint_steps
 from mcoherence.study.settings import model_settings, training_of_run
 from mcoherence.study.subset_sizes import trained_examples
-from mcoherence.tables import equal_fit, toy
+from mcoherence.tables import dictionary, equal_fit, toy
 from mcoherence.tables.columns import ALL_SEEDS, MEASURED_WORLD, ONE_CHECKPOINT, OTHER_SEEDS, TRAIN_GROUP, WHOLE_NETWORK
-from mcoherence.tables.dictionary import COLUMNS, columns_of
+from mcoherence.tables.dictionary import columns_of
 from mcoherence.tables.overfit import RANDOM_SCHEMES
 from mcoherence.tables.rows import TRAIN_SUBSET, run_keys
 from mcoherence.tables.runs import run_columns
 
-OPERATIONAL = True  # no number depends on it; docs/reruns.md
-
 Rows = Callable[[Run], pd.DataFrame]
 SEEDS = 2
 EXAMPLES = 100  # what numbers of examples grow to
-SHARED_NUMBERS = (
-    "n", "accuracy", "loss", "sq_norm_of_sum", "m_coherence", "alpha", "cosine", "train_accuracy", "test_accuracy",
-)  # fmt: skip
+# Numbers that a table has beside those of its own module.
+SHARED_NUMBERS = {
+    "accuracy": ("n", "accuracy", "loss"),
+    "coherence": ("n", "sq_norm_of_sum", "m_coherence", "alpha"),
+    "learning_time": ("n",),
+    "overfit": ("train_accuracy", "test_accuracy"),
+    "contributions": ("sq_norm_of_sum",),
+    "sample_size": ("m_coherence", "alpha"),
+    "easy_hard": ("n", "accuracy", "loss"),
+    "difficulty_agreement": ("n",),
+    "difficulty_coherence": ("n", "m_coherence", "cosine"),
+    "sweep": ("m_coherence", "train_accuracy", "test_accuracy"),
+    "confusion": ("train_accuracy",),
+}
 
 
 def tables_ahead(config: Config, wanted: Iterable[str]) -> dict[str, pd.DataFrame]:
@@ -64,7 +74,10 @@ def _accuracy(config: Config) -> pd.DataFrame:
 def _coherence(config: Config) -> pd.DataFrame:
     def rows(run: Run) -> pd.DataFrame:
         layers = {WHOLE_NETWORK: "", **_layers_of_run(config, run)}
-        found = _crossed(_course(config, run), group=(TRAIN_GROUP, *GROUPS), layer=tuple(layers))
+        groups = (TRAIN_GROUP, *GROUPS, *([REDRAWN] if redrawn_labels(config, run) else []))
+        found = _crossed(
+            _course(config, run), group=groups, layer=tuple(layers), batch_norm=[batch_norm_of(config, run)]
+        )
         return found.assign(layer_type=found["layer"].map(layers))
 
     return _without_examples(_with_numbers(config, "coherence", rows), "group")
@@ -102,8 +115,10 @@ def _contributions(config: Config) -> pd.DataFrame:
 
 
 def _sample_size(config: Config) -> pd.DataFrame:
-    sizes = [config["measurement"]["sample_size"], *config["sample_size"]["sizes"]]
-    return _with_numbers(config, "sample_size", lambda run: _crossed(_course(config, run), m=sizes))
+    own = config["measurement"]["sample_size"]
+    sizes = [own, *config["sample_size"]["sizes"]]
+    table = _with_numbers(config, "sample_size", lambda run: _crossed(_course(config, run), m=sizes))
+    return table.assign(own_sample=table["m"] == own)
 
 
 def _easy_hard(config: Config) -> pd.DataFrame:
@@ -143,12 +158,12 @@ def _difficulty_coherence(config: Config) -> pd.DataFrame:
 
 
 def _sweep(config: Config) -> pd.DataFrame:
-    own = TABLES["sweep"].own(config)
+    values = TABLES["sweep"].own(config)["values"]
 
     def rows(run: Run) -> pd.DataFrame:
-        settings = [(name, of[run.model]) for name, of in own["values"].items() if run.model in of]
+        settings = [(name, of[run.model]) for name, of in values.items() if run.model in of]
         found = pd.DataFrame(settings, columns=["setting", "value"]).merge(_course(config, run), how="cross")
-        return found.assign(past_transient=found["step"] >= own.get("first_step", 0))
+        return found.assign(past_transient=True)  # where it ends is read off the curve
 
     return _with_numbers(config, "sweep", rows)
 
@@ -214,7 +229,9 @@ def _with_numbers(config: Config, name: str, rows: Rows) -> pd.DataFrame:
     named = pd.DataFrame([run_columns(run, noise) for run in runs])  # at once: a study has thousands of runs
     named = named.loc[np.repeat(np.arange(len(runs)), list(map(len, frames)))].reset_index(drop=True)
     table = pd.concat([named, pd.concat(frames, ignore_index=True)], axis=1)
-    own = [column for column, described in columns_of(name).items() if described.unit and column not in COLUMNS]
+    own = [
+        column for column, described in columns_of(name).items() if described.unit and column not in dictionary.COLUMNS
+    ]
     place = np.ones(len(table))
     if "step" in table and table["step"].notna().all():
         last = table.groupby(run_keys(table))["step"].transform("max")
@@ -222,7 +239,7 @@ def _with_numbers(config: Config, name: str, rows: Rows) -> pd.DataFrame:
     units = {column: described.unit for column, described in columns_of(name).items()}
     stand_ins = {
         column: EXAMPLES * place if units[column] == "examples" else place
-        for column in (*own, *SHARED_NUMBERS)
+        for column in (*own, *SHARED_NUMBERS.get(name, ()))
         if column not in table
     }
     return pd.concat([table, pd.DataFrame({**stand_ins, "diverged": False}, index=table.index)], axis=1)

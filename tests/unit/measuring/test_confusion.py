@@ -5,8 +5,12 @@ import pytest
 import torch
 from torch import nn
 
+from mcoherence.files.hdf5 import write_hdf5
+from mcoherence.files.provenance import provenance
 from mcoherence.measuring.confusion import draw_mini_batches, mini_batch_gram
+from mcoherence.measuring.joining import join
 from mcoherence.models import build_model
+from mcoherence.study.result_names import CONFUSION_SCHEMA
 
 SHAPE = (1, 4, 4)
 
@@ -61,3 +65,17 @@ def test_a_parameter_that_nothing_reaches_counts_as_zero():
     model = Idle().eval()
     batch = [(torch.ones(1, 2), torch.tensor([0]))]
     assert mini_batch_gram(model, batch) == pytest.approx(mini_batch_gram(model.used, batch))
+
+
+def test_blocks_of_checkpoints_are_joined_in_their_order(tmp_path):
+    index, paths = np.arange(4).reshape(2, 2), []
+    for steps in ([8], [0, 4]):
+        gram = np.array([step * np.ones((2, 2)) for step in steps])
+        content = {"step": np.array(steps), "epoch": np.array(steps) / 2, "diverged": np.zeros(len(steps), dtype=bool)}
+        paths.append(tmp_path / f"{steps[0]}.h5")
+        origin = provenance({"mini_batches": 2}, [], code="c").as_attributes()
+        write_hdf5(paths[-1], CONFUSION_SCHEMA, content | {"sample/index": index, "gram": gram}, origin)
+    whole, _ = join(paths, CONFUSION_SCHEMA)
+    assert whole["step"].tolist() == [0, 4, 8]
+    assert whole["gram"][:, 0, 1].tolist() == [0, 4, 8]
+    assert np.array_equal(whole["sample/index"], index)
