@@ -32,13 +32,18 @@ def grids_of(section: Config) -> list[Grid]:
     return [grid(section), *(grid({**section, **other}) for other in section.get("further", []))]
 
 
+def names(config: Config, axis: str) -> list[Any]:
+    """What the experiment's runs have along an axis, such as "optimizers": of all combinations, `further` ones too."""
+    return list(dict.fromkeys(name for one in grids(config) for name in one[axis]))
+
+
 def winsorization(config: Config) -> dict[str, dict[str, float]]:
     """Optimiser entry -> its c, and the number `alike` of the family of entries that differ in c alone.
 
-    Of the entries of the section; empty without winsorised ones. An SGD entry that has all other settings of a family
-    belongs to it, with c = 0.
+    Of the entries that the experiment's runs have; empty without winsorised ones. An SGD entry that has all other
+    settings of a family belongs to it, with c = 0.
     """
-    entries = {name: config["optimizers"][name] for name in config["label_noise"]["optimizers"]}
+    entries = {name: config["optimizers"][name] for name in names(config, "optimizers")}
     methods = {name: METHODS[entry["method"]] for name, entry in entries.items()}
     rest = {
         name: {k: v for k, v in entry.items() if k not in ("method", methods[name].clips)}
