@@ -68,12 +68,7 @@ def find_files(name: str, data_folder: Path) -> dict[str, Path]:
     Raises:
         UserError: some of the files, or all, are missing.
     """
-    places = [data_folder / FOLDERS[name]]
-    ways_out = [f"put {NAMES[0]}.gz and the other three, packed or unpacked, into {places[0]}"]
-    if name in PACKAGES:
-        package, place = PACKAGES[name]
-        places.append(place)
-        ways_out.insert(0, f"install Debian's package (apt-get install {package})")
+    places = [data_folder / FOLDERS[name], *(PACKAGES[name][1:] if name in PACKAGES else ())]
     for place in places:
         found = {published: file for published in NAMES if (file := _file(place, published))}
         missing = [published for published in NAMES if published not in found]
@@ -86,8 +81,14 @@ def find_files(name: str, data_folder: Path) -> dict[str, Path]:
             return found
     raise UserError(
         f"{name}: found none of its files in {' or '.join(map(str, places))}, expected four of them; "
-        f"{', '.join(ways_out)}, set data_folder, or set download: true"
+        f"{way_out(name, data_folder)}, set data_folder, or set download: true"
     )
+
+
+def way_out(name: str, data_folder: Path) -> str:
+    """How the files of a set can be had without a download, in words."""
+    install = f"install Debian's package (apt-get install {PACKAGES[name][0]}), " if name in PACKAGES else ""
+    return f"{install}put {NAMES[0]}.gz and the other three, packed or unpacked, into {data_folder / FOLDERS[name]}"
 
 
 def _file(folder: Path, published: str) -> Path | None:
@@ -114,8 +115,8 @@ def read_part(name: str, part: str, files: Mapping[str, Path], archive_sums: Map
     of_part = ", ".join(str(files[published]) for published in contents)
     if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels):
         raise UserError(
-            f"{name}: damaged: found values of shapes {images.shape} and {labels.shape} in {of_part}, expected an image "
-            "for every label; put the published files there"
+            f"{name}: damaged: found values of shapes {images.shape} and {labels.shape} in {of_part}, expected an "
+            "image for every label; put the published files there"
         )
     if name in CONTENT:
         _require_published(name, files, contents, images)

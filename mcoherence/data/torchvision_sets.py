@@ -1,8 +1,8 @@
 """MNIST, FashionMNIST, KMNIST, CIFAR-10 and CIFAR-100, where torchvision puts them; FashionMNIST where Debian does too.
 
 Below the data folder they lie in MNIST/raw, FashionMNIST/raw, KMNIST/raw, cifar-10-batches-py and cifar-100-python.
-torchvision downloads them where that is allowed, and reads CIFAR, whose files it compares with its list of MD5 sums. The
-files of MNIST and its relatives are read and checked by `idx_files`.
+torchvision downloads them where that is allowed, and reads CIFAR, whose files it compares with its list of MD5 sums.
+The files of MNIST and its relatives are read and checked by `idx_files`.
 """
 
 import os
@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from mcoherence.data.idx_files import FOLDERS, Part, find_files, read_part
+from mcoherence.data.idx_files import FOLDERS, Part, find_files, read_part, way_out
 from mcoherence.data.sources import Source, SourcePart
 from mcoherence.data.stratified import stratified_positions
 from mcoherence.errors import UserError
@@ -50,7 +50,9 @@ def open_source(settings: Mapping[str, Any], data_folder: Path, download: bool) 
         rows = stratified_positions(read.targets, settings[f"{part}_size"], settings["seed"], f"{name}: {part}_size")
         chosen[part] = SourcePart(read.images[rows], read.targets[rows])
     known = {read.known for read in parts.values()}
-    published = f"yes, by {known.pop()}" if len(known) == 1 and None not in known else "unknown: no checksum of it is known"
+    published = (
+        f"yes, by {known.pop()}" if len(known) == 1 and None not in known else "unknown: no checksum of it is known"
+    )
     return Source(
         **chosen,
         image_shape=parts["train"].images.shape[1:],
@@ -123,23 +125,23 @@ def _provide_batches(reader: Any, name: str, folder: Path, download: bool) -> No
                 f"torchvision's checksum, or what it holds: the folder {reader.base_folder}; put it there, set "
                 "data_folder, or set download: true"
             )
-        _by_torchvision(reader, name, folder, reader.filename)
+        _by_torchvision(reader, name, folder, f"put {reader.filename} there")
 
 
 def _download(reader: Any, name: str, folder: Path) -> None:
     """Have torchvision download the archives of MNIST or a relative and unpack them, unless another job has."""
     with _lock(reader, name, folder):
-        _by_torchvision(reader, name, folder, ", ".join(file for file, _ in reader.resources))
+        _by_torchvision(reader, name, folder, way_out(name, folder))
 
 
-def _by_torchvision(reader: Any, name: str, folder: Path, files: str) -> None:
+def _by_torchvision(reader: Any, name: str, folder: Path, other_way: str) -> None:
     try:
         reader(root=folder, train=True, download=True)  # does nothing where the unpacked files are there
     except (*DAMAGED, HTTPException) as error:
         reason = " ".join(str(error).split())
         raise UserError(
             f"{name}: {reader.__name__} could not be downloaded to {folder} ({reason}); "
-            f"check the network, or put {files} there"
+            f"check the network, or {other_way}"
         ) from error
 
 

@@ -48,7 +48,7 @@ GREY = {
 
 @pytest.fixture
 def small_sets(monkeypatch, tmp_path):
-    """As if MNIST and its relatives had been published with the images that are made here, and no package were there."""
+    """As if MNIST and its relatives had been published with the images made here; the folder of no package."""
     from torchvision import datasets
 
     archives = {f"{name}.gz": gzip.compress(idx(values)) for name, values in GREY.items()}
@@ -182,12 +182,14 @@ def test_missing_files_and_all_ways_out_are_named_in_one_line(tmp_path, small_se
     with pytest.raises(UserError) as caught:
         opened("fashion_mnist", tmp_path)
     message = (
-        f"fashion_mnist: found none of its files in {tmp_path}/FashionMNIST/raw or {small_sets}, expected four of them; "
-        "install Debian's package (apt-get install dataset-fashion-mnist), put train-images-idx3-ubyte.gz and the other "
-        f"three, packed or unpacked, into {tmp_path}/FashionMNIST/raw, set data_folder, or set download: true"
+        f"fashion_mnist: found none of its files in {tmp_path}/FashionMNIST/raw or {small_sets}, expected four of "
+        "them; install Debian's package (apt-get install dataset-fashion-mnist), put train-images-idx3-ubyte.gz and "
+        f"the other three, packed or unpacked, into {tmp_path}/FashionMNIST/raw, set data_folder, or set download: true"
     )
     assert str(caught.value) == message
-    with pytest.raises(UserError, match=r"^mnist: found none of its files in \S*/MNIST/raw, expected four of them; put "):
+    with pytest.raises(
+        UserError, match=r"^mnist: found none of its files in \S*/MNIST/raw, expected four of them; put "
+    ):
         opened("mnist", tmp_path)
 
 
@@ -349,8 +351,8 @@ def test_a_part_cannot_be_bigger_than_the_whole_or_lack_a_class(size):
         stratified_positions(np.arange(100) % 3, size, seed=0, key="mnist: train_size")
 
 
-def test_sizes_choose_among_the_given_parts(tmp_path, idx_archives):
-    idx_archives("MNIST")
+def test_sizes_choose_among_the_given_parts(tmp_path, small_sets):
+    write_files(tmp_path / "MNIST/raw")
     settings = {"source": "mnist", "train_size": 10, "test_size": 20, "seed": 3}
     data = open_source(settings, tmp_path, download=False)
     assert sorted(data.train.targets.tolist()) == list(range(10))
