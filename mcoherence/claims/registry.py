@@ -9,7 +9,8 @@ import pkgutil
 from collections.abc import Callable
 from typing import TypeVar
 
-from mcoherence.claims.testing import Description, Level, Parts
+from mcoherence.claims.measured import Parts
+from mcoherence.claims.testing import Description, Level
 
 Statistic = TypeVar("Statistic", bound=Callable[..., Parts])
 _DESCRIPTIONS: dict[str, Description] = {}
