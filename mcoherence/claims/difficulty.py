@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from mcoherence.claims.measured import Measured, Parts, Tables
+from mcoherence.claims.nulls import around, equal_conditions, shuffled_tags, unrelated_choices
 from mcoherence.claims.registry import claim
-from mcoherence.claims.rows import early, log10
+from mcoherence.claims.rows import early, early_windows, log10, past_transient
 from mcoherence.claims.settings import ClaimSettings
 from mcoherence.study.result_names import FULL, difficulty_group
 from mcoherence.tables.columns import OTHER_SEEDS
@@ -23,18 +24,21 @@ HARD_TEST = difficulty_group("hard", "test")
     "E1",
     "Early in training, past the transient, easy examples are more coherent among themselves than hard ones.",
     source="implied by arXiv 2003.07422 and 2203.10036; no published numbers",
-    statistic="log10 of the ratio of the geometric means of m-coherence over the first 5 epochs, easy over hard",
-    tables=("difficulty_coherence",),
+    statistic="log10 of the ratio of the geometric means of m-coherence early in training, easy over hard",
+    tables=("difficulty_coherence", "accuracy"),
     needs="gradients measured on easy and on hard examples",
     level="III",
 )
 def easy_more_coherent_early(tables: Tables, settings: ClaimSettings) -> Parts:
     """Log10 ratio of early m-coherence, easy over hard examples of one number, along the reference runs."""
     parts = {}
+    windows = early_windows(tables["accuracy"], settings)
     for where, rows in _networks(tables["difficulty_coherence"]):
-        within = early(rows[(rows["subset"] == FULL) & (rows["group"] == rows["other"])], settings)
+        own = rows[(rows["subset"] == FULL) & (rows["group"] == rows["other"])]
+        within = early(past_transient(own, settings, by=("group",)), windows)
         means = log10(within["m_coherence"]).groupby([within["group"], within["seed"]]).mean()
-        parts[where] = Measured(_of(means, EASY_TRAIN) - _of(means, HARD_TRAIN))
+        easy, hard = (_of(means, group) for group in (EASY_TRAIN, HARD_TRAIN))
+        parts[where] = Measured(easy - hard, null=equal_conditions([easy, hard], settings.confidence))
     return parts
 
 
@@ -42,17 +46,25 @@ def easy_more_coherent_early(tables: Tables, settings: ClaimSettings) -> Parts:
     "E2",
     "Early in training on easy examples alone, a step along them lowers the loss of hard ones too.",
     source="implied by arXiv 2003.07422; no published numbers",
-    statistic="mean cosine of the mean gradients of easy training and hard test examples over the first 5 epochs",
-    tables=("difficulty_coherence",),
+    statistic="mean cosine of the mean gradients of easy training and hard test examples early in training",
+    tables=("difficulty_coherence", "accuracy"),
     needs="networks trained on easy examples, with gradients of hard ones measured",
     level="III",
 )
 def easy_step_helps_hard(tables: Tables, settings: ClaimSettings) -> Parts:
-    """Early cosine between mean gradients, of easy and of hard examples, along runs on the easy ones only."""
+    """Early cosine between mean gradients, of easy and of hard examples, along runs on the easy ones only.
+
+    It is above 0 where a small step along the one lowers the loss of the other. That may be so before anything is
+    learned, so the value at step 0 stands beside it.
+    """
     parts = {}
+    windows = early_windows(tables["accuracy"], settings)
     for where, rows in _networks(tables["difficulty_coherence"]):
-        on_easy = early(rows[rows["subset"] == "easy"], settings)
-        parts[where] = Measured(_pair(on_easy, EASY_TRAIN, HARD_TEST).groupby("seed")["cosine"].mean())
+        pair = _pair(rows[rows["subset"] == "easy"], EASY_TRAIN, HARD_TEST)
+        cosine = early(pair, windows).groupby("seed")["cosine"].mean()
+        null = around(0.0, cosine, settings.confidence, "gradients that have nothing to do with one another")
+        untrained = pair.loc[pair["step"] == 0, "cosine"].mean()
+        parts[where] = Measured(cosine, null=null, note=f"before training {untrained:+.3f}")
     return parts
 
 
@@ -61,25 +73,24 @@ def easy_step_helps_hard(tables: Tables, settings: ClaimSettings) -> Parts:
     "Early in training, a step along easy examples carries over to other easy ones more than one along hard examples "
     "does to other hard ones.",
     source="implied by arXiv 2003.07422; no published numbers",
-    statistic=(
-        "mean cosine of the mean gradients of training and test examples over the first 5 epochs, easy minus hard"
-    ),
-    tables=("difficulty_coherence",),
+    statistic=("mean cosine of the mean gradients of training and test examples early in training, easy minus hard"),
+    tables=("difficulty_coherence", "accuracy"),
     needs="networks trained on easy and on hard examples, with gradients measured",
     level="III",
 )
 def easy_step_carries_over(tables: Tables, settings: ClaimSettings) -> Parts:
     """Early cosine with held-out examples of its own kind, of runs on easy examples minus runs on hard ones."""
     parts = {}
+    windows = early_windows(tables["accuracy"], settings)
     for where, rows in _networks(tables["difficulty_coherence"]):
-        first = early(rows, settings)
+        first = early(rows, windows)
         easy, hard = (
             _pair(first[first["subset"] == kind], difficulty_group(kind, "train"), difficulty_group(kind, "test"))
             .groupby("seed")["cosine"]
             .mean()
             for kind in ("easy", "hard")
         )
-        parts[where] = Measured(easy - hard)
+        parts[where] = Measured(easy - hard, null=equal_conditions([easy, hard], settings.confidence))
     return parts
 
 
@@ -92,13 +103,14 @@ def easy_step_carries_over(tables: Tables, settings: ClaimSettings) -> Parts:
     needs="reference runs of several seeds",
     level="III",
 )
-def seeds_agree(tables: Tables) -> Parts:
+def seeds_agree(tables: Tables, settings: ClaimSettings) -> Parts:
     """Share of a run's easy examples that the other seeds call easy too, minus the share by chance."""
     parts = {}
     for where, rows in _networks(tables["difficulty_agreement"]):
         others = rows[rows["other"] == OTHER_SEEDS].set_index("seed")
         if not others.empty:
-            parts[where] = Measured(others["easy_overlap"] - others["chance"])
+            null = unrelated_choices(others["n"].tolist(), others["chance"].tolist(), settings.confidence)
+            parts[where] = Measured(others["easy_overlap"] - others["chance"], null=null)
     return parts
 
 
@@ -111,9 +123,9 @@ def seeds_agree(tables: Tables) -> Parts:
     needs="reference runs on labels that are random in part",
     level="III",
 )
-def corrupt_is_harder(tables: Tables) -> Parts:
+def corrupt_is_harder(tables: Tables, settings: ClaimSettings) -> Parts:
     """Probability that a corrupt example ranks as harder than a pristine one, minus 1/2."""
-    return _corrupt_against_pristine(tables["difficulty"], "rank", 1)
+    return _corrupt_against_pristine(tables["difficulty"], "rank", 1, settings)
 
 
 @claim(
@@ -125,9 +137,9 @@ def corrupt_is_harder(tables: Tables) -> Parts:
     needs="reference runs on labels that are random in part",
     level="III",
 )
-def corrupt_is_forgotten_more(tables: Tables) -> Parts:
+def corrupt_is_forgotten_more(tables: Tables, settings: ClaimSettings) -> Parts:
     """Probability that a corrupt example has more forgetting events than a pristine one, minus 1/2."""
-    return _corrupt_against_pristine(tables["difficulty"], "forgetting_events", 1)
+    return _corrupt_against_pristine(tables["difficulty"], "forgetting_events", 1, settings)
 
 
 @claim(
@@ -139,9 +151,9 @@ def corrupt_is_forgotten_more(tables: Tables) -> Parts:
     needs="reference runs on labels that are random in part, and training that went on with the other half",
     level="III",
 )
-def corrupt_is_forgotten_first(tables: Tables) -> Parts:
+def corrupt_is_forgotten_first(tables: Tables, settings: ClaimSettings) -> Parts:
     """Probability that a corrupt example is forgotten before a pristine one in the second stage, minus 1/2."""
-    return _corrupt_against_pristine(tables["difficulty"], "second_split_forgotten_at", -1)
+    return _corrupt_against_pristine(tables["difficulty"], "second_split_forgotten_at", -1, settings)
 
 
 def probability_of_more(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
@@ -155,18 +167,20 @@ def probability_of_more(first: NDArray[np.float64], second: NDArray[np.float64])
     return float((ranks.sum() - len(first) * (len(first) + 1) / 2) / (len(first) * len(second)))
 
 
-def _corrupt_against_pristine(table: pd.DataFrame, column: str, sign: int) -> Parts:
+def _corrupt_against_pristine(table: pd.DataFrame, column: str, sign: int, settings: ClaimSettings) -> Parts:
     parts = {}
     rows = table[table[column].notna()]
     for where, network in _networks(rows[rows.groupby(["dataset", "model"])["changed"].transform("any")]):
+        runs = dict(list(network.groupby("seed")))
+        scores = {seed: sign * run[column].to_numpy(np.float64) for seed, run in runs.items()}
+        changed = {seed: run["changed"].to_numpy(np.bool_) for seed, run in runs.items()}
         probabilities = {
-            seed: probability_of_more(
-                sign * run.loc[run["changed"], column].to_numpy(np.float64),
-                sign * run.loc[~run["changed"], column].to_numpy(np.float64),
-            )
-            for seed, run in network.groupby("seed")
+            seed: probability_of_more(scores[seed][changed[seed]], scores[seed][~changed[seed]]) for seed in runs
         }
-        parts[where] = Measured(pd.Series(probabilities) - 0.5)
+        null = shuffled_tags(
+            list(scores.values()), list(changed.values()), settings.confidence, "the tags pristine and corrupt"
+        )
+        parts[where] = Measured(pd.Series(probabilities) - 0.5, null=null)
     return parts
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from mcoherence.claims.nulls import Null
+from mcoherence.claims.nulls import Null, equal_conditions
+from mcoherence.claims.settings import ClaimSettings
 
 Tables = Mapping[str, pd.DataFrame]
 PerSeed = pd.Series  # one number per seed, indexed by seed
@@ -14,15 +15,34 @@ DIVERGED = "diverged"  # key of the table of the rows that are left out
 
 
 @dataclass(frozen=True)
-class Rates:
-    """The learning rates at which a part was tested, and those of them that are stable."""
+class Rate:
+    """A learning rate of SGD that a study has for a data set and network.
 
-    tested: tuple[float, ...]
-    stable: tuple[float, ...]
+    lr: of the optimiser entry, the first of a schedule; stable: whether no run fell back (`mcoherence.claims.rates`);
+    here: whether the part is of runs at this rate, and not tested at it elsewhere in its claim.
+    """
+
+    lr: float
+    stable: bool
+    here: bool = True
 
     def __str__(self) -> str:
-        texts = [f"{rate:g}{' (stable)' if rate in self.stable else ''}" for rate in self.tested]
-        return ", ".join(texts) if len(texts) > 1 else f"one rate, {texts[0]}"
+        return f"{self.lr:g} ({'stable' if self.stable else 'not stable'})"
+
+
+Rates = Mapping[str, Rate]  # optimiser entry -> its rate
+
+
+def in_words(rates: Rates) -> str:
+    """The rate of a part, and those at which its claim is tested too, as text.
+
+    >>> in_words({"sgd": Rate(0.3, False), "slow": Rate(0.1, True, here=False)})
+    '0.3 (not stable); elsewhere 0.1 (stable)'
+    >>> in_words({"sgd": Rate(0.1, True)})
+    'one rate, 0.1 (stable)'
+    """
+    here, elsewhere = (", ".join(str(one) for one in rates.values() if one.here == here) for here in (True, False))
+    return f"{here}; elsewhere {elsewhere}" if elsewhere else f"one rate, {here}"
 
 
 @dataclass(frozen=True)
@@ -33,7 +53,8 @@ class Measured:
     null: what the mean gives where there is nothing to find, see `mcoherence.claims.nulls`.
     margin: differences up to this one, in the statistic's unit, count as equality.
     saturated: whether all that is compared lies at the ceiling or at the floor, so that a difference could not show.
-    rates: the learning rates that it was tested at; None where the statistic is not about training at a rate.
+    trained: data set, network and optimiser entry of SGD, where the place does not begin with these.
+    rates: the rates that the study has for this network under SGD, which `mcoherence.claims.rates` fills in.
     note: what a reader should see beside the number, in words.
     """
 
@@ -42,6 +63,7 @@ class Measured:
     null: Null | None = None
     margin: float = 0.0
     saturated: bool = False
+    trained: tuple[str, str, str] | None = None
     rates: Rates | None = None
     note: str = ""
 
@@ -61,3 +83,17 @@ def is_saturated(*accuracies: PerSeed) -> bool:
     """Whether all accuracies, of all seeds, are 1, or all are 0: what is compared has no room to differ."""
     numbers = np.concatenate([one.to_numpy(np.float64) for one in accuracies])
     return len(numbers) > 0 and bool((numbers == 1).all() or (numbers == 0).all())
+
+
+def difference_of_accuracies(more: PerSeed, less: PerSeed, settings: ClaimSettings) -> Measured:
+    """`more` minus `less` within a seed, two accuracies or measures in their unit.
+
+    With the null of two equal conditions and the equivalence margin of the settings; saturated where all of both are 1,
+    or 0.
+    """
+    return Measured(
+        more - less,
+        null=equal_conditions([more, less], settings.confidence),
+        margin=settings.equivalence_margin,
+        saturated=is_saturated(more, less),
+    )

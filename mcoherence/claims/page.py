@@ -7,6 +7,7 @@ from typing import Any
 
 from mcoherence.claims.identities import IDENTITIES
 from mcoherence.claims.intervals import Interval
+from mcoherence.claims.measured import in_words
 from mcoherence.claims.settings import MEANINGS, ClaimSettings
 from mcoherence.claims.stored import SCHEMA
 from mcoherence.claims.testing import Claim
@@ -26,7 +27,7 @@ PAGE = """\
 {% macro verdict(of, reason) %}<td><span class="{{ of.verdict | replace(" ", "-") }}">{{ of.verdict }}</span>
 {% if reason %}<br><small>{{ reason }}</small>{% endif %}</td>{% endmacro %}
 {% macro sketch(part) %}<td>
-{% set drawn = drawing(part) %}
+{% set drawn = part_on_axis(part) %}
 {% if drawn %}
 <svg width="120" height="16" role="img" aria-label="null as a band, Student's interval as a line, value as a dot">
 {% if drawn.null %}
@@ -96,7 +97,7 @@ unless the study says otherwise, so the intervals do not cover other data.</p>
 <tr><td>{{ part.where }}{% if part.note %}<br><small>{{ part.note }}</small>{% endif %}</td>
 {{ numbers(part) }}{{ verdict(part, part.reason) }}{{ sketch(part) }}
 <td><small>{{ part.null.rule if part.null else "–" }}</small></td>
-<td class="number">{{ "%g" | format(part.margin) }}</td><td>{{ part.rates or "–" }}</td></tr>
+<td class="number">{{ "%g" | format(part.margin) }}</td><td>{{ rates(part) }}</td></tr>
 {% endfor %}
 </tbody>
 </table>
@@ -205,7 +206,7 @@ def _part_as_json(part: Part) -> dict[str, Any]:
         "margin": part.margin,
         "detectable": part.detectable,
         "refutation_p": part.refutation_p,
-        "rates": asdict(part.rates) if part.rates else None,
+        "rates": {name: asdict(rate) for name, rate in part.rates.items()} if part.rates else None,
         "values_by_seed": part.values,
         "note": part.note,
         "verdict": part.verdict,
@@ -225,7 +226,8 @@ def claims_page(claims: Sequence[Claim], settings: ClaimSettings, data: Mapping[
         data=data or {},
         diverged=sorted({run for claim in claims for run in claim.diverged}),
         cells=cells,
-        drawing=drawing,
+        part_on_axis=part_on_axis,
+        rates=lambda part: in_words(part.rates) if part.rates else NOTHING,
     )
 
 
@@ -240,7 +242,7 @@ def cells(part: Part | None) -> tuple[str, str, str, str, str]:
     return f"{part.value:+.3f}", _as_text(part.interval), _as_text(part.t_interval), null, effect
 
 
-def drawing(part: Part) -> Drawing | None:
+def part_on_axis(part: Part) -> Drawing | None:
     """The part's numbers on an axis of its own, which holds 0; None where it has none."""
     if part.value is None or part.t_interval is None:
         return None

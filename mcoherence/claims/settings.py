@@ -3,9 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from mcoherence.tables.curves import DEFAULT, Reading
+
 MEANINGS = {
     "confidence": "level of the intervals, and of the nulls",
-    "first_step": "peaks of coherence are looked for from this step on",
+    "first_step": "step at which the transients of all runs end; without it the curve of each run says where",
+    "peak_window": "octaves of the step that a smoothed m-coherence is a mean over",
+    "transient_start": "m-coherence above which a curve starts high enough for a transient",
+    "transient_factor": "by which it falls in a transient at least, and rises again after it",
     "target_accuracy": "training accuracy whose first time is compared",
     "equivalence_margin": "difference of accuracies up to which two count as equal",
     "near": "factor within which m-coherence is near another value; beyond it, much larger",
@@ -13,7 +18,8 @@ MEANINGS = {
     "same_shape": "correlation of two curves that counts as the same shape",
     "far_above_limit": "m-coherence from which it should grow with the size of the sample",
     "least_clipping": "c in percent from which winsorised SGD is said not to memorise",
-    "early_epochs": "epochs that count as early in training",
+    "early_share": "of the way from the accuracy before training to the target, until which training is early",
+    "stable_fall": "fall of the training accuracy between checkpoints up to which a rate is stable",
 }
 
 
@@ -21,33 +27,53 @@ MEANINGS = {
 class ClaimSettings:
     """The thresholds of the tests, and what the entries of a study are.
 
-    confidence: level of the intervals; first_step: peaks are looked for from this step on, past the transient;
+    confidence: level of the intervals; first_step: where all transients end, None where each curve says it;
     target_accuracy: training accuracy whose first time is compared; methods: optimiser entry -> method;
+    rates: optimiser entry -> network -> learning rate, the first of a schedule;
     robust: the optimiser entries that are said not to memorise random labels, whatever their settings;
     architectures: model entry -> architecture; image_sides: data set entry -> pixels along the longer side;
     experiments: table -> the experiment that makes it; the other thresholds: `MEANINGS`.
     """
 
     confidence: float
-    first_step: int
+    first_step: int | None
     target_accuracy: float
     methods: Mapping[str, str]
     robust: Sequence[str] = ()
     architectures: Mapping[str, str] = field(default_factory=dict)
     image_sides: Mapping[str, int] = field(default_factory=dict)
     experiments: Mapping[str, str] = field(default_factory=dict)
+    rates: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     equivalence_margin: float = 0.02
     near: float = 3.0
     fitted: float = 0.999
     same_shape: float = 0.9
     far_above_limit: float = 10.0
     least_clipping: float = 2.0
-    early_epochs: float = 5.0
+    early_share: float = 0.5
+    stable_fall: float = 0.02
+    peak_window: float = DEFAULT.peak_window
+    transient_start: float = DEFAULT.transient_start
+    transient_factor: float = DEFAULT.transient_factor
 
     def entries(self, method: str) -> list[str]:
         """Names of the optimiser entries that use `method`."""
         return [name for name, used in self.methods.items() if used == method]
 
+    @property
+    def reading(self) -> Reading:
+        """How curves of m-coherence are read."""
+        return Reading(self.first_step, self.peak_window, self.transient_start, self.transient_factor)
+
+    def same_rate(self, one: str, other: str, model: str) -> bool:
+        """Whether two optimiser entries train a network at the same learning rate, as far as the study says them.
+
+        Two methods are compared like with like at one rate only: at a lower one all of them memorise later.
+        """
+        rates = [self.rates.get(entry, {}).get(model) for entry in (one, other)]
+        return None in rates or rates[0] == rates[1]
+
     def thresholds(self) -> dict[str, float]:
-        """The thresholds by name, in the order of `MEANINGS`, which says what each is."""
-        return {name: getattr(self, name) for name in MEANINGS}
+        """The thresholds that the study has by name, in the order of `MEANINGS`, which says what each is."""
+        found = {name: getattr(self, name) for name in MEANINGS}
+        return {name: value for name, value in found.items() if value is not None}

@@ -31,6 +31,7 @@ from typing import Literal
 import pandas as pd
 
 from mcoherence.claims.measured import DIVERGED, Parts, Tables
+from mcoherence.claims.rates import RatesOfNetworks, rates_of, with_rates
 from mcoherence.claims.settings import ClaimSettings
 from mcoherence.claims.verdicts import Part, Verdict, corrected, part_of
 from mcoherence.tables.rows import run_keys
@@ -120,7 +121,8 @@ def check_claims(tables: Tables, settings: ClaimSettings, descriptions: Sequence
     if "accuracy" in tables:
         trained[DIVERGED] = tables["accuracy"][_is_diverged(tables["accuracy"])]
     ordered = sorted(descriptions, key=lambda description: (description.id[0] != "P", int(description.id[1:])))
-    return [_claim(settings, trained, diverged, description) for description in ordered]
+    rates = rates_of(tables, settings)
+    return [_claim(settings, trained, diverged, rates, description) for description in ordered]
 
 
 def diverged_runs(table: pd.DataFrame) -> list[str]:
@@ -144,10 +146,16 @@ def _is_diverged(table: pd.DataFrame) -> pd.Series:
     return table.groupby(run_keys(table), observed=True)["diverged"].transform("any").astype(bool)
 
 
-def _claim(settings: ClaimSettings, tables: Tables, diverged: tuple[str, ...], description: Description) -> Claim:
+def _claim(
+    settings: ClaimSettings,
+    tables: Tables,
+    diverged: tuple[str, ...],
+    rates: RatesOfNetworks,
+    description: Description,
+) -> Claim:
     absent = dict.fromkeys(settings.experiments[name] for name in description.tables if name not in tables)
     parts = {} if absent else description.parts(tables, settings)
-    alone = [part_of(where, measured, settings.confidence) for where, measured in parts.items()]
+    alone = [part_of(where, with_rates(where, one, rates), settings.confidence) for where, one in parts.items()]
     tested = corrected(alone, settings.confidence)
     if description.is_reported(settings):
         tested = tuple(replace(part, verdict="reported") for part in tested)

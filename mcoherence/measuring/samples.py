@@ -51,6 +51,23 @@ def draw_training_sample(candidates: NDArray[np.int64], changed: NDArray[np.bool
     return Sample(index, np.where(changed[index], CORRUPT, PRISTINE).astype(np.int64))
 
 
+def draw_other_sample(
+    candidates: NDArray[np.int64], changed: NDArray[np.bool_], size: int, apart_from: Sample, seed: int
+) -> Sample:
+    """A training sample, as of `draw_training_sample`, that shares no example with another one.
+
+    Two samples that shared some would agree by that alone, whatever m-coherence does as m grows.
+
+    Args:
+        candidates: positions in the training part, int64; the whole part or a subset.
+        changed: mask over the whole training part, bool [N].
+        size: number of examples; all that are left where there are fewer.
+        apart_from: the other sample.
+        seed: the same seed, candidates and other sample give the same sample.
+    """
+    return draw_training_sample(np.setdiff1d(candidates, apart_from.index), changed, size, seed)
+
+
 def draw_heldout_sample(test_size: int, size: int, seed: int) -> Sample:
     """A sample of at most `size` examples of the test part; all of the group "heldout"."""
     index = _draw(np.arange(test_size), size, seed)

@@ -1,6 +1,6 @@
 """The results of a run, by name: what each depends on, how many examples it takes, how it is cut into jobs.
 
-`coherence_mM` is the result coherence on a training sample of M examples.
+`coherence_mM` is the result coherence on a training sample of M examples, none of them in the study's own sample.
 """
 
 import re
@@ -125,7 +125,8 @@ def result(name: str) -> Result:
     kind, sample_size = RESULTS["coherence"], int(other[1])
 
     def settings(config: Config, run: Run) -> dict[str, Any]:
-        return {**kind.settings(config, run), "sample_size": sample_size}
+        own = kind.settings(config, run)
+        return {**own, "sample_size": sample_size, "apart_from": own["sample_size"]}
 
     def examples(measurement: Mapping[str, int], size: Size) -> int:
         return kind.examples({**measurement, "sample_size": sample_size}, size)

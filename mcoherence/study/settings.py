@@ -6,7 +6,7 @@ from typing import Any
 
 from mcoherence.data.image_shapes import image_shape
 from mcoherence.optim.methods import METHODS
-from mcoherence.study.catalogue import EXPERIMENT_OF_TABLE, TABLES, reference_runs
+from mcoherence.study.catalogue import EXPERIMENT_OF_TABLE, TABLES, all_runs, reference_runs
 from mcoherence.study.experiments import label_noise
 from mcoherence.study.network_code import network_code
 from mcoherence.study.runs import Config, Run, results_folder, runs_of_grids
@@ -134,9 +134,15 @@ def claim_settings(config: Config) -> dict[str, Any]:
     """What the check of the claims depends on besides the tables."""
     runs = runs_of_grids(label_noise.grids(config))
     optimizers, datasets = (dict.fromkeys(getattr(run, name) for run in runs) for name in ("optimizer", "dataset"))
+    trained = dict.fromkeys((run.optimizer, run.model) for run in all_runs(config))
+    rates: dict[str, dict[str, float]] = {}
+    for optimizer, model in trained:
+        rates.setdefault(optimizer, {})[model] = optimizer_settings(config, optimizer, model)["lr"]
     return {
+        "first_step": None,  # each curve says it, unless the study does
         **config["claims"],
         "methods": {name: config["optimizers"][name]["method"] for name in optimizers},
+        "rates": rates,
         "robust": [name for name in optimizers if METHODS[config["optimizers"][name]["method"]].robust],
         "architectures": {name: model["architecture"] for name, model in config["models"].items()},
         "experiments": EXPERIMENT_OF_TABLE,

@@ -116,7 +116,7 @@ def _check_sample(config: Config, own: Config, result_name: str, dataset: str) -
     """Check that a data set has as many examples as a result of this name measures."""
     measurement, asked = own.get("measurement", {}), {}
     if result_name.startswith(OTHER_SAMPLE):
-        asked["sample_size.sizes"] = (int(result_name.removeprefix(OTHER_SAMPLE)), "train")
+        _check_other_sample(config, int(result_name.removeprefix(OTHER_SAMPLE)), dataset)
     elif result_name in ("coherence", "contributions"):
         asked["measurement.sample_size"] = (measurement.get("sample_size", 0), "train")
         if result_name == "coherence":
@@ -128,6 +128,16 @@ def _check_sample(config: Config, own: Config, result_name: str, dataset: str) -
             raise UserError(
                 f"{key}: found {found}, expected at most the {there} {kind} examples of datasets.{dataset}; lower it"
             )
+
+
+def _check_other_sample(config: Config, size: int, dataset: str) -> None:
+    """Check that a sample of another size can be drawn beside the study's own, with which it shares no example."""
+    there, own = known_size(config, dataset, "train"), config["measurement"]["sample_size"]
+    if there is not None and size + own > there:
+        raise UserError(
+            f"sample_size.sizes: found {size}, expected at most {max(there - own, 0)}, the {there} training examples "
+            f"of datasets.{dataset} less the {own} of measurement.sample_size, which no other sample shares; lower one"
+        )
 
 
 def _ways(runs: Sequence[Run]) -> list[tuple[str, str, str]]:

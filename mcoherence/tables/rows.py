@@ -1,4 +1,4 @@
-"""Rows of tidy tables that more than one reader asks for: of the whole network, at a run's end, past the transient."""
+"""Rows of tidy tables that several readers ask for: of the whole network, at a run's end, with partly random labels."""
 
 import pandas as pd
 
@@ -28,8 +28,3 @@ def whole_network(coherence: pd.DataFrame) -> pd.DataFrame:
 def partly_random(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of runs whose labels are random in part, so that there are pristine and corrupt examples."""
     return table[(table["noise"] > 0) & (table["noise"] < 1)]
-
-
-def is_past_transient(steps: pd.Series, first_step: int) -> pd.Series:
-    """Whether each step is past the initial transient, which ends before the study's `first_step`."""
-    return steps >= first_step

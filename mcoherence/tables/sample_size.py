@@ -12,13 +12,17 @@ from mcoherence.tables.inputs import coherence_of
 from mcoherence.tables.runs import rows_of_runs
 from mcoherence.tables.sums import Sums
 
-COLUMNS = {"m": Column("examples", "size of the measured training sample")}
+COLUMNS = {
+    "m": Column("examples", "size of the measured training sample"),
+    "own_sample": Column("", "whether it is the sample of coherence.h5, of which the others have no example"),
+}
 
 
 def table(results: str, runs: Sequence[Run], noise: Mapping[str, float], *, sizes: Sequence[int]) -> pd.DataFrame:
     """The whole network's coherence on training samples of several sizes: a row per run, size and checkpoint.
 
-    Columns: run, step, epoch, m (examples in the sample), m_coherence, alpha, diverged.
+    Columns: run, step, epoch, m (examples in the sample), own_sample (whether it is that of coherence.h5, with which
+    the others share no example), m_coherence, alpha, diverged.
 
     Args:
         results: the study's folder.
@@ -29,7 +33,12 @@ def table(results: str, runs: Sequence[Run], noise: Mapping[str, float], *, size
     names = ["coherence", *(f"{OTHER_SAMPLE}{size}" for size in sizes)]
 
     def rows_of(run: Run) -> pd.DataFrame:
-        return pd.concat([coherence_of_sample(coherence_of(results, run, name)) for name in names], ignore_index=True)
+        frames = []
+        for name in names:
+            rows = coherence_of_sample(coherence_of(results, run, name))
+            rows.insert(3, "own_sample", name == "coherence")
+            frames.append(rows)
+        return pd.concat(frames, ignore_index=True)
 
     return rows_of_runs(runs, noise, rows_of)
 

@@ -247,12 +247,19 @@ def test_claims_carry_statistic_value_interval_and_verdict(study):
     cells = pd.read_csv(study.results / "tables/easy_hard.csv").set_index(["train_subset", "test_subset", "seed"])[
         "accuracy"
     ]
-    difference = [cells["easy", "easy", seed] - cells["hard", "hard", seed] for seed in (10, 11)]
+    difference = [
+        cells["easy", "easy", seed] - cells["hard", "hard", seed]
+        - (cells["random", "easy", seed] - cells["random", "hard", seed])
+        for seed in (10, 11)
+    ]  # fmt: skip
     assert claims["P15"]["value"] == pytest.approx(np.mean(difference))
     half = 12.7062047 * np.std(difference, ddof=1) / np.sqrt(2)  # t(0.975, 1)
     assert claims["P15"]["interval"] == pytest.approx(sorted(difference))  # 1/4 of the resamples have one seed alone
     assert claims["P15"]["t_interval"] == pytest.approx([np.mean(difference) - half, np.mean(difference) + half])
     assert claims["P15"]["num_seeds"] == 2
+    (part,) = claims["P15"]["parts"]
+    # which stands for two networks and a control, so that it wants three seeds
+    assert (part["null"], part["null_rule"]) == (None, "not known: needs 3 seeds of one condition")
 
 
 def test_every_hdf5_file_says_where_it_comes_from(study):

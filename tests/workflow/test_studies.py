@@ -32,7 +32,7 @@ label_noise:
   further:
     - {labels: [half_random], optimizers: [sgd_slow]}
     - {datasets: [fashion_1000], models: [mlp_1x64], labels: [half_random], optimizers: [sgd, winsorized_2]}
-sample_size: {datasets: [fashion_mnist], labels: [clean], sizes: [50]}
+sample_size: {datasets: [fashion_mnist], labels: [clean], sizes: [40]}
 measurement: {sample_size: 20, heldout_size: 10}
 """
 SMALL_IMAGENET = """

@@ -44,6 +44,12 @@ def values_of(config: Config) -> dict[str, dict[str, float | None]]:
     }
 
 
+def reading(config: Config) -> dict[str, float]:
+    """How curves of m-coherence are read, the fields of `mcoherence.tables.curves.Reading` that the study sets."""
+    keys = ("first_step", "peak_window", "transient_start", "transient_factor")
+    return {key: config["claims"][key] for key in keys if key in config["claims"]}
+
+
 def check(config: Config) -> None:
     """Check that the networks of a sweep are there and have the swept setting, each another value of it."""
     for setting, models in config["sweep"]["models"].items():
@@ -88,7 +94,7 @@ EXPERIMENT = Experiment(
         "sweep": Table(
             grids,
             ("evaluation", "coherence", "labels", "images"),
-            own=lambda config: {"values": values_of(config), "first_step": config["claims"]["first_step"]},
+            own=lambda config: {"values": values_of(config), "reading": reading(config)},
         ),
     },
     figures={"sweep": Figure(("sweep",), SWEEPS, "6.1 a setting of the network swept (no claim)")},

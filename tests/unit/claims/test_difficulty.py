@@ -22,7 +22,7 @@ def parts(identifier, **tables):
 
 @pytest.fixture
 def coherence():
-    """Coherence and cosines that are 1 and 0 outside the early window, so that reading there would show."""
+    """Coherence that is 1 outside of steps 8 to 32, and cosines far off from step 99 on: reading there would show."""
     rows = []
     for subset, seed, (step, epoch) in product(
         ("full", "easy", "hard"), (3, 4), ((0, 0.0), (8, 0.7), (32, 3.0), (99, 9))
@@ -39,27 +39,41 @@ def coherence():
             (("hard_train", "hard_test"), 0.5),
         ):
             group, other = sorted(pair)  # whichever way round
-            shift = 0.1 * (subset != "full") if early else 9.0
+            shift = 0.1 * (subset != "full") if step < 99 else 9.0
             rows.append({**place, "group": group, "other": other, "m_coherence": np.nan, "cosine": cosine - shift})
     return pd.DataFrame(rows)
 
 
-def test_early_coherence_of_easy_over_hard_is_taken_on_the_reference_runs(coherence):
+@pytest.fixture
+def accuracy():
+    """Half-way from 0.1 to the target at step 40."""
+    rows = [
+        {**RUN, "seed": seed, "step": step, "part": "pristine", "accuracy": value}
+        for seed in (3, 4)
+        for step, value in ((0, 0.1), (40, 0.5), (99, 1.0))
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_early_coherence_of_easy_over_hard_is_taken_on_the_reference_runs(coherence, accuracy):
     # log10 100 - mean(log10 10, log10 1)
-    assert parts("E1", difficulty_coherence=coherence) == {"d, net": {3: pytest.approx(1.5), 4: pytest.approx(1.5)}}
+    found = parts("E1", difficulty_coherence=coherence, accuracy=accuracy)
+    assert found == {"d, net": {3: pytest.approx(1.5), 4: pytest.approx(1.5)}}
 
 
-def test_an_easy_step_is_asked_about_hard_examples_where_only_easy_ones_are_trained_on(coherence):
-    assert parts("E2", difficulty_coherence=coherence)["d, net"] == {3: pytest.approx(0.15), 4: pytest.approx(0.15)}
+def test_an_easy_step_is_asked_about_hard_examples_where_only_easy_ones_are_trained_on(coherence, accuracy):
+    found = parts("E2", difficulty_coherence=coherence, accuracy=accuracy)
+    assert found["d, net"] == {3: pytest.approx(0.15), 4: pytest.approx(0.15)}
 
 
-def test_carrying_over_compares_each_kind_in_its_own_runs(coherence):
-    assert parts("E3", difficulty_coherence=coherence)["d, net"] == {3: pytest.approx(0.4), 4: pytest.approx(0.4)}
+def test_carrying_over_compares_each_kind_in_its_own_runs(coherence, accuracy):
+    found = parts("E3", difficulty_coherence=coherence, accuracy=accuracy)
+    assert found["d, net"] == {3: pytest.approx(0.4), 4: pytest.approx(0.4)}
 
 
 def test_agreement_is_what_exceeds_chance():
     rows = [
-        {**RUN, "seed": seed, "other": other, "easy_overlap": overlap, "chance": 0.5}
+        {**RUN, "seed": seed, "other": other, "easy_overlap": overlap, "chance": 0.5, "n": 41}
         for seed, other, overlap in (
             (0, "other seeds", 0.8),
             (0, "1", 0.1),

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from mcoherence.claims.learning import log10_time_to_reach
+from mcoherence.claims.rows import log10_time_to_reach
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,9 @@
 
 import pytest
 
-from mcoherence.claims.measured import Rates
+from mcoherence.claims.measured import Rate
 from mcoherence.claims.nulls import Null
-from mcoherence.claims.page import as_json, claims_page, drawing, write_claims
+from mcoherence.claims.page import as_json, claims_page, part_on_axis, write_claims
 from mcoherence.claims.settings import ClaimSettings
 from mcoherence.claims.stored import read_claims
 from mcoherence.claims.testing import Claim
@@ -17,7 +17,7 @@ SETTINGS = ClaimSettings(confidence=0.95, first_step=8, target_accuracy=0.9, met
 SUPPORTED = Part(
     "d, <net>", {0: 0.2, 1: 0.4}, 0.3, (0.2, 0.4), (0.1, 0.5), "supported",
     reason="both above", null=Null((-0.1, 0.1), "two equal <nets>"), margin=0.02, detectable=0.25, refutation_p=0.99,
-    rates=Rates((0.1, 0.3), (0.1,)), note="easy on easy +0.050",
+    rates={"slow": Rate(0.1, True), "fast": Rate(0.3, False, here=False)}, note="easy on easy +0.050",
 )  # fmt: skip
 OPEN = Part("d, other", {0: 0.2}, None, None, None, "inconclusive", reason="fewer than two seeds")
 
@@ -120,7 +120,10 @@ def test_a_part_as_json_has_its_null_its_margin_and_what_the_study_could_have_fo
     assert part == {
         "where": "d, <net>", "value": 0.3, "interval": (0.2, 0.4), "t_interval": (0.1, 0.5), "null": (-0.1, 0.1),
         "null_rule": "two equal <nets>", "margin": 0.02, "detectable": 0.25, "refutation_p": 0.99,
-        "rates": {"tested": (0.1, 0.3), "stable": (0.1,)}, "values_by_seed": {0: 0.2, 1: 0.4},
+        "rates": {
+            "slow": {"lr": 0.1, "stable": True, "here": True}, "fast": {"lr": 0.3, "stable": False, "here": False},
+        },
+        "values_by_seed": {0: 0.2, 1: 0.4},
         "note": "easy on easy +0.050", "verdict": "supported", "reason": "both above",
     }  # fmt: skip
     assert (empty["null"], empty["null_rule"], empty["rates"], empty["detectable"]) == (None, None, None, None)
@@ -128,7 +131,12 @@ def test_a_part_as_json_has_its_null_its_margin_and_what_the_study_could_have_fo
 
 def test_the_page_shows_what_each_part_was_held_against():
     page = claims_page([Claim("P1", "a", "b", "II", "c", (SUPPORTED, OPEN))], SETTINGS)
-    for text in ("two equal &lt;nets&gt;", "0.1 (stable), 0.3", "easy on easy +0.050", "fewer than two seeds"):
+    for text in (
+        "two equal &lt;nets&gt;",
+        "0.1 (stable); elsewhere 0.3 (not stable)",
+        "easy on easy +0.050",
+        "fewer than two seeds",
+    ):
         assert text in page
     assert page.count("<svg") == 1  # the open part has nothing to draw
 
@@ -143,11 +151,7 @@ def test_the_thresholds_are_printed_with_their_values(written):
 
 def test_the_drawing_has_the_null_beside_the_interval_on_one_axis():
     """From -0.1 to 0.5 in 110 pixels, 5 from the left."""
-    drawn = drawing(SUPPORTED)
+    drawn = part_on_axis(SUPPORTED)
     assert drawn.null == pytest.approx((5, 36.7), abs=0.05)
     assert (drawn.zero, drawn.low, drawn.high, drawn.value) == pytest.approx((23.3, 41.7, 115, 78.3), abs=0.05)
-    assert drawing(OPEN) is None
-
-
-def test_one_rate_is_called_one_rate():
-    assert str(Rates((0.3,), ())) == "one rate, 0.3"
+    assert part_on_axis(OPEN) is None

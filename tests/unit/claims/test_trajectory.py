@@ -1,6 +1,7 @@
 """Claims about the course of m-coherence, on small tables worked by hand."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -8,10 +9,14 @@ import pytest
 
 from mcoherence.claims.settings import ClaimSettings
 from mcoherence.claims.trajectory import (
+    REDRAWN,
     alexnet_coherent_on_random_labels,
     coherence_near_one_when_fitted,
     convolutions_above_last_layer,
     drops_at_the_start,
+    early_coherence_by_noise,
+    peak_real_over_random,
+    random_rises_and_falls,
     shape_kept_at_other_sizes,
     wider_more_coherent,
 )
@@ -19,10 +24,11 @@ from mcoherence.claims.verdicts import part_of
 
 SETTINGS = ClaimSettings(
     confidence=0.95,
-    first_step=10,
+    first_step=None,
     target_accuracy=0.9,
-    methods={"sgd": "sgd", "rm3": "rm3"},
+    methods={"sgd": "sgd", "slow": "sgd", "rm3": "rm3"},
     architectures={"net": "resnet18", "alex": "alexnet"},
+    peak_window=0,  # curves as they are; tests of smoothing are those of tables.curves
 )
 STEPS = (0, 5, 10, 100, 1000)
 
@@ -32,28 +38,141 @@ def curve(values, model="net", noise=0.0, seed=0, layer="model", layer_type="", 
         {
             "dataset": "glyphs", "model": model, "labels": f"noise_{noise:g}", "noise": noise, "optimizer": optimizer,
             "subset": "full", "seed": seed, "step": steps, "epoch": np.array(steps) / 10, "group": "train",
-            "layer": layer, "layer_type": layer_type, "m_coherence": values,
+            "layer": layer, "layer_type": layer_type, "m_coherence": values, "n": 500,
         }
     )  # fmt: skip
 
 
-def accuracy(values, **names):
+def accuracy(values, losses=None, **names):
     rows = curve(values, **names).drop(columns=["group", "layer", "layer_type"])
-    return rows.rename(columns={"m_coherence": "accuracy"}).assign(part="train")
+    rows = rows.rename(columns={"m_coherence": "accuracy"}).assign(loss=losses or [math.nan] * len(values))
+    return pd.concat([rows.assign(part=part) for part in ("train", "pristine")])
 
 
 def values(measured):
     return {where: one.per_seed.tolist() for where, one in measured.items()}
 
 
+# From near m down to 2 at step 10, and up again: the transient ends at step 10.
+REAL, RANDOM = [400, 50, 2, 20, 1], [400, 50, 2, 8, 1]
+LOSS = [2.0, 1.9, 1.8, 0.6, 0.1]
+
+
+def test_peaks_are_compared_past_the_transient_and_at_equal_loss_at_every_rate():
+    tables = {
+        "coherence": pd.concat(
+            curve(values, noise=noise, seed=seed, optimizer=optimizer)
+            for optimizer in ("sgd", "slow", "rm3")
+            for seed in (0, 1)
+            for noise, values in ((0.0, REAL), (1.0, RANDOM))
+        ),
+        "accuracy": pd.concat(
+            accuracy([0.1, 0.1, 0.2, 0.8, 1.0], LOSS, noise=noise, seed=seed, optimizer=optimizer)
+            for optimizer in ("sgd", "slow", "rm3")
+            for seed in (0, 1)
+            for noise in (0.0, 1.0)
+        ),
+    }
+    measured = peak_real_over_random(tables, SETTINGS)
+    found = values(measured)
+    assert found["glyphs, net, sgd"] == pytest.approx([math.log10(20 / 8)] * 2)
+    # The same losses at the same steps. At 0.9 of the loss before training, 1.8, the transient has just ended, so that
+    # it does not count. From 1.6 to 0.6 the lead grows from 0 at step 10 to log10 2.5 at step 100, where the loss is
+    # 0.6; from there to 0.2 it falls to 0 at the end, where it is 0.1.
+    shares = [(1.8 - loss) / 1.2 for loss in (1.6, 1.4, 1.2, 1.0, 0.8, 0.6)] + [
+        (loss - 0.1) / 0.5 for loss in (0.4, 0.2)
+    ]
+    expected = math.log10(2.5) * sum(shares) / len(shares)
+    assert found["glyphs, net, sgd, at equal training loss"] == pytest.approx([expected] * 2)
+    assert measured["glyphs, net, sgd, at equal training loss"].note.startswith("at 0.8, 0.7, 0.6")
+    assert set(found) == {
+        f"glyphs, net, {one}{loss}" for one in ("sgd", "slow") for loss in ("", ", at equal training loss")
+    }
+
+
+def test_losses_that_one_run_has_not_passed_are_not_compared():
+    tables = {
+        "coherence": pd.concat([curve(REAL), curve(RANDOM, noise=1.0)]),
+        "accuracy": pd.concat([accuracy([0.1] * 5, LOSS), accuracy([0.1] * 5, [2.0, 2, 1.9, 1.8, 1.5], noise=1.0)]),
+    }
+    measured = peak_real_over_random(tables, SETTINGS)["glyphs, net, sgd, at equal training loss"]
+    assert measured.note == "at 0.8 of the loss before training"
+    tables["accuracy"].loc[tables["accuracy"]["noise"] == 1, "loss"] = 2.0
+    measured = peak_real_over_random(tables, SETTINGS)["glyphs, net, sgd, at equal training loss"]
+    assert np.isnan(measured.per_seed).all()
+    assert part_of("", measured, 0.95).verdict == "inconclusive"
+
+
+def test_early_is_compared_until_the_clean_runs_are_half_way_whatever_the_step():
+    steps = (0, 5, 10, 20, 1000)
+    tables = {
+        "coherence": pd.concat(
+            [curve([400, 50, 2, 20, 900], steps=steps), curve([400, 50, 2, 5, 900], noise=0.5, steps=steps)]
+        ),
+        "accuracy": pd.concat(
+            [
+                accuracy([0.1, 0.2, 0.3, 0.5, 1.0], LOSS, steps=steps),
+                accuracy([0.1, 0.1, 0.1, 0.1, 0.2], LOSS, noise=0.5, steps=steps),
+            ]
+        ),
+    }
+    found = values(early_coherence_by_noise(tables, SETTINGS))
+    # From the end of the transient, step 10, to half-way, step 20: the mean of log10 2 / 2 and log10 20 / 5.
+    assert found["glyphs, net, sgd, noise 0 over 0.5"] == pytest.approx([math.log10(4) / 2])
+    # Down to half of the loss before training, 1.0: at 1.6, 1.4, 1.2 and 1.0 the lead has come that far from 0 at a
+    # loss of 1.8 to log10 4 at 0.6.
+    expected = math.log10(4) * np.mean([(1.8 - loss) / 1.2 for loss in (1.6, 1.4, 1.2, 1.0)])
+    assert found["glyphs, net, sgd, noise 0 over 0.5, at equal training loss"] == pytest.approx([expected])
+
+
+def random_labels(end=1.0, redrawn=(1.5, 1, 1, 2, 1)):
+    """Coherence of two seeds with real and random labels; that with redrawn labels peaks at 2 past step 10."""
+    frames = [
+        frame
+        for seed in (0, 1)
+        for frame in (
+            curve([400, 50, 2, 20, 1], seed=seed),
+            curve([400, 50, 2, 5, 8, end], noise=1.0, seed=seed, steps=(0, 5, 10, 100, 500, 1000)),
+            curve(redrawn, noise=1.0, seed=seed).assign(group=REDRAWN),
+        )
+    ]
+    return {"coherence": pd.concat(frames)}
+
+
+def test_random_labels_rise_beyond_what_redrawn_ones_give_and_return():
+    found = values(random_rises_and_falls(random_labels(), SETTINGS))
+    assert found["glyphs, net, sgd, rises above 1"] == pytest.approx([math.log10(8 / 2)] * 2)
+    assert found["glyphs, net, sgd, returns towards 1"] == pytest.approx([math.log10(8 / 3)] * 2)  # the peak is nearer
+    assert found["glyphs, net, sgd, peak later than with real labels"] == pytest.approx([math.log10(5)] * 2)
+
+
+def test_an_end_that_is_not_near_one_is_no_return():
+    found = values(random_rises_and_falls(random_labels(end=6.0), SETTINGS))
+    assert found["glyphs, net, sgd, returns towards 1"] == pytest.approx([-math.log10(2)] * 2)
+
+
+def test_a_peak_as_high_as_of_redrawn_labels_is_no_rise():
+    measured = random_rises_and_falls(random_labels(redrawn=(1, 1, 1, 8, 1)), SETTINGS)
+    assert part_of("", measured["glyphs, net, sgd, rises above 1"], 0.95).verdict == "inconclusive"
+
+
+def test_without_redrawn_labels_a_rise_is_left_open_in_words():
+    tables = random_labels()
+    tables["coherence"] = tables["coherence"].query("group != @REDRAWN")
+    part = part_of("", random_rises_and_falls(tables, SETTINGS)["glyphs, net, sgd, rises above 1"], 0.95)
+    assert part.verdict == "inconclusive"
+    assert "labels redrawn, which this study has not" in part.reason
+    assert part.value == pytest.approx(math.log10(8 / 3))  # beyond `near` at least
+
+
 def test_near_one_is_read_at_the_last_checkpoint_that_fits_every_example():
     tables = {
         "coherence": pd.concat(
             [
-                curve([100, 50, 20, 2, 1], seed=0),
-                curve([100, 50, 20, 1, 9], seed=1),  # ends fitted, at 9
-                curve([100, 50, 20, 0.5, 7], noise=1.0, seed=0),  # fitted at step 100, lost again
-                curve([100, 50, 20, 1, 1], noise=1.0, seed=1),  # never fitted
+                curve([100, 50, 2, 20, 1], seed=0),
+                curve([100, 50, 2, 20, 9], seed=1),  # ends fitted, at 9
+                curve([100, 50, 2, 20, 7], noise=1.0, seed=0),  # fitted at step 100, lost again
+                curve([100, 50, 1, 20, 1], noise=1.0, seed=1),  # never fitted
                 curve([1, 1, 1, 1, 1], optimizer="rm3"),
             ]
         ),
@@ -69,21 +188,47 @@ def test_near_one_is_read_at_the_last_checkpoint_that_fits_every_example():
     measured = coherence_near_one_when_fitted(tables, SETTINGS)
     found = values(measured)
     assert found["glyphs, net, sgd, noise 0"] == pytest.approx([math.log10(3), math.log10(3) - math.log10(9)])
-    assert found["glyphs, net, sgd, noise 1"] == pytest.approx([math.log10(1.5), math.nan], nan_ok=True)
+    assert found["glyphs, net, sgd, noise 1"] == pytest.approx([math.log10(3 / 20), math.nan], nan_ok=True)
     assert len(found) == 2
     assert part_of("", measured["glyphs, net, sgd, noise 1"], 0.95).verdict == "inconclusive"
 
 
-def test_the_initial_drop_is_to_the_least_value_of_the_first_steps():
-    found = values(drops_at_the_start({"coherence": curve([1000, 5, 20, 2, 1])}, SETTINGS))
-    assert found == {
-        "glyphs, net, sgd, noise 0, drops": pytest.approx([math.log10(200)]),
-        "glyphs, net, sgd, noise 0, to below 10": pytest.approx([math.log10(2)]),
+def test_a_curve_that_was_never_far_from_one_does_not_show_that_it_is_near_one_when_fitted():
+    tables = {
+        "coherence": pd.concat([curve([1, 1, 1.5, 2, 1], seed=seed) for seed in (0, 1)]),
+        "accuracy": pd.concat([accuracy([0.1, 0.2, 0.5, 1.0, 1.0], seed=seed) for seed in (0, 1)]),
     }
+    (part,) = (part_of("", one, 0.95) for one in coherence_near_one_when_fitted(tables, SETTINGS).values())
+    assert part.value == pytest.approx(math.log10(2 / 3))
+    assert part.null.interval == pytest.approx((math.log10(2 / 3),) * 2)  # as if it had stayed at its peak
+    assert part.verdict == "not supported"
+
+
+def test_the_initial_drop_begins_near_m_and_is_beyond_what_another_checkpoint_would_show():
+    parts = drops_at_the_start({"coherence": curve([400, 5, 20, 2, 1])}, SETTINGS)  # of 500; steps 0, 5, 10
+    found = values(parts)
+    where = "glyphs, net, sgd, noise 0"
+    assert found[f"{where}, from near m"] == pytest.approx([math.log10(3) - math.log10(500 / 400)])
+    # From 400 down to 5, from 5 to 20 and from 20 to 5; the mean of these is taken off. Below 10 by a factor of 2.
+    drops = [math.log10(400 / 5), math.log10(5 / 20), math.log10(20 / 5)]
+    assert found[f"{where}, drops to below 10"] == pytest.approx([min(drops[0] - sum(drops) / 3, math.log10(2))])
+    assert parts[f"{where}, from near m"].null.rule == "not known: needs two seeds"
+
+
+def test_a_least_value_that_is_step_0_itself_is_no_drop():
+    found = values(drops_at_the_start({"coherence": curve([2, 5, 20, 2, 1])}, SETTINGS))
+    assert found["glyphs, net, sgd, noise 0, drops to below 10"][0] < 0
+    assert found["glyphs, net, sgd, noise 0, from near m"] == pytest.approx([math.log10(3) - math.log10(250)])
+
+
+def test_a_drop_that_ends_above_10_is_not_deep_enough():
+    found = values(drops_at_the_start({"coherence": curve([400, 40, 20, 2, 1])}, SETTINGS))
+    assert found["glyphs, net, sgd, noise 0, drops to below 10"] == pytest.approx([-math.log10(2)])
 
 
 def test_convolutions_count_by_their_geometric_mean_and_the_steps_that_they_are_ahead():
     layers = {
+        "model": ("", REAL),  # whose transient ends at step 10
         "conv1": ("Conv2d", [9, 9, 4, 16, 1]),
         "norm": ("BatchNorm2d", [99, 99, 99, 99, 99]),
         "conv2": ("Conv2d", [9, 9, 4, 1, 4]),  # geometric means 4, 4, 2
@@ -95,16 +240,31 @@ def test_convolutions_count_by_their_geometric_mean_and_the_steps_that_they_are_
     assert found == {"glyphs, net, sgd, noise 0": pytest.approx([90 / 990 - 0.5])}
 
 
+def test_convolutions_that_lead_with_redrawn_labels_too_owe_it_to_their_shape():
+    layers = {"model": ("", [1] * 5), "conv": ("Conv2d", [9] * 5), "output": ("Linear", [1] * 5)}
+    rows = pd.concat(
+        curve(one, layer=name, layer_type=kind, seed=seed) for name, (kind, one) in layers.items() for seed in (0, 1)
+    )
+    (alone,) = convolutions_above_last_layer({"coherence": rows}, SETTINGS).values()
+    assert alone.per_seed.tolist() == [0.5, 0.5]
+    assert alone.null.rule.startswith("0 (layers that change places)")
+    both = pd.concat([rows, rows.assign(group=REDRAWN)])
+    (beside,) = convolutions_above_last_layer({"coherence": both}, SETTINGS).values()
+    assert beside.null.interval == (0.5, 0.5)
+    assert part_of("", beside, 0.95).reason == "its null is above 0 as well"
+
+
 def test_a_network_without_convolutions_does_not_speak_to_them():
-    rows = pd.concat([curve([1, 1, 1, 1, 1], layer=name, layer_type="Linear") for name in ("hidden", "output")])
+    rows = pd.concat([curve([1] * 5, layer=name, layer_type="Linear") for name in ("hidden", "output")])
+    rows = pd.concat([rows, curve([1] * 5)])
     assert convolutions_above_last_layer({"coherence": rows}, SETTINGS) == {}
 
 
 def test_alexnet_is_compared_with_resnet_at_the_peaks_past_the_transient_on_random_labels():
     rows = [
         curve([500, 500, 2, 30, 1], model="alex", noise=1.0, seed=0),
-        curve([500, 500, 6, 4, 1], model="alex", noise=1.0, seed=1),
-        curve([900, 900, 2, 1, 1], noise=1.0, seed=0),
+        curve([500, 500, 2, 6, 1], model="alex", noise=1.0, seed=1),
+        curve([900, 900, 1, 2, 1], noise=1.0, seed=0),
         curve([900, 900, 1, 4, 1], noise=1.0, seed=1),
         curve([900, 900, 900, 900, 900], noise=0.0, seed=0),
     ]
@@ -112,14 +272,19 @@ def test_alexnet_is_compared_with_resnet_at_the_peaks_past_the_transient_on_rand
     assert found == {"glyphs, sgd, alex over net": pytest.approx([math.log10(5), math.log10(1.5 / 3)])}
 
 
-def sizes(**curves):
-    frames = [curve(values).assign(m=int(m[1:])).drop(columns=["group", "layer"]) for m, values in curves.items()]
+def sizes(own=50, **curves):
+    frames = [
+        curve(values).assign(m=int(m[1:]), own_sample=int(m[1:]) == own).drop(columns=["group", "layer"])
+        for m, values in curves.items()
+    ]
     return {"sample_size": pd.concat(frames)}
 
 
-def test_a_sample_twice_as_large_keeps_the_shape_and_doubles_what_is_far_above_one():
-    found = values(shape_kept_at_other_sizes(sizes(m50=[1, 1, 20, 40, 5], m100=[9, 1, 40, 80, 10]), SETTINGS))
-    where = "glyphs, net, noise_0, sgd, m = 100 against 50"
+@pytest.mark.parametrize("own", [50, 100])
+def test_a_sample_twice_as_large_keeps_the_shape_and_doubles_what_is_far_above_one(own):
+    table = sizes(own=own, m50=[1, 9, 20, 40, 5], m100=[2, 18, 40, 80, 10])
+    found = values(shape_kept_at_other_sizes(table, SETTINGS))
+    where = f"glyphs, net, noise_0, sgd, m = {150 - own} against {own}"
     assert found == {
         f"{where}, shape": pytest.approx([0.1]),
         f"{where}, grows with m": pytest.approx([math.log10(1.5)]),
@@ -127,13 +292,44 @@ def test_a_sample_twice_as_large_keeps_the_shape_and_doubles_what_is_far_above_o
 
 
 def test_near_the_orthogonal_limit_nothing_is_said_of_growth_and_another_shape_is_seen():
-    found = values(shape_kept_at_other_sizes(sizes(m50=[1, 1, 1, 2, 4], m100=[1, 1, 4, 2, 1]), SETTINGS))
+    settings = replace(SETTINGS, first_step=10)
+    found = values(shape_kept_at_other_sizes(sizes(m50=[1, 1, 1, 2, 4], m100=[1, 1, 4, 2, 1]), settings))
     assert found == {"glyphs, net, noise_0, sgd, m = 100 against 50, shape": pytest.approx([-1.9])}
+
+
+def test_the_null_of_a_shape_is_that_of_curves_which_do_not_lie_over_each_other():
+    """Simulated: curves of another run, as smooth, correlate as the shifted ones do; the null holds their mean."""
+    draw = np.random.default_rng(3)
+
+    def wave():
+        return 10 ** np.convolve(draw.normal(size=42), np.ones(3) / 3, mode="valid")
+
+    steps = range(40)
+    frames = []
+    for seed in range(5):
+        shared = wave()
+        for m in (50, 100):
+            names = {"m": m, "own_sample": m == 50}
+            frames.append(
+                curve(shared * m / 50, seed=seed, steps=steps).assign(**names).drop(columns=["group", "layer"])
+            )
+    (shape,) = (
+        one for where, one in shape_kept_at_other_sizes({"sample_size": pd.concat(frames)}, SETTINGS).items()
+        if where.endswith("shape")
+    )  # fmt: skip
+    assert shape.per_seed.tolist() == pytest.approx([0.1] * 5)
+    unrelated = [
+        np.mean([np.corrcoef(np.log10(wave()), np.log10(wave()))[0, 1] for _ in range(5)]) - 0.9 for _ in range(200)
+    ]
+    low, high = shape.null.interval
+    assert low < np.quantile(unrelated, 0.1) < np.quantile(unrelated, 0.9) < high < 0
 
 
 def test_widths_are_compared_with_the_next_at_the_peaks_past_the_transient():
     rows = [
-        curve(course, seed=seed).assign(setting=setting, value=value, past_transient=np.array(STEPS) >= 10)
+        curve(course, seed=seed)
+        .rename(columns={"m_coherence": "smoothed_m_coherence"})
+        .assign(setting=setting, value=value, past_transient=np.array(STEPS) >= 10)
         for setting, value, seed, course in [
             ("width", 32.0, 0, [90, 90, 4, 2, 1]),
             ("width", 32.0, 1, [90, 90, 1, 8, 1]),
@@ -144,7 +340,7 @@ def test_widths_are_compared_with_the_next_at_the_peaks_past_the_transient():
             ("depth", 1.0, 0, [1, 1, 50, 2, 1]),
         ]
     ]
-    found = values(wider_more_coherent({"sweep": pd.concat(rows)}))
+    found = values(wider_more_coherent({"sweep": pd.concat(rows)}, SETTINGS))
     assert found == {
         "glyphs, noise_0, sgd, width 128 over 32": pytest.approx([math.log10(3), math.log10(1 / 2)]),
         "glyphs, noise_0, sgd, width 512 over 128": pytest.approx([0, math.log10(2)]),

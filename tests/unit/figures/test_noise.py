@@ -254,10 +254,10 @@ def test_running_sums_show_small_early_values_and_the_end():
 
 
 def sweep_of(values, diverged=()):
-    """A table sweep of one setting; m-coherence 50 in the transient, then (seed + 1) times the value, then 1."""
+    """A table sweep of one setting; m-coherence 50 in the transient, then (seed + 1) times the value, at last 1."""
     names = {"setting": "width", "dataset": "d", "optimizer": "sgd", "labels": "clean", "noise": 0.0}
     course = ((0, 50.0, 0.1, 0.1), (10, None, 0.5, 0.4), (100, 1.0, 1.0, 0.9))
-    return pd.DataFrame(
+    rows = pd.DataFrame(
         [
             names
             | {"value": value, "model": f"net_{value}", "seed": seed, "step": step, "past_transient": step > 0}
@@ -267,6 +267,7 @@ def sweep_of(values, diverged=()):
             for step, coherence, train, test in course
         ]
     )
+    return rows.assign(smoothed_m_coherence=rows["m_coherence"].where(rows["past_transient"]))
 
 
 def test_a_sweep_draws_the_course_the_peak_past_the_transient_and_the_end():

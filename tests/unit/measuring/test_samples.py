@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 
 from mcoherence.measuring.difficulty import split_easy_hard
-from mcoherence.measuring.samples import draw_difficulty_sample, draw_heldout_sample, draw_training_sample
+from mcoherence.measuring.samples import (
+    draw_difficulty_sample,
+    draw_heldout_sample,
+    draw_other_sample,
+    draw_training_sample,
+)
 from mcoherence.study.result_names import CORRUPT, DIFFICULTY_GROUPS, HELDOUT, PRISTINE
 
 
@@ -20,6 +25,15 @@ def test_samples_are_fixed_without_replacement_and_grouped_by_change():
     assert set(sample.group) == {PRISTINE, CORRUPT}
     assert len(draw_training_sample(candidates, changed, 1000, seed=4).index) == 50
     assert set(draw_heldout_sample(30, 10, seed=0).group) == {HELDOUT}
+
+
+def test_a_sample_of_another_size_shares_no_example_with_the_studys_own():
+    changed, candidates = np.arange(100) % 3 == 0, np.arange(40, 90)
+    own = draw_training_sample(candidates, changed, 20, seed=4)
+    other, again = (draw_other_sample(candidates, changed, 30, own, seed=4) for _ in range(2))
+    assert np.array_equal(other.index, again.index)
+    assert sorted([*own.index, *other.index]) == candidates.tolist()
+    assert np.array_equal(other.group == CORRUPT, changed[other.index])
 
 
 @pytest.mark.parametrize(("fraction", "size", "expected"), [(0.5, 1000, 20), (0.5, 7, 7), (0.3, 1000, 12)])

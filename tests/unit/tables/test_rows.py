@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from mcoherence.tables.rows import is_past_transient, last_rows, partly_random, whole_network
+from mcoherence.tables.rows import last_rows, partly_random, whole_network
 
 
 def test_every_run_has_its_own_last_step():
@@ -27,10 +27,6 @@ def test_the_part_trained_on_tells_runs_apart_where_a_table_has_it_for_the_subse
 def test_the_whole_network_is_all_layers_on_pristine_and_corrupt_examples_together():
     table = pd.DataFrame({"group": ["train", "train", "heldout"], "layer": ["model", "conv", "model"]})
     assert whole_network(table).index.tolist() == [0]
-
-
-def test_the_first_step_is_past_the_transient():
-    assert is_past_transient(pd.Series([0, 8, 9]), first_step=8).tolist() == [False, True, True]
 
 
 def test_labels_random_in_part_are_neither_clean_nor_all_random():

@@ -12,6 +12,7 @@ def test_every_size_has_its_rows_after_those_of_the_studys_own_size(study, descr
     found = table(study.results, [study.run], study.noise, sizes=[2])
     described("sample_size", found)
     assert found["m"].tolist() == [6, 2]
+    assert found["own_sample"].tolist() == [True, False]
     # of both groups together: (3, 1) and (2, 1) over Q = 10
     assert found["m_coherence"].tolist() == pytest.approx([1.0, 0.5])
     assert found["alpha"].tolist() == pytest.approx([1.0 / 6, 0.5 / 2])

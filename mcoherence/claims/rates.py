@@ -1,0 +1,75 @@
+"""The learning rates at which a claim is tested, and whether training is stable at them.
+
+What the curves of m-coherence show can be a matter of the learning rate: after a step that went too far all examples
+agree to take it back. So the parts of a claim say which rate they are at, and whether it is stable.
+"""
+
+from dataclasses import replace
+
+import pandas as pd
+
+from mcoherence.claims.measured import Exact, Measured, Rate, Tables
+from mcoherence.claims.rows import sgd_rows
+from mcoherence.claims.settings import ClaimSettings
+
+ROUNDING = 1e-9  # of differences of accuracies
+RatesOfNetworks = dict[tuple[str, str], dict[str, Rate]]  # (data set, network) -> optimiser entry -> its rate
+
+
+def rates_of(tables: Tables, settings: ClaimSettings) -> RatesOfNetworks:
+    """The rates of SGD that a study trains each network with on each data set, from its table accuracy or sweep."""
+    found: RatesOfNetworks = {}
+    for runs in _training_accuracies(tables):
+        of_sgd = sgd_rows(runs, settings)
+        for (dataset, model, optimizer), rows in of_sgd.groupby(["dataset", "model", "optimizer"]):
+            rate = settings.rates.get(optimizer, {}).get(model)
+            if rate is not None:
+                diverged = "diverged" in rows and bool(rows["diverged"].any())
+                stable = not diverged and largest_fall(rows, settings.fitted) <= settings.stable_fall + ROUNDING
+                found.setdefault((dataset, model), {})[optimizer] = Rate(rate, stable)
+    return found
+
+
+def largest_fall(runs: pd.DataFrame, fitted: float) -> float:
+    """The largest fall of the training accuracy from one checkpoint to the next, of any run before it has fitted.
+
+    0 where none falls.
+
+    Args:
+        runs: step and accuracy on the labels trained on, of runs that labels and seed tell apart.
+        fitted: accuracy from which a run has fitted its labels; what comes later does not count.
+    """
+    largest = 0.0
+    for _, run in runs.groupby(["labels", "seed"]):
+        accuracy = run.sort_values("step")["accuracy"].to_numpy()
+        reached = (accuracy >= fitted).nonzero()[0]
+        until = accuracy[: reached[0] + 1] if len(reached) else accuracy
+        largest = max([largest, *(until[:-1] - until[1:])])
+    return float(largest)
+
+
+def with_rates(where: str, measured: Measured | Exact, rates: RatesOfNetworks) -> Measured | Exact:
+    """The statistic with the rates that its network is trained at by SGD.
+
+    Whose it is, says `trained`, or its place, which begins with data set, network and optimiser entry.
+    """
+    if isinstance(measured, Exact):
+        return measured
+    for (dataset, model), of_network in rates.items():
+        for optimizer in of_network:
+            trained = (dataset, model, optimizer)
+            if measured.trained == trained or f"{where}, ".startswith(f"{', '.join(trained)}, "):
+                here = {name: replace(rate, here=name == optimizer) for name, rate in of_network.items()}
+                return replace(measured, rates=here)
+    return measured
+
+
+def _training_accuracies(tables: Tables) -> list[pd.DataFrame]:
+    found = []
+    if "sweep" in tables:
+        found.append(
+            tables["sweep"].drop(columns="accuracy", errors="ignore").rename(columns={"train_accuracy": "accuracy"})
+        )
+    if "part" in tables.get("accuracy", ()):
+        found.append(tables["accuracy"].query("part == 'train'"))
+    return found

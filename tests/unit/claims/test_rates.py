@@ -1,0 +1,82 @@
+"""The learning rates that parts are tested at, and which of them are stable."""
+
+import pandas as pd
+import pytest
+
+from mcoherence.claims.measured import Exact, Measured, Rate, in_words
+from mcoherence.claims.rates import largest_fall, rates_of, with_rates
+from mcoherence.claims.settings import ClaimSettings
+
+RATES = {"fast": {"net": 0.3}, "slow": {"net": 0.1}, "m3": {"net": 0.3}}
+SETTINGS = ClaimSettings(
+    confidence=0.95,
+    first_step=None,
+    target_accuracy=0.9,
+    methods={"fast": "sgd", "slow": "sgd", "m3": "m3"},
+    rates=RATES,
+)
+NAMES = {"dataset": "d", "model": "net", "part": "train", "labels": "clean", "seed": 0}
+
+
+def run(accuracy, **names):
+    return pd.DataFrame(NAMES | {"step": range(len(accuracy)), "accuracy": accuracy, "diverged": False} | names)
+
+
+def test_the_largest_fall_is_of_any_run_between_neighbouring_checkpoints_before_the_fit():
+    runs = pd.concat([run([0.1, 0.5, 0.45, 0.9, 1.0, 0.2]), run([0.1, 0.5, 0.38, 0.9], seed=1)])
+    assert largest_fall(runs, fitted=0.999) == pytest.approx(0.12)
+    assert largest_fall(run([0.1, 0.5, 1.0, 0.2]), fitted=0.999) == 0  # after the fit it does not count
+    assert largest_fall(run([0.1, 0.5, 0.98, 1.0]), fitted=0.999) == 0
+    assert largest_fall(run([0.5, 0.1])[::-1], fitted=0.999) == pytest.approx(0.4)  # whatever the order of the rows
+
+
+def test_a_rate_is_stable_where_no_run_of_any_labels_falls_by_more_than_the_threshold():
+    table = pd.concat(
+        [
+            run([0.1, 0.5, 0.49, 0.9], optimizer="slow"),
+            run([0.1, 0.5, 0.48, 0.9], optimizer="slow", labels="random"),
+            run([0.1, 0.5, 0.49, 0.9], optimizer="fast"),
+            run([0.1, 0.5, 0.47, 0.9], optimizer="fast", labels="random", seed=1),
+            run([0.1, 0.5, 0.4, 0.9], optimizer="m3"),
+            run([0.9, 0.1], optimizer="slow", part="test"),
+        ]
+    )
+    assert rates_of({"accuracy": table}, SETTINGS) == {
+        ("d", "net"): {"fast": Rate(0.3, False), "slow": Rate(0.1, True)}
+    }
+
+
+def test_a_rate_at_which_a_run_diverged_is_not_stable():
+    table = run([0.1, 0.5, float("nan")], optimizer="slow").assign(diverged=[False, False, True])
+    assert rates_of({"accuracy": table}, SETTINGS)["d", "net"]["slow"].stable is False
+
+
+def test_a_sweep_says_its_own_training_accuracy():
+    table = run([0.1, 0.5, 0.3], optimizer="slow").rename(columns={"accuracy": "train_accuracy"}).drop(columns="part")
+    assert rates_of({"sweep": table}, SETTINGS) == {("d", "net"): {"slow": Rate(0.1, False)}}
+
+
+BOTH = {("d", "net"): {"fast": Rate(0.3, False), "slow": Rate(0.1, True)}}
+VALUES = pd.Series([1.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    ("where", "trained"), [("d, net, slow, noise 0", None), ("d, net, slow", None), ("elsewhere", ("d", "net", "slow"))]
+)
+def test_a_part_has_its_own_rate_and_names_the_others(where, trained):
+    found = with_rates(where, Measured(VALUES, trained=trained), BOTH).rates
+    assert found == {"fast": Rate(0.3, False, here=False), "slow": Rate(0.1, True, here=True)}
+    assert in_words(found) == "0.1 (stable); elsewhere 0.3 (not stable)"
+    assert in_words({"slow": Rate(0.1, False)}) == "one rate, 0.1 (not stable)"
+
+
+@pytest.mark.parametrize("where", ["d, net, slower, noise 0", "d, net, m3 against slow, gap", "d, net"])
+def test_what_is_of_no_entry_of_sgd_has_no_rate(where):
+    assert with_rates(where, Measured(VALUES), BOTH).rates is None
+    assert with_rates("d, net, slow", Exact(1.0, 0.0), BOTH) == Exact(1.0, 0.0)
+
+
+def test_methods_are_compared_at_one_rate_as_far_as_it_is_known():
+    assert SETTINGS.same_rate("fast", "m3", "net")
+    assert not SETTINGS.same_rate("slow", "m3", "net")
+    assert SETTINGS.same_rate("slow", "unknown", "net")
