@@ -18,14 +18,17 @@ OPERATIONAL_KEYS = ("device", "operational", "data_folder", "download")  # keys 
 def training_of(config: Config, dataset: str, model: str, optimizer: str) -> dict[str, Any]:
     """How the runs of these entries are trained: like all runs, but for what is said of data set, model, optimiser.
 
-    The optimiser has the last word, before it the model. `checkpoints` are joined key by key, others are replaced.
+    The optimiser has the last word, before it the model. `checkpoints` are joined key by key, `updates_factor`
+    multiplies the updates, others are replaced.
     """
     training = dict(config["training"])
     others = [training.pop(f"for_{key}", {}) for key in ("datasets", "models", "optimizers")]
     for name, entries in zip((dataset, model, optimizer), others, strict=True):
-        other = entries.get(name, {})
+        other = dict(entries.get(name, {}))
+        factor = other.pop("updates_factor", 1)
         checkpoints = {**training.get("checkpoints", {}), **other.get("checkpoints", {})}
         training = {**training, **other, "checkpoints": checkpoints}
+        training["updates"] *= factor
     return training
 
 

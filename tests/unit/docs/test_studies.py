@@ -59,6 +59,8 @@ def test_single_entries_differ_as_the_page_says():
     assert study.optimizer_settings(config, "sgd", "cnn") == {"method": "sgd", "lr": 0.3}
     assert study.training_of(config, "digits", "cnn", "sgd")["updates"] == 840
     assert study.training_of(config, "digits", "alexnet", "sgd")["updates"] == 2000
+    assert study.training_of(config, "digits", "alexnet", "m3")["updates"] == 4000
+    assert study.training_of(config, "digits", "cnn", "m3")["updates"] == 2 * 840
     other = study.training_of(config, "digits", "alexnet", "rm3")
     assert (other["updates"], other["batch_size"]) == (2000, 20)
     assert other["checkpoints"] == {"every_step_until": 6, "per_doubling": 2, "every": 100}
@@ -175,4 +177,5 @@ def test_ways_to_train_are_told_apart_by_what_jobs_write():
     models_of = {
         training["updates"]: {model for _, model, _ in names} for training, names in study.training_jobs(config)
     }
-    assert models_of == {840: {"cnn"}, 100: {"mlp"}}
+    # and by sgd_slow four times as long
+    assert models_of == {840: {"cnn"}, 100: {"mlp"}, 4 * 840: {"cnn"}, 4 * 100: {"mlp"}}

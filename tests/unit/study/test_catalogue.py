@@ -72,7 +72,7 @@ def test_the_default_study():
     alone = CONFIG | {"experiments": ["label_noise"]}
     assert tables_of_figure(alone, figures_of(alone)["summary"]) == ["coherence", "accuracy"]
     results = results_of(CONFIG)
-    assert {name: len(runs) for name, runs in results.items()} == {"evaluation": 90 + 15, "coherence": 90}
+    assert {name: len(runs) for name, runs in results.items()} == {"evaluation": 120 + 15, "coherence": 120}
     assert scored_networks(CONFIG) == [("digits", "cnn")]
     assert halved_datasets(CONFIG) == []
 

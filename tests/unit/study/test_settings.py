@@ -114,7 +114,7 @@ def test_a_wrong_value_is_one_line_that_names_its_key(keys, value, message):
         (
             ("label_noise", "optimizers"),
             ["sgd", "adam"],
-            r"label_noise\.optimizers: found 'adam', expected an entry of optimizers \(sgd, m3, rm3\)",
+            r"label_noise\.optimizers: found 'adam', expected an entry of optimizers \(sgd, sgd_slow, m3, rm3\)",
         ),
         (("easy_hard", "labels"), "dirty", r"easy_hard\.labels: found 'dirty'"),
         (("easy_hard", "seeds"), [2, 10], r"easy_hard\.seeds: found \[2\].*fresh weights"),
@@ -219,14 +219,14 @@ def test_the_claims_know_which_experiment_makes_each_table_that_they_read():
 
 def test_the_default_study_asks_for_every_combination_once():
     runs = all_runs(CONFIG)
-    assert len(runs) == len(set(runs)) == 2 * 3 * 3 * 5 + 3 * 5
-    assert sum(run.subset == "full" for run in runs) == 90
+    assert len(runs) == len(set(runs)) == 2 * 3 * 4 * 5 + 3 * 5
+    assert sum(run.subset == "full" for run in runs) == 120
 
 
 def test_reference_runs_outside_the_label_noise_experiment_are_added():
     config = changed("easy_hard", "reference_seeds", to=[0, 7])
     assert Run("digits", "cnn", "clean", "sgd", "full", 7) in all_runs(config)
-    assert len(all_runs(config)) == 90 + 1 + 15
+    assert len(all_runs(config)) == 120 + 1 + 15
 
 
 def test_a_run_is_found_by_its_path():
@@ -247,7 +247,7 @@ def test_a_tables_grids_are_the_runs_of_its_experiment_in_their_order():
     config = CONFIG | {"experiments": ["label_noise", "easy_hard", "difficulty_coherence"]}
     config |= {"label_noise": CONFIG["label_noise"] | {"further": [{"models": ["cnn"], "seeds": [7]}]}}
     runs = {name: runs_of_grids(study.table_settings(config, name)["grids"]) for name in ("accuracy", "easy_hard")}
-    assert len(runs["accuracy"]) == 90 + 9  # three label sets, three optimisers
+    assert len(runs["accuracy"]) == 120 + 12  # three label sets, four optimisers
     assert runs["accuracy"][-1] == Run("digits", "cnn", "all_random", "rm3", "full", 7)
     assert [run.subset for run in runs["easy_hard"]] == ["easy"] * 5 + ["hard"] * 5 + ["random"] * 5
     along = runs_of_grids(study.table_settings(config, "difficulty_coherence")["grids"])
@@ -510,7 +510,7 @@ def test_samples_of_other_sizes_must_be_there_too():
     ],
 )
 def test_a_run_has_a_number_of_jobs_and_checkpoints_that_can_be_planned(training, message):
-    config = changed("training", to={**CONFIG["training"], **training})
+    config = changed("training", to={**CONFIG["training"], "for_optimizers": {}, **training})
     with pytest.raises(UserError, match=message):
         checks.check_references(config)
     config["training"]["updates"] = 840
@@ -690,7 +690,7 @@ def test_contributions_are_measured_in_partly_random_runs_only():
     assert results_of(config) == {"contributions": runs}
     assert "contributions" not in results_of(CONFIG)
     assert {run.labels for run in runs} == {"half_random"}
-    assert len(runs) == 2 * 3 * 5
+    assert len(runs) == 2 * 4 * 5
     assert study.table_settings(config, "contributions")["noise"] == {"half_random": 0.5}
     settings = result("contributions").settings(config, runs[0])
     assert settings == {"sample_size": 360, "null_worlds": 2}  # and what the schema fills in
