@@ -25,7 +25,7 @@ training:
   batch_size: 10
   checkpoints: {every_step_until: 1, per_doubling: 1}
   for_datasets: {fashion_1000: {updates: 4}}
-  for_optimizers: {sgd_slow: {updates: 12}}
+  for_optimizers: {sgd_slow: {updates_factor: 2}}
 label_noise:
   labels: [clean, half_random]
   seeds: [0]
@@ -118,7 +118,7 @@ def test_a_miniature_of_the_fashion_mnist_study_runs_on_the_files_of_debians_pac
         run: max(int(path.stem.removeprefix("step")) for path in (results / "runs" / run).rglob("step*"))
         for run in ("fashion_mnist/mlp_1x512/half_random/sgd_slow", "fashion_1000/mlp_1x64/half_random/winsorized_2")
     }
-    assert list(steps.values()) == [12, 4]
+    assert list(steps.values()) == [16, 4]
 
 
 @pytest.mark.slow
