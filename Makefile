@@ -17,6 +17,8 @@ INSTALLED := .venv/.installed$(if $(filter system,$(TORCH)),-on-system-torch)
 FOR_TESTS := .venv/.installed-for-tests
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-deps
 WORKERS ?= 2
+# Of test-faults, whose tests wait for SLURM half of the time.
+FAULT_WORKERS ?= 3
 PYTEST := $(BIN)/pytest --dist loadgroup --no-loadscope-reorder --numprocesses
 
 REQUIRE_PYTHON = @test -n "$(PYTHON)" || { echo "make: no Python 3.11, 3.12 or 3.13 on PATH; install one or run: make PYTHON=/path/to/python3" >&2; exit 1; }
@@ -58,7 +60,7 @@ test-unit: $(FOR_TESTS)
 	@$(PYTEST) $(WORKERS) tests/unit
 
 test-faults: $(FOR_TESTS)
-	@$(PYTEST) $(WORKERS) tests/cluster tests/faults
+	@$(PYTEST) $(FAULT_WORKERS) tests/cluster tests/faults
 
 .venv/.installed: envs/requirements.lock pyproject.toml
 	$(REQUIRE_PYTHON)

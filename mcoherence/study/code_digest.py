@@ -64,7 +64,7 @@ def module_digest(module: str, *roots: Path) -> str | None:
 
 def digest_of_source(source: bytes) -> str:
     """Hexadecimal digest of the code of one module, by the bytes of its file; SyntaxError if they are no Python."""
-    return _digest_of_tree(ast.parse(source))
+    return _walk(ast.parse(source))[0]
 
 
 def package_digests(package: str, root: Path) -> dict[str, str]:
@@ -156,23 +156,27 @@ def _read(file: Path) -> _Source:
 @cache
 def _read_version(file: Path, _modified: int) -> _Source:
     tree = ast.parse(file.read_text(encoding="utf-8"), filename=file.name)
+    digest, imports = _walk(tree)
     absolute: list[str] = []
     relative: list[tuple[int, str, str]] = []
-    for node in ast.walk(tree):
+    for node in imports:
         if isinstance(node, ast.Import):
             absolute += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.level:
+        elif node.level:
             relative += [(node.level, node.module or "", alias.name) for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
+        elif node.module:
             absolute += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
     names = tuple(absolute), tuple(relative)
-    return _Source(file.name == "__init__.py", is_operational(tree), _digest_of_tree(tree), *names)
+    return _Source(file.name == "__init__.py", is_operational(tree), digest, *names)
 
 
-def _digest_of_tree(tree: ast.Module) -> str:
+def _walk(tree: ast.Module) -> tuple[str, list[ast.Import | ast.ImportFrom]]:
+    """Digest of a syntax tree, and its import lines; in one walk, for every start of a study reads all modules."""
     tokens: list[str] = []
-    _append_tokens(tree, frozenset(_messages(tree)), tokens)
-    return hashlib.sha256("".join(f"{token}\n" for token in tokens).encode()).hexdigest()
+    imports: list[ast.Import | ast.ImportFrom] = []
+    _append_tokens(tree, set(), tokens, imports)
+    tokens.append("")  # each token ends its line
+    return hashlib.sha256("\n".join(tokens).encode()).hexdigest(), imports
 
 
 def is_operational(tree: ast.Module) -> bool:
@@ -182,17 +186,16 @@ def is_operational(tree: ast.Module) -> bool:
     return isinstance(first, ast.Assign) and ast.unparse(first) == f"{MARK} = True"
 
 
-def _messages(tree: ast.AST) -> Iterator[ast.expr]:
-    """The expressions that are text of errors or of help."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
-            if _last_name(node.exc.func) not in VALUES:
-                for argument in node.exc.args:
-                    yield from _texts(argument)
-        elif isinstance(node, ast.Call) and _last_name(node.func) in OPTION_METHODS:
-            for keyword in node.keywords:
-                if keyword.arg in HELP:
-                    yield from _texts(keyword.value)
+def _messages(node: ast.AST) -> Iterator[ast.expr]:
+    """The expressions below a statement or a call that are its text of an error or of help."""
+    if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+        if _last_name(node.exc.func) not in VALUES:
+            for argument in node.exc.args:
+                yield from _texts(argument)
+    elif isinstance(node, ast.Call) and _last_name(node.func) in OPTION_METHODS:
+        for keyword in node.keywords:
+            if keyword.arg in HELP:
+                yield from _texts(keyword.value)
 
 
 def _texts(expression: ast.expr) -> Iterator[ast.expr]:
@@ -220,23 +223,43 @@ def _last_name(function: ast.expr) -> str | None:
     return function.id if isinstance(function, ast.Name) else None
 
 
-def _append_tokens(node: ast.AST, messages: frozenset[ast.AST], tokens: list[str]) -> None:
-    """Append the tree as text. Empty fields are left out, because newer Pythons add empty fields to old nodes."""
+def _append_tokens(
+    node: ast.AST, messages: set[ast.AST], tokens: list[str], imports: list[ast.Import | ast.ImportFrom]
+) -> None:
+    """Append the tree as text. Empty fields are left out, because newer Pythons add empty fields to old nodes.
+
+    Args:
+        node: the tree.
+        messages: those found in the nodes above; those below this one are added.
+        tokens: what is appended to.
+        imports: import lines are appended to it.
+    """
     if node in messages:
         tokens.append("message")
         return
+    if isinstance(node, ast.Raise | ast.Call):
+        messages.update(_messages(node))
+    elif isinstance(node, ast.Import | ast.ImportFrom):
+        imports.append(node)
     tokens.append(type(node).__name__)
     for field in node._fields:
         value = getattr(node, field, None)
-        values = value if isinstance(value, list) else [value]
-        if field == "body" and values and _is_docstring(node, values[0]):
-            values = values[1:]
+        if value is None:
+            continue
+        if not isinstance(value, list):
+            tokens.append(f".{field}")
+            if isinstance(value, ast.AST):
+                _append_tokens(value, messages, tokens, imports)
+            else:
+                tokens.append(repr(value))
+            continue
+        values = value[1:] if field == "body" and value and _is_docstring(node, value[0]) else value
         if all(one is None for one in values):
             continue
         tokens.append(f".{field}")
         for one in values:
             if isinstance(one, ast.AST):
-                _append_tokens(one, messages, tokens)
+                _append_tokens(one, messages, tokens, imports)
             else:
                 tokens.append(repr(one))
     tokens.append("end")

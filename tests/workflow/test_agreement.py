@@ -1,27 +1,51 @@
-"""For every study: the jobs of the rules, the files that the report checks and the jobs of the plan are the same."""
+"""For every study: it is valid, it can be planned without its data, and the plans agree.
 
+These are the jobs of the rules, the files that the report checks and the jobs that the plan counts.
+"""
+
+import json
 import re
 from collections import Counter
 from pathlib import Path
 
 import pytest
+import yaml
 from snakemake.utils import validate
 
 from mcoherence.audit.plan import jobs_of, stages_of
 from mcoherence.audit.result_checks import result_files
+from mcoherence.study.catalogue import all_runs
+from mcoherence.study.checks import check_references
 from mcoherence.study.config_files import study_config
 from mcoherence.study.results import result
+from mcoherence.study.schema_checks import check_config
 from workflow_scripts.why import planned_rows
 
 ROOT = Path(__file__).parents[2]
 STUDIES = sorted(path.stem for path in (ROOT / "studies").glob("*.yaml"))
+SCHEMA = ROOT / "schemas/config.schema.json"
+SEEDS = {"seeds", "reference_seeds"}
+MANY_RUNS = 80  # which a plan takes long for
 
 
-def config_of(study):
-    """The config of a study with its defaults, as Snakemake makes it."""
-    config = dict(study_config(ROOT / "config.yaml", [ROOT / f"studies/{study}.yaml"], {}).config)
-    validate(config, str(ROOT / "schemas/config.schema.json"))
+def config_of(*files):
+    """The config of a study with its defaults, as Snakemake makes it from its own files."""
+    study = study_config(ROOT / "config.yaml", files, {})
+    config = dict(study.config)
+    check_config(config, json.loads(SCHEMA.read_text()))
+    validate(config, str(SCHEMA))
+    check_references(config, study.own)
     return config
+
+
+def first_seeds(config):
+    """The first two of each list of seeds, by section; the first alone in a study of many runs.
+
+    A seed more is the same jobs once more. Every experiment of a large study is made with two seeds in a small one.
+    """
+    number = 1 if len(all_runs(config)) > MANY_RUNS else 2
+    sections = {name: section for name, section in config.items() if isinstance(section, dict)}
+    return {name: {key: own[key][:number] for key in SEEDS & own.keys()} for name, own in sections.items()}
 
 
 def stage_of(job):
@@ -33,11 +57,23 @@ def stage_of(job):
     return result(made[1]).stage if made else None
 
 
+def test_each_experiment_is_planned_with_two_seeds():
+    configs = [config_of(ROOT / f"studies/{study}.yaml") for study in STUDIES]
+    large, small = (
+        {name for config in configs if (len(all_runs(config)) > MANY_RUNS) == many for name in config["experiments"]}
+        for many in (True, False)
+    )
+    assert large <= small
+
+
 @pytest.mark.parametrize("study", STUDIES)
-def test_rules_checks_and_plan_agree(study, tmp_path, monkeypatch):
-    config = config_of(study)
+def test_a_study_is_valid_and_rules_checks_and_plan_agree(study, tmp_path, monkeypatch):
+    of_study, fewer = ROOT / f"studies/{study}.yaml", tmp_path / "fewer.yaml"
+    whole = config_of(of_study)  # valid with all its seeds
+    fewer.write_text(yaml.safe_dump({name: seeds for name, seeds in first_seeds(whole).items() if seeds}))
+    config = config_of(of_study, fewer)
     monkeypatch.chdir(tmp_path)
-    jobs = planned_rows(["--configfile", str(ROOT / f"studies/{study}.yaml")])
+    jobs = planned_rows(["--configfile", str(of_study), str(fewer)])
 
     made = {file for job in jobs for file in job["output"] if "/parts/" not in file}
     kept = {file for file in made if file.endswith((".h5", ".safetensors")) and "/state/" not in file}

@@ -1,5 +1,6 @@
 """Jobs on the processor that import much start as copies of one process; that changes their time and nothing else."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -20,10 +21,9 @@ def records(workflow):
 
 
 def run_files(workflow):
-    """Every file of the run, the hidden ones and what a killed trainer would go on from left out, with its bytes."""
+    """Every file of the run with its bytes."""
     folder = workflow.folder / RUN
-    paths = [*folder.glob("*.h5"), *folder.glob("*.csv"), *folder.glob("*/*.safetensors")]
-    return {path.relative_to(folder): path.read_bytes() for path in paths}
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_jobs_of_a_local_study_are_copies_whose_memory_is_known(study):
@@ -35,16 +35,22 @@ def test_jobs_of_a_local_study_are_copies_whose_memory_is_known(study):
     assert "<td>evaluate</td>" in (study.results / "study.html").read_text()
 
 
-def test_jobs_that_are_none_give_the_same_bytes(study, workflow_copy):
-    with (workflow_copy.folder / "miniature.yaml").open("a") as config:
+def test_a_run_made_again_by_jobs_that_are_none_has_the_same_bytes_and_makes_nothing_else_run(study_copy):
+    """Copies make a run again in test_operational_code, to the same numbers."""
+    before = run_files(study_copy)
+    # checkpoints; states and logs of two segments; evaluation, coherence and contributions
+    assert len(before) == 7 + 2 + 2 + 3
+    shutil.rmtree(study_copy.folder / RUN)
+    with (study_copy.folder / "miniature.yaml").open("a") as config:
         config.write("\noperational: {fork_jobs: false}\n")
-    answer = workflow_copy.run("--cores", "2", "--", *RESULTS)
+    answer = study_copy.run("--cores", "2", "--quiet", "reason", "--", *RESULTS)
     assert answer.returncode == 0, answer.stdout[-5000:]
-    started = records(workflow_copy)
-    assert len(started) >= 4
-    assert not any(record.is_copy for record in started.values())
-    assert len(run_files(study)) > 10
-    assert run_files(workflow_copy) == run_files(study)
+    run = Path(RUN.partition("/runs/")[2])
+    started = [record for job, record in records(study_copy).items() if job.is_relative_to(job.parts[0] / run)]
+    assert len(started) == 2 + 3
+    assert not any(record.is_copy for record in started)
+    assert run_files(study_copy) == before
+    assert study_copy.planned() == {}
 
 
 def test_nor_does_a_table_or_a_figure_depend_on_it(study):

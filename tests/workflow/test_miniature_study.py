@@ -13,7 +13,6 @@ from safetensors import safe_open
 from mcoherence import load_checkpoint
 
 pytestmark = [pytest.mark.slow, pytest.mark.apart]
-MEASUREMENTS = ("evaluation.h5", "coherence.h5", "contributions.h5")
 RUN = "runs/digits/cnn/half_random/rm3/full/seed1"
 
 
@@ -304,17 +303,3 @@ def test_a_failing_job_says_why_in_one_line_and_leaves_nothing_half_written(stud
         f"error: {tmp_path}/gone.h5: not found; expected a mcoherence/images/2 file; run the rule that makes it"
     ]
     assert not list(tmp_path.iterdir())
-
-
-def test_a_run_made_again_has_the_same_bytes_and_makes_nothing_else_run(study):
-    run = study.results / RUN
-    before = {path.relative_to(run): path.read_bytes() for path in run.rglob("*") if path.is_file()}
-    # checkpoints; states and logs of two segments; evaluation, coherence and contributions
-    assert len(before) == 7 + 2 + 2 + 3
-    for path in before:
-        (run / path).unlink()
-    wanted = [str((run / name).relative_to(study.folder)) for name in MEASUREMENTS]
-    answer = study.run("--cores", "2", "--quiet", "reason", "--", *wanted)
-    assert answer.returncode == 0, answer.stdout[-3000:]
-    assert {path: (run / path).read_bytes() for path in before} == before
-    assert study.planned() == {}

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 STUDY = """
 study: miniature
-experiments: [label_noise, easy_hard, bound]
+experiments: [label_noise, bound]
 datasets: {digits: {source: digits, train_size: 120}}
 models: {cnn: {architecture: cnn, channels: [3, 4], hidden: 6}}
 optimizers:
@@ -26,7 +26,6 @@ training:
   batch_size: 20
   checkpoints: {every_step_until: 2, per_doubling: 1}
 label_noise: {models: [cnn], labels: [clean], optimizers: [sgd, wild, after_noise], seeds: [0]}
-easy_hard: {reference_seeds: [0], seeds: [10]}
 measurement: {sample_size: 50, heldout_size: 20}
 """
 

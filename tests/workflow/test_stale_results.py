@@ -9,11 +9,9 @@ import sys
 import pandas as pd
 import pytest
 from PIL import Image
-from snakemake.utils import validate
 
 from mcoherence.audit.result_checks import result_files
 from mcoherence.files.tables import provenance_of_table, write_table
-from mcoherence.study.config_files import study_config
 from tests.workflow.test_reruns import Edit, applied
 
 pytestmark = [pytest.mark.slow, pytest.mark.apart]
@@ -35,19 +33,6 @@ def described(study, config):
 
 def config_of(study):
     return json.loads((study.results / "config.json").read_text())
-
-
-# Between them, these make every experiment.
-@pytest.mark.parametrize("name", ["imagenet", "difficulty_noise_digits", "width_depth_digits", "fashion_mnist"])
-def test_the_result_files_are_those_that_snakemake_makes(study, name):
-    own = study.folder / f"studies/{name}.yaml"
-    config = dict(study_config(study.folder / "config.yaml", [own], {}).config)
-    validate(config, study.folder / "schemas/config.schema.json")
-    answer = study.run("--configfile", f"studies/{name}.yaml", "--summary")
-    rows = (line.split("\t")[0] for line in answer.stdout.splitlines())
-    temporary = ("/state/", "/parts/")  # and what only later segments read
-    made = {row for row in rows if row.endswith((".h5", ".safetensors")) and not any(n in row for n in temporary)}
-    assert set(result_files(config)) == made
 
 
 def test_an_intact_study_says_how_many_files_were_checked(study):

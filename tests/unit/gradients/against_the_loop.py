@@ -21,16 +21,25 @@ GROUPS = ("a", "b")
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks", "_state_dict_hooks")
 
 
+Gradients = Sequence[tuple[int, dict[str, Tensor]]]  # (group, {parameter name: gradient}) of every example
+
+
 def judged(model: nn.Module, loss_fn: Callable, batches: Sequence[tuple[Tensor, ...]], rel: float = 1e-7) -> str:
+    """What `judged_by` the loop says of a model."""
+    return judged_by(loop(model, loss_fn, batches), model, loss_fn, batches, rel)
+
+
+def judged_by(
+    exact: Gradients, model: nn.Module, loss_fn: Callable, batches: Sequence[tuple[Tensor, ...]], rel: float = 1e-7
+) -> str:
     """What `gradient_statistics` made of a model in float64: "measured", or the error in which it refused.
 
-    Batches are (inputs, targets), or with group ids for GROUPS.
+    Batches are (inputs, targets), or with group ids for GROUPS; `exact` is what the loop gave for them.
 
     Raises:
         AssertionError: a number is not that of the loop, or something was not left as found.
         Exception: any error that is not the package's own.
     """
-    exact = loop(model, loss_fn, batches)
     found = snapshot(model)
     try:
         statistics = gradient_statistics(model, loss_fn, batches, groups=GROUPS if len(batches[0]) == 3 else None)
@@ -55,9 +64,7 @@ def is_own(error: Exception) -> bool:
     return type(error).__module__.startswith("mcoherence") or (isinstance(error, ValueError) and inside)
 
 
-def loop(
-    model: nn.Module, loss_fn: Callable, batches: Sequence[tuple[Tensor, ...]]
-) -> list[tuple[int, dict[str, Tensor]]]:
+def loop(model: nn.Module, loss_fn: Callable, batches: Sequence[tuple[Tensor, ...]]) -> Gradients:
     """(group, {parameter name: gradient}) of every example in eval mode.
 
     An example is passed twice in a batch and its first loss taken: a batch of one has a wrong gradient where torch's
@@ -89,9 +96,7 @@ def loop(
     return rows
 
 
-def assert_equal(
-    statistics: GradientStatistics, exact: Sequence[tuple[int, dict[str, Tensor]]], sizes: Sequence[int], rel: float
-) -> None:
+def assert_equal(statistics: GradientStatistics, exact: Gradients, sizes: Sequence[int], rel: float) -> None:
     """Q and the Gram matrix of every parameter and group, and |S|^2 by layer and in all."""
     assert statistics.evidence.examples_measured == len(exact) == sum(sizes)
     total_sq_norms, gram, counts = expected(statistics, exact)
@@ -112,7 +117,7 @@ def assert_equal(
 
 
 def expected(
-    statistics: GradientStatistics, exact: Sequence[tuple[int, dict[str, Tensor]]]
+    statistics: GradientStatistics, exact: Gradients
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
     """Q [G, P], S_a . S_b [G, G, P] and n [G] of the loop's gradients."""
     count, names = len(statistics.groups), statistics.parameters

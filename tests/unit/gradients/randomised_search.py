@@ -6,7 +6,7 @@ import torch
 from hypothesis import HealthCheck, assume, given, seed, settings
 from torch import Tensor, nn
 
-from tests.unit.gradients.against_the_loop import judged, loop
+from tests.unit.gradients.against_the_loop import judged_by, loop
 from tests.unit.gradients.drawn_networks import LOSSES, Problem, batches_of, global_hook, network_of, problems
 
 # Where content leaves it a batch of one example, torch's batch norm of images is wrong (2.15, on the CPU).
@@ -53,7 +53,7 @@ def measure(problem: Problem) -> str:
         network.layers[0].eval()
         some = next(network.parameters())
         some.grad = torch.ones_like(some)
-        return judged(network, loss_fn, batches)
+        return judged_by(exact, network, loss_fn, batches)
 
 
 def plain_sum(network: nn.Module, loss_fn, inputs: Tensor, targets: Tensor) -> list[Tensor | None]:
