@@ -145,7 +145,7 @@ def suppression_narrows_gap(tables: Tables, settings: ClaimSettings) -> Parts:
         present = set(here["optimizer"])
         for reference in filter(present.__contains__, settings.entries("sgd")):
             for name in filter(present.__contains__, methods):
-                if not settings.same_rate(reference, name, model):
+                if not settings.same_rate(reference, name, str(model)):
                     continue
                 where = f"{dataset}, {model}, {name} against {reference}, noise {noise:g}"
                 parts[f"{where}, gap"] = difference_of_accuracies(

@@ -22,11 +22,11 @@ def rates_of(tables: Tables, settings: ClaimSettings) -> RatesOfNetworks:
     for runs in _training_accuracies(tables):
         of_sgd = sgd_rows(runs, settings)
         for (dataset, model, optimizer), rows in of_sgd.groupby(["dataset", "model", "optimizer"]):
-            rate = settings.rates.get(optimizer, {}).get(model)
+            rate = settings.rates.get(str(optimizer), {}).get(str(model))
             if rate is not None:
                 diverged = "diverged" in rows and bool(rows["diverged"].any())
                 stable = not diverged and largest_fall(rows, settings.fitted) <= settings.stable_fall + ROUNDING
-                found.setdefault((dataset, model), {})[optimizer] = Rate(rate, stable)
+                found.setdefault((str(dataset), str(model)), {})[str(optimizer)] = Rate(rate, stable)
     return found
 
 

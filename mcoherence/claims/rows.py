@@ -65,12 +65,12 @@ def early_windows(accuracy: pd.DataFrame, settings: ClaimSettings) -> dict[tuple
     """
     windows = {}
     rows = sgd_rows(accuracy[accuracy["part"] == "pristine"], settings)
-    for key, runs in rows[rows["noise"] < 1].groupby(["dataset", "model", "optimizer"]):
+    for (dataset, model, optimizer), runs in rows[rows["noise"] < 1].groupby(["dataset", "model", "optimizer"]):
         least = runs[runs["noise"] == runs["noise"].min()]
         start = least.loc[least["step"] == least["step"].min(), "accuracy"].mean()
         half_way = start + settings.early_share * (settings.target_accuracy - start)
         times = [log10_time_to_reach(half_way, run["step"], run["accuracy"]) for _, run in least.groupby("seed")]
-        windows[key] = float(10 ** np.mean(times))
+        windows[str(dataset), str(model), str(optimizer)] = float(10 ** np.mean(times))
     return windows
 
 

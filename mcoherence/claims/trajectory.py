@@ -54,9 +54,7 @@ def peak_real_over_random(tables: Tables, settings: ClaimSettings) -> Parts:
             peaks = _peaks(later, curves, settings)["log10"]
             null = nulls.equal_conditions([peaks[0.0], peaks[1.0]], settings.confidence)
             parts[_named(place)] = Measured(peaks[0.0] - peaks[1.0], null=null)
-            parts[f"{_named(place)}, at equal training loss"] = _at_equal_loss(
-                at_loss[place], 0.0, 1.0, place, settings
-            )
+            parts[f"{_named(place)}, at equal training loss"] = _at_equal_loss(at_loss[place], 0.0, 1.0, settings)
     return parts
 
 
@@ -86,7 +84,7 @@ def early_coherence_by_noise(tables: Tables, settings: ClaimSettings) -> Parts:
             where = f"{_named(place)}, noise {less:g} over {more:g}"
             null = nulls.equal_conditions([means[less], means[more]], settings.confidence)
             parts[where] = Measured(means[less] - means[more], null=null)
-            parts[f"{where}, at equal training loss"] = _at_equal_loss(at_loss[place], less, more, place, settings)
+            parts[f"{where}, at equal training loss"] = _at_equal_loss(at_loss[place], less, more, settings)
     return parts
 
 
@@ -318,11 +316,12 @@ def shape_kept_at_other_sizes(tables: Tables, settings: ClaimSettings) -> Parts:
     table = tables["sample_size"]
     parts = {}
     for (dataset, model, labels, optimizer), runs in table.groupby(["dataset", "model", "labels", "optimizer"]):
-        trained = (dataset, model, optimizer) if optimizer in settings.entries("sgd") else None
+        trained = (str(dataset), str(model), str(optimizer)) if optimizer in settings.entries("sgd") else None
         rows = past_transient(runs, settings, runs[runs["own_sample"]])
         own = int(runs.loc[runs["own_sample"], "m"].iloc[0])
-        curves = {m: log10(of_size.set_index(["seed", "step"])["m_coherence"]) for m, of_size in rows.groupby("m")}
-        peaks = {m: _peaks_by_seed(of_size, settings) for m, of_size in rows.groupby("m")}
+        of_size = {m: rows[rows["m"] == m] for m in sorted(map(int, rows["m"].unique()))}
+        curves = {m: log10(one.set_index(["seed", "step"])["m_coherence"]) for m, one in of_size.items()}
+        peaks = {m: _peaks_by_seed(one, settings) for m, one in of_size.items()}
         for m in (size for size in curves if size != own):
             where = f"{dataset}, {model}, {labels}, {optimizer}, m = {m} against {own}"
             both = pd.DataFrame({"own": curves[own], "other": curves[m]}).sort_index().groupby("seed")
@@ -367,7 +366,7 @@ def wider_more_coherent(tables: Tables, settings: ClaimSettings) -> Parts:
         for narrower, wider in pairwise(sorted(set(rows["value"]))):
             where = f"{dataset}, {labels}, {optimizer}, width {wider:g} over {narrower:g}"
             null = nulls.equal_conditions([peaks[narrower], peaks[wider]], settings.confidence)
-            trained = (dataset, networks[wider], optimizer)
+            trained = (str(dataset), str(networks[wider]), str(optimizer))
             parts[where] = Measured(peaks[wider] - peaks[narrower], null=null, trained=trained)
     return parts
 
@@ -375,7 +374,10 @@ def wider_more_coherent(tables: Tables, settings: ClaimSettings) -> Parts:
 def _curves(tables: Tables, settings: ClaimSettings) -> list[tuple[Place, pd.DataFrame]]:
     """(data set, network, entry of SGD) and rows of the whole network's coherence on the training sample."""
     rows = sgd_rows(whole_network(tables["coherence"]), settings)
-    return [(place, group) for place, group in rows.groupby(["dataset", "model", "optimizer"])]
+    return [
+        ((str(dataset), str(model), str(optimizer)), group)
+        for (dataset, model, optimizer), group in rows.groupby(["dataset", "model", "optimizer"])
+    ]
 
 
 def _named(place: Place) -> str:
@@ -432,7 +434,8 @@ def _returned(ends: pd.Series, peaks: pd.Series, settings: ClaimSettings) -> Mea
     near = np.log10(settings.near)
 
     def less(of: pd.Series) -> pd.Series:
-        return pd.concat([near - of.abs(), peaks - near], axis=1).min(axis=1, skipna=False)
+        smaller: pd.Series = pd.concat([near - of.abs(), peaks - near], axis=1).min(axis=1, skipna=False)
+        return smaller
 
     null = nulls.redrawn(less(peaks), settings.confidence, "the same runs as if they ended at their peaks")
     return Measured(less(ends), null=null)
@@ -463,21 +466,22 @@ def _at_losses(
     return found
 
 
-def _at_equal_loss(at_loss: pd.DataFrame, less: float, more: float, place: Place, settings: ClaimSettings) -> Measured:
+def _at_equal_loss(at_loss: pd.DataFrame, less: float, more: float, settings: ClaimSettings) -> Measured:
     """Mean difference of log10 m-coherence of two noise levels over the losses that all runs of both have passed."""
     common = at_loss.loc[[less, more]].dropna(axis=1)
-    one, other = common.loc[less], common.loc[more]
+    one, other = (common.xs(noise, level="noise") for noise in (less, more))
 
     def mean_difference(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray((a - b).mean(axis=1))
 
     if common.empty:
-        no_loss = pd.Series(np.nan, index=at_loss.loc[less].index)
+        no_loss = pd.Series(np.nan, index=at_loss.xs(less, level="noise").index)
         return Measured(no_loss, null=nulls.unknown("losses that all runs have passed"))
     null = nulls.equal_conditions([one, other], settings.confidence, mean_difference)
     levels = ", ".join(f"{share:.1f}" for share in common.columns)
     note = f"at {levels} of the loss before training"
-    return Measured((one - other).mean(axis=1), null=null, note=note)
+    lead = pd.DataFrame(one - other)  # by seed
+    return Measured(pd.Series(lead.to_numpy(np.float64).mean(axis=1), index=lead.index), null=null, note=note)
 
 
 def _shares_of_convolutions(rows: pd.DataFrame) -> dict[float, pd.Series]:

@@ -179,9 +179,9 @@ EDITS = (
         | DRAW_COHERENCE | DRAW_TRAINING | CLAIMS,
     ),
     Edit(
-        "another name for one optimiser, its settings kept", "config.yaml", "rm3: {method", "rolling: {method",
+        "another name for one optimiser, its settings kept", "miniature.yaml", "m3: {method", "median: {method",
         {"evaluate": 4, "tabulate": 7} | measured(4) | trained(4) | DRAW_ALL | CLAIMS,
-        besides=(("[sgd, m3, rm3]", "[sgd, m3, rolling]"), ("rm3: \"", "rolling: \"")),
+        besides=(("[sgd, m3, rm3]", "[sgd, median, rm3]"),),
     ),
     Edit(
         "one seed of the retraining", "miniature.yaml", "seeds: [10, 11]", "seeds: [10, 12]",

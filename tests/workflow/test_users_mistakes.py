@@ -7,12 +7,12 @@ CASES = [
     ("lr: 0.3}", "lr: fast}", "config: optimizers.sgd.lr: found 'fast'; expected a value of type number"),
     ("seeds: [0, 1, 2, 3, 4]", "seed: [0, 1, 2, 3, 4]", "config: label_noise: found"),
     (
-        "optimizers: [sgd, m3, rm3]",
+        "optimizers: [sgd, sgd_slow, m3, rm3]",
         "optimizers: [sgd, adam]",
         "label_noise.optimizers: found 'adam', expected an entry of optimizers",
     ),
     ("lr: 0.3}", "lr: .nan}", "error: config: optimizers.sgd.lr: found nan; expected a finite number"),
-    ("updates: 840", "updates: 0840", "config.yaml, line 24: training.updates: found 0840, which YAML takes for octal"),
+    ("updates: 840", "updates: 0840", "config.yaml, line 26: training.updates: found 0840, which YAML takes for octal"),
 ]
 
 
