@@ -1,7 +1,8 @@
 rule check_claims:
     """The papers' claims, tested on the tables, with intervals over seeds."""
     input:
-        **TABLES,
+        tables=TABLES.values(),
+        images=catalogue.images_of_study(config),
     output:
         json=f"{RESULTS}/claims.json",
         html=report(
@@ -28,5 +29,5 @@ rule check_claims:
     shell:
         f"{ON_CPU}"
         "python -m workflow_scripts.check_claims --package mcoherence.claims --settings {params.settings:q} --code {params.code}"
-        " --tables {input:q} --json {output.json:q} --html {output.html:q}"
+        " --tables {input.tables:q} --images {input.images:q} --json {output.json:q} --html {output.html:q}"
         f"{TO_LOG}"

@@ -16,6 +16,7 @@ rule describe_study:
         figures=FIGURE_FILES,
         claims=[f"{RESULTS}/claims.html", CLAIMS],
         tables=TABLES.values(),
+        images=catalogue.images_of_study(config),
     output:
         html=report(
             f"{RESULTS}/study.html",
@@ -44,8 +45,8 @@ rule describe_study:
         f"{ON_CPU}"
         "python -m workflow_scripts.describe_study --settings {params.settings:q} --code {params.code}"
         " --results {params.results:q} --claims {input.claims[1]:q}"
-        " --figures {input.figures:q} --tables {input.tables:q} --dictionary {output.dictionary:q}"
-        " --html {output.html:q} --config {output.config:q}"
+        " --figures {input.figures:q} --tables {input.tables:q} --images {input.images:q}"
+        " --dictionary {output.dictionary:q} --html {output.html:q} --config {output.config:q}"
         f"{TO_LOG}"
 
 

@@ -6,6 +6,7 @@ from mcoherence.claims.page import write_claims
 from mcoherence.claims.registry import claims_of
 from mcoherence.claims.settings import ClaimSettings
 from mcoherence.claims.testing import check_claims
+from mcoherence.data.store import read_origin
 from mcoherence.files.provenance import provenance
 from mcoherence.files.tables import read_table
 from workflow_scripts.command_line import settings_parser
@@ -17,14 +18,16 @@ def main() -> None:
     parser = settings_parser(__doc__)
     parser.add_argument("--package", required=True, help="whose modules hold the claims")
     parser.add_argument("--tables", type=Path, nargs="*", required=True)
+    parser.add_argument("--images", type=Path, nargs="*", required=True, help="images.h5 of every data set")
     parser.add_argument("--json", type=Path, required=True)
     parser.add_argument("--html", type=Path, required=True)
     arguments = parser.parse_args()
     tables = {path.stem: read_table(path) for path in arguments.tables}
     settings = ClaimSettings(**arguments.settings)
     claims = check_claims(tables, settings, claims_of(arguments.package))
-    origin = provenance(arguments.settings, arguments.tables, code=arguments.code)
-    write_claims(arguments.json, arguments.html, claims, settings, origin)
+    origin = provenance(arguments.settings, [*arguments.tables, *arguments.images], code=arguments.code)
+    data = {path.parent.name: read_origin(path) for path in arguments.images}
+    write_claims(arguments.json, arguments.html, claims, settings, origin, data)
     for claim in claims:
         print(f"{claim.id}: {claim.verdict}")
 

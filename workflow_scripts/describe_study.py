@@ -9,6 +9,7 @@ from pathlib import Path
 from mcoherence.audit.page import run_times, study_page
 from mcoherence.audit.result_checks import check_results
 from mcoherence.claims.stored import read_claims
+from mcoherence.data.store import read_origin
 from mcoherence.files.atomic import atomic_path
 from mcoherence.files.json_csv import write_json
 from mcoherence.files.page import write_page
@@ -25,6 +26,7 @@ def main() -> None:
     parser = settings_parser(__doc__)
     parser.add_argument("--results", type=Path, required=True, help="folder of the study")
     parser.add_argument("--claims", type=Path, required=True, help="claims.json")
+    parser.add_argument("--images", type=Path, nargs="*", required=True, help="images.h5 of every data set")
     parser.add_argument("--tables", type=Path, nargs="*", required=True)
     parser.add_argument("--figures", type=Path, nargs="*", required=True)
     parser.add_argument("--html", type=Path, required=True)
@@ -45,7 +47,8 @@ def main() -> None:
     columns = dictionary((path.stem, column_names(path)) for path in arguments.tables)
     with atomic_path(arguments.dictionary) as temporary:
         columns.to_csv(temporary, index=False, lineterminator="\n")
-    page = study_page(config, findings, claims, run_times(arguments.results), columns, origin)
+    data = {path.parent.name: read_origin(path) for path in arguments.images}
+    page = study_page(config, findings, claims, run_times(arguments.results), columns, data, origin)
     write_page(arguments.html, page, [arguments.config, arguments.dictionary])
 
 

@@ -3,12 +3,14 @@
 import json
 import math
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
 from mcoherence.audit.job_records import read_record
 from mcoherence.audit.result_checks import Findings
+from mcoherence.data.store import Origin
 from mcoherence.files.canonical import canonical_json
 from mcoherence.files.page import html_page
 from mcoherence.files.provenance import Provenance
@@ -25,6 +27,19 @@ PAGE = """\
 <tr><td>{{ name }}</td><td>{{ value }}</td></tr>
 {% endfor %}
 </table>
+{% if data %}
+<h2>Data</h2>
+<table>
+<thead><tr><th>Data set</th><th>Source</th><th>Training images</th><th>Test images</th>
+<th>Are its files the published ones?</th></tr></thead>
+<tbody>
+{% for name, of in data.items() %}
+<tr><td>{{ name }}</td><td>{{ of.source }}</td><td class="number">{{ of.train }}</td>
+<td class="number">{{ of.test }}</td><td>{{ of.published or "no files are published for this source" }}</td></tr>
+{% endfor %}
+</tbody>
+</table>
+{% endif %}
 <h2>Run times</h2>
 <table>
 <thead><tr><th>Rule</th><th>Jobs</th><th>Wall time, all jobs (s)</th><th>Longest job (s)</th>
@@ -66,6 +81,7 @@ def study_page(
     claims: Provenance,
     times: pd.DataFrame,
     columns: pd.DataFrame,
+    data: Mapping[str, Origin],
     origin: Provenance,
 ) -> str:
     """The page.
@@ -76,6 +92,7 @@ def study_page(
         claims: what the claims say; shown of a study that has no result files, such as one of toys alone.
         times: as `run_times` returns them.
         columns: what the columns of the tables mean, see `mcoherence.tables.columns.dictionary`.
+        data: data set -> where its images are from.
         origin: what the page is made by and from.
     """
     return html_page(
@@ -83,6 +100,7 @@ def study_page(
         made_by=made_by(findings, claims),
         times=times,
         columns=columns,
+        data=data,
         findings=findings,
         settings=json.dumps(config, indent=2, sort_keys=True),
         origin=canonical_json(origin.as_attributes()),

@@ -52,8 +52,8 @@ def confusion_by_structure(tables: Tables, settings: ClaimSettings) -> Parts:
 
 def least_cosines(rows: pd.DataFrame) -> dict[Network, PerSeed]:
     """Network -> the mean over the rows of the least cosine, by seed."""
-    means = rows.groupby(["width", "depth", "batch_norm", "skip", "seed"])["min_cosine"].mean()
-    by_network = means.groupby(["width", "depth", "batch_norm", "skip"])
+    means = rows.groupby(["width", "depth", "normalised", "skip", "seed"])["min_cosine"].mean()
+    by_network = means.groupby(["width", "depth", "normalised", "skip"])
     return {cast("Network", network): of_network.droplevel([0, 1, 2, 3]) for network, of_network in by_network}
 
 

@@ -1,6 +1,6 @@
 """The outcome of the claims for programs and for people: claims.json, and one HTML page, whose digest that holds."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from mcoherence.claims.settings import MEANINGS, ClaimSettings
 from mcoherence.claims.stored import SCHEMA
 from mcoherence.claims.testing import Claim
 from mcoherence.claims.verdicts import Part
+from mcoherence.data.store import Origin
 from mcoherence.files.atomic import write_text
 from mcoherence.files.digests import sha256_of
 from mcoherence.files.json_csv import write_sealed_json
@@ -73,6 +74,15 @@ it would need. The verdicts concern this study's data and networks.</p>
 be open only because the study is too small for its effect. Intervals are over seeds. A seed bundles initial weights,
 order of examples and corruption of labels; images, their split and the measured sample are the same with all seeds
 unless the study says otherwise, so the intervals do not cover other data.</p>
+{% if data %}
+<p>Data, and whether checksums show that they are what was published:
+{% for name, of in data.items() %}
+{% set answer = of.published or "no files are published for this source" %}
+{{ name }} ({{ of.train }} training and {{ of.test }} test images of {{ of.source }}): {{ answer }}
+{{- "." if loop.last else ";" }}
+{% endfor %}
+</p>
+{% endif %}
 {% if diverged %}
 <p>Left out, because they diverged: {{ diverged | join("; ") }}.</p>
 {% endif %}
@@ -138,7 +148,14 @@ class Drawing:
     null: tuple[float, float] | None
 
 
-def write_claims(path: Path, page: Path, claims: Sequence[Claim], settings: ClaimSettings, origin: Provenance) -> None:
+def write_claims(
+    path: Path,
+    page: Path,
+    claims: Sequence[Claim],
+    settings: ClaimSettings,
+    origin: Provenance,
+    data: Mapping[str, Origin] | None = None,
+) -> None:
     """Write the outcome as JSON, with a seal, and as a page.
 
     Args:
@@ -147,13 +164,15 @@ def write_claims(path: Path, page: Path, claims: Sequence[Claim], settings: Clai
         claims: as `check_claims` returns them.
         settings: the thresholds that they were tested with.
         origin: what they were worked out from.
+        data: data set -> where its images are from; None where there are none, as in a study of toys alone.
     """
-    write_text(page, claims_page(claims, settings))
+    write_text(page, claims_page(claims, settings, data))
     content = {
         "schema": SCHEMA,
         "claims": [as_json(claim) for claim in claims],
         "thresholds": settings.thresholds(),
         "identities": [{**asdict(identity), "level": "I"} for identity in IDENTITIES],
+        "data": {name: asdict(of) for name, of in (data or {}).items()},
         "provenance": origin.as_attributes(),
         "page_sha256": sha256_of(page),
     }
@@ -202,7 +221,7 @@ def _part_as_json(part: Part) -> dict[str, Any]:
     }
 
 
-def claims_page(claims: Sequence[Claim], settings: ClaimSettings) -> str:
+def claims_page(claims: Sequence[Claim], settings: ClaimSettings, data: Mapping[str, Origin] | None = None) -> str:
     """The claims as one page: a summary row each, below them all parts, the thresholds and the exact identities."""
     return html_page(
         PAGE,
@@ -211,6 +230,7 @@ def claims_page(claims: Sequence[Claim], settings: ClaimSettings) -> str:
         thresholds=settings.thresholds(),
         meanings=MEANINGS,
         confidence=f"{settings.confidence:.0%}",
+        data=data or {},
         diverged=sorted({run for claim in claims for run in claim.diverged}),
         cells=cells,
         part_on_axis=part_on_axis,

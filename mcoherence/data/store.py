@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcoherence.errors import UserError
-from mcoherence.files.hdf5 import open_hdf5
+from mcoherence.files.hdf5 import open_hdf5, read_mapping
 
 IMAGES_SCHEMA = "mcoherence/images/2"
 LABELS_SCHEMA = "mcoherence/labels/2"
@@ -32,6 +32,20 @@ class ImagePart:
         """(C, H, W) of one image."""
         channels, height, width = self.images.shape[1:]
         return channels, height, width
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What images.h5 says of where its images are from.
+
+    source: the key of the config's entry; train, test: images in each part; published: whether checksums show that the
+    files it was read from are the published ones, in words; None where the source has no such files.
+    """
+
+    source: str
+    train: int
+    test: int
+    published: str | None
 
 
 @dataclass(frozen=True)
@@ -88,6 +102,14 @@ def read_class_names(path: Path) -> tuple[str, ...]:
     """The names of the classes of images.h5; their positions are the targets."""
     with open_hdf5(path, IMAGES_SCHEMA) as file:
         return tuple(str(name) for name in file.attrs["class_names"])
+
+
+def read_origin(path: Path) -> Origin:
+    """Where the images of images.h5 are from; UserError if the file is damaged or something else."""
+    with open_hdf5(path, IMAGES_SCHEMA) as file:
+        train, test = (int(file[f"{part}/targets"].shape[0]) for part in PARTS)
+        published = str(file.attrs["published"]) if "published" in file.attrs else None
+        return Origin(str(read_mapping(file, "settings")["source"]), train, test, published)
 
 
 def read_labels(path: Path) -> Labels:

@@ -68,7 +68,7 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
 
 def of_variant(rows: pd.DataFrame, variant: tuple[bool, bool]) -> pd.Series:
     """Whether each row is of a network with (batch norm, skips) as the variant says."""
-    return (rows["batch_norm"] == variant[0]) & (rows["skip"] == variant[1])
+    return (rows["normalised"] == variant[0]) & (rows["skip"] == variant[1])
 
 
 def most_varied(rows: pd.DataFrame, setting: str, other: str) -> pd.DataFrame:

@@ -167,7 +167,7 @@ METHODS: Mapping[str, Method] = {
         one_rank=True,
         held=held_by_winsorized,
         chunk_bytes=4 * 2**26,  # winsorized.GRADIENT_ENTRIES in float32
-        cost={"mlp": 130, "convolutional": 16},  # by vmap (benchmarks/extraction-cpu.json)
+        cost={"mlp": 20, "convolutional": 4},  # benchmarks/winsorized.py
         clips="c",
     ),
     "gradient_agreement": Method(

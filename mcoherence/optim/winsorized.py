@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
@@ -10,7 +11,9 @@ from torch.func import functional_call, grad_and_value, vmap
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mcoherence.errors import UserError
+from mcoherence.optim.clipped_products import mean_of_products
 from mcoherence.optim.descent import MeanLoss, OptimizerError, Part, RobustSGD, number, trained, whole
+from mcoherence.optim.linear_weights import NotFactoredError, Taps, linear_weights
 from mcoherence.parameter_names import names_by_module
 
 GRADIENT_ENTRIES = 2**26  # of single examples at a time, where no chunk size is given: 256 MiB in float32
@@ -31,8 +34,13 @@ class WinsorizedSGD(RobustSGD):
         optimizer = WinsorizedSGD(model.parameters(), lr=0.1, c=2, model=model)
         mean_loss = optimizer.step(lambda x, y: cross_entropy(model(x), y), inputs, labels)
 
-    Memory: that of chunk_size + 2 * (r + 1) gradients, and of the largest parameter up to twice that again while it is
-    sorted. Chunks change nothing but rounding (and the draws of dropout). Momentum and weight decay enter after the
+    Where a linear layer sees an example once, as one row, no gradients of single examples are made of its weights:
+    these are outer products, and `clipped_products` takes their clipped mean from the factors. A layer that is used
+    otherwise (tied weights, rows of a sequence) is found in the forward pass and treated like all other parameters.
+
+    Memory: of the other parameters that of chunk_size + 2 * (r + 1) gradients, and of the largest of them up to twice
+    that again while it is sorted. Chunks change nothing but rounding (and the draws of dropout); a repeated update has
+    the same bytes. Momentum and weight decay enter after the
     mean; `.grad` is not touched. Source: arXiv 2002.10657, winsorised SGD; percentiles as in the released code,
     google-research/coherent_gradients.
 
@@ -41,7 +49,8 @@ class WinsorizedSGD(RobustSGD):
         lr: learning rate, positive.
         c: percentile of either end that is clipped, in [0, 50].
         model: the network that the parameters belong to.
-        chunk_size: examples whose gradients are taken at a time; None: as many as make 2**26 entries.
+        chunk_size: examples whose gradients are taken at a time; None: as many as make 2**26 entries, weights of linear
+            layers not counted.
         **settings: momentum, nesterov and weight_decay, see `descent.RobustSGD`.
     """
 
@@ -102,18 +111,68 @@ class WinsorizedSGD(RobustSGD):
             )
         self._require_steppable()
         parameters = [p for group in self.param_groups for p in trained(group)]
-        size = self.chunk_size or max(1, GRADIENT_ENTRIES // max(1, sum(p.numel() for p in parameters)))
-        means = [WinsorizedMean(len(inputs), self.c) for _ in parameters]
-        losses = []
-        for chunk_losses, gradients in gradients_of_examples(self.model, parameters, mean_loss, inputs, labels, size):
-            losses.append(chunk_losses)
-            for mean in means:
-                mean.add(gradients.pop(0))  # and so gone before the next chunk's take as much memory again
-        direction = {p: mean.value().view_as(p) for p, mean in zip(parameters, means, strict=True)}
+        losses, means = clipped_means(self.model, parameters, mean_loss, inputs, labels, self.c, self.chunk_size)
+        direction = dict(zip(parameters, means, strict=True))
         with torch.no_grad():
             for group in self.param_groups:
                 self._descend(group, trained(group), [direction[p] for p in trained(group)])
-        return torch.cat(losses).mean()
+        return losses.mean()
+
+
+def clipped_means(
+    model: nn.Module,
+    parameters: list[Tensor],
+    mean_loss: MeanLoss,
+    inputs: Tensor,
+    labels: Tensor,
+    c: float,
+    chunk_size: int | None,
+) -> tuple[Tensor, list[Tensor]]:
+    """Losses of the examples [n], and of each parameter the clipped mean of their gradients, in its shape.
+
+    Raises:
+        UserError: the model has batch norm in training mode, or layers with sparse gradients.
+        OptimizerError: a parameter is none of the model's.
+    """
+    factored = linear_weights(model, parameters)
+    state = random_state(inputs.device)
+    while True:
+        try:
+            return _clipped_means(model, parameters, mean_loss, inputs, labels, c, chunk_size, factored)
+        except NotFactoredError as error:  # at the end of the first forward pass, which leaves no trace
+            factored = [i for i in factored if i not in error.weights]
+            set_random_state(inputs.device, state)
+
+
+def _clipped_means(
+    model: nn.Module,
+    parameters: list[Tensor],
+    mean_loss: MeanLoss,
+    inputs: Tensor,
+    labels: Tensor,
+    c: float,
+    chunk_size: int | None,
+    factored: list[int],
+) -> tuple[Tensor, list[Tensor]]:
+    """`clipped_means`, with the weights at these positions as factors."""
+    entries = sum(p.numel() for i, p in enumerate(parameters) if i not in factored)
+    size = chunk_size or max(1, min(len(inputs), GRADIENT_ENTRIES // max(1, entries)))
+    means = [WinsorizedMean(len(inputs), c) for _ in parameters]
+    losses: list[Tensor] = []
+    factors: list[Factors] = []
+    for chunk in gradients_of_examples(model, parameters, mean_loss, inputs, labels, size, factored):
+        losses.append(chunk.losses)
+        factors.append(chunk.factors)
+        for i in list(chunk.whole):
+            means[i].add(chunk.whole.pop(i))  # and so gone before the next chunk's take as much memory again
+
+    def value(i: int) -> Tensor:
+        if i not in factored:
+            return means[i].value().view_as(parameters[i])
+        left, right = (torch.cat([chunk[i][side] for chunk in factors]) for side in (0, 1))
+        return mean_of_products(left, right, means[i].rank)
+
+    return torch.cat(losses), [value(i) for i in range(len(parameters))]
 
 
 class WinsorizedMean:
@@ -159,14 +218,42 @@ def sort_rows(values: Tensor) -> Tensor:
     return values.sort(dim=1).values
 
 
+Factors = dict[int, tuple[Tensor, Tensor]]  # (left [chunk, O], right [chunk, K]) by position of the weight [O, K]
+
+
+@dataclass(frozen=True)
+class ChunkGradients:
+    """Losses [chunk] and, by position of the parameter, gradients [chunk, *shape] or the factors that they are of."""
+
+    losses: Tensor
+    whole: dict[int, Tensor]
+    factors: Factors
+
+
 def gradients_of_examples(
-    model: nn.Module, parameters: list[Tensor], mean_loss: MeanLoss, inputs: Tensor, labels: Tensor, chunk_size: int
-) -> Iterator[tuple[Tensor, list[Tensor]]]:
-    """Losses [chunk] and gradients of single examples, per parameter [chunk, *shape], chunk after chunk.
+    model: nn.Module,
+    parameters: list[Tensor],
+    mean_loss: MeanLoss,
+    inputs: Tensor,
+    labels: Tensor,
+    chunk_size: int,
+    factored: Sequence[int] = (),
+) -> Iterator[ChunkGradients]:
+    """Losses and gradients of single examples, chunk after chunk.
 
     A parameter that the loss does not reach has zero gradients.
 
+    Args:
+        model: the network.
+        parameters: of it, whose gradients are taken.
+        mean_loss: (inputs, labels) -> mean loss of these examples, by `model`.
+        inputs: of the examples, [n, ...].
+        labels: of the examples, [n].
+        chunk_size: examples at a time.
+        factored: positions of the weights whose gradients come as factors.
+
     Raises:
+        NotFactoredError: with the positions of those weights that do not allow it.
         UserError: the model has batch norm in training mode, or layers with sparse gradients.
         OptimizerError: a parameter is none of the model's.
     """
@@ -181,23 +268,43 @@ def gradients_of_examples(
                 f"WinsorizedSGD: found a parameter of shape {list(p.shape)} that its model does not hold, expected "
                 "parameters of the model; hand over the model that they belong to"
             )
+    fixed = {i: parameters[i].detach() for i in factored}
+    moved = {i: p.detach() for i, p in enumerate(parameters) if i not in fixed}
+    no_taps = {i: weight.new_zeros(len(weight)) for i, weight in fixed.items()}
 
-    def loss(weights: list[Tensor], example: Tensor, label: Tensor) -> Tensor:
-        everywhere = {place: w for p, w in zip(parameters, weights, strict=True) for place in places[id(p)]}
+    def loss(
+        weights: dict[int, Tensor], taps: dict[int, Tensor], example: Tensor, label: Tensor
+    ) -> tuple[Tensor, dict[int, Tensor]]:
+        everywhere = {place: w for i, w in {**fixed, **weights}.items() for place in places[id(parameters[i])]}
+        loss_of_example.taps = Taps(fixed, taps)
         one = (example.unsqueeze(0), label.unsqueeze(0))
         found: Tensor = functional_call(loss_of_example, everywhere, one, tie_weights=False)
-        return found
+        return found, loss_of_example.taps.inputs()
 
-    gradients_of = vmap(grad_and_value(loss), in_dims=(None, 0, 0), randomness="different")
-    weights = [p.detach() for p in parameters]
+    gradients_of = vmap(
+        grad_and_value(loss, argnums=(0, 1), has_aux=True), in_dims=(None, None, 0, 0), randomness="different"
+    )
 
     @torch.no_grad()  # of parameters besides these; torch.func does not heed it
-    def of_chunk(part: slice) -> tuple[Tensor, list[Tensor]]:
-        gradients, losses = gradients_of(weights, inputs[part], labels[part])
-        return losses, list(gradients)
+    def of_chunk(part: slice) -> ChunkGradients:
+        (whole, left), (losses, right) = gradients_of(moved, no_taps, inputs[part], labels[part])
+        return ChunkGradients(losses, whole, {i: (left[i], right[i]) for i in fixed})
 
     for start in range(0, len(inputs), chunk_size):
         yield of_chunk(slice(start, start + chunk_size))  # kept by nobody here while the next are made
+
+
+def random_state(device: torch.device) -> Tensor:
+    """State of the generator that layers such as dropout draw from on this device."""
+    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
+
+
+def set_random_state(device: torch.device, state: Tensor) -> None:
+    """Put the generator of `random_state` back."""
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state, device)
+    else:
+        torch.set_rng_state(state)
 
 
 def refuse_sparse(model: nn.Module) -> None:
@@ -222,11 +329,18 @@ def refuse_batch_norm(model: nn.Module) -> None:
 
 
 class _LossOf(nn.Module):
-    """`mean_loss` as a module that contains the model, so that functional_call can put weights into the model."""
+    """`mean_loss` as a module that contains the model, so that functional_call can put weights into the model.
+
+    Attributes:
+        taps: active during a forward pass.
+    """
+
+    taps: Taps
 
     def __init__(self, model: nn.Module, mean_loss: MeanLoss) -> None:
         super().__init__()
         self.model, self.mean_loss = model, mean_loss
 
     def forward(self, inputs: Tensor, labels: Tensor) -> Tensor:
-        return self.mean_loss(inputs, labels)
+        with self.taps:
+            return self.mean_loss(inputs, labels)

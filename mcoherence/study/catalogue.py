@@ -63,6 +63,11 @@ def images_of_figure(config: Config, figure: Figure) -> list[str]:
     return list(dict.fromkeys(run.file(results_folder(config), "images") for run in runs))
 
 
+def images_of_study(config: Config) -> list[str]:
+    """Paths of the stores of images that the study's runs use, each once."""
+    return list(dict.fromkeys(run.file(results_folder(config), "images") for run in all_runs(config)))
+
+
 def files_of_table(config: Config, table: str) -> list[str]:
     """Paths of the files that a table is made from, each once: those of runs, then other tables."""
     needed = [(one.runs, one.files) for one in TABLES[table].needed(config)]

@@ -24,12 +24,12 @@ from mcoherence.tables.runs import named
 PLAIN = (False, False)
 VARIANTS = {"batch norm": (True, False), "skip connections": (False, True), "both": (True, True)}
 FIRST_EPOCH = 1  # in training counts from the end of the first epoch on
-STRUCTURE = ("architecture", "width", "depth", "batch_norm", "skip")
+STRUCTURE = ("architecture", "width", "depth", "normalised", "skip")
 COLUMNS = {
     "architecture": Column("", "of the network"),
     "width": Column("units", "of the network's hidden layers"),
     "depth": Column("layers", "hidden layers of the network"),
-    "batch_norm": Column("", "whether the network has batch norm, which normalises by the mini-batch here"),
+    "normalised": Column("", "whether the network has batch norm, which normalises by the mini-batch here"),
     "skip": Column("", "whether connections skip its hidden layers"),
     "pairs": Column("pairs", "pairs of mini-batches that are compared"),
     "confusion": Column("(loss/weight)²", "η, the least that is at least 0 and every pair's g_i · g_j ≥ -η"),
@@ -46,7 +46,7 @@ def table(
 ) -> pd.DataFrame:
     """The cosines of the mini-batches' gradients, a row per run and checkpoint.
 
-    Columns: run, architecture, width, depth, batch_norm, skip (of its network), step, epoch, pairs, confusion,
+    Columns: run, architecture, width, depth, normalised, skip (of its network), step, epoch, pairs, confusion,
     min_cosine, cosine_05, median_cosine, cosine_95, negative, train_accuracy (on the labels trained on), diverged (the
     numbers are NaN there).
 
@@ -54,7 +54,7 @@ def table(
         results: the study's folder.
         runs: those of the experiment.
         noise: label set -> fraction of random labels.
-        structures: network -> architecture, width, depth, batch_norm and skip.
+        structures: network -> architecture, width, depth, normalised and skip.
     """
     frames = []
     for run in runs:

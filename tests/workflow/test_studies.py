@@ -1,27 +1,35 @@
-"""Miniatures of two studies run on files in their native formats; tests/workflow/test_agreement.py plans all."""
+"""Miniatures of two studies run, on real images and on JPEGs; tests/workflow/test_agreement.py plans every study."""
 
-import struct
+import os
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
+from mcoherence.data.idx_files import PACKAGES
+
 pytestmark = pytest.mark.apart
 
-SMALL_MNIST = """
-datasets: {mnist: {source: mnist, train_size: 60, test_size: 20}}
-models: {mlp_1x2048: {architecture: mlp, hidden: [6]}, mlp_3x256: {architecture: mlp, hidden: [4, 4, 4]}}
+SMALL_FASHION_MNIST = """
+datasets:
+  fashion_mnist: {source: fashion_mnist, train_size: 60, test_size: 20}
+  fashion_1000: {source: fashion_mnist, train_size: 40, test_size: 20}
+models: {mlp_1x512: {architecture: mlp, hidden: [6]}, mlp_1x64: {architecture: mlp, hidden: [4]}}
 training:
   updates: 8
   batch_size: 10
   checkpoints: {every_step_until: 1, per_doubling: 1}
-  for_models: {mlp_3x256: {updates: 4}}
+  for_datasets: {fashion_1000: {updates: 4}}
+  for_optimizers: {sgd_slow: {updates_factor: 2}}
 label_noise:
   labels: [clean, half_random]
   seeds: [0]
-  further: [{models: [mlp_3x256], labels: [half_random], optimizers: [sgd, winsorized_8]}]
-sample_size: {labels: [clean], seeds: [0], sizes: [40]}
+  further:
+    - {labels: [half_random], optimizers: [sgd_slow]}
+    - {datasets: [fashion_1000], models: [mlp_1x64], labels: [half_random], optimizers: [sgd, winsorized_2]}
+sample_size: {datasets: [fashion_mnist], labels: [clean], sizes: [40]}
 measurement: {sample_size: 20, heldout_size: 10}
 """
 SMALL_IMAGENET = """
@@ -75,29 +83,33 @@ def test_the_first_dry_run_of_a_study_ends_with_what_it_will_take(workflow_copy)
     assert "Plan of the study" not in workflow_copy.run("-n").stdout
 
 
-def test_a_miniature_of_the_mnist_study_runs_on_idx_files(workflow_copy):
-    raw = workflow_copy.folder / "data/MNIST/raw"
-    raw.mkdir(parents=True)
-    pixels = np.random.default_rng(0)
-    for part, number in (("train", 60_000), ("t10k", 10_000)):  # as many as were published; the study takes few
-        images = pixels.integers(0, 256, (number, 28, 28), dtype=np.uint8)
-        labels = (np.arange(number) % 10).astype(np.uint8)
-        for kind, values in (("images-idx3", images), ("labels-idx1", labels)):
-            head = bytes([0, 0, 8, values.ndim]) + struct.pack(f">{values.ndim}i", *values.shape)
-            (raw / f"{part}-{kind}-ubyte").write_bytes(head + values.tobytes())
-    answer = run_small(workflow_copy, "mnist", SMALL_MNIST)
+def test_a_miniature_of_the_fashion_mnist_study_runs_on_the_files_of_debians_package(workflow_copy):
+    """Real images, found without a data folder or a download; CI installs the package."""
+    package, folder = PACKAGES["fashion_mnist"]
+    if not folder.is_dir():
+        reason = f"no {folder}; on Debian: apt-get install {package}"
+        if os.environ.get("MCOHERENCE_REQUIRE_FASHION_MNIST"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    answer = run_small(workflow_copy, "fashion_mnist_small", SMALL_FASHION_MNIST)
     assert answer.returncode == 0, answer.stdout[-5000:]
-    results = workflow_copy.folder / "results/mnist"
+    assert not (workflow_copy.folder / "data").exists()
+    results = workflow_copy.folder / "results/fashion_mnist_small"
+    with h5py.File(results / "data/fashion_mnist/images.h5") as file:
+        assert file["train/images"].shape == (60, 1, 28, 28)
+        assert file.attrs["published"] == "yes, by the SHA-256 of what its files hold"
+        assert file.attrs["class_names"].tolist()[3] == "Dress"
+    for page in ("study.html", "claims.html"):
+        assert "yes, by the SHA-256 of what its files hold" in (results / page).read_text()
     assert (results / "report.html").stat().st_size > 0
-    assert (results / "figures/sample_size.png").stat().st_size > 0
+    assert (results / "figures/winsorization.png").stat().st_size > 0
     contributions = pd.read_parquet(results / "tables/contributions.parquet")
     assert set(contributions["world"]) == {"measured", "null 1", "null 2"}
-    assert set(contributions["model"]) == {"mlp_1x2048", "mlp_3x256"}
     steps = {
-        model: max(int(path.stem.removeprefix("step")) for path in (results / f"runs/mnist/{model}").rglob("step*"))
-        for model in ("mlp_1x2048", "mlp_3x256")
+        run: max(int(path.stem.removeprefix("step")) for path in (results / "runs" / run).rglob("step*"))
+        for run in ("fashion_mnist/mlp_1x512/half_random/sgd_slow", "fashion_1000/mlp_1x64/half_random/winsorized_2")
     }
-    assert steps == {"mlp_1x2048": 8, "mlp_3x256": 4}
+    assert list(steps.values()) == [16, 4]
 
 
 @pytest.mark.slow

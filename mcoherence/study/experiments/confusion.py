@@ -16,11 +16,12 @@ def grids(config: Config) -> list[Grid]:
 
 
 def structure_of(entry: Config) -> dict[str, Any]:
-    """Architecture, width, depth, batch_norm and skip of an entry of `models`; None where it has no one width."""
+    """Architecture, width, depth, normalised and skip of an entry of `models`; None where it has no one width."""
     return {
         "architecture": entry["architecture"],
         **{setting: swept_value(entry, setting) for setting in ("width", "depth")},
-        **{setting: bool(entry.get(setting, False)) for setting in ("batch_norm", "skip")},
+        "normalised": bool(entry.get("batch_norm", False)),
+        "skip": bool(entry.get("skip", False)),
     }
 
 

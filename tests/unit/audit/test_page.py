@@ -8,6 +8,7 @@ import pytest
 from mcoherence.audit.origins import read_provenance
 from mcoherence.audit.page import made_by, run_times, several, study_page
 from mcoherence.audit.result_checks import Findings
+from mcoherence.data.store import Origin
 from mcoherence.files.atomic import write_text
 from mcoherence.files.page import write_page
 from mcoherence.files.provenance import Provenance
@@ -34,9 +35,9 @@ def findings(files=3, not_hashed=0):
     return Findings(files, most, devices, precisions, versions, hashed=7, not_hashed=not_hashed)
 
 
-def page(found, config=None):
+def page(found, config=None, data=None):
     columns = dictionary([("accuracy", ["step", "loss"])])
-    return study_page(config or {"lr": 0.3}, found, CLAIMS, TIMES, columns, CLAIMS)
+    return study_page(config or {"lr": 0.3}, found, CLAIMS, TIMES, columns, data or {}, CLAIMS)
 
 
 def test_run_times_are_summed_per_rule_and_memory_is_that_of_the_largest_job(tmp_path):
@@ -64,6 +65,15 @@ def test_run_times_are_summed_per_rule_and_memory_is_that_of_the_largest_job(tmp
 )
 def test_the_page_shows_what_made_the_files_the_columns_and_the_settings(content):
     assert content in page(findings())
+
+
+def test_the_page_says_of_every_data_set_whether_its_files_are_the_published_ones():
+    data = {"small": Origin("mnist", 60, 20, "yes, by <x>"), "drawn": Origin("glyphs", 7, 8, None)}
+    rows = page(findings(), data=data).replace("\n", "")
+    cells = '<td class="number">{}</td><td class="number">{}</td><td>{}</td>'
+    assert f"<td>small</td><td>mnist</td>{cells.format(60, 20, 'yes, by &lt;x&gt;')}" in rows
+    assert f"<td>drawn</td><td>glyphs</td>{cells.format(7, 8, 'no files are published for this source')}" in rows
+    assert "<h2>Data</h2>" not in page(findings())  # of toys alone
 
 
 def test_the_page_says_what_it_was_made_by(tmp_path):

@@ -25,7 +25,7 @@ def table_of(least, architecture="deep_mlp"):
         [
             {"dataset": "d", "model": str(network), "labels": "clean", "noise": 0.0, "optimizer": "sgd"}
             | {"subset": "full", "seed": seed, "architecture": architecture, "diverged": False}
-            | dict(zip(("width", "depth", "batch_norm", "skip"), network, strict=True))
+            | dict(zip(("width", "depth", "normalised", "skip"), network, strict=True))
             | {"step": step, "epoch": step / 10, "min_cosine": value}
             for network, values in least.items()
             for seed in (0, 1)

@@ -182,7 +182,7 @@ def confusion(draw):
     networks = product((16, 64), (2, 8), (False, True), (False, True))
     return pd.DataFrame(
         [
-            run | time | dict(zip(("width", "depth", "batch_norm", "skip"), network, strict=True))
+            run | time | dict(zip(("width", "depth", "normalised", "skip"), network, strict=True))
             | {"architecture": "deep_mlp", "min_cosine": draw.normal(0, 0.1)}
             for network in networks
             for run, time in product(runs(labels=["clean"]), times())

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mcoherence.data import idx_files
 from mcoherence.data.glyphs import CHARACTERS, draw_glyphs
 from mcoherence.data.image_folder import decode_files, decode_image
 from mcoherence.data.sources import open_source
@@ -46,60 +47,110 @@ GREY = {
 
 
 @pytest.fixture
-def idx_archives(tmp_path, monkeypatch):
-    """Writes the four archives of one of the sets to tmp_path, and tells torchvision their checksums."""
+def small_sets(monkeypatch, tmp_path):
+    """As if MNIST and its relatives had been published with the images made here; the folder of no package."""
     from torchvision import datasets
 
-    def write(reader):
-        folder = tmp_path / reader / "raw"
-        folder.mkdir(parents=True)
-        archives = {f"{name}.gz": gzip.compress(idx(values)) for name, values in GREY.items()}
-        for name, content in archives.items():
-            (folder / name).write_bytes(content)
+    archives = {f"{name}.gz": gzip.compress(idx(values)) for name, values in GREY.items()}
+    for reader in ("MNIST", "FashionMNIST", "KMNIST"):
         resources = [(name, md5(content)) for name, content in archives.items()]
         monkeypatch.setattr(getattr(datasets, reader), "resources", resources)
-        return folder
+    contents = {name: hashlib.sha256(idx(values)).hexdigest() for name, values in GREY.items()}
+    monkeypatch.setattr(idx_files, "CONTENT", {"mnist": contents, "fashion_mnist": contents})
+    monkeypatch.setattr(idx_files, "COUNTS", {"train": 30, "test": 20})
+    package = tmp_path / "usr/share/datasets/fashion-mnist"
+    monkeypatch.setattr(idx_files, "PACKAGES", {"fashion_mnist": ("dataset-fashion-mnist", package)})
+    return package
 
-    return write
+
+def plain(values):
+    return idx(values)
 
 
-@pytest.mark.parametrize(
-    ("source", "reader", "name"),
-    [("mnist", "MNIST", "3"), ("fashion_mnist", "FashionMNIST", "Dress"), ("kmnist", "KMNIST", "tsu")],
-)
-def test_idx_files_are_read_from_their_archives_without_a_download(tmp_path, idx_archives, source, reader, name):
-    idx_archives(reader)
-    data = open_source({"source": source, **SIZES}, tmp_path, download=False)
+def packed(values):
+    """As the publishers packed it: with the checksum that torchvision knows."""
+    return gzip.compress(idx(values))
+
+
+def repacked(values):
+    """The same content under another gzip header and level, as Debian has it."""
+    return gzip.compress(idx(values), compresslevel=1, mtime=1_591_347_949)
+
+
+def write_files(folder, form=plain, rename=lambda name: name, **other):
+    """Writes the four files to `folder`, `other` values in place of some, by their first words (train_images)."""
+    folder.mkdir(parents=True)
+    suffix = "" if form is plain else ".gz"
+    for name, values in GREY.items():
+        (folder / f"{rename(name)}{suffix}").write_bytes(form(other.get("_".join(name.split("-")[:2]), values)))
+    return folder
+
+
+def opened(source, data_folder, download=False):
+    return open_source({"source": source, **SIZES}, data_folder, download)
+
+
+SETS = {"mnist": ("MNIST/raw", "3"), "fashion_mnist": ("FashionMNIST/raw", "Dress"), "kmnist": ("KMNIST/raw", "tsu")}
+
+
+@pytest.mark.parametrize("source", SETS)
+def test_idx_files_are_read_from_their_archives_without_a_download(tmp_path, small_sets, source):
+    raw, class_name = SETS[source]
+    folder = write_files(tmp_path / "data" / raw, packed)
+    data = opened(source, tmp_path / "data")
     assert np.array_equal(data.train.items, GREY["train-images-idx3-ubyte"][:, None])
     assert np.array_equal(data.train.targets, GREY["train-labels-idx1-ubyte"])
     assert np.array_equal(data.test.items, GREY["t10k-images-idx3-ubyte"][:, None])
     assert data.image_shape == (1, 28, 28)
-    assert data.class_names[3] == name
+    assert data.class_names[3] == class_name
+    assert data.attributes["published"].startswith("yes, by ")
+    assert sorted(path.name for path in folder.iterdir()) == sorted(f"{name}.gz" for name in GREY)  # nothing unpacked
 
 
-def unpacked(folder, rename=lambda name: name, **other):
-    """Writes the unpacked files of MNIST below `folder`, `other` in place of some, by their first word."""
-    raw = folder / "MNIST/raw"
-    raw.mkdir(parents=True)
-    for name, values in GREY.items():
-        (raw / rename(name)).write_bytes(idx(other.get("_".join(name.split("-")[:2]), values)))
-    return raw
-
-
-@pytest.fixture
-def small_mnist(monkeypatch):
-    """As if MNIST had been published with as many images as are made here."""
-    monkeypatch.setattr("mcoherence.data.torchvision_sets.PUBLISHED", {"train": 30, "test": 20})
-
-
+@pytest.mark.parametrize("form", [plain, repacked])
 @pytest.mark.parametrize("rename", [lambda name: name, lambda name: name.replace("-idx", ".idx")], ids=["", "7-zip"])
-def test_idx_files_are_read_unpacked_too(tmp_path, small_mnist, rename):
-    unpacked(tmp_path, rename)
-    data = open_source({"source": "mnist", **SIZES}, tmp_path, download=False)
+@pytest.mark.parametrize("source", ["mnist", "fashion_mnist"])
+def test_unpacked_and_repacked_files_are_known_by_their_content(tmp_path, small_sets, source, form, rename):
+    write_files(tmp_path / SETS[source][0], form, rename)
+    data = opened(source, tmp_path)
     assert np.array_equal(data.test.items, GREY["t10k-images-idx3-ubyte"][:, None])
+    assert data.attributes["published"] == "yes, by the SHA-256 of what its files hold"
 
 
-NOT_MNIST = {
+@pytest.mark.parametrize("form", [plain, repacked])
+def test_files_of_kmnist_that_no_checksum_is_known_of_are_read_and_said_to_be_unchecked(tmp_path, small_sets, form):
+    write_files(tmp_path / "KMNIST/raw", form)
+    assert opened("kmnist", tmp_path).attributes["published"] == "unknown: no checksum of it is known"
+
+
+def test_fashion_mnist_is_found_where_debians_package_puts_it(tmp_path, small_sets):
+    write_files(small_sets, repacked)
+    data = opened("fashion_mnist", tmp_path / "no such folder")
+    assert np.array_equal(data.train.items, GREY["train-images-idx3-ubyte"][:, None])
+    assert data.attributes["published"].startswith("yes, ")
+    assert not (tmp_path / "no such folder").exists()
+
+
+def test_the_data_folder_goes_before_the_package(tmp_path, small_sets):
+    write_files(small_sets, repacked)
+    write_files(tmp_path / "FashionMNIST/raw", train_images=GREY["train-images-idx3-ubyte"][::-1])
+    with pytest.raises(UserError, match=r"FashionMNIST/raw/train-images-idx3-ubyte is not the published"):
+        opened("fashion_mnist", tmp_path)
+
+
+@pytest.mark.parametrize("form", [plain, repacked])
+def test_another_data_set_in_the_same_files_is_refused(tmp_path, small_sets, form):
+    fewer = {"train_images": GREY["train-images-idx3-ubyte"][:7], "train_labels": GREY["train-labels-idx1-ubyte"][:7]}
+    write_files(tmp_path / "MNIST/raw", form, **fewer)
+    message = (
+        r"^mnist: .*MNIST/raw/train-images-idx3-ubyte\S* is not the published train-images-idx3-ubyte: found SHA-256 "
+        r"\w{16}\.\.\. of its content, 7 images in this part, expected \w{16}\.\.\.; put the published files there"
+    )
+    with pytest.raises(UserError, match=message):
+        opened("mnist", tmp_path)
+
+
+NOT_KMNIST = {
     "too few": ({}, "found 30 images in the part train, expected the 60000 that were published"),
     "another size": (
         {"train_images": np.zeros((60_000, 5, 9), np.uint8), "train_labels": np.zeros(60_000, np.uint8)},
@@ -112,54 +163,61 @@ NOT_MNIST = {
 }
 
 
-@pytest.mark.parametrize(("files", "message"), NOT_MNIST.values(), ids=NOT_MNIST)
+@pytest.mark.parametrize(("files", "message"), NOT_KMNIST.values(), ids=NOT_KMNIST)
 def test_unpacked_files_that_cannot_be_the_published_ones_are_refused(tmp_path, files, message):
-    unpacked(tmp_path, **files)
-    with pytest.raises(UserError, match=rf"^mnist: .*MNIST/raw: {message}; put the published files there"):
-        open_source({"source": "mnist", **SIZES}, tmp_path, download=False)
+    write_files(tmp_path / "KMNIST/raw", **files)
+    with pytest.raises(UserError, match=rf"^kmnist: .*KMNIST/raw.*: {message}; put the published files there"):
+        opened("kmnist", tmp_path)
 
 
-def test_an_unpacked_file_must_be_what_the_checked_archive_beside_it_holds(tmp_path, idx_archives):
-    folder = idx_archives("MNIST")
+def test_an_unpacked_file_of_kmnist_must_be_what_the_checked_archive_beside_it_holds(tmp_path, small_sets):
+    folder = write_files(tmp_path / "KMNIST/raw", packed)
     for name, values in GREY.items():
         (folder / name).write_bytes(idx(values if "labels" in name else 255 - values))
-    with pytest.raises(UserError, match=r"damaged \(train-images-idx3-ubyte is not what .*\.gz holds\)"):
-        open_source({"source": "mnist", **SIZES}, tmp_path, download=False)
+    with pytest.raises(UserError, match=r"damaged \(it is not what train-images-idx3-ubyte\.gz holds\)"):
+        opened("kmnist", tmp_path)
 
 
-def test_what_was_looked_for_is_listed(tmp_path):
-    (unpacked(tmp_path) / "t10k-labels-idx1-ubyte").unlink()
+def test_missing_files_and_all_ways_out_are_named_in_one_line(tmp_path, small_sets):
+    with pytest.raises(UserError) as caught:
+        opened("fashion_mnist", tmp_path)
+    message = (
+        f"fashion_mnist: found none of its files in {tmp_path}/FashionMNIST/raw or {small_sets}, expected four of "
+        "them; install Debian's package (apt-get install dataset-fashion-mnist), put train-images-idx3-ubyte.gz and "
+        f"the other three, packed or unpacked, into {tmp_path}/FashionMNIST/raw, set data_folder, or set download: true"
+    )
+    assert str(caught.value) == message
     with pytest.raises(
-        UserError, match=r"expected MNIST/raw/train-images-idx3-ubyte\.gz, .*without \.gz, or with \.idx"
+        UserError, match=r"^mnist: found none of its files in \S*/MNIST/raw, expected four of them; put "
     ):
-        open_source({"source": "mnist", **SIZES}, tmp_path, download=False)
+        opened("mnist", tmp_path)
 
 
-@pytest.mark.parametrize("damage", ["cut", "wrong magic", "labels missing"])
-def test_a_damaged_idx_file_is_one_line(tmp_path, damage):
-    folder = tmp_path / "MNIST/raw"
-    folder.mkdir(parents=True)
-    for name, values in GREY.items():
-        (folder / name).write_bytes(idx(values))
-    images, labels = folder / "train-images-idx3-ubyte", folder / "train-labels-idx1-ubyte"
-    if damage == "cut":
-        images.write_bytes(images.read_bytes()[:-100])
-    elif damage == "wrong magic":
-        images.write_bytes(b"\x01" + images.read_bytes()[1:])
+def test_a_file_that_is_missing_among_others_is_named(tmp_path, small_sets):
+    (write_files(tmp_path / "MNIST/raw") / "t10k-labels-idx1-ubyte").unlink()
+    with pytest.raises(UserError, match=r"^mnist: found no t10k-labels-idx1-ubyte in .*MNIST/raw, expected all four"):
+        opened("mnist", tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["cut", "cut archive", "wrong magic", "labels missing"])
+def test_a_damaged_idx_file_is_one_line(tmp_path, small_sets, damage):
+    folder = write_files(tmp_path / "MNIST/raw", packed if damage == "cut archive" else plain)
+    if damage == "labels missing":
+        (folder / "train-labels-idx1-ubyte").write_bytes(idx(GREY["train-labels-idx1-ubyte"][:-1]))
     else:
-        labels.write_bytes(idx(GREY["train-labels-idx1-ubyte"][:-1]))
-    with pytest.raises(UserError, match=r"^mnist: the files of MNIST in .* are damaged \(.*\); delete them") as caught:
-        open_source({"source": "mnist", **SIZES}, tmp_path, download=False)
+        [images] = folder.glob("train-images*")
+        content = images.read_bytes()
+        images.write_bytes(b"\x01" + content[1:] if damage == "wrong magic" else content[:-100])
+    with pytest.raises(UserError, match=r"^mnist: .*damaged.*; put the published files? there") as caught:
+        opened("mnist", tmp_path)
     assert "\n" not in str(caught.value)
 
 
-def test_an_archive_with_another_checksum_is_not_read(tmp_path, idx_archives):
-    folder = idx_archives("MNIST")
-    archive = folder / "train-images-idx3-ubyte.gz"
-    archive.write_bytes(gzip.compress(b"something else"))
-    with pytest.raises(UserError, match=r"mnist: MNIST not found or damaged in .*set download: true"):
-        open_source({"source": "mnist", **SIZES}, tmp_path, download=False)
-    assert not (folder / "train-images-idx3-ubyte").exists()
+def test_a_damaged_file_of_a_package_is_installed_again(tmp_path, small_sets):
+    folder = write_files(small_sets, repacked)
+    (folder / "t10k-images-idx3-ubyte.gz").write_bytes(b"not packed")
+    with pytest.raises(UserError, match=r"install it again \(apt-get install --reinstall dataset-fashion-mnist\)"):
+        opened("fashion_mnist", tmp_path)
 
 
 def test_a_failed_download_is_one_line(tmp_path, monkeypatch):
@@ -171,10 +229,10 @@ def test_a_failed_download_is_one_line(tmp_path, monkeypatch):
     assert "\n" not in str(caught.value)
 
 
-def test_a_download_is_made_where_it_is_allowed(tmp_path, idx_archives, monkeypatch):
+def test_a_download_is_made_where_it_is_allowed(tmp_path, small_sets, monkeypatch):
     from torchvision import datasets
 
-    handler = partial(SilentHandler, directory=idx_archives("MNIST"))
+    handler = partial(SilentHandler, directory=write_files(tmp_path / "mirror", packed))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         monkeypatch.setenv("no_proxy", "*")
@@ -293,8 +351,8 @@ def test_a_part_cannot_be_bigger_than_the_whole_or_lack_a_class(size):
         stratified_positions(np.arange(100) % 3, size, seed=0, key="mnist: train_size")
 
 
-def test_sizes_choose_among_the_given_parts(tmp_path, idx_archives):
-    idx_archives("MNIST")
+def test_sizes_choose_among_the_given_parts(tmp_path, small_sets):
+    write_files(tmp_path / "MNIST/raw")
     settings = {"source": "mnist", "train_size": 10, "test_size": 20, "seed": 3}
     data = open_source(settings, tmp_path, download=False)
     assert sorted(data.train.targets.tolist()) == list(range(10))

@@ -9,6 +9,7 @@ from torch import nn
 from mcoherence.errors import UserError
 from mcoherence.gradients.reference import per_example_gradients as gradients_one_by_one
 from mcoherence.optim import WinsorizedSGD
+from mcoherence.optim.linear_weights import NotFactoredError, linear_weights
 from mcoherence.optim.winsorized import WinsorizedMean, gradients_of_examples
 
 
@@ -82,10 +83,10 @@ def test_per_example_gradients_are_those_of_single_examples(chunk_size):
     parameters = list(model.parameters())
     chunks = list(gradients_of_examples(model, parameters, loss_of(model), inputs, labels, chunk_size))
     expected = gradients_one_by_one(model, nn.CrossEntropyLoss(reduction="none"), inputs, labels)
-    for (name, rows), *found in zip(expected.items(), *(gradients for _, gradients in chunks), strict=True):
-        assert torch.allclose(torch.cat(found), rows, rtol=1e-10, atol=1e-14), name
+    for i, (name, rows) in enumerate(expected.items()):
+        assert torch.allclose(torch.cat([chunk.whole[i] for chunk in chunks]), rows, rtol=1e-10, atol=1e-14), name
     losses = F.cross_entropy(model(inputs), labels, reduction="none")
-    assert torch.allclose(torch.cat([losses for losses, _ in chunks]), losses)
+    assert torch.allclose(torch.cat([chunk.losses for chunk in chunks]), losses)
 
 
 @pytest.mark.parametrize("chunk_size", [None, 3])
@@ -103,6 +104,74 @@ def test_a_step_follows_the_clipped_mean_and_returns_the_mean_loss(c, chunk_size
         ordered[:rank], ordered[10 - rank :] = ordered[rank], ordered[9 - rank]
         assert np.allclose(p.detach().numpy(), before[name].numpy() - 0.5 * ordered.mean(axis=0), atol=1e-12), name
         assert p.grad is None
+
+
+class UsesLayers(nn.Module):
+    """Linear layers used once, twice, on three rows of an example, tied to another, and outside of the layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.once, self.twice, self.rows = nn.Linear(12, 6), nn.Linear(6, 6), nn.Linear(2, 2)
+        self.tied, self.other = nn.Linear(6, 6), nn.Linear(6, 6)
+        self.other.weight = self.tied.weight
+        self.penalised, self.last, self.unused = nn.Linear(6, 6), nn.Linear(6, 4), nn.Linear(2, 2)
+
+    def forward(self, inputs):
+        hidden = self.once(inputs.flatten(1)).relu()
+        hidden = self.twice(self.twice(hidden)).tanh()
+        hidden = self.rows(hidden.view(-1, 3, 2)).flatten(1)
+        hidden = self.other(self.tied(hidden).relu())
+        return self.last(self.penalised(hidden).relu()) + self.penalised.weight.square().mean()
+
+
+@pytest.mark.parametrize("c", [0, 20, 50])
+def test_linear_layers_of_any_use_follow_the_clipped_mean(c):
+    torch.manual_seed(0)
+    model = UsesLayers().double()
+    inputs, labels = torch.randn(10, 1, 3, 4).double(), torch.randint(0, 4, (10,))
+    rows = gradients_one_by_one(model, nn.CrossEntropyLoss(reduction="none"), inputs, labels)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    WinsorizedSGD(model.parameters(), lr=0.5, c=c, model=model).step(loss_of(model), inputs, labels)
+    for name, p in model.named_parameters():
+        expected = winsorized_mean(rows[name].numpy(), c) if name in rows else 0.0
+        assert np.allclose(p.detach().numpy(), before[name].numpy() - 0.5 * expected, atol=1e-12), name
+
+
+def test_only_what_one_linear_layer_does_once_comes_as_factors():
+    model = UsesLayers()
+    parameters = list(model.parameters())
+    names = [name for name, _ in model.named_parameters()]
+    candidates = linear_weights(model, parameters)
+    assert [names[i] for i in candidates] == [
+        f"{name}.weight" for name in ("once", "twice", "rows", "penalised", "last", "unused")
+    ]
+    with pytest.raises(NotFactoredError) as refused:
+        next(
+            gradients_of_examples(
+                model, parameters, loss_of(model), torch.randn(2, 12), torch.tensor([0, 1]), 2, candidates
+            )
+        )
+    assert {names[i] for i in refused.value.weights} == {
+        f"{name}.weight" for name in ("twice", "rows", "penalised", "unused")
+    }
+
+
+def test_the_pass_that_finds_how_layers_are_used_draws_nothing_at_random():
+    """Dropout draws the same whether a layer is found to be used twice or is known to be no candidate."""
+
+    def stepped(layer):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Flatten(), nn.Dropout(), layer(12, 12), nn.Linear(12, 4)).double()
+        optimizer = WinsorizedSGD(model.parameters(), lr=0.5, c=20, model=model)
+        inputs, labels = torch.randn(10, 12).double(), torch.arange(10) % 4
+        twice = nn.Sequential(*model[:3], model[2], model[3])
+        optimizer.step(loss_of(twice), inputs, labels)
+        return model[2].weight.detach()
+
+    class NoCandidate(nn.Linear):
+        pass
+
+    assert torch.equal(stepped(nn.Linear), stepped(NoCandidate))
 
 
 def test_nothing_clipped_is_torchs_sgd_with_momentum_and_weight_decay():

@@ -670,6 +670,7 @@ def test_winsorised_entries_of_further_combinations_make_a_family_too(name):
 
 def test_the_bound_is_worked_out_for_the_sgd_of_further_combinations_too():
     config = changed("optimizers", "slow", to={"method": "sgd", "lr": 0.1})
+    config["label_noise"]["optimizers"] = ["sgd", "m3"]
     config["label_noise"]["further"] = [{"models": ["cnn"], "optimizers": ["rm3", "slow"]}]
     assert bound_settings(config | {"bound": {}})["optimizers"] == {"sgd": {"lr": 0.3}, "slow": {"lr": 0.1}}
 

@@ -7,7 +7,7 @@ from mcoherence.files.hdf5 import write_hdf5
 from mcoherence.study.result_names import CONFUSION_SCHEMA
 from mcoherence.tables.confusion import cosines, table
 
-STRUCTURE = {"net": {"architecture": "deep_mlp", "width": 8.0, "depth": 2.0, "batch_norm": False, "skip": True}}
+STRUCTURE = {"net": {"architecture": "deep_mlp", "width": 8.0, "depth": 2.0, "normalised": False, "skip": True}}
 # three mini-batches' gradients in two dimensions
 START = np.array([[1.0, 0.0], [0.0, 2.0], [-1.0, -1.0]])
 
@@ -34,6 +34,6 @@ def test_a_run_has_its_pairs_least_and_quantiles(measured, described):
     assert found["negative"].tolist() == pytest.approx([2 / 3, 0, np.nan], nan_ok=True)
     assert (found["pairs"] == 3).all()
     assert found["train_accuracy"].tolist() == pytest.approx([0.25, 0.5, np.nan], nan_ok=True)
-    assert found.loc[0, ["architecture", "width", "depth", "batch_norm", "skip"]].tolist() == [
+    assert found.loc[0, ["architecture", "width", "depth", "normalised", "skip"]].tolist() == [
         "deep_mlp", 8, 2, False, True,
     ]  # fmt: skip
