@@ -10,7 +10,7 @@ import pandas as pd
 
 from mcoherence.audit.job_records import read_record
 from mcoherence.audit.result_checks import Findings
-from mcoherence.data.store import Origin
+from mcoherence.data.store import SourceOrigin
 from mcoherence.files.canonical import canonical_json
 from mcoherence.files.page import html_page
 from mcoherence.files.provenance import Provenance
@@ -81,7 +81,7 @@ def study_page(
     claims: Provenance,
     times: pd.DataFrame,
     columns: pd.DataFrame,
-    data: Mapping[str, Origin],
+    data: Mapping[str, SourceOrigin],
     origin: Provenance,
 ) -> str:
     """The page.

@@ -49,7 +49,7 @@ UNSIGNED_BYTES = 8  # IDX's number of the type of its values
 
 
 @dataclass(frozen=True)
-class Part:
+class ReadPart:
     """One part as it was published: images uint8 [N, C, H, W], targets int64 [N]; `known` says by what it is known.
 
     known: the checksum that shows that the files are the published ones, in words; None where there is none.
@@ -97,7 +97,7 @@ def _file(folder: Path, published: str) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
-def read_part(name: str, part: str, files: Mapping[str, Path], archive_sums: Mapping[str, str]) -> Part:
+def read_part(name: str, part: str, files: Mapping[str, Path], archive_sums: Mapping[str, str]) -> ReadPart:
     """The part "train" or "test" of a set, read from its files.
 
     Args:
@@ -125,7 +125,7 @@ def read_part(name: str, part: str, files: Mapping[str, Path], archive_sums: Map
         archives = [_is_of_archive(name, files[one], content, archive_sums) for one, content in contents.items()]
         known = "torchvision's MD5 sums" if all(archives) else None
         _require_possible(f"{name}: {of_part}", part, images, labels)
-    return Part(images[:, None], labels.astype(np.int64), known)
+    return ReadPart(images[:, None], labels.astype(np.int64), known)
 
 
 def _content(name: str, file: Path) -> bytes:

@@ -35,7 +35,7 @@ class ImagePart:
 
 
 @dataclass(frozen=True)
-class Origin:
+class SourceOrigin:
     """What images.h5 says of where its images are from.
 
     source: the key of the config's entry; train, test: images in each part; published: whether checksums show that the
@@ -104,12 +104,12 @@ def read_class_names(path: Path) -> tuple[str, ...]:
         return tuple(str(name) for name in file.attrs["class_names"])
 
 
-def read_origin(path: Path) -> Origin:
+def read_origin(path: Path) -> SourceOrigin:
     """Where the images of images.h5 are from; UserError if the file is damaged or something else."""
     with open_hdf5(path, IMAGES_SCHEMA) as file:
         train, test = (int(file[f"{part}/targets"].shape[0]) for part in PARTS)
         published = str(file.attrs["published"]) if "published" in file.attrs else None
-        return Origin(str(read_mapping(file, "settings")["source"]), train, test, published)
+        return SourceOrigin(str(read_mapping(file, "settings")["source"]), train, test, published)
 
 
 def read_labels(path: Path) -> Labels:

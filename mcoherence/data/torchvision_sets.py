@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from mcoherence.data.idx_files import FOLDERS, Part, find_files, read_part, way_out
+from mcoherence.data.idx_files import FOLDERS, ReadPart, find_files, read_part, way_out
 from mcoherence.data.sources import Source, SourcePart
 from mcoherence.data.stratified import stratified_positions
 from mcoherence.errors import UserError
@@ -67,7 +67,7 @@ def _reader(name: str) -> Any:
     return getattr(datasets, name)
 
 
-def _read_idx(reader: Any, name: str, folder: Path, download: bool) -> tuple[dict[str, Part], tuple[str, ...]]:
+def _read_idx(reader: Any, name: str, folder: Path, download: bool) -> tuple[dict[str, ReadPart], tuple[str, ...]]:
     """The parts of MNIST or a relative, and the names of the classes."""
     try:
         files = find_files(name, folder)
@@ -81,13 +81,13 @@ def _read_idx(reader: Any, name: str, folder: Path, download: bool) -> tuple[dic
     return {part: read_part(name, part, files, sums) for part in PARTS}, class_names
 
 
-def _read_batches(reader: Any, name: str, folder: Path, download: bool) -> tuple[dict[str, Part], tuple[str, ...]]:
+def _read_batches(reader: Any, name: str, folder: Path, download: bool) -> tuple[dict[str, ReadPart], tuple[str, ...]]:
     """The parts of CIFAR, unpacked first where only the archive is there, and the names of the classes."""
     _provide_batches(reader, name, folder, download)
     try:
         read = {part: reader(root=folder, train=part == "train", download=False) for part in PARTS}
         parts = {
-            part: Part(
+            part: ReadPart(
                 np.ascontiguousarray(np.asarray(one.data, dtype=np.uint8).transpose(0, 3, 1, 2)),
                 np.asarray(one.targets, dtype=np.int64),
                 "torchvision's MD5 sums",

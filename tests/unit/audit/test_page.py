@@ -8,7 +8,7 @@ import pytest
 from mcoherence.audit.origins import read_provenance
 from mcoherence.audit.page import made_by, run_times, several, study_page
 from mcoherence.audit.result_checks import Findings
-from mcoherence.data.store import Origin
+from mcoherence.data.store import SourceOrigin
 from mcoherence.files.atomic import write_text
 from mcoherence.files.page import write_page
 from mcoherence.files.provenance import Provenance
@@ -68,7 +68,7 @@ def test_the_page_shows_what_made_the_files_the_columns_and_the_settings(content
 
 
 def test_the_page_says_of_every_data_set_whether_its_files_are_the_published_ones():
-    data = {"small": Origin("mnist", 60, 20, "yes, by <x>"), "drawn": Origin("glyphs", 7, 8, None)}
+    data = {"small": SourceOrigin("mnist", 60, 20, "yes, by <x>"), "drawn": SourceOrigin("glyphs", 7, 8, None)}
     rows = page(findings(), data=data).replace("\n", "")
     cells = '<td class="number">{}</td><td class="number">{}</td><td>{}</td>'
     assert f"<td>small</td><td>mnist</td>{cells.format(60, 20, 'yes, by &lt;x&gt;')}" in rows

@@ -9,7 +9,7 @@ from mcoherence.claims.settings import ClaimSettings
 from mcoherence.claims.stored import read_claims
 from mcoherence.claims.testing import Claim
 from mcoherence.claims.verdicts import Part
-from mcoherence.data.store import Origin
+from mcoherence.data.store import SourceOrigin
 from mcoherence.errors import UserError
 from mcoherence.files.provenance import provenance
 
@@ -68,7 +68,7 @@ def test_runs_that_diverged_are_named_once():
 
 
 def test_the_page_says_of_every_data_set_whether_its_files_are_the_published_ones():
-    data = {"small": Origin("mnist", 60, 20, "yes, by <x>"), "drawn": Origin("glyphs", 7, 8, None)}
+    data = {"small": SourceOrigin("mnist", 60, 20, "yes, by <x>"), "drawn": SourceOrigin("glyphs", 7, 8, None)}
     page = claims_page([Claim("P1", "a", "b", "II", "c", (OPEN,))], SETTINGS, data)
     assert "small (60 training and 20 test images of mnist): yes, by &lt;x&gt;;" in page
     assert "drawn (7 training and 8 test images of glyphs): no files are published for this source." in page

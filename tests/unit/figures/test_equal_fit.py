@@ -60,7 +60,7 @@ def confusion_table(diverged=()):
         [
             {"dataset": "d", "model": f"net{network}", "labels": "clean", "noise": 0.0, "optimizer": "sgd"}
             | {"seed": seed, "subset": "full", "step": step, "epoch": step / 10, "diverged": network in diverged}
-            | dict(zip(("width", "depth", "batch_norm", "skip"), network, strict=True))
+            | dict(zip(("width", "depth", "normalised", "skip"), network, strict=True))
             | {"min_cosine": least - 0.1 * (step == 40), "median_cosine": 0.5}
             for (network, least), seed, step in product(NETWORKS.items(), SEEDS, (0, 10, 40))
         ]

@@ -37,11 +37,11 @@ def test_mini_batches_are_of_the_size_that_the_run_trains_with():
 def test_what_tells_networks_apart_is_read_in_their_entries():
     structures = table_settings(CONFIG, "confusion")["own"]["structures"]
     assert structures["both_64_8"] == {
-        "architecture": "deep_mlp", "width": 64, "depth": 8, "batch_norm": True, "skip": True,
+        "architecture": "deep_mlp", "width": 64, "depth": 8, "normalised": True, "skip": True,
     }  # fmt: skip
     config = changed("confusion", "models", to=["width_32"])  # an mlp, whose width and depth are those of its list
     assert table_settings(config, "confusion")["own"]["structures"]["width_32"] == {
-        "architecture": "mlp", "width": 32, "depth": 2, "batch_norm": False, "skip": False,
+        "architecture": "mlp", "width": 32, "depth": 2, "normalised": False, "skip": False,
     }  # fmt: skip
 
 
