@@ -4,7 +4,8 @@ from pathlib import Path
 
 from mcoherence.claims.page import write_claims
 from mcoherence.claims.registry import claims_of
-from mcoherence.claims.testing import ClaimSettings, check_claims
+from mcoherence.claims.settings import ClaimSettings
+from mcoherence.claims.testing import check_claims
 from mcoherence.files.provenance import provenance
 from mcoherence.files.tables import read_table
 from workflow_scripts.command_line import settings_parser
@@ -20,9 +21,10 @@ def main() -> None:
     parser.add_argument("--html", type=Path, required=True)
     arguments = parser.parse_args()
     tables = {path.stem: read_table(path) for path in arguments.tables}
-    claims = check_claims(tables, ClaimSettings(**arguments.settings), claims_of(arguments.package))
+    settings = ClaimSettings(**arguments.settings)
+    claims = check_claims(tables, settings, claims_of(arguments.package))
     origin = provenance(arguments.settings, arguments.tables, code=arguments.code)
-    write_claims(arguments.json, arguments.html, claims, arguments.settings["confidence"], origin)
+    write_claims(arguments.json, arguments.html, claims, settings, origin)
     for claim in claims:
         print(f"{claim.id}: {claim.verdict}")
 

@@ -122,9 +122,10 @@ def rate_elsewhere(architecture: str, measures: bool, device: str, root: Path) -
         root: folder with benchmarks/.
     """
     benchmarked = _benchmarked_rates("ours" if measures else "plain", device, root)
-    if architecture in benchmarked:
-        return Rate(benchmarked[architecture], f"benchmarks/ ({architecture}, {device})")
-    if architecture != "mlp" and (known := [rate for name, rate in benchmarked.items() if name != "mlp"]):
+    like = "mlp" if architecture == "deep_mlp" else architecture
+    if like in benchmarked:
+        return Rate(benchmarked[like], f"benchmarks/ ({like}, {device})")
+    if like != "mlp" and (known := [rate for name, rate in benchmarked.items() if name != "mlp"]):
         return Rate(min(known), f"benchmarks/ (slowest convolutional network, {device})")
     return Rate(STATED_RATE[device], f"stated rate, {STATED_RATE[device]:.0e} operations/s ({device})")
 

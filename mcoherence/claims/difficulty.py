@@ -8,9 +8,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from mcoherence.claims.measured import Measured, Parts, Tables
 from mcoherence.claims.registry import claim
 from mcoherence.claims.rows import early, log10
-from mcoherence.claims.testing import ClaimSettings, Measured, Parts, Tables
+from mcoherence.claims.settings import ClaimSettings
 from mcoherence.study.result_names import FULL, difficulty_group
 from mcoherence.tables.columns import OTHER_SEEDS
 

@@ -5,9 +5,10 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
+from mcoherence.claims.measured import DIVERGED, Exact, Measured, Parts, Tables
 from mcoherence.claims.registry import claim
 from mcoherence.claims.rows import log10, log_spacing, of_sgd
-from mcoherence.claims.testing import DIVERGED, ClaimSettings, Exact, Measured, Parts, Tables
+from mcoherence.claims.settings import ClaimSettings
 from mcoherence.tables.columns import TOY_TRAINING_EXAMPLES
 from mcoherence.tables.rows import last_rows
 

@@ -6,9 +6,10 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
+from mcoherence.claims.measured import Measured, Parts, Tables
 from mcoherence.claims.registry import claim
 from mcoherence.claims.rows import early, sgd_rows
-from mcoherence.claims.testing import ClaimSettings, Measured, Parts, Tables
+from mcoherence.claims.settings import ClaimSettings
 from mcoherence.tables.columns import MEASURED_WORLD, TRAIN_GROUP, WHOLE_NETWORK
 from mcoherence.tables.rows import last_rows, partly_random
 

@@ -9,7 +9,8 @@ import pkgutil
 from collections.abc import Callable
 from typing import TypeVar
 
-from mcoherence.claims.testing import Description, Level, Parts
+from mcoherence.claims.measured import Parts
+from mcoherence.claims.testing import Description, Level
 
 Statistic = TypeVar("Statistic", bound=Callable[..., Parts])
 _DESCRIPTIONS: dict[str, Description] = {}
@@ -39,7 +40,7 @@ def claim(
         def easy_beats_hard(tables: Tables) -> Parts: ...
 
     Args:
-        id: P1, P2, ... for what the papers assert; E1, E2, ... for further statements.
+        id: P1, P2, ... for what the papers assert; E1, E2, ... for further statements, of level III or "own".
         statement: the claim in a sentence.
         source: who makes it.
         statistic: what is tested, in words; positive where the claim holds.

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from mcoherence.claims.testing import EARLY_EPOCHS, ClaimSettings
+from mcoherence.claims.settings import ClaimSettings
 from mcoherence.tables import rows as table_rows
 
 
@@ -33,8 +33,8 @@ def past_transient(table: pd.DataFrame, settings: ClaimSettings) -> pd.DataFrame
 
 
 def early(table: pd.DataFrame, settings: ClaimSettings) -> pd.DataFrame:
-    """The rows early in training: past the transient, in the first EARLY_EPOCHS epochs."""
-    return past_transient(table[table["epoch"] <= EARLY_EPOCHS], settings)
+    """The rows early in training: past the transient, in the first `early_epochs`."""
+    return past_transient(table[table["epoch"] <= settings.early_epochs], settings)
 
 
 def log_spacing(steps: pd.Series) -> float:

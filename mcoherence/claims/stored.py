@@ -7,7 +7,7 @@ from mcoherence.errors import UserError
 from mcoherence.files.digests import sha256_of
 from mcoherence.files.json_csv import read_sealed_json
 
-SCHEMA = "mcoherence/claims/3"
+SCHEMA = "mcoherence/claims/4"
 REMEDY = "make it again: snakemake --cores all --forcerun check_claims"
 
 

@@ -4,13 +4,19 @@ Every part of a claim is one number per seed, oriented so that the claim predict
 is compared within a seed, on one sample size m and in eval mode, and peaks are taken past the initial transient. The
 interval is the percentile bootstrap over seeds; because that is too narrow for a few seeds (see `intervals`), Student's
 t is worked out as well and the verdict wants both. Both are widened by the resolution of the checkpoints where a time
-is read off them: seeds that fall on the same checkpoint agree to its spacing, not exactly. A part is supported where
-both intervals are wholly positive, not supported where nothing of either is, and inconclusive otherwise; a claim is
-supported only where all of its parts are, so that many parts never help it. An experiment without chance has one exact
-number instead, known to rounding. A claim that the study has no runs for is not tested, and says what is missing.
+is read off them: seeds that fall on the same checkpoint agree to its spacing, not exactly. Beside its intervals a part
+has its null: what the statistic gives where there is nothing to find (`nulls`). How verdicts follow is in `verdicts`:
+supported wants all parts, each above 0 and above its null, and is not corrected for their number; not supported wants
+one part beyond the margin, at a level that is. An experiment without chance has one exact number instead, known to
+rounding. A claim that the study has no runs for is not tested, and says what is missing.
 
 Levels: II is what the papers assert, which gets a verdict; III is plausible and not known to be published, which is
-reported with its intervals and gets none. (I, exact identities, are tests of the code: see `identities`.)
+reported with its intervals and gets none. "own" is a statement of this project, its statistic and thresholds fixed by
+the code and the settings before a study is run: it is tested as level II is, and its verdict is about no paper. (I,
+exact identities, are tests of the code: see `identities`.)
+
+Intervals are over seeds. A seed bundles initial weights, order of examples and corruption of labels; images, their
+split and the measured sample are the same with all seeds, unless the study says otherwise, and no interval covers them.
 
 A run that diverged, even late, takes part in no statistic, because what it reached before would count as its end. A
 seed that has no partner then makes its part inconclusive, and every claim names the runs that are left out.
@@ -19,83 +25,20 @@ Statements and sources: ids P1 ... P18 are this project's list of what the four 
 paper (arXiv id) that asserts it. Verdicts concern this study's data and networks, not the papers' experiments.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from inspect import signature
 from typing import Literal
 
-import numpy as np
 import pandas as pd
 
-from mcoherence.claims.intervals import Interval, percentile_bootstrap, students_t
+from mcoherence.claims.measured import DIVERGED, Measured, Parts, Tables
+from mcoherence.claims.settings import ClaimSettings
+from mcoherence.claims.verdicts import Part, Verdict, corrected, part_of
 from mcoherence.tables.rows import run_keys
 
-Level = Literal["II", "III"]
-Verdict = Literal["supported", "not supported", "inconclusive", "reported"]
+Level = Literal["II", "III", "own"]
 ClaimVerdict = Verdict | Literal["not tested"]
-Tables = Mapping[str, pd.DataFrame]
-PerSeed = pd.Series  # one number per seed, indexed by seed
-EARLY_EPOCHS = 5  # what counts as early in training
-DIVERGED = "diverged"  # key of the table of the rows that are left out
-
-
-@dataclass(frozen=True)
-class Measured:
-    """One statistic: a number per seed, and how far each can be off because times are known to a checkpoint only."""
-
-    per_seed: PerSeed
-    resolution: float = 0.0
-
-
-@dataclass(frozen=True)
-class Exact:
-    """One statistic of an experiment without chance: its value, and how far rounding can have moved it."""
-
-    value: float
-    rounding: float
-
-
-Parts = Mapping[str, Measured | Exact]  # by the place where each was taken
-
-
-@dataclass(frozen=True)
-class ClaimSettings:
-    """The thresholds of the tests.
-
-    confidence: level of the intervals; first_step: peaks are looked for from this step on, past the transient;
-    target_accuracy: training accuracy whose first time is compared; methods: optimiser entry -> method;
-    robust: the optimiser entries that are said not to memorise random labels, whatever their settings;
-    architectures: model entry -> architecture; image_sides: data set entry -> pixels along the longer side;
-    experiments: table -> the experiment that makes it.
-    """
-
-    confidence: float
-    first_step: int
-    target_accuracy: float
-    methods: Mapping[str, str]
-    robust: Sequence[str] = ()
-    architectures: Mapping[str, str] = field(default_factory=dict)
-    image_sides: Mapping[str, int] = field(default_factory=dict)
-    experiments: Mapping[str, str] = field(default_factory=dict)
-
-    def entries(self, method: str) -> list[str]:
-        """Names of the optimiser entries that use `method`."""
-        return [name for name, used in self.methods.items() if used == method]
-
-
-@dataclass(frozen=True)
-class Part:
-    """One tested number: where it was taken, its values per seed (none where it is exact), mean, intervals, verdict.
-
-    interval: the percentile bootstrap's; t_interval: Student's; both are that of rounding where the number is exact.
-    """
-
-    where: str
-    values: dict[int, float]
-    value: float | None
-    interval: Interval | None
-    t_interval: Interval | None
-    verdict: Verdict
 
 
 @dataclass(frozen=True)
@@ -116,23 +59,17 @@ class Claim:
 
     @property
     def decisive(self) -> Part | None:
-        """The part with the lowest intervals: the one that the verdict hangs on; None without parts."""
-        rank = {"not supported": 0, "inconclusive": 1, "supported": 2}
-
-        def support(part: Part) -> tuple[int, float]:
-            if part.interval is None or part.t_interval is None:
-                return -1, 0.0
-            return rank[_verdict_of(part.interval, part.t_interval)], part.t_interval[0]
-
-        return min(self.parts, key=support, default=None)
+        """The part that carries the claim least, of those that the verdict hangs on; of all where none is tested."""
+        tested = [part for part in self.parts if part.verdict != "reported"]
+        return min(tested or self.parts, key=lambda part: part.support, default=None)
 
     @property
     def verdict(self) -> ClaimVerdict:
-        """Supported if all parts are; not supported if any part is not; inconclusive, reported or not tested."""
+        """Supported if all tested parts are; not supported if any is not; inconclusive, reported or not tested."""
         if self.missing is not None:
             return "not tested"
-        verdicts = {part.verdict for part in self.parts}
-        if "reported" in verdicts:
+        verdicts = {part.verdict for part in self.parts} - {"reported"}
+        if not verdicts:
             return "reported"
         if "not supported" in verdicts:
             return "not supported"
@@ -210,41 +147,13 @@ def _is_diverged(table: pd.DataFrame) -> pd.Series:
     return table.groupby(run_keys(table), observed=True)["diverged"].transform("any").astype(bool)
 
 
-def part_of(where: str, measured: Measured | Exact, confidence: float) -> Part:
-    """The tested number: mean, both intervals at `confidence` widened by the resolution, verdict.
-
-    Too few or missing values are inconclusive. An exact number is its own mean, and its interval is that of rounding.
-    """
-    if isinstance(measured, Exact):
-        exact = _widened((measured.value, measured.value), measured.rounding)
-        return Part(where, {}, measured.value, exact, exact, _verdict_of(exact))
-    per_seed = measured.per_seed
-    values = {int(seed): float(value) for seed, value in zip(per_seed.index, per_seed, strict=True)}
-    numbers = np.array(list(values.values()))
-    if len(numbers) < 2 or not np.isfinite(numbers).all():
-        finite = {seed: value for seed, value in values.items() if np.isfinite(value)}
-        return Part(where, finite, None, None, None, "inconclusive")
-    bootstrap, t = (
-        _widened(interval(numbers, confidence), measured.resolution) for interval in (percentile_bootstrap, students_t)
-    )
-    return Part(where, values, float(numbers.mean()), bootstrap, t, _verdict_of(bootstrap, t))
-
-
-def _widened(interval: Interval, by: float) -> Interval:
-    return interval[0] - by, interval[1] + by
-
-
-def _verdict_of(*intervals: Interval) -> Verdict:
-    """What all of the intervals say; nothing where one is not a number."""
-    if all(low > 0 for low, _ in intervals):
-        return "supported"
-    return "not supported" if all(high <= 0 for _, high in intervals) else "inconclusive"
-
-
 def _claim(settings: ClaimSettings, tables: Tables, diverged: tuple[str, ...], description: Description) -> Claim:
     absent = dict.fromkeys(settings.experiments[name] for name in description.tables if name not in tables)
     parts = {} if absent else description.parts(tables, settings)
-    tested = tuple(part_of(where, measured, settings.confidence) for where, measured in parts.items())
+    alone = {where: part_of(where, measured, settings.confidence) for where, measured in parts.items()}
+    decides = {where: not isinstance(measured, Measured) or measured.decides for where, measured in parts.items()}
+    deciding = corrected([part for where, part in alone.items() if decides[where]], settings.confidence)
+    tested = deciding + tuple(replace(part, verdict="reported") for where, part in alone.items() if not decides[where])
     if description.is_reported(settings):
         tested = tuple(replace(part, verdict="reported") for part in tested)
     missing = None

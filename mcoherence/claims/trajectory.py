@@ -9,9 +9,10 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
+from mcoherence.claims.measured import Measured, Parts, Tables
 from mcoherence.claims.registry import claim
 from mcoherence.claims.rows import early, log10, log_spacing, of_sgd, past_transient, sgd_curves, sgd_rows
-from mcoherence.claims.testing import ClaimSettings, Measured, Parts, Tables
+from mcoherence.claims.settings import ClaimSettings
 from mcoherence.tables.columns import RUN_COLUMNS, TRAIN_GROUP, WHOLE_NETWORK
 from mcoherence.tables.rows import whole_network
 

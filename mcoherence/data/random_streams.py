@@ -13,6 +13,7 @@ from mcoherence.data.arguments import GREATEST_SEED, whole_number
     INITIAL_WEIGHTS, EXAMPLE_ORDER, LABEL_CORRUPTION, AUGMENTATION, GLYPHS, STRATIFIED_PART, RANDOM_LAYERS,
     MEASURED_SAMPLE, EASY_HARD_SPLIT, NULL_WORLDS, HALVES, DIFFICULTY_SAMPLE,
 ) = range(12)  # fmt: skip
+CONFUSION_MINI_BATCHES = 14
 
 
 def random_stream(seed: int, *purpose: int) -> np.random.Generator:

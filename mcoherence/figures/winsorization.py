@@ -45,6 +45,8 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
     """
     rows = last_rows(full_set_runs(tables["overfit"]))
     rows = rows[rows["c"].notna() & rows["overfit"].notna()]
+    clipped = rows.groupby(["dataset", "model", "alike"])["c"].transform("max") > 0  # not where SGD ran alone
+    rows = rows[clipped.astype(bool)]
     if rows.empty:
         return message_figure("This study has no runs of winsorised SGD with uniform or permuted labels.")
     rows = rows.assign(**{name: 100 * rows[name] for name in (*QUANTITIES, "proper_accuracy")})

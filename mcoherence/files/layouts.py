@@ -4,8 +4,8 @@ A file need not hold all of it, but nothing else; writers and readers are both h
 docs/result-files.md.
 
 Index letters: N training examples, M test examples, C channels, H and W pixels, A classes, K checkpoints, G groups, P
-parameters, L layers, m examples of the measured sample, h of its held-out part, W worlds, R reference runs; each is one
-number throughout a file. A "." is an axis of any size.
+parameters, L layers, m examples of the measured sample, h of its held-out part, B mini-batches of b examples, W worlds,
+R reference runs; each is one number throughout a file. A "." is an axis of any size.
 """
 
 from collections.abc import Mapping
@@ -129,6 +129,9 @@ LAYOUTS = {
     "mcoherence/contributions_shard/2": Layout(_MEASURED | _CELLS | _SUMS),
     "mcoherence/difficulty_coherence/2": Layout(_MEASURED),
     "mcoherence/difficulty_coherence_shard/2": Layout(_MEASURED | _SUMS),
+    "mcoherence/confusion/1": Layout(
+        _ALONG_RUN | {"sample/index": Stored("integer", "B b"), "gram": _numbers("K B B")}
+    ),
     "mcoherence/difficulty/2": Layout(
         {name: _numbers("R N") for name in ("learned_at", "forgetting_events", "mean_loss", "rank")}
         | {"score": _numbers("N"), "reference_seed": _whole_numbers("R"), "diverged": Stored("truth", "R")}

@@ -6,7 +6,11 @@ This module is read when Snakemake parses the workflow, so it imports nothing.
 TORCHVISION = "mcoherence.models.torchvision_networks"
 OWN = "mcoherence.models.own_network"
 # Networks of this project, each with a module that has a function of the network's name.
-NAMED = {"mlp": "mcoherence.models.mlp", "cnn": "mcoherence.models.cnn"}
+NAMED = {
+    "mlp": "mcoherence.models.mlp",
+    "cnn": "mcoherence.models.cnn",
+    "deep_mlp": "mcoherence.models.deep_mlp",
+}
 
 
 def module_of(architecture: str) -> str:

@@ -24,11 +24,11 @@ def build_model(settings: Mapping[str, Any], input_shape: Shape, num_classes: in
     The weights are drawn from torch's generator of the CPU: who wants the same ones again seeds it first.
 
     Args:
-        settings: {"architecture": name, ...}. The name is "mlp" or "cnn", a classifier of torchvision
-            ("resnet18", ...; `torchvision_networks`), or "module:function" (`own_network`); the further keys are the
-            arguments of the function of that architecture. For all of them: "init_scale", a factor on the initial
-            weights, and "subtract_initial_output", to train f(x; w) - f(x; w0) (`initial_weights`). The key "code", by
-            which a study tells versions of a user's own network apart, is passed over.
+        settings: {"architecture": name, ...}. The name is "mlp", "deep_mlp" or "cnn", a classifier of
+            torchvision ("resnet18", ...; `torchvision_networks`), or "module:function" (`own_network`); the further
+            keys are the arguments of the function of that architecture. For all of them: "init_scale", a factor on the
+            initial weights, and "subtract_initial_output", to train f(x; w) - f(x; w0) (`initial_weights`). The key
+            "code", by which a study tells versions of a user's own network apart, is passed over.
         input_shape: (C, H, W) of one image.
         num_classes: number of logits.
 

@@ -76,12 +76,12 @@ def cut_of(config: Config, run: Run, name: str) -> Cut:
     """How the result of this name of a run is cut into jobs."""
     steps = checkpoint_steps(training_of_run(config, run))
     kind = result(name)
-    examples = kind.examples(config["measurement"], size_of(config["datasets"][run.dataset]))
+    examples = kind.examples(config, run, size_of(config["datasets"][run.dataset]))
     measures = kind.groups(config) > 0
     if not in_parts(examples, len(steps), MEASURED_IN_PARTS if measures else EVALUATED_IN_PARTS):
         return Cut(((steps[0], steps[-1]),), 1, whole=True, summed=measures)
     sizes = config.get("operational", {})
-    of_shard = sizes.get("examples_per_shard", 0)
+    of_shard = sizes.get("examples_per_shard", 0) if kind.shards else 0
     if of_shard and not measures:
         of_shard = max(of_shard, EVALUATED_BATCH)
     cut = blocks(steps, sizes.get("checkpoints_per_job", 0))

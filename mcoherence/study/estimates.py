@@ -49,7 +49,7 @@ def result_passes(config: Config, run: Run, name: str, checkpoints: int | None =
     """
     kind = result(name)
     steps = len(checkpoint_steps(training_of_run(config, run))) if checkpoints is None else checkpoints
-    examples = kind.examples(config["measurement"], _size(config, run)) / shards
+    examples = kind.examples(config, run, _size(config, run)) / shards
     return (FORWARD_AND_BACKWARD if kind.groups(config) else 1) * steps * examples
 
 
@@ -114,11 +114,16 @@ def network_bytes(config: Config, run: Run) -> float:
 def parameters_of(model: Mapping[str, Any], size: Size) -> int:
     """Number of parameters of a network for images of this size, without building it.
 
-    Exact for `mlp` and `cnn`; for a classifier of torchvision with 1,000 classes; a guess for a user's own network.
+    Exact for `mlp`, `deep_mlp` and `cnn`; for a classifier of torchvision with 1,000 classes; a guess for a user's own
+    network.
     """
     architecture = model["architecture"]
     if architecture == "mlp":
         return _linear([size.pixels, *model["hidden"], size.classes])
+    if architecture == "deep_mlp":
+        width, depth = model["width"], model["depth"]
+        norms = depth * width if model.get("batch_norm", False) else 0  # a weight more a unit; its bias is the layer's
+        return _linear([size.pixels, *[width] * depth, size.classes]) + norms
     if architecture == "cnn":
         channels, side = [size.shape[0], *model["channels"]], (size.shape[1], size.shape[2])
         after_kernels = (2 if model.get("batch_norm", True) else 1) * sum(channels[1:])  # batch norm, or biases
@@ -138,7 +143,7 @@ def _size(config: Config, run: Run) -> Size:
 
 
 def _kind(config: Config, run: Run) -> str:
-    return "mlp" if config["models"][run.model]["architecture"] == "mlp" else "convolutional"
+    return "mlp" if config["models"][run.model]["architecture"] in ("mlp", "deep_mlp") else "convolutional"
 
 
 def _activation_bytes(config: Config, run: Run, batch_size: int) -> float:

@@ -6,6 +6,7 @@ EVALUATION_SCHEMA = "mcoherence/evaluation/2"
 COHERENCE_SCHEMA = "mcoherence/coherence/2"
 CONTRIBUTIONS_SCHEMA = "mcoherence/contributions/3"
 DIFFICULTY_COHERENCE_SCHEMA = "mcoherence/difficulty_coherence/2"
+CONFUSION_SCHEMA = "mcoherence/confusion/1"
 
 # Groups of measured examples, in the order of coherence.h5: training examples whose label is the original one, those
 # whose label was changed, and test examples.
@@ -39,6 +40,7 @@ SCHEMAS = {
     "coherence": Schemas(COHERENCE_SCHEMA, "mcoherence/coherence_shard/2"),
     "contributions": Schemas(CONTRIBUTIONS_SCHEMA, "mcoherence/contributions_shard/2"),
     "difficulty_coherence": Schemas(DIFFICULTY_COHERENCE_SCHEMA, "mcoherence/difficulty_coherence_shard/2"),
+    "confusion": Schemas(CONFUSION_SCHEMA, CONFUSION_SCHEMA),  # never in shards: a mini-batch goes through whole
 }
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from mcoherence.study.data_sizes import Size
 from mcoherence.study.result_names import DIFFICULTY_GROUPS, GROUPS, OTHER_SAMPLE, OWN_NETWORK
 from mcoherence.study.runs import Config, Run
+from mcoherence.study.settings import training_of_run
 
 
 @dataclass(frozen=True)
@@ -20,29 +21,31 @@ class Result:
     command: of workflow_scripts that makes it.
     stage: name of the rule that makes it, and of its stage in the plan.
     settings: (config, run) -> what it depends on besides its files.
-    examples: (measurement, size of the data set) -> how many examples it takes at each checkpoint.
+    examples: (config, run, size of the data set) -> how many examples it takes at each checkpoint.
     groups: config -> number of groups of examples whose gradient sums it keeps; 0 where it measures no gradients.
     verb: what its jobs do to a network, for messages.
     split: whether it always reads the split into easy and hard examples; else only that of the run's own subset.
     subset: whether it reads the subset that the run trains on.
+    shards: whether its examples can be taken in shards, by jobs of their own.
     """
 
     command: str
     stage: str
     settings: Callable[[Config, Run], Mapping[str, Any]]
-    examples: Callable[[Mapping[str, int], Size], int]
+    examples: Callable[[Config, Run, Size], int]
     groups: Callable[[Config], int]
     verb: str
     split: bool = False
     subset: bool = False
+    shards: bool = True
 
 
-def _sample(measurement: Mapping[str, int], size: Size) -> int:
-    return min(measurement["sample_size"], size.train)
+def _sample(config: Config, size: Size) -> int:
+    return int(min(config["measurement"]["sample_size"], size.train))
 
 
-def _heldout(measurement: Mapping[str, int], size: Size) -> int:
-    return min(measurement["heldout_size"], size.test)
+def _heldout(config: Config, size: Size) -> int:
+    return int(min(config["measurement"]["heldout_size"], size.test))
 
 
 def _own_network(config: Config, run: Run) -> dict[str, Any]:
@@ -68,12 +71,21 @@ def _contribution_settings(config: Config, run: Run) -> dict[str, Any]:
     return {**measurement, **config["contributions"]}
 
 
+def _batch_size(config: Config, run: Run) -> int:
+    return int(training_of_run(config, run)["batch_size"])
+
+
+def _confusion_settings(config: Config, run: Run) -> dict[str, Any]:
+    arithmetic = {key: value for key, value in _measurement_settings(config, run).items() if not key.endswith("_size")}
+    return {**arithmetic, "mini_batches": config["confusion"]["mini_batches"], "batch_size": _batch_size(config, run)}
+
+
 RESULTS = {
     "evaluation": Result(
         command="evaluate",
         stage="evaluate",
         settings=_evaluation_settings,
-        examples=lambda measurement, size: size.train + size.test,
+        examples=lambda config, run, size: size.train + size.test,
         groups=lambda config: 0,
         verb="Evaluate",
     ),
@@ -81,7 +93,7 @@ RESULTS = {
         command="measure_coherence",
         stage="measure_coherence",
         settings=_coherence_settings,
-        examples=lambda measurement, size: _sample(measurement, size) + _heldout(measurement, size),
+        examples=lambda config, run, size: _sample(config, size) + _heldout(config, size),
         groups=lambda config: len(GROUPS),
         verb="Measure",
         subset=True,
@@ -90,7 +102,7 @@ RESULTS = {
         command="measure_contributions",
         stage="measure_contributions",
         settings=_contribution_settings,
-        examples=_sample,
+        examples=lambda config, run, size: _sample(config, size),
         groups=lambda config: int(2 ** (config["contributions"]["null_worlds"] + 1)),
         verb="Measure contributions in",
     ),
@@ -99,12 +111,19 @@ RESULTS = {
         stage="measure_difficulty_coherence",
         settings=_measurement_settings,
         # of easy, hard and random examples, all of them training examples
-        examples=lambda measurement, size: min(
-            3 * (_sample(measurement, size) + _heldout(measurement, size)), size.train
-        ),
+        examples=lambda config, run, size: min(3 * (_sample(config, size) + _heldout(config, size)), size.train),
         groups=lambda config: len(DIFFICULTY_GROUPS),
         verb="Measure easy and hard examples in",
         split=True,
+    ),
+    "confusion": Result(
+        command="measure_confusion",
+        stage="measure_confusion",
+        settings=_confusion_settings,
+        examples=lambda config, run, size: config["confusion"]["mini_batches"] * _batch_size(config, run),
+        groups=lambda config: int(config["confusion"]["mini_batches"]),
+        verb="Measure gradient confusion of",
+        shards=False,
     ),
 }
 ON_OTHER_SAMPLE = "measure_sample_size"  # the stage of coherence on other samples
@@ -127,7 +146,8 @@ def result(name: str) -> Result:
     def settings(config: Config, run: Run) -> dict[str, Any]:
         return {**kind.settings(config, run), "sample_size": sample_size}
 
-    def examples(measurement: Mapping[str, int], size: Size) -> int:
-        return kind.examples({**measurement, "sample_size": sample_size}, size)
+    def examples(config: Config, run: Run, size: Size) -> int:
+        measurement = {**config["measurement"], "sample_size": sample_size}
+        return kind.examples({**config, "measurement": measurement}, run, size)
 
     return Result(kind.command, ON_OTHER_SAMPLE, settings, examples, kind.groups, kind.verb, subset=True)

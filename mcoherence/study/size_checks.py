@@ -7,6 +7,7 @@ from mcoherence.data.subsets import split_counts
 from mcoherence.errors import UserError
 from mcoherence.optim.methods import METHODS
 from mcoherence.study.catalogue import results_of, scored_networks
+from mcoherence.study.experiments.confusion import MINI_BATCHES
 from mcoherence.study.result_names import FULL, OTHER_SAMPLE
 from mcoherence.study.runs import Config, Run
 from mcoherence.study.settings import training_of
@@ -85,6 +86,8 @@ def _check_sizes(config: Config, own: Config, runs: Sequence[Run]) -> None:
     for name, measured in results_of(config).items():
         for dataset in dict.fromkeys(run.dataset for run in measured if run.subset == FULL):
             _check_sample(config, own, name, dataset)
+        for optimizer, model, dataset in _ways([run for run in measured if name == "confusion"]):
+            _check_mini_batches(config, dataset, model, optimizer)
 
 
 def _check_classes(config: Config, labels: str, dataset: str) -> None:
@@ -128,6 +131,17 @@ def _check_sample(config: Config, own: Config, result_name: str, dataset: str) -
             raise UserError(
                 f"{key}: found {found}, expected at most the {there} {kind} examples of datasets.{dataset}; lower it"
             )
+
+
+def _check_mini_batches(config: Config, dataset: str, model: str, optimizer: str) -> None:
+    """Check that a data set has the examples of all mini-batches whose gradients are compared."""
+    size = training_of(config, dataset, model, optimizer)["batch_size"]
+    count, there = config["confusion"].get("mini_batches", MINI_BATCHES), known_size(config, dataset, "train")
+    if there is not None and count * size > there:
+        raise UserError(
+            f"confusion.mini_batches: found {count} of {size} examples each, expected no example twice and at most the "
+            f"{there} training examples of datasets.{dataset}; lower it, or training.batch_size"
+        )
 
 
 def _ways(runs: Sequence[Run]) -> list[tuple[str, str, str]]:

@@ -4,12 +4,13 @@ from typing import Any
 
 from mcoherence.optim.methods import METHODS
 from mcoherence.study.experiment import TRAINING, Experiment, Figure, Table, section_schema
+from mcoherence.study.experiments import label_noise
 from mcoherence.study.runs import Config
 
 
 def bound_settings(config: Config) -> dict[str, Any]:
     """The assumed smoothness, and the rates of those optimisers of label_noise that the bound holds for."""
-    names = config["label_noise"]["optimizers"]
+    names = label_noise.names(config, "optimizers")
     optimizers = {name: config["optimizers"][name] for name in names if _is_plain_sgd(config["optimizers"][name])}
     rates = {
         name: {key: entry[key] for key in ("lr", "schedule") if key in entry} for name, entry in optimizers.items()

@@ -6,23 +6,27 @@ from mcoherence.study.experiments import label_noise
 from mcoherence.study.runs import Config, Grid
 
 
-def label_sets_with_corrupt_examples(config: Config) -> list[str]:
-    """The label sets of label_noise that have pristine and corrupt examples."""
-    return [name for name in config["label_noise"]["labels"] if 0 < config["labels"][name]["fraction"] < 1]
+def has_corrupt_examples(config: Config, labels: str) -> bool:
+    """Whether a label set has both pristine and corrupt examples."""
+    return bool(0 < config["labels"][labels]["fraction"] < 1)
 
 
 def grids(config: Config) -> list[Grid]:
-    """The combinations of label_noise with these label sets."""
-    return label_noise.grids_of({**config["label_noise"], "labels": label_sets_with_corrupt_examples(config)})
+    """The combinations of label_noise, `further` ones too, with those of their label sets that have both."""
+    found = [
+        {**one, "labels": [name for name in one["labels"] if has_corrupt_examples(config, name)]}
+        for one in label_noise.grids(config)
+    ]
+    return [one for one in found if one["labels"]]
 
 
 def check(config: Config) -> None:
     """Check that there is such a label set, and what label_noise checks of its section."""
     label_noise.check(config)
-    if not label_sets_with_corrupt_examples(config):
+    if not grids(config):
         raise UserError(
-            f"label_noise.labels: found {config['label_noise']['labels']}, expected one with a fraction between 0 and "
-            "1 for the experiment contributions; add one, or take contributions out of experiments"
+            f"label_noise.labels: found {label_noise.names(config, 'labels')}, expected one with a fraction between 0 "
+            "and 1 for the experiment contributions; add one, or take contributions out of experiments"
         )
 
 

@@ -32,13 +32,18 @@ def grids_of(section: Config) -> list[Grid]:
     return [grid(section), *(grid({**section, **other}) for other in section.get("further", []))]
 
 
+def names(config: Config, axis: str) -> list[Any]:
+    """What the experiment's runs have along an axis, such as "optimizers": of all combinations, `further` ones too."""
+    return list(dict.fromkeys(name for one in grids(config) for name in one[axis]))
+
+
 def winsorization(config: Config) -> dict[str, dict[str, float]]:
     """Optimiser entry -> its c, and the number `alike` of the family of entries that differ in c alone.
 
-    Of the entries of the section; empty without winsorised ones. An SGD entry that has all other settings of a family
-    belongs to it, with c = 0.
+    Of the entries that the experiment's runs have; empty without winsorised ones. An SGD entry that has all other
+    settings of a family belongs to it, with c = 0.
     """
-    entries = {name: config["optimizers"][name] for name in config["label_noise"]["optimizers"]}
+    entries = {name: config["optimizers"][name] for name in names(config, "optimizers")}
     methods = {name: METHODS[entry["method"]] for name, entry in entries.items()}
     rest = {
         name: {k: v for k, v in entry.items() if k not in ("method", methods[name].clips)}
@@ -53,6 +58,12 @@ def winsorization(config: Config) -> dict[str, dict[str, float]]:
         for name, method in methods.items()
         if (method.plain or method.clips) and rest[name] in families
     }
+
+
+def levels_of_fit(config: Config) -> list[float]:
+    """The accuracies on pristine examples at which runs are compared: a grid, and those that statement E12 is about."""
+    every_second = [percent / 100 for percent in range(10, 101, 2)]
+    return sorted({*every_second, 0.95, 0.99, config["claims"].get("equal_fit", 0.95)})
 
 
 def check(config: Config) -> None:
@@ -84,6 +95,7 @@ EXPERIMENT = Experiment(
         "group_alignment": Table(grids, ("coherence",)),
         "overfit": Table(grids, SCORED, own=lambda config: {"winsorization": winsorization(config)}),
         "early_stopping": Table(grids, (*SCORED, "coherence")),
+        "equal_fit": Table(tables=("accuracy",), own=lambda config: {"levels": levels_of_fit(config)}),
     },
     figures={
         "summary": Figure(("coherence", "accuracy", "easy_hard"), SUMMARY, "the study at a glance"),
@@ -101,5 +113,6 @@ EXPERIMENT = Experiment(
             ("overfit",), TRAINING, "4.4 overfitting by winsorised SGD", made=lambda config: bool(winsorization(config))
         ),
         "early_stopping": Figure(("early_stopping",), TRAINING, "4.5 best against last checkpoint"),
+        "equal_fit": Figure(("equal_fit",), TRAINING, "4.7 memorisation at equal fit"),
     },
 )

@@ -25,10 +25,11 @@ def grids(config: Config) -> list[Grid]:
 def swept_value(entry: Config, setting: str) -> float | None:
     """The value of a swept setting in an entry of `models`; None where it has none.
 
-    `width` is that of all hidden layers of an MLP, `depth` their number; any other setting is a number in the entry.
+    `width` is that of all hidden layers of an MLP, `depth` their number, read off the list `hidden` where the entry has
+    one; any other setting is a number in the entry.
     """
     hidden = entry.get("hidden")
-    if setting in ("width", "depth"):
+    if setting in ("width", "depth") and setting not in entry:
         if not isinstance(hidden, list) or (setting == "width" and len(set(hidden)) != 1):
             return None
         return float(len(hidden) if setting == "depth" else hidden[0])

@@ -8,7 +8,7 @@ import pytest
 
 from mcoherence.claims.difficulty import probability_of_more
 from mcoherence.claims.registry import claims_of
-from mcoherence.claims.testing import ClaimSettings
+from mcoherence.claims.settings import ClaimSettings
 
 SETTINGS = ClaimSettings(confidence=0.95, first_step=8, target_accuracy=0.9, methods={"sgd": "sgd"})
 RUN = {"dataset": "d", "model": "net", "labels": "noisy", "noise": 0.5, "optimizer": "sgd"}

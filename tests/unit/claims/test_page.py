@@ -2,14 +2,23 @@
 
 import pytest
 
-from mcoherence.claims.page import as_json, claims_page, write_claims
+from mcoherence.claims.measured import Rates
+from mcoherence.claims.nulls import Null
+from mcoherence.claims.page import as_json, claims_page, drawing, write_claims
+from mcoherence.claims.settings import ClaimSettings
 from mcoherence.claims.stored import read_claims
-from mcoherence.claims.testing import Claim, Part
+from mcoherence.claims.testing import Claim
+from mcoherence.claims.verdicts import Part
 from mcoherence.errors import UserError
 from mcoherence.files.provenance import provenance
 
-SUPPORTED = Part("d, <net>", {0: 0.2, 1: 0.4}, 0.3, (0.2, 0.4), (0.1, 0.5), "supported")
-OPEN = Part("d, other", {0: 0.2}, None, None, None, "inconclusive")
+SETTINGS = ClaimSettings(confidence=0.95, first_step=8, target_accuracy=0.9, methods={})
+SUPPORTED = Part(
+    "d, <net>", {0: 0.2, 1: 0.4}, 0.3, (0.2, 0.4), (0.1, 0.5), "supported",
+    reason="both above", null=Null((-0.1, 0.1), "two equal <nets>"), margin=0.02, detectable=0.25, refutation_p=0.99,
+    rates=Rates((0.1, 0.3), (0.1,)), note="easy on easy +0.050",
+)  # fmt: skip
+OPEN = Part("d, other", {0: 0.2}, None, None, None, "inconclusive", reason="fewer than two seeds")
 
 
 def test_a_claim_as_json_shows_the_part_that_decides():
@@ -22,36 +31,39 @@ def test_a_claim_as_json_shows_the_part_that_decides():
     assert entry["level"] == "II"
 
 
+CELLS = ("+0.300", "[+0.200, +0.400]", "[+0.100, +0.500]", "[-0.100, +0.100]", "0.250")
+
+
 def test_the_page_is_escaped_and_complete():
-    page = claims_page([Claim("P1", "a & b", "source", "II", "statistic", (SUPPORTED,))], 0.95)
+    page = claims_page([Claim("P1", "a & b", "source", "II", "statistic", (SUPPORTED,))], SETTINGS)
     assert "a &amp; b" in page
     assert "d, &lt;net&gt;" in page
-    numbers = "".join(f'<td class="number">{text}</td>' for text in ("+0.300", "[+0.200, +0.400]", "[+0.100, +0.500]"))
+    numbers = "".join(f'<td class="number">{text}</td>' for text in CELLS)
     assert page.count(numbers) == 2  # in the claim's row, and in that of its part
-    assert page.count('<td class="supported">supported</td>') == 2
+    assert page.count('<td><span class="supported">supported</span>') == 2
     assert "tests/unit/test_coherence.py::test_m_coherence_of_known_gradients" in page
     assert "95% interval over seeds, bootstrap" in page
     assert "diverged" not in page
 
 
 def test_a_part_without_intervals_has_dashes():
-    page = claims_page([Claim("P1", "a", "b", "II", "c", (OPEN,))], 0.95)
-    assert page.count(3 * '<td class="number">–</td>') == 2
+    page = claims_page([Claim("P1", "a", "b", "II", "c", (OPEN,))], SETTINGS)
+    assert page.count(5 * '<td class="number">–</td>') == 2
     assert "+0.200" not in page
 
 
 def test_runs_that_diverged_are_named_once():
     claims = [Claim(name, "a", "b", "II", "c", (SUPPORTED,), diverged=("run b", "run <a>")) for name in ("P1", "P2")]
-    assert "<p>Left out, because they diverged: run &lt;a&gt;; run b.</p>" in claims_page(claims, 0.95)
+    assert "<p>Left out, because they diverged: run &lt;a&gt;; run b.</p>" in claims_page(claims, SETTINGS)
 
 
 def test_a_claim_that_is_not_tested_says_why_in_both_forms():
     claim = Claim("P9", "a", "b", "II", "c", (), missing="needs runs of <SGD>")
     entry = as_json(claim)
     assert (entry["verdict"], entry["missing"], entry["parts"]) == ("not tested", "needs runs of <SGD>", [])
-    page = claims_page([claim], 0.95)
+    page = claims_page([claim], SETTINGS)
     assert "<small>needs runs of &lt;SGD&gt;</small>" in page
-    assert '<td class="not-tested">not tested</td>' in page
+    assert '<td><span class="not-tested">not tested</span>' in page
     assert "<summary>" not in page
 
 
@@ -59,7 +71,9 @@ def test_a_claim_that_is_not_tested_says_why_in_both_forms():
 def written(tmp_path):
     """The paths of claims.json and claims.html of one supported claim."""
     claims = [Claim("P1", "statement", "source", "II", "statistic", (SUPPORTED,))]
-    write_claims(tmp_path / "claims.json", tmp_path / "claims.html", claims, 0.95, provenance({"confidence": 0.95}, []))
+    write_claims(
+        tmp_path / "claims.json", tmp_path / "claims.html", claims, SETTINGS, provenance({"confidence": 0.95}, [])
+    )
     return tmp_path / "claims.json", tmp_path / "claims.html"
 
 
@@ -91,3 +105,41 @@ def test_edited_claims_and_an_edited_page_are_refused(written, which, edit):
         read_claims(*written)
     assert str(refusal.value).endswith("make it again: snakemake --cores all --forcerun check_claims")
     assert "\n" not in str(refusal.value)
+
+
+def test_a_part_as_json_has_its_null_its_margin_and_what_the_study_could_have_found():
+    (part, empty) = as_json(Claim("P1", "statement", "source", "II", "statistic", (SUPPORTED, OPEN)))["parts"]
+    assert part == {
+        "where": "d, <net>", "value": 0.3, "interval": (0.2, 0.4), "t_interval": (0.1, 0.5), "null": (-0.1, 0.1),
+        "null_rule": "two equal <nets>", "margin": 0.02, "detectable": 0.25, "refutation_p": 0.99,
+        "rates": {"tested": (0.1, 0.3), "stable": (0.1,)}, "values_by_seed": {0: 0.2, 1: 0.4},
+        "note": "easy on easy +0.050", "verdict": "supported", "reason": "both above",
+    }  # fmt: skip
+    assert (empty["null"], empty["null_rule"], empty["rates"], empty["detectable"]) == (None, None, None, None)
+
+
+def test_the_page_shows_what_each_part_was_held_against():
+    page = claims_page([Claim("P1", "a", "b", "II", "c", (SUPPORTED, OPEN))], SETTINGS)
+    for text in ("two equal &lt;nets&gt;", "0.1 (stable), 0.3", "easy on easy +0.050", "fewer than two seeds"):
+        assert text in page
+    assert page.count("<svg") == 1  # the open part has nothing to draw
+
+
+def test_the_thresholds_are_printed_with_their_values(written):
+    thresholds = read_claims(*written)["thresholds"]
+    assert (thresholds["equivalence_margin"], thresholds["near"], thresholds["fitted"]) == (0.02, 3, 0.999)
+    page = written[1].read_text()
+    for name, value in thresholds.items():
+        assert f'<td><code>{name}</code></td><td class="number">{value:g}</td>' in page
+
+
+def test_the_drawing_has_the_null_beside_the_interval_on_one_axis():
+    """From -0.1 to 0.5 in 110 pixels, 5 from the left."""
+    drawn = drawing(SUPPORTED)
+    assert drawn.null == pytest.approx((5, 36.7), abs=0.05)
+    assert (drawn.zero, drawn.low, drawn.high, drawn.value) == pytest.approx((23.3, 41.7, 115, 78.3), abs=0.05)
+    assert drawing(OPEN) is None
+
+
+def test_one_rate_is_called_one_rate():
+    assert str(Rates((0.3,), ())) == "one rate, 0.3"

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from mcoherence.claims.registry import claim, claims_of
-from mcoherence.claims.testing import ClaimSettings, check_claims
+from mcoherence.claims.settings import ClaimSettings
+from mcoherence.claims.testing import check_claims
 
 ROOT = Path(__file__).parents[3]
 CLAIMS = claims_of("mcoherence.claims")
@@ -16,7 +17,7 @@ TEXTS = {"source": "nobody", "statistic": "accuracy", "tables": ("accuracy",), "
 MODULE = """
 import pandas as pd
 from mcoherence.claims.registry import claim
-from mcoherence.claims.testing import Measured
+from mcoherence.claims.measured import Measured
 
 @claim("{id}", "All is well.", source="nobody", statistic="accuracy", tables=("accuracy",), needs="runs")
 def all_is_well(tables{parameters}):

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from mcoherence.claims.rows import early, log_spacing, of_sgd, past_transient
-from mcoherence.claims.testing import ClaimSettings
+from mcoherence.claims.settings import ClaimSettings
 
 SETTINGS = ClaimSettings(
     confidence=0.95, first_step=8, target_accuracy=0.9, methods={"slow": "sgd", "fast": "sgd", "m3": "m3"}

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mcoherence.claims.testing import ClaimSettings, part_of
+from mcoherence.claims.settings import ClaimSettings
 from mcoherence.claims.trajectory import (
     alexnet_coherent_on_random_labels,
     coherence_near_one_when_fitted,
@@ -15,6 +15,7 @@ from mcoherence.claims.trajectory import (
     shape_kept_at_other_sizes,
     wider_more_coherent,
 )
+from mcoherence.claims.verdicts import part_of
 
 SETTINGS = ClaimSettings(
     confidence=0.95,

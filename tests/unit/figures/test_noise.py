@@ -183,6 +183,12 @@ def test_winsorization_draws_the_last_checkpoint_against_c():
     assert "proper accuracy" in legend(figure)
 
 
+def test_a_network_that_sgd_alone_trained_has_no_panels_of_winsorising():
+    wide = overfit_table().query("c == 0").assign(model="wide")
+    figure = winsorization.draw({"overfit": pd.concat([wide, overfit_table()])}, STYLE)
+    assert len(figure.axes) == 3
+
+
 def early_table():
     random = np.random.default_rng(4)
     return pd.DataFrame(

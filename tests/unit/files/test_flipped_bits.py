@@ -15,6 +15,7 @@ import torch
 from mcoherence.audit.origins import read_provenance
 from mcoherence.audit.result_checks import check_log
 from mcoherence.claims.page import write_claims
+from mcoherence.claims.settings import ClaimSettings
 from mcoherence.claims.stored import read_claims
 from mcoherence.errors import UserError
 from mcoherence.figures.panels import message_figure
@@ -124,7 +125,8 @@ def read_unfinished(folder):
 
 
 def write_claims_and_page(folder):
-    write_claims(folder / "claims.json", folder / "claims.html", [], 0.95, provenance({}, []))
+    settings = ClaimSettings(0.95, 8, 0.9, {})
+    write_claims(folder / "claims.json", folder / "claims.html", [], settings, provenance({}, []))
 
 
 def write_pages(folder):

@@ -11,7 +11,9 @@ from mcoherence.claims.registry import claims_of
 from mcoherence.errors import UserError
 from mcoherence.study import checks, schema_checks
 from mcoherence.study import settings as study
-from mcoherence.study.catalogue import TABLES, all_runs, results_of
+from mcoherence.study.catalogue import TABLES, all_runs, figures_of, results_of
+from mcoherence.study.config_files import study_config
+from mcoherence.study.experiments.bound import bound_settings
 from mcoherence.study.experiments.label_noise import winsorization
 from mcoherence.study.results import result
 from mcoherence.study.runs import Run, runs_of_grids, source_run
@@ -647,6 +649,37 @@ def test_winsorised_entries_and_the_sgd_that_is_like_them_make_a_family():
     }  # fmt: skip
     assert study.table_settings(config, "overfit")["own"]["winsorization"] == winsorization(config)
     assert winsorization(CONFIG) == {}
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
+def test_winsorised_entries_of_further_combinations_make_a_family_too(name):
+    """Where these studies winsorise, and nowhere else: the figure and the claims on it hang on their families."""
+    config = study_config(ROOT / "config.yaml", [ROOT / f"studies/{name}.yaml"], {}).config
+    assert {name: found["c"] for name, found in winsorization(config).items()} == {
+        "sgd": 0, "winsorized_1": 1, "winsorized_2": 2, "winsorized_4": 4, "winsorized_8": 8,
+    }  # fmt: skip
+    assert "winsorization" in figures_of(config)
+    assert study.claim_settings(config)["methods"]["winsorized_8"] == "winsorized"
+
+
+def test_the_bound_is_worked_out_for_the_sgd_of_further_combinations_too():
+    config = changed("optimizers", "slow", to={"method": "sgd", "lr": 0.1})
+    config["label_noise"]["further"] = [{"models": ["cnn"], "optimizers": ["rm3", "slow"]}]
+    assert bound_settings(config | {"bound": {}})["optimizers"] == {"sgd": {"lr": 0.3}, "slow": {"lr": 0.1}}
+
+
+def test_contributions_of_further_combinations_are_those_of_their_partly_random_labels():
+    config = changed("label_noise", "labels", to=["clean"])
+    config |= {"experiments": ["contributions"], "contributions": {"null_worlds": 2}}
+    config["label_noise"]["further"] = [
+        {"labels": ["all_random"]},
+        {"labels": ["clean", "half_random"], "seeds": [7]},
+    ]
+    checks.check_references(config)
+    assert {(run.labels, run.seed) for run in all_runs(config)} == {("half_random", 7)}
+    config["label_noise"]["further"] = [{"labels": ["all_random"]}]
+    with pytest.raises(UserError, match=r"^label_noise\.labels: found \['clean', 'all_random'\], expected one with"):
+        checks.check_references(config)
 
 
 def test_contributions_are_measured_in_partly_random_runs_only():

@@ -1,0 +1,70 @@
+"""Memorisation at equal fit: a statement of this project's own, which gets a verdict that is no paper's.
+
+The papers compare accuracies on corrupt labels at the end of training (P13). A method that is merely slower fits fewer
+of them at any step and as many in the end. Whether it fits fewer where it has fitted the pristine examples as well is
+what tells prevention from delay.
+"""
+
+import numpy as np
+
+from mcoherence.claims.measured import Measured, Parts, PerSeed, Tables, is_saturated
+from mcoherence.claims.nulls import equal_conditions
+from mcoherence.claims.registry import claim
+from mcoherence.claims.settings import ClaimSettings
+
+OTHER_LEVELS = (0.8, 0.9, 0.99)  # of the accuracy on pristine examples, reported beside the one that decides
+# Methods that are meant to keep back what few examples have in common; all others are controls, and reported.
+SUPPRESSING = ("m3", "m3_successive", "rm3", "winsorized", "gradient_agreement")
+
+
+@claim(
+    "E12",
+    "Where the accuracy on pristine examples first reaches the same level, a method that suppresses weak gradient "
+    "directions has fitted fewer corrupt labels than SGD.",
+    source="this project; no paper is known to us that states it (arXiv 2003.07422 compares at the end of training)",
+    statistic=(
+        "accuracy on corrupt examples where that on pristine ones first reaches equal_fit, linear between checkpoints: "
+        "SGD's minus the method's. Other levels, and methods that are not meant to suppress, are reported and decide "
+        "nothing"
+    ),
+    tables=("equal_fit",),
+    needs="runs of SGD, and of another method, with labels that are random in part",
+    level="own",
+)
+def fewer_corrupt_at_equal_fit(tables: Tables, settings: ClaimSettings) -> Parts:
+    """How many fewer corrupt labels each method has fitted than SGD, where both have fitted the pristine ones as well.
+
+    A run that never comes so far has no number, which leaves its part open; a method of which no run does is not
+    compared there.
+    """
+    parts: dict[str, Measured] = {}
+    for level in dict.fromkeys((settings.equal_fit, *OTHER_LEVELS)):
+        rows = tables["equal_fit"]
+        rows = rows[np.isclose(rows["pristine_accuracy"].astype(float), level)]
+        for (dataset, model, labels, noise), here in rows.groupby(["dataset", "model", "labels", "noise"]):
+            corrupt = {
+                str(name): rows_of.set_index("seed")["corrupt_accuracy"].astype(float)
+                for name, rows_of in here.groupby("optimizer", sort=False)
+            }
+            present = list(corrupt)
+            references = [name for name in settings.entries("sgd") if name in present]
+            others = [name for name in present if name not in references]
+            for name, reference in ((name, reference) for name in others for reference in references):
+                where = f"{dataset}, {model}, {name} against {reference}, {labels}, noise {noise:g}, at {level:g}"
+                parts[where] = _part(corrupt[reference], corrupt[name], name, level, settings)
+    return parts
+
+
+def _part(of_sgd: PerSeed, of_method: PerSeed, name: str, level: float, settings: ClaimSettings) -> Measured:
+    """SGD's corrupt accuracy minus the method's by seed, and whether it decides."""
+    never = bool(of_method.isna().all())
+    decides = level == settings.equal_fit and settings.methods[name] in SUPPRESSING and not never
+    reached = [one.dropna() for one in (of_sgd, of_method)]
+    return Measured(
+        of_sgd - of_method,
+        null=equal_conditions([of_sgd, of_method], settings.confidence),
+        margin=settings.equivalence_margin,
+        saturated=is_saturated(*reached),
+        decides=decides,
+        note=f"no run of {name} fits {level:g} of the pristine examples: not compared" if never else "",
+    )
