@@ -1,7 +1,8 @@
-"""Print what a study will take: jobs, hours, disk and memory, with the source of each estimate."""
+"""Print what a study will take, with the source of each estimate, and which claims it can speak to."""
 
 from pathlib import Path
 
+from mcoherence.audit.claims_ahead import describe_claims
 from mcoherence.audit.plan import describe
 from mcoherence.device import chosen_device
 from workflow_scripts.command_line import settings_parser
@@ -14,6 +15,7 @@ def main() -> None:
     parser.add_argument("--device", required=True, help="auto, cpu, cuda or mps")
     arguments = parser.parse_args()
     print(describe(arguments.settings, chosen_device(arguments.device), Path(__file__).parents[1]))
+    print(describe_claims(arguments.settings))
 
 
 if __name__ == "__main__":

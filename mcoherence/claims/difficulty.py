@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from mcoherence.claims.measured import Measured, Parts, Tables
+from mcoherence.claims.nulls import around, equal_conditions, shuffled_tags, unrelated_choices
 from mcoherence.claims.registry import claim
 from mcoherence.claims.rows import early, log10
 from mcoherence.claims.settings import ClaimSettings
@@ -34,7 +35,8 @@ def easy_more_coherent_early(tables: Tables, settings: ClaimSettings) -> Parts:
     for where, rows in _networks(tables["difficulty_coherence"]):
         within = early(rows[(rows["subset"] == FULL) & (rows["group"] == rows["other"])], settings)
         means = log10(within["m_coherence"]).groupby([within["group"], within["seed"]]).mean()
-        parts[where] = Measured(_of(means, EASY_TRAIN) - _of(means, HARD_TRAIN))
+        easy, hard = (_of(means, group) for group in (EASY_TRAIN, HARD_TRAIN))
+        parts[where] = Measured(easy - hard, null=equal_conditions([easy, hard], settings.confidence))
     return parts
 
 
@@ -48,11 +50,18 @@ def easy_more_coherent_early(tables: Tables, settings: ClaimSettings) -> Parts:
     level="III",
 )
 def easy_step_helps_hard(tables: Tables, settings: ClaimSettings) -> Parts:
-    """Early cosine between mean gradients, of easy and of hard examples, along runs on the easy ones only."""
+    """Early cosine between mean gradients, of easy and of hard examples, along runs on the easy ones only.
+
+    It is above 0 where a small step along the one lowers the loss of the other. That may be so before anything is
+    learned, so the value at step 0 stands beside it.
+    """
     parts = {}
     for where, rows in _networks(tables["difficulty_coherence"]):
-        on_easy = early(rows[rows["subset"] == "easy"], settings)
-        parts[where] = Measured(_pair(on_easy, EASY_TRAIN, HARD_TEST).groupby("seed")["cosine"].mean())
+        pair = _pair(rows[rows["subset"] == "easy"], EASY_TRAIN, HARD_TEST)
+        cosine = early(pair, settings).groupby("seed")["cosine"].mean()
+        null = around(0.0, cosine, settings.confidence, "gradients that have nothing to do with one another")
+        untrained = pair.loc[pair["step"] == 0, "cosine"].mean()
+        parts[where] = Measured(cosine, null=null, note=f"before training {untrained:+.3f}")
     return parts
 
 
@@ -79,7 +88,7 @@ def easy_step_carries_over(tables: Tables, settings: ClaimSettings) -> Parts:
             .mean()
             for kind in ("easy", "hard")
         )
-        parts[where] = Measured(easy - hard)
+        parts[where] = Measured(easy - hard, null=equal_conditions([easy, hard], settings.confidence))
     return parts
 
 
@@ -92,13 +101,14 @@ def easy_step_carries_over(tables: Tables, settings: ClaimSettings) -> Parts:
     needs="reference runs of several seeds",
     level="III",
 )
-def seeds_agree(tables: Tables) -> Parts:
+def seeds_agree(tables: Tables, settings: ClaimSettings) -> Parts:
     """Share of a run's easy examples that the other seeds call easy too, minus the share by chance."""
     parts = {}
     for where, rows in _networks(tables["difficulty_agreement"]):
         others = rows[rows["other"] == OTHER_SEEDS].set_index("seed")
         if not others.empty:
-            parts[where] = Measured(others["easy_overlap"] - others["chance"])
+            null = unrelated_choices(others["n"].tolist(), others["chance"].tolist(), settings.confidence)
+            parts[where] = Measured(others["easy_overlap"] - others["chance"], null=null)
     return parts
 
 
@@ -111,9 +121,9 @@ def seeds_agree(tables: Tables) -> Parts:
     needs="reference runs on labels that are random in part",
     level="III",
 )
-def corrupt_is_harder(tables: Tables) -> Parts:
+def corrupt_is_harder(tables: Tables, settings: ClaimSettings) -> Parts:
     """Probability that a corrupt example ranks as harder than a pristine one, minus 1/2."""
-    return _corrupt_against_pristine(tables["difficulty"], "rank", 1)
+    return _corrupt_against_pristine(tables["difficulty"], "rank", 1, settings)
 
 
 @claim(
@@ -125,9 +135,9 @@ def corrupt_is_harder(tables: Tables) -> Parts:
     needs="reference runs on labels that are random in part",
     level="III",
 )
-def corrupt_is_forgotten_more(tables: Tables) -> Parts:
+def corrupt_is_forgotten_more(tables: Tables, settings: ClaimSettings) -> Parts:
     """Probability that a corrupt example has more forgetting events than a pristine one, minus 1/2."""
-    return _corrupt_against_pristine(tables["difficulty"], "forgetting_events", 1)
+    return _corrupt_against_pristine(tables["difficulty"], "forgetting_events", 1, settings)
 
 
 @claim(
@@ -139,9 +149,9 @@ def corrupt_is_forgotten_more(tables: Tables) -> Parts:
     needs="reference runs on labels that are random in part, and training that went on with the other half",
     level="III",
 )
-def corrupt_is_forgotten_first(tables: Tables) -> Parts:
+def corrupt_is_forgotten_first(tables: Tables, settings: ClaimSettings) -> Parts:
     """Probability that a corrupt example is forgotten before a pristine one in the second stage, minus 1/2."""
-    return _corrupt_against_pristine(tables["difficulty"], "second_split_forgotten_at", -1)
+    return _corrupt_against_pristine(tables["difficulty"], "second_split_forgotten_at", -1, settings)
 
 
 def probability_of_more(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
@@ -155,18 +165,20 @@ def probability_of_more(first: NDArray[np.float64], second: NDArray[np.float64])
     return float((ranks.sum() - len(first) * (len(first) + 1) / 2) / (len(first) * len(second)))
 
 
-def _corrupt_against_pristine(table: pd.DataFrame, column: str, sign: int) -> Parts:
+def _corrupt_against_pristine(table: pd.DataFrame, column: str, sign: int, settings: ClaimSettings) -> Parts:
     parts = {}
     rows = table[table[column].notna()]
     for where, network in _networks(rows[rows.groupby(["dataset", "model"])["changed"].transform("any")]):
+        runs = dict(list(network.groupby("seed")))
+        scores = {seed: sign * run[column].to_numpy(np.float64) for seed, run in runs.items()}
+        changed = {seed: run["changed"].to_numpy(np.bool_) for seed, run in runs.items()}
         probabilities = {
-            seed: probability_of_more(
-                sign * run.loc[run["changed"], column].to_numpy(np.float64),
-                sign * run.loc[~run["changed"], column].to_numpy(np.float64),
-            )
-            for seed, run in network.groupby("seed")
+            seed: probability_of_more(scores[seed][changed[seed]], scores[seed][~changed[seed]]) for seed in runs
         }
-        parts[where] = Measured(pd.Series(probabilities) - 0.5)
+        null = shuffled_tags(
+            list(scores.values()), list(changed.values()), settings.confidence, "the tags pristine and corrupt"
+        )
+        parts[where] = Measured(pd.Series(probabilities) - 0.5, null=null)
     return parts
 
 

@@ -1,16 +1,24 @@
 """Claims about what networks learn, when, and how it carries over to new examples."""
 
 from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from mcoherence.claims.measured import DIVERGED, Exact, Measured, Parts, Tables
+from mcoherence.claims.measured import DIVERGED, Exact, Measured, Parts, PerSeed, Tables, difference_of_accuracies
+from mcoherence.claims.nulls import Null, equal_conditions
 from mcoherence.claims.registry import claim
 from mcoherence.claims.rows import log10, log_spacing, of_sgd
 from mcoherence.claims.settings import ClaimSettings
 from mcoherence.tables.columns import TOY_TRAINING_EXAMPLES
 from mcoherence.tables.rows import last_rows
+
+Float64Array = NDArray[np.float64]
+Values = TypeVar("Values", PerSeed, Float64Array)
+Labelled = TypeVar("Labelled", pd.Series, pd.DataFrame)
+TRAINED_ON = ("easy", "hard", "random")
 
 
 @claim(
@@ -40,7 +48,11 @@ def time_grows_with_noise(tables: Tables, settings: ClaimSettings) -> Parts:
         reached = runs["accuracy"].max() >= settings.target_accuracy
         for less, more in pairwise(sorted(set(curves["noise"]))):
             ordered = reached[more] | reached[less]
-            parts[f"{where}, noise {more:g} over {less:g}"] = Measured((times[more] - times[less]).where(ordered))
+            known = times.where(reached)
+            parts[f"{where}, noise {more:g} over {less:g}"] = Measured(
+                (times[more] - times[less]).where(ordered),
+                null=equal_conditions([known[less], known[more]], settings.confidence),
+            )
     return parts
 
 
@@ -78,28 +90,45 @@ def log10_time_to_reach(target: float, steps: pd.Series, accuracy: pd.Series) ->
 def pristine_before_corrupt(tables: Tables, settings: ClaimSettings) -> Parts:
     """Learning times of pristine and corrupt examples against each other and against the extremes, under SGD.
 
-    A group of which at most half is ever learned counts with the last step, a lower bound of its median.
+    A group of which at most half is ever learned counts with the last step, a lower bound of its median. What only such
+    bounds decide has no number: the order of two groups that are never learned, and how near a group is to one that is
+    not.
     """
-    parts = {}
+    parts: dict[str, Measured] = {}
     accuracy = dict(of_sgd(tables["accuracy"], settings))
     for where, rows in of_sgd(tables["learning_time"], settings):
         steps = accuracy.get(where, tables["accuracy"])["step"]
         last_step = float(steps.max())
         times = log10(rows["median_step"].clip(lower=1, upper=last_step).astype(float))
-        medians = times.groupby([rows["noise"], rows["group"], rows["seed"]]).first()
+        keys = [rows["noise"], rows["group"], rows["seed"]]
+        medians = times.groupby(keys).first()
+        learned = (rows["median_step"] <= last_step).groupby(keys).first()
         # A median is known to the checkpoint that follows it.
         spacing = log_spacing(steps[steps >= rows["median_step"].clip(lower=1).min()])
         partly = sorted(noise for noise in set(rows["noise"]) if 0 < noise < 1)
         for noise in partly:
-            pristine, corrupt = medians[noise, "pristine"], medians[noise, "corrupt"]
-            parts[f"{where}, noise {noise:g}, corrupt after pristine"] = Measured(corrupt - pristine, spacing)
+            here = f"{where}, noise {noise:g}"
+            groups = {"pristine": (noise, "pristine"), "corrupt": (noise, "corrupt")}
+            pristine, corrupt = (medians[groups[name]] for name in ("pristine", "corrupt"))
+            ordered = learned[groups["pristine"]] | learned[groups["corrupt"]]
+            parts[f"{here}, corrupt after pristine"] = Measured(
+                (corrupt - pristine).where(ordered), spacing, equal_conditions([pristine, corrupt], settings.confidence)
+            )
             if {0.0, 1.0} <= set(rows["noise"]):
-                clean, random = medians[0.0, "all"], medians[1.0, "all"]
-                nearer = (pristine - random).abs() - (pristine - clean).abs()
-                parts[f"{where}, noise {noise:g}, pristine nearer to no noise"] = Measured(nearer, 2 * spacing)
-                nearer = (corrupt - clean).abs() - (corrupt - random).abs()
-                parts[f"{where}, noise {noise:g}, corrupt nearer to all random"] = Measured(nearer, 2 * spacing)
+                groups |= {"no noise": (0.0, "all"), "all random": (1.0, "all")}
+                times_of = {name: medians[key] for name, key in groups.items()}
+                learned_by = {name: learned[key] for name, key in groups.items()}
+                for name, own, other in (("pristine", "no noise", "all random"), ("corrupt", "all random", "no noise")):
+                    known = learned_by[own] & (learned_by[name] | learned_by[other])
+                    nearer = _nearer(*(times_of[one] for one in (name, own, other))).where(known)
+                    null = equal_conditions(list(times_of.values()), settings.confidence, _nearer, drawn=3)
+                    parts[f"{here}, {name} nearer to {own}"] = Measured(nearer, 2 * spacing, null)
     return parts
+
+
+def _nearer(times: Values, own: Values, other: Values) -> Values:
+    """How much nearer times are to their counterpart's than to the other's."""
+    return abs(times - other) - abs(times - own)
 
 
 @claim(
@@ -135,30 +164,58 @@ def suppression_narrows_gap(tables: Tables, settings: ClaimSettings) -> Parts:
         for reference in filter(present.__contains__, settings.entries("sgd")):
             for name in filter(present.__contains__, methods):
                 where = f"{dataset}, {model}, {name} against {reference}, noise {noise:g}"
-                parts[f"{where}, gap"] = Measured(_of_entry(gap, reference) - _of_entry(gap, name))
+                parts[f"{where}, gap"] = difference_of_accuracies(
+                    _of_entry(gap, reference), _of_entry(gap, name), settings
+                )
                 if "corrupt" in scores and noise != 0:
-                    corrupt = scores["corrupt"]
-                    difference = _of_entry(corrupt, reference) - _of_entry(corrupt, name)
-                    parts[f"{where}, corrupt accuracy"] = Measured(difference)
+                    own, others = (_of_entry(scores["corrupt"], entry) for entry in (name, reference))
+                    parts[f"{where}, corrupt accuracy"] = difference_of_accuracies(others, own, settings)
     return parts
 
 
 @claim(
     "P15",
-    "Trained and tested on easy examples, a network generalises better than on hard ones.",
-    source="arXiv 2003.07422",
-    statistic="test accuracy easy on easy minus hard on hard",
+    "Trained and tested on easy examples, a network generalises better than on hard ones, by more than any network is"
+    " better on easy test examples.",
+    source="arXiv 2003.07422; the control is this project's",
+    statistic=(
+        "test accuracy easy on easy minus hard on hard, less what a network trained on random examples is better on "
+        "easy than on hard ones"
+    ),
     tables=("easy_hard",),
     needs="networks trained on easy and on hard examples",
 )
-def easy_beats_hard(tables: Tables) -> Parts:
-    """Test accuracy of easy on easy minus hard on hard, per network."""
+def easy_beats_hard(tables: Tables, settings: ClaimSettings) -> Parts:
+    """Test accuracy of easy on easy minus hard on hard, less random on easy minus random on hard, per network.
+
+    Easy test examples are easy for any network, so the first difference alone says that the selection worked.
+    """
     parts = {}
     for (dataset, model), rows in tables["easy_hard"].groupby(["dataset", "model"]):
-        cells = rows.set_index(["train_subset", "test_subset", "seed"])["accuracy"].sort_index()
-        easy, hard = (_of_entry(_of_entry(cells, subset), subset) for subset in ("easy", "hard"))
-        parts[f"{dataset}, {model}"] = Measured(easy - hard)
+        cells = rows.pivot_table(index=["train_subset", "seed"], columns="test_subset", values="accuracy")
+        by_subset = {name: _of_entry(cells[["easy", "hard"]], name) for name in TRAINED_ON}
+        easy, hard, control = (by_subset[name] for name in TRAINED_ON)
+        plain, any_network = easy["easy"] - hard["hard"], control["easy"] - control["hard"]
+        parts[f"{dataset}, {model}"] = Measured(
+            plain - any_network,
+            null=_null_of_subsets(list(by_subset.values()), settings),
+            margin=settings.equivalence_margin,
+            note=f"easy on easy minus hard on hard {plain.mean():+.3f}; of networks trained on random examples, easy "
+            f"minus hard {any_network.mean():+.3f}",
+        )
     return parts
+
+
+def _null_of_subsets(subsets: list[pd.DataFrame], settings: ClaimSettings) -> Null:
+    """What P15 gives where it does not matter what is trained on: all networks trained on one and the same part.
+
+    subsets: accuracy on easy and on hard test examples by seed, for each part that networks were trained on.
+    """
+
+    def statistic(first: Float64Array, second: Float64Array, control: Float64Array) -> Float64Array:
+        return first[:, 0] - second[:, 1] - (control[:, 0] - control[:, 1])
+
+    return equal_conditions(subsets, settings.confidence, statistic, drawn=3)
 
 
 @claim(
@@ -192,7 +249,7 @@ def real_regression_generalises(tables: Tables) -> Parts:
     }
 
 
-def _of_entry(values: pd.Series, name: str) -> pd.Series:
+def _of_entry(values: Labelled, name: str) -> Labelled:
     """The values whose first index level is `name`, without that level; empty where there are none."""
-    chosen = values[values.index.get_level_values(0) == name]
+    chosen: Labelled = values[values.index.get_level_values(0) == name]
     return chosen.droplevel(0)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from mcoherence.claims.nulls import Null
+from mcoherence.claims.nulls import Null, equal_conditions
+from mcoherence.claims.settings import ClaimSettings
 
 Tables = Mapping[str, pd.DataFrame]
 PerSeed = pd.Series  # one number per seed, indexed by seed
@@ -63,3 +64,17 @@ def is_saturated(*accuracies: PerSeed) -> bool:
     """Whether all accuracies, of all seeds, are 1, or all are 0: what is compared has no room to differ."""
     numbers = np.concatenate([one.to_numpy(np.float64) for one in accuracies])
     return len(numbers) > 0 and bool((numbers == 1).all() or (numbers == 0).all())
+
+
+def difference_of_accuracies(more: PerSeed, less: PerSeed, settings: ClaimSettings) -> Measured:
+    """`more` minus `less` within a seed, two accuracies or measures in their unit.
+
+    With the null of two equal conditions and the equivalence margin of the settings; saturated where all of both are 1,
+    or 0.
+    """
+    return Measured(
+        more - less,
+        null=equal_conditions([more, less], settings.confidence),
+        margin=settings.equivalence_margin,
+        saturated=is_saturated(more, less),
+    )

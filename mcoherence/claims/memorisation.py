@@ -5,10 +5,11 @@ of them at any step and as many in the end. Whether it fits fewer where it has f
 what tells prevention from delay.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
-from mcoherence.claims.measured import Measured, Parts, PerSeed, Tables, is_saturated
-from mcoherence.claims.nulls import equal_conditions
+from mcoherence.claims.measured import Measured, Parts, PerSeed, Tables, difference_of_accuracies
 from mcoherence.claims.registry import claim
 from mcoherence.claims.settings import ClaimSettings
 
@@ -58,13 +59,8 @@ def fewer_corrupt_at_equal_fit(tables: Tables, settings: ClaimSettings) -> Parts
 def _part(of_sgd: PerSeed, of_method: PerSeed, name: str, level: float, settings: ClaimSettings) -> Measured:
     """SGD's corrupt accuracy minus the method's by seed, and whether it decides."""
     never = bool(of_method.isna().all())
-    decides = level == settings.equal_fit and settings.methods[name] in SUPPRESSING and not never
-    reached = [one.dropna() for one in (of_sgd, of_method)]
-    return Measured(
-        of_sgd - of_method,
-        null=equal_conditions([of_sgd, of_method], settings.confidence),
-        margin=settings.equivalence_margin,
-        saturated=is_saturated(*reached),
-        decides=decides,
+    return replace(
+        difference_of_accuracies(of_sgd, of_method, settings),
+        decides=level == settings.equal_fit and settings.methods[name] in SUPPRESSING and not never,
         note=f"no run of {name} fits {level:g} of the pristine examples: not compared" if never else "",
     )

@@ -1,20 +1,21 @@
 """Claims about label noise beyond those of `learning`: contributions, winsorising, the control RA3."""
 
 from collections.abc import Hashable
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 
-from mcoherence.claims.measured import Measured, Parts, Tables
+from mcoherence.claims.measured import Measured, Parts, PerSeed, Tables, difference_of_accuracies
+from mcoherence.claims.nulls import equal_conditions, redrawn, unknown
 from mcoherence.claims.registry import claim
 from mcoherence.claims.rows import early, sgd_rows
 from mcoherence.claims.settings import ClaimSettings
 from mcoherence.tables.columns import MEASURED_WORLD, TRAIN_GROUP, WHOLE_NETWORK
 from mcoherence.tables.rows import last_rows, partly_random
 
-TOLERANCE = 0.02  # of accuracies that are claimed not to exceed one another
-LEAST_CLIPPING = 2  # the c from which winsorised SGD is said not to memorise (arXiv 2002.10657)
+LATE = "late, corrupt over pristine"
 
 
 @claim(
@@ -25,19 +26,23 @@ LEAST_CLIPPING = 2  # the c from which winsorised SGD is said not to memorise (a
         "arXiv 2002.10657 (there of the mini-batch's gradient at every update, here of a fixed sample at checkpoints)"
     ),
     statistic=(
-        "difference of the shares of the first-order loss decrease, pristine minus corrupt up to epoch 5 and corrupt "
-        "minus pristine once pristine examples are fitted; and the same beyond the mean of the null worlds"
+        "difference of the shares of the first-order loss decrease, pristine minus corrupt early (from step 0 on) and "
+        "corrupt minus pristine once pristine examples are fitted; itself, or less the mean of the null worlds, "
+        "whichever is smaller"
     ),
     tables=("contributions", "accuracy"),
     needs="runs of SGD with labels that are random in part, and contributions measured on them",
 )
 def contributions_cross(tables: Tables, settings: ClaimSettings) -> Parts:
-    """How far f^p is above f^c early and below it late, and how far each is beyond the null worlds, under SGD.
+    """How far f^p is above f^c early and below it late, beyond what the null worlds give, under SGD.
 
-    Early is from the end of the transient through epoch 5; late is from the first checkpoint at which the pristine
-    examples are fitted to the target accuracy on. A stretch's f is the share of the loss decrease, to first order,
-    over its updates: the integral of S_a . S over that of S . S by trapezoids, which checkpoints where S vanishes do
-    not upset as they would a mean of ratios.
+    Early is from step 0 through the early epochs: a share of the loss decrease has no transient to leave out, as a peak
+    of coherence has. Late is from the first checkpoint at which the pristine examples are fitted to the target accuracy
+    on. A stretch's f is the share of the loss decrease, to first order, over its updates: the integral of S_a . S over
+    that of S . S by trapezoids, which checkpoints where S vanishes do not upset as they would a mean of ratios.
+
+    The larger group contributes more in null worlds too. So each number is the smaller of the lead itself and of the
+    lead over the mean of the null worlds, and that of a null world, with the others for null worlds, is its null.
     """
     contributions, fitted = tables["contributions"], _step_of_fit(tables["accuracy"], settings)
     parts = {}
@@ -45,51 +50,73 @@ def contributions_cross(tables: Tables, settings: ClaimSettings) -> Parts:
     for (dataset, model, labels, noise, optimizer), runs in rows.groupby(
         ["dataset", "model", "labels", "noise", "optimizer"]
     ):
-        numbers: dict[str, dict[Hashable, float]] = {}
+        leads: dict[str, dict[Hashable, pd.Series]] = {}
         for seed, run in runs.groupby("seed"):
             begin = fitted.get((dataset, model, labels, optimizer, seed), np.inf)
-            first, late = _differences(early(run, settings)), _differences(run[run["step"] >= begin])
-            null_first, null_late = (one.drop(MEASURED_WORLD).mean() for one in (first, late))
-            for what, value in {
-                "early, pristine over corrupt": first[MEASURED_WORLD],
-                "early, pristine over corrupt beyond the null worlds": first[MEASURED_WORLD] - null_first,
-                "late, corrupt over pristine": -late[MEASURED_WORLD],
-                "late, corrupt over pristine beyond the null worlds": null_late - late[MEASURED_WORLD],
-            }.items():
-                numbers.setdefault(what, {})[seed] = value
-        for what, by_seed in numbers.items():
-            parts[f"{dataset}, {model}, {optimizer}, noise {noise:g}, {what}"] = Measured(pd.Series(by_seed))
+            first, late = run[run["epoch"] <= settings.early_epochs], run[run["step"] >= begin]
+            leads.setdefault("early, pristine over corrupt", {})[seed] = _differences(first)
+            leads.setdefault(LATE, {})[seed] = -_differences(late)
+        for what, by_seed in leads.items():
+            parts[f"{dataset}, {model}, {optimizer}, noise {noise:g}, {what}"] = _beyond_null_worlds(
+                pd.DataFrame(by_seed).T, settings
+            )
     return parts
+
+
+def _beyond_null_worlds(leads: pd.DataFrame, settings: ClaimSettings) -> Measured:
+    """The lead of each seed, or what it is beyond the mean of its null worlds, whichever is smaller, with its null.
+
+    leads: a column for each world, indexed by seed.
+    """
+    measured, worlds = leads[MEASURED_WORLD], leads.drop(columns=MEASURED_WORLD)
+    null = unknown("two null worlds")
+    if worlds.shape[1] > 1:
+        smaller = {name: _smaller(worlds[name], worlds.drop(columns=name)) for name in worlds}
+        null = redrawn(pd.DataFrame(smaller), settings.confidence, "null worlds, in which the tags are shuffled")
+    alone, expected = measured.mean(), worlds.mean(axis=1).mean()
+    note = f"the lead alone {alone:+.3f}, in the null worlds {expected:+.3f}" if np.isfinite(alone) else ""
+    return Measured(_smaller(measured, worlds), null=null, note=note)
+
+
+def _smaller(lead: PerSeed, others: pd.DataFrame) -> PerSeed:
+    return pd.concat([lead, lead - others.mean(axis=1)], axis=1).min(axis=1, skipna=False)
 
 
 @claim(
     "P11",
     "Winsorised SGD with c of at least 2 does not fit more labels than a network that predicts every true label "
-    "would, and overfits no more as c grows.",
+    "would, and overfits less as c grows.",
     source="arXiv 2002.10657",
     statistic=(
-        "proper minus training accuracy at the last step; fall of the overfit measure from each c to the next; 0.02 "
-        "added to both as tolerance"
+        "proper minus training accuracy at the last step, with the equivalence margin added as tolerance; fall of the "
+        "overfit measure from each c to the next"
     ),
     tables=("overfit",),
     needs="runs of winsorised SGD with c of at least 2",
 )
-def winsorising_stops_memorising(tables: Tables) -> Parts:
+def winsorising_stops_memorising(tables: Tables, settings: ClaimSettings) -> Parts:
     """Margin of the training accuracy below the proper one for c >= 2, and fall of overfit from c to the next c.
 
-    At the last step. The proper accuracy is the share of labels that the corruption left as they were. Both margins
-    have the tolerance 0.02 added, because equality is what the claim allows.
+    At the last step. The proper accuracy is the share of labels that the corruption left as they were. That margin has
+    the equivalence margin added, because equality is what the claim allows. A network that learns nothing has it too,
+    so its null is that of the same optimiser without clipping: where that does not memorise, nothing is shown.
     """
     parts = {}
     for where, noise, rows in _families(tables["overfit"]):
         by_c = {c: rows[rows["c"] == c].set_index("seed") for c in sorted(map(float, rows["c"].unique()))}
-        for c, one in by_c.items():
-            if c >= LEAST_CLIPPING and noise > 0:
-                margin = one["pristine_share"] - one["train_accuracy"] + TOLERANCE
-                parts[f"{where}, c {c:g}, training accuracy below the proper one"] = Measured(margin)
+        below = {
+            c: one["pristine_share"] - one["train_accuracy"] + settings.equivalence_margin for c, one in by_c.items()
+        }
+        null = (
+            redrawn(below[0.0], settings.confidence, "runs with c = 0") if 0.0 in below else unknown("runs with c = 0")
+        )
+        for c, margin in below.items():
+            if c >= settings.least_clipping and noise > 0:
+                parts[f"{where}, c {c:g}, training accuracy below the proper one"] = Measured(margin, null=null)
         for less, more in pairwise(by_c):
-            fall = by_c[less]["overfit"] - by_c[more]["overfit"] + TOLERANCE
-            parts[f"{where}, c {less:g} to {more:g}, overfit"] = Measured(fall)
+            parts[f"{where}, c {less:g} to {more:g}, overfit"] = difference_of_accuracies(
+                by_c[less]["overfit"], by_c[more]["overfit"], settings
+            )
     return parts
 
 
@@ -101,7 +128,7 @@ def winsorising_stops_memorising(tables: Tables) -> Parts:
     tables=("overfit",),
     needs="runs of winsorised SGD, and of one that is alike with c = 0",
 )
-def winsorising_hurts_fitting(tables: Tables) -> Parts:
+def winsorising_hurts_fitting(tables: Tables, settings: ClaimSettings) -> Parts:
     """Training accuracy at c = 0 minus that at the largest c, at the last step, per noise level."""
     parts = {}
     for where, _, rows in _families(tables["overfit"]):
@@ -109,7 +136,9 @@ def winsorising_hurts_fitting(tables: Tables) -> Parts:
         levels = sorted(set(rows["c"]))
         if levels[0] == 0 and len(levels) > 1:
             largest = levels[-1]
-            parts[f"{where}, c {largest:g}"] = Measured(accuracy.loc[0.0] - accuracy.loc[largest])
+            parts[f"{where}, c {largest:g}"] = difference_of_accuracies(
+                accuracy.loc[0.0], accuracy.loc[largest], settings
+            )
     return parts
 
 
@@ -137,7 +166,7 @@ def control_narrows_less(tables: Tables, settings: ClaimSettings) -> Parts:
                 for quantity, values in quantities.items():
                     if {mean, median} <= set(values.index.get_level_values(0)):
                         where = f"{dataset}, {model}, {mean} against {median}, noise {noise:g}, {quantity}"
-                        parts[where] = Measured(values.loc[mean] - values.loc[median])
+                        parts[where] = difference_of_accuracies(values.loc[mean], values.loc[median], settings)
     return parts
 
 
@@ -154,18 +183,24 @@ def clean_test_beats_noisy_train(tables: Tables, settings: ClaimSettings) -> Par
     """Accuracy on clean test labels minus that on the noisy training labels, at the last step, noise in [0.5, 1).
 
     For medians of gradients (M3, RM3) and winsorised SGD with c >= 2, the methods said not to memorise. All labels
-    random is left out: a network that memorises nothing is at chance on both sides there.
+    random is left out: a network that memorises nothing is at chance on both sides there. So is one that is not
+    trained, with any labels: that is the null.
     """
-    final = last_rows(tables["overfit"])
-    robust = final["optimizer"].isin(settings.robust) | (final["c"] >= LEAST_CLIPPING)
-    chosen = final[robust & final["noise"].between(0.5, 1)]
-    chosen = chosen[chosen["noise"] < 1]
-    return {
-        f"{dataset}, {model}, {optimizer}, noise {noise:g}": Measured(
+    overfit = tables["overfit"]
+    robust = overfit["optimizer"].isin(settings.robust) | (overfit["c"] >= settings.least_clipping)
+    chosen = overfit[robust & overfit["noise"].between(0.5, 1, inclusive="left")]
+    parts = {}
+    for (dataset, model, optimizer, noise), runs in chosen.groupby(["dataset", "model", "optimizer", "noise"]):
+        trained, untrained = (
             (one["test_accuracy"] - one["train_accuracy"]).set_axis(one["seed"])
+            for one in (last_rows(runs), runs[runs["step"] == 0])
         )
-        for (dataset, model, optimizer, noise), one in chosen.groupby(["dataset", "model", "optimizer", "noise"])
-    }
+        parts[f"{dataset}, {model}, {optimizer}, noise {noise:g}"] = Measured(
+            trained,
+            null=redrawn(untrained, settings.confidence, "networks that are not trained (step 0)"),
+            margin=settings.equivalence_margin,
+        )
+    return parts
 
 
 @claim(
@@ -173,7 +208,7 @@ def clean_test_beats_noisy_train(tables: Tables, settings: ClaimSettings) -> Par
     "Early in training pristine examples agree more with one another than corrupt ones do, late less.",
     source="follows from arXiv 2002.10657 (contributions, learning times); no published numbers of coherence",
     statistic=(
-        "mean pairwise alignment (size-free) of pristine minus that of corrupt examples up to epoch 5, and the "
+        "mean pairwise alignment (size-free) of pristine minus that of corrupt examples early, and the "
         "reverse once pristine examples are fitted"
     ),
     tables=("coherence", "accuracy"),
@@ -181,26 +216,29 @@ def clean_test_beats_noisy_train(tables: Tables, settings: ClaimSettings) -> Par
     level="III",
 )
 def pristine_agree_more_early(tables: Tables, settings: ClaimSettings) -> Parts:
-    """Pairwise alignment of pristine minus that of corrupt examples up to epoch 5, and the reverse once fitted.
+    """Pairwise alignment of pristine minus that of corrupt examples early, and the reverse once fitted.
 
     Means over the checkpoints of each stretch, under SGD. Alignment and not m-coherence, because the groups differ in
     size.
     """
     fitted = _step_of_fit(tables["accuracy"], settings)
-    numbers: dict[str, dict[Hashable, float]] = {}
+    numbers: dict[str, dict[Hashable, pd.Series]] = {}
     for where, seed, run in _alignments(tables["coherence"], settings, ["pristine", "corrupt"]):
         if not 0 < run["noise"].iloc[0] < 1:
             continue
         begin = fitted.get(
             tuple(run[key].iloc[0] for key in ("dataset", "model", "labels", "optimizer", "seed")), np.inf
         )
-        run["lead"] = run["pristine"] - run["corrupt"]
-        for what, lead in (
-            ("early, pristine over corrupt", early(run, settings)["lead"].mean()),
-            ("late, corrupt over pristine", -run.loc[run["step"] >= begin, "lead"].mean()),
-        ):
-            numbers.setdefault(f"{where}, {what}", {})[seed] = lead
-    return {where: Measured(pd.Series(by_seed)) for where, by_seed in numbers.items()}
+        late = run[run["step"] >= begin]
+        for what, stretch in (("early, pristine over corrupt", early(run, settings)), (LATE, late)):
+            numbers.setdefault(f"{where}, {what}", {})[seed] = stretch[["pristine", "corrupt"]].mean()
+    parts = {}
+    for where, by_seed in numbers.items():
+        means = pd.DataFrame(by_seed).T
+        more, less = ("corrupt", "pristine") if where.endswith(LATE) else ("pristine", "corrupt")
+        null = equal_conditions([means[more], means[less]], settings.confidence)
+        parts[where] = Measured(means[more] - means[less], null=null)
+    return parts
 
 
 @claim(
@@ -208,22 +246,41 @@ def pristine_agree_more_early(tables: Tables, settings: ClaimSettings) -> Parts:
     "Under label noise the best checkpoint is better on the test images than the last one.",
     source="the reasoning on early stopping in arXiv 2203.10036; no published numbers",
     statistic=(
-        "test accuracy of the best checkpoint minus that of the last one; the best is chosen on the test images "
-        "themselves, so that this is at least 0 by construction and optimistic"
+        "test accuracy at the checkpoint that is best in the mean of the other seeds, minus that of the last one; a "
+        "run's own best checkpoint is at least as good as its last one by construction"
     ),
-    tables=("early_stopping",),
+    tables=("accuracy",),
     needs="runs of SGD with labels that are random in part",
     level="III",
 )
 def best_beats_last(tables: Tables, settings: ClaimSettings) -> Parts:
-    """Test accuracy of the best checkpoint minus that of the last one, with labels random in part, under SGD."""
-    rows = partly_random(sgd_rows(tables["early_stopping"], settings))
-    return {
-        f"{dataset}, {model}, {optimizer}, noise {noise:g}": Measured(
-            (one["best_test_accuracy"] - one["last_test_accuracy"]).set_axis(one["seed"])
+    """Test accuracy at the other seeds' best checkpoint minus that of the last one, labels random in part, under SGD.
+
+    The other seeds choose, so that chance in a run's own curve is not counted as a gain. They choose on the same test
+    images: what these have in common is not covered.
+    """
+    rows = partly_random(sgd_rows(tables["accuracy"].query("part == 'test'"), settings))
+    parts = {}
+    for (dataset, model, optimizer, noise), runs in rows.groupby(["dataset", "model", "optimizer", "noise"]):
+        curves = runs.pivot_table(index="step", columns="seed", values="accuracy")
+        at_best, last = _at_best_of_others(curves), curves.ffill().iloc[-1]
+        parts[f"{dataset}, {model}, {optimizer}, noise {noise:g}"] = replace(
+            difference_of_accuracies(at_best, last, settings),
+            note=f"each run's own best, which is optimistic, {(curves.max() - last).mean():+.3f}",
         )
-        for (dataset, model, optimizer, noise), one in rows.groupby(["dataset", "model", "optimizer", "noise"])
-    }
+    return parts
+
+
+def _at_best_of_others(curves: pd.DataFrame) -> PerSeed:
+    """Each seed's value in the row where the mean of the other seeds is largest; NaN for one seed alone.
+
+    curves: a row for each step, a column for each seed.
+    """
+    values: dict[Hashable, float] = {}
+    for seed, own in curves.items():
+        others = curves.drop(columns=seed).mean(axis=1).to_numpy()
+        values[seed] = float(own.to_numpy()[np.nanargmax(others)]) if np.isfinite(others).any() else np.nan
+    return pd.Series(values)
 
 
 @claim(
@@ -231,22 +288,41 @@ def best_beats_last(tables: Tables, settings: ClaimSettings) -> Parts:
     "Gradients of held-out examples agree as those of training examples do early in training, and part from them late.",
     source="future work in arXiv 2203.10036; no published numbers",
     statistic=(
-        "difference of the mean pairwise alignment of training and held-out examples, at the end minus up to epoch 5,"
-        " with clean labels"
+        "difference of the mean pairwise alignment of training and held-out examples, at the end minus early, with "
+        "clean labels; its sign is that of the other seeds, so that scatter alone has the mean 0"
     ),
     tables=("coherence",),
     needs="runs of SGD with clean labels",
     level="III",
 )
 def heldout_parts_from_train(tables: Tables, settings: ClaimSettings) -> Parts:
-    """How much further apart training and held-out pairwise alignment are at the end than early, clean labels."""
-    numbers: dict[str, dict[Hashable, float]] = {}
+    """How much further apart training and held-out pairwise alignment are at the end than early, clean labels.
+
+    A distance is counted in the direction that the mean of the other seeds has: an absolute value would grow with
+    scatter alone. The seeds depend on each other by that sign: of 40,000 studies of five seeds with scatter alone,
+    Student's interval was above 0 in 9%, and not in 2.5%.
+    """
+    numbers: dict[str, dict[Hashable, pd.Series]] = {}
     for where, seed, run in _alignments(tables["coherence"], settings, [TRAIN_GROUP, "heldout"]):
         if run["noise"].iloc[0] == 0:
-            run["apart"] = (run[TRAIN_GROUP] - run["heldout"]).abs()
-            last = run.loc[run["step"] == run["step"].max(), "apart"].mean()
-            numbers.setdefault(where, {})[seed] = last - early(run, settings)["apart"].mean()
-    return {where: Measured(pd.Series(by_seed)) for where, by_seed in numbers.items()}
+            run["apart"] = run[TRAIN_GROUP] - run["heldout"]
+            means = {
+                "late": run.loc[run["step"] == run["step"].max(), "apart"].mean(),
+                "early": early(run, settings)["apart"].mean(),
+            }
+            numbers.setdefault(where, {})[seed] = pd.Series(means)
+    parts = {}
+    for where, by_seed in numbers.items():
+        apart = pd.DataFrame(by_seed).T.apply(_in_direction_of_others)
+        null = equal_conditions([apart["late"], apart["early"]], settings.confidence)
+        parts[where] = Measured(apart["late"] - apart["early"], null=null)
+    return parts
+
+
+def _in_direction_of_others(values: PerSeed) -> PerSeed:
+    """Each seed's value times the sign of the mean of the other seeds'; NaN for one seed alone."""
+    others = (values.sum() - values) / (len(values) - 1 or np.nan)
+    return pd.Series(values * np.sign(others))
 
 
 def _alignments(

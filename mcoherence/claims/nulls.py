@@ -66,12 +66,7 @@ def equal_conditions(
         >>> equal_conditions([pd.Series([0.0, 1.0]), pd.Series([0.0, 1.0])], 0.95).interval
         (-1.0, 1.0)
     """
-    seeds = [one.index[np.isfinite(one.to_numpy(np.float64)).reshape(len(one), -1).all(axis=1)] for one in conditions]
-    values = [
-        one.loc[index].to_numpy(np.float64)
-        for one, index in zip(conditions, seeds, strict=True)
-        if len(index) >= max(drawn, 2)
-    ]
+    values = [one for one in map(_finite, conditions) if len(one) >= max(drawn, 2)]
     if not values:
         return unknown(f"{max(drawn, 2)} seeds of one condition")
     num_seeds = max(map(len, values))
@@ -106,8 +101,7 @@ def redrawn(values: pd.Series | pd.DataFrame, confidence: float, what: str) -> N
         confidence: coverage.
         what: whose values these are, in words, such as "networks that are not trained".
     """
-    numbers = values.to_numpy(np.float64).reshape(len(values), -1)
-    numbers = numbers[np.isfinite(numbers).all(axis=1)]
+    numbers = _finite(values)
     if len(numbers) < 2:
         return unknown(f"two seeds of {what}")
     half = float(t_half_width(numbers.std(ddof=1), np.asarray(len(numbers)), confidence) * np.sqrt(2))
@@ -191,6 +185,14 @@ def unrelated_choices(sizes: Sequence[int], shares: Sequence[float], confidence:
     variances = [(1 - share) ** 2 / (size - 1) for size, share in zip(sizes, shares, strict=True)]
     half = _normal(confidence) * float(np.sqrt(max(variances)))
     return Null((-half, half), "unrelated choices of as many examples: hypergeometric, seeds as wholly dependent")
+
+
+def _finite(values: pd.Series | pd.DataFrame) -> FloatArray:
+    """The values of the seeds that have all of theirs, [S] or [S, V]."""
+    numbers = values.to_numpy(np.float64)
+    missing = ~np.isfinite(numbers)
+    complete: FloatArray = numbers[~(missing.any(axis=1) if numbers.ndim == 2 else missing)]
+    return complete
 
 
 def _normal(confidence: float) -> float:

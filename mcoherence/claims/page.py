@@ -25,7 +25,7 @@ PAGE = """\
 {% macro verdict(of, reason) %}<td><span class="{{ of.verdict | replace(" ", "-") }}">{{ of.verdict }}</span>
 {% if reason %}<br><small>{{ reason }}</small>{% endif %}</td>{% endmacro %}
 {% macro sketch(part) %}<td>
-{% set drawn = drawing(part) %}
+{% set drawn = part_on_axis(part) %}
 {% if drawn %}
 <svg width="120" height="16" role="img" aria-label="null as a band, Student's interval as a line, value as a dot">
 {% if drawn.null %}
@@ -212,7 +212,7 @@ def claims_page(claims: Sequence[Claim], settings: ClaimSettings) -> str:
         confidence=f"{settings.confidence:.0%}",
         diverged=sorted({run for claim in claims for run in claim.diverged}),
         cells=cells,
-        drawing=drawing,
+        part_on_axis=part_on_axis,
     )
 
 
@@ -227,7 +227,7 @@ def cells(part: Part | None) -> tuple[str, str, str, str, str]:
     return f"{part.value:+.3f}", _as_text(part.interval), _as_text(part.t_interval), null, effect
 
 
-def drawing(part: Part) -> Drawing | None:
+def part_on_axis(part: Part) -> Drawing | None:
     """The part's numbers on an axis of its own, which holds 0; None where it has none."""
     if part.value is None or part.t_interval is None:
         return None

@@ -153,7 +153,7 @@ def _judged(
             return "inconclusive", "its null is above 0 as well"
         if (low if value is None else value) <= null.interval[1]:
             return "inconclusive", "not above its null"
-    return "supported", "both intervals are above 0, the mean above its null"
+    return "supported", "both intervals are above 0" + (", the mean above its null" if null else "")
 
 
 def _null_of(measured: Measured) -> Null | None:

@@ -40,7 +40,7 @@ SCHEMAS = {
     "coherence": Schemas(COHERENCE_SCHEMA, "mcoherence/coherence_shard/2"),
     "contributions": Schemas(CONTRIBUTIONS_SCHEMA, "mcoherence/contributions_shard/2"),
     "difficulty_coherence": Schemas(DIFFICULTY_COHERENCE_SCHEMA, "mcoherence/difficulty_coherence_shard/2"),
-    "confusion": Schemas(CONFUSION_SCHEMA, CONFUSION_SCHEMA),  # never in shards: a mini-batch goes through whole
+    "confusion": Schemas(CONFUSION_SCHEMA, "mcoherence/confusion_shard/1"),  # of the latter there are none
 }
 
 

@@ -11,6 +11,11 @@ import torch.nn.functional as F  # noqa: N812
 from safetensors import safe_open
 
 from mcoherence import load_checkpoint
+from mcoherence.audit.claims_ahead import claims_ahead
+from mcoherence.claims.registry import claims_of
+from mcoherence.tables.ahead import KNOWN, tables_ahead
+from mcoherence.tables.dictionary import columns_of
+from mcoherence.tables.rows import run_keys
 
 pytestmark = [pytest.mark.slow, pytest.mark.apart]
 MEASUREMENTS = ("evaluation.h5", "coherence.h5", "contributions.h5")
@@ -49,6 +54,29 @@ def test_every_column_of_every_table_is_described(study):
         key=lambda pair: list(dict.fromkeys(described["table"])).index(pair[0]),
     )
     assert (described["meaning"].str.len() > 5).all()
+
+
+def test_the_plan_says_beforehand_which_claims_are_tested_and_what_the_others_miss(study):
+    config = json.loads((study.results / "config.json").read_text())
+    claims = json.loads((study.results / "claims.json").read_text())["claims"]
+    ahead = claims_ahead(config, claims_of("mcoherence.claims"))
+    assert {claim.id: claim.missing for claim in ahead} == {claim["id"]: claim["missing"] for claim in claims}
+
+
+def test_the_plan_has_the_rows_of_every_table_that_claims_are_tested_on(study):
+    config = json.loads((study.results / "config.json").read_text())
+    made = {path.stem for path in (study.results / "tables").glob("*.parquet")}
+    for name, planned in tables_ahead(config, sorted(KNOWN & made)).items():
+        table = pd.read_parquet(study.results / f"tables/{name}.parquet")
+        assert set(table) <= set(planned), name
+        columns = columns_of(name)
+        keys = [key for key in table if (not columns[key].unit and key != "diverged") or key in ("step", "noise")]
+        if name == "difficulty":
+            keys = run_keys(table)  # two examples stand for all
+        rows = [set(one[keys].fillna(-1).itertuples(index=False, name=None)) for one in (table, planned)]
+        if name == "difficulty_agreement":  # the moment of one checkpoint is for the numbers to say
+            rows = [{row[:-1] for row in found} for found in rows] if keys[-1] == "step" else rows
+        assert rows[0] == rows[1], name
 
 
 def test_coherence_equals_brute_force_from_the_checkpoint_files(study):
@@ -247,12 +275,19 @@ def test_claims_carry_statistic_value_interval_and_verdict(study):
     cells = pd.read_csv(study.results / "tables/easy_hard.csv").set_index(["train_subset", "test_subset", "seed"])[
         "accuracy"
     ]
-    difference = [cells["easy", "easy", seed] - cells["hard", "hard", seed] for seed in (10, 11)]
+    difference = [
+        cells["easy", "easy", seed] - cells["hard", "hard", seed]
+        - (cells["random", "easy", seed] - cells["random", "hard", seed])
+        for seed in (10, 11)
+    ]  # fmt: skip
     assert claims["P15"]["value"] == pytest.approx(np.mean(difference))
     half = 12.7062047 * np.std(difference, ddof=1) / np.sqrt(2)  # t(0.975, 1)
     assert claims["P15"]["interval"] == pytest.approx(sorted(difference))  # 1/4 of the resamples have one seed alone
     assert claims["P15"]["t_interval"] == pytest.approx([np.mean(difference) - half, np.mean(difference) + half])
     assert claims["P15"]["num_seeds"] == 2
+    (part,) = claims["P15"]["parts"]
+    # which stands for two networks and a control, so that it wants three seeds
+    assert (part["null"], part["null_rule"]) == (None, "not known: needs 3 seeds of one condition")
 
 
 def test_every_hdf5_file_says_where_it_comes_from(study):

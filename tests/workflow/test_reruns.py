@@ -115,8 +115,8 @@ EDITS = (
     Edit("an experiment less", "miniature.yaml", "easy_hard, contributions]", "easy_hard]", CLAIMS),
     Edit("the code of one figure", "mcoherence/figures/easy_hard.py", "import", "PADDING = 1\nimport", {"draw_easy_hard": 1} | REPORT),
     Edit("the command that draws figures", "workflow_scripts/draw.py", "from pathlib", "UNUSED = 1\nfrom pathlib", DRAW_ALL | REPORT),
-    Edit("the code of the claims", "mcoherence/claims/testing.py", "EARLY_EPOCHS = 5", "EARLY_EPOCHS = 6", CLAIMS),
-    Edit("a threshold of one claim", "mcoherence/claims/trajectory.py", "NEAR = 3.0", "NEAR = 4.0", CLAIMS),
+    Edit("the code of the claims", "mcoherence/claims/power.py", "POWER = 0.8", "POWER = 0.9", CLAIMS),
+    Edit("a threshold of one claim", "miniature.yaml", "study: miniature", "study: miniature\nclaims: {near: 4}", CLAIMS),
     Edit("the confidence of the claims", "config.yaml", "confidence: 0.95", "confidence: 0.9", CLAIMS),
     Edit("the first step that claims look at", "miniature.yaml", "study: miniature", "study: miniature\nclaims: {first_step: 3}", CLAIMS),
     Edit(

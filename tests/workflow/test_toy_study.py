@@ -7,6 +7,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from mcoherence.audit.claims_ahead import claims_ahead
+from mcoherence.claims.registry import claims_of
+
 STUDY = Path(__file__).parents[2] / "studies/toy.yaml"
 
 
@@ -49,6 +52,13 @@ def test_the_claim_on_it_is_exact_and_the_others_name_what_they_miss(results):
     assert {claim["verdict"] for claim in claims.values()} == {"not tested"}
     assert claims["P1"]["missing"] == "needs the experiment label_noise, which this study does not make"
     assert "needs the experiment easy_hard" in (results / "claims.html").read_text()
+
+
+def test_the_plan_has_said_so_beforehand(results):
+    config = json.loads((results / "config.json").read_text())
+    claims = json.loads((results / "claims.json").read_text())["claims"]
+    ahead = claims_ahead(config, claims_of("mcoherence.claims"))
+    assert {claim.id: claim.missing for claim in ahead} == {claim["id"]: claim["missing"] for claim in claims}
 
 
 def test_the_report_is_whole(results):

@@ -42,12 +42,12 @@ def test_settings_and_modules_that_were_edited_are_named(study, edit):
     edit("config.yaml", "rm3, lr: 0.3", "rm3, lr: 0.2")
     edit("mcoherence/figures/easy_hard.py", "import", "PADDING = 1\nimport")
     edit("mcoherence/tables/learning_time.py", "import numpy", "PADDING = 1\nimport numpy")
-    edit("mcoherence/claims/trajectory.py", "NEAR = 3.0", "NEAR = 4.0")
+    edit("mcoherence/claims/power.py", "POWER = 0.8", "POWER = 0.9")
     said = why(study)
     assert said["train (4), train_from_6 (4)"] == ["optimizer.lr: 0.3 -> 0.2"]
     assert said["draw_easy_hard (1)"] == ["code edited: mcoherence.figures.easy_hard"]
     assert said["tabulate (1)"] == ["code edited: mcoherence.tables.learning_time"]
-    assert said["check_claims (1)"] == ["code edited: mcoherence.claims.trajectory"]
+    assert said["check_claims (1)"] == ["code edited: mcoherence.claims.power"]
     assert said["describe_study (1)"] == ["config.optimizers.rm3.lr: 0.3 -> 0.2"]
     (followers,) = [
         rules for rules, lines in said.items() if lines == ["only because jobs above make their input again"]
@@ -86,7 +86,7 @@ def test_a_newer_input_is_named(study, edit):
 
 
 def test_where_the_old_code_is_not_on_record_it_says_so(study, edit):
-    edit("mcoherence/claims/testing.py", "EARLY_EPOCHS = 5", "EARLY_EPOCHS = 6")
+    edit("mcoherence/claims/power.py", "POWER = 0.8", "POWER = 0.9")
     folder = study.results / "code"
     folder.rename(folder.with_name("code_kept"))
     said = why(study)

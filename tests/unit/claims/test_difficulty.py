@@ -59,7 +59,7 @@ def test_carrying_over_compares_each_kind_in_its_own_runs(coherence):
 
 def test_agreement_is_what_exceeds_chance():
     rows = [
-        {**RUN, "seed": seed, "other": other, "easy_overlap": overlap, "chance": 0.5}
+        {**RUN, "seed": seed, "other": other, "easy_overlap": overlap, "chance": 0.5, "n": 41}
         for seed, other, overlap in (
             (0, "other seeds", 0.8),
             (0, "1", 0.1),

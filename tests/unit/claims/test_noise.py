@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from mcoherence.claims.noise import (
+    LATE,
     best_beats_last,
     clean_test_beats_noisy_train,
     contributions_cross,
@@ -47,12 +48,12 @@ AS_IN_THE_PAPER = {"c0": (0.0, 1.0, 0.6), "c2": (2.0, 0.54, 0.9), "c8": (8.0, 0.
 
 
 def test_winsorising_as_in_the_paper():
-    parts = winsorising_stops_memorising({"overfit": overfit_rows(AS_IN_THE_PAPER)})
+    parts = winsorising_stops_memorising({"overfit": overfit_rows(AS_IN_THE_PAPER)}, SETTINGS)
     assert set(verdicts(parts).values()) == {"supported"}
     where = "d, net, noise 0.5"
     assert parts[f"{where}, c 2, training accuracy below the proper one"].per_seed[0] == pytest.approx(0.01 + 0.02)
     # overfit 1 - (0.05 + 0.3) = 0.65 at c = 0 and 0.54 - (0.05 + 0.45) = 0.04 at c = 2
-    assert parts[f"{where}, c 0 to 2, overfit"].per_seed[0] == pytest.approx(0.61 + 0.02)
+    assert parts[f"{where}, c 0 to 2, overfit"].per_seed[0] == pytest.approx(0.61)
     assert set(parts) == {
         *(f"{where}, c {c}, training accuracy below the proper one" for c in (2, 8)),
         *(f"{where}, c {step}, overfit" for step in ("0 to 2", "2 to 8")),
@@ -67,22 +68,22 @@ def test_winsorising_as_in_the_paper():
     ],
 )
 def test_memorising_or_more_overfit_refutes(change, refuted):
-    tested = verdicts(winsorising_stops_memorising({"overfit": overfit_rows(AS_IN_THE_PAPER | change)}))
+    tested = verdicts(winsorising_stops_memorising({"overfit": overfit_rows(AS_IN_THE_PAPER | change)}, SETTINGS))
     assert tested[f"d, net, noise 0.5, {refuted}"] == "not supported"
 
 
 def test_without_noise_there_is_no_proper_accuracy_to_stay_below():
-    parts = winsorising_stops_memorising({"overfit": overfit_rows(AS_IN_THE_PAPER, noise=0.0)})
+    parts = winsorising_stops_memorising({"overfit": overfit_rows(AS_IN_THE_PAPER, noise=0.0)}, SETTINGS)
     assert set(parts) == {"d, net, noise 0, c 0 to 2, overfit", "d, net, noise 0, c 2 to 8, overfit"}
 
 
 def test_winsorising_hurts_fitting_by_the_largest_c():
-    (part,) = winsorising_hurts_fitting({"overfit": overfit_rows(AS_IN_THE_PAPER)}).values()
+    (part,) = winsorising_hurts_fitting({"overfit": overfit_rows(AS_IN_THE_PAPER)}, SETTINGS).values()
     assert part.per_seed.to_numpy() == pytest.approx(0.5)
     equal = AS_IN_THE_PAPER | {"c8": (8.0, 1.0, 0.9)}
-    (verdict,) = verdicts(winsorising_hurts_fitting({"overfit": overfit_rows(equal)})).values()
+    (verdict,) = verdicts(winsorising_hurts_fitting({"overfit": overfit_rows(equal)}, SETTINGS)).values()
     assert verdict == "inconclusive"  # a tie
-    assert winsorising_hurts_fitting({"overfit": overfit_rows({"c2": (2.0, 0.5, 0.9)})}) == {}
+    assert winsorising_hurts_fitting({"overfit": overfit_rows({"c2": (2.0, 0.5, 0.9)})}, SETTINGS) == {}
 
 
 def test_clean_test_accuracy_of_methods_that_do_not_memorise():
@@ -99,7 +100,7 @@ def test_clean_test_accuracy_of_methods_that_do_not_memorise():
 def test_every_run_counts_with_its_own_last_step():
     table = overfit_rows(AS_IN_THE_PAPER)
     table.loc[(table["optimizer"] == "c8") & (table["step"] == 9), "step"] = 3
-    (part,) = winsorising_hurts_fitting({"overfit": table}).values()
+    (part,) = winsorising_hurts_fitting({"overfit": table}, SETTINGS).values()
     assert part.per_seed.to_numpy() == pytest.approx(0.5)
 
 
@@ -131,7 +132,7 @@ def test_the_control_narrows_less_than_the_median():
 
 def contribution_tables(f_pristine, null=0.5):
     """f^p of SGD at steps 0, 2, 4, 20, 40, the same null world always; pristine examples are fitted at step 20."""
-    steps, squared = (0, 2, 4, 20, 40), (100.0, 4.0, 4.0, 2.0, 2.0)
+    steps, squared = (0, 2, 4, 20, 40), (4.0, 4.0, 4.0, 2.0, 2.0)
     rows = [
         RUN
         | {"optimizer": "sgd", "seed": seed, "step": step, "epoch": step / 2, "world": world, "sq_norm_of_sum": total}
@@ -149,25 +150,38 @@ def contribution_tables(f_pristine, null=0.5):
 
 
 def test_contributions_cross_as_in_the_paper():
-    parts = contributions_cross(contribution_tables([0.0, 0.8, 0.6, 0.2, 0.2]), SETTINGS)
+    parts = contributions_cross(contribution_tables([0.7, 0.8, 0.6, 0.2, 0.2]), SETTINGS)
     assert set(verdicts(parts).values()) == {"supported"}
     where = "d, net, sgd, noise 0.5"
-    # early: steps 2 and 4, where |S|^2 is equal: the mean of 0.6 and 0.2
-    assert parts[f"{where}, early, pristine over corrupt"].per_seed[0] == pytest.approx(0.4)
+    # early: steps 0, 2 and 4, where |S|^2 is equal: the mean of (0.4 + 0.6) / 2 and (0.6 + 0.2) / 2
+    assert parts[f"{where}, early, pristine over corrupt"].per_seed[0] == pytest.approx(0.45)
     assert parts[f"{where}, late, corrupt over pristine"].per_seed[0] == pytest.approx(0.6)
 
 
 def test_what_group_sizes_alone_would_give_is_not_beyond_the_null_worlds():
+    """In null worlds pristine examples, the larger group, lead by 0.4; so do the measured ones late, and less early."""
     parts = contributions_cross(contribution_tables([0.5, 0.8, 0.6, 0.7, 0.7], null=0.7), SETTINGS)
     tested = verdicts(parts)
-    where = "d, net, sgd, noise 0.5"
-    assert tested[f"{where}, early, pristine over corrupt"] == "supported"
-    assert parts[f"{where}, early, pristine over corrupt beyond the null worlds"].per_seed[0] == pytest.approx(0.0)
-    assert tested[f"{where}, late, corrupt over pristine"] == "not supported"
+    early, late = (f"d, net, sgd, noise 0.5, {what}" for what in ("early, pristine over corrupt", LATE))
+    # (0 + 0.6) / 2 and (0.6 + 0.2) / 2 have the mean 0.35
+    assert parts[early].per_seed[0] == pytest.approx(0.35 - 0.4)
+    assert parts[early].null.interval == pytest.approx((0, 0))  # a null world less the other
+    assert parts[late].per_seed[0] == pytest.approx(-0.4)
+    assert parts[late].null.interval == pytest.approx((-0.4, -0.4), abs=0.01)  # the lead itself is the smaller one
+    assert tested == {early: "not supported", late: "not supported"}
+    assert parts[early].note == "the lead alone +0.350, in the null worlds +0.400"
+
+
+def test_one_null_world_is_too_few_to_tell():
+    tables = contribution_tables([0.7, 0.8, 0.6, 0.2, 0.2])
+    tables["contributions"] = tables["contributions"].query("world != 'null 2'")
+    tested = {where: part_of(where, one, 0.95) for where, one in contributions_cross(tables, SETTINGS).items()}
+    assert {part.reason for part in tested.values()} == {"its null is not known: needs two null worlds"}
+    assert {part.verdict for part in tested.values()} == {"inconclusive"}
 
 
 def test_contributions_count_by_what_they_do_to_the_loss():
-    tables = contribution_tables([0.0, 0.8, 0.6, 0.2, 0.2])
+    tables = contribution_tables([0.7, 0.8, 0.6, 0.2, 0.2])
     table = tables["contributions"]
     table.loc[(table["step"] == 40), "sq_norm_of_sum"] = 0.0
     table.loc[(table["step"] == 40), ["f_pristine", "f_corrupt"]] = [50.0, -49.0]  # of next to nothing
@@ -176,7 +190,7 @@ def test_contributions_count_by_what_they_do_to_the_loss():
 
 
 def test_pristine_examples_that_are_never_fitted_leave_the_late_parts_open():
-    tables = contribution_tables([0.0, 0.8, 0.6, 0.2, 0.2])
+    tables = contribution_tables([0.7, 0.8, 0.6, 0.2, 0.2])
     tables["accuracy"]["accuracy"] *= 0.5
     tested = verdicts(contributions_cross(tables, SETTINGS))
     assert {verdict for where, verdict in tested.items() if "late" in where} == {"inconclusive"}
@@ -216,18 +230,32 @@ def test_pristine_examples_agree_more_early_and_less_once_they_are_fitted():
 
 
 def test_heldout_examples_part_from_training_examples_between_the_early_epochs_and_the_end():
-    coherence = alignment_rows({"train": (9, 0.5, 0.7, 0.1), "heldout": (0, 0.4, 0.8, 0.7)}, noise=0.0)
+    coherence = alignment_rows({"train": (9, 0.5, 0.7, 0.1), "heldout": (0, 0.4, 0.6, 0.7)}, noise=0.0)
     (part,) = heldout_parts_from_train({"coherence": coherence}, SETTINGS).values()
+    # 0.1 apart early, 0.6 apart late, in whichever direction
     assert part.per_seed.tolist() == pytest.approx([0.6 - 0.1] * 3)
     assert heldout_parts_from_train({"coherence": coherence.assign(noise=1.0)}, SETTINGS) == {}
 
 
-def test_the_best_checkpoint_is_compared_with_the_last_under_partly_random_labels():
+def test_scatter_about_equality_is_no_distance():
+    """Late the held-out examples are off by +0.3, -0.3 and 0: as absolute values 0.2 in the mean, here not above 0."""
+    coherence = alignment_rows({"train": (9, 0.5, 0.5, 0.5), "heldout": (0, 0.5, 0.5, 0.5)}, noise=0.0)
+    off = coherence["seed"].map({0: 0.3, 1: -0.3, 2: 0.0})
+    late = (coherence["step"] == 90) & (coherence["group"] == "heldout")
+    coherence.loc[late, "pairwise_alignment"] += off[late]
+    (part,) = heldout_parts_from_train({"coherence": coherence}, SETTINGS).values()
+    assert part.per_seed.tolist() == pytest.approx([-0.3, -0.3, 0.0])  # against the sign of the other two
+
+
+def test_the_best_checkpoint_is_chosen_by_the_other_seeds():
+    curves = {0: (0.2, 0.9, 0.5, 0.6), 1: (0.2, 0.5, 0.8, 0.6), 2: (0.2, 0.7, 0.8, 0.6)}
     rows = [
-        RUN | {"optimizer": name, "noise": noise, "seed": 0, "best_test_accuracy": 0.9, "last_test_accuracy": 0.6}
+        RUN | {"optimizer": name, "noise": noise, "seed": seed, "step": step, "part": "test", "accuracy": accuracy}
         for name, noise in (("sgd", 0.5), ("sgd", 0.0), ("sgd", 1.0), ("rm3", 0.5))
+        for seed, curve in curves.items()
+        for step, accuracy in enumerate(curve)
     ]
-    parts = best_beats_last({"early_stopping": pd.DataFrame(rows)}, SETTINGS)
-    assert {where: one.per_seed.tolist() for where, one in parts.items()} == {
-        "d, net, sgd, noise 0.5": pytest.approx([0.3])
-    }
+    (part,) = best_beats_last({"accuracy": pd.DataFrame(rows)}, SETTINGS).values()
+    # the others of seed 0 are best at step 2 (0.8), those of seed 1 at step 1 (0.8), those of seed 2 at step 1 (0.7)
+    assert part.per_seed.tolist() == pytest.approx([0.5 - 0.6, 0.5 - 0.6, 0.7 - 0.6])
+    assert part.note == "each run's own best, which is optimistic, +0.233"

@@ -4,7 +4,7 @@ import pytest
 
 from mcoherence.claims.measured import Rates
 from mcoherence.claims.nulls import Null
-from mcoherence.claims.page import as_json, claims_page, drawing, write_claims
+from mcoherence.claims.page import as_json, claims_page, part_on_axis, write_claims
 from mcoherence.claims.settings import ClaimSettings
 from mcoherence.claims.stored import read_claims
 from mcoherence.claims.testing import Claim
@@ -135,10 +135,10 @@ def test_the_thresholds_are_printed_with_their_values(written):
 
 def test_the_drawing_has_the_null_beside_the_interval_on_one_axis():
     """From -0.1 to 0.5 in 110 pixels, 5 from the left."""
-    drawn = drawing(SUPPORTED)
+    drawn = part_on_axis(SUPPORTED)
     assert drawn.null == pytest.approx((5, 36.7), abs=0.05)
     assert (drawn.zero, drawn.low, drawn.high, drawn.value) == pytest.approx((23.3, 41.7, 115, 78.3), abs=0.05)
-    assert drawing(OPEN) is None
+    assert part_on_axis(OPEN) is None
 
 
 def test_one_rate_is_called_one_rate():

@@ -13,6 +13,8 @@ from mcoherence import gradient_statistics, load_checkpoint
 from mcoherence.errors import UserError
 from mcoherence.gradients.reference import per_example_gradients
 from mcoherence.models import NetworkSettings, build_model, read_checkpoint_metadata, save_checkpoint
+from mcoherence.study.data_sizes import Size
+from mcoherence.study.estimates import parameters_of
 
 CNN = {"architecture": "cnn", "channels": [2, 3], "hidden": 4, "batch_norm": True}
 SHAPE = (1, 8, 8)
@@ -28,6 +30,42 @@ def test_mlp_layers_and_size():
     assert names(model) == ["hidden1", "hidden2", "output"]
     assert sum(p.numel() for p in model.parameters()) == (64 * 5 + 5) + (5 * 6 + 6) + (6 * 10 + 10)
     assert model(torch.zeros(3, *SHAPE)).shape == (3, 10)
+
+
+def deep(**settings):
+    return build_model({"architecture": "deep_mlp", "width": 5, "depth": 3} | settings, SHAPE, 10)
+
+
+def test_a_deep_mlp_without_skips_and_batch_norm_is_the_mlp():
+    plain, mlp = deep(), build_model({"architecture": "mlp", "hidden": [5, 5, 5]}, SHAPE, 10)
+    mlp.load_state_dict(plain.state_dict())
+    inputs = torch.randn(3, *SHAPE)
+    assert torch.equal(plain(inputs), mlp(inputs))
+
+
+def test_skips_of_a_deep_mlp_add_what_went_in():
+    """Hidden layers that give nothing leave the first one's output as it is; one that gives f adds f / sqrt(2)."""
+    skips = deep(skip=True)
+    with torch.no_grad():
+        for layer in (skips.hidden2, skips.hidden3):
+            layer.linear.weight.zero_()
+        first = torch.relu(skips.hidden1(torch.ones(1, 64)))
+        assert torch.equal(skips(torch.ones(1, *SHAPE)), skips.output(first))
+        skips.hidden3.linear.bias.fill_(1.0)
+        torch.testing.assert_close(skips(torch.ones(1, *SHAPE)), skips.output(first + 0.5**0.5))
+
+
+@pytest.mark.parametrize(("norm", "skip"), [(False, False), (True, False), (False, True), (True, True)])
+def test_a_deep_mlp_starts_from_the_weights_of_he_and_has_the_size_that_is_planned_for(norm, skip):
+    torch.manual_seed(0)
+    model = deep(width=200, batch_norm=norm, skip=skip)
+    linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    assert [layer.bias is None for layer in linear] == [norm, norm, norm, False]
+    for layer in linear:
+        assert layer.weight.std().item() == pytest.approx((2 / layer.in_features) ** 0.5, rel=0.05)
+        assert layer.bias is None or not layer.bias.any()
+    settings = {"architecture": "deep_mlp", "width": 200, "depth": 3, "batch_norm": norm}
+    assert parameters_of(settings, Size(1, 1, SHAPE, 10)) == sum(p.numel() for p in model.parameters())
 
 
 def test_cnn_layers_and_size():

@@ -64,7 +64,7 @@ def test_a_grid_stands_for_all_combinations_seeds_fastest():
 
 def test_the_default_study():
     assert list(tables_of(CONFIG)) == [
-        "accuracy", "coherence", "learning_time", "group_alignment", "overfit", "early_stopping",
+        "accuracy", "coherence", "learning_time", "group_alignment", "overfit", "early_stopping", "equal_fit",
         "easy_hard", "difficulty", "difficulty_agreement",
     ]  # fmt: skip
     assert "winsorization" not in figures_of(CONFIG)

@@ -40,6 +40,8 @@ def test_jobs_that_load_checkpoints_take_the_name_of_an_own_network_from_the_con
         "models": {"net": {"architecture": architecture}},
         "measurement": {"sample_size": 5, "heldout_size": 3, "seed": 0, "precision": "float32"},
         "contributions": {"null_worlds": 1},
+        "confusion": {"mini_batches": 2},
+        "training": {"batch_size": 4},
     }
     settings = result(name).settings(config, Run("d", "net", "clean", "sgd", "full", 0))
     assert {key: value for key, value in settings.items() if key == "own_network"} == named
