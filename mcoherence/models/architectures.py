@@ -9,6 +9,7 @@ OWN = "mcoherence.models.own_network"
 NAMED = {
     "mlp": "mcoherence.models.mlp",
     "cnn": "mcoherence.models.cnn",
+    "cnn_group_norm": "mcoherence.models.cnn_group_norm",
     "deep_mlp": "mcoherence.models.deep_mlp",
 }
 

@@ -121,7 +121,7 @@ RESULTS = {
         stage="measure_confusion",
         settings=_confusion_settings,
         examples=lambda config, run, size: config["confusion"]["mini_batches"] * _batch_size(config, run),
-        groups=lambda config: int(config["confusion"]["mini_batches"]),
+        groups=lambda config: int(config.get("confusion", {}).get("mini_batches", 1)),  # a study may not have the section
         verb="Measure gradient confusion of",
         shards=False,
     ),
