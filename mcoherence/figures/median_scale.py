@@ -51,7 +51,9 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
     column_titles(grid, _COLUMNS)
     label_below(grid, "examples of a class in a group")
     colors = [Line2D([], [], color=style.color(name), marker="o", label=readable(name)) for name in methods]
-    bound = Line2D([], [], color=NEUTRAL, linestyle="", marker="^", fillstyle="none", label="at least: never in the run")
+    bound = Line2D(
+        [], [], color=NEUTRAL, linestyle="", marker="^", fillstyle="none", label="at least: never in the run"
+    )
     legend_below(figure, [*colors, bound, band_handle(style, seeds)])
     return figure
 

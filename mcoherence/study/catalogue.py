@@ -44,7 +44,9 @@ def with_entries_made(config: Config) -> dict[str, Any]:
     optimizers, training = dict(config["optimizers"]), dict(config["training"])
     for experiment in made(config):
         for section in experiment.sections if experiment.makes is not no_entries else ():
-            require_entries(f"{section}.optimizers", config.get(section, {}).get("optimizers", []), "optimizers", config)
+            require_entries(
+                f"{section}.optimizers", config.get(section, {}).get("optimizers", []), "optimizers", config
+            )
         entries = experiment.makes(config)
         optimizers = {**entries.get("optimizers", {}), **optimizers}
         training["for_optimizers"] = {**entries.get("for_optimizers", {}), **training.get("for_optimizers", {})}

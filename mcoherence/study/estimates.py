@@ -114,8 +114,8 @@ def network_bytes(config: Config, run: Run) -> float:
 def parameters_of(model: Mapping[str, Any], size: Size) -> int:
     """Number of parameters of a network for images of this size, without building it.
 
-    Exact for `mlp`, `deep_mlp`, `cnn` and `cnn_group_norm`; for a classifier of torchvision with 1,000 classes; a guess for a user's own
-    network.
+    Exact for `mlp`, `deep_mlp`, `cnn` and `cnn_group_norm`; for a classifier of torchvision with 1,000 classes; a guess
+    for a user's own network.
     """
     architecture = model["architecture"]
     if architecture == "mlp":

@@ -121,7 +121,9 @@ RESULTS = {
         stage="measure_confusion",
         settings=_confusion_settings,
         examples=lambda config, run, size: config["confusion"]["mini_batches"] * _batch_size(config, run),
-        groups=lambda config: int(config.get("confusion", {}).get("mini_batches", 1)),  # a study may not have the section
+        groups=lambda config: int(
+            config.get("confusion", {}).get("mini_batches", 1)
+        ),  # a study may not have the section
         verb="Measure gradient confusion of",
         shards=False,
     ),

@@ -23,19 +23,20 @@ COLUMNS = {
     "batch_size": Column("examples", "of a mini-batch"),
     "rate": Column("", "factor of that entry's lr"),
     "tuning": Column("", "whether the seed is one of those that choose the rate, which are not reported"),
-    "chosen": Column("", "whether the run has the rate that was chosen for its data set, network, method and batch size"),
-    "classes": Column("classes", "of the data set"),
+    "chosen": Column(
+        "", "whether the run has the rate that was chosen for its data set, network, method and batch size"
+    ),
     "group_size": Column("examples", "whose mean gradient is one of those that the method compares"),
-    "per_class": Column("examples", "group_size over classes: of each class in a group, on average"),
+    "per_class": Column("examples", "group_size over the number of classes: of each class in a group, on average"),
     "choice_epoch": Column("passes", "when the accuracy on pristine examples first reaches 0.9; inf if never"),
     "fit_epoch": Column("passes", "when the accuracy on pristine examples first reaches 0.95; inf if never"),
     "corrupt_at_fit": Column("share", "corrupt examples predicted as their changed label, there"),
     "test_at_fit": Column("share", "test examples predicted as their clean label, there"),
     "memorised_epoch": Column("passes", "when the accuracy on corrupt examples first reaches 0.5; inf if never"),
-    "last_epoch": Column("passes", "epoch of the last checkpoint"),
-    "last_pristine": Column("share", "accuracy on pristine examples at the last checkpoint"),
-    "last_corrupt": Column("share", "accuracy on corrupt examples at the last checkpoint"),
-    "last_test": Column("share", "test accuracy at the last checkpoint"),
+    "end_epoch": Column("passes", "epoch of the last checkpoint"),
+    "end_pristine": Column("share", "accuracy on pristine examples at the last checkpoint"),
+    "end_corrupt": Column("share", "accuracy on corrupt examples at the last checkpoint"),
+    "end_test": Column("share", "test accuracy at the last checkpoint"),
 }
 
 
@@ -71,7 +72,6 @@ def table(
             "batch_size": entry["batch_size"],
             "rate": float(entry["rate"]),
             "tuning": run.seed in tuning_seeds,
-            "classes": classes,
             "group_size": float(entry["group_size"]),
             "per_class": entry["group_size"] / classes,
         }
@@ -97,8 +97,8 @@ def times_of_run(accuracy: pd.DataFrame) -> dict[str, Any]:
         "corrupt_at_fit": float(between(curves["corrupt"], pristine)[1]),
         "test_at_fit": float(between(curves["test"], pristine)[1]),
         "memorised_epoch": float(_or_never(between(curves["epoch"], memorised))[0]),
-        "last_epoch": float(last["epoch"]),
-        **{f"last_{part}": np.nan if lost else float(last[part]) for part in ("pristine", "corrupt", "test")},
+        "end_epoch": float(last["epoch"]),
+        **{f"end_{part}": np.nan if lost else float(last[part]) for part in ("pristine", "corrupt", "test")},
         "diverged": lost,
     }
 
@@ -106,8 +106,8 @@ def times_of_run(accuracy: pd.DataFrame) -> dict[str, Any]:
 def is_chosen(rows: pd.DataFrame) -> pd.Series:
     """Whether each run has the rate chosen for its data set, network, method and batch size, bool.
 
-    Of the rates that all tuning seeds reach an accuracy of 0.9 on pristine examples at, the one whose median time is the
-    shortest; of equals the lowest. None where no rate gets there.
+    Of the rates at which all tuning seeds reach an accuracy of 0.9 on pristine examples, the one whose median time is
+    the shortest; of equals the lowest. None where no rate gets there.
     """
     tuning = rows[rows["tuning"]]
     soonest = tuning.groupby([*KIND, "rate"])["choice_epoch"].agg(["median", "max"]).reset_index()

@@ -19,7 +19,7 @@ def rows(method, by_seed, **other):
                 "dataset": "d", "model": "net", "labels": "half", "noise": 0.5, "optimizer": method, "subset": "full",
                 "seed": seed, "method": method, "reference": method == "sgd", "batch_size": 12, "tuning": False,
                 "chosen": True, "per_class": 0.4, "corrupt_at_fit": corrupt, "memorised_epoch": time,
-                "last_epoch": 88.0, "diverged": False,
+                "end_epoch": 88.0, "diverged": False,
             }
             | other
             for seed, (corrupt, time) in by_seed.items()
@@ -67,7 +67,7 @@ def test_a_method_that_never_memorises_counts_with_the_whole_run_and_sgd_that_do
 
 
 def test_only_chosen_rates_and_reported_seeds_count():
-    other = {seed: (0.9, 1.0) for seed in SGD}
+    other = dict.fromkeys(SGD, (0.9, 1.0))
     table = pd.concat(
         [
             with_sgd(0.3, 2.0),
@@ -85,10 +85,16 @@ def test_only_chosen_rates_and_reported_seeds_count():
 def test_the_statement_counts_settings_and_names_their_groups():
     other = with_sgd(0.0, 1.0).assign(batch_size=60, per_class=2.0)
     found = findings(pd.concat([with_sgd(0.0, 2.0), other], ignore_index=True))
-    assert statement(found, 0.95, 0.02) == ["m3, 2 settings: delay in 1 (0.4 per class), neither in 1 (2 per class)"]
+    assert statement(found, 0.95, 0.02) == {
+        "m3": "of 2 settings delay in 1 (0.4 per class), neither in 1 (2 per class)"
+    }
 
 
 def test_the_claim_reports_both_numbers_with_the_finding_in_words():
     parts = prevention_or_delay({"median_scale": with_sgd(0.3, 2.0)}, SETTINGS)
-    assert list(parts) == ["d, net, m3, batches of 12, prevention", "d, net, m3, batches of 12, delay"]
-    assert all(part.note == "prevention and delay; 0.4 examples of a class in a group" for part in parts.values())
+    means, settings = list(parts)[:2], list(parts)[2:]
+    assert means == ["m3, mean of all settings, prevention", "m3, mean of all settings, delay"]
+    assert settings == ["d, net, m3, batches of 12, prevention", "d, net, m3, batches of 12, delay"]
+    assert {parts[where].note for where in settings} == {"prevention and delay; 0.4 examples of a class in a group"}
+    assert parts[means[1]].per_seed.tolist() == pytest.approx([1.0] * 3)
+    assert parts[means[1]].note == "of 1 settings prevention and delay in 1 (0.4 per class)"

@@ -27,7 +27,7 @@ def test_times_and_what_is_fitted_then_lie_between_checkpoints():
     assert found == pytest.approx(
         {
             "choice_epoch": 1.5, "fit_epoch": 1.75, "corrupt_at_fit": 0.2 + 0.75 * 0.4, "test_at_fit": 0.175,
-            "memorised_epoch": 1.75, "last_epoch": 2.0, "last_pristine": 1.0, "last_corrupt": 0.6, "last_test": 0.2,
+            "memorised_epoch": 1.75, "end_epoch": 2.0, "end_pristine": 1.0, "end_corrupt": 0.6, "end_test": 0.2,
             "diverged": False,
         }
     )  # fmt: skip
@@ -40,7 +40,7 @@ def test_what_a_run_never_reaches_it_reaches_at_infinity():
     assert np.isnan(found["corrupt_at_fit"])
     lost = times_of_run(accuracies([0.0, 1.0], [0.1, 0.6], diverged=True))
     assert lost["choice_epoch"] == lost["memorised_epoch"] == np.inf
-    assert np.isnan(lost["last_pristine"])
+    assert np.isnan(lost["end_pristine"])
 
 
 def runs(times, method="m3"):
@@ -82,6 +82,6 @@ def test_the_table_names_the_group_and_its_examples_of_a_class(study):
     study.write_evaluation(train=[[1, 0, 0, 1], [0, 1, 1, 0]], test=[[0, 0, 0, 0], [0, 0, 1, 1]])
     rows = table(study.results, [study.run], NOISE, entries=ENTRIES, tuning_seeds=[3], reference="sgd")
     (row,) = rows.to_dict("records")
-    named = ("method", "reference", "batch_size", "rate", "tuning", "chosen", "classes", "group_size", "per_class")
-    assert [row[name] for name in named] == ["m3", False, 12, 3.0, True, True, 2, 4.0, 2.0]
-    assert row["last_corrupt"] == 1.0
+    named = ("method", "reference", "batch_size", "rate", "tuning", "chosen", "group_size", "per_class")
+    assert [row[name] for name in named] == ["m3", False, 12, 3.0, True, True, 4.0, 2.0]
+    assert row["end_corrupt"] == 1.0
