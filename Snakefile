@@ -20,7 +20,7 @@ shell.prefix(
     f' then PATH="$PATH":{PROGRAMS}; else PATH={PROGRAMS}:"$PATH"; fi; '
 )
 
-from mcoherence.study import checks, config_files, schema_checks
+from mcoherence.study import catalogue, checks, config_files, schema_checks
 from mcoherence.errors import UserError
 from workflow_scripts.jobs import copy_client
 
@@ -43,6 +43,7 @@ try:
         config.update(STUDY.config)
     schema_checks.check_config(config, json.loads((BASE / "schemas/config.schema.json").read_text()))
     validate(config, "schemas/config.schema.json")  # fills in the defaults
+    config.update(catalogue.with_entries_made(config))
     checks.check_references(config, STUDY and STUDY.own)
 except UserError as error:
     sys.exit(f"error: {error}")

@@ -27,7 +27,7 @@ from mcoherence.training.optimizer import make_optimizer
 
 NETWORKS: Mapping[str, Mapping[str, Any]] = {
     "mlp": {"architecture": "mlp", "hidden": [256, 256, 256]},
-    "cnn": {"architecture": "cnn", "channels": [16, 32], "hidden": 128, "batch_norm": False},
+    "cnn": {"architecture": "cnn_group_norm", "channels": [16, 32], "hidden": 128},
 }
 CLIPPED = (1, 2, 4, 8)
 

@@ -22,7 +22,15 @@ def training_minutes(start, stop):
 
 def only(names):
     """Constraint of the wildcard `dataset`, first in a run's path: the path names one of these entries' combinations."""
-    paths = "|".join(f"{dataset}/{model}/[^/]+/{optimizer}/" for dataset, model, optimizer in names)
+    networks = (
+        {}
+    )  # optimiser -> (data set, model)s: those alike share an alternative, or hundreds of entries take minutes
+    for dataset, model, optimizer in names:
+        networks.setdefault(optimizer, []).append(f"{dataset}/{model}")
+    alike = {}
+    for optimizer, of_optimizer in networks.items():
+        alike.setdefault("|".join(of_optimizer), []).append(optimizer)
+    paths = "|".join(f"(?:{of_all})/[^/]+/(?:{'|'.join(optimizers)})/" for of_all, optimizers in alike.items())
     return f"(?={paths})[^/]+"
 
 

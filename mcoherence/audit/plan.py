@@ -3,12 +3,22 @@
 Hours are work (`study.estimates`) over a rate (`audit.rates`).
 """
 
+import sys
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mcoherence.audit.rates import START_SECONDS, Network, Rate, network_of, rate_elsewhere, rate_of_earlier_jobs
+from mcoherence.audit.rates import (
+    COPY_SECONDS,
+    PASS_SECONDS,
+    START_SECONDS,
+    Network,
+    Rate,
+    network_of,
+    rate_elsewhere,
+    rate_of_earlier_jobs,
+)
 from mcoherence.optim.methods import METHODS
 from mcoherence.study.catalogue import all_runs, results_of
 from mcoherence.study.cutting import cut_of
@@ -100,11 +110,28 @@ def estimates(config: Config, device: str, root: Path) -> list[Estimate]:
         for (dataset, model), group in groups.items():
             rate = _rate_of(config, model, group, device, root)
             jobs = sum(jobs_of(config, run, what) for run, what in group)
-            seconds = sum(work_of(config, run, what) for run, what in group) / rate.flops_per_s + START_SECONDS * jobs
+            seconds = sum(work_of(config, run, what) for run, what in group) / rate.flops_per_s
+            seconds += start_seconds(config, device) * jobs
+            if stage == "train" and device == "cpu" and not rate.of_this_study:
+                seconds += PASS_SECONDS * sum(passes_of(config, run) for run, _ in group)
             disk = sum(disk_of(config, run, what) for run, what in group)
             memory = max(memory_of(config, run, what) for run, what in group)
             rows.append(Estimate(stage, dataset, model, jobs, seconds / 3600, disk, memory, rate.source))
     return rows
+
+
+def start_seconds(config: Config, device: str) -> float:
+    """Seconds of a job before it works; fewer where it is a copy of a process that has imported torch."""
+    copies = device == "cpu" and sys.platform == "linux" and config.get("operational", {}).get("fork_jobs", False)
+    return COPY_SECONDS if copies else START_SECONDS
+
+
+def passes_of(config: Config, run: Run) -> int:
+    """Forward and backward passes of the training of a run, over as many examples as a group or mini-batch has."""
+    optimizer = optimizer_settings(config, run.optimizer, run.model)
+    method = METHODS[optimizer["method"]]
+    updates: int = training_of_run(config, run)["updates"]
+    return updates * method.mini_batches(optimizer) * method.groups(optimizer)
 
 
 def _rate_of(config: Config, model: str, group: list[tuple[Run, str]], device: str, root: Path) -> Rate:

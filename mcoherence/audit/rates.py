@@ -28,6 +28,9 @@ from mcoherence.study.settings import training_of_run
 STATED_RATE = {"cuda": 2e13, "mps": 2e12, "cpu": 2e10}
 START_SECONDS = 5  # of a job, before it works
 COPY_SECONDS = 0.1  # the same of a job that is a copy of a process that has imported torch (benchmarks/RESULTS.md)
+# Of one pass of an update in the training loop on a processor core, beside its operations: calls, which is all that
+# networks of a few thousand weights take. 0.5 to 0.8 ms for an MLP of 128 at batches of 3 to 60, 1.7 for a small CNN.
+PASS_SECONDS = 1e-3
 # What the benchmarks under benchmarks/ measured: the networks by their names there, shape of an image.
 BENCHMARKED: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
     "resnet18": ({"architecture": "resnet18"}, (3, 32, 32)),
@@ -52,6 +55,7 @@ class Rate:
 
     flops_per_s: float
     source: str
+    of_this_study: bool = False  # from its own jobs, so that all that they take besides is in it
 
 
 def network_of(model: Mapping[str, Any], size: Size) -> Network:
@@ -90,7 +94,7 @@ def rate_of_earlier_jobs(config: Config, jobs: Iterable[tuple[Run, str, float]])
             seconds += sum(one.seconds - (COPY_SECONDS if one.is_copy else START_SECONDS) for one in records)
             done += work
             number += len(files)
-    return Rate(done / seconds, f"{number} earlier jobs of this study") if seconds > 0 else None
+    return Rate(done / seconds, f"{number} earlier jobs of this study", True) if seconds > 0 else None
 
 
 def benchmark_files(folder: Path, config: Config, run: Run, what: str) -> list[Path]:

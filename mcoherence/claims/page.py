@@ -12,7 +12,7 @@ from mcoherence.claims.settings import MEANINGS, ClaimSettings
 from mcoherence.claims.stored import SCHEMA
 from mcoherence.claims.testing import Claim
 from mcoherence.claims.verdicts import Part
-from mcoherence.data.store import Origin
+from mcoherence.data.store import SourceOrigin
 from mcoherence.files.atomic import write_text
 from mcoherence.files.digests import sha256_of
 from mcoherence.files.json_csv import write_sealed_json
@@ -154,7 +154,7 @@ def write_claims(
     claims: Sequence[Claim],
     settings: ClaimSettings,
     origin: Provenance,
-    data: Mapping[str, Origin] | None = None,
+    data: Mapping[str, SourceOrigin] | None = None,
 ) -> None:
     """Write the outcome as JSON, with a seal, and as a page.
 
@@ -221,7 +221,9 @@ def _part_as_json(part: Part) -> dict[str, Any]:
     }
 
 
-def claims_page(claims: Sequence[Claim], settings: ClaimSettings, data: Mapping[str, Origin] | None = None) -> str:
+def claims_page(
+    claims: Sequence[Claim], settings: ClaimSettings, data: Mapping[str, SourceOrigin] | None = None
+) -> str:
     """The claims as one page: a summary row each, below them all parts, the thresholds and the exact identities."""
     return html_page(
         PAGE,

@@ -12,6 +12,7 @@ OWN = "mcoherence.models.own_network"
 NAMED = {
     "mlp": "mcoherence.models.mlp",
     "cnn": "mcoherence.models.cnn",
+    "cnn_group_norm": "mcoherence.models.cnn_group_norm",
     "deep_mlp": "mcoherence.models.deep_mlp",
 }
 
@@ -32,4 +33,4 @@ def may_have_batch_norm(settings: Mapping[str, Any]) -> bool:
         return bool(settings.get("batch_norm", architecture == "cnn"))
     if architecture.startswith("vgg"):
         return bool(architecture.endswith("_bn"))
-    return architecture != "mlp" and not architecture.startswith(_WITHOUT_BATCH_NORM)
+    return architecture not in ("mlp", "cnn_group_norm") and not architecture.startswith(_WITHOUT_BATCH_NORM)

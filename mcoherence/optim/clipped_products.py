@@ -51,7 +51,7 @@ def mean_of_products(left: Tensor, right: Tensor, rank: int) -> Tensor:
         means[:, alike] = clipped_mean(left, rank)[:, None] * right[0, alike]
     if len(columns) > 0:
         varying = right[:, columns]
-        for outputs, examples in output_blocks(needed, len(columns)):
+        for outputs, examples in blocks_of_outputs(needed, len(columns)):
             products = varying.index_select(0, order[:examples, outputs].reshape(-1))
             products = products.view(examples, len(outputs), -1).mul_(ordered[:examples, outputs, None])
             means[outputs[:, None], columns] = clipped_mean(products, rank, n)
@@ -64,7 +64,7 @@ def clipped_mean(values: Tensor, rank: int, n: int | None = None) -> Tensor:
     return values.clamp(low, high).sum(dim=0).div_(len(values) if n is None else n)
 
 
-def output_blocks(needed: Tensor, inputs: int) -> Iterator[tuple[Tensor, int]]:
+def blocks_of_outputs(needed: Tensor, inputs: int) -> Iterator[tuple[Tensor, int]]:
     """Outputs in blocks, int64 [outputs of the block], with the number of examples that one of them needs at most."""
     order = needed.argsort(descending=True, stable=True)
     counts = needed[order].tolist()

@@ -193,6 +193,28 @@ METHODS: Mapping[str, Method] = {
         splits="groups",
         held=lambda *_: 1,
     ),
+    "sgd_m3_norm": Method(
+        optimizer="SGDWithM3Norm",
+        words="a control of m3, SGD with steps as long as m3's",
+        source="this project",
+        settings={"groups": odd_number("Groups that a mini-batch is split into; odd.")},
+        allows_momentum=False,
+        splits="groups",
+        held=lambda settings, _: settings["groups"],
+    ),
+    "sgd_clipped": Method(
+        optimizer="ClippedSGD",
+        words="SGD whose gradient is cut down to a greatest norm",
+        source="arXiv 1211.5063",
+        settings={
+            "max_norm": {
+                "type": "number",
+                "exclusiveMinimum": 0,
+                "default": 1.0,
+                "description": "Greatest norm of the gradient, over all parameters.",
+            }
+        },
+    ),
     "adam": Method(
         optimizer="Adam",
         words="Adam on the mean gradient of a mini-batch",

@@ -6,9 +6,10 @@ Everything is worked out from the entries in `study.experiments`, so that rules,
 from collections.abc import Iterable
 from importlib import import_module
 from pkgutil import iter_modules
+from typing import Any
 
 from mcoherence.study import experiments
-from mcoherence.study.experiment import Experiment, Figure, Table
+from mcoherence.study.experiment import Experiment, Figure, Table, no_entries, require_entries
 from mcoherence.study.experiments import easy_hard
 from mcoherence.study.runs import (
     STUDY_FILES,
@@ -32,6 +33,24 @@ EXPERIMENT_OF_TABLE = {table: name for name, one in EXPERIMENTS.items() for tabl
 def made(config: Config) -> list[Experiment]:
     """The experiments of the study, in the order of the config."""
     return [EXPERIMENTS[name] for name in config["experiments"]]
+
+
+def with_entries_made(config: Config) -> dict[str, Any]:
+    """The config with the entries that its experiments make of others; those that are there already stay.
+
+    Raises:
+        UserError: an experiment that makes entries names an optimiser that is none.
+    """
+    optimizers, training = dict(config["optimizers"]), dict(config["training"])
+    for experiment in made(config):
+        for section in experiment.sections if experiment.makes is not no_entries else ():
+            require_entries(
+                f"{section}.optimizers", config.get(section, {}).get("optimizers", []), "optimizers", config
+            )
+        entries = experiment.makes(config)
+        optimizers = {**entries.get("optimizers", {}), **optimizers}
+        training["for_optimizers"] = {**entries.get("for_optimizers", {}), **training.get("for_optimizers", {})}
+    return {**config, "optimizers": optimizers, "training": training}
 
 
 def tables_of(config: Config) -> dict[str, Table]:

@@ -126,8 +126,8 @@ def network_bytes(config: Config, run: Run) -> float:
 def parameters_of(model: Mapping[str, Any], size: Size) -> int:
     """Number of parameters of a network for images of this size, without building it.
 
-    Exact for `mlp`, `deep_mlp` and `cnn`; for a classifier of torchvision with 1,000 classes; a guess for a user's own
-    network.
+    Exact for `mlp`, `deep_mlp`, `cnn` and `cnn_group_norm`; for a classifier of torchvision with 1,000 classes; a guess
+    for a user's own network.
     """
     architecture = model["architecture"]
     if architecture == "mlp":
@@ -136,7 +136,7 @@ def parameters_of(model: Mapping[str, Any], size: Size) -> int:
         width, depth = model["width"], model["depth"]
         norms = depth * width if model.get("batch_norm", False) else 0  # a weight more a unit; its bias is the layer's
         return _linear([size.pixels, *[width] * depth, size.classes]) + norms
-    if architecture == "cnn":
+    if architecture in ("cnn", "cnn_group_norm"):
         channels, side = [size.shape[0], *model["channels"]], (size.shape[1], size.shape[2])
         after_kernels = (2 if model.get("batch_norm", True) else 1) * sum(channels[1:])  # batch norm, or biases
         kernels = sum(9 * before * after for before, after in pairwise(channels)) + after_kernels

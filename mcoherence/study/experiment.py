@@ -31,6 +31,11 @@ def nothing_more(_config: Config) -> Mapping[str, Any]:
     return {}
 
 
+def no_entries(_config: Config) -> Mapping[str, Mapping[str, Any]]:
+    """The entries that an experiment makes, where there are none."""
+    return {}
+
+
 def no_files(_config: Config) -> Sequence[Needed]:
     """The files that a table needs besides those of its rows, where there are none."""
     return ()
@@ -86,6 +91,7 @@ class Experiment:
     schema: the JSON schema of a section of its own name, None where it has none.
     needs: experiments that have to be made beside it.
     check: raises UserError for what neither the schema nor `entries` can say.
+    makes: entries that the config gets because of the experiment, of `optimizers` and of `training.for_optimizers`.
     """
 
     sections: tuple[str, ...]
@@ -94,6 +100,7 @@ class Experiment:
     schema: Mapping[str, Any] | None = None
     needs: tuple[str, ...] = ()
     check: Callable[[Config], None] = lambda config: None
+    makes: Callable[[Config], Mapping[str, Mapping[str, Any]]] = no_entries
 
     @property
     def entries(self) -> dict[str, str]:

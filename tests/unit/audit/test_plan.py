@@ -1,13 +1,14 @@
 """The plan of a study: work, jobs, disk and hours worked by hand, and the source of every rate."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
 from mcoherence.audit.plan import describe, estimates, memory_of, most_temporary_bytes, work_of
-from mcoherence.audit.rates import STATED_RATE, network_of
+from mcoherence.audit.rates import COPY_SECONDS, PASS_SECONDS, STATED_RATE, network_of
 from mcoherence.study.data_sizes import Size, size_of
 from mcoherence.study.runs import Run
 
@@ -81,12 +82,23 @@ def test_rates_come_from_benchmarks_of_the_device_where_there_are_some(config, t
     (tmp_path / "benchmarks/extraction-cpu.json").write_text(json.dumps([row]))
     train, *_ = estimates(config, "cpu", tmp_path)
     of_benchmark = 3 * 2 * (784 * 256 + 2 * 256 * 256 + 256 * 10) * 100 / 0.5 / 2  # two threads
-    assert train.hours == pytest.approx((3 * FORWARD * 80 / of_benchmark + 15) / 3600)
+    calls = 8 * PASS_SECONDS  # of eight updates, a pass each
+    assert train.hours == pytest.approx((3 * FORWARD * 80 / of_benchmark + 15 + calls) / 3600)
     assert train.source == "benchmarks/ (mlp, cpu)"
     assert (
         "stated" in next(row for row in estimates(config, "cpu", tmp_path) if row.stage == "measure_coherence").source
     )
     assert "stated" in estimates(config, "cuda", tmp_path)[0].source
+
+
+def test_jobs_that_are_copies_start_at_once_and_m3_makes_a_pass_for_each_group(config, tmp_path):
+    config["operational"] = {**config.get("operational", {}), "fork_jobs": True}
+    config["optimizers"]["sgd"] = {"method": "m3", "lr": 1, "groups": 3}
+    train, *_ = estimates(config, "cpu", tmp_path)
+    start = COPY_SECONDS if sys.platform == "linux" else 5
+    work = 3 * FORWARD * 80 / STATED_RATE["cpu"]
+    passes = 3 * 5 + 3  # five updates with it, three with another optimiser
+    assert train.hours == pytest.approx((work + 3 * start + passes * PASS_SECONDS) / 3600)
 
 
 def test_earlier_jobs_of_the_study_have_the_first_word(config):
@@ -142,7 +154,7 @@ def test_every_measurement_is_planned_in_parts_and_with_the_sums_of_its_groups(c
 def test_winsorised_sgd_pays_for_the_gradient_of_every_example(config):
     plain = work_of(config, SGD, "train")
     config["optimizers"]["sgd"] = {"method": "winsorized", "lr": 1, "c": 20}
-    assert work_of(config, SGD, "train") == 130 * plain
+    assert work_of(config, SGD, "train") == 20 * plain
     # 10 examples: round(0.2 * 9) = 2 are clipped at each end, and the next one there is held too
     assert memory_of(config, SGD, "train") == (3 + 2 * 3) * 2600 + 4 * 2**26
 

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from mcoherence.study import checks, schema_checks
+from mcoherence.study.catalogue import with_entries_made
 from mcoherence.study.config_files import over, read_config, study_config
 from mcoherence.study.experiments import label_noise
 from mcoherence.study.runs import runs_of_grids
@@ -42,7 +43,7 @@ def test_config_examples_are_valid(block):
 def test_every_further_study_is_valid(path):
     config = study_config(ROOT / "config.yaml", [path], {}).config
     schema_checks.check_config(config, json.loads((ROOT / "schemas/config.schema.json").read_text()))
-    checks.check_references(config)
+    checks.check_references(with_entries_made(config))
     assert config["study"] == path.stem
 
 

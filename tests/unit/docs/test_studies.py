@@ -11,7 +11,7 @@ from mcoherence.audit.result_checks import result_files
 from mcoherence.errors import UserError
 from mcoherence.study import checks, schema_checks
 from mcoherence.study import settings as study
-from mcoherence.study.catalogue import all_runs
+from mcoherence.study.catalogue import all_runs, with_entries_made
 from mcoherence.study.config_files import over, read_config
 from mcoherence.study.experiments import label_noise
 from mcoherence.study.experiments.sweep import swept_value
@@ -27,6 +27,7 @@ def on_top_of_the_defaults(text):
     config = over(read_config(ROOT / "config.yaml"), yaml.safe_load(text) or {}, entries=True)
     schema_checks.check_config(config, SCHEMA)
     config.setdefault("experiments", ["label_noise", "easy_hard"])
+    config = with_entries_made(config)
     checks.check_references(config)
     return config
 

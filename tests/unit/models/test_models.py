@@ -76,6 +76,17 @@ def test_cnn_layers_and_size():
     assert model(torch.zeros(3, *SHAPE)).shape == (3, 10)
 
 
+def test_group_norm_takes_the_place_of_batch_norm_and_treats_every_example_alone():
+    settings = {"architecture": "cnn_group_norm", "channels": [4, 8], "hidden": 4}
+    model = build_model(settings, (1, 8, 8), 3).train()
+    assert [(norm.num_groups, norm.num_channels) for norm in (model.norm1, model.norm2)] == [(1, 4), (2, 8)]
+    assert sum(p.numel() for p in model.parameters()) == 36 + 8 + 288 + 16 + (32 * 4 + 4) + (4 * 3 + 3)
+    images = torch.randn(5, 1, 8, 8)
+    assert torch.allclose(model(images)[:1], model(images[:1]), atol=1e-6)
+    with pytest.raises(UserError, match=r"^cnn_group_norm: found 6 channels, expected a multiple of .*, 4$"):
+        build_model(settings | {"channels": [6]}, (1, 8, 8), 3)
+
+
 def test_cnn_without_batch_norm_has_biases():
     assert names(build_model(CNN | {"batch_norm": False}, SHAPE, 10)) == [
         "conv1",

@@ -250,7 +250,7 @@ def test_every_classifier_of_torchvision_works_on_grey_images(name):
 
 def test_the_schema_names_every_classifier_of_torchvision_and_no_other():
     named = SCHEMA["$defs"]["named_architectures"]["enum"]
-    assert named == ["mlp", "cnn", *models.list_models(module=models)]
+    assert named == ["mlp", "cnn", "cnn_group_norm", "deep_mlp", *models.list_models(module=models)]
 
 
 def test_an_unknown_name_is_one_line_with_similar_ones():

@@ -92,14 +92,14 @@ def test_mini_batches_and_groups_of_an_update():
     assert {name: counts for name, counts in updates.items() if counts != (1, 1)} == {
         ("m3",): (1, 3), ("m3", ("groups", 5)): (1, 5),
         ("m3_successive",): (3, 1), ("m3_successive", ("groups", 7)): (7, 1),
-        ("gradient_agreement",): (1, 2), ("gradient_agreement", ("groups", 4)): (1, 4),
+        ("sgd_m3_norm",): (1, 3), ("gradient_agreement",): (1, 2), ("gradient_agreement", ("groups", 4)): (1, 4),
     }  # fmt: skip
 
 
 def test_gradients_held_during_an_update():
     held = {
         "m3": ({"groups": 5}, 4), "m3_successive": ({"groups": 3}, 2), "rm3": ({}, 0), "sgd": ({}, 0),
-        "gradient_agreement": ({"groups": 4}, 1),
+        "gradient_agreement": ({"groups": 4}, 1), "sgd_m3_norm": ({"groups": 5}, 5),
         "winsorized": ({"c": 2}, 2 * (2 + 1)),  # of 100: two clipped at each end, and the next one there
     }  # fmt: skip
     assert {name: METHODS[name].held(settings, 100) for name, (settings, _) in held.items()} == {

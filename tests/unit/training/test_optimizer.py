@@ -39,6 +39,9 @@ def weights(model):
     return nn.utils.parameters_to_vector(model.parameters()).detach().numpy().copy()
 
 
+MAX_NORM = 0.1  # of ClippedSGD, which cuts every gradient here but leaves the direction
+
+
 def definition(method, inputs, labels, batch_size=6, updates=5):
     """Weights after each update, from the papers' definitions."""
     model, recent, history = network(), [], []
@@ -50,6 +53,12 @@ def definition(method, inputs, labels, batch_size=6, updates=5):
         recent = [*recent, whole[-1]][-3:]
         if method == "m3":
             direction = np.median([gradient(model, inputs[b], labels[b]) for b in taken[0].chunk(3)], axis=0)
+        elif method == "sgd_m3_norm":
+            groups = [gradient(model, inputs[b], labels[b]) for b in taken[0].chunk(3)]
+            mean, median = np.mean(groups, axis=0), np.median(groups, axis=0)
+            direction = mean * np.sqrt((median @ median) / (mean @ mean))
+        elif method == "sgd_clipped":
+            direction = whole[0] * min(1.0, MAX_NORM / np.sqrt(whole[0] @ whole[0]))
         elif method == "m3_successive":
             direction = np.median(whole, axis=0)
         elif method == "gradient_agreement":
@@ -90,6 +99,8 @@ SETTINGS = {
     "ra3": {"method": "ra3"},
     "winsorized": {"method": "winsorized", "c": 20},
     "gradient_agreement": {"method": "gradient_agreement", "groups": 3, "threshold": 1.1},
+    "sgd_m3_norm": {"method": "sgd_m3_norm", "groups": 3},
+    "sgd_clipped": {"method": "sgd_clipped", "max_norm": MAX_NORM},
     "adam": {"method": "adam", "betas": [0.8, 0.9], "eps": 1e-3},
     "adamw": {"method": "adamw", "betas": [0, 0.9], "weight_decay": 0.1},
 }
