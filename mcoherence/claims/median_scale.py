@@ -11,6 +11,7 @@ from math import log2
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from mcoherence.claims.intervals import Interval, students_t
 from mcoherence.claims.measured import Measured, Parts, PerSeed, Tables
@@ -33,9 +34,9 @@ OPEN = "open"  # no interval that decides
 class Finding:
     """What a method does in one setting against SGD; numbers by seed, those with a partner of the same seed.
 
-    fewer: SGD's accuracy on corrupt examples at equal fit of pristine ones, minus the method's. longer: the method's
-    time until half of the corrupt labels are fitted over SGD's, in doublings; where the method never gets there, with
-    the whole run in its place, so that it is at least as much. never: seeds of which that holds.
+    fitted, fitted_by_sgd: accuracy on corrupt examples at equal fit of pristine ones. time, time_of_sgd: log2 of the
+    epochs until half of the corrupt labels are fitted; where the method never gets there, of the whole run, so that it
+    is at least as much. never: seeds of which that holds.
     """
 
     dataset: str
@@ -43,11 +44,21 @@ class Finding:
     method: str
     batch_size: int
     per_class: float
-    fewer: PerSeed
-    longer: PerSeed
+    fitted: PerSeed
+    fitted_by_sgd: PerSeed
+    time: PerSeed
+    time_of_sgd: PerSeed
     never: int
-    of_sgd: PerSeed
-    of_method: PerSeed
+
+    @property
+    def fewer(self) -> PerSeed:
+        """How many fewer corrupt labels the method has fitted than SGD where both fit pristine ones equally well."""
+        return (self.fitted_by_sgd - self.fitted).dropna()
+
+    @property
+    def longer(self) -> PerSeed:
+        """How much longer than SGD the method takes to fit half of the corrupt labels, in doublings."""
+        return (self.time - self.time_of_sgd).dropna()
 
     @property
     def where(self) -> str:
@@ -91,10 +102,6 @@ def findings(table: pd.DataFrame) -> list[Finding]:
         if len(both) == 0:
             continue
         sgd, own = sgd.loc[both], own.loc[both]
-        times = own["memorised_epoch"].where(np.isfinite(own["memorised_epoch"]), own["end_epoch"])
-        ratios = times / sgd["memorised_epoch"].where(np.isfinite(sgd["memorised_epoch"]))
-        longer = pd.Series(np.log2(ratios.to_numpy(np.float64)), index=ratios.index)
-        of_sgd, of_method = sgd["corrupt_at_fit"].astype(float), own["corrupt_at_fit"].astype(float)
         found.append(
             Finding(
                 str(dataset),
@@ -102,11 +109,11 @@ def findings(table: pd.DataFrame) -> list[Finding]:
                 str(method),
                 int(str(batch_size)),
                 float(own["per_class"].iloc[0]),
-                (of_sgd - of_method).dropna(),
-                longer.dropna(),
+                own["corrupt_at_fit"].astype(float),
+                sgd["corrupt_at_fit"].astype(float),
+                _log2(own["memorised_epoch"].where(np.isfinite(own["memorised_epoch"]), own["end_epoch"])),
+                _log2(sgd["memorised_epoch"].where(np.isfinite(sgd["memorised_epoch"]))),
                 int(np.isinf(own["memorised_epoch"]).sum()),
-                of_sgd,
-                of_method,
             )
         )
     return found
@@ -154,27 +161,39 @@ def _range(values: list[float]) -> str:
 def prevention_or_delay(tables: Tables, settings: ClaimSettings) -> Parts:
     """How many fewer corrupt labels at equal fit, and how many doublings of SGD's time, by method and setting.
 
-    Before them, for every method, the means over its settings, with the findings counted in words.
+    Null: the same of different seeds of one method, SGD or the other. Before them, for every method, the means over
+    its settings, with the findings counted in words.
     """
-    found = findings(tables["median_scale"])
+    found, margin = findings(tables["median_scale"]), settings.equivalence_margin
     parts: dict[str, Measured] = {}
-    for method, sentence in statement(found, settings.confidence, settings.equivalence_margin).items():
+    for method, sentence in statement(found, settings.confidence, margin).items():
         own = [one for one in found if one.method == method]
-        for name, of_settings, margin in (
-            ("prevention", [one.fewer for one in own], settings.equivalence_margin),
-            ("delay", [one.longer for one in own], DELAY),
+        for name, sgd, ours, sign, least in (
+            ("prevention", [one.fitted_by_sgd for one in own], [one.fitted for one in own], 1, margin),
+            ("delay", [one.time_of_sgd for one in own], [one.time for one in own], -1, DELAY),
         ):
-            means = pd.concat(of_settings, axis=1).mean(axis=1)
-            if len(means):
-                parts[f"{method}, mean of all settings, {name}"] = Measured(means, margin=margin, note=sentence)
+            first, second = (pd.concat(of_settings, axis=1) for of_settings in (sgd, ours))
+            means = sign * (first - second).mean(axis=1)
+            null = equal_conditions([first, second], settings.confidence, _mean_difference)
+            where = f"{method}, mean of all settings, {name}"
+            parts[where] = Measured(means.dropna(), null=null, margin=least, note=sentence)
     for one in found:
-        words = one.words(settings.confidence, settings.equivalence_margin)
+        words = one.words(settings.confidence, margin)
         note = f"{words}; {one.per_class:.2g} examples of a class in a group"
         never = f"; {one.never} of {len(one.longer)} seeds never fit half of the corrupt labels" if one.never else ""
         if len(one.fewer):
-            null = equal_conditions([one.of_sgd, one.of_method], settings.confidence)
-            margin = settings.equivalence_margin
+            null = equal_conditions([one.fitted_by_sgd, one.fitted], settings.confidence)
             parts[f"{one.where}, prevention"] = Measured(one.fewer, null=null, margin=margin, note=note)
         if len(one.longer):
-            parts[f"{one.where}, delay"] = Measured(one.longer, margin=DELAY, note=note + never)
+            null = equal_conditions([one.time_of_sgd, one.time], settings.confidence)
+            parts[f"{one.where}, delay"] = Measured(one.longer, null=null, margin=DELAY, note=note + never)
     return parts
+
+
+def _log2(values: PerSeed) -> PerSeed:
+    return pd.Series(np.log2(values.to_numpy(np.float64)), index=values.index)
+
+
+def _mean_difference(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean over settings of differences [D] of two seeds' values [D, settings]."""
+    return np.asarray((first - second).mean(axis=1))

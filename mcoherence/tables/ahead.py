@@ -173,6 +173,26 @@ def _confusion(config: Config) -> pd.DataFrame:
     return _with_numbers(config, "confusion", lambda run: _course(config, run).assign(**structures[run.model]))
 
 
+def _median_scale(config: Config) -> pd.DataFrame:
+    own, rates = TABLES["median_scale"].own(config), config["median_scale"]["rates"]
+
+    def rows(run: Run) -> pd.DataFrame:
+        entry = own["entries"][run.optimizer]
+        known = {
+            "method": entry["method"],
+            "reference": entry["method"] == own["reference"],
+            "batch_size": entry["batch_size"],
+            "rate": float(entry["rate"]),
+            "tuning": run.seed in own["tuning_seeds"],
+            "chosen": entry["rate"] == rates[0],  # one of them will be
+            "group_size": float(entry["group_size"]),
+            "per_class": entry["group_size"] / size_of(config["datasets"][run.dataset]).classes,
+        }
+        return pd.DataFrame([known])
+
+    return _with_numbers(config, "median_scale", rows)
+
+
 def _toy(config: Config) -> pd.DataFrame:
     return toy.table("", (), {}, **TABLES["toy"].own(config))
 
@@ -193,16 +213,21 @@ _WRITTEN: dict[str, Callable[[Config], pd.DataFrame]] = {
     "difficulty_coherence": _difficulty_coherence,
     "sweep": _sweep,
     "confusion": _confusion,
+    "median_scale": _median_scale,
     "toy": _toy,
 }
 KNOWN = frozenset(_WRITTEN)  # the tables that can be had ahead
 
 
 def _runs(table: str, config: Config) -> list[Run]:
-    """The runs that a table has rows of, the first SEEDS of those that differ in their seeds alone."""
-    found: dict[Run, list[Run]] = {}
+    """The runs that a table has rows of, the first SEEDS of those that differ in their seeds alone.
+
+    Seeds that choose a rate are no further seeds of what is reported.
+    """
+    choosing = TABLES[table].own(config).get("tuning_seeds", ())
+    found: dict[tuple[Run, bool], list[Run]] = {}
     for run in runs_of_grids(TABLES[table].runs(config)):
-        found.setdefault(replace(run, seed=0), []).append(run)
+        found.setdefault((replace(run, seed=0), run.seed in choosing), []).append(run)
     return [run for alike in found.values() for run in alike[:SEEDS]]
 
 

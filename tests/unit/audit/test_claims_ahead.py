@@ -7,7 +7,7 @@ from snakemake.utils import validate
 
 from mcoherence.audit.claims_ahead import claims_ahead, describe_claims
 from mcoherence.claims.registry import claims_of
-from mcoherence.study.catalogue import EXPERIMENTS, TABLES
+from mcoherence.study.catalogue import EXPERIMENTS, TABLES, with_entries_made
 from mcoherence.study.config_files import study_config
 from mcoherence.tables.ahead import KNOWN, tables_ahead
 from mcoherence.tables.dictionary import columns_of, dictionary
@@ -20,7 +20,7 @@ def config_of(*studies, **arguments):
     files = [ROOT / f"studies/{name}.yaml" for name in studies]
     config = study_config(ROOT / "config.yaml", files, {"study": "s", **arguments}).config
     validate(config, str(ROOT / "schemas/config.schema.json"))
-    return config
+    return with_entries_made(config)
 
 
 def test_every_table_that_a_claim_reads_can_be_had_ahead():
@@ -34,6 +34,11 @@ def test_a_table_ahead_has_every_column_that_is_its_own():
     config = config_of(
         "difficulty_digits", "width_depth_digits", experiments=[name for name in EXPERIMENTS if name not in start],
         sample_size={**sizes, "sizes": [20]}, label_noise={"labels": ["clean", "half_random"]},
+        median_scale={
+            "datasets": ["digits"], "models": ["mlp"], "labels": "half_random", "optimizers": ["sgd", "m3"],
+            "reference_optimizer": "sgd", "batches": [{"batch_size": 30, "updates": 9}],
+            "tuning_seeds": [0], "seeds": [1],
+        },
     )  # fmt: skip
     tables = tables_ahead(config, sorted(KNOWN))
     assert tables.keys() == KNOWN

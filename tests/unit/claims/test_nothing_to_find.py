@@ -191,6 +191,19 @@ def confusion(draw):
     )  # fmt: skip
 
 
+def median_scale(draw):
+    """Runs of one method that bear two names."""
+    return pd.DataFrame(
+        [
+            run | {"method": run["optimizer"], "reference": run["optimizer"] == "sgd", "batch_size": size}
+            | {"rate": 1.0, "tuning": False, "chosen": True, "per_class": size / 30, "diverged": False}
+            | {"corrupt_at_fit": draw.normal(0.5, 0.05), "memorised_epoch": 10 ** draw.normal(1, 0.05)}
+            | {"end_epoch": 60.0}
+            for run, size in product(runs(("sgd", "m3"), ["half"]), (3, 30))
+        ]
+    )  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def outcome():
     """Claim by id, of one study without anything to find."""
@@ -199,7 +212,7 @@ def outcome():
         for number, make in enumerate(
             (
                 accuracy, coherence, contributions, overfit, easy_hard, difficulty, difficulty_coherence,
-                difficulty_agreement, learning_time, toy, sample_size, sweep, equal_fit, confusion,
+                difficulty_agreement, learning_time, toy, sample_size, sweep, equal_fit, confusion, median_scale,
             )
         )
     }  # fmt: skip

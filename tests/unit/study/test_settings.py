@@ -92,7 +92,7 @@ def test_the_default_config_is_valid():
         (
             ("models", "mlp", "architecture"),
             "resnet19",
-            r"models\.mlp\.architecture: found 'resnet19'; expected one of 83 names, such as resnet18, resnet",
+            r"models\.mlp\.architecture: found 'resnet19'; expected one of 84 names, such as resnet18, resnet",
         ),
         (
             ("models", "mlp"),
