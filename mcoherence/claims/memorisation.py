@@ -52,7 +52,10 @@ def fewer_corrupt_at_equal_fit(tables: Tables, settings: ClaimSettings) -> Parts
             for name, reference in product((one for one in corrupt if one not in references), references):
                 where = f"{dataset}, {model}, {name} against {reference}, {labels}, noise {noise:g}, at {level:g}"
                 asserted = level == settings.equal_fit and settings.methods[name] in SUPPRESSING
-                found[where] = _part(corrupt[reference], corrupt[name], name, level, settings), asserted
+                alike = [one for one in references if settings.same_rate(one, name, str(model))] or references
+                part = _part(corrupt[reference], corrupt[name], name, level, settings)
+                trained = (str(dataset), str(model), reference)
+                found[where] = replace(part, trained=trained), asserted and reference in alike
     compared = any(asserted and not part.note for part, asserted in found.values())
     return {
         where: replace(part, decides=asserted and not (part.note and compared))

@@ -71,9 +71,7 @@ nothing. Level II is what the papers assert; level III is not known to be publis
 verdict, as is what is said of larger images only. A claim that the study has no runs for is not tested, and says what
 it would need. The verdicts concern this study's data and networks.</p>
 <p>Detectable is the smallest effect that a study with so many seeds of this spread finds in 80% of cases: a claim may
-be open only because the study is too small for its effect. Intervals are over seeds. A seed bundles initial weights,
-order of examples and corruption of labels; images, their split and the measured sample are the same with all seeds
-unless the study says otherwise, so the intervals do not cover other data.</p>
+be open only because the study is too small for its effect. {{ cover }}</p>
 {% if data %}
 <p>Data, and whether checksums show that they are what was published:
 {% for name, of in data.items() %}
@@ -171,6 +169,7 @@ def write_claims(
         "schema": SCHEMA,
         "claims": [as_json(claim) for claim in claims],
         "thresholds": settings.thresholds(),
+        "cover": settings.cover,
         "identities": [{**asdict(identity), "level": "I"} for identity in IDENTITIES],
         "data": {name: asdict(of) for name, of in (data or {}).items()},
         "provenance": origin.as_attributes(),
@@ -232,6 +231,7 @@ def claims_page(
         thresholds=settings.thresholds(),
         meanings=MEANINGS,
         confidence=f"{settings.confidence:.0%}",
+        cover=settings.cover,
         data=data or {},
         diverged=sorted({run for claim in claims for run in claim.diverged}),
         cells=cells,

@@ -33,7 +33,8 @@ class ClaimSettings:
     rates: optimiser entry -> network -> learning rate, the first of a schedule;
     robust: the optimiser entries that are said not to memorise random labels, whatever their settings;
     architectures: model entry -> architecture; image_sides: data set entry -> pixels along the longer side;
-    experiments: table -> the experiment that makes it; the other thresholds: `MEANINGS`.
+    experiments: table -> the experiment that makes it; cover: what intervals over the study's seeds cover, in words;
+    the other thresholds: `MEANINGS`.
     """
 
     confidence: float
@@ -45,6 +46,7 @@ class ClaimSettings:
     image_sides: Mapping[str, int] = field(default_factory=dict)
     experiments: Mapping[str, str] = field(default_factory=dict)
     rates: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    cover: str = ""
     equivalence_margin: float = 0.02
     near: float = 3.0
     fitted: float = 0.999

@@ -7,6 +7,7 @@ from typing import Any
 from mcoherence.data.image_shapes import image_shape
 from mcoherence.optim.methods import METHODS
 from mcoherence.study.catalogue import EXPERIMENT_OF_TABLE, TABLES, all_runs, reference_runs
+from mcoherence.study.coverage import what_intervals_cover
 from mcoherence.study.experiments import label_noise
 from mcoherence.study.network_code import network_code
 from mcoherence.study.runs import Config, Run, results_folder, runs_of_grids
@@ -156,6 +157,7 @@ def claim_settings(config: Config) -> dict[str, Any]:
         "robust": [name for name in optimizers if METHODS[config["optimizers"][name]["method"]].robust],
         "architectures": {name: model["architecture"] for name, model in config["models"].items()},
         "experiments": EXPERIMENT_OF_TABLE,
+        "cover": what_intervals_cover(config),
         "image_sides": {name: max(image_shape(config["datasets"][name])[1:]) for name in datasets},
     }
 

@@ -1,5 +1,7 @@
 """Memorisation at equal fit on curves written out by hand: what a run has made of corrupt examples where, and E12."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
@@ -135,3 +137,14 @@ def test_a_study_without_another_method_or_without_partial_noise_does_not_speak_
     clean = accuracy_of({"sgd": SGD, "m3": M3}).assign(noise=0.0)
     (claim,) = check_claims({"equal_fit": at_levels(clean, LEVELS)}, SETTINGS, [E12])
     assert claim.verdict == "not tested"
+
+
+def test_only_sgd_at_the_rate_of_a_method_decides_where_the_study_has_two():
+    curves = {"sgd": SGD, "slow": NEVER, "m3": M3}
+    rates = {"sgd": {"net": 0.3}, "slow": {"net": 0.1}, "m3": {"net": 0.3}}
+    two = replace(SETTINGS, methods={**METHODS, "slow": "sgd"}, rates=rates)
+    tables = {"equal_fit": at_levels(accuracy_of(curves), LEVELS)}
+    at_level = {where: part for where, part in fewer_corrupt_at_equal_fit(tables, two).items() if "at 0.95" in where}
+    assert {where.split(", ")[2]: part.decides for where, part in at_level.items()} == {
+        "m3 against sgd": True, "m3 against slow": False,
+    }  # fmt: skip
