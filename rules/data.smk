@@ -1,8 +1,8 @@
 # Where the split varies with the seed, every seed has images of its own besides those of the entry, which say what they are
 # images of.
-for rule_name, path, job_name in (
-    ("prepare_dataset", IMAGES, "{dataset}"),
-    ("prepare_dataset_of_seed", IMAGES_OF_SEED, "{dataset}/seed{seed}"),
+for rule_name, path, job_name, whose in (
+    ("prepare_dataset", IMAGES, "{dataset}", "{wildcards.dataset}"),
+    ("prepare_dataset_of_seed", IMAGES_OF_SEED, "{dataset}/seed{seed}", "{wildcards.dataset}, seed {wildcards.seed}"),
 ):
 
     rule:
@@ -27,7 +27,7 @@ for rule_name, path, job_name in (
             code=lambda w: code_of(job_code.preparation(config, w.dataset)),
             module=lambda w: SOURCES[source_of(w)],
         message:
-            f"Prepare the images of {job_name.replace('{', '{wildcards.').replace('/', ', ')}"
+            f"Prepare the images of {whose}"
         shell:
             "python -m workflow_scripts.prepare_dataset --module {params.module:q} --settings {params.settings:q} --code {params.code:q}"
             " --data-folder {resources.data_folder:q} --{resources.download:q}"
