@@ -41,7 +41,7 @@ def main() -> None:
     for figure in arguments.figures:
         check_picture(figure, figure.with_suffix(".pdf"))
     findings = check_results(config, Path(__file__).parents[1])
-    made_from = [arguments.claims, *arguments.tables, *arguments.figures]
+    made_from = [arguments.claims, *arguments.tables, *arguments.figures, *arguments.images]
     origin = provenance(arguments.settings, made_from, code=arguments.code)
     write_json(arguments.config, config)
     columns = dictionary((path.stem, column_names(path)) for path in arguments.tables)

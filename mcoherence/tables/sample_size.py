@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from mcoherence.coherence import alpha
+from mcoherence.errors import UserError
 from mcoherence.study.result_names import OTHER_SAMPLE
 from mcoherence.study.runs import Run
 from mcoherence.tables.columns import TRAIN_GROUP, Column
@@ -38,6 +39,12 @@ def table(results: str, runs: Sequence[Run], noise: Mapping[str, float], *, size
             rows = coherence_of_sample(coherence_of(results, run, name))
             rows.insert(3, "own_sample", name == "coherence")
             frames.append(rows)
+        measured = [int(rows["m"].iloc[0]) for rows in frames]
+        if len(set(measured)) < len(measured):
+            raise UserError(
+                f"sample_size.sizes: found samples of {', '.join(map(str, measured))} examples, expected different "
+                "sizes; no sample shares an example with the study's own, so that few may be left: lower one"
+            )
         return pd.concat(frames, ignore_index=True)
 
     return rows_of_runs(runs, noise, rows_of)

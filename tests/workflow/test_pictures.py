@@ -16,9 +16,9 @@ def edges(mermaid: str) -> set[tuple[str, str]]:
 
 
 def picture_of(rules: set[tuple[str, str]]) -> str:
-    """The chart for a reader: all figures as one, and no arrow that follows from others."""
+    """The chart for a reader: all figures as one, no arrow that follows from others, and none from a rule to itself."""
     figures = {(*(re.sub("^draw_.*", "draw_figures", rule) for rule in edge),) for edge in rules}
-    direct = nx.transitive_reduction(nx.DiGraph(figures - {SECOND_ROUND}))
+    direct = nx.transitive_reduction(nx.DiGraph({(a, b) for a, b in figures - {SECOND_ROUND} if a != b}))
     return "flowchart LR\n" + "".join(f"  {a} --> {b}\n" for a, b in sorted({*direct.edges, SECOND_ROUND}))
 
 

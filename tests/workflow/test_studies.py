@@ -54,7 +54,7 @@ label_noise:
     - {models: [alexnet], labels: [all_random]}
     - {datasets: [imagenet_299], models: [inception_v3], labels: [clean]}
 easy_hard: {reference_seeds: [0], seeds: [10]}
-sample_size: {labels: [clean], seeds: [0], sizes: [24]}
+sample_size: {labels: [clean], seeds: [0], sizes: [6]}
 adversarial_start: {seeds: [0]}
 measurement: {sample_size: 12, heldout_size: 6}
 claims: {first_step: 1}

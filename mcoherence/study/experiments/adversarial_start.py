@@ -39,7 +39,7 @@ EXPERIMENT = Experiment(
     tables={
         "adversarial_start": Table(
             grids,
-            ("evaluation", "labels", "split", "images"),
+            ("evaluation", "labels", "split"),
             own=lambda config: {"optimizer": config["adversarial_start"]["optimizer"]},
         ),
     },

@@ -64,7 +64,7 @@ EXPERIMENT = Experiment(
     tables={
         "confusion": Table(
             grids,
-            ("confusion", "evaluation", "labels", "images"),
+            ("confusion", "evaluation", "labels"),
             own=lambda config: {"structures": structures(config)},
         ),
     },

@@ -88,7 +88,7 @@ EXPERIMENT = Experiment(
     ),
     check=check,
     tables={
-        "easy_hard": Table(grids, ("evaluation", "labels", "split", "images")),
+        "easy_hard": Table(grids, ("evaluation", "labels", "split")),
         "difficulty": Table(
             reference_grids,
             ("difficulty", "labels"),

@@ -73,7 +73,7 @@ def check(config: Config) -> None:
             require_entries(f"label_noise.further.{number}.{section}", other[section], section, config)
 
 
-SCORED = ("evaluation", "labels", "images")
+SCORED = ("evaluation", "labels")
 EXPERIMENT = Experiment(
     sections=("label_noise",),
     schema=section_schema(

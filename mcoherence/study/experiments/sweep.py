@@ -94,7 +94,7 @@ EXPERIMENT = Experiment(
     tables={
         "sweep": Table(
             grids,
-            ("evaluation", "coherence", "labels", "images"),
+            ("evaluation", "coherence", "labels"),
             own=lambda config: {"values": values_of(config), "reading": reading(config)},
         ),
     },

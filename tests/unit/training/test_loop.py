@@ -167,6 +167,8 @@ METHODS = [
     {"method": "ra3", "lr": 0.5},
     {"method": "winsorized", "lr": 0.5, "c": 10, "momentum": 0.9},
     {"method": "gradient_agreement", "lr": 0.5, "groups": 3, "threshold": 1, "momentum": 0.9},
+    {"method": "sgd_m3_norm", "lr": 0.5, "groups": 3},
+    {"method": "sgd_clipped", "lr": 0.5, "max_norm": 0.5, "momentum": 0.9},
     {"method": "adam", "lr": 0.01, "betas": [0.9, 0.999], "weight_decay": 0.1},
     {"method": "adamw", "lr": 0.01, "betas": [0, 0.99], "eps": 1e-6, "weight_decay": 0.1},
 ]

@@ -13,7 +13,9 @@ from mcoherence.optim import (
     SGD,
     Adam,
     AdamW,
+    ClippedSGD,
     GradientAgreement,
+    SGDWithM3Norm,
     SuccessiveM3,
     WinsorizedSGD,
 )
@@ -35,10 +37,12 @@ OPTIMIZERS = {
     "ra3": lambda model: RA3(model.parameters(), lr=0.1),
     "winsorized, momentum": lambda model: WinsorizedSGD(model.parameters(), lr=0.1, c=10, model=model, **HEAVY),
     "gradient_agreement, momentum": lambda model: GradientAgreement(model.parameters(), lr=0.1, groups=3, **HEAVY),
+    "sgd_m3_norm": lambda model: SGDWithM3Norm(model.parameters(), lr=0.1, groups=3),
+    "sgd_clipped, momentum": lambda model: ClippedSGD(model.parameters(), lr=0.1, max_norm=0.5, **HEAVY),
     "adam": lambda model: Adam(model.parameters(), lr=0.1, weight_decay=0.01),
     "adamw": lambda model: AdamW(model.parameters(), lr=0.1, betas=(0, 0.99)),
 }
-PARTS = {"m3": 3, "gradient_agreement": 3}  # others step on a whole mini-batch
+PARTS = {"m3": 3, "sgd_m3_norm": 3, "gradient_agreement": 3}  # others step on a whole mini-batch
 
 
 def test_every_method_is_among_them():
