@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 STUDIES = sorted(path.stem for path in (ROOT / "studies").glob("*.yaml"))
 SCHEMA = ROOT / "schemas/config.schema.json"
 SEEDS = {"seeds", "reference_seeds"}
-MANY_RUNS = 80  # which a plan takes long for
+MANY_RUNS = 120  # which a plan takes long for
 # Of this study the plan alone would take a minute: one network, two methods, two rates are the same jobs.
 SMALLER = {
     "median_scale": {

@@ -1,6 +1,7 @@
 """The rule graph in the README is the workflow's."""
 
 import re
+from functools import reduce
 from pathlib import Path
 
 import networkx as nx
@@ -17,7 +18,10 @@ def edges(mermaid: str) -> set[tuple[str, str]]:
 
 def picture_of(rules: set[tuple[str, str]]) -> str:
     """The chart for a reader: all figures as one, no arrow that follows from others, and none from a rule to itself."""
-    figures = {(*(re.sub("^draw_.*", "draw_figures", rule) for rule in edge),) for edge in rules}
+    alike = {r"^draw_.*": "draw_figures", r"^train_otherwise_\d+$": "train"}  # rules that differ in settings alone
+    figures = {
+        (*(reduce(lambda name, one: re.sub(*one, name), alike.items(), rule) for rule in edge),) for edge in rules
+    }
     direct = nx.transitive_reduction(nx.DiGraph({(a, b) for a, b in figures - {SECOND_ROUND} if a != b}))
     return "flowchart LR\n" + "".join(f"  {a} --> {b}\n" for a, b in sorted({*direct.edges, SECOND_ROUND}))
 

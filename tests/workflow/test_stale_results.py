@@ -24,7 +24,8 @@ def described(study, config):
         sys.executable, "-m", "workflow_scripts.describe_study", "--settings", json.dumps({"config": config}),
         "--results", "results/miniature", "--claims", "results/miniature/claims.json",
         "--html", study.folder / "study.html", "--config", study.folder / "c.json",
-        "--dictionary", study.folder / "d.csv", "--images", "results/miniature/data/digits/images.h5", "--tables", "results/miniature/tables/accuracy.parquet",
+        "--dictionary", study.folder / "d.csv", "--images", "results/miniature/data/digits/images.h5",
+        "--tables", "results/miniature/tables/accuracy.parquet",
         "--figures", "results/miniature/figures/easy_hard.png", "results/miniature/figures/training_curves.png",
     ]  # fmt: skip
     environment = os.environ | {"PYTHONPATH": str(study.folder)}

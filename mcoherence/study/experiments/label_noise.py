@@ -93,7 +93,7 @@ EXPERIMENT = Experiment(
         "coherence": Table(grids, ("coherence",)),
         "learning_time": Table(grids, ("evaluation", "labels")),
         "group_alignment": Table(grids, ("coherence",)),
-        "overfit": Table(grids, SCORED, own=lambda config: {"winsorization": winsorization(config)}),
+        "overfit": Table(grids, (*SCORED, "images"), own=lambda config: {"winsorization": winsorization(config)}),
         "early_stopping": Table(grids, (*SCORED, "coherence")),
         "equal_fit": Table(tables=("accuracy",), own=lambda config: {"levels": levels_of_fit(config)}),
     },
