@@ -150,12 +150,12 @@ def test_what_was_made_from_another_input_than_is_there_now_is_made_again_and_na
     assert f"    made from another {name} than is there now (train 18)\n" in said  # of three optimisers
 
 
-def test_a_job_that_parses_the_workflow_refuses_what_was_edited_since_the_start(study):
+def test_a_job_that_parses_the_workflow_refuses_what_was_edited_since_the_start(study_copy):
     file = f"results/miniature/{RUN}/evaluation.h5"
     asked = ("--mode", "remote", "--nolock", "--dry-run", "--quiet", "all", "--", file)
-    assert study.run(*asked).returncode == 0
+    assert study_copy.run(*asked).returncode == 0
     line = "error: the config (optimizers.rm3.lr: 0.3 -> 0.2): edited since the study started; "
-    with applied(RATE, study.folder):
-        answer = study.run(*asked)
+    with applied(RATE, study_copy.folder):
+        answer = study_copy.run(*asked)
     assert answer.returncode == 1
     assert line in answer.stdout
