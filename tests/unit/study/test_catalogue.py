@@ -85,7 +85,7 @@ def test_a_figure_with_images_reads_the_stores_of_the_data_sets_in_its_tables():
 
 def test_files_of_a_table_are_named_once():
     files = files_of_table(CONFIG, "easy_hard")
-    assert len(files) == 15 + 5 + 1 + 1  # evaluations, labels of five seeds, the split, the images
+    assert len(files) == 15 + 5 + 1  # evaluations, labels of five seeds, the split
     assert "results/digits/splits/digits/cnn/split.h5" in files
     assert files_of_table(CONFIG, "bound") == [
         f"results/digits/tables/{name}.parquet" for name in ("coherence", "accuracy")
