@@ -1,11 +1,10 @@
-"""Claims about the course of m-coherence: with real and random labels, by layer, network, sample size and width.
+"""Claims about the course of m-coherence along training, with real and with random labels: P1 to P5.
 
 Peaks are smoothed and past the transient, both as `mcoherence.tables.curves` reads them off each run's curve. Real and
 random labels are compared at equal steps and at equal training loss, at every learning rate that the study has for SGD.
 The papers say "near" and "much larger" without numbers: the factor that stands for these words is a setting, `near`.
 """
 
-from collections.abc import Callable, Hashable
 from itertools import pairwise
 
 import numpy as np
@@ -15,19 +14,28 @@ from numpy.typing import NDArray
 from mcoherence.claims import nulls
 from mcoherence.claims.measured import Measured, Parts, Tables
 from mcoherence.claims.registry import claim
-from mcoherence.claims.rows import early, early_windows, log10, log_spacing, past_transient, sgd_rows
+from mcoherence.claims.rows import early, early_windows, log10, log_spacing, past_transient
 from mcoherence.claims.settings import ClaimSettings
+from mcoherence.claims.sgd_curves import (
+    KEYS,
+    Place,
+    curves_by_place,
+    number_by_run,
+    peaks_by_run,
+    place_name,
+    rows_at_place,
+    run_index,
+    smoothed_of_run,
+)
 from mcoherence.study.result_names import REDRAWN
-from mcoherence.tables.columns import RUN_COLUMNS, TRAIN_GROUP, WHOLE_NETWORK
-from mcoherence.tables.curves import at_losses, peak, smoothed
-from mcoherence.tables.rows import run_keys, whole_network
+from mcoherence.tables.columns import RUN_COLUMNS, WHOLE_NETWORK
+from mcoherence.tables.curves import at_losses
+from mcoherence.tables.rows import run_keys
 
 IMAGENET_SIDE = 224  # pixels
 TRANSIENT_STEPS = 25  # arXiv 2008.01217 sees the initial drop within about so many
 LOSS_LEVELS = np.arange(0.9, 0.05, -0.1)  # of the training loss before training, at which curves are compared
 EARLY_LEVELS = LOSS_LEVELS[:5]  # 0.9 to 0.5: the first half of the loss
-KEYS = ["noise", "seed"]
-Place = tuple[str, str, str]  # data set, network, optimiser entry
 
 
 @claim(
@@ -48,13 +56,13 @@ def peak_real_over_random(tables: Tables, settings: ClaimSettings) -> Parts:
     """
     parts = {}
     at_loss = dict(_at_losses(tables, settings, LOSS_LEVELS))
-    for place, curves in _curves(tables, settings):
+    for place, curves in curves_by_place(tables, settings):
         later = past_transient(curves, settings)
         if {0.0, 1.0} <= set(curves["noise"]):
-            peaks = _peaks(later, curves, settings)["log10"]
+            peaks = peaks_by_run(later, curves, settings)["log10"]
             null = nulls.equal_conditions([peaks[0.0], peaks[1.0]], settings.confidence)
-            parts[_named(place)] = Measured(peaks[0.0] - peaks[1.0], null=null)
-            parts[f"{_named(place)}, at equal training loss"] = _at_equal_loss(at_loss[place], 0.0, 1.0, settings)
+            parts[place_name(place)] = Measured(peaks[0.0] - peaks[1.0], null=null)
+            parts[f"{place_name(place)}, at equal training loss"] = _at_equal_loss(at_loss[place], 0.0, 1.0, settings)
     return parts
 
 
@@ -77,11 +85,11 @@ def early_coherence_by_noise(tables: Tables, settings: ClaimSettings) -> Parts:
     parts = {}
     windows = early_windows(tables["accuracy"], settings)
     at_loss = dict(_at_losses(tables, settings, EARLY_LEVELS))
-    for place, curves in _curves(tables, settings):
+    for place, curves in curves_by_place(tables, settings):
         rows = early(past_transient(curves, settings), windows)
-        means = log10(rows["m_coherence"]).groupby([rows[key] for key in KEYS]).mean().reindex(_runs(curves))
+        means = log10(rows["m_coherence"]).groupby([rows[key] for key in KEYS]).mean().reindex(run_index(curves))
         for less, more in pairwise(sorted(set(curves["noise"]))):
-            where = f"{_named(place)}, noise {less:g} over {more:g}"
+            where = f"{place_name(place)}, noise {less:g} over {more:g}"
             null = nulls.equal_conditions([means[less], means[more]], settings.confidence)
             parts[where] = Measured(means[less] - means[more], null=null)
             parts[f"{where}, at equal training loss"] = _at_equal_loss(at_loss[place], less, more, settings)
@@ -109,23 +117,24 @@ def random_rises_and_falls(tables: Tables, settings: ClaimSettings) -> Parts:
     the lateness of different seeds of one kind of labels.
     """
     parts = {}
-    redrawn = tables["coherence"].query("group == @REDRAWN and layer == @WHOLE_NETWORK")
-    for place, curves in _curves(tables, settings):
+    coherence = tables["coherence"]
+    redrawn = coherence[(coherence["group"] == REDRAWN) & (coherence["layer"] == WHOLE_NETWORK)]
+    for place, curves in curves_by_place(tables, settings):
         if 1.0 not in set(curves["noise"]):
             continue
-        where, later = _named(place), past_transient(curves, settings)
-        peaks = _peaks(later, curves, settings)
+        where, later = place_name(place), past_transient(curves, settings)
+        peaks = peaks_by_run(later, curves, settings)
         height = peaks["log10"][1.0]
-        own = _at_place(redrawn, place)
+        own = rows_at_place(redrawn, place)
         if own.empty:
             beyond = height - np.log10(settings.near)
             null = nulls.unknown("gradients of the measured examples with labels redrawn, which this study has not")
         else:
             # From the same step on as the run's own curve, so that both are the highest of as many checkpoints.
-            chance = _peaks(past_transient(own, settings, curves), own, settings)["log10"][1.0]
+            chance = peaks_by_run(past_transient(own, settings, curves), own, settings)["log10"][1.0]
             beyond, null = height - chance, nulls.equal_conditions([chance], settings.confidence)
         parts[f"{where}, rises above 1"] = Measured(beyond, null=null)
-        end = _by_run(later, curves, lambda run: float(_smoothed(run, settings)[-1]))[1.0]
+        end = number_by_run(later, curves, lambda run: float(smoothed_of_run(run, settings)[-1]))[1.0]
         parts[f"{where}, returns towards 1"] = _returned(end, height, settings)
         if 0.0 in set(curves["noise"]):
             steps = log10(peaks["step"])
@@ -161,15 +170,15 @@ def coherence_near_one_when_fitted(tables: Tables, settings: ClaimSettings) -> P
     training = tables["accuracy"].query("part == 'train'")
     fitted = training[training["accuracy"] >= settings.fitted]
     parts = {}
-    for place, curves in _curves(tables, settings):
-        peaks = _peaks(past_transient(curves, settings), curves, settings)["log10"]
+    for place, curves in curves_by_place(tables, settings):
+        peaks = peaks_by_run(past_transient(curves, settings), curves, settings)["log10"]
         for noise in sorted({0.0, 1.0} & set(curves["noise"])):
             runs = curves[curves["noise"] == noise]
             keys = [*RUN_COLUMNS, "step"]
             rows = runs.merge(fitted[keys], on=keys)
             last = rows.loc[rows.groupby("seed")["step"].idxmax()].set_index("seed")["m_coherence"]
             ends = log10(last).reindex(peaks[noise].index)
-            parts[f"{_named(place)}, noise {noise:g}"] = _returned(ends, peaks[noise], settings)
+            parts[f"{place_name(place)}, noise {noise:g}"] = _returned(ends, peaks[noise], settings)
     return parts
 
 
@@ -194,9 +203,9 @@ def drops_at_the_start(tables: Tables, settings: ClaimSettings) -> Parts:
     from the other checkpoints.
     """
     parts = {}
-    for place, curves in _curves(tables, settings):
+    for place, curves in curves_by_place(tables, settings):
         for noise, runs in curves[curves["step"] <= TRANSIENT_STEPS].groupby("noise"):
-            where = f"{_named(place)}, noise {noise:g}"
+            where = f"{place_name(place)}, noise {noise:g}"
             logs = log10(runs["m_coherence"]).groupby([runs["seed"], runs["step"]]).mean().unstack()
             if 0 not in logs or len(logs.columns) < 3:
                 continue
@@ -214,219 +223,6 @@ def drops_at_the_start(tables: Tables, settings: ClaimSettings) -> Parts:
             drop = pd.concat([beyond[0], below], axis=1).min(axis=1, skipna=False)
             parts[f"{where}, drops to below 10"] = Measured(drop, null=null)
     return parts
-
-
-@claim(
-    "P6",
-    "Convolutions have a higher m-coherence than the last fully connected layer over most of training.",
-    source="arXiv 2008.01217",
-    statistic=(
-        "share of the steps past the transient in which the geometric mean over the convolutions is above the last "
-        "layer, minus 1/2"
-    ),
-    tables=("coherence",),
-    needs="networks with convolutions and a linear layer, trained with SGD",
-)
-def convolutions_above_last_layer(tables: Tables, settings: ClaimSettings) -> Parts:
-    """Share of training in which convolutions are more coherent than the last linear layer, less one half.
-
-    That of the convolutions is the geometric mean of their m-coherences. Training counts from the end of the transient,
-    in steps: a checkpoint stands for those since the one before. Per network with convolutions, rate of SGD and noise.
-    Null: the share with labels redrawn, where the study has them: what the layers' shapes do to gradients without
-    anything learned; else layers that are as often above one another.
-    """
-    coherence = tables["coherence"]
-    parts = {}
-    for place, curves in _curves(tables, settings):
-        of_place = _at_place(coherence, place)
-        rows = past_transient(of_place[of_place["layer"] != WHOLE_NETWORK], settings, curves)
-        shares = _shares_of_convolutions(rows[rows["group"] == TRAIN_GROUP])
-        by_chance = _shares_of_convolutions(rows[rows["group"] == REDRAWN])
-        for noise, share in shares.items():
-            if noise in by_chance:
-                null = nulls.redrawn(by_chance[noise], settings.confidence, "the examples with labels redrawn")
-            else:
-                null = nulls.around(0.0, share, settings.confidence, "layers that change places")
-            parts[f"{_named(place)}, noise {noise:g}"] = Measured(share, null=null)
-    return parts
-
-
-@claim(
-    "P7",
-    "With random labels the peak of an AlexNet without batch norm is much higher than that of a ResNet.",
-    source="arXiv 2203.10036",
-    statistic="log10 of the ratio of the smoothed peaks, minus log10 of near; the factor is our own choice",
-    tables=("coherence",),
-    needs="an AlexNet and a ResNet trained with SGD on wholly random labels",
-)
-def alexnet_coherent_on_random_labels(tables: Tables, settings: ClaimSettings) -> Parts:
-    """Log10 ratio of the peaks with random labels, AlexNet over ResNet, beyond the factor `near`; under one SGD.
-
-    Null: the same of different seeds of one network.
-    """
-    peaks = {
-        place: _peaks(past_transient(curves, settings), curves, settings)["log10"].get(1.0)
-        for place, curves in _curves(tables, settings)
-    }
-    least = np.log10(settings.near)
-
-    def beyond(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.asarray(one - other - least)
-
-    def of_kind(kind: str) -> dict[Place, pd.Series]:
-        return {
-            place: values
-            for place, values in peaks.items()
-            if values is not None and settings.architectures.get(place[1], "").startswith(kind)
-        }
-
-    parts = {}
-    for place, high in of_kind("alexnet").items():
-        dataset, alexnet, optimizer = place
-        for (other_dataset, resnet, other_optimizer), low in of_kind("resnet").items():
-            if (other_dataset, other_optimizer) == (dataset, optimizer):
-                null = nulls.equal_conditions([high, low], settings.confidence, beyond)
-                parts[f"{dataset}, {optimizer}, {alexnet} over {resnet}"] = Measured(
-                    high - low - least, null=null, trained=place
-                )
-    return parts
-
-
-@claim(
-    "P17",
-    "Doubling the sample size m keeps the shape of the curves; m-coherence grows with m where it is far above 1.",
-    source="arXiv 2008.01217 (that m was doubled; its outcome is not known to us); the growth is derived",
-    statistic=(
-        "correlation of the log10 curves of samples without a common example, past the transient, minus same_shape; "
-        "log10 of near / 2, minus |log10 of the ratio of the smoothed peaks over the ratio of the sizes|; both "
-        "thresholds are our own choice"
-    ),
-    tables=("sample_size",),
-    needs="the same runs measured at two sizes of the sample",
-)
-def shape_kept_at_other_sizes(tables: Tables, settings: ClaimSettings) -> Parts:
-    """The curves of samples of different sizes m, each against the study's own: shape, and growth with m.
-
-    No other sample shares an example with the study's own, so that the curves agree by what they measure alone. Shape:
-    correlation of log10 m-coherence over the checkpoints past the transient of the own curve, beyond same_shape; null:
-    one curve shifted along the other. Growth, where the smaller sample's peak is far above 1 in every seed: how far
-    within the factor near / 2 the ratio of the peaks is of the ratio of the sizes, log10 (derived, not a statement of
-    the papers); null: peaks that do not grow, those of different seeds at one size.
-    """
-    table = tables["sample_size"]
-    parts = {}
-    for (dataset, model, labels, optimizer), runs in table.groupby(["dataset", "model", "labels", "optimizer"]):
-        trained = (str(dataset), str(model), str(optimizer)) if optimizer in settings.entries("sgd") else None
-        rows = past_transient(runs, settings, runs[runs["own_sample"]])
-        own = int(runs.loc[runs["own_sample"], "m"].iloc[0])
-        of_size = {m: rows[rows["m"] == m] for m in sorted(map(int, rows["m"].unique()))}
-        curves = {m: log10(one.set_index(["seed", "step"])["m_coherence"]) for m, one in of_size.items()}
-        peaks = {m: _peaks_by_seed(one, settings) for m, one in of_size.items()}
-        for m in (size for size in curves if size != own):
-            where = f"{dataset}, {model}, {labels}, {optimizer}, m = {m} against {own}"
-            both = pd.DataFrame({"own": curves[own], "other": curves[m]}).sort_index().groupby("seed")
-            correlation = both.apply(lambda run: run["own"].corr(run["other"])) - settings.same_shape
-            shifted = pd.DataFrame({seed: _of_shifted(run) for seed, run in both}).T - settings.same_shape
-            null = nulls.redrawn(shifted, settings.confidence, "one of the curves shifted along the other")
-            parts[f"{where}, shape"] = Measured(correlation, null=null, trained=trained)
-            few, many = peaks[min(m, own)], peaks[max(m, own)]
-            if (few >= np.log10(settings.far_above_limit)).all():
-                growth = np.log10(max(m, own) / min(m, own))
-
-                def as_expected(
-                    more: NDArray[np.float64], less: NDArray[np.float64], growth: float = growth
-                ) -> NDArray[np.float64]:
-                    return np.asarray(np.log10(settings.near / 2) - np.abs(more - less - growth))
-
-                null = nulls.equal_conditions([few, many], settings.confidence, as_expected)
-                grown = pd.Series(as_expected(many.to_numpy(), few.reindex(many.index).to_numpy()), index=many.index)
-                parts[f"{where}, grows with m"] = Measured(grown, null=null, trained=trained)
-    return parts
-
-
-@claim(
-    "E11",
-    "Wider networks are more coherent.",
-    source="arXiv 2203.10036 leaves it to future work; no published numbers",
-    statistic="log10 of the ratio of the smoothed peaks past the transient, wider over narrower",
-    tables=("sweep",),
-    needs="a sweep whose setting is called width",
-    level="III",
-)
-def wider_more_coherent(tables: Tables, settings: ClaimSettings) -> Parts:
-    """Log10 ratio of the peaks of neighbouring swept widths, wider over narrower, past the transient.
-
-    Null: the same of different seeds of one width.
-    """
-    later = tables["sweep"].query("setting == 'width' and past_transient")  # the table says where that is
-    parts = {}
-    for (dataset, labels, optimizer), rows in later.groupby(["dataset", "labels", "optimizer"]):
-        peaks = log10(rows.groupby(["value", "seed"])["smoothed_m_coherence"].max())
-        networks = dict(zip(rows["value"], rows["model"], strict=True))
-        for narrower, wider in pairwise(sorted(set(rows["value"]))):
-            where = f"{dataset}, {labels}, {optimizer}, width {wider:g} over {narrower:g}"
-            null = nulls.equal_conditions([peaks[narrower], peaks[wider]], settings.confidence)
-            trained = (str(dataset), str(networks[wider]), str(optimizer))
-            parts[where] = Measured(peaks[wider] - peaks[narrower], null=null, trained=trained)
-    return parts
-
-
-def _curves(tables: Tables, settings: ClaimSettings) -> list[tuple[Place, pd.DataFrame]]:
-    """(data set, network, entry of SGD) and rows of the whole network's coherence on the training sample."""
-    rows = sgd_rows(whole_network(tables["coherence"]), settings)
-    return [
-        ((str(dataset), str(model), str(optimizer)), group)
-        for (dataset, model, optimizer), group in rows.groupby(["dataset", "model", "optimizer"])
-    ]
-
-
-def _named(place: Place) -> str:
-    return ", ".join(place)
-
-
-def _at_place(table: pd.DataFrame, place: Place) -> pd.DataFrame:
-    dataset, model, optimizer = place
-    rows: pd.DataFrame = table[
-        (table["dataset"] == dataset) & (table["model"] == model) & (table["optimizer"] == optimizer)
-    ]
-    return rows
-
-
-def _runs(curves: pd.DataFrame) -> pd.MultiIndex:
-    """(noise, seed) of the runs of curves."""
-    return pd.MultiIndex.from_frame(curves[KEYS].drop_duplicates().sort_values(KEYS))
-
-
-def _by_run(rows: pd.DataFrame, curves: pd.DataFrame, number: Callable[[pd.DataFrame], float]) -> pd.Series:
-    """A number of each run's rows in the order of steps, by noise and seed; NaN for runs of `curves` without rows."""
-    found: dict[Hashable, list[float]] = {}
-    for (*_, noise, seed), run in rows.groupby(["labels", *KEYS]):
-        found.setdefault((noise, seed), []).append(number(run.sort_values("step")))
-    means = {key: float(np.mean(numbers)) for key, numbers in found.items()}  # over label sets of one noise
-    return pd.Series({key: means.get(key, np.nan) for key in _runs(curves)}, dtype=np.float64).rename_axis(KEYS)
-
-
-def _smoothed(run: pd.DataFrame, settings: ClaimSettings) -> NDArray[np.float64]:
-    return smoothed(run["step"], run["m_coherence"], settings.peak_window)
-
-
-def _peaks(later: pd.DataFrame, curves: pd.DataFrame, settings: ClaimSettings) -> pd.DataFrame:
-    """log10 and step of the smoothed peak of each run past its transient, by noise and seed."""
-
-    def of(what: str) -> pd.Series:
-        return _by_run(
-            later,
-            curves,
-            lambda run: getattr(peak(run["step"], run["m_coherence"], window=settings.peak_window), what),
-        )
-
-    return pd.DataFrame({"log10": of("log10"), "step": of("step")})
-
-
-def _peaks_by_seed(rows: pd.DataFrame, settings: ClaimSettings) -> pd.Series:
-    return pd.Series(
-        {seed: float(np.nanmax(_smoothed(run.sort_values("step"), settings))) for seed, run in rows.groupby("seed")}
-    )
 
 
 def _returned(ends: pd.Series, peaks: pd.Series, settings: ClaimSettings) -> Measured:
@@ -451,7 +247,7 @@ def _at_losses(
     """
     loss = tables["accuracy"].query("part == 'train'")[[*run_keys(tables["accuracy"]), "step", "loss"]]
     found = []
-    for place, curves in _curves(tables, settings):
+    for place, curves in curves_by_place(tables, settings):
         keys = run_keys(curves)
         joined = curves.merge(loss, on=[*keys, "step"]).sort_values("step")
         first = past_transient(joined, settings).groupby(keys)["step"].min()
@@ -482,34 +278,3 @@ def _at_equal_loss(at_loss: pd.DataFrame, less: float, more: float, settings: Cl
     note = f"at {levels} of the loss before training"
     lead = pd.DataFrame(one - other)  # by seed
     return Measured(pd.Series(lead.to_numpy(np.float64).mean(axis=1), index=lead.index), null=null, note=note)
-
-
-def _shares_of_convolutions(rows: pd.DataFrame) -> dict[float, pd.Series]:
-    """Noise -> by seed, the share of steps in which convolutions are above the last linear layer, less one half."""
-    convolutions = rows[rows["layer_type"].isin(["Conv1d", "Conv2d", "Conv3d"])]
-    linear = rows[rows["layer_type"] == "Linear"]
-    if convolutions.empty or linear.empty:
-        return {}
-    last = linear[linear["layer"] == linear["layer"].iloc[-1]]
-    found = {}
-    for noise in sorted(set(rows["noise"])):
-        by = ["seed", "step"]
-        of_noise = [table[table["noise"] == noise] for table in (convolutions, last)]
-        means = [log10(table["m_coherence"]).groupby([table[key] for key in by]).mean() for table in of_noise]
-        above = (means[0] > means[1]).reset_index(name="above")
-        found[float(noise)] = above.groupby("seed")[["step", "above"]].apply(_share) - 0.5
-    return found
-
-
-def _share(run: pd.DataFrame) -> float:
-    """Share of the steps between the first and the last checkpoint whose end is marked `above`."""
-    ordered = run.sort_values("step")
-    spans = ordered["step"].diff()
-    return float((spans * ordered["above"]).sum() / spans.sum()) if len(ordered) > 1 else np.nan
-
-
-def _of_shifted(run: pd.DataFrame) -> NDArray[np.float64]:
-    """Correlations of a run's own curve with the other one, shifted by 1 to K - 1 checkpoints in a circle, [K - 1]."""
-    own, other = run["own"].to_numpy(), run["other"].to_numpy()
-    with np.errstate(invalid="ignore"):
-        return np.array([np.corrcoef(own, np.roll(other, shift))[0, 1] for shift in range(1, len(own))])

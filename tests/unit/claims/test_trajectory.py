@@ -7,20 +7,22 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mcoherence.claims.networks import (
+    alexnet_coherent_on_random_labels,
+    convolutions_above_last_layer,
+    wider_more_coherent,
+)
+from mcoherence.claims.sample_size import shape_kept_at_other_sizes
 from mcoherence.claims.settings import ClaimSettings
 from mcoherence.claims.trajectory import (
-    REDRAWN,
-    alexnet_coherent_on_random_labels,
     coherence_near_one_when_fitted,
-    convolutions_above_last_layer,
     drops_at_the_start,
     early_coherence_by_noise,
     peak_real_over_random,
     random_rises_and_falls,
-    shape_kept_at_other_sizes,
-    wider_more_coherent,
 )
 from mcoherence.claims.verdicts import part_of
+from mcoherence.study.result_names import REDRAWN
 
 SETTINGS = ClaimSettings(
     confidence=0.95,

@@ -1,0 +1,71 @@
+"""Curves of m-coherence under SGD by place, and numbers of each run by noise and seed."""
+
+from collections.abc import Callable, Hashable
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mcoherence.claims.measured import Tables
+from mcoherence.claims.rows import sgd_rows
+from mcoherence.claims.settings import ClaimSettings
+from mcoherence.tables.curves import peak, smoothed
+from mcoherence.tables.rows import whole_network
+
+KEYS = ["noise", "seed"]
+Place = tuple[str, str, str]  # data set, network, optimiser entry
+
+
+def curves_by_place(tables: Tables, settings: ClaimSettings) -> list[tuple[Place, pd.DataFrame]]:
+    """(data set, network, entry of SGD) and rows of the whole network's coherence on the training sample."""
+    rows = sgd_rows(whole_network(tables["coherence"]), settings)
+    return [
+        ((str(dataset), str(model), str(optimizer)), group)
+        for (dataset, model, optimizer), group in rows.groupby(["dataset", "model", "optimizer"])
+    ]
+
+
+def place_name(place: Place) -> str:
+    """The place in words, as parts of claims are named."""
+    return ", ".join(place)
+
+
+def rows_at_place(table: pd.DataFrame, place: Place) -> pd.DataFrame:
+    """The rows of a table of one data set, network and optimiser."""
+    dataset, model, optimizer = place
+    rows: pd.DataFrame = table[
+        (table["dataset"] == dataset) & (table["model"] == model) & (table["optimizer"] == optimizer)
+    ]
+    return rows
+
+
+def run_index(curves: pd.DataFrame) -> pd.MultiIndex:
+    """(noise, seed) of each run of the curves, in order."""
+    return pd.MultiIndex.from_frame(curves[KEYS].drop_duplicates().sort_values(KEYS))
+
+
+def number_by_run(rows: pd.DataFrame, curves: pd.DataFrame, number: Callable[[pd.DataFrame], float]) -> pd.Series:
+    """A number of each run's rows in the order of steps, by noise and seed; NaN for runs of `curves` without rows."""
+    found: dict[Hashable, list[float]] = {}
+    for (*_, noise, seed), run in rows.groupby(["labels", *KEYS]):
+        found.setdefault((noise, seed), []).append(number(run.sort_values("step")))
+    means = {key: float(np.mean(numbers)) for key, numbers in found.items()}  # over label sets of one noise
+    return pd.Series({key: means.get(key, np.nan) for key in run_index(curves)}, dtype=np.float64).rename_axis(KEYS)
+
+
+def smoothed_of_run(run: pd.DataFrame, settings: ClaimSettings) -> NDArray[np.float64]:
+    """log10 of the smoothed m-coherence of a run's K rows in the order of steps, float64 [K]."""
+    return smoothed(run["step"], run["m_coherence"], settings.peak_window)
+
+
+def peaks_by_run(later: pd.DataFrame, curves: pd.DataFrame, settings: ClaimSettings) -> pd.DataFrame:
+    """log10 and step of the smoothed peak of each run past its transient, by noise and seed."""
+
+    def of(what: str) -> pd.Series:
+        return number_by_run(
+            later,
+            curves,
+            lambda run: getattr(peak(run["step"], run["m_coherence"], window=settings.peak_window), what),
+        )
+
+    return pd.DataFrame({"log10": of("log10"), "step": of("step")})
