@@ -114,8 +114,8 @@ def redrawn(values: pd.Series | pd.DataFrame, confidence: float, what: str) -> N
 def around(centre: float, per_seed: pd.Series, confidence: float, why: str) -> Null:
     """The null of a statistic whose value without anything to find is known: that value, with the seeds' own spread.
 
-    Assumes that the seeds would be spread about `centre` as they are about their mean. Above its upper end is where
-    Student's interval is above the centre, so that it asks no more than that interval does; it says what 0 stands for.
+    Assumes that the seeds would be spread about `centre` as they are about their mean. It adds no condition: the mean
+    is above it exactly where Student's interval is above the centre. It states what the centre means.
 
     Args:
         centre: the value where there is nothing to find.
@@ -169,7 +169,7 @@ def shuffled_tags(
 
 
 def unrelated_choices(sizes: Sequence[int], shares: Sequence[float], confidence: float) -> Null:
-    """The null of an overlap of two choices beyond the overlap by chance: choices that have nothing to do with another.
+    """The null of an overlap of two choices beyond the overlap by chance: two independent choices.
 
     Of N examples each side chooses k = share N; the overlap is hypergeometric, and its share of k has the variance
     (1 - k / N)^2 / (N - 1). The seeds are compared with one another, so their overlaps depend on each other; they are

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 
 from mcoherence.claims.settings import ClaimSettings
-from mcoherence.tables import rows as table_rows
 from mcoherence.tables.curves import ends_of_transients
 from mcoherence.tables.rows import run_keys
 
@@ -27,11 +26,6 @@ def of_sgd(table: pd.DataFrame, settings: ClaimSettings) -> list[tuple[str, pd.D
         (f"{dataset}, {model}, {optimizer}", group)
         for (dataset, model, optimizer), group in rows.groupby(["dataset", "model", "optimizer"])
     ]
-
-
-def sgd_curves(coherence: pd.DataFrame, settings: ClaimSettings) -> list[tuple[str, pd.DataFrame]]:
-    """(place, rows) of the whole network's coherence on the training sample."""
-    return of_sgd(table_rows.whole_network(coherence), settings)
 
 
 def past_transient(

@@ -1,4 +1,4 @@
-"""Alpha and the mean alignment of two examples along training, which do not saturate as m-coherence does."""
+"""Alpha and the mean alignment of two examples along training: scales that do not depend on the sample's size."""
 
 from matplotlib.figure import Figure
 

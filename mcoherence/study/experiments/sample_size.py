@@ -29,8 +29,8 @@ EXPERIMENT = Experiment(
             "items": {"type": "integer", "minimum": 2},
             "minItems": 1,
             "uniqueItems": True,
-            "description": "Sizes of the samples, besides measurement.sample_size, at most the training examples; "
-            "twice that answers the papers' doubling of m.",
+            "description": "Sizes of the samples, besides measurement.sample_size: at most the training examples that "
+            "are not in that sample, with which they share none; twice or half of it answers the papers' doubling.",
         },
     ),
     tables={

@@ -98,5 +98,5 @@ EXPERIMENT = Experiment(
             own=lambda config: {"values": values_of(config), "reading": reading(config)},
         ),
     },
-    figures={"sweep": Figure(("sweep",), SWEEPS, "6.1 a setting of the network swept (no claim)")},
+    figures={"sweep": Figure(("sweep",), SWEEPS, "6.1 a setting of the network swept")},
 )
