@@ -22,13 +22,13 @@ def name_of(optimizer: str, batch_size: int, rate: int) -> str:
 
 
 def combinations(config: Config) -> Iterator[tuple[str, Config, int, float]]:
-    """(optimiser, entry of `batches`, number of the rate, factor of the rate) of every entry that is made."""
+    """(optimiser, entry of `batches`, number of the rate, factor of the optimiser's lr) of every entry that is made."""
     section = config["median_scale"]
     for batch in section["batches"]:
         for optimizer in section["optimizers"]:
             if optimizer not in batch.get("without", []):
                 for number, factor in enumerate(section["rates"]):
-                    yield optimizer, batch, number, factor
+                    yield optimizer, batch, number, factor * batch.get("lr_factor", 1.0)
 
 
 def entries_made(config: Config) -> dict[str, dict[str, Any]]:
@@ -127,6 +127,12 @@ EXPERIMENT = Experiment(
                 "properties": {
                     "batch_size": {"type": "integer", "minimum": 1, "maximum": 1000000},
                     "updates": {"type": "integer", "minimum": 1, "maximum": 100000000},
+                    "lr_factor": {
+                        "type": "number",
+                        "exclusiveMinimum": 0,
+                        "default": 1,
+                        "description": "Factor of all rates with this size: small mini-batches want lower rates.",
+                    },
                     "without": {"$ref": NAMES["$ref"], "description": "Optimisers that are not trained with it."},
                 },
             },
