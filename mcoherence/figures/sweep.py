@@ -28,10 +28,11 @@ _COLORS, _LIGHTEST = "viridis", 0.85  # the colour map's end is too light for a 
 
 @theme()
 def draw(tables: Tables, style: FigureStyle) -> Figure:
-    """A row per data set, swept setting and label set: m-coherence against the step, its peak and end, accuracies.
+    """m-coherence against the step, its peak and end, and accuracies, by the value of a swept setting.
 
-    Colours are the setting's values. Lines and circles are means over seeds, geometric for m-coherence, with t
-    intervals; dots are seeds. Peaks are smoothed, past the initial transient. Source: none of the papers; exploratory.
+    A row per data set, optimiser, swept setting and label set. Colours are the setting's values. Lines and circles are
+    means over seeds, geometric for m-coherence, with t intervals; dots are seeds. Peaks are smoothed, past the initial
+    transient. Source: none of the papers; exploratory.
 
     Args:
         tables: with the tidy table sweep.
@@ -44,15 +45,17 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
     if rows.empty:
         return message_figure("Every run of this study's sweeps diverged.")
     row_keys = [
-        (dataset, setting, labels)
+        (dataset, optimizer, setting, labels)
         for dataset in in_order(rows["dataset"], [])
+        for optimizer in in_order(rows["optimizer"], [])
         for setting in in_order(rows["setting"], [])
         for labels in label_sets(rows)
     ]
     seeds: list[int] = []
     figure, grid = panel_grid(len(row_keys), len(_COLUMNS), row_height=2.0, sharex=False, sharey=False)
-    for (dataset, setting, labels), panels in zip(row_keys, grid, strict=True):
-        panel = rows[(rows["dataset"] == dataset) & (rows["setting"] == setting) & (rows["labels"] == labels)]
+    for (dataset, optimizer, setting, labels), panels in zip(row_keys, grid, strict=True):
+        of_panel = {"dataset": dataset, "optimizer": optimizer, "setting": setting, "labels": labels}
+        panel = rows[(rows[list(of_panel)] == pd.Series(of_panel)).all(axis=1)]
         values = sorted(rows.loc[rows["setting"] == setting, "value"].unique())
         colors = list(map(mpl.colors.to_hex, mpl.colormaps[_COLORS](np.linspace(0, _LIGHTEST, len(values)))))
         seeds += _draw_course(panels[0], panel, values, colors, style)
@@ -67,7 +70,7 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
         log_axis(panels[1])
         panels[2].set_ylim(-3, 103)
         step_axis(panels[0], rows["step"].max(), len(_COLUMNS))
-        row_title(panels[-1], f"{readable(setting)}\n{readable(labels)}")
+        row_title(panels[-1], f"{readable(setting)}, {readable(optimizer)}\n{readable(labels)}")
     column_titles(grid, _COLUMNS)
     grid[-1, 0].set_xlabel("training step")
     figure.suptitle("Exploratory: no claim of the papers")

@@ -8,7 +8,6 @@ from mcoherence.study.experiment import (
     Experiment,
     Figure,
     Table,
-    one_name,
     require_entries,
     section_schema,
 )
@@ -87,7 +86,7 @@ EXPERIMENT = Experiment(
             "its value is read there.",
         },
         labels=NAMES,
-        optimizer=one_name("Optimiser of the runs."),
+        optimizers=NAMES,
         seeds=SEEDS,
     ),
     check=check,

@@ -88,7 +88,7 @@ def test_a_sweep_reads_its_values_from_the_networks():
         "init_scale": {"from_small": 0.3, "from_large": 3}
     }
     runs = all_runs(config)
-    assert len(runs) == 2 * 2 * 3
+    assert len(runs) == 2 * 2 * 2 * 3
     files = result_files(config)
     for run in runs:  # what the report is refused for where it is stale
         assert {f"{run.path('results/digits')}/{name}" for name in ("evaluation.h5", "coherence.h5")} <= files.keys()

@@ -286,6 +286,19 @@ def test_a_sweep_draws_the_course_the_peak_past_the_transient_and_the_end():
     assert figure.get_suptitle() == "Exploratory: no claim of the papers"
 
 
+def test_a_sweep_draws_each_rate_in_a_row_of_its_own():
+    both = pd.concat(
+        [sweep_of([2.0, 8.0]), sweep_of([4.0, 16.0]).assign(optimizer="sgd_slow", value=[2.0] * 9 + [8.0] * 9)]
+    )
+    figure = sweep.draw({"sweep": both}, STYLE)
+    peaks = [
+        {bars.get_label(): bars.lines[0].get_ydata().item() for bars in figure.axes[panel].containers}["peak 2"]
+        for panel in (1, 4)
+    ]
+    geometric = 6 ** (1 / 3)  # of 1, 2, 3
+    assert peaks == pytest.approx([2 * geometric, 4 * geometric])
+
+
 def test_a_sweep_leaves_out_runs_that_diverged_and_says_so():
     figure = sweep.draw({"sweep": sweep_of([2.0, 8.0], diverged=[(8.0, 0)])}, STYLE)
     means = {bars.get_label(): bars.lines[0].get_ydata().item() for bars in figure.axes[1].containers}
