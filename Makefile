@@ -1,7 +1,8 @@
 # `make` sets up and runs the default study, `make STUDY=mnist` that of studies/mnist.yaml; `make plan STUDY=imagenet`
 # prints what studies/imagenet.yaml will take, `make why STUDY=mnist` what changed since its jobs last ran.
-# `make test` sets up and runs every check and test but those of `make test-faults`, which kill jobs, run a SLURM or search
-# long; `make test-unit` runs what takes no Snakemake, `make check` what runs no code of the study.
+# `make test` sets up and runs every check and test but those of `make test-faults`, which kill jobs and run a SLURM, and
+# of `make test-search`, which searches long for networks that are measured wrongly; `make test-unit` runs what takes no
+# Snakemake, `make check` what runs no code of the study.
 # `make TORCH=system` sets up on the torch and torchvision that PYTHON has; .venv remembers it (back: make TORCH=lock).
 
 # The first interpreter found that the lock covers (3.11 to 3.13). Override: make PYTHON=/path/to/python
@@ -24,7 +25,7 @@ PYTEST := $(BIN)/pytest --dist loadgroup --no-loadscope-reorder --numprocesses
 REQUIRE_PYTHON = @test -n "$(PYTHON)" || { echo "make: no Python 3.11, 3.12 or 3.13 on PATH; install one or run: make PYTHON=/path/to/python3" >&2; exit 1; }
 
 .DELETE_ON_ERROR:
-.PHONY: study setup setup-tests plan why check test test-unit test-faults schema lock clean
+.PHONY: study setup setup-tests plan why check test test-unit test-faults test-search schema lock clean
 
 # Snakemake reads the file of a study itself before the Snakefile does, and a file that is no UTF-8 is a traceback to it.
 READ_STUDY := $(if $(STUDY),PYTHONPATH=. $(BIN)/python -m mcoherence.study.config_files studies/$(STUDY).yaml &&)
@@ -61,6 +62,9 @@ test-unit: $(FOR_TESTS)
 
 test-faults: $(FOR_TESTS)
 	@$(PYTEST) $(FAULT_WORKERS) tests/cluster tests/faults
+
+test-search: $(FOR_TESTS)
+	@$(PYTEST) $(WORKERS) tests/search
 
 .venv/.installed: envs/requirements.lock pyproject.toml
 	$(REQUIRE_PYTHON)

@@ -1,4 +1,4 @@
-"""Networks drawn at random equal the loop over single examples, or are refused; `make test-faults` draws many more."""
+"""Networks drawn at random equal the loop over single examples, or are refused; `make test-search` draws many more."""
 
 import pytest
 
