@@ -210,6 +210,7 @@ def _part_as_json(part: Part) -> dict[str, Any]:
         "null": part.null.interval if part.null else None,
         "null_rule": part.null.rule if part.null else None,
         "margin": part.margin,
+        "states_level": part.states_level,
         "detectable": part.detectable,
         "refutation_p": part.refutation_p,
         "rates": {name: asdict(rate) for name, rate in part.rates.items()} if part.rates else None,

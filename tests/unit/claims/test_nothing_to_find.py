@@ -1,4 +1,4 @@
-"""A study in which no claim has anything to find: no null passes by itself, and no claim is supported.
+"""A study in which no claim has anything to find: no null passes by itself, nothing is supported and nothing refuted.
 
 The tables are drawn here: curves, times and accuracies of a run do not depend on its labels, optimiser, width, tags, or
 on what it is trained on, and vary between runs. What is positive by construction stays so: easy test examples are easy
@@ -223,9 +223,10 @@ def outcome():
 def test_no_null_passes_by_itself(outcome, id):
     assert outcome[id].missing is None  # else the tables above say nothing to it
     for part in outcome[id].parts:
-        assert part.null is not None, part.where
-        assert part.null.interval is not None, (part.where, part.null.rule)
-        assert part.null.interval[0] <= 0, part.where
+        if part.null.interval is None:  # no seed has a number, such as of a return where there was no rise
+            assert part.values == {}, (part.where, part.null.rule)
+        else:
+            assert part.null.interval[0] <= 0, part.where
 
 
 @pytest.mark.parametrize("id", [one.id for one in CLAIMS])
@@ -233,8 +234,31 @@ def test_no_claim_is_supported_where_there_is_nothing_to_find(outcome, id):
     assert outcome[id].verdict != "supported"
 
 
-def test_equal_methods_are_rarely_told_apart(outcome):
-    """Of the parts of nothing at most a few pass by chance; 2.5% would with Student's interval alone."""
-    verdicts = [part.verdict for claim in outcome.values() for part in claim.parts if part.null is not None]
-    assert len(verdicts) > 80
-    assert verdicts.count("supported") <= 0.05 * len(verdicts)
+# What these say of one condition is wrong here: that m-coherence starts near m, that networks do not memorise.
+WRONG_HERE = {"P5": "from near m", "P11": "training accuracy below the proper one", "P16": "noise 0.5"}
+
+
+def is_wrong_here(claim, part):
+    return part.where.endswith(WRONG_HERE.get(claim.id, "no such part"))
+
+
+@pytest.mark.parametrize("id", [one.id for one in CLAIMS])
+def test_nothing_is_refuted_by_there_being_nothing_to_find_but_what_is_wrong(outcome, id):
+    claim = outcome[id]
+    refuted = {part.where for part in claim.parts if part.verdict == "not supported"}
+    assert refuted == {part.where for part in claim.parts if is_wrong_here(claim, part)}
+
+
+def by_itself(part):
+    """The verdict of the part by its numbers, before Holm's correction and whether it decides or not."""
+    if part.reason.startswith(("both intervals are below", "refuted alone")):
+        return "not supported"
+    return "supported" if part.reason.startswith("both intervals are above") else "inconclusive"
+
+
+def test_equal_methods_are_rarely_told_apart_in_either_direction(outcome):
+    """Of the parts of nothing at most a few pass or fail by chance, 2.5% each with Student's interval alone."""
+    found = [by_itself(part) for claim in outcome.values() for part in claim.parts if not is_wrong_here(claim, part)]
+    assert len(found) > 180
+    assert found.count("supported") <= 0.04 * len(found)
+    assert found.count("not supported") <= 0.04 * len(found)
