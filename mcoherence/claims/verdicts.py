@@ -98,6 +98,7 @@ def part_of(where: str, measured: Measured | Exact, confidence: float) -> Part:
         reason = f"{len(finite)} of {len(values)} seeds have a number" if len(numbers) > 1 else "fewer than two seeds"
         if measured.missing_because and len(finite) < len(values):
             reason += f": {measured.missing_because}"
+        reason = measured.open_because or reason
         return Part(
             where, finite, None, None, None, "inconclusive", reason, null, measured.margin, measured.states_level,
             rates=measured.rates, note=measured.note,
