@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mcoherence.claims import nulls
 from mcoherence.claims.registry import claims_of
 from mcoherence.claims.settings import ClaimSettings
 from mcoherence.claims.testing import check_claims
@@ -205,9 +206,9 @@ def median_scale(draw):
 
 
 @pytest.fixture(scope="module")
-def outcome():
-    """Claim by id, of one study without anything to find."""
-    tables = {
+def tables():
+    """The tables of one study without anything to find."""
+    return {
         make.__name__: make(np.random.default_rng(number))
         for number, make in enumerate(
             (
@@ -216,6 +217,11 @@ def outcome():
             )
         )
     }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def outcome(tables):
+    """Claim by id, of the study."""
     return {claim.id: claim for claim in check_claims(tables, SETTINGS, CLAIMS)}
 
 
@@ -262,3 +268,28 @@ def test_equal_methods_are_rarely_told_apart_in_either_direction(outcome):
     assert len(found) > 180
     assert found.count("supported") <= 0.04 * len(found)
     assert found.count("not supported") <= 0.04 * len(found)
+
+
+def with_other_label_sets(tables):
+    """The tables with a further label set of each noise, whose runs are those of the first one with other seeds."""
+    found = dict(tables)
+    for name in ("accuracy", "coherence", "contributions", "overfit", "learning_time"):
+        own = tables[name]
+        other = own.assign(labels="other " + own["labels"], seed=(own["seed"] + 1) % len(SEEDS))
+        found[name] = pd.concat([own, other], ignore_index=True)
+    return found
+
+
+def test_another_label_set_of_the_same_noise_changes_no_part_and_adds_its_own(tables, outcome, monkeypatch):
+    """Pooled, each would change the other. Claims on single examples and on sweeps are of one label set."""
+    monkeypatch.setattr(nulls, "NUM_DRAWS", 20)
+    ids = {f"P{number}" for number in (*range(1, 15), 16)} | {"E8", "E9", "E10"}
+    for claim in check_claims(with_other_label_sets(tables), SETTINGS, [one for one in CLAIMS if one.id in ids]):
+        alone = outcome[claim.id]
+        # The loss before training, whose shares are compared at, is a mean over all runs.
+        found, expected = (
+            [tuple(part.values.items()) for part in one.parts if "equal training loss" not in part.where]
+            for one in (claim, alone)
+        )
+        assert set(expected) <= set(found), claim.id
+        assert len({part.where for part in claim.parts}) == len(claim.parts) >= 2 * len(alone.parts), claim.id
