@@ -293,3 +293,70 @@ def test_another_label_set_of_the_same_noise_changes_no_part_and_adds_its_own(ta
         )
         assert set(expected) <= set(found), claim.id
         assert len({part.where for part in claim.parts}) == len(claim.parts) >= 2 * len(alone.parts), claim.id
+
+
+def moved(table, rows, column, by, factor=1.0):
+    """The table with a column of the chosen rows times a factor and plus a number."""
+    return table.assign(**{column: table[column].where(~rows, table[column] * factor + by)})
+
+
+def mirrored(sample_size):
+    """The larger sample's curve falls where the smaller one's rises."""
+    own = sample_size[sample_size["own_sample"]].set_index(["model", "labels", "seed", "step"])["m_coherence"]
+    keys = pd.MultiIndex.from_frame(sample_size[["model", "labels", "seed", "step"]])
+    inverse = 1 / own.reindex(keys).to_numpy()
+    return sample_size.assign(m_coherence=sample_size["m_coherence"].where(sample_size["own_sample"], inverse))
+
+
+# Claim -> table that is changed, how, and the end of the name of a part that this refutes.
+OPPOSITES = {
+    "P4": ("coherence", lambda t: moved(t, t["step"] >= 0, "m_coherence", 0, 30), ""),
+    "P5": ("coherence", lambda t: moved(t, t["step"] == 0, "m_coherence", 0, 1e-3), "drops to below 10"),
+    "P6": (
+        "coherence",
+        lambda t: moved(t, (t["layer"] == "conv") & (t["group"] == "train"), "m_coherence", 0, 0.01),
+        "",
+    ),
+    "P7": ("coherence", lambda t: moved(t, t["model"] == "alexnet", "m_coherence", 0, 0.01), ""),
+    "P12": ("overfit", lambda t: moved(t, t["optimizer"] == "c0", "train_accuracy", -0.5), ""),
+    "P14": (
+        "accuracy",
+        lambda t: moved(t, (t["optimizer"] == "ra3") & (t["part"] == "train"), "accuracy", -0.3),
+        "gap",
+    ),
+    "P17": ("sample_size", mirrored, "shape"),
+    "E1": ("difficulty_coherence", lambda t: moved(t, t["group"] == "easy_train", "m_coherence", 0, 0.01), ""),
+    "E2": ("difficulty_coherence", lambda t: moved(t, t["other"] == "hard_test", "cosine", -1), ""),
+    "E3": ("difficulty_coherence", lambda t: moved(t, t["subset"] == "easy", "cosine", -1), ""),
+    "E4": ("difficulty_agreement", lambda t: moved(t, t["n"] > 0, "easy_overlap", -0.4), ""),
+    "E5": ("difficulty", lambda t: moved(t, t["changed"], "rank", -1), ""),
+    "E6": ("difficulty", lambda t: moved(t, t["changed"], "forgetting_events", -5), ""),
+    "E7": ("difficulty", lambda t: moved(t, t["changed"], "second_split_forgotten_at", 5), ""),
+    "E8": (
+        "coherence",
+        lambda t: moved(t, t["group"] == "pristine", "pairwise_alignment", -1),
+        "pristine over corrupt",
+    ),
+    "E9": ("accuracy", lambda t: moved(t, (t["part"] == "test") & (t["step"] == 128), "accuracy", 0.3), ""),
+    "E10": (
+        "coherence",
+        lambda t: moved(t, (t["group"] == "heldout") & (t["step"] < 128), "pairwise_alignment", 1),
+        "",
+    ),
+    "E11": ("sweep", lambda t: moved(t, t["value"] == 64, "smoothed_m_coherence", 0, 0.01), ""),
+    "E12": ("equal_fit", lambda t: moved(t, t["optimizer"] == "m3", "corrupt_accuracy", 0.4), ""),
+    "E13": ("confusion", lambda t: moved(t, t["width"] == 64, "min_cosine", -1), ""),
+    "E14": ("median_scale", lambda t: moved(t, t["method"] == "m3", "corrupt_at_fit", 0.4), "settings, prevention"),
+}
+
+
+@pytest.mark.parametrize("id", OPPOSITES)
+def test_a_claim_whose_opposite_holds_is_refuted(tables, id, monkeypatch):
+    """No claim is safe from its opposite, as far as five seeds can tell; the others have such a test of their own."""
+    monkeypatch.setattr(nulls, "NUM_DRAWS", 200)
+    name, change, part = OPPOSITES[id]
+    changed = tables | {name: change(tables[name])}
+    if id == "P4":
+        changed["accuracy"] = tables["accuracy"].assign(accuracy=tables["accuracy"]["accuracy"] + 0.1)  # all is fitted
+    (claim,) = check_claims(changed, SETTINGS, [one for one in CLAIMS if one.id == id])
+    assert "not supported" in {by_itself(one) for one in claim.parts if one.where.endswith(part)}
