@@ -249,8 +249,8 @@ def pristine_agree_more_early(tables: Tables, settings: ClaimSettings) -> Parts:
     "Under label noise the best checkpoint is better on the test images than the last one.",
     source="the reasoning on early stopping in arXiv 2203.10036; no published numbers",
     statistic=(
-        "test accuracy at the checkpoint before the last that is best in the mean of the other seeds, minus that of the "
-        "last one; a run's own best checkpoint is at least as good as its last one by construction"
+        "test accuracy at the checkpoint before the last that is best in the mean of the other seeds, minus that of "
+        "the last one; a run's own best checkpoint is at least as good as its last one by construction"
     ),
     tables=("accuracy",),
     needs="runs of SGD with labels that are random in part",

@@ -68,9 +68,10 @@ find: equal conditions, shuffled tags, untrained networks; the rule stands with 
 lower end may not be above 0 too. It is not supported where of one part both intervals are below minus the margin and
 below what the null expects, and the value below the null, at a level corrected for the number of parts (Holm); where a
 claim states a level, the null is not asked. A difference within the margin, one between values that are all at the
-ceiling or the floor, and what nothing to find gives too, decide nothing. Level II is what the papers assert; level III is not known to be published, so it is reported without a
-verdict, as is what is said of larger images only. A claim that the study has no runs for is not tested, and says what
-it would need. The verdicts concern this study's data and networks.</p>
+ceiling or the floor, and what nothing to find gives too, decide nothing. Level II is what the papers assert; level III
+is not known to be published, so it is reported without a verdict, as is what is said of larger images only. A claim
+that the study has no runs for is not tested, and says what it would need. The verdicts concern this study's data and
+networks.</p>
 <p>Detectable is the smallest effect that a study with so many seeds of this spread finds in 80% of cases: a claim may
 be open only because the study is too small for its effect. {{ cover }}</p>
 {% if data %}

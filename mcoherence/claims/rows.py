@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mcoherence.claims.settings import ClaimSettings
+from mcoherence.tables.crossings import between, first_crossing
 from mcoherence.tables.curves import ends_of_transients
 from mcoherence.tables.rows import run_keys
 
@@ -174,17 +175,10 @@ def log10_time_to_reach(target: float, steps: pd.Series, accuracy: pd.Series) ->
     Step 0 counts as 1. The last step where the target is never reached.
     """
     log_steps = np.log10(np.clip(steps.to_numpy(dtype=np.float64), 1, None))
-    values = accuracy.to_numpy(dtype=np.float64)
     order = np.argsort(log_steps, kind="stable")
-    log_steps, values = log_steps[order], values[order]
-    reached = np.flatnonzero(values >= target)
-    if len(reached) == 0:
-        return float(log_steps[-1])
-    after = int(reached[0])
-    if after == 0:
-        return float(log_steps[0])
-    share = (target - values[after - 1]) / (values[after] - values[after - 1])
-    return float(log_steps[after - 1] + share * (log_steps[after] - log_steps[after - 1]))
+    place = first_crossing(accuracy.to_numpy(dtype=np.float64)[order], [target])
+    reached = between(log_steps[order], place)[0]
+    return float(log_steps.max() if np.isnan(reached) else reached)
 
 
 def log_spacing(steps: pd.Series) -> float:

@@ -11,7 +11,7 @@ from mcoherence.data.store import read_class_names
 from mcoherence.study.runs import Run
 from mcoherence.tables.accuracy import accuracy_of_run
 from mcoherence.tables.columns import Column
-from mcoherence.tables.equal_fit import between, first_crossing
+from mcoherence.tables.crossings import between, first_crossing
 from mcoherence.tables.runs import rows_of_runs
 
 # The accuracy on pristine examples that chooses a rate, and that on corrupt ones whose time is compared: the experiment
