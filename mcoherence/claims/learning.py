@@ -1,6 +1,5 @@
 """Claims about what networks learn, when, and how it carries over to new examples."""
 
-from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
@@ -10,10 +9,19 @@ from numpy.typing import NDArray
 from mcoherence.claims.measured import DIVERGED, Exact, Measured, Parts, PerSeed, Tables, difference_of_accuracies
 from mcoherence.claims.nulls import Null, equal_conditions
 from mcoherence.claims.registry import claim
-from mcoherence.claims.rows import log10, log10_time_to_reach, log_spacing, of_sgd
+from mcoherence.claims.rows import (
+    by_label_set,
+    clean_and_random,
+    label_sets,
+    log10,
+    log10_time_to_reach,
+    log_spacing,
+    neighbours,
+    of_sgd,
+)
 from mcoherence.claims.settings import ClaimSettings
 from mcoherence.tables.columns import TOY_TRAINING_EXAMPLES
-from mcoherence.tables.rows import last_rows
+from mcoherence.tables.rows import last_rows, partly_random
 
 Float64Array = NDArray[np.float64]
 Values = TypeVar("Values", PerSeed, Float64Array)
@@ -38,20 +46,21 @@ def time_grows_with_noise(tables: Tables, settings: ClaimSettings) -> Parts:
     parts = {}
     training = tables["accuracy"].query("part == 'train'")
     for where, curves in of_sgd(training, settings):
-        runs = curves.groupby(["noise", "seed"])
+        runs = curves.groupby(["labels", "seed"])
         times = pd.Series(
             {
                 key: log10_time_to_reach(settings.target_accuracy, curve["step"], curve["accuracy"])
                 for key, curve in runs
             }
-        )
-        reached = runs["accuracy"].max() >= settings.target_accuracy
-        for less, more in pairwise(sorted(set(curves["noise"]))):
-            ordered = reached[more] | reached[less]
-            known = times.where(reached)
-            parts[f"{where}, noise {more:g} over {less:g}"] = Measured(
-                (times[more] - times[less]).where(ordered),
-                null=equal_conditions([known[less], known[more]], settings.confidence),
+        ).rename_axis(["labels", "seed"])
+        reached = pd.Series(runs["accuracy"].max() >= settings.target_accuracy)
+        known = times.where(reached)
+        for less, more in neighbours(curves):
+            longer = times.xs(more.labels) - times.xs(less.labels)
+            parts[f"{where}, {more.words} over {less.level}"] = Measured(
+                longer.where(reached.xs(more.labels) | reached.xs(less.labels)),
+                null=equal_conditions([known.xs(one.labels) for one in (less, more)], settings.confidence),
+                missing_because="in the others no run of either kind reaches the target",
             )
     return parts
 
@@ -81,29 +90,34 @@ def pristine_before_corrupt(tables: Tables, settings: ClaimSettings) -> Parts:
         steps = accuracy.get(where, tables["accuracy"])["step"]
         last_step = float(steps.max())
         times = log10(rows["median_step"].clip(lower=1, upper=last_step).astype(float))
-        keys = [rows["noise"], rows["group"], rows["seed"]]
+        keys = [rows["labels"], rows["group"], rows["seed"]]
         medians = times.groupby(keys).first()
         learned = (rows["median_step"] <= last_step).groupby(keys).first()
         # A median is known to the checkpoint that follows it.
         spacing = log_spacing(steps[steps >= rows["median_step"].clip(lower=1).min()])
-        partly = sorted(noise for noise in set(rows["noise"]) if 0 < noise < 1)
-        for noise in partly:
-            here = f"{where}, noise {noise:g}"
-            groups = {"pristine": (noise, "pristine"), "corrupt": (noise, "corrupt")}
+        for one in label_sets(partly_random(rows)):
+            here = f"{where}, {one.words}"
+            groups = {name: (one.labels, name) for name in ("pristine", "corrupt")}
             pristine, corrupt = (medians[groups[name]] for name in ("pristine", "corrupt"))
             ordered = learned[groups["pristine"]] | learned[groups["corrupt"]]
             parts[f"{here}, corrupt after pristine"] = Measured(
-                (corrupt - pristine).where(ordered), spacing, equal_conditions([pristine, corrupt], settings.confidence)
+                (corrupt - pristine).where(ordered),
+                null=equal_conditions([pristine, corrupt], settings.confidence),
+                resolution=spacing,
+                missing_because="in the others half of neither group is ever learned",
             )
-            if {0.0, 1.0} <= set(rows["noise"]):
-                groups |= {"no noise": (0.0, "all"), "all random": (1.0, "all")}
+            for clean, random, added in clean_and_random(rows):
+                groups |= {"no noise": (clean.labels, "all"), "all random": (random.labels, "all")}
                 times_of = {name: medians[key] for name, key in groups.items()}
                 learned_by = {name: learned[key] for name, key in groups.items()}
                 for name, own, other in (("pristine", "no noise", "all random"), ("corrupt", "all random", "no noise")):
                     known = learned_by[own] & (learned_by[name] | learned_by[other])
-                    nearer = _nearer(*(times_of[one] for one in (name, own, other))).where(known)
-                    null = equal_conditions(list(times_of.values()), settings.confidence, _nearer, drawn=3)
-                    parts[f"{here}, {name} nearer to {own}"] = Measured(nearer, 2 * spacing, null)
+                    parts[f"{here}, {name} nearer to {own}{added}"] = Measured(
+                        _nearer(times_of[name], times_of[own], times_of[other]).where(known),
+                        null=equal_conditions(list(times_of.values()), settings.confidence, _nearer, drawn=3),
+                        resolution=2 * spacing,
+                        missing_because="in the others only times that were not reached would decide",
+                    )
     return parts
 
 
@@ -138,20 +152,20 @@ def suppression_narrows_gap(tables: Tables, settings: ClaimSettings) -> Parts:
     # seen several times the examples of SGD, and a gap or fit beside SGD's would not compare like with like.
     methods = (*settings.entries("m3"), *settings.entries("rm3"))
     parts = {}
-    for (dataset, model, noise), rows in final.groupby(["dataset", "model", "noise"]):
+    for (dataset, model), one, rows in by_label_set(final, ["dataset", "model"]):
         scores = rows.pivot_table(index=["optimizer", "seed"], columns="part", values="accuracy")
         gap = scores["train"] - scores["test"]
-        here = asked_for.query("dataset == @dataset and model == @model and noise == @noise")
+        here = asked_for.query("dataset == @dataset and model == @model and labels == @one.labels")
         present = set(here["optimizer"])
         for reference in filter(present.__contains__, settings.entries("sgd")):
             for name in filter(present.__contains__, methods):
-                if not settings.same_rate(reference, name, str(model)):
+                if not settings.same_rate(reference, name, model):
                     continue
-                where = f"{dataset}, {model}, {name} against {reference}, noise {noise:g}"
+                where = f"{dataset}, {model}, {name} against {reference}, {one.words}"
                 parts[f"{where}, gap"] = difference_of_accuracies(
                     _of_entry(gap, reference), _of_entry(gap, name), settings
                 )
-                if "corrupt" in scores and noise != 0:
+                if "corrupt" in scores and one.noise != 0:
                     own, others = (_of_entry(scores["corrupt"], entry) for entry in (name, reference))
                     parts[f"{where}, corrupt accuracy"] = difference_of_accuracies(others, own, settings)
     return parts

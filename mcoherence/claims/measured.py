@@ -11,6 +11,7 @@ from mcoherence.claims.settings import ClaimSettings
 
 Tables = Mapping[str, pd.DataFrame]
 PerSeed = pd.Series  # one number per seed, indexed by seed
+SATURATED = "saturated"  # why a part is open whose values lie at the ceiling or at the floor, all of them
 DIVERGED = "diverged"  # key of the table of the rows that are left out
 
 
@@ -49,10 +50,13 @@ def rates_in_words(rates: Rates) -> str:
 class Measured:
     """One statistic: a number per seed, with what its verdict depends on besides.
 
-    resolution: how far each number can be off because times are known to a checkpoint only.
     null: what the mean gives where there is nothing to find, see `mcoherence.claims.nulls`.
+    resolution: how far each number can be off because times are known to a checkpoint only.
     margin: differences up to this one, in the statistic's unit, count as equality.
-    saturated: whether all that is compared lies at the ceiling or at the floor, so that a difference could not show.
+    states_level: whether 0 is a level that the claim states of one condition, such as "near 1", and no tie of two.
+        Below it the claim is wrong even where nothing to find gives no more; a tie is refuted by its opposite alone.
+    open_because: why the part stays inconclusive whatever its numbers are, in words; empty where they decide.
+    missing_because: why a seed may have no number, in words.
     trained: data set, network and optimiser entry of SGD, where the place does not begin with these.
     rates: the rates that the study has for this network under SGD, which `mcoherence.claims.rates` fills in.
     note: what a reader should see beside the number, in words.
@@ -60,10 +64,12 @@ class Measured:
     """
 
     per_seed: PerSeed
+    null: Null
     resolution: float = 0.0
-    null: Null | None = None
     margin: float = 0.0
-    saturated: bool = False
+    states_level: bool = False
+    open_because: str = ""
+    missing_because: str = ""
     trained: tuple[str, str, str] | None = None
     rates: Rates | None = None
     note: str = ""
@@ -97,5 +103,5 @@ def difference_of_accuracies(more: PerSeed, less: PerSeed, settings: ClaimSettin
         more - less,
         null=equal_conditions([more, less], settings.confidence),
         margin=settings.equivalence_margin,
-        saturated=is_saturated(more, less),
+        open_because=SATURATED if is_saturated(more, less) else "",
     )

@@ -1,12 +1,19 @@
 """Do methods that take medians prevent memorisation, delay it, or both? A finding by rule, for every setting.
 
 Each method is compared with SGD within a seed, both at the rate that was chosen for them on other seeds: by the corrupt
-labels that it has fitted where the accuracy on pristine examples first reaches 0.95, and by the time at which half of
-the corrupt labels are fitted. A method prevents where it has fitted fewer at equal fit, and delays where it takes
-longer.
+labels that it has fitted where the accuracy on pristine examples first reaches `equal_fit`, and by the time at which
+half of the corrupt labels are fitted. A method prevents where it has fitted fewer at equal fit, and delays where it
+takes longer.
+
+Runs that never get there are kept. A time that does not come within a run is censored at its end, at the same number of
+epochs for both, so restricted times are compared: the time or the end, whichever is sooner. Their mean is known without
+leaving a run out (restricted mean survival time; Royston and Parmar, Statistics in Medicine 30, 2011), and it is no
+estimate of the time beyond. What is fitted at equal fit has no such bound, so it is missing where a run never fits the
+pristine examples: a setting with such a run is open, and a mean that has to leave settings out decides nothing and says
+how many they are.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log2
 
 import numpy as np
@@ -15,7 +22,7 @@ from numpy.typing import NDArray
 
 from mcoherence.claims.intervals import Interval, students_t
 from mcoherence.claims.measured import Measured, Parts, PerSeed, Tables
-from mcoherence.claims.nulls import equal_conditions
+from mcoherence.claims.nulls import equal_conditions, unknown
 from mcoherence.claims.registry import claim
 from mcoherence.claims.settings import ClaimSettings
 from mcoherence.tables.median_scale import KIND
@@ -32,11 +39,11 @@ OPEN = "open"  # no interval that decides
 
 @dataclass(frozen=True)
 class Finding:
-    """What a method does in one setting against SGD; numbers by seed, those with a partner of the same seed.
+    """What a method does in one setting against SGD; numbers by seed, NaN where a run is missing or never gets there.
 
     fitted, fitted_by_sgd: accuracy on corrupt examples at equal fit of pristine ones. time, time_of_sgd: log2 of the
-    epochs until half of the corrupt labels are fitted; where the method never gets there, of the whole run, so that it
-    is at least as much. never: seeds of which that holds.
+    epochs until half of the corrupt labels are fitted, or of the end of the shorter of the two runs if that is sooner.
+    never, never_by_sgd: seeds whose run does not fit so many by then.
     """
 
     dataset: str
@@ -49,16 +56,17 @@ class Finding:
     time: PerSeed
     time_of_sgd: PerSeed
     never: int
+    never_by_sgd: int
 
     @property
     def fewer(self) -> PerSeed:
         """How many fewer corrupt labels the method has fitted than SGD where both fit pristine ones equally well."""
-        return (self.fitted_by_sgd - self.fitted).dropna()
+        return self.fitted_by_sgd - self.fitted
 
     @property
     def longer(self) -> PerSeed:
-        """How much longer than SGD the method takes to fit half of the corrupt labels, in doublings."""
-        return (self.time - self.time_of_sgd).dropna()
+        """How much longer than SGD the method takes to fit half of the corrupt labels within the run, in doublings."""
+        return self.time - self.time_of_sgd
 
     @property
     def where(self) -> str:
@@ -69,6 +77,8 @@ class Finding:
         """Prevention, delay, both, neither, or open, where an interval neither passes its margin nor stays within."""
         prevents = passes(interval(self.fewer, confidence), margin)
         delays = passes(interval(self.longer, confidence), DELAY)
+        if self.never_by_sgd or (self.never and delays is False):  # it may be longer, beyond the end of the runs
+            delays = None
         if prevents is None or delays is None:
             found = [name for name, yes in (("prevention", prevents), ("delay", delays)) if yes]
             return f"{found[0]}, else open" if found else OPEN
@@ -76,8 +86,9 @@ class Finding:
 
 
 def interval(values: PerSeed, confidence: float) -> Interval | None:
-    """Student's t interval of the mean over seeds; None with fewer than two."""
-    return students_t(values.to_numpy(np.float64), confidence) if len(values) > 1 else None
+    """Student's t interval of the mean over seeds; None with fewer than two, or where one has no number."""
+    numbers = values.to_numpy(np.float64)
+    return students_t(numbers, confidence) if len(numbers) > 1 and np.isfinite(numbers).all() else None
 
 
 def passes(bounds: Interval | None, margin: float) -> bool | None:
@@ -90,33 +101,43 @@ def passes(bounds: Interval | None, margin: float) -> bool | None:
 
 def findings(table: pd.DataFrame) -> list[Finding]:
     """Every method but the reference, in every setting where a rate was chosen for both, in the table's order."""
-    reported = table[table["chosen"].astype(bool) & ~table["tuning"].astype(bool) & ~table["diverged"].astype(bool)]
+    every = table[~table["tuning"].astype(bool)]
+    reported = every[every["chosen"].astype(bool) & ~every["diverged"].astype(bool)]
+    seeds = sorted(every["seed"].unique())
     found = []
     for (dataset, model, method, batch_size), rows in reported.groupby(KIND, sort=False, observed=True):
         if rows["reference"].all():
             continue
         same = (reported[["dataset", "model", "batch_size"]] == [dataset, model, batch_size]).all(axis=1)
-        sgd = reported[same & reported["reference"].astype(bool)].set_index("seed")
-        own = rows.set_index("seed")
-        both = own.index.intersection(sgd.index)
-        if len(both) == 0:
+        sgd = reported[same & reported["reference"].astype(bool)].set_index("seed").reindex(seeds)
+        own = rows.set_index("seed").reindex(seeds)
+        if sgd["end_epoch"].isna().all():
             continue
-        sgd, own = sgd.loc[both], own.loc[both]
+        end = pd.concat([own["end_epoch"], sgd["end_epoch"]], axis=1).astype(float).min(axis=1, skipna=False)
+        time, time_of_sgd = (one["memorised_epoch"].astype(float) for one in (own, sgd))
         found.append(
             Finding(
                 str(dataset),
                 str(model),
                 str(method),
                 int(str(batch_size)),
-                float(own["per_class"].iloc[0]),
+                float(rows["per_class"].iloc[0]),
                 own["corrupt_at_fit"].astype(float),
                 sgd["corrupt_at_fit"].astype(float),
-                _log2(own["memorised_epoch"].where(np.isfinite(own["memorised_epoch"]), own["end_epoch"])),
-                _log2(sgd["memorised_epoch"].where(np.isfinite(sgd["memorised_epoch"]))),
-                int(np.isinf(own["memorised_epoch"]).sum()),
+                _log2(_until(end, time)),
+                _log2(_until(end, time_of_sgd)),
+                int((time > end).sum()),
+                int((time_of_sgd > end).sum()),
             )
         )
     return found
+
+
+def settings_without(table: pd.DataFrame, found: list[Finding]) -> dict[str, int]:
+    """Method -> in how many of its settings no rate was chosen for it or for SGD, so that there is no finding."""
+    kinds = table.loc[~table["reference"].astype(bool), KIND].drop_duplicates()
+    compared = [one.method for one in found]
+    return {str(method): len(rows) - compared.count(str(method)) for method, rows in kinds.groupby("method")}
 
 
 def statement(found: list[Finding], confidence: float, margin: float) -> dict[str, str]:
@@ -149,10 +170,10 @@ def _range(values: list[float]) -> str:
     "than SGD where both fit pristine ones equally well (prevention), or takes longer to fit them (delay).",
     source="this project; no paper is known to us that compares the two by the examples of a class in a group",
     statistic=(
-        "prevention: accuracy on corrupt examples where that on pristine ones first reaches 0.95, SGD's minus the "
+        "prevention: accuracy on corrupt examples where that on pristine ones first reaches equal_fit, SGD's minus the "
         "method's; delay: doublings of SGD's time until half of the corrupt labels are fitted, the whole run standing "
-        "for a time that never comes. A finding, in words, follows from both intervals over seeds, which are not "
-        "corrected for the number of settings"
+        "for a time that does not come within it, with either. A finding, in words, follows from both intervals over "
+        "seeds, which are not corrected for the number of settings"
     ),
     tables=("median_scale",),
     needs="runs of SGD and of another method at the rates chosen for them",
@@ -162,32 +183,75 @@ def prevention_or_delay(tables: Tables, settings: ClaimSettings) -> Parts:
     """How many fewer corrupt labels at equal fit, and how many doublings of SGD's time, by method and setting.
 
     Null: the same of different seeds of one method, SGD or the other. Before them, for every method, the means over
-    its settings, with the findings counted in words.
+    its settings, with the findings counted in words. A mean of the settings that all runs fit is one of a selection,
+    which may flatter either side: it says how many are left out, and decides nothing.
     """
-    found, margin = findings(tables["median_scale"]), settings.equivalence_margin
+    table = tables["median_scale"]
+    found, margin = findings(table), settings.equivalence_margin
+    without = settings_without(table, found)
     parts: dict[str, Measured] = {}
     for method, sentence in statement(found, settings.confidence, margin).items():
         own = [one for one in found if one.method == method]
-        for name, sgd, ours, sign, least in (
-            ("prevention", [one.fitted_by_sgd for one in own], [one.fitted for one in own], 1, margin),
-            ("delay", [one.time_of_sgd for one in own], [one.time for one in own], -1, DELAY),
-        ):
-            first, second = (pd.concat(of_settings, axis=1) for of_settings in (sgd, ours))
-            means = sign * (first - second).mean(axis=1)
-            null = equal_conditions([first, second], settings.confidence, _mean_difference)
-            where = f"{method}, mean of all settings, {name}"
-            parts[where] = Measured(means.dropna(), null=null, margin=least, note=sentence)
+        number = len(own) + without[method]
+        fitted = [one for one in own if one.fewer.notna().all()]
+        left_out = _left_out(number, without[method], len(own) - len(fitted), settings.equal_fit)
+        parts[f"{method}, {_mean_of(len(fitted), number)}, prevention"] = replace(
+            _mean(fitted, "fitted_by_sgd", "fitted", settings), margin=margin, note=sentence, open_because=left_out
+        )
+        never = f"{sum(one.never > 0 for one in own)} of the method, {sum(one.never_by_sgd > 0 for one in own)} of SGD"
+        parts[f"{method}, {_mean_of(len(own), number)}, delay"] = replace(
+            _mean(own, "time", "time_of_sgd", settings),
+            margin=DELAY,
+            note=f"{sentence}; settings with a run that never fits half of the corrupt labels: {never}",
+            open_because=_left_out(number, without[method], 0, settings.equal_fit),
+        )
     for one in found:
         words = one.words(settings.confidence, margin)
         note = f"{words}; {one.per_class:.2g} examples of a class in a group"
-        never = f"; {one.never} of {len(one.longer)} seeds never fit half of the corrupt labels" if one.never else ""
-        if len(one.fewer):
-            null = equal_conditions([one.fitted_by_sgd, one.fitted], settings.confidence)
-            parts[f"{one.where}, prevention"] = Measured(one.fewer, null=null, margin=margin, note=note)
-        if len(one.longer):
-            null = equal_conditions([one.time_of_sgd, one.time], settings.confidence)
-            parts[f"{one.where}, delay"] = Measured(one.longer, null=null, margin=DELAY, note=note + never)
+        parts[f"{one.where}, prevention"] = Measured(
+            one.fewer,
+            null=equal_conditions([one.fitted_by_sgd, one.fitted], settings.confidence),
+            margin=margin,
+            note=note,
+            missing_because=f"in the others a run never fits {settings.equal_fit:g} of the pristine examples",
+        )
+        seeds = [f"{one.never} of {len(one.time)} seeds"] if one.never else []
+        seeds += [f"{one.never_by_sgd} of SGD's"] if one.never_by_sgd else []
+        parts[f"{one.where}, delay"] = Measured(
+            one.longer,
+            null=equal_conditions([one.time_of_sgd, one.time], settings.confidence),
+            margin=DELAY,
+            note=note + (f"; {' and '.join(seeds)} never fit half of the corrupt labels" if seeds else ""),
+        )
     return parts
+
+
+def _mean(own: list[Finding], more: str, less: str, settings: ClaimSettings) -> Measured:
+    """Mean over settings, by seed, of a difference of two of their numbers; no number for a seed that lacks one."""
+    if not own:
+        return Measured(pd.Series(dtype=np.float64), null=unknown("settings in which all runs get there"))
+    first, second = (pd.concat([getattr(one, name) for one in own], axis=1) for name in (more, less))
+    null = equal_conditions([first, second], settings.confidence, _mean_difference)
+    return Measured((first - second).mean(axis=1, skipna=False), null=null)
+
+
+def _mean_of(number: int, of: int) -> str:
+    return "mean of all settings" if number == of else f"mean of {number} of {of} settings"
+
+
+def _left_out(number: int, without_rate: int, not_fitted: int, fit: float) -> str:
+    """Why a mean over settings decides nothing: which of them it leaves out; empty where it has all."""
+    causes = {
+        "no rate was chosen for the method or for SGD": without_rate,
+        f"some run never fits {fit:g} of the pristine examples": not_fitted,
+    }
+    reasons = " and ".join(f"{count} in which {cause}" for cause, count in causes.items() if count)
+    return f"of {number} settings it leaves out {reasons}" if reasons else ""
+
+
+def _until(end: PerSeed, time: PerSeed) -> PerSeed:
+    """The time, or the end where it comes later; NaN where either is missing."""
+    return pd.concat([end, time], axis=1).min(axis=1, skipna=False)
 
 
 def _log2(values: PerSeed) -> PerSeed:

@@ -3,16 +3,16 @@
 The factor that stands for "much higher" is a setting, `near`.
 """
 
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from mcoherence.claims import nulls
-from mcoherence.claims.measured import Measured, Parts, Tables
+from mcoherence.claims.measured import Measured, Parts, PerSeed, Tables
 from mcoherence.claims.registry import claim
-from mcoherence.claims.rows import log10, past_transient
+from mcoherence.claims.rows import LabelSet, by_label_set, log10, past_transient, wholly_random
 from mcoherence.claims.settings import ClaimSettings
 from mcoherence.claims.sgd_curves import Place, curves_by_place, peaks_by_run, place_name, rows_at_place
 from mcoherence.study.result_names import REDRAWN
@@ -34,9 +34,9 @@ def convolutions_above_last_layer(tables: Tables, settings: ClaimSettings) -> Pa
     """Share of training in which convolutions are more coherent than the last linear layer, less one half.
 
     That of the convolutions is the geometric mean of their m-coherences. Training counts from the end of the transient,
-    in steps: a checkpoint stands for those since the one before. Per network with convolutions, rate of SGD and noise.
-    Null: the share with labels redrawn, where the study has them: what the layers' shapes do to gradients without
-    anything learned; else layers that are as often above one another.
+    in steps: a checkpoint stands for those since the one before. Per network with convolutions, rate of SGD and label
+    set. Null: the share with labels redrawn at the same weights, where the study has them: what the layers' shapes and
+    these weights do to gradients of labels that nobody has learned; else layers that are as often above one another.
     """
     coherence = tables["coherence"]
     parts = {}
@@ -45,12 +45,12 @@ def convolutions_above_last_layer(tables: Tables, settings: ClaimSettings) -> Pa
         rows = past_transient(of_place[of_place["layer"] != WHOLE_NETWORK], settings, curves)
         shares = _shares_of_convolutions(rows[rows["group"] == TRAIN_GROUP])
         by_chance = _shares_of_convolutions(rows[rows["group"] == REDRAWN])
-        for noise, share in shares.items():
-            if noise in by_chance:
-                null = nulls.redrawn(by_chance[noise], settings.confidence, "the examples with labels redrawn")
+        for one, share in shares.items():
+            if one in by_chance:
+                null = nulls.redrawn(by_chance[one], settings.confidence, "the examples with labels redrawn")
             else:
                 null = nulls.around(0.0, share, settings.confidence, "layers that change places")
-            parts[f"{place_name(place)}, noise {noise:g}"] = Measured(share, null=null)
+            parts[f"{place_name(place)}, {one.words}"] = Measured(share, null=null)
     return parts
 
 
@@ -67,31 +67,30 @@ def alexnet_coherent_on_random_labels(tables: Tables, settings: ClaimSettings) -
 
     Null: the same of different seeds of one network.
     """
-    peaks = {
-        place: peaks_by_run(past_transient(curves, settings), curves, settings)["log10"].get(1.0)
-        for place, curves in curves_by_place(tables, settings)
-    }
+    peaks: dict[tuple[Place, str], PerSeed] = {}
+    for place, curves in curves_by_place(tables, settings):
+        found = peaks_by_run(past_transient(curves, settings), curves, settings)["log10"]
+        peaks |= {(place, one.labels): found[one.labels] for one, _ in wholly_random(curves)}
+    added = {one.labels: added for one, added in wholly_random(tables["coherence"])}
     least = np.log10(settings.near)
 
     def beyond(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(one - other - least)
 
-    def of_kind(kind: str) -> dict[Place, pd.Series]:
-        return {
-            place: values
-            for place, values in peaks.items()
-            if values is not None and settings.architectures.get(place[1], "").startswith(kind)
-        }
+    def of_kind(kind: str) -> list[tuple[Place, str, PerSeed]]:
+        return [
+            (place, labels, values)
+            for (place, labels), values in peaks.items()
+            if settings.architectures.get(place[1], "").startswith(kind)
+        ]
 
     parts = {}
-    for place, high in of_kind("alexnet").items():
+    for (place, labels, high), (other, other_labels, low) in product(of_kind("alexnet"), of_kind("resnet")):
         dataset, alexnet, optimizer = place
-        for (other_dataset, resnet, other_optimizer), low in of_kind("resnet").items():
-            if (other_dataset, other_optimizer) == (dataset, optimizer):
-                null = nulls.equal_conditions([high, low], settings.confidence, beyond)
-                parts[f"{dataset}, {optimizer}, {alexnet} over {resnet}"] = Measured(
-                    high - low - least, null=null, trained=place
-                )
+        if (other[0], other[2], other_labels) == (dataset, optimizer, labels):
+            null = nulls.equal_conditions([high, low], settings.confidence, beyond)
+            where = f"{dataset}, {optimizer}, {alexnet} over {other[1]}{added[labels]}"
+            parts[where] = Measured(high - low - least, null=null, trained=place)
     return parts
 
 
@@ -122,20 +121,18 @@ def wider_more_coherent(tables: Tables, settings: ClaimSettings) -> Parts:
     return parts
 
 
-def _shares_of_convolutions(rows: pd.DataFrame) -> dict[float, pd.Series]:
-    """Noise -> by seed, the share of steps in which convolutions are above the last linear layer, less one half."""
-    convolutions = rows[rows["layer_type"].isin(["Conv1d", "Conv2d", "Conv3d"])]
-    linear = rows[rows["layer_type"] == "Linear"]
-    if convolutions.empty or linear.empty:
+def _shares_of_convolutions(rows: pd.DataFrame) -> dict[LabelSet, PerSeed]:
+    """Label set -> by seed, the share of steps in which convolutions are above the last linear layer, less one half."""
+    convolutional = ["Conv1d", "Conv2d", "Conv3d"]
+    linear = rows.loc[rows["layer_type"] == "Linear", "layer"]
+    if not rows["layer_type"].isin(convolutional).any() or linear.empty:
         return {}
-    last = linear[linear["layer"] == linear["layer"].iloc[-1]]
     found = {}
-    for noise in sorted(set(rows["noise"])):
-        by = ["seed", "step"]
-        of_noise = [table[table["noise"] == noise] for table in (convolutions, last)]
-        means = [log10(table["m_coherence"]).groupby([table[key] for key in by]).mean() for table in of_noise]
+    for _, one, own in by_label_set(rows):
+        of_layers = [own[own["layer_type"].isin(convolutional)], own[own["layer"] == linear.iloc[-1]]]
+        means = [log10(table["m_coherence"]).groupby([table["seed"], table["step"]]).mean() for table in of_layers]
         above = (means[0] > means[1]).reset_index(name="above")
-        found[float(noise)] = above.groupby("seed")[["step", "above"]].apply(_share) - 0.5
+        found[one] = above.groupby("seed")[["step", "above"]].apply(_share) - 0.5
     return found
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from mcoherence.claims.measured import Measured, Parts, PerSeed, Tables, difference_of_accuracies
 from mcoherence.claims.nulls import equal_conditions, redrawn, unknown
 from mcoherence.claims.registry import claim
-from mcoherence.claims.rows import early, early_windows, sgd_rows
+from mcoherence.claims.rows import at_best_of_others, by_label_set, early, early_windows, sgd_rows
 from mcoherence.claims.settings import ClaimSettings
 from mcoherence.tables.columns import MEASURED_WORLD, TRAIN_GROUP, WHOLE_NETWORK
 from mcoherence.tables.rows import last_rows, partly_random
@@ -49,17 +49,15 @@ def contributions_cross(tables: Tables, settings: ClaimSettings) -> Parts:
     windows = early_windows(tables["accuracy"], settings)
     parts = {}
     rows = sgd_rows(contributions, settings)
-    for (dataset, model, labels, noise, optimizer), runs in rows.groupby(
-        ["dataset", "model", "labels", "noise", "optimizer"]
-    ):
+    for (dataset, model, optimizer), one, runs in by_label_set(rows, ["dataset", "model", "optimizer"]):
         leads: dict[str, dict[Hashable, pd.Series]] = {}
         for seed, run in runs.groupby("seed"):
-            begin = fitted.get((dataset, model, labels, optimizer, seed), np.inf)
+            begin = fitted.get((dataset, model, one.labels, optimizer, seed), np.inf)
             first, late = early(run, windows), run[run["step"] >= begin]
             leads.setdefault("early, pristine over corrupt", {})[seed] = _differences(first)
             leads.setdefault(LATE, {})[seed] = -_differences(late)
         for what, by_seed in leads.items():
-            parts[f"{dataset}, {model}, {optimizer}, noise {noise:g}, {what}"] = _beyond_null_worlds(
+            parts[f"{dataset}, {model}, {optimizer}, {one.words}, {what}"] = _beyond_null_worlds(
                 pd.DataFrame(by_seed).T, settings
             )
     return parts
@@ -101,7 +99,8 @@ def winsorising_stops_memorising(tables: Tables, settings: ClaimSettings) -> Par
 
     At the last step. The proper accuracy is the share of labels that the corruption left as they were. That margin has
     the equivalence margin added, because equality is what the claim allows. A network that learns nothing has it too,
-    so its null is that of the same optimiser without clipping: where that does not memorise, nothing is shown.
+    so its null is that of the same optimiser without clipping: where that does not memorise, nothing is shown. The
+    proper accuracy is a level that the claim states, so one that memorises refutes it, as much as c = 0 or less.
     """
     parts = {}
     for where, noise, rows in _families(tables["overfit"]):
@@ -114,7 +113,9 @@ def winsorising_stops_memorising(tables: Tables, settings: ClaimSettings) -> Par
         )
         for c, margin in below.items():
             if c >= settings.least_clipping and noise > 0:
-                parts[f"{where}, c {c:g}, training accuracy below the proper one"] = Measured(margin, null=null)
+                parts[f"{where}, c {c:g}, training accuracy below the proper one"] = Measured(
+                    margin, null=null, states_level=True
+                )
         for less, more in pairwise(by_c):
             parts[f"{where}, c {less:g} to {more:g}, overfit"] = difference_of_accuracies(
                 by_c[less]["overfit"], by_c[more]["overfit"], settings
@@ -158,16 +159,16 @@ def control_narrows_less(tables: Tables, settings: ClaimSettings) -> Parts:
     """How much larger the gap and the corrupt accuracy of RA3 are than RM3's, at the last step."""
     final = last_rows(tables["accuracy"])
     parts = {}
-    for (dataset, model, noise), rows in final.groupby(["dataset", "model", "noise"]):
+    for (dataset, model), one, rows in by_label_set(final, ["dataset", "model"]):
         scores = rows.pivot_table(index=["optimizer", "seed"], columns="part", values="accuracy")
         quantities = {"gap": scores["train"] - scores["test"]}
-        if rows["noise"].iloc[0] > 0 and "corrupt" in scores:
+        if one.noise > 0 and "corrupt" in scores:
             quantities["corrupt accuracy"] = scores["corrupt"]
         for median in settings.entries("rm3"):
             for mean in settings.entries("ra3"):
                 for quantity, values in quantities.items():
                     if {mean, median} <= set(values.index.get_level_values(0)):
-                        where = f"{dataset}, {model}, {mean} against {median}, noise {noise:g}, {quantity}"
+                        where = f"{dataset}, {model}, {mean} against {median}, {one.words}, {quantity}"
                         parts[where] = difference_of_accuracies(values.loc[mean], values.loc[median], settings)
     return parts
 
@@ -192,12 +193,12 @@ def clean_test_beats_noisy_train(tables: Tables, settings: ClaimSettings) -> Par
     robust = overfit["optimizer"].isin(settings.robust) | (overfit["c"] >= settings.least_clipping)
     chosen = overfit[robust & overfit["noise"].between(0.5, 1, inclusive="left")]
     parts = {}
-    for (dataset, model, optimizer, noise), runs in chosen.groupby(["dataset", "model", "optimizer", "noise"]):
+    for (dataset, model, optimizer), one, runs in by_label_set(chosen, ["dataset", "model", "optimizer"]):
         trained, untrained = (
-            (one["test_accuracy"] - one["train_accuracy"]).set_axis(one["seed"])
-            for one in (last_rows(runs), runs[runs["step"] == 0])
+            (rows["test_accuracy"] - rows["train_accuracy"]).set_axis(rows["seed"])
+            for rows in (last_rows(runs), runs[runs["step"] == 0])
         )
-        parts[f"{dataset}, {model}, {optimizer}, noise {noise:g}"] = Measured(
+        parts[f"{dataset}, {model}, {optimizer}, {one.words}"] = Measured(
             trained,
             null=redrawn(untrained, settings.confidence, "networks that are not trained (step 0)"),
             margin=settings.equivalence_margin,
@@ -248,8 +249,8 @@ def pristine_agree_more_early(tables: Tables, settings: ClaimSettings) -> Parts:
     "Under label noise the best checkpoint is better on the test images than the last one.",
     source="the reasoning on early stopping in arXiv 2203.10036; no published numbers",
     statistic=(
-        "test accuracy at the checkpoint that is best in the mean of the other seeds, minus that of the last one; a "
-        "run's own best checkpoint is at least as good as its last one by construction"
+        "test accuracy at the checkpoint before the last that is best in the mean of the other seeds, minus that of "
+        "the last one; a run's own best checkpoint is at least as good as its last one by construction"
     ),
     tables=("accuracy",),
     needs="runs of SGD with labels that are random in part",
@@ -258,31 +259,20 @@ def pristine_agree_more_early(tables: Tables, settings: ClaimSettings) -> Parts:
 def best_beats_last(tables: Tables, settings: ClaimSettings) -> Parts:
     """Test accuracy at the other seeds' best checkpoint minus that of the last one, labels random in part, under SGD.
 
-    The other seeds choose, so that chance in a run's own curve is not counted as a gain. They choose on the same test
-    images: what these have in common is not covered.
+    The other seeds choose, so that chance in a run's own curve is not counted as a gain, and among the checkpoints
+    before the last, so that a curve that is best at its end refutes. They choose on the same test images: what these
+    have in common is not covered.
     """
     rows = partly_random(sgd_rows(tables["accuracy"].query("part == 'test'"), settings))
     parts = {}
-    for (dataset, model, optimizer, noise), runs in rows.groupby(["dataset", "model", "optimizer", "noise"]):
+    for (dataset, model, optimizer), one, runs in by_label_set(rows, ["dataset", "model", "optimizer"]):
         curves = runs.pivot_table(index="step", columns="seed", values="accuracy")
-        at_best, last = _at_best_of_others(curves), curves.ffill().iloc[-1]
-        parts[f"{dataset}, {model}, {optimizer}, noise {noise:g}"] = replace(
+        at_best, last = at_best_of_others(curves.iloc[:-1]), curves.ffill().iloc[-1]
+        parts[f"{dataset}, {model}, {optimizer}, {one.words}"] = replace(
             difference_of_accuracies(at_best, last, settings),
             note=f"each run's own best, which is optimistic, {(curves.max() - last).mean():+.3f}",
         )
     return parts
-
-
-def _at_best_of_others(curves: pd.DataFrame) -> PerSeed:
-    """Each seed's value in the row where the mean of the other seeds is largest; NaN for one seed alone.
-
-    curves: a row for each step, a column for each seed.
-    """
-    values: dict[Hashable, float] = {}
-    for seed, own in curves.items():
-        others = curves.drop(columns=seed).mean(axis=1).to_numpy()
-        values[seed] = float(own.to_numpy()[np.nanargmax(others)]) if np.isfinite(others).any() else np.nan
-    return pd.Series(values)
 
 
 @claim(
@@ -336,26 +326,27 @@ def _alignments(
     keys = ["dataset", "model", "labels", "optimizer", "noise", "seed", "step", "epoch"]
     rows = rows[rows["group"].isin(groups)].set_index([*keys, "group"])["pairwise_alignment"].unstack("group")
     return [
-        (f"{dataset}, {model}, {optimizer}, noise {noise:g}", seed, run.reset_index())
-        for (dataset, model, optimizer, noise, seed), run in rows.groupby(
-            ["dataset", "model", "optimizer", "noise", "seed"]
+        (f"{dataset}, {model}, {optimizer}, {one.words}", seed, run)
+        for (dataset, model, optimizer), one, runs in by_label_set(
+            rows.reset_index(), ["dataset", "model", "optimizer"]
         )
+        for seed, run in runs.groupby("seed")
         if set(groups) <= set(run)
     ]
 
 
 def _families(overfit: pd.DataFrame) -> list[tuple[str, float, pd.DataFrame]]:
-    """(place, noise, last rows) for each family of optimisers that differ in c alone and each noise level.
+    """(place, noise, last rows) for each family of optimisers that differ in c alone and each label set.
 
     One entry for each c: SGD where it stands for c = 0 twice, beside a winsorised entry, is left out.
     """
     final = last_rows(overfit)
     final = final[final["c"].notna() & final["overfit"].notna()]
     groups: list[tuple[str, float, pd.DataFrame]] = []
-    for (dataset, model, alike, noise), rows in final.groupby(["dataset", "model", "alike", "noise"]):
+    for (dataset, model, alike), one, rows in by_label_set(final, ["dataset", "model", "alike"]):
         one_each = rows[~rows.duplicated(["c", "seed"], keep="last")]
         family = f", family {alike}" if final["alike"].nunique() > 1 else ""
-        groups.append((f"{dataset}, {model}{family}, noise {noise:g}", float(one_each["noise"].iloc[0]), one_each))
+        groups.append((f"{dataset}, {model}{family}, {one.words}", one.noise, one_each))
     return groups
 
 

@@ -2,7 +2,9 @@
 
 A statistic that is positive by construction proves nothing by being positive. So every part has the interval in which
 the mean over the study's seeds lies where the claim has nothing to be about: equal optimisers, shuffled tags, untrained
-networks. It is worked out from stored tables. The part is supported only where its mean is above the upper end of it.
+networks. It is worked out from stored tables. The part is supported only where its mean is above the upper end of it,
+and never where the lower end is above 0: then nothing to find would pass too. It is refuted only where its mean is
+below the lower end (`mcoherence.claims.verdicts`).
 
 Each rule is a function here; its docstring says what it assumes and what it does not cover. In none of them do images,
 split or measured sample vary, where the study measures one sample of one split with all its seeds. Index letters: n
@@ -28,11 +30,12 @@ class Null:
     """What the mean over the study's seeds gives where there is nothing to find.
 
     interval: None where the study has too little to work it out; rule: how it was worked out, in words, or what is
-    missing.
+    missing; expected: the mean of what it gives, 0 for a difference of equals.
     """
 
     interval: Interval | None
     rule: str
+    expected: float = 0.0
 
 
 def unknown(missing: str) -> Null:
@@ -82,6 +85,7 @@ def equal_conditions(
         _quantiles(means, confidence),
         f"mean of {num_seeds} such statistics of {drawn} different seeds each, all of one condition, which is any of "
         f"{len(values)} with the same chance; {NUM_DRAWS:,} draws",
+        _unless_0(means),
     )
 
 
@@ -107,7 +111,9 @@ def redrawn(values: pd.Series | pd.DataFrame, confidence: float, what: str) -> N
     half = float(t_half_width(numbers.std(ddof=1), np.asarray(len(numbers)), confidence) * np.sqrt(2))
     mean = float(numbers.mean())
     return Null(
-        (mean - half, mean + half), f"the same statistic of {what}: Student's interval of the mean of as many again"
+        (mean - half, mean + half),
+        f"the same statistic of {what}: Student's interval of the mean of as many again",
+        mean,
     )
 
 
@@ -127,7 +133,7 @@ def around(centre: float, per_seed: pd.Series, confidence: float, why: str) -> N
     if len(numbers) < 2 or not np.isfinite(numbers).all():
         return unknown("two seeds")
     low, high = students_t(numbers - numbers.mean() + centre, confidence)
-    return Null((low, high), f"{centre:g} ({why}), with the spread of the seeds")
+    return Null((low, high), f"{centre:g} ({why}), with the spread of the seeds", centre)
 
 
 def rounding(by: float) -> Null:
@@ -202,3 +208,9 @@ def _normal(confidence: float) -> float:
 def _quantiles(means: FloatArray, confidence: float) -> Interval:
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
+
+
+def _unless_0(means: FloatArray) -> float:
+    """The mean of draws [D]; 0 where it is 0 but for the error of so many draws, as of a difference of equals."""
+    mean, error = float(means.mean()), float(means.std()) / np.sqrt(len(means))
+    return mean if abs(mean) > 4 * error else 0.0

@@ -64,12 +64,14 @@ because the bootstrap of a few seeds is too narrow: of three normal values a 95%
 cases, of five in 84%, of ten in 90%. Both are widened by the spacing of the checkpoints where a time is read off them,
 and are of rounding alone where the statistic is exact. The null says what the statistic gives where there is nothing to
 find: equal conditions, shuffled tags, untrained networks; the rule stands with each part.</p>
-<p>A claim is supported only where of all its parts both intervals are above 0 and the value is above the null. It is
-not supported where of one part both intervals are below minus the margin, at a level corrected for the number of parts
-(Holm). A difference within the margin, and one between values that are all at the ceiling or the floor, decides
-nothing. Level II is what the papers assert; level III is not known to be published, so it is reported without a
-verdict, as is what is said of larger images only. A claim that the study has no runs for is not tested, and says what
-it would need. The verdicts concern this study's data and networks.</p>
+<p>A claim is supported only where of all its parts both intervals are above 0 and the value is above the null, whose
+lower end may not be above 0 too. It is not supported where of one part both intervals are below minus the margin and
+below what the null expects, and the value below the null, at a level corrected for the number of parts (Holm); where a
+claim states a level, the null is not asked. A difference within the margin, one between values that are all at the
+ceiling or the floor, and what nothing to find gives too, decide nothing. Level II is what the papers assert; level III
+is not known to be published, so it is reported without a verdict, as is what is said of larger images only. A claim
+that the study has no runs for is not tested, and says what it would need. The verdicts concern this study's data and
+networks.</p>
 <p>Detectable is the smallest effect that a study with so many seeds of this spread finds in 80% of cases: a claim may
 be open only because the study is too small for its effect. {{ cover }}</p>
 {% if data %}
@@ -210,6 +212,7 @@ def _part_as_json(part: Part) -> dict[str, Any]:
         "null": part.null.interval if part.null else None,
         "null_rule": part.null.rule if part.null else None,
         "margin": part.margin,
+        "states_level": part.states_level,
         "detectable": part.detectable,
         "refutation_p": part.refutation_p,
         "rates": {name: asdict(rate) for name, rate in part.rates.items()} if part.rates else None,

@@ -1,6 +1,6 @@
-"""Curves of m-coherence under SGD by place, and numbers of each run by noise and seed."""
+"""Curves of m-coherence under SGD by place, and numbers of each run by label set and seed."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ from mcoherence.claims.settings import ClaimSettings
 from mcoherence.tables.curves import peak, smoothed
 from mcoherence.tables.rows import whole_network
 
-KEYS = ["noise", "seed"]
+KEYS = ["labels", "seed"]
 Place = tuple[str, str, str]  # data set, network, optimiser entry
 
 
@@ -40,17 +40,14 @@ def rows_at_place(table: pd.DataFrame, place: Place) -> pd.DataFrame:
 
 
 def run_index(curves: pd.DataFrame) -> pd.MultiIndex:
-    """(noise, seed) of each run of the curves, in order."""
+    """(label set, seed) of each run of the curves, in order."""
     return pd.MultiIndex.from_frame(curves[KEYS].drop_duplicates().sort_values(KEYS))
 
 
 def number_by_run(rows: pd.DataFrame, curves: pd.DataFrame, number: Callable[[pd.DataFrame], float]) -> pd.Series:
-    """A number of each run's rows in the order of steps, by noise and seed; NaN for runs of `curves` without rows."""
-    found: dict[Hashable, list[float]] = {}
-    for (*_, noise, seed), run in rows.groupby(["labels", *KEYS]):
-        found.setdefault((noise, seed), []).append(number(run.sort_values("step")))
-    means = {key: float(np.mean(numbers)) for key, numbers in found.items()}  # over label sets of one noise
-    return pd.Series({key: means.get(key, np.nan) for key in run_index(curves)}, dtype=np.float64).rename_axis(KEYS)
+    """A number of each run's rows in the order of steps, by label set and seed; NaN where one of `curves` has none."""
+    found = {key: number(run.sort_values("step")) for key, run in rows.groupby(KEYS)}
+    return pd.Series({key: found.get(key, np.nan) for key in run_index(curves)}, dtype=np.float64).rename_axis(KEYS)
 
 
 def smoothed_of_run(run: pd.DataFrame, settings: ClaimSettings) -> NDArray[np.float64]:
@@ -58,8 +55,18 @@ def smoothed_of_run(run: pd.DataFrame, settings: ClaimSettings) -> NDArray[np.fl
     return smoothed(run["step"], run["m_coherence"], settings.peak_window)
 
 
+def smoothed_by_step(rows: pd.DataFrame, settings: ClaimSettings) -> pd.DataFrame:
+    """log10 of the smoothed m-coherence of the runs of one label set, a row for each step, a column for each seed."""
+    return pd.DataFrame(
+        {
+            seed: pd.Series(smoothed_of_run(run, settings), index=run["step"])
+            for seed, run in rows.sort_values("step").groupby("seed")
+        }
+    )
+
+
 def peaks_by_run(later: pd.DataFrame, curves: pd.DataFrame, settings: ClaimSettings) -> pd.DataFrame:
-    """log10 and step of the smoothed peak of each run past its transient, by noise and seed."""
+    """log10 and step of the smoothed peak of each run past its transient, by label set and seed."""
 
     def of(what: str) -> pd.Series:
         return number_by_run(

@@ -7,8 +7,8 @@ t is worked out as well and the verdict wants both. Both are widened by the reso
 is read off them: seeds that fall on the same checkpoint agree to its spacing, not exactly. Beside its intervals a part
 has its null: what the statistic gives where there is nothing to find (`nulls`). How verdicts follow is in `verdicts`:
 supported wants all parts, each above 0 and above its null, and is not corrected for their number; not supported wants
-one part beyond the margin, at a level that is. An experiment without chance has one exact number instead, known to
-rounding. A claim that the study has no runs for is not tested, and says what is missing.
+one part below the margin and below its null, at a level that is. An experiment without chance has one exact number
+instead, known to rounding. A claim that the study has no runs for is not tested, and says what is missing.
 
 Levels: II is what the papers assert, which gets a verdict; III is plausible and not known to be published, which is
 reported with its intervals and gets none. "own" is a statement of this project, its statistic and thresholds fixed by

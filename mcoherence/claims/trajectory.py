@@ -5,7 +5,7 @@ random labels are compared at equal steps and at equal training loss, at every l
 The papers say "near" and "much larger" without numbers: the factor that stands for these words is a setting, `near`.
 """
 
-from itertools import pairwise
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,20 @@ from numpy.typing import NDArray
 from mcoherence.claims import nulls
 from mcoherence.claims.measured import Measured, Parts, Tables
 from mcoherence.claims.registry import claim
-from mcoherence.claims.rows import early, early_windows, log10, log_spacing, past_transient
+from mcoherence.claims.rows import (
+    LabelSet,
+    at_best_of_others,
+    by_label_set,
+    clean_and_random,
+    early,
+    early_windows,
+    label_sets,
+    log10,
+    log_spacing,
+    neighbours,
+    past_transient,
+    wholly_random,
+)
 from mcoherence.claims.settings import ClaimSettings
 from mcoherence.claims.sgd_curves import (
     KEYS,
@@ -25,6 +38,7 @@ from mcoherence.claims.sgd_curves import (
     place_name,
     rows_at_place,
     run_index,
+    smoothed_by_step,
     smoothed_of_run,
 )
 from mcoherence.study.result_names import REDRAWN
@@ -57,12 +71,12 @@ def peak_real_over_random(tables: Tables, settings: ClaimSettings) -> Parts:
     parts = {}
     at_loss = dict(_at_losses(tables, settings, LOSS_LEVELS))
     for place, curves in curves_by_place(tables, settings):
-        later = past_transient(curves, settings)
-        if {0.0, 1.0} <= set(curves["noise"]):
-            peaks = peaks_by_run(later, curves, settings)["log10"]
-            null = nulls.equal_conditions([peaks[0.0], peaks[1.0]], settings.confidence)
-            parts[place_name(place)] = Measured(peaks[0.0] - peaks[1.0], null=null)
-            parts[f"{place_name(place)}, at equal training loss"] = _at_equal_loss(at_loss[place], 0.0, 1.0, settings)
+        peaks = peaks_by_run(past_transient(curves, settings), curves, settings)["log10"]
+        for clean, random, added in clean_and_random(curves):
+            real, drawn, where = peaks[clean.labels], peaks[random.labels], f"{place_name(place)}{added}"
+            null = nulls.equal_conditions([real, drawn], settings.confidence)
+            parts[where] = Measured(real - drawn, null=null)
+            parts[f"{where}, at equal training loss"] = _at_equal_loss(at_loss[place], clean, random, settings)
     return parts
 
 
@@ -88,10 +102,11 @@ def early_coherence_by_noise(tables: Tables, settings: ClaimSettings) -> Parts:
     for place, curves in curves_by_place(tables, settings):
         rows = early(past_transient(curves, settings), windows)
         means = log10(rows["m_coherence"]).groupby([rows[key] for key in KEYS]).mean().reindex(run_index(curves))
-        for less, more in pairwise(sorted(set(curves["noise"]))):
-            where = f"{place_name(place)}, noise {less:g} over {more:g}"
-            null = nulls.equal_conditions([means[less], means[more]], settings.confidence)
-            parts[where] = Measured(means[less] - means[more], null=null)
+        for less, more in neighbours(curves):
+            where = f"{place_name(place)}, {less.words} over {more.level}"
+            of_less, of_more = means[less.labels], means[more.labels]
+            null = nulls.equal_conditions([of_less, of_more], settings.confidence)
+            parts[where] = Measured(of_less - of_more, null=null)
             parts[f"{where}, at equal training loss"] = _at_equal_loss(at_loss[place], less, more, settings)
     return parts
 
@@ -101,50 +116,58 @@ def early_coherence_by_noise(tables: Tables, settings: ClaimSettings) -> Parts:
     "With random labels m-coherence rises above 1 and returns towards 1; its peak comes later than with real labels.",
     source="arXiv 2008.01217; 2203.10036",
     statistic=(
-        "log10 of the smoothed peak over that of the same run measured with labels redrawn; the smaller of log10 of "
-        "the peak over near, and of log10 of near minus |log10 of the smoothed m-coherence| at the end; log10 of the "
-        "ratio of the steps of the peaks, random over real"
+        "log10 of the smoothed m-coherence at the checkpoint at which the other seeds' is highest; where the peak is "
+        "beyond near, log10 of near minus |log10 of the smoothed m-coherence| at the end; log10 of the ratio of the "
+        "steps of the peaks, random over real"
     ),
     tables=("coherence",),
     needs="runs of SGD with wholly random labels (noise 1)",
 )
 def random_rises_and_falls(tables: Tables, settings: ClaimSettings) -> Parts:
-    """Height of the random-label peak beyond redrawn labels, its end near 1, and its lateness, per network and rate.
+    """Height of the random-label curve above 1, its end near 1, and the lateness of its peak, per network and rate.
 
-    The highest of many values that scatter about 1 is above 1, so the peak is compared with that of the same run with
-    labels that it cannot have learned. An end near 1 says nothing of a run that has not been far from it, so a return
-    wants a peak beyond `near` too. Nulls: two seeds of redrawn labels; the same runs as if they ended at their peaks;
-    the lateness of different seeds of one kind of labels.
+    The highest of many values that scatter about 1 is above 1. So the other seeds say at which checkpoint a run is
+    read, and the value that scatter alone has there is 1. An end near 1 says nothing of a run that has not been far
+    from it, so a run that has no peak beyond `near` has no number for its return. Nulls: 1, the m-coherence of
+    gradients with no direction in common; the same runs as if they ended at their peaks; the lateness of different
+    seeds of one kind of labels.
+
+    What the same weights give with labels redrawn stands in the note, where the study has it, and is no null. A network
+    that is fitted to some random labels is sure of them, so that with others it is wrong with confidence, and all its
+    examples agree to take that back: coherence that the fit has made, and not what there is without it.
     """
     parts = {}
     coherence = tables["coherence"]
     redrawn = coherence[(coherence["group"] == REDRAWN) & (coherence["layer"] == WHOLE_NETWORK)]
     for place, curves in curves_by_place(tables, settings):
-        if 1.0 not in set(curves["noise"]):
-            continue
-        where, later = place_name(place), past_transient(curves, settings)
+        later = past_transient(curves, settings)
         peaks = peaks_by_run(later, curves, settings)
-        height = peaks["log10"][1.0]
-        own = rows_at_place(redrawn, place)
-        if own.empty:
-            beyond = height - np.log10(settings.near)
-            null = nulls.unknown("gradients of the measured examples with labels redrawn, which this study has not")
-        else:
-            # From the same step on as the run's own curve, so that both are the highest of as many checkpoints.
-            chance = peaks_by_run(past_transient(own, settings, curves), own, settings)["log10"][1.0]
-            beyond, null = height - chance, nulls.equal_conditions([chance], settings.confidence)
-        parts[f"{where}, rises above 1"] = Measured(beyond, null=null)
-        end = number_by_run(later, curves, lambda run: float(smoothed_of_run(run, settings)[-1]))[1.0]
-        parts[f"{where}, returns towards 1"] = _returned(end, height, settings)
-        if 0.0 in set(curves["noise"]):
-            steps = log10(peaks["step"])
-            lateness, null = (
-                steps[1.0] - steps[0.0],
-                nulls.equal_conditions([steps[1.0], steps[0.0]], settings.confidence),
-            )
+        ends = number_by_run(later, curves, lambda run: float(smoothed_of_run(run, settings)[-1]))
+        for one, added in wholly_random(curves):
+            where = f"{place_name(place)}{added}"
+            own = smoothed_by_step(_of_labels(later, one), settings).reindex(columns=ends[one.labels].index)
+            height = at_best_of_others(own)
+            null = nulls.around(0.0, height, settings.confidence, "m-coherence 1, gradients without a common direction")
+            others = smoothed_by_step(_of_labels(rows_at_place(redrawn, place), one), settings).reindex_like(own)
+            by_chance = at_best_of_others(own, others).mean()
+            beside = {
+                "at the first checkpoint past the transient": float(own.bfill().head(1).to_numpy().mean())
+                if len(own)
+                else np.nan,
+                "labels redrawn, at the same weights as the value,": by_chance,
+            }
+            note = "; ".join(f"{what} {number:+.3f}" for what, number in beside.items() if np.isfinite(number))
+            parts[f"{where}, rises above 1"] = Measured(height, null=null, note=note)
+            parts[f"{where}, returns towards 1"] = _returned(ends[one.labels], peaks["log10"][one.labels], settings)
+        steps = log10(peaks["step"])
+        for clean, random, added in clean_and_random(curves):
+            late, soon = steps[random.labels], steps[clean.labels]
             # Each peak lies within half a spacing of its checkpoint.
-            parts[f"{where}, peak later than with real labels"] = Measured(
-                lateness, log_spacing(later["step"]), null=null, trained=place
+            parts[f"{place_name(place)}{added}, peak later than with real labels"] = Measured(
+                late - soon,
+                null=nulls.equal_conditions([late, soon], settings.confidence),
+                resolution=log_spacing(later["step"]),
+                trained=place,
             )
     return parts
 
@@ -154,8 +177,8 @@ def random_rises_and_falls(tables: Tables, settings: ClaimSettings) -> Parts:
     "At about 100% training accuracy m-coherence is near 1, with real and with random labels.",
     source="arXiv 2203.10036; 2008.01217",
     statistic=(
-        "the smaller of log10 of near minus |log10 m-coherence| at the last checkpoint whose training accuracy counts "
-        "as 100%, and of log10 of the smoothed peak over near; the factor near is our own choice"
+        "log10 of near minus |log10 m-coherence| at the last checkpoint whose training accuracy counts as 100%, where "
+        "the smoothed peak is beyond near; the factor near is our own choice"
     ),
     tables=("accuracy", "coherence"),
     needs="runs of SGD with clean or wholly random labels that fit all their examples",
@@ -163,22 +186,25 @@ def random_rises_and_falls(tables: Tables, settings: ClaimSettings) -> Parts:
 def coherence_near_one_when_fitted(tables: Tables, settings: ClaimSettings) -> Parts:
     """How far within the factor `near` of 1 m-coherence is at the last checkpoint with all examples fitted, log10.
 
-    With no and with all labels random, per network and rate of SGD. A run that never fits has no value. That it is near
-    1 in the end says nothing where it always was, so a peak beyond `near` is asked for. Null: the same runs as if they
-    stayed at their peaks.
+    With no and with all labels random, per network and rate of SGD. A run that never fits has no number. That it is
+    near 1 in the end says nothing where it always was, so a run whose peak is not beyond `near` has none either. Null:
+    the same runs as if they stayed at their peaks.
     """
     training = tables["accuracy"].query("part == 'train'")
     fitted = training[training["accuracy"] >= settings.fitted]
     parts = {}
     for place, curves in curves_by_place(tables, settings):
         peaks = peaks_by_run(past_transient(curves, settings), curves, settings)["log10"]
-        for noise in sorted({0.0, 1.0} & set(curves["noise"])):
-            runs = curves[curves["noise"] == noise]
-            keys = [*RUN_COLUMNS, "step"]
-            rows = runs.merge(fitted[keys], on=keys)
+        for one in label_sets(curves):
+            if one.noise not in (0, 1):
+                continue
+            rows = _of_labels(curves, one).merge(fitted[[*RUN_COLUMNS, "step"]], on=[*RUN_COLUMNS, "step"])
             last = rows.loc[rows.groupby("seed")["step"].idxmax()].set_index("seed")["m_coherence"]
-            ends = log10(last).reindex(peaks[noise].index)
-            parts[f"{place_name(place)}, noise {noise:g}"] = _returned(ends, peaks[noise], settings)
+            own = peaks[one.labels]
+            parts[f"{place_name(place)}, {one.words}"] = replace(
+                _returned(log10(last).reindex(own.index), own, settings),
+                missing_because=f"the others do not fit all their labels, or have no peak beyond {settings.near:g}",
+            )
     return parts
 
 
@@ -199,13 +225,13 @@ def drops_at_the_start(tables: Tables, settings: ClaimSettings) -> Parts:
     """How near m the run starts, and how far it drops by 25 steps and below 10, log10; per network, rate and noise.
 
     The first of some values that scatter is above the least of the others more often than not. So the mean of the drop
-    from every checkpoint of the stretch to the least of the others is taken off. Nulls: the orthogonal limit; the drops
-    from the other checkpoints.
+    from every checkpoint of the stretch to the least of the others is taken off. Nulls: the orthogonal limit; the same
+    smaller number with another checkpoint in the place of the first.
     """
     parts = {}
     for place, curves in curves_by_place(tables, settings):
-        for noise, runs in curves[curves["step"] <= TRANSIENT_STEPS].groupby("noise"):
-            where = f"{place_name(place)}, noise {noise:g}"
+        for _, one, runs in by_label_set(curves[curves["step"] <= TRANSIENT_STEPS]):
+            where = f"{place_name(place)}, {one.words}"
             logs = log10(runs["m_coherence"]).groupby([runs["seed"], runs["step"]]).mean().unstack()
             if 0 not in logs or len(logs.columns) < 3:
                 continue
@@ -213,34 +239,46 @@ def drops_at_the_start(tables: Tables, settings: ClaimSettings) -> Parts:
             near_m = np.log10(settings.near) - (size - logs[0])
             limit = np.log10(settings.near) - float(size.mean())
             null = nulls.around(limit, near_m, settings.confidence, "m-coherence 1, the orthogonal limit")
-            parts[f"{where}, from near m"] = Measured(near_m, null=null)
-            drops = pd.DataFrame({step: logs[step] - logs.drop(columns=step).min(axis=1) for step in logs})
+            parts[f"{where}, from near m"] = Measured(near_m, null=null, states_level=True)
+            least = pd.DataFrame({step: logs.drop(columns=step).min(axis=1) for step in logs})
+            drops = logs - least
             beyond = drops.sub(drops.mean(axis=1), axis=0)
-            below = 1 - logs.drop(columns=0).min(axis=1)
+            smaller = beyond.where(beyond <= 1 - least, 1 - least).where(beyond.notna())
             null = nulls.redrawn(
-                beyond.drop(columns=0), settings.confidence, "the other checkpoints in the place of the first"
+                smaller.drop(columns=0), settings.confidence, "the other checkpoints in the place of the first"
             )
-            drop = pd.concat([beyond[0], below], axis=1).min(axis=1, skipna=False)
-            parts[f"{where}, drops to below 10"] = Measured(drop, null=null)
+            parts[f"{where}, drops to below 10"] = Measured(smaller[0], null=null)
     return parts
 
 
+def _of_labels(rows: pd.DataFrame, one: LabelSet) -> pd.DataFrame:
+    """The rows of one label set."""
+    of_labels: pd.DataFrame = rows[rows["labels"] == one.labels]
+    return of_labels
+
+
 def _returned(ends: pd.Series, peaks: pd.Series, settings: ClaimSettings) -> Measured:
-    """How far within `near` of 1 the ends are and how far beyond it the peaks, whichever is less; log10, by seed."""
+    """How far within `near` of 1 the ends are, log10, by seed; no number for a seed whose peak is not beyond `near`.
+
+    Such a run has nothing to return from. One that stays at its peak contradicts the claim, which states a level.
+    """
     near = np.log10(settings.near)
-
-    def less(of: pd.Series) -> pd.Series:
-        smaller: pd.Series = pd.concat([near - of.abs(), peaks - near], axis=1).min(axis=1, skipna=False)
-        return smaller
-
-    null = nulls.redrawn(less(peaks), settings.confidence, "the same runs as if they ended at their peaks")
-    return Measured(less(ends), null=null)
+    rose = peaks > near
+    null = nulls.redrawn(
+        (near - peaks).where(rose), settings.confidence, "the same runs as if they ended at their peaks"
+    )
+    return Measured(
+        (near - ends.abs()).where(rose),
+        null=null,
+        states_level=True,
+        missing_because=f"the others have no peak beyond {settings.near:g} to return from",
+    )
 
 
 def _at_losses(
     tables: Tables, settings: ClaimSettings, shares: NDArray[np.float64]
 ) -> list[tuple[Place, pd.DataFrame]]:
-    """log10 m-coherence at shares of the training loss before training, a row per (noise, seed), a column per share.
+    """log10 m-coherence at shares of the training loss before training, a row per (labels, seed), a column per share.
 
     NaN at a loss that the run has not passed since the end of its transient. The loss before training is the mean over
     the runs of a place, so that all its runs are compared at the same losses.
@@ -255,24 +293,25 @@ def _at_losses(
         rows = {}
         for key, run in joined.groupby(keys):
             begin = int((run["step"] < first.get(key, np.inf)).sum())
-            noise_and_seed = tuple(run[name].iloc[0] for name in KEYS)
-            rows[noise_and_seed] = at_losses(run["loss"], run["m_coherence"], levels, begin)
+            labels_and_seed = tuple(run[name].iloc[0] for name in KEYS)
+            rows[labels_and_seed] = at_losses(run["loss"], run["m_coherence"], levels, begin)
         index = pd.MultiIndex.from_tuples(list(rows), names=KEYS)
         found.append((place, pd.DataFrame(list(rows.values()), index=index, columns=shares).sort_index()))
     return found
 
 
-def _at_equal_loss(at_loss: pd.DataFrame, less: float, more: float, settings: ClaimSettings) -> Measured:
-    """Mean difference of log10 m-coherence of two noise levels over the losses that all runs of both have passed."""
-    common = at_loss.loc[[less, more]].dropna(axis=1)
-    one, other = (common.xs(noise, level="noise") for noise in (less, more))
+def _at_equal_loss(at_loss: pd.DataFrame, less: LabelSet, more: LabelSet, settings: ClaimSettings) -> Measured:
+    """Mean difference of log10 m-coherence of two label sets over the losses that all runs of both have passed."""
+    common = at_loss.loc[[less.labels, more.labels]].dropna(axis=1)
+    one, other = (common.xs(which.labels, level="labels") for which in (less, more))
 
     def mean_difference(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray((a - b).mean(axis=1))
 
     if common.empty:
-        no_loss = pd.Series(np.nan, index=at_loss.xs(less, level="noise").index)
-        return Measured(no_loss, null=nulls.unknown("losses that all runs have passed"))
+        no_loss = pd.Series(np.nan, index=at_loss.xs(less.labels, level="labels").index)
+        missing = "there is no loss that all runs have passed"
+        return Measured(no_loss, null=nulls.unknown("losses that all runs have passed"), missing_because=missing)
     null = nulls.equal_conditions([one, other], settings.confidence, mean_difference)
     levels = ", ".join(f"{share:.1f}" for share in common.columns)
     note = f"at {levels} of the loss before training"

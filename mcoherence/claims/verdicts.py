@@ -2,16 +2,27 @@
 
 A part is
 
-- supported where both intervals are above 0 and the mean is above the upper end of its null;
-- not supported where both intervals are below -margin, after Holm's correction over the parts of its claim;
+- supported where both intervals are above 0 and the mean is above the upper end of its null, unless the lower end of
+  that is above 0 too: what is positive where there is nothing to find shows nothing by being positive;
+- not supported where both intervals are below -margin and below what the null expects, and the mean is below the lower
+  end of the null, after Holm's correction over the parts of its claim;
 - inconclusive otherwise, with the reason: saturated, equivalent within the margin, not above its null, and so on.
+
+So a tie refutes nothing, nor does a value that nothing to find gives too: that lies below 0 where a statistic takes the
+smaller of two numbers or asks for a factor. Where a null is not known, nothing is refuted.
+
+A claim may state a level of one condition, such as "near 1 in the end" or "no more than the proper accuracy"
+(`Measured.states_level`). Below the level it is wrong, whether or not there is more to find: -margin alone is what a
+refutation has to be below, and the null guards support alone. Its statistic may not lie below 0 by construction.
 
 A claim is supported only where all of its parts are. That needs no correction: if one part does not hold, the claim is
 supported no more often than that part is, whatever the number of others (intersection-union test; Berger, Technometrics
 24, 1982). It is not supported where any of its parts is refuted, and of many parts that hold some would be by chance:
 with no effect at all one of 20 independent parts is in 40% of studies. So a part counts as refuted only at the level
-that Holm's step-down procedure leaves it (Holm, Scandinavian Journal of Statistics 6, 1979; parts may depend on each
-other), with the one-sided p-value of Student's t that the mean is at least -margin, at (1 - confidence) / 2.
+that Holm's step-down procedure leaves it, of (1 - confidence) / 2 for all (Holm, Scandinavian Journal of Statistics 6,
+1979; parts may depend on each other). The p-value is the larger of two, both one-sided and of Student's t: that the
+mean is not below -margin and what the null expects, by the spread of the seeds; and that the null gives a mean as low,
+by the distance from what it expects to its lower end.
 """
 
 from collections.abc import Sequence
@@ -30,7 +41,6 @@ from mcoherence.claims.power import detectable
 
 Verdict = Literal["supported", "not supported", "inconclusive", "reported"]
 EQUIVALENT = "equivalent within the margin"
-SATURATED = "saturated"
 
 
 @dataclass(frozen=True)
@@ -39,8 +49,9 @@ class Part:
 
     interval: the percentile bootstrap's; t_interval: Student's; both are that of rounding where the number is exact.
     null: what the mean gives where there is nothing to find; margin: what counts as equality; detectable: the smallest
-    effect that so many seeds of this spread find in 80% of cases; refutation_p: the one-sided p-value against a mean of
-    at least -margin, corrected over the claim's parts; rates, note: see `Measured`; reason: of the verdict, in words.
+    effect that so many seeds of this spread find in 80% of cases; refutation_p: the p-value of a refutation, corrected
+    over the claim's parts, None where there can be none; states_level, rates, note: see `Measured`; reason: of the
+    verdict, in words.
     """
 
     where: str
@@ -52,6 +63,7 @@ class Part:
     reason: str = ""
     null: Null | None = None
     margin: float = 0.0
+    states_level: bool = False
     detectable: float | None = None
     refutation_p: float | None = None
     rates: Rates | None = None
@@ -62,10 +74,12 @@ class Part:
         """How far the part carries its claim, the least first: verdict, whether there is a number, interval."""
         if self.interval is None or self.t_interval is None:
             return 1, False, 0.0
-        verdict = self.verdict
-        if verdict == "reported":
-            verdict, _ = _judged((self.interval, self.t_interval), None, self.margin)
-        return {"not supported": 0, "inconclusive": 1, "supported": 2}[verdict], True, self.t_interval[0]
+        if self.verdict != "reported":
+            rank = {"not supported": 0, "inconclusive": 1, "supported": 2}[self.verdict]
+        else:
+            low, high = min(self.interval[0], self.t_interval[0]), max(self.interval[1], self.t_interval[1])
+            rank = 0 if high < -self.margin else 2 if low > 0 else 1
+        return rank, True, self.t_interval[0]
 
 
 def part_of(where: str, measured: Measured | Exact, confidence: float) -> Part:
@@ -82,29 +96,32 @@ def part_of(where: str, measured: Measured | Exact, confidence: float) -> Part:
     if len(numbers) < 2 or not np.isfinite(numbers).all():
         finite = {seed: value for seed, value in values.items() if np.isfinite(value)}
         reason = f"{len(finite)} of {len(values)} seeds have a number" if len(numbers) > 1 else "fewer than two seeds"
+        if measured.missing_because and len(finite) < len(values):
+            reason += f": {measured.missing_because}"
+        reason = measured.open_because or reason
         return Part(
-            where, finite, None, None, None, "inconclusive", reason, null, measured.margin,
+            where, finite, None, None, None, "inconclusive", reason, null, measured.margin, measured.states_level,
             rates=measured.rates, note=measured.note,
         )  # fmt: skip
     bootstrap, t = (
         _widened(interval(numbers, confidence), measured.resolution) for interval in (percentile_bootstrap, students_t)
     )
     mean = float(numbers.mean())
-    verdict, reason = _judged((bootstrap, t), null, measured.margin, mean)
-    if measured.saturated:
-        verdict, reason = "inconclusive", SATURATED
+    verdict, reason = _judged((bootstrap, t), null, measured.margin, mean, states_level=measured.states_level)
+    if measured.open_because:
+        verdict, reason = "inconclusive", measured.open_because
     return Part(
-        where, values, mean, bootstrap, t, verdict, reason, null, measured.margin,
+        where, values, mean, bootstrap, t, verdict, reason, null, measured.margin, measured.states_level,
         detectable=detectable(numbers, confidence) + measured.resolution,
-        refutation_p=_p_of_refutation(numbers, measured.margin + measured.resolution),
+        refutation_p=_p_of_refutation(numbers, measured, confidence),
         rates=measured.rates, note=measured.note,
     )  # fmt: skip
 
 
 def _exact_part(where: str, measured: Exact) -> Part:
     interval, null = _widened((measured.value, measured.value), measured.rounding), nulls.rounding(measured.rounding)
-    verdict, reason = _judged((interval, interval), null, 0.0)
-    p = float(interval[1] >= 0)  # no chance: refuted or not
+    verdict, reason = _judged((interval, interval), null, 0.0, measured.value, states_level=False)
+    p = float(verdict != "not supported")  # no chance: refuted or not
     return Part(where, {}, measured.value, interval, interval, verdict, reason, null, refutation_p=p)
 
 
@@ -136,40 +153,61 @@ def _after_correction(part: Part, p: float | None, tests: int, confidence: float
 
 
 def _judged(
-    intervals: tuple[Interval, Interval], null: Null | None, margin: float, value: float | None = None
+    intervals: tuple[Interval, Interval], null: Null, margin: float, mean: float, *, states_level: bool
 ) -> tuple[Verdict, str]:
-    """Verdict and reason of a part by itself; `value` is compared with its null, the middle of an exact one's."""
+    """Verdict and reason of a part by itself."""
     low, high = min(one[0] for one in intervals), max(one[1] for one in intervals)
+    edge = f"-{margin:g}, the margin" if margin else "0"
     if high < -margin:
-        return "not supported", "both intervals are below " + (f"-{margin:g}, the margin" if margin else "0")
+        if states_level:
+            return "not supported", f"both intervals are below {edge}, the level that the claim states"
+        if null.interval is None:
+            return "inconclusive", f"below {edge}, but its null is {null.rule}"
+        if high >= null.expected or mean >= null.interval[0]:
+            return "inconclusive", f"below {edge}, but not below its null"
+        return "not supported", f"both intervals are below {edge}, the mean below its null"
     if -margin <= low and high <= margin:
         return "inconclusive", EQUIVALENT
     if low <= 0:
-        return "inconclusive", "an interval holds 0" if high > 0 else "below 0, but not beyond the margin"
-    if null is not None:
-        if null.interval is None:
-            return "inconclusive", f"its null is {null.rule}"
-        if null.interval[0] > 0:
-            return "inconclusive", "its null is above 0 as well"
-        if (low if value is None else value) <= null.interval[1]:
-            return "inconclusive", "not above its null"
-    return "supported", "both intervals are above 0" + (", the mean above its null" if null else "")
+        return "inconclusive", "an interval holds 0" if high >= 0 else "below 0, but not beyond the margin"
+    if null.interval is None:
+        return "inconclusive", f"its null is {null.rule}"
+    if null.interval[0] > 0:
+        return "inconclusive", "its null is above 0 as well"
+    if mean <= null.interval[1]:
+        return "inconclusive", "not above its null"
+    return "supported", "both intervals are above 0, the mean above its null"
 
 
-def _null_of(measured: Measured) -> Null | None:
+def _null_of(measured: Measured) -> Null:
     null = measured.null
-    if null is None or null.interval is None or not measured.resolution:
+    if null.interval is None or not measured.resolution:
         return null
-    return Null(_widened(null.interval, measured.resolution), f"{null.rule}; widened by the spacing of checkpoints")
+    rule = f"{null.rule}; widened by the spacing of checkpoints"
+    return replace(null, interval=_widened(null.interval, measured.resolution), rule=rule)
 
 
-def _p_of_refutation(values: NDArray[np.float64], slack: float) -> float:
-    """One-sided p-value of Student's t for a mean of at least -slack, [n] values; 0 or 1 where they do not vary."""
-    distance = float(values.mean()) + slack
+def _p_of_refutation(values: NDArray[np.float64], measured: Measured, confidence: float) -> float | None:
+    """The p-value of a refutation, see the module, of values [n]; None where the null that it needs is not known.
+
+    At most (1 - confidence) / 2 exactly where Student's interval and the mean are as low as a refutation wants them.
+    """
+    mean, degrees = float(values.mean()), len(values) - 1
     error = float(values.std(ddof=1)) / np.sqrt(len(values))
-    if error == 0:
-        return float(distance >= 0)
-    return float(stats.t.cdf(distance / error, len(values) - 1))
+    if measured.states_level:
+        return _student(mean + measured.margin + measured.resolution, error, degrees)
+    null = measured.null
+    if null.interval is None:
+        return None
+    bound = min(-measured.margin, null.expected)
+    spread = (null.expected - null.interval[0]) / float(stats.t.ppf((1 + confidence) / 2, degrees))
+    highest = mean + measured.resolution
+    return max(_student(highest - bound, error, degrees), _student(highest - null.expected, spread, degrees))
+
+
+def _student(distance: float, error: float, degrees: int) -> float:
+    """One-sided p-value of a distance below 0 with this standard error; 0 or 1 where there is none."""
+    return float(stats.t.cdf(distance / error, degrees)) if error > 0 else float(distance >= 0)
 
 
 def _widened(interval: Interval, by: float) -> Interval:

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils import get_total_norm
 
 from mcoherence.optim.descent import Closure, OptimizerError, RobustSGD, gradient_or_zero, loss_of, number, trained
 
@@ -41,15 +42,9 @@ class ClippedSGD(RobustSGD):
             reached = [p for group in self.param_groups for p in trained(group) if p.grad is not None]
             if reached:
                 gradients = [gradient_or_zero(p) for p in reached]
-                factor = (self.max_norm / _norm(gradients)).clamp(max=1.0)
+                factor = (self.max_norm / get_total_norm(gradients)).clamp(max=1.0)
                 direction = dict(zip(reached, torch._foreach_mul(gradients, factor), strict=True))
                 for group in self.param_groups:
                     own = [p for p in trained(group) if p in direction]
                     self._descend(group, own, [direction[p] for p in own])
         return loss
-
-
-def _norm(gradients: list[Tensor]) -> Tensor:
-    """The norm of tensors as one vector, shape []."""
-    norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-    return norm

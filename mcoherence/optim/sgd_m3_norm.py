@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import torch
 from torch import Tensor
+from torch.nn.utils import get_total_norm
 
 from mcoherence.optim.groups import Gradients, OverGroups
 from mcoherence.optim.median import median_of_lists
@@ -31,13 +32,7 @@ class SGDWithM3Norm(OverGroups, MedianOfMeans):
         whole = [[torch.zeros_like(p) if part is None else part for part in parts] for p, parts in reached]
         means = [torch.stack(parts).mean(dim=0) for parts in whole]
         medians = median_of_lists([list(group) for group in zip(*whole, strict=True)])
-        length = _norm(means)
-        factor = torch.where(length > 0, _norm(medians) / length, torch.zeros_like(length))
+        length = get_total_norm(means)
+        factor = torch.where(length > 0, get_total_norm(medians) / length, torch.zeros_like(length))
         for (p, _), mean in zip(reached, means, strict=True):
             p.grad = mean.mul_(factor)
-
-
-def _norm(gradients: list[Tensor]) -> Tensor:
-    """The norm of tensors as one vector, shape []."""
-    norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-    return norm

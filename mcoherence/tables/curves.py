@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from mcoherence.tables.crossings import between, first_crossing
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -141,18 +143,10 @@ def at_losses(loss: ArrayLike, m_coherence: ArrayLike, levels: ArrayLike, first:
         >>> at_losses([2.0, 1.0, 1.5, 0.0], [1, 100, 1, 10], [1.5, 0.5, -1]).round(2).tolist()
         [1.0, 0.67, nan]
     """
-    losses, wanted = np.asarray(loss, dtype=np.float64), np.asarray(levels, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         logs = np.log10(np.asarray(m_coherence, dtype=np.float64))
-    found = np.full(len(wanted), np.nan)
-    for position, level in enumerate(wanted):
-        below = np.flatnonzero(losses <= level)
-        if len(below) == 0 or below[0] <= first:
-            continue
-        k = int(below[0])
-        share = (losses[k - 1] - level) / (losses[k - 1] - losses[k])
-        found[position] = logs[k - 1] + share * (logs[k] - logs[k - 1])
-    return found
+    places = first_crossing(-np.asarray(loss, dtype=np.float64), -np.asarray(levels, dtype=np.float64))
+    return np.where(places > first, between(logs, places), np.nan)
 
 
 def ends_of_transients(curves: pd.DataFrame, keys: list[str], reading: Reading = DEFAULT) -> pd.DataFrame:

@@ -11,10 +11,12 @@ from mcoherence.data.store import read_class_names
 from mcoherence.study.runs import Run
 from mcoherence.tables.accuracy import accuracy_of_run
 from mcoherence.tables.columns import Column
-from mcoherence.tables.equal_fit import between, first_crossing
+from mcoherence.tables.crossings import between, first_crossing
 from mcoherence.tables.runs import rows_of_runs
 
-CHOICE, FIT, MEMORISED = 0.9, 0.95, 0.5  # accuracies on pristine examples, and on corrupt ones
+# The accuracy on pristine examples that chooses a rate, and that on corrupt ones whose time is compared: the experiment
+# is about these. The level of equal fit is a threshold of claims, `claims.equal_fit`.
+CHOICE, MEMORISED = 0.9, 0.5
 KIND = ["dataset", "model", "method", "batch_size"]
 
 COLUMNS = {
@@ -29,7 +31,9 @@ COLUMNS = {
     "group_size": Column("examples", "whose mean gradient is one of those that the method compares"),
     "per_class": Column("examples", "group_size over the number of classes: of each class in a group, on average"),
     "choice_epoch": Column("passes", "when the accuracy on pristine examples first reaches 0.9; inf if never"),
-    "fit_epoch": Column("passes", "when the accuracy on pristine examples first reaches 0.95; inf if never"),
+    "fit_epoch": Column(
+        "passes", "when the accuracy on pristine examples first reaches claims.equal_fit; inf if never"
+    ),
     "corrupt_at_fit": Column("share", "corrupt examples predicted as their changed label, there"),
     "test_at_fit": Column("share", "test examples predicted as their clean label, there"),
     "memorised_epoch": Column("passes", "when the accuracy on corrupt examples first reaches 0.5; inf if never"),
@@ -48,6 +52,7 @@ def table(
     entries: Mapping[str, Mapping[str, Any]],
     tuning_seeds: Sequence[int],
     reference: str,
+    fit: float,
 ) -> pd.DataFrame:
     """When each run fits pristine and corrupt examples, and which rate was chosen for its kind; a row per run.
 
@@ -61,6 +66,7 @@ def table(
         entries: optimiser entry -> method, batch_size, rate, group_size.
         tuning_seeds: of the runs that rates are chosen on.
         reference: the method that all others are compared with.
+        fit: accuracy on pristine examples at which what is fitted of the corrupt ones is compared.
     """
 
     def rows_of(run: Run) -> pd.DataFrame:
@@ -75,18 +81,18 @@ def table(
             "group_size": float(entry["group_size"]),
             "per_class": entry["group_size"] / classes,
         }
-        return pd.DataFrame([known | times_of_run(accuracy_of_run(results, run))])
+        return pd.DataFrame([known | times_of_run(accuracy_of_run(results, run), fit)])
 
     rows = rows_of_runs(runs, noise, rows_of)
     rows.insert(list(rows.columns).index("tuning") + 1, "chosen", is_chosen(rows))
     return rows
 
 
-def times_of_run(accuracy: pd.DataFrame) -> dict[str, Any]:
+def times_of_run(accuracy: pd.DataFrame, fit: float) -> dict[str, Any]:
     """When a run fits pristine and corrupt examples, and what it has then and in the end, from its accuracies."""
     curves = accuracy.set_index(["step", "epoch", "part"])["accuracy"].unstack("part").reset_index().sort_values("step")
     lost = bool(accuracy["diverged"].any())
-    levels = np.array([CHOICE, FIT])
+    levels = np.array([CHOICE, fit])
     pristine = np.full(2, np.nan) if lost else first_crossing(curves["pristine"], levels)
     memorised = np.full(1, np.nan) if lost else first_crossing(curves["corrupt"], [MEMORISED])
     choice_epoch, fit_epoch = (float(value) for value in _or_never(between(curves["epoch"], pristine)))

@@ -68,12 +68,19 @@ def own(config: Config) -> dict[str, Any]:
         "entries": entries,
         "tuning_seeds": list(section["tuning_seeds"]),
         "reference": section["reference_optimizer"],
+        "fit": config["claims"]["equal_fit"],  # the level of statement E12 too
     }
 
 
 def check(config: Config) -> None:
-    """Check that the reference is trained, that no seed chooses and is reported, and that names are entries."""
+    """Check that labels are random in part, the reference is trained, no seed chooses and is reported, names exist."""
     section = config["median_scale"]
+    fraction = config["labels"].get(section["labels"], {}).get("fraction", 0.5)  # a name of no entry is refused as such
+    if not 0 < fraction < 1:
+        raise UserError(
+            f"median_scale.labels: found {section['labels']!r}, a label set of fraction {fraction:g}, expected one "
+            "that is random in part, with pristine and corrupt examples; name one with a fraction between 0 and 1"
+        )
     if section["reference_optimizer"] not in section["optimizers"]:
         raise UserError(
             f"median_scale.reference_optimizer: found {section['reference_optimizer']!r}, expected one of "

@@ -6,6 +6,7 @@ import pytest
 
 from mcoherence.claims.median_scale import findings, prevention_or_delay, statement
 from mcoherence.claims.settings import ClaimSettings
+from mcoherence.claims.verdicts import part_of
 
 SETTINGS = ClaimSettings(0.95, 0, 0.9, {}, equivalence_margin=0.02)
 SGD = {0: (0.50, 10.0), 1: (0.52, 12.0), 2: (0.48, 11.0)}  # seed -> corrupt accuracy at equal fit, time
@@ -57,13 +58,72 @@ def test_what_varies_too_much_over_seeds_is_open():
     assert findings(one_seed)[0].words(0.95, 0.02) == "open"
 
 
-def test_a_method_that_never_memorises_counts_with_the_whole_run_and_sgd_that_does_not_is_not_compared():
+def test_times_that_do_not_come_count_with_the_end_of_the_run_for_both():
     table = with_sgd(0.3, np.inf)
     (found,) = findings(table)
-    assert found.never == 3
+    assert (found.never, found.never_by_sgd) == (3, 0)
     assert found.longer.tolist() == pytest.approx(np.log2([88 / 10, 88 / 12, 88 / 11]).tolist())
+    assert found.words(0.95, 0.02) == "prevention and delay"  # a lower bound of the delay is enough for one
     table.loc[(table["method"] == "sgd") & (table["seed"] == 1), "memorised_epoch"] = np.inf
-    assert list(findings(table)[0].longer.index) == [0, 2]
+    (found,) = findings(table)
+    assert (found.never, found.never_by_sgd) == (3, 1)
+    assert found.longer.tolist() == pytest.approx([np.log2(88 / 10), 0, np.log2(88 / 11)])
+    assert found.words(0.95, 0.02) == "prevention, else open"  # nothing is known beyond the end
+
+
+def test_a_shorter_run_bounds_the_time_of_both():
+    table = with_sgd(0.3, 4.0)
+    table.loc[table["method"] == "m3", ["end_epoch", "memorised_epoch"]] = [11.0, np.inf]
+    (found,) = findings(table)
+    assert (found.never, found.never_by_sgd) == (3, 1)  # SGD's 12 is beyond 11
+    assert found.longer.tolist() == pytest.approx([np.log2(11 / 10), 0, 0])
+
+
+def test_that_it_may_take_longer_than_the_run_is_no_finding_that_it_does_not():
+    table = with_sgd(0.3, np.inf).assign(end_epoch=12.5)  # less than 1.25 times SGD's time
+    assert findings(table)[0].words(0.95, 0.02) == "prevention, else open"
+
+
+def test_a_run_that_never_fits_the_pristine_examples_leaves_its_setting_open():
+    table = with_sgd(0.3, 2.0)
+    table.loc[(table["method"] == "m3") & (table["seed"] == 2), "corrupt_at_fit"] = np.nan
+    (found,) = findings(table)
+    assert found.words(0.95, 0.02) == "delay, else open"
+    part = part_of(
+        "", prevention_or_delay({"median_scale": table}, SETTINGS)["d, net, m3, batches of 12, prevention"], 0.95
+    )
+    assert part.reason == "2 of 3 seeds have a number: in the others a run never fits 0.95 of the pristine examples"
+
+
+def test_a_mean_that_leaves_settings_out_says_how_many_and_decides_nothing():
+    not_fitted = with_sgd(0.1, 2.0).assign(batch_size=30)
+    not_fitted.loc[not_fitted["method"] == "m3", "corrupt_at_fit"] = np.nan
+    no_rate = with_sgd(0.1, 2.0).assign(batch_size=60)
+    no_rate.loc[no_rate["method"] == "m3", "chosen"] = False
+    table = pd.concat([with_sgd(0.3, 2.0), not_fitted, no_rate], ignore_index=True)
+    parts = {
+        where: part_of(where, one, 0.95)
+        for where, one in prevention_or_delay({"median_scale": table}, SETTINGS).items()
+    }
+    prevention, delay = list(parts)[:2]
+    assert (prevention, delay) == ("m3, mean of 1 of 3 settings, prevention", "m3, mean of 2 of 3 settings, delay")
+    assert parts[prevention].value == pytest.approx(0.3)
+    assert parts[prevention].reason == (
+        "of 3 settings it leaves out 1 in which no rate was chosen for the method or for SGD and 1 in which some run "
+        "never fits 0.95 of the pristine examples"
+    )
+    assert parts[delay].reason == (
+        "of 3 settings it leaves out 1 in which no rate was chosen for the method or for SGD"
+    )
+    assert {parts[prevention].verdict, parts[delay].verdict} == {"inconclusive"}
+    table.loc[table["method"] == "m3", "corrupt_at_fit"] = np.nan
+    parts = {
+        where: part_of(where, one, 0.95)
+        for where, one in prevention_or_delay({"median_scale": table}, SETTINGS).items()
+    }
+    none = parts["m3, mean of 0 of 3 settings, prevention"]
+    assert (none.value, none.verdict) == (None, "inconclusive")
+    assert none.reason.startswith("of 3 settings it leaves out 1 in which")
 
 
 def test_only_chosen_rates_and_reported_seeds_count():
@@ -97,4 +157,8 @@ def test_the_claim_reports_both_numbers_with_the_finding_in_words():
     assert settings == ["d, net, m3, batches of 12, prevention", "d, net, m3, batches of 12, delay"]
     assert {parts[where].note for where in settings} == {"prevention and delay; 0.4 examples of a class in a group"}
     assert parts[means[1]].per_seed.tolist() == pytest.approx([1.0] * 3)
-    assert parts[means[1]].note == "of 1 settings prevention and delay in 1 (0.4 per class)"
+    assert parts[means[0]].note == "of 1 settings prevention and delay in 1 (0.4 per class)"
+    assert parts[means[1]].note == (
+        "of 1 settings prevention and delay in 1 (0.4 per class); settings with a run that never fits half of the "
+        "corrupt labels: 0 of the method, 0 of SGD"
+    )

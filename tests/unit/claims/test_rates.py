@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from mcoherence.claims.measured import Exact, LearningRate, Measured, rates_in_words
+from mcoherence.claims.nulls import rounding
 from mcoherence.claims.rates import largest_fall, rates_of, with_rates
 from mcoherence.claims.settings import ClaimSettings
 
@@ -64,7 +65,7 @@ VALUES = pd.Series([1.0, 2.0])
     ("where", "trained"), [("d, net, slow, noise 0", None), ("d, net, slow", None), ("elsewhere", ("d", "net", "slow"))]
 )
 def test_a_part_has_its_own_rate_and_names_the_others(where, trained):
-    found = with_rates(where, Measured(VALUES, trained=trained), BOTH).rates
+    found = with_rates(where, Measured(VALUES, rounding(0.0), trained=trained), BOTH).rates
     assert found == {"fast": LearningRate(0.3, False, here=False), "slow": LearningRate(0.1, True, here=True)}
     assert rates_in_words(found) == "0.1 (stable); elsewhere 0.3 (not stable)"
     assert rates_in_words({"slow": LearningRate(0.1, False)}) == "one rate, 0.1 (not stable)"
@@ -72,7 +73,7 @@ def test_a_part_has_its_own_rate_and_names_the_others(where, trained):
 
 @pytest.mark.parametrize("where", ["d, net, slower, noise 0", "d, net, m3 against slow, gap", "d, net"])
 def test_what_is_of_no_entry_of_sgd_has_no_rate(where):
-    assert with_rates(where, Measured(VALUES), BOTH).rates is None
+    assert with_rates(where, Measured(VALUES, rounding(0.0)), BOTH).rates is None
     assert with_rates("d, net, slow", Exact(1.0, 0.0), BOTH) == Exact(1.0, 0.0)
 
 

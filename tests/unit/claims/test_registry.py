@@ -18,10 +18,12 @@ MODULE = """
 import pandas as pd
 from mcoherence.claims.registry import claim
 from mcoherence.claims.measured import Measured
+from mcoherence.claims.nulls import rounding
 
 @claim("{id}", "All is well.", source="nobody", statistic="accuracy", tables=("accuracy",), needs="runs")
 def all_is_well(tables{parameters}):
-    return {{"everywhere, " + "+".join(tables): Measured(tables["accuracy"].set_index("seed")["accuracy"])}}
+    accuracy = tables["accuracy"].set_index("seed")["accuracy"]
+    return {{"everywhere, " + "+".join(tables): Measured(accuracy, rounding(0.0))}}
 """
 
 

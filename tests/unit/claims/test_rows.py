@@ -50,7 +50,7 @@ def test_a_transient_without_an_end_leaves_no_rows():
 
 def scores(accuracies, seed=0, noise=0.0, optimizer="slow", steps=(0, 10, 100, 1000)):
     names = {"dataset": "d", "model": "net", "optimizer": optimizer, "part": "pristine"}
-    return pd.DataFrame({"step": steps, "accuracy": accuracies, "seed": seed, "noise": noise} | names)
+    return pd.DataFrame({"step": steps, "accuracy": accuracies, "seed": seed, "noise": noise, "labels": "set"} | names)
 
 
 def test_early_is_until_the_runs_with_the_least_noise_are_half_way_from_chance_to_the_target():

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from mcoherence.claims.measured import Measured
+from mcoherence.claims.nulls import Null
 from mcoherence.claims.registry import claims_of
 from mcoherence.claims.settings import ClaimSettings
 from mcoherence.claims.testing import check_claims
@@ -23,6 +24,7 @@ SETTINGS = ClaimSettings(
     experiments=dict.fromkeys(LABEL_NOISE_TABLES, "label_noise") | {"easy_hard": "easy_hard", "toy": "toy"},
     peak_window=0,  # curves as they are
 )
+EQUALS = Null((0.0, 0.0), "equals")
 SEEDS = (0, 1, 2)
 STEPS = (0, 2, 6, 20, 60)
 LABELS = {"clean": 0.0, "half": 0.5, "random": 1.0}
@@ -301,7 +303,7 @@ def test_an_exact_tie_within_rounding_decides_nothing():
 
 
 def test_a_part_has_the_interval_of_the_bootstrap_and_students():
-    part = part_of("here", Measured(pd.Series([1.0, 2.0, 4.0], index=[0, 1, 2])), 0.95)
+    part = part_of("here", Measured(pd.Series([1.0, 2.0, 4.0], index=[0, 1, 2]), null=EQUALS), 0.95)
     # mean 7/3, standard error sqrt(7/3)/sqrt(3), t(0.975, 2) = 4.302653
     half = 4.302653 * np.sqrt(7 / 3) / np.sqrt(3)
     assert part.value == pytest.approx(7 / 3)
@@ -320,7 +322,7 @@ def test_a_part_has_the_interval_of_the_bootstrap_and_students():
     ],
 )
 def test_a_verdict_wants_both_intervals_on_one_side(values, verdict):
-    assert part_of("here", Measured(pd.Series(values)), 0.95).verdict == verdict
+    assert part_of("here", Measured(pd.Series(values), null=EQUALS), 0.95).verdict == verdict
 
 
 def test_a_claim_that_is_not_asserted_is_reported_with_its_intervals():
@@ -336,7 +338,7 @@ def test_a_claim_that_is_not_asserted_is_reported_with_its_intervals():
 
 @pytest.mark.parametrize("values", [[1.0], [1.0, np.nan], [np.inf, 1.0]])
 def test_one_seed_or_a_missing_value_decides_nothing(values):
-    part = part_of("here", Measured(pd.Series(values)), 0.95)
+    part = part_of("here", Measured(pd.Series(values), null=EQUALS), 0.95)
     assert (part.value, part.interval, part.t_interval, part.verdict) == (None, None, None, "inconclusive")
 
 
@@ -348,7 +350,7 @@ def test_one_refuted_part_refutes_and_the_decisive_part_shows_it():
 
 
 def test_seeds_that_agree_only_to_the_checkpoint_do_not_make_an_interval_of_no_width():
-    part = part_of("here", Measured(pd.Series([0.1, 0.1, 0.1]), resolution=0.2), 0.95)
+    part = part_of("here", Measured(pd.Series([0.1, 0.1, 0.1]), null=EQUALS, resolution=0.2), 0.95)
     assert part.interval == pytest.approx((-0.1, 0.3))
     assert part.t_interval == pytest.approx((-0.1, 0.3))
     assert part.verdict == "inconclusive"

@@ -21,6 +21,8 @@ CONFIG = {
         "clipped": {"method": "winsorized", "lr": 0.3, "c": 8},
     },
     "training": {"updates": 7, "batch_size": 5},
+    "labels": {"clean": {"fraction": 0}, "half": {"fraction": 0.5}, "random": {"fraction": 1}},
+    "claims": {"equal_fit": 0.9},
     "median_scale": SECTION,
 }
 
@@ -44,6 +46,7 @@ def test_every_entry_is_trained_with_all_seeds_and_the_table_knows_its_groups():
     runs = runs_of_grids(median_scale.grids(CONFIG))
     assert len(runs) == 10 * 3
     entries = median_scale.own(CONFIG)["entries"]
+    assert median_scale.own(CONFIG)["fit"] == 0.9  # that of statement E12
     assert {run.optimizer for run in runs} == set(entries)
     assert entries["m3_batch60_rate0"] == {"method": "m3", "batch_size": 60, "rate": 0.5, "group_size": 20}
     assert {name: entries[f"{name}_batch60_rate0"]["group_size"] for name in ("sgd", "clipped")} == {
@@ -54,6 +57,11 @@ def test_every_entry_is_trained_with_all_seeds_and_the_table_knows_its_groups():
 @pytest.mark.parametrize(
     ("other", "message"),
     [
+        ({"labels": "clean"}, r"^median_scale.labels: found 'clean', a label set of fraction 0, expected one that is"),
+        (
+            {"labels": "random"},
+            r"^median_scale.labels: found 'random', a label set of fraction 1, expected one that is",
+        ),
         ({"reference_optimizer": "m5"}, r"^median_scale.reference_optimizer: found 'm5', expected one of .* \(sgd, m3"),
         ({"seeds": [100]}, r"^median_scale.tuning_seeds: found 100, which is one of seeds too"),
         ({"batches": SECTION["batches"][:1] * 2}, r"^median_scale.batches: found batch sizes \[3, 3\], expected each"),

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mcoherence.tables.equal_fit import at_levels, between, first_crossing
+from mcoherence.tables.crossings import between, first_crossing
+from mcoherence.tables.equal_fit import at_levels
 
 STEPS = (0, 10, 30, 40)
 

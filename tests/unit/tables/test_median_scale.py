@@ -23,7 +23,7 @@ def accuracies(pristine, corrupt, diverged=False):
 
 
 def test_times_and_what_is_fitted_then_lie_between_checkpoints():
-    found = times_of_run(accuracies([0.0, 0.8, 1.0], [0.1, 0.2, 0.6]))
+    found = times_of_run(accuracies([0.0, 0.8, 1.0], [0.1, 0.2, 0.6]), 0.95)
     assert found == pytest.approx(
         {
             "choice_epoch": 1.5, "fit_epoch": 1.75, "corrupt_at_fit": 0.2 + 0.75 * 0.4, "test_at_fit": 0.175,
@@ -34,11 +34,11 @@ def test_times_and_what_is_fitted_then_lie_between_checkpoints():
 
 
 def test_what_a_run_never_reaches_it_reaches_at_infinity():
-    found = times_of_run(accuracies([0.0, 0.92], [0.1, 0.2]))
+    found = times_of_run(accuracies([0.0, 0.92], [0.1, 0.2]), 0.95)
     assert found["choice_epoch"] == pytest.approx(0.9 / 0.92)
     assert found["fit_epoch"] == found["memorised_epoch"] == np.inf
     assert np.isnan(found["corrupt_at_fit"])
-    lost = times_of_run(accuracies([0.0, 1.0], [0.1, 0.6], diverged=True))
+    lost = times_of_run(accuracies([0.0, 1.0], [0.1, 0.6], diverged=True), 0.95)
     assert lost["choice_epoch"] == lost["memorised_epoch"] == np.inf
     assert np.isnan(lost["end_pristine"])
 
@@ -80,7 +80,7 @@ def test_each_method_has_a_rate_of_its_own():
 
 def test_the_table_names_the_group_and_its_examples_of_a_class(study):
     study.write_evaluation(train=[[1, 0, 0, 1], [0, 1, 1, 0]], test=[[0, 0, 0, 0], [0, 0, 1, 1]])
-    rows = table(study.results, [study.run], NOISE, entries=ENTRIES, tuning_seeds=[3], reference="sgd")
+    rows = table(study.results, [study.run], NOISE, entries=ENTRIES, tuning_seeds=[3], reference="sgd", fit=0.95)
     (row,) = rows.to_dict("records")
     named = ("method", "reference", "batch_size", "rate", "tuning", "chosen", "group_size", "per_class")
     assert [row[name] for name in named] == ["m3", False, 12, 3.0, True, True, 4.0, 2.0]
