@@ -21,6 +21,8 @@ from mcoherence.errors import UserError, printable
 
 # Sections whose members are entries: one that a study's own file names takes the place of the default's of that name.
 SECTIONS_OF_ENTRIES = ("datasets", "models", "labels", "optimizers")
+# A file that says which entries label_noise combines says it of all its combinations.
+GRID, COMBINED, MORE_COMBINATIONS = "label_noise", frozenset(SECTIONS_OF_ENTRIES), "further"
 LARGEST_BYTES, LARGEST_VALUES, DEEPEST = 2**22, 100_000, 30
 
 PLAIN, MERGE, TEXT = "plain", "<<", "tag:yaml.org,2002:str"
@@ -73,6 +75,9 @@ def study_config(
 def over(config: Mapping[str, Any], other: Mapping[str, Any], entries: bool) -> dict[str, Any]:
     """A config with another one over it: mappings are joined key by key, all else is replaced.
 
+    `further` combinations of label_noise go with the lists that they are further to: they are left out where the other
+    config has lists of its own.
+
     Args:
         config: what is below.
         other: what is above.
@@ -90,6 +95,8 @@ def over(config: Mapping[str, Any], other: Mapping[str, Any], entries: bool) -> 
             joined[key] = value
         elif entries and key in SECTIONS_OF_ENTRIES:
             joined[key] = {**below, **value}
+        elif key == GRID and COMBINED & value.keys():
+            joined[key] = over({name: below[name] for name in below if name != MORE_COMBINATIONS}, value, entries=False)
         else:
             joined[key] = over(below, value, entries=False)
     return joined

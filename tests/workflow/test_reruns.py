@@ -104,7 +104,7 @@ EDITS = (
     Edit("a network that the study does not use", "mcoherence/models/mlp.py", "from torch import nn", "from torch import nn\n\nUNUSED = 1", {}),
     Edit("an optimiser more in the entries", "mcoherence/optim/methods.py", '    "adam": Method(', '    "again": Method(optimizer="SGD", words="", source=""),\n    "adam": Method(', REPORT),
     Edit("the caption of a figure", "docs/captions/figures/easy_hard.rst", "", "\nOne more sentence.\n", {"report": 1}),
-    Edit("a figure's colour", "config.yaml", "#0072B2", "#0072B3", DRAW_ALL | REPORT),
+    Edit("a figure's colour", "miniature.yaml", "#0072B2", "#0072B3", DRAW_ALL | REPORT),
     Edit("a section of an experiment that the study does not make", "miniature.yaml", "study: miniature", "study: miniature\ntoy: {lr: 0.2}", REPORT),
     Edit("a comment in a config file", "miniature.yaml", "study: miniature", "study: miniature # again", {}),
     Edit(
@@ -117,7 +117,7 @@ EDITS = (
     Edit("the command that draws figures", "workflow_scripts/draw.py", "from pathlib", "UNUSED = 1\nfrom pathlib", DRAW_ALL | REPORT),
     Edit("the code of the claims", "mcoherence/claims/power.py", "POWER = 0.8", "POWER = 0.9", CLAIMS),
     Edit("a threshold of one claim", "miniature.yaml", "study: miniature", "study: miniature\nclaims: {near: 4}", CLAIMS),
-    Edit("the confidence of the claims", "config.yaml", "confidence: 0.95", "confidence: 0.9", CLAIMS),
+    Edit("the confidence of the claims", "miniature.yaml", "confidence: 0.95", "confidence: 0.9", CLAIMS),
     Edit("the first step that claims look at", "miniature.yaml", "study: miniature", "study: miniature\nclaims: {first_step: 3}", CLAIMS),
     Edit(
         "the number of null worlds", "miniature.yaml", "study: miniature", "study: miniature\ncontributions: {null_worlds: 3}",
@@ -162,7 +162,7 @@ EDITS = (
         | DRAW_DIFFICULTY | CLAIMS,
     ),
     Edit(
-        "the share that is called easy", "config.yaml", "fraction: 0.5\n  test", "fraction: 0.4\n  test",
+        "the share that is called easy", "miniature.yaml", "fraction: 0.5\n  test", "fraction: 0.4\n  test",
         {"split_easy_hard": 1, "evaluate": SUBSET_RUNS, "tabulate": 2} | trained(SUBSET_RUNS) | DRAW_EASY_HARD
         | {"draw_difficulty": 1} | CLAIMS,
     ),
@@ -182,7 +182,7 @@ EDITS = (
         | DRAW_WHOLE_COHERENCE | DRAW_TRAINING | CLAIMS,
     ),
     Edit(
-        "the fraction of one label set", "config.yaml", "half_random: {fraction: 0.5}", "half_random: {fraction: 0.4}",
+        "the fraction of one label set", "miniature.yaml", "half_random: {fraction: 0.5}", "half_random: {fraction: 0.4}",
         {"corrupt_labels": 2, "evaluate": 6, "tabulate": 8} | trained(6) | {"measure_coherence": 6, "measure_contributions": 6}
         | DRAW_COHERENCE | DRAW_TRAINING | CLAIMS,
     ),
@@ -196,11 +196,11 @@ EDITS = (
         {"corrupt_labels": 1, "evaluate": 3, "tabulate": 1} | trained(3) | DRAW_EASY_HARD | CLAIMS,
     ),
     Edit(
-        "the rate of one optimiser", "config.yaml", "rm3, lr: 0.3", "rm3, lr: 0.2",
+        "the rate of one optimiser", "miniature.yaml", "rm3, lr: 0.3", "rm3, lr: 0.2",
         {"evaluate": 4, "tabulate": 8} | measured(4) | trained(4) | DRAW_COHERENCE | DRAW_TRAINING | CLAIMS,
     ),
     Edit(
-        "the schedule of one optimiser's rate", "config.yaml", "rm3, lr: 0.3", "rm3, lr: 0.3, schedule: {kind: step, milestones: [6]}",
+        "the schedule of one optimiser's rate", "miniature.yaml", "rm3, lr: 0.3", "rm3, lr: 0.3, schedule: {kind: step, milestones: [6]}",
         {"evaluate": 4, "tabulate": 8} | measured(4) | trained(4) | DRAW_COHERENCE | DRAW_TRAINING | CLAIMS,
     ),
     Edit(

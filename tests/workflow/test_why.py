@@ -39,7 +39,7 @@ def edit(study):
 
 
 def test_settings_and_modules_that_were_edited_are_named(study, edit):
-    edit("config.yaml", "rm3, lr: 0.3", "rm3, lr: 0.2")
+    edit("miniature.yaml", "rm3, lr: 0.3", "rm3, lr: 0.2")
     edit("mcoherence/figures/easy_hard.py", "import", "PADDING = 1\nimport")
     edit("mcoherence/tables/learning_time.py", "import numpy", "PADDING = 1\nimport numpy")
     edit("mcoherence/claims/power.py", "POWER = 0.8", "POWER = 0.9")

@@ -20,7 +20,7 @@ LINEAR = {"architecture": "mlp", "hidden": []}
 def config(tmp_path, monkeypatch):
     """A linear classifier of 8 x 8 pixels: 640 weights and 10 biases, 1280 operations; 100 and 1697 images."""
     monkeypatch.chdir(tmp_path)
-    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    config = yaml.safe_load((ROOT / "tests/digits_study.yaml").read_text())
     config |= {
         "experiments": ["label_noise", "sample_size"],
         "datasets": {"digits": {"source": "digits", "train_size": 100}},

@@ -15,7 +15,7 @@ from mcoherence.study import checks, schema_checks
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs/data.md").read_text()
-CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
+CONFIG = yaml.safe_load((ROOT / "tests/digits_study.yaml").read_text())
 SCHEMA = json.loads((ROOT / "schemas/config.schema.json").read_text())
 
 
@@ -24,7 +24,7 @@ def blocks(language):
 
 
 def checked(changes):
-    """The default config with the entries of `changes` added; checked."""
+    """A config with the entries of `changes` added; checked."""
     added = {key: {**CONFIG[key], **value} if isinstance(value, dict) else value for key, value in changes.items()}
     config = CONFIG | added
     schema_checks.check_config(config, SCHEMA)

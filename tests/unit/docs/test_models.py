@@ -32,7 +32,7 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("block", YAML)
 def test_config_examples_are_valid_and_build(folder, block):
-    config = copy.deepcopy(yaml.safe_load((ROOT / "config.yaml").read_text()))
+    config = copy.deepcopy(yaml.safe_load((ROOT / "tests/digits_study.yaml").read_text()))
     entries = yaml.safe_load(block)["models"]
     config["models"] |= entries
     schema_checks.check_config(config, SCHEMA)

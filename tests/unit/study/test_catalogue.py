@@ -23,7 +23,7 @@ from mcoherence.study.runs import Run, grid, runs_of_grids
 
 ROOT = Path(__file__).parents[3]
 SCHEMA = json.loads((ROOT / "schemas/config.schema.json").read_text())
-CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
+CONFIG = yaml.safe_load((ROOT / "tests/digits_study.yaml").read_text())
 WITH_SPLITS = CONFIG | {"experiments": ["easy_hard", "second_split", "difficulty_coherence"]}
 
 
@@ -62,7 +62,7 @@ def test_a_grid_stands_for_all_combinations_seeds_fastest():
     ]
 
 
-def test_the_default_study():
+def test_a_study_names_its_tables_figures_and_results():
     assert list(tables_of(CONFIG)) == [
         "accuracy", "coherence", "learning_time", "group_alignment", "overfit", "early_stopping", "equal_fit",
         "easy_hard", "difficulty", "difficulty_agreement",

@@ -159,6 +159,21 @@ def test_later_files_are_on_top_of_earlier_ones_and_single_values_on_top_of_all(
     assert config["datasets"]["digits"] == {"source": "digits", "train_size": 9}
 
 
+@pytest.mark.parametrize(
+    ("own", "further"),
+    [
+        ({"seeds": [7]}, [{"models": ["cnn"]}]),  # the same combinations with another seed
+        ({"models": ["mlp"], "seeds": [7]}, None),  # other combinations, and no more than are asked for
+        ({"models": ["mlp"], "further": [{"seeds": [8]}]}, [{"seeds": [8]}]),
+    ],
+)
+def test_further_combinations_of_the_file_below_go_with_its_lists(own, further):
+    below = {"label_noise": {"models": ["mlp", "cnn"], "seeds": [0], "further": [{"models": ["cnn"]}]}}
+    joined = over(below, {"label_noise": own}, entries=True)["label_noise"]
+    assert joined.get("further") == further
+    assert joined["seeds"] == own.get("seeds", [0])
+
+
 def test_a_study_has_a_name_of_its_own(tmp_path):
     with pytest.raises(UserError, match=r"1\.yaml: found no study, expected a name of its own.*add study: NAME"):
         config_of(tmp_path, "training: {updates: 1}\n")

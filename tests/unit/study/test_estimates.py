@@ -22,7 +22,7 @@ from mcoherence.study.estimates import (
 from mcoherence.study.network_sizes import PARAMETERS
 from mcoherence.study.runs import Run
 
-CONFIG = yaml.safe_load((Path(__file__).parents[3] / "config.yaml").read_text())
+CONFIG = yaml.safe_load((Path(__file__).parents[2] / "digits_study.yaml").read_text())
 RUN = Run("digits", "mlp", "clean", "sgd", "full", 0)
 MLP = 64 * 256 + 256 + 256 * 256 + 256 + 256 * 10 + 10
 

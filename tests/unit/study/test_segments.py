@@ -7,7 +7,7 @@ import yaml
 
 from mcoherence.study.segments import checkpoint_schedule, checkpoint_steps, segment_checkpoints, segments
 
-CONFIG = yaml.safe_load((Path(__file__).parents[3] / "config.yaml").read_text())
+CONFIG = yaml.safe_load((Path(__file__).parents[2] / "digits_study.yaml").read_text())
 TRAINING = {"batch_size": 60, "checkpoints": {"every_step_until": 2, "per_doubling": 1}}
 
 

@@ -25,11 +25,11 @@ from mcoherence.study.segments import segments
 
 ROOT = Path(__file__).parents[3]
 SCHEMA = json.loads((ROOT / "schemas/config.schema.json").read_text())
-CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
+CONFIG = yaml.safe_load((ROOT / "tests/digits_study.yaml").read_text())
 
 
 def changed(*keys, to):
-    """The default config with one value replaced, or one key removed where `to` is None."""
+    """The config of the tests with one value replaced, or one key removed where `to` is None."""
     config = copy.deepcopy(CONFIG)
     inner = config
     for key in keys[:-1]:
@@ -42,8 +42,9 @@ def changed(*keys, to):
 
 
 def test_the_default_config_is_valid():
-    schema_checks.check_config(CONFIG, SCHEMA)
-    checks.check_references(CONFIG)
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    schema_checks.check_config(config, SCHEMA)
+    checks.check_references(config)
 
 
 @pytest.mark.parametrize(
@@ -209,7 +210,7 @@ def test_a_data_set_cannot_give_more_than_it_has():
 
 
 def test_the_claims_know_how_large_the_images_of_the_study_are():
-    """The data sets of the label-noise runs alone: the default study's digits stay in the config of any other."""
+    """The data sets of the label-noise runs alone: those of the file below stay in the config of any other study."""
     datasets = {**CONFIG["datasets"], "letters": {"source": "glyphs", "train_size": 900, "test_size": 90, "size": 64}}
     config = {**CONFIG, "datasets": datasets, "label_noise": {**CONFIG["label_noise"], "datasets": ["letters"]}}
     assert study.claim_settings(CONFIG)["image_sides"] == {"digits": 8}
@@ -221,7 +222,7 @@ def test_the_claims_know_which_experiment_makes_each_table_that_they_read():
     assert tables <= study.claim_settings(CONFIG)["experiments"].keys()
 
 
-def test_the_default_study_asks_for_every_combination_once():
+def test_a_study_asks_for_every_combination_once():
     runs = all_runs(CONFIG)
     assert len(runs) == len(set(runs)) == 2 * 3 * 4 * 5 + 3 * 5
     assert sum(run.subset == "full" for run in runs) == 120
@@ -431,7 +432,7 @@ def test_what_an_entry_that_no_run_refers_to_does_not_fit_together_with_counts_f
 
 
 def trained_with(optimizer):
-    """The default study with one more optimiser, which its label noise trains with."""
+    """The study of the tests with one more optimiser, which its label noise trains with."""
     config = changed("optimizers", "further", to=optimizer)
     config["label_noise"]["optimizers"] = ["sgd", "further"]
     return config
@@ -715,7 +716,7 @@ def test_contributions_look_at_the_names_of_the_label_noise_experiment():
 
 
 def measuring(**settings):
-    """The default config with these settings of the measurement."""
+    """The config of the tests with these settings of the measurement."""
     return CONFIG | {"measurement": CONFIG["measurement"] | settings}
 
 
