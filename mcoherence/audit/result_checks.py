@@ -15,7 +15,7 @@ from typing import Any
 from mcoherence.audit.changes import changes
 from mcoherence.audit.comparison import below
 from mcoherence.audit.origins import REMEDY, read_provenance
-from mcoherence.audit.shown_checks import Tell, stop, passed_on
+from mcoherence.audit.shown_checks import Tell, passed_on, stop
 from mcoherence.errors import UserError
 from mcoherence.files.canonical import canonical_json
 from mcoherence.files.digests import sha256_of

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mcoherence.data.named_data import NamedData, BatchReading
+from mcoherence.data.named_data import BatchReading, NamedData
 from mcoherence.data.store import Labels
 from mcoherence.errors import UserError, first_line
 from mcoherence.files.hdf5 import new_hdf5, write_contents
