@@ -1,7 +1,7 @@
 # Paths, digests of code and pieces of commands that several rules share.
 from functools import cache
 
-from mcoherence.data.source_modules import DECODED_SOURCES, SOURCES
+from mcoherence.data.source_modules import DECODED_SOURCES, module_of_source
 from mcoherence.files.canonical import canonical_json
 from mcoherence.study import catalogue, cutting, estimates, job_code, settings
 from mcoherence.study.result_names import OTHER_SAMPLE

@@ -25,7 +25,7 @@ for rule_name, path, job_name, whose in (
         params:
             settings=lambda w: canonical_json(settings.preparation_settings(config, w.dataset, seed_of(w))),
             code=lambda w: code_of(job_code.preparation(config, w.dataset)),
-            module=lambda w: SOURCES[source_of(w)],
+            module=lambda w: module_of_source(source_of(w)),
         message:
             f"Prepare the images of {whose}"
         shell:

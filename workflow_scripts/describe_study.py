@@ -7,7 +7,7 @@ and of the present, there is no page, and so no report.
 from pathlib import Path
 
 from mcoherence.audit.page import run_times, study_page
-from mcoherence.audit.result_checks import check_results
+from mcoherence.audit.result_checks import check_results, present_code
 from mcoherence.claims.stored import read_claims
 from mcoherence.data.store import read_origin
 from mcoherence.files.atomic import atomic_path
@@ -40,7 +40,7 @@ def main() -> None:
         check_table(table)
     for figure in arguments.figures:
         check_picture(figure, figure.with_suffix(".pdf"))
-    findings = check_results(config, Path(__file__).parents[1])
+    findings = check_results(config, arguments.results, present_code(Path(__file__).parents[1]))
     made_from = [arguments.claims, *arguments.tables, *arguments.figures, *arguments.images]
     origin = provenance(arguments.settings, made_from, code=arguments.code)
     write_json(arguments.config, config)

@@ -3,10 +3,7 @@
 import argparse
 from pathlib import Path
 
-from mcoherence.claims.stored import read_claims
-from mcoherence.files.page import check_page
-from mcoherence.files.pictures import check_picture
-from mcoherence.files.tables import check_table
+from mcoherence.audit.shown_checks import check_shown
 from workflow_scripts.jobs.entry import run
 
 
@@ -21,13 +18,8 @@ def main() -> None:
     parser.add_argument("--dictionary", type=Path, required=True, help="dictionary.csv")
     parser.add_argument("--tables", type=Path, nargs="*", required=True, help="Parquet files")
     arguments = parser.parse_args()
-    for figure in arguments.figures:
-        check_picture(figure, figure.with_suffix(".pdf"))
-    for table in arguments.tables:
-        check_table(table)
-    read_claims(arguments.claims, arguments.claims.with_suffix(".html"))
-    remedy = "make it again: snakemake --cores all --forcerun describe_study"
-    check_page(arguments.study, [arguments.config, arguments.dictionary], remedy)
+    beside = [arguments.config, arguments.dictionary]
+    check_shown(arguments.figures, arguments.tables, arguments.claims, arguments.study, beside)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ says what it was made from.
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 from mcoherence.audit.changes import changes
 from mcoherence.audit.comparison import below
 from mcoherence.audit.origins import REMEDY, read_provenance
+from mcoherence.audit.shown_checks import Tell, passed_on, stop
 from mcoherence.errors import UserError
 from mcoherence.files.canonical import canonical_json
 from mcoherence.files.digests import sha256_of
@@ -27,6 +28,8 @@ from mcoherence.study.catalogue import all_runs, figures_of, halved_datasets, re
 from mcoherence.study.results import result
 from mcoherence.study.runs import Config, images_of, results_folder, split_varies, study_file, table_file
 from mcoherence.study.segments import segments
+
+CheckCode = Callable[[str, str, job_code.Modules], None]  # (path, digest that the file says, modules that make it)
 
 HASHED_BYTES = 10**9  # of inputs that are hashed again: a second or two
 
@@ -52,11 +55,11 @@ class Findings:
 
 def result_files(config: Config) -> dict[str, dict[str, Any]]:
     """Path of every HDF5 file and checkpoint that the study's tables are made from -> its settings."""
-    return {file.path: file.settings for file in _result_files(config)}
+    return {file.path: file.settings for file in expected_files(config, Path(results_folder(config)))}
 
 
 @dataclass(frozen=True)
-class _Expected:
+class ExpectedFile:
     """A file as the config and the code of today would have it made."""
 
     path: str
@@ -64,73 +67,110 @@ class _Expected:
     modules: job_code.Modules
 
 
-def _result_files(config: Config) -> Iterator[_Expected]:
-    results, runs = results_folder(config), all_runs(config)
+def expected_files(config: Config, results: Path) -> list[ExpectedFile]:
+    """Every HDF5 file and checkpoint that the tables of the study in this folder are made from, each once."""
+    return list({file.path: file for file in _result_files(config, str(results))}.values())
+
+
+def _result_files(config: Config, results: str) -> Iterator[ExpectedFile]:
+    runs = all_runs(config)
     for dataset in dict.fromkeys(run.dataset for run in runs):
         path = study_file(results, "images", dataset=dataset)
         prepared = settings.preparation_settings(config, dataset)
-        yield _Expected(path, prepared, job_code.preparation(config, dataset))
+        yield ExpectedFile(path, prepared, job_code.preparation(config, dataset))
     for run in runs:
         if split_varies(config, run.dataset):
             prepared = settings.preparation_settings(config, run.dataset, run.seed)
             path = run.file(results, images_of(config, run))
-            yield _Expected(path, prepared, job_code.preparation(config, run.dataset))
+            yield ExpectedFile(path, prepared, job_code.preparation(config, run.dataset))
         corrupted = settings.corruption_settings(config, run.labels, run.seed)
-        yield _Expected(run.file(results, "labels"), corrupted, job_code.corruption())
-        for start, stop in segments(settings.training_of_run(config, run)):
-            of_segment = settings.training_settings(config, run, start, stop)
+        yield ExpectedFile(run.file(results, "labels"), corrupted, job_code.corruption())
+        for start, end in segments(settings.training_of_run(config, run)):
+            of_segment = settings.training_settings(config, run, start, end)
             for step in of_segment["checkpoint_steps"]:
-                yield _Expected(run.checkpoint(results, step), of_segment, job_code.training(config, run))
+                yield ExpectedFile(run.checkpoint(results, step), of_segment, job_code.training(config, run))
     for name, measured in results_of(config).items():
         for run in measured:
             of_result = dict(result(name).settings(config, run))
-            yield _Expected(run.file(results, name), of_result, job_code.whole_result(config, run, name))
+            yield ExpectedFile(run.file(results, name), of_result, job_code.whole_result(config, run, name))
     for dataset, model in scored_networks(config):
         scores = settings.difficulty_settings(config, dataset, model)
         path = study_file(results, "difficulty", dataset=dataset, model=model)
-        yield _Expected(path, scores, job_code.scoring())
+        yield ExpectedFile(path, scores, job_code.scoring())
         path = study_file(results, "split", dataset=dataset, model=model)
-        yield _Expected(path, settings.split_settings(config), job_code.splitting())
+        yield ExpectedFile(path, settings.split_settings(config), job_code.splitting())
     for dataset in halved_datasets(config):
         path = study_file(results, "halves", dataset=dataset)
-        yield _Expected(path, settings.halves_settings(config), job_code.halving())
+        yield ExpectedFile(path, settings.halves_settings(config), job_code.halving())
 
 
-def _shown_files(config: Config) -> Iterator[_Expected]:
+def _shown_files(config: Config, results: str) -> Iterator[ExpectedFile]:
     """The tables, the figures and the claims."""
-    results = results_folder(config)
     for name in tables_of(config):
-        yield _Expected(table_file(results, name), settings.table_settings(config, name), job_code.tabulation(name))
+        yield ExpectedFile(table_file(results, name), settings.table_settings(config, name), job_code.tabulation(name))
     for name in figures_of(config):
-        yield _Expected(f"{results}/figures/{name}.png", dict(config["figures"]), job_code.drawing(name))
-    yield _Expected(f"{results}/claims.json", settings.claim_settings(config), job_code.claim_check())
+        yield ExpectedFile(f"{results}/figures/{name}.png", dict(config["figures"]), job_code.drawing(name))
+    yield ExpectedFile(f"{results}/claims.json", settings.claim_settings(config), job_code.claim_check())
 
 
-def check_results(config: Config, root: Path) -> Findings:
+def present_code(root: Path) -> CheckCode:
+    """A check that a file was made by the code which is below `root` now."""
+    code_of = job_code.code_at(root)
+    return lambda path, found, modules: check_code(path, found, code_of(modules))
+
+
+def one_code() -> CheckCode:
+    """A check that all files which the same modules make were made by one version of these, whichever it was."""
+    first: dict[job_code.Modules, tuple[str, str]] = {}
+
+    def check(path: str, found: str, modules: job_code.Modules) -> None:
+        code, other = first.setdefault(modules, (found, path))
+        if found != code:
+            raise UserError(
+                f"{path}: made by other code ({found or 'it does not say which'}) than {other} ({code}), expected one "
+                f"version of it in a study; {REMEDY}"
+            )
+
+    return check
+
+
+def check_results(
+    config: Config, results: Path, check_code_of: CheckCode, tell: Tell = stop, limit: int = HASHED_BYTES
+) -> Findings:
     """Check all that a report shows and every result file of a study against its config, its code, and one another.
 
     Args:
         config: the validated config.
-        root: folder of the code.
+        results: folder of the study.
+        check_code_of: what is asked of the code that made each file.
+        tell: is given every fault, a line about a file that was made by other settings than the config's, by other code
+            than is asked for, or from another version of a file than the one that is there now, or that is missing or
+            damaged.
+        limit: bytes of inputs that are read and compared with their digests, see `check_inputs`.
 
     Raises:
-        UserError: one line about the first file that was made by other settings than the config's, by other code than
-            the present one, or from another version of a file than the one that is there now.
+        UserError: what `tell` raises.
     """
-    results, code_of = Path(results_folder(config)), job_code.code_at(root)
-    expected = list({file.path: file for file in _result_files(config)}.values())
-    shown = list(_shown_files(config))
-    every = {file.path: read_provenance(Path(file.path)) for file in (*expected, *shown)}
+    expected = expected_files(config, results)
+    shown = list(_shown_files(config, str(results)))
+    every: dict[str, Provenance] = {}
+    for file in (*expected, *shown):
+        with passed_on(tell):
+            every[file.path] = read_provenance(Path(file.path))
     checkpoints = _checkpoints_of_runs(file.path for file in expected)
     for file in (*expected, *shown):
-        check_settings(file.path, every[file.path].settings, file.settings)
-        check_code(file.path, every[file.path].code, code_of(file.modules))
+        if file.path not in every:
+            continue
+        with passed_on(tell):
+            check_settings(file.path, every[file.path].settings, file.settings)
+            check_code_of(file.path, every[file.path].code, file.modules)
     for file in expected:
-        if of_run := checkpoints.get(Path(file.path).parent):
-            check_checkpoints(file.path, every[file.path], of_run, results)
-    check_logs(config)
-    hashed, not_hashed = check_inputs(every, results)
-    found = [every[file.path] for file in expected]
+        if file.path in every and (of_run := checkpoints.get(Path(file.path).parent)):
+            with passed_on(tell):
+                check_checkpoints(file.path, every[file.path], of_run, results)
+    check_logs(config, results, tell)
+    hashed, not_hashed = check_inputs(every, results, limit, tell)
+    found = [every[file.path] for file in expected if file.path in every]
     libraries = sorted({name for one in found for name in one.versions})
     return Findings(
         files=len(found),
@@ -143,18 +183,24 @@ def check_results(config: Config, root: Path) -> Findings:
     )
 
 
-def check_logs(config: Config) -> None:
+def check_logs(config: Config, results: Path, tell: Tell = stop) -> None:
     """Check every training log against the digest of it in the state that its segment ended with, where that is there.
 
     Raises:
-        UserError: one line about the first that is missing or was changed, with the command that makes it again.
+        UserError: what `tell` raises of the lines about those that are missing or were changed.
     """
-    for run in all_runs(config):
-        for start, stop in segments(settings.training_of_run(config, run)):
-            log = Path(run.training_log(results_folder(config), start))
-            state = log.with_name("state") / f"update{stop}.safetensors"
-            if state.is_file():
+    for log, state in logs_with_states(config, results):
+        if state.is_file():
+            with passed_on(tell):
                 check_log(log, state)
+
+
+def logs_with_states(config: Config, results: Path) -> Iterator[tuple[Path, Path]]:
+    """The training log of every segment of every run, and the state that the segment ended with."""
+    for run in all_runs(config):
+        for start, end in segments(settings.training_of_run(config, run)):
+            log = Path(run.training_log(str(results), start))
+            yield log, log.with_name("state") / f"update{end}.safetensors"
 
 
 def check_log(log: Path, state: Path) -> None:
@@ -209,7 +255,9 @@ def check_checkpoints(path: str, provenance: Provenance, expected: set[Path], re
         raise UserError(f"{path}: {what}, expected the {len(expected)} checkpoints of its run, no others; {REMEDY}")
 
 
-def check_inputs(files: Mapping[str, Provenance], results: Path, limit: int = HASHED_BYTES) -> tuple[int, int]:
+def check_inputs(
+    files: Mapping[str, Provenance], results: Path, limit: int = HASHED_BYTES, tell: Tell = stop
+) -> tuple[int, int]:
     """Check that the inputs of files are those that are there now.
 
     Inputs that were deleted since are passed over. All others that carry a seal must carry the one that was recorded.
@@ -219,19 +267,20 @@ def check_inputs(files: Mapping[str, Provenance], results: Path, limit: int = HA
         files: path -> what the file says of itself.
         results: folder of the study.
         limit: bytes.
+        tell: is given every fault, a line about a file that was made from another version of an input.
 
     Returns:
         Number of inputs that were read, and number of those that were not.
 
     Raises:
-        UserError: one line about the first file that was made from another version of an input.
+        UserError: what `tell` raises.
     """
     recorded: dict[Path, tuple[str, str]] = {}  # input -> its digest, and the first file that was made from it
     for path, provenance in files.items():
         for name, digest in provenance.inputs.items():
             known, first = recorded.setdefault(Path(below(results, name)), (digest, path))
             if known != digest:
-                raise UserError(f"{path}: made from another {name} than {first}; expected the same one; {REMEDY}")
+                tell(UserError(f"{path}: made from another {name} than {first}; expected the same one; {REMEDY}"))
     present = sorted((path.stat().st_size, path) for path in recorded if path.is_file())
     total = hashed = 0
     for size, file in present:
@@ -239,9 +288,10 @@ def check_inputs(files: Mapping[str, Provenance], results: Path, limit: int = HA
         digest, path = recorded[file]
         found = digest_of(file) if total <= limit else carried_seal(file)
         if found is not None and found != digest:
-            raise UserError(f"{path}: made from another {file} than the one that is there now; {REMEDY}")
+            tell(UserError(f"{path}: made from another {file} than the one that is there now; {REMEDY}"))
         if total <= limit:
-            check_bytes(file)
+            with passed_on(tell):
+                check_bytes(file)
             hashed += 1
     return hashed, len(present) - hashed
 

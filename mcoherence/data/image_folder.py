@@ -53,7 +53,7 @@ def open_source(settings: Mapping[str, Any], data_folder: Path, _download: bool)
     classes = _classes(root)
     parts: dict[str, SourcePart] = {}
     for part, folder in FOLDERS.items():
-        files, targets = _images(root / folder, classes)
+        files, targets = images_of_classes(root / folder, classes)
         chosen = stratified_positions(targets, settings[f"{part}_size"], settings["seed"], f"{root}: {part}_size")
         decode = partial(decode_files, resize=settings["resize"], size=settings["size"])
         parts[part] = SourcePart([files[position] for position in chosen], targets[chosen], decode)
@@ -68,7 +68,7 @@ def _classes(root: Path) -> tuple[str, ...]:
         folder = root / name
         if not folder.is_dir():
             raise UserError(f"{folder}: not found; expected a folder with one folder of images per class; set root")
-        found[name] = set(_class_folders(folder))
+        found[name] = set(class_folders(folder))
     for name, other in (("train", "val"), ("val", "train")):
         missing = sorted(found[name] - found[other])
         if missing:
@@ -82,7 +82,7 @@ def _classes(root: Path) -> tuple[str, ...]:
     return tuple(sorted(found["train"]))
 
 
-def _class_folders(folder: Path) -> list[str]:
+def class_folders(folder: Path) -> list[str]:
     """Names of the class folders of one part.
 
     Raises:
@@ -105,7 +105,7 @@ def _class_folders(folder: Path) -> list[str]:
     return names
 
 
-def _images(folder: Path, classes: Sequence[str]) -> tuple[list[ImageFile], NDArray[np.int64]]:
+def images_of_classes(folder: Path, classes: Sequence[str]) -> tuple[list[ImageFile], NDArray[np.int64]]:
     """The image files of every class folder and its subfolders, and their classes."""
     found = [_found_below(folder / name, ()) for name in classes]
     complaints = [line for of_class in found for line in of_class.complaints]

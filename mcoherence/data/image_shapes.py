@@ -22,6 +22,9 @@ def image_shape(settings: Mapping[str, Any]) -> Shape:
     Example:
         image_shape({"source": "folder", "size": 224})  # (3, 224, 224)
     """
+    if ":" in settings["source"]:  # of a user's own
+        channels, height, width = settings["shape"]
+        return channels, height, width
     if settings["source"] in SHAPES:
         return SHAPES[settings["source"]]
     return 3, settings["size"], settings["size"]

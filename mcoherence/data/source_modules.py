@@ -14,5 +14,15 @@ SOURCES = {
     "cifar100": "mcoherence.data.torchvision_sets",
     "folder": "mcoherence.data.image_folder",
 }
+OWN = "mcoherence.data.own_source"
 # Sources whose images are made one by one, by as many worker processes as the job has threads.
 DECODED_SOURCES = ("glyphs", "folder")
+
+
+def module_of_source(source: str) -> str:
+    """The module that reads a source: its own, or that of data sets of a user's own ("module:function").
+
+    Raises:
+        KeyError: there is no such source.
+    """
+    return OWN if ":" in source else SOURCES[source]

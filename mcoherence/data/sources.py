@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcoherence.data.source_modules import SOURCES
+from mcoherence.data.source_modules import SOURCES, module_of_source
 from mcoherence.errors import UserError
 
 Items = Sequence[Any] | NDArray[np.uint8]
@@ -53,14 +53,17 @@ def open_source(settings: Mapping[str, Any], data_folder: Path, download: bool) 
     """The data set that `settings` describe, an entry of the config's `datasets`.
 
     Args:
-        settings: the entry with its defaults; "source" is a key of SOURCES.
+        settings: the entry with its defaults; "source" is a key of SOURCES, or "module:function" (`own_source`).
         data_folder: folder that holds downloaded sets, and below which a relative `root` is looked for.
         download: whether a set that is not there may be downloaded.
 
     Raises:
         UserError: the source is none, the data are absent or damaged, or the settings ask for what they do not have.
     """
-    if settings.get("source") not in SOURCES:
-        raise UserError(f"source: found {settings.get('source')!r}, expected one of {', '.join(SOURCES)}; choose one")
-    opened: Source = import_module(SOURCES[settings["source"]]).open_source(settings, data_folder, download)
+    source = settings.get("source")
+    if source not in SOURCES and ":" not in str(source):
+        raise UserError(
+            f"source: found {source!r}, expected one of {', '.join(SOURCES)}, or module:function; choose one"
+        )
+    opened: Source = import_module(module_of_source(str(source))).open_source(settings, data_folder, download)
     return opened

@@ -13,17 +13,18 @@ T = TypeVar("T")
 SECONDS_BETWEEN_LINES = 15.0
 
 
-def progress(items: Iterable[T], total: int, description: str) -> Iterator[T]:
+def progress(items: Iterable[T], total: int | None, description: str) -> Iterator[T]:
     """The items, with progress on standard error.
 
     A terminal gets tqdm's bar. A log file gets one line when the loop starts, at most one every 15 seconds, and one
-    at the end, each a whole line, so that the log stays readable.
+    at the end, each a whole line, so that the log stays readable. Where `total` is None, nobody knows how many there
+    are, and the time left is not said.
     """
     if sys.stderr.isatty():
         yield from tqdm(items, total=total, desc=description)
         return
     started = last = time.monotonic()
-    print(f"{description}: 0/{total}", file=sys.stderr, flush=True)
+    print(f"{description}: 0/{'?' if total is None else total}", file=sys.stderr, flush=True)
     for done, item in enumerate(items, start=1):
         yield item
         now = time.monotonic()

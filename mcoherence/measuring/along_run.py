@@ -13,6 +13,7 @@ from typing import Any
 import h5py
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from mcoherence.files.hdf5 import new_hdf5, write_contents
 from mcoherence.files.progress import progress
@@ -80,12 +81,7 @@ def measure_run(
     record = stacked(records)
     datasets: dict[str, NDArray[Any] | Sequence[str]] = {
         **moments.datasets(),
-        "group": way.groups,
-        "layer": record.layers,
-        "layer_type": [type(model.get_submodule(layer)).__name__ for layer in record.layers],
-        "parameter": record.parameters,
-        "parameter_layer": record.parameter_layer,
-        **record.sums(),
+        **record.datasets(model, way.groups),
         **measurement.further,
         **(way.drawn() if isinstance(way, ByMinibatches) else {}),
     }
@@ -101,12 +97,16 @@ def how_normalised(job: MeasuringJob, measurement: Measurement) -> dict[str, Any
     Keys: statistics ("running", "sample", "minibatch"; "none" for a network without batch norm, whose gradients are the
     same by all of these), layers (names of its batch norm layers), and minibatch_size where it is by mini-batches.
     """
-    layers = batch_norm_layers(job.network(job.checkpoints[0]))
-    statistics = measurement.batch_norm if layers else NO_BATCH_NORM
-    said: dict[str, Any] = {"statistics": statistics, "layers": list(layers)}
-    if statistics == "minibatch" and measurement.minibatches is not None:
+    said = normalised_by(job.network(job.checkpoints[0]), measurement.batch_norm)
+    if said["statistics"] == "minibatch" and measurement.minibatches is not None:
         said["minibatch_size"] = measurement.minibatches.size
     return said
+
+
+def normalised_by(model: nn.Module, statistics: str) -> dict[str, Any]:
+    """The keys statistics and layers of `how_normalised`, of a network that is measured with these statistics."""
+    layers = batch_norm_layers(model)
+    return {"statistics": statistics if layers else NO_BATCH_NORM, "layers": list(layers)}
 
 
 def write_group_sums(file: h5py.File, k: int, statistics: Statistics) -> None:

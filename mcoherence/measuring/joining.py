@@ -58,6 +58,35 @@ def add_shards(paths: Sequence[Path], schema: str) -> Contents:
     return {**datasets, **record.sums()}, attributes
 
 
+def add_all_shards(paths: Sequence[Path], schema: str) -> Contents:
+    """The whole of which these are all the shards, in any order, each of which says its number in the attribute shard.
+
+    Raises:
+        UserError: those of `add_shards`; one is missing or there twice; or they are of other weights or data.
+    """
+    said = {path: read_hdf5(path, schema, without="sums/")[1] for path in paths}
+    for path, attributes in said.items():
+        if attributes.get("inputs") != said[paths[0]].get("inputs"):
+            raise UserError(
+                f"{path}: found other weights or data than in {paths[0]}, expected shards of one measurement; measure "
+                "both again"
+            )
+    numbers: dict[int, Path] = {}
+    for path in paths:
+        number = int(said[path].get("shard", {}).get("number", -1))
+        if number in numbers:
+            raise UserError(f"{path}: found the shard of {numbers[number]} again, expected each once; leave one out")
+        numbers[number] = path
+    count = int(said[paths[0]].get("shard", {}).get("count", 0))
+    if missing := sorted(set(range(count)) - numbers.keys()) or sorted(numbers.keys() - set(range(count))):
+        raise UserError(
+            f"{paths[0]}: found {len(paths)} of its {count} shards, expected all of them; measure --shard "
+            f"{missing[0] + 1}/{count} too"
+        )
+    datasets, attributes = add_shards([numbers[number] for number in range(count)], schema)
+    return datasets, {key: value for key, value in attributes.items() if key != "shard"}
+
+
 def _gram(paths: Sequence[Path], schema: str, datasets: Datasets) -> tuple[NDArray[np.float64], set[np.dtype[Any]]]:
     """S_a . S_b of the shards' sums added up, float64 [K, G, G, P], NaN where the run had diverged; dtypes of S."""
     checkpoints, groups = len(datasets["step"]), len(datasets["group"])

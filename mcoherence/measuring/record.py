@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from mcoherence.coherence import m_coherence
 from mcoherence.gradients.evidence import Evidence, bound_ratio
@@ -41,6 +42,22 @@ class CoherenceRecord:
     def parameter_layer(self) -> NDArray[np.int64]:
         """Position in `layers` of each parameter's layer, int64 [P]."""
         return layer_indices(self.parameters)
+
+    def datasets(self, model: nn.Module, groups: Sequence[str]) -> dict[str, NDArray[Any] | Sequence[str]]:
+        """The sums, with what names their groups, layers and parameters: group, layer, layer_type, parameter, ...
+
+        Args:
+            model: that was measured.
+            groups: names of the G groups.
+        """
+        return {
+            "group": groups,
+            "layer": self.layers,
+            "layer_type": [type(model.get_submodule(layer)).__name__ for layer in self.layers],
+            "parameter": self.parameters,
+            "parameter_layer": self.parameter_layer,
+            **self.sums(),
+        }
 
     def sums(self) -> dict[str, NDArray[Any]]:
         """The datasets n, sum_sq_norm and gram, with m_coherence and m_coherence_model derived from them."""

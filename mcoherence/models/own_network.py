@@ -2,12 +2,12 @@
 
 import inspect
 from collections.abc import Mapping
-from importlib import import_module
 from typing import Any
 
 from torch import nn
 
 from mcoherence.errors import UserError
+from mcoherence.own_functions import own_function
 
 
 def own_network(
@@ -24,19 +24,8 @@ def own_network(
     Raises:
         UserError: there is no such module or function, it does not take these arguments, or it returns no nn.Module.
     """
-    module, _, name = architecture.partition(":")
     options = dict(options or {})
-    try:
-        function = getattr(import_module(module), name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
-            raise  # something else that the user's module imports
-        raise UserError(
-            f"{architecture}: found no module {error.name!r}, expected one in the working directory or an installed "
-            "one; run where the file lies, or add its folder to PYTHONPATH"
-        ) from error
-    except AttributeError as error:
-        raise UserError(f"{architecture}: found no {name!r} in the module, expected a function of that name") from error
+    name, function = architecture.partition(":")[2], own_function(architecture)
     try:
         inspect.signature(function).bind(input_shape, num_classes, **options)
     except TypeError as error:

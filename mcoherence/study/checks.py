@@ -11,7 +11,7 @@ from mcoherence.study.catalogue import EXPERIMENTS, all_runs
 from mcoherence.study.data_sizes import KNOWN
 from mcoherence.study.experiment import require_entries
 from mcoherence.study.runs import Config
-from mcoherence.study.settings import model_settings, optimizer_settings
+from mcoherence.study.settings import model_settings, optimizer_settings, preparation_settings
 from mcoherence.study.size_checks import check_amounts
 
 # Keys of the config that are resources of training under the same name.
@@ -53,6 +53,7 @@ def check_references(config: Config, own: Config | None = None) -> None:
             _check_momentum(f"optimizers.{name}.for_models.{model}", optimizer_settings(config, name, model))
     runs = all_runs(config)
     check_models(config, dict.fromkeys(run.model for run in runs))
+    check_sources(config, dict.fromkeys(run.dataset for run in runs))
     check_amounts(config, config if own is None else own, runs)
     _check_ranks(config)
     _check_training_resources(config.get("operational", {}))
@@ -188,6 +189,20 @@ def check_models(config: Config, names: Iterable[str] | None = None) -> None:
             model_settings(config, name)
         except UserError as error:
             raise UserError(f"models.{name}.architecture: {error}") from error
+
+
+def check_sources(config: Config, names: Iterable[str]) -> None:
+    """Check that the code of data sets of the user's own is there; UserError naming the key where it is not.
+
+    Args:
+        config: of the study.
+        names: of entries of `datasets`.
+    """
+    for name in names:
+        try:
+            preparation_settings(config, name)
+        except UserError as error:
+            raise UserError(f"datasets.{name}.source: {error}") from error
 
 
 def _check_momentum(key: str, optimizer: Mapping[str, Any]) -> None:

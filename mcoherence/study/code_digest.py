@@ -75,6 +75,12 @@ def package_digests(package: str, root: Path) -> dict[str, str]:
     return {module: digest for name in names for module, digest in module_digests(name, root).items()}
 
 
+def package_digest(module: str, root: Path) -> str:
+    """As `code_digest`, of the module's own package alone, whatever else is installed below `root`."""
+    own = _closure(module, [root], module.partition(".")[0])
+    return digest_of_modules({name: _read(file).digest for name, file in own.items()})
+
+
 def import_closure(module: str, *roots: Path) -> set[str]:
     """Dotted names of the first-party modules that `module` reaches, itself and all packages around them included.
 
@@ -83,8 +89,8 @@ def import_closure(module: str, *roots: Path) -> set[str]:
     return set(_closure(module, roots))
 
 
-def _closure(module: str, roots: Sequence[Path]) -> dict[str, Path]:
-    """The modules of the import closure, with their files."""
+def _closure(module: str, roots: Sequence[Path], package: str = "") -> dict[str, Path]:
+    """The modules of the import closure, with their files; those of one package where it is named."""
     reached: dict[str, Path] = {}
     waiting = [module]
     while waiting:
@@ -99,7 +105,11 @@ def _closure(module: str, roots: Sequence[Path]) -> dict[str, Path]:
             continue
         reached[name] = file
         # most imports are of libraries; nothing below those is looked for
-        waiting += [imported for imported in _read(file).imports(name) if _is_below(imported, roots)]
+        waiting += [
+            imported
+            for imported in _read(file).imports(name)
+            if _is_below(imported, roots) and package in ("", imported.partition(".")[0])
+        ]
     return reached
 
 

@@ -20,13 +20,15 @@ KNOWN = {
 }
 # What a folder of images is taken for, before anybody has looked: ImageNet-1k.
 FOLDER = (1_281_167, 50_000, 1_000)
+# And a data set of a user's own: MNIST.
+OWN = KNOWN["mnist"]
 # Values of activations kept for a backward pass per value of the input: about what ResNet-18 keeps with either stem.
 ACTIVATIONS_OF_SMALL, ACTIVATIONS_OF_LARGE, LARGE_SIDE = 800, 100, 96
 
 
 @dataclass(frozen=True)
 class Size:
-    """Images in both parts, shape (C, H, W) of one, number of classes; `exact` is False for a folder's guess."""
+    """Images in both parts, shape (C, H, W) of one, number of classes; `exact` is False for a guess."""
 
     train: int
     test: int
@@ -53,14 +55,14 @@ class Size:
 def size_of(settings: Mapping[str, Any]) -> Size:
     """The size of the data set of these settings, an entry of the config's `datasets` with its defaults.
 
-    A folder whose settings give no sizes counts as ImageNet-1k.
+    A folder whose settings give no sizes counts as ImageNet-1k, a data set of a user's own as one as large as MNIST.
     """
     source, shape = settings["source"], image_shape(settings)
     train, test = settings.get("train_size"), settings.get("test_size")
     if source == "glyphs":
         return Size(settings["train_size"], settings["test_size"], shape, settings.get("classes", 47))
-    if source == "folder":
-        most, rest, classes = FOLDER
+    if source == "folder" or ":" in source:
+        most, rest, classes = FOLDER if source == "folder" else OWN
         return Size(train or most, test or rest, shape, classes, exact=False)
     most, rest, classes = KNOWN[source]
     if source == "digits":

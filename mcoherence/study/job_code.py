@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 
-from mcoherence.data.source_modules import SOURCES
+from mcoherence.data.source_modules import module_of_source
 from mcoherence.models.architectures import module_of
 from mcoherence.study.catalogue import figures_of, tables_of
 from mcoherence.study.code_digest import digest_of_modules, module_digests, package_digests
@@ -24,7 +24,7 @@ Modules = tuple[str, ...]
 
 def preparation(config: Config, dataset: str) -> Modules:
     """What prepares the images of a data set."""
-    return (_command("prepare_dataset"), SOURCES[config["datasets"][dataset]["source"]])
+    return (_command("prepare_dataset"), module_of_source(config["datasets"][dataset]["source"]))
 
 
 def corruption() -> Modules:
@@ -107,7 +107,7 @@ def of_study(config: Config) -> Modules:
     )
     return (
         *map(_command, commands),
-        *(SOURCES[entry["source"]] for entry in config["datasets"].values()),
+        *(module_of_source(entry["source"]) for entry in config["datasets"].values()),
         *(f"mcoherence.optim.{entry['method']}" for entry in config["optimizers"].values()),
         *(module_of(entry["architecture"]) for entry in config["models"].values()),
         *(tabulation(name)[1] for name in tables_of(config)),

@@ -54,12 +54,16 @@ def training_jobs(config: Config) -> list[tuple[dict[str, Any], list[tuple[str, 
 def preparation_settings(config: Config, dataset: str, seed: int | None = None) -> dict[str, Any]:
     """What the prepared images of a data set depend on: its entry, but for what is done to batches later on.
 
+    Of a user's own the code of its function is among them.
+
     Args:
         config: of the study.
         dataset: its entry.
         seed: of the runs whose own split it is, whose images are those of the sum of this seed and the entry's.
     """
     entry = {key: value for key, value in config["datasets"][dataset].items() if key not in ("augmentation", "split")}
+    if ":" in entry["source"]:
+        entry["code"] = network_code(entry["source"])
     return entry if seed is None else {**entry, "seed": entry.get("seed", 0) + seed, "split": "by_seed"}
 
 

@@ -5,7 +5,7 @@ Index letters: K checkpoints, G groups of examples, P parameters.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ class Sums:
     groups: names in the order of the file. layers: name -> its parameters, bool [P]. layer_types: name -> class.
     batch_norm: by what statistics it normalised: running, sample, minibatch; none, for a network without it.
     minibatches: what coherence is estimated from where batch_norm is minibatch, else None.
+    unions: groups that are several of those in the file together, by name, as the file says, or UNIONS.
     """
 
     step: NDArray[np.int64]
@@ -55,6 +56,7 @@ class Sums:
     layer_types: Mapping[str, str]
     batch_norm: str = "running"
     minibatches: OverMinibatches | None = None
+    unions: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: UNIONS)
 
     @classmethod
     def read(cls, path: Path, schema: str) -> "Sums":
@@ -68,6 +70,7 @@ class Sums:
                 layers={name: parameter_layer == index for index, name in enumerate(names)},
                 layer_types=dict(zip(names, read_names(file, "layer_type"), strict=True)),
                 batch_norm=json.loads(file.attrs.get("batch_norm", "{}")).get("statistics", "running"),
+                unions={name: tuple(of) for name, of in json.loads(file.attrs.get("unions", "{}")).items()} or UNIONS,
             )
 
     def over_parameters(self) -> "Sums":
@@ -85,7 +88,9 @@ class Sums:
 
     def has(self, group: str) -> bool:
         """Whether a group was measured, alone or as several that make it up."""
-        return group in self.groups or (group in UNIONS and all(name in self.groups for name in UNIONS[group]))
+        return group in self.groups or (
+            group in self.unions and all(name in self.groups for name in self.unions[group])
+        )
 
     def m_coherence(self, group: str, layer: str = WHOLE_NETWORK) -> NDArray[np.float64]:
         """m-coherence of a group in one layer or the whole network, float64 [K]: |S|^2 / Q, or m alpha of mini-batches.
@@ -118,7 +123,7 @@ class Sums:
 
     def _members(self, group: str) -> list[int]:
         """Positions of the groups of the file that are in a group."""
-        names = (group,) if group in self.groups else UNIONS.get(group, (group,))
+        names = (group,) if group in self.groups else self.unions.get(group, (group,))
         return [self.groups.index(name) for name in names]
 
     def _parameters(self, layer: str) -> NDArray[np.bool_]:

@@ -15,6 +15,8 @@ ONE_A_MODULE = {
     "grids": ("study", "every experiment has its runs; the catalogue finds the experiments by their modules"),
     "check": ("study", "every experiment checks its section"),
     "table": ("tables", "every module of a table makes its own; the command finds it by the table's name"),
+    "add_options": ("command", "every command of the command line has its own; `main.parser` asks each"),
+    "run": ("command", "every command of the command line runs; `main` calls the one that was chosen"),
     "draw": ("figures", "every module of a figure draws its own; the command finds it by the figure's name"),
 }
 

@@ -15,8 +15,8 @@ ROOT = Path(__file__).parents[2]
 LIBRARY = ROOT / "mcoherence"
 # From the top. Modules that stand in no folder are rooms of one module.
 ROOMS = (
-    "audit", "figures", "claims", "tables", "measuring", "training", "study", "models", "gradients", "optim", "data",
-    "files", "device", "precision", "parameter_names", "coherence", "errors",
+    "command", "audit", "figures", "claims", "tables", "measuring", "training", "study", "models", "gradients", "optim",
+    "data", "files", "device", "precision", "parameter_names", "coherence", "own_functions", "errors",
 )  # fmt: skip
 PLACE = {room: index for index, room in enumerate(ROOMS)}
 FOLDERS = tuple(room for room in ROOMS if (LIBRARY / room).is_dir())
@@ -49,7 +49,7 @@ def imported(tree: ast.AST, modules: Collection[str]) -> set[str]:
     return names & set(modules)
 
 
-IN_ROOMS = FILES.keys() - {"mcoherence"}
+IN_ROOMS = FILES.keys() - {"mcoherence", "mcoherence.__main__"}
 IMPORTS = {module: imported(TREES[module], IN_ROOMS) for module in sorted(IN_ROOMS)}
 IMPORT_LINES = [(module, other) for module, others in IMPORTS.items() for other in sorted(others)]
 ARROWS = {(room_of(a), room_of(b)) for a, b in IMPORT_LINES if room_of(a) != room_of(b)}

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,9 @@ import yaml
 
 from mcoherence.data.corruption import SCHEMES
 from mcoherence.data.glyphs import CHARACTERS
+from mcoherence.data.image_shapes import image_shape
 from mcoherence.data.source_modules import SOURCES
+from mcoherence.data.sources import open_source
 from mcoherence.errors import UserError
 from mcoherence.study import checks, schema_checks
 
@@ -32,19 +35,41 @@ def checked(changes):
     return config
 
 
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder to run in, with the page's module where the page says."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "my_data.py").write_text(next(block for block in blocks("python") if "def stripes" in block))
+    yield tmp_path
+    sys.modules.pop("my_data", None)
+
+
 @pytest.mark.parametrize("block", blocks("yaml"))
-def test_settings_are_valid(block):
+def test_settings_are_valid(folder, block):
     checked(yaml.safe_load(block))
 
 
 def test_every_source_and_scheme_is_shown():
     shown = [yaml.safe_load(block) for block in blocks("yaml")]
     entries = [entry for block in shown for entry in block.get("datasets", {}).values()]
-    assert {entry["source"] for entry in entries} == set(SOURCES)
-    assert set(SCHEMA["properties"]["datasets"]["additionalProperties"]["properties"]["source"]["enum"]) == set(SOURCES)
+    assert {entry["source"] for entry in entries} == {*SOURCES, "my_data:stripes"}
+    assert set(SCHEMA["properties"]["datasets"]["additionalProperties"]["properties"]["source"]["else"]["enum"]) == set(
+        SOURCES
+    )
     noise = [entry for block in shown for entry in block.get("labels", {}).values()]
     assert {entry.get("scheme", "uniform") for entry in noise} == set(SCHEMES)
     assert SCHEMA["$defs"]["glyphs"]["properties"]["classes"]["maximum"] == len(CHARACTERS)
+
+
+def test_the_data_of_the_example_are_those_of_its_entry(folder):
+    block = next(block for block in blocks("yaml") if "my_data" in block)
+    (settings,) = yaml.safe_load(block)["datasets"].values()
+    data = open_source(settings, folder, download=False)
+    assert data.image_shape == image_shape(settings) == (1, 8, 8)
+    assert data.class_names == ("across", "along")
+    assert [len(part.targets) for part in (data.train, data.test)] == [400, 400]
+    assert data.train.items[data.train.targets == 0][:, :, ::2].min() >= 120  # the lines across
 
 
 def test_the_code_runs(tmp_path, monkeypatch, capsys):
@@ -63,6 +88,7 @@ def test_the_code_runs(tmp_path, monkeypatch, capsys):
         ),
         ("datasets: {x: {source: folder, resize: 256, size: 224}}", "datasets.x: found .*'root' is a required"),
         ("datasets: {x: {source: svhn}}", "datasets.x.source: found 'svhn'; expected one of digits, glyphs"),
+        ("datasets: {x: {source: 'my_data:stripes'}}", "datasets.x: found 'shape' is a required property"),
         ("datasets: {x: {source: mnist, classes: 3}}", "'classes' was unexpected"),
         (
             "datasets: {x: {source: glyphs, classes: 62, train_size: 50, test_size: 62}}",

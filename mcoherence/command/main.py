@@ -1,0 +1,99 @@
+"""The command line: its parsers, and how it is entered and left.
+
+Libraries that take long to import are imported by the commands that need them, so that --help is quick.
+"""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from mcoherence.command import examples, measure, merge, show, verify
+from mcoherence.errors import UserError, first_line
+
+COMMANDS = (measure, merge, examples, show, verify)
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """A parser that tells a mistake in one line and exits with status 1, as all of this project does."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say it and leave."""
+        self.exit(1, f"error: {message}; see {self.prog} --help\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of the command and of all that follows it."""
+    whole = OneLineParser(
+        prog="mcoherence",
+        description="How much the gradients of single examples agree in a network: measured, shown, verified.",
+        epilog="docs/command.md begins with a torchvision network and a folder of images.",
+    )
+    commands = whole.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for module in COMMANDS:
+        described = (module.__doc__ or "").strip()
+        one = commands.add_parser(
+            module.__name__.rpartition(".")[2],
+            help=described.splitlines()[0].rstrip("."),
+            description=described,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add_options(one)
+        one.set_defaults(run=module.run)
+    return whole
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command of these arguments, by default the process's; returns the exit status.
+
+    A user's mistake is one line on standard error and status 1; a bug keeps its traceback.
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    sys.path.insert(0, os.getcwd())  # where modules of the user's own are looked for first, as by `python -m`
+    try:
+        chosen = parser().parse_args(arguments)
+        status: int = chosen.run(chosen)
+    except UserError as error:
+        return _told(str(error))
+    except (ArithmeticError, OSError, RuntimeError) as error:
+        refused = _refusal_of(error)
+        if refused is None:
+            raise
+        return _told(refused)
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        sys.path.remove(os.getcwd())
+    return status
+
+
+def _told(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return 1
+
+
+def _refusal_of(error: ArithmeticError | OSError | RuntimeError) -> str | None:
+    """The user's mistake, or the machine's limit, that an error is, in a line; None where it may be a bug."""
+    if isinstance(error, BrokenPipeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read the output has gone
+        return "the output was not read to its end"
+    if isinstance(error, OSError):
+        named = f"{error.filename}: " if error.filename else ""
+        return f"{named}{error.strerror or first_line(error)}" if error.errno else None
+    if "torch" not in sys.modules:
+        return None
+    from mcoherence.device import is_of_device, without_determinism
+    from mcoherence.gradients.evidence import IdentityError
+
+    if isinstance(error, IdentityError):
+        return str(error)
+    if not is_of_device(error):
+        return None
+    if isinstance(error, RuntimeError) and without_determinism(error) is not None:
+        return (
+            f"--device: found an operation without a deterministic algorithm on this device ({first_line(error)}); "
+            "give --no-deterministic, which the file then says, or --device cpu"
+        )
+    return f"--batch-size: found no memory left on the device ({first_line(error)}); lower it"

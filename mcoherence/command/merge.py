@@ -1,0 +1,29 @@
+"""Put the shards of a measurement together, as if it had been measured in one go.
+
+mcoherence merge shard1.h5 shard2.h5 --out coherence.h5
+"""
+
+import argparse
+from pathlib import Path
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    parser.add_argument("shards", metavar="SHARD.h5", nargs="+", type=Path, help="all shards, in any order")
+    parser.add_argument("--out", metavar="O.h5", type=Path, required=True, help="the coherence file")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Check that they are all the shards of one measurement, add them up and write."""
+    from mcoherence.command.named import require_place
+    from mcoherence.command.show import headline
+    from mcoherence.files.hdf5 import write_hdf5
+    from mcoherence.measuring.joining import add_all_shards
+    from mcoherence.study.result_names import schemas_of
+
+    require_place(arguments.out, ".h5")
+    schemas = schemas_of("coherence")
+    datasets, attributes = add_all_shards(arguments.shards, schemas.shard)
+    write_hdf5(arguments.out, schemas.whole, datasets, attributes)
+    print(headline(arguments.out))
+    return 0

@@ -1,0 +1,275 @@
+"""Show a result file as a table, or two studies side by side.
+
+mcoherence show coherence.h5 --png coherence.png
+mcoherence show results/digits results/glyphs
+"""
+
+import argparse
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mcoherence.errors import UserError
+
+if TYPE_CHECKING:
+    from mcoherence.tables.sums import Sums
+
+MOST_GROUPS = 6  # columns of a table that a terminal has room for
+MOST_ROWS = 20  # of a table file
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    parser.add_argument("paths", metavar="FILE|STUDY", nargs="+", type=Path, help="one file or study, or two studies")
+    parser.add_argument("--png", type=Path, help="draw a coherence file: this PNG, and a PDF beside it")
+    parser.add_argument("--all", action="store_true", help="of two studies: settings that agree too")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print what there is to say."""
+    first, *others = arguments.paths
+    for path in arguments.paths:
+        if not path.exists():
+            raise UserError(f"{path}: not found, expected a result file or the folder of a study; look at the path")
+    if len(arguments.paths) > 2 or (others and not (first.is_dir() and others[0].is_dir())):
+        raise UserError(
+            f"show: found {len(arguments.paths)} paths, expected one, or the folders of two studies; show files one "
+            "by one"
+        )
+    if arguments.png is not None and (others or not _is_coherence(first)):
+        raise UserError(f"--png: found {first}, expected one coherence file to draw; leave --png out")
+    lines = _of_two(first, others[0], arguments.all) if others else _of_one(first)
+    print("\n".join(lines))
+    if arguments.png is not None:
+        _draw(first, arguments.png)
+    return 0
+
+
+def _of_one(path: Path) -> Iterator[str]:
+    if path.is_dir():
+        return _of_study(path)
+    if _is_coherence(path):
+        return _of_coherence(path)
+    readers = {".parquet": _of_table, ".json": _of_claims, ".h5": _of_file, ".safetensors": _of_file}
+    if path.suffix not in readers:
+        raise UserError(f"{path}: found a file that shows nothing, expected one of {', '.join(readers)}, or a study")
+    return readers[path.suffix](path)
+
+
+def in_columns(rows: Sequence[Sequence[str]], numbers: int = 0) -> Iterator[str]:
+    """Rows of text as lines, the last `numbers` columns to the right; the first row is a head."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [
+            cell.rjust(width) if place >= len(widths) - numbers else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        yield "  ".join(cells).rstrip()
+
+
+def _number(value: float) -> str:
+    return "-" if value != value else f"{value:.4g}"
+
+
+# Coherence files
+
+
+def _is_coherence(path: Path) -> bool:
+    """Whether a file is of the kind that `measure` writes; UserError where it is damaged."""
+    from mcoherence.files.hdf5 import read_attributes
+    from mcoherence.study.result_names import COHERENCE_SCHEMA
+
+    return path.suffix == ".h5" and path.is_file() and read_attributes(path)["schema"] == COHERENCE_SCHEMA
+
+
+def headline(path: Path) -> str:
+    """The number of a coherence file in a line: of the whole network and all examples, at its last weights."""
+    from mcoherence.coherence import alpha
+
+    sums = _sums(path)
+    group = _whole(sums)
+    value, count = sums.m_coherence(group)[-1], sums.count(group)[-1]
+    share = float(alpha(value, 1.0, count))
+    return f"{path}: m-coherence {_number(value)} of {count} examples, alpha {_number(share)}"
+
+
+def _sums(path: Path) -> "Sums":
+    from mcoherence.study.result_names import COHERENCE_SCHEMA
+    from mcoherence.tables.sums import Sums
+
+    return Sums.read(path, COHERENCE_SCHEMA)
+
+
+def _whole(sums: "Sums") -> str:
+    """The group of all examples together, or else the first."""
+    return next(name for name in (*sums.unions, *sums.groups) if sums.has(name))
+
+
+def _groups(sums: "Sums") -> tuple[str, ...]:
+    """All groups, that of all examples first."""
+    return tuple(dict.fromkeys([_whole(sums), *sums.groups]))
+
+
+def _of_coherence(path: Path) -> Iterator[str]:
+    from mcoherence.coherence import alpha
+    from mcoherence.files.hdf5 import read_attributes
+
+    sums, attributes = _sums(path), read_attributes(path)
+    settings, evidence = json.loads(attributes["settings"]), json.loads(attributes["evidence"])
+    described = " ".join(f"{key} {value}" for key, value in json.loads(attributes["run"]).items())
+    yield f"{path}: coherence of {described}"
+    yield (
+        f"in {settings.get('precision', 'float32')} on {attributes['device']}, batch norm: {sums.batch_norm}; measured "
+        f"{evidence['examples_measured']} of {evidence['examples_asked']} examples, {evidence['parameters_covered']:,} "
+        f"of {evidence['parameters_trainable']:,} parameters"
+    )
+    yield ""
+    rows = [["step", "group", "n", "m-coherence", "alpha"]]
+    for k, step in enumerate(sums.step):
+        for group in _groups(sums):
+            value, count = sums.m_coherence(group)[k], sums.count(group)[k]
+            rows.append([str(step), group, str(count), _number(value), _number(float(alpha(value, 1.0, count)))])
+    yield from in_columns(rows, 3)
+    shown = _groups(sums)[:MOST_GROUPS]
+    left = len(_groups(sums)) - len(shown)
+    yield ""
+    yield f"m-coherence by layer, step {sums.step[-1]}{f' ({left} more groups)' if left else ''}"
+    rows = [["layer", "type", *shown]]
+    for layer in sums.layers:
+        values = [_number(sums.m_coherence(group, layer)[-1]) for group in shown]
+        rows.append([layer or "(the network itself)", sums.layer_types[layer], *values])
+    yield from in_columns(rows, len(shown))
+
+
+def _draw(path: Path, png: Path) -> None:
+    from mcoherence.command.named import require_place
+    from mcoherence.figures.one_measurement import draw_by_layer, draw_by_step
+    from mcoherence.figures.saving import save_figure
+    from mcoherence.files.provenance import provenance
+
+    require_place(png, ".png")
+    sums = _sums(path)
+    figure = (draw_by_step if len(sums.step) > 1 else draw_by_layer)(sums, _groups(sums))
+    save_figure(figure, png, png.with_suffix(".pdf"), 200, provenance({}, [path]))
+    print(f"\n{png} and {png.with_suffix('.pdf').name}: drawn")
+
+
+# Other files
+
+
+def _of_table(path: Path) -> Iterator[str]:
+    from mcoherence.files.tables import read_table
+
+    table = read_table(path)
+    yield f"{path}: {len(table)} rows"
+    yield table.head(MOST_ROWS).to_string(index=False)
+    if len(table) > MOST_ROWS:
+        yield f"... and {len(table) - MOST_ROWS} more; {path.with_suffix('.csv').name} has them all"
+
+
+def _of_file(path: Path) -> Iterator[str]:
+    """Settings, origin and contents of a result file or a checkpoint."""
+    from mcoherence.audit.origins import read_provenance
+
+    origin = read_provenance(path)
+    yield f"{path}: made on {origin.device} by {origin.git_commit[:12]}"
+    yield from in_columns([["setting", "value"], *_leaves(origin.settings)])
+    yield ""
+    yield from in_columns([["content", "type", "shape"], *_contents(path)])
+
+
+def _contents(path: Path) -> list[list[str]]:
+    if path.suffix == ".safetensors":
+        from mcoherence.files.tensors import read_header
+
+        tensors = read_header(path, "checkpoint").tensors
+        return [[name, one.dtype, str(list(one.shape))] for name, one in tensors.items()]
+    from mcoherence.files.hdf5 import read_attributes
+
+    described = json.loads(read_attributes(path)["digests"])
+    return [[name, one["dtype"], str(one["shape"])] for name, one in sorted(described.items())]
+
+
+# Studies
+
+
+def _claims(path: Path) -> dict[str, Mapping[str, Any]]:
+    from mcoherence.claims.stored import read_claims
+
+    return {one["id"]: one for one in read_claims(path, path.with_suffix(".html"))["claims"]}
+
+
+def _of_claims(path: Path) -> Iterator[str]:
+    yield f"{path}"
+    rows = [["claim", "verdict", "value", "statement"]]
+    rows += [[name, one["verdict"], _value(one), one["statement"]] for name, one in _claims(path).items()]
+    yield from in_columns(rows)
+
+
+def _of_study(folder: Path) -> Iterator[str]:
+    if not (folder / "claims.json").is_file():
+        raise UserError(
+            f"{folder}: found no claims.json, expected the folder of a finished study, such as results/NAME"
+        )
+    return _of_claims(folder / "claims.json")
+
+
+def _value(claim: Mapping[str, Any]) -> str:
+    return "-" if claim.get("value") is None else _number(float(claim["value"]))
+
+
+def _of_two(first: Path, second: Path, everything: bool) -> Iterator[str]:
+    """Claims, then settings, of two studies; * marks what differs."""
+    studies = [(_claims_of(folder), dict(_leaves(_config(folder)))) for folder in (first, second)]
+    (claims_a, config_a), (claims_b, config_b) = studies
+    names = [first.name, second.name] if first.name != second.name else [str(first), str(second)]
+    rows = [["", "claim", *names, "value", "value", "statement"]]
+    for name in dict.fromkeys([*claims_a, *claims_b]):
+        a, b = claims_a.get(name), claims_b.get(name)
+        verdicts = ["(not made)" if one is None else str(one["verdict"]) for one in (a, b)]
+        values = ["" if one is None else _value(one) for one in (a, b)]
+        statement = str((a or b or {})["statement"])
+        rows.append([_mark(verdicts), name, *verdicts, *values, statement])
+    yield from in_columns(rows)
+    rows = [["", "setting", *names]]
+    same = 0
+    for key in sorted({*config_a, *config_b}):
+        pair = [config_a.get(key, "(none)"), config_b.get(key, "(none)")]
+        same += pair[0] == pair[1]
+        if everything or pair[0] != pair[1]:
+            rows.append([_mark(pair), key, *pair])
+    yield ""
+    yield from in_columns(rows)
+    yield f"{same} settings are the same{'' if everything else '; --all shows them too'}; * marks what differs"
+
+
+def _mark(pair: Sequence[str]) -> str:
+    return "*" if pair[0] != pair[1] else ""
+
+
+def _claims_of(folder: Path) -> dict[str, Mapping[str, Any]]:
+    if not (folder / "claims.json").is_file():
+        raise UserError(
+            f"{folder}: found no claims.json, expected the folder of a finished study, such as results/NAME"
+        )
+    return _claims(folder / "claims.json")
+
+
+def _config(folder: Path) -> Mapping[str, Any]:
+    """The config of a study, once its page has vouched for it."""
+    from mcoherence.files.page import check_page
+
+    path = folder / "config.json"
+    check_page(folder / "study.html", [path], "run the rule describe_study again")
+    found: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def _leaves(settings: Any, key: str = "") -> list[list[str]]:
+    """[key, value] of every innermost value of nested settings; lists of plain values count as one."""
+    if isinstance(settings, Mapping) and settings:
+        return [row for name, value in settings.items() for row in _leaves(value, f"{key}.{name}" if key else name)]
+    if isinstance(settings, list) and any(isinstance(one, Mapping) for one in settings):
+        return _leaves({str(place): one for place, one in enumerate(settings)}, key)
+    return [[key, json.dumps(settings)]]

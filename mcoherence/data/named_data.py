@@ -1,0 +1,426 @@
+"""Data that a user names: a folder of images, an images.h5, or a function "module:function" that yields batches.
+
+Whatever they are, they have N examples in a fixed order, and give those at some positions in batches.
+
+Index letters: n examples of a batch, C channels, H and W pixels.
+"""
+
+import hashlib
+import json
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from mcoherence.data.image_folder import FOLDERS, ImageFile, class_folders, decode_files, images_of_classes
+from mcoherence.data.loading import image_loader, input_table, inputs_of
+from mcoherence.data.store import read_class_names, read_targets
+from mcoherence.errors import UserError, first_line
+from mcoherence.files.digests import sha256_of
+from mcoherence.files.progress import progress
+from mcoherence.files.provenance import digest_of
+from mcoherence.own_functions import own_function
+
+Positions = NDArray[np.int64]
+IMAGENET_MEAN, IMAGENET_STD = (
+    (0.485, 0.456, 0.406),
+    (0.229, 0.224, 0.225),
+)  # by which torchvision's weights were trained
+
+
+@dataclass(frozen=True)
+class BatchReading:
+    """How batches are read; none of it decides a number but by rounding.
+
+    device: where they are wanted; dtype: of numbers with a fraction; batch_size: examples of a batch, of data that come
+    in none of their own; workers: processes that read ahead.
+    """
+
+    device: torch.device
+    dtype: torch.dtype = torch.float32
+    batch_size: int = 64
+    workers: int = 2
+
+
+class NamedData(ABC):
+    """N examples in a fixed order.
+
+    name: as the user wrote it; part: "train" or "test", what they are called in a result.
+    """
+
+    def __init__(self, name: str, part: str) -> None:
+        self.name, self.part = name, part
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """N."""
+
+    @property
+    @abstractmethod
+    def targets(self) -> Positions | None:
+        """The class of each example, int64 [N]; None where a target is something else."""
+
+    @property
+    def changed(self) -> NDArray[np.bool_] | None:
+        """Whose label was changed, bool [N], where the data themselves say it."""
+        return None
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """Names of the classes in the order of the targets, where the data say how many there are."""
+        return None
+
+    @property
+    def input_shape(self) -> tuple[int, int, int] | None:
+        """(C, H, W) of one image; None where inputs are something else."""
+        return None
+
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """What the inputs depend on besides the files, as a result records it."""
+
+    @abstractmethod
+    def digests(self, positions: Positions) -> dict[str, str]:
+        """Name -> digest of what the examples at these positions are read from."""
+
+    @abstractmethod
+    def batches(self, positions: Positions, reading: BatchReading) -> Iterator[tuple[Any, Any]]:
+        """(inputs, targets) of the examples at these positions, in their order, on the device."""
+
+    def batch_count(self, positions: Positions, reading: BatchReading) -> int:
+        """How many batches `batches` gives."""
+        return math.ceil(len(positions) / reading.batch_size)
+
+    def files(self) -> Sequence[str] | None:
+        """The file of each example, where each has one of its own."""
+        return None
+
+    def with_labels(self, positions: Positions, labels: Positions, reading: BatchReading) -> Iterator[tuple[Any, Any]]:
+        """`batches` with other targets, labels int64 [N] of all examples."""
+        start, chosen = 0, torch.from_numpy(labels[positions])
+        for inputs, targets in self.batches(positions, reading):
+            yield inputs, chosen[start : start + len(targets)].to(reading.device)
+            start += len(targets)
+
+
+class ImagesOfFolder(NamedData):
+    """A folder with a folder of images for each class: resized, centre cropped and normalised.
+
+    Classes are in the order of their names, as torchvision's ImageFolder has them, or in that of `class_names`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        part: str,
+        resize: int = 256,
+        size: int = 224,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+        class_names: Sequence[str] | None = None,
+    ) -> None:
+        """List the images; errors of `images_of_classes`, and UserError where folders and names do not agree."""
+        super().__init__(str(folder), part)
+        if resize < size:
+            raise UserError(f"--resize: found {resize}, expected at least the {size} of --size; raise it")
+        if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+            raise UserError(f"--mean, --std: found {mean}, {std}, expected three numbers each, --std above 0")
+        self._resize, self._side = resize, size
+        self._mean, self._std = np.array(mean, dtype=np.float64), np.array(std, dtype=np.float64)
+        found = sorted(class_folders(folder))
+        if set(found) == set(FOLDERS.values()):
+            raise UserError(
+                f"{folder}: found the folders {' and '.join(found)}, expected one folder of images per class; name one "
+                f"of them: --data {folder / found[0]}"
+            )
+        if not found:
+            raise UserError(f"{folder}: found no folders, expected one folder of images per class")
+        names = tuple(class_names or found)
+        if unknown := sorted(set(found) - set(names)):
+            raise UserError(
+                f"{folder}: found the folder {unknown[0]}, which --class-names lacks, expected a name for each; add it"
+            )
+        self._names = names
+        present = [name for name in names if name in found]
+        self._files, places = images_of_classes(folder, present)
+        self._targets = np.array([names.index(name) for name in present], dtype=np.int64)[places]
+        self._folder = folder
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    @property
+    def targets(self) -> Positions:
+        """The place of each image's folder among the names."""
+        return self._targets
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the folders."""
+        return self._names
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Three channels, and as large as --size says."""
+        return 3, self._side, self._side
+
+    def settings(self) -> dict[str, Any]:
+        """The resizing, cropping and normalising, and the order of the classes."""
+        how = {"resize": self._resize, "size": self._side, "mean": self._mean.tolist(), "std": self._std.tolist()}
+        return {"kind": "folder", **how, "class_names": list(self._names)}
+
+    def files(self) -> list[str]:
+        """Path of each image below the folder."""
+        return [str(Path(file.path).relative_to(self._folder)) for file in self._files]
+
+    def digests(self, positions: Positions) -> dict[str, str]:
+        """Of the folder: SHA-256 of the paths and contents of the images at these positions."""
+        names, digest = self.files(), hashlib.sha256()
+        for position in progress(positions.tolist(), len(positions), "digest of the images"):
+            digest.update(f"{names[position]}\n{sha256_of(Path(self._files[position].path))}\n".encode())
+        return {self.name: f"images:{digest.hexdigest()}"}
+
+    def batches(self, positions: Positions, reading: BatchReading) -> Iterator[tuple[Tensor, Tensor]]:
+        """Inputs [n, 3, H, W] and classes int64 [n]; UserError naming the images that do not decode."""
+        table = torch.from_numpy(input_table(self._mean, self._std)).to(reading.dtype).to(reading.device)
+        chosen = np.split(positions, range(reading.batch_size, len(positions), reading.batch_size))
+        images = _Decoded([self._files[position] for position in positions], self._resize, self._side)
+        rows = np.split(np.arange(len(positions)), range(reading.batch_size, len(positions), reading.batch_size))
+        workers = reading.workers if len(chosen) > 1 else 0
+        loader: DataLoader[Any] = DataLoader(
+            images, batch_size=None, sampler=rows, num_workers=workers, generator=torch.Generator()
+        )
+        for where, (pixels, complaints) in zip(chosen, loader, strict=True):
+            if complaints:
+                raise UserError(
+                    f"found {len(complaints)} images that do not decode: {'; '.join(complaints)}; mend or remove them"
+                )
+            targets = torch.from_numpy(self._targets[where])
+            yield inputs_of(pixels.to(reading.device), table), targets.to(reading.device)
+
+
+class _Decoded(Dataset[tuple[Tensor, list[str]]]):
+    """Batches of pixels, decoded in the process that asks for them."""
+
+    def __init__(self, files: Sequence[ImageFile], resize: int, size: int) -> None:
+        self.files, self.resize, self.size = files, resize, size
+
+    def __getitem__(self, rows: Positions) -> tuple[Tensor, list[str]]:
+        """Pixels uint8 [n, 3, size, size], and a line about each file that does not decode."""
+        images, complaints = decode_files([self.files[row] for row in rows], self.resize, self.size)
+        return torch.from_numpy(images), complaints
+
+
+class ImagesOfStore(NamedData):
+    """A part of an images.h5 of a study: inputs are what its networks are given."""
+
+    def __init__(self, path: Path, part: str) -> None:
+        """Read its targets; UserError where the file is missing, damaged or something else."""
+        super().__init__(str(path), part)
+        self._path = path
+        self._targets, self._names = read_targets(path, part), read_class_names(path)
+
+    def __len__(self) -> int:
+        return len(self._targets)
+
+    @property
+    def targets(self) -> Positions:
+        """The classes."""
+        return self._targets
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """As the file names them."""
+        return self._names
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Of the file's images."""
+        return image_loader(self._path, np.zeros(0, np.int64), torch.device("cpu"), part=self.part).input_shape
+
+    def settings(self) -> dict[str, Any]:
+        """Nothing but the part: the file says the rest."""
+        return {"kind": "images.h5"}
+
+    def digests(self, positions: Positions) -> dict[str, str]:
+        """Of the file."""
+        return {self.name: digest_of(self._path)}
+
+    def batches(self, positions: Positions, reading: BatchReading) -> Iterator[tuple[Tensor, Tensor]]:
+        """Inputs [n, C, H, W] and classes int64 [n]."""
+        images = image_loader(
+            self._path, positions, reading.device, part=self.part, dtype=reading.dtype, workers=reading.workers
+        )
+        rows = np.split(np.arange(len(positions)), range(reading.batch_size, len(positions), reading.batch_size))
+        for where, inputs in zip(rows, images.batches(enumerate(rows)), strict=True):
+            yield inputs, torch.from_numpy(self._targets[positions[where]]).to(reading.device)
+
+
+class BatchesOfFunction(NamedData):
+    """What a function of the user's yields: batches (inputs, targets), or (inputs, targets, changed).
+
+    The function is called once to look at the batches, and once whenever they are read; it must yield the same ones.
+    Inputs and targets are tensors, or dictionaries, lists and tuples of these, examples first.
+    """
+
+    def __init__(self, name: str, part: str, options: Mapping[str, Any], code: str) -> None:
+        """Find the function; `code` is the digest of its code."""
+        super().__init__(name, part)
+        self._function: Callable[..., Iterable[Any]] = own_function(name)
+        self._options, self._code = dict(options), code
+        if not callable(self._function):
+            raise UserError(f"{name}: found a {type(self._function).__name__}, expected a function that yields batches")
+
+    def __len__(self) -> int:
+        return self._seen.examples
+
+    @property
+    def targets(self) -> Positions | None:
+        """The targets, where each is one whole number that is not negative."""
+        return self._seen.targets
+
+    @property
+    def changed(self) -> NDArray[np.bool_] | None:
+        """The third things in the batches."""
+        return self._seen.changed
+
+    def settings(self) -> dict[str, Any]:
+        """The options and the code of the function."""
+        return {"kind": "function", "options": self._options, "code": self._code}
+
+    def digests(self, positions: Positions) -> dict[str, str]:
+        """Of the function: SHA-256 of all that it yielded."""
+        return {self.name: f"batches:{self._seen.digest}"}
+
+    def batches(self, positions: Positions, reading: BatchReading) -> Iterator[tuple[Any, Any]]:
+        """The batches as the function yields them, those at the ends cut where positions begin or end within them.
+
+        Raises:
+            UserError: positions are not neighbours, or the batches are not those that were seen before.
+        """
+        if len(positions) == 0:
+            return
+        first, last = int(positions[0]), int(positions[-1]) + 1
+        if last - first != len(positions):
+            raise UserError(f"{self.name}: found a sample to be drawn, expected all that it yields; let it yield fewer")
+        digest, start = hashlib.sha256(), 0
+        for inputs, targets, _ in self._yielded():
+            _update(digest, (inputs, targets))
+            size = _size(self.name, targets)
+            begin, end = max(first - start, 0), min(last - start, size)
+            start += size
+            if begin < end:
+                cut = slice(begin, end)
+                yield tuple(_mapped(one, lambda t, c=cut: _moved(t[c], reading)) for one in (inputs, targets))  # type: ignore[misc]
+        if digest.hexdigest() != self._seen.digest:
+            raise UserError(
+                f"{self.name}: found other batches than when it was called before, expected the same in the same order "
+                "each time; switch shuffling and augmentation off, or set their seeds in the function"
+            )
+
+    def batch_count(self, positions: Positions, reading: BatchReading) -> int:
+        """How many of the function's batches have examples at these positions."""
+        ends = np.cumsum(self._seen.sizes)
+        return len(np.unique(np.searchsorted(ends, positions, side="right")))
+
+    def _yielded(self) -> Iterator[tuple[Any, Any, Any]]:
+        """(inputs, targets, changed or None) of every batch that is not empty."""
+        try:
+            batches = iter(self._function(**self._options))
+        except TypeError as error:
+            raise UserError(
+                f"{self.name}: found a function that cannot be called with {self._options} or does not yield batches "
+                f"({first_line(error)}), expected (inputs, targets) of each batch"
+            ) from error
+        for batch in batches:
+            if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
+                raise UserError(
+                    f"{self.name}: found a batch that is a {type(batch).__name__}"
+                    f"{f' of {len(batch)}' if isinstance(batch, tuple | list) else ''}, expected (inputs, targets), or "
+                    "(inputs, targets, changed)"
+                )
+            inputs, targets, *more = batch
+            if _size(self.name, targets):
+                yield inputs, targets, more[0] if more else None
+
+    @cached_property
+    def _seen(self) -> "_Seen":
+        """What all batches are, from a first look at them."""
+        digest, targets, changed = hashlib.sha256(), [], []
+        for inputs, of_batch, marks in progress(self._yielded(), None, f"look at {self.name}"):
+            _update(digest, (inputs, of_batch))
+            whole = isinstance(of_batch, Tensor) and of_batch.ndim == 1 and not of_batch.is_floating_point()
+            targets.append(of_batch.cpu().numpy() if whole else np.full(_size(self.name, of_batch), -1))
+            if marks is not None:
+                changed.append(np.asarray(marks, dtype=np.bool_))
+        if not targets:
+            raise UserError(f"{self.name}: found no batches, expected at least one")
+        classes, marked = np.concatenate(targets).astype(np.int64), np.concatenate(changed) if changed else None
+        if marked is not None and marked.shape != classes.shape:
+            raise UserError(
+                f"{self.name}: found marks of changed labels of shape {list(marked.shape)}, expected one for each of "
+                f"the {len(classes)} examples, in every batch"
+            )
+        sizes = tuple(len(one) for one in targets)
+        return _Seen(len(classes), sizes, classes if classes.min() >= 0 else None, marked, digest.hexdigest())
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """Number of examples, in all and of each batch; their classes and marks, if any; digest of all batches."""
+
+    examples: int
+    sizes: tuple[int, ...]
+    targets: Positions | None
+    changed: NDArray[np.bool_] | None
+    digest: str
+
+
+def _size(name: str, targets: Any) -> int:
+    """Number of examples of a batch, by its targets."""
+    leaves: list[Tensor] = []
+    _mapped(targets, leaves.append)
+    if not leaves or leaves[0].ndim == 0:
+        raise UserError(
+            f"{name}: found targets without an axis of examples, expected tensors [n, ...]; let it yield batches"
+        )
+    return len(leaves[0])
+
+
+def _mapped(tree: Any, function: Callable[[Tensor], Any]) -> Any:
+    """A tree of tensors (dictionaries, lists, tuples) with each tensor replaced; arrays count as tensors."""
+    if isinstance(tree, Mapping):
+        return {key: _mapped(value, function) for key, value in tree.items()}
+    if isinstance(tree, tuple) and hasattr(tree, "_fields"):  # a named one
+        return type(tree)(*(_mapped(value, function) for value in tree))
+    if isinstance(tree, list | tuple):
+        return type(tree)(_mapped(value, function) for value in tree)
+    return function(torch.from_numpy(tree)) if isinstance(tree, np.ndarray) else _applied(tree, function)
+
+
+def _applied(leaf: Any, function: Callable[[Tensor], Any]) -> Any:
+    return function(leaf) if isinstance(leaf, Tensor) else leaf
+
+
+def _moved(tensor: Tensor, reading: BatchReading) -> Tensor:
+    return tensor.to(reading.device, reading.dtype if tensor.is_floating_point() else None)
+
+
+def _update(digest: "hashlib._Hash", tree: Any) -> None:
+    """Take in type, shape and bytes of every tensor of a tree."""
+
+    def take(tensor: Tensor) -> None:
+        plain = tensor.detach().cpu().contiguous()
+        digest.update(json.dumps([str(plain.dtype), list(plain.shape)]).encode())
+        digest.update(plain.reshape(-1).view(torch.uint8).numpy().tobytes())
+
+    _mapped(tree, take)

@@ -1,0 +1,55 @@
+"""m-coherence of one coherence file, whatever network and groups it is of: by layer, or along its sets of weights."""
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from mcoherence.figures.axes import decade_label, log_axis, orthogonal_limit, step_axis
+from mcoherence.figures.panels import new_figure
+from mcoherence.figures.style import NEUTRAL, theme
+from mcoherence.tables.columns import WHOLE_NETWORK
+from mcoherence.tables.sums import Sums
+
+MOST_GROUPS = 8  # that a legend can name and colours tell apart
+ROW_HEIGHT = 0.17  # inches for a layer
+
+
+@theme()
+def draw_by_layer(sums: Sums, groups: tuple[str, ...]) -> Figure:
+    """m-coherence of each layer and of the whole network at the last set of weights, a marker for each group.
+
+    Args:
+        sums: of the file.
+        groups: that are shown, MOST_GROUPS of them at most.
+    """
+    rows = [WHOLE_NETWORK, *sums.layers]
+    figure = new_figure(0.9 + ROW_HEIGHT * len(rows))
+    axes = figure.subplots()
+    places = np.arange(len(rows))
+    for group in groups[:MOST_GROUPS]:
+        values = [sums.m_coherence(group, row)[-1] for row in rows]
+        axes.plot(values, places, marker="o", markersize=3.5, linestyle="none", label=group)
+    axes.axvline(1, color=NEUTRAL, linewidth=0.7, zorder=1)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(FuncFormatter(decade_label))
+    axes.set_yticks(places, ["whole network", *sums.layers], parse_math=False)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_xlabel("m-coherence (1: orthogonal gradients)")
+    figure.legend(loc="outside lower center", ncols=min(len(groups), 4), frameon=False)
+    return figure
+
+
+@theme()
+def draw_by_step(sums: Sums, groups: tuple[str, ...]) -> Figure:
+    """m-coherence of the whole network against the step, a line for each group; arguments of `draw_by_layer`."""
+    figure = new_figure(3.0)
+    axes = figure.subplots()
+    for group in groups[:MOST_GROUPS]:
+        axes.plot(sums.step, sums.m_coherence(group), marker="o", markersize=3, linewidth=1.4, label=group)
+    orthogonal_limit(axes)
+    log_axis(axes)
+    step_axis(axes, float(sums.step.max()), 1)
+    axes.set_xlabel("training step")
+    axes.set_ylabel("m-coherence")
+    axes.legend(frameon=False)
+    return figure

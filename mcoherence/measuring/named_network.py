@@ -1,0 +1,263 @@
+"""Coherence of anybody's network on anybody's data, at one or more sets of weights, as coherence.h5 holds it.
+
+Index letters: K sets of weights, G groups, m examples of the sample, N examples of the data.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from mcoherence.data.named_data import BatchReading, NamedData
+from mcoherence.data.store import Labels
+from mcoherence.errors import UserError, first_line
+from mcoherence.files.hdf5 import new_hdf5, write_contents
+from mcoherence.files.progress import progress
+from mcoherence.gradients.batch_norm import with_sample_statistics
+from mcoherence.gradients.evidence import merged
+from mcoherence.gradients.reference import LossFunction
+from mcoherence.gradients.statistics import GradientStatistics, gradient_statistics
+from mcoherence.measuring.along_run import normalised_by, write_group_sums
+from mcoherence.measuring.job import EVERYTHING
+from mcoherence.measuring.record import evidence_of, record_of, stacked
+from mcoherence.measuring.samples import draw_training_sample
+from mcoherence.study.result_names import CORRUPT, GROUPS, HELDOUT, PRISTINE, schemas_of
+from mcoherence.study.shards import Shard
+
+Grouping = Literal["class", "changed"]
+GROUPINGS: tuple[Grouping, ...] = ("class", "changed")
+WHOLE = {"train": "train", "test": GROUPS[HELDOUT]}  # what the whole sample is called, by the part that it is from
+# What a network, or a loss, makes of inputs that are not for it.
+UNFIT = (RuntimeError, ValueError, TypeError, LookupError, AssertionError, AttributeError)
+
+
+@dataclass(frozen=True)
+class NamedSample:
+    """The examples that are measured, and in which groups.
+
+    data: that they are from; index: their positions, int64 [m]; group: positions in `groups`, int64 [m]; labels: in
+    place of the data's own targets, int64 [N].
+    """
+
+    data: NamedData
+    index: NDArray[np.int64]
+    group: NDArray[np.int64]
+    groups: tuple[str, ...]
+    labels: NDArray[np.int64] | None = None
+
+    def batches(self, rows: slice, reading: BatchReading) -> Iterator[tuple[Any, Any]]:
+        """(inputs, targets) of these examples of the sample, in its order."""
+        positions = self.index[rows]
+        if self.labels is None:
+            return self.data.batches(positions, reading)
+        return self.data.with_labels(positions, self.labels, reading)
+
+    def grouped_batches(self, rows: slice, reading: BatchReading) -> Iterator[tuple[Any, Any, Tensor]]:
+        """The same with the group of each example, int64 [n]."""
+        start, ids = 0, torch.from_numpy(self.group[rows])
+        for inputs, targets in self.batches(rows, reading):
+            size = _examples_in(targets)
+            yield inputs, targets, ids[start : start + size]
+            start += size
+
+
+def _examples_in(targets: Any) -> int:
+    """Number of examples of a batch whose targets are a tensor, or a tree of some."""
+    while not isinstance(targets, Tensor):
+        targets = next(iter(targets.values() if isinstance(targets, Mapping) else targets))
+    return len(targets)
+
+
+def named_sample(
+    data: NamedData, labels: Labels | None, by: Grouping | None, size: int | None, seed: int
+) -> NamedSample:
+    """A sample of some data, in groups.
+
+    Args:
+        data: to draw from.
+        labels: those that were trained on, in place of the data's own.
+        by: "class": a group for each class; "changed": the groups pristine and corrupt, by whether the label was
+            changed; None: one group, called train, or heldout where the data are a test part.
+        size: number of examples, drawn without replacement; None for all.
+        seed: of the draw.
+
+    Raises:
+        UserError: the labels are of other examples, or the data do not have what the groups are made of.
+    """
+    count = len(data)
+    if labels is not None:
+        _require_labels_of(data, labels)
+    changed = data.changed if labels is None else labels.changed
+    index = np.arange(count, dtype=np.int64)
+    if size is not None:
+        index = draw_training_sample(index, np.zeros(count, dtype=np.bool_), size, seed).index
+    own = None if labels is None else labels.labels
+    if by is None:
+        return NamedSample(data, index, np.zeros(len(index), dtype=np.int64), (WHOLE[data.part],), own)
+    if by == "changed":
+        if changed is None:
+            raise UserError(
+                f"--groups changed: found nothing in {data.name} that says whose label was changed, expected --labels "
+                "L.h5, or a function that yields (inputs, targets, changed)"
+            )
+        group = np.where(changed[index], CORRUPT, PRISTINE).astype(np.int64)
+        return NamedSample(data, index, group, (GROUPS[PRISTINE], GROUPS[CORRUPT]), own)
+    classes = data.targets if own is None else own
+    if classes is None:
+        raise UserError(f"--groups class: found targets of {data.name} that are no classes; leave --groups out")
+    names = data.class_names or tuple(str(one) for one in range(int(classes.max()) + 1))
+    return NamedSample(data, index, classes[index], names, own)
+
+
+def _require_labels_of(data: NamedData, labels: Labels) -> None:
+    if data.part != "train" or data.targets is None or data.changed is not None:
+        raise UserError(
+            f"--labels: found labels of a training part for {data.name}, expected a folder of images or an images.h5, "
+            "and --part train; let a function yield the labels itself"
+        )
+    if len(labels.original) != len(data) or not np.array_equal(labels.original, data.targets):
+        raise UserError(
+            f"--labels: found labels of {len(labels.original)} examples that are not those of {data.name} ({len(data)} "
+            "examples), expected the labels.h5 that was made from these data"
+        )
+
+
+@dataclass(frozen=True)
+class NamedMeasurement:
+    """What is measured, and where.
+
+    network: path of weights -> the network with these weights, in eval mode; weights: K paths, with `step` int64 [K]
+    and `epoch` float64 [K]; loss: (outputs, targets) -> losses [n]; batch_norm: "running" or "sample".
+    """
+
+    network: Callable[[Path], nn.Module]
+    weights: Sequence[Path]
+    step: NDArray[np.int64]
+    epoch: NDArray[np.float64]
+    sample: NamedSample
+    loss: LossFunction
+    reading: BatchReading
+    batch_norm: Literal["running", "sample"] = "running"
+    shard: Shard = EVERYTHING
+    run: Mapping[str, Any] = field(default_factory=dict)
+
+
+def write_named_measurement(path: Path, measurement: NamedMeasurement, attributes: Mapping[str, Any]) -> None:
+    """Measure at every set of weights and write coherence.h5, or a shard of it, which keeps S besides.
+
+    Raises:
+        UserError: a network and its data do not fit together, or its per-example gradients cannot be had.
+    """
+    schemas, sharded = schemas_of("coherence"), measurement.shard.count > 1
+    with new_hdf5(path, schemas.shard if sharded else schemas.whole) as file:
+        keep = partial(write_group_sums, file) if sharded else _let_go
+        sample, records, evidence = measurement.sample, [], []
+        for k, weights in enumerate(measurement.weights):
+            model = fitting_network(measurement, weights)
+            statistics = _statistics(measurement, model, weights.name)
+            keep(k, statistics)
+            records.append(record_of(statistics))
+            evidence.append(evidence_of(statistics))
+        datasets = {
+            "step": measurement.step,
+            "epoch": measurement.epoch,
+            "diverged": np.zeros(len(records), dtype=np.bool_),
+            "sample/index": sample.index,
+            "sample/group": sample.group,
+            **stacked(records).datasets(model, sample.groups),
+        }
+        normalised = normalised_by(model, measurement.batch_norm)
+        measured = {"run": measurement.run, "evidence": merged(evidence).as_json(), "batch_norm": normalised}
+        write_contents(file, datasets, {**attributes, **measured})
+
+
+def _let_go(_k: int, _statistics: GradientStatistics) -> None:
+    """Keep no S: it is as large as the network."""
+
+
+def _statistics(measurement: NamedMeasurement, model: nn.Module, name: str) -> GradientStatistics:
+    """The statistics of the shard of the sample at one set of weights."""
+    sample, reading = measurement.sample, measurement.reading
+    if measurement.batch_norm == "sample":
+        model = with_sample_statistics(model, _Inputs(sample, reading))
+    rows = measurement.shard.rows(len(sample.index))
+    count = sample.data.batch_count(sample.index[rows], reading)
+    batches = progress(sample.grouped_batches(rows, reading), count, f"measure {name}")
+    return gradient_statistics(model, measurement.loss, batches, groups=sample.groups, spot_check=2)
+
+
+class _Inputs:
+    """The inputs of a whole sample in batches (inputs,), which can be gone through again and again."""
+
+    def __init__(self, sample: NamedSample, reading: BatchReading) -> None:
+        self._sample, self._reading = sample, reading
+
+    def __iter__(self) -> Iterator[tuple[Any]]:
+        for inputs, _ in self._sample.batches(slice(None), self._reading):
+            yield (inputs,)
+
+
+def fitting_network(measurement: NamedMeasurement, weights: Path) -> nn.Module:
+    """The network with these weights on the device, once it and the loss took two examples of the sample.
+
+    Raises:
+        UserError: it does not take them, it has another number of outputs than there are classes, or the sums of its
+            gradients do not fit in memory.
+    """
+    sample, reading = measurement.sample, measurement.reading
+    model = measurement.network(weights).to(reading.device, reading.dtype)
+    _require_memory(model, sample.groups)
+    inputs, targets = next(sample.batches(slice(0, 2), reading))
+    name = sample.data.name
+    try:
+        with torch.no_grad():
+            outputs = model(inputs)
+    except UNFIT as error:
+        raise UserError(
+            f"{name}: found {_in_words(inputs)}, which the network does not take ({first_line(error)}); expected "
+            "inputs as it was trained on; look at --model, and at how the data are read"
+        ) from error
+    names = sample.data.class_names
+    if names is not None and isinstance(outputs, Tensor) and outputs.ndim == 2 and outputs.shape[1] != len(names):
+        raise UserError(
+            f"{name}: found {len(names)} classes and a network of {outputs.shape[1]} outputs, expected as many; give "
+            "the network's options, or, of a folder, name its classes in the order of the outputs by --class-names"
+        )
+    try:
+        losses = measurement.loss(outputs, targets)
+    except UNFIT as error:
+        raise UserError(
+            f"{name}: found targets ({_in_words(targets)}) or outputs ({_in_words(outputs)}) that the loss does not "
+            f"take ({first_line(error)}); look at --model, --loss and the targets"
+        ) from error
+    if not isinstance(losses, Tensor) or losses.shape != (len(sample.index[:2]),):
+        raise UserError(
+            f"--loss: found {_in_words(losses)} for {len(sample.index[:2])} examples, expected one loss for each; let "
+            "it return them unreduced, summed over what else an example has"
+        )
+    return model
+
+
+def _require_memory(model: nn.Module, groups: Sequence[str]) -> None:
+    """UserError where the sums of the gradients of so many groups are larger than this machine's memory."""
+    needed = len(groups) * sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > there:
+        raise UserError(
+            f"--groups: found {len(groups)} groups, whose sums of gradients take {needed / 1e9:.0f} GB, expected at "
+            f"most the {there / 1e9:.0f} GB of this machine; measure fewer classes, or leave --groups out"
+        )
+
+
+def _in_words(tree: Any) -> str:
+    """The shape and type of a tensor, the kind of anything else."""
+    if isinstance(tree, Tensor):
+        return f"{list(tree.shape)} of {str(tree.dtype).removeprefix('torch.')}"
+    return f"a {type(tree).__name__}"

@@ -1,0 +1,178 @@
+"""Anybody's network: what a factory "module:function" makes, with weights from a file that torch or safetensors wrote.
+
+Nothing is unpickled but tensors. Which code is run is for the caller to name, never for a file.
+"""
+
+import inspect
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from mcoherence.errors import UserError, first_line
+from mcoherence.files.seals import SealError, carried_seal, check_tensor_bytes
+from mcoherence.own_functions import own_function
+
+WRAPPERS = ("module", "_orig_mod")  # names that DataParallel and its kind, and torch.compile, put before all others
+HOLDERS = ("state_dict", "model_state_dict", "model")  # keys of a saved dictionary under which training scripts keep it
+SAFETENSORS = ".safetensors"
+
+
+def made_network(
+    factory: str,
+    options: Mapping[str, Any],
+    input_shape: tuple[int, int, int] | None = None,
+    num_classes: int | None = None,
+) -> nn.Module:
+    """The network that a factory makes, in eval mode, on the CPU as a rule.
+
+    Args:
+        factory: "module:function", such as "torchvision.models:resnet18"; the function, or the class, is called with
+            `options` alone. One that asks for (input_shape, num_classes) first, as a study's own networks do, is given
+            these. A network that stands in the module ready-made is taken as it is.
+        options: arguments of the function by name.
+        input_shape: (C, H, W) of one image, where the data have one.
+        num_classes: number of classes, where the data have some.
+
+    Raises:
+        UserError: there is no such function, it does not take these arguments, or it returns no nn.Module.
+    """
+    function = own_function(factory)
+    if isinstance(function, nn.Module):
+        if options:
+            raise UserError(f"{factory}: found a ready-made network, which takes no options; name a function instead")
+        return function.eval()
+    if not callable(function):
+        raise UserError(f"{factory}: found a {type(function).__name__}, expected a function that returns a network")
+    arguments = _arguments(factory, function, options, (input_shape, num_classes))
+    try:
+        model = function(*arguments, **options)
+    except TypeError as error:
+        if not options:
+            raise
+        raise UserError(
+            f"{factory}: found options {dict(options)}, which it does not take ({first_line(error)}), expected options "
+            "that are arguments of the function"
+        ) from error
+    if not isinstance(model, nn.Module):
+        raise UserError(f"{factory}: found a {type(model).__name__}, expected it to return a torch.nn.Module")
+    return model.eval()
+
+
+def _arguments(factory: str, function: Any, options: Mapping[str, Any], of_data: tuple[Any, Any]) -> tuple[Any, ...]:
+    """What the function is called with before its options: nothing, or shape and classes where it asks for both."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # of a function that is not written in Python
+        return ()
+    asked = [*signature.parameters][:2]
+    choices = [of_data, ()] if asked == ["input_shape", "num_classes"] else [()]
+    if choices[0] == of_data and None in of_data:
+        choices = [()]
+    wrong = ""
+    for arguments in choices:
+        try:
+            signature.bind(*arguments, **options)
+        except TypeError as error:
+            wrong = first_line(error)
+        else:
+            return arguments
+    raise UserError(
+        f"{factory}: found a function that cannot be called with the options {dict(options)} ({wrong}), expected "
+        f"options that are its arguments {signature}"
+    )
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Load a state_dict into a network, every tensor of it, by name and shape.
+
+    Names may begin with "module." or "_orig_mod.", as DataParallel, DistributedDataParallel and torch.compile leave
+    them. Numbers are converted to the network's own types.
+
+    Args:
+        model: whose weights and buffers are overwritten.
+        path: of safetensors, or of what torch.save wrote of a state_dict or of a dictionary that holds one under
+            "state_dict", "model_state_dict" or "model".
+
+    Raises:
+        UserError: the file is missing, damaged, holds something else than tensors, or they are of another network.
+    """
+    expected = model.state_dict()
+    found = unwrapped(read_state_dict(path), expected.keys())
+    missing, others = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
+    if missing or others:
+        which = [f"{len(missing)} missing (first {missing[0]})"] if missing else []
+        which += [f"{len(others)} that the network lacks (first {others[0]})"] if others else []
+        raise UserError(
+            f"{path}: found weights of another network: {', '.join(which)}; expected the {len(expected)} tensors of "
+            "the network; name the one that was trained, with its options"
+        )
+    for name, tensor in found.items():
+        if tensor.shape != expected[name].shape:
+            raise UserError(
+                f"{path}: found {name} of shape {list(tensor.shape)}, expected {list(expected[name].shape)} as the "
+                "network has it; name the one that was trained, with its options"
+            )
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise UserError(
+                f"{path}: found {name} with values that are not finite, expected weights of a run that did not "
+                "diverge; take an earlier checkpoint"
+            )
+    model.load_state_dict(found)
+
+
+def unwrapped(tensors: Mapping[str, Tensor], expected: Any) -> dict[str, Tensor]:
+    """The tensors by the names that a network has for them, without those that wrappers put before.
+
+    "_orig_mod" is taken out wherever it stands, "module" at the beginning, and neither where the names fit already.
+    """
+    found = dict(tensors)
+    if found.keys() <= set(expected):
+        return found
+    found = {".".join(part for part in name.split(".") if part != "_orig_mod"): one for name, one in found.items()}
+    while found and not found.keys() <= set(expected) and all(name.startswith("module.") for name in found):
+        found = {name.removeprefix("module."): one for name, one in found.items()}
+    return found
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file by name, on the CPU; errors of `load_weights`."""
+    if not path.is_file():
+        raise UserError(f"{path}: not found, expected a file of weights; save model.state_dict() there")
+    return _of_safetensors(path) if path.suffix == SAFETENSORS else _of_torch(path)
+
+
+def _of_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        if carried_seal(path) is not None:  # of this project: it says what it must hold
+            check_tensor_bytes(path)
+        return dict(load_file(path))
+    except (OSError, SafetensorError, SealError, ValueError, KeyError) as error:
+        raise UserError(
+            f"{path}: damaged, or no safetensors ({first_line(error)}); expected a state_dict; write it again"
+        ) from error
+
+
+def _of_torch(path: Path) -> dict[str, Tensor]:
+    way_out = "save model.state_dict() alone, by torch.save or as safetensors"
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f"{path}: found something else than tensors, which is never unpickled, or no file of torch.save; "
+            f"expected a state_dict; {way_out}"
+        ) from error
+    except (OSError, EOFError, RuntimeError, ValueError, LookupError, AttributeError, TypeError) as error:
+        raise UserError(f"{path}: damaged, or no file of torch.save ({first_line(error)}); {way_out}") from error
+    for candidate in (content, *(content.get(key) for key in HOLDERS if isinstance(content, Mapping))):
+        if isinstance(candidate, Mapping) and candidate and all(isinstance(one, Tensor) for one in candidate.values()):
+            return {str(name): one for name, one in candidate.items()}
+    raise UserError(
+        f"{path}: found a {type(content).__name__} without a state_dict in it, expected tensors by name, or these "
+        f"under one of {', '.join(HOLDERS)}; {way_out}"
+    )

@@ -1,0 +1,42 @@
+"""Functions of a user's own that a setting or an option names, "module:function"."""
+
+import re
+from importlib import import_module
+from typing import Any
+
+from mcoherence.errors import UserError
+
+NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
+
+
+def own_function(name: str) -> Any:
+    """What a module has under a name: a function mostly, or a class, or any other thing that stands there.
+
+    The module is imported as Python finds it, first in the working directory where that is in `sys.path`. Whatever it
+    raises while it is imported is an error in the user's code and keeps its traceback.
+
+    Args:
+        name: "module:function", such as "torchvision.models:resnet18".
+
+    Raises:
+        UserError: the name is not of this form, or there is no such module or nothing of that name in it.
+
+    Example:
+        >>> own_function("math:hypot")(3, 4)
+        5.0
+    """
+    if not NAME.fullmatch(name):
+        raise UserError(f"found {name!r}, expected module:function, such as my_networks:wide_mlp")
+    module, _, attribute = name.partition(":")
+    try:
+        found = import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise  # something else that the user's module imports
+        raise UserError(
+            f"{name}: found no module {error.name!r}, expected one in the working directory or an installed "
+            "one; run where the file lies, or add its folder to PYTHONPATH"
+        ) from error
+    if not hasattr(found, attribute):
+        raise UserError(f"{name}: found no {attribute!r} in the module, expected a function of that name")
+    return getattr(found, attribute)
