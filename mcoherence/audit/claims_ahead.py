@@ -1,17 +1,18 @@
 """Which claims a study can speak to, before anything runs.
 
-The claims themselves are asked, on tables that have the rows of the study's own and no numbers (`tables.ahead`). So
-what a claim needs stands nowhere but in the claim. What only outcomes decide cannot be said: runs that diverge.
+The claims themselves are asked, on tables that have the rows of the study's own and no numbers
+(`audit.planned_tables`). So what a claim needs stands nowhere but in the claim. What only outcomes decide cannot be
+said: runs that diverge.
 """
 
 from collections.abc import Sequence
 
+from mcoherence.audit.planned_tables import planned_tables
 from mcoherence.claims.registry import claims_of
 from mcoherence.claims.settings import ClaimSettings
 from mcoherence.claims.testing import Claim, Description, check_claims
 from mcoherence.study.runs import Config
 from mcoherence.study.settings import claim_settings
-from mcoherence.tables.ahead import tables_ahead
 
 
 def claims_ahead(config: Config, descriptions: Sequence[Description]) -> list[Claim]:
@@ -22,7 +23,7 @@ def claims_ahead(config: Config, descriptions: Sequence[Description]) -> list[Cl
         descriptions: the claims, see `mcoherence.claims.registry`.
     """
     wanted = dict.fromkeys(name for description in descriptions for name in description.tables)
-    return check_claims(tables_ahead(config, wanted), ClaimSettings(**claim_settings(config)), descriptions)
+    return check_claims(planned_tables(config, wanted), ClaimSettings(**claim_settings(config)), descriptions)
 
 
 def describe_claims(config: Config, package: str = "mcoherence.claims") -> str:

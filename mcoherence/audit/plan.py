@@ -1,6 +1,6 @@
 """What a study will take before it runs: jobs, hours, disk and memory, and where each number comes from.
 
-Hours are work (`study.estimates`) over a rate (`audit.rates`).
+Hours are work (`study.estimates`) over a speed (`audit.speeds`).
 """
 
 import sys
@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mcoherence.audit.rates import (
+from mcoherence.audit.speeds import (
     COPY_SECONDS,
     PASS_SECONDS,
     START_SECONDS,

@@ -12,7 +12,7 @@ from mcoherence.claims.registry import claim
 from mcoherence.claims.rows import (
     by_label_set,
     clean_and_random,
-    label_sets,
+    label_sets_by_noise,
     log10,
     log10_time_to_reach,
     log_spacing,
@@ -95,7 +95,7 @@ def pristine_before_corrupt(tables: Tables, settings: ClaimSettings) -> Parts:
         learned = (rows["median_step"] <= last_step).groupby(keys).first()
         # A median is known to the checkpoint that follows it.
         spacing = log_spacing(steps[steps >= rows["median_step"].clip(lower=1).min()])
-        for one in label_sets(partly_random(rows)):
+        for one in label_sets_by_noise(partly_random(rows)):
             here = f"{where}, {one.words}"
             groups = {name: (one.labels, name) for name in ("pristine", "corrupt")}
             pristine, corrupt = (medians[groups[name]] for name in ("pristine", "corrupt"))

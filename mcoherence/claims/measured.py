@@ -19,8 +19,9 @@ DIVERGED = "diverged"  # key of the table of the rows that are left out
 class LearningRate:
     """A learning rate of SGD that a study has for a data set and network.
 
-    lr: of the optimiser entry, the first of a schedule; stable: whether no run fell back (`mcoherence.claims.rates`);
-    here: whether the part is of runs at this rate, and not tested at it elsewhere in its claim.
+    lr: of the optimiser entry, the first of a schedule; stable: whether no run fell back, see
+    `mcoherence.claims.learning_rates`; here: whether the part is of runs at this rate, and not tested at it elsewhere
+    in its claim.
     """
 
     lr: float
@@ -58,7 +59,7 @@ class Measured:
     open_because: why the part stays inconclusive whatever its numbers are, in words; empty where they decide.
     missing_because: why a seed may have no number, in words.
     trained: data set, network and optimiser entry of SGD, where the place does not begin with these.
-    rates: the rates that the study has for this network under SGD, which `mcoherence.claims.rates` fills in.
+    rates: the rates that the study has for this network under SGD, which `mcoherence.claims.learning_rates` fills in.
     note: what a reader should see beside the number, in words.
     decides: whether the claim's verdict hangs on it too; if not it is reported only.
     """

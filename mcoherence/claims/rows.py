@@ -34,7 +34,7 @@ class LabelSet:
         return f"noise {self.level}"
 
 
-def label_sets(table: pd.DataFrame) -> list[LabelSet]:
+def label_sets_by_noise(table: pd.DataFrame) -> list[LabelSet]:
     """The label sets of a table, by noise and then by name.
 
     Two of one noise, such as labels redrawn and labels permuted, are two conditions: claims never take a mean over
@@ -52,7 +52,7 @@ def by_label_set(
     table: pd.DataFrame, keys: Sequence[str] = ()
 ) -> Iterator[tuple[tuple[str, ...], LabelSet, pd.DataFrame]]:
     """(values of the keys, label set, rows) for each combination that the table has, by the keys and then by noise."""
-    sets = {one.labels: one for one in label_sets(table)}
+    sets = {one.labels: one for one in label_sets_by_noise(table)}
     groups = [
         (cast("tuple[str, ...]", tuple(names)), sets[str(labels)], rows)
         for (*names, labels), rows in table.groupby([*keys, "labels"], observed=True)
@@ -63,7 +63,7 @@ def by_label_set(
 
 def neighbours(table: pd.DataFrame) -> list[tuple[LabelSet, LabelSet]]:
     """Less and more noise: each label set with each of the next higher noise that the table has."""
-    sets = label_sets(table)
+    sets = label_sets_by_noise(table)
     levels = sorted({one.noise for one in sets})
     return [pair for pair in product(sets, sets) if (pair[0].noise, pair[1].noise) in pairwise(levels)]
 
@@ -75,14 +75,14 @@ def clean_and_random(table: pd.DataFrame) -> list[tuple[LabelSet, LabelSet, str]
     >>> [added for _, _, added in clean_and_random(pd.DataFrame(names))]
     [', noise 0 and 1 (drawn)', ', noise 0 and 1 (permuted)']
     """
-    sets = label_sets(table)
+    sets = label_sets_by_noise(table)
     pairs = [pair for pair in product(sets, sets) if (pair[0].noise, pair[1].noise) == (0.0, 1.0)]
     return [(clean, random, f", {clean.words} and {random.level}" if len(pairs) > 1 else "") for clean, random in pairs]
 
 
 def wholly_random(table: pd.DataFrame) -> list[tuple[LabelSet, str]]:
     """Each wholly random label set, and what is added to a place where these are several."""
-    sets = [one for one in label_sets(table) if one.noise == 1]
+    sets = [one for one in label_sets_by_noise(table) if one.noise == 1]
     return [(one, f", {one.words}" if len(sets) > 1 else "") for one in sets]
 
 

@@ -32,8 +32,8 @@ from typing import Literal
 
 import pandas as pd
 
+from mcoherence.claims.learning_rates import RatesOfNetworks, rates_of, with_rates
 from mcoherence.claims.measured import DIVERGED, Measured, Parts, Tables
-from mcoherence.claims.rates import RatesOfNetworks, rates_of, with_rates
 from mcoherence.claims.settings import ClaimSettings
 from mcoherence.claims.verdicts import Part, Verdict, corrected, part_of
 from mcoherence.tables.rows import run_keys

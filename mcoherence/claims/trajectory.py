@@ -21,7 +21,7 @@ from mcoherence.claims.rows import (
     clean_and_random,
     early,
     early_windows,
-    label_sets,
+    label_sets_by_noise,
     log10,
     log_spacing,
     neighbours,
@@ -195,7 +195,7 @@ def coherence_near_one_when_fitted(tables: Tables, settings: ClaimSettings) -> P
     parts = {}
     for place, curves in curves_by_place(tables, settings):
         peaks = peaks_by_run(past_transient(curves, settings), curves, settings)["log10"]
-        for one in label_sets(curves):
+        for one in label_sets_by_noise(curves):
             if one.noise not in (0, 1):
                 continue
             rows = _of_labels(curves, one).merge(fitted[[*RUN_COLUMNS, "step"]], on=[*RUN_COLUMNS, "step"])

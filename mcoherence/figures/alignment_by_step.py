@@ -3,7 +3,8 @@
 from matplotlib.figure import Figure
 
 from mcoherence.figures.axes import alignment_axis, log_axis, step_axis
-from mcoherence.figures.intervals import draw_line_with_band, draw_null_band, not_positive, of_single_runs, over_seeds
+from mcoherence.figures.coherence_panels import draw_lines, draw_null_bands
+from mcoherence.figures.intervals import not_positive, of_single_runs, over_seeds
 from mcoherence.figures.legends import band_handle, legend_below, look_handles, null_handle, text_handle
 from mcoherence.figures.panels import (
     column_titles,
@@ -12,7 +13,6 @@ from mcoherence.figures.panels import (
     network_title,
     panel_grid,
     row_title,
-    say_not_run,
 )
 from mcoherence.figures.reading import (
     Tables,
@@ -63,15 +63,8 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
             if not logarithmic:
                 alignment_axis(axes)
                 axes.axhline(0, color=NEUTRAL, linewidth=0.7, zorder=1)
-            for labels, look in label_looks.items():
-                behind = null[(null["optimizer"] == optimizer) & (null["labels"] == labels)]
-                line = summary[(summary["optimizer"] == optimizer) & (summary["labels"] == labels)]
-                if not behind.empty:
-                    draw_null_band(axes, behind["step"], behind, look, labels)
-                if not line.empty:
-                    draw_line_with_band(axes, line["step"], line, style.color(optimizer), look, labels)
-            if not (summary["optimizer"] == optimizer).any():
-                say_not_run(axes)
+            draw_null_bands(axes, null[null["optimizer"] == optimizer], "step", label_looks)
+            draw_lines(axes, summary[summary["optimizer"] == optimizer], "step", style.color(optimizer), label_looks)
             step_axis(axes, rows["step"].max(), len(optimizers))
         row_title(panels[-1], network_title(network, all_networks))
         panels[0].set_ylabel(QUANTITIES[quantity])

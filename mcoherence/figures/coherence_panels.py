@@ -40,8 +40,9 @@ def draw_panels(
         for optimizer, axes in zip(optimizers, panels, strict=True):
             panel = of_network(summary[summary["optimizer"] == optimizer], network)
             if null is not None:
-                _draw_null(axes, of_network(null[null["optimizer"] == optimizer], network), x, label_looks)
-            _draw_panel(axes, panel, x, style.color(optimizer), label_looks)
+                draw_null_bands(axes, of_network(null[null["optimizer"] == optimizer], network), x, label_looks)
+            orthogonal_limit(axes)
+            draw_lines(axes, panel, x, style.color(optimizer), label_looks)
         row_title(panels[-1], network_title(network, all_networks))
         panels[0].set_ylabel("m-coherence")
         for axes in panels:  # after all have drawn, because they share the axis
@@ -67,15 +68,16 @@ def add_legend(
     legend_below(figure, [*handles, *([null_handle(style, list(null["seeds"]))] if len(null) else [])])
 
 
-def _draw_null(axes: Axes, null: pd.DataFrame, x: str, label_looks: Mapping[str, LineLook]) -> None:
+def draw_null_bands(axes: Axes, null: pd.DataFrame, x: str, label_looks: Mapping[str, LineLook]) -> None:
+    """Where single runs with redrawn labels would lie, of one network and optimiser: a grey band a label set."""
     for labels, look in label_looks.items():
         line = null[null["labels"] == labels].sort_values("step")
         if not line.empty:
             draw_null_band(axes, line[x], line, look, labels)
 
 
-def _draw_panel(axes: Axes, panel: pd.DataFrame, x: str, color: str, label_looks: Mapping[str, LineLook]) -> None:
-    orthogonal_limit(axes)
+def draw_lines(axes: Axes, panel: pd.DataFrame, x: str, color: str, label_looks: Mapping[str, LineLook]) -> None:
+    """The means of one network and optimiser with their bands, a line a label set; words where there are none."""
     for labels, look in label_looks.items():
         line = panel[panel["labels"] == labels].sort_values("step")
         if not line.empty:

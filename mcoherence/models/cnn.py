@@ -1,10 +1,8 @@
 """Small convolutional networks: layers are named as a figure shows them, weights are torch's defaults."""
 
-from collections import OrderedDict
-
 from torch import nn
 
-from mcoherence.errors import UserError
+from mcoherence.models.blocks import convolutional_blocks
 
 
 def cnn(
@@ -24,22 +22,8 @@ def cnn(
     Raises:
         UserError: more blocks than the images can be halved.
     """
-    in_channels, height, width = input_shape
-    if min(height, width) < 2 ** len(channels):
-        raise UserError(
-            f"cnn: found {len(channels)} blocks for images of {height}x{width}, expected at most "
-            f"{min(height, width).bit_length() - 1}, because each halves the image; give fewer channels"
-        )
-    layers: OrderedDict[str, nn.Module] = OrderedDict()
-    for number, out_channels in enumerate(channels, start=1):
-        layers[f"conv{number}"] = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=not batch_norm)
-        if batch_norm:
-            layers[f"bn{number}"] = nn.BatchNorm2d(out_channels)
-        layers[f"relu{number}"] = nn.ReLU()
-        layers[f"pool{number}"] = nn.MaxPool2d(2)
-        in_channels, height, width = out_channels, height // 2, width // 2
-    layers["flatten"] = nn.Flatten()
-    layers["hidden"] = nn.Linear(in_channels * height * width, hidden)
-    layers["relu_hidden"] = nn.ReLU()
-    layers["output"] = nn.Linear(hidden, num_classes)
-    return nn.Sequential(layers)
+
+    def normalised(number: int, out_channels: int) -> dict[str, nn.Module]:
+        return {f"bn{number}": nn.BatchNorm2d(out_channels)} if batch_norm else {}
+
+    return convolutional_blocks("cnn", input_shape, num_classes, channels, hidden, normalised, bias=not batch_norm)

@@ -8,8 +8,9 @@ This module is read when Snakemake parses the workflow, so it imports nothing he
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from math import ceil
 from typing import Any
+
+from mcoherence.optim.nearest_rank import nearest_rank
 
 Settings = Mapping[str, Any]  # of an optimiser, an entry of `optimizers` in the config
 JsonSchema = Mapping[str, Any]
@@ -22,8 +23,7 @@ def nothing_held(_: Settings, __: int) -> int:
 
 def held_by_winsorized(settings: Settings, batch_size: int) -> int:
     """Of each end as many as are clipped and the next, or all there are; see `winsorized.WinsorizedMean`."""
-    rank: int = ceil(settings["c"] * (batch_size - 1) / 100 - 0.5)  # nearest, halves down
-    return min(batch_size, 2 * (rank + 1))
+    return min(batch_size, 2 * (nearest_rank(settings["c"], batch_size) + 1))
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,8 @@ class Method:
 
     What the study makes of it: plain: whether it steps along the mean gradient of one mini-batch and nothing else,
     momentum and weight decay apart; clips: the setting that says how far the gradients of single examples are clipped,
-    0 for plain SGD; robust: whether its paper says that it does not memorise random labels, whatever its settings.
+    0 for plain SGD; suppresses: whether it is meant to keep back what the gradients of few examples have in common;
+    robust: whether its paper says that it does not memorise random labels, whatever its settings.
     """
 
     optimizer: str
@@ -67,6 +68,7 @@ class Method:
     cost: Mapping[str, float] = field(default_factory=dict)
     plain: bool = False
     clips: str | None = None
+    suppresses: bool = False
     robust: bool = False
 
     def mini_batches(self, settings: Settings) -> int:
@@ -123,6 +125,7 @@ METHODS: Mapping[str, Method] = {
         allows_momentum=False,
         splits="groups",
         held=lambda settings, _: settings["groups"] - 1,
+        suppresses=True,
         robust=True,
     ),
     "m3_successive": Method(
@@ -133,6 +136,7 @@ METHODS: Mapping[str, Method] = {
         allows_momentum=False,
         gathers="groups",
         held=lambda settings, _: settings["groups"] - 1,
+        suppresses=True,
         robust=True,
     ),
     "rm3": Method(
@@ -141,6 +145,7 @@ METHODS: Mapping[str, Method] = {
         source="arXiv 2003.07422",
         allows_momentum=False,
         kept=2,
+        suppresses=True,
         robust=True,
     ),
     "ra3": Method(
@@ -169,6 +174,7 @@ METHODS: Mapping[str, Method] = {
         chunk_bytes=4 * 2**26,  # winsorized.GRADIENT_ENTRIES in float32
         cost={"mlp": 20, "convolutional": 4},  # benchmarks/winsorized.py
         clips="c",
+        suppresses=True,
     ),
     "gradient_agreement": Method(
         optimizer="GradientAgreement",
@@ -192,6 +198,7 @@ METHODS: Mapping[str, Method] = {
         },
         splits="groups",
         held=lambda *_: 1,
+        suppresses=True,
     ),
     "sgd_m3_norm": Method(
         optimizer="SGDWithM3Norm",

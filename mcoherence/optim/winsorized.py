@@ -1,6 +1,5 @@
 """Winsorised SGD: the mean of per-example gradients whose extremes are clipped, coordinate by coordinate (paper 4)."""
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -14,6 +13,7 @@ from mcoherence.errors import UserError
 from mcoherence.optim.clipped_products import mean_of_products
 from mcoherence.optim.descent import MeanLoss, OptimizerError, Part, RobustSGD, number, trained, whole
 from mcoherence.optim.linear_weights import NotFactoredError, Taps, linear_weights
+from mcoherence.optim.nearest_rank import nearest_rank
 from mcoherence.parameter_names import names_by_module
 
 GRADIENT_ENTRIES = 2**26  # of single examples at a time, where no chunk size is given: 256 MiB in float32
@@ -185,7 +185,7 @@ class WinsorizedMean:
 
     def __init__(self, n: int, c: float) -> None:
         self.n = n
-        self.rank = math.ceil(c * (n - 1) / 100 - 0.5)  # nearest, halves down
+        self.rank = nearest_rank(c, n)
         self.kept: Tensor | None = None  # [coordinates, at most 2 * (rank + 1)], or all where there are fewer
         self.between: Tensor | float = 0.0  # [coordinates]
 

@@ -12,8 +12,8 @@ from safetensors import safe_open
 
 from mcoherence import load_checkpoint
 from mcoherence.audit.claims_ahead import claims_ahead
+from mcoherence.audit.planned_tables import KNOWN, planned_tables
 from mcoherence.claims.registry import claims_of
-from mcoherence.tables.ahead import KNOWN, tables_ahead
 from mcoherence.tables.dictionary import columns_of
 from mcoherence.tables.rows import run_keys
 
@@ -67,7 +67,7 @@ def test_the_plan_says_beforehand_which_claims_are_tested_and_what_the_others_mi
 def test_the_plan_has_the_rows_of_every_table_that_claims_are_tested_on(study):
     config = json.loads((study.results / "config.json").read_text())
     made = {path.stem for path in (study.results / "tables").glob("*.parquet")}
-    for name, planned in tables_ahead(config, sorted(KNOWN & made)).items():
+    for name, planned in planned_tables(config, sorted(KNOWN & made)).items():
         table = pd.read_parquet(study.results / f"tables/{name}.parquet")
         assert set(table) == set(planned) - ({"diverged"} - set(table)), name
         columns, runs = columns_of(name), run_keys(table)

@@ -6,10 +6,10 @@ import pytest
 from snakemake.utils import validate
 
 from mcoherence.audit.claims_ahead import claims_ahead, describe_claims
+from mcoherence.audit.planned_tables import KNOWN, planned_tables
 from mcoherence.claims.registry import claims_of
 from mcoherence.study.catalogue import EXPERIMENTS, TABLES, with_entries_made
 from mcoherence.study.config_files import study_config
-from mcoherence.tables.ahead import KNOWN, tables_ahead
 from mcoherence.tables.dictionary import columns_of, dictionary
 
 ROOT = Path(__file__).parents[3]
@@ -40,7 +40,7 @@ def test_a_table_ahead_has_every_column_that_is_its_own():
             "tuning_seeds": [0], "seeds": [1],
         },
     )  # fmt: skip
-    tables = tables_ahead(config, sorted(KNOWN))
+    tables = planned_tables(config, sorted(KNOWN))
     assert tables.keys() == KNOWN
     for name, table in tables.items():
         own = columns_of(name).keys() - columns_of("accuracy").keys()

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from mcoherence.audit.plan import describe, estimates, memory_of, most_temporary_bytes, work_of
-from mcoherence.audit.rates import COPY_SECONDS, PASS_SECONDS, STATED_RATE, network_of
+from mcoherence.audit.speeds import COPY_SECONDS, PASS_SECONDS, STATED_RATE, network_of
 from mcoherence.study.data_sizes import Size, size_of
 from mcoherence.study.runs import Run
 

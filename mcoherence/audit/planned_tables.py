@@ -56,7 +56,7 @@ SHARED_NUMBERS = {
 }
 
 
-def tables_ahead(config: Config, wanted: Iterable[str]) -> dict[str, pd.DataFrame]:
+def planned_tables(config: Config, wanted: Iterable[str]) -> dict[str, pd.DataFrame]:
     """Those of the wanted tables that the study makes, by name, with stand-ins for their numbers.
 
     Args:

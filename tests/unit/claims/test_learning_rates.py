@@ -3,9 +3,9 @@
 import pandas as pd
 import pytest
 
+from mcoherence.claims.learning_rates import largest_fall, rates_of, with_rates
 from mcoherence.claims.measured import Exact, LearningRate, Measured, rates_in_words
 from mcoherence.claims.nulls import rounding
-from mcoherence.claims.rates import largest_fall, rates_of, with_rates
 from mcoherence.claims.settings import ClaimSettings
 
 RATES = {"fast": {"net": 0.3}, "slow": {"net": 0.1}, "m3": {"net": 0.3}}
