@@ -21,8 +21,10 @@ from mcoherence.errors import UserError, printable
 
 # Sections whose members are entries: one that a study's own file names takes the place of the default's of that name.
 SECTIONS_OF_ENTRIES = ("datasets", "models", "labels", "optimizers")
-# A file that says which entries label_noise combines says it of all its combinations.
-GRID, COMBINED, MORE_COMBINATIONS = "label_noise", frozenset(SECTIONS_OF_ENTRIES), "further"
+# A file that says which entries label_noise combines says it of all its combinations, one that says how long training
+# is of all entries.
+COMBINATIONS, COMBINED, MORE_COMBINATIONS = "label_noise", frozenset(SECTIONS_OF_ENTRIES), "further"
+TRAINING, LENGTH, OF_SINGLE_ENTRIES = "training", "updates", ("for_datasets", "for_models", "for_optimizers")
 LARGEST_BYTES, LARGEST_VALUES, DEEPEST = 2**22, 100_000, 30
 
 PLAIN, MERGE, TEXT = "plain", "<<", "tag:yaml.org,2002:str"
@@ -75,8 +77,8 @@ def study_config(
 def over(config: Mapping[str, Any], other: Mapping[str, Any], entries: bool) -> dict[str, Any]:
     """A config with another one over it: mappings are joined key by key, all else is replaced.
 
-    `further` combinations of label_noise go with the lists that they are further to: they are left out where the other
-    config has lists of its own.
+    What differs from something goes with it: `further` combinations of label_noise are left out where the other config
+    has lists of its own, lengths of single entries where it has one for all.
 
     Args:
         config: what is below.
@@ -95,11 +97,30 @@ def over(config: Mapping[str, Any], other: Mapping[str, Any], entries: bool) -> 
             joined[key] = value
         elif entries and key in SECTIONS_OF_ENTRIES:
             joined[key] = {**below, **value}
-        elif key == GRID and COMBINED & value.keys():
-            joined[key] = over({name: below[name] for name in below if name != MORE_COMBINATIONS}, value, entries=False)
+        elif key == COMBINATIONS and COMBINED & value.keys():
+            joined[key] = over(_without(below, MORE_COMBINATIONS), value, entries=False)
+        elif key == TRAINING and LENGTH in value:
+            joined[key] = over(_without_lengths(below), value, entries=False)
         else:
             joined[key] = over(below, value, entries=False)
     return joined
+
+
+def _without(config: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key != name}
+
+
+def _without_lengths(training: Mapping[str, Any]) -> dict[str, Any]:
+    """The section training without the numbers of updates of single data sets, networks and optimisers."""
+    single = {}
+    for key in OF_SINGLE_ENTRIES:
+        entries = training.get(key)
+        if isinstance(entries, Mapping):
+            shorter = {
+                name: _without(one, LENGTH) if isinstance(one, Mapping) else one for name, one in entries.items()
+            }
+            single[key] = {name: one for name, one in shorter.items() if one or not entries[name]}
+    return {**training, **single}
 
 
 def read_config(path: Path) -> dict[str, Any]:

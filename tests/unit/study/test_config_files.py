@@ -174,6 +174,19 @@ def test_further_combinations_of_the_file_below_go_with_its_lists(own, further):
     assert joined["seeds"] == own.get("seeds", [0])
 
 
+@pytest.mark.parametrize(
+    ("own", "single"),
+    [
+        ({"batch_size": 9}, {"cnn": {"updates": 600, "batch_size": 30}, "mlp": {"updates": 900}}),
+        ({"updates": 12}, {"cnn": {"batch_size": 30}}),  # 12 for every network
+        ({"updates": 12, "for_models": {"cnn": {"updates": 6}}}, {"cnn": {"updates": 6, "batch_size": 30}}),
+    ],
+)
+def test_lengths_of_single_networks_of_the_file_below_go_with_its_length(own, single):
+    below = {"updates": 900, "for_models": {"cnn": {"updates": 600, "batch_size": 30}, "mlp": {"updates": 900}}}
+    assert over({"training": below}, {"training": own}, entries=True)["training"]["for_models"] == single
+
+
 def test_a_study_has_a_name_of_its_own(tmp_path):
     with pytest.raises(UserError, match=r"1\.yaml: found no study, expected a name of its own.*add study: NAME"):
         config_of(tmp_path, "training: {updates: 1}\n")
