@@ -273,6 +273,22 @@ def test_a_direction_of_one_layer_is_zero_in_the_others():
     assert found.dot["head"] == pytest.approx(rows["2.weight"] @ flat(model[2].weight))
 
 
+def test_a_model_whose_losses_have_no_gradient_has_products_of_zero():
+    class Constant(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(4, 3)
+
+        def forward(self, x):
+            return self.layer(x).detach()
+
+    model, batches = Constant(), [batch[:2] for batch in batches_of(3, 1)]
+    along = {"sum": "sum", "weights": dict(model.named_parameters())}
+    found = example_statistics(model, PER_EXAMPLE, batches, along=along)
+    assert not found.sq_norms.any()
+    assert not found.products.any()
+
+
 def test_float32_that_squares_would_leave_keeps_its_products():
     model = nn.Linear(2, 1, bias=False).float()
     inputs = torch.tensor([[1e-25, 0.0], [1e-25, 1e-25]], dtype=torch.float32)

@@ -132,7 +132,7 @@ def test_how_a_model_is_called_follows_from_its_signature():
     ("inputs", "message"),
     [
         ({"x": torch.randn(3, 4), "lengths": [3, 2, 1]}, r"inputs\['lengths'\]\[0\]: found int, expected a tensor"),
-        ({"x": torch.randn(3, 4), "y": torch.randn(2, 4)}, r"inputs\['y'\]: found 2 rows, expected 3 as in inputs\['x'\]"),
+        ({"x": torch.randn(3, 4), "y": torch.randn(2, 4)}, r"inputs\['y'\]: found 2 rows, expected 3 as in inputs"),
         (nn.utils.rnn.pack_sequence([torch.randn(3, 4)]), "a PackedSequence, whose rows are time steps"),
         (torch.nested.nested_tensor([torch.randn(2), torch.randn(3)], layout=torch.jagged), "a tensor of layout"),
         ((), "inputs: found no tensor"),
