@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mcoherence.gradients.batch_products import BatchProducts, ProductPasses, rounding
+from mcoherence.gradients.batch_products import BatchProducts, ProductPasses, product_rounding
 from mcoherence.gradients.capture import Capture
 from mcoherence.gradients.directions import Directions, contracted
 from mcoherence.gradients.evidence import Evidence, IdentityError, tolerance
@@ -496,7 +496,7 @@ def _require_close(
     dtypes = [p.dtype for name, p in now.passes.parameters.items() if layer_of(name) == layer]
     coarsest = max(dtypes, key=lambda dtype: torch.finfo(dtype).eps)
     of_direction = directions.norms_by_layer[layer][:, None]
-    allowed = tolerance(coarsest) * sizes + rounding(coarsest) * of_direction * norms
+    allowed = tolerance(coarsest) * sizes + product_rounding(coarsest) * of_direction * norms
     if not bool((off.abs() <= allowed).all()):
         raise IdentityError(
             f"layer {layer!r}: products of gradients with a direction are {float(off.abs().max()):.3g} off those of "

@@ -17,8 +17,8 @@ def without_padding(batches: Iterable[tuple[Any, ...]]) -> "Unpadded":
     Examples that are left out are not counted, and have no row in `example_statistics`.
 
     Args:
-        batches: the last part of each is a mask, bool or 0 and 1, [n]: true for an example, false for padding. Group ids
-            come before it.
+        batches: the last part of each is a mask, bool or 0 and 1, [n]: true for an example, false for padding. Group
+            ids come before it.
 
     Raises:
         ValueError: while it is gone through, where a mask is none.

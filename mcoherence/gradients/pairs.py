@@ -49,7 +49,7 @@ def sign_agreement(gram: ArrayLike) -> Float64Array:
     return np.sign(_gram(gram))
 
 
-def cosines(gram: ArrayLike) -> Float64Array:
+def gradient_cosines(gram: ArrayLike) -> Float64Array:
     """cos(g_i, g_j), float64 [n, n]; NaN where a gradient is zero.
 
     Source: Fort et al. 2019 (arXiv 1901.09491), the terms of S_cos.
@@ -64,7 +64,7 @@ def cosines(gram: ArrayLike) -> Float64Array:
 
 
 def stiffness(agreement: ArrayLike) -> float:
-    """The mean over pairs of different examples: S_sign of `sign_agreement`, S_cos of `cosines`.
+    """The mean over pairs of different examples: S_sign of `sign_agreement`, S_cos of `gradient_cosines`.
 
     Unbiased for the expectation over two examples. Pairs without a value (of a zero gradient) are left out; NaN where
     none is left.
@@ -84,7 +84,7 @@ def stiffness_by_class(agreement: ArrayLike, labels: ArrayLike) -> Float64Array:
     Source: Fort et al. 2019 (arXiv 1901.09491), the class stiffness matrix.
 
     Args:
-        agreement: of pairs, [n, n], from `sign_agreement` or `cosines`.
+        agreement: of pairs, [n, n], from `sign_agreement` or `gradient_cosines`.
         labels: integers [n] from 0.
     """
     found, classes = _gram(agreement), np.asarray(labels)
@@ -134,7 +134,7 @@ def minimum_cosine(gram: ArrayLike) -> float:
     Args:
         gram: g_i . g_j, [n, n].
     """
-    found = cosines(gram)
+    found = gradient_cosines(gram)
     different = found[~np.eye(len(found), dtype=bool)]
     return float(np.nanmin(different)) if np.isfinite(different).any() else float("nan")
 

@@ -308,10 +308,13 @@ def gradient_statistics(
     be vectorised, of a loop over the examples for these parameters; the evidence names them.
 
     Args:
-        model: any torch model whose output for an example depends on that example alone.
+        model: any torch model whose output for an example depends on that example alone; one that is wrapped for
+            several devices or compiled is measured within its wrapper, by its own names.
         loss_fn: loss_fn(outputs, targets) -> losses of the examples, [n]; CrossEntropyLoss(reduction="none"), say.
         batches: (inputs [n, ...], targets [n, ...]), or with `groups` (inputs, targets, group_ids [n]): integers, or a
-            mask of two groups, in a tensor, an array or a list.
+            mask of two groups, in a tensor, an array or a list. Inputs and targets may be tuples, lists and dicts of
+            such tensors; a tuple is handed to the model as its arguments, a dict as its keyword arguments, if they fit
+            its forward, else the whole as one.
         groups: names of the groups that group_ids count from 0; None measures one group named "all".
         spot_check: number of random examples of the first batch that are measured once more one by one and compared;
             0 for none. Unless it is 0, the loss of one example of every further size of batch is compared too, and in a

@@ -23,7 +23,7 @@ from mcoherence.gradients.model_state import ModelState
 from mcoherence.gradients.passes import BatchSums, Passes
 from mcoherence.gradients.reference import LossFunction
 from mcoherence.gradients.refusal import UnsupportedModelError, no_graph_kept, refuse_unsupported
-from mcoherence.gradients.tally import Tally, require_batch
+from mcoherence.gradients.tally import Tally, require_parts
 from mcoherence.gradients.trees import Tree, length
 from mcoherence.gradients.wrappers import plain_names, unwrapped
 from mcoherence.precision import float32_products
@@ -108,7 +108,7 @@ def pieces(batches: Iterable[tuple[Any, ...]], groups: Sequence[str] | None) -> 
 def checked_batches(batches: Iterable[tuple[Any, ...]], groups: Sequence[str] | None) -> Iterator[tuple[Any, ...]]:
     """The batches as they are; ValueError where one is not (inputs, targets) or, with groups, has no group ids."""
     for batch in batches:
-        require_batch(batch, 2 if groups is None else 3)
+        require_parts(batch, 2 if groups is None else 3)
         yield batch
 
 
