@@ -51,7 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     A user's mistake is one line on standard error and status 1; a bug keeps its traceback.
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    sys.path.insert(0, os.getcwd())  # where modules of the user's own are looked for first, as by `python -m`
+    here = os.getcwd()
+    sys.path.insert(0, here)  # where modules of the user's own are looked for first, as by `python -m`
     try:
         chosen = parser().parse_args(arguments)
         status: int = chosen.run(chosen)
@@ -65,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     finally:
-        sys.path.remove(os.getcwd())
+        sys.path.remove(here)
     return status
 
 
