@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+import torch
 
 import mcoherence
 from mcoherence.files.tables import read_table
@@ -17,6 +18,7 @@ def asked(monkeypatch):
     calls = []
 
     def stand_in(model, loss_fn, batches, along=None, leave_one_out=False, groups=None):
+        assert iter(batches) is not batches  # for a second pass
         batches = list(batches)
         calls.append(SimpleNamespace(along=along, leave_one_out=leave_one_out, groups=groups, batches=batches))
         sums = [float(x.sum()) for inputs, *_ in batches for x in inputs]
@@ -32,7 +34,7 @@ def test_rows_carry_the_places_classes_and_files_of_the_examples(place, tmp_path
     sample = ("--sample", 5, "--batch-size", 2, "--precision", "float64", "--leave-one-out")
     assert place.run("examples", *NETWORK, *FOLDER, *QUICK, *sample, "--out", out) == 0
     (call,) = asked
-    assert (call.along, call.leave_one_out, call.groups) == ("sum", True, None)
+    assert (call.along, call.leave_one_out, call.groups) == ({"sum": "sum"}, True, None)
     assert [len(inputs) for inputs, _ in call.batches] == [2, 2, 1]
     table = pd.read_csv(out)
     assert list(table.columns) == ["index", "target", "group", "file", "sq_norm", "dot_sum"]
@@ -44,10 +46,11 @@ def test_rows_carry_the_places_classes_and_files_of_the_examples(place, tmp_path
 
 
 def test_groups_are_handed_on_and_directions_named(place, tmp_path, asked):
-    along = ("--groups", "class", "--along", "sum", "sum:class1")
+    along = ("--groups", "class", "--along", "sum:class1", "weights")
     assert place.run("examples", *NETWORK, *FOLDER, *QUICK, *along, "--out", tmp_path / "e.parquet") == 0
     (call,) = asked
-    assert call.along == {"sum": "sum", "sum:class1": "sum:class1"}
+    assert call.along["sum:class1"] == "sum:class1"
+    assert torch.equal(call.along["weights"]["4.bias"], place.model[4].bias.float())
     assert call.groups == ("class0", "class1", "class2")
     assert [ids.tolist() for _, _, ids in call.batches] == [place.targets.tolist()]
     assert pd.read_csv(tmp_path / "e.csv")["group"].tolist() == [f"class{one}" for one in place.targets.tolist()]
@@ -56,14 +59,15 @@ def test_groups_are_handed_on_and_directions_named(place, tmp_path, asked):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--along", "up"), "--along: found 'up', expected sum, or sum:GROUP"),
-        (("--along", "sum:class0"), "--along: found 'sum:class0', expected sum, or sum:GROUP of a group of --groups"),
+        (("--along", "up"), "--along: found 'up', expected sum, weights, or sum:GROUP"),
+        (("--along", "sum:class0"), "--along: found 'sum:class0', expected sum, weights, or sum:GROUP of a group"),
         (("--weights", "weights.pt", "weights.pt"), "--weights: found 2, expected one"),
     ],
 )
 def test_mistakes_are_one_line(place, tmp_path, asked, capsys, arguments, message):
     out = tmp_path / "e.csv"
     assert place.run("examples", *NETWORK, *FOLDER, *QUICK, *arguments, "--out", out) == 1
-    (line,) = capsys.readouterr().err.splitlines()
-    assert message in line
+    *progress, line = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {message}")
+    assert all(other.startswith("digest of the images") for other in progress)
     assert not out.exists()

@@ -75,6 +75,7 @@ CASES = {
     "shuffled": ((*NETWORK, "--data", "command_user:shuffled"), "command_user:shuffled: found other batches than"),
     "sample": ((*NETWORK, "--data", "command_user:batches", "--sample", 3), "--sample: found it with a function"),
     "shard": ((*NETWORK, *FOLDER, "--shard", "3/2"), "found '3/2', expected I/N with I from 1 to N"),
+    "shards": ((*NETWORK, *FOLDER, "--shard", "3/20"), "--shard: found 20 shards of 12 examples"),
     "steps": ((*NETWORK, *FOLDER, "--steps", 1, 2), "--steps: found [1, 2], expected 1 ascending numbers"),
     "batch": ((*NETWORK, *FOLDER, "--batch-size", 0), "--batch-size: found 0, expected 1 or more"),
     "device": ((*NETWORK, *FOLDER, "--device", "tpu"), "device: found 'tpu', expected one that this machine has"),
