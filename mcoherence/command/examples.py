@@ -8,6 +8,7 @@ gradient), dot_NAME (its product with each direction).
 """
 
 import argparse
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +18,9 @@ from mcoherence.study.shards import Shard
 
 if TYPE_CHECKING:
     import pandas as pd
+    from torch import nn
 
-    from mcoherence.measuring.named_network import NamedSample
+    from mcoherence.measuring.named_network import NamedMeasurement, NamedSample
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +32,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="DIRECTION",
         nargs="+",
         default=["sum"],
-        help="sum: the sum of all gradients; sum:GROUP: of a group's, with --groups (sum)",
+        help="sum: the sum of all gradients; sum:GROUP: of a group's, with --groups; weights: the weights (sum)",
     )
     out.add_argument("--leave-one-out", action="store_true", help="take an example's own gradient out of the sums")
     out.add_argument("--out", metavar="O.csv|O.parquet", type=Path, required=True, help="both forms are written")
@@ -47,19 +49,18 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError(f"--weights: found {len(arguments.weights)}, expected one for a table of examples; name one")
     if not hasattr(mcoherence, "example_statistics"):
         raise UserError("examples: found a version without example_statistics, expected a later one; update mcoherence")
-    along = _directions(arguments)
     named = named_measurement(
         arguments, __name__, Shard(), along=list(arguments.along), leave_one_out=arguments.leave_one_out
     )
-    measurement = named.measurement
+    measurement, grouped = named.measurement, arguments.groups is not None
     model = fitting_network(measurement, arguments.weights[0])
     statistics = mcoherence.example_statistics(
         model,
         measurement.loss,
-        _batches(arguments, measurement),
-        along=along,
+        _Batches(measurement, grouped),
+        along=_directions(arguments.along, measurement.sample.groups if grouped else (), model),
         leave_one_out=arguments.leave_one_out,
-        **({} if arguments.groups is None else {"groups": measurement.sample.groups}),
+        groups=measurement.sample.groups if grouped else None,
     )
     table = with_names(statistics.to_dataframe(), measurement.sample)
     csv, parquet = arguments.out.with_suffix(".csv"), arguments.out.with_suffix(".parquet")
@@ -68,24 +69,31 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _directions(arguments: argparse.Namespace) -> Any:
-    """`along` as `example_statistics` takes it: one name alone, or several."""
-    for one in arguments.along:
-        if one != "sum" and not (one.startswith("sum:") and arguments.groups is not None):
+def _directions(names: Sequence[str], groups: Sequence[str], model: "nn.Module") -> dict[str, Any]:
+    """`along` as `example_statistics` takes it: name -> the name of a sum, or a tensor for each parameter."""
+    known = ["sum", *(f"sum:{group}" for group in groups), "weights"]
+    for one in names:
+        if one not in known:
             raise UserError(
-                f"--along: found {one!r}, expected sum, or sum:GROUP of a group of --groups; name one of these"
+                f"--along: found {one!r}, expected sum, weights, or sum:GROUP of a group of --groups; name one of these"
             )
-    return arguments.along[0] if len(arguments.along) == 1 else {one: one for one in arguments.along}
+    weights = {name: p.detach() for name, p in model.named_parameters()}
+    return {one: weights if one == "weights" else one for one in names}
 
 
-def _batches(arguments: argparse.Namespace, measurement: Any) -> Any:
-    """The batches of the sample, with the group of each example where there are groups, and progress."""
-    from mcoherence.files.progress import progress
+class _Batches:
+    """The batches of a sample, which are gone through twice where there are directions; with progress."""
 
-    sample, reading = measurement.sample, measurement.reading
-    rows, count = slice(None), sample.data.batch_count(sample.index, reading)
-    batches = sample.batches(rows, reading) if arguments.groups is None else sample.grouped_batches(rows, reading)
-    return progress(batches, count, "measure")
+    def __init__(self, measurement: "NamedMeasurement", grouped: bool) -> None:
+        self._measurement, self._grouped = measurement, grouped
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        from mcoherence.files.progress import progress
+
+        sample, reading = self._measurement.sample, self._measurement.reading
+        batches: Iterable[tuple[Any, ...]]
+        batches = (sample.grouped_batches if self._grouped else sample.batches)(slice(None), reading)
+        return progress(batches, sample.data.batch_count(sample.index, reading), "measure")
 
 
 def with_names(table: "pd.DataFrame", sample: "NamedSample") -> "pd.DataFrame":

@@ -51,12 +51,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     A user's mistake is one line on standard error and status 1; a bug keeps its traceback.
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    sys.path.insert(0, os.getcwd())  # where modules of the user's own are looked for first, as by `python -m`
+    here = os.getcwd()
+    sys.path.insert(0, here)  # where modules of the user's own are looked for first, as by `python -m`
     try:
         chosen = parser().parse_args(arguments)
         status: int = chosen.run(chosen)
     except UserError as error:
         return _told(str(error))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read the output has gone
+        return 1
     except (ArithmeticError, OSError, RuntimeError) as error:
         refused = _refusal_of(error)
         if refused is None:
@@ -65,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     finally:
-        sys.path.remove(os.getcwd())
+        sys.path.remove(here)
     return status
 
 
@@ -76,9 +80,6 @@ def _told(message: str) -> int:
 
 def _refusal_of(error: ArithmeticError | OSError | RuntimeError) -> str | None:
     """The user's mistake, or the machine's limit, that an error is, in a line; None where it may be a bug."""
-    if isinstance(error, BrokenPipeError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read the output has gone
-        return "the output was not read to its end"
     if isinstance(error, OSError):
         named = f"{error.filename}: " if error.filename else ""
         return f"{named}{error.strerror or first_line(error)}" if error.errno else None

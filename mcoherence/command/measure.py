@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 from mcoherence.command.named import add_named_options, named_measurement, require_place, shard_of
+from mcoherence.errors import UserError
 from mcoherence.study.shards import Shard
 
 
@@ -33,8 +34,11 @@ def run(arguments: argparse.Namespace) -> int:
 
     require_place(arguments.out, ".h5")
     named = named_measurement(arguments, __name__, arguments.shard)
+    sample = named.measurement.sample
+    if arguments.shard.count > len(sample.index):
+        raise UserError(f"--shard: found {arguments.shard.count} shards of {len(sample.index)} examples; ask for fewer")
     shard, attributes = arguments.shard, named.origin.as_attributes()
-    groups, whole = named.measurement.sample.groups, WHOLE[arguments.part]
+    groups, whole = sample.groups, WHOLE[arguments.part]
     if groups != (whole,):
         attributes["unions"] = {whole: list(groups)}  # for those who read of all examples together
     if shard.count > 1:

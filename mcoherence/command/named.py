@@ -7,7 +7,7 @@ import argparse
 import json
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -149,7 +149,7 @@ def named_measurement(arguments: argparse.Namespace, command: str, shard: Shard,
     from mcoherence.device import describe_device, prepare_measuring_device
     from mcoherence.files.provenance import provenance
     from mcoherence.measuring.measurement import PRECISIONS
-    from mcoherence.measuring.named_network import NamedMeasurement, named_sample
+    from mcoherence.measuring.named_network import NamedMeasurement, fitting_network, named_sample
     from mcoherence.own_functions import own_function
     from mcoherence.precision import precision_name
     from mcoherence.study.code_digest import package_digest
@@ -180,15 +180,6 @@ def named_measurement(arguments: argparse.Namespace, command: str, shard: Shard,
         "steps": [int(one) for one in step],
         **further,
     }
-    files = [*arguments.weights, *([arguments.labels] if arguments.labels else [])]
-    origin = provenance(
-        settings,
-        files,
-        describe_device(device),
-        precision_name(False),
-        code=package_digest(command, Path(__file__).parents[2]),
-    )
-    origin = type(origin)(**{**vars(origin), "inputs": {**origin.inputs, **data.digests(sample.index)}})
     measurement = NamedMeasurement(
         network=lambda path: _network(arguments, path, sample),
         weights=arguments.weights,
@@ -201,7 +192,17 @@ def named_measurement(arguments: argparse.Namespace, command: str, shard: Shard,
         shard=shard,
         run={"model": arguments.model or settings["model"]["architecture"], "data": arguments.data},
     )
-    return Named(measurement, origin)
+    for path in arguments.weights:  # before anything that takes long
+        fitting_network(measurement, path)
+    files = [*arguments.weights, *([arguments.labels] if arguments.labels else [])]
+    origin = provenance(
+        settings,
+        files,
+        describe_device(device),
+        precision_name(False),
+        code=package_digest(command, Path(__file__).parents[2]),
+    )
+    return Named(measurement, replace(origin, inputs={**origin.inputs, **data.digests(sample.index)}))
 
 
 def _named_code(name: str, option: str) -> dict[str, str]:
@@ -308,9 +309,6 @@ def require_place(path: Path, *suffixes: str) -> None:
         raise UserError(f"--out: found {path.name}, expected a name that ends with {' or '.join(suffixes)}")
     if path.is_dir():
         raise UserError(f"--out: found the folder {path}, expected a file; name one in it")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--out: cannot make the folder {path.parent} ({error.strerror}); name another") from error
-    if not os.access(path.parent, os.W_OK):
-        raise UserError(f"--out: found the folder {path.parent}, in which this user may not write; name another")
+    there = next(folder for folder in path.absolute().parents if folder.exists())  # the rest is made when it is written
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise UserError(f"--out: found {there}, in which this user cannot write; name another folder")

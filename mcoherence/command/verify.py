@@ -8,11 +8,15 @@ Says one line and ends with status 0 where all is as it was written; else one li
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mcoherence.errors import UserError, first_line
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 ROOT = Path(__file__).parents[2]
 REMEDY = "delete the file and run again"
@@ -80,8 +84,7 @@ def _verify_files(files: list[Path], tell: Callable[[UserError], None]) -> str:
         with passed_on(tell):
             check(file)
             origin = read_provenance(file)
-            results = _study_of(file) or Path(*Path(next(iter(origin.inputs), "results/none")).parts[:2])
-            hashed, _ = check_inputs({str(file): origin}, results, limit=2**63, tell=tell)
+            hashed, _ = check_inputs({str(file): origin}, _place_of_inputs(file, origin.inputs), 2**63, tell)
             hashed += _check_named_data(file, origin.settings, origin.inputs)
             compared, absent = compared + hashed, absent + len(origin.inputs) - hashed
     inputs = f"{compared} inputs as they were" + (f", {absent} no longer here to compare" if absent else "")
@@ -141,9 +144,14 @@ def _check_page(path: Path) -> None:
     check_page(path, [path.with_name("config.json"), path.parent / "tables/dictionary.csv"], REMEDY)
 
 
-def _study_of(file: Path) -> Path | None:
-    """The folder of the study that a file lies in, if any."""
-    return next((folder for folder in file.parents if is_study(folder) and folder.name not in ("", ".")), None)
+def _place_of_inputs(file: Path, inputs: Iterable[str]) -> Path:
+    """The folder in which inputs are looked for that were made in "results/NAME": the study that the file lies in.
+
+    Of a file that lies in none it is that very folder, below the working directory.
+    """
+    study = next((folder for folder in file.absolute().parents if is_study(folder)), None)
+    made_in = next((Path(name).parts[:2] for name in inputs if Path(name).parts[:1] == ("results",)), ("results",))
+    return study or Path(*made_in)
 
 
 def _check_named_data(file: Path, settings: Any, inputs: Any) -> int:
@@ -153,19 +161,30 @@ def _check_named_data(file: Path, settings: Any, inputs: Any) -> int:
     if data.get("kind") != "folder" or not folder.is_dir():
         return 0
     from mcoherence.data.named_data import ImagesOfFolder
-    from mcoherence.files.hdf5 import read_hdf5
-    from mcoherence.study.result_names import COHERENCE_SCHEMA
 
-    index = read_hdf5(file, COHERENCE_SCHEMA)[0]["sample/index"] if file.suffix == ".h5" else None
-    images = ImagesOfFolder(folder, data["part"], class_names=data["class_names"])
-    if index is None:
+    positions = _measured_positions(file)
+    if positions is None:
         return 0
-    import numpy as np
-
-    positions = np.asarray(index, dtype=np.int64)
+    images = ImagesOfFolder(folder, data["part"], class_names=data["class_names"])
     if positions.max(initial=-1) >= len(images) or images.digests(positions)[str(folder)] != inputs.get(str(folder)):
         raise UserError(f"{file}: made from other images of {folder} than are there now; measure again")
     return 1
+
+
+def _measured_positions(file: Path) -> "NDArray[np.int64] | None":
+    """The places in the data of the examples that a coherence file, a shard of one or a table of examples is of."""
+    if file.suffix == ".parquet":
+        from mcoherence.files.tables import read_table
+
+        table = read_table(file)
+        return table["index"].to_numpy() if "index" in table else None
+    if file.suffix != ".h5":
+        return None
+    from mcoherence.files.hdf5 import open_hdf5, read_attributes
+
+    with open_hdf5(file, str(read_attributes(file)["schema"])) as opened:
+        positions: NDArray[np.int64] = opened["sample/index"][:]
+        return positions
 
 
 # A study

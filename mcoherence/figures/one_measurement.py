@@ -2,7 +2,7 @@
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from mcoherence.figures.axes import decade_label, log_axis, orthogonal_limit, step_axis
 from mcoherence.figures.panels import new_figure
@@ -31,7 +31,9 @@ def draw_by_layer(sums: Sums, groups: tuple[str, ...]) -> Figure:
         axes.plot(values, places, marker="o", markersize=3.5, linestyle="none", label=group)
     axes.axvline(1, color=NEUTRAL, linewidth=0.7, zorder=1)
     axes.set_xscale("log")
+    low, high = axes.get_xlim()
     axes.xaxis.set_major_formatter(FuncFormatter(decade_label))
+    axes.xaxis.set_minor_formatter(FuncFormatter(decade_label) if high < 4 * low else NullFormatter())
     axes.set_yticks(places, ["whole network", *sums.layers], parse_math=False)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlabel("m-coherence (1: orthogonal gradients)")

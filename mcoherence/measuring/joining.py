@@ -150,4 +150,6 @@ def _alike(paths: Sequence[Path], parts: Sequence[Contents], differing: frozense
 
 
 def _equal(a: Any, b: Any) -> bool:
-    return a is not None and np.array_equal(np.asarray(a), np.asarray(b))
+    """Whether values are the same; NaN, the epoch of weights that do not say theirs, is the same as NaN."""
+    floats = np.asarray(b).dtype.kind == "f"
+    return a is not None and np.array_equal(np.asarray(a), np.asarray(b), equal_nan=floats)

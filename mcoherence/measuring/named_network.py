@@ -186,7 +186,10 @@ def _statistics(measurement: NamedMeasurement, model: nn.Module, name: str) -> G
     """The statistics of the shard of the sample at one set of weights."""
     sample, reading = measurement.sample, measurement.reading
     if measurement.batch_norm == "sample":
-        model = with_sample_statistics(model, _Inputs(sample, reading))
+        try:
+            model = with_sample_statistics(model, _Inputs(sample, reading))
+        except ValueError as error:
+            raise UserError(f"--batch-norm sample: {error}; give --batch-norm running") from error
     rows = measurement.shard.rows(len(sample.index))
     count = sample.data.batch_count(sample.index[rows], reading)
     batches = progress(sample.grouped_batches(rows, reading), count, f"measure {name}")

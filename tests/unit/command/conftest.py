@@ -1,0 +1,123 @@
+"""A user's folder: a module with a network and data, its trained weights, and a folder of images."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from mcoherence.command.main import main
+
+MODULE = """
+import torch
+from torch import nn
+
+
+def net(classes=3, width=4):
+    return nn.Sequential(
+        nn.Conv2d(3, width, 3), nn.BatchNorm2d(width), nn.ReLU(), nn.Flatten(), nn.Linear(36 * width, classes)
+    )
+
+
+def as_in_a_study(input_shape, num_classes):
+    return net(num_classes)
+
+
+def nothing():
+    return 3
+
+
+def batches(size=5):
+    generator = torch.Generator().manual_seed(0)
+    inputs, targets = torch.randn(12, 3, 8, 8, generator=generator), torch.arange(12) % 3
+    for rows in torch.arange(12).split(size):
+        yield inputs[rows], targets[rows], rows < 4
+
+
+def shuffled():
+    for rows in torch.randperm(12).split(4):
+        yield torch.zeros(len(rows), 3, 8, 8) + rows[:, None, None, None], rows % 3
+
+
+def singles():
+    return [torch.zeros(3, 8, 8)]
+
+
+def half_of_square(outputs, targets):
+    return outputs.square().sum(dim=1) / 2
+
+
+def mean_loss(outputs, targets):
+    return nn.functional.cross_entropy(outputs, targets)
+"""
+
+
+@dataclass(frozen=True)
+class Place:
+    """The folder, the network with its trained weights, in float64 and eval mode, and what it is given."""
+
+    folder: Path
+    model: nn.Module
+    inputs: Tensor
+    targets: Tensor
+
+    def run(self, *arguments: object) -> int:
+        """The status of the command with these arguments, on one thread."""
+        return main([str(one) for one in arguments])
+
+
+NETWORK = ("--model", "command_user:net", "--weights", "weights.pt")
+FOLDER = ("--data", "photos", "--size", 8, "--resize", 8)
+QUICK = ("--threads", 1, "--device", "cpu", "--workers", 0)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, nn.Module, Tensor, Tensor]:
+    folder = tmp_path_factory.mktemp("user")
+    (folder / "command_user.py").write_text(MODULE)
+    random = np.random.default_rng(0)
+    pictures, targets = random.integers(0, 256, size=(12, 8, 8, 3), dtype=np.uint8), np.repeat(np.arange(3), 4)
+    for number, (picture, target) in enumerate(zip(pictures, targets, strict=True)):
+        path = folder / "photos" / f"class{target}" / f"{number:02}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(path)
+    mean, std = (torch.tensor(one, dtype=torch.float64) for one in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
+    inputs = ((torch.from_numpy(pictures).double() / 255 - mean) / std).permute(0, 3, 1, 2).contiguous()
+    labels = torch.from_numpy(targets)
+    torch.manual_seed(0)
+    namespace: dict[str, Callable[[], nn.Module]] = {}
+    exec(MODULE, namespace)
+    model = namespace["net"]()
+    for _ in range(5):
+        loss = nn.functional.cross_entropy(model(inputs.float()), labels)
+        model.zero_grad()
+        loss.backward()
+        with torch.no_grad():
+            for p in model.parameters():
+                p -= 0.1 * p.grad
+    torch.save(model.state_dict(), folder / "weights.pt")
+    return folder, model.double().eval(), inputs, labels
+
+
+@pytest.fixture
+def place(trained: tuple[Path, nn.Module, Tensor, Tensor], monkeypatch: pytest.MonkeyPatch) -> Place:
+    """Where the commands run; the process is afterwards as it was."""
+    threads, mode = torch.get_num_threads(), torch.get_deterministic_debug_mode()
+    monkeypatch.chdir(trained[0])
+    yield Place(*trained)
+    torch.set_num_threads(threads)
+    torch.set_deterministic_debug_mode(mode)
+    sys.modules.pop("command_user", None)
+
+
+@pytest.fixture
+def measured(place: Place, tmp_path: Path) -> Path:
+    """A coherence file of the folder of images, in float64."""
+    out = tmp_path / "coherence.h5"
+    assert place.run("measure", *NETWORK, *FOLDER, *QUICK, "--precision", "float64", "--out", out) == 0
+    return out

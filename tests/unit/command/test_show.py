@@ -1,0 +1,97 @@
+"""`mcoherence show`: a coherence file as a table and a picture, and two studies side by side."""
+
+import re
+
+import pytest
+
+from mcoherence.claims.stored import SCHEMA
+from mcoherence.command.verify import is_study
+from mcoherence.files.digests import sha256_of
+from mcoherence.files.hdf5 import read_hdf5
+from mcoherence.files.json_csv import write_json, write_sealed_json
+from mcoherence.files.page import write_page
+from mcoherence.study.result_names import COHERENCE_SCHEMA
+
+from .conftest import FOLDER, NETWORK, QUICK
+
+
+def shown(place, capsys, *arguments):
+    capsys.readouterr()
+    assert place.run("show", *arguments) == 0
+    return capsys.readouterr().out.splitlines()
+
+
+def test_a_coherence_file_is_a_table_of_groups_and_one_of_layers(place, measured, capsys):
+    lines = shown(place, capsys, measured)
+    datasets, _ = read_hdf5(measured, COHERENCE_SCHEMA)
+    whole, by_layer = datasets["m_coherence_model"][0, 0], datasets["m_coherence"][0, 0]
+    assert "measured 12 of 12 examples" in lines[1]
+    rows = [line.split() for line in lines]
+    assert ["0", "train", "12", f"{whole:.4g}", f"{whole / 12:.4g}"] in rows
+    for layer, kind, value in zip(("0", "1", "4"), ("Conv2d", "BatchNorm2d", "Linear"), by_layer, strict=True):
+        assert [layer, kind, f"{value:.4g}"] in rows
+
+
+@pytest.mark.parametrize("steps", [(), (0, 5)])
+def test_the_picture_is_drawn_where_it_is_asked_for_and_can_be_verified(place, tmp_path, capsys, steps):
+    weights = ("--weights", "weights.pt", "weights.pt", "--steps", *steps) if steps else ("--weights", "weights.pt")
+    out, png = tmp_path / "o.h5", tmp_path / "coherence.png"
+    asked = (*NETWORK[:2], *weights, *FOLDER, *QUICK, "--groups", "class")
+    assert place.run("measure", *asked, "--out", out) == 0
+    shown(place, capsys, out, "--png", png)
+    assert png.read_bytes().startswith(b"\x89PNG")
+    assert png.with_suffix(".pdf").stat().st_size > 1000
+    assert place.run("verify", png) == 0
+
+
+def finished_study(folder, lr, verdict, more=()):
+    """The files of a study that are read of it."""
+    folder.mkdir()
+    claims = [("P1", verdict, 0.5, "Coherence rises."), ("P2", "supported", None, "It falls."), *more]
+    (folder / "claims.html").write_text("<html>")
+    kept = [{"id": name, "verdict": one, "value": value, "statement": text} for name, one, value, text in claims]
+    content = {"schema": SCHEMA, "page_sha256": sha256_of(folder / "claims.html"), "claims": kept}
+    write_sealed_json(folder / "claims.json", content)
+    config = {"study": folder.name, "experiments": ["label_noise"], "optimizers": {"sgd": {"lr": lr, "method": "sgd"}}}
+    write_json(folder / "config.json", config)
+    write_page(folder / "study.html", "<html>", [folder / "config.json"])
+    return folder
+
+
+def test_two_studies_stand_side_by_side_with_their_differences_marked(place, tmp_path, capsys):
+    one = finished_study(tmp_path / "one", 0.1, "supported")
+    two = finished_study(tmp_path / "two", 0.3, "inconclusive", [("E1", "reported", 2.0, "Only here.")])
+    lines = shown(place, capsys, one, two)
+    cells = [re.split(" {2,}", line.strip()) for line in lines]
+    assert cells[1] == ["*  P1"[0], "P1", "supported", "inconclusive", "0.5", "0.5", "Coherence rises."]
+    assert cells[2] == ["P2", "supported", "supported", "-", "-", "It falls."]
+    assert cells[3] == ["*", "E1", "(not made)", "reported", "2", "Only here."]
+    assert ["*", "optimizers.sgd.lr", "0.1", "0.3"] in cells
+    assert not any("method" in line for line in lines)
+    assert lines[-1] == "2 settings are the same; --all shows them too; * marks what differs"
+    assert any("optimizers.sgd.method" in line for line in shown(place, capsys, one, two, "--all"))
+    assert is_study(one)
+
+
+def test_a_study_whose_claims_were_edited_is_not_shown(place, tmp_path, capsys):
+    one, two = (finished_study(tmp_path / name, 0.1, "supported") for name in ("one", "two"))
+    (one / "claims.json").write_text((one / "claims.json").read_text().replace("supported", "refuted"))
+    assert place.run("show", one, two) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "claims.json: changed since it was made" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nothing.h5"], "nothing.h5: not found"),
+        (["weights.pt"], "weights.pt: found a file that shows nothing"),
+        (["weights.pt", "photos"], "show: found 2 paths, expected one, or the folders of two studies"),
+        (["photos", "photos"], "photos: found no claims.json, expected the folder of a finished study"),
+        (["weights.pt", "--png", "x.png"], "--png: found weights.pt, expected one coherence file"),
+    ],
+)
+def test_what_cannot_be_shown_is_said_in_a_line(place, capsys, arguments, message):
+    assert place.run("show", *arguments) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
