@@ -8,13 +8,14 @@ from importlib import import_module
 from typing import Any
 
 _EXPORTS = {
+    "CoherenceMonitor": "mcoherence.monitoring.monitor",
     "GradientStatistics": "mcoherence.gradients.statistics",
     "gradient_statistics": "mcoherence.gradients.statistics",
     "load_checkpoint": "mcoherence.models.checkpoints",
     "with_sample_statistics": "mcoherence.gradients.batch_norm",
 }
 
-__all__ = ["GradientStatistics", "gradient_statistics", "load_checkpoint", "with_sample_statistics"]
+__all__ = ["CoherenceMonitor", "GradientStatistics", "gradient_statistics", "load_checkpoint", "with_sample_statistics"]
 
 
 def __getattr__(name: str) -> Any:
