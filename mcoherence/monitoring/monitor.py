@@ -3,7 +3,7 @@
 import operator
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,11 +15,10 @@ import torch
 from torch import nn
 
 from mcoherence.errors import UserError
-from mcoherence.files.canonical import canonical_json
 from mcoherence.files.digests import short_digest
 from mcoherence.files.provenance import provenance
 from mcoherence.gradients.batch_norm import batch_norm_layers
-from mcoherence.gradients.evidence import Evidence
+from mcoherence.gradients.evidence import Evidence, merged
 from mcoherence.gradients.reference import LossFunction
 from mcoherence.gradients.statistics import WHOLE_SAMPLE, GradientStatistics, gradient_statistics
 from mcoherence.measuring.by_examples import diverged_statistics
@@ -283,7 +282,7 @@ class CoherenceMonitor:
         measured = ranks.told_by_leader(measured, problem)
         if not ranks.leads:
             self._measured.append(measured)
-            values = values_of(self._measurements(slice(-1, None)))[0]
+            values = values_of(self._measurements(slice(-1, None)))
         return values
 
     def _of_share(self) -> tuple[GradientStatistics, bool]:
@@ -318,7 +317,7 @@ class CoherenceMonitor:
         except Exception:
             self._measured.pop()
             raise
-        values = values_of(self._measurements(slice(-1, None)))[0]
+        values = values_of(self._measurements(slice(-1, None)))
         if self._log is not None:
             cost = self.cost
             hand_over(self._log, values | {"seconds": cost.seconds, "share_of_time": cost.share}, measured.step)
@@ -354,15 +353,19 @@ class CoherenceMonitor:
 
     def _attributes(self) -> dict[str, Any]:
         """What an HDF5 file says of its origin."""
-        every = self._every if isinstance(self._every, int) else canonical_json(self._every)
+        evidence = merged([one.evidence for one in self._measured if not one.diverged])
+        return {**self._origin, "evidence": evidence.as_json()}
+
+    @cached_property
+    def _origin(self) -> dict[str, Any]:
+        every = self._every if isinstance(self._every, int | Mapping) else sorted(self._every)
         settings = {"every": every, "groups": list(self._groups or (WHOLE_SAMPLE,)), "spot_check": self._spot_check}
         device = str(next(self._model.parameters()).device)
-        normalised = self._measurements().batch_norm
+        statistics = "running" if self._batch_norm_layers else NO_BATCH_NORM
         return {
             **provenance(settings, [], device, precision_name(self._tf32)).as_attributes(),
             "sample_sha256": self._sample.digest,
-            "batch_norm": {"statistics": normalised, "layers": list(self._batch_norm_layers)},
-            "evidence": self._measured[-1].evidence.as_json(),
+            "batch_norm": {"statistics": statistics, "layers": list(self._batch_norm_layers)},
         }
 
     @contextmanager

@@ -3,7 +3,7 @@
 Index letters: K measurements, G groups, P parameters, L layers.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -36,15 +36,26 @@ class Measurements:
     layer_types: Mapping[str, str]
     batch_norm: str
 
+    def each(self) -> "Iterator[Measurements]":
+        """One after the other, K = 1.
+
+        The last digit of a sum depends on the shape of what is added up, so that rows are always made of one at a time.
+        """
+        for k in range(len(self.steps)):
+            yield self._one(k)
+
     def last(self) -> "Measurements":
         """The last one alone, K = 1."""
-        one = self.record
-        record = replace(one, n=one.n[-1:], sum_sq_norm=one.sum_sq_norm[-1:], gram=one.gram[-1:])
-        return replace(self, steps=self.steps[-1:], diverged=self.diverged[-1:], record=record)
+        return self._one(len(self.steps) - 1)
+
+    def _one(self, k: int) -> "Measurements":
+        chosen, whole = slice(k, k + 1), self.record
+        record = replace(whole, n=whole.n[chosen], sum_sq_norm=whole.sum_sq_norm[chosen], gram=whole.gram[chosen])
+        return replace(self, steps=self.steps[chosen], diverged=self.diverged[chosen], record=record)
 
 
-def values_of(measured: Measurements) -> list[dict[str, float]]:
-    """The numbers of each measurement by name, in the order of the measurements.
+def values_of(measured: Measurements) -> dict[str, float]:
+    """The numbers of a measurement, K = 1, by name.
 
     n, m_coherence, alpha, pairwise_alignment, sum_sq_norm (Q), sq_norm_of_sum (|S|^2): of all examples together. With
     groups m_coherence/group/NAME, alpha/group/NAME and n/group/NAME, and always m_coherence/layer/NAME.
@@ -61,7 +72,7 @@ def values_of(measured: Measurements) -> list[dict[str, float]]:
             columns |= {f"{name}/group/{group}": of_groups[name][:, g] for g, group in enumerate(measured.groups)}
     layers = m_coherence(by_layer(squared, record.parameters), by_layer(total, record.parameters))
     columns |= {f"m_coherence/layer/{layer}": layers[:, place] for place, layer in enumerate(record.layers)}
-    return [{name: values[k].item() for name, values in columns.items()} for k in range(len(measured.steps))]
+    return {name: values.item() for name, values in columns.items()}
 
 
 def _measures(
@@ -79,8 +90,7 @@ def _measures(
 def history_of(measured: Measurements) -> pd.DataFrame:
     """A row a measurement: step, diverged, then `values_of`."""
     columns = {"step": measured.steps, "diverged": measured.diverged}
-    values = values_of(measured)
-    return pd.concat([pd.DataFrame(columns), pd.DataFrame(values)], axis=1)
+    return pd.concat([pd.DataFrame(columns), pd.DataFrame([values_of(one) for one in measured.each()])], axis=1)
 
 
 def file_layers(layers: Sequence[str]) -> tuple[str, ...]:

@@ -24,8 +24,7 @@ from mcoherence.tables.columns import RUN_COLUMNS, TRAIN_GROUP, WHOLE_NETWORK
 from mcoherence.tables.sums import Sums
 
 HDF5_SUFFIXES = (".h5", ".hdf5")
-_TEXT = {"group": str, "layer": str, "layer_type": str, "batch_norm": str}
-_NUMBERS = ("epoch", "sum_sq_norm", "sq_norm_of_sum", "m_coherence", "alpha", "pairwise_alignment")
+_TEXT = ("group", "layer", "layer_type", "batch_norm")
 # The columns that name a run in the tables of a study, for one that is none of a study's.
 _RUN: dict[str, Any] = {
     "dataset": "probe",
@@ -78,7 +77,8 @@ class _CsvFile:
             _set_aside(self._path)
             self._size = 0
             return
-        text = _csv(tidy_rows(sums_of(measured)), header=True)
+        rows = [_csv(tidy_rows(sums_of(one)), header=k == 0) for k, one in enumerate(measured.each())]
+        text = "".join(rows)
         write_text(self._path, text)
         self._size = len(text.encode())
 
@@ -171,16 +171,23 @@ def _read_csv(path: Path) -> pd.DataFrame:
         raise UserError(f"{path}: missing or unreadable ({error.strerror}), expected the file of a monitor") from error
     whole = content[: content.rfind(b"\n") + 1]
     try:
-        missing = dict.fromkeys(_NUMBERS, "")  # the name of a layer may be empty
-        rows = pd.read_csv(
-            io.BytesIO(whole), dtype=_TEXT, keep_default_na=False, na_values=missing, float_precision="round_trip"
-        )
+        text = pd.read_csv(io.BytesIO(whole), dtype=str, keep_default_na=False)
+        rows = pd.DataFrame({column: [_value(str(column), cell) for cell in text[column]] for column in text})
         last = (rows["group"] == TRAIN_GROUP) & (rows["layer"] == WHOLE_NETWORK)
     except (ValueError, KeyError) as error:
         raise UserError(
             f"{path}: no rows of a monitor ({first_line(error)}), expected the CSV that one wrote"
         ) from error
     return rows[rows["step"].isin(rows.loc[last, "step"])].reset_index(drop=True)
+
+
+def _value(column: str, cell: str) -> Any:
+    """What a cell of a CSV file holds; every digit counts, and the name of a layer may be empty."""
+    if column in ("step", "n"):
+        return int(cell)
+    if column == "diverged":
+        return {"True": True, "False": False}[cell]
+    return cell if column in _TEXT else float(cell or "nan")
 
 
 def _set_aside(path: Path) -> None:
