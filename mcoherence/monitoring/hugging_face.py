@@ -18,9 +18,10 @@ class TrainerCoherence(TrainerCallback):  # type: ignore[misc]
     Args:
         monitor: made with the model that the Trainer is given.
 
-    Example:
-        >>> monitor = CoherenceMonitor(model, loss_fn, sample, every=100, log=wandb.log)  # doctest: +SKIP
-        >>> Trainer(model, arguments, train_dataset=data, callbacks=[TrainerCoherence(monitor)])  # doctest: +SKIP
+    Example::
+
+        monitor = CoherenceMonitor(model, loss_fn, sample, every=100, log=wandb.log)
+        Trainer(model, arguments, train_dataset=data, callbacks=[TrainerCoherence(monitor)])
     """
 
     def __init__(self, monitor: CoherenceMonitor) -> None:

@@ -33,9 +33,10 @@ class LightningCoherence(_callback()):  # type: ignore[misc]
     Args:
         monitor: made with the LightningModule, or the network inside it.
 
-    Example:
-        >>> monitor = CoherenceMonitor(network, loss_fn, sample, every=100)  # doctest: +SKIP
-        >>> Trainer(callbacks=[LightningCoherence(monitor)]).fit(network, loader)  # doctest: +SKIP
+    Example::
+
+        monitor = CoherenceMonitor(network, loss_fn, sample, every=100)
+        Trainer(callbacks=[LightningCoherence(monitor)]).fit(network, loader)
     """
 
     def __init__(self, monitor: CoherenceMonitor) -> None:

@@ -26,7 +26,7 @@ from mcoherence.measuring.record import CoherenceRecord, record_of, stacked
 from mcoherence.monitoring.logging import Log, hand_over
 from mcoherence.monitoring.probe_sample import ProbeSample
 from mcoherence.monitoring.ranks import ProbeRanks, nothing_measured
-from mcoherence.monitoring.rows import Measurements, history_of, values_of
+from mcoherence.monitoring.rows import Measurements, history_of, measured_values
 from mcoherence.monitoring.schedule import Every, MeasuringSteps
 from mcoherence.monitoring.storage import MonitorFile, monitor_file
 from mcoherence.precision import precision_name
@@ -282,7 +282,7 @@ class CoherenceMonitor:
         measured = ranks.told_by_leader(measured, problem)
         if not ranks.leads:
             self._measured.append(measured)
-            values = values_of(self._measurements(slice(-1, None)))
+            values = measured_values(self._measurements(slice(-1, None)))
         return values
 
     def _of_share(self) -> tuple[GradientStatistics, bool]:
@@ -317,7 +317,7 @@ class CoherenceMonitor:
         except Exception:
             self._measured.pop()
             raise
-        values = values_of(self._measurements(slice(-1, None)))
+        values = measured_values(self._measurements(slice(-1, None)))
         if self._log is not None:
             cost = self.cost
             hand_over(self._log, values | {"seconds": cost.seconds, "share_of_time": cost.share}, measured.step)

@@ -54,7 +54,7 @@ class Measurements:
         return replace(self, steps=self.steps[chosen], diverged=self.diverged[chosen], record=record)
 
 
-def values_of(measured: Measurements) -> dict[str, float]:
+def measured_values(measured: Measurements) -> dict[str, float]:
     """The numbers of a measurement, K = 1, by name.
 
     n, m_coherence, alpha, pairwise_alignment, sum_sq_norm (Q), sq_norm_of_sum (|S|^2): of all examples together. With
@@ -88,9 +88,9 @@ def _measures(
 
 
 def history_of(measured: Measurements) -> pd.DataFrame:
-    """A row a measurement: step, diverged, then `values_of`."""
+    """A row a measurement: step, diverged, then `measured_values`."""
     columns = {"step": measured.steps, "diverged": measured.diverged}
-    return pd.concat([pd.DataFrame(columns), pd.DataFrame([values_of(one) for one in measured.each()])], axis=1)
+    return pd.concat([pd.DataFrame(columns), pd.DataFrame([measured_values(one) for one in measured.each()])], axis=1)
 
 
 def file_layers(layers: Sequence[str]) -> tuple[str, ...]:

@@ -144,10 +144,11 @@ def coherence_table(path: str | os.PathLike[str], **run: Any) -> pd.DataFrame:
     Raises:
         UserError: the file is missing, none that a monitor writes, or damaged; `run` has another name.
 
-    Example:
-        >>> table = coherence_table("coherence.csv", optimizer="sgd", seed=3)  # doctest: +SKIP
-        >>> from mcoherence.figures.coherence_by_step import draw  # doctest: +SKIP
-        >>> draw({"coherence": table}, FigureStyle({"sgd": "#0072b2"}, "sgd"))  # doctest: +SKIP
+    Example::
+
+        table = coherence_table("coherence.csv", optimizer="sgd", seed=3)
+        from mcoherence.figures.coherence_by_step import draw
+        draw({"coherence": table}, FigureStyle({"sgd": "#0072b2"}, "sgd"))
     """
     if unknown := run.keys() - set(RUN_COLUMNS):
         raise UserError(f"run: found {sorted(unknown)}, expected names out of {list(RUN_COLUMNS)}")

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 LIBRARY = ROOT / "mcoherence"
 # From the top. Modules that stand in no folder are rooms of one module.
 ROOMS = (
-    "audit", "figures", "claims", "tables", "measuring", "training", "study", "models", "gradients", "optim", "data",
+    "audit", "figures", "claims", "monitoring", "tables", "measuring", "training", "study", "models", "gradients", "optim", "data",
     "files", "device", "precision", "parameter_names", "coherence", "errors",
 )  # fmt: skip
 PLACE = {room: index for index, room in enumerate(ROOMS)}
