@@ -7,6 +7,8 @@ that a script depends on stays visible in its own import lines (see `mcoherence.
 from importlib import import_module
 from typing import Any
 
+__version__ = "0.1.0"
+
 _EXPORTS = {
     "CoherenceMonitor": "mcoherence.monitoring.monitor",
     "GradientStatistics": "mcoherence.gradients.statistics",

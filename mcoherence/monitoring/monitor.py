@@ -87,7 +87,7 @@ class CoherenceMonitor:
             "per_doubling": 2, "every": 1000}, the last key optional; or a list of steps.
         groups: names of the groups that group_ids count from 0.
         path: a file that gets the rows of each measurement at once: .csv, or .h5 as a study's coherence.h5.
-            `mcoherence.monitoring.storage.coherence_table` reads it for the figures. A file of an earlier run is
+            `mcoherence.monitoring.reading.coherence_table` reads it for the figures. A file of an earlier run is
             renamed, unless the state of that run is loaded.
         log: a function that gets each measurement: log(name, value, step) for each number, such as
             `SummaryWriter.add_scalar`, or log({name: value}, step), such as wandb's `run.log`; which of the two is

@@ -14,7 +14,6 @@ from mcoherence.coherence import alpha, m_coherence, pairwise_alignment
 from mcoherence.gradients.layer_names import by_layer
 from mcoherence.gradients.statistics import WHOLE_SAMPLE
 from mcoherence.measuring.record import CoherenceRecord
-from mcoherence.tables.coherence import coherence_by_layer
 from mcoherence.tables.columns import TRAIN_GROUP, WHOLE_NETWORK
 from mcoherence.tables.sums import Sums
 
@@ -120,34 +119,3 @@ def sums_of(measured: Measurements) -> Sums:
 def file_groups(groups: Sequence[str]) -> tuple[str, ...]:
     """Names of groups as files have them: a sample without groups is the training sample."""
     return (TRAIN_GROUP,) if tuple(groups) == (WHOLE_SAMPLE,) else tuple(groups)
-
-
-def tidy_rows(sums: Sums) -> pd.DataFrame:
-    """The rows of the table `coherence`, without the columns that name a run: a row a step, group and layer.
-
-    By step; the last row of each is that of the whole network on the whole training sample, so that one can tell
-    whether a measurement is there whole. The training sample is the group "train"; where there is none, pristine and
-    corrupt examples together; where there are none of these, all groups together.
-    """
-    known = sums.has(TRAIN_GROUP)
-    own = [group for group in sums.groups if group != TRAIN_GROUP]
-    frames = [coherence_by_layer(sums, own)] if own else []
-    frames.append(coherence_by_layer(sums if known else _together(sums), [TRAIN_GROUP]))
-    rows = pd.concat(frames, ignore_index=True)
-    is_whole = (rows["layer"] == WHOLE_NETWORK) & (rows["group"] == TRAIN_GROUP)
-    return (
-        rows.assign(_last=is_whole)
-        .sort_values(["step", "_last"], kind="stable", ignore_index=True)
-        .drop(columns="_last")
-    )
-
-
-def _together(sums: Sums) -> Sums:
-    """All groups as one, the training sample."""
-    return replace(
-        sums,
-        groups=(TRAIN_GROUP,),
-        n=sums.n.sum(axis=1, keepdims=True),
-        sum_sq_norm=sums.sum_sq_norm.sum(axis=1, keepdims=True),
-        gram=sums.gram.sum(axis=(1, 2), keepdims=True),
-    )

@@ -15,26 +15,12 @@ from typing import Any, Protocol
 import pandas as pd
 from numpy.typing import NDArray
 
-from mcoherence.errors import UserError, first_line
+from mcoherence.errors import UserError
 from mcoherence.files.atomic import write_text
 from mcoherence.files.hdf5 import write_hdf5
-from mcoherence.monitoring.rows import Measurements, file_groups, file_layers, sums_of, tidy_rows
-from mcoherence.study.result_names import COHERENCE_SCHEMA, FULL
-from mcoherence.tables.columns import RUN_COLUMNS, TRAIN_GROUP, WHOLE_NETWORK
-from mcoherence.tables.sums import Sums
-
-HDF5_SUFFIXES = (".h5", ".hdf5")
-_TEXT = ("group", "layer", "layer_type", "batch_norm")
-# The columns that name a run in the tables of a study, for one that is none of a study's.
-_RUN: dict[str, Any] = {
-    "dataset": "probe",
-    "model": "network",
-    "labels": "given",
-    "noise": 0.0,
-    "optimizer": "own",
-    "subset": FULL,
-    "seed": 0,
-}
+from mcoherence.monitoring.reading import HDF5_SUFFIXES, tidy_rows
+from mcoherence.monitoring.rows import Measurements, file_groups, file_layers, sums_of
+from mcoherence.study.result_names import COHERENCE_SCHEMA
 
 
 class MonitorFile(Protocol):
@@ -130,65 +116,10 @@ class _Hdf5File:
         write_hdf5(self._path, COHERENCE_SCHEMA, datasets, self._attributes())
 
 
-def coherence_table(path: str | os.PathLike[str], **run: Any) -> pd.DataFrame:
-    """The rows of a monitor's file as the tidy table `coherence`, which the figures of a study are drawn from.
-
-    A row a step, group and layer; "model" is the whole network, "train" the whole sample (see
-    `mcoherence.monitoring.rows.tidy_rows`). What a kill has cut at the end of a CSV file is left out.
-
-    Args:
-        path: of the file that a monitor wrote.
-        run: what the columns that name a run are to hold: dataset, model, labels, noise, optimizer, subset, seed. Of
-            several runs, whose names differ, the tables can be joined with `pandas.concat`.
-
-    Raises:
-        UserError: the file is missing, none that a monitor writes, or damaged; `run` has another name.
-
-    Example::
-
-        table = coherence_table("coherence.csv", optimizer="sgd", seed=3)
-        from mcoherence.figures.coherence_by_step import draw
-        draw({"coherence": table}, FigureStyle({"sgd": "#0072b2"}, "sgd"))
-    """
-    if unknown := run.keys() - set(RUN_COLUMNS):
-        raise UserError(f"run: found {sorted(unknown)}, expected names out of {list(RUN_COLUMNS)}")
-    path = Path(path)
-    rows = tidy_rows(Sums.read(path, COHERENCE_SCHEMA)) if path.suffix in HDF5_SUFFIXES else _read_csv(path)
-    names = {column: (_RUN | run)[column] for column in RUN_COLUMNS}
-    return pd.concat([pd.DataFrame(names, index=rows.index), rows], axis=1)
-
-
 def _csv(rows: pd.DataFrame, header: bool) -> str:
     text = io.StringIO()
     rows.to_csv(text, index=False, header=header, lineterminator="\n")
     return text.getvalue()
-
-
-def _read_csv(path: Path) -> pd.DataFrame:
-    """The rows of whole measurements."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: missing or unreadable ({error.strerror}), expected the file of a monitor") from error
-    whole = content[: content.rfind(b"\n") + 1]
-    try:
-        text = pd.read_csv(io.BytesIO(whole), dtype=str, keep_default_na=False)
-        rows = pd.DataFrame({column: [_value(str(column), cell) for cell in text[column]] for column in text})
-        last = (rows["group"] == TRAIN_GROUP) & (rows["layer"] == WHOLE_NETWORK)
-    except (ValueError, KeyError) as error:
-        raise UserError(
-            f"{path}: no rows of a monitor ({first_line(error)}), expected the CSV that one wrote"
-        ) from error
-    return rows[rows["step"].isin(rows.loc[last, "step"])].reset_index(drop=True)
-
-
-def _value(column: str, cell: str) -> Any:
-    """What a cell of a CSV file holds; every digit counts, and the name of a layer may be empty."""
-    if column in ("step", "n"):
-        return int(cell)
-    if column == "diverged":
-        return {"True": True, "False": False}[cell]
-    return cell if column in _TEXT else float(cell or "nan")
 
 
 def _set_aside(path: Path) -> None:

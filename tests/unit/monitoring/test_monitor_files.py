@@ -14,7 +14,7 @@ from mcoherence.errors import UserError
 from mcoherence.figures import coherence_by_step, layer_coherence, pristine_corrupt
 from mcoherence.figures.style import FigureStyle
 from mcoherence.files.hdf5 import check_content, read_attributes
-from mcoherence.monitoring.storage import coherence_table
+from mcoherence.monitoring.reading import coherence_table
 from mcoherence.tables import coherence
 from mcoherence.tables.sums import Sums
 from tests.unit.monitoring.small_training import LOSS, sample

@@ -14,7 +14,7 @@ import torch
 
 from mcoherence import gradient_statistics
 from mcoherence.monitoring.probe_sample import ProbeSample
-from mcoherence.monitoring.storage import coherence_table
+from mcoherence.monitoring.reading import coherence_table
 
 ROOT = Path(__file__).parents[3]
 

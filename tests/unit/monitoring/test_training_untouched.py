@@ -14,7 +14,7 @@ from torch import nn
 
 from mcoherence import CoherenceMonitor
 from mcoherence.errors import UserError
-from mcoherence.monitoring.storage import coherence_table
+from mcoherence.monitoring.reading import coherence_table
 from tests.unit.monitoring.small_training import LOSS, Training, sample
 
 ROOT = Path(__file__).parents[3]
