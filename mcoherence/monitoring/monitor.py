@@ -20,12 +20,13 @@ from mcoherence.files.provenance import provenance
 from mcoherence.gradients.batch_norm import batch_norm_layers
 from mcoherence.gradients.evidence import Evidence, merged
 from mcoherence.gradients.reference import LossFunction
+from mcoherence.gradients.refusal import refuse_unsupported
 from mcoherence.gradients.statistics import WHOLE_SAMPLE, GradientStatistics, gradient_statistics
 from mcoherence.measuring.by_examples import diverged_statistics
 from mcoherence.measuring.record import CoherenceRecord, record_of, stacked
 from mcoherence.monitoring.logging import Log, hand_over
 from mcoherence.monitoring.probe_sample import ProbeSample
-from mcoherence.monitoring.ranks import ProbeRanks, nothing_measured
+from mcoherence.monitoring.ranks import ProbeRanks, nothing_measured, trainable_parameters
 from mcoherence.monitoring.rows import Measurements, history_of, measured_values
 from mcoherence.monitoring.schedule import Every, MeasuringSteps
 from mcoherence.monitoring.storage import MonitorFile, monitor_file
@@ -127,7 +128,7 @@ class CoherenceMonitor:
         self._since = time.perf_counter()
         self._seconds, self._earlier = 0.0, 0.0
         self._measuring_since: float | None = None
-        self._model, self._loss_fn = unwrapped(model), loss_fn
+        self._model, self._loss_fn = network_within(model), loss_fn
         self._groups = None if groups is None else tuple(groups)
         self._sample = ProbeSample.of(sample, self._groups)
         self._every, self._steps = every, MeasuringSteps(every)
@@ -243,7 +244,7 @@ class CoherenceMonitor:
         self._file_is_ours = False
 
     def _require_parameters(self, found: tuple[str, ...]) -> None:
-        own = tuple(name for name, p in self._model.named_parameters() if p.requires_grad)
+        own = tuple(trainable_parameters(self._model))
         if found != own:
             other = sorted(set(found) ^ set(own)) or list(own)
             raise UserError(
@@ -264,6 +265,11 @@ class CoherenceMonitor:
         ranks.meet(step, self._setup())
         problem: Exception | None = None
         mine = None
+        try:
+            refuse_unsupported(self._model)  # first of all, since weights in parts are not the same on all ranks
+        except UserError as error:
+            problem = error
+        ranks.require_none_failed(problem)
         with ranks.alike(self._model):
             try:
                 mine, diverged = self._of_share()
@@ -339,7 +345,7 @@ class CoherenceMonitor:
             diverged=np.array([one.diverged for one in some]),
             groups=self._groups or (WHOLE_SAMPLE,),
             record=record,
-            layer_types={layer: type(self._model.get_submodule(layer)).__name__ for layer in record.layers},
+            layer_types={name: type(module).__name__ for name, module in self._model.named_modules()},
             batch_norm="running" if self._batch_norm_layers else NO_BATCH_NORM,
         )
 
@@ -382,7 +388,7 @@ class CoherenceMonitor:
             self._measuring_since = None
 
 
-def unwrapped(model: nn.Module) -> nn.Module:
+def network_within(model: nn.Module) -> nn.Module:
     """The network inside DistributedDataParallel, DataParallel and what `torch.compile` makes, however nested."""
     while True:
         if isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel):

@@ -186,7 +186,7 @@ class ProbeRanks:
 
 def nothing_measured(model: nn.Module, groups: Sequence[str]) -> GradientStatistics:
     """The statistics of no examples: those of a rank whose share is empty."""
-    trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    trainable = trainable_parameters(model)
     return GradientStatistics(
         tuple(groups),
         tuple(trainable),
@@ -197,6 +197,11 @@ def nothing_measured(model: nn.Module, groups: Sequence[str]) -> GradientStatist
             for p in trainable.values()
         ),
     )
+
+
+def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """{name: parameter} of those that require a gradient, as statistics of the model name them."""
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
 
 def _is_distributed() -> bool:
