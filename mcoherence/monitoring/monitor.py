@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Any
 
 import numpy as np
@@ -135,7 +135,7 @@ class CoherenceMonitor:
         self._spot_check, self._tf32 = spot_check, tf32
         self._log = log
         self._ranks = ProbeRanks(rank_timeout)
-        self._file: MonitorFile | None = None if path is None else monitor_file(path, self._attributes)
+        self._file: MonitorFile | None = None if path is None else monitor_file(path, lambda: self._origin)
         self._measured: list[_Measured] = []
         self._file_is_ours = False  # whether it holds what was measured, and nothing else
 
@@ -151,13 +151,14 @@ class CoherenceMonitor:
         Raises:
             UserError: the step is before the last one measured; ranks do not agree; the network cannot be measured.
             IdentityError, ValueError: as `gradient_statistics` does.
-            OSError: the file cannot be written. After any error nothing of the step is kept.
+            OSError: the file cannot be written.
+            What `log` raises. After any error nothing of the step is kept, and the next call measures again.
         """
         step = operator.index(step)
         if step < 0:
             raise UserError(f"step: found {step}, expected the number of updates made so far, 0 or more")
         if self._file is not None and not self._file_is_ours and self._ranks.leads:
-            self._file.replace(self._measurements() if self._measured else None)
+            self._file.replace(self._measurements(self._measured) if self._measured else None)
         self._file_is_ours = True
         last = self._measured[-1].step if self._measured else -1
         if step == last or step not in self._steps:
@@ -178,7 +179,11 @@ class CoherenceMonitor:
         the whole sample; m_coherence/group/NAME, alpha/group/NAME and n/group/NAME with groups; m_coherence/layer/NAME.
         Without measurements there are no columns but the first two.
         """
-        return history_of(self._measurements()) if self._measured else pd.DataFrame({"step": [], "diverged": []})
+        return (
+            history_of(self._measurements(self._measured))
+            if self._measured
+            else pd.DataFrame({"step": [], "diverged": []})
+        )
 
     @property
     def cost(self) -> Cost:
@@ -288,7 +293,7 @@ class CoherenceMonitor:
         measured = ranks.told_by_leader(measured, problem)
         if not ranks.leads:
             self._measured.append(measured)
-            values = measured_values(self._measurements(slice(-1, None)))
+            values = measured_values(self._measurements([measured]))
         return values
 
     def _of_share(self) -> tuple[GradientStatistics, bool]:
@@ -311,22 +316,18 @@ class CoherenceMonitor:
         return np.concatenate([batch[2].numpy() for batch in self._sample.batches])
 
     def _kept(self, measured: _Measured) -> dict[str, float]:
-        """The values of a measurement, once it is in the history and in the file; then they are logged."""
+        """The values of a measurement, once they are logged and it is in the file and in the history, in this order."""
         self._require_same_parameters(measured.record)
         if not measured.diverged:
-            dtypes = {p.dtype.to_real() for p in self._model.parameters()}
-            measured.record.largest_bound_ratio(torch.float64 if dtypes == {torch.float64} else torch.float32)
-        self._measured.append(measured)
-        try:
-            if self._file is not None:
-                self._file.append(self._measurements())
-        except Exception:
-            self._measured.pop()
-            raise
-        values = measured_values(self._measurements(slice(-1, None)))
+            widest = reduce(torch.promote_types, {p.dtype for p in self._model.parameters()})
+            measured.record.largest_bound_ratio(widest)
+        values = measured_values(self._measurements([measured]))
         if self._log is not None:
             cost = self.cost
             hand_over(self._log, values | {"seconds": cost.seconds, "share_of_time": cost.share}, measured.step)
+        if self._file is not None:
+            self._file.append(self._measurements([*self._measured, measured]))
+        self._measured.append(measured)
         return values
 
     def _require_same_parameters(self, record: CoherenceRecord) -> None:
@@ -337,8 +338,7 @@ class CoherenceMonitor:
                 "so far; where layers are frozen or set free on the way, make a monitor for each part of training"
             )
 
-    def _measurements(self, chosen: slice = slice(None)) -> Measurements:
-        some = self._measured[chosen]
+    def _measurements(self, some: Sequence[_Measured]) -> Measurements:
         record = stacked([one.record for one in some])
         return Measurements(
             steps=np.array([one.step for one in some], dtype=np.int64),
@@ -347,6 +347,7 @@ class CoherenceMonitor:
             record=record,
             layer_types={name: type(module).__name__ for name, module in self._model.named_modules()},
             batch_norm="running" if self._batch_norm_layers else NO_BATCH_NORM,
+            evidence=merged([one.evidence for one in some if not one.diverged]),
         )
 
     @cached_property
@@ -357,13 +358,9 @@ class CoherenceMonitor:
         """A digest of what must be the same on all ranks."""
         return short_digest(f"{self._sample.digest} {self._groups} {self._every}")
 
-    def _attributes(self) -> dict[str, Any]:
-        """What an HDF5 file says of its origin."""
-        evidence = merged([one.evidence for one in self._measured if not one.diverged])
-        return {**self._origin, "evidence": evidence.as_json()}
-
     @cached_property
     def _origin(self) -> dict[str, Any]:
+        """What an HDF5 file says of its origin."""
         every = self._every if isinstance(self._every, int | Mapping) else sorted(self._every)
         settings = {"every": every, "groups": list(self._groups or (WHOLE_SAMPLE,)), "spot_check": self._spot_check}
         device = str(next(self._model.parameters()).device)

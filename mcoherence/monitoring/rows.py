@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mcoherence.coherence import alpha, m_coherence, pairwise_alignment
+from mcoherence.gradients.evidence import Evidence
 from mcoherence.gradients.layer_names import by_layer
 from mcoherence.gradients.statistics import WHOLE_SAMPLE
 from mcoherence.measuring.record import CoherenceRecord
@@ -25,7 +26,7 @@ class Measurements:
     steps: ascending, int64 [K]; diverged: whether weights were not finite, bool [K]; then all that is measured is NaN.
     groups: names [G]; record: the sums.
     layer_types: {layer: the class of its module}; batch_norm: by what statistics it normalised: "running", or "none"
-    for a network without it.
+    for a network without it. evidence: what was checked in all of them.
     """
 
     steps: NDArray[np.int64]
@@ -34,6 +35,7 @@ class Measurements:
     record: CoherenceRecord
     layer_types: Mapping[str, str]
     batch_norm: str
+    evidence: Evidence
 
     def each(self) -> "Iterator[Measurements]":
         """One after the other, K = 1.

@@ -33,12 +33,12 @@ class MonitorFile(Protocol):
         """Add the last of these measurements; the others are there already."""
 
 
-def monitor_file(path: str | os.PathLike[str], attributes: Callable[[], Mapping[str, Any]]) -> MonitorFile:
+def monitor_file(path: str | os.PathLike[str], origin: Callable[[], Mapping[str, Any]]) -> MonitorFile:
     """The file at a path, by its suffix; nothing is written yet.
 
     Args:
         path: ends in .csv, .h5 or .hdf5.
-        attributes: gives what an HDF5 file says of its origin.
+        origin: gives what an HDF5 file says of its origin, once it is asked.
 
     Raises:
         UserError: it has another suffix.
@@ -47,7 +47,7 @@ def monitor_file(path: str | os.PathLike[str], attributes: Callable[[], Mapping[
     if path.suffix == ".csv":
         return _CsvFile(path)
     if path.suffix in HDF5_SUFFIXES:
-        return _Hdf5File(path, attributes)
+        return _Hdf5File(path, origin)
     raise UserError(f"path: found {path}, expected a name that ends in .csv, .h5 or .hdf5")
 
 
@@ -91,8 +91,8 @@ class _CsvFile:
 class _Hdf5File:
     """A file of the schema of coherence.h5."""
 
-    def __init__(self, path: Path, attributes: Callable[[], Mapping[str, Any]]) -> None:
-        self._path, self._attributes = path, attributes
+    def __init__(self, path: Path, origin: Callable[[], Mapping[str, Any]]) -> None:
+        self._path, self._origin = path, origin
 
     def replace(self, measured: Measurements | None) -> None:
         if measured is None:
@@ -113,7 +113,7 @@ class _Hdf5File:
             "parameter_layer": measured.record.parameter_layer,
             **measured.record.sums(),
         }
-        write_hdf5(self._path, COHERENCE_SCHEMA, datasets, self._attributes())
+        write_hdf5(self._path, COHERENCE_SCHEMA, datasets, {**self._origin(), "evidence": measured.evidence.as_json()})
 
 
 def _csv(rows: pd.DataFrame, header: bool) -> str:

@@ -283,3 +283,12 @@ def test_before_the_first_measurement_there_is_no_row():
     history = CoherenceMonitor(UNIT, OUTPUT, TWO_AND_ONE[:2], 1).history
     assert len(history) == 0
     assert np.array_equal(history.columns, ["step", "diverged"])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_the_network_is_measured_in_the_type_of_its_weights(dtype):
+    torch.manual_seed(0)
+    model, (inputs, targets, _) = nn.Linear(6, 3).to(dtype), sample()
+    measured = CoherenceMonitor(model, LOSS, (inputs.to(dtype), targets), 1)(0)["m_coherence"]
+    statistics = gradient_statistics(model, LOSS, [(inputs.to(dtype), targets)])
+    assert measured == pytest.approx(statistics.m_coherence(), rel=1e-12)
