@@ -7,7 +7,10 @@ that a script depends on stays visible in its own import lines (see `mcoherence.
 from importlib import import_module
 from typing import Any
 
+__version__ = "0.1.0"
+
 _EXPORTS = {
+    "CoherenceMonitor": "mcoherence.monitoring.monitor",
     "ExampleStatistics": "mcoherence.gradients.examples",
     "GradientStatistics": "mcoherence.gradients.statistics",
     "example_gram": "mcoherence.gradients.pairs",
@@ -19,6 +22,7 @@ _EXPORTS = {
 }
 
 __all__ = [
+    "CoherenceMonitor",
     "ExampleStatistics",
     "GradientStatistics",
     "example_gram",

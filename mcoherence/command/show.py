@@ -51,7 +51,9 @@ def _of_one(path: Path) -> Iterator[str]:
         return _of_study(path)
     if _is_coherence(path):
         return _of_coherence(path)
-    readers = {".parquet": _of_table, ".json": _of_claims, ".h5": _of_file, ".safetensors": _of_file}
+    readers = {
+        ".csv": _of_monitor, ".parquet": _of_table, ".json": _of_claims, ".h5": _of_file, ".safetensors": _of_file
+    }  # fmt: skip
     if path.suffix not in readers:
         raise UserError(f"{path}: found a file that shows nothing, expected one of {', '.join(readers)}, or a study")
     return readers[path.suffix](path)
@@ -109,6 +111,21 @@ def _whole(sums: "Sums") -> str:
 def _groups(sums: "Sums") -> tuple[str, ...]:
     """All groups, that of all examples first."""
     return tuple(dict.fromkeys([_whole(sums), *sums.groups]))
+
+
+def _of_monitor(path: Path) -> Iterator[str]:
+    """The whole network's rows of the file of a monitor."""
+    from mcoherence.monitoring.reading import coherence_table
+    from mcoherence.tables.columns import WHOLE_NETWORK
+
+    table = coherence_table(path)
+    whole = table[table["layer"] == WHOLE_NETWORK]
+    yield f"{path}: coherence along training, as a monitor measured it"
+    yield ""
+    rows = [["group", "step", "n", "m-coherence", "alpha"]]
+    for row in whole.itertuples():
+        rows.append([row.group, *map(_number, (row.step, row.n, row.m_coherence, row.alpha))])
+    yield from in_columns(rows, numbers=4)
 
 
 def _of_coherence(path: Path) -> Iterator[str]:

@@ -101,10 +101,16 @@ def digest_of(path: Path) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that decide numbers, by name."""
-    return {"python": platform.python_version()} | {
-        name: importlib.metadata.version(name) for name in RECORDED_LIBRARIES
-    }
+    """Versions of Python and of the libraries that decide numbers, by name; those that are not there decide none."""
+    found = {one.name: one.version for one in map(_distribution, RECORDED_LIBRARIES) if one is not None}
+    return {"python": platform.python_version()} | found
+
+
+def _distribution(name: str) -> importlib.metadata.Distribution | None:
+    try:
+        return importlib.metadata.distribution(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def git_commit() -> str:

@@ -32,10 +32,10 @@ def table(results: str, runs: Sequence[Run], noise: Mapping[str, float]) -> pd.D
     return rows_of_runs(runs, noise, lambda run: coherence_by_layer(coherence_of(results, run)))
 
 
-def coherence_by_layer(sums: Sums) -> pd.DataFrame:
-    """The rows of one run, without the columns that name it."""
+def coherence_by_layer(sums: Sums, groups: Sequence[str] = (TRAIN_GROUP, *GROUPS, REDRAWN)) -> pd.DataFrame:
+    """The rows of one run, of those of the groups that it was measured in, without the columns that name it."""
     frames = []
-    for group in filter(sums.has, (TRAIN_GROUP, *GROUPS, REDRAWN)):
+    for group in filter(sums.has, groups):
         count = sums.count(group)
         for layer in (WHOLE_NETWORK, *sums.layers):
             measured = sums.m_coherence(group, layer)  # the numerator of the others, whose Q is 1 then

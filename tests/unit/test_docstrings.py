@@ -33,6 +33,7 @@ def test_what_users_call_has_an_example():
     assert {
         "mcoherence.gradients.statistics.gradient_statistics",
         "mcoherence.gradients.reference.per_example_gradients",
+        "mcoherence.monitoring.monitor.CoherenceMonitor",
         "mcoherence.optim.rm3.RM3",
         "mcoherence.optim.m3.M3",
         "mcoherence.data.corruption.corrupt_labels",

@@ -21,7 +21,7 @@ JOBS = {"train": 1, "train_from_6": 1, "evaluate": 1, "measure_coherence": 1, "m
 # Constants that stay as they are, each with the reason.
 KEPT = {
     "mcoherence/files/layouts.py": {"LETTERS": "numpy gave its types these names"},
-    "mcoherence/files/provenance.py": {"RECORDED_LIBRARIES": "libraries of these names must be installed"},
+    "mcoherence/files/provenance.py": {"RECORDED_LIBRARIES": "the libraries have these names"},
     "mcoherence/files/seals.py": dict.fromkeys(
         ("TENSORS", "LOG", "SEAL", "OPEN", "IN_HEADER", "IN_JSON", "IN_METADATA", "_TRAILER_BYTES"),
         "the study's other files, which are read, were sealed with these",
