@@ -13,6 +13,7 @@ from typing import Any
 import h5py
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from mcoherence.files.hdf5 import new_hdf5, write_contents
 from mcoherence.files.progress import progress
@@ -23,7 +24,7 @@ from mcoherence.gradients.statistics import GradientStatistics
 from mcoherence.measuring.by_examples import ByExamples
 from mcoherence.measuring.by_minibatches import ByMinibatches
 from mcoherence.measuring.job import MeasuringJob
-from mcoherence.measuring.measurement import Measurement
+from mcoherence.measuring.measurement import BatchNormStatistics, Measurement
 from mcoherence.measuring.record import evidence_of, record_of, stacked
 from mcoherence.study.result_names import NO_BATCH_NORM, schemas_of
 
@@ -101,12 +102,16 @@ def how_normalised(job: MeasuringJob, measurement: Measurement) -> dict[str, Any
     Keys: statistics ("running", "sample", "minibatch"; "none" for a network without batch norm, whose gradients are the
     same by all of these), layers (names of its batch norm layers), and minibatch_size where it is by mini-batches.
     """
-    layers = batch_norm_layers(job.network(job.checkpoints[0]))
-    statistics = measurement.batch_norm if layers else NO_BATCH_NORM
-    said: dict[str, Any] = {"statistics": statistics, "layers": list(layers)}
-    if statistics == "minibatch" and measurement.minibatches is not None:
+    said = normalised_by(job.network(job.checkpoints[0]), measurement.batch_norm)
+    if said["statistics"] == "minibatch" and measurement.minibatches is not None:
         said["minibatch_size"] = measurement.minibatches.size
     return said
+
+
+def normalised_by(model: nn.Module, batch_norm: BatchNormStatistics) -> dict[str, Any]:
+    """The statistics that batch norm is asked to take, "none" for a model without it, and its layers."""
+    layers = batch_norm_layers(model)
+    return {"statistics": batch_norm if layers else NO_BATCH_NORM, "layers": list(layers)}
 
 
 def write_group_sums(file: h5py.File, k: int, statistics: Statistics) -> None:
