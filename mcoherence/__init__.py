@@ -8,13 +8,22 @@ from importlib import import_module
 from typing import Any
 
 _EXPORTS = {
+    "ExampleStatistics": "mcoherence.gradients.examples",
     "GradientStatistics": "mcoherence.gradients.statistics",
+    "example_statistics": "mcoherence.gradients.examples",
     "gradient_statistics": "mcoherence.gradients.statistics",
     "load_checkpoint": "mcoherence.models.checkpoints",
     "with_sample_statistics": "mcoherence.gradients.batch_norm",
 }
 
-__all__ = ["GradientStatistics", "gradient_statistics", "load_checkpoint", "with_sample_statistics"]
+__all__ = [
+    "ExampleStatistics",
+    "GradientStatistics",
+    "example_statistics",
+    "gradient_statistics",
+    "load_checkpoint",
+    "with_sample_statistics",
+]
 
 
 def __getattr__(name: str) -> Any:

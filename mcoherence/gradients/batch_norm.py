@@ -21,6 +21,7 @@ from torch.nn.parameter import is_lazy
 
 from mcoherence.device import has_no_float64
 from mcoherence.gradients.refusal import UnsupportedModelError, no_graph_kept
+from mcoherence.gradients.trees import Tree, length, on_device, outputs_of
 
 _STATISTICS = ("running_mean", "running_var")
 _NEVER_OF_A_BATCH = "FrozenBatchNorm2d"  # torchvision's: an affine map with fixed numbers, in training too
@@ -156,7 +157,7 @@ def _first_reached(
         for inputs in _inputs_of(model, batches):
             examples += 1
             try:
-                model(inputs)
+                outputs_of(model, inputs)
                 missed += 1
             except _Reached:
                 pass
@@ -190,7 +191,7 @@ def _require_single_calls(
 
     handles = [module.register_forward_pre_hook(count(name)) for name, module in layers.items()]
     try:
-        model(next(_inputs_of(model, batches)))
+        outputs_of(model, next(_inputs_of(model, batches)))
     finally:
         for handle in handles:
             handle.remove()
@@ -202,12 +203,12 @@ def _require_single_calls(
         )
 
 
-def _inputs_of(model: nn.Module, batches: Iterable[tuple[Any, ...]]) -> Iterator[Tensor]:
+def _inputs_of(model: nn.Module, batches: Iterable[tuple[Any, ...]]) -> Iterator[Tree]:
     """The inputs of the batches that are not empty, where the model is."""
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     for batch in batches:
-        if len(batch[0]):
-            yield batch[0].detach().to(device)
+        if length(batch[0]):
+            yield on_device(batch[0], device)
 
 
 def _set(name: str, layer: nn.Module, moments: _Moments) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from torch import Tensor
 from torch.autograd.graph import Node
 
+from mcoherence.gradients.directions import Directions, contracted
 from mcoherence.gradients.graph import Users, users_below
 from mcoherence.gradients.layer_rules.products import Rows, at_least_float32, sure_squared_norms
 from mcoherence.gradients.probe import lengths
@@ -38,18 +39,20 @@ class BareParameters:
     """The rows of parameters that belong to no layer, taken where they meet the examples.
 
     rows: {parameter name: Rows} of the batch at hand, once its backward pass has come by.
+    products: {parameter name: float64 [D, n]} in place of the rows, where there are directions.
     lengths: {parameter name: of the rows of the gradient there}, and of those of weighted losses (`probe`).
     """
 
     def __init__(self, parameters: Mapping[str, Tensor]) -> None:
         self.rows: dict[str, Rows] = {}
+        self.products: dict[str, Tensor] = {}
         self.lengths: dict[str, list[Tensor]] = {}
         self.probing = False
         self._parameters = parameters
 
     def forget(self) -> None:
         """Drop what was seen of the batch before."""
-        self.rows, self.lengths, self.probing = {}, {}, False
+        self.rows, self.products, self.lengths, self.probing = {}, {}, {}, False
 
     def spreadings(
         self, root: Node, examples: int, routed: AbstractSet[str]
@@ -75,18 +78,25 @@ class BareParameters:
                 found[name] = spreading
         return found, unseen
 
-    def watch(self, found: Mapping[str, "Spreading"]) -> None:
-        """Take the rows there in the backward pass to come, and, while `probing`, the lengths of those of another."""
-        for name, spreading in found.items():
-            spreading.node.register_prehook(self._hook(name, spreading, spreading.factor()))
+    def watch(self, found: Mapping[str, "Spreading"], directions: Directions | None) -> None:
+        """Take the rows there in the backward pass to come, or their products with directions where these are given.
 
-    def _hook(self, name: str, spreading: "Spreading", factor: Any) -> Any:
+        While `probing`, the lengths of the rows of another backward pass are taken too.
+        """
+        for name, spreading in found.items():
+            spreading.node.register_prehook(self._hook(name, spreading, spreading.factor(), directions))
+
+    def _hook(self, name: str, spreading: "Spreading", factor: Any, directions: Directions | None) -> Any:
         def hook(output_grads: tuple[Tensor | None, ...]) -> None:
             if output_grads[0] is None:
                 return
             if self.probing:
                 self.lengths.setdefault(name, []).append(lengths(output_grads[0]))
-            if name not in self.rows:
+            if directions is not None:
+                if name not in self.products and name in directions.tensors:
+                    rows = spreading.rows(at_least_float32(output_grads[0].detach()), factor)
+                    self.products[name] = contracted(rows, directions.tensors[name])
+            elif name not in self.rows:
                 rows = spreading.rows(at_least_float32(output_grads[0].detach()), factor)
                 total = rows.sum(dim=0).reshape(self._parameters[name].shape)
                 self.rows[name] = Rows(sure_squared_norms(rows), total)

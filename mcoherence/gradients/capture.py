@@ -5,6 +5,9 @@ backward hook does not), and the output itself is never kept, because an in-plac
 Squared norms are taken inside the tensor hook and the tensors are let go at once, so that no more than one layer's
 worth of extra memory is alive at a time.
 
+With directions in the space of the parameters, products of the examples' gradients with them are taken in place of the
+squared norms (`layer_products`).
+
 Not every use of a parameter is one call of its module. Between the forward and the backward pass of every batch
 `routing` tells which layers their calls do not account for; a bare parameter that one operation spreads over the
 examples is seen there (`broadcast`), and the others are left to `fallback.WholeModel`.
@@ -20,9 +23,12 @@ from torch.autograd.graph import GradientEdge
 
 from mcoherence.gradients.alignment import in_doubt
 from mcoherence.gradients.broadcast import BareParameters, Spreading
+from mcoherence.gradients.directions import Directions
 from mcoherence.gradients.fallback import layer_rows
 from mcoherence.gradients.graph import Users, above
 from mcoherence.gradients.group_sums import sum_dtype
+from mcoherence.gradients.layer_names import layer_of
+from mcoherence.gradients.layer_products import layer_products
 from mcoherence.gradients.layer_rules.products import Rows, at_least_float32
 from mcoherence.gradients.layer_rules.registry import NotModelledError, only_argument
 from mcoherence.gradients.layers import Argument, Call, Layer, measurable_layers
@@ -38,6 +44,7 @@ class Capture:
 
     routed: names of the parameters whose gradient is not accounted for here; once routed, always routed.
     careful: rules compute in float64, whatever the model's dtype.
+    lowest: what to ask autograd for so that it comes by all layers; of passes for products only.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -50,6 +57,8 @@ class Capture:
         self._bare = BareParameters({name: p for name, p in self._trained.items() if id(p) not in measurable})
         self._examples = 0
         self._watch: Watch | None = None
+        self._directions: Directions | None = None
+        self.lowest: list[Any] = []
         self._probe: _Probe | None = None
 
     @contextmanager
@@ -67,13 +76,14 @@ class Capture:
             self._forget()
 
     @contextmanager
-    def recording(self, examples: int) -> Iterator[Watch]:
+    def recording(self, examples: int, directions: Directions | None = None) -> Iterator[Watch]:
         """A forward pass of a batch of so many examples inside the block; calls outside it are not looked at.
 
-        The value tells what the pass did that no graph shows.
+        The value tells what the pass did that no graph shows. With `directions` it is a pass for products with them, of
+        a batch that was measured before: its rows are the examples' or are routed, so that they are in no doubt.
         """
         self._forget()
-        self._examples, self._watch = examples, Watch()
+        self._examples, self._watch, self._directions = examples, Watch(), directions
         try:
             with self._watch:
                 yield self._watch
@@ -93,15 +103,18 @@ class Capture:
         for layer in not_by_call:
             self._route(layer)
         for layer in self.layers:
-            layer.summing = layer.call is not None and layer.call.output_node in reached and _sums(layer, layer.call)
+            summable = layer.call is not None and layer.call.output_node in reached and self._directions is None
+            layer.summing = summable and layer.call is not None and _sums(layer, layer.call)
         found, unseen = self._bare.spreadings(losses.grad_fn, self._examples, self.routed)
         self.routed |= unseen
         calls = [layer.call for layer in self.layers if layer.call is not None and layer.call.output_node in reached]
         nodes = [call.output_node for call in calls] + [spreading.node for spreading in found.values()]
-        if nodes and in_doubt(reached, nodes, self._examples):
+        if self._directions is not None:
+            self.lowest = self._edges(calls, found, reached)
+        elif nodes and in_doubt(reached, nodes, self._examples):
             self._probe = _Probe(self._edges(calls, found, reached), [call.dtype for call in calls], self._examples)
             self._bare.probing = True
-        self._bare.watch(found)
+        self._bare.watch(found, self._directions)
 
     @property
     def in_doubt(self) -> bool:
@@ -154,11 +167,23 @@ class Capture:
         seen = {name: value for name, value in norms.items() if name in self._trained and name not in self.routed}
         return seen, {name: value for name, value in rows.items() if name in seen}
 
+    def products(self) -> dict[str, Tensor]:
+        """{layer: products float64 [D, n]} of the parameters that calls account for, added up over each layer."""
+        found: dict[str, Tensor] = {}
+        for layer in self.layers:
+            if not any(layer.qualified(name) in self.routed for name in layer.parameters):
+                found |= layer.products
+        for name, value in self._bare.products.items():
+            if name not in self.routed:
+                owner = layer_of(name)
+                found[owner] = found[owner] + value if owner in found else value
+        return found
+
     def _forget(self) -> None:
         for layer in self.layers:
             layer.forget()
         self._bare.forget()
-        self._probe = None
+        self._probe, self._directions, self.lowest = None, None, []
 
     def _route(self, layer: Layer) -> None:
         layer.call = None
@@ -209,10 +234,19 @@ class Capture:
         if not argument.is_unchanged():  # written to after the call
             self._route(layer)
             return
+        if self._directions is not None:
+            self._multiply(layer, argument.tensor, output_grads, self._directions)
+            return
         try:
             layer.squared_norms, layer.sums = _by_rule(layer, argument.tensor, output_grads, self.careful)
         except NotModelledError:
             self._measure_without_rule(layer, argument.tensor, output_grads)
+
+    def _multiply(self, layer: Layer, inputs: Tensor, output_grads: Tensor, directions: Directions) -> None:
+        try:
+            layer.products = layer_products(layer, inputs, output_grads, directions, self.careful)
+        except Exception:  # what forward mode cannot do raises all kinds of errors; the whole model tells a real one
+            self._route(layer)
 
     def _measure_without_rule(self, layer: Layer, inputs: Tensor, output_grads: Tensor) -> None:
         try:

@@ -17,6 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from mcoherence.gradients.layer_rules.products import Rows, sure_squared_norms
 from mcoherence.gradients.layer_rules.registry import trainable
 from mcoherence.gradients.reference import LossFunction, loss_and_gradients
+from mcoherence.gradients.trees import Tree, arguments, leaves, length, refilled, rows
 from mcoherence.parameter_names import names_by_module
 
 # Elements of the rows alive at a time; what is formed is bounded by this and by the size of one example's gradient.
@@ -54,8 +55,8 @@ class WholeModel:
     def rows(
         self,
         parameters: Mapping[str, Tensor],
-        inputs: Tensor,
-        targets: Tensor,
+        inputs: Tree,
+        targets: Tree,
         agree: Callable[[Mapping[str, Rows]], bool],
     ) -> dict[str, Rows]:
         """Rows {parameter name: Rows} for inputs [n, ...] and targets [n, ...], by vmap, else by a plain loop.
@@ -65,38 +66,43 @@ class WholeModel:
         """
         if self._vmap_is_right:
             try:
-                rows = self._by_vmap(parameters, inputs, targets)
-                self._vmap_is_right = agree(rows)
+                formed = _condensed(self.by_vmap(parameters, inputs, targets))
+                self._vmap_is_right = agree(formed)
             except Exception:  # what vmap cannot vectorise raises all kinds of errors; the loop then tells a real one
                 self._vmap_is_right = False
-        return rows if self._vmap_is_right else self.rows_by_loop(parameters, inputs, targets)
+        return formed if self._vmap_is_right else self.rows_by_loop(parameters, inputs, targets)
 
-    def _by_vmap(self, parameters: Mapping[str, Tensor], inputs: Tensor, targets: Tensor) -> dict[str, Rows]:
+    def by_vmap(self, parameters: Mapping[str, Tensor], inputs: Tree, targets: Tree) -> Iterator[dict[str, Tensor]]:
+        """Per-example gradients {parameter name: [c, *parameter shape]}, chunk by chunk, by vmap over the model."""
         detached = {name: p.detach() for name, p in parameters.items()}
 
         # Ties are resolved here and not by functional_call; `parameter_names` says why.
         names = {name: self._names[id(p)] for name, p in parameters.items()}
 
-        def loss_of_one(chosen: dict[str, Tensor], example: Tensor, target: Tensor) -> Tensor:
+        def loss_of_one(chosen: dict[str, Tensor], of_input: list[Tensor], of_target: list[Tensor]) -> Tensor:
             everywhere = {alias: value for name, value in chosen.items() for alias in names[name]}
-            outputs = functional_call(self.model, everywhere, (example.unsqueeze(0),), tie_weights=False)
-            return self.loss_fn(outputs, target.unsqueeze(0)).sum()
+            args, kwargs = arguments(self.model, refilled(inputs, [leaf.unsqueeze(0) for leaf in of_input]))
+            outputs = functional_call(self.model, everywhere, args, kwargs, tie_weights=False)
+            return self.loss_fn(outputs, refilled(targets, [leaf.unsqueeze(0) for leaf in of_target])).sum()
 
         rows_of = vmap(grad(loss_of_one), in_dims=(None, 0, 0))
-        chunks = _chunks(len(inputs), detached)
-        with sdpa_kernel(SDPBackend.MATH):  # the fused kernels have no batching rule and would run one by one
-            return _condensed(rows_of(detached, inputs[part], targets[part]) for part in chunks)
+        given, wanted = leaves(inputs), leaves(targets)
+        for part in _chunks(length(inputs), detached):
+            with sdpa_kernel(SDPBackend.MATH):  # the fused kernels have no batching rule and would run one by one
+                yield rows_of(detached, [leaf[part] for leaf in given], [leaf[part] for leaf in wanted])
 
-    def rows_by_loop(self, parameters: Mapping[str, Tensor], inputs: Tensor, targets: Tensor) -> dict[str, Rows]:
+    def rows_by_loop(self, parameters: Mapping[str, Tensor], inputs: Tree, targets: Tree) -> dict[str, Rows]:
         """The same by a plain loop, hooks on the parameters and all."""
+        return _condensed(self.by_loop(parameters, inputs, targets))
 
-        def one(i: int) -> dict[str, Tensor]:
+    def by_loop(self, parameters: Mapping[str, Tensor], inputs: Tree, targets: Tree) -> Iterator[dict[str, Tensor]]:
+        """Per-example gradients {parameter name: [1, *parameter shape]}, one example after the other."""
+        for i in range(length(inputs)):
+            chosen = slice(i, i + 1)
             _, gradients = loss_and_gradients(
-                self.model, self.loss_fn, parameters, inputs[i : i + 1], targets[i : i + 1]
+                self.model, self.loss_fn, parameters, rows(inputs, chosen), rows(targets, chosen)
             )
-            return {name: gradient.unsqueeze(0) for name, gradient in gradients.items()}
-
-        return _condensed(one(i) for i in range(len(inputs)))
+            yield {name: gradient.unsqueeze(0) for name, gradient in gradients.items()}
 
 
 def _chunks(n: int, parameters: Mapping[str, Tensor]) -> list[slice]:
@@ -111,8 +117,8 @@ def _condensed(chunks: Iterator[Mapping[str, Tensor]]) -> dict[str, Rows]:
     totals: dict[str, Tensor] = {}
     for chunk in chunks:
         for name, value in chunk.items():
-            rows = value.detach()
-            norms.setdefault(name, []).append(sure_squared_norms(rows))
-            total = rows.sum(dim=0, dtype=torch.promote_types(rows.dtype, torch.float32))
+            formed = value.detach()
+            norms.setdefault(name, []).append(sure_squared_norms(formed))
+            total = formed.sum(dim=0, dtype=torch.promote_types(formed.dtype, torch.float32))
             totals[name] = totals[name] + total if name in totals else total
     return {name: Rows(torch.cat(norms[name]), totals[name]) for name in norms}

@@ -5,16 +5,19 @@ there are enough of their group to fill a batch: however many groups there are, 
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mcoherence.gradients.trees import Tree, joined, length, rows, shapes
+
 # At most so many batches wait, beside the one in hand; then the group with most examples goes ahead, full or not.
 WAITING_BATCHES = 4
 
-Piece = tuple[Tensor, Tensor]
+Piece = tuple[Tree, Tree]
 GroupIds = Tensor | NDArray[np.integer | np.bool_] | Sequence[int]
 
 
@@ -52,45 +55,49 @@ def group_ids(ids: GroupIds, examples: int, groups: Sequence[str]) -> Tensor:
 
 
 def batches_of_one_group(
-    batches: Iterable[tuple[Tensor, Tensor, GroupIds]], groups: Sequence[str]
-) -> Iterator[tuple[int, Tensor, Tensor]]:
+    batches: Iterable[tuple[Tree, Tree, GroupIds]], groups: Sequence[str]
+) -> Iterator[tuple[int, Tree, Tree]]:
     """(group, inputs [n, ...], targets [n, ...]), n no larger than the largest batch so far; empty ones are dropped.
 
+    Examples of different shapes, such as sentences padded batch by batch, never come in one batch.
+
     Args:
-        batches: (inputs [n, ...], targets [n, ...], group ids [n]).
+        batches: (inputs [n, ...], targets [n, ...], group ids [n]), the first two tensors or trees of them.
         groups: names of the groups, which the ids count from 0.
 
     Raises:
         ValueError: group ids are not one for each example, or of no group.
     """
-    waiting: dict[int, list[Piece]] = {}
+    waiting: dict[tuple[int, Any], list[Piece]] = {}
     size = 0
     for inputs, targets, given in batches:
-        size = max(size, len(inputs))
-        ids = group_ids(given, len(inputs), groups)
+        size = max(size, length(inputs))
+        ids = group_ids(given, length(inputs), groups)
         for group in torch.unique(ids).tolist():
             members = ids == group
             if bool(members.all()):
                 yield group, inputs, targets
                 continue
-            part = (inputs[members.to(inputs.device)], targets[members.to(targets.device)])
-            waiting.setdefault(group, []).append(part)
-            if _examples(waiting[group]) >= size:
-                full, rest = _split(waiting.pop(group), size)
-                waiting |= {group: [rest]} if len(rest[0]) else {}
+            part = (rows(inputs, members), rows(targets, members))
+            kind = (group, (shapes(inputs), shapes(targets)))
+            waiting.setdefault(kind, []).append(part)
+            if _examples(waiting[kind]) >= size:
+                full, rest = _split(waiting.pop(kind), size)
+                waiting |= {kind: [rest]} if length(rest[0]) else {}
                 yield group, *full
         while sum(map(_examples, waiting.values())) > WAITING_BATCHES * size:
-            group = max(waiting, key=lambda name: _examples(waiting[name]))
-            yield group, *_split(waiting.pop(group), size)[0]
-    for group, pieces in waiting.items():
+            kind = max(waiting, key=lambda name: _examples(waiting[name]))
+            yield kind[0], *_split(waiting.pop(kind), size)[0]
+    for (group, _), pieces in waiting.items():
         yield group, *_split(pieces, size)[0]
 
 
 def _examples(pieces: list[Piece]) -> int:
-    return sum(len(inputs) for inputs, _ in pieces)
+    return sum(length(inputs) for inputs, _ in pieces)
 
 
 def _split(pieces: list[Piece], size: int) -> tuple[Piece, Piece]:
     """The first `size` examples, and the rest."""
-    inputs, targets = (torch.cat(parts) for parts in zip(*pieces, strict=True))
-    return (inputs[:size], targets[:size]), (inputs[size:], targets[size:])
+    inputs, targets = (joined(parts) for parts in zip(*pieces, strict=True))
+    first, rest = slice(None, size), slice(size, None)
+    return (rows(inputs, first), rows(targets, first)), (rows(inputs, rest), rows(targets, rest))

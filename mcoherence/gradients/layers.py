@@ -55,6 +55,7 @@ class Layer:
     calls: finished calls that take part in the graph.
     call: the last call; None where it is not one tensor to one tensor, or has been dealt with.
     summing: whether its gradients are summed here, and not by autograd.
+    products: of the examples' gradients with directions, by the qualified name of the module whose parameters they are.
     lengths: of the rows of its output gradient, and of those of weighted losses, where they are in doubt (`probe`).
     """
 
@@ -69,6 +70,7 @@ class Layer:
     squared_norms: dict[str, Tensor] = field(default_factory=dict)
     sums: dict[str, Tensor] = field(default_factory=dict)
     rows: dict[str, Rows] = field(default_factory=dict)
+    products: dict[str, Tensor] = field(default_factory=dict)
     lengths: list[Tensor] = field(default_factory=list)
 
     def qualified(self, parameter: str) -> str:
@@ -91,7 +93,7 @@ class Layer:
     def forget(self) -> None:
         """Drop what was seen of the batch before."""
         self.started, self.calls, self.call, self.summing = [], 0, None, False
-        self.squared_norms, self.sums, self.rows, self.lengths = {}, {}, {}, []
+        self.squared_norms, self.sums, self.rows, self.products, self.lengths = {}, {}, {}, {}, []
 
 
 def measurable_layers(model: nn.Module) -> list[Layer]:

@@ -24,6 +24,7 @@ from mcoherence.gradients.batch_norm import with_batch_statistics
 from mcoherence.gradients.evidence import IdentityError
 from mcoherence.gradients.group_sums import GroupSums, real_rows
 from mcoherence.gradients.reference import LossFunction, dense
+from mcoherence.gradients.trees import Tree, length, on_device, outputs_of
 from mcoherence.precision import float32_products
 
 
@@ -87,7 +88,7 @@ def alpha_of_examples(sq_norm_of_sum: ArrayLike, sum_sq_norm: ArrayLike, count: 
 def minibatch_statistics(
     model: nn.Module,
     loss_fn: LossFunction,
-    minibatches: Iterable[tuple[Tensor, Tensor, int]],
+    minibatches: Iterable[tuple[Tree, Tree, int]],
     groups: Sequence[str],
     *,
     tf32: bool = False,
@@ -126,9 +127,9 @@ def minibatch_statistics(
     sums, sizes = GroupSums(len(groups), parameters), set()
     with float32_products(tf32), torch.inference_mode(False), torch.enable_grad():
         for inputs, targets, group in minibatches:
-            sizes.add(len(inputs))
-            inputs, targets = (one.clone() if one.is_inference() else one for one in (inputs, targets))
-            loss = loss_fn(copy(inputs.to(device)), targets.to(device)).mean()
+            sizes.add(length(inputs))
+            outputs = outputs_of(copy, on_device(inputs, device))
+            loss = loss_fn(outputs, on_device(targets, device)).mean()
             found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
             means = {name: dense(one) for name, one in zip(parameters, found, strict=True) if one is not None}
             for place, name in enumerate(parameters):

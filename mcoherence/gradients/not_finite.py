@@ -6,13 +6,14 @@ import torch
 from torch import Tensor
 
 from mcoherence.gradients.evidence import IdentityError
+from mcoherence.gradients.trees import Tree, leaves
 
 
 def require_finite(
     squared_norms: Mapping[str, Tensor],
     sums: Mapping[str, Tensor],
     losses: Tensor,
-    inputs: Tensor,
+    inputs: Tree,
     parameters: Mapping[str, Tensor],
 ) -> None:
     """Raise IdentityError if a squared norm or a sum of a batch is not finite, naming parameter, example and cause.
@@ -21,7 +22,7 @@ def require_finite(
         squared_norms: {parameter name: |g_i|^2, float64 [n]}.
         sums: {parameter name: sum_i g_i}, of parameters of which there is no squared norm as yet.
         losses: [n].
-        inputs: [n, ...].
+        inputs: [n, ...], or a tree of them.
         parameters: by name.
     """
     wrong = next((name for name in parameters if not _is_known_finite(squared_norms.get(name), sums.get(name))), None)
@@ -32,7 +33,7 @@ def require_finite(
         example = 0
     else:
         example = _first(squared_norms.get(wrong), losses)
-        if not _is_finite(inputs[example]):
+        if not all(_is_finite(leaf[example]) for leaf in leaves(inputs)):
             cause = "its inputs are not finite"
         elif not _is_finite(losses[example]):
             cause = f"its loss is {float(losses[example])}"

@@ -7,6 +7,7 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from mcoherence.gradients.model_state import ModelState
 from mcoherence.gradients.not_finite import require_finite
 from mcoherence.gradients.reference import LossFunction, dense, loss_alone, require_same_alone
 from mcoherence.gradients.refusal import MIXED, UnsupportedModelError
+from mcoherence.gradients.trees import Tree, leaves, length, mapped, on_device, outputs_of, rows, usable
 
 
 @dataclass(frozen=True)
@@ -58,13 +60,12 @@ class Passes:
         self._state = state
         self._drawing = _Drawing(self.device)
 
-    def at_device(self, inputs: Tensor) -> Tensor:
+    def at_device(self, inputs: Tree) -> Tree:
         """The inputs where the model is, apart from any graph; a copy if they were made in inference mode."""
-        detached = inputs.detach().to(self.device)
-        return detached.clone() if detached.is_inference() else detached
+        return on_device(inputs, self.device)
 
-    def measure(self, inputs: Tensor, targets: Tensor) -> BatchSums:
-        """Sums of gradients and squared norms of one batch, inputs [n, ...] and targets [n, ...].
+    def measure(self, inputs: Tree, targets: Tree) -> BatchSums:
+        """Sums of gradients and squared norms of one batch, inputs [n, ...] and targets [n, ...], or trees of them.
 
         Raises:
             UnsupportedModelError: the gradients of the examples do not add up to that of the batch, or a pass changes
@@ -72,24 +73,25 @@ class Passes:
             IdentityError: gradients are not finite.
             ValueError: the losses are not one per example.
         """
-        inputs, targets = self.at_device(inputs), targets.clone() if targets.is_inference() else targets
+        inputs, targets = self.at_device(inputs), usable(targets)
         with torch.enable_grad():
             return self._measure(inputs, targets)
 
-    def losses_alone(self, inputs: Tensor, targets: Tensor, chosen: Sequence[int]) -> Tensor:
+    def losses_alone(self, inputs: Tree, targets: Tree, chosen: Sequence[int]) -> Tensor:
         """The losses [k] of the chosen examples of a batch, each passed through the model alone."""
         inputs = self.at_device(inputs)
         with torch.enable_grad():  # a model may want to put hooks on its tensors
-            alone = [loss_alone(self.model, self.loss_fn, inputs[i : i + 1], targets[i : i + 1]) for i in chosen]
+            ones = [slice(i, i + 1) for i in chosen]
+            alone = [loss_alone(self.model, self.loss_fn, rows(inputs, one), rows(targets, one)) for one in ones]
         return torch.cat([loss.detach() for loss in alone])
 
-    def _measure(self, inputs: Tensor, targets: Tensor) -> BatchSums:
-        n = len(inputs)
+    def _measure(self, inputs: Tree, targets: Tree) -> BatchSums:
+        n = length(inputs)
         if n == 1:
             return self._measure_one(inputs, targets)
         with self._drawing, self.capture.recording(n) as watch:
-            losses = self.loss_fn(self.model(inputs), targets)
-        _require_losses(losses, n)
+            losses = self.loss_fn(outputs_of(self.model, inputs), targets)
+        require_losses(losses, n)
         to_doubt = watch.values_read or self._drawing.happened
         self._require_unchanged()
         if not losses.requires_grad:
@@ -116,7 +118,7 @@ class Passes:
         if in_hooks - sums.keys():  # a layer that was to sum and could not; once routed, autograd sums for it
             self.capture.routed.update(in_hooks - sums.keys())
             return self._measure(inputs, targets)
-        norms, rows = self.capture.collected()
+        norms, formed = self.capture.collected()
         totals = _totals(norms)
         if self._are_lossy(totals, sums, n):
             if not self.capture.careful:
@@ -125,14 +127,14 @@ class Passes:
             require_finite(norms, sums, losses.detach(), inputs, self.parameters)
         if unmeasured := {name: value for name, value in sums.items() if name not in norms}:
             require_finite({}, unmeasured, losses.detach(), inputs, self.parameters)
-        if rows:
+        if formed:
             whole = sum(totals.values())
             self.capture.routed.update(
-                name for name, value in rows.items() if name in sums and not is_sum_of_rows(sums[name], value, whole)
+                name for name, value in formed.items() if name in sums and not is_sum_of_rows(sums[name], value, whole)
             )
         return self._completed(BatchSums(n, norms, sums, totals, losses.detach(), to_doubt), inputs, targets, hooked)
 
-    def _measure_one(self, inputs: Tensor, targets: Tensor) -> BatchSums:
+    def _measure_one(self, inputs: Tree, targets: Tree) -> BatchSums:
         """A batch of one: its gradient is that of its example. Passed twice over, as `reference` does and says why."""
         loss = loss_alone(self.model, self.loss_fn, inputs, targets)
         require_same_alone(self.model, self.loss_fn, inputs, targets, loss)
@@ -148,7 +150,7 @@ class Passes:
         norms = {name: sure_squared_norms(value.unsqueeze(0)) for name, value in sums.items()}
         return BatchSums(1, norms, sums, _totals(norms), loss.detach())
 
-    def _completed(self, measured: BatchSums, inputs: Tensor, targets: Tensor, hooked: set[str]) -> BatchSums:
+    def _completed(self, measured: BatchSums, inputs: Tree, targets: Tree, hooked: set[str]) -> BatchSums:
         """The batch with every parameter in `sums` measured: what the calls do not account for by the whole model.
 
         What is summed of the parameters in `hooked` is what their hooks make of every example's gradient.
@@ -167,13 +169,13 @@ class Passes:
                 norms[name], sums[name] = value.squared_norms, value.total
         missing = {name: p for name, p in missing.items() if name not in hooked}
         if missing:
-            rows = self.whole_model.rows(missing, inputs, targets, lambda rows: not _astray(rows, sums, whole))
-            if astray := _astray(rows, sums, whole):
+            formed = self.whole_model.rows(missing, inputs, targets, lambda found: not _astray(found, sums, whole))
+            if astray := _astray(formed, sums, whole):
                 raise UnsupportedModelError(
                     f"parameter {astray[0]!r}: the gradients of the examples, each passed through the model alone, do "
                     f"not add up to the gradient of the batch; {MIXED}"
                 )
-            norms |= {name: value.squared_norms for name, value in rows.items()}
+            norms |= {name: value.squared_norms for name, value in formed.items()}
             self._require_unchanged()
         totals |= _totals({name: value for name, value in norms.items() if name not in totals})
         return BatchSums(measured.n, norms, sums, totals, measured.losses, measured.to_doubt)
@@ -219,7 +221,8 @@ class _Drawing:
         return tuple(states)
 
 
-def _require_losses(losses: object, n: int) -> None:
+def require_losses(losses: object, n: int) -> None:
+    """Raise ValueError unless losses are a tensor [n]."""
     if not isinstance(losses, Tensor) or losses.shape != (n,):
         found = f"losses of shape {tuple(losses.shape)}" if isinstance(losses, Tensor) else type(losses).__name__
         raise ValueError(
@@ -246,7 +249,8 @@ def _totals(norms: Mapping[str, Tensor]) -> dict[str, float]:
 def _with_targets_at_outputs(loss_fn: LossFunction) -> LossFunction:
     """The loss with targets moved to the device that the outputs are on; a model may span several."""
 
-    def losses(outputs: Tensor, targets: Tensor) -> Tensor:
-        return loss_fn(outputs, targets.to(outputs.device) if isinstance(outputs, Tensor) else targets)
+    def losses(outputs: Any, targets: Tree) -> Tensor:
+        found = leaves(outputs)
+        return loss_fn(outputs, mapped(lambda leaf: leaf.to(found[0].device), targets) if found else targets)
 
     return losses

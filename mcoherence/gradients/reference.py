@@ -1,6 +1,7 @@
 """The obviously right way to per-example gradients: a loop over single examples. The oracle of this package's tests."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -9,14 +10,14 @@ from mcoherence.device import is_of_device
 from mcoherence.errors import first_line
 from mcoherence.gradients.eval_mode import eval_mode
 from mcoherence.gradients.refusal import MIXED, UnsupportedModelError
+from mcoherence.gradients.trees import Tree, joined, length, outputs_of, rows, shapes
+from mcoherence.gradients.wrappers import plain_names, unwrapped
 from mcoherence.precision import float32_products
 
-LossFunction = Callable[[Tensor, Tensor], Tensor]
+LossFunction = Callable[[Any, Any], Tensor]
 
 
-def per_example_gradients(
-    model: nn.Module, loss_fn: LossFunction, inputs: Tensor, targets: Tensor
-) -> dict[str, Tensor]:
+def per_example_gradients(model: nn.Module, loss_fn: LossFunction, inputs: Tree, targets: Tree) -> dict[str, Tensor]:
     """Gradients of every example's loss in eval mode: {parameter name: Tensor [n, *parameter shape]}.
 
     One forward and one backward pass per example, nothing shared, nothing vectorised; zeros where a parameter does not
@@ -27,10 +28,11 @@ def per_example_gradients(
     channels-last).
 
     Args:
-        model: any torch model; only parameters that require a gradient are listed.
+        model: any torch model; only parameters that require a gradient are listed. Wrappers (DistributedDataParallel,
+            torch.compile) are taken off, and so are their prefixes of the names.
         loss_fn: loss_fn(outputs, targets) -> per-example losses [n].
-        inputs: [n, ...].
-        targets: [n, ...].
+        inputs: [n, ...], or a tuple, list or dict of such tensors (`trees`).
+        targets: [n, ...], likewise.
 
     Example:
         With half the squared error as its loss, a linear unit's gradient is (output - target) times the input.
@@ -42,25 +44,28 @@ def per_example_gradients(
         >>> {name: rows.tolist() for name, rows in gradients.items()}
         {'weight': [[[1.0, 0.0]], [[-2.0, -4.0]]]}
     """
+    model = unwrapped(model)
+    plain = plain_names(model)
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    rows: dict[str, list[Tensor]] = {name: [] for name in parameters}
+    found: dict[str, list[Tensor]] = {name: [] for name in parameters}
     with float32_products(), eval_mode(model):
-        for i in range(len(inputs)):
-            _, gradients = loss_and_gradients(model, loss_fn, parameters, inputs[i : i + 1], targets[i : i + 1])
+        for i in range(length(inputs)):
+            one = slice(i, i + 1)
+            _, gradients = loss_and_gradients(model, loss_fn, parameters, rows(inputs, one), rows(targets, one))
             for name, gradient in gradients.items():
-                rows[name].append(gradient)
+                found[name].append(gradient)
     return {
-        name: torch.stack(rows[name]) if rows[name] else p.detach().new_zeros((0, *p.shape))
+        plain[name]: torch.stack(found[name]) if found[name] else p.detach().new_zeros((0, *p.shape))
         for name, p in parameters.items()
     }
 
 
 def loss_and_gradients(
-    model: Callable[[Tensor], Tensor],
+    model: Callable[[Tree], Any],
     loss_fn: LossFunction,
     parameters: Mapping[str, Tensor],
-    inputs: Tensor,
-    targets: Tensor,
+    inputs: Tree,
+    targets: Tree,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss [1] of one example and its gradient {parameter name: [*shape]}; zeros where one takes no part.
 
@@ -82,21 +87,21 @@ def loss_and_gradients(
     return loss.detach(), {name: torch.zeros_like(p) if g is None else dense(g) for (name, p), g in named}
 
 
-def loss_alone(model: Callable[[Tensor], Tensor], loss_fn: LossFunction, inputs: Tensor, targets: Tensor) -> Tensor:
+def loss_alone(model: Callable[[Tree], Any], loss_fn: LossFunction, inputs: Tree, targets: Tree) -> Tensor:
     """The loss [1] of one example, inputs [1, ...] and targets [1, ...], passed twice over as a batch of two.
 
     Raises:
         UnsupportedModelError: the model does not take a batch of that size; says so.
     """
     try:
-        losses = loss_fn(model(torch.cat([inputs, inputs])), torch.cat([targets, targets]))
+        losses = loss_fn(outputs_of(model, joined([inputs, inputs])), joined([targets, targets]))
     except Exception as error:
         of_device = is_of_device(error)
         if of_device:
             raise
         raise UnsupportedModelError(
             f"the model or the loss fails on one example, passed as a batch of two that are the same, shape "
-            f"{(2, *inputs.shape[1:])}, with {type(error).__name__}: {first_line(error)}; let it "
+            f"{_shape_of_two(inputs)}, with {type(error).__name__}: {first_line(error)}; let it "
             "take batches of any size (no fixed one, no .squeeze() of the axis of examples), or pass spot_check=0, "
             "with which single examples are left out where they can be"
         ) from error
@@ -109,14 +114,14 @@ def loss_alone(model: Callable[[Tensor], Tensor], loss_fn: LossFunction, inputs:
 
 
 def require_same_alone(
-    model: Callable[[Tensor], Tensor], loss_fn: LossFunction, inputs: Tensor, targets: Tensor, loss: Tensor
+    model: Callable[[Tree], Any], loss_fn: LossFunction, inputs: Tree, targets: Tree, loss: Tensor
 ) -> None:
     """Raise UnsupportedModelError if the loss [1] of an example is another in a batch of its own than `loss_alone`.
 
     A model that fails on a batch of one is let be: then there is no other loss.
     """
     try:
-        single = loss_fn(model(inputs), targets)
+        single = loss_fn(outputs_of(model, inputs), targets)
     except Exception:
         return
     allowed = 1e-6 if loss.dtype == torch.float64 else 1e-2 if loss.dtype == torch.float32 else 0.3
@@ -127,6 +132,11 @@ def require_same_alone(
                 f"the loss of an example is {one:.6g} in a batch of its own and {two:.6g} in one that holds it twice; "
                 f"{MIXED}"
             )
+
+
+def _shape_of_two(inputs: Tree) -> str:
+    found = [(2, *shape) for shape in shapes(inputs)]
+    return ", ".join(map(str, found))
 
 
 def dense(gradient: Tensor) -> Tensor:

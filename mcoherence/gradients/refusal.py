@@ -3,10 +3,12 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
+import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
 from mcoherence.errors import UserError
+from mcoherence.gradients.wrappers import is_sharded
 
 MIXED = (
     "the model or the loss mixes the examples of a batch, or draws random numbers, even in eval mode; "
@@ -22,18 +24,24 @@ def refuse_unsupported(model: nn.Module) -> None:
     """Raise UnsupportedModelError for layers that mix the examples of a batch, or change weights, in eval mode.
 
     So too for models that cannot be measured at all: scripted ones, those with weights that are not there yet, that
-    autograd cannot use or that lie on several devices, and those with nothing to train.
+    autograd cannot use, that lie on several devices or in parts with several processes, and those with nothing to
+    train.
     """
+    if not isinstance(model, nn.Module):
+        raise UnsupportedModelError(
+            f"model: found {type(model).__name__}, expected a torch.nn.Module, whose parameters have names; make one "
+            "whose forward calls it"
+        )
     modules = dict(model.named_modules())
     _refuse_modules(modules)
     _refuse_weights(model)
 
 
 def _refuse_modules(modules: Mapping[str, nn.Module]) -> None:
-    if scripted := _named(modules, lambda module: type(module).__name__ == "RecursiveScriptModule"):
+    if scripted := _named(modules, lambda module: isinstance(module, torch.jit.ScriptModule)):
         raise UnsupportedModelError(
             f"scripted modules: {scripted[0]}; they take no hooks and tell nothing of their layers; measure the model "
-            "that was scripted, before torch.jit.script"
+            "that was scripted, before torch.jit.script or torch.jit.trace"
         )
 
     mixing = _named(
@@ -60,6 +68,13 @@ def _refuse_modules(modules: Mapping[str, nn.Module]) -> None:
 
 
 def _refuse_weights(model: nn.Module) -> None:
+    if sharded := is_sharded(model):
+        raise UnsupportedModelError(
+            f"weights of which every process holds a part (FSDP, tensor parallel, ZeRO): {', '.join(sharded[:5])}; "
+            "gather them and load them into a plain copy of the model "
+            "(torch.distributed.checkpoint.state_dict.get_model_state_dict with full_state_dict=True), and measure "
+            "that on one process"
+        )
     named = dict(model.named_parameters())
     everything = {**named, **dict(model.named_buffers())}
     if lazy := [name for name, value in everything.items() if is_lazy(value)]:
@@ -104,7 +119,10 @@ def _named(modules: Mapping[str, nn.Module], chosen: Callable[[nn.Module], bool]
 
 @contextmanager
 def no_graph_kept() -> Iterator[None]:
-    """Names the way out where a model goes back through tensors that it has kept from an earlier pass."""
+    """Names the way out where a model goes back through tensors that it has kept from an earlier pass.
+
+    So too where it uses reentrant checkpoints, through which no gradient of chosen tensors can be had.
+    """
     try:
         yield
     except RuntimeError as error:
@@ -115,7 +133,12 @@ def no_graph_kept() -> Iterator[None]:
 
 
 def _refusal_of_kept_graph(error: RuntimeError) -> UnsupportedModelError | None:
-    """In place of torch's words for a second way back through one graph; None for any other error."""
+    """In place of torch's words for a second way back through one graph or a checkpoint; None for any other error."""
+    if "use_reentrant=True" in str(error):
+        return UnsupportedModelError(
+            "reentrant activation checkpoints, which cannot be asked for the gradients of single tensors; use "
+            "torch.utils.checkpoint.checkpoint(..., use_reentrant=False), or switch checkpoints off for the measurement"
+        )
     if "backward through the graph a second time" not in str(error):
         return None
     return UnsupportedModelError(

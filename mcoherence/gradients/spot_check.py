@@ -3,18 +3,21 @@
 Index letters: n examples of a batch, k of them that are measured again.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from mcoherence.gradients.directions import Directions, products_of_rows
 from mcoherence.gradients.evidence import spot_errors, tolerance
 from mcoherence.gradients.layer_rules.products import sure_squared_norms
 from mcoherence.gradients.passes import BatchSums, Passes
 from mcoherence.gradients.reference import LossFunction, dense, loss_alone, loss_and_gradients, require_same_alone
 from mcoherence.gradients.refusal import MIXED, UnsupportedModelError
+from mcoherence.gradients.trees import Tree, arguments, mapped, outputs_of, rows
 
 Norms = Mapping[str, Tensor]  # {parameter name: |g_i|^2, float64}
 MOST_ADDED = 4
@@ -38,43 +41,49 @@ class SpotCheck:
 
 @dataclass(frozen=True)
 class Batch:
-    """What the gradients of a batch's examples are taken of: inputs [n, ...] and targets [n, ...]."""
+    """What the gradients of a batch's examples are taken of: inputs [n, ...] and targets [n, ...], or trees of them."""
 
-    model: Callable[[Tensor], Tensor]
+    model: Callable[[Tree], Any]
     loss_fn: LossFunction
     parameters: Mapping[str, Tensor]
-    inputs: Tensor
-    targets: Tensor
+    inputs: Tree
+    targets: Tree
 
     def norms_alone(self, chosen: Sequence[int]) -> dict[str, Tensor]:
         """|g_i|^2 {parameter name: float64 [k]} of the chosen examples, one forward and backward pass for each."""
-        rows = []
+        found = []
         for i in chosen:
             loss, gradients = loss_and_gradients(self.model, self.loss_fn, self.parameters, *self._one(i))
             require_same_alone(self.model, self.loss_fn, *self._one(i), loss)
-            rows.append(gradients)
-        return self._norms(rows)
+            found.append(gradients)
+        return self._norms(found)
 
     def norms_within(self, chosen: Sequence[int]) -> dict[str, Tensor]:
         """|g_i|^2 {parameter name: float64 [k]} of the chosen examples' own losses in one pass of the whole batch."""
+        return self._norms(list(self._gradients_within(chosen)))
+
+    def products_within(self, chosen: Sequence[int], directions: Directions) -> dict[str, Tensor]:
+        """g_i . V_d {layer: float64 [D, k]} of the same gradients with directions."""
+        gradients = self._gradients_within(chosen)
+        return products_of_rows(({name: g.unsqueeze(0) for name, g in one.items()} for one in gradients), directions)
+
+    def _gradients_within(self, chosen: Sequence[int]) -> Iterator[dict[str, Tensor]]:
         with torch.enable_grad():
-            losses = self.loss_fn(self.model(self.inputs), self.targets)
-        rows = []
+            losses = self.loss_fn(outputs_of(self.model, self.inputs), self.targets)
         for i in chosen:
             found = torch.autograd.grad(losses[i], list(self.parameters.values()), retain_graph=True, allow_unused=True)
             named = zip(self.parameters.items(), found, strict=True)
-            rows.append({name: torch.zeros_like(p) if g is None else dense(g) for (name, p), g in named})
-        return self._norms(rows)
+            yield {name: torch.zeros_like(p) if g is None else dense(g) for (name, p), g in named}
 
     def losses(self, chosen: Sequence[int]) -> tuple[Tensor, Tensor]:
         """The losses [k] of the chosen examples in the batch, and alone."""
         with torch.enable_grad():
-            within = self.loss_fn(self.model(self.inputs), self.targets)[list(chosen)]
+            within = self.loss_fn(outputs_of(self.model, self.inputs), self.targets)[list(chosen)]
             alone = [loss_alone(self.model, self.loss_fn, *self._one(i)) for i in chosen]
         return within.detach(), torch.cat([loss.detach() for loss in alone])
 
-    def _one(self, i: int) -> tuple[Tensor, Tensor]:
-        return self.inputs[i : i + 1], self.targets[i : i + 1]
+    def _one(self, i: int) -> tuple[Tree, Tree]:
+        return rows(self.inputs, slice(i, i + 1)), rows(self.targets, slice(i, i + 1))
 
     def _norms(self, rows: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
         return {
@@ -83,9 +92,7 @@ class Batch:
         }
 
 
-def spot_checked(
-    passes: Passes, measured: BatchSums, inputs: Tensor, targets: Tensor, chosen: Sequence[int]
-) -> SpotCheck:
+def spot_checked(passes: Passes, measured: BatchSums, inputs: Tree, targets: Tree, chosen: Sequence[int]) -> SpotCheck:
     """Hold the batch's |g_i|^2 of k chosen examples against those of the examples alone.
 
     Where a rule misreads parameters, they are measured through the whole model from here on, and the batch, sums and
@@ -123,7 +130,7 @@ def spot_checked(
 
 
 def require_same_losses(
-    passes: Passes, measured: BatchSums, inputs: Tensor, targets: Tensor, chosen: Sequence[int]
+    passes: Passes, measured: BatchSums, inputs: Tree, targets: Tree, chosen: Sequence[int]
 ) -> None:
     """Hold the losses of chosen examples of a batch against those of the examples alone: forward passes without graph.
 
@@ -132,14 +139,14 @@ def require_same_losses(
     """
     dtype = measured.losses.dtype
     alone = passes.losses_alone(inputs, targets, chosen)
-    off = _off(measured.losses[list(chosen)], alone, dtype)
+    off = apart(measured.losses[list(chosen)], alone, dtype)
     if not off.any():
         return
     suspects = [i for i, wrong in zip(chosen, off.tolist(), strict=True) if wrong]
     if dtype != torch.float64:
         try:
             within, alone = in_float64(passes.model, _batch(passes, inputs, targets)).losses(suspects)
-            if not _off(within, alone, torch.float64).any():
+            if not apart(within, alone, torch.float64).any():
                 return
         except (RuntimeError, TypeError, UnsupportedModelError):  # float64 meets another dtype, or the device has none
             pass
@@ -168,11 +175,11 @@ def drawn(n: int, k: int) -> list[int]:
     return [int(i) for i in order[:k]]
 
 
-def _batch(passes: Passes, inputs: Tensor, targets: Tensor) -> Batch:
+def _batch(passes: Passes, inputs: Tree, targets: Tree) -> Batch:
     return Batch(passes.model, passes.loss_fn, passes.parameters, passes.at_device(inputs), targets)
 
 
-def _off(within: Tensor, alone: Tensor, dtype: torch.dtype) -> Tensor:
+def apart(within: Tensor, alone: Tensor, dtype: torch.dtype) -> Tensor:
     """Which losses [k] differ by more than rounding, bool [k]; a small loss is known no better than a larger one."""
     allowed = {torch.float64: 1e-7, torch.float32: 1e-4}.get(dtype, 1e-1)
     scale = torch.maximum(within.abs(), alone.abs()).to(torch.float64)
@@ -213,11 +220,11 @@ def in_float64(model: nn.Module, batch: Batch) -> Batch:
                 everywhere[f"{module_name}.{name}".lstrip(".")] = double.setdefault(id(value), _double(value.detach()))
     parameters = {name: everywhere[name].requires_grad_() for name in batch.parameters}
 
-    def run(inputs: Tensor) -> Tensor:
-        outputs: Tensor = functional_call(model, everywhere, (inputs,), tie_weights=False)
-        return outputs
+    def run(inputs: Tree) -> Any:
+        args, kwargs = arguments(model, inputs)
+        return functional_call(model, everywhere, args, kwargs, tie_weights=False)
 
-    return Batch(run, batch.loss_fn, parameters, _double(batch.inputs), batch.targets)
+    return Batch(run, batch.loss_fn, parameters, mapped(_double, batch.inputs), batch.targets)
 
 
 def _double(values: Tensor) -> Tensor:

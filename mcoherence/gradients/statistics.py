@@ -6,9 +6,7 @@ The quantity is defined in eval mode: batch norm uses its running statistics and
 an example does not depend on its batch. A layer that mixes the examples of a batch even in eval mode is refused.
 """
 
-import copy
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, overload
@@ -19,21 +17,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mcoherence import coherence
-from mcoherence.device import has_no_float64
-from mcoherence.gradients.eval_mode import eval_mode
 from mcoherence.gradients.evidence import Evidence
-from mcoherence.gradients.fingerprint import fingerprint
-from mcoherence.gradients.group_sums import GroupSums, real_rows
-from mcoherence.gradients.grouping import batches_of_one_group
+from mcoherence.gradients.group_sums import real_rows
 from mcoherence.gradients.layer_names import layer_of, layers_of
-from mcoherence.gradients.passes import Passes
 from mcoherence.gradients.reference import LossFunction
-from mcoherence.gradients.refusal import UnsupportedModelError, no_graph_kept, refuse_unsupported
+from mcoherence.gradients.sweep import WHOLE_SAMPLE as WHOLE_SAMPLE  # readers of results know it by this path
+from mcoherence.gradients.sweep import Measuring, Totals, group_names, measured_batches, measuring
 from mcoherence.gradients.tally import Tally
-from mcoherence.precision import float32_products
 
 Level = Literal["model", "layer", "parameter"]
-WHOLE_SAMPLE = "all"
 
 
 @dataclass(frozen=True)
@@ -187,7 +179,7 @@ class GradientStatistics:
 def gradient_statistics(
     model: nn.Module,
     loss_fn: LossFunction,
-    batches: Iterable[tuple[Tensor, ...]],
+    batches: Iterable[tuple[Any, ...]],
     groups: Sequence[str] | None = None,
     *,
     spot_check: int = 1,
@@ -232,63 +224,28 @@ def gradient_statistics(
         >>> statistics.m_coherence(groups=["two"]), statistics.alpha(groups=["two"])
         (2.0, 1.0)
     """
-    names = _group_names(groups)
+    names = group_names(groups)
+    require_number(spot_check)
+    with measuring(model, loss_fn, tf32=tf32) as now:
+        totals = Totals(len(names), now.passes.parameters)
+        tally = Tally(now.passes, spot_check, 2 if groups is None else 3)
+        for group, measured, _ in measured_batches(now.passes, tally, batches, groups):
+            totals.add(group, measured)
+        now.require_unchanged()
+    return statistics_of(names, now, totals, tally)
+
+
+def statistics_of(groups: tuple[str, ...], now: Measuring, totals: Totals, tally: Tally) -> GradientStatistics:
+    """The statistics of what was added up, with the evidence of the tally; errors of `gradient_statistics`."""
+    totals.require_examples()
+    parameters = tuple(now.names[name] for name in now.passes.parameters)
+    sums = totals.sums.stacked()
+    evidence = tally.evidence(totals.counts, totals.sum_sq_norms, sums).require()
+    evidence = replace(evidence, by_whole_model=tuple(now.names[name] for name in evidence.by_whole_model))
+    return GradientStatistics(groups, parameters, totals.counts, totals.sum_sq_norms, sums, evidence, now.fingerprint)
+
+
+def require_number(spot_check: int) -> None:
+    """Raise ValueError unless it is a number of examples."""
     if spot_check < 0:
         raise ValueError(f"spot_check: found {spot_check}, expected a number of examples, or 0 for none")
-    refuse_unsupported(model)
-    model = _where_float64_is(model)
-    with float32_products(tf32), eval_mode(model) as state:
-        passes = Passes(model, loss_fn, state)
-        parameters = passes.parameters
-        counts = np.zeros(len(names), dtype=np.int64)
-        sum_sq_norms = np.zeros((len(names), len(parameters)))
-        sums = GroupSums(len(names), parameters)
-        tally = Tally(passes, spot_check, 2 if groups is None else 3)
-        digest = fingerprint(model)
-        with passes.capture.active(), no_graph_kept():
-            for group, inputs, targets in _one_group_each(tally.counted(batches), groups is not None, names):
-                measured = tally.checked(passes.measure(inputs, targets), inputs, targets)
-                tally.uncovered.update(measured.sums.keys() - measured.squared_norms.keys())
-                sums.add(group, measured.sums)
-                counts[group] += len(inputs)
-                totals = measured.totals
-                for index, name in enumerate(parameters):
-                    sum_sq_norms[group, index] += totals.get(name, 0.0)
-        state.require_unchanged(every_value=True)
-        if fingerprint(model) != digest:
-            raise UnsupportedModelError(
-                "a forward pass writes to weights in eval mode, behind autograd's back (by `.data`, say), so that "
-                "examples were measured at different weights; take that out of the forward pass. The weights stay as "
-                "they are now"
-            )
-    if not counts.sum():
-        raise ValueError("batches: found no examples, expected at least one; an iterator that was used before is empty")
-    statistics = GradientStatistics(names, tuple(parameters), counts, sum_sq_norms, sums.stacked(), fingerprint=digest)
-    return replace(statistics, evidence=tally.evidence(counts, sum_sq_norms, statistics.group_sums).require())
-
-
-def _where_float64_is(model: nn.Module) -> nn.Module:
-    """The model, or a copy of it on the processor where it is on an Apple GPU: squared norms are float64."""
-    if not any(has_no_float64(p.device) for p in model.parameters()):
-        return model
-    warnings.warn("measuring on the processor: Apple's GPU has no float64", stacklevel=3)
-    return copy.deepcopy(model).cpu()
-
-
-def _group_names(groups: Sequence[str] | None) -> tuple[str, ...]:
-    """The names of the groups; ValueError for none, for one twice, or for a string in their place."""
-    if groups is None:
-        return (WHOLE_SAMPLE,)
-    names = tuple(groups)
-    if isinstance(groups, str) or not names or len(set(names)) < len(names):
-        raise ValueError(f"groups: found {groups!r}, expected a list of different names, one or more")
-    return names
-
-
-def _one_group_each(
-    batches: Iterable[tuple[Any, ...]], grouped: bool, names: Sequence[str]
-) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """(group, inputs, targets) of one group each; without groups the batches as they are, less empty ones."""
-    if grouped:
-        return batches_of_one_group(((x, y, ids) for x, y, ids in batches), names)
-    return ((0, batch[0], batch[1]) for batch in batches if len(batch[0]))

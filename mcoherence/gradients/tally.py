@@ -6,6 +6,7 @@ Index letters: n examples of a batch, G groups, P parameters.
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from mcoherence.gradients.evidence import Evidence, bound_ratio
 from mcoherence.gradients.group_sums import sq_norms_of_sums
 from mcoherence.gradients.passes import BatchSums, Passes
 from mcoherence.gradients.spot_check import drawn, require_same_losses, spot_checked, telling
+from mcoherence.gradients.trees import Tree, length, require_tree
 
 
 @dataclass
@@ -42,14 +44,14 @@ class Tally:
     spot_error: float = math.nan
     at_kink: bool = False
 
-    def counted(self, batches: Iterable[tuple[Tensor, ...]]) -> Iterator[tuple[Tensor, ...]]:
+    def counted(self, batches: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
         """The batches as they are, their examples counted as they are handed on."""
         for batch in batches:
-            _require_batch(batch, self.parts)
-            self.asked += len(batch[0])
+            require_batch(batch, self.parts)
+            self.asked += length(batch[0])
             yield batch
 
-    def checked(self, measured: BatchSums, inputs: Tensor, targets: Tensor) -> BatchSums:
+    def checked(self, measured: BatchSums, inputs: Tree, targets: Tree) -> BatchSums:
         """The batch as measured, put right where a spot check is due and asks for it.
 
         Due is the first batch of more than one example (a single one is measured as the loop does), any with gradients
@@ -111,21 +113,15 @@ class Tally:
         )
 
 
-def _require_batch(batch: object, parts: int) -> None:
+def require_batch(batch: object, parts: int) -> None:
     """ValueError unless a batch is (inputs [n, ...], targets [n, ...]) and, of three parts, group ids besides."""
     expected = "(inputs, targets, group_ids)" if parts == 3 else "(inputs, targets)"
     if not isinstance(batch, tuple | list) or len(batch) != parts:
         found = f"{len(batch)} parts" if isinstance(batch, tuple | list) else type(batch).__name__
         hint = "; group ids go with groups=[names]" if parts == 2 and found == "3 parts" else ""
         raise ValueError(f"batches: found {found}, expected each batch to be {expected}{hint}")
-    for name, value in zip(("inputs", "targets"), batch, strict=False):
-        if not isinstance(value, Tensor) or value.layout != torch.strided:
-            kind = type(value).__name__ if not isinstance(value, Tensor) else f"a tensor of layout {value.layout}"
-            raise ValueError(
-                f"{name}: found {kind}, expected one tensor [n, ...] with an example in every row; wrap the model so "
-                "that it takes one, or make the loss look its targets up by number"
-            )
-        if value.dim() == 0:
-            raise ValueError(f"{name}: found a tensor without axes, expected [n, ...] with an example in every row")
-    if len(batch[0]) != len(batch[1]):
-        raise ValueError(f"targets: found {len(batch[1])} of them for {len(batch[0])} inputs, expected as many")
+    inputs, targets = batch[:2]
+    require_tree("inputs", inputs)
+    require_tree("targets", targets)
+    if length(inputs) != length(targets):
+        raise ValueError(f"targets: found {length(targets)} of them for {length(inputs)} inputs, expected as many")

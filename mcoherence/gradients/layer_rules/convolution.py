@@ -105,7 +105,9 @@ def _padded_size(layer: Convolution, input_shape: torch.Size) -> torch.Size:
     )
 
 
-@layer_rule(nn.Conv1d, nn.Conv2d, nn.Conv3d, summing=kernel_rows, prefers_summing=prefers_kernel_rows)
+@layer_rule(
+    nn.Conv1d, nn.Conv2d, nn.Conv3d, summing=kernel_rows, prefers_summing=prefers_kernel_rows, linear_in_parameters=True
+)
 def convolution(layer: nn.Module, inputs: Tensor, output_grads: Tensor) -> dict[str, Tensor]:
     """Squared norms for inputs [n, C, *] and output_grads [n, p, *], whatever the stride, padding, mode or groups."""
     assert isinstance(layer, Convolution)

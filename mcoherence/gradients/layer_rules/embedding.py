@@ -7,7 +7,7 @@ from mcoherence.gradients.layer_rules.products import squared_norms
 from mcoherence.gradients.layer_rules.registry import NotModelledError, layer_rule, weight_and_bias
 
 
-@layer_rule(nn.Embedding)
+@layer_rule(nn.Embedding, linear_in_parameters=True)
 def embedding(layer: nn.Module, inputs: Tensor, output_grads: Tensor) -> dict[str, Tensor]:
     """Squared norms for indices [n, *] and output_grads [n, *, d]; the padding index has no gradient.
 

@@ -6,7 +6,7 @@ from mcoherence.gradients.layer_rules.products import product_squared_norms, squ
 from mcoherence.gradients.layer_rules.registry import layer_rule, weight_and_bias
 
 
-@layer_rule(nn.Linear)
+@layer_rule(nn.Linear, linear_in_parameters=True)
 def linear(layer: nn.Module, inputs: Tensor, output_grads: Tensor) -> dict[str, Tensor]:
     """Squared norms for inputs [n, *, d] and output_grads [n, *, p], any number of position axes."""
     return linear_squared_norms(weight_and_bias(layer), inputs, output_grads)

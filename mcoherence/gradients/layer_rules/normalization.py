@@ -13,7 +13,7 @@ from mcoherence.gradients.layer_rules.products import squared_norms
 from mcoherence.gradients.layer_rules.registry import NotModelledError, layer_rule, weight_and_bias
 
 
-@layer_rule(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+@layer_rule(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, linear_in_parameters=True)
 def batch_norm_eval(layer: nn.Module, inputs: Tensor, output_grads: Tensor) -> dict[str, Tensor]:
     """Squared norms for inputs and output_grads [n, C, *]."""
     assert isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d)
@@ -22,7 +22,7 @@ def batch_norm_eval(layer: nn.Module, inputs: Tensor, output_grads: Tensor) -> d
     return _per_channel(layer, _by_running_statistics(layer, inputs), output_grads)
 
 
-@layer_rule(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
+@layer_rule(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, linear_in_parameters=True)
 def instance_norm_eval(layer: nn.Module, inputs: Tensor, output_grads: Tensor) -> dict[str, Tensor]:
     """Squared norms for inputs and output_grads [n, C, *], by running statistics where the layer tracks them."""
     assert isinstance(layer, nn.InstanceNorm1d | nn.InstanceNorm2d | nn.InstanceNorm3d)
@@ -35,14 +35,14 @@ def instance_norm_eval(layer: nn.Module, inputs: Tensor, output_grads: Tensor) -
     return _per_channel(layer, x_hat, output_grads)
 
 
-@layer_rule(nn.GroupNorm)
+@layer_rule(nn.GroupNorm, linear_in_parameters=True)
 def group_norm(layer: nn.Module, inputs: Tensor, output_grads: Tensor) -> dict[str, Tensor]:
     """Squared norms for inputs and output_grads [n, C, *]."""
     assert isinstance(layer, nn.GroupNorm)
     return _per_channel(layer, F.group_norm(inputs, layer.num_groups, eps=layer.eps), output_grads)
 
 
-@layer_rule(nn.LayerNorm)
+@layer_rule(nn.LayerNorm, linear_in_parameters=True)
 def layer_norm(layer: nn.Module, inputs: Tensor, output_grads: Tensor) -> dict[str, Tensor]:
     """Squared norms for inputs and output_grads [n, *, *normalized_shape]."""
     assert isinstance(layer, nn.LayerNorm)
@@ -50,7 +50,7 @@ def layer_norm(layer: nn.Module, inputs: Tensor, output_grads: Tensor) -> dict[s
     return _per_element(layer, len(layer.normalized_shape), x_hat, output_grads)
 
 
-@layer_rule(nn.RMSNorm)
+@layer_rule(nn.RMSNorm, linear_in_parameters=True)
 def rms_norm(layer: nn.Module, inputs: Tensor, output_grads: Tensor) -> dict[str, Tensor]:
     """Squared norms for inputs and output_grads [n, *, *normalized_shape]; there is no bias."""
     assert isinstance(layer, nn.RMSNorm)

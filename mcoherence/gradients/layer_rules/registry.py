@@ -36,6 +36,7 @@ class Registered:
     summing: a rule that forms the per-example gradients, so that autograd need not form their sum again.
     prefers_summing: when to take it.
     forward: the method that the rule is about; None for any.
+    linear_in_parameters: whether the output is a linear map of weight and bias, given the input.
     """
 
     squared_norms: LayerRule
@@ -43,6 +44,7 @@ class Registered:
     summing: SummingRule | None = None
     prefers_summing: Preference | None = None
     forward: Callable[..., Any] | None = None
+    linear_in_parameters: bool = False
 
 
 # By exact type; `lookup.rule_for` reads it.
@@ -54,12 +56,15 @@ def layer_rule(
     call_input: CallInput = only_argument,
     summing: SummingRule | None = None,
     prefers_summing: Preference | None = None,
+    linear_in_parameters: bool = False,
 ) -> Callable[[LayerRule], LayerRule]:
     """Register the decorated rule for exactly these layer types (a subclass may compute something else)."""
 
     def register(rule: LayerRule) -> LayerRule:
         for layer_type in layer_types:
-            RULES[layer_type] = Registered(rule, call_input, summing, prefers_summing, layer_type.forward)
+            RULES[layer_type] = Registered(
+                rule, call_input, summing, prefers_summing, layer_type.forward, linear_in_parameters
+            )
         return rule
 
     return register

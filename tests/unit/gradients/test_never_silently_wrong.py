@@ -296,7 +296,7 @@ def test_other_group_ids_are_refused_by_name(ids, message):
     ("batch", "message"),
     [
         (({"x": torch.randn(2, 4)}, torch.zeros(2).long()), "inputs: found dict"),
-        ((torch.randn(2, 4), [0, 1]), "targets: found list"),
+        ((torch.randn(2, 4), [0, 1]), r"targets\[0\]: found int"),
         ((torch.randn(2, 4), torch.randn(2, 4), torch.zeros(2)), "found 3 parts"),
         (torch.randn(2, 4), "found Tensor"),
         ((torch.randn(2, 4), torch.zeros(3).long()), "found 3 of them for 2 inputs"),

@@ -1,0 +1,88 @@
+"""Directions in the space of a model's parameters, and products of per-example gradients with them.
+
+Index letters: n examples, D directions.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mcoherence.gradients.group_sums import real_rows, sum_dtype
+from mcoherence.gradients.layer_names import layer_of
+
+
+@dataclass(frozen=True)
+class Directions:
+    """D directions, each divided by a power of two so that its largest element is about 1: products keep in range.
+
+    tensors: {parameter name: [D, *parameter shape]} where any of them is not zero, in float32 or wider.
+    scales: what products are to be multiplied by, float64 [D].
+    """
+
+    tensors: dict[str, Tensor]
+    scales: Tensor
+
+    @classmethod
+    def of(cls, given: Sequence[Mapping[str, Tensor]], parameters: Mapping[str, Tensor]) -> "Directions":
+        """The directions {parameter name: [*parameter shape]}, where the parameters are; one left out is zero."""
+        largest = [
+            max((float(value.abs().max()) for value in one.values() if value.numel()), default=0.0) for one in given
+        ]
+        scales = [2.0 ** torch.tensor(size).double().log2().floor().item() if size > 0 else 1.0 for size in largest]
+        tensors = {}
+        for name, p in parameters.items():
+            if any(name in one for one in given):
+                stacked = torch.zeros((len(given), *p.shape), dtype=sum_dtype(p.dtype), device=p.device)
+                for index, (one, scale) in enumerate(zip(given, scales, strict=True)):
+                    if name in one:
+                        stacked[index] = (
+                            one[name].detach().to(torch.promote_types(one[name].dtype, torch.float64)) / scale
+                        ).to(p.device)
+                tensors[name] = stacked
+        return cls(tensors, torch.tensor(scales, dtype=torch.float64))
+
+    @property
+    def count(self) -> int:
+        """D."""
+        return len(self.scales)
+
+    def norms_by_layer(self, parameters: Sequence[str]) -> dict[str, Tensor]:
+        """{layer: |V_l|, float64 [D]} of the directions as they are stored, for the layers of these parameters."""
+        squared: dict[str, Tensor] = {}
+        for name in parameters:
+            if name in self.tensors:
+                flat = real_rows(self.tensors[name])
+                of_one = torch.linalg.vector_norm(flat, dim=1, dtype=torch.float64).square().cpu()
+                squared[layer_of(name)] = squared.get(layer_of(name), 0.0) + of_one
+        return {layer: value.sqrt() for layer, value in squared.items()}
+
+
+def contracted(rows: Tensor, given: Tensor) -> Tensor:
+    """g_i . V_d of one parameter, float64 [D, n]; the real part where they are complex.
+
+    Args:
+        rows: per-example gradients [n, *parameter shape], or flat.
+        given: directions [D, *parameter shape].
+    """
+    flat, directions = real_rows(rows.detach()), real_rows(given)
+    dtype = torch.promote_types(flat.dtype, directions.dtype)
+    return (directions.to(dtype) @ flat.to(dtype).T).to(torch.float64)
+
+
+def products_of_rows(chunks: Iterable[Mapping[str, Tensor]], directions: Directions) -> dict[str, Tensor]:
+    """Products by layer, float64 [D, n], of per-example gradients that come in chunks {parameter name: [c, *shape]}.
+
+    Parameters along which no direction goes are left out.
+    """
+    found: dict[str, list[Tensor]] = {}
+    for chunk in chunks:
+        of_chunk: dict[str, Tensor] = {}
+        for name, rows in chunk.items():
+            if name in directions.tensors:
+                products, layer = contracted(rows, directions.tensors[name]), layer_of(name)
+                of_chunk[layer] = of_chunk[layer] + products if layer in of_chunk else products
+        for layer, products in of_chunk.items():
+            found.setdefault(layer, []).append(products)
+    return {layer: torch.cat(parts, dim=1) for layer, parts in found.items()}

@@ -1,0 +1,157 @@
+"""One pass over a sample, as every measurement makes it: the model prepared and left as found, batches, checks, sums.
+
+Index letters: n examples of a batch, G groups, P parameters.
+"""
+
+import copy
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mcoherence.device import has_no_float64
+from mcoherence.gradients.eval_mode import eval_mode
+from mcoherence.gradients.fingerprint import fingerprint
+from mcoherence.gradients.group_sums import GroupSums
+from mcoherence.gradients.grouping import batches_of_one_group
+from mcoherence.gradients.model_state import ModelState
+from mcoherence.gradients.passes import BatchSums, Passes
+from mcoherence.gradients.reference import LossFunction
+from mcoherence.gradients.refusal import UnsupportedModelError, no_graph_kept, refuse_unsupported
+from mcoherence.gradients.tally import Tally, require_batch
+from mcoherence.gradients.trees import Tree, length
+from mcoherence.gradients.wrappers import plain_names, unwrapped
+from mcoherence.precision import float32_products
+
+WHOLE_SAMPLE = "all"
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """A model while it is measured.
+
+    passes: through it, hooks in place.
+    names: {name of a trainable parameter: the same without the prefixes of wrappers}.
+    fingerprint: digest of its weights and buffers.
+    """
+
+    passes: Passes
+    names: dict[str, str]
+    fingerprint: str
+    _state: ModelState
+
+    def require_unchanged(self) -> None:
+        """Raise UnsupportedModelError if the passes so far have changed buffers or weights."""
+        self._state.require_unchanged(every_value=True)
+        if fingerprint(self.passes.model) != self.fingerprint:
+            raise UnsupportedModelError(
+                "a forward pass writes to weights in eval mode, behind autograd's back (by `.data`, say), so that "
+                "examples were measured at different weights; take that out of the forward pass. The weights stay as "
+                "they are now"
+            )
+
+
+@contextmanager
+def measuring(model: nn.Module, loss_fn: LossFunction, *, tf32: bool) -> Iterator[Measuring]:
+    """The model in eval mode, ready to be measured, inside the block; left as found after it.
+
+    Raises:
+        UnsupportedModelError: it cannot be measured; the message names the module and the way out.
+    """
+    model = unwrapped(model)
+    refuse_unsupported(model)
+    model = _where_float64_is(model)
+    with float32_products(tf32), eval_mode(model) as state:
+        passes = Passes(model, loss_fn, state)
+        plain = plain_names(model)
+        with passes.capture.active(), no_graph_kept():
+            yield Measuring(passes, {name: plain[name] for name in passes.parameters}, fingerprint(model), state)
+
+
+def measured_batches(
+    passes: Passes, tally: Tally, batches: Iterable[tuple[Any, ...]], groups: Sequence[str] | None
+) -> Iterator[tuple[int, BatchSums, Tensor]]:
+    """(group, what was measured, positions of the examples in the sample, int64 [n]) of batches of one group each."""
+    for group, inputs, targets, positions in pieces(tally.counted(batches), groups):
+        measured = tally.checked(passes.measure(inputs, targets), inputs, targets)
+        tally.uncovered.update(measured.sums.keys() - measured.squared_norms.keys())
+        yield group, measured, positions
+
+
+def pieces(
+    batches: Iterable[tuple[Any, ...]], groups: Sequence[str] | None
+) -> Iterator[tuple[int, Tree, Tree, Tensor]]:
+    """(group, inputs, targets, positions int64 [n]) of one group each; without groups the batches, less empty ones."""
+    if groups is None:
+        for positions, batch in _numbered(batches):
+            if len(positions):
+                yield 0, batch[0], batch[1], positions
+    else:
+        numbered = ((batch[0], (batch[1], positions), batch[2]) for positions, batch in _numbered(batches))
+        for group, inputs, (targets, positions) in batches_of_one_group(numbered, groups):
+            yield group, inputs, targets, positions
+
+
+def checked_batches(batches: Iterable[tuple[Any, ...]], groups: Sequence[str] | None) -> Iterator[tuple[Any, ...]]:
+    """The batches as they are; ValueError where one is not (inputs, targets) or, with groups, has no group ids."""
+    for batch in batches:
+        require_batch(batch, 2 if groups is None else 3)
+        yield batch
+
+
+def _numbered(batches: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Tensor, tuple[Any, ...]]]:
+    start = 0
+    for batch in batches:
+        n = length(batch[0])
+        yield torch.arange(start, start + n), batch
+        start += n
+
+
+class Totals:
+    """Q and S by group and parameter, added up batch by batch.
+
+    counts: int64 [G]; sum_sq_norms: float64 [G, P].
+    """
+
+    def __init__(self, groups: int, parameters: dict[str, nn.Parameter]) -> None:
+        self.counts = np.zeros(groups, dtype=np.int64)
+        self.sum_sq_norms = np.zeros((groups, len(parameters)))
+        self.sums = GroupSums(groups, parameters)
+        self._parameters = parameters
+
+    def add(self, group: int, measured: BatchSums) -> None:
+        """Add a batch of one group."""
+        self.sums.add(group, measured.sums)
+        self.counts[group] += measured.n
+        for index, name in enumerate(self._parameters):
+            self.sum_sq_norms[group, index] += measured.totals.get(name, 0.0)
+
+    def require_examples(self) -> None:
+        """Raise ValueError if there were none."""
+        if not self.counts.sum():
+            raise ValueError(
+                "batches: found no examples, expected at least one; an iterator that was used before is empty"
+            )
+
+
+def group_names(groups: Sequence[str] | None) -> tuple[str, ...]:
+    """The names of the groups; ValueError for none, for one twice, or for a string in their place."""
+    if groups is None:
+        return (WHOLE_SAMPLE,)
+    names = tuple(groups)
+    if isinstance(groups, str) or not names or len(set(names)) < len(names):
+        raise ValueError(f"groups: found {groups!r}, expected a list of different names, one or more")
+    return names
+
+
+def _where_float64_is(model: nn.Module) -> nn.Module:
+    """The model, or a copy of it on the processor where it is on an Apple GPU: squared norms are float64."""
+    if not any(has_no_float64(p.device) for p in model.parameters()):
+        return model
+    warnings.warn("measuring on the processor: Apple's GPU has no float64", stacklevel=4)
+    return copy.deepcopy(model).cpu()

@@ -1,0 +1,166 @@
+"""Inputs and targets of several tensors: dicts, tuples and lists of tensors, nested at will, examples first in each.
+
+Index letter: n examples of a batch.
+
+How a model is called follows from what its forward takes: the parts of a tuple or list as its positional arguments, the
+entries of a mapping as its keyword arguments, if they fit its signature; else the whole as its one argument.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+
+from mcoherence.errors import first_line
+
+# A tensor [n, ...], None where a part is missing, or a tuple, list or mapping of trees.
+Tree = Any
+
+
+def leaves(tree: Tree) -> list[Tensor]:
+    """The tensors of a tree, in their order; other things in it are passed over."""
+    if isinstance(tree, Tensor):
+        return [tree]
+    if isinstance(tree, Mapping):
+        tree = tuple(tree.values())
+    return [leaf for part in tree for leaf in leaves(part)] if isinstance(tree, tuple | list) else []
+
+
+def length(tree: Tree) -> int:
+    """The number n of examples in a tree: the length of its first tensor."""
+    return len(leaves(tree)[0])
+
+
+def mapped(function: Callable[[Tensor], Any], tree: Tree) -> Tree:
+    """The tree with `function` of every tensor in its place; mappings of all kinds become dicts."""
+    if isinstance(tree, Tensor):
+        return function(tree)
+    if isinstance(tree, Mapping):
+        return {key: mapped(function, value) for key, value in tree.items()}
+    if isinstance(tree, tuple) and hasattr(tree, "_fields"):  # a named one
+        return type(tree)(*(mapped(function, part) for part in tree))
+    if isinstance(tree, tuple | list):
+        return type(tree)(mapped(function, part) for part in tree)
+    return tree
+
+
+def rows(tree: Tree, index: Any) -> Tree:
+    """The chosen examples: every tensor indexed along its first axis by a slice, a mask or positions."""
+    if isinstance(index, Tensor):
+        return mapped(lambda leaf: leaf[index.to(leaf.device)], tree)
+    return mapped(lambda leaf: leaf[index], tree)
+
+
+def joined(trees: Sequence[Tree]) -> Tree:
+    """Trees of the same form as one: every tensor joined with its counterparts along the axis of examples."""
+    parts = [iter(leaves(tree)) for tree in trees]
+    return mapped(lambda _: torch.cat([next(part) for part in parts]), trees[0])
+
+
+def refilled(tree: Tree, values: Sequence[Tensor]) -> Tree:
+    """The tree with other tensors in the places of its own, in their order."""
+    given: Iterator[Tensor] = iter(values)
+    return mapped(lambda _: next(given), tree)
+
+
+def shapes(tree: Tree) -> tuple[tuple[int, ...], ...]:
+    """The shapes of an example's tensors: two trees can be joined where they are the same."""
+    return tuple(tuple(leaf.shape[1:]) for leaf in leaves(tree))
+
+
+def on_device(tree: Tree, device: torch.device) -> Tree:
+    """The tree there, apart from any graph, and `usable`."""
+    return usable(mapped(lambda leaf: leaf.detach().to(device), tree))
+
+
+def usable(tree: Tree) -> Tree:
+    """The tree as it is, but copies of tensors made in inference mode, which autograd cannot use."""
+    return mapped(lambda leaf: leaf.clone() if leaf.is_inference() else leaf, tree)
+
+
+def outputs_of(model: Callable[..., Any], inputs: Tree) -> Any:
+    """What the model gives for a tree of inputs; a callable that is no module takes the tree as it is."""
+    if not isinstance(model, nn.Module):
+        return model(inputs)
+    args, kwargs = arguments(model, inputs)
+    try:
+        return model(*args, **kwargs)
+    except (AttributeError, TypeError) as error:
+        if isinstance(inputs, Tensor) or kwargs or len(args) != 1 or args[0] is not inputs:
+            raise
+        raise ValueError(
+            f"inputs: found {type(inputs).__name__}, which is none of the arguments of "
+            f"{type(model).__name__}.forward{inspect.signature(model.forward)} and was handed over as the first; it "
+            f"fails with {type(error).__name__}: {first_line(error)}; wrap the model so that it takes them"
+        ) from error
+
+
+def arguments(model: nn.Module, inputs: Tree) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """(args, kwargs) of a model's call for a tree of inputs.
+
+    Raises:
+        ValueError: forward takes them neither as arguments nor as one.
+    """
+    if isinstance(inputs, Tensor):
+        return (inputs,), {}
+    args = () if isinstance(inputs, Mapping) else tuple(inputs)
+    kwargs = dict(inputs) if isinstance(inputs, Mapping) else {}
+    signature = inspect.signature(model.forward)
+    try:
+        signature.bind(*args, **kwargs)
+        return args, kwargs
+    except TypeError as error:
+        wrong = error
+    try:
+        signature.bind(inputs)
+    except TypeError:
+        found = f"the entries {', '.join(map(repr, kwargs))}" if kwargs else f"{len(args)} parts"
+        raise ValueError(
+            f"inputs: found {found}, expected the arguments of {type(model).__name__}.forward{signature} ({wrong}); "
+            "leave out what it does not take, or wrap the model"
+        ) from None
+    return (inputs,), {}
+
+
+def require_tree(name: str, tree: Tree) -> None:
+    """Raise ValueError unless a tree holds tensors [n, ...] of one n, at least one, and else None; names the place."""
+    found = dict(_places(name, tree))
+    sizes = {}
+    for place, leaf in found.items():
+        if not isinstance(leaf, Tensor) or leaf.layout != torch.strided:
+            raise ValueError(f"{place}: found {_kind(leaf)}, expected a tensor [n, ...] with an example in every row")
+        if leaf.dim() == 0:
+            raise ValueError(f"{place}: found a tensor without axes, expected [n, ...] with an example in every row")
+        sizes[place] = len(leaf)
+    if not sizes:
+        raise ValueError(f"{name}: found no tensor, expected one [n, ...], or a dict, tuple or list of such tensors")
+    (first, n), *others = sizes.items()
+    for place, size in others:
+        if size != n:
+            raise ValueError(
+                f"{place}: found {size} rows, expected {n} as in {first}: an example in every row of every tensor; "
+                "what is the same for all examples belongs into the model"
+            )
+
+
+def _places(name: str, tree: Tree) -> Iterator[tuple[str, Any]]:
+    """(place, what stands there) of everything in a tree but containers and None."""
+    if isinstance(tree, PackedSequence):
+        yield name, tree
+    elif isinstance(tree, Mapping):
+        for key, value in tree.items():
+            yield from _places(f"{name}[{key!r}]", value)
+    elif isinstance(tree, tuple | list):
+        for index, value in enumerate(tree):
+            yield from _places(f"{name}[{index}]", value)
+    elif tree is not None:
+        yield name, tree
+
+
+def _kind(leaf: object) -> str:
+    if isinstance(leaf, PackedSequence):
+        return "a PackedSequence, whose rows are time steps (hand over padded tensors and lengths, and pack in forward)"
+    return f"a tensor of layout {leaf.layout}" if isinstance(leaf, Tensor) else type(leaf).__name__
