@@ -1,4 +1,7 @@
-"""Statements on finding wrong labels by what training shows of single examples, of none of the four papers: reported only."""
+"""Statements on finding wrong labels by what training shows of single examples, which no paper of the four makes.
+
+They are reported only.
+"""
 
 import pandas as pd
 
@@ -22,7 +25,7 @@ AGAINST = "loss"
     level="III",
 )
 def mean_over_last(tables: Tables, settings: ClaimSettings) -> Parts:
-    """AUROC of the mean minus AUROC at the end, for every score, in each network; mean over the label sets of a seed."""
+    """AUROC of the mean minus AUROC at the end, for every score and network; mean over the label sets of a seed."""
     parts = {}
     for where, rows in _networks(tables["label_errors"]):
         for score in AT_CHECKPOINTS:
@@ -66,7 +69,7 @@ def _of(rows: pd.DataFrame, score: str, over: str) -> pd.DataFrame:
 
 
 def _compared(more: pd.DataFrame, less: pd.DataFrame, settings: ClaimSettings) -> Measured:
-    """The mean over label sets of the difference within a seed, with the label sets that have the least and the most."""
+    """The mean over label sets of the difference within a seed, and which label sets have the least and the most."""
     by_labels = (more - less).mean()
     least, most = by_labels.idxmin(), by_labels.idxmax()
     note = f"from {by_labels[least]:+.3f} ({least}) to {by_labels[most]:+.3f} ({most})"

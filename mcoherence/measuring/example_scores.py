@@ -1,10 +1,10 @@
 """Numbers of every training example along a run that may tell whether its label is wrong.
 
-Of its gradient g_i: |g_i|^2 (the GraNd of Paul et al., arXiv 2107.07075, is the mean of |g_i| over runs), and product and
-cosine with the sum of the gradients of the other examples that carry the same label, and of all others. Its own gradient
-is left out: with it every example would agree with the sum, and most of all those with the longest gradients. Of its logits z
-and their softmax p, with the label y: the loss, EL2N |p - onehot(y)|_2 (Paul et al.), the margin z_y - max_{c != y} z_c
-(Pleiss et al., arXiv 2001.10528) and the confidence p_y (Swayamdipta et al., arXiv 2009.10795).
+Of its gradient g_i: |g_i|^2 (the GraNd of Paul et al., arXiv 2107.07075, is the mean of |g_i| over runs), and product
+and cosine with the sum of the gradients of the other examples that carry the same label, and of all others. Its own
+gradient is left out: with it every example would agree with the sum, and those with the longest gradients most. Of its
+logits z and their softmax p, with the label y: the loss, EL2N |p - onehot(y)|_2 (Paul et al.), the margin
+z_y - max_{c != y} z_c (Pleiss et al., arXiv 2001.10528) and the confidence p_y (Swayamdipta et al., arXiv 2009.10795).
 
 Labels are those that the run trains on. Networks are in eval mode.
 
@@ -57,8 +57,8 @@ def measure_example_scores(
         tf32: whether float32 products may be TF32's.
 
     Returns:
-        The datasets step, epoch, diverged [K], and GRADIENT_SCORES and LOGIT_SCORES float64 [K, N], NaN where the run had
-        diverged; and the attributes run, evidence and batch_norm.
+        The datasets step, epoch, diverged [K], and GRADIENT_SCORES and LOGIT_SCORES float64 [K, N], NaN where the run
+        had diverged; and the attributes run, evidence and batch_norm.
     """
     moments = job.moments()
     images, targets = job.load("train", np.arange(len(labels)), dtype), torch.from_numpy(labels).to(job.device)
@@ -85,8 +85,8 @@ def require_wrong_labels(changed: NDArray[np.bool_], name: str) -> None:
     """Raise UserError unless some labels were changed and some were not; `name` is that of their file."""
     if not changed.any() or changed.all():
         raise UserError(
-            f"{name}: found {int(changed.sum())} of {len(changed)} labels changed, expected some that are and some that "
-            "are not; set another fraction or scheme, or take the label set out of label_errors"
+            f"{name}: found {int(changed.sum())} of {len(changed)} labels changed, expected some that are and some "
+            "that are not; set another fraction or scheme, or take the label set out of label_errors"
         )
 
 
@@ -129,8 +129,8 @@ def products_with_others(
     """Product and cosine of each example's gradient with the sum of the others' gradients, float64 [2, m].
 
     From its product with the sum of all of them: g_i . (S - g_i) = g_i . S - |g_i|^2, and |S - g_i|^2 = |S|^2 -
-    2 g_i . S + |g_i|^2, where |S|^2 = sum_i g_i . S. A cosine is 0 where a gradient, or the sum of the others, vanishes:
-    it points nowhere, and agrees with nothing.
+    2 g_i . S + |g_i|^2, where |S|^2 = sum_i g_i . S. A cosine is 0 where a gradient, or the sum of the others,
+    vanishes: it points nowhere, and agrees with nothing.
 
     Args:
         product: g_i . S, float64 [m].

@@ -9,7 +9,7 @@ DIFFICULTY_COHERENCE_SCHEMA = "mcoherence/difficulty_coherence/2"
 CONFUSION_SCHEMA = "mcoherence/confusion/1"
 EXAMPLE_SCORES_SCHEMA = "mcoherence/example_scores/1"
 
-# What example_scores.h5 holds of every training example at every checkpoint: numbers of its gradient, and of its logits.
+# What example_scores.h5 holds of every training example and checkpoint: numbers of its gradient, and of its logits.
 GRADIENT_SCORES = ("sq_norm", "class_dot", "class_cosine", "all_dot", "all_cosine")
 LOGIT_SCORES = ("loss", "el2n", "margin", "confidence")
 

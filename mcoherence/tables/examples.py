@@ -1,7 +1,7 @@
 """Every training example of the runs that look for wrong labels, with what training showed of it.
 
-Every score is turned so that more of it means more trust in the label: a gradient norm, a loss, an EL2N, a variability and
-a number of forgetting events stand with a minus.
+Every score is turned so that more of it means more trust in the label: a gradient norm, a loss, an EL2N, a variability
+and a number of forgetting events stand with a minus.
 
 Index letters: K checkpoints, N examples.
 """
@@ -18,16 +18,18 @@ from mcoherence.measuring.difficulty import forgetting_events
 from mcoherence.study.result_names import EXAMPLE_SCORES_SCHEMA, GRADIENT_SCORES, LOGIT_SCORES
 from mcoherence.study.runs import Run
 from mcoherence.tables.columns import Column
+from mcoherence.tables.confusion import FIRST_EPOCH
 from mcoherence.tables.difficulty import second_split_times
 from mcoherence.tables.inputs import labels_of, training_answers
 from mcoherence.tables.runs import rows_of_runs
 
 FloatArray = NDArray[np.float64]
 
-# Scores that every checkpoint has: they are taken at the last one, and as a mean over the checkpoints after step 0.
+# Scores that every checkpoint has: they are taken at the last one, and as a mean over training, that is over the
+# checkpoints from the end of the first epoch on.
 AT_CHECKPOINTS = {
     "class_cosine": Column("share", "cosine of its gradient and the sum of those of the others of its label"),
-    "class_product": Column("(loss/weight)²", "product of its gradient and the sum of those of the others of its label"),
+    "class_product": Column("(loss/weight)²", "product of its gradient and that sum"),
     "all_cosine": Column("share", "cosine of its gradient and the sum of all others'"),
     "all_product": Column("(loss/weight)²", "product of its gradient and the sum of all others'"),
     "gradient_norm": Column("loss/weight", "minus the norm of its gradient (GraNd, arXiv 2107.07075)"),
@@ -37,9 +39,9 @@ AT_CHECKPOINTS = {
     "confidence": Column("share", "softmax of its label; the mean is the confidence of arXiv 2009.10795"),
 }
 OVER_TRAINING = {
-    "variability": Column("share", "minus the standard deviation of that confidence over checkpoints (arXiv 2009.10795)"),
+    "variability": Column("share", "minus the standard deviation of its confidence over training (arXiv 2009.10795)"),
     "forgetting": Column("events", "minus its forgetting events; where never right, minus the number of checkpoints"),
-    "second_split": Column("updates", "step of training on the other half from which it stays wrong; else the last + 1"),
+    "second_split": Column("updates", "step of training on the other half from which it stays wrong; else one more"),
 }
 LAST, MEAN = "last", "mean"
 TRUSTED = "higher = more trusted"
@@ -51,7 +53,7 @@ COLUMNS = {
     **{
         f"{name}_{over}": Column(one.unit, f"{one.meaning}, {where}; {TRUSTED}")
         for name, one in AT_CHECKPOINTS.items()
-        for over, where in ((LAST, "at the last checkpoint"), (MEAN, "mean over checkpoints after step 0"))
+        for over, where in ((LAST, "at the last checkpoint"), (MEAN, "mean over training"))
     },
     **{name: Column(one.unit, f"{one.meaning}; {TRUSTED}") for name, one in OVER_TRAINING.items()},
 }
@@ -61,8 +63,8 @@ def table(results: str, runs: Sequence[Run], noise: Mapping[str, float]) -> pd.D
     """Every training example: one row per run and example.
 
     Columns: run, index, label, original, changed, the scores of AT_CHECKPOINTS as NAME_last and NAME_mean, those of
-    OVER_TRAINING, diverged. A run that diverged by its end has no scores (NaN); an example whose half was trained by a run
-    that did has no second_split.
+    OVER_TRAINING, diverged. A run that diverged by its end has no scores (NaN); an example whose half was trained by a
+    run that did has no second_split.
 
     Args:
         results: the study's folder.
@@ -95,10 +97,10 @@ def _rows_of_run(results: str, run: Run) -> pd.DataFrame:
     """The rows of one run, without the columns that name it."""
     labels = labels_of(results, run)
     with open_hdf5(Path(run.file(results, "example_scores")), EXAMPLE_SCORES_SCHEMA) as file:
-        step, diverged = file["step"][:], file["diverged"][:]
+        epoch, diverged = file["epoch"][:], file["diverged"][:]
         measured = {name: file[name][:] for name in (*GRADIENT_SCORES, *LOGIT_SCORES)}
     last_step, correct, _ = training_answers(results, run, labels)
-    trained = step > 0  # before training a network knows nothing of the labels
+    trained = epoch >= min(FIRST_EPOCH, epoch[-1])
     scores: dict[str, FloatArray] = {}
     for name, values in trust(measured).items():
         scores[f"{name}_{LAST}"] = values[-1]

@@ -24,7 +24,9 @@ SCORES = {(name, over): f"{name}_{over}" for name in AT_CHECKPOINTS for over in 
 COLUMNS = {
     "scheme": Column("", "how the selected labels were changed"),
     "score": Column("", "what examples are ranked by, as the table examples has it"),
-    "over": Column("", "the last checkpoint, the mean over checkpoints after step 0, or the course of training"),
+    "over": Column(
+        "", "the last checkpoint, the mean over checkpoints from the first epoch on, or the course of training"
+    ),
     "wrong": Column("examples", "training examples whose label was changed, and the budget of false_negatives"),
     "auroc": Column("share", "chance that a wrong label is trusted less than a right one; ties count half"),
     "false_negatives": Column("share", "wrong labels that are not among the so many least trusted; ties as by chance"),
@@ -46,8 +48,8 @@ def table(
 def detections(examples: pd.DataFrame, schemes: Mapping[str, str]) -> pd.DataFrame:
     """A row per run and score: how well the score tells changed labels from the others.
 
-    Columns: run, scheme, score, over, n (examples), wrong, auroc, false_negatives, diverged. No numbers where an example
-    has no score, or where no label was changed.
+    Columns: run, scheme, score, over, n (examples), wrong, auroc, false_negatives, diverged. No numbers where an
+    example has no score, or where no label was changed.
 
     Args:
         examples: the tidy table examples.
@@ -74,9 +76,10 @@ def detections(examples: pd.DataFrame, schemes: Mapping[str, str]) -> pd.DataFra
 
 
 def auroc(trust: NDArray[np.float64], changed: NDArray[np.bool_]) -> float:
-    """Chance that a changed example is trusted less than one that is not, ties counting half; NaN where it is not known.
+    """Chance that a changed example is trusted less than one that is not, ties counting half.
 
-    The area under the ROC curve, by the Mann-Whitney statistic.
+    The area under the ROC curve, by the Mann-Whitney statistic; NaN where an example has no score, or where all labels
+    or none were changed.
 
     Args:
         trust: float64 [N], higher = more trusted.

@@ -1,4 +1,4 @@
-"""Which training labels are wrong: examples ranked by what training shows of them, against the labels that were changed."""
+"""Which training labels are wrong: examples ranked by what training shows of them, against labels that were changed."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -90,6 +90,8 @@ EXPERIMENT = Experiment(
         "label_errors": Table(tables=("examples",), own=lambda config: {"schemes": schemes(config)}),
     },
     figures={
-        "label_errors": Figure(("label_errors",), DIFFICULTY, "5.6 which labels are wrong (no claim of the four papers)")
+        "label_errors": Figure(
+            ("label_errors",), DIFFICULTY, "5.6 which labels are wrong (no claim of the four papers)"
+        )
     },
 )
