@@ -70,8 +70,7 @@ def _of(rows: pd.DataFrame, score: str, over: str) -> pd.DataFrame:
 
 def _compared(more: pd.DataFrame, less: pd.DataFrame, settings: ClaimSettings) -> Measured:
     """The mean over label sets of the difference within a seed, and which label sets have the least and the most."""
-    by_labels = (more - less).mean()
-    least, most = by_labels.idxmin(), by_labels.idxmax()
-    note = f"from {by_labels[least]:+.3f} ({least}) to {by_labels[most]:+.3f} ({most})"
+    by_labels = sorted((float(value), str(name)) for name, value in (more - less).mean().items())
+    note = " to ".join(f"{value:+.3f} ({name})" for value, name in (by_labels[0], by_labels[-1])) if by_labels else ""
     means: list[PerSeed] = [one.mean(axis=1) for one in (more, less)]
     return Measured(means[0] - means[1], null=equal_conditions(means, settings.confidence), note=note)

@@ -23,6 +23,7 @@ MARKERS = {
     TRAINING: ("D", True, "of the course of training"),
 }
 SCORE_NAMES = tuple(dict.fromkeys(name for name, _ in SCORES))
+_SHOWN = {"el2n": "EL2N", "forgetting": "forgetting events", "second_split": "second-split forgetting"}
 _COLORS, _LIGHTEST, _SPREAD = "viridis", 0.8, 0.5  # of the noise levels, and how far apart they lie within a row
 
 
@@ -45,7 +46,8 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
     run = ["dataset", "model", "labels", "optimizer", "seed"]
     of_networks, schemes = networks(rows), in_order(rows["scheme"], [])
     levels = sorted(rows["noise"].unique())
-    colors = dict(zip(levels, mpl.colormaps[_COLORS](np.linspace(0, _LIGHTEST, len(levels))), strict=True))
+    shades = map(mpl.colors.to_hex, mpl.colormaps[_COLORS](np.linspace(0, _LIGHTEST, len(levels))))
+    colors = dict(zip(levels, shades, strict=True))
     figure, grid = panel_grid(len(of_networks), len(schemes), row_height=3.4)
     seeds: list[int] = []
     for network, panels in zip(of_networks, grid, strict=True):
@@ -59,40 +61,40 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
     return figure
 
 
-def _draw_panel(axes: Axes, rows: pd.DataFrame, colors: dict[float, object], style: FigureStyle) -> list[int]:
+def _draw_panel(axes: Axes, rows: pd.DataFrame, colors: dict[float, str], style: FigureStyle) -> list[int]:
     """The AUROCs of one network and scheme; how many seeds each mean is of."""
     axes.axvline(0.5, color=NEUTRAL, linewidth=0.8, zorder=1)
     axes.set_xlim(-0.02, 1.02)
-    axes.set_yticks(range(len(SCORE_NAMES)), [readable(name) for name in SCORE_NAMES])
+    axes.set_yticks(range(len(SCORE_NAMES)), [_SHOWN.get(name, readable(name)) for name in SCORE_NAMES])
     axes.set_ylim(len(SCORE_NAMES) - 0.4, -0.6)
     if rows.empty:
         say_not_run(axes)
         return []
     summary = over_seeds(rows, ["optimizer", "noise", "score", "over"], "auroc", style.confidence)
-    offsets = dict(zip(colors, np.linspace(-_SPREAD, _SPREAD, 2 * len(colors) + 1)[1::2], strict=True))
-    for (noise, over), points in summary.groupby(["noise", "over"]):
-        marker, filled, _ = MARKERS[str(over)]
-        places = [SCORE_NAMES.index(score) + offsets[noise] for score in points["score"]]
-        bars = axes.errorbar(
-            points["mean"],
-            places,
-            xerr=points["half_width"].fillna(0.0),
-            linestyle="none",
-            marker=marker,
-            markersize=3.5,
-            markerfacecolor=colors[noise] if filled else "white",
-            color=colors[noise],
-            elinewidth=0.8,
-            label=f"{noise:g} {over}",
-        )
-        bars.lines[0].set_zorder(3)
+    offsets = np.linspace(-_SPREAD, _SPREAD, 2 * len(colors) + 1)[1::2]
+    for (noise, color), offset in zip(colors.items(), offsets, strict=True):
+        for over, (marker, filled, _) in MARKERS.items():
+            points = summary[(summary["noise"] == noise) & (summary["over"] == over)]
+            bars = axes.errorbar(
+                points["mean"],
+                [SCORE_NAMES.index(score) + offset for score in points["score"]],
+                xerr=points["half_width"].fillna(0.0),
+                linestyle="none",
+                marker=marker,
+                markersize=3.5,
+                markerfacecolor=color if filled else "white",
+                color=color,
+                elinewidth=0.8,
+                label=f"{noise:g} {over}",
+            )
+            bars.lines[0].set_zorder(3)
     return list(summary["seeds"])
 
 
-def _handles(colors: dict[float, object], style: FigureStyle, seeds: list[int], num_lost: int) -> list[Artist]:
+def _handles(colors: dict[float, str], style: FigureStyle, seeds: list[int], num_lost: int) -> list[Artist]:
     """The legend's entries: noise levels, what is averaged, intervals, and what is left out."""
     noise: list[Artist] = [
-        Line2D([], [], color=color, marker="s", linestyle="none", label=f"{100 * level:g}% of the labels")  # type: ignore[arg-type]
+        Line2D([], [], color=color, marker="s", linestyle="none", label=f"{100 * level:g}% of the labels")
         for level, color in colors.items()
     ]
     over = [

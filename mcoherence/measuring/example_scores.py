@@ -26,7 +26,7 @@ from mcoherence.errors import UserError
 from mcoherence.files.progress import progress
 from mcoherence.gradients.batch_norm import with_sample_statistics
 from mcoherence.gradients.evidence import Evidence, merged
-from mcoherence.gradients.examples import example_statistics
+from mcoherence.gradients.examples import Direction, example_statistics
 from mcoherence.gradients.statistics import gradient_statistics
 from mcoherence.measuring.along_run import normalised_by
 from mcoherence.measuring.by_examples import InBatches
@@ -108,7 +108,8 @@ def gradient_scores(
     classes = [OfExamples(images, labels, positions) for positions in members]
     loss = nn.CrossEntropyLoss(reduction="none")
     sums = gradient_statistics(model, loss, chain.from_iterable(classes), tf32=tf32)
-    along = {"class": "sum", "all": {name: s[0] for name, s in zip(sums.parameters, sums.group_sums, strict=True)}}
+    of_all_examples = {name: s[0] for name, s in zip(sums.parameters, sums.group_sums, strict=True)}
+    along: dict[str, Direction] = {"class": "sum", "all": of_all_examples}
     found = [
         example_statistics(model, loss, batches, along, spot_check=int(first), tf32=tf32)
         for first, batches in zip([True, *[False] * len(classes)], classes, strict=False)

@@ -33,7 +33,7 @@ def test_a_score_is_compared_with_itself_at_the_end_over_the_label_sets():
     assert len(parts) == 9  # the scores of the whole course have no end
     found = parts["d, net, sgd, class_cosine"]
     assert found.per_seed.tolist() == pytest.approx([0.25, 0.25])
-    assert found.note == "from +0.200 (b) to +0.300 (a)"
+    assert found.note == "+0.200 (b) to +0.300 (a)"
     assert parts["d, net, sgd, loss"].per_seed.tolist() == pytest.approx([0.1, 0.1])
     assert found.null.interval == pytest.approx((0, 0))
 

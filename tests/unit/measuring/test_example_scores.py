@@ -69,7 +69,7 @@ def test_every_example_is_compared_with_the_others_of_its_label_and_with_all_oth
     scores, attributes = measure_example_scores(job, LABELS, batch_norm=batch_norm)
     if batch_norm == "sample":
         model = with_sample_statistics(model, [(pixels,)])
-    sq_norm, dot, cosine = by_the_loop(model, pixels, lambda i: np.flatnonzero(LABELS == LABELS[i]))
+    sq_norm, dot, cosine = by_the_loop(model, pixels, lambda i: np.flatnonzero(LABELS[i] == LABELS))
     np.testing.assert_allclose(scores["sq_norm"][0], sq_norm, rtol=1e-10)
     np.testing.assert_allclose(scores["class_dot"][0], dot, rtol=1e-8, atol=1e-12)
     np.testing.assert_allclose(scores["class_cosine"][0], cosine, rtol=1e-8, atol=1e-12)

@@ -83,4 +83,4 @@ def test_many_checkpoints_are_scored_in_blocks_and_never_in_shards(monkeypatch):
     monkeypatch.setattr("mcoherence.study.cutting.MEASURED_IN_PARTS", 1)
     config = changed("operational", to={"examples_per_shard": 9, "checkpoints_per_job": 8})
     cut = cut_of(config, RUN, "example_scores")
-    assert (cut.whole, cut.shards, cut.blocks[0]) == (False, 1, (0, 120))
+    assert (cut.whole, cut.shards, cut.blocks[0]) == (False, 1, (0, 128))
