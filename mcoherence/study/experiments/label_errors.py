@@ -30,7 +30,7 @@ def second_split_grids(config: Config) -> list[Grid]:
     return [grid(config["label_errors"], subsets=list(TRAINED_HALF))]
 
 
-def second_splits(config: Config) -> list[Needed]:
+def halves_needed(config: Config) -> list[Needed]:
     """What the table of examples reads of the runs on halves."""
     return [Needed(second_split_grids(config), ("evaluation", "halves"))]
 
@@ -86,12 +86,12 @@ EXPERIMENT = Experiment(
     ),
     check=check,
     tables={
-        "examples": Table(grids, ("example_scores", "evaluation", "labels"), further=second_splits),
+        "examples": Table(grids, ("example_scores", "evaluation", "labels"), further=halves_needed),
         "label_errors": Table(tables=("examples",), own=lambda config: {"schemes": schemes(config)}),
     },
     figures={
         "label_errors": Figure(
-            ("label_errors",), DIFFICULTY, "5.6 which labels are wrong (no claim of the four papers)"
+            ("label_errors",), DIFFICULTY, "5.7 which labels are wrong (no claim of the four papers)"
         )
     },
 )

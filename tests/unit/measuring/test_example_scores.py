@@ -1,5 +1,8 @@
 """Scores of single examples along a run, against gradients and logits taken one by one."""
 
+import json
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -7,9 +10,9 @@ from torch import nn
 
 from mcoherence.data.preparation import prepare_images
 from mcoherence.data.sources import open_source
+from mcoherence.data.store import LABELS_SCHEMA
 from mcoherence.errors import UserError
-from mcoherence.files.hdf5 import write_hdf5
-from mcoherence.files.provenance import provenance
+from mcoherence.files.hdf5 import read_hdf5, write_hdf5
 from mcoherence.gradients.batch_norm import with_sample_statistics
 from mcoherence.gradients.reference import per_example_gradients
 from mcoherence.measuring.example_scores import (
@@ -22,6 +25,7 @@ from mcoherence.measuring.job import MeasuringJob
 from mcoherence.measuring.joining import join
 from mcoherence.models import NetworkSettings, build_model, save_checkpoint
 from mcoherence.study.result_names import EXAMPLE_SCORES_SCHEMA, GRADIENT_SCORES, LOGIT_SCORES
+from workflow_scripts.measure_example_scores import main
 
 LABELS = np.array([0, 1, 2, 0, 1, 2, 0, 1, 2, 7, 0, 2])  # one example alone has label 7
 MLP = {"architecture": "mlp", "hidden": [5]}
@@ -127,14 +131,25 @@ def test_labels_of_which_none_or_all_are_wrong_are_refused(changed):
     require_wrong_labels(np.array([True, False]), "labels.h5")
 
 
-def test_blocks_of_checkpoints_are_joined_in_their_order(tmp_path):
-    paths = []
-    for steps in ([8], [0, 4]):
-        content = {"step": np.array(steps), "epoch": np.array(steps) / 2, "diverged": np.zeros(len(steps), dtype=bool)}
-        content |= {name: np.outer(steps, [1.0, 2.0]) for name in (*GRADIENT_SCORES, *LOGIT_SCORES)}
-        paths.append(tmp_path / f"{steps[0]}.h5")
-        write_hdf5(paths[-1], EXAMPLE_SCORES_SCHEMA, content, provenance({}, [], code="c").as_attributes())
-    whole, _ = join(paths, EXAMPLE_SCORES_SCHEMA)
-    assert whole["step"].tolist() == [0, 4, 8]
-    for name in (*GRADIENT_SCORES, *LOGIT_SCORES):
-        assert whole[name].tolist() == [[0, 0], [4, 8], [8, 16]]
+def test_blocks_of_checkpoints_by_the_command_are_the_whole_to_the_bit(job_of, tmp_path, monkeypatch):
+    job, _, _ = job_of(MLP)
+    original = np.append(LABELS[:-1], 1)
+    labels = {"labels": LABELS, "original": original, "selected": original != LABELS, "changed": original != LABELS}
+    write_hdf5(tmp_path / "labels.h5", LABELS_SCHEMA, labels | {"test/targets": np.zeros(10, dtype=int)}, {})
+
+    def measured(name, checkpoints):
+        settings = {"precision": "float64", "tf32": False, "batch_norm": "none"}
+        words = ["--settings", json.dumps(settings), "--code", "c", "--images", str(job.images)]
+        words += ["--labels", str(tmp_path / "labels.h5"), "--split", "--device", "cpu", "--checkpoints"]
+        words += [*map(str, checkpoints), "--result", str(tmp_path / name)]
+        monkeypatch.setattr(sys, "argv", ["measure_example_scores", *words])
+        main()
+        return tmp_path / name
+
+    whole, _ = read_hdf5(measured("whole.h5", job.checkpoints), EXAMPLE_SCORES_SCHEMA)
+    blocks = [measured(f"{place}.h5", job.checkpoints[place : place + 1]) for place in (1, 0)]
+    joined, attributes = join(blocks, EXAMPLE_SCORES_SCHEMA)
+    assert joined.keys() == whole.keys() == {"step", "epoch", "diverged", *GRADIENT_SCORES, *LOGIT_SCORES}
+    assert joined["step"].tolist() == [0, 4]
+    assert all(np.array_equal(whole[name], joined[name], equal_nan=True) for name in whole)
+    assert attributes["evidence"]["examples_measured"] == 2 * len(LABELS)  # for the sum over all, and one by one
