@@ -30,7 +30,7 @@ from mcoherence.study.runs import Config, Run, runs_of_grids
 from mcoherence.study.segments import checkpoint_steps
 from mcoherence.study.settings import model_settings, training_of_run
 from mcoherence.study.subset_sizes import trained_examples
-from mcoherence.tables import dictionary, equal_fit, toy
+from mcoherence.tables import dictionary, equal_fit, label_errors, toy
 from mcoherence.tables.columns import ALL_SEEDS, MEASURED_WORLD, ONE_CHECKPOINT, OTHER_SEEDS, TRAIN_GROUP, WHOLE_NETWORK
 from mcoherence.tables.dictionary import columns_of
 from mcoherence.tables.overfit import RANDOM_SCHEMES
@@ -193,6 +193,11 @@ def _median_scale(config: Config) -> pd.DataFrame:
     return _with_numbers(config, "median_scale", rows)
 
 
+def _label_errors(config: Config) -> pd.DataFrame:
+    table = _with_numbers(config, "examples", lambda run: pd.DataFrame({"changed": [False, True]}))
+    return label_errors.detections(table, **TABLES["label_errors"].own(config))
+
+
 def _toy(config: Config) -> pd.DataFrame:
     return toy.table("", (), {}, **TABLES["toy"].own(config))
 
@@ -214,6 +219,7 @@ _WRITTEN: dict[str, Callable[[Config], pd.DataFrame]] = {
     "sweep": _sweep,
     "confusion": _confusion,
     "median_scale": _median_scale,
+    "label_errors": _label_errors,
     "toy": _toy,
 }
 KNOWN = frozenset(_WRITTEN)  # the tables that can be had ahead

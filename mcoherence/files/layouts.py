@@ -142,6 +142,16 @@ LAYOUTS = {
     "mcoherence/confusion/1": Layout(
         _ALONG_RUN | {"sample/index": Stored("integer", "B b"), "gram": _numbers("K B B")}
     ),
+    "mcoherence/example_scores/1": Layout(
+        _ALONG_RUN
+        | {
+            name: _numbers("K N")
+            for name in (
+                *("sq_norm", "class_dot", "class_cosine", "all_dot", "all_cosine"),
+                *("loss", "el2n", "margin", "confidence"),
+            )
+        }
+    ),
     "mcoherence/difficulty/2": Layout(
         {name: _numbers("R N") for name in ("learned_at", "forgetting_events", "mean_loss", "rank")}
         | {"score": _numbers("N"), "reference_seed": _whole_numbers("R"), "diverged": Stored("truth", "R")}

@@ -24,7 +24,7 @@ from mcoherence.gradients.statistics import GradientStatistics
 from mcoherence.measuring.by_examples import ByExamples
 from mcoherence.measuring.by_minibatches import ByMinibatches
 from mcoherence.measuring.job import MeasuringJob
-from mcoherence.measuring.measurement import Measurement
+from mcoherence.measuring.measurement import BatchNormStatistics, Measurement
 from mcoherence.measuring.record import evidence_of, record_of, stacked
 from mcoherence.study.result_names import NO_BATCH_NORM, schemas_of
 
@@ -103,10 +103,10 @@ def how_normalised(job: MeasuringJob, measurement: Measurement) -> dict[str, Any
     return said
 
 
-def normalised_by(model: nn.Module, statistics: str) -> dict[str, Any]:
-    """The keys statistics and layers of `how_normalised`, of a network that is measured with these statistics."""
+def normalised_by(model: nn.Module, batch_norm: BatchNormStatistics) -> dict[str, Any]:
+    """The statistics that batch norm is asked to take, "none" for a model without it, and its layers."""
     layers = batch_norm_layers(model)
-    return {"statistics": statistics if layers else NO_BATCH_NORM, "layers": list(layers)}
+    return {"statistics": batch_norm if layers else NO_BATCH_NORM, "layers": list(layers)}
 
 
 def write_group_sums(file: h5py.File, k: int, statistics: Statistics) -> None:

@@ -21,6 +21,7 @@ from mcoherence.files.hdf5 import open_hdf5, read_hdf5
 from mcoherence.files.provenance import Provenance, merged_provenance
 from mcoherence.gradients.evidence import Evidence, merged
 from mcoherence.measuring.record import CoherenceRecord, MinibatchRecord
+from mcoherence.study.result_names import GRADIENT_SCORES, LOGIT_SCORES
 
 Datasets = dict[str, NDArray[Any] | Sequence[str]]
 Contents = tuple[Datasets, dict[str, Any]]
@@ -28,7 +29,8 @@ Contents = tuple[Datasets, dict[str, Any]]
 # Datasets with one row per checkpoint; `train/loss` and the like have a column per example besides.
 DERIVED = frozenset(("gram", "minibatch_gram", "m_coherence", "m_coherence_model"))
 ADDED = frozenset(("n", "sum_sq_norm", "minibatches", "minibatch_sum_sq_norm"))
-PER_CHECKPOINT = frozenset(("step", "epoch", "diverged", "redrawn/label")) | ADDED | DERIVED
+SCORES = frozenset((*GRADIENT_SCORES, *LOGIT_SCORES))
+PER_CHECKPOINT = frozenset(("step", "epoch", "diverged", "redrawn/label")) | ADDED | DERIVED | SCORES
 PER_EXAMPLE = frozenset(f"{part}/{what}" for part in ("train", "test") for what in ("loss", "prediction"))
 
 

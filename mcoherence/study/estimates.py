@@ -54,7 +54,8 @@ def result_passes(config: Config, run: Run, name: str, checkpoints: int | None =
     passes = (FORWARD_AND_BACKWARD if kind.groups(config) else 1) * examples
     settings = kind.settings(config, run)
     if settings.get("batch_norm") == "sample":  # every shard takes the statistics of the whole training sample
-        passes += min(settings["sample_size"], _size(config, run).train) * _passes_for_statistics(config, run)
+        there = _size(config, run).train
+        passes += min(settings.get("sample_size", there), there) * _passes_for_statistics(config, run)
     return float(steps * passes)
 
 

@@ -7,6 +7,11 @@ COHERENCE_SCHEMA = "mcoherence/coherence/2"
 CONTRIBUTIONS_SCHEMA = "mcoherence/contributions/3"
 DIFFICULTY_COHERENCE_SCHEMA = "mcoherence/difficulty_coherence/2"
 CONFUSION_SCHEMA = "mcoherence/confusion/1"
+EXAMPLE_SCORES_SCHEMA = "mcoherence/example_scores/1"
+
+# What example_scores.h5 holds of every training example and checkpoint: numbers of its gradient, and of its logits.
+GRADIENT_SCORES = ("sq_norm", "class_dot", "class_cosine", "all_dot", "all_cosine")
+LOGIT_SCORES = ("loss", "el2n", "margin", "confidence")
 
 # Groups of measured examples, in the order of coherence.h5: training examples whose label is the original one, those
 # whose label was changed, and test examples.
@@ -46,7 +51,9 @@ SCHEMAS = {
     "coherence": Schemas(COHERENCE_SCHEMA, "mcoherence/coherence_shard/2"),
     "contributions": Schemas(CONTRIBUTIONS_SCHEMA, "mcoherence/contributions_shard/2"),
     "difficulty_coherence": Schemas(DIFFICULTY_COHERENCE_SCHEMA, "mcoherence/difficulty_coherence_shard/2"),
-    "confusion": Schemas(CONFUSION_SCHEMA, "mcoherence/confusion_shard/1"),  # of the latter there are none
+    # of the latter schemas of these there are none
+    "confusion": Schemas(CONFUSION_SCHEMA, "mcoherence/confusion_shard/1"),
+    "example_scores": Schemas(EXAMPLE_SCORES_SCHEMA, "mcoherence/example_scores_shard/1"),
 }
 
 

@@ -112,6 +112,11 @@ def _confusion_settings(config: Config, run: Run) -> dict[str, Any]:
     return {**own, "mini_batches": config["confusion"]["mini_batches"], "batch_size": _batch_size(config, run)}
 
 
+def _example_settings(config: Config, run: Run) -> dict[str, Any]:
+    chosen = {key: value for key, value in config["measurement"].items() if key in ("precision", "tf32")}
+    return {**chosen, "batch_norm": batch_norm_of(config, run), **_own_network(config, run)}
+
+
 def _groups_of_coherence(config: Config) -> int:
     asked: str = config["measurement"].get("redrawn_labels", "sgd")
     return len(GROUPS) + (asked != "none")
@@ -161,6 +166,16 @@ RESULTS = {
         groups=lambda config: int(config.get("confusion", {}).get("mini_batches", 0)),  # a section without a default
         verb="Measure gradient confusion of",
         shards=False,
+    ),
+    "example_scores": Result(
+        command="measure_example_scores",
+        stage="measure_example_scores",
+        settings=_example_settings,
+        # every training example: in the sum of all, in that of its class, its norm, and its products with both
+        examples=lambda config, run, size: 4 * size.train,
+        groups=lambda config: 2,  # the sums that an example is compared with
+        verb="Score single examples of",
+        shards=False,  # each would take the sums over all examples again; blocks of checkpoints are jobs of their own
     ),
 }
 ON_OTHER_SAMPLE = "measure_sample_size"  # the stage of coherence on other samples

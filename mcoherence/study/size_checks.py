@@ -70,11 +70,13 @@ def _check_minibatches(config: Config) -> None:
         for run in measured:
             if batch_norm_of(config, run) != "minibatch":
                 continue
-            if name in ("contributions", "difficulty_coherence"):
+            if name in ("contributions", "difficulty_coherence", "example_scores"):
+                experiment = {"example_scores": "label_errors"}.get(name, name)
+                whose = "single examples" if name == "example_scores" else "groups of examples"
                 raise UserError(
-                    f"measurement.batch_norm: found minibatch with models.{run.model} in the experiment {name}, "
-                    "expected running or sample: groups of examples that share mini-batches have no gradients of their "
-                    f"own; choose one of these, or leave {name} out of experiments"
+                    f"measurement.batch_norm: found minibatch with models.{run.model} in the experiment {experiment}, "
+                    f"expected running or sample: {whose} that share mini-batches have no gradients of their own; "
+                    f"choose one of these, or leave {experiment} out of experiments"
                 )
             settings = kind.settings(config, run)
             for key in ("sample_size", "heldout_size"):

@@ -39,6 +39,7 @@ def test_a_table_ahead_has_every_column_that_is_its_own():
             "reference_optimizer": "sgd", "batches": [{"batch_size": 30, "updates": 9}],
             "tuning_seeds": [0], "seeds": [1],
         },
+        label_errors={**sizes, "labels": ["half_random"]},
     )  # fmt: skip
     tables = planned_tables(config, sorted(KNOWN))
     assert tables.keys() == KNOWN

@@ -17,6 +17,7 @@ from mcoherence.claims.registry import claims_of
 from mcoherence.claims.settings import ClaimSettings
 from mcoherence.claims.testing import check_claims
 from mcoherence.tables.columns import OTHER_SEEDS
+from mcoherence.tables.label_errors import SCORES
 
 MODELS = ("alexnet", "resnet")
 METHODS = {"sgd": "sgd", "m3": "m3", "rm3": "rm3", "ra3": "ra3", "c0": "winsorized", "c2": "winsorized"}
@@ -205,6 +206,16 @@ def median_scale(draw):
     )  # fmt: skip
 
 
+def label_errors(draw):
+    """No score finds wrong labels better than another, at the end or as a mean; all of them find some."""
+    return pd.DataFrame(
+        [
+            run | {"score": score, "over": over, "auroc": draw.normal(0.8, 0.05)}
+            for run, (score, over) in product(runs(labels=["half"]), SCORES)
+        ]
+    )
+
+
 @pytest.fixture(scope="module")
 def tables():
     """The tables of one study without anything to find."""
@@ -214,6 +225,7 @@ def tables():
             (
                 accuracy, coherence, contributions, overfit, easy_hard, difficulty, difficulty_coherence,
                 difficulty_agreement, learning_time, toy, sample_size, sweep, equal_fit, confusion, median_scale,
+                label_errors,
             )
         )
     }  # fmt: skip
