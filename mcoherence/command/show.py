@@ -123,8 +123,8 @@ def _of_monitor(path: Path) -> Iterator[str]:
     yield f"{path}: coherence along training, as a monitor measured it"
     yield ""
     rows = [["group", "step", "n", "m-coherence", "alpha"]]
-    for row in whole.itertuples():
-        rows.append([row.group, *map(_number, (row.step, row.n, row.m_coherence, row.alpha))])
+    numbers = whole[["step", "n", "m_coherence", "alpha"]].to_numpy(float)
+    rows += [[group, *map(_number, row)] for group, row in zip(map(str, whole["group"]), numbers, strict=True)]
     yield from in_columns(rows, numbers=4)
 
 
@@ -134,7 +134,8 @@ def _of_coherence(path: Path) -> Iterator[str]:
 
     sums, attributes = _sums(path), read_attributes(path)
     settings, evidence = json.loads(attributes["settings"]), json.loads(attributes["evidence"])
-    described = " ".join(f"{key} {value}" for key, value in json.loads(attributes["run"]).items())
+    run = json.loads(attributes.get("run", "{}"))  # a monitor's file has no run of a study
+    described = " ".join(f"{key} {value}" for key, value in run.items()) or "a monitor's probe sample"
     yield f"{path}: coherence of {described}"
     yield (
         f"in {settings.get('precision', 'float32')} on {attributes['device']}, batch norm: {sums.batch_norm}; measured "

@@ -3,7 +3,10 @@
 import re
 
 import pytest
+import torch
+from torch import nn
 
+from mcoherence import CoherenceMonitor
 from mcoherence.claims.stored import SCHEMA
 from mcoherence.command.verify import is_study
 from mcoherence.files.digests import sha256_of
@@ -42,6 +45,18 @@ def test_the_picture_is_drawn_where_it_is_asked_for_and_can_be_verified(place, t
     assert png.read_bytes().startswith(b"\x89PNG")
     assert png.with_suffix(".pdf").stat().st_size > 1000
     assert place.run("verify", png) == 0
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".h5"])
+def test_a_monitors_file_is_a_table_too(place, tmp_path, capsys, suffix):
+    network, path = nn.Linear(3, 2), tmp_path / f"probe{suffix}"
+    sample = torch.eye(3), torch.tensor([0, 1, 0])
+    monitor = CoherenceMonitor(network, nn.CrossEntropyLoss(reduction="none"), sample, every=4, path=path)
+    for step in range(5):
+        monitor(step)
+    rows = [line.split() for line in shown(place, capsys, path)]
+    for step, value in zip((0, 4), monitor.history["m_coherence"], strict=True):
+        assert any({str(step), "train", "3", f"{value:.4g}", f"{value / 3:.4g}"} == set(row) for row in rows)
 
 
 def finished_study(folder, lr, verdict, more=()):
