@@ -88,7 +88,7 @@ def plot_of_statistics(statistics: Sums, ax: "Axes | None" = None) -> "Axes":
         axes.plot([alpha[layer] for layer in statistics.layers], places, "o", label=label)
     axes.set_yticks(places, [layer or "(the model)" for layer in statistics.layers])
     axes.invert_yaxis()
-    axes.set_xlim(-0.02, 1.02)
+    axes.set_xlim(left=0.0)
     axes.set_xlabel("alpha = m-coherence / m")
     axes.legend()
     return axes
