@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-OPERATIONAL = True  # no number depends on it; docs/reruns.md
-
 SHOWN = 4  # rows of groups, and of layers or examples, before the rest is left out
 Rows = list[list[str]]
 Level = Literal["model", "layer", "parameter"]
