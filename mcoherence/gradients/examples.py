@@ -332,20 +332,25 @@ def _tensors(wanted: Mapping[str, Direction], statistics: GradientStatistics, no
 
 
 def _of_parameters(name: str, direction: Mapping[str, Tensor], now: Measuring) -> dict[str, Tensor]:
-    """A direction that the caller has given; those of frozen parameters, along which no gradient is, are left out."""
+    """A direction that the caller has given, tied parameters by any of their names.
+
+    Frozen parameters, along which no gradient is measured, are left out.
+    """
     parameters = now.passes.parameters
     by_plain = {plain: actual for actual, plain in now.names.items()}
-    frozen = {key for key, p in now.passes.model.named_parameters(remove_duplicate=False) if key not in parameters}
-    found = {}
+    every = dict(now.passes.model.named_parameters(remove_duplicate=False))
+    measured = {id(p): actual for actual, p in parameters.items()}
+    found: dict[str, Tensor] = {}
     for key, value in direction.items():
-        actual = by_plain.get(key, key)
-        if actual in frozen:
+        there = every.get(by_plain.get(key, key))
+        if there is not None and not there.requires_grad:
             continue
-        if actual not in parameters:
+        if there is None:
             raise ValueError(
                 f"along: found {key!r} in {name!r}, expected names of the model's parameters, such as "
                 f"{next(iter(by_plain))!r}; dict(model.named_parameters()) has them"
             )
+        actual = measured[id(there)]
         p = parameters[actual]
         if not isinstance(value, Tensor) or value.shape != p.shape or value.layout != torch.strided:
             kind = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
@@ -354,6 +359,11 @@ def _of_parameters(name: str, direction: Mapping[str, Tensor], now: Measuring) -
             )
         if not bool(torch.isfinite(value).all()):
             raise ValueError(f"along: found numbers in {key!r} of {name!r} that are not finite, expected finite ones")
+        if actual in found and not torch.equal(found[actual], value):
+            raise ValueError(
+                f"along: found two different tensors for {actual!r} and {key!r} in {name!r}, which are one parameter, "
+                "expected one of them, or equal ones"
+            )
         found[actual] = value
     return found
 

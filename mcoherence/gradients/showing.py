@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-OPERATIONAL = True  # no number depends on it; docs/reruns.md
-
 SHOWN = 4  # rows of groups, and of layers or examples, before the rest is left out
 Rows = list[list[str]]
 Level = Literal["model", "layer", "parameter"]
@@ -88,7 +86,7 @@ def plot_of_statistics(statistics: Sums, ax: "Axes | None" = None) -> "Axes":
         axes.plot([alpha[layer] for layer in statistics.layers], places, "o", label=label)
     axes.set_yticks(places, [layer or "(the model)" for layer in statistics.layers])
     axes.invert_yaxis()
-    axes.set_xlim(-0.02, 1.02)
+    axes.set_xlim(left=0.0)
     axes.set_xlabel("alpha = m-coherence / m")
     axes.legend()
     return axes

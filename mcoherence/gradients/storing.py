@@ -17,8 +17,6 @@ from torch import Tensor
 from mcoherence.files.hdf5 import read_hdf5, write_hdf5
 from mcoherence.gradients.evidence import Evidence
 
-OPERATIONAL = True  # no number depends on it; docs/reruns.md
-
 SUMS = "mcoherence/gradient_statistics/1"
 EXAMPLES = "mcoherence/example_statistics/1"
 Datasets = dict[str, NDArray[Any] | Sequence[str]]

@@ -209,6 +209,28 @@ def test_tied_weights_and_losses_summed_over_tokens():
     assert_as_the_loop(Tied(), per_token, batches)
 
 
+def test_a_tied_weight_is_known_by_each_of_its_names_and_is_one_direction():
+    tokens = torch.randint(0, 7, (3, 5))
+    model, weight, batches = Tied(), torch.randn(7, 6), [(tokens, tokens.roll(-1, 1))]
+    along = {name: {f"{name}.weight": weight} for name in ("embedding", "head")}
+    found = example_statistics(model, per_token, batches, along=along)
+    np.testing.assert_allclose(found.dot["head"], found.dot["embedding"])
+    assert found.dot["head"].all()
+    other = {"w": {"embedding.weight": weight, "head.weight": 2 * weight}}
+    with pytest.raises(ValueError, match=r"two different tensors for 'embedding\.weight' and 'head\.weight'"):
+        example_statistics(model, per_token, batches, along=other)
+
+
+def test_frozen_parameters_of_a_direction_are_left_out():
+    model, batches = frozen_bias(), [batch[:2] for batch in batches_of(3)]
+    every = example_statistics(model, PER_EXAMPLE, batches, along={"w": dict(model.named_parameters())})
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    assert (
+        every.dot["w"].tolist()
+        == example_statistics(model, PER_EXAMPLE, batches, along={"w": trained}).dot["w"].tolist()
+    )
+
+
 def test_a_second_pass_gives_what_kept_calls_give(monkeypatch):
     model, batches = convolutional(), batches_of(3, 4, shape=(1, 6, 6))
     one = example_statistics(model, PER_EXAMPLE, batches, along="sum", groups=GROUPS)
