@@ -304,7 +304,7 @@ class CoherenceMonitor:
         batches = list(self._sample.share(self._ranks.rank, self._ranks.world))
         if not batches:
             return nothing_measured(self._model, names), False
-        with _without_autocast():
+        with _without_autocast({"cpu", *(p.device.type for p in self._model.parameters())}):
             statistics = gradient_statistics(
                 self._model, self._loss_fn, batches, self._groups, spot_check=self._spot_check, tf32=self._tf32
             )
@@ -399,10 +399,10 @@ def network_within(model: nn.Module) -> nn.Module:
 
 
 @contextmanager
-def _without_autocast() -> Iterator[None]:
-    """Autocast off inside the block, and no weights left in its cache that a pass of ours has cast."""
+def _without_autocast(devices: set[str]) -> Iterator[None]:
+    """Autocast off on these types of devices inside the block; no weights stay in its cache that a pass of ours cast."""
     with ExitStack() as stack:
-        for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
+        for device in sorted(devices):
             stack.enter_context(torch.autocast(device, enabled=False))
         try:
             yield
