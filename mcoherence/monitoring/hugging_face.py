@@ -6,8 +6,6 @@ from transformers import TrainerCallback
 
 from mcoherence.monitoring.monitor import CoherenceMonitor
 
-_KEY = "mcoherence.CoherenceMonitor"  # of its state among those of callbacks in trainer_state.json
-
 
 class TrainerCoherence(TrainerCallback):  # type: ignore[misc]
     """Calls a monitor at the start of training and after every optimiser step; trainer_state.json keeps its state.
@@ -26,11 +24,12 @@ class TrainerCoherence(TrainerCallback):  # type: ignore[misc]
 
     def __init__(self, monitor: CoherenceMonitor) -> None:
         self.monitor = monitor
+        self._key = f"mcoherence: {monitor.name}"  # of its state among those of callbacks in trainer_state.json
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Measure the start, or go on from the state that the checkpoint holds."""
-        if state.global_step and _KEY in state.stateful_callbacks:
-            self.monitor.load_state_dict(state.stateful_callbacks[_KEY])
+        if state.global_step and self._key in state.stateful_callbacks:
+            self.monitor.load_state_dict(state.stateful_callbacks[self._key])
         self._call(state)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -39,4 +38,4 @@ class TrainerCoherence(TrainerCallback):  # type: ignore[misc]
 
     def _call(self, state: Any) -> None:
         if self.monitor(state.global_step) is not None:
-            state.stateful_callbacks[_KEY] = self.monitor.state_dict()
+            state.stateful_callbacks[self._key] = self.monitor.state_dict()

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from mcoherence.errors import UserError
-from mcoherence.monitoring.logging import PREFIX
+from mcoherence.monitoring.logging import for_loggers
 from mcoherence.monitoring.monitor import CoherenceMonitor
 
 # Two packages hold the same framework, and the callbacks of one are none of the other's: the one that the program uses.
@@ -43,6 +43,11 @@ class LightningCoherence(_callback()):  # type: ignore[misc]
         super().__init__()
         self.monitor = monitor
 
+    @property
+    def state_key(self) -> str:
+        """What its state is called in checkpoints: by the monitor's name, so that several may stand side by side."""
+        return f"{type(self).__name__}: {self.monitor.name}"
+
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Measure the start, or nothing where the state that was loaded has it."""
         self._call(trainer)
@@ -63,7 +68,7 @@ class LightningCoherence(_callback()):  # type: ignore[misc]
         values = self.monitor(trainer.global_step)
         if values is None:
             return
-        named = {PREFIX + name: value for name, value in values.items()}
+        logged = for_loggers(self.monitor.name, values)
         for logger in trainer.loggers:
-            logger.log_metrics(named, step=trainer.global_step)
-        trainer.callback_metrics.update({name: torch.tensor(value) for name, value in named.items()})
+            logger.log_metrics(logged, step=trainer.global_step)
+        trainer.callback_metrics.update({name: torch.tensor(value) for name, value in logged.items()})

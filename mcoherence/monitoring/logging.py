@@ -4,7 +4,6 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-PREFIX = "coherence/"
 Log = Callable[..., Any]
 
 
@@ -29,11 +28,15 @@ def takes_all_at_once(log: Log) -> bool:
     return len(positional) < 3 or needed <= 1
 
 
+def for_loggers(monitor: str, values: Mapping[str, float]) -> dict[str, float]:
+    """The values of a monitor of this name as loggers know them: "coherence/m_coherence" and so on."""
+    return {f"{monitor}/{name}": value for name, value in values.items()}
+
+
 def hand_over(log: Log, values: Mapping[str, float], step: int) -> None:
-    """Call a logger with the values, named "coherence/NAME"."""
-    named = {f"{PREFIX}{name}": value for name, value in values.items()}
+    """Call a logger with the values."""
     if takes_all_at_once(log):
-        log(named, step)
+        log(dict(values), step)
         return
-    for name, value in named.items():
+    for name, value in values.items():
         log(name, value, step)

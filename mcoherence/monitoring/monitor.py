@@ -24,7 +24,7 @@ from mcoherence.gradients.refusal import refuse_unsupported
 from mcoherence.gradients.statistics import WHOLE_SAMPLE, GradientStatistics, gradient_statistics
 from mcoherence.measuring.by_examples import diverged_statistics
 from mcoherence.measuring.record import CoherenceRecord, record_of, stacked
-from mcoherence.monitoring.logging import Log, hand_over
+from mcoherence.monitoring.logging import Log, for_loggers, hand_over
 from mcoherence.monitoring.probe_sample import ProbeSample
 from mcoherence.monitoring.ranks import ProbeRanks, nothing_measured, trainable_parameters
 from mcoherence.monitoring.rows import Measurements, history_of, measured_values
@@ -93,6 +93,8 @@ class CoherenceMonitor:
         log: a function that gets each measurement: log(name, value, step) for each number, such as
             `SummaryWriter.add_scalar`, or log({name: value}, step), such as wandb's `run.log`; which of the two is
             told by its signature, see `mcoherence.monitoring.logging.takes_all_at_once`.
+        name: what names of logged numbers begin with, "coherence/m_coherence" and so on, and what its state is called
+            in the checkpoints of a framework: of several monitors in one training each needs its own.
         spot_check, tf32: as in `gradient_statistics`.
         rank_timeout: seconds that a rank waits for the others before it gives up with an error.
 
@@ -121,6 +123,7 @@ class CoherenceMonitor:
         path: str | os.PathLike[str] | None = None,
         log: Log | None = None,
         *,
+        name: str = "coherence",
         spot_check: int = 1,
         tf32: bool = False,
         rank_timeout: float = 600.0,
@@ -133,7 +136,7 @@ class CoherenceMonitor:
         self._sample = ProbeSample.of(sample, self._groups)
         self._every, self._steps = every, MeasuringSteps(every)
         self._spot_check, self._tf32 = spot_check, tf32
-        self._log = log
+        self.name, self._log = name, log
         self._ranks = ProbeRanks(rank_timeout)
         self._file: MonitorFile | None = None if path is None else monitor_file(path, lambda: self._origin)
         self._measured: list[_Measured] = []
@@ -304,7 +307,7 @@ class CoherenceMonitor:
         batches = list(self._sample.share(self._ranks.rank, self._ranks.world))
         if not batches:
             return nothing_measured(self._model, names), False
-        with _without_autocast():
+        with _without_autocast({"cpu", *(p.device.type for p in self._model.parameters())}):
             statistics = gradient_statistics(
                 self._model, self._loss_fn, batches, self._groups, spot_check=self._spot_check, tf32=self._tf32
             )
@@ -324,7 +327,8 @@ class CoherenceMonitor:
         values = measured_values(self._measurements([measured]))
         if self._log is not None:
             cost = self.cost
-            hand_over(self._log, values | {"seconds": cost.seconds, "share_of_time": cost.share}, measured.step)
+            costs = {"seconds": cost.seconds, "share_of_time": cost.share}
+            hand_over(self._log, for_loggers(self.name, values | costs), measured.step)
         if self._file is not None:
             self._file.append(self._measurements([*self._measured, measured]))
         self._measured.append(measured)
@@ -399,10 +403,10 @@ def network_within(model: nn.Module) -> nn.Module:
 
 
 @contextmanager
-def _without_autocast() -> Iterator[None]:
-    """Autocast off inside the block, and no weights left in its cache that a pass of ours has cast."""
+def _without_autocast(devices: set[str]) -> Iterator[None]:
+    """Autocast off on these types of devices inside the block; no weights that ours has cast stay in its cache."""
     with ExitStack() as stack:
-        for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
+        for device in sorted(devices):
             stack.enter_context(torch.autocast(device, enabled=False))
         try:
             yield

@@ -219,9 +219,13 @@ def test_a_logger_gets_each_number_or_all_of_a_step():
         def log(self, data, step=None, commit=None):
             self.rows.append((data, step))
 
-    writer, run = Writer(), Run()
+    writer, run, other = Writer(), Run(), {}
     for log in (writer.add_scalar, run.log):
         CoherenceMonitor(UNIT, OUTPUT, TWO_AND_ONE[:2], 2, log=log)(4)
+        CoherenceMonitor(UNIT, OUTPUT, TWO_AND_ONE[:2], 4, log=lambda values, step: other.update(values), name="test")(
+            4
+        )
+    assert other["test/m_coherence"] == pytest.approx(5 / 3)
     [(data, step)] = run.rows
     assert step == 4
     assert data["coherence/m_coherence"] == pytest.approx(5 / 3)

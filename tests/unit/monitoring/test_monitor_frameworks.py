@@ -92,12 +92,17 @@ def test_lightning_goes_on_from_a_checkpoint_with_the_history(tmp_path):
     path, epoch = tmp_path / "c.csv", tmp_path / "epoch=1.ckpt"
 
     def train(probe=PROBE, checkpoint=None):
-        make = [lambda module: CoherenceMonitor(module, LOSS, probe, 1, path=path)]
+        make = [
+            lambda module: CoherenceMonitor(module, LOSS, probe, 1, path=path),
+            lambda module: CoherenceMonitor(module, LOSS, (INPUTS[:5], TARGETS[:5]), 4, name="another"),
+        ]
         return lightning(tmp_path, make, checkpoint=checkpoint, dropout=0.0)
 
-    _, expected, [whole] = train()
+    _, expected, [whole, another] = train()
     content = path.read_bytes()
-    _, module, [resumed] = train(checkpoint=epoch)
+    _, module, [resumed, another_resumed] = train(checkpoint=epoch)
+    assert another_resumed.history["step"].tolist() == [0, 4, 8]
+    pd.testing.assert_frame_equal(another_resumed.history, another.history, check_exact=True)
     assert same_weights(module, expected)
     assert resumed.history["step"].tolist() == list(range(10))
     pd.testing.assert_frame_equal(resumed.history, whole.history, check_exact=True)
@@ -168,7 +173,7 @@ def test_hugging_face_goes_on_from_a_checkpoint_as_if_it_had_not_stopped(tmp_pat
     assert same_weights(resumed, model)
     pd.testing.assert_frame_equal(again.history, monitor.history, check_exact=True)
     kept = json.loads((folder / "checkpoint-6/trainer_state.json").read_text())["stateful_callbacks"]
-    assert len(kept["mcoherence.CoherenceMonitor"]["measured"]) == 4
+    assert len(kept["mcoherence: coherence"]["measured"]) == 4
 
 
 def test_hugging_face_refuses_another_sample_on_resume(tmp_path, of_hugging_face):
