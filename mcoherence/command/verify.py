@@ -40,6 +40,8 @@ def run(arguments: argparse.Namespace) -> int:
     def tell(fault: UserError) -> None:
         faults[str(fault)] = None
 
+    if arguments.code and not (ROOT / "workflow_scripts").is_dir():
+        raise UserError("--code: found the library alone, expected a checkout of the study's code; run it from there")
     if is_study(path):
         good = verify_study(path, arguments.code, tell)
     elif arguments.code:

@@ -103,7 +103,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
         UserError: the file is missing, damaged, holds something else than tensors, or they are of another network.
     """
     expected = model.state_dict()
-    found = unwrapped(read_state_dict(path), expected.keys())
+    found = without_wrappers(read_state_dict(path), expected.keys())
     missing, others = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
     if missing or others:
         which = [f"{len(missing)} missing (first {missing[0]})"] if missing else []
@@ -126,7 +126,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
     model.load_state_dict(found)
 
 
-def unwrapped(tensors: Mapping[str, Tensor], expected: Any) -> dict[str, Tensor]:
+def without_wrappers(tensors: Mapping[str, Tensor], expected: Any) -> dict[str, Tensor]:
     """The tensors by the names that a network has for them, without those that wrappers put before.
 
     "_orig_mod" is taken out wherever it stands, "module" at the beginning, and neither where the names fit already.

@@ -1,6 +1,7 @@
 """A user's mistake is one line that names the option or the file, status 1, and no file."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -114,6 +115,23 @@ def status_of(place, *arguments):
         return place.run(*arguments)
     except SystemExit as leaving:
         return leaving.code
+
+
+class Hostile:
+    """What leaves a file behind when it is unpickled."""
+
+    def __reduce__(self):
+        return Path.touch, (Path("unpickled"),)
+
+
+@pytest.mark.parametrize("name", ["hostile.pt", "hostile.safetensors"])
+def test_a_file_of_weights_runs_no_code(place, tmp_path, capsys, name):
+    torch.save({"0.weight": torch.zeros(4, 3, 3, 3), "more": Hostile()}, tmp_path / name)
+    asked = ("measure", *MODEL, "--weights", tmp_path / name, *FOLDER, *QUICK, "--out", tmp_path / "o.h5")
+    assert place.run(*asked) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert str(tmp_path / name) in line
+    assert not (place.folder / "unpickled").exists()
 
 
 def test_shards_that_do_not_make_a_whole_are_refused(place, tmp_path, capsys):
