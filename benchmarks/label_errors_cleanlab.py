@@ -69,7 +69,7 @@ def main() -> None:
     theirs = pd.DataFrame(rows)
     print_means(theirs, ours)
     if arguments.json:
-        means = theirs.groupby([*KEYS, "score", "over"], sort=False)[["auroc", "false_negatives"]].mean().round(4)
+        means = theirs.groupby([*KEYS, "ranked_by", "over"], sort=False)[["auroc", "false_negatives"]].mean().round(4)
         arguments.json.write_text(json.dumps(means.reset_index().to_dict("records"), indent=1) + "\n")
 
 
@@ -86,7 +86,7 @@ def scored(config: Config, results: str, run: Run) -> list[dict[str, object]]:
                 "false_negatives": false_negatives(quality, given.changed),
             }
             of_run = {key: getattr(run, key) for key in (*KEYS, "seed")}
-            rows.append({**of_run, "score": method, "over": over, **found})
+            rows.append({**of_run, "ranked_by": method, "over": over, **found})
     return rows
 
 
@@ -138,10 +138,10 @@ def fold_chances(
 
 def print_means(theirs: pd.DataFrame, ours: pd.DataFrame) -> None:
     """AUROCs as means over the seeds, a line per score, a column per label set."""
-    chosen = ours[[pair in OURS for pair in zip(ours["score"], ours["over"], strict=True)]]
+    chosen = ours[[pair in OURS for pair in zip(ours["ranked_by"], ours["over"], strict=True)]]
     both = pd.concat([theirs.assign(whose="cleanlab"), chosen.assign(whose="ours")])
     for (dataset, model), rows in both.groupby(["dataset", "model"], sort=False):
-        table = rows.pivot_table(index=["whose", "score", "over"], columns="labels", values="auroc", sort=False)
+        table = rows.pivot_table(index=["whose", "ranked_by", "over"], columns="labels", values="auroc", sort=False)
         print(f"{dataset}, {model}, AUROC, means of {rows['seed'].nunique()} seeds\n{table.round(3).to_string()}\n")
 
 
