@@ -15,6 +15,7 @@ all examples. AUROC is that of the table label_errors: the chance that a wrong l
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -65,7 +66,7 @@ def main() -> None:
     rows = []
     for number, run in enumerate(runs, start=1):
         rows += scored(config, results, run)
-        print(f"{number} of {len(runs)} runs", end="\r", flush=True)
+        print(f"{number} of {len(runs)} runs", file=sys.stderr)
     theirs = pd.DataFrame(rows)
     print_means(theirs, ours)
     if arguments.json:
