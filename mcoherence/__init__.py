@@ -10,19 +10,23 @@ from typing import Any
 _EXPORTS = {
     "ExampleStatistics": "mcoherence.gradients.examples",
     "GradientStatistics": "mcoherence.gradients.statistics",
+    "example_gram": "mcoherence.gradients.pairs",
     "example_statistics": "mcoherence.gradients.examples",
     "gradient_statistics": "mcoherence.gradients.statistics",
     "load_checkpoint": "mcoherence.models.checkpoints",
     "with_sample_statistics": "mcoherence.gradients.batch_norm",
+    "without_padding": "mcoherence.gradients.padding",
 }
 
 __all__ = [
     "ExampleStatistics",
     "GradientStatistics",
+    "example_gram",
     "example_statistics",
     "gradient_statistics",
     "load_checkpoint",
     "with_sample_statistics",
+    "without_padding",
 ]
 
 
@@ -35,4 +39,4 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     """What can be imported from here, used or not."""
-    return sorted({*globals(), *__all__} - {"Any", "import_module"})
+    return sorted({*globals(), *__all__} - {"Any", "import_module", "_EXPORTS"})

@@ -5,7 +5,7 @@ docs/result-files.md.
 
 Index letters: N training examples, M test examples, C channels, H and W pixels, A classes, K checkpoints, G groups, P
 parameters, L layers, m examples of the measured sample, h of its held-out part, B mini-batches of b examples, W worlds,
-R reference runs; each is one number throughout a file. A "." is an axis of any size.
+R reference runs, D directions; each is one number throughout a file. A "." is an axis of any size.
 """
 
 from collections.abc import Mapping
@@ -155,6 +155,16 @@ LAYOUTS = {
     "mcoherence/difficulty/2": Layout(
         {name: _numbers("R N") for name in ("learned_at", "forgetting_events", "mean_loss", "rank")}
         | {"score": _numbers("N"), "reference_seed": _whole_numbers("R"), "diverged": Stored("truth", "R")}
+    ),
+    "mcoherence/gradient_statistics/1": Layout(
+        {"group": Stored("text", "G"), "parameter": Stored("text", "P")}
+        | {"n": _whole_numbers("G"), "sum_sq_norm": _numbers("G P")}
+        | _SUMS
+    ),
+    "mcoherence/example_statistics/1": Layout(
+        {"index": _whole_numbers("m"), "loss": _numbers("m"), "sq_norm": _numbers("m L"), "dot": _numbers("D m L")}
+        | {"group": Stored("text", "G"), "group_id": _whole_numbers("m", below="G")}
+        | {"layer": Stored("text", "L"), "direction": Stored("text", "D")}
     ),
     "mcoherence/split/2": Layout({"{}_train": _whole_numbers("."), "{}_test": _whole_numbers(".")}),
 }

@@ -51,7 +51,6 @@ class ProductPasses:
     def __init__(self, passes: Passes, directions: Directions) -> None:
         self._passes = passes
         self._directions = directions
-        self._of_layers = directions.norms_by_layer(tuple(passes.parameters))
         self._names = names_by_module(passes.model)
         self._ways: list[Way] = [self._by_forward_mode, self._by_double_backward, self._by_vmap, self._by_loop]
 
@@ -128,7 +127,7 @@ class ProductPasses:
         """Products [D, n] of a layer's parameters; by per-example gradients alone if `formed_only`."""
         expected = sum(contracted(sums[name].unsqueeze(0), self._directions.tensors[name])[:, 0] for name in members)
         dtype = next(iter(members.values())).dtype
-        allowed = rounding(dtype) * float(norms.sum()) * self._of_layers[layer]
+        allowed = product_rounding(dtype) * float(norms.sum()) * self._directions.norms_by_layer[layer]
 
         def agree(products: Tensor) -> bool:
             off = (products.sum(dim=1) - expected).abs().cpu()
@@ -196,7 +195,7 @@ class ProductPasses:
         return products_of_rows(self._passes.whole_model.by_loop(members, inputs, targets), self._directions)
 
 
-def rounding(dtype: torch.dtype) -> float:
+def product_rounding(dtype: torch.dtype) -> float:
     """Error of a product that rounding may make, as a share of the norms of gradient and direction."""
     return 1e3 * torch.finfo(dtype).eps
 

@@ -78,15 +78,25 @@ class BareParameters:
                 found[name] = spreading
         return found, unseen
 
-    def watch(self, found: Mapping[str, "Spreading"], directions: Directions | None) -> None:
+    def watch(
+        self, found: Mapping[str, "Spreading"], directions: Directions | None, kept: dict[str, Tensor] | None
+    ) -> None:
         """Take the rows there in the backward pass to come, or their products with directions where these are given.
 
-        While `probing`, the lengths of the rows of another backward pass are taken too.
+        The rows are put into `kept` besides, if there is such a place. While `probing`, the lengths of the rows of
+        another backward pass are taken too.
         """
         for name, spreading in found.items():
-            spreading.node.register_prehook(self._hook(name, spreading, spreading.factor(), directions))
+            spreading.node.register_prehook(self._hook(name, spreading, spreading.factor(), directions, kept))
 
-    def _hook(self, name: str, spreading: "Spreading", factor: Any, directions: Directions | None) -> Any:
+    def _hook(
+        self,
+        name: str,
+        spreading: "Spreading",
+        factor: Any,
+        directions: Directions | None,
+        kept: dict[str, Tensor] | None,
+    ) -> Any:
         def hook(output_grads: tuple[Tensor | None, ...]) -> None:
             if output_grads[0] is None:
                 return
@@ -100,6 +110,8 @@ class BareParameters:
                 rows = spreading.rows(at_least_float32(output_grads[0].detach()), factor)
                 total = rows.sum(dim=0).reshape(self._parameters[name].shape)
                 self.rows[name] = Rows(sure_squared_norms(rows), total)
+                if kept is not None:
+                    kept[name] = rows
 
         return hook
 

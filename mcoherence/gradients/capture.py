@@ -27,6 +27,7 @@ from mcoherence.gradients.directions import Directions
 from mcoherence.gradients.fallback import layer_rows
 from mcoherence.gradients.graph import Users, above
 from mcoherence.gradients.group_sums import sum_dtype
+from mcoherence.gradients.kept_calls import KeptCalls
 from mcoherence.gradients.layer_names import layer_of
 from mcoherence.gradients.layer_products import layer_products
 from mcoherence.gradients.layer_rules.products import Rows, at_least_float32
@@ -44,6 +45,7 @@ class Capture:
 
     routed: names of the parameters whose gradient is not accounted for here; once routed, always routed.
     careful: rules compute in float64, whatever the model's dtype.
+    keeping: whether to keep what the calls of a batch gave; kept: of the batch at hand.
     lowest: what to ask autograd for so that it comes by all layers; of passes for products only.
     """
 
@@ -59,6 +61,8 @@ class Capture:
         self._watch: Watch | None = None
         self._directions: Directions | None = None
         self.lowest: list[Any] = []
+        self.keeping = False
+        self.kept = KeptCalls()
         self._probe: _Probe | None = None
 
     @contextmanager
@@ -114,7 +118,7 @@ class Capture:
         elif nodes and in_doubt(reached, nodes, self._examples):
             self._probe = _Probe(self._edges(calls, found, reached), [call.dtype for call in calls], self._examples)
             self._bare.probing = True
-        self._bare.watch(found, self._directions)
+        self._bare.watch(found, self._directions, self.kept.rows if self.keeping else None)
 
     @property
     def in_doubt(self) -> bool:
@@ -183,7 +187,7 @@ class Capture:
         for layer in self.layers:
             layer.forget()
         self._bare.forget()
-        self._probe, self._directions, self.lowest = None, None, []
+        self._probe, self._directions, self.lowest, self.kept = None, None, [], KeptCalls()
 
     def _route(self, layer: Layer) -> None:
         layer.call = None
@@ -234,6 +238,8 @@ class Capture:
         if not argument.is_unchanged():  # written to after the call
             self._route(layer)
             return
+        if self.keeping:
+            self.kept.calls.append((layer, argument, output_grads))
         if self._directions is not None:
             self._multiply(layer, argument.tensor, output_grads, self._directions)
             return

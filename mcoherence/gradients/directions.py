@@ -5,6 +5,7 @@ Index letters: n examples, D directions.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -28,7 +29,8 @@ class Directions:
     def of(cls, given: Sequence[Mapping[str, Tensor]], parameters: Mapping[str, Tensor]) -> "Directions":
         """The directions {parameter name: [*parameter shape]}, where the parameters are; one left out is zero."""
         largest = [
-            max((float(value.abs().max()) for value in one.values() if value.numel()), default=0.0) for one in given
+            max((float(value.detach().abs().max()) for value in one.values() if value.numel()), default=0.0)
+            for one in given
         ]
         scales = [2.0 ** torch.tensor(size).double().log2().floor().item() if size > 0 else 1.0 for size in largest]
         tensors = {}
@@ -48,14 +50,14 @@ class Directions:
         """D."""
         return len(self.scales)
 
-    def norms_by_layer(self, parameters: Sequence[str]) -> dict[str, Tensor]:
-        """{layer: |V_l|, float64 [D]} of the directions as they are stored, for the layers of these parameters."""
+    @cached_property
+    def norms_by_layer(self) -> dict[str, Tensor]:
+        """{layer: |V_l|, float64 [D]} of the directions as they are stored, where they are not zero."""
         squared: dict[str, Tensor] = {}
-        for name in parameters:
-            if name in self.tensors:
-                flat = real_rows(self.tensors[name])
-                of_one = torch.linalg.vector_norm(flat, dim=1, dtype=torch.float64).square().cpu()
-                squared[layer_of(name)] = squared.get(layer_of(name), 0.0) + of_one
+        for name, tensor in self.tensors.items():
+            flat = real_rows(tensor)
+            of_one = torch.linalg.vector_norm(flat, dim=1).to(torch.float64).square().cpu()
+            squared[layer_of(name)] = squared.get(layer_of(name), 0.0) + of_one
         return {layer: value.sqrt() for layer, value in squared.items()}
 
 

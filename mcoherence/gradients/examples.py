@@ -3,18 +3,20 @@
 Index letters: n examples, D directions, L layers, P parameters.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mcoherence.gradients.batch_products import BatchProducts, ProductPasses, rounding
+from mcoherence.gradients.batch_products import BatchProducts, ProductPasses, product_rounding
+from mcoherence.gradients.capture import Capture
 from mcoherence.gradients.directions import Directions, contracted
 from mcoherence.gradients.evidence import Evidence, IdentityError, tolerance
+from mcoherence.gradients.kept_calls import MOST_BYTES, KeptCalls
 from mcoherence.gradients.layer_names import layer_of, layers_of
 from mcoherence.gradients.passes import BatchSums
 from mcoherence.gradients.reference import LossFunction
@@ -22,6 +24,7 @@ from mcoherence.gradients.spot_check import Batch, apart, drawn
 from mcoherence.gradients.statistics import GradientStatistics, require_number, statistics_of
 from mcoherence.gradients.sweep import (
     Measuring,
+    Piece,
     Totals,
     checked_batches,
     group_names,
@@ -30,7 +33,13 @@ from mcoherence.gradients.sweep import (
     pieces,
 )
 from mcoherence.gradients.tally import Tally
-from mcoherence.gradients.trees import Tree, usable
+from mcoherence.gradients.trees import usable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+    from matplotlib.axes import Axes
 
 SUM = "sum"
 # What may be asked for: the name of a sum, or a tensor for every parameter.
@@ -38,7 +47,7 @@ Direction = str | Mapping[str, Tensor]
 Along = str | Sequence[str] | Mapping[str, Direction]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ExampleStatistics:
     """What is known of each of n examples at one set of weights, in the order of the batches.
 
@@ -90,6 +99,43 @@ class ExampleStatistics:
             name: {layer: self.products[index, :, place] for place, layer in enumerate(self.layers)}
             for index, name in enumerate(self.directions)
         }
+
+    def to_dataframe(self) -> "pd.DataFrame":
+        """One row an example: index (its place in the batches), sq_norm, and dot_NAME for every direction."""
+        from mcoherence.gradients.showing import frame_of_examples
+
+        return frame_of_examples(self)
+
+    def plot(self, ax: "Axes | None" = None) -> "Axes":
+        """Norms against products with the first direction, or a histogram of norms; on a new figure without `ax`."""
+        from mcoherence.gradients.showing import plot_of_examples
+
+        return plot_of_examples(self, ax)
+
+    def save(self, path: "Path | str") -> None:
+        """Write all of it to an HDF5 file with a schema; UserError where it cannot be."""
+        from mcoherence.gradients.storing import save_examples
+
+        save_examples(path, vars(self))
+
+    @classmethod
+    def load(cls, path: "Path | str") -> "ExampleStatistics":
+        """What `save` has written, to the bit; UserError in one line where the file is missing, damaged or another."""
+        from mcoherence.gradients.storing import load_examples
+
+        return cls(**load_examples(path))
+
+    def __str__(self) -> str:
+        from mcoherence.gradients.showing import text_of_examples
+
+        return text_of_examples(self)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        from mcoherence.gradients.showing import html_of_examples
+
+        return html_of_examples(self)
 
 
 def example_statistics(
@@ -151,16 +197,20 @@ def example_statistics(
         totals = Totals(len(names), now.passes.parameters)
         tally = Tally(now.passes, spot_check, 2 if groups is None else 3)
         found = _Rows(tuple(now.passes.parameters))
-        for group, measured, positions in measured_batches(now.passes, tally, batches, groups):
-            totals.add(group, measured)
-            found.add(group, measured, positions)
+        kept = _Kept(now.passes.capture) if wanted else None
+        for piece, measured in measured_batches(now.passes, tally, batches, groups):
+            totals.add(piece.group, measured)
+            found.add(piece, measured)
+            if kept is not None:
+                kept.add(piece)
         now.require_unchanged()
         statistics = statistics_of(names, now, totals, tally)
         rows = found.in_order()
         directions = _tensors(wanted, statistics, now)
         products = np.zeros((len(wanted), statistics.evidence.examples_measured, len(rows.layers)))
-        if wanted:
-            products = _products(now, directions, rows, batches, groups, spot_check)
+        if kept is not None:
+            products = _products(now, directions, rows, kept, pieces(checked_batches(batches, groups), groups))
+            kept.spot_check(now, directions, products, rows, spot_check)
             _require_sums(now, directions, statistics, rows, products)
             products *= directions.scales.numpy()[:, None, None]
             now.require_unchanged()
@@ -216,7 +266,7 @@ class _Rows:
         self._losses: list[Tensor] = []
         self._groups: list[int] = []
 
-    def add(self, group: int, measured: BatchSums, positions: Tensor) -> None:
+    def add(self, piece: Piece, measured: BatchSums) -> None:
         """Add a batch of one group."""
         device = measured.losses.device
         zero = torch.zeros(measured.n, dtype=torch.float64, device=device)
@@ -225,10 +275,10 @@ class _Rows:
             sum((norms[name].to(device) for name in members if name in norms), start=zero)
             for members in self._members.values()
         ]
-        self._positions.append(positions)
+        self._positions.append(piece.positions)
         self._norms.append(torch.stack(by_layer, dim=1).cpu())
         self._losses.append(measured.losses.to(torch.float64).cpu())
-        self._groups += [group] * measured.n
+        self._groups += [piece.group] * measured.n
 
     def in_order(self) -> _Ordered:
         """All of them."""
@@ -282,20 +332,25 @@ def _tensors(wanted: Mapping[str, Direction], statistics: GradientStatistics, no
 
 
 def _of_parameters(name: str, direction: Mapping[str, Tensor], now: Measuring) -> dict[str, Tensor]:
-    """A direction that the caller has given; those of frozen parameters, along which no gradient is, are left out."""
+    """A direction that the caller has given, tied parameters by any of their names.
+
+    Frozen parameters, along which no gradient is measured, are left out.
+    """
     parameters = now.passes.parameters
     by_plain = {plain: actual for actual, plain in now.names.items()}
-    frozen = {key for key, p in now.passes.model.named_parameters(remove_duplicate=False) if key not in parameters}
-    found = {}
+    every = dict(now.passes.model.named_parameters(remove_duplicate=False))
+    measured = {id(p): actual for actual, p in parameters.items()}
+    found: dict[str, Tensor] = {}
     for key, value in direction.items():
-        actual = by_plain.get(key, key)
-        if actual in frozen:
+        there = every.get(by_plain.get(key, key))
+        if there is not None and not there.requires_grad:
             continue
-        if actual not in parameters:
+        if there is None:
             raise ValueError(
                 f"along: found {key!r} in {name!r}, expected names of the model's parameters, such as "
                 f"{next(iter(by_plain))!r}; dict(model.named_parameters()) has them"
             )
+        actual = measured[id(there)]
         p = parameters[actual]
         if not isinstance(value, Tensor) or value.shape != p.shape or value.layout != torch.strided:
             kind = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
@@ -304,39 +359,104 @@ def _of_parameters(name: str, direction: Mapping[str, Tensor], now: Measuring) -
             )
         if not bool(torch.isfinite(value).all()):
             raise ValueError(f"along: found numbers in {key!r} of {name!r} that are not finite, expected finite ones")
+        if actual in found and not torch.equal(found[actual], value):
+            raise ValueError(
+                f"along: found two different tensors for {actual!r} and {key!r} in {name!r}, which are one parameter, "
+                "expected one of them, or equal ones"
+            )
         found[actual] = value
     return found
 
 
+class _Kept:
+    """What is kept of the first pass: calls of the first batches, and the first batch of more than one example."""
+
+    def __init__(self, capture: Capture) -> None:
+        self.batches: list[tuple[Tensor, KeptCalls]] = []
+        self._capture = capture
+        self._capture.keeping = True
+        self._room = MOST_BYTES
+        self._first: Piece | None = None
+
+    def add(self, piece: Piece) -> None:
+        """Keep the batch that was measured last, as long as there is room and all parameters are seen in calls."""
+        capture, kept = self._capture, self._capture.kept
+        if self._first is None and len(piece.positions) > 1:
+            self._first = piece
+        if not capture.keeping:
+            return
+        self._room -= kept.size
+        if self._room < 0 or capture.routed or len(piece.positions) == 1:
+            capture.keeping = False
+        else:
+            self.batches.append((piece.positions, kept))
+        if capture.routed:
+            self.batches = []
+
+    def spot_check(
+        self, now: Measuring, directions: Directions, products: NDArray[np.float64], rows: _Ordered, number: int
+    ) -> None:
+        """Hold products of some examples of the first batch against those of the gradients that autograd gives.
+
+        Raises:
+            IdentityError: they disagree by more than rounding.
+        """
+        if self._first is None or not number:
+            return
+        passes, piece = now.passes, self._first
+        chosen = drawn(len(piece.positions), number)
+        places = piece.positions[chosen].numpy()
+        inputs, targets = passes.at_device(piece.inputs), usable(piece.targets)
+        batch = Batch(passes.model, passes.loss_fn, passes.parameters, inputs, targets)
+        norms = torch.from_numpy(np.sqrt(rows.sq_norms[places].sum(axis=1)))
+        for layer, exact in batch.products_within(chosen, directions).items():
+            expected = exact.cpu()
+            mine = torch.from_numpy(products[:, places, rows.layers.index(layer)])
+            _require_close(now, directions, layer, mine - expected, expected.abs(), norms)
+
+
 def _products(
-    now: Measuring,
-    directions: Directions,
-    rows: _Ordered,
-    batches: Iterable[tuple[Any, ...]],
-    groups: Sequence[str] | None,
-    spot_check: int,
+    now: Measuring, directions: Directions, rows: _Ordered, kept: _Kept, again: Iterator[Piece]
 ) -> NDArray[np.float64]:
-    """g_i . V_d by layer, V as stored, float64 [D, n, L], from a second pass over the batches."""
+    """g_i . V_d by layer, V as stored, float64 [D, n, L]: of what was kept, else from a second pass over the batches.
+
+    Args:
+        now: the model.
+        directions: D of them.
+        rows: what the first pass gave.
+        kept: of the first batches.
+        again: the batches once more.
+    """
+    capture = now.passes.capture
+    capture.keeping = False
     passes = ProductPasses(now.passes, directions)
     products = np.zeros((directions.count, *rows.sq_norms.shape))
     place = {layer: index for index, layer in enumerate(rows.layers)}
     norms = torch.from_numpy(np.sqrt(rows.sq_norms.sum(axis=1)))
-    came, to_check = 0, spot_check
-    for _, inputs, targets, positions in pieces(checked_batches(batches, groups), groups):
-        came += len(positions)
-        if came > len(norms):
-            break
-        found = passes.measure(inputs, targets, norms[positions])
-        _require_same(found, torch.from_numpy(rows.losses)[positions])
-        if to_check and len(positions) > 1:
-            _spot_checked(now, found, directions, inputs, targets, norms[positions], to_check)
-            to_check = 0
-        for layer, value in found.by_layer.items():
+
+    def put(positions: Tensor, by_layer: Mapping[str, Tensor]) -> None:
+        for layer, value in by_layer.items():
             products[:, positions.numpy(), place[layer]] = value.cpu().numpy()
+
+    known = set()
+    for index, (positions, calls) in enumerate([] if capture.routed else kept.batches):
+        by_layer = calls.products(directions, capture.careful)
+        if by_layer is not None:
+            put(positions, by_layer)
+            known.add(index)
+    if len(known) == len(kept.batches) and sum(len(positions) for positions, _ in kept.batches) == len(norms):
+        return products
+    came = 0
+    for index, piece in enumerate(again):
+        came += len(piece.positions)
+        if came <= len(norms) and index not in known:
+            found = passes.measure(piece.inputs, piece.targets, norms[piece.positions])
+            _require_same(found, torch.from_numpy(rows.losses)[piece.positions])
+            put(piece.positions, found.by_layer)
     if came != len(norms):
         raise ValueError(
-            f"batches: found {'more' if came > len(norms) else came} examples in the second pass, expected the "
-            f"{len(norms)} of the first; hand over a list, or a loader that gives the same each time"
+            f"batches: found {came} examples in the second pass, expected the {len(norms)} of the first; hand over a "
+            "list, or a loader that gives the same each time"
         )
     return products
 
@@ -348,28 +468,6 @@ def _require_same(found: BatchProducts, losses: Tensor) -> None:
             "batches: found other losses in the second pass than in the first, expected the same examples in the same "
             "order; use shuffle=False and no random augmentation, or hand over a list of batches"
         )
-
-
-def _spot_checked(
-    now: Measuring,
-    found: BatchProducts,
-    directions: Directions,
-    inputs: Tree,
-    targets: Tree,
-    norms: Tensor,
-    number: int,
-) -> None:
-    """Hold products of some examples of a batch against those of the gradients that autograd gives of their losses.
-
-    Raises:
-        IdentityError: they disagree by more than rounding.
-    """
-    passes = now.passes
-    chosen = drawn(len(norms), number)
-    batch = Batch(passes.model, passes.loss_fn, passes.parameters, passes.at_device(inputs), usable(targets))
-    for layer, expected in batch.products_within(chosen, directions).items():
-        mine = found.by_layer[layer][:, chosen] if layer in found.by_layer else torch.zeros_like(expected)
-        _require_close(now, directions, layer, (mine - expected).cpu(), expected.abs().cpu(), norms[chosen])
 
 
 def _require_sums(
@@ -407,8 +505,8 @@ def _require_close(
     """
     dtypes = [p.dtype for name, p in now.passes.parameters.items() if layer_of(name) == layer]
     coarsest = max(dtypes, key=lambda dtype: torch.finfo(dtype).eps)
-    of_direction = directions.norms_by_layer(tuple(now.passes.parameters))[layer][:, None]
-    allowed = tolerance(coarsest) * sizes + rounding(coarsest) * of_direction * norms
+    of_direction = directions.norms_by_layer[layer][:, None]
+    allowed = tolerance(coarsest) * sizes + product_rounding(coarsest) * of_direction * norms
     if not bool((off.abs() <= allowed).all()):
         raise IdentityError(
             f"layer {layer!r}: products of gradients with a direction are {float(off.abs().max()):.3g} off those of "

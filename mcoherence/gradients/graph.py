@@ -83,3 +83,8 @@ def above(nodes: Iterable[Node], users: Users) -> set[Node]:
 def _leaves(nodes: Iterable[Node]) -> set[int]:
     variables = (getattr(node, "variable", None) for node in nodes)
     return {id(variable) for variable in variables if variable is not None}
+
+
+def has_reentrant_checkpoint(root: Node) -> bool:
+    """Whether a reentrant activation checkpoint is below `root`: weights inside of it are no leaves of the graph."""
+    return any(node.name() == "CheckpointFunctionBackward" for node in users_below([root], {}))

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mcoherence.gradients.trees import Tree, joined, length, rows, shapes
+from mcoherence.gradients.trees import Tree, concatenated, length, rows, shapes
 
 # At most so many batches wait, beside the one in hand; then the group with most examples goes ahead, full or not.
 WAITING_BATCHES = 4
@@ -98,6 +98,6 @@ def _examples(pieces: list[Piece]) -> int:
 
 def _split(pieces: list[Piece], size: int) -> tuple[Piece, Piece]:
     """The first `size` examples, and the rest."""
-    inputs, targets = (joined(parts) for parts in zip(*pieces, strict=True))
+    inputs, targets = (concatenated(parts) for parts in zip(*pieces, strict=True))
     first, rest = slice(None, size), slice(size, None)
     return (rows(inputs, first), rows(targets, first)), (rows(inputs, rest), rows(targets, rest))

@@ -8,6 +8,7 @@ other it comes by forward-mode differentiation of that layer alone.
 Index letters: n examples, D directions.
 """
 
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -123,6 +124,9 @@ def with_forward_mode(model: nn.Module) -> Iterator[None]:
     """Kernels that forward mode has formulas for: no fused attention, and no fused recurrent layers where there are."""
     fast = torch.backends.mha.get_fastpath_enabled()
     with ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
+        for of_torch_to_itself in (r".*torch\.jit\.script. is deprecated", "TF32 acceleration on top of oneDNN"):
+            warnings.filterwarnings("ignore", message=of_torch_to_itself)
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         if any(isinstance(module, nn.RNNBase) for module in model.modules()):
             flags: Any = torch.backends.mkldnn.flags

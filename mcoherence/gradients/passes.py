@@ -16,12 +16,13 @@ from torch import Tensor, nn
 from mcoherence.gradients.capture import Capture
 from mcoherence.gradients.evidence import is_sum_of_rows
 from mcoherence.gradients.fallback import WholeModel
+from mcoherence.gradients.graph import has_reentrant_checkpoint
 from mcoherence.gradients.layer_rules.products import Rows, least, sure_squared_norms
 from mcoherence.gradients.layers import has_node_hooks
 from mcoherence.gradients.model_state import ModelState
 from mcoherence.gradients.not_finite import require_finite
 from mcoherence.gradients.reference import LossFunction, dense, loss_alone, require_same_alone
-from mcoherence.gradients.refusal import MIXED, UnsupportedModelError
+from mcoherence.gradients.refusal import MIXED, REENTRANT, UnsupportedModelError
 from mcoherence.gradients.trees import Tree, leaves, length, mapped, on_device, outputs_of, rows, usable
 
 
@@ -58,6 +59,7 @@ class Passes:
         self.whole_model = WholeModel(model, self.loss_fn)
         self.device = next((p.device for p in model.parameters()), torch.device("cpu"))
         self._state = state
+        self._looked_for_checkpoints = False
         self._drawing = _Drawing(self.device)
 
     def at_device(self, inputs: Tree) -> Tree:
@@ -96,6 +98,7 @@ class Passes:
         self._require_unchanged()
         if not losses.requires_grad:
             return BatchSums(n, {}, {}, {}, losses.detach(), to_doubt)
+        self._refuse_checkpoints(losses)
         hooked = {name for name, p in self.parameters.items() if p._backward_hooks}
         self.capture.routed.update(hooked)
         if watch.hooks or has_node_hooks(self.model):
@@ -141,6 +144,7 @@ class Passes:
         self._require_unchanged()
         gradients: Sequence[Tensor | None] = [None] * len(self.parameters)
         if loss.requires_grad:
+            self._refuse_checkpoints(loss)
             gradients = torch.autograd.grad(loss.sum(), list(self.parameters.values()), allow_unused=True)
         sums = {
             name: dense(gradient)
@@ -189,6 +193,13 @@ class Passes:
             if 0.0 < total < least(n * p.numel(), torch.promote_types(p.dtype, torch.float32)):
                 return not self.capture.careful
         return False
+
+    def _refuse_checkpoints(self, losses: Tensor) -> None:
+        """Of the first batch: gradients of weights inside a reentrant checkpoint would be missing without a word."""
+        assert losses.grad_fn is not None
+        if not self._looked_for_checkpoints and has_reentrant_checkpoint(losses.grad_fn):
+            raise UnsupportedModelError(REENTRANT)
+        self._looked_for_checkpoints = True
 
     def _require_unchanged(self) -> None:
         if self._state is not None:

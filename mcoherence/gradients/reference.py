@@ -10,7 +10,7 @@ from mcoherence.device import is_of_device
 from mcoherence.errors import first_line
 from mcoherence.gradients.eval_mode import eval_mode
 from mcoherence.gradients.refusal import MIXED, UnsupportedModelError
-from mcoherence.gradients.trees import Tree, joined, length, outputs_of, rows, shapes
+from mcoherence.gradients.trees import Tree, concatenated, length, outputs_of, rows, shapes
 from mcoherence.gradients.wrappers import plain_names, unwrapped
 from mcoherence.precision import float32_products
 
@@ -94,7 +94,7 @@ def loss_alone(model: Callable[[Tree], Any], loss_fn: LossFunction, inputs: Tree
         UnsupportedModelError: the model does not take a batch of that size; says so.
     """
     try:
-        losses = loss_fn(outputs_of(model, joined([inputs, inputs])), joined([targets, targets]))
+        losses = loss_fn(outputs_of(model, concatenated([inputs, inputs])), concatenated([targets, targets]))
     except Exception as error:
         of_device = is_of_device(error)
         if of_device:

@@ -16,6 +16,12 @@ MIXED = (
 )
 
 
+REENTRANT = (
+    "reentrant activation checkpoints, which cannot be asked for the gradients of single tensors; use "
+    "torch.utils.checkpoint.checkpoint(..., use_reentrant=False), or switch checkpoints off for the measurement"
+)
+
+
 class UnsupportedModelError(UserError):
     """A model whose per-example gradients cannot be taken exactly; the message names the module and the way out."""
 
@@ -135,10 +141,7 @@ def no_graph_kept() -> Iterator[None]:
 def _refusal_of_kept_graph(error: RuntimeError) -> UnsupportedModelError | None:
     """In place of torch's words for a second way back through one graph or a checkpoint; None for any other error."""
     if "use_reentrant=True" in str(error):
-        return UnsupportedModelError(
-            "reentrant activation checkpoints, which cannot be asked for the gradients of single tensors; use "
-            "torch.utils.checkpoint.checkpoint(..., use_reentrant=False), or switch checkpoints off for the measurement"
-        )
+        return UnsupportedModelError(REENTRANT)
     if "backward through the graph a second time" not in str(error):
         return None
     return UnsupportedModelError(

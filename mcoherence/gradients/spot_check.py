@@ -71,7 +71,10 @@ class Batch:
         with torch.enable_grad():
             losses = self.loss_fn(outputs_of(self.model, self.inputs), self.targets)
         for i in chosen:
-            found = torch.autograd.grad(losses[i], list(self.parameters.values()), retain_graph=True, allow_unused=True)
+            found: Sequence[Tensor | None] = [None] * len(self.parameters)
+            if losses.requires_grad:
+                wanted = list(self.parameters.values())
+                found = torch.autograd.grad(losses[i], wanted, retain_graph=True, allow_unused=True)
             named = zip(self.parameters.items(), found, strict=True)
             yield {name: torch.zeros_like(p) if g is None else dense(g) for (name, p), g in named}
 

@@ -9,7 +9,7 @@ an example does not depend on its batch. A layer that mixes the examples of a ba
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mcoherence import coherence
+from mcoherence.gradients import noise
 from mcoherence.gradients.evidence import Evidence
 from mcoherence.gradients.group_sums import real_rows
 from mcoherence.gradients.layer_names import layer_of, layers_of
@@ -25,10 +26,16 @@ from mcoherence.gradients.sweep import WHOLE_SAMPLE as WHOLE_SAMPLE  # readers o
 from mcoherence.gradients.sweep import Measuring, Totals, group_names, measured_batches, measuring
 from mcoherence.gradients.tally import Tally
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+    from matplotlib.axes import Axes
+
 Level = Literal["model", "layer", "parameter"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GradientStatistics:
     """S_a = sum_i g_i and Q_a = sum_i |g_i|^2 for each group a of a sample, at one set of weights.
 
@@ -108,8 +115,69 @@ class GradientStatistics:
     def alpha(self, by: Literal["layer", "parameter"], groups: Sequence[str] | None = ...) -> dict[str, float]: ...
     def alpha(self, by: Level = "model", groups: Sequence[str] | None = None) -> float | dict[str, float]:
         """m-coherence / m over the union of `groups`, in [0, 1] (arXiv 2203.10036); NaN for no examples."""
-        m = int(self.counts[self._indices(groups)].sum())
-        return self._ratio(lambda squared, total: coherence.alpha(squared, total, m), by, groups)
+        return self._of_examples(coherence.alpha, by, groups)
+
+    @overload
+    def gradient_diversity(self, by: Literal["model"] = ..., groups: Sequence[str] | None = ...) -> float: ...
+    @overload
+    def gradient_diversity(
+        self, by: Literal["layer", "parameter"], groups: Sequence[str] | None = ...
+    ) -> dict[str, float]: ...
+    def gradient_diversity(self, by: Level = "model", groups: Sequence[str] | None = None) -> float | dict[str, float]:
+        """Q / |S|^2 over the union of `groups`; `mcoherence.gradients.noise` has it and the next four."""
+        return self._ratio(noise.gradient_diversity, by, groups)
+
+    @overload
+    def gradient_variance(self, by: Literal["model"] = ..., groups: Sequence[str] | None = ...) -> float: ...
+    @overload
+    def gradient_variance(
+        self, by: Literal["layer", "parameter"], groups: Sequence[str] | None = ...
+    ) -> dict[str, float]: ...
+    def gradient_variance(self, by: Level = "model", groups: Sequence[str] | None = None) -> float | dict[str, float]:
+        """tr(Sigma), the variance of an example's gradient, unbiased; NaN for fewer than two examples."""
+        return self._of_examples(noise.gradient_variance, by, groups)
+
+    @overload
+    def mean_gradient_sq_norm(self, by: Literal["model"] = ..., groups: Sequence[str] | None = ...) -> float: ...
+    @overload
+    def mean_gradient_sq_norm(
+        self, by: Literal["layer", "parameter"], groups: Sequence[str] | None = ...
+    ) -> dict[str, float]: ...
+    def mean_gradient_sq_norm(
+        self, by: Level = "model", groups: Sequence[str] | None = None
+    ) -> float | dict[str, float]:
+        """|G|^2, the squared norm of the expected gradient, unbiased; NaN for fewer than two examples."""
+        return self._of_examples(noise.mean_gradient_sq_norm, by, groups)
+
+    @overload
+    def noise_scale(self, by: Literal["model"] = ..., groups: Sequence[str] | None = ...) -> float: ...
+    @overload
+    def noise_scale(
+        self, by: Literal["layer", "parameter"], groups: Sequence[str] | None = ...
+    ) -> dict[str, float]: ...
+    def noise_scale(self, by: Level = "model", groups: Sequence[str] | None = None) -> float | dict[str, float]:
+        """tr(Sigma) / |G|^2, the simple gradient noise scale; NaN where the estimate of |G|^2 is not above 0."""
+        return self._of_examples(
+            lambda squared, total, m: noise.noise_scale(
+                noise.gradient_variance(squared, total, m), noise.mean_gradient_sq_norm(squared, total, m)
+            ),
+            by,
+            groups,
+        )
+
+    @overload
+    def gradient_signal_to_noise_ratio(
+        self, by: Literal["model"] = ..., groups: Sequence[str] | None = ...
+    ) -> float: ...
+    @overload
+    def gradient_signal_to_noise_ratio(
+        self, by: Literal["layer", "parameter"], groups: Sequence[str] | None = ...
+    ) -> dict[str, float]: ...
+    def gradient_signal_to_noise_ratio(
+        self, by: Level = "model", groups: Sequence[str] | None = None
+    ) -> float | dict[str, float]:
+        """GSNR of the sample by model, layer or tensor: alpha / (1 - alpha)."""
+        return self._of_examples(noise.gradient_signal_to_noise_ratio, by, groups)
 
     def merge(self, other: "GradientStatistics") -> "GradientStatistics":
         """The statistics of both samples together, exactly as if they had been measured in one go.
@@ -147,6 +215,43 @@ class GradientStatistics:
             self.fingerprint if self.fingerprint == other.fingerprint else "",
         )
 
+    def to_dataframe(self, by: Level = "layer") -> "pd.DataFrame":
+        """One row for each group and layer (or parameter, or the model): n, Q, |S|^2, m-coherence, alpha."""
+        from mcoherence.gradients.showing import frame_of_statistics
+
+        return frame_of_statistics(self, by)
+
+    def plot(self, ax: "Axes | None" = None) -> "Axes":
+        """Alpha by layer, for each group; on a new figure without `ax`."""
+        from mcoherence.gradients.showing import plot_of_statistics
+
+        return plot_of_statistics(self, ax)
+
+    def save(self, path: "Path | str") -> None:
+        """Write all of it, S included, to an HDF5 file with a schema: once read again, it can be merged."""
+        from mcoherence.gradients.storing import save_sums
+
+        save_sums(path, vars(self))
+
+    @classmethod
+    def load(cls, path: "Path | str") -> "GradientStatistics":
+        """What `save` has written, to the bit; UserError in one line where the file is missing, damaged or another."""
+        from mcoherence.gradients.storing import load_sums
+
+        return cls(**load_sums(path))
+
+    def __str__(self) -> str:
+        from mcoherence.gradients.showing import text_of_statistics
+
+        return text_of_statistics(self)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        from mcoherence.gradients.showing import html_of_statistics
+
+        return html_of_statistics(self)
+
     def _indices(self, groups: Sequence[str] | None) -> list[int]:
         if isinstance(groups, str):
             raise ValueError(f"groups: found the string {groups!r}, expected a sequence of names")
@@ -166,6 +271,13 @@ class GradientStatistics:
         for name, value in zip(names, values, strict=True):
             totals[name] += float(value)
         return totals
+
+    def _of_examples(
+        self, measure: Callable[[float, float, int], Any], by: Level, groups: Sequence[str] | None
+    ) -> float | dict[str, float]:
+        """A measure of |S|^2, Q and m."""
+        m = int(self.counts[self._indices(groups)].sum())
+        return self._ratio(lambda squared, total: measure(squared, total, m), by, groups)
 
     def _ratio(
         self, measure: Callable[[float, float], Any], by: Level, groups: Sequence[str] | None
@@ -196,10 +308,13 @@ def gradient_statistics(
     be vectorised, of a loop over the examples for these parameters; the evidence names them.
 
     Args:
-        model: any torch model whose output for an example depends on that example alone.
+        model: any torch model whose output for an example depends on that example alone; one that is wrapped for
+            several devices or compiled is measured within its wrapper, by its own names.
         loss_fn: loss_fn(outputs, targets) -> losses of the examples, [n]; CrossEntropyLoss(reduction="none"), say.
         batches: (inputs [n, ...], targets [n, ...]), or with `groups` (inputs, targets, group_ids [n]): integers, or a
-            mask of two groups, in a tensor, an array or a list.
+            mask of two groups, in a tensor, an array or a list. Inputs and targets may be tuples, lists and dicts of
+            such tensors; a tuple is handed to the model as its arguments, a dict as its keyword arguments, if they fit
+            its forward, else the whole as one.
         groups: names of the groups that group_ids count from 0; None measures one group named "all".
         spot_check: number of random examples of the first batch that are measured once more one by one and compared;
             0 for none. Unless it is 0, the loss of one example of every further size of batch is compared too, and in a
@@ -229,8 +344,8 @@ def gradient_statistics(
     with measuring(model, loss_fn, tf32=tf32) as now:
         totals = Totals(len(names), now.passes.parameters)
         tally = Tally(now.passes, spot_check, 2 if groups is None else 3)
-        for group, measured, _ in measured_batches(now.passes, tally, batches, groups):
-            totals.add(group, measured)
+        for piece, measured in measured_batches(now.passes, tally, batches, groups):
+            totals.add(piece.group, measured)
         now.require_unchanged()
     return statistics_of(names, now, totals, tally)
 

@@ -23,7 +23,7 @@ from mcoherence.gradients.model_state import ModelState
 from mcoherence.gradients.passes import BatchSums, Passes
 from mcoherence.gradients.reference import LossFunction
 from mcoherence.gradients.refusal import UnsupportedModelError, no_graph_kept, refuse_unsupported
-from mcoherence.gradients.tally import Tally, require_batch
+from mcoherence.gradients.tally import Tally, require_parts
 from mcoherence.gradients.trees import Tree, length
 from mcoherence.gradients.wrappers import plain_names, unwrapped
 from mcoherence.precision import float32_products
@@ -73,34 +73,42 @@ def measuring(model: nn.Module, loss_fn: LossFunction, *, tf32: bool) -> Iterato
             yield Measuring(passes, {name: plain[name] for name in passes.parameters}, fingerprint(model), state)
 
 
+@dataclass(frozen=True)
+class Piece:
+    """Examples of one group: inputs and targets [n, ...], and their positions in the sample, int64 [n]."""
+
+    group: int
+    inputs: Tree
+    targets: Tree
+    positions: Tensor
+
+
 def measured_batches(
     passes: Passes, tally: Tally, batches: Iterable[tuple[Any, ...]], groups: Sequence[str] | None
-) -> Iterator[tuple[int, BatchSums, Tensor]]:
-    """(group, what was measured, positions of the examples in the sample, int64 [n]) of batches of one group each."""
-    for group, inputs, targets, positions in pieces(tally.counted(batches), groups):
-        measured = tally.checked(passes.measure(inputs, targets), inputs, targets)
+) -> Iterator[tuple[Piece, BatchSums]]:
+    """The batches, of one group each, and what was measured of them."""
+    for piece in pieces(tally.counted(batches), groups):
+        measured = tally.checked(passes.measure(piece.inputs, piece.targets), piece.inputs, piece.targets)
         tally.uncovered.update(measured.sums.keys() - measured.squared_norms.keys())
-        yield group, measured, positions
+        yield piece, measured
 
 
-def pieces(
-    batches: Iterable[tuple[Any, ...]], groups: Sequence[str] | None
-) -> Iterator[tuple[int, Tree, Tree, Tensor]]:
-    """(group, inputs, targets, positions int64 [n]) of one group each; without groups the batches, less empty ones."""
+def pieces(batches: Iterable[tuple[Any, ...]], groups: Sequence[str] | None) -> Iterator[Piece]:
+    """The batches as pieces of one group each; without groups as they are, less empty ones."""
     if groups is None:
         for positions, batch in _numbered(batches):
             if len(positions):
-                yield 0, batch[0], batch[1], positions
+                yield Piece(0, batch[0], batch[1], positions)
     else:
         numbered = ((batch[0], (batch[1], positions), batch[2]) for positions, batch in _numbered(batches))
         for group, inputs, (targets, positions) in batches_of_one_group(numbered, groups):
-            yield group, inputs, targets, positions
+            yield Piece(group, inputs, targets, positions)
 
 
 def checked_batches(batches: Iterable[tuple[Any, ...]], groups: Sequence[str] | None) -> Iterator[tuple[Any, ...]]:
     """The batches as they are; ValueError where one is not (inputs, targets) or, with groups, has no group ids."""
     for batch in batches:
-        require_batch(batch, 2 if groups is None else 3)
+        require_parts(batch, 2 if groups is None else 3)
         yield batch
 
 

@@ -47,7 +47,7 @@ class Tally:
     def counted(self, batches: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
         """The batches as they are, their examples counted as they are handed on."""
         for batch in batches:
-            require_batch(batch, self.parts)
+            require_parts(batch, self.parts)
             self.asked += length(batch[0])
             yield batch
 
@@ -113,7 +113,7 @@ class Tally:
         )
 
 
-def require_batch(batch: object, parts: int) -> None:
+def require_parts(batch: object, parts: int) -> None:
     """ValueError unless a batch is (inputs [n, ...], targets [n, ...]) and, of three parts, group ids besides."""
     expected = "(inputs, targets, group_ids)" if parts == 3 else "(inputs, targets)"
     if not isinstance(batch, tuple | list) or len(batch) != parts:

@@ -54,8 +54,8 @@ def rows(tree: Tree, index: Any) -> Tree:
     return mapped(lambda leaf: leaf[index], tree)
 
 
-def joined(trees: Sequence[Tree]) -> Tree:
-    """Trees of the same form as one: every tensor joined with its counterparts along the axis of examples."""
+def concatenated(trees: Sequence[Tree]) -> Tree:
+    """Trees of the same form as one: every tensor concatenated with its counterparts along the axis of examples."""
     parts = [iter(leaves(tree)) for tree in trees]
     return mapped(lambda _: torch.cat([next(part) for part in parts]), trees[0])
 
@@ -67,7 +67,7 @@ def refilled(tree: Tree, values: Sequence[Tensor]) -> Tree:
 
 
 def shapes(tree: Tree) -> tuple[tuple[int, ...], ...]:
-    """The shapes of an example's tensors: two trees can be joined where they are the same."""
+    """The shapes of an example's tensors: two trees can be concatenated where they are the same."""
     return tuple(tuple(leaf.shape[1:]) for leaf in leaves(tree))
 
 

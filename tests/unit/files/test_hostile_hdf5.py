@@ -11,6 +11,7 @@ from mcoherence.data.subsets import SPLIT_SCHEMA
 from mcoherence.errors import UserError
 from mcoherence.files.hdf5 import check_content, open_hdf5, read_hdf5, write_hdf5
 from mcoherence.files.layouts import LAYOUTS
+from mcoherence.gradients import storing
 from mcoherence.measuring.difficulty import DIFFICULTY_SCHEMA
 from mcoherence.study.result_names import SCHEMAS
 from mcoherence.study.results import RESULTS
@@ -230,4 +231,5 @@ def test_every_schema_has_a_layout():
     of_results = {
         schema for name, schemas in SCHEMAS.items() for schema in (schemas if RESULTS[name].shards else [schemas.whole])
     }
-    assert of_results | {IMAGES_SCHEMA, LABELS_SCHEMA, SPLIT_SCHEMA, DIFFICULTY_SCHEMA} == set(LAYOUTS)
+    of_library = {IMAGES_SCHEMA, LABELS_SCHEMA, SPLIT_SCHEMA, DIFFICULTY_SCHEMA, storing.SUMS, storing.EXAMPLES}
+    assert of_results | of_library == set(LAYOUTS)

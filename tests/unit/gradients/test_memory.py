@@ -10,8 +10,10 @@ PROGRAM = """
 import resource, sys
 import torch
 from torch import nn
-from mcoherence import gradient_statistics
+from mcoherence import example_statistics, gradient_statistics
+from mcoherence.gradients import examples
 
+examples.MOST_BYTES = 0  # what is kept of the first batches does grow, up to this
 torch.set_num_threads(1)
 model = nn.Sequential(
     nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Flatten(), nn.Linear(16 * 14 * 14, 600), nn.ReLU(), nn.Linear(600, 10)
@@ -20,19 +22,24 @@ generator = torch.Generator().manual_seed(0)
 inputs, targets = torch.randn(64, 3, 16, 16, generator=generator), torch.arange(64) % 10
 unit = 2**20 if sys.platform == "darwin" else 2**10
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-gradient_statistics(model, nn.CrossEntropyLoss(reduction="none"), ((inputs, targets) for _ in range(int(sys.argv[1]))))
+along = {"along": "sum"} if sys.argv[2] == "example_statistics" else {}
+batches = [(inputs, targets)] * int(sys.argv[1])
+globals()[sys.argv[2]](model, nn.CrossEntropyLoss(reduction="none"), batches, **along)
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / unit)
 """
 PARAMETERS_MIB = (16 * 14 * 14 * 600 + 600 * 10) * 4 / 2**20  # 7.2
 
 
-def peak_mib(batches):
-    answer = subprocess.run([sys.executable, "-c", PROGRAM, str(batches)], capture_output=True, text=True, check=True)
+def peak_mib(call, batches):
+    program = [sys.executable, "-c", PROGRAM, str(batches), call]
+    answer = subprocess.run(program, capture_output=True, text=True, check=True)
     return float(answer.stdout)
 
 
 @pytest.mark.slow
-def test_no_block_of_examples_times_parameters_is_formed_and_nothing_grows_with_the_batches():
-    one, many = peak_mib(2), peak_mib(40)
+# Gradients of the whole model that 38 batches more may take room for; rows of numbers of examples hold pages of a heap.
+@pytest.mark.parametrize(("call", "gradients"), [("gradient_statistics", 1), ("example_statistics", 5)])
+def test_no_block_of_examples_times_parameters_is_formed_and_nothing_grows_with_the_batches(call, gradients):
+    one, many = peak_mib(call, 2), peak_mib(call, 40)
     assert one < 64 * PARAMETERS_MIB / 4  # a block of 64 rows of gradients would take 460 MiB
-    assert many - one < PARAMETERS_MIB  # not even one more gradient is kept for 38 more batches
+    assert many - one < gradients * PARAMETERS_MIB

@@ -1,0 +1,104 @@
+"""Statistics on disk: HDF5 files with a schema, sealed and checked as all result files are (`mcoherence.files.hdf5`).
+
+What is read is what was written, to the bit. The classes are not imported here, as they import this module: fields go
+in and come out by name.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mcoherence.files.hdf5 import read_hdf5, write_hdf5
+from mcoherence.gradients.evidence import Evidence
+
+OPERATIONAL = True  # no number depends on it; docs/reruns.md
+
+SUMS = "mcoherence/gradient_statistics/1"
+EXAMPLES = "mcoherence/example_statistics/1"
+Datasets = dict[str, NDArray[Any] | Sequence[str]]
+
+
+def save_sums(path: Path | str, fields: Mapping[str, Any]) -> None:
+    """Write the fields of `GradientStatistics`, S among them, so that they can be merged with others when read again.
+
+    Complex sums are stored as pairs of real numbers along a last axis.
+    """
+    sums: tuple[Tensor, ...] = fields["group_sums"]
+    datasets: Datasets = {
+        "group": fields["groups"],
+        "parameter": fields["parameters"],
+        "n": fields["counts"],
+        "sum_sq_norm": fields["sum_sq_norms"],
+    }
+    for index, one in enumerate(sums):
+        datasets[f"sums/{index}"] = (torch.view_as_real(one) if one.is_complex() else one).contiguous().numpy()
+    attributes = _origin(fields) | {"complex": json.dumps([one.is_complex() for one in sums])}
+    write_hdf5(Path(path), SUMS, datasets, attributes)
+
+
+def load_sums(path: Path | str) -> dict[str, Any]:
+    """The fields that `save_sums` has written.
+
+    Raises:
+        UserError: the file is missing, damaged, changed since it was written, or of another schema; one line.
+    """
+    datasets, attributes = read_hdf5(Path(path), SUMS)
+    pairs = json.loads(attributes["complex"])
+    sums = [torch.from_numpy(np.asarray(datasets[f"sums/{index}"])) for index in range(len(pairs))]
+    return {
+        "groups": tuple(map(str, datasets["group"])),
+        "parameters": tuple(map(str, datasets["parameter"])),
+        "counts": np.asarray(datasets["n"]),
+        "sum_sq_norms": np.asarray(datasets["sum_sq_norm"]),
+        "group_sums": tuple(torch.view_as_complex(s) if pair else s for s, pair in zip(sums, pairs, strict=True)),
+        **_read_origin(attributes),
+    }
+
+
+def save_examples(path: Path | str, fields: Mapping[str, Any]) -> None:
+    """Write the fields of `ExampleStatistics`."""
+    datasets: Datasets = {
+        "index": np.arange(len(fields["losses"])),
+        "group": fields["groups"],
+        "group_id": fields["group_ids"],
+        "layer": fields["layers"],
+        "direction": fields["directions"],
+        "loss": fields["losses"],
+        "sq_norm": fields["sq_norms"],
+        "dot": fields["products"],
+    }
+    write_hdf5(Path(path), EXAMPLES, datasets, _origin(fields) | {"leave_one_out": fields["leave_one_out"]})
+
+
+def load_examples(path: Path | str) -> dict[str, Any]:
+    """The fields that `save_examples` has written.
+
+    Raises:
+        UserError: the file is missing, damaged, changed since it was written, or of another schema; one line.
+    """
+    datasets, attributes = read_hdf5(Path(path), EXAMPLES)
+    return {
+        "layers": tuple(map(str, datasets["layer"])),
+        "sq_norms": np.asarray(datasets["sq_norm"]),
+        "directions": tuple(map(str, datasets["direction"])),
+        "products": np.asarray(datasets["dot"]),
+        "losses": np.asarray(datasets["loss"]),
+        "groups": tuple(map(str, datasets["group"])),
+        "group_ids": np.asarray(datasets["group_id"]),
+        "leave_one_out": bool(attributes["leave_one_out"]),
+        **_read_origin(attributes),
+    }
+
+
+def _origin(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {"evidence": fields["evidence"].as_json(), "fingerprint": fields["fingerprint"]}
+
+
+def _read_origin(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    return {"evidence": Evidence.from_json(attributes["evidence"]), "fingerprint": str(attributes["fingerprint"])}

@@ -1,0 +1,135 @@
+"""Noise scale, GSNR, diversity, stiffness and confusion against the dense Gram matrix of per-example gradients."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from mcoherence import example_gram, example_statistics, gradient_statistics
+from mcoherence.gradients import noise, pairs
+from mcoherence.gradients.reference import per_example_gradients
+
+PER_EXAMPLE = nn.CrossEntropyLoss(reduction="none")
+DIFFERENT = ~np.eye(9, dtype=bool)
+
+
+@pytest.fixture(scope="module")
+def measured():
+    """(model, batches, rows float64 [9, P], classes [9]); most targets are one, so that gradients have a mean."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)).double()
+    inputs, labels = torch.randn(9, 4).double(), torch.tensor([0, 0, 0, 1, 0, 0, 0, 2, 0])
+    rows = per_example_gradients(model, PER_EXAMPLE, inputs, labels)
+    flat = torch.cat([value.reshape(9, -1) for value in rows.values()], dim=1).numpy()
+    return model, [(inputs[:5], labels[:5]), (inputs[5:], labels[5:])], flat, np.arange(9) % 3
+
+
+@pytest.fixture(scope="module")
+def gram(measured):
+    return measured[2] @ measured[2].T
+
+
+def test_the_gram_matrix_is_that_of_the_rows_in_one_block_and_in_several(measured, gram, monkeypatch):
+    model, batches, *_ = measured
+    np.testing.assert_allclose(example_gram(model, PER_EXAMPLE, batches), gram, atol=1e-14)
+    monkeypatch.setattr(pairs, "ELEMENTS", 4 * 2 * 43)  # blocks of 4 examples of 43 weights
+    np.testing.assert_allclose(example_gram(model, PER_EXAMPLE, batches), gram, atol=1e-14)
+
+
+def test_variance_and_mean_are_those_of_the_rows_and_their_ratio_is_the_noise_scale(measured, gram):
+    model, batches, rows, _ = measured
+    sums = gradient_statistics(model, PER_EXAMPLE, batches)
+    variance = rows.var(axis=0, ddof=1).sum()
+    mean = gram[DIFFERENT].mean()
+    assert sums.gradient_variance() == pytest.approx(variance)
+    assert sums.mean_gradient_sq_norm() == pytest.approx(mean)
+    assert sums.noise_scale() == pytest.approx(variance / mean)
+    head = rows[:, 25:]
+    assert sums.noise_scale("layer")["2"] == pytest.approx(
+        head.var(axis=0, ddof=1).sum() / (head @ head.T)[DIFFERENT].mean()
+    )
+
+
+def test_both_parts_of_the_noise_scale_are_unbiased():
+    # All samples of two examples, drawn independently of the gradients 0 and 2: mean 1, variance 1.
+    samples = [(0.0, 0.0), (0.0, 2.0), (2.0, 0.0), (2.0, 2.0)]
+    squared, total = [sum(s) ** 2 for s in samples], [s[0] ** 2 + s[1] ** 2 for s in samples]
+    assert noise.gradient_variance(squared, total, 2).mean() == 1.0
+    assert noise.mean_gradient_sq_norm(squared, total, 2).mean() == 1.0
+    assert np.mean(squared) / 4 == 1.5  # the plain |S|^2 / m^2 is too large by the variance over m
+
+
+def test_a_mean_that_is_not_told_from_zero_has_no_noise_scale():
+    assert np.isnan(noise.noise_scale(noise.gradient_variance(0.0, 2.0, 2), noise.mean_gradient_sq_norm(0.0, 2.0, 2)))
+    assert np.isnan(noise.gradient_variance(1.0, 1.0, 1))
+
+
+def test_the_running_noise_scale_is_a_ratio_of_means_and_not_a_mean_of_ratios():
+    found = noise.running_noise_scale([1.0, 3.0], [1.0, -0.5], decay=0.5)
+    # Weights 1/2 and 1: (0.5 + 3) / 1.5 over (0.5 - 0.5) / 1.5, which is 0.
+    assert found[0] == 1.0
+    assert np.isnan(found[1])
+    assert noise.running_noise_scale([1.0, 3.0], [1.0, 1.0], decay=0.5)[1] == pytest.approx(3.5 / 1.5)
+    with pytest.raises(ValueError, match="decay: found 1"):
+        noise.running_noise_scale([1.0], [1.0], decay=1)
+
+
+def test_diversity_is_the_reciprocal_of_m_coherence(measured, gram):
+    model, batches, *_ = measured
+    sums = gradient_statistics(model, PER_EXAMPLE, batches)
+    assert sums.gradient_diversity() == pytest.approx(np.trace(gram) / gram.sum())
+    assert sums.gradient_diversity() == pytest.approx(1 / sums.m_coherence())
+
+
+def test_gsnr_of_elements_is_mean_over_variance_and_of_a_model_the_ratio_of_sums(measured):
+    model, batches, rows, _ = measured
+    elements = noise.gradient_signal_to_noise_ratio(rows.sum(axis=0) ** 2, (rows**2).sum(axis=0), 9)
+    np.testing.assert_allclose(elements, rows.mean(axis=0) ** 2 / rows.var(axis=0), rtol=1e-9)
+    sums = gradient_statistics(model, PER_EXAMPLE, batches)
+    assert sums.gradient_signal_to_noise_ratio() == pytest.approx(
+        (rows.mean(axis=0) ** 2).sum() / rows.var(axis=0).sum()
+    )
+    assert sums.gradient_signal_to_noise_ratio() == pytest.approx(sums.alpha() / (1 - sums.alpha()))
+
+
+def test_the_share_that_a_step_helps_counts_positive_products(measured, gram):
+    model, batches, *_ = measured
+    found = example_statistics(model, PER_EXAMPLE, batches, along="sum", leave_one_out=True)
+    others = gram.sum(axis=1) - np.diag(gram)
+    assert pairs.share_helped(found.dot["sum"]) == (others > 0).mean()
+    assert np.isnan(pairs.share_helped([]))
+
+
+def test_stiffness_by_sign_and_cosine_over_pairs_of_different_examples(gram):
+    unit = gram / np.sqrt(np.outer(np.diag(gram), np.diag(gram)))
+    assert pairs.stiffness(pairs.sign_agreement(gram)) == np.sign(gram[DIFFERENT]).mean()
+    assert pairs.stiffness(pairs.gradient_cosines(gram)) == pytest.approx(unit[DIFFERENT].mean())
+
+
+def test_stiffness_within_and_between_classes(measured, gram):
+    labels = measured[3]
+    matrix = pairs.stiffness_by_class(gram, labels)
+    same = np.equal.outer(labels, labels) & DIFFERENT
+    assert matrix[0, 1] == pytest.approx(gram[np.ix_(labels == 0, labels == 1)].mean())
+    within, between = pairs.within_and_between_classes(matrix)
+    assert within == pytest.approx(gram[same].mean())  # classes of one size
+    assert between == pytest.approx(gram[np.not_equal.outer(labels, labels)].mean())
+    assert np.isnan(pairs.stiffness_by_class(gram[:1, :1], [1])[1, 1])  # one example makes no pair
+
+
+def test_a_zero_gradient_has_no_cosine_and_is_left_out():
+    gram = np.array([[0.0, 0.0, 0.0], [0.0, 1.0, -2.0], [0.0, -2.0, 4.0]])
+    assert pairs.stiffness(pairs.gradient_cosines(gram)) == -1.0
+    assert pairs.stiffness(pairs.sign_agreement(gram)) == pytest.approx(-1 / 3)
+    assert pairs.minimum_cosine(gram) == -1.0
+
+
+def test_confusion_is_the_least_product_of_a_pair(gram):
+    assert pairs.gradient_confusion(gram) == -gram[DIFFERENT].min()
+    assert pairs.gradient_confusion([[1.0, 0.5], [0.5, 1.0]]) == 0.0
+    assert np.isnan(pairs.gradient_confusion([[1.0]]))
+
+
+def test_what_is_no_gram_matrix_is_refused():
+    with pytest.raises(ValueError, match=r"found an array of shape \(3,\)"):
+        pairs.gradient_confusion([1.0, 2.0, 3.0])
