@@ -15,6 +15,7 @@ all examples. AUROC is that of the table label_errors: the chance that a wrong l
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -65,11 +66,11 @@ def main() -> None:
     rows = []
     for number, run in enumerate(runs, start=1):
         rows += scored(config, results, run)
-        print(f"{number} of {len(runs)} runs", end="\r", flush=True)
+        print(f"{number} of {len(runs)} runs", file=sys.stderr)
     theirs = pd.DataFrame(rows)
     print_means(theirs, ours)
     if arguments.json:
-        means = theirs.groupby([*KEYS, "score", "over"], sort=False)[["auroc", "false_negatives"]].mean().round(4)
+        means = theirs.groupby([*KEYS, "ranked_by", "over"], sort=False)[["auroc", "false_negatives"]].mean().round(4)
         arguments.json.write_text(json.dumps(means.reset_index().to_dict("records"), indent=1) + "\n")
 
 
@@ -86,7 +87,7 @@ def scored(config: Config, results: str, run: Run) -> list[dict[str, object]]:
                 "false_negatives": false_negatives(quality, given.changed),
             }
             of_run = {key: getattr(run, key) for key in (*KEYS, "seed")}
-            rows.append({**of_run, "score": method, "over": over, **found})
+            rows.append({**of_run, "ranked_by": method, "over": over, **found})
     return rows
 
 
@@ -138,10 +139,10 @@ def fold_chances(
 
 def print_means(theirs: pd.DataFrame, ours: pd.DataFrame) -> None:
     """AUROCs as means over the seeds, a line per score, a column per label set."""
-    chosen = ours[[pair in OURS for pair in zip(ours["score"], ours["over"], strict=True)]]
+    chosen = ours[[pair in OURS for pair in zip(ours["ranked_by"], ours["over"], strict=True)]]
     both = pd.concat([theirs.assign(whose="cleanlab"), chosen.assign(whose="ours")])
     for (dataset, model), rows in both.groupby(["dataset", "model"], sort=False):
-        table = rows.pivot_table(index=["whose", "score", "over"], columns="labels", values="auroc", sort=False)
+        table = rows.pivot_table(index=["whose", "ranked_by", "over"], columns="labels", values="auroc", sort=False)
         print(f"{dataset}, {model}, AUROC, means of {rows['seed'].nunique()} seeds\n{table.round(3).to_string()}\n")
 
 

@@ -64,7 +64,7 @@ def _networks(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 
 def _of(rows: pd.DataFrame, score: str, over: str) -> pd.DataFrame:
     """AUROC by seed and label set, without seeds that have not all label sets."""
-    chosen = rows[(rows["score"] == score) & (rows["over"] == over)]
+    chosen = rows[(rows["ranked_by"] == score) & (rows["over"] == over)]
     return chosen.pivot(index="seed", columns="labels", values="auroc").dropna()
 
 

@@ -70,14 +70,14 @@ def _draw_panel(axes: Axes, rows: pd.DataFrame, colors: dict[float, str], style:
     if rows.empty:
         say_not_run(axes)
         return []
-    summary = over_seeds(rows, ["optimizer", "noise", "score", "over"], "auroc", style.confidence)
+    summary = over_seeds(rows, ["optimizer", "noise", "ranked_by", "over"], "auroc", style.confidence)
     offsets = np.linspace(-_SPREAD, _SPREAD, 2 * len(colors) + 1)[1::2]
     for (noise, color), offset in zip(colors.items(), offsets, strict=True):
         for over, (marker, filled, _) in MARKERS.items():
             points = summary[(summary["noise"] == noise) & (summary["over"] == over)]
             bars = axes.errorbar(
                 points["mean"],
-                [SCORE_NAMES.index(score) + offset for score in points["score"]],
+                [SCORE_NAMES.index(score) + offset for score in points["ranked_by"]],
                 xerr=points["half_width"].fillna(0.0),
                 linestyle="none",
                 marker=marker,

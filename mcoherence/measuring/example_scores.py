@@ -61,7 +61,7 @@ def measure_example_scores(
         had diverged; and the attributes run, evidence and batch_norm.
     """
     moments = job.moments()
-    images, targets = job.load("train", np.arange(len(labels)), dtype), torch.from_numpy(labels).to(job.device)
+    images, targets = job.load("train", np.arange(len(labels)), dtype), torch.from_numpy(labels)
     scores = {name: np.full((len(moments.step), len(labels)), np.nan) for name in (*GRADIENT_SCORES, *LOGIT_SCORES)}
     evidence = []
     for k, path in progress(enumerate(job.checkpoints), len(job.checkpoints), "measure"):
@@ -71,7 +71,7 @@ def measure_example_scores(
         with float32_products(tf32):
             if batch_norm == "sample":
                 model = with_sample_statistics(model, InBatches([images]))
-            of_logits = logit_scores(all_logits(model, images), targets)
+            of_logits = logit_scores(all_logits(model, images).cpu(), targets)  # not every device has float64
         of_gradients, checked = gradient_scores(model, images, labels, tf32=tf32)
         evidence.append(checked)
         for name, values in (of_logits | of_gradients).items():
@@ -178,7 +178,7 @@ def logit_scores(logits: Tensor, labels: Tensor) -> Scores:
 
     Args:
         logits: [N, A], A at least 2.
-        labels: int64 [N], on the same device.
+        labels: int64 [N]; both on the CPU.
 
     Example:
         >>> scores = logit_scores(torch.tensor([[0.0, 0.0]], dtype=torch.float64), torch.tensor([1]))
@@ -196,4 +196,4 @@ def logit_scores(logits: Tensor, labels: Tensor) -> Scores:
         "margin": wide[own] - wide.masked_fill(own, -torch.inf).amax(dim=1),
         "confidence": confidence,
     }
-    return {name: scores[name].cpu().numpy() for name in LOGIT_SCORES}
+    return {name: scores[name].numpy() for name in LOGIT_SCORES}

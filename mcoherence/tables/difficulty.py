@@ -21,9 +21,6 @@ from mcoherence.tables.runs import by_network, named
 
 COLUMNS = {
     "example": Column("", "position of the example in the training part"),
-    "original": Column("", "class of the example before corruption"),
-    "label": Column("", "label that the run trained on"),
-    "changed": Column("", "whether the two differ"),
     "learned_at": Column("updates", "step from which the example stays right; inf where it never does"),
     "forgetting_events": Column("events", "right to wrong between neighbouring checkpoints; inf where never right"),
     "mean_loss": Column("nats", "cross-entropy of the example, mean over the checkpoints"),

@@ -47,9 +47,6 @@ LAST, MEAN = "last", "mean"
 TRUSTED = "higher = more trusted"
 COLUMNS = {
     "index": Column("", "position of the example in the training part"),
-    "label": Column("", "label that the run trained on"),
-    "original": Column("", "class of the example before corruption"),
-    "changed": Column("", "whether the two differ: what the scores are to find"),
     **{
         f"{name}_{over}": Column(one.unit, f"{one.meaning}, {where}; {TRUSTED}")
         for name, one in AT_CHECKPOINTS.items()

@@ -23,7 +23,7 @@ SCORES = {(name, over): f"{name}_{over}" for name in AT_CHECKPOINTS for over in 
 }
 COLUMNS = {
     "scheme": Column("", "how the selected labels were changed"),
-    "score": Column("", "what examples are ranked by, as the table examples has it"),
+    "ranked_by": Column("", "what examples are ranked by, as the table examples has it"),
     "over": Column(
         "", "the last checkpoint, the mean over checkpoints from the first epoch on, or the course of training"
     ),
@@ -48,7 +48,7 @@ def table(
 def detections(examples: pd.DataFrame, schemes: Mapping[str, str]) -> pd.DataFrame:
     """A row per run and score: how well the score tells changed labels from the others.
 
-    Columns: run, scheme, score, over, n (examples), wrong, auroc, false_negatives, diverged. No numbers where an
+    Columns: run, scheme, ranked_by, over, n (examples), wrong, auroc, false_negatives, diverged. No numbers where an
     example has no score, or where no label was changed.
 
     Args:
@@ -63,7 +63,7 @@ def detections(examples: pd.DataFrame, schemes: Mapping[str, str]) -> pd.DataFra
             values = of_run[column].to_numpy(np.float64)
             found = {
                 "scheme": schemes[str(run["labels"])],
-                "score": score,
+                "ranked_by": score,
                 "over": over,
                 "n": len(changed),
                 "wrong": int(changed.sum()),

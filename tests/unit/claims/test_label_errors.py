@@ -21,7 +21,7 @@ def table_of(seeds=(0, 1)):
     return pd.DataFrame(
         [
             {"dataset": "d", "model": "net", "labels": labels, "noise": 0.1, "optimizer": "sgd", "subset": "full"}
-            | {"seed": seed, "score": score, "over": over, "diverged": False}
+            | {"seed": seed, "ranked_by": score, "over": over, "diverged": False}
             | {"auroc": AUROC.get((score, over), 0.5) - (0.1 if labels == "b" and over == "mean" else 0)}
             for labels, seed, (score, over) in product("ab", seeds, SCORES)
         ]

@@ -210,7 +210,7 @@ def label_errors(draw):
     """No score finds wrong labels better than another, at the end or as a mean; all of them find some."""
     return pd.DataFrame(
         [
-            run | {"score": score, "over": over, "auroc": draw.normal(0.8, 0.05)}
+            run | {"ranked_by": score, "over": over, "auroc": draw.normal(0.8, 0.05)}
             for run, (score, over) in product(runs(labels=["half"]), SCORES)
         ]
     )

@@ -17,7 +17,7 @@ def table_of(diverged=()):
     return pd.DataFrame(
         [
             {"dataset": "d", "model": "net", "labels": f"{scheme}_{noise}", "noise": noise, "optimizer": "sgd"}
-            | {"subset": "full", "seed": seed, "scheme": scheme, "score": score, "over": over}
+            | {"subset": "full", "seed": seed, "scheme": scheme, "ranked_by": score, "over": over}
             | {"auroc": 0.5 + noise + 0.01 * (seed - 1) * (score == "loss"), "diverged": seed in diverged}
             for scheme, noise, seed, (score, over) in product(("pair", "symmetric"), (0.1, 0.4), SEEDS, SCORES)
         ]

@@ -51,8 +51,8 @@ def test_a_row_for_each_score_of_each_run(described):
     examples.loc[examples["seed"] == 0, "margin_mean"] = [3.0, 2, 1, 0]
     found = detections(examples, {"wrong": "pair"})
     described("label_errors", found)
-    assert list(zip(found["score"], found["over"], strict=True)) == [*SCORES] * 2
-    first = found[found["seed"] == 0].set_index(["score", "over"])
+    assert list(zip(found["ranked_by"], found["over"], strict=True)) == [*SCORES] * 2
+    first = found[found["seed"] == 0].set_index(["ranked_by", "over"])
     assert (first["auroc"].drop(("margin", "mean")) == 1).all()
     assert first.loc[("margin", "mean"), ["auroc", "false_negatives"]].tolist() == [0, 1]
     assert first.loc[("loss", "last"), ["scheme", "n", "wrong", "diverged"]].tolist() == ["pair", 4, 2, False]
