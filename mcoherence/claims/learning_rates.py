@@ -13,6 +13,7 @@ from mcoherence.claims.rows import sgd_rows
 from mcoherence.claims.settings import ClaimSettings
 
 ROUNDING = 1e-9  # of differences of accuracies
+LEARNING = 2  # times the accuracy before training, from where on a fall of it is one of what was learned
 RatesOfNetworks = dict[tuple[str, str], dict[str, LearningRate]]  # (data set, network) -> optimiser entry -> its rate
 
 
@@ -31,20 +32,26 @@ def rates_of(tables: Tables, settings: ClaimSettings) -> RatesOfNetworks:
 
 
 def largest_fall(runs: pd.DataFrame, fitted: float) -> float:
-    """The largest fall of the training accuracy from one checkpoint to the next, of any run before it has fitted.
+    """The largest fall of the training accuracy from one checkpoint to the next, of any run while it learns.
 
-    0 where none falls.
+    A run learns from the first checkpoint that has LEARNING times the accuracy before training, the mean over the runs,
+    to the one that has fitted. What an untrained network answers changes with its first steps whatever their length,
+    with batch norm most of all, whose running statistics are not the data's yet. Of a run that never learns every
+    checkpoint before the fit counts. 0 where none falls.
 
     Args:
-        runs: step and accuracy on the labels trained on, of runs that labels and seed tell apart.
+        runs: step and accuracy on the labels trained on, of runs of one network that labels and seed tell apart.
         fitted: accuracy from which a run has fitted its labels; what comes later does not count.
     """
+    untrained = float(runs.loc[runs["step"] == runs["step"].min(), "accuracy"].mean())
     largest = 0.0
     for _, run in runs.groupby(["labels", "seed"]):
         accuracy = run.sort_values("step")["accuracy"].to_numpy()
+        learning = (accuracy >= LEARNING * untrained).nonzero()[0]
         reached = (accuracy >= fitted).nonzero()[0]
-        until = accuracy[: reached[0] + 1] if len(reached) else accuracy
-        largest = max([largest, *(until[:-1] - until[1:])])
+        begin = learning[0] if len(learning) else 0
+        course = accuracy[begin : reached[0] + 1] if len(reached) else accuracy[begin:]
+        largest = max([largest, *(course[:-1] - course[1:])])
     return float(largest)
 
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from mcoherence import __version__
+import mcoherence
 from mcoherence.command import examples, measure, merge, show, verify
 from mcoherence.errors import UserError, first_line
 
@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
         description="How much the gradients of single examples agree in a network: measured, shown, verified.",
         epilog="docs/command.md begins with a torchvision network and a folder of images.",
     )
-    whole.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    whole.add_argument("--version", action="version", version=f"%(prog)s {mcoherence.__version__}")
     commands = whole.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for module in COMMANDS:
         described = (module.__doc__ or "").strip()
