@@ -28,7 +28,8 @@ def test_the_largest_fall_is_of_any_run_between_neighbouring_checkpoints_before_
     assert largest_fall(runs, fitted=0.999) == pytest.approx(0.12)
     assert largest_fall(run([0.1, 0.5, 1.0, 0.2]), fitted=0.999) == 0  # after the fit it does not count
     assert largest_fall(run([0.1, 0.5, 0.98, 1.0]), fitted=0.999) == 0
-    assert largest_fall(run([0.1, 0.5, 0.1])[::-1], fitted=0.999) == pytest.approx(0.4)  # whatever the order of the rows
+    backwards = run([0.1, 0.5, 0.1])[::-1]  # whatever the order of the rows
+    assert largest_fall(backwards, fitted=0.999) == pytest.approx(0.4)
 
 
 def test_what_an_untrained_network_answers_may_change():

@@ -6,15 +6,18 @@ from pathlib import Path
 
 import pytest
 import yaml
+from snakemake.utils import validate
 
 from mcoherence.study import checks, schema_checks
-from mcoherence.study.catalogue import with_entries_made
+from mcoherence.study.catalogue import tables_of, with_entries_made
 from mcoherence.study.config_files import over, read_config, study_config
 from mcoherence.study.experiments import label_noise
 from mcoherence.study.runs import runs_of_grids
+from mcoherence.study.settings import table_settings
 
 ROOT = Path(__file__).parents[3]
 README = (ROOT / "README.md").read_text()
+STUDIES = pytest.mark.parametrize("path", sorted((ROOT / "studies").glob("*.yaml")), ids=lambda path: path.name)
 
 
 def blocks(language):
@@ -39,12 +42,22 @@ def test_config_examples_are_valid(block):
     assert {run.model for run in runs_of_grids(label_noise.grids(config))} == {"mlp"}
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "studies").glob("*.yaml")), ids=lambda path: path.name)
+@STUDIES
 def test_every_further_study_is_valid(path):
     config = study_config(ROOT / "config.yaml", [path], {}).config
     schema_checks.check_config(config, json.loads((ROOT / "schemas/config.schema.json").read_text()))
     checks.check_references(with_entries_made(config))
     assert config["study"] == path.stem
+
+
+@STUDIES
+def test_the_order_of_keys_in_a_study_decides_nothing(path):
+    config = study_config(ROOT / "config.yaml", [path], {}).config
+    validate(config, str(ROOT / "schemas/config.schema.json"))  # fills in the defaults
+    config = with_entries_made(config)
+    sorted_by_keys = json.loads(json.dumps(config, sort_keys=True))  # as settings are handed to commands
+    for table in tables_of(config):
+        assert table_settings(sorted_by_keys, table) == table_settings(config, table)
 
 
 def test_every_file_that_the_readme_links_is_there():
