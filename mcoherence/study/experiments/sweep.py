@@ -15,7 +15,7 @@ from mcoherence.study.runs import Config, Grid, grid
 
 
 def grids(config: Config) -> list[Grid]:
-    """The runs of networks that differ in a swept setting, each once; settings by name, since a mapping has no order."""
+    """The runs of networks that differ in a swept setting, each once; settings by name: a mapping has no order."""
     section = config["sweep"]
     models = list(dict.fromkeys(model for _, names in sorted(section["models"].items()) for model in names))
     return [grid(section, models=models)]
