@@ -33,7 +33,12 @@ SMALLER = {
             "datasets": ["digits"], "models": ["mlp"], "optimizers": ["sgd", "m3"], "rates": [1, 3],
             "batches": [{"batch_size": 30, "updates": 9}], "tuning_seeds": [100],
         }
-    }
+    },
+    "width_depth_digits": {
+        "sweep": {"models": {"width": ["width_32", "width_128"], "depth": ["depth_1", "width_128"]}},
+        "confusion": {"models": ["plain_16_2", "skip_64_4"]},
+    },
+    "label_errors": {"label_errors": {"datasets": ["digits"], "labels": ["symmetric_10", "pair_10"]}},
 }  # fmt: skip
 
 
