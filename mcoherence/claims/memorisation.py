@@ -13,7 +13,6 @@ import numpy as np
 from mcoherence.claims.measured import Measured, Parts, PerSeed, Tables, difference_of_accuracies
 from mcoherence.claims.registry import claim
 from mcoherence.claims.settings import ClaimSettings
-from mcoherence.optim.methods import METHODS
 
 OTHER_LEVELS = (0.8, 0.9, 0.99)  # of the accuracy on pristine examples, reported beside the one that decides
 
@@ -37,7 +36,7 @@ def fewer_corrupt_at_equal_fit(tables: Tables, settings: ClaimSettings) -> Parts
 
     A run that never comes so far has no number, which leaves its part open. A method of which no run does is not
     compared, and the others decide; if there are none, the statement is open. Methods that are not meant to suppress
-    (`Method.suppresses`) are controls, and reported.
+    (not in `settings.suppressing`) are controls, and reported.
     """
     found: dict[str, tuple[Measured, bool]] = {}
     for level in dict.fromkeys((settings.equal_fit, *OTHER_LEVELS)):
@@ -51,7 +50,7 @@ def fewer_corrupt_at_equal_fit(tables: Tables, settings: ClaimSettings) -> Parts
             references = [name for name in settings.entries("sgd") if name in corrupt]
             for name, reference in product((one for one in corrupt if one not in references), references):
                 where = f"{dataset}, {model}, {name} against {reference}, {labels}, noise {noise:g}, at {level:g}"
-                asserted = level == settings.equal_fit and METHODS[settings.methods[name]].suppresses
+                asserted = level == settings.equal_fit and name in settings.suppressing
                 alike = [one for one in references if settings.same_rate(one, name, str(model))] or references
                 part = _part(corrupt[reference], corrupt[name], name, level, settings)
                 trained = (str(dataset), str(model), reference)

@@ -32,6 +32,7 @@ class ClaimSettings:
     target_accuracy: training accuracy whose first time is compared; methods: optimiser entry -> method;
     rates: optimiser entry -> network -> learning rate, the first of a schedule;
     robust: the optimiser entries that are said not to memorise random labels, whatever their settings;
+    suppressing: those that are meant to keep back what the gradients of few examples have in common;
     architectures: model entry -> architecture; image_sides: data set entry -> pixels along the longer side;
     experiments: table -> the experiment that makes it; cover: what intervals over the study's seeds cover, in words;
     the other thresholds: `MEANINGS`.
@@ -42,6 +43,7 @@ class ClaimSettings:
     target_accuracy: float
     methods: Mapping[str, str]
     robust: Sequence[str] = ()
+    suppressing: Sequence[str] = ()
     architectures: Mapping[str, str] = field(default_factory=dict)
     image_sides: Mapping[str, int] = field(default_factory=dict)
     experiments: Mapping[str, str] = field(default_factory=dict)

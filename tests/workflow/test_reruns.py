@@ -116,9 +116,9 @@ EDITS = (
     Edit("the code of one figure", "mcoherence/figures/easy_hard.py", "import", "PADDING = 1\nimport", {"draw_easy_hard": 1} | REPORT),
     Edit("the command that draws figures", "workflow_scripts/draw.py", "from pathlib", "UNUSED = 1\nfrom pathlib", DRAW_ALL | REPORT),
     Edit("the code of the claims", "mcoherence/claims/power.py", "POWER = 0.8", "POWER = 0.9", CLAIMS),
-    Edit("a threshold of one claim", "miniature.yaml", "study: miniature", "study: miniature\nclaims: {near: 4}", CLAIMS),
+    Edit("a threshold of one claim", "miniature.yaml", "claims:\n", "claims:\n  near: 4\n", CLAIMS),
     Edit("the confidence of the claims", "miniature.yaml", "confidence: 0.95", "confidence: 0.9", CLAIMS),
-    Edit("the first step that claims look at", "miniature.yaml", "study: miniature", "study: miniature\nclaims: {first_step: 3}", CLAIMS),
+    Edit("the first step that claims look at", "miniature.yaml", "claims:\n", "claims:\n  first_step: 3\n", CLAIMS),
     Edit(
         "the number of null worlds", "miniature.yaml", "study: miniature", "study: miniature\ncontributions: {null_worlds: 3}",
         {"measure_contributions": 6, "tabulate": 1, "draw_contributions": 1} | CLAIMS,

@@ -26,6 +26,7 @@ SEEDS = range(5)
 STEPS = (0, 8, 16, 32, 64, 128)  # eight a epoch
 SETTINGS = ClaimSettings(
     confidence=0.95, first_step=8, target_accuracy=0.9, methods=METHODS, robust=["m3", "rm3"],
+    suppressing=["m3", "rm3", "c0", "c2"],
     architectures={"alexnet": "alexnet_small", "resnet": "resnet18"},
 )  # fmt: skip
 CLAIMS = [replace(one, level="II", asserted_from=0) for one in claims_of("mcoherence.claims")]

@@ -396,6 +396,7 @@ def test_training_settings_hold_what_the_method_decides_of_an_update():
 
 def test_the_claims_know_which_optimisers_are_said_not_to_memorise():
     assert study.claim_settings(CONFIG)["robust"] == ["m3", "rm3"]
+    assert study.claim_settings(CONFIG)["suppressing"] == ["m3", "rm3"]
 
 
 def test_several_ranks_are_refused_where_a_run_needs_one():
