@@ -22,6 +22,7 @@ from mcoherence.gradients.evidence import Evidence, merged
 from mcoherence.gradients.reference import LossFunction
 from mcoherence.gradients.refusal import refuse_unsupported
 from mcoherence.gradients.statistics import WHOLE_SAMPLE, GradientStatistics, gradient_statistics
+from mcoherence.gradients.wrappers import unwrapped
 from mcoherence.measuring.by_examples import diverged_statistics
 from mcoherence.measuring.record import CoherenceRecord, record_of, stacked
 from mcoherence.monitoring.logging import Log, for_loggers, hand_over
@@ -131,7 +132,7 @@ class CoherenceMonitor:
         self._since = time.perf_counter()
         self._seconds, self._earlier = 0.0, 0.0
         self._measuring_since: float | None = None
-        self._model, self._loss_fn = network_within(model), loss_fn
+        self._model, self._loss_fn = unwrapped(model), loss_fn
         self._groups = None if groups is None else tuple(groups)
         self._sample = ProbeSample.of(sample, self._groups)
         self._every, self._steps = every, MeasuringSteps(every)
@@ -387,19 +388,6 @@ class CoherenceMonitor:
         finally:
             self._seconds += time.perf_counter() - self._measuring_since
             self._measuring_since = None
-
-
-def network_within(model: nn.Module) -> nn.Module:
-    """The network inside DistributedDataParallel, DataParallel and what `torch.compile` makes, however nested."""
-    while True:
-        if isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel):
-            inner = model.module
-        elif type(model).__name__ == "OptimizedModule":
-            inner = model._orig_mod
-        else:
-            return model
-        assert isinstance(inner, nn.Module)
-        model = inner
 
 
 @contextmanager

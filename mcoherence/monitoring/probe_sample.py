@@ -4,7 +4,7 @@ Index letters: n examples of a batch, m of the sample.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mcoherence.errors import UserError
 from mcoherence.gradients.grouping import group_ids
+from mcoherence.gradients.trees import length, mapped, rows
 
 Batch = tuple[Any, ...]
 EXPECTED = "expected one batch (inputs, targets) or a list of them, with `groups` (inputs, targets, group_ids)"
@@ -47,7 +48,7 @@ class ProbeSample:
             UserError: it is something else, or without examples.
         """
         batches = tuple(_batch(batch, groups) for batch in _batches_of(sample))
-        size = sum(map(_length, batches))
+        size = sum(length(batch[0]) for batch in batches)
         if not size:
             raise UserError(f"sample: found no examples, {EXPECTED}")
         return cls(batches, size, _digest(batches))
@@ -57,10 +58,10 @@ class ProbeSample:
         start, stop = (self.size * part // world for part in (rank, rank + 1))
         before = 0
         for batch in self.batches:
-            n = _length(batch)
+            n = length(batch[0])
             chosen = slice(max(start - before, 0), max(stop - before, 0))
             if chosen.start < min(chosen.stop, n):
-                yield batch if chosen.start == 0 and chosen.stop >= n else _rows(batch, chosen)
+                yield batch if chosen.start == 0 and chosen.stop >= n else tuple(rows(part, chosen) for part in batch)
             before += n
 
 
@@ -80,7 +81,7 @@ def _batch(batch: Any, groups: Sequence[str] | None) -> Batch:
     parts = 2 if groups is None else 3
     if len(batch) != parts:
         raise UserError(f"sample: found a batch of {len(batch)} parts where groups is {groups!r}, {EXPECTED}")
-    copied = tuple(_mapped(part, lambda leaf: leaf.detach().clone()) for part in batch[:2])
+    copied = tuple(mapped(lambda leaf: leaf.detach().clone(), part) for part in batch[:2])
     lengths = {len(leaf) for leaf in _leaves(copied) if leaf.dim()}
     if len(lengths) != 1 or not all(leaf.dim() for leaf in _leaves(copied)):
         shapes = [list(leaf.shape) for leaf in _leaves(copied)]
@@ -106,25 +107,6 @@ def _leaves(tree: Any) -> list[Tensor]:
     if tree is None:
         return []
     raise UserError(f"sample: found {type(tree).__name__} in a batch, expected tensors [n, ...]; convert it")
-
-
-def _mapped(tree: Any, function: Callable[[Tensor], Tensor]) -> Any:
-    """The tree with `function` of every tensor in its place; mappings of all kinds become dicts."""
-    if isinstance(tree, Tensor):
-        return function(tree)
-    if isinstance(tree, Mapping):
-        return {key: _mapped(value, function) for key, value in tree.items()}
-    if isinstance(tree, tuple) and hasattr(tree, "_fields"):  # a named one
-        return type(tree)(*(_mapped(part, function) for part in tree))
-    return type(tree)(_mapped(part, function) for part in tree) if isinstance(tree, tuple | list) else tree
-
-
-def _rows(batch: Batch, chosen: slice) -> Batch:
-    return tuple(_mapped(part, lambda leaf: leaf[chosen]) for part in batch)
-
-
-def _length(batch: Batch) -> int:
-    return len(_leaves(batch[0])[0])
 
 
 def _keys(tree: Any) -> Any:

@@ -11,8 +11,8 @@ from torch import nn
 
 from mcoherence import CoherenceMonitor, gradient_statistics
 from mcoherence.errors import UserError
+from mcoherence.gradients.wrappers import unwrapped
 from mcoherence.monitoring.logging import takes_all_at_once
-from mcoherence.monitoring.monitor import network_within
 from mcoherence.monitoring.schedule import MeasuringSteps
 from mcoherence.study.segments import checkpoint_schedule
 from tests.unit.monitoring.small_training import LOSS, Training, sample
@@ -267,7 +267,7 @@ def test_layers_that_are_set_free_on_the_way_are_refused():
 def test_wrappers_are_taken_off():
     model = nn.Linear(2, 1)
     compiled = torch.compile(nn.DataParallel(model), backend="eager")
-    assert network_within(compiled) is model
+    assert unwrapped(compiled) is model
     values = CoherenceMonitor(compiled, OUTPUT, TWO_AND_ONE[:2], 1)(0)
     assert "m_coherence/layer/" in values
 
