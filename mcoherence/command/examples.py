@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure, write both forms of the table, and say where they are."""
     import mcoherence
     from mcoherence.files.tables import write_table
-    from mcoherence.measuring.named_network import fitting_network
+    from mcoherence.measuring.named_network import as_measured, fitting_network
 
     require_place(arguments.out, ".csv", ".parquet")
     if len(arguments.weights) > 1:
@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments, __name__, Shard(), along=list(arguments.along), leave_one_out=arguments.leave_one_out
     )
     measurement, grouped = named.measurement, arguments.groups is not None
-    model = fitting_network(measurement, arguments.weights[0])
+    model = as_measured(measurement, fitting_network(measurement, arguments.weights[0]))
     statistics = mcoherence.example_statistics(
         model,
         measurement.loss,

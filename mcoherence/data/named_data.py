@@ -349,8 +349,18 @@ class BatchesOfFunction(NamedData):
                     "(inputs, targets, changed)"
                 )
             inputs, targets, *more = batch
-            if _size(self.name, targets):
+            size = _size(self.name, targets)
+            _mapped(inputs, lambda tensor, n=size: self._require_length(tensor, n))  # type: ignore[misc]
+            _mapped(targets, lambda tensor, n=size: self._require_length(tensor, n))  # type: ignore[misc]
+            if size:
                 yield inputs, targets, more[0] if more else None
+
+    def _require_length(self, tensor: Tensor, size: int) -> None:
+        if tensor.ndim == 0 or len(tensor) != size:
+            raise UserError(
+                f"{self.name}: found a batch of {size} targets with a tensor of shape {list(tensor.shape)}, expected "
+                f"[{size}, ...] of every tensor in it; let the function pair each input with its target"
+            )
 
     @cached_property
     def _seen(self) -> "_Seen":

@@ -29,13 +29,13 @@ def share_helped(products: ArrayLike) -> float:
     """The share of examples whose loss a step along -V lowers, to first order: those with g_i . V > 0.
 
     With their own gradient in V an example helps itself; `example_statistics(..., along="sum", leave_one_out=True)`
-    takes it out, and the share is then an unbiased one for a step on the n - 1 others. NaN of no examples.
+    takes it out, and the share is then an unbiased one for a step on the n - 1 others. NaN of no examples, or of a NaN.
 
     Args:
         products: g_i . V, [n]; a value of `ExampleStatistics.dot`.
     """
     found = np.asarray(products, dtype=np.float64)
-    return float((found > 0).mean()) if len(found) else float("nan")
+    return float((found > 0).mean()) if len(found) and not np.isnan(found).any() else float("nan")
 
 
 def sign_agreement(gram: ArrayLike) -> Float64Array:
@@ -111,7 +111,7 @@ def within_and_between_classes(by_class: ArrayLike) -> tuple[float, float]:
 
 
 def gradient_confusion(gram: ArrayLike) -> float:
-    """The smallest eta >= 0 with g_i . g_j >= -eta for all i != j; NaN for fewer than two examples.
+    """The smallest eta >= 0 with g_i . g_j >= -eta for all i != j; NaN for fewer than two examples, or of a NaN.
 
     Exact for the sample. As an estimate for all examples it is too small, the more so the fewer pairs are looked at,
     so compare samples of one size only.
@@ -122,7 +122,7 @@ def gradient_confusion(gram: ArrayLike) -> float:
     """
     found = _gram(gram)
     different = found[~np.eye(len(found), dtype=bool)]
-    return max(0.0, -float(different.min())) if different.size else float("nan")
+    return float(np.maximum(0.0, -different.min())) if different.size else float("nan")
 
 
 def minimum_cosine(gram: ArrayLike) -> float:

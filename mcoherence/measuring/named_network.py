@@ -24,6 +24,7 @@ from mcoherence.gradients.batch_norm import with_sample_statistics
 from mcoherence.gradients.evidence import merged
 from mcoherence.gradients.reference import LossFunction
 from mcoherence.gradients.statistics import GradientStatistics, gradient_statistics
+from mcoherence.gradients.trees import outputs_of
 from mcoherence.measuring.along_run import normalised_by, write_group_sums
 from mcoherence.measuring.job import EVERYTHING
 from mcoherence.measuring.record import evidence_of, record_of, stacked
@@ -182,14 +183,20 @@ def _let_go(_k: int, _statistics: GradientStatistics) -> None:
     """Keep no S: it is as large as the network."""
 
 
+def as_measured(measurement: NamedMeasurement, model: nn.Module) -> nn.Module:
+    """The network whose gradients are measured: with the running statistics that batch norm is asked to take."""
+    if measurement.batch_norm != "sample":
+        return model
+    try:
+        return with_sample_statistics(model, _Inputs(measurement.sample, measurement.reading))
+    except ValueError as error:
+        raise UserError(f"--batch-norm sample: {error}; give --batch-norm running") from error
+
+
 def _statistics(measurement: NamedMeasurement, model: nn.Module, name: str) -> GradientStatistics:
     """The statistics of the shard of the sample at one set of weights."""
     sample, reading = measurement.sample, measurement.reading
-    if measurement.batch_norm == "sample":
-        try:
-            model = with_sample_statistics(model, _Inputs(sample, reading))
-        except ValueError as error:
-            raise UserError(f"--batch-norm sample: {error}; give --batch-norm running") from error
+    model = as_measured(measurement, model)
     rows = measurement.shard.rows(len(sample.index))
     count = sample.data.batch_count(sample.index[rows], reading)
     batches = progress(sample.grouped_batches(rows, reading), count, f"measure {name}")
@@ -221,7 +228,7 @@ def fitting_network(measurement: NamedMeasurement, weights: Path) -> nn.Module:
     name = sample.data.name
     try:
         with torch.no_grad():
-            outputs = model(inputs)
+            outputs = outputs_of(model, inputs)
     except UNFIT as error:
         raise UserError(
             f"{name}: found {_in_words(inputs)}, which the network does not take ({first_line(error)}); expected "

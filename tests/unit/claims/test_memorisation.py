@@ -124,7 +124,7 @@ def test_accuracies_that_are_all_at_the_floor_are_saturated():
 def test_the_level_is_a_setting():
     (part,) = (part for part in claim_on({"sgd": SGD, "m3": M3}).parts if part.where.endswith("at 0.9"))
     assert part.verdict == "reported"
-    lower = ClaimSettings(0.95, 8, 0.9, METHODS, experiments={"equal_fit": "label_noise"}, equal_fit=0.9)
+    lower = replace(SETTINGS, equal_fit=0.9)
     claim = claim_on({"sgd": SGD, "m3": M3}, lower)
     assert [part.where[-3:] for part in claim.parts if part.verdict != "reported"] == ["0.9"]
 

@@ -44,6 +44,10 @@ def shuffled():
         yield torch.zeros(len(rows), 3, 8, 8) + rows[:, None, None, None], rows % 3
 
 
+def unpaired():
+    yield torch.zeros(4, 3, 8, 8), torch.zeros(3, dtype=torch.int64)
+
+
 def singles():
     return [torch.zeros(3, 8, 8)]
 

@@ -45,6 +45,14 @@ def test_rows_carry_the_places_classes_and_files_of_the_examples(place, tmp_path
     assert place.run("verify", out.with_suffix(".parquet")) == 0
 
 
+def test_batch_norm_takes_the_statistics_that_are_asked_for(place, tmp_path):
+    for statistics in ("running", "sample"):
+        asked = ("--batch-norm", statistics, "--out", tmp_path / f"{statistics}.csv")
+        assert place.run("examples", *NETWORK, *FOLDER, *QUICK, *asked) == 0
+    running, sample = (pd.read_csv(tmp_path / f"{statistics}.csv")["sq_norm"] for statistics in ("running", "sample"))
+    assert (running != sample).all()
+
+
 def test_groups_are_handed_on_and_directions_named(place, tmp_path, asked):
     along = ("--groups", "class", "--along", "sum:class1", "weights")
     assert place.run("examples", *NETWORK, *FOLDER, *QUICK, *along, "--out", tmp_path / "e.parquet") == 0

@@ -70,7 +70,7 @@ def test_single_entries_differ_as_the_page_says():
     assert study.training_of(config, "digits", "cnn", "m3")["updates"] == 2 * of_cnn["updates"]
     other = study.training_of(config, "digits", "alexnet", "rm3")
     assert (other["updates"], other["batch_size"]) == (2000, 20)
-    assert other["checkpoints"] == {"every_step_until": 6, "per_doubling": 2, "every": 100}
+    assert other["checkpoints"] == {"every_step_until": 4, "per_doubling": 2, "every": 100}
 
 
 def test_an_adversarial_start_is_run_with_the_runs_that_it_needs():

@@ -128,6 +128,8 @@ def test_confusion_is_the_least_product_of_a_pair(gram):
     assert pairs.gradient_confusion(gram) == -gram[DIFFERENT].min()
     assert pairs.gradient_confusion([[1.0, 0.5], [0.5, 1.0]]) == 0.0
     assert np.isnan(pairs.gradient_confusion([[1.0]]))
+    assert np.isnan(pairs.gradient_confusion(np.full((2, 2), np.nan)))
+    assert np.isnan(pairs.share_helped([np.nan, 1.0]))
 
 
 def test_what_is_no_gram_matrix_is_refused():

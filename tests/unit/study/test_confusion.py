@@ -66,5 +66,5 @@ def test_a_mini_batch_is_never_cut_into_shards(monkeypatch):
     monkeypatch.setattr("mcoherence.study.cutting.MEASURED_IN_PARTS", 1)
     config = changed("operational", to={"examples_per_shard": 9, "checkpoints_per_job": 8})
     cut = cut_of(config, RUN, "confusion")
-    assert (cut.whole, cut.shards, cut.blocks[0]) == (False, 1, (0, 8))
+    assert (cut.whole, cut.shards, cut.blocks[0]) == (False, 1, (0, 11))  # 0 to 4, 6, 8, 11: eight checkpoints
     assert cut_of(config, RUN, "coherence").shards > 1
