@@ -21,6 +21,7 @@ SNAKEFILE = ("--snakefile", str(ROOT / "Snakefile"), "--configfile", "study.yaml
 # One run, which keeps a state every second and can be held after one.
 ONE_RUN = """
 study: one_run
+experiments: [label_noise]
 datasets: {digits: {source: digits, train_size: 120}}
 models: {held: {architecture: "tests.held_network:mlp"}}
 training:

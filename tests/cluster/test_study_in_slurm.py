@@ -139,6 +139,7 @@ def members(file: h5py.File) -> list[tuple[str, object]]:
 
 TWO_RANKS = """
 study: ranks
+experiments: [label_noise]
 datasets: {digits: {source: digits, train_size: 120}}
 models: {mlp: {architecture: mlp, hidden: [32]}}
 training: {updates: 200, batch_size: 21, checkpoints: {every_step_until: 2, per_doubling: 1}}
@@ -164,6 +165,7 @@ def test_two_ranks_share_one_job_and_train_as_they_do_without_slurm(lab, tmp_pat
 
 IN_PARTS = """
 study: parts
+experiments: [label_noise]
 datasets: {digits: {source: digits, train_size: 120}}
 models: {mlp: {architecture: mlp, hidden: [8]}}
 training: {updates: 120, batch_size: 20, segment_updates: 60, checkpoints: {every_step_until: 120}}
@@ -188,6 +190,7 @@ def test_early_checkpoints_are_measured_while_a_later_segment_trains(lab, tmp_pa
 
 TWO_SEEDS = """
 study: edited
+experiments: [label_noise]
 datasets: {digits: {source: digits, train_size: 120}}
 models: {mine: {architecture: "my_network:mlp"}}
 training: {updates: 20, batch_size: 20, checkpoints: {every_step_until: 1}}

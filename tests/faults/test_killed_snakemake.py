@@ -17,6 +17,7 @@ SNAKEMAKE = Path(sys.executable).with_name("snakemake")
 RUN = "results/faults/runs/digits/held/half_random/rm3/full/seed0"
 STUDY = """
 study: faults
+experiments: [label_noise]
 datasets: {digits: {source: digits, train_size: 120}}
 models: {held: {architecture: "tests.held_network:mlp"}}
 training:
