@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from mcoherence import example_statistics, gradient_statistics
-from mcoherence.gradients import examples
+from mcoherence.gradients import example_products
 
 PER_EXAMPLE = nn.CrossEntropyLoss(reduction="none")
 BATCHES = 12
@@ -49,11 +49,11 @@ def without_room(call: Callable[[], object]) -> Callable[[], object]:
     """The call with nothing kept of the first pass."""
 
     def measure() -> object:
-        most, examples.MOST_BYTES = examples.MOST_BYTES, 0
+        most, example_products.MOST_BYTES = example_products.MOST_BYTES, 0
         try:
             return call()
         finally:
-            examples.MOST_BYTES = most
+            example_products.MOST_BYTES = most
 
     return measure
 

@@ -5,8 +5,6 @@ What they come to says something about this study, and nothing about a published
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from mcoherence.claims.measured import Measured, Parts, Tables
 from mcoherence.claims.nulls import around, equal_conditions, shuffled_tags, unrelated_choices
@@ -15,6 +13,7 @@ from mcoherence.claims.rows import early, early_windows, log10, past_transient
 from mcoherence.claims.settings import ClaimSettings
 from mcoherence.study.result_names import FULL, difficulty_group
 from mcoherence.tables.columns import OTHER_SEEDS
+from mcoherence.tables.rank_statistics import probability_of_more
 
 EASY_TRAIN, HARD_TRAIN = (difficulty_group(subset, "train") for subset in ("easy", "hard"))
 HARD_TEST = difficulty_group("hard", "test")
@@ -154,17 +153,6 @@ def corrupt_is_forgotten_more(tables: Tables, settings: ClaimSettings) -> Parts:
 def corrupt_is_forgotten_first(tables: Tables, settings: ClaimSettings) -> Parts:
     """Probability that a corrupt example is forgotten before a pristine one in the second stage, minus 1/2."""
     return _corrupt_against_pristine(tables["difficulty"], "second_split_forgotten_at", -1, settings)
-
-
-def probability_of_more(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
-    """Probability that a random value of `first` exceeds one of `second`, ties counting half; NaN where one is empty.
-
-    The Mann-Whitney statistic over the number of pairs; inf is the largest value and ties with itself.
-    """
-    if not len(first) or not len(second):
-        return float("nan")
-    ranks = rankdata(np.concatenate([first, second]))[: len(first)]
-    return float((ranks.sum() - len(first) * (len(first) + 1) / 2) / (len(first) * len(second)))
 
 
 def _corrupt_against_pristine(table: pd.DataFrame, column: str, sign: int, settings: ClaimSettings) -> Parts:

@@ -267,7 +267,8 @@ def _moments(arguments: argparse.Namespace) -> tuple[list[int], list[float]]:
 
 def _data(arguments: argparse.Namespace) -> "NamedData":
     """The data that --data names."""
-    from mcoherence.data.named_data import BatchesOfFunction, ImagesOfFolder, ImagesOfStore
+    from mcoherence.data.batches_of_function import BatchesOfFunction
+    from mcoherence.data.named_data import ImagesOfFolder, ImagesOfStore
 
     name, path = arguments.data, Path(arguments.data)
     if not path.exists() and ":" in name:

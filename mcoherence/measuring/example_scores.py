@@ -26,7 +26,8 @@ from mcoherence.errors import UserError
 from mcoherence.files.progress import progress
 from mcoherence.gradients.batch_norm import with_sample_statistics
 from mcoherence.gradients.evidence import Evidence, merged
-from mcoherence.gradients.examples import Direction, example_statistics
+from mcoherence.gradients.examples import example_statistics
+from mcoherence.gradients.requested_directions import Direction
 from mcoherence.gradients.statistics import gradient_statistics
 from mcoherence.measuring.along_run import normalised_by
 from mcoherence.measuring.by_examples import InBatches

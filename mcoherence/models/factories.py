@@ -18,7 +18,6 @@ from mcoherence.errors import UserError, first_line
 from mcoherence.files.seals import SealError, carried_seal, check_tensor_bytes
 from mcoherence.own_functions import own_function
 
-WRAPPERS = ("module", "_orig_mod")  # names that DataParallel and its kind, and torch.compile, put before all others
 HOLDERS = ("state_dict", "model_state_dict", "model")  # keys of a saved dictionary under which training scripts keep it
 SAFETENSORS = ".safetensors"
 

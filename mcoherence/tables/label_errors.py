@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from mcoherence.files.tables import read_table
 from mcoherence.study.runs import Run, table_file
 from mcoherence.tables.columns import RUN_COLUMNS, Column
 from mcoherence.tables.examples import AT_CHECKPOINTS, LAST, MEAN, OVER_TRAINING
+from mcoherence.tables.rank_statistics import probability_of_more
 
 TRAINING = "training"  # of a score that is of the whole course of training
 # (score, over) -> its column in the table examples
@@ -88,11 +88,9 @@ def auroc(trust: NDArray[np.float64], changed: NDArray[np.bool_]) -> float:
         >>> auroc(np.array([1.0, 2.0, 2.0, 3.0]), np.array([True, True, False, False]))
         0.875
     """
-    wrong, right = int(changed.sum()), int((~changed).sum())
-    if not wrong or not right or np.isnan(trust).any():
+    if np.isnan(trust).any():
         return float("nan")
-    rank_sum = float(rankdata(-trust)[changed].sum())
-    return (rank_sum - wrong * (wrong + 1) / 2) / (wrong * right)
+    return probability_of_more(-trust[changed], -trust[~changed])
 
 
 def false_negatives(trust: NDArray[np.float64], changed: NDArray[np.bool_]) -> float:

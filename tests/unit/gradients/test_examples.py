@@ -7,7 +7,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
 from mcoherence import example_statistics, gradient_statistics
-from mcoherence.gradients import batch_products, examples, kept_calls
+from mcoherence.gradients import batch_products, example_products, kept_calls
 from mcoherence.gradients.evidence import IdentityError
 from mcoherence.gradients.reference import per_example_gradients
 from tests.unit.gradients.against_the_loop import same, snapshot
@@ -234,7 +234,7 @@ def test_frozen_parameters_of_a_direction_are_left_out():
 def test_a_second_pass_gives_what_kept_calls_give(monkeypatch):
     model, batches = convolutional(), batches_of(3, 4, shape=(1, 6, 6))
     one = example_statistics(model, PER_EXAMPLE, batches, along="sum", groups=GROUPS)
-    monkeypatch.setattr(examples, "MOST_BYTES", 0)
+    monkeypatch.setattr(example_products, "MOST_BYTES", 0)
     again = example_statistics(model, PER_EXAMPLE, batches, along="sum", groups=GROUPS)
     np.testing.assert_allclose(one.products, again.products, rtol=1e-12)
 
@@ -246,7 +246,7 @@ def test_no_more_is_kept_than_the_bound(monkeypatch):
         kept_calls.KeptCalls, "products", lambda self, *given: sizes.append(self.size) or plain(self, *given)
     )
     one_batch = 8 * 3 * (4 + 5 + 5 + 3)  # inputs and output gradients of two layers, float64, 3 examples
-    monkeypatch.setattr(examples, "MOST_BYTES", 2 * one_batch)
+    monkeypatch.setattr(example_products, "MOST_BYTES", 2 * one_batch)
     example_statistics(mlp(), PER_EXAMPLE, [batch[:2] for batch in batches_of(*[3] * 5)], along="sum")
     assert sizes == [one_batch] * 2
 
@@ -369,6 +369,6 @@ class Shuffled:
     ],
 )
 def test_other_directions_and_batches_are_refused_in_one_line(monkeypatch, batches, along, message):
-    monkeypatch.setattr(examples, "MOST_BYTES", 0)
+    monkeypatch.setattr(example_products, "MOST_BYTES", 0)
     with pytest.raises(ValueError, match=message):
         example_statistics(mlp(), PER_EXAMPLE, batches(), along=along)

@@ -11,9 +11,9 @@ import resource, sys
 import torch
 from torch import nn
 from mcoherence import example_statistics, gradient_statistics
-from mcoherence.gradients import examples
+from mcoherence.gradients import example_products
 
-examples.MOST_BYTES = 0  # what is kept of the first batches does grow, up to this
+example_products.MOST_BYTES = 0  # what is kept of the first batches does grow, up to this
 torch.set_num_threads(1)
 model = nn.Sequential(
     nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Flatten(), nn.Linear(16 * 14 * 14, 600), nn.ReLU(), nn.Linear(600, 10)

@@ -1,0 +1,169 @@
+"""Products of the gradients of single examples with directions: the second pass over the batches, and its checks.
+
+Index letters: n examples, D directions, L layers.
+"""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mcoherence.gradients.batch_products import BatchProducts, ProductPasses, product_rounding
+from mcoherence.gradients.capture import Capture
+from mcoherence.gradients.directions import Directions, contracted
+from mcoherence.gradients.evidence import IdentityError, tolerance
+from mcoherence.gradients.example_rows import OrderedExamples
+from mcoherence.gradients.kept_calls import MOST_BYTES, KeptCalls
+from mcoherence.gradients.layer_names import layer_of
+from mcoherence.gradients.spot_check import Batch, apart, drawn
+from mcoherence.gradients.statistics import GradientStatistics
+from mcoherence.gradients.sweep import Measuring, Piece
+from mcoherence.gradients.trees import usable
+
+
+class FirstPass:
+    """What is kept of the first pass: calls of the first batches, and the first batch of more than one example."""
+
+    def __init__(self, capture: Capture) -> None:
+        self.batches: list[tuple[Tensor, KeptCalls]] = []
+        self._capture = capture
+        self._capture.keeping = True
+        self._room = MOST_BYTES
+        self._first: Piece | None = None
+
+    def add(self, piece: Piece) -> None:
+        """Keep the batch that was measured last, as long as there is room and all parameters are seen in calls."""
+        capture, kept = self._capture, self._capture.kept
+        if self._first is None and len(piece.positions) > 1:
+            self._first = piece
+        if not capture.keeping:
+            return
+        self._room -= kept.size
+        if self._room < 0 or capture.routed or len(piece.positions) == 1:
+            capture.keeping = False
+        else:
+            self.batches.append((piece.positions, kept))
+        if capture.routed:
+            self.batches = []
+
+    def spot_check(
+        self, now: Measuring, directions: Directions, products: NDArray[np.float64], rows: OrderedExamples, number: int
+    ) -> None:
+        """Hold products of some examples of the first batch against those of the gradients that autograd gives.
+
+        Raises:
+            IdentityError: they disagree by more than rounding.
+        """
+        if self._first is None or not number:
+            return
+        passes, piece = now.passes, self._first
+        chosen = drawn(len(piece.positions), number)
+        places = piece.positions[chosen].numpy()
+        inputs, targets = passes.at_device(piece.inputs), usable(piece.targets)
+        batch = Batch(passes.model, passes.loss_fn, passes.parameters, inputs, targets)
+        norms = torch.from_numpy(np.sqrt(rows.sq_norms[places].sum(axis=1)))
+        for layer, exact in batch.products_within(chosen, directions).items():
+            expected = exact.cpu()
+            mine = torch.from_numpy(products[:, places, rows.layers.index(layer)])
+            _require_close(now, directions, layer, mine - expected, expected.abs(), norms)
+
+
+def products_of(
+    now: Measuring, directions: Directions, rows: OrderedExamples, kept: FirstPass, again: Iterator[Piece]
+) -> NDArray[np.float64]:
+    """g_i . V_d by layer, V as stored, float64 [D, n, L]: of what was kept, else from a second pass over the batches.
+
+    Args:
+        now: the model.
+        directions: D of them.
+        rows: what the first pass gave.
+        kept: of the first batches.
+        again: the batches once more.
+    """
+    capture = now.passes.capture
+    capture.keeping = False
+    passes = ProductPasses(now.passes, directions)
+    products = np.zeros((directions.count, *rows.sq_norms.shape))
+    place = {layer: index for index, layer in enumerate(rows.layers)}
+    norms = torch.from_numpy(np.sqrt(rows.sq_norms.sum(axis=1)))
+
+    def put(positions: Tensor, by_layer: Mapping[str, Tensor]) -> None:
+        for layer, value in by_layer.items():
+            products[:, positions.numpy(), place[layer]] = value.cpu().numpy()
+
+    known = set()
+    for index, (positions, calls) in enumerate([] if capture.routed else kept.batches):
+        by_layer = calls.products(directions, capture.careful)
+        if by_layer is not None:
+            put(positions, by_layer)
+            known.add(index)
+    if len(known) == len(kept.batches) and sum(len(positions) for positions, _ in kept.batches) == len(norms):
+        return products
+    came = 0
+    for index, piece in enumerate(again):
+        came += len(piece.positions)
+        if came <= len(norms) and index not in known:
+            found = passes.measure(piece.inputs, piece.targets, norms[piece.positions])
+            _require_same(found, torch.from_numpy(rows.losses)[piece.positions])
+            put(piece.positions, found.by_layer)
+    if came != len(norms):
+        raise ValueError(
+            f"batches: found {came} examples in the second pass, expected the {len(norms)} of the first; hand over a "
+            "list, or a loader that gives the same each time"
+        )
+    return products
+
+
+def _require_same(found: BatchProducts, losses: Tensor) -> None:
+    """Raise ValueError unless the losses are those of the first pass."""
+    if apart(found.losses.to(torch.float64).cpu(), losses, found.losses.dtype).any():
+        raise ValueError(
+            "batches: found other losses in the second pass than in the first, expected the same examples in the same "
+            "order; use shuffle=False and no random augmentation, or hand over a list of batches"
+        )
+
+
+def require_sums(
+    now: Measuring,
+    directions: Directions,
+    statistics: GradientStatistics,
+    rows: OrderedExamples,
+    products: NDArray[np.float64],
+) -> None:
+    """Raise IdentityError unless the products with a direction, as it is stored, add up to S . V in every layer."""
+    sums: dict[str, Tensor] = {}
+    for name, value in zip(now.passes.parameters, statistics.group_sums, strict=True):
+        if name in directions.tensors:
+            product = contracted(value.sum(dim=0, keepdim=True), directions.tensors[name].cpu())[:, 0]
+            sums[layer_of(name)] = sums.get(layer_of(name), 0.0) + product
+    norms = torch.from_numpy(np.sqrt(rows.sq_norms.sum(axis=1))).sum()
+    for layer, expected in sums.items():
+        of_layer = torch.from_numpy(products[:, :, rows.layers.index(layer)])
+        off = (of_layer.sum(dim=1) - expected)[:, None]
+        _require_close(now, directions, layer, off, of_layer.abs().sum(dim=1, keepdim=True), norms)
+
+
+def _require_close(
+    now: Measuring, directions: Directions, layer: str, off: Tensor, sizes: Tensor, norms: Tensor
+) -> None:
+    """Raise IdentityError if products of a layer are off by more than rounding explains.
+
+    Args:
+        now: the model.
+        directions: as they are stored.
+        layer: its name.
+        off: differences between products that should be equal, [D, k].
+        sizes: of the products, [D, k].
+        norms: |g_i| of the examples that are behind each, [k] or one for all.
+    """
+    dtypes = [p.dtype for name, p in now.passes.parameters.items() if layer_of(name) == layer]
+    coarsest = max(dtypes, key=lambda dtype: torch.finfo(dtype).eps)
+    of_direction = directions.norms_by_layer[layer][:, None]
+    allowed = tolerance(coarsest) * sizes + product_rounding(coarsest) * of_direction * norms
+    if not bool((off.abs() <= allowed).all()):
+        raise IdentityError(
+            f"layer {layer!r}: products of gradients with a direction are {float(off.abs().max()):.3g} off those of "
+            "the gradients that autograd gives, beyond rounding; please report it, with the layer's type"
+        )
