@@ -10,7 +10,9 @@ table, in markdown, and nothing else. Exit status: 1 if a result is wrong or som
 missing.
 
     correctness   networks of all kinds against the loop over single examples (gpu_correctness.py)
+    examples      single examples against that loop, and their cost (gpu_examples.py)
     resume        a run that is stopped, saved, and goes on in a fresh process, against one that is not stopped
+    monitor       whether a monitor changes what is trained, and its cost (gpu_examples.py)
     training      images per second of every optimiser against SGD (gpu_timing.py)
     extraction    gradient statistics against plain training passes, vmap, BackPACK, Opacus (gpu_timing.py)
 """
@@ -36,11 +38,17 @@ sys.path[:0] = [str(ROOT), str(Path(__file__).resolve().parent)]
 Row = dict[str, Any]
 Left = Callable[[], float]
 # Shares of the time, in the order of the sections; what one leaves is the next ones'.
-SHARES = {"correctness": 0.28, "resume": 0.14, "training": 0.15, "extraction": 0.43}
+SHARES = {"correctness": 0.24, "examples": 0.14, "resume": 0.12, "monitor": 0.05, "training": 0.13, "extraction": 0.32}
 FLOAT32_ROUNDING = 3e-5  # of a sum of some hundred products; TF32's is ten times as much
 # All that is used of the library: what is not named here may move.
 PUBLIC = {
-    "mcoherence": ("gradient_statistics", "GradientStatistics", "load_checkpoint"),
+    "mcoherence": (
+        "CoherenceMonitor",
+        "GradientStatistics",
+        "example_statistics",
+        "gradient_statistics",
+        "load_checkpoint",
+    ),
     "mcoherence.gradients.reference": ("per_example_gradients",),
     "mcoherence.optim": ("M3", "RM3", "RA3", "WinsorizedSGD", "SGD", "SuccessiveM3"),
 }
@@ -272,7 +280,6 @@ def resume(device: Any, left: Left, small: bool) -> Iterator[Row]:
                 subprocess.run(
                     command + ["--small"] * small,
                     check=True, timeout=max(1.0, left()), stdout=subprocess.DEVNULL,
-                    env=os.environ | {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"},  # what cuBLAS needs to be deterministic
                 )  # fmt: skip
             except subprocess.TimeoutExpired:
                 note, cut = "cut: no time left to this section", True
@@ -313,11 +320,14 @@ def compared(digests: dict[str, str], note: str, cut: bool) -> Row:
 def rows_of(section: str, device: Any, left: Left, small: bool) -> Iterator[Row]:
     """The rows of one section; one that says so where the section itself breaks."""
     from gpu_correctness import correctness
+    from gpu_examples import examples, monitoring
     from gpu_timing import extraction, training
 
     sections: dict[str, Callable[[Any, Left, bool], Iterator[Row]]] = {
         "correctness": lambda device, left, small: correctness(device, left),
+        "examples": examples,
         "extraction": extraction,
+        "monitor": monitoring,
         "training": training,
         "resume": resume,
     }
@@ -377,6 +387,7 @@ def main() -> int:
     if arguments.print:
         print(table(json.loads(arguments.print.read_text())))
         return 0
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs to be deterministic
     if absent := missing():
         print(f"gpu.py: cannot import {'; '.join(absent)}; install what is named, with pip", file=sys.stderr)
         return 2

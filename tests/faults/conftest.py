@@ -15,6 +15,7 @@ from mcoherence.files.hdf5 import write_hdf5
 from tests.held_network import hold, wait_until_held, wait_while_running
 
 ROOT = Path(__file__).parents[2]
+DEVICE = os.environ.get("TRAINING_DEVICE", "cpu")  # cuda: the same tests on a machine with a GPU
 SETTINGS = {
     "model": {"architecture": "tests.held_network:mlp"},
     "optimizer": {"method": "rm3", "lr": 0.1},
@@ -66,7 +67,7 @@ class Job:
             sys.executable, "-m", "workflow_scripts.train", "--settings", json.dumps(self.settings),
             "--code", self.code, "--images", str(self.inputs / "images.h5"), "--labels", str(self.inputs / "labels.h5"),
             "--split", "--begin", "--checkpoints", *checkpoints, "--log", log, "--state", state,
-            "--device", "cpu", *self.options,
+            "--device", DEVICE, *self.options,
         ]  # fmt: skip
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / self.log).open("w") as output:

@@ -10,21 +10,23 @@ import pytest
 import torch
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-FILES = ("gpu", "gpu_correctness", "gpu_timing")
+FILES = ("gpu", "gpu_correctness", "gpu_examples", "gpu_timing")
 # What a machine with a GPU is asked to have. Peers may be missing there.
 THERE = {"torch", "torchvision", "numpy", "mcoherence"}
 PEERS = {"backpack", "opacus"}
 PUBLIC = {
-    "mcoherence": {"gradient_statistics", "GradientStatistics", "load_checkpoint"},
+    "mcoherence": {
+        "CoherenceMonitor", "example_statistics", "gradient_statistics", "GradientStatistics", "load_checkpoint",
+    },
     "mcoherence.gradients.reference": {"per_example_gradients"},
     "mcoherence.optim": {"M3", "RM3", "RA3", "WinsorizedSGD", "SGD", "SuccessiveM3"},
-}
+}  # fmt: skip
 CPU = torch.device("cpu")
 
 
 @pytest.fixture
 def benchmark(monkeypatch):
-    """The three modules by name, as they find each other when gpu.py runs."""
+    """The modules by name, as they find each other when gpu.py runs."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     monkeypatch.setattr(sys, "path", [*sys.path])  # gpu.py adds to it
     yield {name: importlib.import_module(name) for name in FILES}
@@ -105,6 +107,44 @@ def test_what_there_is_no_time_for_is_cut_and_says_so(benchmark):
     first, second = correctness(benchmark, "MLP", left=0.0)
     assert first["passed"] is True  # how long one takes is not known before
     assert (second["passed"], second["note"]) == (None, "cut: no time left to this section")
+
+
+def examples_of(benchmark):
+    network = benchmark["gpu_correctness"].NETWORKS["CNN, batch norm"]
+    return benchmark["gpu_examples"].checked_examples(network, torch.float64, CPU)
+
+
+def test_right_single_examples_pass(benchmark):
+    assert examples_of(benchmark)["passed"] is True
+
+
+def test_wrong_single_examples_fail(benchmark, monkeypatch):
+    """The loss is a thousandth larger, so that squares and products are two thousandths off."""
+    module = benchmark["gpu_examples"]
+    right = module.example_statistics
+    monkeypatch.setattr(
+        module,
+        "example_statistics",
+        lambda model, loss, *rest, **more: right(model, lambda o, t: 1.001 * loss(o, t), *rest, **more),
+    )
+    row = examples_of(benchmark)
+    assert row["passed"] is False
+    assert row["errors"]["squared norms"] == pytest.approx(0.002001, rel=1e-6)
+
+
+def test_a_monitor_that_changes_what_is_trained_fails(benchmark, monkeypatch):
+    module = benchmark["gpu_examples"]
+    right = module.CoherenceMonitor.__call__
+
+    def drawing(monitor, step):
+        torch.rand(1)  # moves the generator that dropout draws from
+        return right(monitor, step)
+
+    (row,) = module.monitoring(CPU, lambda: 1e9, small=True)
+    assert row["passed"] is True
+    monkeypatch.setattr(module.CoherenceMonitor, "__call__", drawing)
+    (row,) = module.monitoring(CPU, lambda: 1e9, small=True)
+    assert row["passed"] is False
 
 
 DIGESTS = {"saved": "a", "loaded": "a", "whole": "b", "again": "b", "resumed": "b"}
