@@ -34,6 +34,7 @@ FINDINGS = {
     (False, True): "delay",
     (False, False): "neither",
 }
+NEVER = "a run never fits half of the corrupt labels, so the delay may be longer than the runs"
 OPEN = "open"  # no interval that decides
 
 
@@ -73,11 +74,15 @@ class Finding:
         """The setting, in words."""
         return f"{self.dataset}, {self.model}, {self.method}, batches of {self.batch_size}"
 
+    def delay_is_open(self, confidence: float) -> bool:
+        """Whether a run that never gets there leaves open how much longer the method takes."""
+        return leaves_open(interval(self.longer, confidence), self.never, self.never_by_sgd)
+
     def words(self, confidence: float, margin: float) -> str:
         """Prevention, delay, both, neither, or open, where an interval neither passes its margin nor stays within."""
         prevents = passes(interval(self.fewer, confidence), margin)
         delays = passes(interval(self.longer, confidence), DELAY)
-        if self.never_by_sgd or (self.never and delays is False):  # it may be longer, beyond the end of the runs
+        if delays is not None and self.delay_is_open(confidence):
             delays = None
         if prevents is None or delays is None:
             found = [name for name, yes in (("prevention", prevents), ("delay", delays)) if yes]
@@ -89,6 +94,15 @@ def interval(values: PerSeed, confidence: float) -> Interval | None:
     """Student's t interval of the mean over seeds; None with fewer than two, or where one has no number."""
     numbers = values.to_numpy(np.float64)
     return students_t(numbers, confidence) if len(numbers) > 1 and np.isfinite(numbers).all() else None
+
+
+def leaves_open(longer: Interval | None, never: int, never_by_sgd: int) -> bool:
+    """Whether runs that never get there leave a delay open.
+
+    A method that never gets there may take longer than the end of the runs says, and a delay that is there already is
+    only longer then. Where SGD never does, nothing is known.
+    """
+    return never_by_sgd > 0 or (never > 0 and not passes(longer, DELAY))
 
 
 def passes(bounds: Interval | None, margin: float) -> bool | None:
@@ -198,12 +212,15 @@ def prevention_or_delay(tables: Tables, settings: ClaimSettings) -> Parts:
         parts[f"{method}, {_mean_of(len(fitted), number)}, prevention"] = replace(
             _mean(fitted, "fitted_by_sgd", "fitted", settings), margin=margin, note=sentence, open_because=left_out
         )
+        delay = _mean(own, "time", "time_of_sgd", settings)
+        unfinished = [sum(one.never for one in own), sum(one.never_by_sgd for one in own)]
+        ended = NEVER if leaves_open(interval(delay.per_seed, settings.confidence), *unfinished) else ""
         never = f"{sum(one.never > 0 for one in own)} of the method, {sum(one.never_by_sgd > 0 for one in own)} of SGD"
         parts[f"{method}, {_mean_of(len(own), number)}, delay"] = replace(
-            _mean(own, "time", "time_of_sgd", settings),
+            delay,
             margin=DELAY,
             note=f"{sentence}; settings with a run that never fits half of the corrupt labels: {never}",
-            open_because=_left_out(number, without[method], 0, settings.equal_fit),
+            open_because=_left_out(number, without[method], 0, settings.equal_fit) or ended,
         )
     for one in found:
         words = one.words(settings.confidence, margin)
@@ -222,6 +239,7 @@ def prevention_or_delay(tables: Tables, settings: ClaimSettings) -> Parts:
             null=equal_conditions([one.time_of_sgd, one.time], settings.confidence),
             margin=DELAY,
             note=note + (f"; {' and '.join(seeds)} never fit half of the corrupt labels" if seeds else ""),
+            open_because=NEVER if one.delay_is_open(settings.confidence) else "",
         )
     return parts
 

@@ -116,19 +116,21 @@ def early_coherence_by_noise(tables: Tables, settings: ClaimSettings) -> Parts:
     "With random labels m-coherence rises above 1 and returns towards 1; its peak comes later than with real labels.",
     source="arXiv 2008.01217; 2203.10036",
     statistic=(
-        "log10 of the smoothed m-coherence at the checkpoint at which the other seeds' is highest; where the peak is "
-        "beyond near, log10 of near minus |log10 of the smoothed m-coherence| at the end; log10 of the ratio of the "
-        "steps of the peaks, random over real"
+        "log10 of the smoothed m-coherence over near at the checkpoint at which the other seeds' is highest; where the "
+        "peak is beyond near, log10 of near minus |log10 of the smoothed m-coherence| at the end; log10 of "
+        "the ratio of the steps of the peaks, random over real; the factor near is our own choice"
     ),
-    tables=("coherence",),
+    tables=("accuracy", "coherence"),
     needs="runs of SGD with wholly random labels (noise 1)",
 )
 def random_rises_and_falls(tables: Tables, settings: ClaimSettings) -> Parts:
-    """Height of the random-label curve above 1, its end near 1, and the lateness of its peak, per network and rate.
+    """Rise of the random-label curve beyond `near`, its end near 1, and the lateness of its peak, per network and rate.
 
     The highest of many values that scatter about 1 is above 1. So the other seeds say at which checkpoint a run is
-    read, and the value that scatter alone has there is 1. An end near 1 says nothing of a run that has not been far
-    from it, so a run that has no peak beyond `near` has no number for its return. Nulls: 1, the m-coherence of
+    read, and it has to stand beyond the factor that counts as near 1: a few per cent are no rise. A run that has not
+    fitted its labels may have its rise before it, and has no number; a curve that only falls has none, and counts as 1,
+    or as its end where that is lower. An end near 1 says nothing of a run that has not
+    been far from it, so a run that has no peak beyond `near` has no number for its return. Nulls: 1, the m-coherence of
     gradients with no direction in common; the same runs as if they ended at their peaks; the lateness of different
     seeds of one kind of labels.
 
@@ -139,15 +141,20 @@ def random_rises_and_falls(tables: Tables, settings: ClaimSettings) -> Parts:
     parts = {}
     coherence = tables["coherence"]
     redrawn = coherence[(coherence["group"] == REDRAWN) & (coherence["layer"] == WHOLE_NETWORK)]
+    near = float(np.log10(settings.near))
     for place, curves in curves_by_place(tables, settings):
         later = past_transient(curves, settings)
         peaks = peaks_by_run(later, curves, settings)
         ends = number_by_run(later, curves, lambda run: float(smoothed_of_run(run, settings)[-1]))
+        checkpoints_that_fit = number_by_run(_where_fitted(curves, tables, settings), curves, len)
+        without_rise = number_by_run(curves, curves, _without_rise)
         for one, added in wholly_random(curves):
             where = f"{place_name(place)}{added}"
             own = smoothed_by_step(_of_labels(later, one), settings).reindex(columns=ends[one.labels].index)
             height = at_best_of_others(own)
-            null = nulls.around(0.0, height, settings.confidence, "m-coherence 1, gradients without a common direction")
+            fits = checkpoints_that_fit[one.labels].notna()
+            rise = (height.fillna(without_rise[one.labels]) - near).where(fits)
+            null = nulls.around(-near, rise, settings.confidence, "m-coherence 1, gradients without a common direction")
             others = smoothed_by_step(_of_labels(rows_at_place(redrawn, place), one), settings).reindex_like(own)
             by_chance = at_best_of_others(own, others).mean()
             beside = {
@@ -157,7 +164,9 @@ def random_rises_and_falls(tables: Tables, settings: ClaimSettings) -> Parts:
                 "labels redrawn, at the same weights as the value,": by_chance,
             }
             note = "; ".join(f"{what} {number:+.3f}" for what, number in beside.items() if np.isfinite(number))
-            parts[f"{where}, rises above 1"] = Measured(height, null=null, note=note)
+            parts[f"{where}, rises beyond {settings.near:g}"] = Measured(
+                rise, null=null, note=note, states_level=True, missing_because="the others do not fit all their labels"
+            )
             parts[f"{where}, returns towards 1"] = _returned(ends[one.labels], peaks["log10"][one.labels], settings)
         steps = log10(peaks["step"])
         for clean, random, added in clean_and_random(curves):
@@ -190,15 +199,14 @@ def coherence_near_one_when_fitted(tables: Tables, settings: ClaimSettings) -> P
     near 1 in the end says nothing where it always was, so a run whose peak is not beyond `near` has none either. Null:
     the same runs as if they stayed at their peaks.
     """
-    training = tables["accuracy"].query("part == 'train'")
-    fitted = training[training["accuracy"] >= settings.fitted]
     parts = {}
     for place, curves in curves_by_place(tables, settings):
+        fitted = _where_fitted(curves, tables, settings)
         peaks = peaks_by_run(past_transient(curves, settings), curves, settings)["log10"]
         for one in label_sets_by_noise(curves):
             if one.noise not in (0, 1):
                 continue
-            rows = _of_labels(curves, one).merge(fitted[[*RUN_COLUMNS, "step"]], on=[*RUN_COLUMNS, "step"])
+            rows = _of_labels(fitted, one)
             last = rows.loc[rows.groupby("seed")["step"].idxmax()].set_index("seed")["m_coherence"]
             own = peaks[one.labels]
             parts[f"{place_name(place)}, {one.words}"] = replace(
@@ -249,6 +257,18 @@ def drops_at_the_start(tables: Tables, settings: ClaimSettings) -> Parts:
             )
             parts[f"{where}, drops to below 10"] = Measured(smaller[0], null=null)
     return parts
+
+
+def _without_rise(run: pd.DataFrame) -> float:
+    """log10 of the height of a curve that only falls: that of 1, or of its end where that is lower."""
+    return min(0.0, float(np.log10(run["m_coherence"].iloc[-1])))
+
+
+def _where_fitted(curves: pd.DataFrame, tables: Tables, settings: ClaimSettings) -> pd.DataFrame:
+    """The rows of the checkpoints whose training accuracy counts as 100%."""
+    training = tables["accuracy"].query("part == 'train'")
+    fitted = training.loc[training["accuracy"] >= settings.fitted, [*RUN_COLUMNS, "step"]]
+    return curves.merge(fitted, on=[*RUN_COLUMNS, "step"])
 
 
 def _of_labels(rows: pd.DataFrame, one: LabelSet) -> pd.DataFrame:

@@ -84,6 +84,18 @@ def test_that_it_may_take_longer_than_the_run_is_no_finding_that_it_does_not():
     assert findings(table)[0].words(0.95, 0.02) == "prevention, else open"
 
 
+def test_a_delay_beyond_the_end_of_the_runs_is_no_equality():
+    """No method run gets there, and the ends are within 1.25 times SGD's time: nothing says that they are equal."""
+    table = with_sgd(0.3, np.inf).assign(end_epoch=12.5)
+    parts = prevention_or_delay({"median_scale": table}, SETTINGS)
+    for where in ("m3, mean of all settings, delay", "d, net, m3, batches of 12, delay"):
+        part = part_of(where, parts[where], 0.95)
+        assert part.verdict == "inconclusive"
+        assert part.reason == "a run never fits half of the corrupt labels, so the delay may be longer than the runs"
+    longer = prevention_or_delay({"median_scale": with_sgd(0.3, np.inf)}, SETTINGS)
+    assert longer["d, net, m3, batches of 12, delay"].open_because == ""  # a delay that is there already
+
+
 def test_a_run_that_never_fits_the_pristine_examples_leaves_its_setting_open():
     table = with_sgd(0.3, 2.0)
     table.loc[(table["method"] == "m3") & (table["seed"] == 2), "corrupt_at_fit"] = np.nan

@@ -61,7 +61,8 @@ def make_tables(curves, train, medians, final, easy_hard):
             for part, number in parts.items():
                 accuracy += rows(
                     labels=name, noise=LABELS[name], optimizer=optimizer, step=step, part=part,
-                    accuracy=lambda seed, number=number: number * wobble[seed], loss=1 - number,
+                    accuracy=lambda seed, number=number: 1.0 if number == 1 else number * wobble[seed],
+                    loss=1 - number,
                 )  # fmt: skip
     for (name, group), step in medians.items():
         learning += rows(
