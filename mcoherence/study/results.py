@@ -99,7 +99,7 @@ def _coherence_settings(config: Config, run: Run) -> dict[str, Any]:
 
 def _contribution_settings(config: Config, run: Run) -> dict[str, Any]:
     measurement = {key: value for key, value in _measurement_settings(config, run).items() if key != "heldout_size"}
-    return {**measurement, **config["contributions"]}
+    return {**measurement, "null_worlds": config["contributions"]["null_worlds"]}
 
 
 def _batch_size(config: Config, run: Run) -> int:

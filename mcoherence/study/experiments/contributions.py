@@ -13,16 +13,28 @@ def has_corrupt_examples(config: Config, labels: str) -> bool:
 
 def grids(config: Config) -> list[Grid]:
     """The combinations of label_noise, `further` ones too, with those of their label sets that have both."""
+    wanted = config["contributions"]["optimizers"]
     found = [
-        {**one, "labels": [name for name in one["labels"] if has_corrupt_examples(config, name)]}
+        {
+            **one,
+            "labels": [name for name in one["labels"] if has_corrupt_examples(config, name)],
+            "optimizers": [name for name in one["optimizers"] if not wanted or name in wanted],
+        }
         for one in label_noise.grids(config)
     ]
-    return [one for one in found if one["labels"]]
+    return [one for one in found if one["labels"] and one["optimizers"]]
 
 
 def check(config: Config) -> None:
-    """Check that there is such a label set, and what label_noise checks of its section."""
+    """Check that there are such runs, and what label_noise checks of its section."""
     label_noise.check(config)
+    there = label_noise.names(config, "optimizers")
+    for name in config["contributions"]["optimizers"]:
+        if name not in there:
+            raise UserError(
+                f"contributions.optimizers: found {name!r}, expected one of label_noise, whose runs are "
+                f"measured ({', '.join(there)})"
+            )
     if not grids(config):
         raise UserError(
             f"label_noise.labels: found {label_noise.names(config, 'labels')}, expected one with a fraction between 0 "
@@ -34,6 +46,13 @@ EXPERIMENT = Experiment(
     sections=("contributions", "label_noise"),
     schema=section_schema(
         "What pristine and corrupt examples contribute to the gradient, in the partly random runs of label_noise.",
+        optimizers={
+            "type": "array",
+            "items": {"type": "string"},
+            "uniqueItems": True,
+            "default": [],
+            "description": "Entries of optimizers whose runs are measured; [] is all those of label_noise.",
+        },
         null_worlds={
             "type": "integer",
             "minimum": 1,

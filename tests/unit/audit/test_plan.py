@@ -140,7 +140,7 @@ def test_every_measurement_is_planned_in_parts_and_with_the_sums_of_its_groups(c
     config["experiments"] = ["label_noise", "contributions"]
     config["label_noise"]["labels"] = ["half_random"]
     config["measurement"] |= {"sample_size": 50_000, "heldout_size": 10_000, "precision": "float32"}
-    config["contributions"] = {"null_worlds": 2}
+    config["contributions"] = {"optimizers": [], "null_worlds": 2}
     config["operational"] = {"checkpoints_per_job": 4, "examples_per_shard": 25_000}
     rows = {row.stage: row for row in estimates(config, "cuda", ROOT / "nowhere")}
     # 50,000 examples: SGD's 6 checkpoints are 2 blocks of 2 shards, 2 sums, 2 jobs that join; RM3's 4 are 1 block.
@@ -174,7 +174,7 @@ def test_m3_holds_the_gradients_of_its_groups_and_adam_keeps_two_averages(config
 def test_contributions_and_the_gradients_of_easy_and_hard_examples_are_planned(config):
     config["experiments"] = ["label_noise", "easy_hard", "contributions", "difficulty_coherence"]
     config["label_noise"]["labels"] = ["half_random"]
-    config["contributions"] = {"null_worlds": 2}
+    config["contributions"] = {"optimizers": [], "null_worlds": 2}
     config["easy_hard"] |= {"models": ["linear"], "optimizer": "sgd", "reference_seeds": [0], "seeds": [1]}
     rows = {row.stage: row for row in estimates(config, "cuda", ROOT / "nowhere")}
     assert rows["measure_contributions"].jobs == 2

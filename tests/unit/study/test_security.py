@@ -45,7 +45,7 @@ def test_jobs_that_load_checkpoints_take_the_name_of_an_own_network_from_the_con
         "models": {"net": {"architecture": architecture}},
         "optimizers": {"sgd": {"method": "sgd"}},
         "measurement": {"sample_size": 5, "heldout_size": 3, "seed": 0, "precision": "float32"},
-        "contributions": {"null_worlds": 1},
+        "contributions": {"optimizers": [], "null_worlds": 1},
         "confusion": {"mini_batches": 2},
         "training": {"batch_size": 4, "updates": 4},
     }

@@ -677,9 +677,12 @@ def test_the_bound_is_worked_out_for_the_sgd_of_further_combinations_too():
     assert bound_settings(config | {"bound": {}})["optimizers"] == {"sgd": {"lr": 0.3}, "slow": {"lr": 0.1}}
 
 
+NO_CHOICE = {"optimizers": [], "null_worlds": 2}
+
+
 def test_contributions_of_further_combinations_are_those_of_their_partly_random_labels():
     config = changed("label_noise", "labels", to=["clean"])
-    config |= {"experiments": ["contributions"], "contributions": {"null_worlds": 2}}
+    config |= {"experiments": ["contributions"], "contributions": NO_CHOICE}
     config["label_noise"]["further"] = [
         {"labels": ["all_random"]},
         {"labels": ["clean", "half_random"], "seeds": [7]},
@@ -692,7 +695,7 @@ def test_contributions_of_further_combinations_are_those_of_their_partly_random_
 
 
 def test_contributions_are_measured_in_partly_random_runs_only():
-    config = CONFIG | {"experiments": ["contributions"], "contributions": {"null_worlds": 2}}
+    config = CONFIG | {"experiments": ["contributions"], "contributions": NO_CHOICE}
     runs = all_runs(config)
     assert results_of(config) == {"contributions": runs}
     assert "contributions" not in results_of(CONFIG)
@@ -704,14 +707,31 @@ def test_contributions_are_measured_in_partly_random_runs_only():
     assert settings == {"sample_size": 360, "null_worlds": 2, "sample": "fixed", "batch_norm": "none"}
 
 
+def test_contributions_are_measured_for_the_chosen_optimizers():
+    config = CONFIG | {"experiments": ["contributions"], "contributions": NO_CHOICE | {"optimizers": ["sgd"]}}
+    checks.check_references(config)
+    assert {run.optimizer for run in all_runs(config)} == {"sgd"}
+    config["contributions"] = NO_CHOICE | {"optimizers": ["sgd", "adam"]}
+    with pytest.raises(
+        UserError, match=r"^contributions\.optimizers: found 'adam', expected one of label_noise, whose"
+    ):
+        checks.check_references(config)
+
+
 def test_contributions_need_a_partly_random_label_set():
-    config = changed("label_noise", "labels", to=["clean", "all_random"]) | {"experiments": ["contributions"]}
+    config = changed("label_noise", "labels", to=["clean", "all_random"]) | {
+        "experiments": ["contributions"],
+        "contributions": NO_CHOICE,
+    }
     with pytest.raises(UserError, match=r"^label_noise\.labels: found .*, expected one with a fraction between 0 and"):
         checks.check_references(config)
 
 
 def test_contributions_look_at_the_names_of_the_label_noise_experiment():
-    config = changed("label_noise", "models", to=["vit"]) | {"experiments": ["contributions"]}
+    config = changed("label_noise", "models", to=["vit"]) | {
+        "experiments": ["contributions"],
+        "contributions": NO_CHOICE,
+    }
     with pytest.raises(UserError, match=r"^label_noise\.models: found 'vit'"):
         checks.check_references(config)
 
@@ -745,7 +765,8 @@ def test_redrawn_labels_are_measured_in_the_runs_that_are_asked_for():
 
 def test_a_sample_by_seed_depends_on_the_seed_of_the_run():
     settings = result("contributions").settings(
-        measuring(sample="by_seed") | {"contributions": {"null_worlds": 2}}, replace(CNN_RUN, labels="half_random")
+        measuring(sample="by_seed") | {"contributions": {"optimizers": [], "null_worlds": 2}},
+        replace(CNN_RUN, labels="half_random"),
     )
     assert (settings["sample"], settings["run_seed"]) == ("by_seed", 3)
 
@@ -760,7 +781,7 @@ def test_mini_batches_are_asked_for_only_where_they_say_something():
     with pytest.raises(
         UserError, match=r"^measurement\.batch_norm: found minibatch with models\.cnn in the experiment con"
     ):
-        checks.check_references(config | {"contributions": {"null_worlds": 2}})
+        checks.check_references(config | {"contributions": {"optimizers": [], "null_worlds": 2}})
 
 
 BY_SEED = {"source": "digits", "train_size": 720, "seed": 5, "split": "by_seed"}
