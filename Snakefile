@@ -41,6 +41,7 @@ try:
     if STUDY:
         config.clear()
         config.update(STUDY.config)
+    config.update(catalogue.in_one_spelling(config))
     schema_checks.check_config(config, json.loads((BASE / "schemas/config.schema.json").read_text()))
     validate(config, "schemas/config.schema.json")  # fills in the defaults
     config.update(catalogue.with_entries_made(config))

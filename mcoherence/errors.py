@@ -1,5 +1,8 @@
 """The one exception that stands for a user's mistake rather than a bug, and other errors in one line."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 OPERATIONAL = True  # no number depends on it; docs/reruns.md
 
 
@@ -19,3 +22,15 @@ def printable(text: str) -> str:
 def first_line(error: BaseException) -> str:
     """The first line of what an error says, without a point at its end; its kind where it says nothing."""
     return printable((str(error).splitlines() or [type(error).__name__])[0]).rstrip(".")
+
+
+def meant(found: str, known: Iterable[str]) -> str:
+    """The known name that is spelled nearly like the one found, as a question; empty where there is none.
+
+    >>> meant("trainning", ["training", "models"])
+    ' (did you mean training?)'
+    >>> meant("lr", ["training", "models"])
+    ''
+    """
+    near = get_close_matches(found, known, n=1, cutoff=0.6)
+    return f" (did you mean {near[0]}?)" if near else ""

@@ -7,7 +7,7 @@ an edit of one optimiser changes the code that others' runs depend on (`mcoheren
 from importlib import import_module
 from typing import Any
 
-from mcoherence.errors import UserError
+from mcoherence.errors import UserError, meant
 
 
 def class_of(method: str) -> Any:
@@ -18,14 +18,17 @@ def class_of(method: str) -> Any:
     """
     methods = import_module("mcoherence.optim.methods").METHODS
     if method not in methods:
-        raise UserError(f"optimizer.method: found {method!r}, expected one of {', '.join(methods)}; choose one")
+        near = meant(method, methods)
+        raise UserError(f"optimizer.method: found {method!r}{near}, expected one of {', '.join(methods)}; choose one")
     return getattr(import_module(f"mcoherence.optim.{method}"), methods[method].optimizer)
 
 
 def method_of_class(name: str) -> str | None:
-    """The method whose optimiser's class has this name; None where there is none."""
-    methods = import_module("mcoherence.optim.methods").METHODS
-    return next((method for method, entry in methods.items() if entry.optimizer == name), None)
+    """The method whose optimiser's class has this name, in either spelling; None where there is none."""
+    table = import_module("mcoherence.optim.methods")
+    for other, own in table.OTHER_SPELLINGS.items():
+        name = name.replace(other.capitalize(), own.capitalize())
+    return next((method for method, entry in table.METHODS.items() if entry.optimizer == name), None)
 
 
 def names_of_classes() -> list[str]:

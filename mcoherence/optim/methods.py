@@ -12,6 +12,7 @@ from typing import Any
 
 from mcoherence.optim.nearest_rank import nearest_rank
 
+OTHER_SPELLINGS = {"winsorised": "winsorized"}  # of methods, which a config may have
 Settings = Mapping[str, Any]  # of an optimiser, an entry of `optimizers` in the config
 JsonSchema = Mapping[str, Any]
 

@@ -3,11 +3,12 @@
 Everything is worked out from the entries in `study.experiments`, so that rules, plan, checks and report agree.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any
 
+from mcoherence.optim.methods import OTHER_SPELLINGS
 from mcoherence.study import experiments
 from mcoherence.study.experiment import Experiment, Figure, Table, no_entries, require_entries
 from mcoherence.study.experiments import easy_hard
@@ -33,6 +34,20 @@ EXPERIMENT_OF_TABLE = {table: name for name, one in EXPERIMENTS.items() for tabl
 def made(config: Config) -> list[Experiment]:
     """The experiments of the study, in the order of the config."""
     return [EXPERIMENTS[name] for name in config["experiments"]]
+
+
+def in_one_spelling(config: Config) -> dict[str, Any]:
+    """The config with methods spelled as this project spells them, so that a spelling makes no other run."""
+    entries = config.get("optimizers")
+    if not isinstance(entries, Mapping):
+        return dict(config)
+    spelled = {
+        name: {**entry, "method": OTHER_SPELLINGS[entry["method"]]}
+        if isinstance(entry, Mapping) and str(entry.get("method")) in OTHER_SPELLINGS
+        else entry
+        for name, entry in entries.items()
+    }
+    return {**config, "optimizers": spelled}
 
 
 def with_entries_made(config: Config) -> dict[str, Any]:

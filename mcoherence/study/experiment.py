@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mcoherence.errors import UserError
+from mcoherence.errors import UserError, meant
 from mcoherence.study.runs import Config, Grid
 
 Grids = Callable[[Config], Sequence[Grid]]
@@ -154,4 +154,7 @@ def require_entries(key: str, found: Iterable[str], section: str, config: Config
     """
     for name in found:
         if name not in config[section]:
-            raise UserError(f"{key}: found {name!r}, expected an entry of {section} ({', '.join(config[section])})")
+            raise UserError(
+                f"{key}: found {name!r}{meant(name, config[section])}, expected an entry of {section} "
+                f"({', '.join(config[section])})"
+            )

@@ -1,17 +1,18 @@
 """The check of a config against its JSON schema, and the words in which it is refused."""
 
+import json
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from math import isfinite
 from typing import Any
 
-from mcoherence.errors import UserError
+from mcoherence.errors import UserError, meant
 from mcoherence.study.config_files import SECTIONS_OF_ENTRIES
 from mcoherence.study.runs import Config
 
 TYPES = {
-    "number": "a value of type number",
-    "integer": "a value of type integer, without a point",
+    "number": "a number",
+    "integer": "a whole number, without a point",
     "string": "text, in quotes where it looks like a number",
     "boolean": "true or false",
     "array": "a list",
@@ -37,9 +38,7 @@ def check_config(config: Config, schema: Config) -> None:
     if error is None:
         return
     key = ".".join(str(part) for part in error.absolute_path) or "the config"
-    found = "nothing" if error.instance is None else repr(error.instance)
-    if error.validator in ("additionalProperties", "required"):
-        found = error.message
+    found = _found(error)
     found = found if len(found) <= LONGEST_FOUND else f"{found[:LONGEST_FOUND]} ..."
     of_entry = error.validator == "required" and len(error.absolute_path) == 2
     if of_entry and error.absolute_path[0] in SECTIONS_OF_ENTRIES:
@@ -48,6 +47,17 @@ def check_config(config: Config, schema: Config) -> None:
         f"config: {key}: found {found}; expected {_expected(error)}; every key is described in "
         "schemas/config.schema.json"
     )
+
+
+def _found(error: Any) -> str:
+    """What is there that does not fit: a value, a key that is not known, or the lack of one."""
+    if error.validator == "additionalProperties":
+        known = list(error.schema.get("properties", {}))
+        unknown = [str(name) for name in error.instance if name not in known]
+        return f"the unknown key {unknown[0]!r}{meant(unknown[0], known)}"
+    if error.validator == "required":
+        return f"no key {', '.join(name for name in error.validator_value if name not in error.instance)}"
+    return "nothing" if error.instance is None else repr(error.instance)
 
 
 def _check_finite(value: Any, key: tuple[str, ...]) -> None:
@@ -69,8 +79,11 @@ def _expected(error: Any) -> str:
         "additionalProperties": lambda: f"only the keys {', '.join(error.schema.get('properties', {}))}",
         "enum": lambda: _choices(error.instance, wanted),
         "const": lambda: str(wanted),
-        "required": lambda: "all of the keys " + ", ".join(error.schema.get("required", [])),
-        "type": lambda: " or ".join(TYPES.get(one, one) for one in ([wanted] if isinstance(wanted, str) else wanted)),
+        "required": lambda: f"all of {', '.join(error.schema.get('required', []))}",
+        "type": lambda: (
+            " or ".join(TYPES.get(one, one) for one in ([wanted] if isinstance(wanted, str) else wanted))
+            + _example(error.schema)
+        ),
         "minimum": lambda: f"at least {wanted}",
         "exclusiveMinimum": lambda: f"more than {wanted}",
         "maximum": lambda: f"at most {wanted}",
@@ -88,6 +101,12 @@ def _expected(error: Any) -> str:
     return words.get(error.validator, lambda: str(error.message))()
 
 
+def _example(schema: Config) -> str:
+    """A right value in words, the default of a key that has one; empty where there is none to learn from."""
+    default = schema.get("default")
+    return "" if isinstance(default, bool) or not default else f", such as {json.dumps(default)}"
+
+
 def _counted(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
@@ -96,4 +115,6 @@ def _choices(found: object, choices: list[Any]) -> str:
     """The values that a key can have; where they are many, those that are spelled like the one found."""
     names = [str(choice) for choice in choices]
     near = get_close_matches(str(found), names, n=5, cutoff=0.5) if len(names) > 20 else []
-    return f"one of {len(names)} names, such as {', '.join(near)}" if near else f"one of {', '.join(names)}"
+    if near:
+        return f"one of {len(names)} names, such as {', '.join(near)}"
+    return f"one of {', '.join(names)}{meant(str(found), names)}"

@@ -7,7 +7,7 @@ import pytest
 pytestmark = pytest.mark.apart
 STUDY = Path(__file__).parents[1] / "digits_study.yaml"
 CASES = [
-    ("lr: 0.3}", "lr: fast}", "config: optimizers.sgd.lr: found 'fast'; expected a value of type number"),
+    ("lr: 0.3}", "lr: fast}", "config: optimizers.sgd.lr: found 'fast'; expected a number"),
     ("seeds: [0, 1, 2, 3, 4]", "seed: [0, 1, 2, 3, 4]", "config: label_noise: found"),
     (
         "optimizers: [sgd, sgd_slow, m3, rm3]",

@@ -14,6 +14,7 @@ from mcoherence.study.catalogue import (
     files_of_table,
     halved_datasets,
     images_of_figure,
+    in_one_spelling,
     results_of,
     scored_networks,
     tables_of,
@@ -120,3 +121,13 @@ def test_the_keys_of_a_section_that_name_entries_are_known_by_their_schema():
     }  # fmt: skip
     assert EXPERIMENTS["label_noise"].entries == {name: name for name in ("datasets", "models", "labels", "optimizers")}
     assert EXPERIMENTS["second_split"].entries == EXPERIMENTS["toy"].entries == {}
+
+
+def test_a_method_may_be_spelled_as_in_british_english():
+    own = {"method": "winsorized", "lr": 0.1, "c": 2}
+    config = {"study": "a", "optimizers": {"w": {**own, "method": "winsorised"}, "sgd": {"method": "sgd"}}}
+    assert in_one_spelling(config) == {"study": "a", "optimizers": {"w": own, "sgd": {"method": "sgd"}}}
+    assert in_one_spelling({"optimizers": ["w"]}) == {"optimizers": ["w"]}  # the schema says what is wrong with it
+    assert in_one_spelling({"optimizers": {"w": {"method": ["winsorised"]}}}) == {
+        "optimizers": {"w": {"method": ["winsorised"]}}
+    }
