@@ -8,7 +8,7 @@ from snakemake.utils import min_version, validate
 
 min_version("9.20")
 
-BASE = Path(workflow.basedir)
+BASE = Path(workflow.current_basedir.get_path_or_uri(secret_free=False))  # of this file, also as another's module
 # The library beside this file, whatever else is installed, and the Python that runs Snakemake: here, and in the
 # commands of the rules, so that no environment need be activated. Only an environment that Snakemake made for its jobs
 # (--sdm conda; it leaves a file beside it) comes first.
