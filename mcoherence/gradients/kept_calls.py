@@ -16,7 +16,7 @@ from mcoherence.gradients.layer_names import layer_of
 from mcoherence.gradients.layer_products import layer_products
 from mcoherence.gradients.layers import Argument, Layer
 
-MOST_BYTES = 2**28
+MOST_BYTES = 2**26
 
 
 @dataclass
