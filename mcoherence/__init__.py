@@ -11,9 +11,10 @@ __version__ = "0.1.0"
 
 _EXPORTS = {
     "CoherenceMonitor": "mcoherence.monitoring.monitor",
+    "ExampleGram": "mcoherence.gradients.gram",
     "ExampleStatistics": "mcoherence.gradients.examples",
     "GradientStatistics": "mcoherence.gradients.statistics",
-    "example_gram": "mcoherence.gradients.pairs",
+    "example_gram": "mcoherence.gradients.gram",
     "example_statistics": "mcoherence.gradients.examples",
     "gradient_statistics": "mcoherence.gradients.statistics",
     "load_checkpoint": "mcoherence.models.checkpoints",
@@ -23,6 +24,7 @@ _EXPORTS = {
 
 __all__ = [
     "CoherenceMonitor",
+    "ExampleGram",
     "ExampleStatistics",
     "GradientStatistics",
     "example_gram",

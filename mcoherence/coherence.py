@@ -73,12 +73,12 @@ def alpha_from_minibatches(alpha_of_minibatches: ArrayLike, k: ArrayLike) -> Flo
 
 
 def union_sq_norm_of_sum(gram: ArrayLike) -> Float64Array:
-    """|sum_a S_a|^2 of the union of all groups, summed from the Gram matrix S_a . S_b.
+    """|sum_a S_a|^2 of the union of all groups, summed from the Gram matrix S_a . S_b; not below 0, as by rounding.
 
     Args:
         gram: inner products of the groups' gradient sums, float64 [..., G, G]; returns [...].
     """
-    return np.asarray(np.asarray(gram, dtype=np.float64).sum(axis=(-2, -1)))
+    return np.asarray(np.maximum(np.asarray(gram, dtype=np.float64).sum(axis=(-2, -1)), 0.0))
 
 
 def cosine_of_sums(inner: ArrayLike, sq_norm_of_a: ArrayLike, sq_norm_of_b: ArrayLike) -> Float64Array:

@@ -39,9 +39,8 @@ class Directions:
                 stacked = torch.zeros((len(given), *p.shape), dtype=sum_dtype(p.dtype), device=p.device)
                 for index, (one, scale) in enumerate(zip(given, scales, strict=True)):
                     if name in one:
-                        stacked[index] = (
-                            one[name].detach().to(torch.promote_types(one[name].dtype, torch.float64)) / scale
-                        ).to(p.device)
+                        value = one[name].detach().to(p.device)
+                        stacked[index] = value.to(torch.promote_types(value.dtype, torch.float64)) / scale
                 tensors[name] = stacked
         return cls(tensors, torch.tensor(scales, dtype=torch.float64))
 

@@ -3,7 +3,7 @@
 Index letters: n examples, D directions, L layers, P parameters.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +13,23 @@ from torch import nn
 
 from mcoherence.gradients.evidence import Evidence
 from mcoherence.gradients.example_products import FirstPass, products_of, require_sums
-from mcoherence.gradients.example_rows import ExampleRows
+from mcoherence.gradients.example_rows import ExampleRows, OrderedExamples
+from mcoherence.gradients.layer_names import layer_of
+from mcoherence.gradients.own_left_out import products_with_others
+from mcoherence.gradients.pairs import share_helped
 from mcoherence.gradients.reference import LossFunction
-from mcoherence.gradients.requested_directions import Along, members_of, requested, tensors_of
+from mcoherence.gradients.requested_directions import Along, Direction, members_of, requested, tensors_of
+from mcoherence.gradients.rounding import share_of_products
 from mcoherence.gradients.statistics import require_number, statistics_of
-from mcoherence.gradients.sweep import Totals, checked_batches, group_names, measured_batches, measuring, pieces
+from mcoherence.gradients.sweep import (
+    Totals,
+    checked_batches,
+    group_names,
+    indices_of_groups,
+    measured_batches,
+    measuring,
+    pieces,
+)
 from mcoherence.gradients.tally import Tally
 
 if TYPE_CHECKING:
@@ -37,7 +49,7 @@ class ExampleStatistics:
     products: g_i . V_d by layer, float64 [D, n, L].
     losses: float64 [n].
     groups: names of the groups, and group_ids: int64 [n], the positions in them.
-    leave_one_out: whether sums that an example is part of are taken without it.
+    own_left_out: names of the directions that are sums taken without the example's own gradient (`leave_one_out`).
     evidence: what was checked while measuring; fingerprint: digest of the weights and buffers.
     """
 
@@ -48,7 +60,7 @@ class ExampleStatistics:
     losses: NDArray[np.float64]
     groups: tuple[str, ...]
     group_ids: NDArray[np.int64]
-    leave_one_out: bool = False
+    own_left_out: tuple[str, ...] = ()
     evidence: Evidence = field(default_factory=Evidence)
     fingerprint: str = ""
 
@@ -69,7 +81,10 @@ class ExampleStatistics:
 
     @property
     def dot(self) -> dict[str, NDArray[np.float64]]:
-        """g_i . V {direction: float64 [n]}: what example i's loss falls by, to first order, in a unit step along -V."""
+        """g_i . V {direction: float64 [n]}: what example i's loss falls by, to first order, in a unit step along -V.
+
+        V is the sum without g_i for the directions in `own_left_out`.
+        """
         return {name: self.products[index].sum(axis=1) for index, name in enumerate(self.directions)}
 
     @property
@@ -80,8 +95,25 @@ class ExampleStatistics:
             for index, name in enumerate(self.directions)
         }
 
+    def share_helped(self, direction: str, groups: Sequence[str] | None = None) -> float:
+        """The share of the examples of `groups` (None: all) whose loss a step along -V lowers: those with g_i . V > 0.
+
+        Without `leave_one_out` an example helps itself; with it, the share is an unbiased one for a step on the others.
+        NaN of no examples.
+
+        Raises:
+            ValueError: there is no such direction or group.
+        """
+        if direction not in self.directions:
+            raise ValueError(f"direction: found {direction!r}, expected one of {list(self.directions)} (`along`)")
+        chosen = np.isin(self.group_ids, indices_of_groups(groups, self.groups))
+        return share_helped(self.dot[direction][chosen])
+
     def to_dataframe(self) -> "pd.DataFrame":
-        """One row an example: index (its place in the batches), sq_norm, and dot_NAME for every direction."""
+        """One row an example: index (its place in the batches), sq_norm, and its product with every direction.
+
+        Columns of products are dot_NAME, or dot_NAME_of_others for a sum without the own gradient (`own_left_out`).
+        """
         from mcoherence.gradients.showing import frame_of_examples
 
         return frame_of_examples(self)
@@ -145,7 +177,7 @@ def example_statistics(
             or {name: one of these, or {parameter name: tensor of the parameter's shape}}. Parameters that a direction
             leaves out count as zero in it.
         leave_one_out: whether an example's own gradient is taken out of the sums that it is part of: g_i . (S - g_i),
-            which is g_i . S - |g_i|^2. Other directions stay as they are.
+            which is g_i . S - |g_i|^2; 0 where that is rounding of |g_i| |S|. Other directions stay as they are.
         groups: names of the groups that group_ids count from 0.
         spot_check: number of examples of the first batch that are measured once more one by one, as in
             `gradient_statistics`; 0 for none.
@@ -187,7 +219,7 @@ def example_statistics(
         now.require_unchanged()
         statistics = statistics_of(names, now, totals, tally)
         rows = found.in_order()
-        directions = tensors_of(wanted, statistics, now)
+        directions = tensors_of(wanted, statistics, now, model)
         products = np.zeros((len(wanted), statistics.evidence.examples_measured, len(rows.layers)))
         if kept is not None:
             products = products_of(now, directions, rows, kept, pieces(checked_batches(batches, groups), groups))
@@ -195,11 +227,10 @@ def example_statistics(
             require_sums(now, directions, statistics, rows, products)
             products *= directions.scales.numpy()[:, None, None]
             now.require_unchanged()
+    own_left_out: tuple[str, ...] = ()
     if leave_one_out:
-        for index, direction in enumerate(wanted.values()):
-            if isinstance(direction, str):
-                members = members_of(direction, names, rows.group_ids)
-                products[index, members] -= rows.sq_norms[members]
+        products = _without_own(products, wanted, names, rows, now.passes.parameters)
+        own_left_out = tuple(name for name, direction in wanted.items() if isinstance(direction, str))
     return ExampleStatistics(
         statistics.layers,
         rows.sq_norms,
@@ -208,7 +239,25 @@ def example_statistics(
         rows.losses,
         names,
         rows.group_ids,
-        leave_one_out,
+        own_left_out,
         statistics.evidence,
         statistics.fingerprint,
     )
+
+
+def _without_own(
+    products: NDArray[np.float64],
+    wanted: Mapping[str, Direction],
+    groups: Sequence[str],
+    rows: OrderedExamples,
+    parameters: Mapping[str, nn.Parameter],
+) -> NDArray[np.float64]:
+    """Products [D, n, L] with an example's own gradient taken out of the sums that it is part of."""
+    dtypes = {layer: [p.dtype for name, p in parameters.items() if layer_of(name) == layer] for layer in rows.layers}
+    rounding = np.array([share_of_products(*dtypes[layer]) for layer in rows.layers])
+    left = products.copy()
+    for index, direction in enumerate(wanted.values()):
+        if isinstance(direction, str):
+            members = members_of(direction, groups, rows.group_ids)
+            left[index, members] = products_with_others(products[index, members], rows.sq_norms[members], rounding)
+    return left

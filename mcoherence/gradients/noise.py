@@ -1,20 +1,25 @@
 """How much the gradients of examples vary about their mean: noise scale, GSNR, gradient diversity.
 
-All are functions of m, |S|^2 and Q (`coherence`), of a model, a layer, a tensor or one element of it alike, and of
-one another: diversity is 1 / m-coherence, GSNR is alpha / (1 - alpha). Arguments broadcast against each other, results
-are float64. Unbiased is meant over samples of m examples drawn independently, at fixed weights.
+All are functions of n, |S|^2 and Q (`coherence`, where n is called m as in the papers), of a model, a layer, a tensor
+or one element of it alike, and of one another: diversity is 1 / m-coherence, GSNR is alpha / (1 - alpha). Arguments
+broadcast against each other, results are float64. Unbiased is meant over samples of n examples drawn independently, at
+fixed weights.
+
+The variance of a sample, Q - |S|^2 / n, is never below 0, and of equal gradients it is 0. What rounding makes of that
+is told as 0: any number below 0, and with `rounding` any that is no more than this share of Q.
 """
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from mcoherence.coherence import Float64Array
+from mcoherence.gradients.rounding import above_rounding
 
 
 def gradient_diversity(sq_norm_of_sum: ArrayLike, sum_sq_norm: ArrayLike) -> Float64Array:
-    """Q / |S|^2: 1 / m for identical gradients, 1 for orthogonal ones; the reciprocal of m-coherence.
+    """Q / |S|^2: 1 / n for identical gradients, 1 for orthogonal ones; the reciprocal of m-coherence.
 
-    Of the sample, not an estimate of anything else. m times it is the batch size up to which mini-batch SGD is as good
+    Of the sample, not an estimate of anything else. n times it is the batch size up to which mini-batch SGD is as good
     per example as one example at a time. NaN for 0/0.
     Source: Yin et al. 2018 (arXiv 1706.05699), gradient diversity Delta_S and the batch-size bound n Delta_S.
 
@@ -27,35 +32,39 @@ def gradient_diversity(sq_norm_of_sum: ArrayLike, sum_sq_norm: ArrayLike) -> Flo
         return np.asarray(numerator / denominator, dtype=np.float64)
 
 
-def gradient_variance(sq_norm_of_sum: ArrayLike, sum_sq_norm: ArrayLike, m: ArrayLike) -> Float64Array:
-    """(Q - |S|^2 / m) / (m - 1): tr(Sigma), the variance of an example's gradient, summed over its elements.
+def gradient_variance(
+    sq_norm_of_sum: ArrayLike, sum_sq_norm: ArrayLike, n: ArrayLike, rounding: float = 0.0
+) -> Float64Array:
+    """(Q - |S|^2 / n) / (n - 1): tr(Sigma), the variance of an example's gradient, summed over its elements.
 
-    Unbiased. NaN for m < 2.
+    Unbiased. NaN for n < 2.
     Source: McCandlish et al. 2018 (arXiv 1812.06162), tr(Sigma) in the simple noise scale; the usual sample variance.
 
     Args:
         sq_norm_of_sum: |S|^2, any shape [...].
         sum_sq_norm: Q, a shape that broadcasts with it.
-        m: number of examples, likewise.
+        n: number of examples, likewise.
+        rounding: the share of Q that is rounding, as above.
     """
-    squared, total, count = _numbers(sq_norm_of_sum, sum_sq_norm, m)
+    squared, total, count = _numbers(sq_norm_of_sum, sum_sq_norm, n)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(np.where(count > 1, (total - squared / count) / (count - 1.0), np.nan), dtype=np.float64)
+        value = _summed_variance(squared, total, count, rounding) / (count - 1.0)
+    return np.asarray(np.where(count > 1, value, np.nan), dtype=np.float64)
 
 
-def mean_gradient_sq_norm(sq_norm_of_sum: ArrayLike, sum_sq_norm: ArrayLike, m: ArrayLike) -> Float64Array:
-    """(|S|^2 - Q) / (m (m - 1)): |G|^2, the squared norm of the expected gradient; mean of g_i . g_j over i != j.
+def mean_gradient_sq_norm(sq_norm_of_sum: ArrayLike, sum_sq_norm: ArrayLike, n: ArrayLike) -> Float64Array:
+    """(|S|^2 - Q) / (n (n - 1)): |G|^2, the squared norm of the expected gradient; mean of g_i . g_j over i != j.
 
-    Unbiased, and therefore below 0 now and then where |G| is small; |S|^2 / m^2 is too large by tr(Sigma) / m on
-    average. NaN for m < 2.
-    Source: McCandlish et al. 2018 (arXiv 1812.06162, Appendix A.1), with batches of 1 and of m.
+    Unbiased, and therefore below 0 now and then where |G| is small; |S|^2 / n^2 is too large by tr(Sigma) / n on
+    average. NaN for n < 2.
+    Source: McCandlish et al. 2018 (arXiv 1812.06162, Appendix A.1), with batches of 1 and of n.
 
     Args:
         sq_norm_of_sum: |S|^2, any shape [...].
         sum_sq_norm: Q, a shape that broadcasts with it.
-        m: number of examples, likewise.
+        n: number of examples, likewise.
     """
-    squared, total, count = _numbers(sq_norm_of_sum, sum_sq_norm, m)
+    squared, total, count = _numbers(sq_norm_of_sum, sum_sq_norm, n)
     with np.errstate(invalid="ignore", divide="ignore"):
         value = (squared - total) / (count * (count - 1.0))
     return np.asarray(np.where(count > 1, value, np.nan), dtype=np.float64)
@@ -98,11 +107,13 @@ def running_noise_scale(variances: ArrayLike, mean_sq_norms: ArrayLike, decay: f
     return noise_scale(_running_mean(variances, decay), _running_mean(mean_sq_norms, decay))
 
 
-def gradient_signal_to_noise_ratio(sq_norm_of_sum: ArrayLike, sum_sq_norm: ArrayLike, m: ArrayLike) -> Float64Array:
-    """GSNR: |S / m|^2 over the variance of the sample, Q / m - |S / m|^2; alpha / (1 - alpha).
+def gradient_signal_to_noise_ratio(
+    sq_norm_of_sum: ArrayLike, sum_sq_norm: ArrayLike, n: ArrayLike, rounding: float = 0.0
+) -> Float64Array:
+    """GSNR: |S / n|^2 over the variance of the sample, Q / n - |S / n|^2; alpha / (1 - alpha).
 
-    The squared mean over the variance, both of the sample as it is (variance divided by m). As an estimate for all
-    examples it is too large, by about 1 / m; 1 / `noise_scale` has unbiased parts. Of one element of a parameter (its
+    The squared mean over the variance, both of the sample as it is (variance divided by n). As an estimate for all
+    examples it is too large, by about 1 / n; 1 / `noise_scale` has unbiased parts. Of one element of a parameter (its
     S_j^2 and Q_j, from `per_example_gradients`) it is the r_j of the paper. Of a tensor, a layer or a model it is the
     ratio of the sums over the elements, not the mean of r_j. Infinite for identical gradients, NaN for no examples.
     Source: Liu et al. 2020 (arXiv 2001.07384), the gradient signal-to-noise ratio r(theta_j).
@@ -110,12 +121,18 @@ def gradient_signal_to_noise_ratio(sq_norm_of_sum: ArrayLike, sum_sq_norm: Array
     Args:
         sq_norm_of_sum: |S|^2, any shape [...].
         sum_sq_norm: Q, a shape that broadcasts with it.
-        m: number of examples, likewise.
+        n: number of examples, likewise.
+        rounding: the share of Q that is rounding, as above.
     """
-    squared, total, count = _numbers(sq_norm_of_sum, sum_sq_norm, m)
+    squared, total, count = _numbers(sq_norm_of_sum, sum_sq_norm, n)
     with np.errstate(invalid="ignore", divide="ignore"):
-        variance = np.maximum(total / count - squared / count**2, 0.0)  # not below 0 by rounding
+        variance = _summed_variance(squared, total, count, rounding) / count
         return np.asarray(squared / count**2 / variance, dtype=np.float64)
+
+
+def _summed_variance(squared: Float64Array, total: Float64Array, count: Float64Array, rounding: float) -> Float64Array:
+    """Q - |S|^2 / n, 0 where that is rounding."""
+    return np.maximum(above_rounding(total - squared / count, total, rounding), 0.0)
 
 
 def _running_mean(values: ArrayLike, decay: float) -> Float64Array:

@@ -1,28 +1,17 @@
 """Do the gradients of two examples agree? Stiffness, gradient confusion, and the share of examples that a step helps.
 
-What is about pairs takes the Gram matrix g_i . g_j of a sample, [n, n] (`example_gram`), so that it is for some
-hundreds of examples; m-coherence takes their sums only, and so any number. Unbiased is meant over samples of n examples
+What is about pairs takes the Gram matrix g_i . g_j of a sample, [n, n], so that it is for some hundreds of examples;
+m-coherence takes their sums only, and so any number. `example_gram` measures the matrix, and what it returns has all of
+this as methods. Unbiased is meant over samples of n examples
 drawn independently, at fixed weights.
 
 Index letters: n examples, A classes.
 """
 
-from collections.abc import Iterable
-from typing import Any
-
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor, nn
 
 from mcoherence.coherence import Float64Array
-from mcoherence.gradients.group_sums import real_rows
-from mcoherence.gradients.reference import LossFunction, loss_and_gradients
-from mcoherence.gradients.sweep import Measuring, Piece, checked_batches, measuring, pieces
-from mcoherence.gradients.trees import length, rows
-
-# Elements of per-example gradients alive at a time, at most, beside those of two examples.
-ELEMENTS = 2**26
 
 
 def share_helped(products: ArrayLike) -> float:
@@ -60,7 +49,7 @@ def gradient_cosines(gram: ArrayLike) -> Float64Array:
     products = _gram(gram)
     norms = np.sqrt(np.diag(products))
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(products / norms[:, None] / norms[None, :])
+        return np.clip(products / norms[:, None] / norms[None, :], -1.0, 1.0)  # beyond them is rounding
 
 
 def stiffness(agreement: ArrayLike) -> float:
@@ -86,8 +75,20 @@ def stiffness_by_class(agreement: ArrayLike, labels: ArrayLike) -> Float64Array:
     Args:
         agreement: of pairs, [n, n], from `sign_agreement` or `gradient_cosines`.
         labels: integers [n] from 0.
+
+    Raises:
+        ValueError: labels are something else.
     """
     found, classes = _gram(agreement), np.asarray(labels)
+    if classes.shape != (len(found),) or (len(found) and classes.dtype.kind not in "iu"):
+        raise ValueError(
+            f"labels: found {classes.dtype} of shape {classes.shape}, expected an integer for each of "
+            f"{len(found)} examples"
+        )
+    if len(found) and classes.min() < 0:
+        raise ValueError(
+            f"labels: found {classes.min()}, expected integers from 0; leave examples without a class out of the sample"
+        )
     count = int(classes.max(initial=-1)) + 1
     different = ~np.eye(len(found), dtype=bool)
     matrix = np.full((count, count), np.nan)
@@ -137,67 +138,6 @@ def minimum_cosine(gram: ArrayLike) -> float:
     found = gradient_cosines(gram)
     different = found[~np.eye(len(found), dtype=bool)]
     return float(np.nanmin(different)) if np.isfinite(different).any() else float("nan")
-
-
-def example_gram(
-    model: nn.Module, loss_fn: LossFunction, batches: Iterable[tuple[Any, ...]], *, tf32: bool = False
-) -> Float64Array:
-    """g_i . g_j of all pairs of a sample, float64 [n, n], for some hundreds of examples; the model is left as found.
-
-    Gradients are taken one example after the other and multiplied block by block: time grows with n^2 where n times the
-    number of parameters is more than 67 million, memory does not grow with n times parameters.
-
-    Args:
-        model: any torch model whose output for an example depends on that example alone.
-        loss_fn: loss_fn(outputs, targets) -> losses of the examples, [n].
-        batches: (inputs [n, ...], targets [n, ...]).
-        tf32: whether float32 products may be TF32's on a GPU that has it.
-
-    Raises:
-        UnsupportedModelError: the model cannot be measured; the message names the module.
-        ValueError: batches or losses are not as above.
-
-    Example:
-        With the output as its loss, a linear unit's gradient is the input: here (1, 0) and (1, 2).
-
-        >>> model = torch.nn.Linear(2, 1, bias=False)
-        >>> batch = (torch.tensor([[1.0, 0.0], [1.0, 2.0]]), torch.zeros(2))
-        >>> example_gram(model, lambda outputs, _: outputs[:, 0], [batch]).tolist()
-        [[1.0, 1.0], [1.0, 5.0]]
-    """
-    with measuring(model, loss_fn, tf32=tf32) as now:
-        examples = [
-            Piece(
-                piece.group, rows(piece.inputs, slice(i, i + 1)), rows(piece.targets, slice(i, i + 1)), piece.positions
-            )
-            for piece in pieces(checked_batches(batches, None), None)
-            for i in range(length(piece.inputs))
-        ]
-        elements = sum(p.numel() for p in now.passes.parameters.values())
-        size = max(1, ELEMENTS // (2 * max(1, elements)))
-        starts = range(0, len(examples), size)
-        gram = np.zeros((len(examples), len(examples)))
-        for first in starts:
-            one = _gradients(now, examples[first : first + size])
-            for second in range(first, len(examples), size):
-                other = one if second == first else _gradients(now, examples[second : second + size])
-                block = sum((a.double() @ b.double().T for a, b in zip(one, other, strict=True)), start=torch.zeros(()))
-                gram[first : first + size, second : second + size] = block.cpu().numpy()
-                gram[second : second + size, first : first + size] = block.T.cpu().numpy()
-        now.require_unchanged()
-    return gram
-
-
-def _gradients(now: Measuring, examples: list[Piece]) -> list[Tensor]:
-    """Per-example gradients as real numbers, [n, elements] of every parameter."""
-    passes = now.passes
-    found: dict[str, list[Tensor]] = {name: [] for name in passes.parameters}
-    for one in examples:
-        inputs = passes.at_device(one.inputs)
-        _, gradients = loss_and_gradients(passes.model, passes.loss_fn, passes.parameters, inputs, one.targets)
-        for name, gradient in gradients.items():
-            found[name].append(gradient)
-    return [real_rows(torch.stack(parts)) for parts in found.values()]
 
 
 def _gram(values: ArrayLike) -> NDArray[np.float64]:

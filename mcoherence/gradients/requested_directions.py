@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from mcoherence.gradients.directions import Directions
 from mcoherence.gradients.statistics import GradientStatistics
 from mcoherence.gradients.sweep import Measuring
+from mcoherence.gradients.wrappers import plain_names
 
 SUM = "sum"
 # What may be asked for: the name of a sum, or a tensor for every parameter.
@@ -46,8 +47,17 @@ def requested(along: Along | None, groups: Sequence[str] | None) -> dict[str, Di
     return wanted
 
 
-def tensors_of(wanted: Mapping[str, Direction], statistics: GradientStatistics, now: Measuring) -> Directions:
-    """The directions as tensors, by the names that the engine has for the parameters."""
+def tensors_of(
+    wanted: Mapping[str, Direction], statistics: GradientStatistics, now: Measuring, model: nn.Module
+) -> Directions:
+    """The directions as tensors, by the names that the engine has for the parameters.
+
+    Args:
+        wanted: as they were asked for.
+        statistics: of the sample.
+        now: the model that is measured, without wrappers.
+        model: as it was handed over.
+    """
     given = []
     for name, direction in wanted.items():
         if isinstance(direction, str):
@@ -57,7 +67,7 @@ def tensors_of(wanted: Mapping[str, Direction], statistics: GradientStatistics, 
             sums = (value[list(chosen)].sum(dim=0) for value in statistics.group_sums)
             given.append(dict(zip(now.passes.parameters, sums, strict=True)))
         else:
-            given.append(_of_parameters(name, direction, now))
+            given.append(_of_parameters(name, _by_own_names(name, direction, model, now), now))
     return Directions.of(given, now.passes.parameters)
 
 
@@ -67,20 +77,13 @@ def _of_parameters(name: str, direction: Mapping[str, Tensor], now: Measuring) -
     Frozen parameters, along which no gradient is measured, are left out.
     """
     parameters = now.passes.parameters
-    by_plain = {plain: actual for actual, plain in now.names.items()}
     every = dict(now.passes.model.named_parameters(remove_duplicate=False))
     measured = {id(p): actual for actual, p in parameters.items()}
     found: dict[str, Tensor] = {}
     for key, value in direction.items():
-        there = every.get(by_plain.get(key, key))
-        if there is not None and not there.requires_grad:
+        if not every[key].requires_grad:
             continue
-        if there is None:
-            raise ValueError(
-                f"along: found {key!r} in {name!r}, expected names of the model's parameters, such as "
-                f"{next(iter(by_plain))!r}; dict(model.named_parameters()) has them"
-            )
-        actual = measured[id(there)]
+        actual = measured[id(every[key])]
         p = parameters[actual]
         if not isinstance(value, Tensor) or value.shape != p.shape or value.layout != torch.strided:
             kind = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
@@ -96,6 +99,32 @@ def _of_parameters(name: str, direction: Mapping[str, Tensor], now: Measuring) -
             )
         found[actual] = value
     return found
+
+
+def _by_own_names(name: str, direction: Mapping[str, Tensor], model: nn.Module, now: Measuring) -> dict[str, Tensor]:
+    """A direction by the names that the measured model has for its parameters, those of tied ones included.
+
+    Names may be those of the model as it was handed over, of the model within its wrappers, or without any prefixes of
+    wrappers.
+    """
+    plain = {without: own for own, without in plain_names(now.passes.model).items()}
+    handed_over = {whole: plain[without] for whole, without in plain_names(model).items()}
+    within = {own: own for own in plain.values()}
+    every = (handed_over, within, plain)
+    for key in direction:
+        if not any(key in names for names in every):
+            raise ValueError(
+                f"along: found {key!r} in {name!r}, expected names of the model's parameters, such as "
+                f"{next(iter(plain))!r}; dict(model.named_parameters()) has them"
+            )
+    readings = [{key: names[key] for key in direction} for names in every if direction.keys() <= names.keys()]
+    if any(reading != readings[0] for reading in readings):
+        raise ValueError(
+            f"along: found names in {name!r} that are of other parameters in the wrapper than in the model within, "
+            "expected names with one meaning; hand over the model without its wrapper"
+        )
+    names = readings[0] if readings else {**plain, **within, **handed_over}
+    return {names[key]: value for key, value in direction.items()}
 
 
 def members_of(direction: str, groups: Sequence[str], group_ids: NDArray[np.int64]) -> NDArray[np.bool_]:

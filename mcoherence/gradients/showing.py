@@ -72,8 +72,15 @@ def frame_of_examples(examples: Examples) -> "pd.DataFrame":
     """One row for each example."""
     import pandas as pd
 
-    columns: dict[str, Any] = {"index": np.arange(examples.n), "sq_norm": examples.sq_norm}
-    return pd.DataFrame(columns | {f"dot_{name}": value for name, value in examples.dot.items()})
+    return pd.DataFrame({"index": np.arange(examples.n), **_columns(examples)})
+
+
+def _columns(examples: Examples) -> dict[str, Any]:
+    """Norm and products of each example by the names of their columns, which say whose gradient is left out."""
+    columns: dict[str, Any] = {"sq_norm": examples.sq_norm}
+    for name, value in examples.dot.items():
+        columns[f"dot_{name}_of_others" if name in examples.own_left_out else f"dot_{name}"] = value
+    return columns
 
 
 def plot_of_statistics(statistics: Sums, ax: "Axes | None" = None) -> "Axes":
@@ -87,7 +94,7 @@ def plot_of_statistics(statistics: Sums, ax: "Axes | None" = None) -> "Axes":
     axes.set_yticks(places, [layer or "(the model)" for layer in statistics.layers])
     axes.invert_yaxis()
     axes.set_xlim(left=0.0)
-    axes.set_xlabel("alpha = m-coherence / m")
+    axes.set_xlabel("alpha = m-coherence / n")
     axes.legend()
     return axes
 
@@ -103,8 +110,10 @@ def plot_of_examples(examples: Examples, ax: "Axes | None" = None) -> "Axes":
         else:
             axes.plot(norms[chosen], examples.dot[examples.directions[0]][chosen], ".", alpha=0.6, label=name)
     axes.set_xlabel("norm of the example's gradient")
-    axes.set_ylabel(f"product with {examples.directions[0]}" if examples.directions else "examples")
+    axes.set_ylabel("examples")
     if examples.directions:
+        first = examples.directions[0]
+        axes.set_ylabel(f"product with {first}{' of others' if first in examples.own_left_out else ''}")
         axes.axhline(0.0, color="0.6", linewidth=0.8)
     axes.legend()
     return axes
@@ -154,9 +163,8 @@ def _of_statistics(statistics: Sums) -> tuple[str, Rows, Rows, str]:
 
 
 def _of_examples(examples: Examples) -> tuple[str, Rows, Rows, str]:
-    own = ", own gradient left out" if examples.leave_one_out and examples.directions else ""
-    head = f"Gradients of {_count(examples.n, 'example')}, {_count(len(examples.layers), 'layer')}{own}"
-    columns = {"sq_norm": examples.sq_norm} | {f"dot_{name}": value for name, value in examples.dot.items()}
+    head = f"Gradients of {_count(examples.n, 'example')}, {_count(len(examples.layers), 'layer')}"
+    columns = _columns(examples)
     spread = [["", "smallest", "median", "largest", "share above 0"]]
     for name, values in columns.items():
         quantiles = (_number(float(np.quantile(values, q))) for q in (0.0, 0.5, 1.0))

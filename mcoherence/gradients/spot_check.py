@@ -52,8 +52,7 @@ class Batch:
     def norms_alone(self, chosen: Sequence[int]) -> dict[str, Tensor]:
         """|g_i|^2 {parameter name: float64 [k]} of the chosen examples, one forward and backward pass for each."""
         found = []
-        for i in chosen:
-            loss, gradients = loss_and_gradients(self.model, self.loss_fn, self.parameters, *self._one(i))
+        for i, (loss, gradients) in zip(chosen, self._alone(chosen), strict=True):
             require_same_alone(self.model, self.loss_fn, *self._one(i), loss)
             found.append(gradients)
         return self._norms(found)
@@ -61,6 +60,15 @@ class Batch:
     def norms_within(self, chosen: Sequence[int]) -> dict[str, Tensor]:
         """|g_i|^2 {parameter name: float64 [k]} of the chosen examples' own losses in one pass of the whole batch."""
         return self._norms(list(self._gradients_within(chosen)))
+
+    def products_alone(self, chosen: Sequence[int], directions: Directions) -> dict[str, Tensor]:
+        """g_i . V_d {layer: float64 [D, k]} of the chosen examples, one forward and backward pass for each."""
+        gradients = (one for _, one in self._alone(chosen))
+        return products_of_rows(({name: g.unsqueeze(0) for name, g in one.items()} for one in gradients), directions)
+
+    def _alone(self, chosen: Sequence[int]) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+        for i in chosen:
+            yield loss_and_gradients(self.model, self.loss_fn, self.parameters, *self._one(i))
 
     def products_within(self, chosen: Sequence[int], directions: Directions) -> dict[str, Tensor]:
         """g_i . V_d {layer: float64 [D, k]} of the same gradients with directions."""

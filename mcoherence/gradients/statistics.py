@@ -8,7 +8,7 @@ an example does not depend on its batch. A layer that mixes the examples of a ba
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
@@ -22,8 +22,9 @@ from mcoherence.gradients.evidence import Evidence
 from mcoherence.gradients.group_sums import real_rows
 from mcoherence.gradients.layer_names import layer_of, layers_of
 from mcoherence.gradients.reference import LossFunction
+from mcoherence.gradients.rounding import share_of_sums
 from mcoherence.gradients.sweep import WHOLE_SAMPLE as WHOLE_SAMPLE  # readers of results know it by this path
-from mcoherence.gradients.sweep import Measuring, Totals, group_names, measured_batches, measuring
+from mcoherence.gradients.sweep import Measuring, Totals, group_names, indices_of_groups, measured_batches, measuring
 from mcoherence.gradients.tally import Tally
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ class GradientStatistics:
     @overload
     def alpha(self, by: Literal["layer", "parameter"], groups: Sequence[str] | None = ...) -> dict[str, float]: ...
     def alpha(self, by: Level = "model", groups: Sequence[str] | None = None) -> float | dict[str, float]:
-        """m-coherence / m over the union of `groups`, in [0, 1] (arXiv 2203.10036); NaN for no examples."""
+        """m-coherence / n over the union of `groups`, in [0, 1] (arXiv 2203.10036); NaN for no examples."""
         return self._of_examples(coherence.alpha, by, groups)
 
     @overload
@@ -134,8 +135,8 @@ class GradientStatistics:
         self, by: Literal["layer", "parameter"], groups: Sequence[str] | None = ...
     ) -> dict[str, float]: ...
     def gradient_variance(self, by: Level = "model", groups: Sequence[str] | None = None) -> float | dict[str, float]:
-        """tr(Sigma), the variance of an example's gradient, unbiased; NaN for fewer than two examples."""
-        return self._of_examples(noise.gradient_variance, by, groups)
+        """tr(Sigma), the variance of an example's gradient, unbiased, 0 where it is rounding; NaN for n < 2."""
+        return self._of_examples(partial(noise.gradient_variance, rounding=self._rounding), by, groups)
 
     @overload
     def mean_gradient_sq_norm(self, by: Literal["model"] = ..., groups: Sequence[str] | None = ...) -> float: ...
@@ -158,8 +159,9 @@ class GradientStatistics:
     def noise_scale(self, by: Level = "model", groups: Sequence[str] | None = None) -> float | dict[str, float]:
         """tr(Sigma) / |G|^2, the simple gradient noise scale; NaN where the estimate of |G|^2 is not above 0."""
         return self._of_examples(
-            lambda squared, total, m: noise.noise_scale(
-                noise.gradient_variance(squared, total, m), noise.mean_gradient_sq_norm(squared, total, m)
+            lambda squared, total, n: noise.noise_scale(
+                noise.gradient_variance(squared, total, n, self._rounding),
+                noise.mean_gradient_sq_norm(squared, total, n),
             ),
             by,
             groups,
@@ -176,8 +178,8 @@ class GradientStatistics:
     def gradient_signal_to_noise_ratio(
         self, by: Level = "model", groups: Sequence[str] | None = None
     ) -> float | dict[str, float]:
-        """GSNR of the sample by model, layer or tensor: alpha / (1 - alpha)."""
-        return self._of_examples(noise.gradient_signal_to_noise_ratio, by, groups)
+        """GSNR of the sample by model, layer or tensor: alpha / (1 - alpha); infinite without variance."""
+        return self._of_examples(partial(noise.gradient_signal_to_noise_ratio, rounding=self._rounding), by, groups)
 
     def merge(self, other: "GradientStatistics") -> "GradientStatistics":
         """The statistics of both samples together, exactly as if they had been measured in one go.
@@ -253,12 +255,7 @@ class GradientStatistics:
         return html_of_statistics(self)
 
     def _indices(self, groups: Sequence[str] | None) -> list[int]:
-        if isinstance(groups, str):
-            raise ValueError(f"groups: found the string {groups!r}, expected a sequence of names")
-        unknown = set(groups or ()) - set(self.groups)
-        if unknown:
-            raise ValueError(f"groups: found {sorted(unknown)}, expected names out of {list(self.groups)}")
-        return [i for i, name in enumerate(self.groups) if groups is None or name in groups]
+        return indices_of_groups(groups, self.groups)
 
     def _by(self, by: Level, values: NDArray[np.float64]) -> float | dict[str, float]:
         """Values per parameter [P], summed up to the level asked for."""
@@ -275,9 +272,14 @@ class GradientStatistics:
     def _of_examples(
         self, measure: Callable[[float, float, int], Any], by: Level, groups: Sequence[str] | None
     ) -> float | dict[str, float]:
-        """A measure of |S|^2, Q and m."""
-        m = int(self.counts[self._indices(groups)].sum())
-        return self._ratio(lambda squared, total: measure(squared, total, m), by, groups)
+        """A measure of |S|^2, Q and n."""
+        n = int(self.counts[self._indices(groups)].sum())
+        return self._ratio(lambda squared, total: measure(squared, total, n), by, groups)
+
+    @property
+    def _rounding(self) -> float:
+        """The share of Q that is rounding."""
+        return share_of_sums(*(sums.dtype for sums in self.group_sums))
 
     def _ratio(
         self, measure: Callable[[float, float], Any], by: Level, groups: Sequence[str] | None

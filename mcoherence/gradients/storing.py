@@ -71,7 +71,7 @@ def save_examples(path: Path | str, fields: Mapping[str, Any]) -> None:
         "sq_norm": fields["sq_norms"],
         "dot": fields["products"],
     }
-    write_hdf5(Path(path), EXAMPLES, datasets, _origin(fields) | {"leave_one_out": fields["leave_one_out"]})
+    write_hdf5(Path(path), EXAMPLES, datasets, _origin(fields) | {"own_left_out": list(fields["own_left_out"])})
 
 
 def load_examples(path: Path | str) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def load_examples(path: Path | str) -> dict[str, Any]:
         "losses": np.asarray(datasets["loss"]),
         "groups": tuple(map(str, datasets["group"])),
         "group_ids": np.asarray(datasets["group_id"]),
-        "leave_one_out": bool(attributes["leave_one_out"]),
+        "own_left_out": tuple(attributes["own_left_out"]),
         **_read_origin(attributes),
     }
 

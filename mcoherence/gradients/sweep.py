@@ -157,6 +157,16 @@ def group_names(groups: Sequence[str] | None) -> tuple[str, ...]:
     return names
 
 
+def indices_of_groups(chosen: Sequence[str] | None, names: Sequence[str]) -> list[int]:
+    """Positions in `names` of the chosen groups (None: all), in their order; ValueError for one that is not there."""
+    if isinstance(chosen, str):
+        raise ValueError(f"groups: found the string {chosen!r}, expected a sequence of names")
+    unknown = set(chosen or ()) - set(names)
+    if unknown:
+        raise ValueError(f"groups: found {sorted(unknown)}, expected names out of {list(names)}")
+    return [i for i, name in enumerate(names) if chosen is None or name in chosen]
+
+
 def _where_float64_is(model: nn.Module) -> nn.Module:
     """The model, or a copy of it on the processor where it is on an Apple GPU: squared norms are float64."""
     if not any(has_no_float64(p.device) for p in model.parameters()):

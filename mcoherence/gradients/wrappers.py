@@ -19,14 +19,17 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 
 def plain_names(model: nn.Module) -> dict[str, str]:
-    """{qualified name of a parameter: the same without `module.` and `_orig_mod.` of wrappers within the model}."""
+    """{qualified name of a parameter: the same without `module.` and `_orig_mod.` of wrappers within the model}.
+
+    Tied parameters are there by each of their names.
+    """
     prefixes = {
         f"{name}.{inner}.".lstrip("."): f"{name}.".lstrip(".")
-        for name, module in model.named_modules()
+        for name, module in model.named_modules(remove_duplicate=False)
         if (inner := _inner(module)) is not None
     }
     names = {}
-    for name, _ in model.named_parameters():
+    for name, _ in model.named_parameters(remove_duplicate=False):
         plain = name
         for prefix, without in sorted(prefixes.items(), key=lambda one: -len(one[0])):  # inner ones first
             if plain.startswith(prefix):

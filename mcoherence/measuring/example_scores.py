@@ -8,10 +8,10 @@ z_y - max_{c != y} z_c (Pleiss et al., arXiv 2001.10528) and the confidence p_y 
 
 Labels are those that the run trains on. Networks are in eval mode.
 
-Index letters: K checkpoints, N training examples, m examples of a class, A classes.
+Index letters: K checkpoints, N training examples, m examples of a sum, A classes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any
 
@@ -27,7 +27,9 @@ from mcoherence.files.progress import progress
 from mcoherence.gradients.batch_norm import with_sample_statistics
 from mcoherence.gradients.evidence import Evidence, merged
 from mcoherence.gradients.examples import example_statistics
+from mcoherence.gradients.own_left_out import cosines_with_others, products_with_others
 from mcoherence.gradients.requested_directions import Direction
+from mcoherence.gradients.rounding import share_of_products, share_of_sums
 from mcoherence.gradients.statistics import gradient_statistics
 from mcoherence.measuring.along_run import normalised_by
 from mcoherence.measuring.by_examples import InBatches
@@ -116,43 +118,24 @@ def gradient_scores(
         for first, batches in zip([True, *[False] * len(classes)], classes, strict=False)
     ]
     sq_norm = np.concatenate([one.sq_norm for one in found])
-    rounding = 100 * float(torch.finfo(next(model.parameters()).dtype).eps)
-    of_class = [products_with_others(one.dot["class"], one.sq_norm, rounding) for one in found]
-    of_all = products_with_others(np.concatenate([one.dot["all"] for one in found]), sq_norm, rounding)
+    dtypes = [p.dtype for p in model.parameters()]
+    of_class = [_with_others(one.dot["class"], one.sq_norm, dtypes) for one in found]
+    of_all = _with_others(np.concatenate([one.dot["all"] for one in found]), sq_norm, dtypes)
     rows = np.argsort(np.concatenate(members))
     values = (sq_norm, *np.concatenate(of_class, axis=1), *of_all)
     scores = {name: value[rows] for name, value in zip(GRADIENT_SCORES, values, strict=True)}
     return scores, merged([sums.evidence, *(one.evidence for one in found)])
 
 
-def products_with_others(
-    product: NDArray[np.float64], sq_norm: NDArray[np.float64], rounding: float = 0.0
+def _with_others(
+    product: NDArray[np.float64], sq_norm: NDArray[np.float64], dtypes: Sequence[torch.dtype]
 ) -> NDArray[np.float64]:
-    """Product and cosine of each example's gradient with the sum of the others' gradients, float64 [2, m].
+    """Product and cosine of each of m gradients with the sum of the others, float64 [2, m].
 
-    From its product with the sum of all of them: g_i . (S - g_i) = g_i . S - |g_i|^2, and |S - g_i|^2 = |S|^2 -
-    2 g_i . S + |g_i|^2, where |S|^2 = sum_i g_i . S. A cosine is 0 where a gradient, or the sum of the others,
-    vanishes: it points nowhere, and agrees with nothing.
-
-    Args:
-        product: g_i . S, float64 [m].
-        sq_norm: |g_i|^2, float64 [m].
-        rounding: the share of |S|^2 that |S - g_i|^2 is known to; where it is no more, it counts as 0.
-
-    Example:
-        Gradients 1, 2 and -4 along a line, whose sum is -1.
-
-        >>> product, cosine = products_with_others(np.array([-1.0, -2.0, 4.0]), np.array([1.0, 4.0, 16.0]))
-        >>> product.tolist(), cosine.tolist()
-        ([-2.0, -6.0, -12.0], [-1.0, -1.0, -1.0])
+    From |g_i|^2 and g_i . S, both [m], in a network of these dtypes.
     """
-    if len(product) < 2:
-        return np.zeros((2, len(product)))
-    whole, others = product.sum(), product - sq_norm
-    of_others = whole - 2 * product + sq_norm
-    there = (sq_norm > 0) & (of_others > rounding * whole) & (of_others > 0)
-    lengths = np.sqrt(np.where(there, sq_norm * of_others, 1.0))
-    return np.stack([others, np.where(there, np.clip(others / lengths, -1, 1), 0.0)])
+    products = products_with_others(product, sq_norm, share_of_products(*dtypes))
+    return np.stack([products, cosines_with_others(product, sq_norm, share_of_sums(*dtypes))])
 
 
 class OfExamples:

@@ -96,6 +96,11 @@ def test_union_of_groups_from_their_gram_matrix():
     assert coherence.union_sq_norm_of_sum(sums_of_groups @ sums_of_groups.T) == pytest.approx(41.0)
 
 
+def test_the_squared_norm_of_a_sum_is_not_below_0_by_rounding():
+    assert coherence.union_sq_norm_of_sum([[1.0, -1.0 - 1e-15], [-1.0 - 1e-15, 1.0]]) == 0.0
+    assert np.isnan(coherence.union_sq_norm_of_sum([[np.nan]]))
+
+
 def test_diversity_and_noise_scale_are_functions_of_coherence():
     """Diversity is 1 / m-coherence (Yin et al. 2018); alpha = 1 / (1 + B_simple), plug-in covariance."""
     gradients = np.array([[1.0, 0.0], [2.0, 1.0], [0.0, 1.0], [1.5, 2.0]])

@@ -10,6 +10,7 @@ from mcoherence import example_statistics, gradient_statistics
 from mcoherence.gradients import batch_products, example_products, kept_calls
 from mcoherence.gradients.evidence import IdentityError
 from mcoherence.gradients.reference import per_example_gradients
+from mcoherence.gradients.spot_check import Batch
 from tests.unit.gradients.against_the_loop import same, snapshot
 
 PER_EXAMPLE = nn.CrossEntropyLoss(reduction="none")
@@ -286,6 +287,44 @@ def test_leaving_one_out_takes_the_own_gradient_out_of_the_sums_it_is_in_and_of_
     assert without.dot["a"] == pytest.approx(whole.dot["a"] - np.where(member, whole.sq_norm, 0.0))
     assert without.dot["weights"].tolist() == whole.dot["weights"].tolist()
 
+    assert (whole.own_left_out, without.own_left_out) == ((), ("sum", "a"))
+
+
+def test_examples_without_others_are_helped_by_none_of_them_in_float32():
+    """A sample of one, a group of one, and one example whose loss alone counts: rounding is told as 0."""
+    torch.set_default_dtype(torch.float32)
+
+    def weighted(outputs, targets):
+        return PER_EXAMPLE(outputs, targets[:, 0]) * targets[:, 1]
+
+    model = nn.Sequential(nn.Linear(30, 40), nn.Tanh(), nn.Linear(40, 3))
+    for _ in range(10):
+        inputs, labels = torch.randn(5, 30), torch.randint(0, 3, (5,))
+        one = example_statistics(model, PER_EXAMPLE, [(inputs[:1], labels[:1])], along="sum", leave_one_out=True)
+        ids = torch.tensor([0, 1, 1, 1, 1])
+        grouped = example_statistics(
+            model, PER_EXAMPLE, [(inputs, labels, ids)], ["sum", "sum:a"], leave_one_out=True, groups=GROUPS
+        )
+        targets = torch.stack([labels, (ids == 0).long()], dim=1)
+        alone = example_statistics(model, weighted, [(inputs, targets)], along="sum", leave_one_out=True)
+        assert one.dot["sum"].tolist() == [0.0]
+        assert grouped.dot["sum:a"][0] == 0.0
+        assert grouped.dot["sum"].all()
+        assert alone.dot["sum"].tolist() == [0.0] * 5
+        assert alone.share_helped("sum") == 0.0
+
+
+def test_the_share_that_is_helped_is_of_a_direction_and_of_groups():
+    batch = (torch.randn(40, 4), torch.randint(0, 3, (40,)), torch.arange(40) % 2)
+    found = example_statistics(mlp(), PER_EXAMPLE, [batch], ["sum", "sum:b"], leave_one_out=True, groups=GROUPS)
+    members = found.dot["sum:b"][1::2]
+    assert 0.0 < found.share_helped("sum:b", groups=["b"]) == (members > 0).mean() < 1.0
+    assert found.share_helped("sum") == (found.dot["sum"] > 0).mean()
+    with pytest.raises(ValueError, match=r"direction: found 'all', expected one of \['sum', 'sum:b'\]"):
+        found.share_helped("all")
+    with pytest.raises(ValueError, match=r"groups: found \['c'\]"):
+        found.share_helped("sum", groups=["c"])
+
 
 def test_a_direction_of_one_layer_is_zero_in_the_others():
     model, batches = mlp(), [batch[:2] for batch in batches_of(3)]
@@ -325,6 +364,31 @@ def test_wrong_products_of_a_layer_are_found_by_the_sum_alone(monkeypatch):
     )
     with pytest.raises(IdentityError, match="products of gradients with a direction"):
         example_statistics(mlp(), PER_EXAMPLE, [batches_of(3)[0][:2]], along="sum", spot_check=0)
+
+
+def test_products_of_other_examples_are_found_by_the_spot_check(monkeypatch):
+    plain = kept_calls.layer_products
+    monkeypatch.setattr(
+        kept_calls, "layer_products", lambda *given: {name: value.roll(1, 1) for name, value in plain(*given).items()}
+    )
+    with pytest.raises(IdentityError, match="products of gradients with a direction"):
+        example_statistics(mlp(), PER_EXAMPLE, [batches_of(5)[0][:2]], along="sum")
+
+
+def test_examples_at_the_kink_of_an_activation_pass_the_spot_check_by_their_losses_in_the_batch(monkeypatch):
+    """As if rounding had put those that are passed alone on the other side of it."""
+    plain = Batch.products_alone
+    monkeypatch.setattr(
+        Batch, "products_alone", lambda self, *given: {name: 0 * value for name, value in plain(self, *given).items()}
+    )
+    model, batches = mlp(), [batches_of(5)[0][:2]]
+    found = example_statistics(model, PER_EXAMPLE, batches, along="sum")
+    assert found.dot["sum"] == pytest.approx(
+        example_statistics(model, PER_EXAMPLE, batches, "sum", spot_check=0).dot["sum"]
+    )
+    monkeypatch.setattr(Batch, "products_within", Batch.products_alone)
+    with pytest.raises(IdentityError, match="products of gradients with a direction"):
+        example_statistics(model, PER_EXAMPLE, batches, along="sum")
 
 
 def test_ways_through_the_model_are_tried_in_turn(monkeypatch):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 from torch.utils.checkpoint import checkpoint
 
 from mcoherence import example_statistics, gradient_statistics, without_padding
@@ -192,6 +193,33 @@ def test_directions_take_the_names_with_and_without_the_prefixes_of_wrappers_wit
     found = example_statistics(model, PER_EXAMPLE, batch, along=along)
     assert found.layers == ("0",)
     assert found.dot["0."].tolist() == found.dot["0.module."].tolist()
+
+
+def test_a_wrapped_models_own_names_are_taken_as_a_direction():
+    """Of the wrapper, of the model within it, and without any prefix: one direction; frozen and tied weights too."""
+    layer, frozen = torch.compile(nn.Linear(4, 4), backend="eager"), nn.DataParallel(nn.Linear(4, 3))
+    frozen.module.bias.requires_grad_(False)
+    inner = nn.Sequential(layer, layer, frozen)
+    batch = [(torch.randn(4, 4), torch.arange(4) % 3)]
+    plain = {name.replace("_orig_mod.", "").replace("module.", ""): p for name, p in inner.named_parameters()}
+    for model in (nn.DataParallel(inner), torch.compile(inner, backend="eager"), AveragedModel(inner)):
+        along = {"wrapper": dict(model.named_parameters()), "within": dict(inner.named_parameters()), "plain": plain}
+        along["tied"] = {name.replace("0.", "1."): p for name, p in along["wrapper"].items()}
+        found = example_statistics(model, PER_EXAMPLE, batch, along=along)
+        assert found.dot["plain"].all()
+        assert all(found.dot[name].tolist() == found.dot["plain"].tolist() for name in along)
+
+
+def test_names_that_mean_two_parameters_of_a_wrapped_model_are_refused():
+    """A model with a parameter `weight` and one `module.weight`: in the wrapper `module.weight` is the first."""
+    inner = nn.Linear(4, 3)
+    inner.module = nn.Linear(4, 3)
+    batch, model = [(torch.randn(4, 4), torch.arange(4) % 3)], nn.DataParallel(inner)
+    with pytest.raises(ValueError, match="of other parameters in the wrapper than in the model within"):
+        example_statistics(model, PER_EXAMPLE, batch, along={"w": {"module.weight": inner.weight}})
+    whole = example_statistics(model, PER_EXAMPLE, batch, along={"w": dict(model.named_parameters())})
+    expected = example_statistics(inner, PER_EXAMPLE, batch, along={"w": dict(inner.named_parameters())})
+    assert whole.dot["w"].tolist() == expected.dot["w"].tolist()
 
 
 def test_what_cannot_be_measured_is_refused_with_the_way_out(monkeypatch):

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from mcoherence import example_gram, example_statistics, gradient_statistics
+from mcoherence.gradients import gram as gram_module
 from mcoherence.gradients import noise, pairs
 from mcoherence.gradients.reference import per_example_gradients
 
@@ -32,7 +33,7 @@ def gram(measured):
 def test_the_gram_matrix_is_that_of_the_rows_in_one_block_and_in_several(measured, gram, monkeypatch):
     model, batches, *_ = measured
     np.testing.assert_allclose(example_gram(model, PER_EXAMPLE, batches), gram, atol=1e-14)
-    monkeypatch.setattr(pairs, "ELEMENTS", 4 * 2 * 43)  # blocks of 4 examples of 43 weights
+    monkeypatch.setattr(gram_module, "ELEMENTS", 4 * 2 * 43)  # blocks of 4 examples of 43 weights
     np.testing.assert_allclose(example_gram(model, PER_EXAMPLE, batches), gram, atol=1e-14)
 
 
@@ -74,6 +75,27 @@ def test_the_running_noise_scale_is_a_ratio_of_means_and_not_a_mean_of_ratios():
         noise.running_noise_scale([1.0], [1.0], decay=1)
 
 
+@pytest.mark.parametrize("times", [2, 3, 7, 64])
+def test_equal_gradients_have_no_variance_in_float32(times):
+    """Whatever rounding makes of Q - |S|^2 / n: no noise, and a signal without any."""
+    torch.manual_seed(times)
+    model = nn.Sequential(nn.Linear(20, 30), nn.ReLU(), nn.Linear(30, 3))
+    for inputs, label in zip(torch.randn(8, 20), (0, 1, 2, 0, 1, 2, 0, 1), strict=True):
+        sums = gradient_statistics(model, PER_EXAMPLE, [(inputs.expand(times, 20), torch.full((times,), label))])
+        assert sums.gradient_variance() == sums.noise_scale() == 0.0
+        assert set(sums.gradient_variance("layer").values()) == {0.0}
+        assert sums.gradient_signal_to_noise_ratio() == np.inf
+
+
+def test_a_small_variance_that_is_no_rounding_is_kept():
+    """Gradients 1 and 1 + 1e-6 of float64: variance 5e-13, of which float32 would know nothing."""
+    squared, total = (2.0 + 1e-6) ** 2, 1.0 + (1.0 + 1e-6) ** 2
+    assert noise.gradient_variance(squared, total, 2, rounding=1e-14) == pytest.approx(5e-13, rel=1e-3)
+    assert noise.gradient_variance(squared, total, 2, rounding=1e-5) == 0.0
+    assert noise.gradient_variance(9.0000001, 3.0, 3) == 0.0  # below 0 by rounding
+    assert noise.gradient_signal_to_noise_ratio(9.0000001, 3.0, 3) == np.inf
+
+
 def test_diversity_is_the_reciprocal_of_m_coherence(measured, gram):
     model, batches, *_ = measured
     sums = gradient_statistics(model, PER_EXAMPLE, batches)
@@ -96,7 +118,7 @@ def test_the_share_that_a_step_helps_counts_positive_products(measured, gram):
     model, batches, *_ = measured
     found = example_statistics(model, PER_EXAMPLE, batches, along="sum", leave_one_out=True)
     others = gram.sum(axis=1) - np.diag(gram)
-    assert pairs.share_helped(found.dot["sum"]) == (others > 0).mean()
+    assert found.share_helped("sum") == pairs.share_helped(found.dot["sum"]) == (others > 0).mean()
     assert np.isnan(pairs.share_helped([]))
 
 
@@ -115,6 +137,44 @@ def test_stiffness_within_and_between_classes(measured, gram):
     assert within == pytest.approx(gram[same].mean())  # classes of one size
     assert between == pytest.approx(gram[np.not_equal.outer(labels, labels)].mean())
     assert np.isnan(pairs.stiffness_by_class(gram[:1, :1], [1])[1, 1])  # one example makes no pair
+
+
+def test_what_the_gram_matrix_tells_is_what_the_functions_make_of_it(measured):
+    model, batches, _, labels = measured
+    found = example_gram(model, PER_EXAMPLE, batches)
+    assert (found.n, found.sq_norm.tolist()) == (9, np.diag(found.products).tolist())
+    assert np.array_equal(found.cosines, pairs.gradient_cosines(found))  # NumPy takes it for an array
+    for of, agreement in (("sign", pairs.sign_agreement), ("cosine", pairs.gradient_cosines)):
+        by_class = pairs.stiffness_by_class(agreement(found), labels)
+        assert found.stiffness(of) == pairs.stiffness(agreement(found))
+        assert np.array_equal(found.stiffness_by_class(labels, of), by_class)
+        assert found.within_and_between_classes(labels, of) == pairs.within_and_between_classes(by_class)
+    assert found.gradient_confusion() == pairs.gradient_confusion(found)
+    assert found.minimum_cosine() == pairs.minimum_cosine(found)
+    with pytest.raises(ValueError, match="of: found 'signs', expected 'sign' or 'cosine'"):
+        found.stiffness("signs")
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([0, 1], r"labels: found int64 of shape \(2,\), expected an integer for each of 3 examples"),
+        ([0, 1, -1], "labels: found -1, expected integers from 0"),
+        ([0.0, 1.0, 1.0], r"labels: found float64 of shape \(3,\), expected an integer"),
+        ([True, False, True], "labels: found bool"),
+    ],
+)
+def test_labels_that_are_none_of_these_examples_are_refused(labels, message):
+    with pytest.raises(ValueError, match=message):
+        pairs.stiffness_by_class(np.eye(3), labels)
+
+
+def test_cosines_are_no_more_than_1_whatever_rounding_makes_of_them():
+    rows = np.random.default_rng(0).normal(size=(40, 7))
+    both = np.concatenate([rows, 3 * rows, -rows])
+    cosines = pairs.gradient_cosines(both @ both.T)
+    assert cosines.max() == 1.0
+    assert cosines.min() == -1.0
 
 
 def test_a_zero_gradient_has_no_cosine_and_is_left_out():

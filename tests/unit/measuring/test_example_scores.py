@@ -18,7 +18,6 @@ from mcoherence.gradients.reference import per_example_gradients
 from mcoherence.measuring.example_scores import (
     logit_scores,
     measure_example_scores,
-    products_with_others,
     require_wrong_labels,
 )
 from mcoherence.measuring.job import MeasuringJob
@@ -104,24 +103,6 @@ def test_scores_of_logits_by_hand():
     assert scores.keys() == expected.keys()
     for name, values in expected.items():
         assert scores[name] == pytest.approx(values, rel=1e-10, abs=1e-30 if name == "el2n" else 1e-15), name
-
-
-def test_a_gradient_that_vanishes_agrees_with_nothing():
-    """Gradients 0, 3 and -1 along a line: the others of the first are 2, of the second -1, of the third 3."""
-    gradients = np.array([0.0, 3.0, -1.0])
-    product, cosine = products_with_others(gradients * gradients.sum(), gradients**2)
-    assert product.tolist() == [0, -3, -3]
-    assert cosine.tolist() == [0, -1, -1]
-    assert products_with_others(np.array([4.0]), np.array([4.0])).tolist() == [[0], [0]]  # there are no others
-    alone = np.array([5.0, 0.0])  # the others of the first are nothing
-    assert products_with_others(alone * 5, alone**2).tolist() == [[0, 0], [0, 0]]
-
-
-def test_a_sum_of_others_that_rounding_hides_counts_as_vanished():
-    gradients = np.array([1.0, 1e-9])
-    wide, narrow = (products_with_others(gradients * gradients.sum(), gradients**2, share) for share in (1e-20, 1e-5))
-    assert wide[1, 1] == pytest.approx(1)
-    assert narrow[1].tolist() == [0, pytest.approx(1)]
 
 
 @pytest.mark.parametrize("changed", [[False, False], [True, True]])
