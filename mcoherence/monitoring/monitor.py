@@ -367,7 +367,8 @@ class CoherenceMonitor:
             costs = {"seconds": cost.seconds, "share_of_time": cost.share}
             hand_over(self._log, for_loggers(self.name, values | costs), measured.step)
         if self._file is not None:
-            self._file.append(self._measurements([*self._measured, measured]))
+            last, so_far = self._measurements([measured]), [*self._measured, measured]
+            self._file.append(last, lambda: self._measurements(so_far))
         self._keep(measured, values)
         return values
 

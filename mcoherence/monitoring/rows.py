@@ -50,10 +50,6 @@ class Measurements:
         for k in range(len(self.steps)):
             yield self._one(k)
 
-    def last(self) -> "Measurements":
-        """The last one alone, K = 1."""
-        return self._one(len(self.steps) - 1)
-
     def _one(self, k: int) -> "Measurements":
         chosen, whole = slice(k, k + 1), self.record
         record = replace(whole, n=whole.n[chosen], sum_sq_norm=whole.sum_sq_norm[chosen], gram=whole.gram[chosen])

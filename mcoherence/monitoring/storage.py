@@ -34,8 +34,8 @@ class MonitorFile(Protocol):
         them: it is of the same run, and what it holds beyond them will be measured again.
         """
 
-    def append(self, measured: Measurements) -> None:
-        """Add the last of these measurements; the others are there already."""
+    def append(self, last: Measurements, every: Callable[[], Measurements]) -> None:
+        """Add a measurement, K = 1, to those that are there already; `every` gives all of them, that one included."""
 
 
 def monitor_file(path: str | os.PathLike[str], origin: Callable[[], Mapping[str, Any]]) -> MonitorFile:
@@ -80,8 +80,8 @@ class _CsvFile:
             write_text(self._path, text.decode())
             self._number = self._path.stat().st_ino
 
-    def append(self, measured: Measurements) -> None:
-        block = _csv(tidy_rows(sums_of(measured.last())), header=self._size == 0).encode()
+    def append(self, last: Measurements, every: Callable[[], Measurements]) -> None:
+        block = _csv(tidy_rows(sums_of(last)), header=self._size == 0).encode()
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("ab", buffering=0) as file:
             found = os.fstat(file.fileno())
@@ -121,13 +121,13 @@ class _Hdf5File:
         else:
             self._written = None
 
-    def append(self, measured: Measurements) -> None:
+    def append(self, last: Measurements, every: Callable[[], Measurements]) -> None:
         if _told(self._path) != self._written:
             raise UserError(
                 f"{self._path}: found another file than this monitor has written last; give every monitor a file of "
                 "its own"
             )
-        self._write(measured)
+        self._write(every())
 
     def _write(self, measured: Measurements) -> None:
         record, groups = measured.record, file_groups(measured.groups)
