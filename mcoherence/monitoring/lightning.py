@@ -70,7 +70,7 @@ class LightningCoherence(_callback()):  # type: ignore[misc]
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Hand the state of a checkpoint to the monitor."""
         self.monitor.load_state_dict(state_dict)
-        self._updates, self._optimizer_steps = state_dict["updates"], state_dict["optimizer_steps"]
+        self._updates, self._optimizer_steps = state_dict.get("updates", 0), state_dict.get("optimizer_steps", -1)
 
     def _call(self, trainer: Any) -> None:
         if trainer.global_step > self._optimizer_steps:

@@ -83,14 +83,17 @@ class ProbePasses:
 
 
 def weights_are_finite(model: nn.Module) -> bool:
-    """Whether all parameters are finite numbers; a GPU is asked once."""
-    largest = [_largest(p.detach()) for p in model.parameters() if p.numel()]
+    """Whether all parameters are finite numbers, as whole ones always are; a GPU is asked once."""
+    found = [p.detach() for p in model.parameters() if p.numel() and (p.is_floating_point() or p.is_complex())]
+    largest = [_largest(p) for p in found]
     return all(bool(torch.isfinite(torch.stack(ones)).all()) for ones in _by_device(largest))
 
 
 def _largest(values: Tensor) -> Tensor:
     """The largest |x| as a float64; NaN where one is."""
     real = torch.view_as_real(values) if values.is_complex() else values
+    if real.dtype.itemsize == 1:  # float8, which torch cannot compute with
+        real = real.to(torch.float32)
     largest: Tensor = torch.linalg.vector_norm(real, ord=torch.inf)
     return largest.to(torch.float64)
 

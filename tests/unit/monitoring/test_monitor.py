@@ -15,6 +15,7 @@ from mcoherence import CoherenceMonitor, gradient_statistics
 from mcoherence.errors import UserError
 from mcoherence.gradients.wrappers import unwrapped
 from mcoherence.monitoring.logging import takes_all_at_once
+from mcoherence.monitoring.probe_passes import weights_are_finite
 from mcoherence.monitoring.schedule import MeasuringSteps
 from mcoherence.study.segments import checkpoint_schedule
 from tests.unit.monitoring.small_training import LOSS, Training, sample
@@ -284,6 +285,16 @@ def test_which_loggers_take_all_at_once():
     assert not takes_all_at_once(lambda key, value, step=None, synchronous=None: None)  # mlflow.log_metric
     assert not takes_all_at_once(lambda name, value, step: None)
     assert not takes_all_at_once(print)
+
+
+def test_whole_numbers_narrow_and_complex_ones_among_the_weights_are_looked_at_as_they_are():
+    model = nn.Linear(2, 1)
+    model.code = nn.Parameter(torch.tensor([3, 255], dtype=torch.uint8), requires_grad=False)
+    for dtype in (torch.float8_e5m2, torch.bfloat16, torch.complex64):
+        model.other = nn.Parameter(torch.tensor([1.0, 2.0]).to(dtype), requires_grad=False)
+        assert weights_are_finite(model)
+        model.other = nn.Parameter(torch.tensor([1.0, math.nan]).to(dtype), requires_grad=False)
+        assert not weights_are_finite(model)
 
 
 class LoggingModule:
