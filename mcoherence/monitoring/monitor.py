@@ -182,11 +182,11 @@ class CoherenceMonitor:
             What `log` raises. After any error nothing of the step is kept, and the next call measures again.
         """
         step = _number_of_updates(step)
-        if self._file is not None and not self._file_is_ours and self._ranks.leads:
-            self._file.replace(self._measurements(self._measured) if self._measured else None)
-        self._file_is_ours = True
+        problem = self._file_problem()
         last = self._measured[-1].step if self._measured else -1
         if step == last or step not in self._steps:
+            if problem is not None:
+                raise problem
             return None
         if step < last:
             raise UserError(
@@ -194,7 +194,7 @@ class CoherenceMonitor:
                 "starts over or goes on from a checkpoint, make a new monitor or load the state that was saved with it"
             )
         with self._timed():
-            return self._measure(step)
+            return self._measure(step, problem)
 
     @property
     def history(self) -> pd.DataFrame:
@@ -292,16 +292,25 @@ class CoherenceMonitor:
                 "monitor as it was made when the state was saved, or begin a new one with a file of its own"
             )
 
-    def _measure(self, step: int) -> dict[str, float]:
-        """A measurement, kept, written and logged; the ranks tell each other of every error."""
+    def _file_problem(self) -> Exception | None:
+        """Begin the file where that was not done yet; the error that keeps rank 0 from it, so that all hear of it."""
+        try:
+            if self._file is not None and not self._file_is_ours and self._ranks.leads:
+                self._file.replace(self._measurements(self._measured) if self._measured else None)
+        except Exception as error:
+            return error
+        self._file_is_ours = True
+        return None
+
+    def _measure(self, step: int, problem: Exception | None) -> dict[str, float]:
+        """A measurement, kept, written and logged; the ranks tell each other of every error, of `problem` first."""
         ranks = self._ranks
         ranks.meet(step, self._setup())
-        problem: Exception | None = None
         mine, not_finite = None, ""
         try:
             refuse_unsupported(self._model)  # first of all, since weights in parts are not the same on all ranks
         except UserError as error:
-            problem = error
+            problem = problem or error
         ranks.require_none_failed(problem)
         with ranks.alike(self._model):
             try:

@@ -103,6 +103,12 @@ if world > 1:
             raise FloatingPointError("only here")
         return loss_fn(outputs, targets)
 
+    def file_is_gone(monitor):
+        def replace(measured):
+            raise OSError("read-only file system")
+        monitor._file.replace = replace
+        return monitor
+
     def overflow_of_rank_1(outputs, targets):
         return loss_fn(outputs, targets) * (float("inf") if rank == 1 else 1.0)
 
@@ -119,6 +125,9 @@ if world > 1:
         "other samples": failure(lambda: CoherenceMonitor(model, loss_fn, two, 1)(0)),
         "other weights": failure(weights_differ),
         "one rank's loss": failure(lambda: CoherenceMonitor(model, loss_of_rank_1, sample[0][:2], 1)(0)),
+        "the leader's file": failure(lambda: file_is_gone(CoherenceMonitor(
+            model, loss_fn, sample[0][:2], 1, path=f"{folder}/new/c.csv"
+        ))(0)),
         "the leader's log": failure(lambda: CoherenceMonitor(model, loss_fn, sample[0][:2], 1, log=log_fails)(0)),
     }
     store = torch.distributed.distributed_c10d._get_default_store()
@@ -228,6 +237,10 @@ def test_losses_that_are_infinite_on_one_rank_are_one_diverged_row_on_all(runs):
         (
             "one rank's loss",
             [r"UserError: monitor: the measurement failed on rank 1 \(only here\)", "FloatingPointError: only here"],
+        ),
+        (
+            "the leader's file",
+            ["OSError: read-only", r"UserError: monitor: the measurement failed on rank 0 \(read-only file system\)"],
         ),
         (
             "the leader's log",
