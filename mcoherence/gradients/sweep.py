@@ -7,7 +7,7 @@ import copy
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,7 @@ class Measuring:
 
     passes: through it, hooks in place.
     names: {name of a trainable parameter: the same without the prefixes of wrappers}.
-    fingerprint: digest of its weights and buffers.
+    fingerprint: digest of its weights and buffers; "" where none was made.
     """
 
     passes: Passes
@@ -46,9 +46,9 @@ class Measuring:
     _state: ModelState
 
     def require_unchanged(self) -> None:
-        """Raise UnsupportedModelError if the passes so far have changed buffers or weights."""
+        """Raise UnsupportedModelError if the passes so far have changed buffers, or weights that have a fingerprint."""
         self._state.require_unchanged(every_value=True)
-        if fingerprint(self.passes.model) != self.fingerprint:
+        if self.fingerprint and fingerprint(self.passes.model) != self.fingerprint:
             raise UnsupportedModelError(
                 "a forward pass writes to weights in eval mode, behind autograd's back (by `.data`, say), so that "
                 "examples were measured at different weights; take that out of the forward pass. The weights stay as "
@@ -58,7 +58,18 @@ class Measuring:
 
 @contextmanager
 def measuring(model: nn.Module, loss_fn: LossFunction, *, tf32: bool) -> Iterator[Measuring]:
-    """The model in eval mode, ready to be measured, inside the block; left as found after it.
+    """The model in eval mode, with a fingerprint, ready to be measured, inside the block; left as found after it.
+
+    Raises:
+        UnsupportedModelError: it cannot be measured; the message names the module and the way out.
+    """
+    with prepared(model, loss_fn, tf32=tf32) as now:
+        yield replace(now, fingerprint=fingerprint(now.passes.model))
+
+
+@contextmanager
+def prepared(model: nn.Module, loss_fn: LossFunction, *, tf32: bool) -> Iterator[Measuring]:
+    """As `measuring`, without a fingerprint: weights written to behind autograd's back are not found.
 
     Raises:
         UnsupportedModelError: it cannot be measured; the message names the module and the way out.
@@ -70,7 +81,7 @@ def measuring(model: nn.Module, loss_fn: LossFunction, *, tf32: bool) -> Iterato
         passes = Passes(model, loss_fn, state)
         plain = plain_names(model)
         with passes.capture.active(), no_graph_kept():
-            yield Measuring(passes, {name: plain[name] for name in passes.parameters}, fingerprint(model), state)
+            yield Measuring(passes, {name: plain[name] for name in passes.parameters}, "", state)
 
 
 @dataclass(frozen=True)

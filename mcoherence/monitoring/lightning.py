@@ -25,7 +25,10 @@ def _callback() -> Any:
 
 
 class LightningCoherence(_callback()):  # type: ignore[misc]
-    """Calls a monitor at the start of training and after every optimiser step; its state is in Lightning's checkpoints.
+    """Calls a monitor at the start of training and after every update; its state is in Lightning's checkpoints.
+
+    An update is a batch of training in which an optimiser made a step, however many optimisers there are and steps they
+    made: with one that is the Trainer's `global_step`, which counts the steps of all optimisers together.
 
     What is measured goes to the Trainer's loggers under the names that `log=` would see, and to `callback_metrics`,
     where EarlyStopping and ModelCheckpoint find it.
@@ -42,6 +45,7 @@ class LightningCoherence(_callback()):  # type: ignore[misc]
     def __init__(self, monitor: CoherenceMonitor) -> None:
         super().__init__()
         self.monitor = monitor
+        self._updates, self._optimizer_steps = 0, -1  # and at how many steps of all optimisers that was
 
     @property
     def state_key(self) -> str:
@@ -50,25 +54,31 @@ class LightningCoherence(_callback()):  # type: ignore[misc]
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Measure the start, or nothing where the state that was loaded has it."""
+        if not 0 <= self._optimizer_steps <= trainer.global_step:  # no state was loaded, or training starts over
+            self._updates = trainer.global_step // max(len(trainer.optimizers), 1)
+            self._optimizer_steps = trainer.global_step
         self._call(trainer)
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any, **__: Any) -> None:
-        """Measure, where the optimiser has made a step that is due."""
+        """Measure, where an optimiser has made a step and the update is due."""
         self._call(trainer)
 
     def state_dict(self) -> dict[str, Any]:
-        """That of the monitor; Lightning puts it into every checkpoint."""
-        return self.monitor.state_dict()
+        """That of the monitor, with what was counted; Lightning puts it into every checkpoint."""
+        return self.monitor.state_dict() | {"updates": self._updates, "optimizer_steps": self._optimizer_steps}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Hand the state of a checkpoint to the monitor."""
         self.monitor.load_state_dict(state_dict)
+        self._updates, self._optimizer_steps = state_dict.get("updates", 0), state_dict.get("optimizer_steps", -1)
 
     def _call(self, trainer: Any) -> None:
-        values = self.monitor(trainer.global_step)
+        if trainer.global_step > self._optimizer_steps:
+            self._updates, self._optimizer_steps = self._updates + 1, trainer.global_step
+        values = self.monitor(self._updates)
         if values is None:
             return
         logged = for_loggers(self.monitor.name, values)
         for logger in trainer.loggers:
-            logger.log_metrics(logged, step=trainer.global_step)
+            logger.log_metrics(logged, step=self._updates)
         trainer.callback_metrics.update({name: torch.tensor(value) for name, value in logged.items()})

@@ -1,12 +1,13 @@
 """A monitor of gradient coherence for anybody's training loop: one call a step, and training goes on as without it."""
 
-import operator
 import os
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property, reduce
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -14,22 +15,32 @@ import pandas as pd
 import torch
 from torch import nn
 
-from mcoherence.errors import UserError
+from mcoherence.errors import UserError, first_line
 from mcoherence.files.digests import short_digest
 from mcoherence.files.provenance import provenance
 from mcoherence.gradients.batch_norm import batch_norm_layers
 from mcoherence.gradients.evidence import Evidence, merged
 from mcoherence.gradients.reference import LossFunction
 from mcoherence.gradients.refusal import refuse_unsupported
-from mcoherence.gradients.statistics import WHOLE_SAMPLE, GradientStatistics, gradient_statistics
+from mcoherence.gradients.statistics import WHOLE_SAMPLE, GradientStatistics
+from mcoherence.gradients.sweep import group_names
 from mcoherence.gradients.wrappers import unwrapped
 from mcoherence.measuring.by_examples import diverged_statistics
 from mcoherence.measuring.record import CoherenceRecord, record_of, stacked
-from mcoherence.monitoring.logging import Log, for_loggers, hand_over
+from mcoherence.monitoring.logging import Log, for_loggers, hand_over, require_log
+from mcoherence.monitoring.probe_passes import ProbePasses, weights_are_finite
 from mcoherence.monitoring.probe_sample import ProbeSample
 from mcoherence.monitoring.ranks import ProbeRanks, nothing_measured, trainable_parameters
-from mcoherence.monitoring.rows import Measurements, history_of, measured_values
-from mcoherence.monitoring.schedule import Every, MeasuringSteps
+from mcoherence.monitoring.rows import (
+    MEAN_SQ_NORM,
+    NOISE_SCALE,
+    VARIANCE,
+    Measurements,
+    history_of,
+    measured_values,
+    noise_scales,
+)
+from mcoherence.monitoring.schedule import Every, MeasuringSteps, whole_number
 from mcoherence.monitoring.storage import MonitorFile, monitor_file
 from mcoherence.precision import precision_name
 from mcoherence.study.result_names import NO_BATCH_NORM
@@ -58,7 +69,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class _Measured:
-    """One measurement: its step, whether weights were not finite, the sums (K = 1), and what was checked."""
+    """One measurement: its step, whether numbers were not finite, the sums (K = 1), and what was checked."""
 
     step: int
     diverged: bool
@@ -78,16 +89,21 @@ class CoherenceMonitor:
     With several ranks (torch.distributed) every rank calls it at the same steps; each measures its share of the sample,
     with the buffers of rank 0. All have the same history; rank 0 writes and logs.
 
-    Weights that are not finite give a row of NaN that says `diverged`; training goes on.
+    Weights, losses or gradients that are not finite give a row of NaN that says `diverged`, with a warning, and
+    training goes on: it may come back.
+
+    It can be pickled and copied; a copy needs a file of its own.
 
     Args:
         model: the network that is trained; it is held, not copied.
         loss_fn: loss_fn(outputs, targets) -> losses of the examples, [n].
         sample: the probe sample: one batch (inputs [n, ...], targets [n, ...]), with `groups` (inputs, targets,
-            group_ids [n]), or a list of such batches; copied. Memory and time are those of `gradient_statistics`.
+            group_ids [n]), or a list of such batches; copied. Memory and time are those of
+            `gradient_statistics`.
         every: N: measure when step % N == 0. Or a schedule, as a study's checkpoints have it: {"every_step_until": 8,
             "per_doubling": 2, "every": 1000}, the last key optional; or a list of steps.
-        groups: names of the groups that group_ids count from 0.
+        groups: names of the groups that group_ids count from 0; of several none may be called "all", which is what
+            files call the whole sample.
         path: a file that gets the rows of each measurement at once: .csv, or .h5 as a study's coherence.h5.
             `mcoherence.monitoring.reading.coherence_table` reads it for the figures. A file of an earlier run is
             renamed, unless the state of that run is loaded.
@@ -96,7 +112,9 @@ class CoherenceMonitor:
             told by its signature, see `mcoherence.monitoring.logging.takes_all_at_once`.
         name: what names of logged numbers begin with, "coherence/m_coherence" and so on, and what its state is called
             in the checkpoints of a framework: of several monitors in one training each needs its own.
-        spot_check, tf32: as in `gradient_statistics`.
+        spot_check, tf32: as in `gradient_statistics`; single examples are looked at in the first measurement of a
+            process and in every tenth after it, and in others where something is new
+            (`mcoherence.monitoring.probe_passes`).
         rank_timeout: seconds that a rank waits for the others before it gives up with an error.
 
     Raises:
@@ -132,15 +150,20 @@ class CoherenceMonitor:
         self._since = time.perf_counter()
         self._seconds, self._earlier = 0.0, 0.0
         self._measuring_since: float | None = None
-        self._model, self._loss_fn = unwrapped(model), loss_fn
-        self._groups = None if groups is None else tuple(groups)
+        _require_settings(model, loss_fn, name, spot_check, rank_timeout)
+        self._model = unwrapped(model)
+        self._groups = _group_names(groups)
         self._sample = ProbeSample.of(sample, self._groups)
-        self._every, self._steps = every, MeasuringSteps(every)
-        self._spot_check, self._tf32 = spot_check, tf32
+        self._steps = MeasuringSteps(every)
+        self._spot_check, self._tf32 = int(spot_check), bool(tf32)
+        self._passes = ProbePasses(loss_fn, self._groups, self._spot_check, self._tf32)
+        if log is not None:
+            require_log(log)
         self.name, self._log = name, log
-        self._ranks = ProbeRanks(rank_timeout)
-        self._file: MonitorFile | None = None if path is None else monitor_file(path, lambda: self._origin)
+        self._ranks = ProbeRanks(float(rank_timeout))
+        self._file: MonitorFile | None = None if path is None else monitor_file(path, self._told_in_files)
         self._measured: list[_Measured] = []
+        self._noise: list[tuple[float, float]] = []  # estimates of tr(Sigma) and |G|^2 of what was measured
         self._file_is_ours = False  # whether it holds what was measured, and nothing else
 
     def __call__(self, step: int) -> dict[str, float] | None:
@@ -158,14 +181,12 @@ class CoherenceMonitor:
             OSError: the file cannot be written.
             What `log` raises. After any error nothing of the step is kept, and the next call measures again.
         """
-        step = operator.index(step)
-        if step < 0:
-            raise UserError(f"step: found {step}, expected the number of updates made so far, 0 or more")
-        if self._file is not None and not self._file_is_ours and self._ranks.leads:
-            self._file.replace(self._measurements(self._measured) if self._measured else None)
-        self._file_is_ours = True
+        step = _number_of_updates(step)
+        problem = self._file_problem()
         last = self._measured[-1].step if self._measured else -1
         if step == last or step not in self._steps:
+            if problem is not None:
+                raise problem
             return None
         if step < last:
             raise UserError(
@@ -173,15 +194,17 @@ class CoherenceMonitor:
                 "starts over or goes on from a checkpoint, make a new monitor or load the state that was saved with it"
             )
         with self._timed():
-            return self._measure(step)
+            return self._measure(step, problem)
 
     @property
     def history(self) -> pd.DataFrame:
         """A row a measurement.
 
-        Columns: step, diverged; n, m_coherence, alpha, pairwise_alignment, sum_sq_norm (Q), sq_norm_of_sum (|S|^2) of
-        the whole sample; m_coherence/group/NAME, alpha/group/NAME and n/group/NAME with groups; m_coherence/layer/NAME.
-        Without measurements there are no columns but the first two.
+        Columns: step, diverged; n, m_coherence, alpha, pairwise_alignment, sum_sq_norm (Q), sq_norm_of_sum (|S|^2),
+        gradient_variance (tr(Sigma)) and mean_gradient_sq_norm (|G|^2) of the whole sample; m_coherence/group/NAME,
+        alpha/group/NAME and n/group/NAME with groups; m_coherence/layer/NAME; running_noise_scale, the gradient noise
+        scale from running means over the measurements so far (see `mcoherence.monitoring.rows.noise_scales`). Without
+        measurements there are no columns but the first two.
         """
         return (
             history_of(self._measurements(self._measured))
@@ -248,7 +271,8 @@ class CoherenceMonitor:
             raise UserError(
                 f"state: no state of a monitor ({type(error).__name__}: {error}), expected what state_dict() returned"
             ) from error
-        self._measured = measured
+        self._measured, self._noise = measured, [self._estimates(one) for one in measured]
+        self._passes.forget()
         self._seconds, self._earlier, self._since = seconds, whole, time.perf_counter()
         self._file_is_ours = False
 
@@ -268,25 +292,35 @@ class CoherenceMonitor:
                 "monitor as it was made when the state was saved, or begin a new one with a file of its own"
             )
 
-    def _measure(self, step: int) -> dict[str, float]:
-        """A measurement, kept, written and logged; the ranks tell each other of every error."""
+    def _file_problem(self) -> Exception | None:
+        """Begin the file where that was not done yet; the error that keeps rank 0 from it, so that all hear of it."""
+        try:
+            if self._file is not None and not self._file_is_ours and self._ranks.leads:
+                self._file.replace(self._measurements(self._measured) if self._measured else None)
+        except Exception as error:
+            return error
+        self._file_is_ours = True
+        return None
+
+    def _measure(self, step: int, problem: Exception | None) -> dict[str, float]:
+        """A measurement, kept, written and logged; the ranks tell each other of every error, of `problem` first."""
         ranks = self._ranks
         ranks.meet(step, self._setup())
-        problem: Exception | None = None
-        mine = None
+        mine, not_finite = None, ""
         try:
             refuse_unsupported(self._model)  # first of all, since weights in parts are not the same on all ranks
         except UserError as error:
-            problem = error
+            problem = problem or error
         ranks.require_none_failed(problem)
         with ranks.alike(self._model):
             try:
-                mine, diverged = self._of_share()
+                mine, not_finite = self._of_share()
             except Exception as error:
                 problem = error
             ranks.require_none_failed(problem)
-            assert mine is not None
-            statistics = mine if diverged else ranks.added_up(mine)
+            not_finite = ranks.first(not_finite)
+            diverged = mine is None or bool(not_finite)
+            statistics = self._diverged(step, not_finite) if diverged or mine is None else ranks.added_up(mine)
         measured, values = None, {}
         if ranks.leads:
             try:
@@ -296,23 +330,34 @@ class CoherenceMonitor:
                 problem = error
         measured = ranks.told_by_leader(measured, problem)
         if not ranks.leads:
-            self._measured.append(measured)
-            values = measured_values(self._measurements([measured]))
+            values = self._values(measured)
+            self._keep(measured, values)
         return values
 
-    def _of_share(self) -> tuple[GradientStatistics, bool]:
-        """The statistics of this rank's share, and whether the network has diverged, so that they are NaN."""
-        names = self._groups or (WHOLE_SAMPLE,)
-        if not all(bool(torch.isfinite(p).all()) for p in self._model.parameters()):
-            return diverged_statistics(self._model, self._group_ids(), names), True
+    def _of_share(self) -> tuple[GradientStatistics | None, str]:
+        """The statistics of this rank's share; or None, and what of the network is not finite."""
+        if not weights_are_finite(self._model):
+            return None, "weights"
         batches = list(self._sample.share(self._ranks.rank, self._ranks.world))
         if not batches:
-            return nothing_measured(self._model, names), False
+            return nothing_measured(self._model, self._groups or (WHOLE_SAMPLE,)), ""
         with _without_autocast({"cpu", *(p.device.type for p in self._model.parameters())}):
-            statistics = gradient_statistics(
-                self._model, self._loss_fn, batches, self._groups, spot_check=self._spot_check, tf32=self._tf32
+            try:
+                return self._passes.statistics(self._model, batches), ""
+            except Exception as error:
+                if not self._passes.leaves_range(self._model, batches):
+                    raise
+                return None, f"losses or gradients of the probe sample ({first_line(error)})"
+
+    def _diverged(self, step: int, what: str) -> GradientStatistics:
+        """The statistics of a network that has diverged, with a warning where it had not before."""
+        if self._ranks.leads and not (self._measured and self._measured[-1].diverged):
+            warnings.warn(
+                f"monitor: step {step}: found {what} that are not finite; the row holds NaN and says diverged, and "
+                "training goes on",
+                stacklevel=4,
             )
-        return statistics, False
+        return diverged_statistics(self._model, self._group_ids(), self._groups or (WHOLE_SAMPLE,))
 
     def _group_ids(self) -> np.ndarray[Any, np.dtype[np.int64]]:
         if self._groups is None:
@@ -325,15 +370,30 @@ class CoherenceMonitor:
         if not measured.diverged:
             widest = reduce(torch.promote_types, {p.dtype for p in self._model.parameters()})
             measured.record.largest_bound_ratio(widest)
-        values = measured_values(self._measurements([measured]))
+        values = self._values(measured)
         if self._log is not None:
             cost = self.cost
             costs = {"seconds": cost.seconds, "share_of_time": cost.share}
             hand_over(self._log, for_loggers(self.name, values | costs), measured.step)
         if self._file is not None:
-            self._file.append(self._measurements([*self._measured, measured]))
-        self._measured.append(measured)
+            last, so_far = self._measurements([measured]), [*self._measured, measured]
+            self._file.append(last, lambda: self._measurements(so_far))
+        self._keep(measured, values)
         return values
+
+    def _values(self, measured: _Measured) -> dict[str, float]:
+        """The values of a measurement that is to come after those so far."""
+        values = measured_values(self._measurements([measured]))
+        noise = noise_scales([*self._noise, (values[VARIANCE], values[MEAN_SQ_NORM])])
+        return {**values, NOISE_SCALE: float(noise[-1])}
+
+    def _keep(self, measured: _Measured, values: Mapping[str, float]) -> None:
+        self._measured.append(measured)
+        self._noise.append((values[VARIANCE], values[MEAN_SQ_NORM]))
+
+    def _estimates(self, measured: _Measured) -> tuple[float, float]:
+        values = measured_values(self._measurements([measured]))
+        return values[VARIANCE], values[MEAN_SQ_NORM]
 
     def _require_same_parameters(self, record: CoherenceRecord) -> None:
         if self._measured and self._measured[0].record.parameters != record.parameters:
@@ -361,13 +421,19 @@ class CoherenceMonitor:
 
     def _setup(self) -> str:
         """A digest of what must be the same on all ranks."""
-        return short_digest(f"{self._sample.digest} {self._groups} {self._every}")
+        return short_digest(f"{self._sample.digest} {self._groups} {self._steps.setting}")
+
+    def _told_in_files(self) -> dict[str, Any]:
+        return self._origin
 
     @cached_property
     def _origin(self) -> dict[str, Any]:
         """What an HDF5 file says of its origin."""
-        every = self._every if isinstance(self._every, int | Mapping) else sorted(self._every)
-        settings = {"every": every, "groups": list(self._groups or (WHOLE_SAMPLE,)), "spot_check": self._spot_check}
+        settings = {
+            "every": self._steps.setting,
+            "groups": list(self._groups or (WHOLE_SAMPLE,)),
+            "spot_check": self._spot_check,
+        }
         device = str(next(self._model.parameters()).device)
         statistics = "running" if self._batch_norm_layers else NO_BATCH_NORM
         return {
@@ -375,6 +441,14 @@ class CoherenceMonitor:
             "sample_sha256": self._sample.digest,
             "batch_norm": {"statistics": statistics, "layers": list(self._batch_norm_layers)},
         }
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the clock, which is of this process: what it has counted is in `_earlier`."""
+        now = time.perf_counter()
+        return {**vars(self), "_earlier": self._earlier + now - self._since, "_since": None, "_measuring_since": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _since=time.perf_counter())
 
     @contextmanager
     def _timed(self) -> Iterator[None]:
@@ -388,6 +462,50 @@ class CoherenceMonitor:
         finally:
             self._seconds += time.perf_counter() - self._measuring_since
             self._measuring_since = None
+
+
+def _require_settings(model: Any, loss_fn: Any, name: Any, spot_check: Any, rank_timeout: Any) -> None:
+    """Raise UserError for what would fail at the first measurement only."""
+    if not isinstance(model, nn.Module):
+        raise UserError(f"model: found {type(model).__name__}, expected the torch.nn.Module that is trained")
+    if not callable(loss_fn):
+        raise UserError(
+            f"loss_fn: found {loss_fn!r}, expected loss_fn(outputs, targets) -> losses of the examples, [n]"
+        )
+    if not isinstance(name, str) or not name:
+        raise UserError(f"name: found {name!r}, expected a name for what is logged, such as 'coherence'")
+    examples = whole_number(spot_check)
+    if examples is None or examples < 0:
+        raise UserError(f"spot_check: found {spot_check!r}, expected a number of examples, or 0 for none")
+    if not isinstance(rank_timeout, Real) or not 0 < float(rank_timeout) < 1e9:
+        raise UserError(f"rank_timeout: found {rank_timeout!r}, expected a number of seconds above 0")
+
+
+def _group_names(groups: Any) -> tuple[str, ...] | None:
+    if groups is None:
+        return None
+    try:
+        names = group_names(groups)
+    except (TypeError, ValueError):
+        names = ()
+    if not names or isinstance(groups, set | frozenset) or not all(isinstance(name, str) for name in names):
+        raise UserError(
+            f"groups: found {groups!r}, expected a list of different names, one or more, in the order that group ids "
+            "count them"
+        )
+    if WHOLE_SAMPLE in names and len(names) > 1:
+        raise UserError(
+            f"groups: found {list(names)}, of which {WHOLE_SAMPLE!r} is what files call all of them together; give "
+            "that group another name"
+        )
+    return tuple(map(str, names))
+
+
+def _number_of_updates(step: Any) -> int:
+    number = whole_number(step)
+    if number is None or number < 0:
+        raise UserError(f"step: found {step!r}, expected the number of updates made so far, 0 or more, a whole number")
+    return number
 
 
 @contextmanager

@@ -4,9 +4,8 @@ Index letters: n examples of a batch, m of the sample.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,8 @@ from torch import Tensor
 
 from mcoherence.errors import UserError
 from mcoherence.gradients.grouping import group_ids
-from mcoherence.gradients.trees import length, mapped, rows
+from mcoherence.gradients.tally import require_parts
+from mcoherence.gradients.trees import Tree, leaves, length, mapped, places, rows
 
 Batch = tuple[Any, ...]
 EXPECTED = "expected one batch (inputs, targets) or a list of them, with `groups` (inputs, targets, group_ids)"
@@ -45,9 +45,10 @@ class ProbeSample:
             groups: names of the groups that group ids count from 0; None: there are none.
 
         Raises:
-            UserError: it is something else, or without examples.
+            UserError: it is something else, without examples, or inputs are NaN or infinite (minus infinity is let be:
+                additive masks are made of it).
         """
-        batches = tuple(_batch(batch, groups) for batch in _batches_of(sample))
+        batches = tuple(_batch(batch, groups, place) for place, batch in enumerate(_batches_of(sample)))
         size = sum(length(batch[0]) for batch in batches)
         if not size:
             raise UserError(f"sample: found no examples, {EXPECTED}")
@@ -65,6 +66,14 @@ class ProbeSample:
             before += n
 
 
+def not_finite(tree: Tree) -> Tensor:
+    """Which examples of a tree [n, ...] hold a number that is NaN or infinite, bool [n] on the CPU."""
+    found = torch.zeros(length(tree), dtype=torch.bool)
+    for leaf in leaves(tree):
+        found |= (~torch.isfinite(leaf)).reshape(len(leaf), -1).any(dim=1).cpu()
+    return found
+
+
 def _batches_of(sample: Any) -> Sequence[Any]:
     if isinstance(sample, list) and sample and all(isinstance(batch, tuple | list) for batch in sample):
         return sample
@@ -76,60 +85,45 @@ def _batches_of(sample: Any) -> Sequence[Any]:
     )
 
 
-def _batch(batch: Any, groups: Sequence[str] | None) -> Batch:
+def _batch(batch: Any, groups: Sequence[str] | None, place: int) -> Batch:
     """A copy of a batch, checked."""
     parts = 2 if groups is None else 3
     if len(batch) != parts:
         raise UserError(f"sample: found a batch of {len(batch)} parts where groups is {groups!r}, {EXPECTED}")
-    copied = tuple(mapped(lambda leaf: leaf.detach().clone(), part) for part in batch[:2])
-    lengths = {len(leaf) for leaf in _leaves(copied) if leaf.dim()}
-    if len(lengths) != 1 or not all(leaf.dim() for leaf in _leaves(copied)):
-        shapes = [list(leaf.shape) for leaf in _leaves(copied)]
-        raise UserError(
-            f"sample: found a batch of tensors of shapes {shapes}, expected [n, ...] of each, one n for all"
-        )
-    if groups is None:
-        return copied
     try:
-        return (*copied, group_ids(batch[2], lengths.pop(), groups).clone())
+        require_parts(batch, parts)
+        ids = [] if groups is None else [group_ids(batch[2], length(batch[0]), groups).clone()]
     except ValueError as error:
         raise UserError(f"sample: {error}") from error
-
-
-def _leaves(tree: Any) -> list[Tensor]:
-    """The tensors of a tensor, tuple, list or dict, in their order; UserError for anything else in it."""
-    if isinstance(tree, Tensor):
-        return [tree]
-    if isinstance(tree, Mapping):
-        tree = tuple(tree.values())
-    if isinstance(tree, tuple | list):
-        return [leaf for part in tree for leaf in _leaves(part)]
-    if tree is None:
-        return []
-    raise UserError(f"sample: found {type(tree).__name__} in a batch, expected tensors [n, ...]; convert it")
-
-
-def _keys(tree: Any) -> Any:
-    """The form of a tree without its tensors."""
-    if isinstance(tree, Mapping):
-        return {str(key): _keys(value) for key, value in tree.items()}
-    return [_keys(part) for part in tree] if isinstance(tree, tuple | list) else type(tree).__name__
+    inputs, targets = (mapped(lambda leaf: leaf.detach().clone(), part) for part in batch[:2])
+    if any(leaf.is_meta for leaf in leaves((inputs, targets))):
+        raise UserError("sample: found tensors on the device meta, which hold no numbers; hand over real ones")
+    for name, leaf in places("inputs", inputs):
+        if leaf.is_floating_point() and bool((wrong := ~(leaf < torch.inf)).any()):
+            example = int(wrong.reshape(len(leaf), -1).any(dim=1).nonzero()[0])
+            raise UserError(
+                f"sample: {name}: found {float(leaf[wrong][0])} in example {example} of batch {place}, expected finite "
+                "numbers; mend the example or leave it out"
+            )
+    return (inputs, targets, *ids)
 
 
 def _digest(batches: Sequence[Batch]) -> str:
     """Each tensor of a batch is hashed together with those in its place in the other batches."""
-    of_places = []
-    for column in zip_longest(*(_leaves(batch) for batch in batches)):
-        digest, described = hashlib.sha256(), ""
-        for leaf in column:
+    digests: dict[str, Any] = {}
+    described: dict[str, str] = {}
+    for batch in batches:
+        found = dict(places("", batch))
+        for place in {**digests, **found}:  # in a fixed order, those that this batch lacks among them
+            digest, leaf = digests.setdefault(place, hashlib.sha256()), found.get(place)
             now = "none" if leaf is None else f"{leaf.dtype} {tuple(leaf.shape[1:])}"
-            if now != described:
+            if now != described.get(place):
                 digest.update(now.encode())
-                described = now
+                described[place] = now
             if leaf is not None:
                 digest.update(_bytes(leaf))
-        of_places.append(digest.hexdigest())
-    return hashlib.sha256(repr((_keys(batches[0]), of_places)).encode()).hexdigest()
+    whole = sorted((place, digest.hexdigest()) for place, digest in digests.items())
+    return hashlib.sha256(repr(whole).encode()).hexdigest()
 
 
 def _bytes(leaf: Tensor) -> bytes:

@@ -34,6 +34,10 @@ class ProbeRanks:
         self._group: Any = None
         self._of: Any = None  # the default group that ours is of
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the group, which is of this process."""
+        return {**vars(self), "_group": None, "_of": None}
+
     @property
     def rank(self) -> int:
         """This process's number."""
@@ -120,6 +124,10 @@ class ProbeRanks:
         if failed:
             rank, line = next(iter(failed.items()))
             raise UserError(f"monitor: the measurement failed on rank {rank} ({line}); see its message")
+
+    def first(self, said: str) -> str:
+        """What the first rank that says anything says, "" where none does; every rank must call it."""
+        return said if self.world == 1 else next(filter(None, self._gathered(said)), "")
 
     def added_up(self, statistics: GradientStatistics) -> GradientStatistics:
         """The statistics of all shares on rank 0, on others what they measured; every rank must call it.

@@ -31,8 +31,8 @@ _RUN: dict[str, Any] = {
 def coherence_table(path: str | os.PathLike[str], **run: Any) -> pd.DataFrame:
     """The rows of a monitor's file as the tidy table `coherence`, which the figures of a study are drawn from.
 
-    A row a step, group and layer; "model" is the whole network, "train" the whole sample (see
-    `tidy_rows`). What a kill has cut at the end of a CSV file is left out.
+    A row a step, group and layer; "model" is the whole network, "train" the training sample, "all" the whole
+    sample (see `tidy_rows`). What a kill has cut at the end of a CSV file is left out.
 
     Args:
         path: of the file that a monitor wrote.
@@ -59,31 +59,19 @@ def coherence_table(path: str | os.PathLike[str], **run: Any) -> pd.DataFrame:
 def tidy_rows(sums: Sums) -> pd.DataFrame:
     """The rows of the table `coherence`, without the columns that name a run: a row a step, group and layer.
 
-    By step; the last row of each is that of the whole network on the whole training sample, so that one can tell
-    whether a measurement is there whole. The training sample is the group "train"; where there is none, pristine and
-    corrupt examples together; where there are none of these, all groups together.
+    By step; the last row of each is that of the whole network on the training sample, so that one can tell whether a
+    measurement is there whole. Groups are those measured, "all" of them together, and "train", which figures draw: see
+    `mcoherence.monitoring.rows.file_unions`.
     """
-    known = sums.has(TRAIN_GROUP)
-    own = [group for group in sums.groups if group != TRAIN_GROUP]
-    frames = [coherence_by_layer(sums, own)] if own else []
-    frames.append(coherence_by_layer(sums if known else _together(sums), [TRAIN_GROUP]))
-    rows = pd.concat(frames, ignore_index=True)
+    if not sums.has(TRAIN_GROUP):
+        sums = replace(sums, unions={**sums.unions, TRAIN_GROUP: sums.groups})
+    named = [group for group in dict.fromkeys([*sums.groups, *sums.unions]) if group != TRAIN_GROUP]
+    rows = coherence_by_layer(sums, [*named, TRAIN_GROUP])
     is_whole = (rows["layer"] == WHOLE_NETWORK) & (rows["group"] == TRAIN_GROUP)
     return (
         rows.assign(_last=is_whole)
         .sort_values(["step", "_last"], kind="stable", ignore_index=True)
         .drop(columns="_last")
-    )
-
-
-def _together(sums: Sums) -> Sums:
-    """All groups as one, the training sample."""
-    return replace(
-        sums,
-        groups=(TRAIN_GROUP,),
-        n=sums.n.sum(axis=1, keepdims=True),
-        sum_sq_norm=sums.sum_sq_norm.sum(axis=1, keepdims=True),
-        gram=sums.gram.sum(axis=(1, 2), keepdims=True),
     )
 
 

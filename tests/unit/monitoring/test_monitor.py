@@ -1,7 +1,9 @@
 """What a monitor measures and when, what it keeps, tells and refuses."""
 
+import copy
 import json
 import math
+import pickle
 
 import numpy as np
 import pandas as pd
@@ -13,6 +15,7 @@ from mcoherence import CoherenceMonitor, gradient_statistics
 from mcoherence.errors import UserError
 from mcoherence.gradients.wrappers import unwrapped
 from mcoherence.monitoring.logging import takes_all_at_once
+from mcoherence.monitoring.probe_passes import weights_are_finite
 from mcoherence.monitoring.schedule import MeasuringSteps
 from mcoherence.study.segments import checkpoint_schedule
 from tests.unit.monitoring.small_training import LOSS, Training, sample
@@ -24,13 +27,17 @@ TWO_AND_ONE = (INPUTS, torch.zeros(3), torch.tensor([0, 0, 1]))
 
 
 def test_values_worked_by_hand():
-    """S = (2, 1), Q = 3: m-coherence 5/3; of the two equal examples 2, of the single one 1."""
+    """S = (2, 1), Q = 3: m-coherence 5/3; of the two equal examples 2, of the single one 1.
+
+    tr(Sigma) = (3 - 5/3) / 2 = 2/3, |G|^2 = (5 - 3) / 6 = 1/3, so that the noise scale is 2.
+    """
     values = CoherenceMonitor(UNIT, OUTPUT, TWO_AND_ONE, every=5, groups=["two", "one"])(5)
     assert values == pytest.approx(
         {
             "n": 3, "m_coherence": 5 / 3, "alpha": 5 / 9, "pairwise_alignment": 1 / 3, "sum_sq_norm": 3,
             "sq_norm_of_sum": 5, "m_coherence/group/two": 2, "m_coherence/group/one": 1, "alpha/group/two": 1,
             "alpha/group/one": 1, "n/group/two": 2, "n/group/one": 1, "m_coherence/layer/": 5 / 3,
+            "gradient_variance": 2 / 3, "mean_gradient_sq_norm": 1 / 3, "running_noise_scale": 2,
         }
     )  # fmt: skip
 
@@ -71,6 +78,12 @@ def test_steps_that_are_measured():
     assert measured_steps(schedule) == checkpoint_schedule(40, **schedule) == [0, 1, 2, 4, 8, 16, 32]
 
 
+def test_numbers_of_steps_may_be_those_of_numpy_and_torch():
+    assert measured_steps(np.int64(15)) == measured_steps(np.array(15)) == [0, 15, 30]
+    assert measured_steps(np.array([1, 7])) == measured_steps(torch.tensor([7, 1])) == measured_steps({1, 7}) == [1, 7]
+    assert measured_steps({"every_step_until": np.int64(0), "per_doubling": np.int64(1)}) == [0, 2, 4, 8, 16, 32]
+
+
 def test_a_schedule_of_checkpoints_goes_on_for_ever_and_may_be_asked_in_any_order():
     schedule = {"every_step_until": 8, "per_doubling": 2}
     steps = MeasuringSteps(schedule)
@@ -81,10 +94,13 @@ def test_a_schedule_of_checkpoints_goes_on_for_ever_and_may_be_asked_in_any_orde
 
 @pytest.mark.parametrize(
     "every",
-    [0, -1, 1.5, "10", True, None, {"every": 5}, {"every_step_until": 1, "per_doubling": 0}, {"per_doubling": 1}],
+    [
+        0, -1, 1.5, "10", True, None, np.True_, [], [1.0], [-1], [True], {"every": 5}, {1: 2},
+        {"every_step_until": 1, "per_doubling": 0}, {"every_step_until": 1.5, "per_doubling": 1}, {"per_doubling": 1},
+    ],
 )  # fmt: skip
 def test_other_schedules_are_refused(every):
-    with pytest.raises(UserError, match=r"^every: found .*, expected a (whole )?number"):
+    with pytest.raises(UserError, match=r"^every: found [^\n]*(, expected a|; expected a) (whole )?number[^\n]*$"):
         CoherenceMonitor(UNIT, OUTPUT, TWO_AND_ONE[:2], every=every)
 
 
@@ -96,8 +112,9 @@ def test_a_step_is_measured_once_and_never_after_a_later_one():
         UserError, match=r"^step: found 2 after a measurement at step 3, expected steps that grow; .*load"
     ):
         monitor(2)
-    with pytest.raises(UserError, match=r"^step: found -1"):
-        monitor(-1)
+    for wrong in (-1, 1.0, "4", None, True):
+        with pytest.raises(UserError, match=r"^step: found .*, expected the number of updates made so far"):
+            monitor(wrong)
     assert len(monitor.history) == 1
 
 
@@ -129,8 +146,16 @@ def test_a_sample_is_one_batch_or_a_list_of_them_with_one_digest(given):
         (TWO_AND_ONE[:2], ["a", "b"], "sample: found a batch of 2 parts where groups is"),
         (TWO_AND_ONE, None, "sample: found a batch of 3 parts"),
         (TWO_AND_ONE, ["a"], r"sample: group_ids: found 1, expected 0\.\.0"),
-        ((INPUTS, torch.zeros(2)), None, r"sample: found a batch of tensors of shapes \[\[3, 2\], \[2\]\]"),
-        ((INPUTS.numpy(), torch.zeros(3)), None, "sample: found ndarray in a batch, expected tensors"),
+        ((INPUTS, torch.zeros(2)), None, "sample: targets: found 2 of them for 3 inputs"),
+        ((INPUTS.numpy(), torch.zeros(3)), None, "sample: inputs: found ndarray, expected a tensor"),
+        (((INPUTS, INPUTS[:2]), torch.zeros(3)), None, r"sample: inputs\[1\]: found 2 rows, expected 3"),
+        (
+            (INPUTS / torch.tensor([1.0, 0.0]), torch.zeros(3)),
+            None,
+            "sample: inputs: found nan in example 0 of batch 0",
+        ),
+        ([(INPUTS, torch.zeros(3)), ({"x": INPUTS / 0}, torch.zeros(3))], None, r"sample: inputs\['x'\]: found inf in"),
+        ((INPUTS.to("meta"), torch.zeros(3)), None, "sample: found tensors on the device meta"),
         ((INPUTS[:0], torch.zeros(0)), None, "sample: found no examples"),
         ([], None, "sample: found a batch of 0 parts"),
     ],
@@ -139,6 +164,26 @@ def test_other_samples_are_refused_in_one_line(given, groups, message):
     with pytest.raises(UserError, match=f"^{message}") as refused:
         CoherenceMonitor(UNIT, OUTPUT, given, every=1, groups=groups)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("groups", ["ab", ["a", "a"], [], {"a", "b"}, [0, 1], 2, ["all", "b"]])
+def test_groups_that_are_no_list_of_names_of_their_own_are_refused(groups):
+    with pytest.raises(UserError, match=r"^groups: found [^\n]+$"):
+        CoherenceMonitor(UNIT, OUTPUT, TWO_AND_ONE, 1, groups)
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "message"),
+    [
+        ("model", 3, "model: found int"), ("loss_fn", None, "loss_fn: found None"), ("name", "", "name: found ''"),
+        ("spot_check", -1, "spot_check: found -1"), ("spot_check", 0.5, "spot_check: found 0.5"),
+        ("rank_timeout", 0, "rank_timeout: found 0"),
+    ],
+)  # fmt: skip
+def test_other_settings_are_refused_in_one_line(argument, value, message):
+    settings = {"model": UNIT, "loss_fn": OUTPUT, "sample": TWO_AND_ONE[:2], "every": 1}
+    with pytest.raises(UserError, match=f"^{message}, expected [^\n]+$"):
+        CoherenceMonitor(**settings | {argument: value})
 
 
 def test_nobody_can_change_the_sample_afterwards():
@@ -242,13 +287,190 @@ def test_which_loggers_take_all_at_once():
     assert not takes_all_at_once(print)
 
 
+def test_whole_numbers_narrow_and_complex_ones_among_the_weights_are_looked_at_as_they_are():
+    model = nn.Linear(2, 1)
+    model.code = nn.Parameter(torch.tensor([3, 255], dtype=torch.uint8), requires_grad=False)
+    for dtype in (torch.float8_e5m2, torch.bfloat16, torch.complex64):
+        model.other = nn.Parameter(torch.tensor([1.0, 2.0]).to(dtype), requires_grad=False)
+        assert weights_are_finite(model)
+        model.other = nn.Parameter(torch.tensor([1.0, math.nan]).to(dtype), requires_grad=False)
+        assert not weights_are_finite(model)
+
+
+class LoggingModule:
+    """Whose third argument is no step, as that of Lightning's own `self.log`."""
+
+    def log(self, name, value, prog_bar=False):
+        raise AssertionError
+
+
+@pytest.mark.parametrize(
+    "log", [3, [].append, lambda metrics, *, step: None, lambda: None, lambda a, b, c, d: None, LoggingModule().log]
+)
+def test_a_logger_that_cannot_be_called_so_is_refused_when_the_monitor_is_made(log):
+    with pytest.raises(
+        UserError, match=r"^log: found [^\n]+, expected a function|^log: found [^\n]+'prog_bar' is where"
+    ):
+        CoherenceMonitor(UNIT, OUTPUT, TWO_AND_ONE[:2], 1, log=log)
+
+
+def overflowing(how):
+    """A network of finite weights whose losses, or gradients alone, are not finite."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4), nn.Linear(4, 3))
+    with torch.no_grad():
+        if how == "weights":
+            for p in model.parameters():
+                p.mul_(1e20)
+        elif how == "buffer":
+            model[1].running_mean.fill_(math.nan)
+    loss = (lambda o, y: LOSS(o, y) + (o.sum(1) * 0).sqrt()) if how == "gradients" else LOSS
+    return model, loss
+
+
+@pytest.mark.parametrize("how", ["weights", "buffer", "gradients"])
+@pytest.mark.parametrize("spot_check", [0, 1])
+def test_losses_and_gradients_that_are_not_finite_are_a_row_of_nan_too(how, spot_check):
+    model, loss = overflowing(how)
+    monitor = CoherenceMonitor(model, loss, sample()[:2], 1, spot_check=spot_check)
+    with pytest.warns(
+        UserWarning, match=r"^monitor: step 0: found losses or gradients .* not finite.*training goes on$"
+    ):
+        assert math.isnan(monitor(0)["m_coherence"])
+    monitor(1)  # told once
+    assert monitor.history["diverged"].tolist() == [True, True]
+
+
+def test_a_network_that_comes_back_is_measured_as_before_and_its_noise_scale_passes_over_the_gap():
+    model, (inputs, targets, _) = nn.Linear(6, 3), sample()
+    monitor = CoherenceMonitor(model, LOSS, (inputs, targets), 1)
+    weights = {name: value.clone() for name, value in model.state_dict().items()}
+    monitor(0)
+    with torch.no_grad():
+        model.weight.fill_(1e38)
+    with pytest.warns(UserWarning, match="says diverged"):
+        monitor(1)
+    model.load_state_dict(weights)
+    monitor(2)
+    history = monitor.history
+    assert history["diverged"].tolist() == [False, True, False]
+    assert history["m_coherence"][2] == history["m_coherence"][0]
+    assert history["running_noise_scale"][2] == pytest.approx(history["running_noise_scale"][0], rel=1e-12)
+    assert math.isnan(history["running_noise_scale"][1])
+
+
+def test_what_is_not_finite_in_the_sample_alone_stays_an_error():
+    """A target that is NaN makes that example's loss NaN, whatever the network does."""
+    inputs, targets = sample()[0], torch.zeros(30, 3)
+    targets[4, 1] = math.nan
+    monitor = CoherenceMonitor(nn.Linear(6, 3), lambda o, y: ((o - y) ** 2).sum(1), (inputs, targets), 1)
+    with pytest.raises(ArithmeticError, match=r"example 4 .* its loss is nan"):
+        monitor(0)
+    masked = lambda o, y: (torch.where(y.isnan(), torch.zeros_like(o), o - y.nan_to_num()) ** 2).sum(1)  # noqa: E731
+    assert CoherenceMonitor(nn.Linear(6, 3), masked, (inputs, targets), 1)(0)["n"] == 30
+
+
+def test_the_running_noise_scale_is_a_ratio_of_running_means():
+    training = Training()
+    monitor = CoherenceMonitor(training.model, LOSS, sample()[:2], every=1)
+    training.run(3, monitor)
+    rows = monitor.history
+    expected, weights = [], 0.9 ** np.arange(3)[::-1]
+    for k in range(1, 4):
+        variance, squared = rows["gradient_variance"][:k], rows["mean_gradient_sq_norm"][:k]
+        mean = (weights[-k:] * squared).sum()
+        expected.append((weights[-k:] * variance).sum() / mean if mean > 0 else math.nan)
+    np.testing.assert_allclose(rows["running_noise_scale"], expected, rtol=1e-12)
+    resumed = CoherenceMonitor(training.model, LOSS, sample()[:2], every=1)
+    resumed.load_state_dict(monitor.state_dict())
+    pd.testing.assert_frame_equal(resumed.history, rows, check_exact=True)
+
+
+def test_single_examples_are_compared_at_the_first_measurement_every_tenth_and_after_an_error():
+    fails = []
+
+    def loss(outputs, targets):
+        if fails:
+            raise KeyError
+        return LOSS(outputs, targets)
+
+    monitor = CoherenceMonitor(nn.Linear(6, 3), loss, sample()[:2], every=1)
+    for step in range(13):
+        monitor(step)
+    fails.append(True)
+    with pytest.raises(KeyError):
+        monitor(13)
+    fails.clear()
+    monitor(13)
+    monitor(14)
+    checked = [one["evidence"]["spot_examples"] > 0 for one in monitor.state_dict()["measured"]]
+    assert [step for step, was in enumerate(checked) if was] == [0, 10, 13]
+
+
+def test_between_full_checks_what_is_new_or_in_doubt_is_still_compared():
+    """A parameter that had no gradient before; and a network that comes to mix examples, where it reads values."""
+
+    class Switching(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.two, self.step = nn.Linear(6, 3), nn.Linear(6, 3), 0
+
+        def forward(self, inputs):
+            outputs = self.one(inputs)
+            if self.step >= 2:
+                outputs = outputs + self.two(inputs)
+            if self.step >= 4 and inputs.mean() > -10:
+                outputs = outputs + inputs.mean()
+            return outputs * torch.tensor([1.0, 2.0, 3.0])
+
+    model = Switching()
+    monitor = CoherenceMonitor(model, LOSS, sample()[:2], every=1)
+    for model.step in range(4):
+        monitor(model.step)
+    checked = [one["evidence"]["spot_examples"] for one in monitor.state_dict()["measured"]]
+    assert [bool(examples) for examples in checked] == [True, False, True, False]
+    model.step = 4
+    with pytest.raises(UserError, match="mixes the examples of a batch"):
+        monitor(4)
+
+
+def test_a_rule_that_a_check_has_found_wrong_is_not_trusted_in_the_measurements_after_it():
+    """Weights scaled behind a subclass's back: the check puts them on the whole model, where they stay."""
+
+    class Doubled(nn.Linear):
+        def forward(self, inputs):
+            return nn.functional.linear(inputs, 2 * self.weight, self.bias)
+
+    torch.manual_seed(0)
+    model, batch = Doubled(6, 3), sample()[:2]
+    monitor = CoherenceMonitor(model, LOSS, batch, every=1)
+    first, second = monitor(0), monitor(1)
+    expected = gradient_statistics(model, LOSS, [batch])
+    for found in (first, second):
+        assert found["sum_sq_norm"] == pytest.approx(expected.sum_sq_norm(), rel=1e-6)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "h5"])
+def test_a_monitor_can_be_pickled_and_copied_and_measures_on(tmp_path, suffix):
+    monitor = CoherenceMonitor(nn.Linear(6, 3), LOSS, sample()[:2], 1, path=tmp_path / f"c.{suffix}")
+    monitor(0)
+    other = pickle.loads(pickle.dumps(monitor))
+    other(1)
+    pd.testing.assert_frame_equal(other.history.head(1), monitor.history)
+    assert 0 < other.cost.share <= 1
+    with pytest.raises(UserError, match="give every monitor a file of its own"):
+        monitor(1)
+    assert copy.deepcopy(monitor)._model is not monitor._model
+
+
 def test_weights_that_are_not_finite_are_a_row_of_nan_and_no_error(tmp_path):
     model = nn.Linear(2, 1)
     monitor = CoherenceMonitor(model, OUTPUT, TWO_AND_ONE, 1, ["two", "one"], tmp_path / "c.h5")
     monitor(0)
     with torch.no_grad():
         model.weight[0, 0] = math.inf
-    values = monitor(1)
+    with pytest.warns(UserWarning, match=r"^monitor: step 1: found weights that are not finite"):
+        values = monitor(1)
     assert math.isnan(values["m_coherence"])
     assert monitor.history["diverged"].tolist() == [False, True]
     assert monitor.history["n"].tolist() == [3, 3]

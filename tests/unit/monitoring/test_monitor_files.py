@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from mcoherence import CoherenceMonitor
+from mcoherence.command.main import main
 from mcoherence.errors import UserError
 from mcoherence.figures import coherence_by_step, layer_coherence, pristine_corrupt
 from mcoherence.figures.style import FigureStyle
@@ -21,6 +22,11 @@ from tests.unit.monitoring.small_training import LOSS, sample
 
 INPUTS, TARGETS, HALVES = sample()
 THIRDS = torch.arange(30) % 3
+
+
+def fresh():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 3))
 
 
 def monitored(path, groups=None, ids=None, steps=(0, 1, 2), model=None):
@@ -43,9 +49,9 @@ def monitored(path, groups=None, ids=None, steps=(0, 1, 2), model=None):
     ("groups", "ids", "expected"),
     [
         (None, None, ["train"]),
-        (["cats", "dogs"], HALVES, ["cats", "dogs", "train"]),
-        (["pristine", "corrupt", "heldout"], THIRDS, ["pristine", "corrupt", "heldout", "train"]),
-        (["train", "heldout"], HALVES, ["heldout", "train"]),
+        (["cats", "dogs"], HALVES, ["cats", "dogs", "all", "train"]),
+        (["pristine", "corrupt", "heldout"], THIRDS, ["pristine", "corrupt", "heldout", "all", "train"]),
+        (["train", "heldout"], HALVES, ["heldout", "all", "train"]),
     ],
     ids=["no groups", "own groups", "a study's groups", "train and heldout"],
 )
@@ -62,10 +68,10 @@ def test_rows_are_those_of_the_table_coherence(tmp_path, suffix, groups, ids, ex
     history = monitor.history.set_index("step")
     for group in groups or []:
         np.testing.assert_allclose(whole[group], history[f"m_coherence/group/{group}"], rtol=1e-12)
-    if expected != ["heldout", "train"] and "heldout" not in expected:
-        np.testing.assert_allclose(whole["train"], history["m_coherence"], rtol=1e-12)
-    elif "pristine" in expected:  # the training sample is without the held-out part
-        assert (table[table["group"] == "train"]["n"] == 20).all()
+    np.testing.assert_allclose(whole["all" if groups else "train"], history["m_coherence"], rtol=1e-12)
+    assert groups is None or (table[table["group"] == "all"]["n"] == 30).all()
+    training = {"cats": 30, "pristine": 20, "train": 15}[groups[0]] if groups else 30
+    assert (table[table["group"] == "train"]["n"] == training).all()
     assert (table["seed"] == 3).all()
 
 
@@ -149,11 +155,72 @@ def test_a_file_of_an_earlier_run_is_kept_under_another_name(tmp_path):
     first = path.read_bytes()
     (tmp_path / "c.1.csv").write_text("in the way")
     with pytest.warns(
-        UserWarning, match=r"c\.csv: of an earlier run, whose state was not loaded; renamed to c\.2\.csv"
+        UserWarning, match=r"c\.csv: of another run .*, or of one whose state was not loaded; renamed to c\.2\.csv"
     ):
         monitored(path, steps=(0,))
     assert (tmp_path / "c.2.csv").read_bytes() == first
     assert coherence_table(path)["step"].tolist() == [0] * 4
+
+
+@pytest.mark.parametrize("suffix", ["csv", "h5"])
+@pytest.mark.parametrize("what", ["another run", "another sample", "something else"])
+def test_a_file_that_is_not_of_the_run_of_a_state_is_set_aside(tmp_path, suffix, what):
+    """A resumed run rewrites its own file alone: one that begins with the rows of the state."""
+    path = tmp_path / f"c.{suffix}"
+    state = monitored(None, steps=(0, 1)).state_dict()
+    if what == "another run":
+        other = nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 3))
+        monitored(path, model=other.requires_grad_(), steps=(0, 1, 2))
+    elif what == "another sample":
+        CoherenceMonitor(nn.Linear(6, 3), LOSS, (INPUTS[:5], TARGETS[:5]), 1, path=path)(0)
+    else:
+        path.write_text("precious\n")
+    content = path.read_bytes()
+    monitor = CoherenceMonitor(fresh(), LOSS, (INPUTS, TARGETS), 1, path=path)
+    monitor.load_state_dict(state)
+    with pytest.warns(UserWarning, match=rf"renamed to c\.1\.{suffix}"):
+        monitor(2)
+    assert (tmp_path / f"c.1.{suffix}").read_bytes() == content
+    assert coherence_table(path)["step"].unique().tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "h5"])
+@pytest.mark.parametrize("there", [(0,), (0, 1), (0, 1, 2)])
+def test_a_file_of_the_run_of_a_state_goes_on_whether_it_holds_more_or_less(tmp_path, suffix, there):
+    path = tmp_path / f"c.{suffix}"
+    monitored(path, steps=there)
+    monitor = CoherenceMonitor(fresh(), LOSS, (INPUTS, TARGETS), 1, path=path)
+    monitor.load_state_dict(monitored(None, steps=(0, 1)).state_dict())
+    monitor(1)
+    assert coherence_table(path)["step"].unique().tolist() == [0, 1]
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "h5"])
+def test_two_monitors_do_not_write_into_one_file(tmp_path, suffix):
+    path, model = tmp_path / f"c.{suffix}", fresh()
+    one, other = (CoherenceMonitor(model, LOSS, (INPUTS, TARGETS), 1, path=path) for _ in range(2))
+    one(0)
+    with pytest.warns(UserWarning, match="renamed"):
+        other(0)
+    with pytest.raises(UserError, match=r"^.*: found [^\n]*; give every monitor a file of its own$"):
+        one(1)
+    other(1)
+    assert coherence_table(path)["step"].unique().tolist() == [0, 1]
+
+
+def test_show_names_the_whole_sample_and_the_training_sample_apart(tmp_path, capsys):
+    for suffix in ("csv", "h5"):
+        path = tmp_path / f"c.{suffix}"
+        monitor = monitored(path, ["train", "heldout"], (torch.arange(30) == 29).long(), steps=(0,))
+        assert main(["show", str(path)]) == 0
+        shown = [line.split() for line in capsys.readouterr().out.partition("by layer, step")[0].splitlines()]
+        counts = {line[0] if suffix == "csv" else line[1]: line[2] for line in shown if len(line) == 5 and "0" in line}
+        assert counts == {"all": "30", "train": "29", "heldout": "1"}, suffix
+        values = {"all": "m_coherence", "train": "m_coherence/group/train"}
+        for group, name in values.items():
+            [value] = [line[3] for line in shown if group in line[:2] and len(line) == 5 and "0" in line[:2]]
+            assert float(value) == pytest.approx(monitor.history[name][0], rel=1e-3)
 
 
 def test_a_full_disk_leaves_no_part_of_a_measurement(tmp_path, monkeypatch):
@@ -175,9 +242,19 @@ def test_a_full_disk_leaves_no_part_of_a_measurement(tmp_path, monkeypatch):
     assert coherence_table(path)["step"].unique().tolist() == [0, 1]
 
 
-def test_other_files_and_names_are_refused_in_one_line(tmp_path):
+def test_other_files_and_names_are_refused_in_one_line(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"^path: found .*c\.txt, expected a name that ends in \.csv, \.h5 or \.hdf5"):
         CoherenceMonitor(nn.Linear(6, 3), LOSS, (INPUTS, TARGETS), 1, path=tmp_path / "c.txt")
+    (tmp_path / "file").write_text("")
+    for wrong in (3, tmp_path / "file" / "c.csv", "folder.csv"):
+        (tmp_path / "folder.csv").mkdir(exist_ok=True)
+        place = tmp_path / wrong if isinstance(wrong, str) else wrong
+        with pytest.raises(UserError, match=r"^path: found [^\n]+$"):
+            CoherenceMonitor(nn.Linear(6, 3), LOSS, (INPUTS, TARGETS), 1, path=place)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "access", lambda *_: False)
+        with pytest.raises(UserError, match=r"^path: .*in which nothing can be written; choose a folder of yours$"):
+            CoherenceMonitor(nn.Linear(6, 3), LOSS, (INPUTS, TARGETS), 1, path=tmp_path / "new" / "c.csv")
     with pytest.raises(UserError, match=r"^run: found \['optimiser'\], expected names out of"):
         coherence_table(tmp_path / "c.csv", optimiser="sgd")
     with pytest.raises(UserError, match=r"^.*c\.csv: missing or unreadable"):

@@ -111,6 +111,45 @@ def test_lightning_goes_on_from_a_checkpoint_with_the_history(tmp_path):
         train(probe=(INPUTS[1:11], TARGETS[1:11]), checkpoint=epoch)
 
 
+class TwoOptimizers(Module):
+    """Every mini-batch is an update by each of two optimisers."""
+
+    def __init__(self):
+        super().__init__(0.0)
+        self.automatic_optimization = False
+
+    def configure_optimizers(self):
+        return [torch.optim.SGD(part.parameters(), 0.1) for part in (self.network[0], self.network[4])]
+
+    def training_step(self, batch, _):
+        optimizers = self.optimizers()
+        self.manual_backward(super().training_step(batch, _))
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+
+
+def test_with_several_optimisers_lightning_counts_batches_that_were_updates(tmp_path):
+    """`global_step` counts 12 of 6 mini-batches, and has no odd number after one."""
+
+    def train(epochs, checkpoint=None):
+        module = TwoOptimizers()
+        monitor = CoherenceMonitor(module, LOSS, PROBE, [0, 1, 3, 4, 9])
+        trainer = pl.Trainer(
+            max_epochs=epochs, callbacks=[LightningCoherence(monitor)], logger=False, accelerator="cpu",
+            enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False,
+        )  # fmt: skip
+        trainer.fit(module, DataLoader(TensorDataset(INPUTS, TARGETS), batch_size=4), ckpt_path=checkpoint)
+        return trainer, monitor
+
+    trainer, monitor = train(1)
+    assert trainer.global_step == 12
+    assert monitor.history["step"].tolist() == [0, 1, 3, 4]
+    trainer.save_checkpoint(tmp_path / "c.ckpt")
+    _, resumed = train(2, tmp_path / "c.ckpt")
+    assert resumed.history["step"].tolist() == [0, 1, 3, 4, 9]
+
+
 class Answers(nn.Module):
     """As the models of transformers answer: outputs with logits, and with a loss where there are labels."""
 

@@ -103,6 +103,19 @@ if world > 1:
             raise FloatingPointError("only here")
         return loss_fn(outputs, targets)
 
+    def file_is_gone(monitor):
+        def replace(measured):
+            raise OSError("read-only file system")
+        monitor._file.replace = replace
+        return monitor
+
+    def overflow_of_rank_1(outputs, targets):
+        return loss_fn(outputs, targets) * (float("inf") if rank == 1 else 1.0)
+
+    overflow = CoherenceMonitor(model, overflow_of_rank_1, sample[0][:2], 1)
+    overflow(0)
+    results["diverged"] = overflow.history["diverged"].tolist(), overflow.history["n"].tolist()
+
     def log_fails(values, step):
         raise OSError("no space left")
 
@@ -112,6 +125,9 @@ if world > 1:
         "other samples": failure(lambda: CoherenceMonitor(model, loss_fn, two, 1)(0)),
         "other weights": failure(weights_differ),
         "one rank's loss": failure(lambda: CoherenceMonitor(model, loss_of_rank_1, sample[0][:2], 1)(0)),
+        "the leader's file": failure(lambda: file_is_gone(CoherenceMonitor(
+            model, loss_fn, sample[0][:2], 1, path=f"{folder}/new/c.csv"
+        ))(0)),
         "the leader's log": failure(lambda: CoherenceMonitor(model, loss_fn, sample[0][:2], 1, log=log_fails)(0)),
     }
     store = torch.distributed.distributed_c10d._get_default_store()
@@ -167,7 +183,7 @@ def test_two_ranks_measure_what_one_process_measures(runs):
 
 def test_all_ranks_have_one_history_and_the_first_alone_logs(runs):
     found, _ = runs
-    assert found[2, 1]["history"] == found[2, 0]["history"]
+    assert repr(found[2, 1]["history"]) == repr(found[2, 0]["history"])  # NaN is the same as NaN here
     assert repr(found[2, 1]["state"]) == repr(found[2, 0]["state"])
     assert found[2, 0]["logged"] == [0, 2, 4]
     assert found[2, 1]["logged"] == []
@@ -207,6 +223,11 @@ def test_what_is_measured_is_the_network_of_rank_0(runs):
         assert found[2, rank]["buffers kept"]
 
 
+def test_losses_that_are_infinite_on_one_rank_are_one_diverged_row_on_all(runs):
+    for rank in (0, 1):
+        assert runs[0][2, rank]["diverged"] == ([True], [4])
+
+
 @pytest.mark.parametrize(
     ("case", "messages"),
     [
@@ -216,6 +237,10 @@ def test_what_is_measured_is_the_network_of_rank_0(runs):
         (
             "one rank's loss",
             [r"UserError: monitor: the measurement failed on rank 1 \(only here\)", "FloatingPointError: only here"],
+        ),
+        (
+            "the leader's file",
+            ["OSError: read-only", r"UserError: monitor: the measurement failed on rank 0 \(read-only file system\)"],
         ),
         (
             "the leader's log",

@@ -116,7 +116,9 @@ def test_a_measurement_that_raises_disturbs_nothing_and_keeps_nothing(tmp_path, 
     path.chmod(0o600)
     with path.open("a") as another:
         another.write("1,2,3\n")
-    with pytest.raises(UserError, match=r"expected the \d+ that this monitor has written; give every monitor a file"):
+    with pytest.raises(
+        UserError, match=r"expected the \d+ that this monitor has written and nobody else; give every monitor a file"
+    ):
         monitor(5)
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
     training.run(6, start=5)
