@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from mcoherence.gradients.layer_rules.products import TEMPORARY_BUDGET, gram_squared_norms, squared_norms
+from mcoherence.gradients.layer_rules.products import examples_at_a_time, gram_squared_norms, squared_norms
 from mcoherence.gradients.layer_rules.registry import NotModelledError, layer_rule, trainable, weight_and_bias
 
 Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
@@ -138,7 +138,7 @@ def weight_squared_norms(layer: Convolution, inputs: Tensor, output_grads: Tenso
         "gram": math.prod(layer.kernel_size) * inputs.shape[1] * t + groups * t**2,
         "rows": math.prod(layer.kernel_size) * inputs.shape[1] * t + layer.weight.numel(),
     }[way]
-    size = max(1, TEMPORARY_BUDGET // per_example)
+    size = examples_at_a_time(inputs.device, per_example)
     chunks = zip(torch.split(inputs, size), torch.split(output_grads, size), strict=True)
     return torch.cat([_weight_squared_norms(layer, x, b, way) for x, b in chunks])
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-# Elements of a temporary alive at a time, beyond those of one example.
-TEMPORARY_BUDGET = 2**23
+# Elements of a temporary alive at a time, beyond those of one example: what fits a processor's cache, and 256 MiB of
+# float32 elsewhere, where each chunk costs launches that small ones do not repay.
+BUDGET_ON_PROCESSOR, BUDGET_ELSEWHERE = 2**23, 2**26
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,12 @@ def at_least_float32(tensor: Tensor) -> Tensor:
     return tensor.to(torch.float32) if narrow else tensor
 
 
+def examples_at_a_time(device: torch.device, per_example: int) -> int:
+    """Examples whose temporaries of so many elements each fit the budget of the device; at least one."""
+    budget = BUDGET_ON_PROCESSOR if device.type == "cpu" else BUDGET_ELSEWHERE
+    return max(1, budget // per_example)
+
+
 def product_squared_norms(inputs: Tensor, output_grads: Tensor) -> Tensor:
     """|sum_t output_grads_t inputs_t^T|_F^2 per example, float64 [n].
 
@@ -97,7 +104,7 @@ def product_squared_norms(inputs: Tensor, output_grads: Tensor) -> Tensor:
     if positions == 1:
         return rank_one_squared_norms(inputs, output_grads)
     by_gram = positions * (d + p) < d * p
-    size = max(1, TEMPORARY_BUDGET // (positions**2 if by_gram else d * p))
+    size = examples_at_a_time(inputs.device, positions**2 if by_gram else d * p)
     norms = []
     for a, b in zip(torch.split(inputs, size), torch.split(output_grads, size), strict=True):
         if by_gram:

@@ -4,6 +4,9 @@ import subprocess
 import sys
 
 import pytest
+import torch
+
+from mcoherence.gradients.layer_rules.products import examples_at_a_time
 
 # Peak resident memory of a process that passes over some batches of 64 examples, in MiB, beyond what imports take.
 PROGRAM = """
@@ -43,3 +46,9 @@ def test_no_block_of_examples_times_parameters_is_formed_and_nothing_grows_with_
     one, many = peak_mib(call, 2), peak_mib(call, 40)
     assert one < 64 * PARAMETERS_MIB / 4  # a block of 64 rows of gradients would take 460 MiB
     assert many - one < gradients * PARAMETERS_MIB
+
+
+def test_temporaries_are_larger_where_a_chunk_costs_launches():
+    """A layer of 2^22 elements an example: two at a time on a processor, sixteen on a GPU; one where none fits."""
+    assert [examples_at_a_time(torch.device(kind), 2**22) for kind in ("cpu", "cuda", "mps")] == [2, 16, 16]
+    assert examples_at_a_time(torch.device("cpu"), 2**30) == 1
