@@ -5,6 +5,7 @@ Those that numbers hang on are recorded as settings. Device, batches, workers an
 
 import argparse
 import json
+import logging
 import os
 import re
 from dataclasses import dataclass, replace
@@ -144,7 +145,7 @@ def named_measurement(arguments: argparse.Namespace, command: str, shard: Shard,
     import numpy as np
     import torch
 
-    from mcoherence.data.named_data import BatchReading
+    from mcoherence.data.named_data import IGNORED, BatchReading
     from mcoherence.data.store import read_labels
     from mcoherence.device import describe_device, prepare_measuring_device
     from mcoherence.files.provenance import provenance
@@ -194,6 +195,12 @@ def named_measurement(arguments: argparse.Namespace, command: str, shard: Shard,
     )
     for path in arguments.weights:  # before anything that takes long
         fitting_network(measurement, path)
+    if data.left_out:
+        logging.warning(
+            "note: %d of the %d targets are %d, which cross-entropy leaves out: these examples have gradient 0, and "
+            "count among the examples all the same",
+            data.left_out, len(data), IGNORED,
+        )  # fmt: skip
     files = [*arguments.weights, *([arguments.labels] if arguments.labels else [])]
     origin = provenance(
         settings,
@@ -267,8 +274,8 @@ def _moments(arguments: argparse.Namespace) -> tuple[list[int], list[float]]:
 
 def _data(arguments: argparse.Namespace) -> "NamedData":
     """The data that --data names."""
-    from mcoherence.data.batches_of_function import BatchesOfFunction
     from mcoherence.data.named_data import ImagesOfFolder, ImagesOfStore
+    from mcoherence.measuring.batches_of_function import BatchesOfFunction
 
     name, path = arguments.data, Path(arguments.data)
     if not path.exists() and ":" in name:

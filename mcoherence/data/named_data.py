@@ -32,6 +32,7 @@ IMAGENET_MEAN, IMAGENET_STD = (
     (0.485, 0.456, 0.406),
     (0.229, 0.224, 0.225),
 )  # by which torchvision's weights were trained
+IGNORED = -100  # the target that torch's cross-entropy leaves out: loss 0, gradient 0
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,16 @@ class NamedData(ABC):
     @abstractmethod
     def targets(self) -> Positions | None:
         """The class of each example, int64 [N]; None where a target is something else."""
+
+    @property
+    def labels(self) -> NDArray[np.int64] | None:
+        """The different classes among the targets, int64, ascending; None where targets are something else."""
+        return None if self.targets is None else np.unique(self.targets)
+
+    @property
+    def left_out(self) -> int:
+        """How many examples have the target IGNORED."""
+        return 0
 
     @property
     def changed(self) -> NDArray[np.bool_] | None:

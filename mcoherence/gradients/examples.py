@@ -39,6 +39,7 @@ class ExampleStatistics:
     groups: names of the groups, and group_ids: int64 [n], the positions in them.
     leave_one_out: whether sums that an example is part of are taken without it.
     evidence: what was checked while measuring; fingerprint: digest of the weights and buffers.
+    device, fp32_precision: what computed them, as of `GradientStatistics`.
     """
 
     layers: tuple[str, ...]
@@ -51,6 +52,8 @@ class ExampleStatistics:
     leave_one_out: bool = False
     evidence: Evidence = field(default_factory=Evidence)
     fingerprint: str = ""
+    device: str = ""
+    fp32_precision: str = ""
 
     @property
     def n(self) -> int:
@@ -211,4 +214,6 @@ def example_statistics(
         leave_one_out,
         statistics.evidence,
         statistics.fingerprint,
+        statistics.device,
+        statistics.fp32_precision,
     )
