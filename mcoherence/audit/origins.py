@@ -24,11 +24,31 @@ REMEDY = "delete the file and run again"
 IN_A_PAGE = re.compile('<p hidden id="provenance">(.*?)</p>', re.DOTALL)
 
 
+class NoOriginError(UserError):
+    """A file is as it was written, and does not say what made it: an earlier version wrote it, or one by hand."""
+
+
 def read_provenance(path: Path) -> Provenance:
-    """What a result file says of itself; UserError if it is missing, damaged or says nothing."""
+    """What a result file says of itself.
+
+    Raises:
+        NoOriginError: it says nothing, and carries a right seal.
+        UserError: it is missing, damaged, of another kind, or cannot be read now.
+    """
     try:
-        return READERS[path.suffix](path)
+        read = READERS[path.suffix]
+        try:
+            return read(path)
+        except KeyError as error:  # readers look at the seal first
+            raise NoOriginError(
+                f"{path}: found nothing in it of what made it (no {error}), expected settings, code and inputs; make "
+                "it again by this version"
+            ) from error
+    except NoOriginError:
+        raise
     except (OSError, LookupError, TypeError, ValueError, AttributeError, UserError) as error:
+        if isinstance(error, UserError) and _is_passing(error):
+            raise
         reason = str(error).removeprefix(f"{path}: ") or repr(error)
         raise UserError(f"{path}: missing, damaged or not a result file ({reason}); {REMEDY}") from error
 

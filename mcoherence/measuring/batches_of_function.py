@@ -188,7 +188,8 @@ def _tensors(tree: Any) -> Any:
 
 
 def _moved(tensor: Tensor, reading: BatchReading) -> Tensor:
-    return trees.usable(tensor.detach()).to(reading.device, reading.dtype if tensor.is_floating_point() else None)
+    plain: Tensor = trees.usable(tensor.detach())
+    return plain.to(reading.device, reading.dtype if tensor.is_floating_point() else None)
 
 
 def _update(digest: "hashlib._Hash", tree: Any) -> None:

@@ -78,7 +78,7 @@ def test_inputs_that_are_gone_are_counted_and_no_fault(place, measured, capsys, 
     monkeypatch.chdir(tmp_path)
     assert said(place, capsys, measured) == (
         0,
-        [f"{measured}: 1 file as written; 0 inputs as they were, 2 no longer here to compare"],
+        [f"{measured}: 1 file as written; 0 inputs as they were, 2 not found from here"],
     )
 
 
@@ -107,7 +107,7 @@ def test_every_damaged_file_of_a_folder_is_named_in_a_line_of_its_own(place, mea
     [
         ("nothing.h5", "nothing.h5: not found, expected a result file"),
         ("weights.pt", "weights.pt: found a file that carries no seal of this project"),
-        ("photos/class0", "found no result file in it"),
+        ("photos/class0", "found no result file of mcoherence in it"),
     ],
 )
 def test_what_cannot_be_verified_is_said(place, capsys, name, message):
