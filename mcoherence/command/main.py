@@ -124,13 +124,13 @@ def _fault_of_own_code(error: Exception) -> str | None:
     found = f"{type(error).__name__}: {first_line(error)}" if str(error) else type(error).__name__
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         file = Path(frame.filename)
-        if file.is_relative_to(ours):
+        if file.is_relative_to(ours) and frame.name != "__torch_function__":  # which hands on what torch was asked for
             if frame.name != "outputs_of":
                 return None
             return (
                 f"--data: found inputs that the network fails on ({found}), expected each batch to be as the first; "
                 "look at the batches and at --model"
             )
-        if not frame.filename.startswith("<") and not any(file.is_relative_to(one) for one in installed):
+        if not frame.filename.startswith("<") and not any(file.is_relative_to(one) for one in (ours, *installed)):
             return f"{file}:{frame.lineno}: found {found} in {frame.name}, expected none; mend it, or what it is given"
     return None

@@ -161,7 +161,8 @@ def named_measurement(arguments: argparse.Namespace, command: str, shard: Shard,
             raise UserError(f"--{key.replace('_', '-')}: found {found}, expected {least} or more")
     for path in [*arguments.weights, *([arguments.labels] if arguments.labels else [])]:
         if not path.is_file():
-            raise UserError(f"{path}: not found, expected a file; look at the path")
+            found = "found a folder" if path.is_dir() else "not found"
+            raise UserError(f"{path}: {found}, expected a file; look at the path")
     loss = torch.nn.CrossEntropyLoss(reduction="none") if arguments.loss is None else own_function(arguments.loss)
     step, epoch = _moments(arguments)
     data = _data(arguments)

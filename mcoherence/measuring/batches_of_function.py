@@ -133,7 +133,7 @@ class BatchesOfFunction(NamedData):
         digest, sizes = hashlib.sha256(), list[int]()
         whole, changed = list[NDArray[np.int64]](), list[NDArray[np.bool_]]()
         labels = list[NDArray[np.int64]]()
-        for inputs, targets, marks in progress(self._yielded(), None, f"look at {self.name}"):
+        for inputs, targets, marks in progress(self._yielded(), None, f"look at {self.name} until it ends"):
             _update(digest, (inputs, targets))
             sizes.append(trees.length(inputs))
             if isinstance(targets, Tensor) and not targets.is_floating_point() and not targets.is_complex():

@@ -25,6 +25,7 @@ from mcoherence.gradients.evidence import merged
 from mcoherence.gradients.reference import LossFunction
 from mcoherence.gradients.statistics import GradientStatistics, gradient_statistics
 from mcoherence.gradients.trees import leaves, length, outputs_of
+from mcoherence.gradients.wrappers import unwrapped
 from mcoherence.measuring.along_run import normalised_by, write_group_sums
 from mcoherence.measuring.job import EVERYTHING
 from mcoherence.measuring.record import evidence_of, record_of, stacked
@@ -215,7 +216,7 @@ def fitting_network(measurement: NamedMeasurement, weights: Path) -> nn.Module:
             gradients do not fit in memory.
     """
     sample, reading = measurement.sample, measurement.reading
-    model = measurement.network(weights).to(reading.device, reading.dtype)
+    model = unwrapped(measurement.network(weights)).to(reading.device, reading.dtype)
     _require_memory(model, sample.groups)
     inputs, targets = next(sample.batches(slice(0, 2), reading))
     name = sample.data.name

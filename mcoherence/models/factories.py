@@ -120,6 +120,13 @@ def load_weights(model: nn.Module, path: Path) -> None:
                 f"{path}: found {name} of shape {list(tensor.shape)}, expected {list(expected[name].shape)} as the "
                 "network has it; name the one that was trained, with its options"
             )
+        if (expected[name].is_floating_point() or expected[name].is_complex()) and not (
+            tensor.is_floating_point() or tensor.is_complex()
+        ):
+            raise UserError(
+                f"{path}: found {name} of type {str(tensor.dtype).removeprefix('torch.')}, expected numbers with a "
+                "fraction, as the network has them; save weights that are not quantised"
+            )
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise UserError(
                 f"{path}: found {name} with values that are not finite, expected weights of a run that did not "
