@@ -76,6 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         return _told(refused)
     except KeyboardInterrupt:
+        print("interrupted: no result was written", file=sys.stderr)
         return 130
     finally:
         sys.path.remove(here)

@@ -8,6 +8,8 @@ import json
 import logging
 import os
 import re
+import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -130,6 +132,11 @@ class Named:
     origin: "Provenance"
 
 
+def inputs_of(arguments: argparse.Namespace) -> list[Path]:
+    """The files that the options of `add_named_options` name, there or not."""
+    return [*arguments.weights, Path(arguments.data), *([arguments.labels] if arguments.labels else [])]
+
+
 def named_measurement(arguments: argparse.Namespace, command: str, shard: Shard, **further: Any) -> Named:
     """The measurement that the options of `add_named_options` describe.
 
@@ -167,6 +174,11 @@ def named_measurement(arguments: argparse.Namespace, command: str, shard: Shard,
     step, epoch = _moments(arguments)
     data = _data(arguments)
     labels = None if arguments.labels is None else read_labels(arguments.labels)
+    if arguments.sample is not None and arguments.sample > len(data):
+        raise UserError(
+            f"--sample: found {arguments.sample}, expected at most the {len(data)} examples of {data.name}; lower it, "
+            "or leave it out for all"
+        )
     sample = named_sample(data, labels, arguments.groups, arguments.sample, arguments.seed)
     device = prepare_measuring_device(arguments.device, arguments.threads, arguments.deterministic)
     settings = {
@@ -307,17 +319,43 @@ def _lines(path: Path) -> list[str]:
     return names
 
 
-def require_place(path: Path, *suffixes: str) -> None:
-    """UserError unless a result can be written to a path, before hours of work: its suffix, its folder.
+def require_place(path: Path, *suffixes: str, option: str = "--out", inputs: Iterable[Path] = ()) -> None:
+    """UserError unless a result can be written to a path, before hours of work, and nothing of the user's is lost.
 
     Args:
-        path: of --out.
+        path: of the result. A file that is there is replaced where mcoherence wrote it.
         suffixes: that it may end with.
+        option: that names it.
+        inputs: files that are read, which the result must not replace.
     """
     if path.suffix not in suffixes:
-        raise UserError(f"--out: found {path.name}, expected a name that ends with {' or '.join(suffixes)}")
+        raise UserError(f"{option}: found {path.name}, expected a name that ends with {' or '.join(suffixes)}")
     if path.is_dir():
-        raise UserError(f"--out: found the folder {path}, expected a file; name one in it")
+        raise UserError(f"{option}: found the folder {path}, expected a file; name one in it")
     there = next(folder for folder in path.absolute().parents if folder.exists())  # the rest is made when it is written
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        raise UserError(f"--out: found {there}, in which this user cannot write; name another folder")
+    if not there.is_dir():
+        raise UserError(f"{option}: found the file {there} in the place of a folder; name another folder")
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"{option}: found {there}, in which this user cannot write ({error.strerror}); name another folder"
+        ) from error
+    if any(one.exists() and path.exists() and one.samefile(path) for one in inputs):
+        raise UserError(f"{option}: found {path}, which is read as well, expected another file; name a new one")
+    _require_replaceable(path, option)
+
+
+def _require_replaceable(path: Path, option: str) -> None:
+    """UserError where a file is in the place of a result, in any of its forms, that mcoherence has not written."""
+    from mcoherence.files.whose import whose
+
+    forms = next((forms for forms in ((".parquet", ".csv"), (".png", ".pdf")) if path.suffix in forms), (path.suffix,))
+    sealed = path.with_suffix(forms[0])  # which carries the marks of all forms
+    there = [one for one in map(path.with_suffix, forms) if one.is_file()]
+    if there and not (sealed.is_file() and whose(sealed) == "ours"):
+        raise UserError(
+            f"{option}: found the file {there[0]}, which mcoherence has not written, expected a new name or a result "
+            "to replace; name another, or move it away"
+        )

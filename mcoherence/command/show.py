@@ -129,9 +129,15 @@ def _of_csv(path: Path) -> Iterator[str]:
 
     parquet = path.with_suffix(".parquet")
     if not parquet.is_file():
+        with path.open(encoding="utf-8", errors="replace") as file:
+            if "layer" not in file.readline():
+                raise UserError(
+                    f"{path}: found no rows of a monitor, and no {parquet.name} beside it, expected either; bring the "
+                    "Parquet form of the table beside it, or look at the path"
+                )
         return _of_monitor(path)
     check_table(parquet)
-    return _of_table(parquet)
+    return _of_table(path)
 
 
 def _of_monitor(path: Path) -> Iterator[str]:
@@ -188,7 +194,7 @@ def _drawn(path: Path, png: Path) -> str:
     from mcoherence.figures.saving import save_figure
     from mcoherence.files.provenance import provenance
 
-    require_place(png, ".png")
+    require_place(png, ".png", option="--png")
     sums = _sums(path)
     figure = (draw_by_step if len(sums.step) > 1 else draw_by_layer)(sums, _groups(sums))
     save_figure(figure, png, png.with_suffix(".pdf"), 200, provenance({}, [path]))
@@ -221,7 +227,7 @@ def _made_by(path: Path) -> str:
 def _of_table(path: Path) -> Iterator[str]:
     from mcoherence.files.tables import read_table
 
-    table = read_table(path)
+    table = read_table(path.with_suffix(".parquet"))
     yield f"{path}: {len(table)} rows"
     yield table.head(MOST_ROWS).to_string(index=False)
     if len(table) > MOST_ROWS:

@@ -140,8 +140,9 @@ class ImagesOfFolder(NamedData):
         super().__init__(str(folder), part)
         if resize < size:
             raise UserError(f"--resize: found {resize}, expected at least the {size} of --size; raise it")
-        if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
-            raise UserError(f"--mean, --std: found {mean}, {std}, expected three numbers each, --std above 0")
+        numbers = [*mean, *std]
+        if len(mean) != 3 or len(std) != 3 or not np.isfinite(numbers).all() or min(std) <= 0:
+            raise UserError(f"--mean, --std: found {mean}, {std}, expected three finite numbers each, --std above 0")
         self._resize, self._side = resize, size
         self._mean, self._std = np.array(mean, dtype=np.float64), np.array(std, dtype=np.float64)
         found = sorted(class_folders(folder))
@@ -151,7 +152,9 @@ class ImagesOfFolder(NamedData):
                 f"of them: --data {folder / found[0]}"
             )
         if not found:
-            raise UserError(f"{folder}: found no folders, expected one folder of images per class")
+            raise UserError(
+                f"{folder}: found no folders, expected one folder of images per class; sort the images into folders"
+            )
         names = tuple(class_names or found)
         if unknown := sorted(set(found) - set(names)):
             raise UserError(

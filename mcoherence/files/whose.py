@@ -4,6 +4,7 @@ Asked only once something is wrong, so that nothing here is on the way of a good
 """
 
 import json
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +12,9 @@ OPERATIONAL = True  # no number depends on it; docs/reruns.md
 
 # What stands in files of this project and stays readable whatever happens to the rest: schemas and seals.
 MARKS = (b"mcoherence", b"tEXtSeal\0", b'"seal"', b'"tensors_sha256"')
+HDF5 = b"\x89HDF\r\n\x1a\n"
+# What is said of a file of ours that stands in the place of another kind.
+OF_ANOTHER_KIND = re.compile(r"(.*: found mcoherence/\S+, expected mcoherence/\S+); delete the file and run again")
 ENDS_BYTES = 2**24  # of a large file that is looked at, from its beginning and from its end
 
 Whose = Literal["ours", "another's", "unknown"]
@@ -40,14 +44,27 @@ def whose(path: Path) -> Whose:
         start = file.read(ENDS_BYTES)
         file.seek(max(len(start), size - ENDS_BYTES))
         end = file.read()
-    if any(mark in start or mark in end for mark in MARKS):
+    if any(mark in start or mark in end for mark in MARKS) or _names_our_schema(path, start):
         return "ours"
     return "another's" if _is_whole(path, size, start, (start[-64:] + end)[-64:]) else "unknown"
 
 
+def _names_our_schema(path: Path, start: bytes) -> bool:
+    """Whether an HDF5 file can be opened and names a schema of this project, wherever in the file it stands."""
+    if not start.startswith(HDF5):
+        return False
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            return str(file.attrs.get("schema", "")).startswith("mcoherence/")
+    except (OSError, RuntimeError):
+        return False
+
+
 def _is_whole(path: Path, size: int, start: bytes, end: bytes) -> bool:
     """Whether a file begins and ends as its format does."""
-    if start.startswith(b"\x89HDF\r\n\x1a\n"):
+    if start.startswith(HDF5):
         import h5py
 
         try:
@@ -99,4 +116,8 @@ def in_truth(line: str) -> str:
             f"{path}: found nothing in it that says mcoherence wrote it, expected a result file; look at the path, or "
             "make it again if it was cut off"
         )
+    if "file signature not found" in line and path.suffix not in (".h5", ".hdf5"):
+        return f"{path}: found no HDF5 file, expected one of mcoherence's; look at the path"
+    if (of_another_kind := OF_ANOTHER_KIND.fullmatch(line)) is not None:
+        return f"{of_another_kind[1]}; it is a file of another kind, look at the path"
     return line
