@@ -40,7 +40,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="O.csv|O.parquet",
         type=Path,
         required=True,
-        help="both forms are written",
+        help="both forms are written, in place of earlier ones",
     )
 
 

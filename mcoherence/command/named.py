@@ -41,14 +41,18 @@ def add_named_options(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=Path,
         required=True,
-        help="its state_dict: safetensors, or what torch.save wrote (read without unpickling anything but tensors); "
+        help="its state_dict, or a dictionary with one, also as wrappers name it: safetensors, or what torch.save wrote "
+        "(read without unpickling anything but tensors); "
         "several files, in the order of training, are measured one after the other into one result",
     )
     network.add_argument(
         "--steps", nargs="+", type=int, help="updates made until each W; without: as checkpoints say, else 0, 1, ..."
     )
     network.add_argument(
-        "--loss", metavar="MODULE:FUNCTION", help="(outputs, targets) -> losses [n]; without: cross-entropy"
+        "--loss",
+        metavar="MODULE:FUNCTION",
+        help="(outputs, targets) -> losses [n], one for each "
+        "example; without: cross-entropy, which takes labels from 0 on and leaves out -100",
     )
     data = parser.add_argument_group("the data")
     data.add_argument(
@@ -56,7 +60,8 @@ def add_named_options(parser: argparse.ArgumentParser) -> None:
         metavar="D",
         required=True,
         help="a folder with one folder of images per class; an images.h5 of a study; or module:function, which yields "
-        "batches (inputs, targets) or (inputs, targets, changed), the same whenever it is called",
+        "batches (inputs, targets) or (inputs, targets, changed), the same whenever it is called: tensors, or dicts, "
+        "tuples and lists of these, as the network takes them",
     )
     data.add_argument(
         "--data-options", metavar="KEY=VALUE", nargs="+", type=_option, default=[], help="arguments of that function"

@@ -118,6 +118,8 @@ class _Inputs:
     yielded: int = 0
 
     def in_words(self) -> str:
+        if not (self.compared or self.absent or self.yielded):
+            return "no inputs are named"
         said = [f"{self.compared} {'input as it was' if self.compared == 1 else 'inputs as they were'}"]
         said += [f"{self.absent} not found from here"] if self.absent else []
         said += [f"{self.yielded} that a function yielded, which is not called again"] if self.yielded else []
@@ -150,7 +152,7 @@ def _verify_files(path: Path, files: list[Path], tell: Callable[[UserError], Non
     verified = len(files) - len(others)
     lines = []
     if verified:
-        without = f", {silent} of them without a word of what made it" if silent else ""
+        without = f", {silent} without a word of what made it" if silent else ""
         lines.append(
             f"{path}: {verified} {'file' if verified == 1 else 'files'} as written{without}; {inputs.in_words()}"
         )

@@ -73,7 +73,7 @@ def _is_whole(path: Path, size: int, start: bytes, end: bytes) -> bool:
         except (OSError, RuntimeError):
             return False
     if start.startswith(b"\x89PNG\r\n\x1a\n"):
-        return b"IEND" in end[-12:]
+        return end.endswith(b"IEND\xaeB`\x82")
     if start.startswith(b"PAR1"):
         return end.endswith(b"PAR1") and size > 8
     length = int.from_bytes(start[:8], "little")
@@ -100,7 +100,8 @@ def in_truth(line: str) -> str:
         if not path.is_file():
             return line
         reason = unreadable(path)
-        blamed = any(word in line for word in ("delete ", "make it again"))
+        vouched_for = "changed since" in line and "carries no seal" not in line  # by another file, such as its page
+        blamed = any(word in line for word in ("delete ", "make it again")) and not vouched_for
         found = whose(path) if reason is None and blamed else "ours"
     except (OSError, ValueError):  # no path, or gone meanwhile
         return line
