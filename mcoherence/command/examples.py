@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mcoherence.command.named import add_named_options, inputs_of, named_measurement, require_place
+from mcoherence.command.named import add_named_options, named_files, named_measurement, require_place
 from mcoherence.errors import UserError
 from mcoherence.study.shards import Shard
 
@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     from mcoherence.files.tables import write_table
     from mcoherence.measuring.named_network import as_measured, fitting_network
 
-    require_place(arguments.out, ".csv", ".parquet", inputs=inputs_of(arguments))
+    require_place(arguments.out, ".csv", ".parquet", inputs=named_files(arguments))
     if arguments.steps is not None:
         raise UserError("--steps: found some, expected none for examples at one set of weights; leave it out")
     if len(arguments.weights) > 1:

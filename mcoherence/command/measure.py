@@ -13,7 +13,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from mcoherence.command.named import add_named_options, inputs_of, named_measurement, require_place, shard_of
+from mcoherence.command.named import add_named_options, named_files, named_measurement, require_place, shard_of
 from mcoherence.errors import UserError
 from mcoherence.study.shards import Shard
 
@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure, write, and say the number."""
     from mcoherence.measuring.named_network import WHOLE, write_named_measurement
 
-    require_place(arguments.out, ".h5", inputs=inputs_of(arguments))
+    require_place(arguments.out, ".h5", inputs=named_files(arguments))
     named = named_measurement(arguments, __name__, arguments.shard)
     sample = named.measurement.sample
     if arguments.shard.count > len(sample.index):

@@ -41,9 +41,9 @@ def add_named_options(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=Path,
         required=True,
-        help="its state_dict, or a dictionary with one, also as wrappers name it: safetensors, or what torch.save wrote "
-        "(read without unpickling anything but tensors); "
-        "several files, in the order of training, are measured one after the other into one result",
+        help="its state_dict, or a dictionary with one, wrapped or not: safetensors, or what torch.save wrote (read "
+        "without unpickling anything but tensors); several files, in the order of training, are measured one after the "
+        "other into one result",
     )
     network.add_argument(
         "--steps", nargs="+", type=int, help="updates made until each W; without: as checkpoints say, else 0, 1, ..."
@@ -137,7 +137,7 @@ class Named:
     origin: "Provenance"
 
 
-def inputs_of(arguments: argparse.Namespace) -> list[Path]:
+def named_files(arguments: argparse.Namespace) -> list[Path]:
     """The files that the options of `add_named_options` name, there or not."""
     return [*arguments.weights, Path(arguments.data), *([arguments.labels] if arguments.labels else [])]
 

@@ -68,7 +68,7 @@ class NamedData(ABC):
         """The class of each example, int64 [N]; None where a target is something else."""
 
     @property
-    def labels(self) -> NDArray[np.int64] | None:
+    def label_values(self) -> NDArray[np.int64] | None:
         """The different classes among the targets, int64, ascending; None where targets are something else."""
         return None if self.targets is None else np.unique(self.targets)
 

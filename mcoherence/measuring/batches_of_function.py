@@ -49,9 +49,9 @@ class BatchesOfFunction(NamedData):
         return one_each if one_each is not None and one_each.min() >= 0 else None
 
     @property
-    def labels(self) -> NDArray[np.int64] | None:
+    def label_values(self) -> NDArray[np.int64] | None:
         """The different whole numbers among the targets, where these are one tensor of such, one an example or more."""
-        return self._seen.labels
+        return self._seen.label_values
 
     @property
     def left_out(self) -> int:
@@ -164,14 +164,14 @@ class BatchesOfFunction(NamedData):
 class _Seen:
     """What was seen of all batches.
 
-    examples: their number, and sizes, in each batch; targets: int64 [N], where each is one whole number; labels: the
+    examples: their number, and sizes, in each batch; targets: int64 [N], where each is one whole number; label_values: the
     different ones among whole numbers; changed: marks, bool [N]; digest: of all batches.
     """
 
     examples: int
     sizes: tuple[int, ...]
     targets: Positions | None
-    labels: NDArray[np.int64] | None
+    label_values: NDArray[np.int64] | None
     changed: NDArray[np.bool_] | None
     digest: str
 

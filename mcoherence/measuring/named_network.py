@@ -253,7 +253,7 @@ def fitting_network(measurement: NamedMeasurement, weights: Path) -> nn.Module:
 def _require_labels_within(measurement: NamedMeasurement, outputs: Any) -> None:
     """UserError where cross-entropy would be asked for a class that the network has no output for."""
     sample = measurement.sample
-    labels = sample.data.labels if sample.labels is None else np.unique(sample.labels)
+    labels = sample.data.label_values if sample.labels is None else np.unique(sample.labels)
     of_classes = isinstance(measurement.loss, nn.CrossEntropyLoss) and isinstance(outputs, Tensor) and outputs.ndim > 1
     if not of_classes or labels is None:
         return
