@@ -164,8 +164,8 @@ class BatchesOfFunction(NamedData):
 class _Seen:
     """What was seen of all batches.
 
-    examples: their number, and sizes, in each batch; targets: int64 [N], where each is one whole number; label_values: the
-    different ones among whole numbers; changed: marks, bool [N]; digest: of all batches.
+    examples: their number, and sizes, in each batch; targets: int64 [N], where each is one whole number;
+    label_values: the different ones among whole numbers; changed: marks, bool [N]; digest: of all batches.
     """
 
     examples: int
