@@ -6,6 +6,7 @@ Libraries that take long to import are imported by the commands that need them, 
 import argparse
 import logging
 import os
+import re
 import sys
 import sysconfig
 import traceback
@@ -15,7 +16,7 @@ from typing import NoReturn
 
 import mcoherence
 from mcoherence.command import examples, measure, merge, show, verify
-from mcoherence.errors import UserError, first_line
+from mcoherence.errors import UserError, first_line, printable
 
 COMMANDS = (measure, merge, examples, show, verify)
 # Extra of this package -> what it brings that a command may ask for.
@@ -121,17 +122,21 @@ def _fault_of_own_code(error: Exception) -> str | None:
     Code of the user's is what is neither of this package nor installed: what is installed was called by one of the two.
     """
     ours = Path(mcoherence.__file__).parent
-    installed = [Path(path) for path in set(sysconfig.get_paths().values())]
+    installed = [ours, *(Path(path) for path in set(sysconfig.get_paths().values()))]
     found = f"{type(error).__name__}: {first_line(error)}" if str(error) else type(error).__name__
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        file = Path(frame.filename)
-        if file.is_relative_to(ours) and frame.name != "__torch_function__":  # which hands on what torch was asked for
-            if frame.name != "outputs_of":
+    frames = [(frame.filename, frame.lineno, frame.name) for frame in traceback.extract_tb(error.__traceback__)]
+    if "DataLoader worker process" in str(error):  # it hands on what it raised as text, and no frames
+        found = printable(str(error).rstrip().splitlines()[-1])
+        frames = re.findall(r'^ *File "(.*)", line (\d+), in (.*)$', str(error), re.MULTILINE)
+    for name, line, function in reversed(frames):
+        file = Path(name)
+        if file.is_relative_to(ours) and function != "__torch_function__":  # which hands on what torch was asked for
+            if function != "outputs_of":
                 return None
             return (
                 f"--data: found inputs that the network fails on ({found}), expected each batch to be as the first; "
                 "look at the batches and at --model"
             )
-        if not frame.filename.startswith("<") and not any(file.is_relative_to(one) for one in (ours, *installed)):
-            return f"{file}:{frame.lineno}: found {found} in {frame.name}, expected none; mend it, or what it is given"
+        if not name.startswith("<") and not any(file.is_relative_to(one) for one in installed):
+            return f"{file}:{line}: found {found} in {function}, expected none; mend it, or what it is given"
     return None

@@ -159,7 +159,7 @@ def named_measurement(arguments: argparse.Namespace, command: str, shard: Shard,
 
     from mcoherence.data.named_data import IGNORED, BatchReading
     from mcoherence.data.store import read_labels
-    from mcoherence.device import describe_device, prepare_measuring_device
+    from mcoherence.device import describe_device, devices, prepare_measuring_device
     from mcoherence.files.provenance import provenance
     from mcoherence.measuring.measurement import PRECISIONS
     from mcoherence.measuring.named_network import NamedMeasurement, fitting_network, named_sample
@@ -171,6 +171,9 @@ def named_measurement(arguments: argparse.Namespace, command: str, shard: Shard,
         found = getattr(arguments, key)
         if found is not None and found < least:
             raise UserError(f"--{key.replace('_', '-')}: found {found}, expected {least} or more")
+    if arguments.device not in ("auto", *devices()):
+        there = ", ".join(devices())
+        raise UserError(f"--device: found {arguments.device!r}, expected one that this machine has ({there}), or auto")
     for path in [*arguments.weights, *([arguments.labels] if arguments.labels else [])]:
         if not path.is_file():
             found = "found a folder" if path.is_dir() else "not found"
@@ -303,13 +306,13 @@ def _data(arguments: argparse.Namespace) -> "NamedData":
         return BatchesOfFunction(name, arguments.part, dict(arguments.data_options), code)
     if arguments.data_options:
         raise UserError("--data-options: found some, expected none but with a function module:function as --data")
-    if path.is_dir():
+    if name and path.is_dir():
         names = None if arguments.class_names is None else _lines(arguments.class_names)
         how = {"mean": arguments.mean, "std": arguments.std}
         given = {key: tuple(value) for key, value in how.items() if value is not None}
         return ImagesOfFolder(path, arguments.part, arguments.resize, arguments.size, **given, class_names=names)
     if not path.is_file():
-        raise UserError(f"--data: found {name}, which is no folder, no file and no module:function; look at the path")
+        raise UserError(f"--data: found {name!r}, which is no folder, no file and no module:function; look at the path")
     return ImagesOfStore(path, arguments.part)
 
 

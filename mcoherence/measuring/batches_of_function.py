@@ -37,7 +37,10 @@ class BatchesOfFunction(NamedData):
         self._function: Callable[..., Iterable[Any]] = own_function(name)
         self._options, self._code = dict(options), code
         if not callable(self._function):
-            raise UserError(f"{name}: found a {type(self._function).__name__}, expected a function that yields batches")
+            raise UserError(
+                f"{name}: found a {type(self._function).__name__}, expected a function that yields batches; name "
+                "one that does, or that returns it"
+            )
 
     def __len__(self) -> int:
         return self._seen.examples

@@ -221,7 +221,7 @@ def fitting_network(measurement: NamedMeasurement, weights: Path) -> nn.Module:
     inputs, targets = next(sample.batches(slice(0, 2), reading))
     name = sample.data.name
     try:
-        with torch.no_grad():
+        with torch.enable_grad():
             outputs = outputs_of(model, inputs)
     except UNFIT as error:
         raise UserError(
@@ -246,6 +246,11 @@ def fitting_network(measurement: NamedMeasurement, weights: Path) -> nn.Module:
         raise UserError(
             f"--loss: found {_in_words(losses)} for {length(inputs)} examples, expected one loss for each; let "
             "it return them unreduced, summed over what else an example has"
+        )
+    if not losses.requires_grad and any(p.requires_grad for p in model.parameters()):
+        raise UserError(
+            "--loss: found losses that do not depend on the weights, expected some that do; take out what detaches "
+            "them in the loss or in the network (detach, no_grad, item)"
         )
     return model
 

@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from mcoherence.errors import UserError, first_line
 from mcoherence.files.seals import SealError, carried_seal, check_tensor_bytes
@@ -61,6 +62,12 @@ def made_network(
         ) from error
     if not isinstance(model, nn.Module):
         raise UserError(f"{factory}: found a {type(model).__name__}, expected it to return a torch.nn.Module")
+    lazy = next((name for name, p in model.named_parameters() if is_lazy(p)), None)
+    if lazy is not None:
+        raise UserError(
+            f"{factory}: found {lazy} without a shape, as lazy layers have it, expected a network that is whole; let "
+            "the function pass an example through it"
+        )
     return model.eval()
 
 
