@@ -47,8 +47,11 @@ def read_provenance(path: Path) -> Provenance:
     except NoOriginError:
         raise
     except (OSError, LookupError, TypeError, ValueError, AttributeError, UserError) as error:
-        if isinstance(error, UserError) and _is_passing(error):
-            raise
+        if (passing := _passing(error)) is not None:
+            raise UserError(
+                f"{path}: cannot be read now ({passing.strerror}), expected a file that this user may read; change its "
+                "permissions, or wait for whoever holds it, and run again"
+            ) from passing
         reason = str(error).removeprefix(f"{path}: ") or repr(error)
         raise UserError(f"{path}: missing, damaged or not a result file ({reason}); {REMEDY}") from error
 
@@ -113,6 +116,7 @@ def _of_page(path: Path) -> Provenance:
 
 READERS: dict[str, Callable[[Path], Provenance]] = {
     ".h5": _of_hdf5,
+    ".hdf5": _of_hdf5,
     ".safetensors": _of_weights,
     ".parquet": _of_table,
     ".png": _of_figure,
@@ -121,14 +125,14 @@ READERS: dict[str, Callable[[Path], Provenance]] = {
 }
 
 
-def _is_passing(error: BaseException) -> bool:
-    """Whether a file could not be read for a reason that is not in the file: it is locked, say, or may not be read."""
+def _passing(error: BaseException) -> OSError | None:
+    """Why a file could not be read, where that is not in the file: it is locked, say, or may not be read."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.errno not in (None, errno.ENOENT, errno.EINVAL):
-            return True
+            return cause
         cause = cause.__cause__
-    return False
+    return None
 
 
 @dataclass(frozen=True)
@@ -189,8 +193,7 @@ class Origins:
             try:
                 found = read_provenance(Path(path))
             except UserError as error:
-                passing = _is_passing(error)
-                if passing:
+                if _passing(error) is not None:
                     raise
                 entry |= {"settings": None}
             else:

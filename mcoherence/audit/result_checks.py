@@ -23,6 +23,7 @@ from mcoherence.files.hdf5 import check_content
 from mcoherence.files.provenance import Provenance, digest_of
 from mcoherence.files.seals import LOG, SealError, carried_seal, check_tensor_bytes, sealed_metadata
 from mcoherence.files.tables import check_table
+from mcoherence.files.whose import HDF5_SUFFIXES
 from mcoherence.study import job_code, settings
 from mcoherence.study.catalogue import all_runs, figures_of, halved_datasets, results_of, scored_networks, tables_of
 from mcoherence.study.results import result
@@ -309,7 +310,7 @@ def check_bytes(file: Path) -> None:
     """
     if carried_seal(file) is None:
         return
-    if file.suffix == ".h5":
+    if file.suffix in HDF5_SUFFIXES:
         check_content(file)
     elif file.suffix == ".parquet":
         check_table(file)

@@ -17,6 +17,7 @@ from typing import NoReturn
 import mcoherence
 from mcoherence.command import examples, measure, merge, show, verify
 from mcoherence.errors import UserError, first_line, printable
+from mcoherence.files.whose import in_truth
 
 COMMANDS = (measure, merge, examples, show, verify)
 # Extra of this package -> what it brings that a command may ask for.
@@ -65,8 +66,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         chosen = parser().parse_args(arguments)
         status: int = chosen.run(chosen)
     except UserError as error:
-        from mcoherence.files.whose import in_truth
-
         return _told(in_truth(str(error)))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read the output has gone

@@ -6,6 +6,8 @@ mcoherence merge shard1.h5 shard2.h5 --out coherence.h5
 import argparse
 from pathlib import Path
 
+from mcoherence.errors import UserError
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
@@ -23,6 +25,9 @@ def run(arguments: argparse.Namespace) -> int:
     from mcoherence.measuring.joining import add_all_shards
     from mcoherence.study.result_names import schemas_of
 
+    for path in arguments.shards:
+        if not path.is_file():
+            raise UserError(f"{path}: not found, expected a shard that measure --shard has written; look at the path")
     require_place(arguments.out, ".h5", inputs=arguments.shards)
     schemas = schemas_of("coherence")
     datasets, attributes = add_all_shards(arguments.shards, schemas.shard)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mcoherence.errors import UserError
+from mcoherence.files.whose import HDF5_SUFFIXES
 
 if TYPE_CHECKING:
     from mcoherence.tables.sums import Sums
@@ -55,11 +56,12 @@ def _of_one(path: Path) -> Iterator[str]:
     if _is_coherence(path):
         return _of_coherence(path)
     readers = {
-        ".csv": _of_csv, ".parquet": _of_table, ".json": _of_claims, ".h5": _of_file, ".safetensors": _of_file
+        ".csv": _of_csv, ".parquet": _of_table, ".json": _of_claims, ".h5": _of_file, ".hdf5": _of_file,
+        ".safetensors": _of_file,
     }  # fmt: skip
     if path.suffix not in readers:
         raise UserError(f"{path}: found a file that shows nothing, expected one of {', '.join(readers)}, or a study")
-    if path.suffix == ".h5" and _schema(path) in (SUMS, EXAMPLES):
+    if path.suffix in HDF5_SUFFIXES and _schema(path) in (SUMS, EXAMPLES):
         return _of_statistics(path)
     return readers[path.suffix](path)
 
@@ -86,7 +88,7 @@ def _is_coherence(path: Path) -> bool:
     """Whether a file is of the kind that `measure` writes; UserError where it is damaged."""
     from mcoherence.study.result_names import COHERENCE_SCHEMA
 
-    return path.suffix == ".h5" and path.is_file() and _schema(path) == COHERENCE_SCHEMA
+    return path.suffix in HDF5_SUFFIXES and path.is_file() and _schema(path) == COHERENCE_SCHEMA
 
 
 def _schema(path: Path) -> str:

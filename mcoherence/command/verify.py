@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mcoherence.errors import UserError, first_line
+from mcoherence.files.whose import HDF5_SUFFIXES, in_truth, unreadable, whose
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,7 +42,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print the faults, or what was verified."""
     from mcoherence.audit.shown_checks import passed_on
-    from mcoherence.files.whose import in_truth
 
     path: Path = arguments.path
     if not path.exists():
@@ -130,7 +130,6 @@ def _verify_files(path: Path, files: list[Path], tell: Callable[[UserError], Non
     """Verify files one by one; returns what was verified, in words, of which `path` begins the first line."""
     from mcoherence.audit.origins import NoOriginError, read_provenance
     from mcoherence.audit.shown_checks import passed_on
-    from mcoherence.files.whose import unreadable, whose
 
     inputs, silent, others = _Inputs(), 0, list[Path]()
     for file in files:
@@ -185,7 +184,8 @@ def _reader(file: Path) -> Callable[[Path], Any] | None:
         return _check_page
     if file.name == "claims.json":
         return _check_claims
-    checks = {".h5": _check_hdf5, ".safetensors": _check_tensors, ".parquet": _check_table, ".png": _check_picture}
+    checks = {".safetensors": _check_tensors, ".parquet": _check_table, ".png": _check_picture}
+    checks |= dict.fromkeys(HDF5_SUFFIXES, _check_hdf5)
     other_form = _sealed_form(file)
     if other_form != file and other_form.is_file():
         return lambda _: checks[other_form.suffix](other_form)
@@ -275,7 +275,7 @@ def _measured_positions(file: Path) -> "NDArray[np.int64] | None":
 
         table = read_table(file)
         return table["index"].to_numpy() if "index" in table else None
-    if file.suffix != ".h5":
+    if file.suffix not in HDF5_SUFFIXES:
         return None
     from mcoherence.files.hdf5 import open_hdf5, read_attributes
 

@@ -12,6 +12,7 @@ OPERATIONAL = True  # no number depends on it; docs/reruns.md
 
 # What stands in files of this project and stays readable whatever happens to the rest: schemas and seals.
 MARKS = (b"mcoherence", b"tEXtSeal\0", b'"seal"', b'"tensors_sha256"')
+HDF5_SUFFIXES = (".h5", ".hdf5")  # of results: a monitor, and whoever saves statistics, may write either
 HDF5 = b"\x89HDF\r\n\x1a\n"
 # What is said of a file of ours that stands in the place of another kind.
 OF_ANOTHER_KIND = re.compile(r"(.*: found mcoherence/\S+, expected mcoherence/\S+); delete the file and run again")
@@ -117,7 +118,7 @@ def in_truth(line: str) -> str:
             f"{path}: found nothing in it that says mcoherence wrote it, expected a result file; look at the path, or "
             "make it again if it was cut off"
         )
-    if "file signature not found" in line and path.suffix not in (".h5", ".hdf5"):
+    if "file signature not found" in line and path.suffix not in HDF5_SUFFIXES:
         return f"{path}: found no HDF5 file, expected one of mcoherence's; look at the path"
     if (of_another_kind := OF_ANOTHER_KIND.fullmatch(line)) is not None:
         return f"{of_another_kind[1]}; it is a file of another kind, look at the path"

@@ -180,6 +180,7 @@ def test_shards_that_do_not_make_a_whole_are_refused(place, tmp_path, capsys):
     capsys.readouterr()
     for names, message in (
         (["1"], "1.h5: found 1 of its 2 shards, expected all of them; measure --shard 2/2 too"),
+        (["1", "none"], "none.h5: not found, expected a shard"),
         (["1", "1"], "found the shard of"),
         (["1", "other"], "other.h5: found seed 1 where "),
         (["1", "third"], "third.h5: found one of 3 shards where "),

@@ -48,7 +48,7 @@ def test_the_picture_is_drawn_where_it_is_asked_for_and_can_be_verified(place, t
     assert place.run("verify", png) == 0
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".h5"])
+@pytest.mark.parametrize("suffix", [".csv", ".h5", ".hdf5"])
 def test_a_monitors_file_is_a_table_too(place, tmp_path, capsys, suffix):
     network, path = nn.Linear(3, 2), tmp_path / f"probe{suffix}"
     sample = torch.eye(3), torch.tensor([0, 1, 0])
@@ -65,9 +65,9 @@ def test_saved_statistics_are_shown_as_they_print(place, tmp_path, capsys):
     sums = gradient_statistics(place.model, loss, batches)
     examples = example_statistics(place.model, loss, batches, along="sum")
     for saved in (sums, examples):
-        saved.save(tmp_path / "s.h5")
-        first, *lines = shown(place, capsys, tmp_path / "s.h5")
-        assert first.startswith(f"{tmp_path / 's.h5'}: made on cpu")
+        saved.save(tmp_path / "s.hdf5")
+        first, *lines = shown(place, capsys, tmp_path / "s.hdf5")
+        assert first.startswith(f"{tmp_path / 's.hdf5'}: made on cpu")
         assert "\n".join(lines) == str(saved)
 
 

@@ -137,7 +137,7 @@ def statistics(place):
 
 def test_saved_statistics_say_what_made_them_and_are_verified(place, statistics, tmp_path, capsys):
     for name, saved, settings in zip(
-        ("sums.h5", "examples.h5"), statistics, ({}, {"along": ["sum"], "leave_one_out": False}), strict=True
+        ("sums.h5", "examples.hdf5"), statistics, ({}, {"along": ["sum"], "leave_one_out": False}), strict=True
     ):
         path = tmp_path / name
         saved.save(path)
