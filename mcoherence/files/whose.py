@@ -8,8 +8,6 @@ import re
 from pathlib import Path
 from typing import Literal
 
-OPERATIONAL = True  # no number depends on it; docs/reruns.md
-
 # What stands in files of this project and stays readable whatever happens to the rest: schemas and seals.
 MARKS = (b"mcoherence", b"tEXtSeal\0", b'"seal"', b'"tensors_sha256"')
 HDF5_SUFFIXES = (".h5", ".hdf5")  # of results: a monitor, and whoever saves statistics, may write either
