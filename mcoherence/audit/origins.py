@@ -24,11 +24,34 @@ REMEDY = "delete the file and run again"
 IN_A_PAGE = re.compile('<p hidden id="provenance">(.*?)</p>', re.DOTALL)
 
 
+class NoOriginError(UserError):
+    """A file is as it was written, and does not say what made it: an earlier version wrote it, or one by hand."""
+
+
 def read_provenance(path: Path) -> Provenance:
-    """What a result file says of itself; UserError if it is missing, damaged or says nothing."""
+    """What a result file says of itself.
+
+    Raises:
+        NoOriginError: it says nothing, and carries a right seal.
+        UserError: it is missing, damaged, of another kind, or cannot be read now.
+    """
     try:
-        return READERS[path.suffix](path)
+        read = READERS[path.suffix]
+        try:
+            return read(path)
+        except KeyError as error:  # readers look at the seal first
+            raise NoOriginError(
+                f"{path}: found nothing in it of what made it (no {error}), expected settings, code and inputs; make "
+                "it again by this version"
+            ) from error
+    except NoOriginError:
+        raise
     except (OSError, LookupError, TypeError, ValueError, AttributeError, UserError) as error:
+        if (passing := _passing(error)) is not None:
+            raise UserError(
+                f"{path}: cannot be read now ({passing.strerror}), expected a file that this user may read; change its "
+                "permissions, or wait for whoever holds it, and run again"
+            ) from passing
         reason = str(error).removeprefix(f"{path}: ") or repr(error)
         raise UserError(f"{path}: missing, damaged or not a result file ({reason}); {REMEDY}") from error
 
@@ -93,6 +116,7 @@ def _of_page(path: Path) -> Provenance:
 
 READERS: dict[str, Callable[[Path], Provenance]] = {
     ".h5": _of_hdf5,
+    ".hdf5": _of_hdf5,
     ".safetensors": _of_weights,
     ".parquet": _of_table,
     ".png": _of_figure,
@@ -101,14 +125,14 @@ READERS: dict[str, Callable[[Path], Provenance]] = {
 }
 
 
-def _is_passing(error: BaseException) -> bool:
-    """Whether a file could not be read for a reason that is not in the file: it is locked, say, or may not be read."""
+def _passing(error: BaseException) -> OSError | None:
+    """Why a file could not be read, where that is not in the file: it is locked, say, or may not be read."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.errno not in (None, errno.ENOENT, errno.EINVAL):
-            return True
+            return cause
         cause = cause.__cause__
-    return False
+    return None
 
 
 @dataclass(frozen=True)
@@ -169,8 +193,7 @@ class Origins:
             try:
                 found = read_provenance(Path(path))
             except UserError as error:
-                passing = _is_passing(error)
-                if passing:
+                if _passing(error) is not None:
                     raise
                 entry |= {"settings": None}
             else:

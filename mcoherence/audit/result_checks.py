@@ -23,6 +23,7 @@ from mcoherence.files.hdf5 import check_content
 from mcoherence.files.provenance import Provenance, digest_of
 from mcoherence.files.seals import LOG, SealError, carried_seal, check_tensor_bytes, sealed_metadata
 from mcoherence.files.tables import check_table
+from mcoherence.files.whose import HDF5_SUFFIXES
 from mcoherence.study import job_code, settings
 from mcoherence.study.catalogue import all_runs, figures_of, halved_datasets, results_of, scored_networks, tables_of
 from mcoherence.study.results import result
@@ -256,7 +257,11 @@ def check_checkpoints(path: str, provenance: Provenance, expected: set[Path], re
 
 
 def check_inputs(
-    files: Mapping[str, Provenance], results: Path, limit: int = HASHED_BYTES, tell: Tell = stop
+    files: Mapping[str, Provenance],
+    results: Path,
+    limit: int = HASHED_BYTES,
+    tell: Tell = stop,
+    remedy: str = REMEDY,
 ) -> tuple[int, int]:
     """Check that the inputs of files are those that are there now.
 
@@ -268,6 +273,7 @@ def check_inputs(
         results: folder of the study.
         limit: bytes.
         tell: is given every fault, a line about a file that was made from another version of an input.
+        remedy: what the line says to do.
 
     Returns:
         Number of inputs that were read, and number of those that were not.
@@ -280,7 +286,7 @@ def check_inputs(
         for name, digest in provenance.inputs.items():
             known, first = recorded.setdefault(Path(below(results, name)), (digest, path))
             if known != digest:
-                tell(UserError(f"{path}: made from another {name} than {first}; expected the same one; {REMEDY}"))
+                tell(UserError(f"{path}: made from another {name} than {first}; expected the same one; {remedy}"))
     present = sorted((path.stat().st_size, path) for path in recorded if path.is_file())
     total = hashed = 0
     for size, file in present:
@@ -288,7 +294,7 @@ def check_inputs(
         digest, path = recorded[file]
         found = digest_of(file) if total <= limit else carried_seal(file)
         if found is not None and found != digest:
-            tell(UserError(f"{path}: made from another {file} than the one that is there now; {REMEDY}"))
+            tell(UserError(f"{path}: made from another {file} than the one that is there now; {remedy}"))
         if total <= limit:
             with passed_on(tell):
                 check_bytes(file)
@@ -304,7 +310,7 @@ def check_bytes(file: Path) -> None:
     """
     if carried_seal(file) is None:
         return
-    if file.suffix == ".h5":
+    if file.suffix in HDF5_SUFFIXES:
         check_content(file)
     elif file.suffix == ".parquet":
         check_table(file)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mcoherence.command.named import add_named_options, named_measurement, require_place
+from mcoherence.command.named import add_named_options, named_files, named_measurement, require_place
 from mcoherence.errors import UserError
 from mcoherence.study.shards import Shard
 
@@ -35,7 +35,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="sum: the sum of all gradients; sum:GROUP: of a group's, with --groups; weights: the weights (sum)",
     )
     out.add_argument("--leave-one-out", action="store_true", help="take an example's own gradient out of the sums")
-    out.add_argument("--out", metavar="O.csv|O.parquet", type=Path, required=True, help="both forms are written")
+    out.add_argument(
+        "--out",
+        metavar="O.csv|O.parquet",
+        type=Path,
+        required=True,
+        help="both forms are written, in place of earlier ones",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -44,7 +50,9 @@ def run(arguments: argparse.Namespace) -> int:
     from mcoherence.files.tables import write_table
     from mcoherence.measuring.named_network import as_measured, fitting_network
 
-    require_place(arguments.out, ".csv", ".parquet")
+    require_place(arguments.out, ".csv", ".parquet", inputs=named_files(arguments))
+    if arguments.steps is not None:
+        raise UserError("--steps: found some, expected none for examples at one set of weights; leave it out")
     if len(arguments.weights) > 1:
         raise UserError(f"--weights: found {len(arguments.weights)}, expected one for a table of examples; name one")
     if not hasattr(mcoherence, "example_statistics"):

@@ -6,15 +6,22 @@ Libraries that take long to import are imported by the commands that need them, 
 import argparse
 import logging
 import os
+import re
 import sys
+import sysconfig
+import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 import mcoherence
 from mcoherence.command import examples, measure, merge, show, verify
-from mcoherence.errors import UserError, first_line
+from mcoherence.errors import UserError, first_line, printable
+from mcoherence.files.whose import in_truth
 
 COMMANDS = (measure, merge, examples, show, verify)
+# Extra of this package -> what it brings that a command may ask for.
+EXTRAS = {"figures": ("matplotlib", "scipy", "seaborn"), "workflow": ("torchvision",)}
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -59,16 +66,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         chosen = parser().parse_args(arguments)
         status: int = chosen.run(chosen)
     except UserError as error:
-        return _told(str(error))
+        return _told(in_truth(str(error)))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read the output has gone
         return 1
-    except (ArithmeticError, OSError, RuntimeError) as error:
-        refused = _refusal_of(error)
+    except Exception as error:
+        refused = _refusal_of(error) or _fault_of_own_code(error)
         if refused is None:
             raise
         return _told(refused)
     except KeyboardInterrupt:
+        print("interrupted: no result was written", file=sys.stderr)
         return 130
     finally:
         sys.path.remove(here)
@@ -80,17 +88,22 @@ def _told(message: str) -> int:
     return 1
 
 
-def _refusal_of(error: ArithmeticError | OSError | RuntimeError) -> str | None:
+def _refusal_of(error: Exception) -> str | None:
     """The user's mistake, or the machine's limit, that an error is, in a line; None where it may be a bug."""
     if isinstance(error, OSError):
         named = f"{error.filename}: " if error.filename else ""
         return f"{named}{error.strerror or first_line(error)}" if error.errno else None
+    if isinstance(error, ModuleNotFoundError):
+        name = (error.name or "").partition(".")[0]
+        extra = next((extra for extra, names in EXTRAS.items() if name in names), None)
+        return extra and f"found no {name}, expected it for this command; pip install 'mcoherence[{extra}]'"
     if "torch" not in sys.modules:
         return None
     from mcoherence.device import is_of_device, without_determinism
     from mcoherence.gradients.evidence import IdentityError
+    from mcoherence.gradients.refusal import UnsupportedModelError
 
-    if isinstance(error, IdentityError):
+    if isinstance(error, IdentityError | UnsupportedModelError):
         return str(error)
     if not is_of_device(error):
         return None
@@ -100,3 +113,29 @@ def _refusal_of(error: ArithmeticError | OSError | RuntimeError) -> str | None:
             "give --no-deterministic, which the file then says, or --device cpu"
         )
     return f"--batch-size: found no memory left on the device ({first_line(error)}); lower it"
+
+
+def _fault_of_own_code(error: Exception) -> str | None:
+    """Where a function, network or loss of the user's raised an error, in a line; None where it may be a bug of ours.
+
+    Code of the user's is what is neither of this package nor installed: what is installed was called by one of the two.
+    """
+    ours = Path(mcoherence.__file__).parent
+    installed = [ours, *(Path(path) for path in set(sysconfig.get_paths().values()))]
+    found = f"{type(error).__name__}: {first_line(error)}" if str(error) else type(error).__name__
+    frames = [(frame.filename, frame.lineno, frame.name) for frame in traceback.extract_tb(error.__traceback__)]
+    if "DataLoader worker process" in str(error):  # it hands on what it raised as text, and no frames
+        found = printable(str(error).rstrip().splitlines()[-1])
+        frames = re.findall(r'^ *File "(.*)", line (\d+), in (.*)$', str(error), re.MULTILINE)
+    for name, line, function in reversed(frames):
+        file = Path(name)
+        if file.is_relative_to(ours) and function != "__torch_function__":  # which hands on what torch was asked for
+            if function != "outputs_of":
+                return None
+            return (
+                f"--data: found inputs that the network fails on ({found}), expected each batch to be as the first; "
+                "look at the batches and at --model"
+            )
+        if not name.startswith("<") and not any(file.is_relative_to(one) for one in installed):
+            return f"{file}:{line}: found {found} in {function}, expected none; mend it, or what it is given"
+    return None

@@ -6,11 +6,15 @@ mcoherence merge shard1.h5 shard2.h5 --out coherence.h5
 import argparse
 from pathlib import Path
 
+from mcoherence.errors import UserError
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
     parser.add_argument("shards", metavar="SHARD.h5", nargs="+", type=Path, help="all shards, in any order")
-    parser.add_argument("--out", metavar="O.h5", type=Path, required=True, help="the coherence file")
+    parser.add_argument(
+        "--out", metavar="O.h5", type=Path, required=True, help="the coherence file; an earlier one is replaced"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -21,7 +25,10 @@ def run(arguments: argparse.Namespace) -> int:
     from mcoherence.measuring.joining import add_all_shards
     from mcoherence.study.result_names import schemas_of
 
-    require_place(arguments.out, ".h5")
+    for path in arguments.shards:
+        if not path.is_file():
+            raise UserError(f"{path}: not found, expected a shard that measure --shard has written; look at the path")
+    require_place(arguments.out, ".h5", inputs=arguments.shards)
     schemas = schemas_of("coherence")
     datasets, attributes = add_all_shards(arguments.shards, schemas.shard)
     write_hdf5(arguments.out, schemas.whole, datasets, attributes)

@@ -5,8 +5,11 @@ Those that numbers hang on are recorded as settings. Device, batches, workers an
 
 import argparse
 import json
+import logging
 import os
 import re
+import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,14 +41,18 @@ def add_named_options(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=Path,
         required=True,
-        help="its state_dict: safetensors, or what torch.save wrote (read without unpickling anything but tensors); "
-        "several files, in the order of training, are measured one after the other into one result",
+        help="its state_dict, or a dictionary with one, wrapped or not: safetensors, or what torch.save wrote (read "
+        "without unpickling anything but tensors); several files, in the order of training, are measured one after the "
+        "other into one result",
     )
     network.add_argument(
         "--steps", nargs="+", type=int, help="updates made until each W; without: as checkpoints say, else 0, 1, ..."
     )
     network.add_argument(
-        "--loss", metavar="MODULE:FUNCTION", help="(outputs, targets) -> losses [n]; without: cross-entropy"
+        "--loss",
+        metavar="MODULE:FUNCTION",
+        help="(outputs, targets) -> losses [n], one for each "
+        "example; without: cross-entropy, which takes labels from 0 on and leaves out -100",
     )
     data = parser.add_argument_group("the data")
     data.add_argument(
@@ -53,7 +60,8 @@ def add_named_options(parser: argparse.ArgumentParser) -> None:
         metavar="D",
         required=True,
         help="a folder with one folder of images per class; an images.h5 of a study; or module:function, which yields "
-        "batches (inputs, targets) or (inputs, targets, changed), the same whenever it is called",
+        "batches (inputs, targets) or (inputs, targets, changed), the same whenever it is called: tensors, or dicts, "
+        "tuples and lists of these, as the network takes them",
     )
     data.add_argument(
         "--data-options", metavar="KEY=VALUE", nargs="+", type=_option, default=[], help="arguments of that function"
@@ -129,6 +137,11 @@ class Named:
     origin: "Provenance"
 
 
+def named_files(arguments: argparse.Namespace) -> list[Path]:
+    """The files that the options of `add_named_options` name, there or not."""
+    return [*arguments.weights, Path(arguments.data), *([arguments.labels] if arguments.labels else [])]
+
+
 def named_measurement(arguments: argparse.Namespace, command: str, shard: Shard, **further: Any) -> Named:
     """The measurement that the options of `add_named_options` describe.
 
@@ -144,9 +157,9 @@ def named_measurement(arguments: argparse.Namespace, command: str, shard: Shard,
     import numpy as np
     import torch
 
-    from mcoherence.data.named_data import BatchReading
+    from mcoherence.data.named_data import IGNORED, BatchReading
     from mcoherence.data.store import read_labels
-    from mcoherence.device import describe_device, prepare_measuring_device
+    from mcoherence.device import describe_device, devices, prepare_measuring_device
     from mcoherence.files.provenance import provenance
     from mcoherence.measuring.measurement import PRECISIONS
     from mcoherence.measuring.named_network import NamedMeasurement, fitting_network, named_sample
@@ -158,13 +171,22 @@ def named_measurement(arguments: argparse.Namespace, command: str, shard: Shard,
         found = getattr(arguments, key)
         if found is not None and found < least:
             raise UserError(f"--{key.replace('_', '-')}: found {found}, expected {least} or more")
+    if arguments.device not in ("auto", *devices()):
+        there = ", ".join(devices())
+        raise UserError(f"--device: found {arguments.device!r}, expected one that this machine has ({there}), or auto")
     for path in [*arguments.weights, *([arguments.labels] if arguments.labels else [])]:
         if not path.is_file():
-            raise UserError(f"{path}: not found, expected a file; look at the path")
+            found = "found a folder" if path.is_dir() else "not found"
+            raise UserError(f"{path}: {found}, expected a file; look at the path")
     loss = torch.nn.CrossEntropyLoss(reduction="none") if arguments.loss is None else own_function(arguments.loss)
     step, epoch = _moments(arguments)
     data = _data(arguments)
     labels = None if arguments.labels is None else read_labels(arguments.labels)
+    if arguments.sample is not None and arguments.sample > len(data):
+        raise UserError(
+            f"--sample: found {arguments.sample}, expected at most the {len(data)} examples of {data.name}; lower it, "
+            "or leave it out for all"
+        )
     sample = named_sample(data, labels, arguments.groups, arguments.sample, arguments.seed)
     device = prepare_measuring_device(arguments.device, arguments.threads, arguments.deterministic)
     settings = {
@@ -194,6 +216,12 @@ def named_measurement(arguments: argparse.Namespace, command: str, shard: Shard,
     )
     for path in arguments.weights:  # before anything that takes long
         fitting_network(measurement, path)
+    if data.left_out:
+        logging.warning(
+            "note: %d of the %d targets are %d, which cross-entropy leaves out: these examples have gradient 0, and "
+            "count among the examples all the same",
+            data.left_out, len(data), IGNORED,
+        )  # fmt: skip
     files = [*arguments.weights, *([arguments.labels] if arguments.labels else [])]
     origin = provenance(
         settings,
@@ -267,8 +295,8 @@ def _moments(arguments: argparse.Namespace) -> tuple[list[int], list[float]]:
 
 def _data(arguments: argparse.Namespace) -> "NamedData":
     """The data that --data names."""
-    from mcoherence.data.batches_of_function import BatchesOfFunction
     from mcoherence.data.named_data import ImagesOfFolder, ImagesOfStore
+    from mcoherence.measuring.batches_of_function import BatchesOfFunction
 
     name, path = arguments.data, Path(arguments.data)
     if not path.exists() and ":" in name:
@@ -278,13 +306,13 @@ def _data(arguments: argparse.Namespace) -> "NamedData":
         return BatchesOfFunction(name, arguments.part, dict(arguments.data_options), code)
     if arguments.data_options:
         raise UserError("--data-options: found some, expected none but with a function module:function as --data")
-    if path.is_dir():
+    if name and path.is_dir():
         names = None if arguments.class_names is None else _lines(arguments.class_names)
         how = {"mean": arguments.mean, "std": arguments.std}
         given = {key: tuple(value) for key, value in how.items() if value is not None}
         return ImagesOfFolder(path, arguments.part, arguments.resize, arguments.size, **given, class_names=names)
     if not path.is_file():
-        raise UserError(f"--data: found {name}, which is no folder, no file and no module:function; look at the path")
+        raise UserError(f"--data: found {name!r}, which is no folder, no file and no module:function; look at the path")
     return ImagesOfStore(path, arguments.part)
 
 
@@ -299,17 +327,43 @@ def _lines(path: Path) -> list[str]:
     return names
 
 
-def require_place(path: Path, *suffixes: str) -> None:
-    """UserError unless a result can be written to a path, before hours of work: its suffix, its folder.
+def require_place(path: Path, *suffixes: str, option: str = "--out", inputs: Iterable[Path] = ()) -> None:
+    """UserError unless a result can be written to a path, before hours of work, and nothing of the user's is lost.
 
     Args:
-        path: of --out.
+        path: of the result. A file that is there is replaced where mcoherence wrote it.
         suffixes: that it may end with.
+        option: that names it.
+        inputs: files that are read, which the result must not replace.
     """
     if path.suffix not in suffixes:
-        raise UserError(f"--out: found {path.name}, expected a name that ends with {' or '.join(suffixes)}")
+        raise UserError(f"{option}: found {path.name}, expected a name that ends with {' or '.join(suffixes)}")
     if path.is_dir():
-        raise UserError(f"--out: found the folder {path}, expected a file; name one in it")
+        raise UserError(f"{option}: found the folder {path}, expected a file; name one in it")
     there = next(folder for folder in path.absolute().parents if folder.exists())  # the rest is made when it is written
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        raise UserError(f"--out: found {there}, in which this user cannot write; name another folder")
+    if not there.is_dir():
+        raise UserError(f"{option}: found the file {there} in the place of a folder; name another folder")
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"{option}: found {there}, in which this user cannot write ({error.strerror}); name another folder"
+        ) from error
+    if any(one.exists() and path.exists() and one.samefile(path) for one in inputs):
+        raise UserError(f"{option}: found {path}, which is read as well, expected another file; name a new one")
+    _require_replaceable(path, option)
+
+
+def _require_replaceable(path: Path, option: str) -> None:
+    """UserError where a file is in the place of a result, in any of its forms, that mcoherence has not written."""
+    from mcoherence.files.whose import whose
+
+    forms = next((forms for forms in ((".parquet", ".csv"), (".png", ".pdf")) if path.suffix in forms), (path.suffix,))
+    sealed = path.with_suffix(forms[0])  # which carries the marks of all forms
+    there = [one for one in map(path.with_suffix, forms) if one.is_file()]
+    if there and not (sealed.is_file() and whose(sealed) == "ours"):
+        raise UserError(
+            f"{option}: found the file {there[0]}, which mcoherence has not written, expected a new name or a result "
+            "to replace; name another, or move it away"
+        )

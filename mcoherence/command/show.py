@@ -7,14 +7,18 @@ mcoherence show results/digits results/glyphs
 import argparse
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mcoherence.errors import UserError
+from mcoherence.files.whose import HDF5_SUFFIXES
 
 if TYPE_CHECKING:
     from mcoherence.tables.sums import Sums
 
+# Schemas of statistics that were saved, `mcoherence.gradients.storing`, which takes torch.
+SUMS, EXAMPLES = "mcoherence/gradient_statistics/1", "mcoherence/example_statistics/1"
 MOST_GROUPS = 6  # columns of a table that a terminal has room for
 MOST_ROWS = 20  # of a table file
 
@@ -39,10 +43,10 @@ def run(arguments: argparse.Namespace) -> int:
         )
     if arguments.png is not None and (others or not _is_coherence(first)):
         raise UserError(f"--png: found {first}, expected one coherence file to draw; leave --png out")
-    lines = _of_two(first, others[0], arguments.all) if others else _of_one(first)
-    print("\n".join(lines))
+    lines = list(_of_two(first, others[0], arguments.all) if others else _of_one(first))
     if arguments.png is not None:
-        _draw(first, arguments.png)
+        lines += ["", _drawn(first, arguments.png)]
+    print("\n".join(lines))
     return 0
 
 
@@ -52,10 +56,13 @@ def _of_one(path: Path) -> Iterator[str]:
     if _is_coherence(path):
         return _of_coherence(path)
     readers = {
-        ".csv": _of_monitor, ".parquet": _of_table, ".json": _of_claims, ".h5": _of_file, ".safetensors": _of_file
+        ".csv": _of_csv, ".parquet": _of_table, ".json": _of_claims, ".h5": _of_file, ".hdf5": _of_file,
+        ".safetensors": _of_file,
     }  # fmt: skip
     if path.suffix not in readers:
         raise UserError(f"{path}: found a file that shows nothing, expected one of {', '.join(readers)}, or a study")
+    if path.suffix in HDF5_SUFFIXES and _schema(path) in (SUMS, EXAMPLES):
+        return _of_statistics(path)
     return readers[path.suffix](path)
 
 
@@ -79,10 +86,15 @@ def _number(value: float) -> str:
 
 def _is_coherence(path: Path) -> bool:
     """Whether a file is of the kind that `measure` writes; UserError where it is damaged."""
-    from mcoherence.files.hdf5 import read_attributes
     from mcoherence.study.result_names import COHERENCE_SCHEMA
 
-    return path.suffix == ".h5" and path.is_file() and read_attributes(path)["schema"] == COHERENCE_SCHEMA
+    return path.suffix in HDF5_SUFFIXES and path.is_file() and _schema(path) == COHERENCE_SCHEMA
+
+
+def _schema(path: Path) -> str:
+    from mcoherence.files.hdf5 import read_attributes
+
+    return str(read_attributes(path)["schema"])
 
 
 def headline(path: Path) -> str:
@@ -111,6 +123,23 @@ def _whole(sums: "Sums") -> str:
 def _groups(sums: "Sums") -> tuple[str, ...]:
     """All groups, that of all examples first."""
     return tuple(dict.fromkeys([_whole(sums), *sums.groups]))
+
+
+def _of_csv(path: Path) -> Iterator[str]:
+    """A table that has a Parquet form beside it, or else the rows of a monitor."""
+    from mcoherence.files.tables import check_table
+
+    parquet = path.with_suffix(".parquet")
+    if not parquet.is_file():
+        with path.open(encoding="utf-8", errors="replace") as file:
+            if "layer" not in file.readline():
+                raise UserError(
+                    f"{path}: found no rows of a monitor, and no {parquet.name} beside it, expected either; bring the "
+                    "Parquet form of the table beside it, or look at the path"
+                )
+        return _of_monitor(path)
+    check_table(parquet)
+    return _of_table(path)
 
 
 def _of_monitor(path: Path) -> Iterator[str]:
@@ -160,26 +189,47 @@ def _of_coherence(path: Path) -> Iterator[str]:
     yield from in_columns(rows, len(shown))
 
 
-def _draw(path: Path, png: Path) -> None:
+def _drawn(path: Path, png: Path) -> str:
+    """Draw a coherence file, and say so."""
     from mcoherence.command.named import require_place
     from mcoherence.figures.one_measurement import draw_by_layer, draw_by_step
     from mcoherence.figures.saving import save_figure
     from mcoherence.files.provenance import provenance
 
-    require_place(png, ".png")
+    require_place(png, ".png", option="--png")
     sums = _sums(path)
     figure = (draw_by_step if len(sums.step) > 1 else draw_by_layer)(sums, _groups(sums))
     save_figure(figure, png, png.with_suffix(".pdf"), 200, provenance({}, [path]))
-    print(f"\n{png} and {png.with_suffix('.pdf').name}: drawn")
+    return f"{png} and {png.with_suffix('.pdf').name}: drawn"
 
 
 # Other files
 
 
+def _of_statistics(path: Path) -> Iterator[str]:
+    """What printing them says, and what they were made by."""
+    from mcoherence.gradients.examples import ExampleStatistics
+    from mcoherence.gradients.statistics import GradientStatistics
+
+    yield _made_by(path)
+    yield str((GradientStatistics if _schema(path) == SUMS else ExampleStatistics).load(path))
+
+
+def _made_by(path: Path) -> str:
+    """A first line about a file: device and commit, where it names them."""
+    from mcoherence.audit.origins import NoOriginError, read_provenance
+
+    try:
+        origin = read_provenance(path)
+    except NoOriginError:
+        return f"{path}: without a word of what made it"
+    return f"{path}: made on {origin.device} by {origin.git_commit[:12]}"
+
+
 def _of_table(path: Path) -> Iterator[str]:
     from mcoherence.files.tables import read_table
 
-    table = read_table(path)
+    table = read_table(path.with_suffix(".parquet"))
     yield f"{path}: {len(table)} rows"
     yield table.head(MOST_ROWS).to_string(index=False)
     if len(table) > MOST_ROWS:
@@ -188,12 +238,12 @@ def _of_table(path: Path) -> Iterator[str]:
 
 def _of_file(path: Path) -> Iterator[str]:
     """Settings, origin and contents of a result file or a checkpoint."""
-    from mcoherence.audit.origins import read_provenance
+    from mcoherence.audit.origins import NoOriginError, read_provenance
 
-    origin = read_provenance(path)
-    yield f"{path}: made on {origin.device} by {origin.git_commit[:12]}"
-    yield from in_columns([["setting", "value"], *_leaves(origin.settings)])
-    yield ""
+    yield _made_by(path)
+    with suppress(NoOriginError):
+        yield from in_columns([["setting", "value"], *_leaves(read_provenance(path).settings)])
+        yield ""
     yield from in_columns([["content", "type", "shape"], *_contents(path)])
 
 

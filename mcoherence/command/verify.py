@@ -1,30 +1,39 @@
-"""Verify result files, or a whole study: schemas, digests, seals, settings, and what each was made from.
+"""Verify result files, or whole studies: schemas, digests, seals, settings, and what each was made from.
 
   mcoherence verify coherence.h5
   mcoherence verify results/digits
+  mcoherence verify results
 
-Says one line and ends with status 0 where all is as it was written; else one line per fault, and status 1.
+Says one line and ends with status 0 where all is as it was written; else one line per fault, and status 1. Of a folder
+it verifies every study below it and every file of this project's beside them; files of other programs are named.
 """
 
 import argparse
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mcoherence.errors import UserError, first_line
+from mcoherence.files.whose import HDF5_SUFFIXES, in_truth, unreadable, whose
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from mcoherence.files.provenance import Provenance
+
 ROOT = Path(__file__).parents[2]
 REMEDY = "delete the file and run again"
+CHANGED = "bring back the one that was there, or measure again"
+OF_A_RUN = "runs/*/*/*/*/*/seed*"  # below the folder of a study
+MOST_NAMED = 3  # files of other programs that are named before the rest is counted
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
-    parser.add_argument("path", metavar="FILE|FOLDER", type=Path)
+    parser.add_argument("path", metavar="FILE|FOLDER", type=Path, help="a result file, a study, or a folder of some")
     parser.add_argument(
         "--code", action="store_true", help="of a study: ask besides that the code in this checkout made every file"
     )
@@ -32,50 +41,97 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the faults, or what was verified."""
+    from mcoherence.audit.shown_checks import passed_on
+
     path: Path = arguments.path
     if not path.exists():
         raise UserError(f"{path}: not found, expected a result file or a folder of some; look at the path")
     faults: dict[str, None] = {}  # each line once, in order
 
     def tell(fault: UserError) -> None:
-        faults[str(fault)] = None
+        faults[in_truth(str(fault))] = None
 
     if arguments.code and not (ROOT / "workflow_scripts").is_dir():
         raise UserError("--code: found the library alone, expected a checkout of the study's code; run it from there")
-    if is_study(path):
-        good = verify_study(path, arguments.code, tell)
-    elif arguments.code:
+    studies = list(_studies(path))
+    if arguments.code and not studies:
         raise UserError(f"--code: found {path}, expected the folder of a study; leave --code out")
-    elif path.is_dir():
-        good = _verify_folder(path, tell)
-    else:
-        good = _verify_files([path], tell)
-    print("\n".join(faults) or f"{path}: {good}")
+    good = []
+    for study in studies:
+        with passed_on(tell):
+            good.append(f"{study}: {verify_study(study, arguments.code, tell)}")
+    if path not in studies:
+        files = list(_files_beside(path, studies)) if path.is_dir() else [path]
+        good += _verify_files(path, files, tell)
+        if not any(line.startswith(str(path)) for line in good) and not studies and not faults:
+            raise UserError(f"{path}: found no result file of mcoherence in it, expected some; look at the path")
+    print("\n".join(faults or good))
     return 1 if faults else 0
 
 
 def is_study(path: Path) -> bool:
-    """Whether a path is the folder of a study, finished or not."""
-    return path.is_dir() and ((path / "config.json").is_file() or (path / "runs").is_dir())
+    """Whether a path is the folder of a study, finished or not; other programs have a config.json and runs too."""
+    config = path / "config.json"
+    try:
+        if config.is_file() and "experiments" in json.loads(config.read_text(encoding="utf-8")):
+            return True
+    except (OSError, ValueError, TypeError):  # damaged, so that nothing but what lies beside it says whose it is
+        pass
+    return (config.is_file() and (path / "study.html").is_file()) or any(path.glob(OF_A_RUN))
 
 
-# One file
+def _studies(path: Path) -> Iterator[Path]:
+    """The folders of studies at or below a path, links left alone."""
+    if not path.is_dir():
+        return
+    if is_study(path):
+        yield path
+        return
+    for folder in _folders(path):
+        yield from _studies(folder)
 
 
-def _verify_folder(folder: Path, tell: Callable[[UserError], None]) -> str:
-    files = sorted(file for file in folder.rglob("*") if file.is_file() and _reader(file) is not None)
-    if not files:
-        raise UserError(f"{folder}: found no result file in it, expected some; look at the path")
-    return _verify_files(files, tell)
+def _folders(path: Path) -> list[Path]:
+    """The folders in a folder that are not hidden, in the order of their names."""
+    return sorted(one for one in path.iterdir() if one.is_dir() and not one.is_symlink() and one.name[0] != ".")
 
 
-def _verify_files(files: list[Path], tell: Callable[[UserError], None]) -> str:
-    """Verify files one by one; returns what was verified, in words."""
-    from mcoherence.audit.origins import read_provenance
-    from mcoherence.audit.result_checks import check_inputs
+def _files_beside(path: Path, studies: list[Path]) -> Iterator[Path]:
+    """The files at or below a folder whose names are those of result files, but for what is in studies."""
+    if path in studies:
+        return
+    named = (one for one in path.iterdir() if one.is_file() and _sealed_form(one) == one)
+    yield from sorted(one for one in named if _reader(one) is not None)
+    for folder in _folders(path):
+        yield from _files_beside(folder, studies)
+
+
+# Single files
+
+
+@dataclass
+class _Inputs:
+    """What became of the inputs that files name: as they were, not there, and of functions, which are not called."""
+
+    compared: int = 0
+    absent: int = 0
+    yielded: int = 0
+
+    def in_words(self) -> str:
+        if not (self.compared or self.absent or self.yielded):
+            return "no inputs are named"
+        said = [f"{self.compared} {'input as it was' if self.compared == 1 else 'inputs as they were'}"]
+        said += [f"{self.absent} not found from here"] if self.absent else []
+        said += [f"{self.yielded} that a function yielded, which is not called again"] if self.yielded else []
+        return ", ".join(said)
+
+
+def _verify_files(path: Path, files: list[Path], tell: Callable[[UserError], None]) -> list[str]:
+    """Verify files one by one; returns what was verified, in words, of which `path` begins the first line."""
+    from mcoherence.audit.origins import NoOriginError, read_provenance
     from mcoherence.audit.shown_checks import passed_on
 
-    compared = absent = 0
+    inputs, silent, others = _Inputs(), 0, list[Path]()
     for file in files:
         check = _reader(file)
         if check is None:
@@ -83,14 +139,43 @@ def _verify_files(files: list[Path], tell: Callable[[UserError], None]) -> str:
                 f"{file}: found a file that carries no seal of this project, expected .h5, .safetensors, .parquet, "
                 ".png, claims.json or study.html"
             )
+        if file != path and unreadable(file) is None and whose(file) == "another's":
+            others.append(file)
+            continue
         with passed_on(tell):
             check(file)
-            origin = read_provenance(file)
-            hashed, _ = check_inputs({str(file): origin}, _place_of_inputs(file, origin.inputs), 2**63, tell)
-            hashed += _check_named_data(file, origin.settings, origin.inputs)
-            compared, absent = compared + hashed, absent + len(origin.inputs) - hashed
-    inputs = f"{compared} inputs as they were" + (f", {absent} no longer here to compare" if absent else "")
-    return f"{len(files)} {'file' if len(files) == 1 else 'files'} as written; {inputs}"
+            try:
+                _count_inputs(_sealed_form(file), read_provenance(_sealed_form(file)), inputs, tell)
+            except NoOriginError:
+                silent += 1
+    verified = len(files) - len(others)
+    lines = []
+    if verified:
+        without = f", {silent} without a word of what made it" if silent else ""
+        lines.append(
+            f"{path}: {verified} {'file' if verified == 1 else 'files'} as written{without}; {inputs.in_words()}"
+        )
+    if others:
+        more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
+        lines.append(f"of other programs, not verified: {', '.join(map(str, others[:MOST_NAMED]))}{more}")
+    return lines
+
+
+def _count_inputs(file: Path, origin: "Provenance", inputs: _Inputs, tell: Callable[[UserError], None]) -> None:
+    """Compare the inputs of a file with what it says of them, and count."""
+    from mcoherence.audit.result_checks import check_inputs
+
+    yielded = sum(digest.startswith("batches:") for digest in origin.inputs.values())
+    compared, _ = check_inputs({str(file): origin}, _place_of_inputs(file, origin.inputs), 2**63, tell, CHANGED)
+    compared += _check_named_data(file, origin.settings, origin.inputs)
+    inputs.compared += compared
+    inputs.yielded += yielded
+    inputs.absent += len(origin.inputs) - compared - yielded
+
+
+def _sealed_form(file: Path) -> Path:
+    """The form of a table or figure that carries the seals of both, of the other form."""
+    return file.with_suffix({".csv": ".parquet", ".pdf": ".png"}.get(file.suffix, file.suffix))
 
 
 def _reader(file: Path) -> Callable[[Path], Any] | None:
@@ -99,7 +184,11 @@ def _reader(file: Path) -> Callable[[Path], Any] | None:
         return _check_page
     if file.name == "claims.json":
         return _check_claims
-    checks = {".h5": _check_hdf5, ".safetensors": _check_tensors, ".parquet": _check_table, ".png": _check_picture}
+    checks = {".safetensors": _check_tensors, ".parquet": _check_table, ".png": _check_picture}
+    checks |= dict.fromkeys(HDF5_SUFFIXES, _check_hdf5)
+    other_form = _sealed_form(file)
+    if other_form != file and other_form.is_file():
+        return lambda _: checks[other_form.suffix](other_form)
     return checks.get(file.suffix)
 
 
@@ -110,7 +199,10 @@ def _check_hdf5(path: Path) -> None:
     check_content(path)
     schema = read_attributes(path)["schema"]
     if schema not in LAYOUTS:
-        raise UserError(f"{path}: found schema {schema}, which this version does not know; {REMEDY}")
+        raise UserError(
+            f"{path}: found schema {schema}, which this version does not know, expected one of its own; verify it by "
+            "the version of mcoherence that wrote it"
+        )
 
 
 def _check_tensors(path: Path) -> None:
@@ -167,7 +259,10 @@ def _check_named_data(file: Path, settings: Any, inputs: Any) -> int:
     positions = _measured_positions(file)
     if positions is None:
         return 0
-    images = ImagesOfFolder(folder, data["part"], class_names=data["class_names"])
+    try:
+        images = ImagesOfFolder(folder, data["part"], class_names=data["class_names"])
+    except UserError as error:
+        raise UserError(f"{file}: made from images that are no longer as they were ({error}); measure again") from error
     if positions.max(initial=-1) >= len(images) or images.digests(positions)[str(folder)] != inputs.get(str(folder)):
         raise UserError(f"{file}: made from other images of {folder} than are there now; measure again")
     return 1
@@ -180,7 +275,7 @@ def _measured_positions(file: Path) -> "NDArray[np.int64] | None":
 
         table = read_table(file)
         return table["index"].to_numpy() if "index" in table else None
-    if file.suffix != ".h5":
+    if file.suffix not in HDF5_SUFFIXES:
         return None
     from mcoherence.files.hdf5 import open_hdf5, read_attributes
 

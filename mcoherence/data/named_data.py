@@ -32,6 +32,7 @@ IMAGENET_MEAN, IMAGENET_STD = (
     (0.485, 0.456, 0.406),
     (0.229, 0.224, 0.225),
 )  # by which torchvision's weights were trained
+IGNORED = -100  # the target that torch's cross-entropy leaves out: loss 0, gradient 0
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,16 @@ class NamedData(ABC):
     @abstractmethod
     def targets(self) -> Positions | None:
         """The class of each example, int64 [N]; None where a target is something else."""
+
+    @property
+    def label_values(self) -> NDArray[np.int64] | None:
+        """The different classes among the targets, int64, ascending; None where targets are something else."""
+        return None if self.targets is None else np.unique(self.targets)
+
+    @property
+    def left_out(self) -> int:
+        """How many examples have the target IGNORED."""
+        return 0
 
     @property
     def changed(self) -> NDArray[np.bool_] | None:
@@ -129,8 +140,9 @@ class ImagesOfFolder(NamedData):
         super().__init__(str(folder), part)
         if resize < size:
             raise UserError(f"--resize: found {resize}, expected at least the {size} of --size; raise it")
-        if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
-            raise UserError(f"--mean, --std: found {mean}, {std}, expected three numbers each, --std above 0")
+        numbers = [*mean, *std]
+        if len(mean) != 3 or len(std) != 3 or not np.isfinite(numbers).all() or min(std) <= 0:
+            raise UserError(f"--mean, --std: found {mean}, {std}, expected three finite numbers each, --std above 0")
         self._resize, self._side = resize, size
         self._mean, self._std = np.array(mean, dtype=np.float64), np.array(std, dtype=np.float64)
         found = sorted(class_folders(folder))
@@ -140,7 +152,9 @@ class ImagesOfFolder(NamedData):
                 f"of them: --data {folder / found[0]}"
             )
         if not found:
-            raise UserError(f"{folder}: found no folders, expected one folder of images per class")
+            raise UserError(
+                f"{folder}: found no folders, expected one folder of images per class; sort the images into folders"
+            )
         names = tuple(class_names or found)
         if unknown := sorted(set(found) - set(names)):
             raise UserError(

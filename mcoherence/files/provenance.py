@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import mcoherence
 from mcoherence.files.digests import sha256_of
 from mcoherence.files.seals import carried_seal
 
@@ -54,11 +55,12 @@ def merged_provenance(parts: Sequence[Provenance]) -> Provenance:
 
     The code is that of the parts; who puts them together by more code than that says so.
     """
+    libraries = dict.fromkeys(name for one in parts for name in one.versions)  # not every machine has them all
     return Provenance(
         settings=parts[0].settings,
         inputs={path: digest for one in parts for path, digest in one.inputs.items()},
         git_commit=_each([one.git_commit for one in parts]),
-        versions={name: _each([one.versions[name] for one in parts]) for name in parts[0].versions},
+        versions={name: _each([one.versions.get(name, "none") for one in parts]) for name in libraries},
         device=_each([one.device for one in parts]),
         fp32_precision=_each([one.fp32_precision for one in parts]),
         code=_each([one.code for one in parts]),
@@ -101,9 +103,9 @@ def digest_of(path: Path) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that decide numbers, by name; those that are not there decide none."""
+    """Versions of Python, of the libraries that decide numbers, and of this package; what is not there decides none."""
     found = {one.name: one.version for one in map(_distribution, RECORDED_LIBRARIES) if one is not None}
-    return {"python": platform.python_version()} | found
+    return {"python": platform.python_version(), "mcoherence": mcoherence.__version__} | found
 
 
 def _distribution(name: str) -> importlib.metadata.Distribution | None:
@@ -114,8 +116,13 @@ def _distribution(name: str) -> importlib.metadata.Distribution | None:
 
 
 def git_commit() -> str:
-    """The commit of the code that runs, "+changes" appended where tracked files differ from it, or "unknown"."""
-    here = Path(__file__).resolve().parent
+    """The commit of the code that runs, "+changes" appended where tracked files differ from it, or "unknown".
+
+    Unknown where this package is installed; the repository around it then, if there is one, is somebody else's.
+    """
+    here = Path(__file__).resolve().parents[2]
+    if not (here / ".git").exists():  # a folder, or a file in a second worktree
+        return "unknown"
     environment = os.environ | {"GIT_OPTIONAL_LOCKS": "0"}
     answer = subprocess.run(
         ["git", "-C", str(here), "describe", "--always", "--abbrev=40", "--dirty=+changes", "--exclude=*"],

@@ -51,6 +51,7 @@ class ExampleStatistics:
     groups: names of the groups, and group_ids: int64 [n], the positions in them.
     own_left_out: names of the directions that are sums taken without the example's own gradient (`leave_one_out`).
     evidence: what was checked while measuring; fingerprint: digest of the weights and buffers.
+    device, fp32_precision: what computed them, as of `GradientStatistics`.
     """
 
     layers: tuple[str, ...]
@@ -63,6 +64,8 @@ class ExampleStatistics:
     own_left_out: tuple[str, ...] = ()
     evidence: Evidence = field(default_factory=Evidence)
     fingerprint: str = ""
+    device: str = ""
+    fp32_precision: str = ""
 
     @property
     def n(self) -> int:
@@ -242,6 +245,8 @@ def example_statistics(
         own_left_out,
         statistics.evidence,
         statistics.fingerprint,
+        statistics.device,
+        statistics.fp32_precision,
     )
 
 

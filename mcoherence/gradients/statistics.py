@@ -47,6 +47,8 @@ class GradientStatistics:
     group_sums: S per parameter, one tensor [G, *parameter shape] each, on the CPU.
     evidence: what was checked while measuring.
     fingerprint: digest of the weights and buffers that were measured; "" where it is not known.
+    device: that computed them, such as "cuda (NVIDIA H200)"; fp32_precision: "ieee", or "tf32" where float32 products
+    might be that; both "" where they are not known, and of all parts of what was merged.
     """
 
     groups: tuple[str, ...]
@@ -56,6 +58,8 @@ class GradientStatistics:
     group_sums: tuple[Tensor, ...]
     evidence: Evidence = field(default_factory=Evidence)
     fingerprint: str = ""
+    device: str = ""
+    fp32_precision: str = ""
 
     @property
     def n(self) -> dict[str, int]:
@@ -215,6 +219,8 @@ class GradientStatistics:
             sums,
             self.evidence.merge(other.evidence),
             self.fingerprint if self.fingerprint == other.fingerprint else "",
+            _of_both(self.device, other.device),
+            _of_both(self.fp32_precision, other.fp32_precision),
         )
 
     def to_dataframe(self, by: Level = "layer") -> "pd.DataFrame":
@@ -359,7 +365,22 @@ def statistics_of(groups: tuple[str, ...], now: Measuring, totals: Totals, tally
     sums = totals.sums.stacked()
     evidence = tally.evidence(totals.counts, totals.sum_sq_norms, sums).require()
     evidence = replace(evidence, by_whole_model=tuple(now.names[name] for name in evidence.by_whole_model))
-    return GradientStatistics(groups, parameters, totals.counts, totals.sum_sq_norms, sums, evidence, now.fingerprint)
+    return GradientStatistics(
+        groups,
+        parameters,
+        totals.counts,
+        totals.sum_sq_norms,
+        sums,
+        evidence,
+        now.fingerprint,
+        now.device,
+        now.fp32_precision,
+    )
+
+
+def _of_both(one: str, other: str) -> str:
+    """What two parts say, each once; a part says several things where it was merged of some."""
+    return "; ".join(dict.fromkeys(said for part in (one, other) for said in part.split("; ") if said))
 
 
 def require_number(spot_check: int) -> None:

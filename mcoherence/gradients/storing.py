@@ -1,7 +1,9 @@
 """Statistics on disk: HDF5 files with a schema, sealed and checked as all result files are (`mcoherence.files.hdf5`).
 
-What is read is what was written, to the bit. The classes are not imported here, as they import this module: fields go
-in and come out by name.
+What is read is what was written, to the bit. A file says where it comes from as every result file does: device and
+precision that its numbers were made on, libraries and commit of whoever saved it. It has no settings but what was asked
+for, and no inputs: model and data were handed over in memory. The classes are not imported here, as they import this
+module: fields go in and come out by name.
 """
 
 import json
@@ -15,10 +17,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mcoherence.files.hdf5 import read_hdf5, write_hdf5
+from mcoherence.files.provenance import provenance
 from mcoherence.gradients.evidence import Evidence
 
 SUMS = "mcoherence/gradient_statistics/1"
 EXAMPLES = "mcoherence/example_statistics/1"
+UNKNOWN = "unknown"
 Datasets = dict[str, NDArray[Any] | Sequence[str]]
 
 
@@ -36,7 +40,7 @@ def save_sums(path: Path | str, fields: Mapping[str, Any]) -> None:
     }
     for index, one in enumerate(sums):
         datasets[f"sums/{index}"] = (torch.view_as_real(one) if one.is_complex() else one).contiguous().numpy()
-    attributes = _origin(fields) | {"complex": json.dumps([one.is_complex() for one in sums])}
+    attributes = _origin(fields, {}) | {"complex": json.dumps([one.is_complex() for one in sums])}
     write_hdf5(Path(path), SUMS, datasets, attributes)
 
 
@@ -71,7 +75,8 @@ def save_examples(path: Path | str, fields: Mapping[str, Any]) -> None:
         "sq_norm": fields["sq_norms"],
         "dot": fields["products"],
     }
-    write_hdf5(Path(path), EXAMPLES, datasets, _origin(fields) | {"own_left_out": list(fields["own_left_out"])})
+    asked = {"along": list(fields["directions"]), "own_left_out": list(fields["own_left_out"])}
+    write_hdf5(Path(path), EXAMPLES, datasets, _origin(fields, asked) | {"own_left_out": list(fields["own_left_out"])})
 
 
 def load_examples(path: Path | str) -> dict[str, Any]:
@@ -94,9 +99,17 @@ def load_examples(path: Path | str) -> dict[str, Any]:
     }
 
 
-def _origin(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {"evidence": fields["evidence"].as_json(), "fingerprint": fields["fingerprint"]}
+def _origin(fields: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The attributes that say what was measured, on what, and by which code."""
+    device, precision = fields["device"] or UNKNOWN, fields["fp32_precision"] or UNKNOWN
+    measured = {"evidence": fields["evidence"].as_json(), "fingerprint": fields["fingerprint"]}
+    return provenance(settings, [], device, precision).as_attributes() | measured
 
 
 def _read_origin(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    return {"evidence": Evidence.from_json(attributes["evidence"]), "fingerprint": str(attributes["fingerprint"])}
+    said = {key: str(attributes.get(key, UNKNOWN)) for key in ("device", "fp32_precision")}  # earlier files do not say
+    return {
+        "evidence": Evidence.from_json(attributes["evidence"]),
+        "fingerprint": str(attributes["fingerprint"]),
+        **{key: "" if value == UNKNOWN else value for key, value in said.items()},
+    }

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mcoherence.device import has_no_float64
+from mcoherence.device import describe_device, has_no_float64
 from mcoherence.gradients.eval_mode import eval_mode
 from mcoherence.gradients.fingerprint import fingerprint
 from mcoherence.gradients.group_sums import GroupSums
@@ -26,7 +26,7 @@ from mcoherence.gradients.refusal import UnsupportedModelError, no_graph_kept, r
 from mcoherence.gradients.tally import Tally, require_parts
 from mcoherence.gradients.trees import Tree, length
 from mcoherence.gradients.wrappers import plain_names, unwrapped
-from mcoherence.precision import float32_products
+from mcoherence.precision import float32_products, precision_name
 
 WHOLE_SAMPLE = "all"
 
@@ -38,11 +38,14 @@ class Measuring:
     passes: through it, hooks in place.
     names: {name of a trainable parameter: the same without the prefixes of wrappers}.
     fingerprint: digest of its weights and buffers; "" where none was made.
+    device, fp32_precision: what computes, and what float32 products are on it, as files record it.
     """
 
     passes: Passes
     names: dict[str, str]
     fingerprint: str
+    device: str
+    fp32_precision: str
     _state: ModelState
 
     def require_unchanged(self) -> None:
@@ -81,7 +84,9 @@ def prepared(model: nn.Module, loss_fn: LossFunction, *, tf32: bool) -> Iterator
         passes = Passes(model, loss_fn, state)
         plain = plain_names(model)
         with passes.capture.active(), no_graph_kept():
-            yield Measuring(passes, {name: plain[name] for name in passes.parameters}, "", state)
+            names = {name: plain[name] for name in passes.parameters}
+            where = describe_device(next((p.device for p in passes.parameters.values()), torch.device("cpu")))
+            yield Measuring(passes, names, "", where, precision_name(tf32), state)
 
 
 @dataclass(frozen=True)

@@ -127,7 +127,7 @@ def arguments(model: nn.Module, inputs: Tree) -> tuple[tuple[Any, ...], dict[str
 
 def require_tree(name: str, tree: Tree) -> None:
     """Raise ValueError unless a tree holds tensors [n, ...] of one n, at least one, and else None; names the place."""
-    found = dict(places(name, tree))
+    found = dict(named_leaves(name, tree))
     sizes = {}
     for place, leaf in found.items():
         if not isinstance(leaf, Tensor) or leaf.layout != torch.strided:
@@ -146,16 +146,16 @@ def require_tree(name: str, tree: Tree) -> None:
             )
 
 
-def places(name: str, tree: Tree) -> Iterator[tuple[str, Any]]:
+def named_leaves(name: str, tree: Tree) -> Iterator[tuple[str, Any]]:
     """(place, what stands there) of everything in a tree but containers and None."""
     if isinstance(tree, PackedSequence):
         yield name, tree
     elif isinstance(tree, Mapping):
         for key, value in tree.items():
-            yield from places(f"{name}[{key!r}]", value)
+            yield from named_leaves(f"{name}[{key!r}]", value)
     elif isinstance(tree, tuple | list):
         for index, value in enumerate(tree):
-            yield from places(f"{name}[{index}]", value)
+            yield from named_leaves(f"{name}[{index}]", value)
     elif tree is not None:
         yield name, tree
 

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
-COMPILED = "_orig_mod"
+from mcoherence.parameter_names import COMPILED, MODULE
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -41,7 +41,7 @@ def plain_names(model: nn.Module) -> dict[str, str]:
 def _inner(module: nn.Module) -> str | None:
     """The name that the wrapped model has in a wrapper; None where the module is none."""
     if isinstance(module, DataParallel | DistributedDataParallel | AveragedModel):
-        return "module"
+        return MODULE
     compiled = type(module).__name__ == "OptimizedModule" and COMPILED in module._modules
     return COMPILED if compiled else None
 

@@ -67,11 +67,25 @@ def add_all_shards(paths: Sequence[Path], schema: str) -> Contents:
         UserError: those of `add_shards`; one is missing or there twice; or they are of other weights or data.
     """
     said = {path: read_hdf5(path, schema, without="sums/")[1] for path in paths}
+    first, of_first = paths[0], said[paths[0]]
     for path, attributes in said.items():
-        if attributes.get("inputs") != said[paths[0]].get("inputs"):
+        if attributes.get("inputs") != of_first.get("inputs"):
             raise UserError(
-                f"{path}: found other weights or data than in {paths[0]}, expected shards of one measurement; measure "
+                f"{path}: found other weights or data than in {first}, expected shards of one measurement; measure "
                 "both again"
+            )
+        own, other = attributes.get("settings", {}), of_first.get("settings", {})
+        if differing := sorted(key for key in own | other if own.get(key) != other.get(key)):
+            key = differing[0]
+            raise UserError(
+                f"{path}: found {key} {own.get(key)!r} where {first} has {other.get(key)!r}, expected shards of one "
+                "measurement; measure one of them again with the settings of the other"
+            )
+        counts = [int(one.get("shard", {}).get("count", 0)) for one in (attributes, of_first)]
+        if counts[0] != counts[1]:
+            raise UserError(
+                f"{path}: found one of {counts[0]} shards where {first} is one of {counts[1]}, expected shards of one "
+                "measurement; measure one of them again with the --shard of the other"
             )
     numbers: dict[int, Path] = {}
     for path in paths:

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mcoherence.data.named_data import BatchReading, NamedData
+from mcoherence.data.named_data import IGNORED, BatchReading, NamedData
 from mcoherence.data.store import Labels
 from mcoherence.errors import UserError, first_line
 from mcoherence.files.hdf5 import new_hdf5, write_contents
@@ -24,7 +24,8 @@ from mcoherence.gradients.batch_norm import with_sample_statistics
 from mcoherence.gradients.evidence import merged
 from mcoherence.gradients.reference import LossFunction
 from mcoherence.gradients.statistics import GradientStatistics, gradient_statistics
-from mcoherence.gradients.trees import outputs_of
+from mcoherence.gradients.trees import leaves, length, outputs_of
+from mcoherence.gradients.wrappers import unwrapped
 from mcoherence.measuring.along_run import normalised_by, write_group_sums
 from mcoherence.measuring.job import EVERYTHING
 from mcoherence.measuring.record import evidence_of, record_of, stacked
@@ -64,16 +65,9 @@ class NamedSample:
         """The same with the group of each example, int64 [n]."""
         start, ids = 0, torch.from_numpy(self.group[rows])
         for inputs, targets in self.batches(rows, reading):
-            size = _examples_in(targets)
+            size = length(targets)
             yield inputs, targets, ids[start : start + size]
             start += size
-
-
-def _examples_in(targets: Any) -> int:
-    """Number of examples of a batch whose targets are a tensor, or a tree of some."""
-    while not isinstance(targets, Tensor):
-        targets = next(iter(targets.values() if isinstance(targets, Mapping) else targets))
-    return len(targets)
 
 
 def named_sample(
@@ -222,12 +216,12 @@ def fitting_network(measurement: NamedMeasurement, weights: Path) -> nn.Module:
             gradients do not fit in memory.
     """
     sample, reading = measurement.sample, measurement.reading
-    model = measurement.network(weights).to(reading.device, reading.dtype)
+    model = unwrapped(measurement.network(weights)).to(reading.device, reading.dtype)
     _require_memory(model, sample.groups)
     inputs, targets = next(sample.batches(slice(0, 2), reading))
     name = sample.data.name
     try:
-        with torch.no_grad():
+        with torch.enable_grad():
             outputs = outputs_of(model, inputs)
     except UNFIT as error:
         raise UserError(
@@ -240,6 +234,7 @@ def fitting_network(measurement: NamedMeasurement, weights: Path) -> nn.Module:
             f"{name}: found {len(names)} classes and a network of {outputs.shape[1]} outputs, expected as many; give "
             "the network's options, or, of a folder, name its classes in the order of the outputs by --class-names"
         )
+    _require_labels_within(measurement, outputs)
     try:
         losses = measurement.loss(outputs, targets)
     except UNFIT as error:
@@ -247,12 +242,35 @@ def fitting_network(measurement: NamedMeasurement, weights: Path) -> nn.Module:
             f"{name}: found targets ({_in_words(targets)}) or outputs ({_in_words(outputs)}) that the loss does not "
             f"take ({first_line(error)}); look at --model, --loss and the targets"
         ) from error
-    if not isinstance(losses, Tensor) or losses.shape != (len(sample.index[:2]),):
+    if not isinstance(losses, Tensor) or losses.shape != (length(inputs),):
         raise UserError(
-            f"--loss: found {_in_words(losses)} for {len(sample.index[:2])} examples, expected one loss for each; let "
+            f"--loss: found {_in_words(losses)} for {length(inputs)} examples, expected one loss for each; let "
             "it return them unreduced, summed over what else an example has"
         )
+    if not losses.requires_grad and any(p.requires_grad for p in model.parameters()):
+        raise UserError(
+            "--loss: found losses that do not depend on the weights, expected some that do; take out what detaches "
+            "them in the loss or in the network (detach, no_grad, item)"
+        )
     return model
+
+
+def _require_labels_within(measurement: NamedMeasurement, outputs: Any) -> None:
+    """UserError where cross-entropy would be asked for a class that the network has no output for."""
+    sample = measurement.sample
+    labels = sample.data.label_values if sample.labels is None else np.unique(sample.labels)
+    of_classes = isinstance(measurement.loss, nn.CrossEntropyLoss) and isinstance(outputs, Tensor) and outputs.ndim > 1
+    if not of_classes or labels is None:
+        return
+    classes = outputs.shape[1]
+    stray = labels[(labels != IGNORED) & ((labels < 0) | (labels >= classes))]
+    if len(stray):
+        more = f" (and {len(stray) - 1} more)" if len(stray) > 1 else ""
+        raise UserError(
+            f"{sample.data.name}: found the label {stray[0]}{more}, which none of the {classes} outputs stands "
+            f"for, expected labels from 0 to {classes - 1} (or {IGNORED}, which cross-entropy leaves out); mend the "
+            "targets, or give the network as many outputs by --model-options"
+        )
 
 
 def _require_memory(model: nn.Module, groups: Sequence[str]) -> None:
@@ -267,7 +285,8 @@ def _require_memory(model: nn.Module, groups: Sequence[str]) -> None:
 
 
 def _in_words(tree: Any) -> str:
-    """The shape and type of a tensor, the kind of anything else."""
+    """The shapes and types of the tensors, or the kind of anything else."""
     if isinstance(tree, Tensor):
         return f"{list(tree.shape)} of {str(tree.dtype).removeprefix('torch.')}"
-    return f"a {type(tree).__name__}"
+    within = ", ".join(map(_in_words, leaves(tree)))
+    return f"a {type(tree).__name__}{f' of {within}' if within else ''}"

@@ -5,7 +5,7 @@ Nothing is unpickled but tensors. Which code is run is for the caller to name, n
 
 import inspect
 import pickle
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,12 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from mcoherence.errors import UserError, first_line
 from mcoherence.files.seals import SealError, carried_seal, check_tensor_bytes
 from mcoherence.own_functions import own_function
+from mcoherence.parameter_names import without_wrappers
 
 HOLDERS = ("state_dict", "model_state_dict", "model")  # keys of a saved dictionary under which training scripts keep it
 SAFETENSORS = ".safetensors"
@@ -60,6 +62,12 @@ def made_network(
         ) from error
     if not isinstance(model, nn.Module):
         raise UserError(f"{factory}: found a {type(model).__name__}, expected it to return a torch.nn.Module")
+    lazy = next((name for name, p in model.named_parameters() if is_lazy(p)), None)
+    if lazy is not None:
+        raise UserError(
+            f"{factory}: found {lazy} without a shape, as lazy layers have it, expected a network that is whole; let "
+            "the function pass an example through it"
+        )
     return model.eval()
 
 
@@ -91,7 +99,8 @@ def load_weights(model: nn.Module, path: Path) -> None:
     """Load a state_dict into a network, every tensor of it, by name and shape.
 
     Names may begin with "module." or "_orig_mod.", as DataParallel, DistributedDataParallel and torch.compile leave
-    them. Numbers are converted to the network's own types.
+    them, or all with one other word, such as the "model." of a Lightning module. Numbers are converted to the network's
+    own types.
 
     Args:
         model: whose weights and buffers are overwritten.
@@ -101,8 +110,9 @@ def load_weights(model: nn.Module, path: Path) -> None:
     Raises:
         UserError: the file is missing, damaged, holds something else than tensors, or they are of another network.
     """
-    expected = model.state_dict()
-    found = without_wrappers(read_state_dict(path), expected.keys())
+    own = model.state_dict()
+    expected = {plain: own[name] for name, plain in without_wrappers(own).items()}
+    found = _without_prefix(read_state_dict(path), expected.keys())
     missing, others = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
     if missing or others:
         which = [f"{len(missing)} missing (first {missing[0]})"] if missing else []
@@ -117,26 +127,27 @@ def load_weights(model: nn.Module, path: Path) -> None:
                 f"{path}: found {name} of shape {list(tensor.shape)}, expected {list(expected[name].shape)} as the "
                 "network has it; name the one that was trained, with its options"
             )
+        if (expected[name].is_floating_point() or expected[name].is_complex()) and not (
+            tensor.is_floating_point() or tensor.is_complex()
+        ):
+            raise UserError(
+                f"{path}: found {name} of type {str(tensor.dtype).removeprefix('torch.')}, expected numbers with a "
+                "fraction, as the network has them; save weights that are not quantised"
+            )
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise UserError(
                 f"{path}: found {name} with values that are not finite, expected weights of a run that did not "
                 "diverge; take an earlier checkpoint"
             )
-    model.load_state_dict(found)
+    model.load_state_dict(own | {name: found[plain] for name, plain in without_wrappers(own).items()})
 
 
-def without_wrappers(tensors: Mapping[str, Tensor], expected: Any) -> dict[str, Tensor]:
-    """The tensors by the names that a network has for them, without those that wrappers put before.
-
-    "_orig_mod" is taken out wherever it stands, "module" at the beginning, and neither where the names fit already.
-    """
-    found = dict(tensors)
-    if found.keys() <= set(expected):
-        return found
-    found = {".".join(part for part in name.split(".") if part != "_orig_mod"): one for name, one in found.items()}
-    while found and not found.keys() <= set(expected) and all(name.startswith("module.") for name in found):
-        found = {name.removeprefix("module."): one for name, one in found.items()}
-    return found
+def _without_prefix(tensors: Mapping[str, Tensor], expected: Collection[str]) -> dict[str, Tensor]:
+    """The tensors without what wrappers put before their names, and without a word before all that does not fit."""
+    found = {plain: tensors[name] for name, plain in without_wrappers(tensors).items()}
+    words = {name.partition(".")[0] for name in found}
+    shorter = {name.partition(".")[2]: one for name, one in found.items()}
+    return shorter if len(words) == 1 and shorter.keys() == set(expected) else found
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:

@@ -40,7 +40,7 @@ from mcoherence.monitoring.rows import (
     measured_values,
     noise_scales,
 )
-from mcoherence.monitoring.schedule import Every, MeasuringSteps, whole_number
+from mcoherence.monitoring.schedule import Every, MeasuringSteps, as_whole_number
 from mcoherence.monitoring.storage import MonitorFile, monitor_file
 from mcoherence.precision import precision_name
 from mcoherence.study.result_names import NO_BATCH_NORM
@@ -474,7 +474,7 @@ def _require_settings(model: Any, loss_fn: Any, name: Any, spot_check: Any, rank
         )
     if not isinstance(name, str) or not name:
         raise UserError(f"name: found {name!r}, expected a name for what is logged, such as 'coherence'")
-    examples = whole_number(spot_check)
+    examples = as_whole_number(spot_check)
     if examples is None or examples < 0:
         raise UserError(f"spot_check: found {spot_check!r}, expected a number of examples, or 0 for none")
     if not isinstance(rank_timeout, Real) or not 0 < float(rank_timeout) < 1e9:
@@ -502,7 +502,7 @@ def _group_names(groups: Any) -> tuple[str, ...] | None:
 
 
 def _number_of_updates(step: Any) -> int:
-    number = whole_number(step)
+    number = as_whole_number(step)
     if number is None or number < 0:
         raise UserError(f"step: found {step!r}, expected the number of updates made so far, 0 or more, a whole number")
     return number

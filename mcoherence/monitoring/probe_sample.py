@@ -15,7 +15,7 @@ from torch import Tensor
 from mcoherence.errors import UserError
 from mcoherence.gradients.grouping import group_ids
 from mcoherence.gradients.tally import require_parts
-from mcoherence.gradients.trees import Tree, leaves, length, mapped, places, rows
+from mcoherence.gradients.trees import Tree, leaves, length, mapped, named_leaves, rows
 
 Batch = tuple[Any, ...]
 EXPECTED = "expected one batch (inputs, targets) or a list of them, with `groups` (inputs, targets, group_ids)"
@@ -98,7 +98,7 @@ def _batch(batch: Any, groups: Sequence[str] | None, place: int) -> Batch:
     inputs, targets = (mapped(lambda leaf: leaf.detach().clone(), part) for part in batch[:2])
     if any(leaf.is_meta for leaf in leaves((inputs, targets))):
         raise UserError("sample: found tensors on the device meta, which hold no numbers; hand over real ones")
-    for name, leaf in places("inputs", inputs):
+    for name, leaf in named_leaves("inputs", inputs):
         if leaf.is_floating_point() and bool((wrong := ~(leaf < torch.inf)).any()):
             example = int(wrong.reshape(len(leaf), -1).any(dim=1).nonzero()[0])
             raise UserError(
@@ -113,7 +113,7 @@ def _digest(batches: Sequence[Batch]) -> str:
     digests: dict[str, Any] = {}
     described: dict[str, str] = {}
     for batch in batches:
-        found = dict(places("", batch))
+        found = dict(named_leaves("", batch))
         for place in {**digests, **found}:  # in a fixed order, those that this batch lacks among them
             digest, leaf = digests.setdefault(place, hashlib.sha256()), found.get(place)
             now = "none" if leaf is None else f"{leaf.dtype} {tuple(leaf.shape[1:])}"

@@ -43,7 +43,7 @@ class MeasuringSteps:
         self._schedule: dict[str, Any] = {}
         self._steps: frozenset[int] = frozenset()
         self._known_until = -1
-        number = whole_number(every)
+        number = as_whole_number(every)
         if number is not None and number >= 1:
             self._every = number
         elif isinstance(every, Mapping):
@@ -64,7 +64,7 @@ class MeasuringSteps:
         return step in self._steps
 
 
-def whole_number(value: Any) -> int | None:
+def as_whole_number(value: Any) -> int | None:
     """A whole number of Python, NumPy or torch as Python's; None for anything else, truth values among it."""
     kind = str(getattr(value, "dtype", type(value).__name__))
     if "bool" in kind or getattr(value, "ndim", 0) != 0:
@@ -76,7 +76,7 @@ def whole_number(value: Any) -> int | None:
 
 
 def _listed(every: Collection[Any]) -> frozenset[int]:
-    steps = [(value, whole_number(value)) for value in every]
+    steps = [(value, as_whole_number(value)) for value in every]
     for value, step in steps:
         if step is None or step < 0:
             raise UserError(f"every: found {value!r} in a list of steps, {EXPECTED}")
@@ -91,7 +91,7 @@ def _checked(settings: Mapping[str, Any]) -> dict[str, Any]:
         raise UserError(f"every: found a schedule with the keys {sorted(map(str, settings))}, {EXPECTED}")
     least, checked = {"every_step_until": 0, "per_doubling": 1, "every": 1}, {}
     for key, value in settings.items():
-        number = whole_number(value)
+        number = as_whole_number(value)
         if number is None or number < least[key]:
             raise UserError(f"every: found {key}: {value!r}, expected a whole number, {least[key]} or more")
         checked[key] = number

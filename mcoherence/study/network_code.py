@@ -41,7 +41,7 @@ def network_code(architecture: str, folders: Sequence[Path] | None = None) -> st
     if not _is_installed(module):
         raise UserError(
             f"found {architecture!r}, but no {module.replace('.', '/')}.py in the working directory and no installed "
-            f"module {module}; expected either; put the file where Snakemake runs, or install it"
+            f"module {module}; expected either; put the file there, or install it"
         )
     return "installed"
 

@@ -70,6 +70,9 @@ def _check_minibatches(config: Config) -> None:
         for run in measured:
             if batch_norm_of(config, run) != "minibatch":
                 continue
+            settings = kind.settings(config, run)
+            if "batch_norm" not in settings:  # gradient confusion, which is of mini-batches in any case
+                continue
             if name in ("contributions", "difficulty_coherence", "example_scores"):
                 experiment = {"example_scores": "label_errors"}.get(name, name)
                 whose = "single examples" if name == "example_scores" else "groups of examples"
@@ -78,7 +81,6 @@ def _check_minibatches(config: Config) -> None:
                     f"expected running or sample: {whose} that share mini-batches have no gradients of their own; "
                     f"choose one of these, or leave {experiment} out of experiments"
                 )
-            settings = kind.settings(config, run)
             for key in ("sample_size", "heldout_size"):
                 if settings[key] < 2 * size:
                     raise UserError(

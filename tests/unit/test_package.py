@@ -68,7 +68,7 @@ CODE = """
 import importlib.util, sys
 import torch
 import mcoherence
-assert not [name for name in ("snakemake", "matplotlib", "seaborn", "sklearn", "torchvision", "pyarrow", "scipy")
+assert not [name for name in ("snakemake", "matplotlib", "seaborn", "sklearn", "torchvision", "scipy")
             if importlib.util.find_spec(name)]
 from mcoherence import CoherenceMonitor, gradient_statistics
 from mcoherence.data import corrupt_labels
@@ -84,6 +84,26 @@ for suffix in ("csv", "h5"):
     monitor = CoherenceMonitor(model, loss, batch, every=1, path=f"{sys.argv[1]}/c.{suffix}")
     assert monitor(0)["m_coherence"] == value
 print(mcoherence.__file__, mcoherence.__version__)
+"""
+
+# Every command but merge, on a folder of four images, in one process.
+COMMANDS = """
+import os
+import torch
+from PIL import Image
+from mcoherence.command.main import main
+for number, colour in enumerate(["red", "green", "blue", "white"]):
+    os.makedirs(f"photos/class{number % 2}", exist_ok=True)
+    Image.new("RGB", (4, 4), colour).save(f"photos/class{number % 2}/{number}.png")
+with open("mine.py", "w") as module:
+    module.write("from torch import nn\\ndef net():\\n    return nn.Sequential(nn.Flatten(), nn.Linear(48, 2))\\n")
+import mine
+torch.save(mine.net().state_dict(), "w.pt")
+named = "--model mine:net --weights w.pt --data photos --size 4 --resize 4 --workers 0 --threads 1".split()
+for command in (["measure", *named, "--out", "c.h5"], ["show", "c.h5"], ["verify", "c.h5"],
+                ["examples", *named, "--out", "e.csv"], ["show", "e.csv"], ["verify", "."]):
+    assert main(command) == 0, command
+assert main(["show", "c.h5", "--png", "c.png"]) == 1
 """
 
 
@@ -112,6 +132,23 @@ def test_the_library_works_with_what_the_wheel_asks_for_alone(environment, tmp_p
     assert (missing.returncode, missing.stdout) == (1, "")
     assert missing.stderr.startswith("error: none.csv: not found")
     assert len(missing.stderr.splitlines()) == 1
+
+
+def test_the_command_works_with_what_the_wheel_asks_for_alone(environment, tmp_path):
+    python = [environment / "bin/python", "-I", "-c", "import sys; sys.path.insert(0, ''); " + COMMANDS.strip()]
+    answer = subprocess.run(python, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert answer.returncode == 0, answer.stderr
+    lines = answer.stdout.splitlines()
+    assert lines[0].startswith("c.h5: m-coherence ")
+    assert "c.h5: 1 file as written; 2 inputs as they were" in lines
+    assert "e.csv, e.parquet: 4 examples" in lines
+    assert lines[-2:] == [
+        ".: 2 files as written; 4 inputs as they were",
+        "of other programs, not verified: photos/class0/0.png, photos/class0/2.png, photos/class1/1.png and 1 more",
+    ]
+    assert answer.stderr.splitlines()[-1] == (
+        "error: found no matplotlib, expected it for this command; pip install 'mcoherence[figures]'"
+    )
 
 
 def test_the_wheel_is_typed_and_says_where_its_science_is_from(wheel):

@@ -97,9 +97,10 @@ def said(capsys, *arguments):
 
 
 def test_a_finished_study_is_verified_wherever_it_lies_and_every_damage_is_a_line(study_copy, tmp_path, capsys):
-    results = tmp_path / "elsewhere"
+    results = tmp_path / "above/elsewhere"
+    results.parent.mkdir()
     shutil.move(study_copy.results, results)
-    status, (line,) = said(capsys, results)
+    status, (line,) = said(capsys, results.parent)
     assert status == 0
     assert line.startswith(f"{results}: ")
     assert "files as written and as config.json asks" in line

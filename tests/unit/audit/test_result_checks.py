@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mcoherence.audit.origins import read_provenance
+from mcoherence.audit.origins import NoOriginError, read_provenance
 from mcoherence.audit.result_checks import check_checkpoints, check_code, check_inputs, check_log, check_settings
 from mcoherence.errors import UserError
 from mcoherence.files.hdf5 import write_hdf5
@@ -94,7 +94,9 @@ def test_the_provenance_is_read_from_attributes_and_a_file_without_is_refused(tm
     )
     assert read_provenance(path) == Provenance({"seed": 3}, {"a": "b"}, "abc", {"torch": "2"}, "cpu", "ieee")
     write_hdf5(path, "mcoherence/test/1", {}, {"settings": {}})
-    for wrong in (path, tmp_path / "none.h5", tmp_path / "none.safetensors"):
+    with pytest.raises(NoOriginError, match=r"coherence.h5: found nothing in it of what made it \(no 'inputs'\)"):
+        read_provenance(path)  # whole, and so not called damaged
+    for wrong in (tmp_path / "none.h5", tmp_path / "none.safetensors"):
         with pytest.raises(UserError, match="missing, damaged or not a result file"):
             read_provenance(wrong)
 

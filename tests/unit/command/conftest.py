@@ -58,6 +58,84 @@ def half_of_square(outputs, targets):
 
 def mean_loss(outputs, targets):
     return nn.functional.cross_entropy(outputs, targets)
+
+
+def one_by_one():
+    yield from ((inputs[:1], targets[:1]) for inputs, targets, _ in batches())
+
+
+def with_label(label):
+    for inputs, targets, _ in batches():
+        yield inputs, torch.cat([targets[:-1], torch.tensor([label])])
+
+
+def of_other_sizes():
+    yield torch.zeros(4, 3, 8, 8), torch.arange(4) % 3
+    yield torch.zeros(4, 3, 9, 9), torch.arange(4) % 3
+
+
+def breaking():
+    yield torch.zeros(4, 3, 8, 8), torch.arange(4) % 3
+    raise KeyError("photo 17")
+
+
+class Photos(torch.utils.data.Dataset):
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, place):
+        if place == 2:
+            raise OSError("photo 2 is gone")
+        return torch.zeros(3, 8, 8), place
+
+
+def from_a_worker():
+    return torch.utils.data.DataLoader(Photos(), batch_size=2, num_workers=1)
+
+
+def detached(outputs, targets):
+    return nn.functional.cross_entropy(outputs, targets, reduction="none").detach()
+
+
+def lazy():
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(3))
+
+
+def loss_of_few(outputs, targets):
+    if int(targets.max()) == 2:
+        raise ValueError("no third class")
+    return nn.functional.cross_entropy(outputs, targets, reduction="none")
+
+
+class Encoder(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.head = nn.Embedding(7, 4), nn.Linear(4, 3)
+
+    def forward(self, tokens, mask):
+        seen = mask.to(self.head.weight.dtype)[..., None]
+        return self.head((self.embedding(tokens) * seen).sum(dim=1) / seen.sum(dim=1))
+
+
+def sentences(kind):
+    generator = torch.Generator().manual_seed(1)
+    tokens, lengths = torch.randint(0, 7, (7, 5), generator=generator), torch.tensor([5, 1, 3, 2, 5, 4, 1])
+    mask, targets = torch.arange(5) < lengths[:, None], torch.arange(7) % 3
+    for rows in torch.arange(7).split(3):
+        if kind == "dict":
+            yield {"tokens": tokens[rows], "mask": mask[rows]}, targets[rows]
+        elif kind == "tuple":
+            yield (tokens[rows], mask[rows]), targets[rows]
+        else:
+            yield [tokens[rows].numpy(), mask[rows].numpy()], (None, {"class": targets[rows]})
+
+
+def class_loss(outputs, targets):
+    return nn.functional.cross_entropy(outputs, targets[1]["class"], reduction="none")
+
+
+def wrapped():
+    return nn.DataParallel(net())
 """
 
 

@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -117,12 +118,59 @@ def test_classes_are_groups_and_figures_read_them_together(place, measured, tmp_
     assert figure.axes[0].lines
 
 
-@pytest.mark.parametrize("wrapped", ["module.", "_orig_mod.module.", "module._orig_mod."])
-def test_names_of_wrapped_weights_are_taken_off(place, measured, tmp_path, wrapped):
-    weights = {f"{wrapped}{name}": value for name, value in place.model.float().state_dict().items()}
+@pytest.mark.parametrize("kind", ["dict", "tuple", "list"])
+def test_inputs_and_targets_of_several_tensors_are_measured_as_the_library_does(place, tmp_path, kind):
+    sys.path.insert(0, str(place.folder))
+    from command_user import Encoder, class_loss, sentences
+
+    sys.path.remove(str(place.folder))
+    encoder = Encoder().double().eval()
+    torch.save(encoder.state_dict(), "encoder.pt")
+    asked = ("--model", "command_user:Encoder", "--weights", "encoder.pt", "--data", "command_user:sentences")
+    asked += ("--data-options", f"kind={kind}", *QUICK, "--precision", "float64")
+    loss = () if kind != "list" else ("--loss", "command_user:class_loss")
+    assert place.run("measure", *asked, *loss, "--out", tmp_path / "o.h5") == 0
+    assert place.run("examples", *asked, *loss, "--out", tmp_path / "e.csv") == 0
+    if kind == "list":
+        batches = [(tuple(map(torch.from_numpy, inputs)), targets) for inputs, targets in sentences(kind)]
+    else:
+        batches = list(sentences(kind))
+    library = gradient_statistics(encoder, class_loss if kind == "list" else PER_EXAMPLE, batches)
+    assert stored(tmp_path / "o.h5")[0]["m_coherence_model"][0, 0] == pytest.approx(library.m_coherence(), rel=1e-12)
+    table = pd.read_csv(tmp_path / "e.csv")
+    assert table["sq_norm"].sum() == pytest.approx(library.sum_sq_norm(), rel=1e-12)
+    assert ("target" in table) == (kind != "list")
+
+
+def test_examples_may_come_one_by_one(place, tmp_path):
+    asked = (*NETWORK, *QUICK, "--data", "command_user:one_by_one", "--out", tmp_path / "o.h5")
+    assert place.run("measure", *asked) == 0
+    assert stored(tmp_path / "o.h5")[0]["n"].tolist() == [[3]]
+
+
+def test_targets_that_cross_entropy_leaves_out_count_with_gradient_zero_and_it_is_said(place, tmp_path, caplog):
+    asked = (*NETWORK, *QUICK, "--data", "command_user:with_label", "--data-options", "label=-100")
+    assert place.run("examples", *asked, "--out", tmp_path / "e.csv") == 0
+    assert (pd.read_csv(tmp_path / "e.csv")["sq_norm"] == 0).tolist() == [i in (4, 9, 11) for i in range(12)]
+    assert "3 of the 12 targets are -100, which cross-entropy leaves out" in caplog.text
+
+
+WRAPPED = {  # what is put before names, and what stands beside the weights
+    "module.": {},
+    "_orig_mod.module.": {},
+    "module._orig_mod.": {},
+    "model.": {},  # as a Lightning module has it
+    "module.module.": {"n_averaged": torch.tensor(3)},
+}
+
+
+@pytest.mark.parametrize("prefix", WRAPPED)
+@pytest.mark.parametrize("factory", ["as_in_a_study", "wrapped"])
+def test_names_of_wrapped_weights_are_taken_off(place, measured, tmp_path, prefix, factory):
+    weights = {f"{prefix}{name}": value for name, value in place.model.float().state_dict().items()}
     place.model.double()
-    torch.save({"state_dict": weights, "epoch": 3}, tmp_path / "checkpoint.ckpt")
-    asked = ("--model", "command_user:as_in_a_study", "--weights", tmp_path / "checkpoint.ckpt", *FOLDER, *QUICK)
+    torch.save({"state_dict": weights | WRAPPED[prefix], "epoch": 3}, tmp_path / "checkpoint.ckpt")
+    asked = ("--model", f"command_user:{factory}", "--weights", tmp_path / "checkpoint.ckpt", *FOLDER, *QUICK)
     assert place.run("measure", *asked, "--precision", "float64", "--out", tmp_path / "o.h5") == 0
     assert np.array_equal(stored(tmp_path / "o.h5")[0]["gram"], stored(measured)[0]["gram"])
 

@@ -1,12 +1,13 @@
 """`mcoherence show`: a coherence file as a table and a picture, and two studies side by side."""
 
 import re
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from mcoherence import CoherenceMonitor
+from mcoherence import CoherenceMonitor, example_statistics, gradient_statistics
 from mcoherence.claims.stored import SCHEMA
 from mcoherence.command.verify import is_study
 from mcoherence.files.digests import sha256_of
@@ -47,7 +48,7 @@ def test_the_picture_is_drawn_where_it_is_asked_for_and_can_be_verified(place, t
     assert place.run("verify", png) == 0
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".h5"])
+@pytest.mark.parametrize("suffix", [".csv", ".h5", ".hdf5"])
 def test_a_monitors_file_is_a_table_too(place, tmp_path, capsys, suffix):
     network, path = nn.Linear(3, 2), tmp_path / f"probe{suffix}"
     sample = torch.eye(3), torch.tensor([0, 1, 0])
@@ -57,6 +58,40 @@ def test_a_monitors_file_is_a_table_too(place, tmp_path, capsys, suffix):
     rows = [line.split() for line in shown(place, capsys, path)]
     for step, value in zip((0, 4), monitor.history["m_coherence"], strict=True):
         assert any({str(step), "train", "3", f"{value:.4g}", f"{value / 3:.4g}"} == set(row) for row in rows)
+
+
+def test_saved_statistics_are_shown_as_they_print(place, tmp_path, capsys):
+    loss, batches = nn.CrossEntropyLoss(reduction="none"), [(place.inputs, place.targets)]
+    sums = gradient_statistics(place.model, loss, batches)
+    examples = example_statistics(place.model, loss, batches, along="sum")
+    for saved in (sums, examples):
+        saved.save(tmp_path / "s.hdf5")
+        first, *lines = shown(place, capsys, tmp_path / "s.hdf5")
+        assert first.startswith(f"{tmp_path / 's.hdf5'}: made on cpu")
+        assert "\n".join(lines) == str(saved)
+
+
+def test_a_table_of_examples_is_shown_by_either_of_its_names(place, tmp_path, capsys):
+    out = tmp_path / "e.csv"
+    assert place.run("examples", *NETWORK, *FOLDER, *QUICK, "--out", out) == 0
+    first, *rows = shown(place, capsys, out)
+    assert first == f"{out}: 12 rows"
+    assert rows == shown(place, capsys, out.with_suffix(".parquet"))[1:]
+    out.write_text(out.read_text().replace("class0", "class1"))
+    assert place.run("show", out) == 1
+    assert "e.csv: changed since it was made" in capsys.readouterr().err
+    out.with_suffix(".parquet").unlink()
+    assert place.run("show", out) == 1
+    assert "e.csv: found no rows of a monitor, and no e.parquet beside it" in capsys.readouterr().err
+
+
+def test_a_picture_that_somebody_else_drew_is_not_replaced(place, measured, tmp_path, capsys):
+    png = tmp_path / "holiday.png"
+    png.write_bytes(Path("photos/class0/00.png").read_bytes())
+    assert place.run("show", measured, "--png", png) == 1
+    said = capsys.readouterr()
+    assert (said.out, "holiday.png, which mcoherence has not written" in said.err) == ("", True)
+    assert png.read_bytes() == Path("photos/class0/00.png").read_bytes()
 
 
 def finished_study(folder, lr, verdict, more=()):

@@ -1,18 +1,26 @@
 """`mcoherence verify` says one line where a file is as it was written, and names each that is not."""
 
+import errno
 import json
 import shutil
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
+from safetensors.torch import save_file
 
-from mcoherence.files.hdf5 import write_hdf5
+from mcoherence import GradientStatistics, example_statistics, gradient_statistics
+from mcoherence.audit.origins import read_provenance
+from mcoherence.command.verify import is_study
+from mcoherence.files.hdf5 import read_hdf5, write_hdf5
 from mcoherence.files.provenance import provenance
 from mcoherence.files.tables import write_table
 from mcoherence.files.tensors import write_tensors
+from mcoherence.gradients.storing import SUMS
 
 from .conftest import FOLDER, NETWORK, QUICK
 
@@ -78,7 +86,7 @@ def test_inputs_that_are_gone_are_counted_and_no_fault(place, measured, capsys, 
     monkeypatch.chdir(tmp_path)
     assert said(place, capsys, measured) == (
         0,
-        [f"{measured}: 1 file as written; 0 inputs as they were, 2 no longer here to compare"],
+        [f"{measured}: 1 file as written; 0 inputs as they were, 2 not found from here"],
     )
 
 
@@ -107,7 +115,7 @@ def test_every_damaged_file_of_a_folder_is_named_in_a_line_of_its_own(place, mea
     [
         ("nothing.h5", "nothing.h5: not found, expected a result file"),
         ("weights.pt", "weights.pt: found a file that carries no seal of this project"),
-        ("photos/class0", "found no result file in it"),
+        ("photos/class0", "found no result file of mcoherence in it"),
     ],
 )
 def test_what_cannot_be_verified_is_said(place, capsys, name, message):
@@ -117,6 +125,109 @@ def test_what_cannot_be_verified_is_said(place, capsys, name, message):
     assert place.run("verify", name) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
+
+
+@pytest.fixture
+def statistics(place):
+    """What the library has measured of the images, and saves."""
+    batches = [(place.inputs, place.targets)]
+    loss = torch.nn.CrossEntropyLoss(reduction="none")
+    return gradient_statistics(place.model, loss, batches), example_statistics(place.model, loss, batches, "sum")
+
+
+def test_saved_statistics_say_what_made_them_and_are_verified(place, statistics, tmp_path, capsys):
+    for name, saved, settings in zip(
+        ("sums.h5", "examples.hdf5"), statistics, ({}, {"along": ["sum"], "own_left_out": []}), strict=True
+    ):
+        path = tmp_path / name
+        saved.save(path)
+        origin = read_provenance(path)
+        assert origin == provenance(settings, [], saved.device, "ieee")
+        assert origin.device.startswith("cpu")
+        assert said(place, capsys, path) == (0, [f"{path}: 1 file as written; no inputs are named"])
+        changed_byte(path, 3000)
+        assert said(place, capsys, path)[0] == 1
+
+
+def test_what_does_not_say_what_made_it_is_whole_all_the_same(place, statistics, tmp_path, capsys):
+    path = tmp_path / "sums.h5"
+    statistics[0].save(path)
+    datasets, attributes = read_hdf5(path, SUMS)
+    earlier = {key: value for key, value in attributes.items() if key in ("evidence", "fingerprint", "complex")}
+    write_hdf5(path, SUMS, datasets, earlier)  # as an earlier version wrote it
+    expected = f"{path}: 1 file as written, 1 without a word of what made it; no inputs are named"
+    assert said(place, capsys, path) == (0, [expected])
+    assert place.run("show", path) == 0
+    assert "checked: all " in capsys.readouterr().out
+    assert GradientStatistics.load(path).device == ""
+
+
+def foreign(folder):
+    """Whole files of other programs, with names that results have."""
+    folder.mkdir(parents=True)
+    with h5py.File(folder / "keras.h5", "w") as file:
+        file["weight"] = np.ones(3)
+    save_file({"weight": torch.ones(3)}, folder / "model.safetensors")
+    Image.new("RGB", (2, 2)).save(folder / "photo.png")
+    pd.DataFrame({"a": [1]}).to_parquet(folder / "rows.parquet")
+    (folder / "claims.json").write_text('{"claims": []}')
+    return sorted(path for path in folder.iterdir())
+
+
+def test_files_of_other_programs_are_named_and_never_called_damaged(place, measured, capsys):
+    files = foreign(measured.parent / "foreign")
+    for path in files:
+        status, (line,) = said(place, capsys, path)
+        assert status == 1
+        assert line.startswith(f"{path}: found a file of another program, expected a result file of mcoherence; ")
+    status, (first, second) = said(place, capsys, measured.parent)
+    assert (status, first) == (0, f"{measured.parent}: 1 file as written; 2 inputs as they were")
+    assert second == f"of other programs, not verified: {', '.join(map(str, files[:3]))} and 2 more"
+    for path in files:
+        path.write_bytes(path.read_bytes()[:-3])
+        (line,) = said(place, capsys, path)[1]
+        assert "found nothing in it that says mcoherence wrote it" in line
+        assert "delete" not in line
+
+
+def test_a_file_that_cannot_be_read_now_is_not_called_damaged(place, measured, tmp_path, capsys, monkeypatch):
+    origin = provenance({}, [])
+    write_table(pd.DataFrame({"a": [1]}), tmp_path / "t.csv", tmp_path / "t.parquet", origin)
+    write_tensors(tmp_path / "w.safetensors", {"w": torch.ones(3)}, {"provenance": json.dumps(origin.as_attributes())})
+    opened = Path.open
+
+    def refused(path, *args, **kwargs):
+        if path.parent == tmp_path and path.suffix != ".parquet":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return opened(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", refused)
+    for asked, named in (("coherence.h5", "coherence.h5"), ("w.safetensors",) * 2, ("t.parquet", "t.csv")):
+        status, (line,) = said(place, capsys, tmp_path / asked)
+        assert status == 1
+        assert line.startswith(f"{tmp_path / named}: cannot be read now (Permission denied)")
+        assert "delete" not in line
+
+
+def test_a_folder_above_studies_is_verified_study_by_study(place, measured, tmp_path, capsys):
+    for name in ("one", "two"):
+        (tmp_path / name / "runs/digits/mlp/clean/sgd/full/seed0").mkdir(parents=True)
+    shutil.copy2(measured, tmp_path / "one/runs/coherence.h5")
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/config.json").write_text('{"architectures": ["resnet"]}')  # of another program
+    status, lines = said(place, capsys, tmp_path)
+    assert status == 1
+    assert [line.partition(": ")[0] for line in lines] == [
+        str(tmp_path / name / "config.json") for name in ("one", "two")
+    ]
+    assert not is_study(tmp_path / "model")
+
+
+def test_the_batches_of_a_function_are_not_asked_for_again(place, tmp_path, capsys):
+    out = tmp_path / "o.h5"
+    assert place.run("measure", *NETWORK, *QUICK, "--data", "command_user:batches", "--out", out) == 0
+    expected = "1 file as written; 1 input as it was, 1 that a function yielded, which is not called again"
+    assert said(place, capsys, out) == (0, [f"{out}: {expected}"])
 
 
 def test_a_shard_is_a_result_file_too(place, tmp_path, capsys):

@@ -29,7 +29,7 @@ def test_provenance_names_settings_inputs_code_and_versions(path):
     assert record["settings"] == {"lr": 0.1}
     assert record["code"] == "0123"
     assert record["inputs"] == {str(path): digest_of(path)}
-    assert set(record["versions"]) == {"python", "torch", "numpy", "h5py", "scikit-learn"}
+    assert set(record["versions"]) == {"python", "mcoherence", "torch", "numpy", "h5py", "scikit-learn"}
     assert record["git_commit"] == git_commit() != ""
 
 
@@ -45,9 +45,9 @@ def test_of_parts_it_names_every_input_and_each_machine_once():
             settings, {"a": "1", "b": "2"}, "abc", {"torch": "2.11", "numpy": "2"}, "cuda (NVIDIA H200)", "tf32"
         ),
         Provenance(settings, {"a": "1", "c": "3"}, "abc", {"torch": "2.15", "numpy": "2"}, "cpu", "ieee"),
-        Provenance(settings, {"a": "1", "d": "4"}, "abc", {"torch": "2.11", "numpy": "2"}, "cpu", "ieee"),
+        Provenance(settings, {"a": "1", "d": "4"}, "abc", {"torch": "2.11", "scikit-learn": "1"}, "cpu", "ieee"),
     ]
-    versions = {"torch": "2.11; 2.15", "numpy": "2"}
+    versions = {"torch": "2.11; 2.15", "numpy": "2; none", "scikit-learn": "none; 1"}
     inputs = {"a": "1", "b": "2", "c": "3", "d": "4"}
     merged = Provenance(settings, inputs, "abc", versions, "cuda (NVIDIA H200); cpu", "tf32; ieee")
     assert merged_provenance(parts) == merged

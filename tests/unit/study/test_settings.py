@@ -799,6 +799,15 @@ def test_mini_batches_are_asked_for_only_where_they_say_something():
         checks.check_references(config | {"contributions": {"optimizers": [], "null_worlds": 2}})
 
 
+def test_gradient_confusion_is_of_mini_batches_whatever_batch_norm_takes():
+    networks = {"datasets": ["digits"], "models": ["cnn"], "labels": ["clean"], "optimizer": "sgd", "seeds": [0]}
+    config = measuring(batch_norm="minibatch", minibatch_size=9) | {"experiments": ["confusion"]}
+    config = json.loads(json.dumps(config)) | {"confusion": networks | {"mini_batches": 2}}
+    config["models"]["cnn"] = {"architecture": "deep_mlp", "width": 8, "depth": 2, "batch_norm": True}
+    config["measurement"]["sample_size"] = 3  # too few for coherence of mini-batches, of which nothing is asked
+    checks.check_references(config)
+
+
 BY_SEED = {"source": "digits", "train_size": 720, "seed": 5, "split": "by_seed"}
 
 

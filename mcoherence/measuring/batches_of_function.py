@@ -15,9 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mcoherence.data.named_data import BatchReading, NamedData, Positions
+from mcoherence.data.named_data import IGNORED, BatchReading, NamedData, Positions
 from mcoherence.errors import UserError, first_line
 from mcoherence.files.progress import progress
+from mcoherence.gradients import trees
+from mcoherence.gradients.tally import require_parts
 from mcoherence.own_functions import own_function
 
 
@@ -25,7 +27,8 @@ class BatchesOfFunction(NamedData):
     """What a function of the user's yields: batches (inputs, targets), or (inputs, targets, changed).
 
     The function is called once to look at the batches, and once whenever they are read; it must yield the same ones.
-    Inputs and targets are tensors, or dictionaries, lists and tuples of these, examples first.
+    Inputs and targets are tensors or arrays, or dictionaries, lists and tuples of these, examples first; None stands
+    for a part that is not there.
     """
 
     def __init__(self, name: str, part: str, options: Mapping[str, Any], code: str) -> None:
@@ -34,7 +37,10 @@ class BatchesOfFunction(NamedData):
         self._function: Callable[..., Iterable[Any]] = own_function(name)
         self._options, self._code = dict(options), code
         if not callable(self._function):
-            raise UserError(f"{name}: found a {type(self._function).__name__}, expected a function that yields batches")
+            raise UserError(
+                f"{name}: found a {type(self._function).__name__}, expected a function that yields batches; name "
+                "one that does, or that returns it"
+            )
 
     def __len__(self) -> int:
         return self._seen.examples
@@ -42,7 +48,18 @@ class BatchesOfFunction(NamedData):
     @property
     def targets(self) -> Positions | None:
         """The targets, where each is one whole number that is not negative."""
-        return self._seen.targets
+        one_each = self._seen.targets
+        return one_each if one_each is not None and one_each.min() >= 0 else None
+
+    @property
+    def label_values(self) -> NDArray[np.int64] | None:
+        """The different whole numbers among the targets, where these are one tensor of such, one an example or more."""
+        return self._seen.label_values
+
+    @property
+    def left_out(self) -> int:
+        """How many examples have the one target IGNORED."""
+        return 0 if self._seen.targets is None else int((self._seen.targets == IGNORED).sum())
 
     @property
     def changed(self) -> NDArray[np.bool_] | None:
@@ -71,12 +88,12 @@ class BatchesOfFunction(NamedData):
         digest, start = hashlib.sha256(), 0
         for inputs, targets, _ in self._yielded():
             _update(digest, (inputs, targets))
-            size = _size(self.name, targets)
+            size = trees.length((inputs, targets))
             begin, end = max(first - start, 0), min(last - start, size)
             start += size
             if begin < end:
-                cut = slice(begin, end)
-                yield tuple(_mapped(one, lambda t, c=cut: _moved(t[c], reading)) for one in (inputs, targets))  # type: ignore[misc]
+                rows = trees.rows((inputs, targets), slice(begin, end))
+                yield trees.mapped(lambda tensor: _moved(tensor, reading), rows)
         if digest.hexdigest() != self._seen.digest:
             raise UserError(
                 f"{self.name}: found other batches than when it was called before, expected the same in the same order "
@@ -95,98 +112,92 @@ class BatchesOfFunction(NamedData):
         except TypeError as error:
             raise UserError(
                 f"{self.name}: found a function that cannot be called with {self._options} or does not yield batches "
-                f"({first_line(error)}), expected (inputs, targets) of each batch"
+                f"({first_line(error)}), expected (inputs, targets) of each batch; look at the function and at "
+                "--data-options"
             ) from error
         for batch in batches:
             if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
                 raise UserError(
                     f"{self.name}: found a batch that is a {type(batch).__name__}"
                     f"{f' of {len(batch)}' if isinstance(batch, tuple | list) else ''}, expected (inputs, targets), or "
-                    "(inputs, targets, changed)"
+                    "(inputs, targets, changed); let the function yield these"
                 )
-            inputs, targets, *more = batch
-            size = _size(self.name, targets)
-            _mapped(inputs, lambda tensor, n=size: self._require_length(tensor, n))  # type: ignore[misc]
-            _mapped(targets, lambda tensor, n=size: self._require_length(tensor, n))  # type: ignore[misc]
-            if size:
-                yield inputs, targets, more[0] if more else None
-
-    def _require_length(self, tensor: Tensor, size: int) -> None:
-        if tensor.ndim == 0 or len(tensor) != size:
-            raise UserError(
-                f"{self.name}: found a batch of {size} targets with a tensor of shape {list(tensor.shape)}, expected "
-                f"[{size}, ...] of every tensor in it; let the function pair each input with its target"
-            )
+            inputs, targets = (_tensors(part) for part in batch[:2])
+            try:
+                require_parts((inputs, targets), 2)
+            except ValueError as error:
+                raise UserError(f"{self.name}: {error}; let the function pair each input with its target") from error
+            if trees.length(inputs):
+                yield inputs, targets, batch[2] if len(batch) == 3 else None
 
     @cached_property
     def _seen(self) -> "_Seen":
         """What all batches are, from a first look at them."""
-        digest, targets, changed = hashlib.sha256(), [], []
-        for inputs, of_batch, marks in progress(self._yielded(), None, f"look at {self.name}"):
-            _update(digest, (inputs, of_batch))
-            whole = isinstance(of_batch, Tensor) and of_batch.ndim == 1 and not of_batch.is_floating_point()
-            targets.append(of_batch.cpu().numpy() if whole else np.full(_size(self.name, of_batch), -1))
+        digest, sizes = hashlib.sha256(), list[int]()
+        whole, changed = list[NDArray[np.int64]](), list[NDArray[np.bool_]]()
+        labels = list[NDArray[np.int64]]()
+        for inputs, targets, marks in progress(self._yielded(), None, f"look at {self.name} until it ends"):
+            _update(digest, (inputs, targets))
+            sizes.append(trees.length(inputs))
+            if isinstance(targets, Tensor) and not targets.is_floating_point() and not targets.is_complex():
+                numbers = targets.cpu().numpy().astype(np.int64)
+                labels.append(np.unique(numbers))
+                whole += [numbers] if numbers.ndim == 1 else []
             if marks is not None:
-                changed.append(np.asarray(marks, dtype=np.bool_))
-        if not targets:
-            raise UserError(f"{self.name}: found no batches, expected at least one")
-        classes, marked = np.concatenate(targets).astype(np.int64), np.concatenate(changed) if changed else None
-        if marked is not None and marked.shape != classes.shape:
+                changed.append(np.atleast_1d(np.asarray(_tensors(marks), dtype=np.bool_)))
+        if not sizes:
+            raise UserError(f"{self.name}: found no batches, expected at least one; let the function yield some")
+        marked = np.concatenate(changed) if changed else None
+        if marked is not None and marked.shape != (sum(sizes),):
             raise UserError(
                 f"{self.name}: found marks of changed labels of shape {list(marked.shape)}, expected one for each of "
-                f"the {len(classes)} examples, in every batch"
+                f"the {sum(sizes)} examples, in every batch; yield (inputs, targets, changed) with changed [n]"
             )
-        sizes = tuple(len(one) for one in targets)
-        return _Seen(len(classes), sizes, classes if classes.min() >= 0 else None, marked, digest.hexdigest())
+        return _Seen(
+            sum(sizes),
+            tuple(sizes),
+            np.concatenate(whole) if len(whole) == len(sizes) else None,
+            np.unique(np.concatenate(labels)) if len(labels) == len(sizes) else None,
+            marked,
+            digest.hexdigest(),
+        )
 
 
 @dataclass(frozen=True)
 class _Seen:
-    """Number of examples, in all and of each batch; their classes and marks, if any; digest of all batches."""
+    """What was seen of all batches.
+
+    examples: their number, and sizes, in each batch; targets: int64 [N], where each is one whole number;
+    label_values: the different ones among whole numbers; changed: marks, bool [N]; digest: of all batches.
+    """
 
     examples: int
     sizes: tuple[int, ...]
     targets: Positions | None
+    label_values: NDArray[np.int64] | None
     changed: NDArray[np.bool_] | None
     digest: str
 
 
-def _size(name: str, targets: Any) -> int:
-    """Number of examples of a batch, by its targets."""
-    leaves: list[Tensor] = []
-    _mapped(targets, leaves.append)
-    if not leaves or leaves[0].ndim == 0:
-        raise UserError(
-            f"{name}: found targets without an axis of examples, expected tensors [n, ...]; let it yield batches"
-        )
-    return len(leaves[0])
-
-
-def _mapped(tree: Any, function: Callable[[Tensor], Any]) -> Any:
-    """A tree of tensors (dictionaries, lists, tuples) with each tensor replaced; arrays count as tensors."""
+def _tensors(tree: Any) -> Any:
+    """A tree with tensors in the place of NumPy's arrays."""
+    if isinstance(tree, np.ndarray) and tree.dtype.kind in "biufc":
+        return torch.from_numpy(np.ascontiguousarray(tree))
     if isinstance(tree, Mapping):
-        return {key: _mapped(value, function) for key, value in tree.items()}
+        return {key: _tensors(value) for key, value in tree.items()}
     if isinstance(tree, tuple) and hasattr(tree, "_fields"):  # a named one
-        return type(tree)(*(_mapped(value, function) for value in tree))
-    if isinstance(tree, list | tuple):
-        return type(tree)(_mapped(value, function) for value in tree)
-    return function(torch.from_numpy(tree)) if isinstance(tree, np.ndarray) else _applied(tree, function)
-
-
-def _applied(leaf: Any, function: Callable[[Tensor], Any]) -> Any:
-    return function(leaf) if isinstance(leaf, Tensor) else leaf
+        return type(tree)(*(_tensors(part) for part in tree))
+    return type(tree)(map(_tensors, tree)) if isinstance(tree, list | tuple) else tree
 
 
 def _moved(tensor: Tensor, reading: BatchReading) -> Tensor:
-    return tensor.to(reading.device, reading.dtype if tensor.is_floating_point() else None)
+    plain: Tensor = trees.usable(tensor.detach())
+    return plain.to(reading.device, reading.dtype if tensor.is_floating_point() else None)
 
 
 def _update(digest: "hashlib._Hash", tree: Any) -> None:
     """Take in type, shape and bytes of every tensor of a tree."""
-
-    def take(tensor: Tensor) -> None:
+    for tensor in trees.leaves(tree):
         plain = tensor.detach().cpu().contiguous()
         digest.update(json.dumps([str(plain.dtype), list(plain.shape)]).encode())
         digest.update(plain.reshape(-1).view(torch.uint8).numpy().tobytes())
-
-    _mapped(tree, take)
