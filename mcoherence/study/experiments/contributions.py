@@ -13,7 +13,7 @@ def has_corrupt_examples(config: Config, labels: str) -> bool:
 
 def grids(config: Config) -> list[Grid]:
     """The combinations of label_noise, `further` ones too, with those of their label sets that have both."""
-    wanted = config["contributions"]["optimizers"]
+    wanted = config["contributions"].get("optimizers", [])
     found = [
         {
             **one,
@@ -29,7 +29,7 @@ def check(config: Config) -> None:
     """Check that there are such runs, and what label_noise checks of its section."""
     label_noise.check(config)
     there = label_noise.names(config, "optimizers")
-    for name in config["contributions"]["optimizers"]:
+    for name in config["contributions"].get("optimizers", []):
         if name not in there:
             raise UserError(
                 f"contributions.optimizers: found {name!r}, expected one of label_noise, whose runs are "
