@@ -19,6 +19,7 @@ OWN_KEYS = (
     "device", "ranks", "resume_interval", "workers", "images_memory_mb", "channels_last", "compile", "deterministic",
     "jobs_per_gpu", "fork_jobs", "checkpoints_per_job", "examples_per_shard",
 )  # fmt: skip
+IN_MEGABYTES = ("mem_mb", "mem_mb_per_cpu", "disk_mb")  # to Snakemake and its executors
 PLAIN_WORDS = r"[\w.:,=@/+%-]+( [\w.:,=@/+%-]+)*"
 
 
@@ -38,6 +39,7 @@ def check_references(config: Config, own: Config | None = None) -> None:
     """
     _check_experiments(config)
     require_entries("figures.reference_optimizer", [config["figures"]["reference_optimizer"]], "optimizers", config)
+    require_entries("figures.optimizer_colors", config["figures"].get("optimizer_colors", {}), "optimizers", config)
     _check_overrides(config)
     for name in config["experiments"]:
         EXPERIMENTS[name].check(config)
@@ -49,8 +51,11 @@ def check_references(config: Config, own: Config | None = None) -> None:
             _check_transition(f"labels.{name}", labels)
     for name, optimizer in config["optimizers"].items():
         _check_momentum(f"optimizers.{name}", optimizer)
+        _check_milestones(f"optimizers.{name}", optimizer)
         for model in optimizer.get("for_models", {}):
-            _check_momentum(f"optimizers.{name}.for_models.{model}", optimizer_settings(config, name, model))
+            of_model = optimizer_settings(config, name, model)
+            _check_momentum(f"optimizers.{name}.for_models.{model}", of_model)
+            _check_milestones(f"optimizers.{name}.for_models.{model}", of_model)
     runs = all_runs(config)
     check_models(config, dict.fromkeys(run.model for run in runs))
     check_sources(config, dict.fromkeys(run.dataset for run in runs))
@@ -71,6 +76,8 @@ def _check_training_resources(operational: Config) -> None:
             raise UserError(f"{key}: found {value!r}, expected no such resource; set {there}'s own key {name}")
         if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
             raise UserError(f"operational.training_resources: found the name {name!r}, expected letters, digits and _")
+        if name in IN_MEGABYTES and not re.fullmatch(r"[0-9]+", str(value), re.ASCII):
+            raise UserError(f"{key}: found {value!r}, expected a whole number of megabytes, such as 16000")
         if not re.fullmatch(PLAIN_WORDS, str(value), re.ASCII):
             raise UserError(
                 f"{key}: found {value!r}, expected a number or plain words (letters, digits, blanks and any of "
@@ -218,3 +225,11 @@ def _check_momentum(key: str, optimizer: Mapping[str, Any]) -> None:
         )
     if optimizer.get("nesterov") and not momentum:
         raise UserError(f"{key}.nesterov: found true, expected false, since momentum is 0; set momentum")
+
+
+def _check_milestones(key: str, optimizer: Mapping[str, Any]) -> None:
+    milestones = optimizer.get("schedule", {}).get("milestones", [])
+    if milestones != sorted(milestones):
+        raise UserError(
+            f"{key}.schedule.milestones: found {milestones}, expected the earlier one first; write {sorted(milestones)}"
+        )

@@ -117,4 +117,5 @@ def _choices(found: object, choices: list[Any]) -> str:
     near = get_close_matches(str(found), names, n=5, cutoff=0.5) if len(names) > 20 else []
     if near:
         return f"one of {len(names)} names, such as {', '.join(near)}"
-    return f"one of {', '.join(names)}{meant(str(found), names)}"
+    # Of a few names the nearest by spelling is often not the one meant: gpu is no cpu.
+    return f"one of {', '.join(names)}{meant(str(found), names) if len(names) > 4 else ''}"
