@@ -47,7 +47,8 @@ def read_provenance(path: Path) -> Provenance:
     except NoOriginError:
         raise
     except (OSError, LookupError, TypeError, ValueError, AttributeError, UserError) as error:
-        if (passing := _passing(error)) is not None:
+        passing = _passing(error)
+        if passing is not None:
             raise UserError(
                 f"{path}: cannot be read now ({passing.strerror}), expected a file that this user may read; change its "
                 "permissions, or wait for whoever holds it, and run again"
@@ -193,7 +194,8 @@ class Origins:
             try:
                 found = read_provenance(Path(path))
             except UserError as error:
-                if _passing(error) is not None:
+                passing = _passing(error)
+                if passing is not None:
                     raise
                 entry |= {"settings": None}
             else:

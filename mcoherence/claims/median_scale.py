@@ -34,7 +34,8 @@ FINDINGS = {
     (False, True): "delay",
     (False, False): "neither",
 }
-NEVER = "a run never fits half of the corrupt labels, so the delay may be longer than the runs"
+LONGER = "a run of the method never fits half of the corrupt labels, so the delay may be longer than the runs say"
+SHORTER = "a run of SGD never fits half of the corrupt labels, so the delay may be shorter than the runs say"
 OPEN = "open"  # no interval that decides
 
 
@@ -74,15 +75,15 @@ class Finding:
         """The setting, in words."""
         return f"{self.dataset}, {self.model}, {self.method}, batches of {self.batch_size}"
 
-    def delay_is_open(self, confidence: float) -> bool:
-        """Whether a run that never gets there leaves open how much longer the method takes."""
-        return leaves_open(interval(self.longer, confidence), self.never, self.never_by_sgd)
+    def delay_is_open_because(self, confidence: float) -> str:
+        """Why a run that never gets there leaves the delay open; empty where none does."""
+        return open_because(interval(self.longer, confidence), self.never, self.never_by_sgd)
 
     def words(self, confidence: float, margin: float) -> str:
         """Prevention, delay, both, neither, or open, where an interval neither passes its margin nor stays within."""
         prevents = passes(interval(self.fewer, confidence), margin)
         delays = passes(interval(self.longer, confidence), DELAY)
-        if delays is not None and self.delay_is_open(confidence):
+        if (delays and self.never_by_sgd) or (delays is False and self.never):  # may be shorter, or longer
             delays = None
         if prevents is None or delays is None:
             found = [name for name, yes in (("prevention", prevents), ("delay", delays)) if yes]
@@ -96,13 +97,18 @@ def interval(values: PerSeed, confidence: float) -> Interval | None:
     return students_t(numbers, confidence) if len(numbers) > 1 and np.isfinite(numbers).all() else None
 
 
-def leaves_open(longer: Interval | None, never: int, never_by_sgd: int) -> bool:
-    """Whether runs that never get there leave a delay open.
+def open_because(longer: Interval | None, never: int, never_by_sgd: int) -> str:
+    """Why a delay stays open although its interval is known, in words; empty where the interval decides.
 
-    A method that never gets there may take longer than the end of the runs says, and a delay that is there already is
-    only longer then. Where SGD never does, nothing is known.
+    The true delay of a method that never gets there is longer than that to the end of the runs, and shorter where SGD
+    never does. So the one leaves standing a delay that is there already, the other a method that is faster already.
     """
-    return never_by_sgd > 0 or (never > 0 and not passes(longer, DELAY))
+    if longer is None:
+        return ""
+    low, high = longer
+    if never and low <= DELAY:
+        return LONGER
+    return SHORTER if never_by_sgd and high >= -DELAY else ""
 
 
 def passes(bounds: Interval | None, margin: float) -> bool | None:
@@ -214,7 +220,7 @@ def prevention_or_delay(tables: Tables, settings: ClaimSettings) -> Parts:
         )
         delay = _mean(own, "time", "time_of_sgd", settings)
         unfinished = [sum(one.never for one in own), sum(one.never_by_sgd for one in own)]
-        ended = NEVER if leaves_open(interval(delay.per_seed, settings.confidence), *unfinished) else ""
+        ended = open_because(interval(delay.per_seed, settings.confidence), *unfinished)
         never = f"{sum(one.never > 0 for one in own)} of the method, {sum(one.never_by_sgd > 0 for one in own)} of SGD"
         parts[f"{method}, {_mean_of(len(own), number)}, delay"] = replace(
             delay,
@@ -239,7 +245,7 @@ def prevention_or_delay(tables: Tables, settings: ClaimSettings) -> Parts:
             null=equal_conditions([one.time_of_sgd, one.time], settings.confidence),
             margin=DELAY,
             note=note + (f"; {' and '.join(seeds)} never fit half of the corrupt labels" if seeds else ""),
-            open_because=NEVER if one.delay_is_open(settings.confidence) else "",
+            open_because=one.delay_is_open_because(settings.confidence),
         )
     return parts
 

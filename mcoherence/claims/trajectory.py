@@ -121,18 +121,18 @@ def early_coherence_by_noise(tables: Tables, settings: ClaimSettings) -> Parts:
         "the ratio of the steps of the peaks, random over real; the factor near is our own choice"
     ),
     tables=("accuracy", "coherence"),
-    needs="runs of SGD with wholly random labels (noise 1)",
+    needs="runs of SGD with wholly random labels (noise 1) that fit all their examples",
 )
 def random_rises_and_falls(tables: Tables, settings: ClaimSettings) -> Parts:
     """Rise of the random-label curve beyond `near`, its end near 1, and the lateness of its peak, per network and rate.
 
     The highest of many values that scatter about 1 is above 1. So the other seeds say at which checkpoint a run is
     read, and it has to stand beyond the factor that counts as near 1: a few per cent are no rise. A run that has not
-    fitted its labels may have its rise before it, and has no number; a curve that only falls has none, and counts as 1,
-    or as its end where that is lower. An end near 1 says nothing of a run that has not
-    been far from it, so a run that has no peak beyond `near` has no number for its return. Nulls: 1, the m-coherence of
-    gradients with no direction in common; the same runs as if they ended at their peaks; the lateness of different
-    seeds of one kind of labels.
+    fitted its labels may have its rise and its return before it, and has no number; a curve that only falls, so that
+    its transient has no end, counts as 1, or as its end where that is lower. An end near 1 says nothing of a run that
+    has not been far from it, so a run that has no peak beyond `near` has no number for its return. Nulls: 1, the
+    m-coherence of gradients with no direction in common; the same runs as if they ended at their peaks; the lateness of
+    different seeds of one kind of labels.
 
     What the same weights give with labels redrawn stands in the note, where the study has it, and is no null. A network
     that is fitted to some random labels is sure of them, so that with others it is wrong with confidence, and all its
@@ -147,7 +147,7 @@ def random_rises_and_falls(tables: Tables, settings: ClaimSettings) -> Parts:
         peaks = peaks_by_run(later, curves, settings)
         ends = number_by_run(later, curves, lambda run: float(smoothed_of_run(run, settings)[-1]))
         checkpoints_that_fit = number_by_run(_where_fitted(curves, tables, settings), curves, len)
-        without_rise = number_by_run(curves, curves, _without_rise)
+        without_rise = number_by_run(curves, curves, _without_rise).where(ends.isna())
         for one, added in wholly_random(curves):
             where = f"{place_name(place)}{added}"
             own = smoothed_by_step(_of_labels(later, one), settings).reindex(columns=ends[one.labels].index)
@@ -165,9 +165,18 @@ def random_rises_and_falls(tables: Tables, settings: ClaimSettings) -> Parts:
             }
             note = "; ".join(f"{what} {number:+.3f}" for what, number in beside.items() if np.isfinite(number))
             parts[f"{where}, rises beyond {settings.near:g}"] = Measured(
-                rise, null=null, note=note, states_level=True, missing_because="the others do not fit all their labels"
+                rise,
+                null=null,
+                note=note,
+                states_level=True,
+                missing_because="the others do not fit all their labels, or were still in their transients where the "
+                "rest are highest",
             )
-            parts[f"{where}, returns towards 1"] = _returned(ends[one.labels], peaks["log10"][one.labels], settings)
+            peak = peaks["log10"][one.labels]
+            parts[f"{where}, returns towards 1"] = replace(
+                _returned(ends[one.labels].where(fits), peak.where(fits), settings),
+                missing_because=f"the others do not fit all their labels, or have no peak beyond {settings.near:g}",
+            )
         steps = log10(peaks["step"])
         for clean, random, added in clean_and_random(curves):
             late, soon = steps[random.labels], steps[clean.labels]

@@ -80,10 +80,7 @@ def _expected(error: Any) -> str:
         "enum": lambda: _choices(error.instance, wanted),
         "const": lambda: str(wanted),
         "required": lambda: f"all of {', '.join(error.schema.get('required', []))}",
-        "type": lambda: (
-            " or ".join(TYPES.get(one, one) for one in ([wanted] if isinstance(wanted, str) else wanted))
-            + _example(error.schema)
-        ),
+        "type": lambda: _type_in_words(error),
         "minimum": lambda: f"at least {wanted}",
         "exclusiveMinimum": lambda: f"more than {wanted}",
         "maximum": lambda: f"at most {wanted}",
@@ -99,6 +96,22 @@ def _expected(error: Any) -> str:
         "anyOf": lambda: "one of the forms that its description names",
     }
     return words.get(error.validator, lambda: str(error.message))()
+
+
+def _is_number_in_quotes(value: object) -> bool:
+    try:
+        return isinstance(value, str) and isfinite(float(value))
+    except ValueError:
+        return False
+
+
+def _type_in_words(error: Any) -> str:
+    """The kinds of values that fit, with a right one where the schema has one."""
+    wanted = error.validator_value
+    kinds = [wanted] if isinstance(wanted, str) else wanted
+    quoted = {"number", "integer"} & set(kinds) and _is_number_in_quotes(error.instance)
+    words = " or ".join("a whole number" if one == "integer" and quoted else TYPES.get(one, one) for one in kinds)
+    return words + (", without quotes" if quoted else "") + _example(error.schema)
 
 
 def _example(schema: Config) -> str:

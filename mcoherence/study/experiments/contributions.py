@@ -1,7 +1,7 @@
 """What pristine and corrupt examples contribute to the gradient, in the partly random runs of label_noise."""
 
 from mcoherence.errors import UserError
-from mcoherence.study.experiment import PRISTINE_AND_CORRUPT, Experiment, Figure, Table, section_schema
+from mcoherence.study.experiment import PRISTINE_AND_CORRUPT, Experiment, Figure, Table, require_entries, section_schema
 from mcoherence.study.experiments import label_noise
 from mcoherence.study.runs import Config, Grid
 
@@ -28,17 +28,11 @@ def grids(config: Config) -> list[Grid]:
 def check(config: Config) -> None:
     """Check that there are such runs, and what label_noise checks of its section."""
     label_noise.check(config)
-    there = label_noise.names(config, "optimizers")
-    for name in config["contributions"].get("optimizers", []):
-        if name not in there:
-            raise UserError(
-                f"contributions.optimizers: found {name!r}, expected one of label_noise, whose runs are "
-                f"measured ({', '.join(there)})"
-            )
+    require_entries("contributions.optimizers", config["contributions"].get("optimizers", []), "optimizers", config)
     if not grids(config):
         raise UserError(
             f"label_noise.labels: found {label_noise.names(config, 'labels')}, expected one with a fraction between 0 "
-            "and 1 for the experiment contributions; add one, or take contributions out of experiments"
+            "and 1, trained by one of its optimizers, for contributions; add one, or take that out of experiments"
         )
 
 
@@ -51,7 +45,7 @@ EXPERIMENT = Experiment(
             "items": {"type": "string"},
             "uniqueItems": True,
             "default": [],
-            "description": "Entries of optimizers whose runs are measured; [] is all those of label_noise.",
+            "description": "Entries of optimizers whose runs are measured, as far as there are any; [] is all of them.",
         },
         null_worlds={
             "type": "integer",

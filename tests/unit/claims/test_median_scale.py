@@ -91,9 +91,25 @@ def test_a_delay_beyond_the_end_of_the_runs_is_no_equality():
     for where in ("m3, mean of all settings, delay", "d, net, m3, batches of 12, delay"):
         part = part_of(where, parts[where], 0.95)
         assert part.verdict == "inconclusive"
-        assert part.reason == "a run never fits half of the corrupt labels, so the delay may be longer than the runs"
+        assert part.reason == (
+            "a run of the method never fits half of the corrupt labels, so the delay may be longer than the runs say"
+        )
     longer = prevention_or_delay({"median_scale": with_sgd(0.3, np.inf)}, SETTINGS)
     assert longer["d, net, m3, batches of 12, delay"].open_because == ""  # a delay that is there already
+
+
+def test_where_sgd_never_gets_there_a_faster_method_is_no_open_question():
+    """SGD's times are beyond the end, 88 epochs, the method's an eighth of it: the true delay is shorter yet."""
+    table = with_sgd(0.3, 1.0)
+    table.loc[table["method"] == "sgd", "memorised_epoch"] = np.inf
+    part = part_of("", prevention_or_delay({"median_scale": table}, SETTINGS)["d, net, m3, batches of 12, delay"], 0.95)
+    assert part.verdict == "not supported"
+    assert findings(table)[0].words(0.95, 0.02) == "prevention"
+    table.loc[table["method"] == "m3", "memorised_epoch"] = 80.0
+    part = part_of("", prevention_or_delay({"median_scale": table}, SETTINGS)["d, net, m3, batches of 12, delay"], 0.95)
+    assert part.reason == (
+        "a run of SGD never fits half of the corrupt labels, so the delay may be shorter than the runs say"
+    )
 
 
 def test_a_run_that_never_fits_the_pristine_examples_leaves_its_setting_open():

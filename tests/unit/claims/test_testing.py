@@ -240,7 +240,7 @@ def test_a_claim_without_its_runs_is_not_tested_and_says_what_is_missing():
     assert {name: claim.missing for name, claim in claims.items()} == {
         "P1": f"needs runs of SGD with clean labels (noise 0) and with wholly random ones (noise 1){found}",
         "P2": f"needs runs of SGD at two noise levels, with checkpoints early in training past the transient{found}",
-        "P3": f"needs runs of SGD with wholly random labels (noise 1){found}",
+        "P3": f"needs runs of SGD with wholly random labels (noise 1) that fit all their examples{found}",
         "P8": f"needs runs of SGD at two noise levels{found}",
         "P9": f"needs runs of SGD with labels that are random in part (noise between 0 and 1){found}",
         "P13": f"needs runs of SGD, and of M3 or RM3, at the same noise levels{found}",

@@ -205,13 +205,31 @@ def test_a_curve_that_only_falls_has_no_rise_and_refutes_the_claim():
     assert part_of("", rise, 0.95).verdict == "not supported"
 
 
-def test_a_run_that_has_not_fitted_its_labels_says_nothing_of_the_rise():
-    tables = random_labels(middle=(1, 1, 1))
+def test_a_run_that_is_still_in_its_transient_where_the_others_are_highest_has_no_number():
+    """Seed 2's transient ends at step 100, after the step at which the two others peak; and it rises to 30."""
+    others = [curve([400, 50, 2, 8, 2, 1], noise=1.0, seed=seed, steps=(0, 5, 10, 20, 100, 1000)) for seed in (0, 1)]
+    late = curve([400, 90, 50, 20, 2, 30], noise=1.0, seed=2, steps=(0, 5, 10, 20, 100, 1000))
+    coherence = pd.concat([*others, late])
+    tables = {"coherence": coherence, "accuracy": fits(coherence, range(3))}
+    rise = random_rises_and_falls(tables, SETTINGS)["glyphs, net, sgd, rises beyond 3"].per_seed
+    assert np.isnan(rise[2])
+    assert (rise[:2] > -1).all()
+
+
+def test_one_seed_alone_has_no_others_to_say_where_it_is_read():
+    tables = {"coherence": curve(RANDOM, noise=1.0)}
+    tables["accuracy"] = fits(tables["coherence"])
+    assert np.isnan(random_rises_and_falls(tables, SETTINGS)["glyphs, net, sgd, rises beyond 3"].per_seed).all()
+
+
+def test_a_run_that_has_not_fitted_its_labels_says_nothing_of_rise_and_return():
+    tables = random_labels(end=6.0)
     tables["accuracy"] = fits(tables["coherence"], seeds=(0,))
-    rise = random_rises_and_falls(tables, SETTINGS)["glyphs, net, sgd, rises beyond 3"]
-    part = part_of("", rise, 0.95)
-    assert part.verdict == "inconclusive"
-    assert part.reason == "1 of 2 seeds have a number: the others do not fit all their labels"
+    measured = random_rises_and_falls(tables, SETTINGS)
+    for where in ("rises beyond 3", "returns towards 1"):
+        part = part_of("", measured[f"glyphs, net, sgd, {where}"], 0.95)
+        assert part.verdict == "inconclusive"
+        assert part.reason.startswith("1 of 2 seeds have a number: the others do not fit all their labels, or ")
 
 
 def test_an_end_that_is_not_near_one_is_no_return():
@@ -226,7 +244,7 @@ def test_a_run_that_never_rose_has_nothing_to_return_from_and_refutes_nothing():
     ]
     part = part_of("", measured, 0.95)
     assert (part.verdict, part.value) == ("inconclusive", None)
-    assert part.reason == "0 of 2 seeds have a number: the others have no peak beyond 3 to return from"
+    assert part.reason == "0 of 2 seeds have a number: the others do not fit all their labels, or have no peak beyond 3"
 
 
 def test_without_redrawn_labels_the_same_is_tested():
