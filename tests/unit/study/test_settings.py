@@ -568,7 +568,11 @@ def test_a_run_has_a_number_of_jobs_and_checkpoints_that_can_be_planned(training
         (("easy_hard", "within_class"), "no", r"easy_hard\.within_class: found 'no'; expected true or false;"),
         (("label_noise",), [], r"label_noise: found \[\]; expected keys with values;"),
         (("label_noise", "models"), "mlp", r"label_noise\.models: found 'mlp'; expected a list;"),
-        (("datasets", "x"), {"source": "mnist", "train_size": "all"}, r"found 'all'; expected a whole number, without a point or null;"),
+        (
+            ("datasets", "x"),
+            {"source": "mnist", "train_size": "all"},
+            r"found 'all'; expected a whole number, without a point or null;",
+        ),
         (("study",), "a" * 65, r"study: found 'a+'; expected a name of 1 to 64 letters"),
         (("study",), "a" * 3000, r"study: found 'a{199} \.\.\.; expected a name"),
         (
