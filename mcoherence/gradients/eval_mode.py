@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from mcoherence.gradients.model_state import ModelState
-from mcoherence.gradients.refusal import refuse_training_mode
+from mcoherence.gradients.refusal import NESTED_BACKWARD, UnsupportedModelError, refuse_training_mode
 
 
 @contextmanager
@@ -39,7 +39,8 @@ def eval_mode(model: nn.Module) -> Iterator[ModelState]:
             refuse_training_mode(model)
             for layer in recurrent:
                 layer.training, layer.dropout = True, 0.0
-            yield state
+            with _nothing_accumulated(model):
+                yield state
         finally:
             for module, training in modes.items():
                 module.training = training
@@ -48,6 +49,29 @@ def eval_mode(model: nn.Module) -> Iterator[ModelState]:
             state.restore()
             random.setstate(python_generator)
             np.random.set_state(numpy_generator)  # noqa: NPY002
+
+
+@contextmanager
+def _nothing_accumulated(model: nn.Module) -> Iterator[None]:
+    """Refuse a backward pass inside of the model's own, which would write to `.grad`, before it writes.
+
+    No pass of a measurement accumulates gradients. One that a hand-written checkpoint, a reversible block or another
+    autograd Function runs in its backward does; what it finds of the weights is missing from the gradients asked for.
+    """
+    with torch.enable_grad():
+        # The node lives as long as somebody keeps it.
+        nodes = [p.view_as(p).grad_fn for p in model.parameters() if p.requires_grad and p.is_leaf]
+    accumulating = [node.next_functions[0][0] for node in nodes if node is not None]
+    handles = [node.register_prehook(_refuse_to_accumulate) for node in accumulating if node is not None]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _refuse_to_accumulate(*_: object) -> None:
+    raise UnsupportedModelError(NESTED_BACKWARD)
 
 
 def runs_on_cudnn(module: nn.Module) -> TypeGuard[nn.RNNBase]:

@@ -87,6 +87,15 @@ class Passes:
             alone = [loss_alone(self.model, self.loss_fn, rows(inputs, one), rows(targets, one)) for one in ones]
         return torch.cat([loss.detach() for loss in alone])
 
+    def losses_together(self, inputs: Tree, targets: Tree, chosen: Sequence[int]) -> Tensor:
+        """The losses [k] of the chosen examples of a batch, passed through the model as a batch of k."""
+        index = torch.tensor(chosen)
+        with torch.enable_grad():
+            inputs, targets = rows(self.at_device(inputs), index), rows(usable(targets), index)
+            losses = self.loss_fn(outputs_of(self.model, inputs), targets)
+        require_losses(losses, len(chosen))
+        return losses.detach()
+
     def _measure(self, inputs: Tree, targets: Tree) -> BatchSums:
         n = length(inputs)
         if n == 1:

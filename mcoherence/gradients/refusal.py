@@ -20,6 +20,11 @@ REENTRANT = (
     "reentrant activation checkpoints, which cannot be asked for the gradients of single tensors; use "
     "torch.utils.checkpoint.checkpoint(..., use_reentrant=False), or switch checkpoints off for the measurement"
 )
+NESTED_BACKWARD = (
+    "a forward or backward pass runs a backward pass of its own that writes to the `.grad` of weights, as hand-written "
+    "checkpoints and reversible blocks do; of these weights the gradients of single examples are not to be had. Call "
+    "the block directly for the measurement, or use torch.utils.checkpoint.checkpoint(..., use_reentrant=False)"
+)
 
 
 class UnsupportedModelError(UserError):

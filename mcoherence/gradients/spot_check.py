@@ -21,6 +21,7 @@ from mcoherence.gradients.trees import Tree, arguments, mapped, outputs_of, rows
 
 Norms = Mapping[str, Tensor]  # {parameter name: |g_i|^2, float64}
 MOST_ADDED = 4
+MOST_TOGETHER = 16
 
 
 @dataclass(frozen=True)
@@ -165,6 +166,23 @@ def require_same_losses(
         f"the loss of example {suspects[0]} of a batch of {measured.n} is another when the example is passed through "
         f"the model alone; {MIXED}"
     )
+
+
+def require_same_in_a_smaller_batch(passes: Passes, measured: BatchSums, inputs: Tree, targets: Tree) -> None:
+    """Hold losses of half of a batch, MOST_TOGETHER at most, against those of these examples as a batch of their own.
+
+    One forward pass shows losses that come back in another order than the examples, and those that mix examples in a
+    way that leaves the gradient of a single one as it is. It does not where the half is in the same order, such as the
+    two outer examples of three that are reversed; so the first example is looked at alone besides.
+
+    Raises:
+        UnsupportedModelError: they disagree, and the examples alone say so too.
+    """
+    chosen = sorted(drawn(measured.n, max(1, min(measured.n // 2, MOST_TOGETHER))))
+    together = passes.losses_together(inputs, targets, chosen)
+    off = apart(measured.losses[chosen], together, measured.losses.dtype).tolist()
+    suspects = {i for i, wrong in zip(chosen, off, strict=True) if wrong}
+    require_same_losses(passes, measured, inputs, targets, sorted({0, *suspects}))
 
 
 def telling(measured: BatchSums, unseen: Sequence[str], k: int) -> list[int]:

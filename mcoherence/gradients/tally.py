@@ -16,7 +16,13 @@ from torch import Tensor
 from mcoherence.gradients.evidence import Evidence, bound_ratio
 from mcoherence.gradients.group_sums import sq_norms_of_sums
 from mcoherence.gradients.passes import BatchSums, Passes
-from mcoherence.gradients.spot_check import drawn, require_same_losses, spot_checked, telling
+from mcoherence.gradients.spot_check import (
+    drawn,
+    require_same_in_a_smaller_batch,
+    require_same_losses,
+    spot_checked,
+    telling,
+)
 from mcoherence.gradients.trees import Tree, length, require_tree
 
 
@@ -55,8 +61,9 @@ class Tally:
         """The batch as measured, put right where a spot check is due and asks for it.
 
         Due is the first batch of more than one example (a single one is measured as the loop does), any with gradients
-        of parameters that no checked example has shown yet, and any that is in doubt. Of that, all losses are compared,
-        and of the first batch of another size that of one example.
+        of parameters that no checked example has shown yet, and any that is in doubt. Of that, all losses are compared
+        with those of the examples alone, of the first batch of another size that of one example, and of the first of
+        all those of some examples with a smaller batch of them.
         """
         n = measured.n
         if not self.spot_check or n == 1:
@@ -77,6 +84,8 @@ class Tally:
         chosen = list(range(n)) if measured.to_doubt else drawn(n, 1) if self.sizes else []
         if chosen:
             require_same_losses(self.passes, measured, inputs, targets, chosen)
+        else:
+            require_same_in_a_smaller_batch(self.passes, measured, inputs, targets)
         self.sizes.add(n)
         return measured
 

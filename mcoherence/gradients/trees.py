@@ -72,8 +72,8 @@ def shapes(tree: Tree) -> tuple[tuple[int, ...], ...]:
 
 
 def on_device(tree: Tree, device: torch.device) -> Tree:
-    """The tree there, apart from any graph, and `usable`."""
-    return usable(mapped(lambda leaf: leaf.detach().to(device), tree))
+    """The tree there, apart from any graph, and `usable`; what requires a gradient still does, as checkpoints ask."""
+    return usable(mapped(lambda leaf: leaf.detach().to(device).requires_grad_(leaf.requires_grad), tree))
 
 
 def usable(tree: Tree) -> Tree:
