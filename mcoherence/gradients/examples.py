@@ -29,6 +29,7 @@ from mcoherence.gradients.sweep import (
     measured_batches,
     measuring,
     pieces,
+    require_known_order,
 )
 from mcoherence.gradients.tally import Tally
 
@@ -113,7 +114,7 @@ class ExampleStatistics:
         return share_helped(self.dot[direction][chosen])
 
     def to_dataframe(self) -> "pd.DataFrame":
-        """One row an example: index (its place in the batches), sq_norm, and its product with every direction.
+        """One row an example: index (its place in the batches), loss, sq_norm, and its product with every direction.
 
         Columns of products are dot_NAME, or dot_NAME_of_others for a sum without the own gradient (`own_left_out`).
         """
@@ -203,6 +204,7 @@ def example_statistics(
     """
     names = group_names(groups)
     require_number(spot_check)
+    require_known_order(batches)
     wanted = requested(along, groups)
     if wanted and iter(batches) is batches:
         raise ValueError(

@@ -16,7 +16,7 @@ from mcoherence.coherence import Float64Array
 from mcoherence.gradients import pairs
 from mcoherence.gradients.group_sums import real_rows
 from mcoherence.gradients.reference import LossFunction, loss_and_gradients
-from mcoherence.gradients.sweep import Measuring, Piece, checked_batches, measuring, pieces
+from mcoherence.gradients.sweep import Measuring, Piece, checked_batches, measuring, pieces, require_known_order
 from mcoherence.gradients.trees import length, rows
 
 # Elements of per-example gradients alive at a time, at most, beside those of two examples.
@@ -114,6 +114,7 @@ def example_gram(
         >>> example_gram(model, lambda outputs, _: outputs[:, 0], [batch]).products.tolist()
         [[1.0, 1.0], [1.0, 5.0]]
     """
+    require_known_order(batches)
     with measuring(model, loss_fn, tf32=tf32) as now:
         examples = [
             Piece(

@@ -72,7 +72,7 @@ def frame_of_examples(examples: Examples) -> "pd.DataFrame":
     """One row for each example."""
     import pandas as pd
 
-    return pd.DataFrame({"index": np.arange(examples.n), **_columns(examples)})
+    return pd.DataFrame({"index": np.arange(examples.n), "loss": examples.losses, **_columns(examples)})
 
 
 def _columns(examples: Examples) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import RandomSampler, SubsetRandomSampler, WeightedRandomSampler
 
 from mcoherence.device import describe_device, has_no_float64
 from mcoherence.gradients.eval_mode import eval_mode
@@ -126,6 +127,16 @@ def checked_batches(batches: Iterable[tuple[Any, ...]], groups: Sequence[str] | 
     for batch in batches:
         require_parts(batch, 2 if groups is None else 3)
         yield batch
+
+
+def require_known_order(batches: object) -> None:
+    """Raise ValueError for a loader that shuffles: what is known of each example would be nobody's."""
+    sampler = getattr(batches, "sampler", None)
+    if isinstance(sampler, RandomSampler | SubsetRandomSampler | WeightedRandomSampler):
+        raise ValueError(
+            f"batches: found a loader with a {type(sampler).__name__}, expected one that does not shuffle, since each "
+            "row of the result is the example at that place; make one with shuffle=False"
+        )
 
 
 def _numbered(batches: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Tensor, tuple[Any, ...]]]:

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 from torch.utils.checkpoint import checkpoint
+from torch.utils.data import DataLoader, TensorDataset
 
 from mcoherence import CoherenceMonitor, example_gram, example_statistics, gradient_statistics
 from mcoherence.gradients.refusal import UnsupportedModelError
@@ -103,3 +104,12 @@ def test_a_reentrant_checkpoint_of_inputs_that_require_gradients_is_refused():
     inputs, targets = sample(5)
     with pytest.raises(UnsupportedModelError, match="reentrant"):
         gradient_statistics(model, PER_EXAMPLE, [(inputs.requires_grad_(), targets)])
+
+
+def test_a_loader_that_shuffles_is_refused_where_rows_are_examples():
+    examples = TensorDataset(*sample(6))
+    for measure in (example_statistics, example_gram):
+        with pytest.raises(ValueError, match="found a loader with a RandomSampler, expected one that does not shuffle"):
+            measure(classifier(), PER_EXAMPLE, DataLoader(examples, 3, shuffle=True))
+        assert measure(classifier(), PER_EXAMPLE, DataLoader(examples, 3)).n == 6
+    assert gradient_statistics(classifier(), PER_EXAMPLE, DataLoader(examples, 3, shuffle=True)).n["all"] == 6

@@ -56,9 +56,9 @@ def test_notebooks_get_tables_with_names_escaped(sums, examples):
 
 def test_data_frames_have_a_row_for_what_they_are_asked_by(sums, examples):
     frame = examples.to_dataframe()
-    assert list(frame) == ["index", "sq_norm", "dot_sum", "dot_sum:odd"]
+    assert list(frame) == ["index", "loss", "sq_norm", "dot_sum", "dot_sum:odd"]
     without = replace(examples, own_left_out=("sum",))
-    assert list(without.to_dataframe()) == ["index", "sq_norm", "dot_sum_of_others", "dot_sum:odd"]
+    assert list(without.to_dataframe()) == ["index", "loss", "sq_norm", "dot_sum_of_others", "dot_sum:odd"]
     assert "dot_sum_of_others" in str(without)
     assert frame["index"].tolist() == list(range(8))
     assert frame["dot_sum:odd"].tolist() == examples.dot["sum:odd"].tolist()
