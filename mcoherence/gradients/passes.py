@@ -245,9 +245,12 @@ def require_losses(losses: object, n: int) -> None:
     """Raise ValueError unless losses are a tensor [n]."""
     if not isinstance(losses, Tensor) or losses.shape != (n,):
         found = f"losses of shape {tuple(losses.shape)}" if isinstance(losses, Tensor) else type(losses).__name__
-        raise ValueError(
-            f'loss_fn: found {found}, expected one loss per example, a tensor of shape ({n},); use reduction="none"'
-        )
+        way_out = 'use reduction="none"'
+        if isinstance(losses, Tensor) and losses.dim() > 1 and len(losses) == n:
+            way_out = "sum each example's: losses.flatten(1).sum(1)"
+            if losses.shape == (n, n):
+                way_out = "bring outputs and targets to one shape, of which torch has made all pairs here"
+        raise ValueError(f"loss_fn: found {found}, expected one loss per example, a tensor of shape ({n},); {way_out}")
 
 
 def _astray(rows: Mapping[str, Rows], sums: Mapping[str, Tensor], whole: float) -> list[str]:

@@ -52,6 +52,11 @@ class Tally:
 
     def counted(self, batches: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
         """The batches as they are, their examples counted as they are handed on."""
+        if not isinstance(batches, Iterable):
+            raise ValueError(
+                f"batches: found {type(batches).__name__}, expected a list or a loader of (inputs, targets); the "
+                "arguments are a model, a loss function and the batches, in this order"
+            )
         for batch in batches:
             require_parts(batch, self.parts)
             self.asked += length(batch[0])
@@ -128,6 +133,7 @@ def require_parts(batch: object, parts: int) -> None:
     if not isinstance(batch, tuple | list) or len(batch) != parts:
         found = f"{len(batch)} parts" if isinstance(batch, tuple | list) else type(batch).__name__
         hint = "; group ids go with groups=[names]" if parts == 2 and found == "3 parts" else ""
+        hint = "; put a single batch into a list, [(inputs, targets)]" if found == "Tensor" else hint
         raise ValueError(f"batches: found {found}, expected each batch to be {expected}{hint}")
     inputs, targets = batch[:2]
     require_tree("inputs", inputs)

@@ -113,3 +113,24 @@ def test_a_loader_that_shuffles_is_refused_where_rows_are_examples():
             measure(classifier(), PER_EXAMPLE, DataLoader(examples, 3, shuffle=True))
         assert measure(classifier(), PER_EXAMPLE, DataLoader(examples, 3)).n == 6
     assert gradient_statistics(classifier(), PER_EXAMPLE, DataLoader(examples, 3, shuffle=True)).n["all"] == 6
+
+
+@pytest.mark.parametrize(
+    ("loss", "targets", "way_out"),
+    [
+        (nn.MSELoss(), torch.zeros(5, 3), r"shape \(\), expected .*; use reduction=\"none\"$"),
+        (nn.MSELoss(reduction="none"), torch.zeros(5, 3), r"shape \(5, 3\), .*sum each example's"),
+        (lambda o, t: F.mse_loss(o[:, :1], t, reduction="none"), torch.zeros(5), r"shape \(5, 5\), .*all pairs"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Using a target size")
+def test_losses_of_another_shape_are_refused_with_what_to_do(loss, targets, way_out):
+    with pytest.raises(ValueError, match=way_out):
+        gradient_statistics(classifier(), loss, [(sample(5)[0], targets)])
+
+
+def test_arguments_in_another_order_and_a_batch_without_a_list_are_told():
+    with pytest.raises(ValueError, match=r"found CrossEntropyLoss, expected a list or a loader .* in this order"):
+        gradient_statistics(classifier(), [sample(5)], PER_EXAMPLE)
+    with pytest.raises(ValueError, match=r"found Tensor, .*put a single batch into a list"):
+        gradient_statistics(classifier(), PER_EXAMPLE, sample(5))
