@@ -14,9 +14,20 @@ from torch import Tensor, nn
 
 from mcoherence.coherence import Float64Array
 from mcoherence.gradients import pairs
+from mcoherence.gradients.evidence import IdentityError, tolerance
 from mcoherence.gradients.group_sums import real_rows
 from mcoherence.gradients.reference import LossFunction, loss_and_gradients
-from mcoherence.gradients.sweep import Measuring, Piece, checked_batches, measuring, pieces, require_known_order
+from mcoherence.gradients.statistics import GradientStatistics, statistics_of
+from mcoherence.gradients.sweep import (
+    WHOLE_SAMPLE,
+    Measuring,
+    Piece,
+    Totals,
+    measured_batches,
+    measuring,
+    require_known_order,
+)
+from mcoherence.gradients.tally import Tally
 from mcoherence.gradients.trees import length, rows
 
 # Elements of per-example gradients alive at a time, at most, beside those of two examples.
@@ -103,7 +114,8 @@ def example_gram(
         tf32: whether float32 products may be TF32's on a GPU that has it.
 
     Raises:
-        UnsupportedModelError: the model cannot be measured; the message names the module.
+        UnsupportedModelError: the model cannot be measured, or it or the loss mixes examples; the message says which.
+        IdentityError: the products do not add up to what the batches have; a bug to report.
         ValueError: batches or losses are not as above.
 
     Example:
@@ -116,13 +128,7 @@ def example_gram(
     """
     require_known_order(batches)
     with measuring(model, loss_fn, tf32=tf32) as now:
-        examples = [
-            Piece(
-                piece.group, rows(piece.inputs, slice(i, i + 1)), rows(piece.targets, slice(i, i + 1)), piece.positions
-            )
-            for piece in pieces(checked_batches(batches, None), None)
-            for i in range(length(piece.inputs))
-        ]
+        examples, sample = _examples_and_sums(now, batches)
         elements = sum(p.numel() for p in now.passes.parameters.values())
         size = max(1, ELEMENTS // (2 * max(1, elements)))
         starts = range(0, len(examples), size)
@@ -135,7 +141,35 @@ def example_gram(
                 gram[first : first + size, second : second + size] = block.cpu().numpy()
                 gram[second : second + size, first : first + size] = block.T.cpu().numpy()
         now.require_unchanged()
+        _require_sums_of(gram, sample, now)
     return ExampleGram(gram)
+
+
+def _examples_and_sums(now: Measuring, batches: Iterable[tuple[Any, ...]]) -> tuple[list[Piece], GradientStatistics]:
+    """The examples one by one, and the statistics of their batches, with all checks of networks and losses."""
+    examples = []
+    totals, tally = Totals(1, now.passes.parameters), Tally(now.passes, 1, 2)
+    for piece, measured in measured_batches(now.passes, tally, batches, None):
+        totals.add(piece.group, measured)
+        for i in range(length(piece.inputs)):
+            one = slice(i, i + 1)
+            examples.append(Piece(0, rows(piece.inputs, one), rows(piece.targets, one), piece.positions[one]))
+    return examples, statistics_of((WHOLE_SAMPLE,), now, totals, tally)
+
+
+def _require_sums_of(gram: NDArray[np.float64], sample: GradientStatistics, now: Measuring) -> None:
+    """Raise IdentityError unless a Gram matrix adds up to Q on its diagonal and to |S|^2 in the whole."""
+    allowed = max(tolerance(p.dtype) for p in now.passes.parameters.values()) * float(np.trace(gram))
+    for what, found, expected in (
+        ("squared norms", float(np.trace(gram)), sample.sum_sq_norm()),
+        ("products", float(gram.sum()), sample.sq_norm_of_sum()),
+    ):
+        # The sum of n^2 products is known no better than n times the sum of the norms.
+        if abs(found - expected) > allowed * (1 if what == "squared norms" else len(gram)):
+            raise IdentityError(
+                f"the {what} of single examples add up to {found:.6g}, those of their batches to {expected:.6g}; "
+                "please report the network and the loss"
+            )
 
 
 def _gradients(now: Measuring, examples: list[Piece]) -> list[Tensor]:

@@ -43,6 +43,8 @@ def test_losses_in_another_order_or_mixed_are_refused(name, n):
         example_statistics(classifier(), LOSSES[name], batch, along="sum")
     with pytest.raises(UnsupportedModelError):
         gradient_statistics(classifier(), LOSSES[name], batch)
+    with pytest.raises(UnsupportedModelError):
+        example_gram(classifier(), LOSSES[name], batch)
 
 
 class Reversible(torch.autograd.Function):
