@@ -331,11 +331,15 @@ def require_place(path: Path, *suffixes: str, option: str = "--out", inputs: Ite
     """UserError unless a result can be written to a path, before hours of work, and nothing of the user's is lost.
 
     Args:
-        path: of the result. A file that is there is replaced where mcoherence wrote it.
+        path: of the result. A file that is there is replaced where mcoherence wrote it, see `is_own_result`; so is the
+            other form of a table or figure.
         suffixes: that it may end with.
         option: that names it.
         inputs: files that are read, which the result must not replace.
     """
+    from mcoherence.files.whose import forms_of, is_own_result
+
+    inputs = list(inputs)
     if path.suffix not in suffixes:
         raise UserError(f"{option}: found {path.name}, expected a name that ends with {' or '.join(suffixes)}")
     if path.is_dir():
@@ -350,20 +354,11 @@ def require_place(path: Path, *suffixes: str, option: str = "--out", inputs: Ite
         raise UserError(
             f"{option}: found {there}, in which this user cannot write ({error.strerror}); name another folder"
         ) from error
-    if any(one.exists() and path.exists() and one.samefile(path) for one in inputs):
-        raise UserError(f"{option}: found {path}, which is read as well, expected another file; name a new one")
-    _require_replaceable(path, option)
-
-
-def _require_replaceable(path: Path, option: str) -> None:
-    """UserError where a file is in the place of a result, in any of its forms, that mcoherence has not written."""
-    from mcoherence.files.whose import whose
-
-    forms = next((forms for forms in ((".parquet", ".csv"), (".png", ".pdf")) if path.suffix in forms), (path.suffix,))
-    sealed = path.with_suffix(forms[0])  # which carries the marks of all forms
-    there = [one for one in map(path.with_suffix, forms) if one.is_file()]
-    if there and not (sealed.is_file() and whose(sealed) == "ours"):
-        raise UserError(
-            f"{option}: found the file {there[0]}, which mcoherence has not written, expected a new name or a result "
-            "to replace; name another, or move it away"
-        )
+    for form in forms_of(path):
+        if any(one.exists() and form.exists() and one.samefile(form) for one in inputs):
+            raise UserError(f"{option}: found {form}, which is read as well, expected another file; name a new one")
+        if os.path.lexists(form) and not is_own_result(form):
+            raise UserError(
+                f"{option}: found {form}, which mcoherence has not written, or not as it is now, expected a new name "
+                "or a result to replace; name another, or move it away"
+            )

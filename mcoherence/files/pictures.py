@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mcoherence.errors import UserError
 from mcoherence.files.digests import sha256_of
+from mcoherence.files.seals import SealError
 
 FIGURE, PDF = "Figure", "PDF"  # texts: the name of the figure, and the SHA-256 of its PDF
 END_BYTES = 12  # of the last chunk of a PNG, IEND, which is empty
@@ -31,11 +32,8 @@ def picture_texts(png: Path) -> dict[str, str]:
     """
     try:
         content = png.read_bytes()
-        end = len(content) - END_BYTES
-        unsealed = content[: end - SEAL_BYTES] + content[end:]
-        if content[end - SEAL_BYTES : end] != _seal_of(unsealed):
-            raise ValueError("its bytes and its seal differ, or it has none")
-        said = _texts_of(content)
+        check_seal(content)
+        said = texts_of(content)
         if said[FIGURE] != png.stem:
             raise ValueError(f"it is the figure {said[FIGURE]}")
         if PDF not in said:
@@ -46,7 +44,15 @@ def picture_texts(png: Path) -> dict[str, str]:
     return said
 
 
-def _texts_of(content: bytes) -> dict[str, str]:
+def check_seal(content: bytes) -> None:
+    """SealError unless the bytes of a PNG are those that its seal was taken of."""
+    end = len(content) - END_BYTES
+    unsealed = content[: end - SEAL_BYTES] + content[end:]
+    if content[end - SEAL_BYTES : end] != _seal_of(unsealed):
+        raise SealError("its bytes and its seal differ, or it has none")
+
+
+def texts_of(content: bytes) -> dict[str, str]:
     """The chunks of text of a PNG, read without its pixels, however many these are.
 
     A PNG is 8 bytes and then chunks: length (4 bytes), type (4), content, check sum (4). Text: a key, a zero, Latin-1.

@@ -67,8 +67,8 @@ def test_shards_in_any_order_merge_to_the_whole(place, measured, tmp_path):
     for path, number in zip(shards, (3, 1, 2), strict=True):
         asked = (*NETWORK, *FOLDER, *QUICK, "--precision", "float64", "--batch-size", 2)
         assert place.run("measure", *asked, "--shard", f"{number}/3", "--out", path) == 0
-    assert place.run("merge", *shards, "--out", tmp_path / "merged.h5") == 0
-    (whole, of_whole), (merged, of_merged) = stored(measured), stored(tmp_path / "merged.h5")
+    assert place.run("merge", *shards, "--out", tmp_path / "merged.hdf5") == 0
+    (whole, of_whole), (merged, of_merged) = stored(measured), stored(tmp_path / "merged.hdf5")
     assert merged.keys() == whole.keys()
     for name in ("sum_sq_norm", "gram", "m_coherence", "m_coherence_model"):
         assert merged[name] == pytest.approx(whole[name], rel=1e-12)
@@ -98,8 +98,8 @@ def test_batches_of_a_function_are_measured_in_groups_with_the_users_own_loss(pl
     assert attributes["inputs"]["command_user:batches"].startswith("batches:")
     for number in (1, 2):  # cut within a batch of five
         assert place.run("measure", *asked, *loss, "--shard", f"{number}/2", "--out", tmp_path / f"{number}.h5") == 0
-    assert place.run("merge", tmp_path / "1.h5", tmp_path / "2.h5", "--out", tmp_path / "merged.h5") == 0
-    assert stored(tmp_path / "merged.h5")[0]["gram"] == pytest.approx(datasets["gram"], rel=1e-12)
+    assert place.run("merge", tmp_path / "1.h5", tmp_path / "2.h5", "--out", tmp_path / "merged.hdf5") == 0
+    assert stored(tmp_path / "merged.hdf5")[0]["gram"] == pytest.approx(datasets["gram"], rel=1e-12)
 
 
 def test_classes_are_groups_and_figures_read_them_together(place, measured, tmp_path):

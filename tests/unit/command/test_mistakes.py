@@ -115,7 +115,7 @@ CASES = {
     "place": ((*NETWORK, *FOLDER, "--out", "text.pt/o.h5"), "--out: found the file "),
     "nowhere": ((*NETWORK, *FOLDER, "--out", "/proc/o.h5"), "--out: found /proc, in which this user cannot write"),
     "an input": ((*NETWORK, "--data", "labels.h5", "--out", "labels.h5"), "--out: found labels.h5, which is read as"),
-    "a stranger": ((*NETWORK, *FOLDER, "--out", "strange.h5"), "--out: found the file strange.h5, which mcoherence"),
+    "a stranger": ((*NETWORK, *FOLDER, "--out", "strange.h5"), "--out: found strange.h5, which mcoherence has not"),
     "no such option": ((*NETWORK, *FOLDER, "--modle", "x"), "unrecognized arguments: --modle x; see mcoherence --help"),
 }  # fmt: skip
 
