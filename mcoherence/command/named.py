@@ -202,8 +202,9 @@ def named_measurement(arguments: argparse.Namespace, command: str, shard: Shard,
         "steps": [int(one) for one in step],
         **further,
     }
+    taken_off: dict[Path, str] = {}
     measurement = NamedMeasurement(
-        network=lambda path: _network(arguments, path, sample),
+        network=lambda path: _network(arguments, path, sample, taken_off),
         weights=arguments.weights,
         step=np.array(step, dtype=np.int64),
         epoch=np.array(epoch, dtype=np.float64),
@@ -216,7 +217,12 @@ def named_measurement(arguments: argparse.Namespace, command: str, shard: Shard,
     )
     for path in arguments.weights:  # before anything that takes long
         fitting_network(measurement, path)
-    if data.left_out:
+        if word := taken_off.get(path):
+            logging.warning(
+                "note: %s: all names in it begin with %r, which the network's do not; taken for the same network",
+                path, word,
+            )  # fmt: skip
+    if data.left_out and arguments.loss is None:  # a loss of one's own may mean anything by that number
         logging.warning(
             "note: %d of the %d targets are %d, which cross-entropy leaves out: these examples have gradient 0, and "
             "count among the examples all the same",
@@ -261,8 +267,8 @@ def _model_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     return dict(settings)
 
 
-def _network(arguments: argparse.Namespace, path: Path, sample: "NamedSample") -> Any:
-    """The network with the weights of a file."""
+def _network(arguments: argparse.Namespace, path: Path, sample: "NamedSample", taken_off: dict[Path, str]) -> Any:
+    """The network with the weights of a file; what was taken off their names is noted in `taken_off`."""
     from mcoherence.models.checkpoints import load_checkpoint
     from mcoherence.models.factories import load_weights, made_network
 
@@ -271,7 +277,7 @@ def _network(arguments: argparse.Namespace, path: Path, sample: "NamedSample") -
     names = sample.data.class_names
     options = dict(arguments.model_options)
     model = made_network(arguments.model, options, sample.data.input_shape, None if names is None else len(names))
-    load_weights(model, path)
+    taken_off[path] = load_weights(model, path)
     return model
 
 

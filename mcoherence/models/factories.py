@@ -95,12 +95,13 @@ def _arguments(factory: str, function: Any, options: Mapping[str, Any], of_data:
     )
 
 
-def load_weights(model: nn.Module, path: Path) -> None:
-    """Load a state_dict into a network, every tensor of it, by name and shape.
+def load_weights(model: nn.Module, path: Path) -> str:
+    """Load a state_dict into a network, every tensor of it, by name and shape; the word taken off all names, or "".
 
     Names may begin with "module." or "_orig_mod.", as DataParallel, DistributedDataParallel and torch.compile leave
-    them, or all with one other word, such as the "model." of a Lightning module. Numbers are converted to the network's
-    own types.
+    them, or all with one other word, such as the "model." of a Lightning module. That word is returned: it may be
+    "teacher." as well, and whether that is the network that is meant is for the user to know. Numbers are converted to
+    the network's own types.
 
     Args:
         model: whose weights and buffers are overwritten.
@@ -112,7 +113,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
     """
     own = model.state_dict()
     expected = {plain: own[name] for name, plain in without_wrappers(own).items()}
-    found = _without_prefix(read_state_dict(path), expected.keys())
+    word, found = _without_word(read_state_dict(path), expected.keys())
     missing, others = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
     if missing or others:
         which = [f"{len(missing)} missing (first {missing[0]})"] if missing else []
@@ -140,14 +141,20 @@ def load_weights(model: nn.Module, path: Path) -> None:
                 "diverge; take an earlier checkpoint"
             )
     model.load_state_dict(own | {name: found[plain] for name, plain in without_wrappers(own).items()})
+    return word
 
 
-def _without_prefix(tensors: Mapping[str, Tensor], expected: Collection[str]) -> dict[str, Tensor]:
-    """The tensors without what wrappers put before their names, and without a word before all that does not fit."""
+def _without_word(tensors: Mapping[str, Tensor], expected: Collection[str]) -> tuple[str, dict[str, Tensor]]:
+    """A word before all names that does not fit, or "", and the tensors without it and without what wrappers put there.
+
+    It is returned with its point: "model.".
+    """
     found = {plain: tensors[name] for name, plain in without_wrappers(tensors).items()}
     words = {name.partition(".")[0] for name in found}
     shorter = {name.partition(".")[2]: one for name, one in found.items()}
-    return shorter if len(words) == 1 and shorter.keys() == set(expected) else found
+    if len(words) == 1 and shorter.keys() == set(expected):
+        return f"{words.pop()}.", shorter
+    return "", found
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
