@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         chosen = parser().parse_args(arguments)
         status: int = chosen.run(chosen)
     except UserError as error:
-        return _told(in_truth(str(error)))
+        return _told(in_truth(error))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read the output has gone
         return 1

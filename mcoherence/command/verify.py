@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mcoherence.errors import UserError, first_line
+from mcoherence.files.faults import FileFaultError
 from mcoherence.files.whose import HDF5_SUFFIXES, in_truth, sealed_form, unreadable, whose
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     faults: dict[str, None] = {}  # each line once, in order
 
     def tell(fault: UserError) -> None:
-        faults[in_truth(str(fault))] = None
+        faults[in_truth(fault)] = None
 
     if arguments.code and not (ROOT / "workflow_scripts").is_dir():
         raise UserError("--code: found the library alone, expected a checkout of the study's code; run it from there")
@@ -206,7 +207,7 @@ def _check_tensors(path: Path) -> None:
     try:
         check_tensor_bytes(path)
     except (OSError, SealError, ValueError, KeyError) as error:
-        raise UserError(f"{path}: damaged ({first_line(error)}); {REMEDY}") from error
+        raise FileFaultError(path, f"damaged ({first_line(error)})", REMEDY) from error
 
 
 def _check_table(path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mcoherence.errors import UserError
 from mcoherence.files.digests import sha256_of
+from mcoherence.files.faults import FileFaultError
 from mcoherence.files.seals import SealError
 
 FIGURE, PDF = "Figure", "PDF"  # texts: the name of the figure, and the SHA-256 of its PDF
@@ -39,8 +40,8 @@ def picture_texts(png: Path) -> dict[str, str]:
         if PDF not in said:
             raise ValueError("it names no PDF")
     except (OSError, LookupError, ValueError) as error:
-        wrong = f"{png}: missing, damaged or no figure of this study ({error})"
-        raise UserError(f"{wrong}; {_remedy(png)}") from error
+        wrong = f"missing, damaged or no figure of this study ({error})"
+        raise FileFaultError(png, wrong, _remedy(png)) from error
     return said
 
 
@@ -78,7 +79,7 @@ def check_picture(png: Path, pdf: Path) -> None:
     try:
         found = sha256_of(pdf)
     except OSError as error:
-        raise UserError(f"{pdf}: missing or unreadable ({error.strerror}); {_remedy(png)}") from error
+        raise FileFaultError(pdf, f"missing or unreadable ({error.strerror})", _remedy(png)) from error
     if found != said[PDF]:
         raise UserError(f"{pdf}: changed since it was drawn, expected the one that {png.name} names; {_remedy(png)}")
 

@@ -8,7 +8,9 @@ import re
 from pathlib import Path
 from typing import Literal
 
+from mcoherence.errors import UserError
 from mcoherence.files.digests import sha256_of
+from mcoherence.files.faults import FileFaultError, Hdf5FaultError, OtherSchemaError, UnreadableError
 from mcoherence.files.layouts import LAYOUTS
 
 # Records of this project that stay readable whatever happens to the rest of a file: its own keys, each with a digest.
@@ -21,8 +23,6 @@ SCHEMAS = re.compile(rb"mcoherence/(%s)/\d+" % "|".join(sorted({name.split("/")[
 HDF5_SUFFIXES = (".h5", ".hdf5")  # of results: a monitor, and whoever saves statistics, may write either
 HDF5, PNG, PARQUET = b"\x89HDF\r\n\x1a\n", b"\x89PNG\r\n\x1a\n", b"PAR1"  # what such files begin with
 SEALED_FORMS = {".csv": ".parquet", ".pdf": ".png"}  # other form -> the form that carries the seals of both
-# What is said of a file of ours that stands in the place of another kind.
-OF_ANOTHER_KIND = re.compile(r"(.*: found mcoherence/\S+, expected mcoherence/\S+); delete the file and run again")
 ENDS_BYTES = 2**24  # of a large file that is looked at, from its beginning and from its end
 
 Whose = Literal["ours", "another's", "unknown"]
@@ -112,9 +112,8 @@ def whose(path: Path) -> Whose:
 
 def _names_our_schema(path: Path) -> bool:
     """Whether a file is HDF5 and ends with a seal of this project, or can be opened and names one of its schemas."""
-    with path.open("rb") as file:
-        if file.read(len(HDF5)) != HDF5:
-            return False
+    if not _begins_as_hdf5(path):
+        return False
     import h5py
 
     from mcoherence.files.seals import seal_of_end
@@ -126,6 +125,11 @@ def _names_our_schema(path: Path) -> bool:
             return SCHEMAS.fullmatch(str(opened.attrs.get("schema", "")).encode()) is not None
     except (OSError, RuntimeError):
         return False
+
+
+def _begins_as_hdf5(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(HDF5)) == HDF5
 
 
 def _opens(path: Path) -> bool:
@@ -159,26 +163,17 @@ def _is_whole(size: int, start: bytes, end: bytes) -> bool:
     return True
 
 
-def in_truth(line: str) -> str:
-    """A line of a fault that begins with the path of a file: the same, unless that file is not damaged at all.
+def in_truth(error: UserError) -> str:
+    """What is told of a user's mistake; of a file that its reader took for damaged, what is wrong with it in truth.
 
     One that cannot be read now, and one that another program wrote, is not damaged, and nobody is to delete it.
     """
-    path = Path(line.partition(": ")[0])
-    try:
-        if not path.is_file():
-            return line
-        reason = unreadable(path)
-        vouched_for = "changed since" in line and "carries no seal" not in line  # by another file, such as its page
-        blamed = any(word in line for word in ("delete ", "make it again")) and not vouched_for
-        found = whose(path) if reason is None and blamed else "ours"
-    except (OSError, ValueError):  # no path, or gone meanwhile
-        return line
-    if reason is not None:
-        return (
-            f"{path}: cannot be read now ({reason}), expected a file that this user may read; change its permissions, "
-            "or wait for whoever holds it, and run again"
-        )
+    if not isinstance(error, FileFaultError) or not error.path.is_file():
+        return str(error)
+    path = error.path
+    if (reason := unreadable(path)) is not None:
+        return str(UnreadableError(path, reason))
+    found = whose(path)
     if found == "another's":
         return f"{path}: found a file of another program, expected a result file of mcoherence; look at the path"
     if found == "unknown":
@@ -186,8 +181,8 @@ def in_truth(line: str) -> str:
             f"{path}: found nothing in it that says mcoherence wrote it, expected a result file; look at the path, or "
             "make it again if it was cut off"
         )
-    if "file signature not found" in line and path.suffix not in HDF5_SUFFIXES:
+    if isinstance(error, OtherSchemaError):
+        return f"{path}: {error.wrong}; it is a file of another kind, look at the path"
+    if isinstance(error, Hdf5FaultError) and path.suffix not in HDF5_SUFFIXES and not _begins_as_hdf5(path):
         return f"{path}: found no HDF5 file, expected one of mcoherence's; look at the path"
-    if (of_another_kind := OF_ANOTHER_KIND.fullmatch(line)) is not None:
-        return f"{of_another_kind[1]}; it is a file of another kind, look at the path"
-    return line
+    return str(error)

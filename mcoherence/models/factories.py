@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from mcoherence.errors import UserError, first_line
+from mcoherence.files.faults import UnreadableError
 from mcoherence.files.seals import SealError, carried_seal, check_tensor_bytes
 from mcoherence.own_functions import own_function
 from mcoherence.parameter_names import without_wrappers
@@ -170,9 +171,16 @@ def _of_safetensors(path: Path) -> dict[str, Tensor]:
             check_tensor_bytes(path)
         return dict(load_file(path))
     except (OSError, SafetensorError, SealError, ValueError, KeyError) as error:
+        _require_readable(path, error)
         raise UserError(
             f"{path}: damaged, or no safetensors ({first_line(error)}); expected a state_dict; write it again"
         ) from error
+
+
+def _require_readable(path: Path, error: Exception) -> None:
+    """UnreadableError where an error of reading is not the file's."""
+    if isinstance(error, OSError) and error.errno is not None:
+        raise UnreadableError(path, error.strerror or first_line(error)) from error
 
 
 def _of_torch(path: Path) -> dict[str, Tensor]:
@@ -185,6 +193,7 @@ def _of_torch(path: Path) -> dict[str, Tensor]:
             f"expected a state_dict; {way_out}"
         ) from error
     except (OSError, EOFError, RuntimeError, ValueError, LookupError, AttributeError, TypeError) as error:
+        _require_readable(path, error)
         raise UserError(f"{path}: damaged, or no file of torch.save ({first_line(error)}); {way_out}") from error
     for candidate in (content, *(content.get(key) for key in HOLDERS if isinstance(content, Mapping))):
         if isinstance(candidate, Mapping) and candidate and all(isinstance(one, Tensor) for one in candidate.values()):

@@ -1,6 +1,7 @@
 """Whose a file is: what a result may replace, and what is called damaged."""
 
 import os
+import pickle
 
 import h5py
 import numpy as np
@@ -15,10 +16,11 @@ from safetensors.torch import save_file
 from mcoherence.command.named import require_place
 from mcoherence.errors import UserError
 from mcoherence.files.digests import sha256_of
+from mcoherence.files.faults import FileFaultError, Hdf5FaultError, OtherSchemaError, UnreadableError
 from mcoherence.files.hdf5 import write_hdf5
 from mcoherence.files.pictures import sealed_picture
 from mcoherence.files.tables import write_table
-from mcoherence.files.whose import is_own_result, whose
+from mcoherence.files.whose import in_truth, is_own_result, whose
 
 MENTION = "compare to mcoherence, /home/me/mcoherence/coherence/2 and its seal"
 
@@ -113,3 +115,25 @@ def test_damaged_results_stay_this_projects(own):
         middle = len(content) // 2
         (own / name).write_bytes(content[:middle] + b"\0\0" + content[middle + 2 :])
         assert whose(own / name) == "ours"
+
+
+def test_what_is_told_of_a_file_follows_from_the_kind_of_fault_and_whose_it_is(own):
+    with h5py.File(own / "theirs.h5", "w") as file:
+        file["x"] = np.ones(3)
+    (own / "cut.h5").write_bytes((own / "theirs.h5").read_bytes()[:-3])
+    remedy = "burn it"  # however the way out is worded
+    for fault, told in (
+        (FileFaultError(own / "c.h5", "odd", remedy), f"{own / 'c.h5'}: odd; burn it"),
+        (FileFaultError(own / "gone.h5", "odd", remedy), f"{own / 'gone.h5'}: odd; burn it"),
+        (FileFaultError(own / "theirs.h5", "odd", remedy), f"{own / 'theirs.h5'}: found a file of another program"),
+        (FileFaultError(own / "cut.h5", "odd", remedy), f"{own / 'cut.h5'}: found nothing in it that says mcoherence"),
+        (OtherSchemaError(own / "c.h5", "found a", remedy), f"{own / 'c.h5'}: found a; it is a file of another kind"),
+        (Hdf5FaultError(own / "t.parquet", "odd", remedy), f"{own / 't.parquet'}: found no HDF5 file, expected"),
+        (UserError(f"{own / 'theirs.h5'}: delete it"), f"{own / 'theirs.h5'}: delete it"),  # no fault of a file
+    ):
+        assert in_truth(fault).startswith(told)
+
+
+def test_faults_of_files_pass_from_process_to_process(own):
+    for error in (FileFaultError(own, "odd", "burn it"), UnreadableError(own, "locked")):
+        assert str(pickle.loads(pickle.dumps(error))) == str(error)
