@@ -13,7 +13,14 @@ import argparse
 import sys
 from pathlib import Path
 
-from mcoherence.command.named import add_named_options, named_files, named_measurement, require_place, shard_of
+from mcoherence.command.named import (
+    add_named_options,
+    add_weights_of_training,
+    named_files,
+    named_measurement,
+    require_place,
+    shard_of,
+)
 from mcoherence.errors import UserError
 from mcoherence.files.whose import HDF5_SUFFIXES
 from mcoherence.study.shards import Shard
@@ -22,6 +29,7 @@ from mcoherence.study.shards import Shard
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
     add_named_options(parser)
+    add_weights_of_training(parser)
     out = parser.add_argument_group("the result")
     out.add_argument(
         "--out",

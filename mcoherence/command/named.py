@@ -23,8 +23,14 @@ if TYPE_CHECKING:
     from mcoherence.measuring.named_network import NamedMeasurement, NamedSample
 
 
+WEIGHTS = (
+    "a state_dict, or a dictionary with one, wrapped or not: safetensors, or what torch.save wrote (read without "
+    "unpickling anything but tensors)"
+)
+
+
 def add_named_options(parser: argparse.ArgumentParser) -> None:
-    """The options that `named_measurement` reads."""
+    """The options that `named_measurement` reads, but for those of `add_weights` or `add_weights_of_training`."""
     network = parser.add_argument_group("the network")
     network.add_argument(
         "--model",
@@ -34,19 +40,6 @@ def add_named_options(parser: argparse.ArgumentParser) -> None:
     )
     network.add_argument(
         "--model-options", metavar="KEY=VALUE", nargs="+", type=_option, default=[], help="its arguments: num_classes=3"
-    )
-    network.add_argument(
-        "--weights",
-        metavar="W",
-        nargs="+",
-        type=Path,
-        required=True,
-        help="its state_dict, or a dictionary with one, wrapped or not: safetensors, or what torch.save wrote (read "
-        "without unpickling anything but tensors); several files, in the order of training, are measured one after the "
-        "other into one result",
-    )
-    network.add_argument(
-        "--steps", nargs="+", type=int, help="updates made until each W; without: as checkpoints say, else 0, 1, ..."
     )
     network.add_argument(
         "--loss",
@@ -77,7 +70,7 @@ def add_named_options(parser: argparse.ArgumentParser) -> None:
     )
     data.add_argument("--sample", metavar="M", type=int, help="measure M examples, drawn at random; without: all")
     data.add_argument("--seed", type=int, default=0, help="of the draw (0)")
-    images = parser.add_argument_group("images of a folder")
+    images = parser.add_argument_group("images of a folder", "They are read as RGB, grey ones too.")
     images.add_argument("--resize", type=int, default=256, help="pixels of the shorter side (256)")
     images.add_argument(
         "--size", type=int, default=224, help="pixels of the square that is cut out of the centre (224)"
@@ -103,6 +96,29 @@ def add_named_options(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--deterministic", action=argparse.BooleanOptionalAction, default=True, help="or refuse (yes)")
     how.add_argument("--batch-size", type=int, default=64, help="examples at a time; lower it for want of memory (64)")
     how.add_argument("--workers", type=int, default=2, help="processes that read images ahead (2)")
+
+
+def add_weights(parser: argparse.ArgumentParser) -> None:
+    """The option that names one file of weights."""
+    group = parser.add_argument_group("its weights")
+    group.add_argument("--weights", metavar="W", nargs=1, type=Path, required=True, help=WEIGHTS)
+    parser.set_defaults(steps=None)
+
+
+def add_weights_of_training(parser: argparse.ArgumentParser) -> None:
+    """The options that name one or more files of weights, in the order of training."""
+    group = parser.add_argument_group("its weights")
+    group.add_argument(
+        "--weights",
+        metavar="W",
+        nargs="+",
+        type=Path,
+        required=True,
+        help=f"{WEIGHTS}; several files, in the order of training, are measured one after the other into one result",
+    )
+    group.add_argument(
+        "--steps", nargs="+", type=int, help="updates made until each W; without: as checkpoints say, else 0, 1, ..."
+    )
 
 
 def _processors() -> int:

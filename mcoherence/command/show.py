@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mcoherence.errors import UserError
+from mcoherence.errors import UserError, meant
 from mcoherence.files.whose import HDF5_SUFFIXES
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # Schemas of statistics that were saved, `mcoherence.gradients.storing`, which takes torch.
 SUMS, EXAMPLES = "mcoherence/gradient_statistics/1", "mcoherence/example_statistics/1"
 MOST_GROUPS = 6  # columns of a table that a terminal has room for
+MOST_DRAWN = 8  # that a legend can name and colours tell apart
 MOST_ROWS = 20  # of a table file
 
 
@@ -27,7 +28,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
     parser.add_argument("paths", metavar="FILE|STUDY", nargs="+", type=Path, help="one file or study, or two studies")
     parser.add_argument("--png", type=Path, help="draw a coherence file: this PNG, and a PDF beside it")
-    parser.add_argument("--all", action="store_true", help="of two studies: settings that agree too")
+    parser.add_argument(
+        "--groups",
+        metavar="GROUP",
+        nargs="+",
+        help=f"of a coherence file: those that are shown, or drawn, in this order; without: the first {MOST_GROUPS} in "
+        f"the table by layer, the first {MOST_DRAWN} in a picture",
+    )
+    parser.add_argument(
+        "--all",
+        action="store_true",
+        help="of a coherence file: the table by layer of every group and step; of two studies: settings that agree too",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -43,9 +55,16 @@ def run(arguments: argparse.Namespace) -> int:
         )
     if arguments.png is not None and (others or not _is_coherence(first)):
         raise UserError(f"--png: found {first}, expected one coherence file to draw; leave --png out")
-    lines = list(_of_two(first, others[0], arguments.all) if others else _of_one(first))
+    if arguments.groups is not None and (others or not _is_coherence(first)):
+        raise UserError(f"--groups: found {first}, expected one coherence file, which has some; leave --groups out")
+    if others:
+        lines = list(_of_two(first, others[0], arguments.all))
+    elif _is_coherence(first):
+        lines = list(_of_coherence(first, arguments.groups, arguments.all))
+    else:
+        lines = list(_of_one(first))
     if arguments.png is not None:
-        lines += ["", _drawn(first, arguments.png)]
+        lines += ["", _drawn(first, arguments.png, arguments.groups)]
     print("\n".join(lines))
     return 0
 
@@ -53,8 +72,6 @@ def run(arguments: argparse.Namespace) -> int:
 def _of_one(path: Path) -> Iterator[str]:
     if path.is_dir():
         return _of_study(path)
-    if _is_coherence(path):
-        return _of_coherence(path)
     readers = {
         ".csv": _of_csv, ".parquet": _of_table, ".json": _of_claims, ".h5": _of_file, ".hdf5": _of_file,
         ".safetensors": _of_file,
@@ -157,7 +174,18 @@ def _of_monitor(path: Path) -> Iterator[str]:
     yield from in_columns(rows, numbers=4)
 
 
-def _of_coherence(path: Path) -> Iterator[str]:
+def _chosen(path: Path, sums: "Sums", names: Sequence[str] | None) -> tuple[str, ...]:
+    """The groups that the option --groups names, or all, that of all examples first."""
+    known = _groups(sums)
+    for name in names or ():
+        if name not in known:
+            raise UserError(
+                f"--groups: found {name!r}, expected one of {', '.join(known)}, as {path} has them{meant(name, known)}"
+            )
+    return tuple(dict.fromkeys(names)) if names else known
+
+
+def _of_coherence(path: Path, names: Sequence[str] | None, everything: bool) -> Iterator[str]:
     from mcoherence.coherence import alpha
     from mcoherence.files.hdf5 import read_attributes
 
@@ -168,28 +196,34 @@ def _of_coherence(path: Path) -> Iterator[str]:
     yield f"{path}: coherence of {described}"
     yield (
         f"in {settings.get('precision', 'float32')} on {attributes['device']}, batch norm: {sums.batch_norm}; measured "
-        f"{evidence['examples_measured']} of {evidence['examples_asked']} examples, {evidence['parameters_covered']:,} "
-        f"of {evidence['parameters_trainable']:,} parameters"
+        f"{evidence['examples_measured']} of {evidence['examples_asked']} examples"
+        f"{f' over {len(sums.step)} sets of weights' if len(sums.step) > 1 else ''}, "
+        f"{evidence['parameters_covered']:,} of {evidence['parameters_trainable']:,} parameters"
     )
     yield ""
+    groups = _chosen(path, sums, names)
     rows = [["step", "group", "n", "m-coherence", "alpha"]]
     for k, step in enumerate(sums.step):
-        for group in _groups(sums):
+        for group in groups:
             value, count = sums.m_coherence(group)[k], sums.count(group)[k]
             rows.append([str(step), group, str(count), _number(value), _number(float(alpha(value, 1.0, count)))])
     yield from in_columns(rows, 3)
-    shown = _groups(sums)[:MOST_GROUPS]
-    left = len(_groups(sums)) - len(shown)
-    yield ""
-    yield f"m-coherence by layer, step {sums.step[-1]}{f' ({left} more groups)' if left else ''}"
-    rows = [["layer", "type", *shown]]
-    for layer in sums.layers:
-        values = [_number(sums.m_coherence(group, layer)[-1]) for group in shown]
-        rows.append([layer or "(the network itself)", sums.layer_types[layer], *values])
-    yield from in_columns(rows, len(shown))
+    shown = groups if everything or names else groups[:MOST_GROUPS]
+    left = [f"{len(groups) - len(shown)} more groups"] if len(groups) > len(shown) else []
+    steps = range(len(sums.step)) if everything else range(len(sums.step))[-1:]
+    left += [f"{len(sums.step) - 1} more steps"] if len(steps) < len(sums.step) else []
+    more = f" ({' and '.join(left)}: --all)" if left else ""
+    for k in steps:
+        yield ""
+        yield f"m-coherence by layer, step {sums.step[k]}{more}"
+        rows = [["layer", "type", *shown]]
+        for layer in sums.layers:
+            values = [_number(sums.m_coherence(group, layer)[k]) for group in shown]
+            rows.append([layer or "(the network itself)", sums.layer_types[layer], *values])
+        yield from in_columns(rows, len(shown))
 
 
-def _drawn(path: Path, png: Path) -> str:
+def _drawn(path: Path, png: Path, names: Sequence[str] | None) -> str:
     """Draw a coherence file, and say so."""
     from mcoherence.command.named import require_place
     from mcoherence.figures.one_measurement import draw_by_layer, draw_by_step
@@ -198,9 +232,11 @@ def _drawn(path: Path, png: Path) -> str:
 
     require_place(png, ".png", option="--png")
     sums = _sums(path)
-    figure = (draw_by_step if len(sums.step) > 1 else draw_by_layer)(sums, _groups(sums))
+    groups = _chosen(path, sums, names)
+    figure = (draw_by_step if len(sums.step) > 1 else draw_by_layer)(sums, groups[:MOST_DRAWN])
     save_figure(figure, png, png.with_suffix(".pdf"), 200, provenance({}, [path]))
-    return f"{png} and {png.with_suffix('.pdf').name}: drawn"
+    left = f"; {', '.join(groups[MOST_DRAWN:])} left out, --groups names others" if len(groups) > MOST_DRAWN else ""
+    return f"{png} and {png.with_suffix('.pdf').name}: drawn{left}"
 
 
 # Other files

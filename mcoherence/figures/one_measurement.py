@@ -10,7 +10,6 @@ from mcoherence.figures.style import NEUTRAL, theme
 from mcoherence.tables.columns import WHOLE_NETWORK
 from mcoherence.tables.sums import Sums
 
-MOST_GROUPS = 8  # that a legend can name and colours tell apart
 ROW_HEIGHT = 0.17  # inches for a layer
 
 
@@ -20,13 +19,13 @@ def draw_by_layer(sums: Sums, groups: tuple[str, ...]) -> Figure:
 
     Args:
         sums: of the file.
-        groups: that are shown, MOST_GROUPS of them at most.
+        groups: that are shown; of more than eight colours do not tell all apart.
     """
     rows = [WHOLE_NETWORK, *sums.layers]
     figure = new_figure(0.9 + ROW_HEIGHT * len(rows))
     axes = figure.subplots()
     places = np.arange(len(rows))
-    for group in groups[:MOST_GROUPS]:
+    for group in groups:
         values = [sums.m_coherence(group, row)[-1] for row in rows]
         axes.plot(values, places, marker="o", markersize=3.5, linestyle="none", label=group)
     axes.axvline(1, color=NEUTRAL, linewidth=0.7, zorder=1)
@@ -46,7 +45,7 @@ def draw_by_step(sums: Sums, groups: tuple[str, ...]) -> Figure:
     """m-coherence of the whole network against the step, a line for each group; arguments of `draw_by_layer`."""
     figure = new_figure(3.0)
     axes = figure.subplots()
-    for group in groups[:MOST_GROUPS]:
+    for group in groups:
         axes.plot(sums.step, sums.m_coherence(group), marker="o", markersize=3, linewidth=1.4, label=group)
     orthogonal_limit(axes)
     log_axis(axes)

@@ -30,10 +30,6 @@ class Hdf5FaultError(FileFaultError):
     """The same of a file that was read as HDF5."""
 
 
-class OtherSchemaError(Hdf5FaultError):
-    """An HDF5 file names another schema than the one that was asked for."""
-
-
 class UnreadableError(UserError):
     """A file cannot be read now, which says nothing of what is in it."""
 

@@ -44,7 +44,7 @@ class CheckedFile(h5py.File):  # type: ignore[misc]
         self._plain = file
         found = schema_of(file)
         if found != schema:
-            raise OtherSchemaFaultError(f"found {found}, expected {schema}")
+            raise OtherSchemaFaultError(found, schema)
         attributes = attributes_of(file)
         contents = contents_of(attributes)
         check_structure(file, contents)

@@ -5,10 +5,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mcoherence.errors import UserError, first_line
-from mcoherence.files.faults import Hdf5FaultError, OtherSchemaError, UnreadableError
+from mcoherence.files.faults import Hdf5FaultError, UnreadableError
 from mcoherence.files.seals import SealError
 
 REMEDY = "delete the file and run again"
+OURS = "mcoherence/"  # begins the names of schemas, which are kind and version: "mcoherence/coherence/2"
 
 
 class FaultError(ValueError):
@@ -16,7 +17,11 @@ class FaultError(ValueError):
 
 
 class OtherSchemaFaultError(FaultError):
-    """It names another schema than the one that was asked for."""
+    """It names another schema, of another kind or version, than the one that was asked for."""
+
+    def __init__(self, found: str, expected: str) -> None:
+        super().__init__(f"found {found}, expected {expected}")
+        self.of_another_kind = found.startswith(OURS) and found.rpartition("/")[0] != expected.rpartition("/")[0]
 
 
 @contextmanager
@@ -34,7 +39,9 @@ def reading_file(path: Path) -> Iterator[None]:
     except SealError as error:
         raise Hdf5FaultError(path, f"damaged ({error})", REMEDY) from error
     except OtherSchemaFaultError as wrong:
-        raise OtherSchemaError(path, str(wrong), REMEDY) from wrong
+        if wrong.of_another_kind:
+            raise Hdf5FaultError(path, str(wrong), "it is a file of another kind, look at the path") from wrong
+        raise Hdf5FaultError(path, str(wrong), REMEDY) from wrong
     except FaultError as wrong:
         raise Hdf5FaultError(path, str(wrong), REMEDY) from wrong
     except (

@@ -10,7 +10,7 @@ from typing import Literal
 
 from mcoherence.errors import UserError
 from mcoherence.files.digests import sha256_of
-from mcoherence.files.faults import FileFaultError, Hdf5FaultError, OtherSchemaError, UnreadableError
+from mcoherence.files.faults import FileFaultError, Hdf5FaultError, UnreadableError
 from mcoherence.files.layouts import LAYOUTS
 
 # Records of this project that stay readable whatever happens to the rest of a file: its own keys, each with a digest.
@@ -181,8 +181,6 @@ def in_truth(error: UserError) -> str:
             f"{path}: found nothing in it that says mcoherence wrote it, expected a result file; look at the path, or "
             "make it again if it was cut off"
         )
-    if isinstance(error, OtherSchemaError):
-        return f"{path}: {error.wrong}; it is a file of another kind, look at the path"
     if isinstance(error, Hdf5FaultError) and path.suffix not in HDF5_SUFFIXES and not _begins_as_hdf5(path):
         return f"{path}: found no HDF5 file, expected one of mcoherence's; look at the path"
     return str(error)

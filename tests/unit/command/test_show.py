@@ -48,6 +48,28 @@ def test_the_picture_is_drawn_where_it_is_asked_for_and_can_be_verified(place, t
     assert place.run("verify", png) == 0
 
 
+def test_groups_and_steps_that_are_left_out_are_said_and_can_be_had(place, tmp_path, capsys, monkeypatch):
+    weights = ("--weights", "weights.pt", "weights.pt", "--steps", 0, 5)
+    out, png = tmp_path / "o.h5", tmp_path / "coherence.png"
+    assert place.run("measure", *NETWORK[:2], *weights, *FOLDER, *QUICK, "--groups", "class", "--out", out) == 0
+    monkeypatch.setattr("mcoherence.command.show.MOST_GROUPS", 3)  # of train and three classes
+    monkeypatch.setattr("mcoherence.command.show.MOST_DRAWN", 3)
+    lines = shown(place, capsys, out, "--png", png)
+    assert "measured 24 of 24 examples over 2 sets of weights" in lines[1]
+    assert "m-coherence by layer, step 5 (1 more groups and 1 more steps: --all)" in lines
+    assert lines[-1].endswith("coherence.pdf: drawn; class2 left out, --groups names others")
+    lines = shown(place, capsys, out, "--all")
+    for step in (0, 5):
+        head = lines[lines.index(f"m-coherence by layer, step {step}") + 1]
+        assert head.split() == ["layer", "type", "train", "class0", "class1", "class2"]
+    lines = shown(place, capsys, out, "--groups", "class2", "class0", "--png", png)
+    assert lines[lines.index("") + 2].split()[:2] == ["0", "class2"]
+    assert ["layer", "type", "class2", "class0"] in [line.split() for line in lines]
+    assert lines[-1].endswith("coherence.pdf: drawn")
+    assert place.run("show", out, "--groups", "clas2") == 1
+    assert "--groups: found 'clas2', expected one of train, class0, class1, class2" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".h5", ".hdf5"])
 def test_a_monitors_file_is_a_table_too(place, tmp_path, capsys, suffix):
     network, path = nn.Linear(3, 2), tmp_path / f"probe{suffix}"

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from mcoherence.command.named import require_place
 from mcoherence.errors import UserError
 from mcoherence.files.digests import sha256_of
-from mcoherence.files.faults import FileFaultError, Hdf5FaultError, OtherSchemaError, UnreadableError
+from mcoherence.files.faults import FileFaultError, Hdf5FaultError, UnreadableError
 from mcoherence.files.hdf5 import write_hdf5
 from mcoherence.files.pictures import sealed_picture
 from mcoherence.files.tables import write_table
@@ -127,7 +127,6 @@ def test_what_is_told_of_a_file_follows_from_the_kind_of_fault_and_whose_it_is(o
         (FileFaultError(own / "gone.h5", "odd", remedy), f"{own / 'gone.h5'}: odd; burn it"),
         (FileFaultError(own / "theirs.h5", "odd", remedy), f"{own / 'theirs.h5'}: found a file of another program"),
         (FileFaultError(own / "cut.h5", "odd", remedy), f"{own / 'cut.h5'}: found nothing in it that says mcoherence"),
-        (OtherSchemaError(own / "c.h5", "found a", remedy), f"{own / 'c.h5'}: found a; it is a file of another kind"),
         (Hdf5FaultError(own / "t.parquet", "odd", remedy), f"{own / 't.parquet'}: found no HDF5 file, expected"),
         (UserError(f"{own / 'theirs.h5'}: delete it"), f"{own / 'theirs.h5'}: delete it"),  # no fault of a file
     ):
