@@ -15,6 +15,8 @@ from mcoherence.errors import UserError, meant
 from mcoherence.files.whose import HDF5_SUFFIXES
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from mcoherence.tables.sums import Sums
 
 # Schemas of statistics that were saved, `mcoherence.gradients.storing`, which takes torch.
@@ -27,14 +29,17 @@ MOST_ROWS = 20  # of a table file
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
     parser.add_argument("paths", metavar="FILE|STUDY", nargs="+", type=Path, help="one file or study, or two studies")
-    parser.add_argument("--png", type=Path, help="draw a coherence file: this PNG, and a PDF beside it")
+    parser.add_argument(
+        "--png", type=Path, help="draw a coherence file or a monitor's CSV: this PNG, and a PDF beside it"
+    )
     parser.add_argument(
         "--groups",
         metavar="GROUP",
         nargs="+",
-        help=f"of a coherence file: those that are shown, or drawn, in this order; without: the first {MOST_GROUPS} in "
-        f"the table by layer, the first {MOST_DRAWN} in a picture",
+        help=f"of a coherence file, or a monitor's CSV: those shown, or drawn; without: the first {MOST_GROUPS} "
+        f"in the table by layer, the first {MOST_DRAWN} in a picture",
     )
+    parser.add_argument("--sort", metavar="COLUMN", help="of a table: the rows with the largest values first")
     parser.add_argument(
         "--all",
         action="store_true",
@@ -53,12 +58,19 @@ def run(arguments: argparse.Namespace) -> int:
             f"show: found {len(arguments.paths)} paths, expected one, or the folders of two studies; show files one "
             "by one"
         )
-    if arguments.png is not None and (others or not _is_coherence(first)):
-        raise UserError(f"--png: found {first}, expected one coherence file to draw; leave --png out")
-    if arguments.groups is not None and (others or not _is_coherence(first)):
-        raise UserError(f"--groups: found {first}, expected one coherence file, which has some; leave --groups out")
+    for option in ("png", "groups"):
+        if getattr(arguments, option) is not None and (others or not (_is_coherence(first) or _is_monitors_csv(first))):
+            raise UserError(
+                f"--{option}: found {first}, expected one coherence file, or the CSV of a monitor; leave --{option} out"
+            )
+    if arguments.sort is not None and (others or not _is_table(first)):
+        raise UserError(f"--sort: found {first}, expected a table of columns; leave --sort out")
     if others:
         lines = list(_of_two(first, others[0], arguments.all))
+    elif _is_monitors_csv(first):
+        lines = list(_of_monitor(first, arguments.groups))
+    elif _is_table(first):
+        lines = list(_of_table(first, arguments.sort))
     elif _is_coherence(first):
         lines = list(_of_coherence(first, arguments.groups, arguments.all))
     else:
@@ -73,11 +85,12 @@ def _of_one(path: Path) -> Iterator[str]:
     if path.is_dir():
         return _of_study(path)
     readers = {
-        ".csv": _of_csv, ".parquet": _of_table, ".json": _of_claims, ".h5": _of_file, ".hdf5": _of_file,
+        ".json": _of_claims, ".h5": _of_file, ".hdf5": _of_file,
         ".safetensors": _of_file,
     }  # fmt: skip
     if path.suffix not in readers:
-        raise UserError(f"{path}: found a file that shows nothing, expected one of {', '.join(readers)}, or a study")
+        known = ", ".join((".csv", ".parquet", *readers))
+        raise UserError(f"{path}: found a file that shows nothing, expected one of {known}, or a study")
     if path.suffix in HDF5_SUFFIXES and _schema(path) in (SUMS, EXAMPLES):
         return _of_statistics(path)
     return readers[path.suffix](path)
@@ -142,30 +155,37 @@ def _groups(sums: "Sums") -> tuple[str, ...]:
     return tuple(dict.fromkeys([_whole(sums), *sums.groups]))
 
 
-def _of_csv(path: Path) -> Iterator[str]:
-    """A table that has a Parquet form beside it, or else the rows of a monitor."""
-    from mcoherence.files.tables import check_table
-
-    parquet = path.with_suffix(".parquet")
-    if not parquet.is_file():
-        with path.open(encoding="utf-8", errors="replace") as file:
-            if "layer" not in file.readline():
-                raise UserError(
-                    f"{path}: found no rows of a monitor, and no {parquet.name} beside it, expected either; bring the "
-                    "Parquet form of the table beside it, or look at the path"
-                )
-        return _of_monitor(path)
-    check_table(parquet)
-    return _of_table(path)
+def _is_table(path: Path) -> bool:
+    """Whether a path is a table in both forms, by its names."""
+    return path.suffix in (".csv", ".parquet") and path.with_suffix(".parquet").is_file()
 
 
-def _of_monitor(path: Path) -> Iterator[str]:
-    """The whole network's rows of the file of a monitor."""
+def _is_monitors_csv(path: Path) -> bool:
+    """Whether a path is a CSV file without the Parquet form of a table; UserError where no monitor wrote that."""
+    if path.suffix != ".csv" or not path.is_file() or _is_table(path):
+        return False
+    with path.open(encoding="utf-8", errors="replace") as file:
+        if "layer" not in file.readline():
+            raise UserError(
+                f"{path}: found no rows of a monitor, and no {path.with_suffix('.parquet').name} beside it, expected "
+                "either; bring the Parquet form of the table beside it, or look at the path"
+            )
+    return True
+
+
+def _monitored(path: Path, names: Sequence[str] | None) -> "pd.DataFrame":
+    """The whole network's rows of the CSV of a monitor, of these groups or all."""
     from mcoherence.monitoring.reading import coherence_table
     from mcoherence.tables.columns import WHOLE_NETWORK
 
     table = coherence_table(path)
     whole = table[table["layer"] == WHOLE_NETWORK]
+    chosen = _chosen(path, tuple(map(str, whole["group"].unique())), names)
+    return whole[whole["group"].isin(chosen)]
+
+
+def _of_monitor(path: Path, names: Sequence[str] | None) -> Iterator[str]:
+    whole = _monitored(path, names)
     yield f"{path}: coherence along training, as a monitor measured it"
     yield ""
     rows = [["group", "step", "n", "m-coherence", "alpha"]]
@@ -174,9 +194,8 @@ def _of_monitor(path: Path) -> Iterator[str]:
     yield from in_columns(rows, numbers=4)
 
 
-def _chosen(path: Path, sums: "Sums", names: Sequence[str] | None) -> tuple[str, ...]:
-    """The groups that the option --groups names, or all, that of all examples first."""
-    known = _groups(sums)
+def _chosen(path: Path, known: tuple[str, ...], names: Sequence[str] | None) -> tuple[str, ...]:
+    """The groups that the option --groups names, or all of a file."""
     for name in names or ():
         if name not in known:
             raise UserError(
@@ -201,7 +220,7 @@ def _of_coherence(path: Path, names: Sequence[str] | None, everything: bool) -> 
         f"{evidence['parameters_covered']:,} of {evidence['parameters_trainable']:,} parameters"
     )
     yield ""
-    groups = _chosen(path, sums, names)
+    groups = _chosen(path, _groups(sums), names)
     rows = [["step", "group", "n", "m-coherence", "alpha"]]
     for k, step in enumerate(sums.step):
         for group in groups:
@@ -231,9 +250,20 @@ def _drawn(path: Path, png: Path, names: Sequence[str] | None) -> str:
     from mcoherence.files.provenance import provenance
 
     require_place(png, ".png", option="--png")
-    sums = _sums(path)
-    groups = _chosen(path, sums, names)
-    figure = (draw_by_step if len(sums.step) > 1 else draw_by_layer)(sums, groups[:MOST_DRAWN])
+    if _is_monitors_csv(path):
+        whole = _monitored(path, names)
+        groups = tuple(map(str, whole["group"].unique()))
+        of_group = {group: whole[whole["group"] == group] for group in groups[:MOST_DRAWN]}
+        figure = draw_by_step(
+            {group: (one["step"].to_numpy(), one["m_coherence"].to_numpy(float)) for group, one in of_group.items()}
+        )
+    else:
+        sums = _sums(path)
+        groups = _chosen(path, _groups(sums), names)
+        if len(sums.step) > 1:
+            figure = draw_by_step({group: (sums.step, sums.m_coherence(group)) for group in groups[:MOST_DRAWN]})
+        else:
+            figure = draw_by_layer(sums, groups[:MOST_DRAWN])
     save_figure(figure, png, png.with_suffix(".pdf"), 200, provenance({}, [path]))
     left = f"; {', '.join(groups[MOST_DRAWN:])} left out, --groups names others" if len(groups) > MOST_DRAWN else ""
     return f"{png} and {png.with_suffix('.pdf').name}: drawn{left}"
@@ -262,10 +292,19 @@ def _made_by(path: Path) -> str:
     return f"{path}: made on {origin.device} by {origin.git_commit[:12]}"
 
 
-def _of_table(path: Path) -> Iterator[str]:
-    from mcoherence.files.tables import read_table
+def _of_table(path: Path, sort: str | None) -> Iterator[str]:
+    """The first rows of a table, or those with the largest values of a column."""
+    from mcoherence.files.tables import check_table, read_table
 
-    table = read_table(path.with_suffix(".parquet"))
+    parquet = path.with_suffix(".parquet")
+    if path != parquet:
+        check_table(parquet)
+    table = read_table(parquet)
+    if sort is not None:
+        if sort not in table:
+            columns = [str(name) for name in table.columns]
+            raise UserError(f"--sort: found {sort!r}, expected one of {', '.join(columns)}{meant(sort, columns)}")
+        table = table.sort_values(sort, ascending=False, kind="stable")
     yield f"{path}: {len(table)} rows"
     yield table.head(MOST_ROWS).to_string(index=False)
     if len(table) > MOST_ROWS:

@@ -80,6 +80,11 @@ def test_a_monitors_file_is_a_table_too(place, tmp_path, capsys, suffix):
     rows = [line.split() for line in shown(place, capsys, path)]
     for step, value in zip((0, 4), monitor.history["m_coherence"], strict=True):
         assert any({str(step), "train", "3", f"{value:.4g}", f"{value / 3:.4g}"} == set(row) for row in rows)
+    png = tmp_path / "drawn.png"
+    assert shown(place, capsys, path, "--groups", "train", "--png", png)[-1] == f"{png} and drawn.pdf: drawn"
+    assert png.read_bytes().startswith(b"\x89PNG")
+    assert place.run("show", path, "--groups", "tain") == 1
+    assert "--groups: found 'tain', expected one of " in capsys.readouterr().err
 
 
 def test_saved_statistics_are_shown_as_they_print(place, tmp_path, capsys):
@@ -99,6 +104,12 @@ def test_a_table_of_examples_is_shown_by_either_of_its_names(place, tmp_path, ca
     first, *rows = shown(place, capsys, out)
     assert first == f"{out}: 12 rows"
     assert rows == shown(place, capsys, out.with_suffix(".parquet"))[1:]
+    head, *largest = [line.split() for line in shown(place, capsys, out, "--sort", "sq_norm")[1:]]
+    norms = [float(row[head.index("sq_norm")]) for row in largest]
+    assert norms == sorted(norms, reverse=True)
+    assert sorted(largest) == sorted(line.split() for line in rows[1:])
+    assert place.run("show", out, "--sort", "sq_nrm") == 1
+    assert "--sort: found 'sq_nrm', expected one of index, target, group, file, sq_norm" in capsys.readouterr().err
     out.write_text(out.read_text().replace("class0", "class1"))
     assert place.run("show", out) == 1
     assert "e.csv: changed since it was made" in capsys.readouterr().err
