@@ -14,6 +14,7 @@ from mcoherence.errors import UserError
 from mcoherence.files.atomic import write_text
 from mcoherence.files.canonical import canonical_json
 from mcoherence.files.digests import short_digest
+from mcoherence.files.faults import FileFaultError, UnreadableError
 from mcoherence.files.hdf5 import read_attributes
 from mcoherence.files.json_csv import read_sealed_json
 from mcoherence.files.provenance import Provenance, digest_of
@@ -49,12 +50,9 @@ def read_provenance(path: Path) -> Provenance:
     except (OSError, LookupError, TypeError, ValueError, AttributeError, UserError) as error:
         passing = _passing(error)
         if passing is not None:
-            raise UserError(
-                f"{path}: cannot be read now ({passing.strerror}), expected a file that this user may read; change its "
-                "permissions, or wait for whoever holds it, and run again"
-            ) from passing
+            raise UnreadableError(path, passing.strerror or repr(passing)) from passing
         reason = str(error).removeprefix(f"{path}: ") or repr(error)
-        raise UserError(f"{path}: missing, damaged or not a result file ({reason}); {REMEDY}") from error
+        raise FileFaultError(path, f"missing, damaged or not a result file ({reason})", REMEDY) from error
 
 
 @cache

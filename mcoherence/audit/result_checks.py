@@ -19,6 +19,7 @@ from mcoherence.audit.shown_checks import Tell, passed_on, stop
 from mcoherence.errors import UserError
 from mcoherence.files.canonical import canonical_json
 from mcoherence.files.digests import sha256_of
+from mcoherence.files.faults import FileFaultError
 from mcoherence.files.hdf5 import check_content
 from mcoherence.files.provenance import Provenance, digest_of
 from mcoherence.files.seals import LOG, SealError, carried_seal, check_tensor_bytes, sealed_metadata
@@ -210,7 +211,7 @@ def check_log(log: Path, state: Path) -> None:
     try:
         expected = sealed_metadata(state).get(LOG)
     except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{state}: damaged ({error}); {_made_again(state)}") from error
+        raise FileFaultError(state, f"damaged ({error})", _made_again(state)) from error
     if not log.is_file():
         raise UserError(f"{log}: missing, expected the log of the training that ended in {state.name}; {remedy}")
     if sha256_of(log) != expected:
@@ -318,7 +319,7 @@ def check_bytes(file: Path) -> None:
         try:
             check_tensor_bytes(file)
         except (OSError, SealError) as error:
-            raise UserError(f"{file}: damaged ({error}); {_made_again(file)}") from error
+            raise FileFaultError(file, f"damaged ({error})", _made_again(file)) from error
 
 
 def _made_again(file: Path) -> str:

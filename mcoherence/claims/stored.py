@@ -5,6 +5,7 @@ from typing import Any
 
 from mcoherence.errors import UserError
 from mcoherence.files.digests import sha256_of
+from mcoherence.files.faults import FileFaultError
 from mcoherence.files.json_csv import read_sealed_json
 
 SCHEMA = "mcoherence/claims/4"
@@ -23,7 +24,7 @@ def read_claims(path: Path, page: Path) -> dict[str, Any]:
     try:
         digest = sha256_of(page)
     except OSError as error:
-        raise UserError(f"{page}: missing or unreadable ({error.strerror}); {REMEDY}") from error
+        raise FileFaultError(page, f"missing or unreadable ({error.strerror})", REMEDY) from error
     if digest != found.get("page_sha256"):
         raise UserError(f"{page}: changed since it was made, expected the page of {path.name}; {REMEDY}")
     return found

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mcoherence.command.named import add_named_options, named_files, named_measurement, require_place
+from mcoherence.command.named import add_named_options, add_weights, named_files, named_measurement, require_place
 from mcoherence.errors import UserError
 from mcoherence.study.shards import Shard
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
     add_named_options(parser)
+    add_weights(parser)
     out = parser.add_argument_group("the result")
     out.add_argument(
         "--along",
@@ -51,10 +52,6 @@ def run(arguments: argparse.Namespace) -> int:
     from mcoherence.measuring.named_network import as_measured, fitting_network
 
     require_place(arguments.out, ".csv", ".parquet", inputs=named_files(arguments))
-    if arguments.steps is not None:
-        raise UserError("--steps: found some, expected none for examples at one set of weights; leave it out")
-    if len(arguments.weights) > 1:
-        raise UserError(f"--weights: found {len(arguments.weights)}, expected one for a table of examples; name one")
     if not hasattr(mcoherence, "example_statistics"):
         raise UserError("examples: found a version without example_statistics, expected a later one; update mcoherence")
     named = named_measurement(

@@ -16,7 +16,7 @@ from typing import NoReturn
 
 import mcoherence
 from mcoherence.command import examples, measure, merge, show, verify
-from mcoherence.errors import UserError, first_line, printable
+from mcoherence.errors import UserError, first_line, meant, printable
 from mcoherence.files.whose import in_truth
 
 COMMANDS = (measure, merge, examples, show, verify)
@@ -48,9 +48,10 @@ def parser() -> argparse.ArgumentParser:
             help=described.splitlines()[0].rstrip("."),
             description=described,
             formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
         )
         module.add_options(one)
-        one.set_defaults(run=module.run)
+        one.set_defaults(run=module.run, parser=one)
     return whole
 
 
@@ -63,10 +64,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     here = os.getcwd()
     sys.path.insert(0, here)  # where modules of the user's own are looked for first, as by `python -m`
     try:
-        chosen = parser().parse_args(arguments)
+        chosen, unknown = parser().parse_known_args(arguments)
+        if unknown:  # told here: the parser of all commands would name its own --help
+            chosen.parser.error(f"found {unknown[0]}, which this command does not take{_meant(unknown[0], chosen)}")
         status: int = chosen.run(chosen)
     except UserError as error:
-        return _told(in_truth(str(error)))
+        return _told(in_truth(error))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read the output has gone
         return 1
@@ -81,6 +84,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finally:
         sys.path.remove(here)
     return status
+
+
+def _meant(unknown: str, chosen: argparse.Namespace) -> str:
+    """The option of a command that is spelled nearly like one that is none, as a question; else nothing."""
+    known = {name.replace("_", "-") for name in vars(chosen)} - {"run", "parser"}
+    return meant(unknown.partition("=")[0], [f"--{name}" for name in known]) if unknown.startswith("--") else ""
 
 
 def _told(message: str) -> int:

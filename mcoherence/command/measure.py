@@ -13,17 +13,30 @@ import argparse
 import sys
 from pathlib import Path
 
-from mcoherence.command.named import add_named_options, named_files, named_measurement, require_place, shard_of
+from mcoherence.command.named import (
+    add_named_options,
+    add_weights_of_training,
+    named_files,
+    named_measurement,
+    require_place,
+    shard_of,
+)
 from mcoherence.errors import UserError
+from mcoherence.files.whose import HDF5_SUFFIXES
 from mcoherence.study.shards import Shard
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
     add_named_options(parser)
+    add_weights_of_training(parser)
     out = parser.add_argument_group("the result")
     out.add_argument(
-        "--out", metavar="O.h5", type=Path, required=True, help="the coherence file; an earlier one is replaced"
+        "--out",
+        metavar="O.h5",
+        type=Path,
+        required=True,
+        help="the coherence file, .h5 or .hdf5; an earlier one is replaced",
     )
     out.add_argument(
         "--shard", metavar="I/N", type=shard_of, default=Shard(), help="measure the I-th of N parts of the sample alone"
@@ -34,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure, write, and say the number."""
     from mcoherence.measuring.named_network import WHOLE, write_named_measurement
 
-    require_place(arguments.out, ".h5", inputs=named_files(arguments))
+    require_place(arguments.out, *HDF5_SUFFIXES, inputs=named_files(arguments))
     named = named_measurement(arguments, __name__, arguments.shard)
     sample = named.measurement.sample
     if arguments.shard.count > len(sample.index):

@@ -7,13 +7,18 @@ import argparse
 from pathlib import Path
 
 from mcoherence.errors import UserError
+from mcoherence.files.whose import HDF5_SUFFIXES
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
     parser.add_argument("shards", metavar="SHARD.h5", nargs="+", type=Path, help="all shards, in any order")
     parser.add_argument(
-        "--out", metavar="O.h5", type=Path, required=True, help="the coherence file; an earlier one is replaced"
+        "--out",
+        metavar="O.h5",
+        type=Path,
+        required=True,
+        help="the coherence file, .h5 or .hdf5; an earlier one is replaced",
     )
 
 
@@ -28,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     for path in arguments.shards:
         if not path.is_file():
             raise UserError(f"{path}: not found, expected a shard that measure --shard has written; look at the path")
-    require_place(arguments.out, ".h5", inputs=arguments.shards)
+    require_place(arguments.out, *HDF5_SUFFIXES, inputs=arguments.shards)
     schemas = schemas_of("coherence")
     datasets, attributes = add_all_shards(arguments.shards, schemas.shard)
     write_hdf5(arguments.out, schemas.whole, datasets, attributes)

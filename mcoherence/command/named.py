@@ -23,8 +23,14 @@ if TYPE_CHECKING:
     from mcoherence.measuring.named_network import NamedMeasurement, NamedSample
 
 
+WEIGHTS = (
+    "a state_dict, or a dictionary with one, wrapped or not: safetensors, or what torch.save wrote (read without "
+    "unpickling anything but tensors)"
+)
+
+
 def add_named_options(parser: argparse.ArgumentParser) -> None:
-    """The options that `named_measurement` reads."""
+    """The options that `named_measurement` reads, but for those of `add_weights` or `add_weights_of_training`."""
     network = parser.add_argument_group("the network")
     network.add_argument(
         "--model",
@@ -34,19 +40,6 @@ def add_named_options(parser: argparse.ArgumentParser) -> None:
     )
     network.add_argument(
         "--model-options", metavar="KEY=VALUE", nargs="+", type=_option, default=[], help="its arguments: num_classes=3"
-    )
-    network.add_argument(
-        "--weights",
-        metavar="W",
-        nargs="+",
-        type=Path,
-        required=True,
-        help="its state_dict, or a dictionary with one, wrapped or not: safetensors, or what torch.save wrote (read "
-        "without unpickling anything but tensors); several files, in the order of training, are measured one after the "
-        "other into one result",
-    )
-    network.add_argument(
-        "--steps", nargs="+", type=int, help="updates made until each W; without: as checkpoints say, else 0, 1, ..."
     )
     network.add_argument(
         "--loss",
@@ -77,7 +70,7 @@ def add_named_options(parser: argparse.ArgumentParser) -> None:
     )
     data.add_argument("--sample", metavar="M", type=int, help="measure M examples, drawn at random; without: all")
     data.add_argument("--seed", type=int, default=0, help="of the draw (0)")
-    images = parser.add_argument_group("images of a folder")
+    images = parser.add_argument_group("images of a folder", "They are read as RGB, grey ones too.")
     images.add_argument("--resize", type=int, default=256, help="pixels of the shorter side (256)")
     images.add_argument(
         "--size", type=int, default=224, help="pixels of the square that is cut out of the centre (224)"
@@ -103,6 +96,29 @@ def add_named_options(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--deterministic", action=argparse.BooleanOptionalAction, default=True, help="or refuse (yes)")
     how.add_argument("--batch-size", type=int, default=64, help="examples at a time; lower it for want of memory (64)")
     how.add_argument("--workers", type=int, default=2, help="processes that read images ahead (2)")
+
+
+def add_weights(parser: argparse.ArgumentParser) -> None:
+    """The option that names one file of weights."""
+    group = parser.add_argument_group("its weights")
+    group.add_argument("--weights", metavar="W", nargs=1, type=Path, required=True, help=WEIGHTS)
+    parser.set_defaults(steps=None)
+
+
+def add_weights_of_training(parser: argparse.ArgumentParser) -> None:
+    """The options that name one or more files of weights, in the order of training."""
+    group = parser.add_argument_group("its weights")
+    group.add_argument(
+        "--weights",
+        metavar="W",
+        nargs="+",
+        type=Path,
+        required=True,
+        help=f"{WEIGHTS}; several files, in the order of training, are measured one after the other into one result",
+    )
+    group.add_argument(
+        "--steps", nargs="+", type=int, help="updates made until each W; without: as checkpoints say, else 0, 1, ..."
+    )
 
 
 def _processors() -> int:
@@ -202,8 +218,9 @@ def named_measurement(arguments: argparse.Namespace, command: str, shard: Shard,
         "steps": [int(one) for one in step],
         **further,
     }
+    taken_off: dict[Path, str] = {}
     measurement = NamedMeasurement(
-        network=lambda path: _network(arguments, path, sample),
+        network=lambda path: _network(arguments, path, sample, taken_off),
         weights=arguments.weights,
         step=np.array(step, dtype=np.int64),
         epoch=np.array(epoch, dtype=np.float64),
@@ -216,7 +233,12 @@ def named_measurement(arguments: argparse.Namespace, command: str, shard: Shard,
     )
     for path in arguments.weights:  # before anything that takes long
         fitting_network(measurement, path)
-    if data.left_out:
+        if word := taken_off.get(path):
+            logging.warning(
+                "note: %s: all names in it begin with %r, which the network's do not; taken for the same network",
+                path, word,
+            )  # fmt: skip
+    if data.left_out and arguments.loss is None:  # a loss of one's own may mean anything by that number
         logging.warning(
             "note: %d of the %d targets are %d, which cross-entropy leaves out: these examples have gradient 0, and "
             "count among the examples all the same",
@@ -261,8 +283,8 @@ def _model_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     return dict(settings)
 
 
-def _network(arguments: argparse.Namespace, path: Path, sample: "NamedSample") -> Any:
-    """The network with the weights of a file."""
+def _network(arguments: argparse.Namespace, path: Path, sample: "NamedSample", taken_off: dict[Path, str]) -> Any:
+    """The network with the weights of a file; what was taken off their names is noted in `taken_off`."""
     from mcoherence.models.checkpoints import load_checkpoint
     from mcoherence.models.factories import load_weights, made_network
 
@@ -271,7 +293,7 @@ def _network(arguments: argparse.Namespace, path: Path, sample: "NamedSample") -
     names = sample.data.class_names
     options = dict(arguments.model_options)
     model = made_network(arguments.model, options, sample.data.input_shape, None if names is None else len(names))
-    load_weights(model, path)
+    taken_off[path] = load_weights(model, path)
     return model
 
 
@@ -331,11 +353,15 @@ def require_place(path: Path, *suffixes: str, option: str = "--out", inputs: Ite
     """UserError unless a result can be written to a path, before hours of work, and nothing of the user's is lost.
 
     Args:
-        path: of the result. A file that is there is replaced where mcoherence wrote it.
+        path: of the result. A file that is there is replaced where mcoherence wrote it, see `is_own_result`; so is the
+            other form of a table or figure.
         suffixes: that it may end with.
         option: that names it.
         inputs: files that are read, which the result must not replace.
     """
+    from mcoherence.files.whose import forms_of, is_own_result
+
+    inputs = list(inputs)
     if path.suffix not in suffixes:
         raise UserError(f"{option}: found {path.name}, expected a name that ends with {' or '.join(suffixes)}")
     if path.is_dir():
@@ -350,20 +376,11 @@ def require_place(path: Path, *suffixes: str, option: str = "--out", inputs: Ite
         raise UserError(
             f"{option}: found {there}, in which this user cannot write ({error.strerror}); name another folder"
         ) from error
-    if any(one.exists() and path.exists() and one.samefile(path) for one in inputs):
-        raise UserError(f"{option}: found {path}, which is read as well, expected another file; name a new one")
-    _require_replaceable(path, option)
-
-
-def _require_replaceable(path: Path, option: str) -> None:
-    """UserError where a file is in the place of a result, in any of its forms, that mcoherence has not written."""
-    from mcoherence.files.whose import whose
-
-    forms = next((forms for forms in ((".parquet", ".csv"), (".png", ".pdf")) if path.suffix in forms), (path.suffix,))
-    sealed = path.with_suffix(forms[0])  # which carries the marks of all forms
-    there = [one for one in map(path.with_suffix, forms) if one.is_file()]
-    if there and not (sealed.is_file() and whose(sealed) == "ours"):
-        raise UserError(
-            f"{option}: found the file {there[0]}, which mcoherence has not written, expected a new name or a result "
-            "to replace; name another, or move it away"
-        )
+    for form in forms_of(path):
+        if any(one.exists() and form.exists() and one.samefile(form) for one in inputs):
+            raise UserError(f"{option}: found {form}, which is read as well, expected another file; name a new one")
+        if os.path.lexists(form) and not is_own_result(form):
+            raise UserError(
+                f"{option}: found {form}, which mcoherence has not written, or not as it is now, expected a new name "
+                "or a result to replace; name another, or move it away"
+            )

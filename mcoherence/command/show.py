@@ -11,23 +11,40 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mcoherence.errors import UserError
+from mcoherence.errors import UserError, meant
 from mcoherence.files.whose import HDF5_SUFFIXES
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from mcoherence.tables.sums import Sums
 
 # Schemas of statistics that were saved, `mcoherence.gradients.storing`, which takes torch.
 SUMS, EXAMPLES = "mcoherence/gradient_statistics/1", "mcoherence/example_statistics/1"
 MOST_GROUPS = 6  # columns of a table that a terminal has room for
+MOST_DRAWN = 8  # that a legend can name and colours tell apart
 MOST_ROWS = 20  # of a table file
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
     parser.add_argument("paths", metavar="FILE|STUDY", nargs="+", type=Path, help="one file or study, or two studies")
-    parser.add_argument("--png", type=Path, help="draw a coherence file: this PNG, and a PDF beside it")
-    parser.add_argument("--all", action="store_true", help="of two studies: settings that agree too")
+    parser.add_argument(
+        "--png", type=Path, help="draw a coherence file or a monitor's CSV: this PNG, and a PDF beside it"
+    )
+    parser.add_argument(
+        "--groups",
+        metavar="GROUP",
+        nargs="+",
+        help=f"of a coherence file, or a monitor's CSV: those shown, or drawn; without: the first {MOST_GROUPS} "
+        f"in the table by layer, the first {MOST_DRAWN} in a picture",
+    )
+    parser.add_argument("--sort", metavar="COLUMN", help="of a table: the rows with the largest values first")
+    parser.add_argument(
+        "--all",
+        action="store_true",
+        help="of a coherence file: the table by layer of every group and step; of two studies: settings that agree too",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -41,11 +58,25 @@ def run(arguments: argparse.Namespace) -> int:
             f"show: found {len(arguments.paths)} paths, expected one, or the folders of two studies; show files one "
             "by one"
         )
-    if arguments.png is not None and (others or not _is_coherence(first)):
-        raise UserError(f"--png: found {first}, expected one coherence file to draw; leave --png out")
-    lines = list(_of_two(first, others[0], arguments.all) if others else _of_one(first))
+    for option in ("png", "groups"):
+        if getattr(arguments, option) is not None and (others or not (_is_coherence(first) or _is_monitors_csv(first))):
+            raise UserError(
+                f"--{option}: found {first}, expected one coherence file, or the CSV of a monitor; leave --{option} out"
+            )
+    if arguments.sort is not None and (others or not _is_table(first)):
+        raise UserError(f"--sort: found {first}, expected a table of columns; leave --sort out")
+    if others:
+        lines = list(_of_two(first, others[0], arguments.all))
+    elif _is_monitors_csv(first):
+        lines = list(_of_monitor(first, arguments.groups))
+    elif _is_table(first):
+        lines = list(_of_table(first, arguments.sort))
+    elif _is_coherence(first):
+        lines = list(_of_coherence(first, arguments.groups, arguments.all))
+    else:
+        lines = list(_of_one(first))
     if arguments.png is not None:
-        lines += ["", _drawn(first, arguments.png)]
+        lines += ["", _drawn(first, arguments.png, arguments.groups)]
     print("\n".join(lines))
     return 0
 
@@ -53,14 +84,13 @@ def run(arguments: argparse.Namespace) -> int:
 def _of_one(path: Path) -> Iterator[str]:
     if path.is_dir():
         return _of_study(path)
-    if _is_coherence(path):
-        return _of_coherence(path)
     readers = {
-        ".csv": _of_csv, ".parquet": _of_table, ".json": _of_claims, ".h5": _of_file, ".hdf5": _of_file,
+        ".json": _of_claims, ".h5": _of_file, ".hdf5": _of_file,
         ".safetensors": _of_file,
     }  # fmt: skip
     if path.suffix not in readers:
-        raise UserError(f"{path}: found a file that shows nothing, expected one of {', '.join(readers)}, or a study")
+        known = ", ".join((".csv", ".parquet", *readers))
+        raise UserError(f"{path}: found a file that shows nothing, expected one of {known}, or a study")
     if path.suffix in HDF5_SUFFIXES and _schema(path) in (SUMS, EXAMPLES):
         return _of_statistics(path)
     return readers[path.suffix](path)
@@ -125,30 +155,37 @@ def _groups(sums: "Sums") -> tuple[str, ...]:
     return tuple(dict.fromkeys([_whole(sums), *sums.groups]))
 
 
-def _of_csv(path: Path) -> Iterator[str]:
-    """A table that has a Parquet form beside it, or else the rows of a monitor."""
-    from mcoherence.files.tables import check_table
-
-    parquet = path.with_suffix(".parquet")
-    if not parquet.is_file():
-        with path.open(encoding="utf-8", errors="replace") as file:
-            if "layer" not in file.readline():
-                raise UserError(
-                    f"{path}: found no rows of a monitor, and no {parquet.name} beside it, expected either; bring the "
-                    "Parquet form of the table beside it, or look at the path"
-                )
-        return _of_monitor(path)
-    check_table(parquet)
-    return _of_table(path)
+def _is_table(path: Path) -> bool:
+    """Whether a path is a table in both forms, by its names."""
+    return path.suffix in (".csv", ".parquet") and path.with_suffix(".parquet").is_file()
 
 
-def _of_monitor(path: Path) -> Iterator[str]:
-    """The whole network's rows of the file of a monitor."""
+def _is_monitors_csv(path: Path) -> bool:
+    """Whether a path is a CSV file without the Parquet form of a table; UserError where no monitor wrote that."""
+    if path.suffix != ".csv" or not path.is_file() or _is_table(path):
+        return False
+    with path.open(encoding="utf-8", errors="replace") as file:
+        if "layer" not in file.readline():
+            raise UserError(
+                f"{path}: found no rows of a monitor, and no {path.with_suffix('.parquet').name} beside it, expected "
+                "either; bring the Parquet form of the table beside it, or look at the path"
+            )
+    return True
+
+
+def _monitored(path: Path, names: Sequence[str] | None) -> "pd.DataFrame":
+    """The whole network's rows of the CSV of a monitor, of these groups or all."""
     from mcoherence.monitoring.reading import coherence_table
     from mcoherence.tables.columns import WHOLE_NETWORK
 
     table = coherence_table(path)
     whole = table[table["layer"] == WHOLE_NETWORK]
+    chosen = _chosen(path, tuple(map(str, whole["group"].unique())), names)
+    return whole[whole["group"].isin(chosen)]
+
+
+def _of_monitor(path: Path, names: Sequence[str] | None) -> Iterator[str]:
+    whole = _monitored(path, names)
     yield f"{path}: coherence along training, as a monitor measured it"
     yield ""
     rows = [["group", "step", "n", "m-coherence", "alpha"]]
@@ -157,7 +194,17 @@ def _of_monitor(path: Path) -> Iterator[str]:
     yield from in_columns(rows, numbers=4)
 
 
-def _of_coherence(path: Path) -> Iterator[str]:
+def _chosen(path: Path, known: tuple[str, ...], names: Sequence[str] | None) -> tuple[str, ...]:
+    """The groups that the option --groups names, or all of a file."""
+    for name in names or ():
+        if name not in known:
+            raise UserError(
+                f"--groups: found {name!r}, expected one of {', '.join(known)}, as {path} has them{meant(name, known)}"
+            )
+    return tuple(dict.fromkeys(names)) if names else known
+
+
+def _of_coherence(path: Path, names: Sequence[str] | None, everything: bool) -> Iterator[str]:
     from mcoherence.coherence import alpha
     from mcoherence.files.hdf5 import read_attributes
 
@@ -168,28 +215,34 @@ def _of_coherence(path: Path) -> Iterator[str]:
     yield f"{path}: coherence of {described}"
     yield (
         f"in {settings.get('precision', 'float32')} on {attributes['device']}, batch norm: {sums.batch_norm}; measured "
-        f"{evidence['examples_measured']} of {evidence['examples_asked']} examples, {evidence['parameters_covered']:,} "
-        f"of {evidence['parameters_trainable']:,} parameters"
+        f"{evidence['examples_measured']} of {evidence['examples_asked']} examples"
+        f"{f' over {len(sums.step)} sets of weights' if len(sums.step) > 1 else ''}, "
+        f"{evidence['parameters_covered']:,} of {evidence['parameters_trainable']:,} parameters"
     )
     yield ""
+    groups = _chosen(path, _groups(sums), names)
     rows = [["step", "group", "n", "m-coherence", "alpha"]]
     for k, step in enumerate(sums.step):
-        for group in _groups(sums):
+        for group in groups:
             value, count = sums.m_coherence(group)[k], sums.count(group)[k]
             rows.append([str(step), group, str(count), _number(value), _number(float(alpha(value, 1.0, count)))])
     yield from in_columns(rows, 3)
-    shown = _groups(sums)[:MOST_GROUPS]
-    left = len(_groups(sums)) - len(shown)
-    yield ""
-    yield f"m-coherence by layer, step {sums.step[-1]}{f' ({left} more groups)' if left else ''}"
-    rows = [["layer", "type", *shown]]
-    for layer in sums.layers:
-        values = [_number(sums.m_coherence(group, layer)[-1]) for group in shown]
-        rows.append([layer or "(the network itself)", sums.layer_types[layer], *values])
-    yield from in_columns(rows, len(shown))
+    shown = groups if everything or names else groups[:MOST_GROUPS]
+    left = [f"{len(groups) - len(shown)} more groups"] if len(groups) > len(shown) else []
+    steps = range(len(sums.step)) if everything else range(len(sums.step))[-1:]
+    left += [f"{len(sums.step) - 1} more steps"] if len(steps) < len(sums.step) else []
+    more = f" ({' and '.join(left)}: --all)" if left else ""
+    for k in steps:
+        yield ""
+        yield f"m-coherence by layer, step {sums.step[k]}{more}"
+        rows = [["layer", "type", *shown]]
+        for layer in sums.layers:
+            values = [_number(sums.m_coherence(group, layer)[k]) for group in shown]
+            rows.append([layer or "(the network itself)", sums.layer_types[layer], *values])
+        yield from in_columns(rows, len(shown))
 
 
-def _drawn(path: Path, png: Path) -> str:
+def _drawn(path: Path, png: Path, names: Sequence[str] | None) -> str:
     """Draw a coherence file, and say so."""
     from mcoherence.command.named import require_place
     from mcoherence.figures.one_measurement import draw_by_layer, draw_by_step
@@ -197,10 +250,23 @@ def _drawn(path: Path, png: Path) -> str:
     from mcoherence.files.provenance import provenance
 
     require_place(png, ".png", option="--png")
-    sums = _sums(path)
-    figure = (draw_by_step if len(sums.step) > 1 else draw_by_layer)(sums, _groups(sums))
+    if _is_monitors_csv(path):
+        whole = _monitored(path, names)
+        groups = tuple(map(str, whole["group"].unique()))
+        of_group = {group: whole[whole["group"] == group] for group in groups[:MOST_DRAWN]}
+        figure = draw_by_step(
+            {group: (one["step"].to_numpy(), one["m_coherence"].to_numpy(float)) for group, one in of_group.items()}
+        )
+    else:
+        sums = _sums(path)
+        groups = _chosen(path, _groups(sums), names)
+        if len(sums.step) > 1:
+            figure = draw_by_step({group: (sums.step, sums.m_coherence(group)) for group in groups[:MOST_DRAWN]})
+        else:
+            figure = draw_by_layer(sums, groups[:MOST_DRAWN])
     save_figure(figure, png, png.with_suffix(".pdf"), 200, provenance({}, [path]))
-    return f"{png} and {png.with_suffix('.pdf').name}: drawn"
+    left = f"; {', '.join(groups[MOST_DRAWN:])} left out, --groups names others" if len(groups) > MOST_DRAWN else ""
+    return f"{png} and {png.with_suffix('.pdf').name}: drawn{left}"
 
 
 # Other files
@@ -226,10 +292,19 @@ def _made_by(path: Path) -> str:
     return f"{path}: made on {origin.device} by {origin.git_commit[:12]}"
 
 
-def _of_table(path: Path) -> Iterator[str]:
-    from mcoherence.files.tables import read_table
+def _of_table(path: Path, sort: str | None) -> Iterator[str]:
+    """The first rows of a table, or those with the largest values of a column."""
+    from mcoherence.files.tables import check_table, read_table
 
-    table = read_table(path.with_suffix(".parquet"))
+    parquet = path.with_suffix(".parquet")
+    if path != parquet:
+        check_table(parquet)
+    table = read_table(parquet)
+    if sort is not None:
+        if sort not in table:
+            columns = [str(name) for name in table.columns]
+            raise UserError(f"--sort: found {sort!r}, expected one of {', '.join(columns)}{meant(sort, columns)}")
+        table = table.sort_values(sort, ascending=False, kind="stable")
     yield f"{path}: {len(table)} rows"
     yield table.head(MOST_ROWS).to_string(index=False)
     if len(table) > MOST_ROWS:

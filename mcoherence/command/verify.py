@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mcoherence.errors import UserError, first_line
-from mcoherence.files.whose import HDF5_SUFFIXES, in_truth, unreadable, whose
+from mcoherence.files.faults import FileFaultError
+from mcoherence.files.whose import HDF5_SUFFIXES, in_truth, sealed_form, unreadable, whose
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     faults: dict[str, None] = {}  # each line once, in order
 
     def tell(fault: UserError) -> None:
-        faults[in_truth(str(fault))] = None
+        faults[in_truth(fault)] = None
 
     if arguments.code and not (ROOT / "workflow_scripts").is_dir():
         raise UserError("--code: found the library alone, expected a checkout of the study's code; run it from there")
@@ -100,7 +101,7 @@ def _files_beside(path: Path, studies: list[Path]) -> Iterator[Path]:
     """The files at or below a folder whose names are those of result files, but for what is in studies."""
     if path in studies:
         return
-    named = (one for one in path.iterdir() if one.is_file() and _sealed_form(one) == one)
+    named = (one for one in path.iterdir() if one.is_file() and sealed_form(one) == one)
     yield from sorted(one for one in named if _reader(one) is not None)
     for folder in _folders(path):
         yield from _files_beside(folder, studies)
@@ -145,7 +146,7 @@ def _verify_files(path: Path, files: list[Path], tell: Callable[[UserError], Non
         with passed_on(tell):
             check(file)
             try:
-                _count_inputs(_sealed_form(file), read_provenance(_sealed_form(file)), inputs, tell)
+                _count_inputs(sealed_form(file), read_provenance(sealed_form(file)), inputs, tell)
             except NoOriginError:
                 silent += 1
     verified = len(files) - len(others)
@@ -173,11 +174,6 @@ def _count_inputs(file: Path, origin: "Provenance", inputs: _Inputs, tell: Calla
     inputs.absent += len(origin.inputs) - compared - yielded
 
 
-def _sealed_form(file: Path) -> Path:
-    """The form of a table or figure that carries the seals of both, of the other form."""
-    return file.with_suffix({".csv": ".parquet", ".pdf": ".png"}.get(file.suffix, file.suffix))
-
-
 def _reader(file: Path) -> Callable[[Path], Any] | None:
     """What checks a file by itself; None for a kind that carries no seal."""
     if file.name == "study.html":
@@ -186,7 +182,7 @@ def _reader(file: Path) -> Callable[[Path], Any] | None:
         return _check_claims
     checks = {".safetensors": _check_tensors, ".parquet": _check_table, ".png": _check_picture}
     checks |= dict.fromkeys(HDF5_SUFFIXES, _check_hdf5)
-    other_form = _sealed_form(file)
+    other_form = sealed_form(file)
     if other_form != file and other_form.is_file():
         return lambda _: checks[other_form.suffix](other_form)
     return checks.get(file.suffix)
@@ -211,7 +207,7 @@ def _check_tensors(path: Path) -> None:
     try:
         check_tensor_bytes(path)
     except (OSError, SealError, ValueError, KeyError) as error:
-        raise UserError(f"{path}: damaged ({first_line(error)}); {REMEDY}") from error
+        raise FileFaultError(path, f"damaged ({first_line(error)})", REMEDY) from error
 
 
 def _check_table(path: Path) -> None:

@@ -129,7 +129,7 @@ def open_hdf5(path: Path, schema: str) -> Iterator[h5py.File]:
     """
     with reading_file(path):
         if not path.is_file():
-            raise UserError(f"{path}: not found; expected a {schema} file; run the rule that makes it")
+            raise UserError(f"{path}: not found; expected a {schema} file; look at the path, or make it")
         whole = _is_whole(path)
         file = h5py.File(path, "r")
     try:
@@ -183,7 +183,7 @@ def read_attributes(path: Path) -> dict[str, Any]:
     """All attributes of a result file of any schema, checked by its seals; errors of `open_hdf5`."""
     with reading_file(path):
         if not path.is_file():
-            raise UserError(f"{path}: not found; expected a result file; run the rule that makes it")
+            raise UserError(f"{path}: not found; expected a result file; look at the path, or make it")
         whole = _is_whole(path)
         with h5py.File(path, "r") as file:
             attributes = attributes_of(file)

@@ -10,7 +10,7 @@ import numpy as np
 from h5py import h5d
 from numpy.typing import NDArray
 
-from mcoherence.errors import UserError
+from mcoherence.files.faults import Hdf5FaultError
 from mcoherence.files.hdf5_digests import (
     DIGESTS,
     attributes_of,
@@ -20,7 +20,7 @@ from mcoherence.files.hdf5_digests import (
     stored_type,
     update_digest,
 )
-from mcoherence.files.hdf5_faults import FaultError, reading_file, selecting_values
+from mcoherence.files.hdf5_faults import REMEDY, FaultError, OtherSchemaFaultError, reading_file, selecting_values
 from mcoherence.files.hdf5_structure import check_layout, check_stored, check_structure, contents_of, schema_of
 
 
@@ -32,7 +32,7 @@ class _Attributes(dict[str, Any]):
         self._path = path
 
     def __missing__(self, key: str) -> Any:
-        raise UserError(f"{self._path}: incomplete, it has no attribute {key}; delete the file and run again")
+        raise Hdf5FaultError(self._path, f"incomplete, it has no attribute {key}", REMEDY)
 
 
 class CheckedFile(h5py.File):  # type: ignore[misc]
@@ -44,7 +44,7 @@ class CheckedFile(h5py.File):  # type: ignore[misc]
         self._plain = file
         found = schema_of(file)
         if found != schema:
-            raise FaultError(f"found {found}, expected {schema}")
+            raise OtherSchemaFaultError(found, schema)
         attributes = attributes_of(file)
         contents = contents_of(attributes)
         check_structure(file, contents)

@@ -5,34 +5,45 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mcoherence.errors import UserError, first_line
+from mcoherence.files.faults import Hdf5FaultError, UnreadableError
 from mcoherence.files.seals import SealError
+
+REMEDY = "delete the file and run again"
+OURS = "mcoherence/"  # begins the names of schemas, which are kind and version: "mcoherence/coherence/2"
 
 
 class FaultError(ValueError):
     """What is wrong with a file, without its name."""
 
 
+class OtherSchemaFaultError(FaultError):
+    """It names another schema, of another kind or version, than the one that was asked for."""
+
+    def __init__(self, found: str, expected: str) -> None:
+        super().__init__(f"found {found}, expected {expected}")
+        self.of_another_kind = found.startswith(OURS) and found.rpartition("/")[0] != expected.rpartition("/")[0]
+
+
 @contextmanager
 def reading_file(path: Path) -> Iterator[None]:
     """Turns whatever HDF5 makes of a file into one line; nothing of a caller's may stand in the block."""
-    remedy = "delete the file and run again"
     try:
         yield
     except UserError:
         raise
     except OSError as error:
         if error.errno is None:
-            raise UserError(f"{path}: damaged ({first_line(error)}); {remedy}") from error
+            raise Hdf5FaultError(path, f"damaged ({first_line(error)})", REMEDY) from error
         # not the file's fault: locked by a writer, not ours to read, too many files open
-        reason = error.strerror or first_line(error)
-        raise UserError(
-            f"{path}: cannot be read now ({reason}); expected a file that this user may read and nobody writes to; "
-            "wait, or change its permissions, and run again"
-        ) from error
+        raise UnreadableError(path, error.strerror or first_line(error)) from error
     except SealError as error:
-        raise UserError(f"{path}: damaged ({error}); {remedy}") from error
+        raise Hdf5FaultError(path, f"damaged ({error})", REMEDY) from error
+    except OtherSchemaFaultError as wrong:
+        if wrong.of_another_kind:
+            raise Hdf5FaultError(path, str(wrong), "it is a file of another kind, look at the path") from wrong
+        raise Hdf5FaultError(path, str(wrong), REMEDY) from wrong
     except FaultError as wrong:
-        raise UserError(f"{path}: {wrong}; {remedy}") from wrong
+        raise Hdf5FaultError(path, str(wrong), REMEDY) from wrong
     except (
         RuntimeError,
         ValueError,
@@ -43,7 +54,7 @@ def reading_file(path: Path) -> Iterator[None]:
         MemoryError,
         SystemError,
     ) as error:
-        raise UserError(f"{path}: damaged ({type(error).__name__}: {first_line(error)}); {remedy}") from error
+        raise Hdf5FaultError(path, f"damaged ({type(error).__name__}: {first_line(error)})", REMEDY) from error
 
 
 @contextmanager

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mcoherence.errors import UserError, first_line
+from mcoherence.errors import first_line
 from mcoherence.files.atomic import atomic_path, write_text
+from mcoherence.files.faults import FileFaultError
 from mcoherence.files.seals import IN_JSON, OPEN, SEAL, require_seal, sealed
 
 
@@ -41,10 +42,9 @@ def read_sealed_json(path: Path, remedy: str) -> dict[str, Any]:
             raise ValueError("it holds no object")
         return found
     except OSError as error:
-        raise UserError(f"{path}: missing or unreadable ({error.strerror}); {remedy}") from error
+        raise FileFaultError(path, f"missing or unreadable ({error.strerror})", remedy) from error
     except (ValueError, RecursionError) as error:
-        reason = first_line(error)
-        raise UserError(f"{path}: changed since it was made ({reason}); {remedy}") from error
+        raise FileFaultError(path, f"changed since it was made ({first_line(error)})", remedy) from error
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

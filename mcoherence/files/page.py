@@ -14,6 +14,7 @@ from mcoherence.errors import UserError
 from mcoherence.files.atomic import atomic_path
 from mcoherence.files.canonical import canonical_json
 from mcoherence.files.digests import sha256_of
+from mcoherence.files.faults import FileFaultError
 from mcoherence.files.seals import IN_METADATA, OPEN, SealError, require_seal, sealed
 
 FRAME = """\
@@ -89,6 +90,9 @@ def check_page(path: Path, beside: Iterable[Path], remedy: str) -> None:
             if sha256_of(looked_at) != digests.get(looked_at.name):
                 raise SealError(f"it is not the one that {path.name} was written with")
     except OSError as error:
-        raise UserError(f"{looked_at}: missing or unreadable ({error.strerror}); {remedy}") from error
+        raise FileFaultError(looked_at, f"missing or unreadable ({error.strerror})", remedy) from error
     except (ValueError, AttributeError) as error:
-        raise UserError(f"{looked_at}: changed since it was made ({error}); {remedy}") from error
+        wrong = f"changed since it was made ({error})"
+        if looked_at == path:
+            raise FileFaultError(path, wrong, remedy) from error
+        raise UserError(f"{looked_at}: {wrong}; {remedy}") from error

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from mcoherence.errors import UserError
 from mcoherence.files.digests import sha256_of
+from mcoherence.files.faults import FileFaultError
+from mcoherence.files.seals import SealError
 
 FIGURE, PDF = "Figure", "PDF"  # texts: the name of the figure, and the SHA-256 of its PDF
 END_BYTES = 12  # of the last chunk of a PNG, IEND, which is empty
@@ -31,22 +33,27 @@ def picture_texts(png: Path) -> dict[str, str]:
     """
     try:
         content = png.read_bytes()
-        end = len(content) - END_BYTES
-        unsealed = content[: end - SEAL_BYTES] + content[end:]
-        if content[end - SEAL_BYTES : end] != _seal_of(unsealed):
-            raise ValueError("its bytes and its seal differ, or it has none")
-        said = _texts_of(content)
+        check_seal(content)
+        said = texts_of(content)
         if said[FIGURE] != png.stem:
             raise ValueError(f"it is the figure {said[FIGURE]}")
         if PDF not in said:
             raise ValueError("it names no PDF")
     except (OSError, LookupError, ValueError) as error:
-        wrong = f"{png}: missing, damaged or no figure of this study ({error})"
-        raise UserError(f"{wrong}; {_remedy(png)}") from error
+        wrong = f"missing, damaged or no figure of this study ({error})"
+        raise FileFaultError(png, wrong, _remedy(png)) from error
     return said
 
 
-def _texts_of(content: bytes) -> dict[str, str]:
+def check_seal(content: bytes) -> None:
+    """SealError unless the bytes of a PNG are those that its seal was taken of."""
+    end = len(content) - END_BYTES
+    unsealed = content[: end - SEAL_BYTES] + content[end:]
+    if content[end - SEAL_BYTES : end] != _seal_of(unsealed):
+        raise SealError("its bytes and its seal differ, or it has none")
+
+
+def texts_of(content: bytes) -> dict[str, str]:
     """The chunks of text of a PNG, read without its pixels, however many these are.
 
     A PNG is 8 bytes and then chunks: length (4 bytes), type (4), content, check sum (4). Text: a key, a zero, Latin-1.
@@ -72,7 +79,7 @@ def check_picture(png: Path, pdf: Path) -> None:
     try:
         found = sha256_of(pdf)
     except OSError as error:
-        raise UserError(f"{pdf}: missing or unreadable ({error.strerror}); {_remedy(png)}") from error
+        raise FileFaultError(pdf, f"missing or unreadable ({error.strerror})", _remedy(png)) from error
     if found != said[PDF]:
         raise UserError(f"{pdf}: changed since it was drawn, expected the one that {png.name} names; {_remedy(png)}")
 

@@ -16,6 +16,7 @@ from mcoherence.errors import UserError, first_line
 from mcoherence.files.atomic import atomic_path
 from mcoherence.files.canonical import canonical_json
 from mcoherence.files.digests import sha256_of
+from mcoherence.files.faults import FileFaultError, UnreadableError
 from mcoherence.files.provenance import Provenance
 from mcoherence.files.seals import IN_METADATA, OPEN, require_seal, sealed
 
@@ -67,7 +68,7 @@ def check_table(parquet: Path) -> None:
     try:
         found = sha256_of(csv)
     except OSError as error:
-        raise UserError(f"{csv}: missing or unreadable ({error.strerror}); {REMEDY}") from error
+        raise FileFaultError(csv, f"missing or unreadable ({error.strerror})", REMEDY) from error
     if found != expected:
         raise UserError(f"{csv}: changed since it was made, expected the rows that were written; {REMEDY}")
 
@@ -87,8 +88,8 @@ def _checked(parquet: Path) -> tuple[pd.DataFrame, str]:
     except FileNotFoundError as error:
         raise UserError(f"{parquet}: not found, expected a Parquet table; run the rule tabulate") from error
     except PermissionError as error:
-        raise UserError(f"{parquet}: cannot be read ({error.strerror}), expected a table; make it readable") from error
+        raise UnreadableError(parquet, error.strerror or first_line(error)) from error
     # What pyarrow makes of a file that is none of its own; NotImplementedError is its word for an unknown type.
     except (OSError, ValueError, LookupError, TypeError, AttributeError, MemoryError, NotImplementedError) as error:
         reason = first_line(error)
-        raise UserError(f"{parquet}: damaged, changed or no table of this study ({reason}); {REMEDY}") from error
+        raise FileFaultError(parquet, f"damaged, changed or no table of this study ({reason})", REMEDY) from error

@@ -3,8 +3,6 @@
 Index letter: n examples of a batch.
 """
 
-import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +18,7 @@ from mcoherence.errors import UserError, first_line
 from mcoherence.files.progress import progress
 from mcoherence.gradients import trees
 from mcoherence.gradients.tally import require_parts
+from mcoherence.gradients.tree_digest import TreeDigest
 from mcoherence.own_functions import own_function
 
 
@@ -85,9 +84,9 @@ class BatchesOfFunction(NamedData):
         first, last = int(positions[0]), int(positions[-1]) + 1
         if last - first != len(positions):
             raise UserError(f"{self.name}: found a sample to be drawn, expected all that it yields; let it yield fewer")
-        digest, start = hashlib.sha256(), 0
+        digest, start = TreeDigest(), 0
         for inputs, targets, _ in self._yielded():
-            _update(digest, (inputs, targets))
+            digest.update((inputs, targets))
             size = trees.length((inputs, targets))
             begin, end = max(first - start, 0), min(last - start, size)
             start += size
@@ -133,11 +132,11 @@ class BatchesOfFunction(NamedData):
     @cached_property
     def _seen(self) -> "_Seen":
         """What all batches are, from a first look at them."""
-        digest, sizes = hashlib.sha256(), list[int]()
+        digest, sizes = TreeDigest(), list[int]()
         whole, changed = list[NDArray[np.int64]](), list[NDArray[np.bool_]]()
         labels = list[NDArray[np.int64]]()
         for inputs, targets, marks in progress(self._yielded(), None, f"look at {self.name} until it ends"):
-            _update(digest, (inputs, targets))
+            digest.update((inputs, targets))
             sizes.append(trees.length(inputs))
             if isinstance(targets, Tensor) and not targets.is_floating_point() and not targets.is_complex():
                 numbers = targets.cpu().numpy().astype(np.int64)
@@ -193,11 +192,3 @@ def _tensors(tree: Any) -> Any:
 def _moved(tensor: Tensor, reading: BatchReading) -> Tensor:
     plain: Tensor = trees.usable(tensor.detach())
     return plain.to(reading.device, reading.dtype if tensor.is_floating_point() else None)
-
-
-def _update(digest: "hashlib._Hash", tree: Any) -> None:
-    """Take in type, shape and bytes of every tensor of a tree."""
-    for tensor in trees.leaves(tree):
-        plain = tensor.detach().cpu().contiguous()
-        digest.update(json.dumps([str(plain.dtype), list(plain.shape)]).encode())
-        digest.update(plain.reshape(-1).view(torch.uint8).numpy().tobytes())

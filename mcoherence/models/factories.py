@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from mcoherence.errors import UserError, first_line
+from mcoherence.files.faults import UnreadableError
 from mcoherence.files.seals import SealError, carried_seal, check_tensor_bytes
 from mcoherence.own_functions import own_function
 from mcoherence.parameter_names import without_wrappers
@@ -95,12 +96,13 @@ def _arguments(factory: str, function: Any, options: Mapping[str, Any], of_data:
     )
 
 
-def load_weights(model: nn.Module, path: Path) -> None:
-    """Load a state_dict into a network, every tensor of it, by name and shape.
+def load_weights(model: nn.Module, path: Path) -> str:
+    """Load a state_dict into a network, every tensor of it, by name and shape; the word taken off all names, or "".
 
     Names may begin with "module." or "_orig_mod.", as DataParallel, DistributedDataParallel and torch.compile leave
-    them, or all with one other word, such as the "model." of a Lightning module. Numbers are converted to the network's
-    own types.
+    them, or all with one other word, such as the "model." of a Lightning module. That word is returned: it may be
+    "teacher." as well, and whether that is the network that is meant is for the user to know. Numbers are converted to
+    the network's own types.
 
     Args:
         model: whose weights and buffers are overwritten.
@@ -112,7 +114,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
     """
     own = model.state_dict()
     expected = {plain: own[name] for name, plain in without_wrappers(own).items()}
-    found = _without_prefix(read_state_dict(path), expected.keys())
+    word, found = _without_word(read_state_dict(path), expected.keys())
     missing, others = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
     if missing or others:
         which = [f"{len(missing)} missing (first {missing[0]})"] if missing else []
@@ -140,14 +142,20 @@ def load_weights(model: nn.Module, path: Path) -> None:
                 "diverge; take an earlier checkpoint"
             )
     model.load_state_dict(own | {name: found[plain] for name, plain in without_wrappers(own).items()})
+    return word
 
 
-def _without_prefix(tensors: Mapping[str, Tensor], expected: Collection[str]) -> dict[str, Tensor]:
-    """The tensors without what wrappers put before their names, and without a word before all that does not fit."""
+def _without_word(tensors: Mapping[str, Tensor], expected: Collection[str]) -> tuple[str, dict[str, Tensor]]:
+    """A word before all names that does not fit, or "", and the tensors without it and without what wrappers put there.
+
+    It is returned with its point: "model.".
+    """
     found = {plain: tensors[name] for name, plain in without_wrappers(tensors).items()}
     words = {name.partition(".")[0] for name in found}
     shorter = {name.partition(".")[2]: one for name, one in found.items()}
-    return shorter if len(words) == 1 and shorter.keys() == set(expected) else found
+    if len(words) == 1 and shorter.keys() == set(expected):
+        return f"{words.pop()}.", shorter
+    return "", found
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
@@ -163,9 +171,16 @@ def _of_safetensors(path: Path) -> dict[str, Tensor]:
             check_tensor_bytes(path)
         return dict(load_file(path))
     except (OSError, SafetensorError, SealError, ValueError, KeyError) as error:
+        _require_readable(path, error)
         raise UserError(
             f"{path}: damaged, or no safetensors ({first_line(error)}); expected a state_dict; write it again"
         ) from error
+
+
+def _require_readable(path: Path, error: Exception) -> None:
+    """UnreadableError where an error of reading is not the file's."""
+    if isinstance(error, OSError) and error.errno is not None:
+        raise UnreadableError(path, error.strerror or first_line(error)) from error
 
 
 def _of_torch(path: Path) -> dict[str, Tensor]:
@@ -178,6 +193,7 @@ def _of_torch(path: Path) -> dict[str, Tensor]:
             f"expected a state_dict; {way_out}"
         ) from error
     except (OSError, EOFError, RuntimeError, ValueError, LookupError, AttributeError, TypeError) as error:
+        _require_readable(path, error)
         raise UserError(f"{path}: damaged, or no file of torch.save ({first_line(error)}); {way_out}") from error
     for candidate in (content, *(content.get(key) for key in HOLDERS if isinstance(content, Mapping))):
         if isinstance(candidate, Mapping) and candidate and all(isinstance(one, Tensor) for one in candidate.values()):

@@ -3,18 +3,17 @@
 Index letters: n examples of a batch, m of the sample.
 """
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from mcoherence.errors import UserError
 from mcoherence.gradients.grouping import group_ids
 from mcoherence.gradients.tally import require_parts
+from mcoherence.gradients.tree_digest import TreeDigest
 from mcoherence.gradients.trees import Tree, leaves, length, mapped, named_leaves, rows
 
 Batch = tuple[Any, ...]
@@ -109,23 +108,7 @@ def _batch(batch: Any, groups: Sequence[str] | None, place: int) -> Batch:
 
 
 def _digest(batches: Sequence[Batch]) -> str:
-    """Each tensor of a batch is hashed together with those in its place in the other batches."""
-    digests: dict[str, Any] = {}
-    described: dict[str, str] = {}
+    digest = TreeDigest()
     for batch in batches:
-        found = dict(named_leaves("", batch))
-        for place in {**digests, **found}:  # in a fixed order, those that this batch lacks among them
-            digest, leaf = digests.setdefault(place, hashlib.sha256()), found.get(place)
-            now = "none" if leaf is None else f"{leaf.dtype} {tuple(leaf.shape[1:])}"
-            if now != described.get(place):
-                digest.update(now.encode())
-                described[place] = now
-            if leaf is not None:
-                digest.update(_bytes(leaf))
-    whole = sorted((place, digest.hexdigest()) for place, digest in digests.items())
-    return hashlib.sha256(repr(whole).encode()).hexdigest()
-
-
-def _bytes(leaf: Tensor) -> bytes:
-    plain = leaf.cpu().resolve_conj().resolve_neg().contiguous()
-    return np.ascontiguousarray(plain.reshape(-1).view(torch.uint8).numpy()).tobytes() if plain.numel() else b""
+        digest.update(batch)
+    return digest.hexdigest()

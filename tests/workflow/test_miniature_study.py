@@ -327,6 +327,6 @@ def test_a_failing_job_says_why_in_one_line_and_leaves_nothing_half_written(stud
     )  # fmt: skip
     assert answer.returncode == 1
     assert answer.stderr.splitlines() == [
-        f"error: {tmp_path}/gone.h5: not found; expected a mcoherence/images/2 file; run the rule that makes it"
+        f"error: {tmp_path}/gone.h5: not found; expected a mcoherence/images/2 file; look at the path, or make it"
     ]
     assert not list(tmp_path.iterdir())

@@ -69,7 +69,6 @@ def test_groups_are_handed_on_and_directions_named(place, tmp_path, asked):
     [
         (("--along", "up"), "--along: found 'up', expected sum, weights, or sum:GROUP"),
         (("--along", "sum:class0"), "--along: found 'sum:class0', expected sum, weights, or sum:GROUP of a group"),
-        (("--weights", "weights.pt", "weights.pt"), "--weights: found 2, expected one"),
     ],
 )
 def test_mistakes_are_one_line(place, tmp_path, asked, capsys, arguments, message):
@@ -79,3 +78,14 @@ def test_mistakes_are_one_line(place, tmp_path, asked, capsys, arguments, messag
     assert line.startswith(f"error: {message}")
     assert all(other.startswith("digest of the images") for other in progress)
     assert not out.exists()
+
+
+def test_it_takes_one_file_of_weights_and_its_help_promises_no_more(place, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        place.run("examples", *NETWORK[:2], "--weights", "weights.pt", "more.pt", *FOLDER, "--out", tmp_path / "e.csv")
+    assert "found more.pt, which this command does not take; see mcoherence examples --help" in capsys.readouterr().err
+    for command, several in (("measure", True), ("examples", False)):
+        with pytest.raises(SystemExit):
+            place.run(command, "--help")
+        said = " ".join(capsys.readouterr().out.split())
+        assert ["--steps" in said, "W [W ...]" in said, "several files" in said] == [several] * 3

@@ -63,12 +63,12 @@ def test_a_trained_network_on_a_folder_of_images_equals_the_loop_and_the_library
 
 
 def test_shards_in_any_order_merge_to_the_whole(place, measured, tmp_path):
-    shards = [tmp_path / f"shard{number}.h5" for number in (3, 1, 2)]
+    shards = [tmp_path / f"shard{number}.hdf5" for number in (3, 1, 2)]
     for path, number in zip(shards, (3, 1, 2), strict=True):
         asked = (*NETWORK, *FOLDER, *QUICK, "--precision", "float64", "--batch-size", 2)
         assert place.run("measure", *asked, "--shard", f"{number}/3", "--out", path) == 0
-    assert place.run("merge", *shards, "--out", tmp_path / "merged.h5") == 0
-    (whole, of_whole), (merged, of_merged) = stored(measured), stored(tmp_path / "merged.h5")
+    assert place.run("merge", *shards, "--out", tmp_path / "merged.hdf5") == 0
+    (whole, of_whole), (merged, of_merged) = stored(measured), stored(tmp_path / "merged.hdf5")
     assert merged.keys() == whole.keys()
     for name in ("sum_sq_norm", "gram", "m_coherence", "m_coherence_model"):
         assert merged[name] == pytest.approx(whole[name], rel=1e-12)
@@ -98,8 +98,8 @@ def test_batches_of_a_function_are_measured_in_groups_with_the_users_own_loss(pl
     assert attributes["inputs"]["command_user:batches"].startswith("batches:")
     for number in (1, 2):  # cut within a batch of five
         assert place.run("measure", *asked, *loss, "--shard", f"{number}/2", "--out", tmp_path / f"{number}.h5") == 0
-    assert place.run("merge", tmp_path / "1.h5", tmp_path / "2.h5", "--out", tmp_path / "merged.h5") == 0
-    assert stored(tmp_path / "merged.h5")[0]["gram"] == pytest.approx(datasets["gram"], rel=1e-12)
+    assert place.run("merge", tmp_path / "1.h5", tmp_path / "2.h5", "--out", tmp_path / "merged.hdf5") == 0
+    assert stored(tmp_path / "merged.hdf5")[0]["gram"] == pytest.approx(datasets["gram"], rel=1e-12)
 
 
 def test_classes_are_groups_and_figures_read_them_together(place, measured, tmp_path):
@@ -153,6 +153,11 @@ def test_targets_that_cross_entropy_leaves_out_count_with_gradient_zero_and_it_i
     assert place.run("examples", *asked, "--out", tmp_path / "e.csv") == 0
     assert (pd.read_csv(tmp_path / "e.csv")["sq_norm"] == 0).tolist() == [i in (4, 9, 11) for i in range(12)]
     assert "3 of the 12 targets are -100, which cross-entropy leaves out" in caplog.text
+    caplog.clear()
+    loss = ("--loss", "command_user:half_of_square")  # to which -100 is a number as any other
+    assert place.run("examples", *asked, *loss, "--out", tmp_path / "e.csv") == 0
+    assert (pd.read_csv(tmp_path / "e.csv")["sq_norm"] > 0).all()
+    assert "-100" not in caplog.text
 
 
 WRAPPED = {  # what is put before names, and what stands beside the weights
@@ -160,19 +165,25 @@ WRAPPED = {  # what is put before names, and what stands beside the weights
     "_orig_mod.module.": {},
     "module._orig_mod.": {},
     "model.": {},  # as a Lightning module has it
+    "teacher.": {},  # which may not be the network that is meant
     "module.module.": {"n_averaged": torch.tensor(3)},
 }
 
 
+WORDS = ("model.", "teacher.")  # which no wrapper puts there, so that it is said
+
+
 @pytest.mark.parametrize("prefix", WRAPPED)
 @pytest.mark.parametrize("factory", ["as_in_a_study", "wrapped"])
-def test_names_of_wrapped_weights_are_taken_off(place, measured, tmp_path, prefix, factory):
+def test_names_of_wrapped_weights_are_taken_off(place, measured, tmp_path, caplog, prefix, factory):
     weights = {f"{prefix}{name}": value for name, value in place.model.float().state_dict().items()}
     place.model.double()
     torch.save({"state_dict": weights | WRAPPED[prefix], "epoch": 3}, tmp_path / "checkpoint.ckpt")
     asked = ("--model", f"command_user:{factory}", "--weights", tmp_path / "checkpoint.ckpt", *FOLDER, *QUICK)
     assert place.run("measure", *asked, "--precision", "float64", "--out", tmp_path / "o.h5") == 0
     assert np.array_equal(stored(tmp_path / "o.h5")[0]["gram"], stored(measured)[0]["gram"])
+    said = [f"note: {tmp_path / 'checkpoint.ckpt'}: all names in it begin with {prefix!r}, which the network's do not"]
+    assert [line.partition(";")[0] for line in caplog.messages] == (said if prefix in WORDS else [])
 
 
 def test_checkpoints_and_data_of_a_study_need_no_factory(place, tmp_path):

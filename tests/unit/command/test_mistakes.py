@@ -115,8 +115,9 @@ CASES = {
     "place": ((*NETWORK, *FOLDER, "--out", "text.pt/o.h5"), "--out: found the file "),
     "nowhere": ((*NETWORK, *FOLDER, "--out", "/proc/o.h5"), "--out: found /proc, in which this user cannot write"),
     "an input": ((*NETWORK, "--data", "labels.h5", "--out", "labels.h5"), "--out: found labels.h5, which is read as"),
-    "a stranger": ((*NETWORK, *FOLDER, "--out", "strange.h5"), "--out: found the file strange.h5, which mcoherence"),
-    "no such option": ((*NETWORK, *FOLDER, "--modle", "x"), "unrecognized arguments: --modle x; see mcoherence --help"),
+    "a stranger": ((*NETWORK, *FOLDER, "--out", "strange.h5"), "--out: found strange.h5, which mcoherence has not"),
+    "an abbreviation": ((*NETWORK, *FOLDER, "--group", "class"), "--group, which this command does not take (did"),
+    "no such option": ((*NETWORK, *FOLDER, "--modle", "x"), "command does not take (did you mean --model?)"),
 }  # fmt: skip
 
 

@@ -48,6 +48,28 @@ def test_the_picture_is_drawn_where_it_is_asked_for_and_can_be_verified(place, t
     assert place.run("verify", png) == 0
 
 
+def test_groups_and_steps_that_are_left_out_are_said_and_can_be_had(place, tmp_path, capsys, monkeypatch):
+    weights = ("--weights", "weights.pt", "weights.pt", "--steps", 0, 5)
+    out, png = tmp_path / "o.h5", tmp_path / "coherence.png"
+    assert place.run("measure", *NETWORK[:2], *weights, *FOLDER, *QUICK, "--groups", "class", "--out", out) == 0
+    monkeypatch.setattr("mcoherence.command.show.MOST_GROUPS", 3)  # of train and three classes
+    monkeypatch.setattr("mcoherence.command.show.MOST_DRAWN", 3)
+    lines = shown(place, capsys, out, "--png", png)
+    assert "measured 24 of 24 examples over 2 sets of weights" in lines[1]
+    assert "m-coherence by layer, step 5 (1 more groups and 1 more steps: --all)" in lines
+    assert lines[-1].endswith("coherence.pdf: drawn; class2 left out, --groups names others")
+    lines = shown(place, capsys, out, "--all")
+    for step in (0, 5):
+        head = lines[lines.index(f"m-coherence by layer, step {step}") + 1]
+        assert head.split() == ["layer", "type", "train", "class0", "class1", "class2"]
+    lines = shown(place, capsys, out, "--groups", "class2", "class0", "--png", png)
+    assert lines[lines.index("") + 2].split()[:2] == ["0", "class2"]
+    assert ["layer", "type", "class2", "class0"] in [line.split() for line in lines]
+    assert lines[-1].endswith("coherence.pdf: drawn")
+    assert place.run("show", out, "--groups", "clas2") == 1
+    assert "--groups: found 'clas2', expected one of train, class0, class1, class2" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".h5", ".hdf5"])
 def test_a_monitors_file_is_a_table_too(place, tmp_path, capsys, suffix):
     network, path = nn.Linear(3, 2), tmp_path / f"probe{suffix}"
@@ -58,6 +80,11 @@ def test_a_monitors_file_is_a_table_too(place, tmp_path, capsys, suffix):
     rows = [line.split() for line in shown(place, capsys, path)]
     for step, value in zip((0, 4), monitor.history["m_coherence"], strict=True):
         assert any({str(step), "train", "3", f"{value:.4g}", f"{value / 3:.4g}"} == set(row) for row in rows)
+    png = tmp_path / "drawn.png"
+    assert shown(place, capsys, path, "--groups", "train", "--png", png)[-1] == f"{png} and drawn.pdf: drawn"
+    assert png.read_bytes().startswith(b"\x89PNG")
+    assert place.run("show", path, "--groups", "tain") == 1
+    assert "--groups: found 'tain', expected one of " in capsys.readouterr().err
 
 
 def test_saved_statistics_are_shown_as_they_print(place, tmp_path, capsys):
@@ -77,6 +104,12 @@ def test_a_table_of_examples_is_shown_by_either_of_its_names(place, tmp_path, ca
     first, *rows = shown(place, capsys, out)
     assert first == f"{out}: 12 rows"
     assert rows == shown(place, capsys, out.with_suffix(".parquet"))[1:]
+    head, *largest = [line.split() for line in shown(place, capsys, out, "--sort", "sq_norm")[1:]]
+    norms = [float(row[head.index("sq_norm")]) for row in largest]
+    assert norms == sorted(norms, reverse=True)
+    assert sorted(largest) == sorted(line.split() for line in rows[1:])
+    assert place.run("show", out, "--sort", "sq_nrm") == 1
+    assert "--sort: found 'sq_nrm', expected one of index, target, group, file, sq_norm" in capsys.readouterr().err
     out.write_text(out.read_text().replace("class0", "class1"))
     assert place.run("show", out) == 1
     assert "e.csv: changed since it was made" in capsys.readouterr().err

@@ -36,10 +36,17 @@ def test_equal_content_gives_equal_bytes(path, tmp_path):
     assert path.read_bytes() == again.read_bytes()
 
 
-def test_another_schema_is_refused(path):
+@pytest.mark.parametrize(
+    ("expected", "way_out"),
+    [
+        ("mcoherence/other/1", "it is a file of another kind, look at the path"),  # and keep it
+        ("mcoherence/test/2", "delete the file and run again"),
+    ],
+)
+def test_another_schema_is_refused(path, expected, way_out):
     with (
-        pytest.raises(UserError, match="found mcoherence/test/1, expected mcoherence/other/1"),
-        open_hdf5(path, "mcoherence/other/1"),
+        pytest.raises(UserError, match=f"found mcoherence/test/1, expected {expected}; {way_out}"),
+        open_hdf5(path, expected),
     ):
         pass
 
