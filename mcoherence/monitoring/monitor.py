@@ -22,6 +22,7 @@ from mcoherence.gradients.batch_norm import batch_norm_layers
 from mcoherence.gradients.evidence import Evidence, merged
 from mcoherence.gradients.reference import LossFunction
 from mcoherence.gradients.refusal import refuse_unsupported
+from mcoherence.gradients.rounding import share_of_sums
 from mcoherence.gradients.statistics import WHOLE_SAMPLE, GradientStatistics
 from mcoherence.gradients.sweep import group_names
 from mcoherence.gradients.wrappers import unwrapped
@@ -413,6 +414,7 @@ class CoherenceMonitor:
             layer_types={name: type(module).__name__ for name, module in self._model.named_modules()},
             batch_norm="running" if self._batch_norm_layers else NO_BATCH_NORM,
             evidence=merged([one.evidence for one in some if not one.diverged]),
+            rounding=share_of_sums(*(p.dtype for p in trainable_parameters(self._model).values())),
         )
 
     @cached_property

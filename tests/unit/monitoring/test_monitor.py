@@ -386,6 +386,16 @@ def test_the_running_noise_scale_is_a_ratio_of_running_means():
     pd.testing.assert_frame_equal(resumed.history, rows, check_exact=True)
 
 
+def test_equal_gradients_have_no_variance_as_in_gradient_statistics():
+    torch.manual_seed(192)
+    model = nn.Sequential(nn.Linear(20, 30), nn.ReLU(), nn.Linear(30, 3))
+    for inputs in torch.randn(4, 1, 20):
+        equal = inputs.expand(192, 20), torch.zeros(192, dtype=torch.int64)
+        values = CoherenceMonitor(model, LOSS, equal, 1)(0)
+        assert values["gradient_variance"] == gradient_statistics(model, LOSS, [equal]).gradient_variance() == 0.0
+        assert values["running_noise_scale"] == 0.0
+
+
 def test_single_examples_are_compared_at_the_first_measurement_every_tenth_and_after_an_error():
     fails = []
 
