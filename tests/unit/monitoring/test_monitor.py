@@ -241,11 +241,18 @@ def test_a_state_of_other_groups_or_of_another_network_or_of_something_else_is_r
         resumed(TWO_AND_ONE, ["two", "one"], nn.Linear(2, 1))
     monitor = CoherenceMonitor(UNIT, OUTPUT, TWO_AND_ONE[:2], 1)
     monitor(1)
-    for wrong in ({}, {"version": 1}, monitor.state_dict() | {"measured": [{"step": 3}]}, None):
+    [row] = monitor.state_dict()["measured"]
+    others = ({"measured": [{"step": 3}]}, {"measured": [row | {"step": 0.5}]})
+    for wrong in ({}, {"version": 1}, *(monitor.state_dict() | other for other in others), None):
         with pytest.raises(UserError, match=r"^state: no state of a monitor"):
             monitor.load_state_dict(wrong)
     with pytest.raises(UserError, match=r"^state: found version 7"):
         monitor.load_state_dict(monitor.state_dict() | {"version": 7})
+    for steps in ((7, 0), (3, 3)):
+        with pytest.raises(
+            UserError, match=rf"^state: found step {steps[1]} after step {steps[0]}, expected steps that"
+        ):
+            monitor.load_state_dict(monitor.state_dict() | {"measured": [row | {"step": step} for step in steps]})
     assert monitor.history["step"].tolist() == [1]
 
 
