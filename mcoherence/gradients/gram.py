@@ -16,7 +16,9 @@ from mcoherence.coherence import Float64Array
 from mcoherence.gradients import pairs
 from mcoherence.gradients.group_sums import real_rows
 from mcoherence.gradients.reference import LossFunction, loss_and_gradients
-from mcoherence.gradients.sweep import Measuring, Piece, checked_batches, measuring, pieces
+from mcoherence.gradients.statistics import WHOLE_SAMPLE, statistics_of
+from mcoherence.gradients.sweep import Measuring, Piece, Totals, measured_batches, measuring
+from mcoherence.gradients.tally import Tally
 from mcoherence.gradients.trees import length, rows
 
 # Elements of per-example gradients alive at a time, at most, beside those of two examples.
@@ -103,7 +105,7 @@ def example_gram(
         tf32: whether float32 products may be TF32's on a GPU that has it.
 
     Raises:
-        UnsupportedModelError: the model cannot be measured; the message names the module.
+        UnsupportedModelError: the model cannot be measured, or model or loss mixes examples; the message says which.
         ValueError: batches or losses are not as above.
 
     Example:
@@ -115,11 +117,19 @@ def example_gram(
         [[1.0, 1.0], [1.0, 5.0]]
     """
     with measuring(model, loss_fn, tf32=tf32) as now:
+        # One batched pass first, with the checks of `gradient_statistics`: an example alone cannot tell that it is
+        # mixed with others. It costs a fraction of the passes of single examples.
+        totals, tally = Totals(1, now.passes.parameters), Tally(now.passes, 1, 2)
+        whole = []
+        for piece, measured in measured_batches(now.passes, tally, batches, None):
+            totals.add(piece.group, measured)
+            whole.append(piece)
+        statistics_of((WHOLE_SAMPLE,), now, totals, tally)
         examples = [
             Piece(
                 piece.group, rows(piece.inputs, slice(i, i + 1)), rows(piece.targets, slice(i, i + 1)), piece.positions
             )
-            for piece in pieces(checked_batches(batches, None), None)
+            for piece in whole
             for i in range(length(piece.inputs))
         ]
         elements = sum(p.numel() for p in now.passes.parameters.values())

@@ -8,7 +8,9 @@ from torch import nn
 from mcoherence import example_gram, example_statistics, gradient_statistics
 from mcoherence.gradients import gram as gram_module
 from mcoherence.gradients import noise, pairs
+from mcoherence.gradients.evidence import IdentityError
 from mcoherence.gradients.reference import per_example_gradients
+from mcoherence.gradients.refusal import UnsupportedModelError
 
 PER_EXAMPLE = nn.CrossEntropyLoss(reduction="none")
 DIFFERENT = ~np.eye(9, dtype=bool)
@@ -120,6 +122,22 @@ def test_the_share_that_a_step_helps_counts_positive_products(measured, gram):
     others = gram.sum(axis=1) - np.diag(gram)
     assert found.share_helped("sum") == pairs.share_helped(found.dot["sum"]) == (others > 0).mean()
     assert np.isnan(pairs.share_helped([]))
+
+
+def of_batch_mean(outputs, _):
+    return (outputs - outputs.mean(0)).square().sum(1)
+
+
+def divided_by_the_batch(outputs, targets):
+    return PER_EXAMPLE(outputs, targets) / len(targets)
+
+
+@pytest.mark.parametrize("loss_fn", [of_batch_mean, divided_by_the_batch])
+@pytest.mark.parametrize("measure", [gradient_statistics, example_gram])
+def test_losses_that_mix_examples_are_refused_by_the_gram_matrix_too(measured, loss_fn, measure):
+    model, batches, *_ = measured
+    with pytest.raises((UnsupportedModelError, IdentityError)):
+        measure(model, loss_fn, batches)
 
 
 def test_stiffness_by_sign_and_cosine_over_pairs_of_different_examples(gram):
