@@ -11,6 +11,7 @@ from torch import nn
 
 from mcoherence.gradients.model_state import ModelState
 from mcoherence.gradients.refusal import NESTED_BACKWARD, UnsupportedModelError, refuse_training_mode
+from mcoherence.gradients.wrappers import uncompiled
 
 
 @contextmanager
@@ -19,6 +20,8 @@ def eval_mode(model: nn.Module) -> Iterator[ModelState]:
 
     Afterwards each module's mode, the model's buffers, `.grad`, `requires_grad`, and the generators of torch, NumPy and
     Python are as before. The value is what the model was like; see there for how to ask whether a pass has changed it.
+
+    Modules that are compiled run as they were written meanwhile.
 
     Recurrent layers that cuDNN runs stay in training mode, since it has no backward pass in eval mode; their dropout,
     which is all that the mode decides, is 0 meanwhile.
@@ -31,7 +34,7 @@ def eval_mode(model: nn.Module) -> Iterator[ModelState]:
     dropouts = [layer.dropout for layer in recurrent]
     cuda_devices = sorted({p.device.index for p in model.parameters() if p.device.type == "cuda"})
     python_generator, numpy_generator = random.getstate(), np.random.get_state()  # noqa: NPY002 (the models' own)
-    with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices=cuda_devices):
+    with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices=cuda_devices), uncompiled():
         state = ModelState(model)
         try:
             torch.clear_autocast_cache()  # weights cast without gradients, in a pass before this one

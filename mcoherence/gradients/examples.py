@@ -237,18 +237,18 @@ def example_statistics(
         products = _without_own(products, wanted, names, rows, now.passes.parameters)
         own_left_out = tuple(name for name, direction in wanted.items() if isinstance(direction, str))
     return ExampleStatistics(
-        statistics.layers,
-        rows.sq_norms,
-        tuple(wanted),
-        products,
-        rows.losses,
-        names,
-        rows.group_ids,
-        own_left_out,
-        statistics.evidence,
-        statistics.fingerprint,
-        statistics.device,
-        statistics.fp32_precision,
+        layers=statistics.layers,
+        sq_norms=rows.sq_norms,
+        directions=tuple(wanted),
+        products=products,
+        losses=rows.losses,
+        groups=names,
+        group_ids=rows.group_ids,
+        own_left_out=own_left_out,
+        evidence=statistics.evidence,
+        fingerprint=statistics.fingerprint,
+        device=statistics.device,
+        fp32_precision=statistics.fp32_precision,
     )
 
 

@@ -15,7 +15,9 @@ from mcoherence.gradients.rounding import above_rounding
 
 
 def products_with_others(product: ArrayLike, sq_norm: ArrayLike, rounding: ArrayLike = 0.0) -> Float64Array:
-    """g_i . (S - g_i) of each example, float64 [m, ...]; 0 of a single one, for which there are no others.
+    """g_i . (S - g_i) of each example, float64 [m, ...]; 0 of one whose others are none or have gradients of 0.
+
+    Never longer than |g_i| times the sum of the others' |g_j|, whatever rounding made of it.
 
     Args:
         product: g_i . S of all m examples of the sum, [m, ...], such as by layer.
@@ -33,7 +35,10 @@ def products_with_others(product: ArrayLike, sq_norm: ArrayLike, rounding: Array
     if len(whole) < 2:
         return np.zeros_like(whole)
     sizes = np.sqrt(own * np.maximum(whole.sum(axis=0), 0.0))
-    return above_rounding(whole - own, sizes, rounding)
+    left, lengths = above_rounding(whole - own, sizes, rounding), np.sqrt(own)
+    most = lengths * np.maximum(lengths.sum(axis=0) - lengths, 0.0)
+    with np.errstate(invalid="ignore"):
+        return np.where(np.abs(left) > most, np.copysign(most, left), left)
 
 
 def cosines_with_others(product: ArrayLike, sq_norm: ArrayLike, rounding: float = 0.0) -> Float64Array:

@@ -3,12 +3,18 @@
 A variance, or the product with a sum of nothing, would else be of either sign, and a ratio with it anything.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-# In roundings of a dtype. Seen on networks in float32: up to 17 between Q and |S|^2 / n of 192 equal gradients, and up
-# to 3 between |g|^2 and g . g. TF32 rounds more coarsely, and is not allowed for.
+from mcoherence.gradients.group_sums import sum_dtype
+
+# In roundings of the dtype that sums are kept and products computed in, float32 or wider: those of bfloat16 and float16
+# are far larger than what they leave of a sum over many elements, so that 0 in its place would be untrue. Seen on
+# networks in float32: up to 17 between Q and |S|^2 / n of 192 equal gradients, and up to 3 between |g|^2 and g . g.
+# TF32 rounds more coarsely, and is not allowed for.
 OF_SUMS = 100
 OF_PRODUCTS = 8
 
@@ -31,10 +37,20 @@ def above_rounding(values: ArrayLike, sizes: ArrayLike, share: ArrayLike) -> NDA
 
 
 def share_of_sums(*dtypes: torch.dtype) -> float:
-    """The share of Q, or of |S|^2, that is rounding where gradients are of these dtypes: that of the coarsest."""
-    return OF_SUMS * max((torch.finfo(dtype).eps for dtype in dtypes), default=0.0)
+    """The share of Q, or of |S|^2, that is rounding where parameters are of these dtypes: that of the coarsest.
+
+    Example:
+        >>> share_of_sums(torch.float64) < share_of_sums(torch.float64, torch.float32) == share_of_sums(torch.bfloat16)
+        True
+    """
+    return OF_SUMS * _coarsest(dtypes)
 
 
 def share_of_products(*dtypes: torch.dtype) -> float:
     """The share of |g| |V| that is rounding of g . V, likewise."""
-    return OF_PRODUCTS * max((torch.finfo(dtype).eps for dtype in dtypes), default=0.0)
+    return OF_PRODUCTS * _coarsest(dtypes)
+
+
+def _coarsest(dtypes: Sequence[torch.dtype]) -> float:
+    """The rounding of the coarsest dtype that is computed in."""
+    return max((torch.finfo(sum_dtype(dtype)).eps for dtype in dtypes), default=0.0)

@@ -212,15 +212,15 @@ class GradientStatistics:
             )
         sums = tuple(a + b for a, b in zip(self.group_sums, other.group_sums, strict=True))
         return GradientStatistics(
-            self.groups,
-            self.parameters,
-            self.counts + other.counts,
-            self.sum_sq_norms + other.sum_sq_norms,
-            sums,
-            self.evidence.merge(other.evidence),
-            self.fingerprint if self.fingerprint == other.fingerprint else "",
-            _of_both(self.device, other.device),
-            _of_both(self.fp32_precision, other.fp32_precision),
+            groups=self.groups,
+            parameters=self.parameters,
+            counts=self.counts + other.counts,
+            sum_sq_norms=self.sum_sq_norms + other.sum_sq_norms,
+            group_sums=sums,
+            evidence=self.evidence.merge(other.evidence),
+            fingerprint=self.fingerprint if self.fingerprint == other.fingerprint else "",
+            device=_of_both(self.device, other.device),
+            fp32_precision=_of_both(self.fp32_precision, other.fp32_precision),
         )
 
     def to_dataframe(self, by: Level = "layer") -> "pd.DataFrame":
@@ -366,15 +366,15 @@ def statistics_of(groups: tuple[str, ...], now: Measuring, totals: Totals, tally
     evidence = tally.evidence(totals.counts, totals.sum_sq_norms, sums).require()
     evidence = replace(evidence, by_whole_model=tuple(now.names[name] for name in evidence.by_whole_model))
     return GradientStatistics(
-        groups,
-        parameters,
-        totals.counts,
-        totals.sum_sq_norms,
-        sums,
-        evidence,
-        now.fingerprint,
-        now.device,
-        now.fp32_precision,
+        groups=groups,
+        parameters=parameters,
+        counts=totals.counts,
+        sum_sq_norms=totals.sum_sq_norms,
+        group_sums=sums,
+        evidence=evidence,
+        fingerprint=now.fingerprint,
+        device=now.device,
+        fp32_precision=now.fp32_precision,
     )
 
 

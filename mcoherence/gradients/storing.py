@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mcoherence.errors import UserError
 from mcoherence.files.hdf5 import read_hdf5, write_hdf5
 from mcoherence.files.provenance import provenance
 from mcoherence.gradients.evidence import Evidence
@@ -83,7 +84,8 @@ def load_examples(path: Path | str) -> dict[str, Any]:
     """The fields that `save_examples` has written.
 
     Raises:
-        UserError: the file is missing, damaged, changed since it was written, or of another schema; one line.
+        UserError: the file is missing, damaged, changed since it was written, of another schema, or of an earlier
+            version that does not say all of it; one line.
     """
     datasets, attributes = read_hdf5(Path(path), EXAMPLES)
     return {
@@ -94,9 +96,28 @@ def load_examples(path: Path | str) -> dict[str, Any]:
         "losses": np.asarray(datasets["loss"]),
         "groups": tuple(map(str, datasets["group"])),
         "group_ids": np.asarray(datasets["group_id"]),
-        "own_left_out": tuple(attributes["own_left_out"]),
+        "own_left_out": _own_left_out(Path(path), attributes, tuple(map(str, datasets["direction"]))),
         **_read_origin(attributes),
     }
+
+
+def _own_left_out(path: Path, attributes: Mapping[str, Any], directions: Sequence[str]) -> tuple[str, ...]:
+    """The directions without the own gradient; earlier files say only whether the sums among the directions are.
+
+    Raises:
+        UserError: of such a file, whether a direction is a sum: it has a name of its own.
+    """
+    if "own_left_out" in attributes:
+        return tuple(attributes["own_left_out"])
+    if not attributes["leave_one_out"]:
+        return ()
+    for name in directions:
+        if name.partition(":")[0] != "sum":
+            raise UserError(
+                f"{path}: found a direction {name!r} in a file of an earlier version, expected 'sum' or 'sum:GROUP': "
+                "it does not say whether the own gradient is left out of it; measure again"
+            )
+    return tuple(directions)
 
 
 def _origin(fields: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,11 @@ A wrapper computes what its model does, but synchronises, compiles or scatters. 
 taken off; an attribute that happens to be called `module` is left alone.
 """
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
 from torch import nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
@@ -16,6 +21,19 @@ def unwrapped(model: nn.Module) -> nn.Module:
     while (inner := _inner(model)) is not None:
         model = model.get_submodule(inner)
     return model
+
+
+@contextmanager
+def uncompiled() -> Iterator[None]:
+    """Modules that are compiled within a model run as they were written inside the block.
+
+    `model.compile()` leaves no wrapper to take off, and every hook and every mode of a pass would be compiled anew.
+    """
+    if "torch._dynamo" not in sys.modules:  # nothing was compiled, and importing it takes seconds
+        yield
+        return
+    with torch.compiler.set_stance("force_eager"):
+        yield
 
 
 def plain_names(model: nn.Module) -> dict[str, str]:

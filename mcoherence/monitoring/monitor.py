@@ -4,10 +4,9 @@ import os
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, reduce
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -15,22 +14,20 @@ import pandas as pd
 import torch
 from torch import nn
 
-from mcoherence.errors import UserError, first_line
+from mcoherence.errors import UserError
 from mcoherence.files.digests import short_digest
 from mcoherence.files.provenance import provenance
 from mcoherence.gradients.batch_norm import batch_norm_layers
-from mcoherence.gradients.evidence import Evidence, merged
+from mcoherence.gradients.evidence import merged
 from mcoherence.gradients.reference import LossFunction
-from mcoherence.gradients.refusal import refuse_unsupported
-from mcoherence.gradients.statistics import WHOLE_SAMPLE, GradientStatistics
-from mcoherence.gradients.sweep import group_names
+from mcoherence.gradients.rounding import share_of_sums
+from mcoherence.gradients.statistics import WHOLE_SAMPLE
 from mcoherence.gradients.wrappers import unwrapped
-from mcoherence.measuring.by_examples import diverged_statistics
 from mcoherence.measuring.record import CoherenceRecord, record_of, stacked
 from mcoherence.monitoring.logging import Log, for_loggers, hand_over, require_log
-from mcoherence.monitoring.probe_passes import ProbePasses, weights_are_finite
+from mcoherence.monitoring.probe_passes import ProbePasses
 from mcoherence.monitoring.probe_sample import ProbeSample
-from mcoherence.monitoring.ranks import ProbeRanks, nothing_measured, trainable_parameters
+from mcoherence.monitoring.ranks import ProbeRanks, trainable_parameters
 from mcoherence.monitoring.rows import (
     MEAN_SQ_NORM,
     NOISE_SCALE,
@@ -40,12 +37,13 @@ from mcoherence.monitoring.rows import (
     measured_values,
     noise_scales,
 )
-from mcoherence.monitoring.schedule import Every, MeasuringSteps, as_whole_number
+from mcoherence.monitoring.schedule import Every, MeasuringSteps
+from mcoherence.monitoring.settings import names_of_groups, number_of_updates, require_settings
+from mcoherence.monitoring.shares import SharedMeasurement
+from mcoherence.monitoring.state import MonitorMeasurement, MonitorState
 from mcoherence.monitoring.storage import MonitorFile, monitor_file
 from mcoherence.precision import precision_name
 from mcoherence.study.result_names import NO_BATCH_NORM
-
-STATE_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -65,16 +63,6 @@ class Cost:
             f"{self.measurements} measurements, {self.seconds:.1f} s, {100 * self.share:.1f}% of the time since the "
             "monitor was made"
         )
-
-
-@dataclass(frozen=True)
-class _Measured:
-    """One measurement: its step, whether numbers were not finite, the sums (K = 1), and what was checked."""
-
-    step: int
-    diverged: bool
-    record: CoherenceRecord
-    evidence: Evidence
 
 
 class CoherenceMonitor:
@@ -150,19 +138,20 @@ class CoherenceMonitor:
         self._since = time.perf_counter()
         self._seconds, self._earlier = 0.0, 0.0
         self._measuring_since: float | None = None
-        _require_settings(model, loss_fn, name, spot_check, rank_timeout)
+        require_settings(model, loss_fn, name, spot_check, rank_timeout)
         self._model = unwrapped(model)
-        self._groups = _group_names(groups)
+        self._groups = names_of_groups(groups)
         self._sample = ProbeSample.of(sample, self._groups)
         self._steps = MeasuringSteps(every)
         self._spot_check, self._tf32 = int(spot_check), bool(tf32)
         self._passes = ProbePasses(loss_fn, self._groups, self._spot_check, self._tf32)
+        self._ranks = ProbeRanks(float(rank_timeout))
+        self._measurement = SharedMeasurement(self._ranks, self._passes, self._sample, self._groups)
         if log is not None:
             require_log(log)
         self.name, self._log = name, log
-        self._ranks = ProbeRanks(float(rank_timeout))
         self._file: MonitorFile | None = None if path is None else monitor_file(path, self._told_in_files)
-        self._measured: list[_Measured] = []
+        self._measured: list[MonitorMeasurement] = []
         self._noise: list[tuple[float, float]] = []  # estimates of tr(Sigma) and |G|^2 of what was measured
         self._file_is_ours = False  # whether it holds what was measured, and nothing else
 
@@ -179,12 +168,16 @@ class CoherenceMonitor:
             UserError: the step is before the last one measured; ranks do not agree; the network cannot be measured.
             IdentityError, ValueError: as `gradient_statistics` does.
             OSError: the file cannot be written.
-            What `log` raises. After any error nothing of the step is kept, and the next call measures again.
+            What `log` raises. After any error nothing of the step is kept, in the file neither, and the next call
+                measures again; a logger keeps what it was told before it failed.
         """
-        step = _number_of_updates(step)
-        problem = self._file_problem()
+        step = number_of_updates(step)
         last = self._measured[-1].step if self._measured else -1
-        if step == last or step not in self._steps:
+        due = step != last and step in self._steps
+        # Ranks tell each other of problems where all of them meet: an error before that is one rank's alone, for which
+        # the others would wait in vain.
+        problem = self._file_problem() if due or self._ranks.world == 1 else None
+        if not due:
             if problem is not None:
                 raise problem
             return None
@@ -227,53 +220,26 @@ class CoherenceMonitor:
 
     def state_dict(self) -> dict[str, Any]:
         """All that it takes to go on in another process, as numbers, strings, lists and dicts: JSON can hold it."""
-        parameters = list(self._measured[0].record.parameters) if self._measured else None
-        return {
-            "version": STATE_VERSION,
-            "sample": self._sample.digest,
-            "groups": None if self._groups is None else list(self._groups),
-            "parameters": parameters,
-            "measured": [
-                {
-                    "step": one.step,
-                    "diverged": one.diverged,
-                    "n": one.record.n[0].tolist(),
-                    "sum_sq_norm": one.record.sum_sq_norm[0].tolist(),
-                    "gram": one.record.gram[0].tolist(),
-                    "evidence": one.evidence.as_json(),
-                }
-                for one in self._measured
-            ],
-            "seconds": self._seconds,
-            "whole_seconds": self._earlier + time.perf_counter() - self._since,
-        }
+        whole = self._earlier + time.perf_counter() - self._since
+        return MonitorState(self._sample.digest, self._groups, self._measured, self._seconds, whole).as_json()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state; what the file holds beyond it goes with the next call, for it is measured again.
+        """Go on from a state.
+
+        What the file holds beyond it goes with the next call (of several ranks, the next that measures), for it is
+        measured again.
 
         Raises:
             UserError: the state is of another sample, of other groups, or none.
         """
-        try:
-            if state["version"] != STATE_VERSION:
-                raise UserError(
-                    f"state: found version {state['version']!r} of a monitor's state, expected {STATE_VERSION}; load "
-                    "it with the version of mcoherence that saved it"
-                )
-            self._require_same("sample", state["sample"][:12], self._sample.digest[:12], "the same probe sample")
-            groups = None if state["groups"] is None else tuple(state["groups"])
-            self._require_same("groups", groups, self._groups, "the same groups")
-            if state["measured"]:
-                self._require_parameters(tuple(state["parameters"]))
-            measured = [_loaded(one, tuple(state["parameters"])) for one in state["measured"]]
-            seconds, whole = float(state["seconds"]), float(state["whole_seconds"])
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-            raise UserError(
-                f"state: no state of a monitor ({type(error).__name__}: {error}), expected what state_dict() returned"
-            ) from error
-        self._measured, self._noise = measured, [self._estimates(one) for one in measured]
+        found = MonitorState.from_json(state)
+        self._require_same("sample", found.sample[:12], self._sample.digest[:12], "the same probe sample")
+        self._require_same("groups", found.groups, self._groups, "the same groups")
+        if found.parameters is not None:
+            self._require_parameters(found.parameters)
+        self._measured, self._noise = list(found.measured), [self._estimates(one) for one in found.measured]
         self._passes.forget()
-        self._seconds, self._earlier, self._since = seconds, whole, time.perf_counter()
+        self._seconds, self._earlier, self._since = found.seconds, found.whole_seconds, time.perf_counter()
         self._file_is_ours = False
 
     def _require_parameters(self, found: tuple[str, ...]) -> None:
@@ -306,25 +272,13 @@ class CoherenceMonitor:
         """A measurement, kept, written and logged; the ranks tell each other of every error, of `problem` first."""
         ranks = self._ranks
         ranks.meet(step, self._setup())
-        mine, not_finite = None, ""
-        try:
-            refuse_unsupported(self._model)  # first of all, since weights in parts are not the same on all ranks
-        except UserError as error:
-            problem = problem or error
-        ranks.require_none_failed(problem)
-        with ranks.alike(self._model):
-            try:
-                mine, not_finite = self._of_share()
-            except Exception as error:
-                problem = error
-            ranks.require_none_failed(problem)
-            not_finite = ranks.first(not_finite)
-            diverged = mine is None or bool(not_finite)
-            statistics = self._diverged(step, not_finite) if diverged or mine is None else ranks.added_up(mine)
-        measured, values = None, {}
+        statistics, not_finite = self._measurement.of(self._model, problem)
+        measured, values, problem = None, {}, None
         if ranks.leads:
             try:
-                measured = _Measured(step, diverged, record_of(statistics), statistics.evidence)
+                if not_finite:
+                    self._warn_of_divergence(step, not_finite)
+                measured = MonitorMeasurement(step, bool(not_finite), record_of(statistics), statistics.evidence)
                 values = self._kept(measured)
             except Exception as error:
                 problem = error
@@ -334,64 +288,62 @@ class CoherenceMonitor:
             self._keep(measured, values)
         return values
 
-    def _of_share(self) -> tuple[GradientStatistics | None, str]:
-        """The statistics of this rank's share; or None, and what of the network is not finite."""
-        if not weights_are_finite(self._model):
-            return None, "weights"
-        batches = list(self._sample.share(self._ranks.rank, self._ranks.world))
-        if not batches:
-            return nothing_measured(self._model, self._groups or (WHOLE_SAMPLE,)), ""
-        with _without_autocast({"cpu", *(p.device.type for p in self._model.parameters())}):
-            try:
-                return self._passes.statistics(self._model, batches), ""
-            except Exception as error:
-                if not self._passes.leaves_range(self._model, batches):
-                    raise
-                return None, f"losses or gradients of the probe sample ({first_line(error)})"
-
-    def _diverged(self, step: int, what: str) -> GradientStatistics:
-        """The statistics of a network that has diverged, with a warning where it had not before."""
-        if self._ranks.leads and not (self._measured and self._measured[-1].diverged):
+    def _warn_of_divergence(self, step: int, what: str) -> None:
+        """Once, until it has come back."""
+        if not (self._measured and self._measured[-1].diverged):
             warnings.warn(
                 f"monitor: step {step}: found {what} that are not finite; the row holds NaN and says diverged, and "
                 "training goes on",
                 stacklevel=4,
             )
-        return diverged_statistics(self._model, self._group_ids(), self._groups or (WHOLE_SAMPLE,))
 
-    def _group_ids(self) -> np.ndarray[Any, np.dtype[np.int64]]:
-        if self._groups is None:
-            return np.zeros(self._sample.size, dtype=np.int64)
-        return np.concatenate([batch[2].numpy() for batch in self._sample.batches])
+    def _kept(self, measured: MonitorMeasurement) -> dict[str, float]:
+        """The values of a measurement, once it is in the file, logged and in the history, in this order.
 
-    def _kept(self, measured: _Measured) -> dict[str, float]:
-        """The values of a measurement, once they are logged and it is in the file and in the history, in this order."""
+        What a logger was told cannot be taken back; what is in the file can.
+        """
         self._require_same_parameters(measured.record)
         if not measured.diverged:
             widest = reduce(torch.promote_types, {p.dtype for p in self._model.parameters()})
             measured.record.largest_bound_ratio(widest)
         values = self._values(measured)
-        if self._log is not None:
-            cost = self.cost
-            costs = {"seconds": cost.seconds, "share_of_time": cost.share}
-            hand_over(self._log, for_loggers(self.name, values | costs), measured.step)
         if self._file is not None:
             last, so_far = self._measurements([measured]), [*self._measured, measured]
             self._file.append(last, lambda: self._measurements(so_far))
+        try:
+            self._tell_log(values, measured.step)
+        except BaseException:
+            self._take_back()
+            raise
         self._keep(measured, values)
         return values
 
-    def _values(self, measured: _Measured) -> dict[str, float]:
+    def _tell_log(self, values: Mapping[str, float], step: int) -> None:
+        if self._log is not None:
+            cost = self.cost
+            costs = {"seconds": cost.seconds, "share_of_time": cost.share}
+            hand_over(self._log, for_loggers(self.name, {**values, **costs}), step)
+
+    def _take_back(self) -> None:
+        """Leave in the file what is in the history; where that fails, the next call does it."""
+        if self._file is None:
+            return
+        try:
+            self._file.take_back(self._measurements(self._measured) if self._measured else None)
+        except Exception:
+            self._file_is_ours = False
+
+    def _values(self, measured: MonitorMeasurement) -> dict[str, float]:
         """The values of a measurement that is to come after those so far."""
         values = measured_values(self._measurements([measured]))
         noise = noise_scales([*self._noise, (values[VARIANCE], values[MEAN_SQ_NORM])])
         return {**values, NOISE_SCALE: float(noise[-1])}
 
-    def _keep(self, measured: _Measured, values: Mapping[str, float]) -> None:
+    def _keep(self, measured: MonitorMeasurement, values: Mapping[str, float]) -> None:
         self._measured.append(measured)
         self._noise.append((values[VARIANCE], values[MEAN_SQ_NORM]))
 
-    def _estimates(self, measured: _Measured) -> tuple[float, float]:
+    def _estimates(self, measured: MonitorMeasurement) -> tuple[float, float]:
         values = measured_values(self._measurements([measured]))
         return values[VARIANCE], values[MEAN_SQ_NORM]
 
@@ -403,7 +355,7 @@ class CoherenceMonitor:
                 "so far; where layers are frozen or set free on the way, make a monitor for each part of training"
             )
 
-    def _measurements(self, some: Sequence[_Measured]) -> Measurements:
+    def _measurements(self, some: Sequence[MonitorMeasurement]) -> Measurements:
         record = stacked([one.record for one in some])
         return Measurements(
             steps=np.array([one.step for one in some], dtype=np.int64),
@@ -413,6 +365,7 @@ class CoherenceMonitor:
             layer_types={name: type(module).__name__ for name, module in self._model.named_modules()},
             batch_norm="running" if self._batch_norm_layers else NO_BATCH_NORM,
             evidence=merged([one.evidence for one in some if not one.diverged]),
+            rounding=share_of_sums(*(p.dtype for p in trainable_parameters(self._model).values())),
         )
 
     @cached_property
@@ -462,69 +415,3 @@ class CoherenceMonitor:
         finally:
             self._seconds += time.perf_counter() - self._measuring_since
             self._measuring_since = None
-
-
-def _require_settings(model: Any, loss_fn: Any, name: Any, spot_check: Any, rank_timeout: Any) -> None:
-    """Raise UserError for what would fail at the first measurement only."""
-    if not isinstance(model, nn.Module):
-        raise UserError(f"model: found {type(model).__name__}, expected the torch.nn.Module that is trained")
-    if not callable(loss_fn):
-        raise UserError(
-            f"loss_fn: found {loss_fn!r}, expected loss_fn(outputs, targets) -> losses of the examples, [n]"
-        )
-    if not isinstance(name, str) or not name:
-        raise UserError(f"name: found {name!r}, expected a name for what is logged, such as 'coherence'")
-    examples = as_whole_number(spot_check)
-    if examples is None or examples < 0:
-        raise UserError(f"spot_check: found {spot_check!r}, expected a number of examples, or 0 for none")
-    if not isinstance(rank_timeout, Real) or not 0 < float(rank_timeout) < 1e9:
-        raise UserError(f"rank_timeout: found {rank_timeout!r}, expected a number of seconds above 0")
-
-
-def _group_names(groups: Any) -> tuple[str, ...] | None:
-    if groups is None:
-        return None
-    try:
-        names = group_names(groups)
-    except (TypeError, ValueError):
-        names = ()
-    if not names or isinstance(groups, set | frozenset) or not all(isinstance(name, str) for name in names):
-        raise UserError(
-            f"groups: found {groups!r}, expected a list of different names, one or more, in the order that group ids "
-            "count them"
-        )
-    if WHOLE_SAMPLE in names and len(names) > 1:
-        raise UserError(
-            f"groups: found {list(names)}, of which {WHOLE_SAMPLE!r} is what files call all of them together; give "
-            "that group another name"
-        )
-    return tuple(map(str, names))
-
-
-def _number_of_updates(step: Any) -> int:
-    number = as_whole_number(step)
-    if number is None or number < 0:
-        raise UserError(f"step: found {step!r}, expected the number of updates made so far, 0 or more, a whole number")
-    return number
-
-
-@contextmanager
-def _without_autocast(devices: set[str]) -> Iterator[None]:
-    """Autocast off on these types of devices inside the block; no weights that ours has cast stay in its cache."""
-    with ExitStack() as stack:
-        for device in sorted(devices):
-            stack.enter_context(torch.autocast(device, enabled=False))
-        try:
-            yield
-        finally:
-            torch.clear_autocast_cache()
-
-
-def _loaded(one: dict[str, Any], parameters: tuple[str, ...]) -> _Measured:
-    """A measurement out of a state."""
-    n, total, gram = (np.array(one[name]) for name in ("n", "sum_sq_norm", "gram"))
-    groups = len(n)
-    if total.shape != (groups, len(parameters)) or gram.shape != (groups, groups, len(parameters)):
-        raise ValueError("sums of other shapes than its groups and parameters")
-    record = CoherenceRecord(parameters, n[None].astype(np.int64), total[None].astype(float), gram[None].astype(float))
-    return _Measured(int(one["step"]), bool(one["diverged"]), record, Evidence.from_json(one["evidence"]))

@@ -31,7 +31,8 @@ class Measurements:
         is measured is NaN.
     groups: names [G]; record: the sums.
     layer_types: {layer: the class of its module}; batch_norm: by what statistics it normalised: "running", or "none"
-    for a network without it. evidence: what was checked in all of them.
+        for a network without it. evidence: what was checked in all of them.
+    rounding: the share of Q that is rounding.
     """
 
     steps: NDArray[np.int64]
@@ -41,6 +42,7 @@ class Measurements:
     layer_types: Mapping[str, str]
     batch_norm: str
     evidence: Evidence
+    rounding: float
 
     def each(self) -> "Iterator[Measurements]":
         """One after the other, K = 1.
@@ -69,7 +71,7 @@ def measured_values(measured: Measurements) -> dict[str, float]:
     columns: dict[str, NDArray[np.float64] | NDArray[np.int64]] = {"n": n}
     columns |= _measures(squared.sum(axis=-1), total.sum(axis=-1), n)
     sums = columns["sq_norm_of_sum"], columns["sum_sq_norm"], n
-    columns |= {VARIANCE: gradient_variance(*sums), MEAN_SQ_NORM: mean_gradient_sq_norm(*sums)}
+    columns |= {VARIANCE: gradient_variance(*sums, measured.rounding), MEAN_SQ_NORM: mean_gradient_sq_norm(*sums)}
     if measured.groups != (WHOLE_SAMPLE,):
         own = np.einsum("kggp->kg", record.gram)
         of_groups = _measures(own, record.sum_sq_norm.sum(axis=-1), record.n) | {"n": record.n}

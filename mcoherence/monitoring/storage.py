@@ -35,7 +35,13 @@ class MonitorFile(Protocol):
         """
 
     def append(self, last: Measurements, every: Callable[[], Measurements]) -> None:
-        """Add a measurement, K = 1, to those that are there already; `every` gives all of them, that one included."""
+        """Add a measurement, K = 1, to those that are there already; `every` gives all of them, that one included.
+
+        A file that somebody has removed meanwhile is written anew, with a warning.
+        """
+
+    def take_back(self, left: Measurements | None) -> None:
+        """Take back the measurement that was added last; what is `left` of all, None for nothing."""
 
 
 def monitor_file(path: str | os.PathLike[str], origin: Callable[[], Mapping[str, Any]]) -> MonitorFile:
@@ -68,7 +74,7 @@ class _CsvFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._size = 0
+        self._size, self._size_before = 0, 0  # of the file, and before the last measurement
         self._number: int | None = None  # of the file itself: another one in its place has another inode
 
     def replace(self, measured: Measurements | None) -> None:
@@ -81,14 +87,18 @@ class _CsvFile:
             self._number = self._path.stat().st_ino
 
     def append(self, last: Measurements, every: Callable[[], Measurements]) -> None:
+        if self._size and not self._path.exists():
+            self._write_anew(every())
+            return
         block = _csv(tidy_rows(sums_of(last)), header=self._size == 0).encode()
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("ab", buffering=0) as file:
             found = os.fstat(file.fileno())
             if found.st_size != self._size or self._number not in (None, found.st_ino):
+                other = "another file" if found.st_size == self._size else f"{found.st_size} bytes"
                 raise UserError(
-                    f"{self._path}: found {found.st_size} bytes, expected the {self._size} that this monitor has "
-                    "written and nobody else; give every monitor a file of its own"
+                    f"{self._path}: found {other}, expected the {self._size} that this monitor has written and nobody "
+                    "else; give every monitor a file of its own"
                 )
             self._number = found.st_ino
             try:
@@ -98,7 +108,24 @@ class _CsvFile:
             except OSError:
                 file.truncate(self._size)
                 raise
-        self._size += len(block)
+        self._size_before, self._size = self._size, self._size + len(block)
+
+    def take_back(self, left: Measurements | None) -> None:
+        found = self._path.stat()
+        if (found.st_size, found.st_ino) != (self._size, self._number):
+            return  # not ours: the next measurement says so
+        if self._size_before:
+            os.truncate(self._path, self._size_before)
+        else:
+            self._path.unlink()
+            self._number = None
+        self._size = self._size_before
+
+    def _write_anew(self, every: Measurements) -> None:
+        _warn_of_removal(self._path)
+        before = self._size
+        self.replace(every)
+        self._size_before = before
 
     def _is_of_run(self, text: bytes) -> bool:
         """Whether the rows that are there begin with these, or these with them."""
@@ -122,12 +149,24 @@ class _Hdf5File:
             self._written = None
 
     def append(self, last: Measurements, every: Callable[[], Measurements]) -> None:
-        if _told(self._path) != self._written:
+        found = _told(self._path)
+        if found is None and self._written is not None:
+            _warn_of_removal(self._path)
+        elif found != self._written:
             raise UserError(
                 f"{self._path}: found another file than this monitor has written last; give every monitor a file of "
                 "its own"
             )
         self._write(every())
+
+    def take_back(self, left: Measurements | None) -> None:
+        if _told(self._path) != self._written:
+            return  # not ours: the next measurement says so
+        if left is not None:
+            self._write(left)
+        else:
+            self._path.unlink()
+            self._written = None
 
     def _write(self, measured: Measurements) -> None:
         record, groups = measured.record, file_groups(measured.groups)
@@ -176,6 +215,10 @@ def _told(path: Path) -> tuple[int, ...] | None:
     except FileNotFoundError:
         return None
     return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _warn_of_removal(path: Path) -> None:
+    warnings.warn(f"{path}: removed since the last measurement; written anew, with all measurements", stacklevel=2)
 
 
 def _csv(rows: pd.DataFrame, header: bool) -> str:

@@ -1,5 +1,7 @@
 """`example_statistics` against the loop over single examples, and what it refuses."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -290,9 +292,33 @@ def test_leaving_one_out_takes_the_own_gradient_out_of_the_sums_it_is_in_and_of_
     assert (whole.own_left_out, without.own_left_out) == ((), ("sum", "a"))
 
 
-def test_examples_without_others_are_helped_by_none_of_them_in_float32():
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("hidden", [(), (64,)])
+def test_products_with_others_in_half_precision_are_those_by_hand_in_float64(dtype, hidden):
+    """The same weights and inputs in float64, an example at a time: no product is so small that it would be rounding.
+
+    S is known to a rounding of the dtype, 0.008 of it and 0.001.
+    """
+    torch.manual_seed(0)
+    sizes = (64, *hidden, 10)
+    layers = [part for a, b in pairwise(sizes) for part in (nn.Linear(a, b), nn.ReLU())][:-1]
+    model, inputs, targets = nn.Sequential(*layers).to(dtype), torch.randn(256, 64).to(dtype), torch.arange(256) % 10
+    found = example_statistics(model, PER_EXAMPLE, [(inputs, targets)], along="sum", leave_one_out=True)
+
+    rows = np.concatenate([*rows_of(model.double(), PER_EXAMPLE, [(inputs.double(), targets)]).values()], axis=1)
+    whole = rows.sum(axis=0)
+    expected = rows @ whole - (rows**2).sum(axis=1)
+    lengths = np.linalg.norm(rows, axis=1) * np.linalg.norm(whole)
+    assert np.abs(found.dot["sum"] - expected).max() < torch.finfo(dtype).eps * lengths.max()
+    assert (np.abs(expected) < 8 * torch.finfo(dtype).eps * lengths).any()  # some are small
+    assert found.share_helped("sum") == pytest.approx((expected > 0).mean(), abs=0.01)
+    assert (found.dot["sum"] != 0).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_examples_without_others_are_helped_by_none_of_them_whatever_rounding_says(dtype):
     """A sample of one, a group of one, and one example whose loss alone counts: rounding is told as 0."""
-    torch.set_default_dtype(torch.float32)
+    torch.set_default_dtype(dtype)
 
     def weighted(outputs, targets):
         return PER_EXAMPLE(outputs, targets[:, 0]) * targets[:, 1]

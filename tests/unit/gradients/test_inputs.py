@@ -186,6 +186,31 @@ def test_wrappers_are_taken_off_and_an_attribute_called_module_is_not():
     assert merged.n == {"all": 8}
 
 
+@pytest.mark.parametrize("inner", [False, True])
+def test_what_is_compiled_within_a_model_is_measured_as_it_was_written_and_stays_compiled(inner):
+    compiled, run = [], []
+
+    def backend(graph, _):
+        compiled.append(graph)
+        return lambda *values: run.append(graph) or graph.forward(*values)
+
+    model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3))
+    batch = [(torch.randn(4, 4), torch.arange(4) % 3)]
+    expected = gradient_statistics(model, PER_EXAMPLE, batch).m_coherence()
+    if inner:
+        model = nn.Sequential(torch.compile(model, backend=backend))
+    else:
+        model.compile(backend=backend)
+    model(batch[0][0])
+    before = len(compiled), len(run)
+    assert before == (1, 1)
+    assert gradient_statistics(model, PER_EXAMPLE, batch).m_coherence() == pytest.approx(expected, rel=1e-12)
+    example_statistics(model, PER_EXAMPLE, batch, along="sum")
+    assert (len(compiled), len(run)) == before
+    model(batch[0][0])
+    assert (len(compiled), len(run)) == (1, 2)
+
+
 def test_directions_take_the_names_with_and_without_the_prefixes_of_wrappers_within():
     layer = nn.Linear(4, 3)
     model, batch = nn.Sequential(nn.DataParallel(layer)), [(torch.randn(4, 4), torch.arange(4) % 3)]

@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 import torch
+from torch import nn
 
-from mcoherence.gradients.layer_rules.products import examples_at_a_time
+from mcoherence.gradients.layer_rules import convolution, products
 
 # Peak resident memory of a process that passes over some batches of 64 examples, in MiB, beyond what imports take.
 PROGRAM = """
@@ -48,7 +50,58 @@ def test_no_block_of_examples_times_parameters_is_formed_and_nothing_grows_with_
     assert many - one < gradients * PARAMETERS_MIB
 
 
-def test_temporaries_are_larger_where_a_chunk_costs_launches():
-    """A layer of 2^22 elements an example: two at a time on a processor, sixteen on a GPU; one where none fits."""
-    assert [examples_at_a_time(torch.device(kind), 2**22) for kind in ("cpu", "cuda", "mps")] == [2, 16, 16]
-    assert examples_at_a_time(torch.device("cpu"), 2**30) == 1
+CONVOLUTION = nn.Conv2d(2, 3, 2)
+
+
+def norms_of_products(device, positions, d, p):
+    generator = torch.Generator().manual_seed(0)
+    pair = (torch.randn(7, positions, size, generator=generator, dtype=torch.float64) for size in (d, p))
+    return products.product_squared_norms(*(one.to(device) for one in pair))
+
+
+def norms_of_convolution(device, way):
+    generator = torch.Generator().manual_seed(0)
+    pair = (torch.randn(7, *shape, generator=generator, dtype=torch.float64) for shape in ((2, 4, 4), (3, 3, 3)))
+    return convolution.weight_squared_norms(CONVOLUTION, *(one.to(device) for one in pair), way)
+
+
+# Elements of the temporary of one example: a Gram matrix of 2 positions, a gradient of 4 x 5; 16 pixels squared,
+# patches of 8 by 9 positions with their Gram matrix of 81, or with a gradient of 24.
+@pytest.mark.parametrize(
+    ("norms", "elements"),
+    [
+        (partial(norms_of_products, positions=2, d=8, p=8), 4),
+        (partial(norms_of_products, positions=3, d=4, p=5), 20),
+        (partial(norms_of_convolution, way="shifted"), 256),
+        (partial(norms_of_convolution, way="gram"), 153),
+        (partial(norms_of_convolution, way="rows"), 96),
+    ],
+)
+def test_temporaries_keep_to_the_budget_of_the_device_and_numbers_do_not_depend_on_it(monkeypatch, norms, elements):
+    """Of 7 examples: one at a time where none fits, three, all; a device without data stands for any but the CPU."""
+    sizes = []
+    for module in (products, convolution):
+        for name in ("squared_norms", "gram_squared_norms"):
+            monkeypatch.setattr(module, name, noted(getattr(module, name), sizes))
+    whole = norms("cpu")
+    for device, own, other in (
+        ("cpu", "BUDGET_ON_PROCESSOR", "BUDGET_ELSEWHERE"),
+        ("meta", "BUDGET_ELSEWHERE", "BUDGET_ON_PROCESSOR"),
+    ):
+        monkeypatch.setattr(products, other, 2**40)
+        for budget, expected in ((elements - 1, [1] * 7), (4 * elements - 1, [3, 3, 1]), (7 * elements, [7])):
+            monkeypatch.setattr(products, own, budget)
+            sizes.clear()
+            found = norms(device)
+            assert sizes == expected
+            assert device == "meta" or torch.allclose(found, whole, rtol=1e-12)
+
+
+def noted(norms, sizes):
+    """A function of some examples' rows that notes how many they are."""
+
+    def noting(rows, *others):
+        sizes.append(len(rows))
+        return norms(rows, *others)
+
+    return noting

@@ -8,7 +8,9 @@ from torch import nn
 from mcoherence import example_gram, example_statistics, gradient_statistics
 from mcoherence.gradients import gram as gram_module
 from mcoherence.gradients import noise, pairs
+from mcoherence.gradients.evidence import IdentityError
 from mcoherence.gradients.reference import per_example_gradients
+from mcoherence.gradients.refusal import UnsupportedModelError
 
 PER_EXAMPLE = nn.CrossEntropyLoss(reduction="none")
 DIFFERENT = ~np.eye(9, dtype=bool)
@@ -122,6 +124,22 @@ def test_the_share_that_a_step_helps_counts_positive_products(measured, gram):
     assert np.isnan(pairs.share_helped([]))
 
 
+def of_batch_mean(outputs, _):
+    return (outputs - outputs.mean(0)).square().sum(1)
+
+
+def divided_by_the_batch(outputs, targets):
+    return PER_EXAMPLE(outputs, targets) / len(targets)
+
+
+@pytest.mark.parametrize("loss_fn", [of_batch_mean, divided_by_the_batch])
+@pytest.mark.parametrize("measure", [gradient_statistics, example_gram])
+def test_losses_that_mix_examples_are_refused_by_the_gram_matrix_too(measured, loss_fn, measure):
+    model, batches, *_ = measured
+    with pytest.raises((UnsupportedModelError, IdentityError)):
+        measure(model, loss_fn, batches)
+
+
 def test_stiffness_by_sign_and_cosine_over_pairs_of_different_examples(gram):
     unit = gram / np.sqrt(np.outer(np.diag(gram), np.diag(gram)))
     assert pairs.stiffness(pairs.sign_agreement(gram)) == np.sign(gram[DIFFERENT]).mean()
@@ -139,18 +157,25 @@ def test_stiffness_within_and_between_classes(measured, gram):
     assert np.isnan(pairs.stiffness_by_class(gram[:1, :1], [1])[1, 1])  # one example makes no pair
 
 
-def test_what_the_gram_matrix_tells_is_what_the_functions_make_of_it(measured):
-    model, batches, _, labels = measured
-    found = example_gram(model, PER_EXAMPLE, batches)
-    assert (found.n, found.sq_norm.tolist()) == (9, np.diag(found.products).tolist())
-    assert np.array_equal(found.cosines, pairs.gradient_cosines(found))  # NumPy takes it for an array
-    for of, agreement in (("sign", pairs.sign_agreement), ("cosine", pairs.gradient_cosines)):
-        by_class = pairs.stiffness_by_class(agreement(found), labels)
-        assert found.stiffness(of) == pairs.stiffness(agreement(found))
-        assert np.array_equal(found.stiffness_by_class(labels, of), by_class)
-        assert found.within_and_between_classes(labels, of) == pairs.within_and_between_classes(by_class)
-    assert found.gradient_confusion() == pairs.gradient_confusion(found)
-    assert found.minimum_cosine() == pairs.minimum_cosine(found)
+def test_what_the_gram_matrix_tells_worked_by_hand():
+    """Gradients (1, 0), (2, 0), (0, -1) and (-1, 0), of classes 0, 0, 1 and 1: cosines 1, 0, -1; 0, -1; 0.
+
+    A linear unit's gradient is its input.
+    """
+    inputs = torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, -1.0], [-1.0, 0.0]])
+    found = example_gram(
+        nn.Linear(2, 1, bias=False).double(), lambda o, _: o[:, 0], [(inputs.double(), torch.zeros(4))]
+    )
+    labels = [0, 0, 1, 1]
+    assert (found.n, found.sq_norm.tolist()) == (4, [1, 4, 1, 1])
+    assert found.cosines.tolist() == [[1, 1, 0, -1], [1, 1, 0, -1], [0, 0, 1, 0], [-1, -1, 0, 1]]
+    for of in ("sign", "cosine"):
+        assert found.stiffness(of) == pytest.approx(-1 / 6)
+        assert found.stiffness_by_class(labels, of).tolist() == [[1, -0.5], [-0.5, 0]]
+        assert found.within_and_between_classes(labels, of) == (0.5, -0.5)
+    assert found.gradient_confusion() == 2  # of (2, 0) with (-1, 0)
+    assert found.minimum_cosine() == -1
+    assert np.asarray(found)[1].tolist() == [2, 4, 0, -2]
     with pytest.raises(ValueError, match="of: found 'signs', expected 'sign' or 'cosine'"):
         found.stiffness("signs")
 

@@ -31,6 +31,13 @@ def test_what_is_no_more_than_rounding_of_both_lengths_is_no_product():
     assert with_others([1.0, 1e-9, 0.0], 1e-6)[0] == [0, pytest.approx(1e-9), 0]  # 1e-9 * 1 is all that the second has
 
 
+def test_a_product_is_never_longer_than_both_lengths_allow():
+    """Lengths 2, 0 and 0, then 1 and 1: what the others can add is 0, then 1 to either."""
+    assert products_with_others([4.1, 0.0, 0.0], [4.0, 0.0, 0.0]).tolist() == [0.0, 0.0, 0.0]
+    assert products_with_others([2.1, 2.0], [1.0, 1.0]).tolist() == [1.0, 1.0]
+    assert products_with_others([-0.1, 0.0], [1.0, 1.0]).tolist() == [-1.0, -1.0]
+
+
 def test_a_sum_of_others_that_rounding_hides_has_no_direction():
     assert with_others([1.0, 1e-3], 1e-12)[1] == [pytest.approx(1), pytest.approx(1)]
     assert with_others([1.0, 1e-3], 1e-5)[1] == [0, pytest.approx(1)]  # the others of the first: 1e-6 of |S|^2

@@ -12,7 +12,8 @@ from torch import nn
 import mcoherence
 from mcoherence import ExampleStatistics, GradientStatistics, example_statistics, gradient_statistics
 from mcoherence.errors import UserError
-from mcoherence.files.hdf5 import check_content
+from mcoherence.files.hdf5 import check_content, read_hdf5, write_hdf5
+from mcoherence.gradients.storing import EXAMPLES
 
 PER_EXAMPLE = nn.CrossEntropyLoss(reduction="none")
 
@@ -79,6 +80,25 @@ def test_files_hold_all_to_the_bit_and_a_part_that_was_read_can_be_merged(sums, 
     assert read.merge(sums).sq_norm_of_sum() == pytest.approx(4 * sums.sq_norm_of_sum())
     for name, value in vars(examples).items():
         assert np.array_equal(getattr(table, name), value), name
+
+
+def as_an_earlier_version(examples, path, left_out):
+    """A file that says of all sums at once whether the own gradient is left out of them."""
+    examples.save(path)
+    datasets, attributes = read_hdf5(path, EXAMPLES)
+    earlier = {name: attributes[name] for name in ("evidence", "fingerprint")} | {"leave_one_out": left_out}
+    write_hdf5(path, EXAMPLES, datasets, earlier)
+    return path
+
+
+def test_files_of_an_earlier_version_are_read_or_refused_in_one_line(examples, tmp_path):
+    for left_out, expected in ((False, ()), (True, ("sum", "sum:odd"))):
+        table = ExampleStatistics.load(as_an_earlier_version(examples, tmp_path / "examples.h5", left_out))
+        assert (table.own_left_out, table.device) == (expected, "")
+        assert np.array_equal(table.products, examples.products)
+    named = as_an_earlier_version(replace(examples, directions=("sum", "mine")), tmp_path / "examples.h5", True)
+    with pytest.raises(UserError, match=r"^.*examples\.h5: found a direction 'mine' [^\n]*; measure again$"):
+        ExampleStatistics.load(named)
 
 
 def test_complex_sums_and_no_directions_can_be_stored(sums, tmp_path):

@@ -241,11 +241,18 @@ def test_a_state_of_other_groups_or_of_another_network_or_of_something_else_is_r
         resumed(TWO_AND_ONE, ["two", "one"], nn.Linear(2, 1))
     monitor = CoherenceMonitor(UNIT, OUTPUT, TWO_AND_ONE[:2], 1)
     monitor(1)
-    for wrong in ({}, {"version": 1}, monitor.state_dict() | {"measured": [{"step": 3}]}, None):
+    [row] = monitor.state_dict()["measured"]
+    others = ({"measured": [{"step": 3}]}, {"measured": [row | {"step": 0.5}]})
+    for wrong in ({}, {"version": 1}, *(monitor.state_dict() | other for other in others), None):
         with pytest.raises(UserError, match=r"^state: no state of a monitor"):
             monitor.load_state_dict(wrong)
     with pytest.raises(UserError, match=r"^state: found version 7"):
         monitor.load_state_dict(monitor.state_dict() | {"version": 7})
+    for steps in ((7, 0), (3, 3)):
+        with pytest.raises(
+            UserError, match=rf"^state: found step {steps[1]} after step {steps[0]}, expected steps that"
+        ):
+            monitor.load_state_dict(monitor.state_dict() | {"measured": [row | {"step": step} for step in steps]})
     assert monitor.history["step"].tolist() == [1]
 
 
@@ -384,6 +391,16 @@ def test_the_running_noise_scale_is_a_ratio_of_running_means():
     resumed = CoherenceMonitor(training.model, LOSS, sample()[:2], every=1)
     resumed.load_state_dict(monitor.state_dict())
     pd.testing.assert_frame_equal(resumed.history, rows, check_exact=True)
+
+
+def test_equal_gradients_have_no_variance_as_in_gradient_statistics():
+    torch.manual_seed(192)
+    model = nn.Sequential(nn.Linear(20, 30), nn.ReLU(), nn.Linear(30, 3))
+    for inputs in torch.randn(4, 1, 20):
+        equal = inputs.expand(192, 20), torch.zeros(192, dtype=torch.int64)
+        values = CoherenceMonitor(model, LOSS, equal, 1)(0)
+        assert values["gradient_variance"] == gradient_statistics(model, LOSS, [equal]).gradient_variance() == 0.0
+        assert values["running_noise_scale"] == 0.0
 
 
 def test_single_examples_are_compared_at_the_first_measurement_every_tenth_and_after_an_error():

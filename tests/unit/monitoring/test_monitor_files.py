@@ -203,7 +203,7 @@ def test_two_monitors_do_not_write_into_one_file(tmp_path, suffix):
     one(0)
     with pytest.warns(UserWarning, match="renamed"):
         other(0)
-    with pytest.raises(UserError, match=r"^.*: found [^\n]*; give every monitor a file of its own$"):
+    with pytest.raises(UserError, match=r"^.*: found another file[^\n]*; give every monitor a file of its own$"):
         one(1)
     other(1)
     assert coherence_table(path)["step"].unique().tolist() == [0, 1]
@@ -240,6 +240,49 @@ def test_a_full_disk_leaves_no_part_of_a_measurement(tmp_path, monkeypatch):
     assert monitor.history["step"].tolist() == [0]
     monitor(1)
     assert coherence_table(path)["step"].unique().tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "h5"])
+@pytest.mark.parametrize("fails_in", ["file", "log"])
+@pytest.mark.parametrize("fails_at", [0, 1])
+def test_a_step_that_fails_is_in_neither_file_nor_history_and_logged_once(tmp_path, suffix, fails_in, fails_at):
+    path, logged, failing = tmp_path / f"c.{suffix}", [], {fails_at}
+
+    def log(values, step):
+        if fails_in == "log" and step in failing:
+            raise OSError("no connection")
+        logged.append(step)
+
+    monitor = CoherenceMonitor(nn.Linear(6, 3), LOSS, (INPUTS, TARGETS), 1, path=path, log=log)
+    append = monitor._file.append
+
+    def append_or_fail(last, every):
+        if fails_in == "file" and last.steps[0] in failing:
+            raise OSError("no space left")
+        append(last, every)
+
+    monitor._file.append = append_or_fail
+    for step in range(3):
+        if step in failing:
+            with pytest.raises(OSError, match=r"^no "):
+                monitor(step)
+            assert path.exists() == (step > 0)
+            assert not path.exists() or coherence_table(path)["step"].unique().tolist() == list(range(step))
+            failing.clear()
+        monitor(step)
+    assert logged == monitor.history["step"].tolist() == coherence_table(path)["step"].unique().tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "h5"])
+def test_a_file_that_was_removed_is_written_anew_with_all_measurements(tmp_path, suffix):
+    path = tmp_path / f"c.{suffix}"
+    monitor = CoherenceMonitor(nn.Linear(6, 3), LOSS, (INPUTS, TARGETS), 1, path=path)
+    monitor(0)
+    path.unlink()
+    with pytest.warns(UserWarning, match=rf"^.*c\.{suffix}: removed since the last measurement; written anew"):
+        monitor(1)
+    monitor(2)
+    assert coherence_table(path)["step"].unique().tolist() == [0, 1, 2]
 
 
 def test_other_files_and_names_are_refused_in_one_line(tmp_path, monkeypatch):

@@ -119,6 +119,9 @@ if world > 1:
     def log_fails(values, step):
         raise OSError("no space left")
 
+    file_of_every_other_step = file_is_gone(CoherenceMonitor(
+        model, loss_fn, sample[0][:2], 2, path=f"{folder}/new/c.csv", rank_timeout=10.0
+    ))
     two = [(inputs[:2 + rank], targets[:2 + rank])]
     results["failures"] = {
         "other steps": failure(lambda: CoherenceMonitor(model, loss_fn, sample[0][:2], 1)(3 + rank)),
@@ -128,6 +131,9 @@ if world > 1:
         "the leader's file": failure(lambda: file_is_gone(CoherenceMonitor(
             model, loss_fn, sample[0][:2], 1, path=f"{folder}/new/c.csv"
         ))(0)),
+        "the leader's file, before a step that is due": failure(lambda: [
+            file_of_every_other_step(step) for step in (1, 2)
+        ]),
         "the leader's log": failure(lambda: CoherenceMonitor(model, loss_fn, sample[0][:2], 1, log=log_fails)(0)),
     }
     store = torch.distributed.distributed_c10d._get_default_store()
@@ -240,6 +246,10 @@ def test_losses_that_are_infinite_on_one_rank_are_one_diverged_row_on_all(runs):
         ),
         (
             "the leader's file",
+            ["OSError: read-only", r"UserError: monitor: the measurement failed on rank 0 \(read-only file system\)"],
+        ),
+        (
+            "the leader's file, before a step that is due",
             ["OSError: read-only", r"UserError: monitor: the measurement failed on rank 0 \(read-only file system\)"],
         ),
         (

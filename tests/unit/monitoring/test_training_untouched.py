@@ -154,7 +154,6 @@ import torch
 from mcoherence import CoherenceMonitor
 from mcoherence.monitoring import storage
 from tests.unit.monitoring.small_training import LOSS, Training, sample
-torch.set_num_threads(1)
 training = Training()
 paths = [f"{sys.argv[1]}/c.{suffix}" for suffix in ("h5", "csv")]
 hdf5, csv = (CoherenceMonitor(training.model, LOSS, sample(), 1, ["even", "odd"], path) for path in paths)
