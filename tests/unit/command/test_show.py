@@ -109,7 +109,7 @@ def test_a_table_of_examples_is_shown_by_either_of_its_names(place, tmp_path, ca
     assert norms == sorted(norms, reverse=True)
     assert sorted(largest) == sorted(line.split() for line in rows[1:])
     assert place.run("show", out, "--sort", "sq_nrm") == 1
-    assert "--sort: found 'sq_nrm', expected one of index, target, group, file, loss, sq_norm" in capsys.readouterr().err
+    assert "found 'sq_nrm', expected one of index, target, group, file, loss, sq_norm" in capsys.readouterr().err
     out.write_text(out.read_text().replace("class0", "class1"))
     assert place.run("show", out) == 1
     assert "e.csv: changed since it was made" in capsys.readouterr().err
