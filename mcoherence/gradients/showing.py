@@ -85,7 +85,7 @@ def _columns(examples: Examples) -> dict[str, Any]:
 
 def plot_of_statistics(statistics: Sums, ax: "Axes | None" = None) -> "Axes":
     """Alpha of every layer, a row of points for each group."""
-    axes = _axes(ax, height=1.0 + 0.22 * len(statistics.layers))
+    axes = axes_or_new(ax, height=1.0 + 0.22 * len(statistics.layers))
     places = np.arange(len(statistics.layers))
     for group in statistics.groups:
         alpha = statistics.alpha("layer", [group])
@@ -101,7 +101,7 @@ def plot_of_statistics(statistics: Sums, ax: "Axes | None" = None) -> "Axes":
 
 def plot_of_examples(examples: Examples, ax: "Axes | None" = None) -> "Axes":
     """Each example's norm, against its product with the first direction where there is one, else as a histogram."""
-    axes = _axes(ax, height=3.5)
+    axes = axes_or_new(ax, height=3.5)
     norms = np.sqrt(examples.sq_norm)
     members = [(name, examples.group_ids == index) for index, name in enumerate(examples.groups)]
     for name, chosen in members:
@@ -119,7 +119,7 @@ def plot_of_examples(examples: Examples, ax: "Axes | None" = None) -> "Axes":
     return axes
 
 
-def _axes(ax: "Axes | None", height: float) -> "Axes":
+def axes_or_new(ax: "Axes | None", height: float) -> "Axes":
     """Those given, or of a new figure that no backend of the process knows of."""
     if ax is not None:
         return ax

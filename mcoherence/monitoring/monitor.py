@@ -1,5 +1,6 @@
 """A monitor of gradient coherence for anybody's training loop: one call a step, and training goes on as without it."""
 
+import math
 import os
 import time
 import warnings
@@ -7,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, reduce
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -44,6 +45,9 @@ from mcoherence.monitoring.state import MonitorMeasurement, MonitorState
 from mcoherence.monitoring.storage import MonitorFile, monitor_file
 from mcoherence.precision import precision_name
 from mcoherence.study.result_names import NO_BATCH_NORM
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True)
@@ -204,6 +208,20 @@ class CoherenceMonitor:
             if self._measured
             else pd.DataFrame({"step": [], "diverged": []})
         )
+
+    def plot(self, ax: "Axes | None" = None) -> "Axes":
+        """m-coherence of the sample and of each group by step; on a new figure without `ax`."""
+        from mcoherence.monitoring.plotting import plot_of_history
+
+        return plot_of_history(self.history, ax)
+
+    def __repr__(self) -> str:
+        """What it has measured so far, in a line."""
+        said = f"{len(self._measured)} measurements of {self._sample.size} examples"
+        if self._measured:
+            last = self.history.iloc[-1]
+            said += f", the last at step {last['step']:.0f}: m-coherence {last.get('m_coherence', math.nan):.4g}"
+        return f"CoherenceMonitor({said})"
 
     @property
     def cost(self) -> Cost:

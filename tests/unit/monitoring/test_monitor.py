@@ -42,6 +42,20 @@ def test_values_worked_by_hand():
     )  # fmt: skip
 
 
+def test_what_is_measured_can_be_drawn_and_printed():
+    monitor = CoherenceMonitor(UNIT, OUTPUT, TWO_AND_ONE, every=5, groups=["two", "one"])
+    assert repr(monitor) == "CoherenceMonitor(0 measurements of 3 examples)"
+    assert [len(line.get_xdata()) for line in monitor.plot().lines[:-1]] == [0]
+    monitor(0)
+    monitor(5)
+    assert repr(monitor) == ("CoherenceMonitor(2 measurements of 3 examples, the last at step 5: m-coherence 1.667)")
+    whole, *groups, limit = monitor.plot().lines
+    assert whole.get_ydata().tolist() == pytest.approx([5 / 3, 5 / 3])
+    assert {line.get_label(): line.get_ydata().tolist() for line in groups} == {"two": [2, 2], "one": [1, 1]}
+    assert whole.get_xdata().tolist() == [0, 5]
+    assert limit.get_label() == "orthogonal gradients"
+
+
 def test_it_measures_what_gradient_statistics_measures_at_the_weights_of_the_step():
     training = Training()
     inputs, targets, ids = sample()
