@@ -10,7 +10,6 @@ from mcoherence.gradients.showing import axes_or_new
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-OPERATIONAL = True  # no number depends on it; docs/reruns.md
 OF_GROUP = "m_coherence/group/"
 
 

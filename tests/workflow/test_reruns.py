@@ -120,7 +120,7 @@ EDITS = (
     Edit("the confidence of the claims", "miniature.yaml", "confidence: 0.95", "confidence: 0.9", CLAIMS),
     Edit("the first step that claims look at", "miniature.yaml", "claims:\n", "claims:\n  first_step: 3\n", CLAIMS),
     Edit(
-        "the number of null worlds", "miniature.yaml", "study: miniature", "study: miniature\ncontributions: {null_worlds: 3}",
+        "the number of null worlds", "miniature.yaml", "{optimizers: []}", "{optimizers: [], null_worlds: 3}",
         {"measure_contributions": 6, "tabulate": 1, "draw_contributions": 1} | CLAIMS,
     ),
     Edit(

@@ -151,6 +151,7 @@ def test_a_network_that_cannot_be_measured_trains_on():
 KILLED = """
 import os, signal, sys
 import torch
+torch.set_num_threads(int(sys.argv[2]))
 from mcoherence import CoherenceMonitor
 from mcoherence.monitoring import storage
 from tests.unit.monitoring.small_training import LOSS, Training, sample
@@ -180,7 +181,9 @@ csv(9)
 def killed(tmp_path_factory):
     """The folder that the killed process leaves."""
     folder = tmp_path_factory.mktemp("killed")
-    answer = subprocess.run([sys.executable, "-c", KILLED, str(folder)], cwd=ROOT, check=False)
+    # As many threads as here, where another test may have set them: sums are added up in shares.
+    command = [sys.executable, "-c", KILLED, str(folder), str(torch.get_num_threads())]
+    answer = subprocess.run(command, cwd=ROOT, check=False)
     assert answer.returncode == -signal.SIGKILL
     return folder
 
