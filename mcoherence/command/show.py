@@ -6,11 +6,13 @@ mcoherence show results/digits results/glyphs
 
 import argparse
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from mcoherence.command.columns import four_digits, in_columns, rows_of_settings
+from mcoherence.command.show_studies import lines_of_claims, lines_of_study, lines_of_two
 from mcoherence.errors import UserError, meant
 from mcoherence.files.whose import HDF5_SUFFIXES
 
@@ -66,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.sort is not None and (others or not _is_table(first)):
         raise UserError(f"--sort: found {first}, expected a table of columns; leave --sort out")
     if others:
-        lines = list(_of_two(first, others[0], arguments.all))
+        lines = list(lines_of_two(first, others[0], arguments.all))
     elif _is_monitors_csv(first):
         lines = list(_of_monitor(first, arguments.groups))
     elif _is_table(first):
@@ -83,9 +85,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _of_one(path: Path) -> Iterator[str]:
     if path.is_dir():
-        return _of_study(path)
+        return lines_of_study(path)
     readers = {
-        ".json": _of_claims, ".h5": _of_file, ".hdf5": _of_file,
+        ".json": lines_of_claims, ".h5": _of_file, ".hdf5": _of_file,
         ".safetensors": _of_file,
     }  # fmt: skip
     if path.suffix not in readers:
@@ -94,21 +96,6 @@ def _of_one(path: Path) -> Iterator[str]:
     if path.suffix in HDF5_SUFFIXES and _schema(path) in (SUMS, EXAMPLES):
         return _of_statistics(path)
     return readers[path.suffix](path)
-
-
-def in_columns(rows: Sequence[Sequence[str]], numbers: int = 0) -> Iterator[str]:
-    """Rows of text as lines, the last `numbers` columns to the right; the first row is a head."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = [
-            cell.rjust(width) if place >= len(widths) - numbers else cell.ljust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        yield "  ".join(cells).rstrip()
-
-
-def _number(value: float) -> str:
-    return "-" if value != value else f"{value:.4g}"
 
 
 # Coherence files
@@ -135,7 +122,7 @@ def headline(path: Path) -> str:
     group = _whole(sums)
     value, count = sums.m_coherence(group)[-1], sums.count(group)[-1]
     share = float(alpha(value, 1.0, count))
-    return f"{path}: m-coherence {_number(value)} of {count} examples, alpha {_number(share)}"
+    return f"{path}: m-coherence {four_digits(value)} of {count} examples, alpha {four_digits(share)}"
 
 
 def _sums(path: Path) -> "Sums":
@@ -190,7 +177,7 @@ def _of_monitor(path: Path, names: Sequence[str] | None) -> Iterator[str]:
     yield ""
     rows = [["group", "step", "n", "m-coherence", "alpha"]]
     numbers = whole[["step", "n", "m_coherence", "alpha"]].to_numpy(float)
-    rows += [[group, *map(_number, row)] for group, row in zip(map(str, whole["group"]), numbers, strict=True)]
+    rows += [[group, *map(four_digits, row)] for group, row in zip(map(str, whole["group"]), numbers, strict=True)]
     yield from in_columns(rows, numbers=4)
 
 
@@ -225,7 +212,15 @@ def _of_coherence(path: Path, names: Sequence[str] | None, everything: bool) -> 
     for k, step in enumerate(sums.step):
         for group in groups:
             value, count = sums.m_coherence(group)[k], sums.count(group)[k]
-            rows.append([str(step), group, str(count), _number(value), _number(float(alpha(value, 1.0, count)))])
+            rows.append(
+                [
+                    str(step),
+                    group,
+                    str(count),
+                    four_digits(value),
+                    four_digits(float(alpha(value, 1.0, count))),
+                ]
+            )
     yield from in_columns(rows, 3)
     shown = groups if everything or names else groups[:MOST_GROUPS]
     left = [f"{len(groups) - len(shown)} more groups"] if len(groups) > len(shown) else []
@@ -237,7 +232,7 @@ def _of_coherence(path: Path, names: Sequence[str] | None, everything: bool) -> 
         yield f"m-coherence by layer, step {sums.step[k]}{more}"
         rows = [["layer", "type", *shown]]
         for layer in sums.layers:
-            values = [_number(sums.m_coherence(group, layer)[k]) for group in shown]
+            values = [four_digits(sums.m_coherence(group, layer)[k]) for group in shown]
             rows.append([layer or "(the network itself)", sums.layer_types[layer], *values])
         yield from in_columns(rows, len(shown))
 
@@ -317,7 +312,7 @@ def _of_file(path: Path) -> Iterator[str]:
 
     yield _made_by(path)
     with suppress(NoOriginError):
-        yield from in_columns([["setting", "value"], *_leaves(read_provenance(path).settings)])
+        yield from in_columns([["setting", "value"], *rows_of_settings(read_provenance(path).settings)])
         yield ""
     yield from in_columns([["content", "type", "shape"], *_contents(path)])
 
@@ -332,87 +327,3 @@ def _contents(path: Path) -> list[list[str]]:
 
     described = json.loads(read_attributes(path)["digests"])
     return [[name, one["dtype"], str(one["shape"])] for name, one in sorted(described.items())]
-
-
-# Studies
-
-
-def _claims(path: Path) -> dict[str, Mapping[str, Any]]:
-    from mcoherence.claims.stored import read_claims
-
-    return {one["id"]: one for one in read_claims(path, path.with_suffix(".html"))["claims"]}
-
-
-def _of_claims(path: Path) -> Iterator[str]:
-    yield f"{path}"
-    rows = [["claim", "verdict", "value", "statement"]]
-    rows += [[name, one["verdict"], _value(one), one["statement"]] for name, one in _claims(path).items()]
-    yield from in_columns(rows)
-
-
-def _of_study(folder: Path) -> Iterator[str]:
-    if not (folder / "claims.json").is_file():
-        raise UserError(
-            f"{folder}: found no claims.json, expected the folder of a finished study, such as results/NAME"
-        )
-    return _of_claims(folder / "claims.json")
-
-
-def _value(claim: Mapping[str, Any]) -> str:
-    return "-" if claim.get("value") is None else _number(float(claim["value"]))
-
-
-def _of_two(first: Path, second: Path, everything: bool) -> Iterator[str]:
-    """Claims, then settings, of two studies; * marks what differs."""
-    studies = [(_claims_of(folder), dict(_leaves(_config(folder)))) for folder in (first, second)]
-    (claims_a, config_a), (claims_b, config_b) = studies
-    names = [first.name, second.name] if first.name != second.name else [str(first), str(second)]
-    rows = [["", "claim", *names, "value", "value", "statement"]]
-    for name in dict.fromkeys([*claims_a, *claims_b]):
-        a, b = claims_a.get(name), claims_b.get(name)
-        verdicts = ["(not made)" if one is None else str(one["verdict"]) for one in (a, b)]
-        values = ["" if one is None else _value(one) for one in (a, b)]
-        statement = str((a or b or {})["statement"])
-        rows.append([_mark(verdicts), name, *verdicts, *values, statement])
-    yield from in_columns(rows)
-    rows = [["", "setting", *names]]
-    same = 0
-    for key in sorted({*config_a, *config_b}):
-        pair = [config_a.get(key, "(none)"), config_b.get(key, "(none)")]
-        same += pair[0] == pair[1]
-        if everything or pair[0] != pair[1]:
-            rows.append([_mark(pair), key, *pair])
-    yield ""
-    yield from in_columns(rows)
-    yield f"{same} settings are the same{'' if everything else '; --all shows them too'}; * marks what differs"
-
-
-def _mark(pair: Sequence[str]) -> str:
-    return "*" if pair[0] != pair[1] else ""
-
-
-def _claims_of(folder: Path) -> dict[str, Mapping[str, Any]]:
-    if not (folder / "claims.json").is_file():
-        raise UserError(
-            f"{folder}: found no claims.json, expected the folder of a finished study, such as results/NAME"
-        )
-    return _claims(folder / "claims.json")
-
-
-def _config(folder: Path) -> Mapping[str, Any]:
-    """The config of a study, once its page has vouched for it."""
-    from mcoherence.files.page import check_page
-
-    path = folder / "config.json"
-    check_page(folder / "study.html", [path], "run the rule describe_study again")
-    found: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
-
-
-def _leaves(settings: Any, key: str = "") -> list[list[str]]:
-    """[key, value] of every innermost value of nested settings; lists of plain values count as one."""
-    if isinstance(settings, Mapping) and settings:
-        return [row for name, value in settings.items() for row in _leaves(value, f"{key}.{name}" if key else name)]
-    if isinstance(settings, list) and any(isinstance(one, Mapping) for one in settings):
-        return _leaves({str(place): one for place, one in enumerate(settings)}, key)
-    return [[key, json.dumps(settings)]]

@@ -2,11 +2,8 @@
 
 import math
 import os
-import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import cached_property, reduce
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +22,7 @@ from mcoherence.gradients.rounding import share_of_sums
 from mcoherence.gradients.statistics import WHOLE_SAMPLE
 from mcoherence.gradients.wrappers import unwrapped
 from mcoherence.measuring.record import CoherenceRecord, record_of, stacked
+from mcoherence.monitoring.cost import Clock, Cost
 from mcoherence.monitoring.logging import Log, for_loggers, hand_over, require_log
 from mcoherence.monitoring.probe_passes import ProbePasses
 from mcoherence.monitoring.probe_sample import ProbeSample
@@ -48,25 +46,6 @@ from mcoherence.study.result_names import NO_BATCH_NORM
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a monitor has cost.
-
-    measurements: how many there were; seconds: that they took, writing and logging included.
-    share: of the time since the monitor was made, in [0, 1]; of a run that was resumed, of the time of all its parts.
-    """
-
-    measurements: int
-    seconds: float
-    share: float
-
-    def __str__(self) -> str:
-        return (
-            f"{self.measurements} measurements, {self.seconds:.1f} s, {100 * self.share:.1f}% of the time since the "
-            "monitor was made"
-        )
 
 
 class CoherenceMonitor:
@@ -139,9 +118,7 @@ class CoherenceMonitor:
         tf32: bool = False,
         rank_timeout: float = 600.0,
     ) -> None:
-        self._since = time.perf_counter()
-        self._seconds, self._earlier = 0.0, 0.0
-        self._measuring_since: float | None = None
+        self._clock = Clock()
         require_settings(model, loss_fn, name, spot_check, rank_timeout)
         self._model = unwrapped(model)
         self._groups = names_of_groups(groups)
@@ -190,7 +167,7 @@ class CoherenceMonitor:
                 f"step: found {step} after a measurement at step {last}, expected steps that grow; of training that "
                 "starts over or goes on from a checkpoint, make a new monitor or load the state that was saved with it"
             )
-        with self._timed():
+        with self._clock.measuring({p.device for p in self._model.parameters()}):
             return self._measure(step, problem)
 
     @property
@@ -226,10 +203,7 @@ class CoherenceMonitor:
     @property
     def cost(self) -> Cost:
         """Seconds that measuring has taken so far, and what share of the time since the monitor was made that is."""
-        now = time.perf_counter()
-        seconds = self._seconds + (0.0 if self._measuring_since is None else now - self._measuring_since)
-        whole = self._earlier + now - self._since
-        return Cost(len(self._measured), seconds, seconds / whole if whole > 0 else 0.0)
+        return self._clock.cost(len(self._measured))
 
     @property
     def sample_digest(self) -> str:
@@ -238,8 +212,8 @@ class CoherenceMonitor:
 
     def state_dict(self) -> dict[str, Any]:
         """All that it takes to go on in another process, as numbers, strings, lists and dicts: JSON can hold it."""
-        whole = self._earlier + time.perf_counter() - self._since
-        return MonitorState(self._sample.digest, self._groups, self._measured, self._seconds, whole).as_json()
+        seconds, whole = self._clock.seconds, self._clock.whole_seconds
+        return MonitorState(self._sample.digest, self._groups, self._measured, seconds, whole).as_json()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state.
@@ -257,7 +231,7 @@ class CoherenceMonitor:
             self._require_parameters(found.parameters)
         self._measured, self._noise = list(found.measured), [self._estimates(one) for one in found.measured]
         self._passes.forget()
-        self._seconds, self._earlier, self._since = found.seconds, found.whole_seconds, time.perf_counter()
+        self._clock = Clock(found.seconds, found.whole_seconds)
         self._file_is_ours = False
 
     def _require_parameters(self, found: tuple[str, ...]) -> None:
@@ -412,24 +386,3 @@ class CoherenceMonitor:
             "sample_sha256": self._sample.digest,
             "batch_norm": {"statistics": statistics, "layers": list(self._batch_norm_layers)},
         }
-
-    def __getstate__(self) -> dict[str, Any]:
-        """All but the clock, which is of this process: what it has counted is in `_earlier`."""
-        now = time.perf_counter()
-        return {**vars(self), "_earlier": self._earlier + now - self._since, "_since": None, "_measuring_since": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, _since=time.perf_counter())
-
-    @contextmanager
-    def _timed(self) -> Iterator[None]:
-        """Counts the seconds of the block; not those of work that a GPU had to do before it."""
-        devices = {p.device for p in self._model.parameters() if p.device.type == "cuda"}
-        for device in devices:
-            torch.cuda.synchronize(device)
-        self._measuring_since = time.perf_counter()
-        try:
-            yield
-        finally:
-            self._seconds += time.perf_counter() - self._measuring_since
-            self._measuring_since = None

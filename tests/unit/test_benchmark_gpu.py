@@ -80,15 +80,17 @@ def test_right_statistics_pass(benchmark):
     assert [row["whole_model"] for row in rows] == [[], [], ["embed.weight"], ["embed.weight"]]
 
 
-def test_wrong_statistics_fail(benchmark, monkeypatch):
-    """The gradients of another loss: a thousandth larger, so that squares are two thousandths off."""
-    module = benchmark["gpu_correctness"]
-    right = module.gradient_statistics
+def measure_another_loss(module, name, monkeypatch):
+    """The function measures a loss that is a thousandth larger: squares and products are two thousandths off."""
+    right = getattr(module, name)
     monkeypatch.setattr(
-        module,
-        "gradient_statistics",
-        lambda model, loss, *rest, **more: right(model, lambda o, t: 1.001 * loss(o, t), *rest, **more),
+        module, name, lambda model, loss, *rest, **more: right(model, lambda o, t: 1.001 * loss(o, t), *rest, **more)
     )
+
+
+def test_wrong_statistics_fail(benchmark, monkeypatch):
+    module = benchmark["gpu_correctness"]
+    measure_another_loss(module, "gradient_statistics", monkeypatch)
     rows = correctness(benchmark, "MLP")
     assert [row["passed"] for row in rows] == [False, False]
     assert rows[0]["errors"]["groups mixed"] == pytest.approx(0.002001, rel=1e-6)
@@ -119,14 +121,8 @@ def test_right_single_examples_pass(benchmark):
 
 
 def test_wrong_single_examples_fail(benchmark, monkeypatch):
-    """The loss is a thousandth larger, so that squares and products are two thousandths off."""
     module = benchmark["gpu_examples"]
-    right = module.example_statistics
-    monkeypatch.setattr(
-        module,
-        "example_statistics",
-        lambda model, loss, *rest, **more: right(model, lambda o, t: 1.001 * loss(o, t), *rest, **more),
-    )
+    measure_another_loss(module, "example_statistics", monkeypatch)
     row = examples_of(benchmark)
     assert row["passed"] is False
     assert row["errors"]["squared norms"] == pytest.approx(0.002001, rel=1e-6)
