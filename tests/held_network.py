@@ -1,8 +1,9 @@
 """An MLP whose training can be held at a known point, so that what disturbs it comes neither too early nor too late.
 
 A file `hold` in the job's working directory says where. A trainer that finds it stops there, says so in a file `held`,
-and goes on when a signal asks it to leave, and only then: it can be killed, or leave, but never finish. A trainer that
-finds none trains as any other. The numbers are the same.
+and goes on when a signal asks it to leave, and only then: it can be killed, or leave, but never finish. Of several
+ranks one is held, the first to say so: one that came after the signal would wait for another. A trainer that finds no
+`hold` trains as any other. The numbers are the same.
 """
 
 import json
@@ -59,7 +60,7 @@ class HeldNetwork(nn.Sequential):
 
 
 def wait_for_a_signal() -> None:
-    """Return once a signal asks to leave, which is passed on to whom it is meant for."""
+    """Return once a signal asks to leave, which is passed on to whom it is meant for; at once if another is held."""
     came = []
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
 
@@ -71,9 +72,11 @@ def wait_for_a_signal() -> None:
         signal.signal(number, note)
     own = Path(f"{HELD}.{os.getpid()}")
     own.write_text(str(os.getpid()))
-    own.replace(HELD)
-    while not came:
-        time.sleep(0.01)
+    with suppress(FileExistsError):
+        os.link(own, HELD)
+        while not came:
+            time.sleep(0.01)
+    own.unlink()
     for number, handler in handlers.items():
         signal.signal(number, handler)
 
