@@ -1,12 +1,14 @@
 # A study of gradient coherence after Chatterjee and Zielinski: config in, checked claims and one report out.
 import json
 import sys
+import time
 from pathlib import Path
 from shlex import quote
 
 from snakemake.utils import min_version, validate
 
 min_version("9.20")
+STARTED = time.monotonic()
 
 BASE = Path(workflow.current_basedir.get_path_or_uri(secret_free=False))  # of this file, also as another's module
 # The library beside this file, whatever else is installed, and the Python that runs Snakemake: here, and in the
@@ -80,9 +82,15 @@ onstart:
         copy_client.offer()
 
 
+onsuccess:
+    minutes, seconds = divmod(round(time.monotonic() - STARTED), 60)
+    print(f"The study took {minutes} min {seconds} s: open {RESULTS}/index.html", file=sys.stderr)
+
+
 rule all:
     default_target: True
     input:
+        f"{RESULTS}/index.html",
         f"{RESULTS}/report.html",
         sorted(set(everything())),  # so that a file which was deleted is made again
     message:

@@ -7,6 +7,7 @@ DESCRIPTION = ("study.html", "config.json", "tables/dictionary.csv")
 
 localrules:
     describe_study,
+    page,
     report,
 
 
@@ -47,6 +48,40 @@ rule describe_study:
         " --results {params.results:q} --claims {input.claims[1]:q}"
         " --figures {input.figures:q} --tables {input.tables:q} --images {input.images:q}"
         " --dictionary {output.dictionary:q} --html {output.html:q} --config {output.config:q}"
+        f"{TO_LOG}"
+
+
+rule page:
+    """The study on one page that stands alone: headline, charts to choose from, figures, claims."""
+    input:
+        figures=FIGURE_FILES,
+        claims=[f"{RESULTS}/claims.html", CLAIMS],
+        study=f"{RESULTS}/study.html",
+        config=f"{RESULTS}/config.json",
+        dictionary=f"{RESULTS}/tables/dictionary.csv",
+        tables=TABLES.values(),
+        captions=sorted(relpath(path) for path in BASE.glob("docs/captions/figures/*.rst")),
+    output:
+        html=f"{RESULTS}/index.html",
+    log:
+        f"{LOGS}/page.log",
+    benchmark:
+        f"{BENCHMARKS}/page.tsv"
+    conda:
+        CONDA
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        code=code_of(job_code.page()),
+        captions=relpath(BASE / "docs/captions/figures"),
+    message:
+        "Write the page"
+    shell:
+        f"{ON_CPU}"
+        "python -m workflow_scripts.write_page --code {params.code:q} --figures {input.figures:q}"
+        " --captions {params.captions:q} --claims {input.claims[1]:q} --study {input.study:q} --config {input.config:q}"
+        " --dictionary {input.dictionary:q} --tables {input.tables:q} --html {output.html:q}"
         f"{TO_LOG}"
 
 

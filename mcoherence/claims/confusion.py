@@ -29,6 +29,8 @@ STAGES: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
         "over the checkpoints from the end of the first epoch on: wider minus narrower and shallower minus deeper, "
         "without batch norm and skips; with each of these, and with both, minus without"
     ),
+    unit="number",
+    figure="confusion",
     tables=("confusion",),
     needs="networks that differ in width, in depth, in batch norm or in skip connections alone",
     level="III",

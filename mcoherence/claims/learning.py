@@ -34,6 +34,8 @@ TRAINED_ON = ("easy", "hard", "random")
     "The time to reach a fixed training accuracy grows with label noise.",
     source="arXiv 2002.10657",
     statistic="log10 of the ratio of the times, more over less noise",
+    unit="factor",
+    figure="training_curves",
     tables=("accuracy",),
     needs="runs of SGD at two noise levels",
 )
@@ -74,6 +76,8 @@ def time_grows_with_noise(tables: Tables, settings: ClaimSettings) -> Parts:
         "log10 of the ratio of the median learning times, corrupt over pristine; and how much nearer, in log10 time, "
         "each group is to its counterpart than to the other"
     ),
+    unit="factor",
+    figure="training_curves",
     tables=("accuracy", "learning_time"),
     needs="runs of SGD with labels that are random in part (noise between 0 and 1)",
 )
@@ -135,6 +139,8 @@ def _nearer(times: Values, own: Values, other: Values) -> Values:
         "gap of SGD minus that of the method, and the same of the accuracy on corrupt labels, at the last step; at "
         "the noise levels where the study has both"
     ),
+    unit="points",
+    figure="generalization_gap",
     tables=("accuracy",),
     needs="runs of SGD, and of M3 or RM3, at the same noise levels",
 )
@@ -180,6 +186,8 @@ def suppression_narrows_gap(tables: Tables, settings: ClaimSettings) -> Parts:
         "test accuracy easy on easy minus hard on hard, less what a network trained on random examples is better on "
         "easy than on hard ones"
     ),
+    unit="points",
+    figure="easy_hard",
     tables=("easy_hard",),
     needs="networks trained on easy and on hard examples",
 )
@@ -228,6 +236,8 @@ def _null_of_subsets(subsets: list[pd.DataFrame], settings: ClaimSettings) -> Nu
         "fall of the test loss with real data, less its change with random data; m-coherence of the training "
         "gradients, the least with real less the greatest with random data"
     ),
+    unit="number",
+    figure="toy_regression",
     tables=("toy",),
     needs="both regressions",
 )

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,8 @@ from mcoherence.claims.settings import ClaimSettings
 
 Tables = Mapping[str, pd.DataFrame]
 PerSeed = pd.Series  # one number per seed, indexed by seed
+Unit = Literal["factor", "doublings", "points", "number"]
+"""What a statistic is to a person: log10 or log2 of how many times, a difference of accuracies or shares, a number."""
 SATURATED = "saturated"  # why a part is open whose values lie at the ceiling or at the floor, all of them
 DIVERGED = "diverged"  # key of the table of the rows that are left out
 
@@ -62,6 +65,7 @@ class Measured:
     rates: the rates that the study has for this network under SGD, which `mcoherence.claims.learning_rates` fills in.
     note: what a reader should see beside the number, in words.
     decides: whether the claim's verdict hangs on it too; if not it is reported only.
+    unit: of the number, where it is not that of the claim.
     """
 
     per_seed: PerSeed
@@ -75,6 +79,7 @@ class Measured:
     rates: Rates | None = None
     note: str = ""
     decides: bool = True
+    unit: Unit | None = None
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,7 @@ class Exact:
 
     value: float
     rounding: float
+    unit: Unit | None = None
 
 
 Parts = Mapping[str, Measured | Exact]  # by the place where each was taken

@@ -195,6 +195,8 @@ def _range(values: list[float]) -> str:
         "for a time that does not come within it, with either. A finding, in words, follows from both intervals over "
         "seeds, which are not corrected for the number of settings"
     ),
+    unit="points",
+    figure="median_scale",
     tables=("median_scale",),
     needs="runs of SGD and of another method at the rates chosen for them",
     level="III",
@@ -225,6 +227,7 @@ def prevention_or_delay(tables: Tables, settings: ClaimSettings) -> Parts:
         parts[f"{method}, {_mean_of(len(own), number)}, delay"] = replace(
             delay,
             margin=DELAY,
+            unit="doublings",
             note=f"{sentence}; settings with a run that never fits half of the corrupt labels: {never}",
             open_because=_left_out(number, without[method], 0, settings.equal_fit) or ended,
         )
@@ -246,6 +249,7 @@ def prevention_or_delay(tables: Tables, settings: ClaimSettings) -> Parts:
             margin=DELAY,
             note=note + (f"; {' and '.join(seeds)} never fit half of the corrupt labels" if seeds else ""),
             open_because=one.delay_is_open_because(settings.confidence),
+            unit="doublings",
         )
     return parts
 

@@ -27,6 +27,8 @@ OTHER_LEVELS = (0.8, 0.9, 0.99)  # of the accuracy on pristine examples, reporte
         "SGD's minus the method's. Other levels, and methods that are not meant to suppress, are reported and decide "
         "nothing"
     ),
+    unit="points",
+    figure="equal_fit",
     tables=("equal_fit",),
     needs="runs of SGD, and of another method, with labels that are random in part",
     level="own",

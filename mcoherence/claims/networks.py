@@ -27,6 +27,8 @@ from mcoherence.tables.columns import TRAIN_GROUP, WHOLE_NETWORK
         "share of the steps past the transient in which the geometric mean over the convolutions is above the last "
         "layer, minus 1/2"
     ),
+    unit="points",
+    figure="layer_coherence",
     tables=("coherence",),
     needs="networks with convolutions and a linear layer, trained with SGD",
 )
@@ -59,6 +61,8 @@ def convolutions_above_last_layer(tables: Tables, settings: ClaimSettings) -> Pa
     "With random labels the peak of an AlexNet without batch norm is much higher than that of a ResNet.",
     source="arXiv 2203.10036",
     statistic="log10 of the ratio of the smoothed peaks, minus log10 of near; the factor is our own choice",
+    unit="factor",
+    figure="coherence_by_step",
     tables=("coherence",),
     needs="an AlexNet and a ResNet trained with SGD on wholly random labels",
 )
@@ -99,6 +103,8 @@ def alexnet_coherent_on_random_labels(tables: Tables, settings: ClaimSettings) -
     "Wider networks are more coherent.",
     source="arXiv 2203.10036 leaves it to future work; no published numbers",
     statistic="log10 of the ratio of the smoothed peaks past the transient, wider over narrower",
+    unit="factor",
+    figure="sweep",
     tables=("sweep",),
     needs="a sweep whose setting is called width",
     level="III",

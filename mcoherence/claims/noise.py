@@ -30,6 +30,8 @@ LATE = "late, corrupt over pristine"
         "corrupt minus pristine once pristine examples are fitted; itself, or less the mean of the null worlds, "
         "whichever is smaller"
     ),
+    unit="points",
+    figure="contributions",
     tables=("contributions", "accuracy"),
     needs="runs of SGD with labels that are random in part, and contributions measured on them",
 )
@@ -91,6 +93,8 @@ def _smaller(lead: PerSeed, others: pd.DataFrame) -> PerSeed:
         "proper minus training accuracy at the last step, with the equivalence margin added as tolerance; fall of the "
         "overfit measure from each c to the next"
     ),
+    unit="points",
+    figure="winsorization",
     tables=("overfit",),
     needs="runs of winsorised SGD with c of at least 2",
 )
@@ -128,6 +132,8 @@ def winsorising_stops_memorising(tables: Tables, settings: ClaimSettings) -> Par
     "Strong winsorising lowers the training accuracy that is reached.",
     source="arXiv 2002.10657",
     statistic="training accuracy of c = 0 minus that of the largest c, at the last step",
+    unit="points",
+    figure="winsorization",
     tables=("overfit",),
     needs="runs of winsorised SGD, and of one that is alike with c = 0",
 )
@@ -151,6 +157,8 @@ def winsorising_hurts_fitting(tables: Tables, settings: ClaimSettings) -> Parts:
     "less than RM3.",
     source="the control of arXiv 2003.07422's released code; its purpose is recalled, no result of it is known",
     statistic="gap of RA3 minus that of RM3, and the same of the accuracy on corrupt labels, at the last step",
+    unit="points",
+    figure="generalization_gap",
     tables=("accuracy",),
     needs="runs of SGD, RM3 and RA3 at the same noise levels",
     level="III",
@@ -179,6 +187,8 @@ def control_narrows_less(tables: Tables, settings: ClaimSettings) -> Parts:
     "than on the noisy training labels.",
     source="arXiv 2003.07422, the released code's README",
     statistic="test minus training accuracy at the last step",
+    unit="points",
+    figure="optimizers",
     tables=("overfit",),
     needs="runs of M3 or RM3 with at least half of the labels random",
 )
@@ -214,6 +224,8 @@ def clean_test_beats_noisy_train(tables: Tables, settings: ClaimSettings) -> Par
         "mean pairwise alignment (size-free) of pristine minus that of corrupt examples early, and the "
         "reverse once pristine examples are fitted"
     ),
+    unit="number",
+    figure="pristine_corrupt",
     tables=("coherence", "accuracy"),
     needs="runs of SGD with labels that are random in part",
     level="III",
@@ -252,6 +264,8 @@ def pristine_agree_more_early(tables: Tables, settings: ClaimSettings) -> Parts:
         "test accuracy at the checkpoint before the last that is best in the mean of the other seeds, minus that of "
         "the last one; a run's own best checkpoint is at least as good as its last one by construction"
     ),
+    unit="points",
+    figure="early_stopping",
     tables=("accuracy",),
     needs="runs of SGD with labels that are random in part",
     level="III",
@@ -283,6 +297,8 @@ def best_beats_last(tables: Tables, settings: ClaimSettings) -> Parts:
         "difference of the mean pairwise alignment of training and held-out examples, at the end minus early, with "
         "clean labels; its sign is that of the other seeds, so that scatter alone has the mean 0"
     ),
+    unit="number",
+    figure="pristine_corrupt",
     tables=("coherence", "accuracy"),
     needs="runs of SGD with clean labels",
     level="III",

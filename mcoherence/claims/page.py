@@ -189,6 +189,8 @@ def as_json(claim: Claim) -> dict[str, Any]:
         "source": claim.source,
         "level": claim.level,
         "statistic": claim.statistic,
+        "unit": claim.unit,
+        "figure": claim.figure,
         "verdict": claim.verdict,
         "where": decisive.where if decisive else None,
         "value": decisive.value if decisive else None,
@@ -206,6 +208,7 @@ def as_json(claim: Claim) -> dict[str, Any]:
 def _part_as_json(part: Part) -> dict[str, Any]:
     return {
         "where": part.where,
+        "unit": part.unit,
         "value": part.value,
         "interval": part.interval,
         "t_interval": part.t_interval,

@@ -9,7 +9,7 @@ import pkgutil
 from collections.abc import Callable
 from typing import TypeVar
 
-from mcoherence.claims.measured import Parts
+from mcoherence.claims.measured import Parts, Unit
 from mcoherence.claims.testing import Description, Level
 
 Statistic = TypeVar("Statistic", bound=Callable[..., Parts])
@@ -22,6 +22,8 @@ def claim(
     *,
     source: str,
     statistic: str,
+    unit: Unit,
+    figure: str,
     tables: tuple[str, ...],
     needs: str,
     level: Level = "II",
@@ -34,6 +36,8 @@ def claim(
             "Trained and tested on easy examples, a network generalises better than on hard ones.",
             source="arXiv 2003.07422",
             statistic="test accuracy easy on easy minus hard on hard",
+            unit="points",
+            figure="easy_hard",
             tables=("easy_hard",),
             needs="networks trained on easy and on hard examples",
         )
@@ -44,6 +48,8 @@ def claim(
         statement: the claim in a sentence.
         source: who makes it.
         statistic: what is tested, in words; positive where the claim holds.
+        unit: of that, as a person says it; a part may have its own.
+        figure: where a reader sees what is tested.
         tables: those that the function reads; the first one shows what a study has where it has too little.
         needs: the runs that these have to hold.
         level: see `mcoherence.claims.testing`.
@@ -53,7 +59,9 @@ def claim(
     def register(function: Statistic) -> Statistic:
         if id in _DESCRIPTIONS:
             raise ValueError(f"claim {id}: {function.__module__} states it again, after {_DESCRIPTIONS[id].module}")
-        _DESCRIPTIONS[id] = Description(id, statement, source, statistic, function, tables, needs, level, asserted_from)
+        _DESCRIPTIONS[id] = Description(
+            id, statement, source, statistic, unit, figure, function, tables, needs, level, asserted_from
+        )
         return function
 
     return register

@@ -21,6 +21,8 @@ from mcoherence.claims.sgd_curves import smoothed_of_run
         "log10 of near / 2, minus |log10 of the ratio of the smoothed peaks over the ratio of the sizes|; both "
         "thresholds are our own choice"
     ),
+    unit="factor",
+    figure="sample_size",
     tables=("sample_size",),
     needs="the same runs measured at two sizes of the sample",
 )
@@ -48,7 +50,7 @@ def shape_kept_at_other_sizes(tables: Tables, settings: ClaimSettings) -> Parts:
             correlation = both.apply(lambda run: run["own"].corr(run["other"])) - settings.same_shape
             shifted = pd.DataFrame({seed: _of_shifted(run) for seed, run in both}).T - settings.same_shape
             null = nulls.redrawn(shifted, settings.confidence, "one of the curves shifted along the other")
-            parts[f"{where}, shape"] = Measured(correlation, null=null, trained=trained)
+            parts[f"{where}, shape"] = Measured(correlation, null=null, trained=trained, unit="number")
             few, many = peaks[min(m, own)], peaks[max(m, own)]
             if (few >= np.log10(settings.far_above_limit)).all():
                 growth = np.log10(max(m, own) / min(m, own))

@@ -8,7 +8,7 @@ from mcoherence.files.digests import sha256_of
 from mcoherence.files.faults import FileFaultError
 from mcoherence.files.json_csv import read_sealed_json
 
-SCHEMA = "mcoherence/claims/4"
+SCHEMA = "mcoherence/claims/5"
 REMEDY = "make it again: snakemake --cores all --forcerun check_claims"
 
 

@@ -33,7 +33,7 @@ from typing import Literal
 import pandas as pd
 
 from mcoherence.claims.learning_rates import RatesOfNetworks, rates_of, with_rates
-from mcoherence.claims.measured import DIVERGED, Measured, Parts, Tables
+from mcoherence.claims.measured import DIVERGED, Measured, Parts, Tables, Unit
 from mcoherence.claims.settings import ClaimSettings
 from mcoherence.claims.verdicts import Part, Verdict, corrected, part_of
 from mcoherence.tables.rows import run_keys
@@ -54,6 +54,8 @@ class Claim:
     source: str
     level: Level
     statistic: str
+    unit: Unit
+    figure: str
     parts: tuple[Part, ...]
     diverged: tuple[str, ...] = ()  # the study's runs that diverged and are left out
     missing: str | None = None
@@ -88,6 +90,8 @@ class Description:
     statement: str
     source: str
     statistic: str
+    unit: Unit
+    figure: str
     function: Callable[..., Parts]
     tables: tuple[str, ...]
     needs: str
@@ -158,7 +162,12 @@ def _claim(
 ) -> Claim:
     absent = dict.fromkeys(settings.experiments[name] for name in description.tables if name not in tables)
     parts = {} if absent else description.parts(tables, settings)
-    alone = {where: part_of(where, with_rates(where, one, rates), settings.confidence) for where, one in parts.items()}
+    alone = {
+        where: replace(
+            part_of(where, with_rates(where, one, rates), settings.confidence), unit=one.unit or description.unit
+        )
+        for where, one in parts.items()
+    }
     decides = {where: not isinstance(measured, Measured) or measured.decides for where, measured in parts.items()}
     deciding = corrected([part for where, part in alone.items() if decides[where]], settings.confidence)
     tested = deciding + tuple(replace(part, verdict="reported") for where, part in alone.items() if not decides[where])
@@ -170,7 +179,7 @@ def _claim(
     elif not parts:
         missing = f"needs {description.needs}; this study has {_found(tables[description.tables[0]], diverged)}"
     texts = (description.id, description.statement, description.source, description.level, description.statistic)
-    return Claim(*texts, tested, diverged, missing)
+    return Claim(*texts, description.unit, description.figure, tested, diverged, missing)
 
 
 def _found(table: pd.DataFrame, diverged: tuple[str, ...]) -> str:

@@ -60,6 +60,8 @@ EARLY_LEVELS = LOSS_LEVELS[:5]  # 0.9 to 0.5: the first half of the loss
         "log10 of the ratio of the smoothed peaks, real over random; and the mean of log10 of the ratio at equal "
         "training loss, at 9 to 1 tenths of the loss before training"
     ),
+    unit="factor",
+    figure="coherence_by_step",
     tables=("coherence", "accuracy"),
     needs="runs of SGD with clean labels (noise 0) and with wholly random ones (noise 1)",
 )
@@ -88,6 +90,8 @@ def peak_real_over_random(tables: Tables, settings: ClaimSettings) -> Parts:
         "log10 of the ratio of the geometric means, less over more noise, until the runs with the least noise are "
         "half-way to the target accuracy; and at equal training loss, at 9 to 5 tenths of the loss before training"
     ),
+    unit="factor",
+    figure="coherence_by_step",
     tables=("coherence", "accuracy"),
     needs="runs of SGD at two noise levels, with checkpoints early in training past the transient",
 )
@@ -120,6 +124,8 @@ def early_coherence_by_noise(tables: Tables, settings: ClaimSettings) -> Parts:
         "peak is beyond near, log10 of near minus |log10 of the smoothed m-coherence| at the end; log10 of "
         "the ratio of the steps of the peaks, random over real; the factor near is our own choice"
     ),
+    unit="factor",
+    figure="coherence_by_step",
     tables=("accuracy", "coherence"),
     needs="runs of SGD with wholly random labels (noise 1) that fit all their examples",
 )
@@ -198,6 +204,8 @@ def random_rises_and_falls(tables: Tables, settings: ClaimSettings) -> Parts:
         "log10 of near minus |log10 m-coherence| at the last checkpoint whose training accuracy counts as 100%, where "
         "the smoothed peak is beyond near; the factor near is our own choice"
     ),
+    unit="factor",
+    figure="coherence_by_loss",
     tables=("accuracy", "coherence"),
     needs="runs of SGD with clean or wholly random labels that fit all their examples",
 )
@@ -234,6 +242,8 @@ def coherence_near_one_when_fitted(tables: Tables, settings: ClaimSettings) -> P
         "log10 of near, minus log10 of m over the value at step 0; and the smaller of log10 of 10 over the least value "
         "of steps 1 to 25 and log10 of step 0 over it, less what another of these checkpoints in its place would give"
     ),
+    unit="factor",
+    figure="coherence_by_step",
     tables=("coherence",),
     needs="runs of SGD with checkpoints in the first 25 steps",
     asserted_from=IMAGENET_SIDE,

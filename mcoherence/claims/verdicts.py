@@ -35,7 +35,7 @@ from scipy import stats
 
 from mcoherence.claims import nulls
 from mcoherence.claims.intervals import Interval, percentile_bootstrap, students_t
-from mcoherence.claims.measured import Exact, Measured, Rates
+from mcoherence.claims.measured import Exact, Measured, Rates, Unit
 from mcoherence.claims.nulls import Null
 from mcoherence.claims.power import detectable
 
@@ -50,8 +50,8 @@ class Part:
     interval: the percentile bootstrap's; t_interval: Student's; both are that of rounding where the number is exact.
     null: what the mean gives where there is nothing to find; margin: what counts as equality; detectable: the smallest
     effect that so many seeds of this spread find in 80% of cases; refutation_p: the p-value of a refutation, corrected
-    over the claim's parts, None where there can be none; states_level, rates, note: see `Measured`; reason: of the
-    verdict, in words.
+    over the claim's parts, None where there can be none; states_level, rates, note, unit: see `Measured`; reason: of
+    the verdict, in words.
     """
 
     where: str
@@ -68,6 +68,7 @@ class Part:
     refutation_p: float | None = None
     rates: Rates | None = None
     note: str = ""
+    unit: Unit = "number"
 
     @property
     def support(self) -> tuple[int, bool, float]:

@@ -22,6 +22,7 @@ FRAME = """\
 <html lang="en">
 <head>
 <meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{% block title required %}{% endblock %}</title>
 <style>
 body { font: 15px/1.45 system-ui, sans-serif; margin: 1.5rem; max-width: 80rem; color: #222 }
@@ -36,6 +37,8 @@ summary { cursor: pointer }
 .reported { color: #555 }
 .not-tested { color: #777 }
 </style>
+{% block head %}
+{% endblock %}
 </head>
 <body>
 {% block body required %}{% endblock %}

@@ -93,6 +93,11 @@ def description() -> Modules:
     return (_command("describe_study"),)
 
 
+def page() -> Modules:
+    """What writes the page that tells the study."""
+    return (_command("write_page"),)
+
+
 def reporting() -> Modules:
     """What checks everything once more before the report is written."""
     return (_command("report"),)
@@ -103,7 +108,7 @@ def of_study(config: Config) -> Modules:
     commands = (
         *("prepare_dataset", "corrupt_labels", "train", *(kind.command for kind in RESULTS.values())),
         *("add_shards", "join_measurement", "join_evaluation", "score_difficulty", "split_easy_hard", "split_halves"),
-        *("tabulate", "draw", "describe_study", "report"),
+        *("tabulate", "draw", "describe_study", "write_page", "report"),
     )
     return (
         *map(_command, commands),

@@ -1,0 +1,269 @@
+"""The page's charts as Vega-Lite specifications, by Altair; they share their tables, and what is chosen on the page.
+
+Vega-Lite rather than Plotly or Bokeh: a chart is a description of its data, not a drawing program, so that charts share
+one table and one choice; its code is 0.9 MB in the page (Plotly's 4.7 MB); it is what Snakemake's own report uses.
+
+What is chosen (network, optimisers, label sets, axes) are parameters of equal names in all charts, which the page sets
+from ordinary form elements: these work by keyboard and on a phone.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import altair as alt
+
+Spec = dict[str, Any]
+
+VERDICT_COLORS = {"supported": "#0072B2", "not supported": "#D55E00", "inconclusive": "#595959"}
+VERDICT_SHAPES = {"supported": "circle", "not supported": "cross", "inconclusive": "diamond"}
+# Okabe and Ito's palette, in an order in which neighbours differ in lightness too, and then two more; no grey, which is
+# for bands and for what is not known.
+PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#5D3A9B", "#8C510A", "#000000", "#B8B000")
+_HEIGHT = 260
+_BELOW = alt.Legend(orient="bottom", symbolStrokeWidth=2, symbolSize=400)
+UNITS = {
+    "factor": "times; right of 1 the claim holds",
+    "points": "percentage points; right of 0 the claim holds",
+    "number": "the claim's own unit; right of 0 it holds",
+}
+
+
+def forest(unit: str) -> Spec:
+    """Every tested claim of one unit: the value of the part that decides it, its interval, and its null as a band.
+
+    Of the table `forest_UNIT`: claim, text, verdict, value, low, high, null_low, null_high, finding.
+    """
+    scale = alt.Scale(type="log", nice=True) if unit == "factor" else alt.Scale(zero=True)
+    axis = alt.Axis(format=".6~f", tickCount=5, labelOverlap=True)
+    y = alt.Y("claim:N", sort=None, title=None, axis=alt.Axis(labelFontWeight="bold"))
+    base = alt.Chart(_named(f"forest_{unit}"))
+    tooltip = [
+        alt.Tooltip("text:N", title="claim"),
+        alt.Tooltip("verdict:N"),
+        alt.Tooltip("finding:N", title="found"),
+        alt.Tooltip("in_words:N", title="value and interval"),
+        alt.Tooltip("null_in_words:N", title="where there is nothing to find"),
+    ]
+    zero = 1 if unit == "factor" else 0
+    line = alt.Chart(alt.Data(values=[{"at": zero}])).mark_rule(strokeDash=[3, 3], color="#595959").encode(x="at:Q")
+    null = base.mark_bar(color="#d9d9d9", height=12).encode(
+        x=alt.X("null_low:Q", scale=scale, title=None, axis=axis), x2="null_high:Q", y=y, tooltip=tooltip
+    )
+    interval = base.mark_rule(strokeWidth=2).encode(x="low:Q", x2="high:Q", y=y, color=_of_verdict(), tooltip=tooltip)
+    value = base.mark_point(filled=True, size=90, opacity=1).encode(
+        x="value:Q", y=y, color=_of_verdict(), shape=_shape_of_verdict(), tooltip=tooltip
+    )
+    chart = (null + line + interval + value).properties(width="container", height=alt.Step(24))
+    return _spec(chart, f"Tested claims, in {UNITS[unit]}: value, interval and null")
+
+
+def curves(table: str, title: str, of: str, colors: Mapping[str, str], *, logarithmic: bool) -> Spec:
+    """What is measured along training: a line for each label set and optimiser, seeds and bands at will.
+
+    Args:
+        table: its name, of the columns `curves.COLUMNS`.
+        title: of the vertical axis.
+        of: the parameter that holds the examples to show.
+        colors: of label sets and of optimisers, by name.
+        logarithmic: whether the vertical axis may be logarithmic, as `ylog` says.
+    """
+    up = "ylog" if logarithmic else "false"
+    chosen = (
+        alt.Chart(_named(table))
+        .transform_filter(
+            f"datum.network == network && datum.of == {of} && indexof(labels, datum.labels) >= 0"
+            " && indexof(optimizers, datum.optimizer) >= 0 && (seeds || datum.seed == 'mean')"
+            " && isValid(datum.value) && (x != 'loss' || isValid(datum.loss))"
+        )
+        .transform_calculate(
+            at="x == 'loss' ? (xlog ? -log(max(datum.loss, 1e-4)) / LN10 : -datum.loss)"
+            " : (xlog ? log(1 + datum[x]) / LN10 : datum[x])",
+            y=f"{up} ? log(max(datum.value, 1e-6)) / LN10 : datum.value",
+            y_low=f"{up} ? log(max(datum.low, 1e-6)) / LN10 : datum.low",
+            y_high=f"{up} ? log(max(datum.high, 1e-6)) / LN10 : datum.high",
+            line="datum.labels + ', ' + datum.optimizer",
+            hue="datum[hue_by]",
+            dashes="hue_by == 'labels' ? datum.optimizer : datum.labels",
+        )
+    )
+    across = alt.X(
+        "at:Q",
+        title=None,  # Vega-Lite takes no expression there; the page writes it below the chart
+        scale=alt.Scale(zero=False, nice=False, padding=4),
+        axis=alt.Axis(
+            labelExpr="x == 'loss' ? format(xlog ? pow(10, -datum.value) : -datum.value, '.2~g')"
+            " : format(xlog ? pow(10, datum.value) - 1 : datum.value, '.3~g')",
+            labelOverlap=True,
+            values=alt.ExprRef(
+                "xlog && x != 'loss' ? [0, log(2) / LN10, log(4) / LN10, log(11) / LN10, log(31) / LN10, log(101) / LN10,"
+                " log(301) / LN10, log(1001) / LN10, log(3001) / LN10, log(10001) / LN10, log(100001) / LN10,"
+                " log(1000001) / LN10] : null"
+            ),
+        ),
+    )
+    upward = alt.Axis(title=title, labelExpr=f"{up} ? format(pow(10, datum.value), '.2~g') : datum.label", tickCount=6)
+    y_scale = alt.Scale(zero=False, nice=True)
+    hue = alt.Color("hue:N", title=None, scale=alt.Scale(domain=[*colors], range=[*colors.values()]), legend=None)
+    dash = alt.StrokeDash("dashes:N", title=None, legend=_BELOW)
+    detail = alt.Detail(["line:N", "seed:N"])
+    tooltip = [
+        alt.Tooltip("labels:N", title="labels"),
+        alt.Tooltip("optimizer:N", title="optimiser"),
+        alt.Tooltip("seed:N", title="seed"),
+        alt.Tooltip("step:Q", title="step"),
+        alt.Tooltip("epoch:Q", title="epoch", format=".2f"),
+        alt.Tooltip("loss:Q", title="training loss", format=".3g"),
+        alt.Tooltip("value:Q", title=title, format=".3g"),
+        alt.Tooltip("low:Q", title="interval from", format=".3g"),
+        alt.Tooltip("high:Q", title="to", format=".3g"),
+    ]
+    means = chosen.transform_filter("datum.seed == 'mean'")
+    band = (
+        means.transform_filter("bands && isValid(datum.low) && isValid(datum.high)")
+        .mark_area(opacity=0.2, clip=True)
+        .encode(
+            x=across,
+            y=alt.Y("y_low:Q", axis=upward, scale=y_scale),
+            y2="y_high:Q",
+            color=hue,
+            detail=alt.Detail("line:N"),
+        )
+    )
+    single = (
+        chosen.transform_filter("datum.seed != 'mean'")
+        .mark_line(strokeWidth=0.8, opacity=0.55, clip=True)
+        .encode(x=across, y=alt.Y("y:Q", axis=upward, scale=y_scale), color=hue, strokeDash=dash, detail=detail, order="step:Q")
+    )
+    line = means.mark_line(strokeWidth=2.2, clip=True).encode(
+        x=across, y=alt.Y("y:Q", axis=upward, scale=y_scale), color=hue, strokeDash=dash, detail=detail, order="step:Q"
+    )
+    point = chosen.mark_point(filled=True, size=28, clip=True).encode(
+        x=across,
+        y=alt.Y("y:Q", axis=upward, scale=y_scale),
+        color=hue,
+        opacity=alt.condition("datum.seed == 'mean'", alt.value(1), alt.value(0.4)),
+        tooltip=tooltip,
+    )
+    zoom = alt.selection_interval(bind="scales", name="zoom")
+    chart = (band + single + line + point.add_params(zoom)).properties(width="container", height=_HEIGHT)
+    return _spec(chart, f"{title} along training, a line for each label set and optimiser", _choices())
+
+
+def layers(label_sets: Sequence[str]) -> Spec:
+    """A map of every layer at every checkpoint, a column for each label set: how coherent its gradients are.
+
+    Of the table `layers`, `curves.LAYER_COLUMNS`; one optimiser's, `map_optimizer`.
+    """
+    chart = (
+        alt.Chart(_named("layers"))
+        .transform_filter(
+            "datum.network == network && datum.optimizer == map_optimizer && indexof(labels, datum.labels) >= 0"
+            " && isValid(datum.value)"
+        )
+        .mark_rect()
+        .encode(
+            x=alt.X("step:O", title="training step", axis=alt.Axis(labelOverlap="greedy", labelAngle=0, grid=False)),
+            y=alt.Y(
+                "layer:N",
+                sort=alt.EncodingSortField("order", op="min"),
+                title="layer, from the input",
+                axis=alt.Axis(labelOverlap="greedy", labelLimit=120, grid=False),
+            ),
+            color=alt.Color(
+                "value:Q", title="m-coherence", scale=alt.Scale(type="log", scheme="cividis"), legend=alt.Legend(format="~g")
+            ),
+            tooltip=[
+                alt.Tooltip("layer:N"),
+                alt.Tooltip("labels:N"),
+                alt.Tooltip("step:Q"),
+                alt.Tooltip("value:Q", title="m-coherence", format=".3g"),
+            ],
+        )
+        .properties(width=240, height=340)
+        .facet(column=alt.Column("labels:N", sort=[*label_sets], title=None))
+        .resolve_scale(y="shared", x="independent")
+    )
+    choices = [*_choices(), alt.param(name="map_optimizer", value="")]
+    return _spec(chart, "m-coherence of each layer at each checkpoint, a map for each label set", choices)
+
+
+def equal_fit(colors: Mapping[str, str]) -> Spec:
+    """Accuracy on corrupt examples at equal accuracy on pristine ones, a line for each optimiser."""
+    chosen = alt.Chart(_named("equal_fit")).transform_filter(
+        "datum.network == network && indexof(labels, datum.labels) >= 0 && indexof(optimizers, datum.optimizer) >= 0"
+        " && (seeds || datum.seed == 'mean')"
+    )
+    x = alt.X("loss:Q", title="accuracy on pristine examples", scale=alt.Scale(zero=False))
+    y = alt.Y("value:Q", title="accuracy on corrupt examples")
+    hue = alt.Color("optimizer:N", scale=alt.Scale(domain=[*colors], range=[*colors.values()]), legend=None)
+    dash = alt.StrokeDash("labels:N", title=None, legend=_BELOW)
+    means = chosen.transform_filter("datum.seed == 'mean'")
+    band = means.transform_filter("bands").mark_area(opacity=0.2, clip=True).encode(
+        x=x, y=alt.Y("low:Q", title="accuracy on corrupt examples"), y2="high:Q", color=hue, detail="labels:N"
+    )
+    line = chosen.mark_line(clip=True).encode(
+        x=x,
+        y=y,
+        color=hue,
+        strokeDash=dash,
+        detail="seed:N",
+        opacity=alt.condition("datum.seed == 'mean'", alt.value(1), alt.value(0.35)),
+        tooltip=[
+            alt.Tooltip("optimizer:N", title="optimiser"),
+            alt.Tooltip("labels:N"),
+            alt.Tooltip("seed:N"),
+            alt.Tooltip("loss:Q", title="accuracy, pristine", format=".3f"),
+            alt.Tooltip("value:Q", title="accuracy, corrupt", format=".3f"),
+        ],
+    )
+    chart = (band + line).properties(width="container", height=_HEIGHT)
+    return _spec(chart, "Accuracy on corrupt examples at equal accuracy on pristine ones", _choices())
+
+
+def _choices() -> list[alt.Parameter]:
+    """What the page's form sets, with what stands until it does."""
+    start: dict[str, Any] = {
+        "network": "",
+        "optimizers": [],
+        "labels": [],
+        "coherence_of": "train",
+        "accuracy_of": "train",
+        "x": "step",
+        "xlog": True,
+        "ylog": True,
+        "seeds": False,
+        "bands": True,
+        "hue_by": "labels",
+    }
+    return [alt.param(name=name, value=value) for name, value in start.items()]
+
+
+def _named(table: str) -> alt.NamedData:
+    return alt.NamedData(name=table)
+
+
+def _of_verdict() -> alt.Color:
+    return alt.Color(
+        "verdict:N", scale=alt.Scale(domain=[*VERDICT_COLORS], range=[*VERDICT_COLORS.values()]), legend=None
+    )
+
+
+def _shape_of_verdict() -> alt.Shape:
+    return alt.Shape(
+        "verdict:N", scale=alt.Scale(domain=[*VERDICT_SHAPES], range=[*VERDICT_SHAPES.values()]), legend=None
+    )
+
+
+def _spec(chart: Any, description: str, choices: Sequence[alt.Parameter] = ()) -> Spec:
+    """The chart as JSON, with what all of them look like."""
+    if choices:
+        chart = chart.add_params(*choices)
+    dressed = (
+        chart.properties(description=description, background="transparent")
+        .configure_view(stroke=None)
+        .configure_axis(grid=True, gridColor="#e6e6e6", domainColor="#888", labelFontSize=12, titleFontSize=12, titleFontWeight="normal")
+        .configure_header(labelFontSize=13)
+    )
+    spec: Spec = dressed.to_dict()
+    spec.pop("datasets", None)
+    return spec

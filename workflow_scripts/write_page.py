@@ -1,0 +1,52 @@
+"""Write the page that tells a study: its figures, tables and claims -> index.html, which stands alone."""
+
+import argparse
+import datetime
+import json
+from pathlib import Path
+
+from mcoherence.audit.shown_checks import check_shown
+from mcoherence.claims.stored import read_claims
+from mcoherence.files.page import write_page
+from mcoherence.files.tables import read_table
+from mcoherence.front_page.page import DrawnFigure, study_page
+from mcoherence.study.catalogue import figures_of, tables_of_figure
+from workflow_scripts.jobs.entry import run
+
+
+def main() -> None:
+    """Check what the page will show, then write it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--code", default="", help="digest of the code, of which `make why` asks")
+    parser.add_argument("--figures", type=Path, nargs="*", required=True, help="PNG files")
+    parser.add_argument("--captions", type=Path, required=True, help="folder of the figures' captions")
+    parser.add_argument("--claims", type=Path, required=True, help="claims.json")
+    parser.add_argument("--study", type=Path, required=True, help="study.html")
+    parser.add_argument("--config", type=Path, required=True, help="config.json")
+    parser.add_argument("--dictionary", type=Path, required=True, help="dictionary.csv")
+    parser.add_argument("--tables", type=Path, nargs="*", required=True, help="Parquet files")
+    parser.add_argument("--html", type=Path, required=True)
+    arguments = parser.parse_args()
+    beside = [arguments.config, arguments.dictionary]
+    check_shown(arguments.figures, arguments.tables, arguments.claims, arguments.study, beside)
+    config = json.loads(arguments.config.read_text(encoding="utf-8"))
+    claims = read_claims(arguments.claims, arguments.claims.with_suffix(".html"))
+    pictures = {path.stem: path for path in arguments.figures}
+    figures = [
+        DrawnFigure(
+            name,
+            entry.section,
+            entry.title,
+            pictures[name],
+            (arguments.captions / f"{name}.rst").read_text(encoding="utf-8"),
+            tables_of_figure(config, entry),
+        )
+        for name, entry in figures_of(config).items()
+    ]
+    tables = {path.stem: read_table(path) for path in arguments.tables}
+    made = f"{datetime.datetime.now(tz=datetime.UTC):%-d %B %Y}, commit {claims['provenance']['git_commit'][:9]}"
+    write_page(arguments.html, study_page(config, claims, tables, figures, made), [arguments.config, arguments.claims])
+
+
+if __name__ == "__main__":
+    run(main)
