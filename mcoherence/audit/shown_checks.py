@@ -55,3 +55,10 @@ def check_shown(
         read_claims(claims, claims.with_suffix(".html"))
     with passed_on(tell):
         check_page(study, beside, "make it again: snakemake --cores all --forcerun describe_study")
+
+
+def check_front_page(results: Path, tell: Tell = stop) -> None:
+    """Check that the page that tells a study is as it was written, and with the config and claims that are there."""
+    with passed_on(tell):
+        remedy = "make it again: snakemake --cores all --forcerun page"
+        check_page(results / "index.html", [results / "config.json", results / "claims.json"], remedy)

@@ -23,6 +23,7 @@ STAGES: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
     "E13",
     "Gradient confusion falls with the width of a network and rises with its depth; batch norm and skip connections "
     "lower it.",
+    short="confusion falls with width",
     source="arXiv 1904.06963 (of the two together), there on MNIST, CIFAR-10 and CIFAR-100",
     statistic=(
         "least cosine of two mini-batches' gradients, which is low where confusion is high, at step 0 and as a mean "

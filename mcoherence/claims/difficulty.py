@@ -22,6 +22,7 @@ HARD_TEST = difficulty_group("hard", "test")
 @claim(
     "E1",
     "Early in training, past the transient, easy examples are more coherent among themselves than hard ones.",
+    short="easy more coherent early",
     source="implied by arXiv 2003.07422 and 2203.10036; no published numbers",
     statistic="log10 of the ratio of the geometric means of m-coherence early in training, easy over hard",
     unit="factor",
@@ -46,6 +47,7 @@ def easy_more_coherent_early(tables: Tables, settings: ClaimSettings) -> Parts:
 @claim(
     "E2",
     "Early in training on easy examples alone, a step along them lowers the loss of hard ones too.",
+    short="easy steps help hard ones",
     source="implied by arXiv 2003.07422; no published numbers",
     statistic="mean cosine of the mean gradients of easy training and hard test examples early in training",
     unit="number",
@@ -75,6 +77,7 @@ def easy_step_helps_hard(tables: Tables, settings: ClaimSettings) -> Parts:
     "E3",
     "Early in training, a step along easy examples carries over to other easy ones more than one along hard examples "
     "does to other hard ones.",
+    short="easy carries over more",
     source="implied by arXiv 2003.07422; no published numbers",
     statistic=("mean cosine of the mean gradients of training and test examples early in training, easy minus hard"),
     unit="number",
@@ -102,6 +105,7 @@ def easy_step_carries_over(tables: Tables, settings: ClaimSettings) -> Parts:
 @claim(
     "E4",
     "Runs from other seeds call the same examples easy.",
+    short="seeds agree on what is easy",
     source="assumed where one run makes the split, as in arXiv 2003.07422; no published numbers",
     statistic="overlap of a seed's easy examples with those of the other seeds, minus the overlap by chance",
     unit="points",
@@ -124,6 +128,7 @@ def seeds_agree(tables: Tables, settings: ClaimSettings) -> Parts:
 @claim(
     "E5",
     "Examples with a changed label are harder than pristine ones.",
+    short="changed labels are harder",
     source="follows from arXiv 2002.10657 (learning times), for the score of this project",
     statistic="probability that a corrupt example ranks as harder than a pristine one, minus 1/2",
     unit="points",
@@ -140,6 +145,7 @@ def corrupt_is_harder(tables: Tables, settings: ClaimSettings) -> Parts:
 @claim(
     "E6",
     "Examples with a changed label are forgotten more often than pristine ones.",
+    short="changed labels are forgotten",
     source="Toneva et al., arXiv 1812.05159, at presentations; here at checkpoints",
     statistic="probability that a corrupt example has more forgetting events than a pristine one, minus 1/2",
     unit="points",
@@ -156,6 +162,7 @@ def corrupt_is_forgotten_more(tables: Tables, settings: ClaimSettings) -> Parts:
 @claim(
     "E7",
     "Examples with a changed label are the first to be forgotten when training goes on with other examples.",
+    short="changed labels forgotten first",
     source="Maini et al., arXiv 2210.15031, on CIFAR-10 and others",
     statistic="probability that a corrupt example is forgotten before a pristine one, minus 1/2",
     unit="points",

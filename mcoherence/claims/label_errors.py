@@ -18,6 +18,7 @@ AGAINST = "loss"
 @claim(
     "E15",
     "Wrong labels are found better by a score's mean over training than by its value at the end.",
+    short="mean over training finds errors",
     source="implied by arXiv 2001.10528 and 2009.10795; no published numbers for these networks",
     statistic="AUROC of the mean over the checkpoints minus AUROC at the last one, mean over the label sets",
     unit="number",
@@ -39,6 +40,7 @@ def mean_over_last(tables: Tables, settings: ClaimSettings) -> Parts:
 @claim(
     "E16",
     "Wrong labels are found better by how an example's gradient aligns with the others' than by its loss.",
+    short="alignment finds errors",
     source="this project's question; no paper asserts it",
     statistic=(
         "AUROC of the cosine with the others of the label, and with all others, minus AUROC of the loss, mean over the "

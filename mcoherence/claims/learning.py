@@ -32,6 +32,7 @@ TRAINED_ON = ("easy", "hard", "random")
 @claim(
     "P8",
     "The time to reach a fixed training accuracy grows with label noise.",
+    short="noise slows learning",
     source="arXiv 2002.10657",
     statistic="log10 of the ratio of the times, more over less noise",
     unit="factor",
@@ -71,6 +72,7 @@ def time_grows_with_noise(tables: Tables, settings: ClaimSettings) -> Parts:
     "P9",
     "Pristine examples are learned before corrupt ones: the former nearly as fast as without noise, the latter nearly"
     " as slowly as with all labels random.",
+    short="pristine learned before corrupt",
     source="arXiv 2002.10657",
     statistic=(
         "log10 of the ratio of the median learning times, corrupt over pristine; and how much nearer, in log10 time, "
@@ -134,6 +136,7 @@ def _nearer(times: Values, own: Values, other: Values) -> Values:
     "P13",
     "M3 and RM3 leave a smaller gap between training and test accuracy than SGD at every noise level, and fit fewer "
     "corrupt labels.",
+    short="M3, RM3: smaller gap than SGD",
     source="arXiv 2003.07422",
     statistic=(
         "gap of SGD minus that of the method, and the same of the accuracy on corrupt labels, at the last step; at "
@@ -181,6 +184,7 @@ def suppression_narrows_gap(tables: Tables, settings: ClaimSettings) -> Parts:
     "P15",
     "Trained and tested on easy examples, a network generalises better than on hard ones, by more than any network is"
     " better on easy test examples.",
+    short="easy generalises better than hard",
     source="arXiv 2003.07422; the control is this project's",
     statistic=(
         "test accuracy easy on easy minus hard on hard, less what a network trained on random examples is better on "
@@ -228,6 +232,7 @@ def _null_of_subsets(subsets: list[pd.DataFrame], settings: ClaimSettings) -> Nu
     "P18",
     "Gradient descent generalises from the real data of a regression in six dimensions, whose gradients agree, and "
     "not from the random data, whose gradients are orthogonal.",
+    short="toy regression generalises",
     source=(
         "arXiv 2203.10036, section 3: its data; the values, at convergence 0.5 - 0.02 and 2.5 - 1, are derived here "
         "and not the paper's"

@@ -188,6 +188,7 @@ def _range(values: list[float]) -> str:
     "E14",
     "At the rate at which each learns soonest, a method that takes a median of gradients fits fewer corrupt labels "
     "than SGD where both fit pristine ones equally well (prevention), or takes longer to fit them (delay).",
+    short="medians prevent or delay",
     source="this project; no paper is known to us that compares the two by the examples of a class in a group",
     statistic=(
         "prevention: accuracy on corrupt examples where that on pristine ones first reaches equal_fit, SGD's minus the "

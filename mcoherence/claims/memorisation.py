@@ -21,6 +21,7 @@ OTHER_LEVELS = (0.8, 0.9, 0.99)  # of the accuracy on pristine examples, reporte
     "E12",
     "Where the accuracy on pristine examples first reaches the same level, a method that suppresses weak gradient "
     "directions has fitted fewer corrupt labels than SGD.",
+    short="fewer corrupt labels at equal fit",
     source="this project; no paper is known to us that states it (arXiv 2003.07422 compares at the end of training)",
     statistic=(
         "accuracy on corrupt examples where that on pristine ones first reaches equal_fit, linear between checkpoints: "

@@ -22,6 +22,7 @@ from mcoherence.tables.columns import TRAIN_GROUP, WHOLE_NETWORK
 @claim(
     "P6",
     "Convolutions have a higher m-coherence than the last fully connected layer over most of training.",
+    short="convolutions above the last layer",
     source="arXiv 2008.01217",
     statistic=(
         "share of the steps past the transient in which the geometric mean over the convolutions is above the last "
@@ -59,6 +60,7 @@ def convolutions_above_last_layer(tables: Tables, settings: ClaimSettings) -> Pa
 @claim(
     "P7",
     "With random labels the peak of an AlexNet without batch norm is much higher than that of a ResNet.",
+    short="AlexNet peaks on random labels",
     source="arXiv 2203.10036",
     statistic="log10 of the ratio of the smoothed peaks, minus log10 of near; the factor is our own choice",
     unit="factor",
@@ -101,6 +103,7 @@ def alexnet_coherent_on_random_labels(tables: Tables, settings: ClaimSettings) -
 @claim(
     "E11",
     "Wider networks are more coherent.",
+    short="wider is more coherent",
     source="arXiv 2203.10036 leaves it to future work; no published numbers",
     statistic="log10 of the ratio of the smoothed peaks past the transient, wider over narrower",
     unit="factor",

@@ -22,6 +22,7 @@ LATE = "late, corrupt over pristine"
     "P10",
     "Early in training pristine examples contribute more to the gradient than corrupt ones, late less; not so where "
     "the tags are shuffled.",
+    short="pristine lead early, corrupt late",
     source=(
         "arXiv 2002.10657 (there of the mini-batch's gradient at every update, here of a fixed sample at checkpoints)"
     ),
@@ -88,6 +89,7 @@ def _smaller(lead: PerSeed, others: pd.DataFrame) -> PerSeed:
     "P11",
     "Winsorised SGD with c of at least 2 does not fit more labels than a network that predicts every true label "
     "would, and overfits less as c grows.",
+    short="winsorising stops memorising",
     source="arXiv 2002.10657",
     statistic=(
         "proper minus training accuracy at the last step, with the equivalence margin added as tolerance; fall of the "
@@ -130,6 +132,7 @@ def winsorising_stops_memorising(tables: Tables, settings: ClaimSettings) -> Par
 @claim(
     "P12",
     "Strong winsorising lowers the training accuracy that is reached.",
+    short="winsorising slows fitting",
     source="arXiv 2002.10657",
     statistic="training accuracy of c = 0 minus that of the largest c, at the last step",
     unit="points",
@@ -155,6 +158,7 @@ def winsorising_hurts_fitting(tables: Tables, settings: ClaimSettings) -> Parts:
     "P14",
     "RA3, the control with gradients as old as RM3's and no median, narrows the gap and suppresses corrupt labels "
     "less than RM3.",
+    short="RA3 does less than RM3",
     source="the control of arXiv 2003.07422's released code; its purpose is recalled, no result of it is known",
     statistic="gap of RA3 minus that of RM3, and the same of the accuracy on corrupt labels, at the last step",
     unit="points",
@@ -185,6 +189,7 @@ def control_narrows_less(tables: Tables, settings: ClaimSettings) -> Parts:
     "P16",
     "With at least half of the labels random, a method that does not memorise is more accurate on clean test labels "
     "than on the noisy training labels.",
+    short="test above noisy training accuracy",
     source="arXiv 2003.07422, the released code's README",
     statistic="test minus training accuracy at the last step",
     unit="points",
@@ -219,6 +224,7 @@ def clean_test_beats_noisy_train(tables: Tables, settings: ClaimSettings) -> Par
 @claim(
     "E8",
     "Early in training pristine examples agree more with one another than corrupt ones do, late less.",
+    short="pristine agree early, corrupt late",
     source="follows from arXiv 2002.10657 (contributions, learning times); no published numbers of coherence",
     statistic=(
         "mean pairwise alignment (size-free) of pristine minus that of corrupt examples early, and the "
@@ -259,6 +265,7 @@ def pristine_agree_more_early(tables: Tables, settings: ClaimSettings) -> Parts:
 @claim(
     "E9",
     "Under label noise the best checkpoint is better on the test images than the last one.",
+    short="best checkpoint beats the last",
     source="the reasoning on early stopping in arXiv 2203.10036; no published numbers",
     statistic=(
         "test accuracy at the checkpoint before the last that is best in the mean of the other seeds, minus that of "
@@ -292,6 +299,7 @@ def best_beats_last(tables: Tables, settings: ClaimSettings) -> Parts:
 @claim(
     "E10",
     "Gradients of held-out examples agree as those of training examples do early in training, and part from them late.",
+    short="held-out parts from training",
     source="future work in arXiv 2203.10036; no published numbers",
     statistic=(
         "difference of the mean pairwise alignment of training and held-out examples, at the end minus early, with "

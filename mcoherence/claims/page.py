@@ -186,6 +186,7 @@ def as_json(claim: Claim) -> dict[str, Any]:
     return {
         "id": claim.id,
         "statement": claim.statement,
+        "short": claim.short,
         "source": claim.source,
         "level": claim.level,
         "statistic": claim.statistic,

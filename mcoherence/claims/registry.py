@@ -20,6 +20,7 @@ def claim(
     id: str,
     statement: str,
     *,
+    short: str,
     source: str,
     statistic: str,
     unit: Unit,
@@ -34,6 +35,7 @@ def claim(
         @claim(
             "P15",
             "Trained and tested on easy examples, a network generalises better than on hard ones.",
+            short="easy generalises better than hard",
             source="arXiv 2003.07422",
             statistic="test accuracy easy on easy minus hard on hard",
             unit="points",
@@ -46,6 +48,7 @@ def claim(
     Args:
         id: P1, P2, ... for what the papers assert; E1, E2, ... for further statements, of level III or "own".
         statement: the claim in a sentence.
+        short: in a few words, for a row of a drawing.
         source: who makes it.
         statistic: what is tested, in words; positive where the claim holds.
         unit: of that, as a person says it; a part may have its own.
@@ -60,7 +63,7 @@ def claim(
         if id in _DESCRIPTIONS:
             raise ValueError(f"claim {id}: {function.__module__} states it again, after {_DESCRIPTIONS[id].module}")
         _DESCRIPTIONS[id] = Description(
-            id, statement, source, statistic, unit, figure, function, tables, needs, level, asserted_from
+            id, statement, short, source, statistic, unit, figure, function, tables, needs, level, asserted_from
         )
         return function
 

@@ -15,6 +15,7 @@ from mcoherence.claims.sgd_curves import smoothed_of_run
 @claim(
     "P17",
     "Doubling the sample size m keeps the shape of the curves; m-coherence grows with m where it is far above 1.",
+    short="sample size keeps the shape",
     source="arXiv 2008.01217 (that m was doubled; its outcome is not known to us); the growth is derived",
     statistic=(
         "correlation of the log10 curves of samples without a common example, past the transient, minus same_shape; "

@@ -51,6 +51,7 @@ class Claim:
 
     id: str
     statement: str
+    short: str
     source: str
     level: Level
     statistic: str
@@ -88,6 +89,7 @@ class Description:
 
     id: str
     statement: str
+    short: str
     source: str
     statistic: str
     unit: Unit
@@ -178,8 +180,19 @@ def _claim(
         missing = f"needs the experiment {', '.join(absent)}, which this study does not make"
     elif not parts:
         missing = f"needs {description.needs}; this study has {_found(tables[description.tables[0]], diverged)}"
-    texts = (description.id, description.statement, description.source, description.level, description.statistic)
-    return Claim(*texts, description.unit, description.figure, tested, diverged, missing)
+    return Claim(
+        description.id,
+        description.statement,
+        description.short,
+        description.source,
+        description.level,
+        description.statistic,
+        description.unit,
+        description.figure,
+        tested,
+        diverged,
+        missing,
+    )
 
 
 def _found(table: pd.DataFrame, diverged: tuple[str, ...]) -> str:

@@ -55,6 +55,7 @@ EARLY_LEVELS = LOSS_LEVELS[:5]  # 0.9 to 0.5: the first half of the loss
 @claim(
     "P1",
     "The peak of m-coherence, past the initial transient, is higher for real than for random labels.",
+    short="real labels peak higher",
     source="arXiv 2203.10036; 2008.01217 (ICLR 2021 version)",
     statistic=(
         "log10 of the ratio of the smoothed peaks, real over random; and the mean of log10 of the ratio at equal "
@@ -85,6 +86,7 @@ def peak_real_over_random(tables: Tables, settings: ClaimSettings) -> Parts:
 @claim(
     "P2",
     "Early in training, past the transient, m-coherence falls as label noise grows.",
+    short="noise lowers early coherence",
     source="arXiv 2008.01217",
     statistic=(
         "log10 of the ratio of the geometric means, less over more noise, until the runs with the least noise are "
@@ -118,6 +120,7 @@ def early_coherence_by_noise(tables: Tables, settings: ClaimSettings) -> Parts:
 @claim(
     "P3",
     "With random labels m-coherence rises above 1 and returns towards 1; its peak comes later than with real labels.",
+    short="random labels peak late",
     source="arXiv 2008.01217; 2203.10036",
     statistic=(
         "log10 of the smoothed m-coherence over near at the checkpoint at which the other seeds' is highest; where the "
@@ -199,6 +202,7 @@ def random_rises_and_falls(tables: Tables, settings: ClaimSettings) -> Parts:
 @claim(
     "P4",
     "At about 100% training accuracy m-coherence is near 1, with real and with random labels.",
+    short="near 1 once fitted",
     source="arXiv 2203.10036; 2008.01217",
     statistic=(
         "log10 of near minus |log10 m-coherence| at the last checkpoint whose training accuracy counts as 100%, where "
@@ -237,6 +241,7 @@ def coherence_near_one_when_fitted(tables: Tables, settings: ClaimSettings) -> P
     "P5",
     "Within about 25 steps m-coherence falls from near m to below 10 (said of ImageNet networks; of smaller images it"
     " is reported only).",
+    short="falls from m at the start",
     source="arXiv 2008.01217",
     statistic=(
         "log10 of near, minus log10 of m over the value at step 0; and the smaller of log10 of 10 over the least value "

@@ -302,7 +302,7 @@ def verify_study(folder: Path, code: bool, tell: Callable[[UserError], None]) ->
         one_code,
         present_code,
     )
-    from mcoherence.audit.shown_checks import check_shown, passed_on
+    from mcoherence.audit.shown_checks import check_front_page, check_shown, passed_on
     from mcoherence.files.progress import progress
     from mcoherence.study.catalogue import figures_of, tables_of
     from mcoherence.study.runs import table_file
@@ -312,6 +312,7 @@ def verify_study(folder: Path, code: bool, tell: Callable[[UserError], None]) ->
     tables = [Path(table_file(str(folder), name)) for name in tables_of(config)]
     figures = [folder / f"figures/{name}.png" for name in figures_of(config)]
     check_shown(figures, tables, folder / "claims.json", folder / "study.html", beside, tell)
+    check_front_page(folder, tell)
     made_by = present_code(ROOT) if code else one_code()
     faulty: list[str] = []
 

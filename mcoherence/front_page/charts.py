@@ -35,7 +35,7 @@ def forest(unit: str) -> Spec:
     """
     scale = alt.Scale(type="log", nice=True) if unit == "factor" else alt.Scale(zero=True)
     axis = alt.Axis(format=".6~f", tickCount=5, labelOverlap=True)
-    y = alt.Y("claim:N", sort=None, title=None, axis=alt.Axis(labelFontWeight="bold"))
+    y = alt.Y("claim:N", sort=None, title=None, axis=alt.Axis(labelLimit=230))
     base = alt.Chart(_named(f"forest_{unit}"))
     tooltip = [
         alt.Tooltip("text:N", title="claim"),
@@ -45,7 +45,9 @@ def forest(unit: str) -> Spec:
         alt.Tooltip("null_in_words:N", title="where there is nothing to find"),
     ]
     zero = 1 if unit == "factor" else 0
-    line = alt.Chart(alt.Data(values=[{"at": zero}])).mark_rule(strokeDash=[3, 3], color="#595959").encode(x="at:Q")
+    line = (
+        alt.Chart(alt.InlineData(values=[{"at": zero}])).mark_rule(strokeDash=[3, 3], color="#595959").encode(x="at:Q")
+    )
     null = base.mark_bar(color="#d9d9d9", height=12).encode(
         x=alt.X("null_low:Q", scale=scale, title=None, axis=axis), x2="null_high:Q", y=y, tooltip=tooltip
     )
@@ -95,8 +97,8 @@ def curves(table: str, title: str, of: str, colors: Mapping[str, str], *, logari
             " : format(xlog ? pow(10, datum.value) - 1 : datum.value, '.3~g')",
             labelOverlap=True,
             values=alt.ExprRef(
-                "xlog && x != 'loss' ? [0, log(2) / LN10, log(4) / LN10, log(11) / LN10, log(31) / LN10, log(101) / LN10,"
-                " log(301) / LN10, log(1001) / LN10, log(3001) / LN10, log(10001) / LN10, log(100001) / LN10,"
+                "xlog && x != 'loss' ? [0, log(2) / LN10, log(4) / LN10, log(11) / LN10, log(31) / LN10,"
+                " log(101) / LN10, log(301) / LN10, log(1001) / LN10, log(3001) / LN10, log(10001) / LN10, log(100001) / LN10,"
                 " log(1000001) / LN10] : null"
             ),
         ),
@@ -132,7 +134,14 @@ def curves(table: str, title: str, of: str, colors: Mapping[str, str], *, logari
     single = (
         chosen.transform_filter("datum.seed != 'mean'")
         .mark_line(strokeWidth=0.8, opacity=0.55, clip=True)
-        .encode(x=across, y=alt.Y("y:Q", axis=upward, scale=y_scale), color=hue, strokeDash=dash, detail=detail, order="step:Q")
+        .encode(
+            x=across,
+            y=alt.Y("y:Q", axis=upward, scale=y_scale),
+            color=hue,
+            strokeDash=dash,
+            detail=detail,
+            order="step:Q",
+        )
     )
     line = means.mark_line(strokeWidth=2.2, clip=True).encode(
         x=across, y=alt.Y("y:Q", axis=upward, scale=y_scale), color=hue, strokeDash=dash, detail=detail, order="step:Q"
@@ -162,7 +171,11 @@ def layers(label_sets: Sequence[str]) -> Spec:
         )
         .mark_rect()
         .encode(
-            x=alt.X("step:O", title="training step", axis=alt.Axis(labelOverlap="greedy", labelAngle=0, grid=False)),
+            x=alt.X(
+                "step:O",
+                title="training step",
+                axis=alt.Axis(labelOverlap="greedy", labelSeparation=4, labelAngle=0, grid=False),
+            ),
             y=alt.Y(
                 "layer:N",
                 sort=alt.EncodingSortField("order", op="min"),
@@ -170,7 +183,10 @@ def layers(label_sets: Sequence[str]) -> Spec:
                 axis=alt.Axis(labelOverlap="greedy", labelLimit=120, grid=False),
             ),
             color=alt.Color(
-                "value:Q", title="m-coherence", scale=alt.Scale(type="log", scheme="cividis"), legend=alt.Legend(format="~g")
+                "value:Q",
+                title="m-coherence",
+                scale=alt.Scale(type="log", scheme="cividis"),
+                legend=alt.Legend(format="~g"),
             ),
             tooltip=[
                 alt.Tooltip("layer:N"),
@@ -198,8 +214,10 @@ def equal_fit(colors: Mapping[str, str]) -> Spec:
     hue = alt.Color("optimizer:N", scale=alt.Scale(domain=[*colors], range=[*colors.values()]), legend=None)
     dash = alt.StrokeDash("labels:N", title=None, legend=_BELOW)
     means = chosen.transform_filter("datum.seed == 'mean'")
-    band = means.transform_filter("bands").mark_area(opacity=0.2, clip=True).encode(
-        x=x, y=alt.Y("low:Q", title="accuracy on corrupt examples"), y2="high:Q", color=hue, detail="labels:N"
+    band = (
+        means.transform_filter("bands")
+        .mark_area(opacity=0.2, clip=True)
+        .encode(x=x, y=alt.Y("low:Q", title="accuracy on corrupt examples"), y2="high:Q", color=hue, detail="labels:N")
     )
     line = chosen.mark_line(clip=True).encode(
         x=x,
@@ -261,7 +279,14 @@ def _spec(chart: Any, description: str, choices: Sequence[alt.Parameter] = ()) -
     dressed = (
         chart.properties(description=description, background="transparent")
         .configure_view(stroke=None)
-        .configure_axis(grid=True, gridColor="#e6e6e6", domainColor="#888", labelFontSize=12, titleFontSize=12, titleFontWeight="normal")
+        .configure_axis(
+            grid=True,
+            gridColor="#e6e6e6",
+            domainColor="#888",
+            labelFontSize=12,
+            titleFontSize=12,
+            titleFontWeight="normal",
+        )
         .configure_header(labelFontSize=13)
     )
     spec: Spec = dressed.to_dict()

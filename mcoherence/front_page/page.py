@@ -57,7 +57,7 @@ def study_page(
     """
     style = FigureStyle(**config["figures"])
     drawn = _tables_of_curves(tables, style.confidence)
-    names = _names(drawn, curves.label_sets_of(tables), config, style)
+    names = _names(drawn, curves.label_sets_of(tables), style)
     forests = _forests(claims["claims"])
     content = {
         "charts": _charts(drawn, forests, names),
@@ -124,13 +124,13 @@ def _tables_of_curves(tables: Mapping[str, pd.DataFrame], confidence: float) -> 
     return {name: table for name, table in drawn.items() if not table.empty}
 
 
-def _names(
-    drawn: Mapping[str, pd.DataFrame], label_sets: Sequence[str], config: Config, style: FigureStyle
-) -> _Names:
-    found = {name: {str(one) for table in drawn.values() for one in table[name].unique()} for name in ("labels", "optimizer")}
+def _names(drawn: Mapping[str, pd.DataFrame], label_sets: Sequence[str], style: FigureStyle) -> _Names:
+    found = {
+        name: {str(one) for table in drawn.values() for one in table[name].unique()} for name in ("labels", "optimizer")
+    }
     labels = [readable(name) for name in label_sets if name in found["labels"]]
-    raw = [name for name in config["optimizers"] if name in found["optimizer"]]
-    optimizers = [readable(name) for name in raw]
+    listed = [*style.optimizer_colors, *sorted(found["optimizer"])]
+    optimizers = [readable(name) for name in dict.fromkeys(listed) if name in found["optimizer"]]
     reference = readable(style.reference_optimizer)
     given = {readable(name): color for name, color in style.optimizer_colors.items()}
     return _Names(
@@ -179,41 +179,37 @@ def _forests(claims: Sequence[Mapping[str, Any]]) -> dict[str, pd.DataFrame]:
     """Rows of the forest plot by unit: the deciding part of every tested claim that has a number."""
     rows: dict[str, list[dict[str, Any]]] = {}
     for claim in claims:
-        if claim["verdict"] not in TESTED or claim["value"] is None:
-            continue
-        part = next(part for part in claim["parts"] if part["where"] == claim["where"])
-        unit = "factor" if part["unit"] == "doublings" else part["unit"]
-        null = part["null"] or (None, None)
-        rows.setdefault(unit, []).append(
-            {
-                "claim": claim["id"],
-                "text": claim["statement"],
-                "verdict": claim["verdict"],
-                "finding": finding(claim),
-                "in_words": f"{in_unit(part['value'], part['unit'])} "
-                f"({range_in_unit(part['t_interval'], part['unit'])})",
-                "null_in_words": range_in_unit(null, part["unit"]) if part["null"] else "not known",
-                **{
-                    name: _on_axis(value, part["unit"])
-                    for name, value in (
-                        ("value", part["value"]),
-                        ("low", part["t_interval"][0]),
-                        ("high", part["t_interval"][1]),
-                        ("null_low", null[0]),
-                        ("null_high", null[1]),
-                    )
-                },
-            }
-        )
+        if claim["verdict"] in TESTED and claim["value"] is not None:
+            part = next(part for part in claim["parts"] if part["where"] == claim["where"])
+            unit = "factor" if part["unit"] == "doublings" else part["unit"]
+            rows.setdefault(unit, []).append(_forest_row(claim, part))
     ordered = [unit for unit in ("factor", "points", "number") if unit in rows]
     return {f"forest_{unit}": pd.DataFrame(rows[unit]) for unit in ordered}
 
 
-def _on_axis(value: float | None, unit: str) -> float:
+def _forest_row(claim: Mapping[str, Any], part: Mapping[str, Any]) -> dict[str, Any]:
+    unit, null = part["unit"], part["null"]
+    low, high = part["t_interval"]
+    numbers = {"value": part["value"], "low": low, "high": high}
+    numbers |= {"null_low": null[0], "null_high": null[1]} if null else {}
+    return {
+        "claim": f"{claim['id']} {claim['short']}",
+        "text": claim["statement"],
+        "verdict": claim["verdict"],
+        "finding": finding(claim),
+        "in_words": f"{in_unit(part['value'], unit)} ({range_in_unit((low, high), unit)})",
+        "null_in_words": range_in_unit(null, unit) if null else "not known",
+        **{"null_low": float("nan"), "null_high": float("nan")},
+        **{name: _on_axis(value, unit) for name, value in numbers.items()},
+    }
+
+
+def _on_axis(value: float, unit: str) -> float:
     """Where a statistic stands on the axis of its unit: a factor itself, points as such."""
-    if value is None:
-        return float("nan")
-    return {"factor": 10.0**value, "doublings": 2.0**value, "points": 100 * value}.get(unit, value)
+    if unit in ("factor", "doublings"):
+        base = 10.0 if unit == "factor" else 2.0
+        return float(base**value)
+    return 100 * value if unit == "points" else value
 
 
 def _sections(config: Config, figures: Sequence[DrawnFigure]) -> list[dict[str, Any]]:
@@ -257,7 +253,8 @@ def _facts(config: Config, claims: Mapping[str, Any], tables: Mapping[str, pd.Da
     facts = []
     if claims["data"]:
         described = (
-            f"{readable(name)} ({of['train']} training and {of['test']} test images)" for name, of in claims["data"].items()
+            f"{readable(name)} ({of['train']} training and {of['test']} test images)"
+            for name, of in claims["data"].items()
         )
         facts.append(" and ".join(described))
     runs = tables.get("accuracy")
@@ -279,7 +276,9 @@ def _of(drawn: Mapping[str, pd.DataFrame], name: str) -> list[str]:
 
 def _fewest_seeds(drawn: Mapping[str, pd.DataFrame]) -> int:
     tables = [table[table["seed"] != curves.MEAN] for name, table in drawn.items() if name != "layers"]
-    return min((table.groupby(["network", "labels", "optimizer"])["seed"].nunique().min() for table in tables), default=0)
+    return min(
+        (table.groupby(["network", "labels", "optimizer"])["seed"].nunique().min() for table in tables), default=0
+    )
 
 
 def caption_as_html(caption: str, config: Config) -> str:

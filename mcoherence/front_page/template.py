@@ -44,7 +44,8 @@ th[aria-sort=ascending] button::after { content: " \\2191" }
 th[aria-sort=descending] button::after { content: " \\2193" }
 .key { font-size: .85rem; color: #444; margin: .2rem 0 .6rem }
 .sr { position: absolute; left: -99rem }
-@media (max-width: 60rem) { .first, .pictures, figure { grid-template-columns: minmax(0, 1fr) } nav { position: static } }
+@media (max-width: 60rem) { nav { position: static }
+  .first, .pictures, figure { grid-template-columns: minmax(0, 1fr) } }
 @media print { nav, form.choices, .vega-bindings { display: none } }
 """
 
@@ -132,8 +133,8 @@ means over seeds (geometric ones of m-coherence), dashes tell apart what colour 
 </div>
 {% if "layers" in curves %}
 <h2 id="layers">Layer by layer</h2>
-<p>Each row is a layer, from the input down to the output, each column a checkpoint; the colour is the geometric mean over
-seeds of the layer's m-coherence. Network and labels are chosen above.</p>
+<p>Each row is a layer, from the input down to the output, each column a checkpoint; the colour is the geometric mean
+over seeds of the layer's m-coherence. Network and labels are chosen above.</p>
 <form class="choices" >{{ choice("map_optimizer", "Optimiser", optimizers, reference) }}</form>
 <div class="chart" data-chart="layers"></div>
 {% endif %}
@@ -159,9 +160,11 @@ another memorises less for what it has learned; one that is only slower does not
 <h2 id="claims">All claims</h2>
 {% macro rows(of) %}
 {% for claim in of %}
-<tr><td data-sort="{{ claim.order }}">{{ claim.id }}</td><td>{{ claim.statement }}<br><small>{{ claim.source }}</small></td>
+<tr><td data-sort="{{ claim.order }}">{{ claim.id }}</td>
+<td>{{ claim.statement }}<br><small>{{ claim.source }}</small></td>
 <td>{{ claim.finding }}</td><td data-sort="{{ claim.rank }}">{{ verdict(claim.verdict) }}{% if claim.tie %}<br>
-<small>a tie</small>{% endif %}</td><td>{% if claim.figure %}<a href="#figure-{{ claim.figure }}">figure</a>{% endif %}</td></tr>
+<small>a tie</small>{% endif %}</td>
+<td>{% if claim.figure %}<a href="#figure-{{ claim.figure }}">figure</a>{% endif %}</td></tr>
 {% endfor %}
 {% endmacro %}
 {% macro claims_table(of) %}
@@ -170,8 +173,8 @@ another memorises less for what it has learned; one that is only slower does not
 <th><button type="button">{{ name }}</button></th>{% endfor %}<th></th></tr></thead>
 <tbody>{{ rows(of) }}</tbody></table></div>
 {% endmacro %}
-<p>Values are of the place that decides; intervals are Student's t over seeds. Thresholds, nulls and every single part are
-in <a href="claims.html">claims.html</a>.</p>
+<p>Values are of the place that decides; intervals are Student's t over seeds. Thresholds, nulls and every single part
+are in <a href="claims.html">claims.html</a>.</p>
 {{ claims_table(tested) }}
 {% if reported %}
 <details><summary>Measured without a verdict: {{ reported | length }}</summary>{{ claims_table(reported) }}</details>
@@ -203,8 +206,9 @@ SCRIPT = """\
 const { charts, tables, colors, across } = JSON.parse(document.getElementById("content").textContent);
 const unpacked = packed => {
   const names = Object.keys(packed);
-  const columns = names.map(name => packed[name].codes ? packed[name].codes.map(code => packed[name].names[code]) : packed[name]);
-  return (columns[0] ?? []).map((_, row) => Object.fromEntries(names.map((name, column) => [name, columns[column][row]])));
+  const column = of => of.codes ? of.codes.map(code => of.names[code]) : of;
+  const columns = names.map(name => column(packed[name]));
+  return (columns[0] ?? []).map((_, row) => Object.fromEntries(names.map((name, at) => [name, columns[at][row]])));
 };
 const rows = Object.fromEntries(Object.entries(tables).map(([name, packed]) => [name, unpacked(packed)]));
 const boxes = new Set(["labels", "optimizers"]);

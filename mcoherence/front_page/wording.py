@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 TESTED = ("supported", "not supported", "inconclusive")
-_NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 
 
 def headline(claims: Sequence[Mapping[str, Any]]) -> str:
@@ -72,9 +71,8 @@ def finding(claim: Mapping[str, Any]) -> str:
         return f"Fails in {failed} of {places}. The clearest: {number}."
     if all(is_tie(part) for part in parts):
         return f"A tie in {'all ' if len(parts) > 1 else ''}{places}. {number}."
-    tie = "a tie, " if is_tie(decisive) else ""
-    why = decisive["reason"]
-    return f"Open: holds in {held} of {places}. Not decided by {number}: {tie}{why}."
+    why = f": {decisive['reason']}" if decisive["value"] is not None else ""
+    return f"Open: holds in {held} of {places}. Not decided by {number}{why}."
 
 
 def is_tie(part: Mapping[str, Any]) -> bool:

@@ -15,9 +15,9 @@ ROOT = Path(__file__).parents[2]
 LIBRARY = ROOT / "mcoherence"
 # From the top. Modules that stand in no folder are rooms of one module.
 ROOMS = (
-    "command", "audit", "figures", "claims", "monitoring", "tables", "measuring", "training", "study", "models",
-    "gradients", "optim", "data", "files", "device", "precision", "parameter_names", "coherence", "own_functions",
-    "errors",
+    "command", "audit", "front_page", "figures", "claims", "monitoring", "tables", "measuring", "training", "study",
+    "models", "gradients", "optim", "data", "files", "device", "precision", "parameter_names", "coherence",
+    "own_functions", "errors",
 )  # fmt: skip
 PLACE = {room: index for index, room in enumerate(ROOMS)}
 FOLDERS = tuple(room for room in ROOMS if (LIBRARY / room).is_dir())

@@ -42,7 +42,7 @@ def test_every_output_of_the_design_is_there(study):
         "figures/pristine_corrupt.png", "figures/training_curves.png", "figures/generalization_gap.png",
         "figures/easy_hard.png", "figures/summary.png", "figures/group_alignment.png", "figures/contributions.pdf",
         "figures/optimizers.png", "figures/early_stopping.png", "tables/overfit.csv", f"{RUN}/contributions.h5",
-        "claims.json", "report.html",
+        "claims.json", "index.html", "report.html",
     ):  # fmt: skip
         assert (study.results / name).stat().st_size > 0, name
 

@@ -124,7 +124,7 @@ def test_fewer_updates_train_the_segment_again_that_becomes_shorter(study):
         ([f"{RUN}/evaluation.h5"], {"evaluate": 1, "tabulate": 5} | DRAW_TRAINING | CLAIMS),
         (["figures/easy_hard.pdf"], {"draw_easy_hard": 1, "describe_study": 1, "report": 1}),
         (["tables/learning_time.csv"], {"tabulate": 1} | CLAIMS),
-        (["tables/dictionary.csv", "report.html"], {"describe_study": 1, "report": 1}),
+        (["tables/dictionary.csv", "report.html"], {"describe_study": 1, "page": 1, "report": 1}),
     ],
     ids=["checkpoint", "evaluation", "figure", "table", "report"],
 )  # fmt: skip

@@ -87,6 +87,10 @@ DAMAGE = {
         lambda results: edited(results / "study.html", "digits", "figits"),
         "study.html: changed since it was made",
     ),
+    "an edited front page": (
+        lambda results: edited(results / "index.html", "hold on this data", "fail on this data"),
+        "index.html: changed since it was made",
+    ),
 }
 
 

@@ -1,0 +1,128 @@
+"""The page that tells a study, in a browser without network: it opens whole, its choices work, it asks for nothing."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mcoherence.front_page.page import study_page
+from tests.browser import browser, require_chromium
+
+SIZES = ((1400, 900), (1024, 768), (390, 844))  # a desktop, a tablet, a phone
+SHOWN = "Object.fromEntries([...document.querySelectorAll('[data-chart]')].map(place => [place.dataset.chart,"
+INK = SHOWN + " place.querySelector('canvas').toDataURL()]))"  # the pixels of every chart
+CHOOSE = (
+    "(async () => {{ const box = document.querySelector({box!r}); {change};"
+    " box.dispatchEvent(new Event('input', {{bubbles: true}})); await new Promise(done => setTimeout(done, 400)); }})()"
+)
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def page():
+    require_chromium()
+    with browser() as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def study(finished):
+    return finished.results / "index.html"
+
+
+def choose(page, box, change):
+    page.value(CHOOSE.format(box=box, change=change))
+
+
+def test_the_page_of_a_study_opens_without_network_at_every_size(page, study):
+    for width, height in SIZES:
+        page.open(study, width, height)
+        assert page.value("document.documentElement.scrollWidth") <= width  # nothing to scroll sideways
+        assert page.value("document.querySelector('.headline').textContent").endswith(" open.")
+        ink = page.value(INK)
+        assert {"coherence", "accuracy", "layers", "equal_fit", "forest_points"} <= ink.keys()
+        assert all(len(image) > 1500 for image in ink.values())  # none is blank
+        assert page.value(
+            "[...document.images].every(image => (image.loading = 'eager') && image.src.startsWith('data:'))"
+        )
+    assert page.requests == []
+    assert page.errors == []
+    assert study.stat().st_size < 10e6
+
+
+def test_what_is_chosen_is_what_the_charts_show(page, study):
+    page.open(study, 1400, 900)
+    before = page.value(INK)
+    choose(page, "[name=seeds]", "box.click()")
+    after = page.value(INK)
+    assert {name for name in before if before[name] != after[name]} == {"coherence", "accuracy", "equal_fit"}
+    choose(page, "[name=optimizers][value=RM3]", "box.click()")
+    again = page.value(INK)
+    assert again["coherence"] != after["coherence"]
+    choose(page, "[name=x][value=loss]", "box.click()")
+    assert page.value("document.querySelector('[data-across]').textContent").startswith("training loss")
+    assert page.value(INK)["accuracy"] != again["accuracy"]
+    choose(page, "[name=map_optimizer]", "box.value = 'M3'")
+    assert page.value(INK)["layers"] != again["layers"]
+    assert page.errors == []
+
+
+def test_a_choice_is_made_by_keyboard_alone(page, study):
+    page.open(study, 1400, 900)
+    before = page.value(INK)
+    page.value("document.querySelector('[name=bands]').focus()")
+    page.press("Space")
+    page.value("new Promise(done => setTimeout(done, 400))")
+    assert page.value(INK)["coherence"] != before["coherence"]
+
+
+def test_claims_can_be_sorted_and_name_their_figures(page, study):
+    page.open(study, 1400, 900)
+    ids = "[...document.querySelector('table.claims').tBodies[0].rows].map(row => row.cells[0].textContent)"
+    page.value("document.querySelector('table.claims th button').click()")
+    order = page.value(ids)
+    claims = json.loads(study.with_name("claims.json").read_text())["claims"]
+    tested = [claim["id"] for claim in claims if claim["verdict"] in ("supported", "not supported", "inconclusive")]
+    assert order == tested
+    page.value("document.querySelector('table.claims th button').click()")
+    assert page.value(ids) == tested[::-1]
+    links = page.value("[...document.querySelectorAll('a:not(.vega-actions a)')].map(a => a.getAttribute('href'))")
+    places = set(page.value("[...document.querySelectorAll('[id]')].map(place => place.id)"))
+    inside = {link for link in links if link.startswith("#")}
+    assert len(inside) > 5
+    assert {link.removeprefix("#") for link in inside} <= places
+    assert [link for link in links if link not in inside and not (study.parent / link).exists()] == []
+
+
+def a_large_study():
+    """Two seeds, nine optimisers, a network of 100 layers, as its tables would be; the numbers are drawn at random."""
+    draw = np.random.default_rng(0)
+    names = [f"method_{number}" for number in range(9)]
+    runs = pd.DataFrame(
+        [("data", "net", "clean", 0.0, name, "full", seed, step, step / 10)
+         for name in names for seed in (0, 1) for step in (0, 1, 10, 100)],
+        columns=["dataset", "model", "labels", "noise", "optimizer", "subset", "seed", "step", "epoch"],
+    )  # fmt: skip
+    accuracy = runs.assign(part="train", n=10, accuracy=draw.random(len(runs)), loss=1 / (1 + runs["step"]))
+    layers = pd.DataFrame({"layer": ["model", *(f"block.{number}.conv" for number in range(100))]})
+    coherence = runs.merge(layers, how="cross").assign(group="train")
+    return accuracy, coherence.assign(m_coherence=np.exp(draw.normal(size=len(coherence))))
+
+
+def test_a_study_of_nine_optimisers_and_a_hundred_layers_is_drawn(page, tmp_path):
+    accuracy, coherence = a_large_study()
+    names = sorted(accuracy["optimizer"].unique())
+    config = {"study": "large", "figures": {"optimizer_colors": {}, "reference_optimizer": names[0]}}
+    text = study_page(config, {"claims": [], "data": {}}, {"accuracy": accuracy, "coherence": coherence}, [], "today")
+    (tmp_path / "index.html").write_text(text)
+    page.open(tmp_path / "index.html", 1400, 900)
+    for name in names[1:]:
+        choose(page, f"[name=optimizers][value='{name.replace('_', ' ')}']", "box.click()")
+    choose(page, "[name=hue_by][value=optimizer]", "box.click()")
+    swatches = page.value("[...document.querySelectorAll('[data-hue]:not([hidden])')].map(one => one.style.background)")
+    assert len(set(swatches)) == len(swatches) == 9
+    layer = page.value("document.querySelector('[data-chart=layers] canvas').toDataURL().length")
+    assert layer > 10_000
+    assert page.errors == []
