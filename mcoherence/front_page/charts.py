@@ -20,6 +20,7 @@ VERDICT_SHAPES = {"supported": "circle", "not supported": "cross", "inconclusive
 # for bands and for what is not known.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#5D3A9B", "#8C510A", "#000000", "#B8B000")
 _HEIGHT = 260
+_LOG_TICKS = ", ".join(f"log({1 + step}) / LN10" for step in (0, *(k * 10**e for e in range(7) for k in (1, 3))))
 _BELOW = alt.Legend(orient="bottom", symbolStrokeWidth=2, symbolSize=400)
 UNITS = {
     "factor": "times; right of 1 the claim holds",
@@ -96,11 +97,7 @@ def curves(table: str, title: str, of: str, colors: Mapping[str, str], *, logari
             labelExpr="x == 'loss' ? format(xlog ? pow(10, -datum.value) : -datum.value, '.2~g')"
             " : format(xlog ? pow(10, datum.value) - 1 : datum.value, '.3~g')",
             labelOverlap=True,
-            values=alt.ExprRef(
-                "xlog && x != 'loss' ? [0, log(2) / LN10, log(4) / LN10, log(11) / LN10, log(31) / LN10,"
-                " log(101) / LN10, log(301) / LN10, log(1001) / LN10, log(3001) / LN10, log(10001) / LN10, log(100001) / LN10,"
-                " log(1000001) / LN10] : null"
-            ),
+            values=alt.ExprRef(f"xlog && x != 'loss' ? [{_LOG_TICKS}] : null"),
         ),
     )
     upward = alt.Axis(title=title, labelExpr=f"{up} ? format(pow(10, datum.value), '.2~g') : datum.label", tickCount=6)
