@@ -9,7 +9,7 @@ from mcoherence.audit.shown_checks import check_shown
 from mcoherence.claims.stored import read_claims
 from mcoherence.files.page import write_page
 from mcoherence.files.tables import read_table
-from mcoherence.front_page.page import DrawnFigure, study_page
+from mcoherence.front_page.page import DrawnFigure, page_of_study
 from mcoherence.study.catalogue import figures_of, tables_of_figure
 from workflow_scripts.jobs.entry import run
 
@@ -45,7 +45,9 @@ def main() -> None:
     ]
     tables = {path.stem: read_table(path) for path in arguments.tables}
     made = f"{datetime.datetime.now(tz=datetime.UTC):%-d %B %Y}, commit {claims['provenance']['git_commit'][:9]}"
-    write_page(arguments.html, study_page(config, claims, tables, figures, made), [arguments.config, arguments.claims])
+    write_page(
+        arguments.html, page_of_study(config, claims, tables, figures, made), [arguments.config, arguments.claims]
+    )
 
 
 if __name__ == "__main__":

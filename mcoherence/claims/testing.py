@@ -51,15 +51,15 @@ class Claim:
 
     id: str
     statement: str
-    short: str
     source: str
     level: Level
     statistic: str
-    unit: Unit
-    figure: str
     parts: tuple[Part, ...]
     diverged: tuple[str, ...] = ()  # the study's runs that diverged and are left out
     missing: str | None = None
+    short: str = ""
+    unit: Unit = "number"
+    figure: str = ""
 
     @property
     def decisive(self) -> Part | None:
@@ -180,18 +180,9 @@ def _claim(
         missing = f"needs the experiment {', '.join(absent)}, which this study does not make"
     elif not parts:
         missing = f"needs {description.needs}; this study has {_found(tables[description.tables[0]], diverged)}"
+    texts = (description.id, description.statement, description.source, description.level, description.statistic)
     return Claim(
-        description.id,
-        description.statement,
-        description.short,
-        description.source,
-        description.level,
-        description.statistic,
-        description.unit,
-        description.figure,
-        tested,
-        diverged,
-        missing,
+        *texts, tested, diverged, missing, short=description.short, unit=description.unit, figure=description.figure
     )
 
 

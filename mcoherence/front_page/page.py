@@ -17,7 +17,7 @@ from mcoherence.files.page import html_page
 from mcoherence.front_page import charts, curves
 from mcoherence.front_page.packing import as_script, packed
 from mcoherence.front_page.template import PAGE, SCRIPT, STYLE
-from mcoherence.front_page.wording import TESTED, finding, headline, in_unit, is_tie, range_in_unit
+from mcoherence.front_page.wording import TESTED, finding, headline_of, in_unit, is_tie, range_in_unit
 from mcoherence.study.runs import Config
 
 FEWEST_WITH_BANDS = 4  # seeds; an interval of fewer hides the lines that it is of
@@ -39,7 +39,7 @@ class DrawnFigure:
     tables: Sequence[str]
 
 
-def study_page(
+def page_of_study(
     config: Config,
     claims: Mapping[str, Any],
     tables: Mapping[str, pd.DataFrame],
@@ -76,7 +76,7 @@ def study_page(
         style=Markup(STYLE),
         study=config["study"],
         facts=[*_facts(config, claims, tables), made],
-        headline=headline(claims["claims"]),
+        headline=headline_of(claims["claims"]),
         forests={name: charts.UNITS[name.removeprefix("forest_")] for name in forests},
         confidence=style.percent,
         curves=drawn,

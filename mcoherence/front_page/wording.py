@@ -7,10 +7,10 @@ from typing import Any
 TESTED = ("supported", "not supported", "inconclusive")
 
 
-def headline(claims: Sequence[Mapping[str, Any]]) -> str:
+def headline_of(claims: Sequence[Mapping[str, Any]]) -> str:
     """How many of the claims that a study tests hold on its data, as a sentence.
 
-    >>> headline([{"verdict": "supported"}, {"verdict": "inconclusive"}, {"verdict": "not tested"}])
+    >>> headline_of([{"verdict": "supported"}, {"verdict": "inconclusive"}, {"verdict": "not tested"}])
     '1 of 2 tested claims holds on this data, 1 is open.'
     """
     verdicts = [claim["verdict"] for claim in claims if claim["verdict"] in TESTED]

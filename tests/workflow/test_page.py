@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mcoherence.front_page.page import study_page
+from mcoherence.front_page.page import page_of_study
 from tests.browser import browser, require_chromium
 
 SIZES = ((1400, 900), (1024, 768), (390, 844))  # a desktop, a tablet, a phone
@@ -115,7 +115,9 @@ def test_a_study_of_nine_optimisers_and_a_hundred_layers_is_drawn(page, tmp_path
     accuracy, coherence = a_large_study()
     names = sorted(accuracy["optimizer"].unique())
     config = {"study": "large", "figures": {"optimizer_colors": {}, "reference_optimizer": names[0]}}
-    text = study_page(config, {"claims": [], "data": {}}, {"accuracy": accuracy, "coherence": coherence}, [], "today")
+    text = page_of_study(
+        config, {"claims": [], "data": {}}, {"accuracy": accuracy, "coherence": coherence}, [], "today"
+    )
     (tmp_path / "index.html").write_text(text)
     page.open(tmp_path / "index.html", 1400, 900)
     for name in names[1:]:

@@ -9,18 +9,23 @@ import pytest
 from mcoherence.claims.registry import claim, claims_of
 from mcoherence.claims.settings import ClaimSettings
 from mcoherence.claims.testing import check_claims
+from mcoherence.study.catalogue import EXPERIMENTS
 
 ROOT = Path(__file__).parents[3]
 CLAIMS = claims_of("mcoherence.claims")
 SETTINGS = ClaimSettings(0.95, 2, 0.9, {"sgd": "sgd"}, experiments={"accuracy": "label_noise", "toy": "toy"})
-TEXTS = {"source": "nobody", "statistic": "accuracy", "tables": ("accuracy",), "needs": "runs"}
+LOOK = {"short": "all well", "unit": "points", "figure": "training_curves"}
+TEXTS = {"source": "nobody", "statistic": "accuracy", "tables": ("accuracy",), "needs": "runs"} | LOOK
 MODULE = """
 import pandas as pd
 from mcoherence.claims.registry import claim
 from mcoherence.claims.measured import Measured
 from mcoherence.claims.nulls import rounding
 
-@claim("{id}", "All is well.", source="nobody", statistic="accuracy", tables=("accuracy",), needs="runs")
+@claim(
+    "{id}", "All is well.", short="all well", source="nobody", statistic="accuracy", unit="points",
+    figure="training_curves", tables=("accuracy",), needs="runs",
+)
 def all_is_well(tables{parameters}):
     accuracy = tables["accuracy"].set_index("seed")["accuracy"]
     return {{"everywhere, " + "+".join(tables): Measured(accuracy, rounding(0.0))}}
@@ -71,6 +76,22 @@ def test_the_function_stays_what_it_is(package):
         return {}
 
     assert claim("P903", "Nothing.", **TEXTS)(statistic) is statistic
+
+
+def test_a_claim_names_a_figure_that_experiments_draw_and_is_short_in_a_drawing():
+    drawn = {name for experiment in EXPERIMENTS.values() for name in experiment.figures}
+    assert {one.figure for one in CLAIMS} <= drawn
+    assert all(0 < len(one.short) <= 36 for one in CLAIMS)
+    assert len({one.short for one in CLAIMS}) == len(CLAIMS)
+
+
+def test_the_unit_of_a_part_is_its_own_or_the_claims(package):
+    table = pd.DataFrame({"seed": [0, 1, 2], "accuracy": [0.4, 0.5, 0.6], "noise": 0.0})
+    (tested,) = check_claims({"accuracy": table}, SETTINGS, claims_of("further_claims"))
+    assert (tested.unit, tested.parts[0].unit) == ("points", "points")
+    (package / "two.py").write_text(MODULE.format(id="P902", parameters="").replace("0.0))", '0.0), unit="factor")'))
+    *_, other = check_claims({"accuracy": table}, SETTINGS, claims_of("further_claims"))
+    assert (other.unit, other.parts[0].unit) == ("points", "factor")
 
 
 def test_no_number_is_left_out():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mcoherence.front_page.wording import finding, headline, in_unit, is_tie, range_in_unit
+from mcoherence.front_page.wording import finding, headline_of, in_unit, is_tie, range_in_unit
 
 
 def part(where, verdict, value=0.3, reason="an interval holds 0", unit="factor"):
@@ -27,7 +27,7 @@ def claim(verdict, *parts, decisive=None):
     ],
 )
 def test_the_headline_counts_what_was_tested(verdicts, sentence):
-    assert headline([{"verdict": verdict} for verdict in verdicts]) == sentence
+    assert headline_of([{"verdict": verdict} for verdict in verdicts]) == sentence
 
 
 @pytest.mark.parametrize(
