@@ -127,7 +127,8 @@ def test_edited_claims_and_an_edited_page_are_refused(written, which, edit):
 def test_a_part_as_json_has_its_null_its_margin_and_what_the_study_could_have_found():
     (part, empty) = as_json(Claim("P1", "statement", "source", "II", "statistic", (SUPPORTED, OPEN)))["parts"]
     assert part == {
-        "where": "d, <net>", "value": 0.3, "interval": (0.2, 0.4), "t_interval": (0.1, 0.5), "null": (-0.1, 0.1),
+        "where": "d, <net>", "unit": "number", "value": 0.3, "interval": (0.2, 0.4), "t_interval": (0.1, 0.5),
+        "null": (-0.1, 0.1),
         "null_rule": "two equal <nets>", "margin": 0.02, "states_level": False, "detectable": 0.25,
         "refutation_p": 0.99,
         "rates": {
