@@ -4,6 +4,7 @@ from functools import cache
 from mcoherence.data.source_modules import DECODED_SOURCES, module_of_source
 from mcoherence.files.canonical import canonical_json
 from mcoherence.study import catalogue, cutting, estimates, job_code, settings
+from mcoherence.study.colors import figure_settings
 from mcoherence.study.result_names import OTHER_SAMPLE
 from mcoherence.study.results import ON_OTHER_SAMPLE, names_of, result
 from mcoherence.study.results import RESULTS as KINDS
@@ -20,6 +21,7 @@ IMAGES, LABELS, DIFFICULTY_FILE, SPLIT, HALVES = (
 IMAGES_OF_SEED = f"{RESULTS}/{STUDY_FILES['images_of_seed']}"
 CHECKPOINT = f"{RUN}/checkpoints/step{{step}}.safetensors"
 STATE = f"{RUN}/state/update{{update}}.safetensors"
+FIGURE_SETTINGS = canonical_json(figure_settings(config, catalogue.optimizers_of_study(config)))
 LOGS = f"{RESULTS}/logs"
 BENCHMARKS = f"{RESULTS}/benchmarks"
 CONDA = "../envs/study.yaml"

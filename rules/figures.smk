@@ -26,7 +26,7 @@ for figure, entry in catalogue.figures_of(config).items():
             mem_mb=2000,
             runtime=10,
         params:
-            settings=canonical_json(config["figures"]),
+            settings=FIGURE_SETTINGS,
             code=code_of(job_code.drawing(figure)),
             # Not in the command itself: Snakemake formats that later, when the loop has moved on.
             module=f"mcoherence.figures.{figure}",

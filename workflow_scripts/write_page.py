@@ -7,10 +7,12 @@ from pathlib import Path
 
 from mcoherence.audit.shown_checks import check_shown
 from mcoherence.claims.stored import read_claims
+from mcoherence.figures.style import FigureStyle
 from mcoherence.files.page import write_page
 from mcoherence.files.tables import read_table
 from mcoherence.front_page.page import DrawnFigure, page_of_study
-from mcoherence.study.catalogue import figures_of, tables_of_figure
+from mcoherence.study.catalogue import figures_of, optimizers_of_study, tables_of_figure
+from mcoherence.study.colors import figure_settings
 from workflow_scripts.jobs.entry import run
 
 
@@ -43,10 +45,13 @@ def main() -> None:
         )
         for name, entry in figures_of(config).items()
     ]
+    style = FigureStyle(**figure_settings(config, optimizers_of_study(config)))
     tables = {path.stem: read_table(path) for path in arguments.tables}
     made = f"{datetime.datetime.now(tz=datetime.UTC):%-d %B %Y}, commit {claims['provenance']['git_commit'][:9]}"
     write_page(
-        arguments.html, page_of_study(config, claims, tables, figures, made), [arguments.config, arguments.claims]
+        arguments.html,
+        page_of_study(config, style, claims, tables, figures, made),
+        [arguments.config, arguments.claims],
     )
 
 

@@ -4,7 +4,6 @@ Figures are made as `matplotlib.figure.Figure` on an Agg canvas and never throug
 left open and no backend of the process is changed.
 """
 
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +11,6 @@ from typing import Any
 
 import matplotlib as mpl
 import seaborn as sns
-from matplotlib.colors import to_hex, to_rgb
 
 WIDTH = 7.0  # inches: the text width of an A4 or letter page
 TEXT_SIZE = 8  # points at final size
@@ -50,7 +48,7 @@ NAMES = {
 
 @dataclass(frozen=True)
 class FigureStyle:
-    """The settings that all figures share: the config's `figures`, key by key, whose schema says what may stand there.
+    """The settings that all figures share, key by key, as `study.colors.figure_settings` gives them.
 
     Args:
         optimizer_colors: colour of each optimiser, in the order in which figures show them.
@@ -65,25 +63,13 @@ class FigureStyle:
     dpi: int = 200
 
     def color(self, optimizer: str) -> str:
-        """The optimiser's colour: the settings' one, or for an unlisted optimiser one that its name decides.
-
-        By name, not by position, so that all figures agree whatever optimisers their tables hold.
-        """
-        if optimizer in self.optimizer_colors:
-            return self.optimizer_colors[optimizer]
-        palette = sns.color_palette("colorblind")
-        free = [color for color in palette if not any(_alike(color, one) for one in self.optimizer_colors.values())]
-        return to_hex((free or palette)[zlib.crc32(optimizer.encode()) % len(free or palette)])
+        """The optimiser's colour; that every optimiser of a study has one is `study.colors`' business."""
+        return self.optimizer_colors[optimizer]
 
     @property
     def percent(self) -> str:
         """The confidence as text, such as "95%"."""
         return f"{100 * self.confidence:g}%"
-
-
-def _alike(color: tuple[float, float, float], listed: str) -> bool:
-    """Whether a reader would take one colour for the other: no channel differs by a tenth."""
-    return all(abs(mine - other) < 0.1 for mine, other in zip(color, to_rgb(listed), strict=True))
 
 
 @dataclass(frozen=True)

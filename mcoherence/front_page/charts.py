@@ -16,9 +16,6 @@ Spec = dict[str, Any]
 
 VERDICT_COLORS = {"supported": "#0072B2", "not supported": "#D55E00", "inconclusive": "#595959"}
 VERDICT_SHAPES = {"supported": "circle", "not supported": "cross", "inconclusive": "diamond"}
-# Okabe and Ito's palette, in an order in which neighbours differ in lightness too, and then two more; no grey, which is
-# for bands and for what is not known.
-PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#5D3A9B", "#8C510A", "#000000", "#B8B000")
 _HEIGHT = 260
 _LOG_TICKS = ", ".join(f"log({1 + step}) / LN10" for step in (0, *(k * 10**e for e in range(7) for k in (1, 3))))
 _BELOW = alt.Legend(orient="bottom", symbolStrokeWidth=2, symbolSize=400)

@@ -18,6 +18,7 @@ from mcoherence.front_page import charts, curves
 from mcoherence.front_page.packing import as_script, packed
 from mcoherence.front_page.template import PAGE, SCRIPT, STYLE
 from mcoherence.front_page.wording import TESTED, finding, headline_of, in_unit, is_tie, range_in_unit
+from mcoherence.study.colors import assigned
 from mcoherence.study.runs import Config
 
 FEWEST_WITH_BANDS = 4  # seeds; an interval of fewer hides the lines that it is of
@@ -41,6 +42,7 @@ class DrawnFigure:
 
 def page_of_study(
     config: Config,
+    style: FigureStyle,
     claims: Mapping[str, Any],
     tables: Mapping[str, pd.DataFrame],
     figures: Sequence[DrawnFigure],
@@ -50,12 +52,12 @@ def page_of_study(
 
     Args:
         config: of the study, with all defaults.
+        style: what figures share, the colours of optimisers above all.
         claims: what claims.json holds.
         tables: the study's tidy tables by name.
         figures: in the order of the page.
         made: when and by which code, in words.
     """
-    style = FigureStyle(**config["figures"])
     drawn = _tables_of_curves(tables, style.confidence)
     names = _names(drawn, curves.label_sets_of(tables), style)
     forests = _forests(claims["claims"])
@@ -129,8 +131,7 @@ def _names(drawn: Mapping[str, pd.DataFrame], label_sets: Sequence[str], style: 
         name: {str(one) for table in drawn.values() for one in table[name].unique()} for name in ("labels", "optimizer")
     }
     labels = [readable(name) for name in label_sets if name in found["labels"]]
-    listed = [*style.optimizer_colors, *sorted(found["optimizer"])]
-    optimizers = [readable(name) for name in dict.fromkeys(listed) if name in found["optimizer"]]
+    optimizers = [readable(name) for name in style.optimizer_colors if name in found["optimizer"]]
     reference = readable(style.reference_optimizer)
     given = {readable(name): color for name, color in style.optimizer_colors.items()}
     return _Names(
@@ -138,20 +139,8 @@ def _names(drawn: Mapping[str, pd.DataFrame], label_sets: Sequence[str], style: 
         labels,
         optimizers,
         reference if reference in optimizers else next(iter(optimizers), ""),
-        distinct(labels, {}) | distinct(optimizers, given),
+        assigned(labels, {}) | given,
     )
-
-
-def distinct(names: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
-    """A colour for each name: the one given to it, or the next of the palette that nobody has yet.
-
-    >>> distinct(["a", "b"], {"b": "#0072B2"})
-    {'a': '#E69F00', 'b': '#0072B2'}
-    """
-    free = [color for color in charts.PALETTE if color.lower() not in {one.lower() for one in given.values()}]
-    others = [name for name in names if name not in given]
-    assigned = {name: free[index % len(free)] for index, name in enumerate(others)}
-    return {name: given.get(name) or assigned[name] for name in names}
 
 
 def _renamed(table: pd.DataFrame) -> pd.DataFrame:

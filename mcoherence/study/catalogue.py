@@ -153,6 +153,11 @@ def all_runs(config: Config) -> list[Run]:
     return with_sources(config, (run for runs in results_of(config).values() for run in runs))
 
 
+def optimizers_of_study(config: Config) -> list[str]:
+    """The optimisers of the study's runs, in their order."""
+    return list(dict.fromkeys(run.optimizer for run in all_runs(config)))
+
+
 def with_sources(config: Config, runs: Iterable[Run]) -> list[Run]:
     """The runs, each once, and after them those that they start from."""
     found = list(dict.fromkeys(runs))

@@ -469,23 +469,6 @@ def test_label_sets_have_one_line_style_in_every_figure(figures: dict[str, Figur
     assert len(set.union(*seen.values())) == 3
 
 
-def test_no_optimiser_is_drawn_in_what_looks_like_the_colour_of_another():
-    """Colours that differ in one step of 255 are told apart by no reader."""
-    listed = [to_rgba(color) for color in STYLE.optimizer_colors.values()]
-    for name in (f"optimizer{index}" for index in range(50)):
-        color = to_rgba(STYLE.color(name))
-        assert all(max(abs(mine - other) for mine, other in zip(color, one, strict=True)) > 0.1 for one in listed)
-
-
-def test_an_unlisted_optimizer_gets_the_same_spare_color_everywhere(coherence: pd.DataFrame) -> None:
-    color = STYLE.color("winsorized")
-    assert to_hex(color) not in COLORS.values()
-    renamed = coherence.replace({"optimizer": {"rm3": "winsorized"}})
-    axes = _panels(coherence_by_step.draw({"coherence": renamed}, STYLE), 2, 3)[0][2]
-    assert axes.get_title().replace("\n", " ") == "winsorised SGD"
-    assert _line(axes, "clean").get_color() == color
-
-
 def test_unknown_names_are_shown_with_spaces(coherence: pd.DataFrame) -> None:
     renamed = coherence.replace({"labels": {"half_random": "two_classes_swapped"}, "model": {"mlp": "my_net"}})
     figure = coherence_by_step.draw({"coherence": renamed}, STYLE)
