@@ -6,7 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mcoherence.figures.style import FigureStyle
 from mcoherence.front_page.page import page_of_study
+from mcoherence.study.colors import assigned
 from tests.browser import browser, require_chromium
 
 SIZES = ((1400, 900), (1024, 768), (390, 844))  # a desktop, a tablet, a phone
@@ -114,10 +116,9 @@ def a_large_study():
 def test_a_study_of_nine_optimisers_and_a_hundred_layers_is_drawn(page, tmp_path):
     accuracy, coherence = a_large_study()
     names = sorted(accuracy["optimizer"].unique())
-    config = {"study": "large", "figures": {"optimizer_colors": {}, "reference_optimizer": names[0]}}
-    text = page_of_study(
-        config, {"claims": [], "data": {}}, {"accuracy": accuracy, "coherence": coherence}, [], "today"
-    )
+    style = FigureStyle(assigned(names, {}), names[0])
+    tables = {"accuracy": accuracy, "coherence": coherence}
+    text = page_of_study({"study": "large"}, style, {"claims": [], "data": {}}, tables, [], "today")
     (tmp_path / "index.html").write_text(text)
     page.open(tmp_path / "index.html", 1400, 900)
     for name in names[1:]:
