@@ -146,7 +146,7 @@ def test_damage_to_the_notes_of_earlier_starts_hides_nothing_and_ends_nothing(wh
     kept = results / "code/origins.json"
     paths = [str(path) for path in sorted(results.rglob("*")) if path.is_file() and says_its_origin(str(path))]
     paths = drawn("origins of").sample(paths, 12)
-    kept.unlink()
+    kept.unlink(missing_ok=True)
 
     def answers():
         origins = Origins(kept)
