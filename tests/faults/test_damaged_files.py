@@ -15,7 +15,9 @@ import pytest
 
 from mcoherence.audit.comparison import Job, misfit, told_by
 from mcoherence.audit.origins import Origins, read_provenance, says_its_origin
+from mcoherence.audit.page import run_times
 from mcoherence.audit.result_checks import check_bytes, check_log
+from mcoherence.audit.why import last_run, recorded_code
 from mcoherence.claims.stored import read_claims
 from mcoherence.errors import UserError
 from mcoherence.files.digests import sha256_of
@@ -161,6 +163,35 @@ def test_damage_to_the_notes_of_earlier_starts_hides_nothing_and_ends_nothing(wh
     for _ in range(FLIPS):
         kept.write_bytes(damaged(content, draw))
         assert answers() == expected
+
+
+def read_notes(study: Study) -> list[object]:
+    """What `make why` and the page about a study read of the records of its jobs."""
+    results, metadata = study.results, study.folder / ".snakemake/metadata"
+    outputs = [str(path.relative_to(study.folder)) for path in sorted(results.glob("tables/*.parquet"))]
+    runs = [last_run(output, metadata) for output in outputs]
+    return [runs, [recorded_code(results / "code", run.digests) for run in runs if run], run_times(results)]
+
+
+def test_damage_to_records_of_jobs_ends_nothing_or_is_one_line(whole_copy):
+    """No number depends on them: a time that is another one is told, for all that is known."""
+    draw, said = drawn("records"), []
+    folders = [
+        whole_copy.folder / ".snakemake/metadata",
+        whole_copy.results / "code",
+        whole_copy.results / "benchmarks",
+    ]
+    read_notes(whole_copy)
+    for _ in range(FLIPS):
+        path = draw.choice(sorted(path for path in draw.choice(folders).rglob("*") if path.is_file()))
+        content = path.read_bytes()
+        path.write_bytes(damaged(content, draw))
+        try:
+            read_notes(whole_copy)
+        except UserError as error:
+            said.append((path.name, str(error)))
+        path.write_bytes(content)
+    assert all(name in line and "\n" not in line for name, line in said), said
 
 
 def damage_of_study(study: Study, number: int, draw) -> dict[Path, bytes]:
