@@ -8,15 +8,17 @@ import contextlib
 import os
 import random
 import re
+import secrets
 import shutil
-import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 from filelock import FileLock
 
@@ -28,6 +30,8 @@ SEED = int(os.environ.get("MCOHERENCE_FAULTS_SEED", "0"))
 SNAKEMAKE = Path(sys.executable).with_name("snakemake")
 HANGS = 540  # seconds after which a start of Snakemake hangs, on a machine that is slow and busy as well
 # Below the results: what differs from run to run, and what is left of a run on its way.
+STARTED: list["subprocess.Popen[str]"] = []  # of this test
+MARK, TOKEN = "MCOHERENCE_TEST_STARTED_IT", secrets.token_hex(8)  # in the environment of what it started
 NO_RESULTS = re.compile("benchmarks/|logs/|code/|report.html|study.html|.*/(parts|unfinished)/|.*/lock$")
 
 
@@ -59,18 +63,14 @@ class Study:
         options = ["--configfile", "study.yaml", "--cores", str(cores), "--quiet", "reason"]
         command = [str(SNAKEMAKE), *options, *arguments]
         with (self.folder / "said").open("w") as output:
-            return subprocess.Popen(
-                command, cwd=self.folder, text=True, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
-            )
+            return started(command, cwd=self.folder, stdout=output, stderr=subprocess.STDOUT)
 
     def said(self) -> str:
         return (self.folder / "said").read_text()
 
     def run(self, *arguments: str) -> int:
-        """Exit status of Snakemake; nothing of it is left, whatever happens."""
-        process = self.start(*arguments)
-        with ended(process):
-            return process.wait(timeout=HANGS)
+        """Exit status of Snakemake."""
+        return self.start(*arguments).wait(timeout=HANGS)
 
     def finish(self, *arguments: str) -> str:
         """What Snakemake said, which ended well."""
@@ -96,15 +96,23 @@ def new_study(folder: Path, config: str) -> Study:
     return study
 
 
-@contextlib.contextmanager
-def ended(process: "subprocess.Popen[str]") -> Iterator[None]:
-    """At the end of the block the process and all that it started are gone, however the block ends."""
-    try:
-        yield
-    finally:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+def started(command: Sequence[str | Path], **options: Any) -> "subprocess.Popen[str]":
+    """A process in a group of its own, which is ended with the test, and with it all that it starts."""
+    environment = options.pop("env", os.environ) | {MARK: TOKEN}
+    STARTED.append(subprocess.Popen(command, text=True, start_new_session=True, env=environment, **options))
+    return STARTED[-1]
+
+
+def end_what_started() -> None:
+    """End all that this test, or what it waited for, has left running: by their mark, for numbers are used again."""
+    if not STARTED:
+        return
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get(MARK) == TOKEN:
+                process.kill()
+    while STARTED:
+        STARTED.pop().wait()
 
 
 def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import pytest
 
 from mcoherence.data.store import IMAGES_SCHEMA, LABELS_SCHEMA
 from mcoherence.files.hdf5 import write_hdf5
-from tests.faults.bench import SAMPLE, Study, made_once, new_whole_study, shared_folder
+from tests.faults.bench import SAMPLE, Study, end_what_started, made_once, new_whole_study, shared_folder, started
 from tests.faults.short_studies import CONFIGS, Asked, fresh
 from tests.held_network import hold, wait_until_held, wait_while_running
 
@@ -44,6 +44,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     ]  # fmt: skip
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_running() -> Iterator[None]:
+    """Whatever a test has started is gone after it, also where it failed."""
+    yield
+    end_what_started()
 
 
 @pytest.fixture(scope="session")
@@ -111,10 +118,10 @@ class Job:
         ]  # fmt: skip
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / self.log).open("w") as output:
-            return subprocess.Popen(
-                command, cwd=self.folder, stdout=output, stderr=subprocess.STDOUT,
-                env=os.environ | {"PYTHONPATH": str(ROOT)}, **process,
-            )  # fmt: skip
+            environment = os.environ | {"PYTHONPATH": str(ROOT)}
+            return started(
+                command, cwd=self.folder, stdout=output, stderr=subprocess.STDOUT, env=environment, **process
+            )
 
     def start_to_be_held(self, **where):
         """The job, started; it will be held, after so many updates of its own or once it has kept so many states."""

@@ -5,14 +5,14 @@ import time
 
 import pytest
 
-from tests.faults.bench import HANGS, drawn, ended, few, new_study
+from tests.faults.bench import HANGS, drawn, few, new_study
 from tests.faults.short_studies import CONFIGS
 from tests.faults.test_killed_rules import begun, rules_of
 
-pytestmark = [pytest.mark.slow, pytest.mark.sampled]
+pytestmark = [pytest.mark.slow, pytest.mark.sampled, pytest.mark.apart]
 
 
-@pytest.mark.parametrize("number", range(few(6, 1)))
+@pytest.mark.parametrize("number", range(few(4, 1)))
 def test_the_files_at_the_end_are_those_of_the_config_and_the_code_of_the_last_start(fresh_study, tmp_path, number):
     draw = drawn(f"edits in a running study {number}")
     before, edited = draw.sample(CONFIGS, 2)
@@ -24,14 +24,13 @@ def test_the_files_at_the_end_are_those_of_the_config_and_the_code_of_the_last_s
     before.ask_of(study)
     since = time.time()
     process = study.start()
-    with ended(process):
-        deadline = time.monotonic() + HANGS
-        while process.poll() is None and begun(study, {rule}, since) is None:
-            assert time.monotonic() < deadline, study.said()
-            time.sleep(0.02)
-        time.sleep(draw.uniform(0, 0.5))
-        edited.ask_of(study)
-        status = process.wait(timeout=HANGS)
+    deadline = time.monotonic() + HANGS
+    while process.poll() is None and begun(study, {rule}, since) is None:
+        assert time.monotonic() < deadline, study.said()
+        time.sleep(0.02)
+    time.sleep(draw.uniform(0, 0.5))
+    edited.ask_of(study)
+    status = process.wait(timeout=HANGS)
     refused = "edited since the study started|made by other code than the present one"
     assert status == 0 or re.search(refused, study.said()), study.said()
     assert "Traceback" not in study.said()

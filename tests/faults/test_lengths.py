@@ -13,7 +13,7 @@ from mcoherence.audit.origins import read_provenance
 from tests.faults.bench import SAMPLE, Study, drawn, few
 from tests.faults.short_studies import CONFIGS
 
-pytestmark = [pytest.mark.slow, pytest.mark.sampled]
+pytestmark = [pytest.mark.slow, pytest.mark.sampled, pytest.mark.apart]
 
 STEPS = list(permutations(CONFIGS, 2))
 WALKS = few(3, 1)  # at the same time, where there are workers
@@ -65,14 +65,17 @@ def segments_to_train(fresh: Study, study: Study) -> set[str]:
 @pytest.mark.parametrize("number", range(WALKS))
 def test_every_config_ends_in_its_own_study_whatever_was_there_before(number, fresh_study, tmp_path):
     first, *others = walk(number)
-    study = fresh_study(first).copy(tmp_path / "study")
+    study, draw = fresh_study(first).copy(tmp_path / "study"), drawn(f"reports of {number}")
     for asked in others:
         asked.ask_of(study)
         expected = fresh_study(asked)
         to_train = segments_to_train(expected, study)
-        said = study.finish()
+        to_report = asked is others[-1] or draw.random() < 0.2
+        # Most end before Snakemake writes the report, which takes it as long as the rest, but with all of its checks.
+        said = study.finish() if to_report else study.finish("--", "results/bench/study.html")
         wanted, have = expected.contents(), study.contents()
         assert {name: have.get(name) for name in wanted} == wanted, asked
         assert set(re.findall(r"^Job \d+: (Train .*)$", said, flags=re.MULTILINE)) == to_train, asked
-        assert (study.results / "report.html").stat().st_mtime_ns > (study.results / "claims.json").stat().st_mtime_ns
+        report, claims = (study.results / name for name in ("report.html", "claims.json"))
+        assert not to_report or report.stat().st_mtime_ns > claims.stat().st_mtime_ns
     assert "Nothing to be done" in study.finish()
