@@ -26,7 +26,7 @@ PYTEST := $(BIN)/pytest --dist loadgroup --no-loadscope-reorder --numprocesses
 REQUIRE_PYTHON = @test -n "$(PYTHON)" || { echo "make: no Python 3.11, 3.12 or 3.13 on PATH; install one or run: make PYTHON=/path/to/python3" >&2; exit 1; }
 
 .DELETE_ON_ERROR:
-.PHONY: study setup setup-tests plan why check test test-unit test-faults test-search schema lock clean
+.PHONY: study setup setup-tests plan why check test test-unit test-faults test-all test-search schema lock clean
 
 # Snakemake reads the file of a study itself before the Snakefile does, and a file that is no UTF-8 is a traceback to it.
 READ_STUDY := $(if $(STUDY),PYTHONPATH=. $(BIN)/python -m mcoherence.study.config_files studies/$(STUDY).yaml &&)
@@ -63,6 +63,10 @@ test-unit: $(FOR_TESTS)
 
 test-faults: $(FOR_TESTS)
 	@$(PYTEST) $(FAULT_WORKERS) tests/cluster tests/faults
+
+# What `make test` and `make test-faults` do, at once: what waits for SLURM leaves the processor to the rest. For CI.
+test-all: check
+	@$(PYTEST) $(FAULT_WORKERS) tests/cluster tests/workflow tests/faults tests/unit
 
 test-search: $(FOR_TESTS)
 	@$(PYTEST) $(WORKERS) tests/search

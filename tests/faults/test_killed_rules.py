@@ -6,6 +6,7 @@ Snakemake, is ended a moment later.
 
 import os
 import random
+import re
 import signal
 import time
 from pathlib import Path
@@ -99,6 +100,24 @@ def run_and_kill(study: Study, left: set[str], draw: random.Random, killed: list
         if process.poll() is None:
             way(process, number)
     return process.wait(timeout=HANGS)
+
+
+# Rules that are alike are one: those of segments, of other ways to train, and of figures. `plan` makes nothing.
+ALIKE = ((r"train(_otherwise)?(_\d+)?(_from_\d+)?", r"train\1"), (r"draw_.*", "draw"))
+
+
+@pytest.mark.skipif(SAMPLE, reason="the study of the sample has few rules")
+def test_every_rule_of_the_workflow_has_jobs_in_the_study(whole_copy):
+    listed = whole_copy.finish("--list-rules").splitlines()
+    names = {line.partition(" ")[0] for line in listed if re.fullmatch(r"\w+( \(.*\))?", line)}
+    made = set(rules_of(whole_copy))
+
+    def kinds(rules: set[str]) -> set[str]:
+        for pattern, kind in ALIKE:
+            rules = {re.sub(f"^{pattern}$", kind, rule) for rule in rules}
+        return rules
+
+    assert kinds(names - {"all", "plan"}) == kinds(made)
 
 
 def test_killed_in_every_rule_a_study_ends_with_the_bytes_of_one_left_alone(whole, tmp_path):
