@@ -195,7 +195,13 @@ def test_damage_to_records_of_jobs_ends_nothing_or_is_one_line(whole_copy):
 
 
 def damage_of_study(study: Study, number: int, draw) -> dict[Path, bytes]:
-    """Damage done to so many files, each of another kind, half of which keep their time stamps; what they were."""
+    """Damage done to so many files, each of another kind, half of which keep their time stamps; what they were.
+
+    Besides, some of Snakemake's records and of the notes of earlier starts are damaged.
+    """
+    notes = [*(study.folder / ".snakemake/metadata").rglob("*"), *(study.results / "code").glob("*.json")]
+    for path in draw.sample(sorted(path for path in notes if path.is_file()), number):
+        path.write_bytes(damaged(path.read_bytes(), draw))
     kinds = draw.sample([kind for kind in KINDS if kind != "parts"], number)
     before = {}
     for kind in kinds:
