@@ -1,8 +1,9 @@
 # `make` sets up and runs the default study, `make STUDY=mnist` that of studies/mnist.yaml; `make plan STUDY=imagenet`
 # prints what studies/imagenet.yaml will take, `make why STUDY=mnist` what changed since its jobs last ran.
-# `make test` sets up and runs every check and test but those of `make test-faults`, which kill jobs and run a SLURM, and
-# of `make test-search`, which searches long for networks that are measured wrongly; `make test-unit` runs what takes no
-# Snakemake, `make check` what runs no code of the study.
+# `make test` sets up and runs every check and test but those of `make test-faults`, which run a SLURM and a bench of
+# faults (killed jobs, damaged files, edits), of which it tries a sample, and of `make test-search`, which searches long
+# for networks that are measured wrongly; `make test-unit` runs what takes no Snakemake, `make check` what runs no code
+# of the study. `MCOHERENCE_FAULTS_SEED=7 make test-faults` (or `make test`) tries other faults.
 # `make TORCH=system` sets up on the torch and torchvision that PYTHON has; .venv remembers it (back: make TORCH=lock).
 
 # The first interpreter found that the lock covers (3.11 to 3.13). Override: make PYTHON=/path/to/python
@@ -25,7 +26,7 @@ PYTEST := $(BIN)/pytest --dist loadgroup --no-loadscope-reorder --numprocesses
 REQUIRE_PYTHON = @test -n "$(PYTHON)" || { echo "make: no Python 3.11, 3.12 or 3.13 on PATH; install one or run: make PYTHON=/path/to/python3" >&2; exit 1; }
 
 .DELETE_ON_ERROR:
-.PHONY: study setup setup-tests plan why check test test-unit test-faults test-search schema lock clean
+.PHONY: study setup setup-tests plan why check test test-unit test-faults test-all test-search schema lock clean
 
 # Snakemake reads the file of a study itself before the Snakefile does, and a file that is no UTF-8 is a traceback to it.
 READ_STUDY := $(if $(STUDY),PYTHONPATH=. $(BIN)/python -m mcoherence.study.config_files studies/$(STUDY).yaml &&)
@@ -55,13 +56,17 @@ schema: $(INSTALLED)
 	@PYTHONPATH=. $(BIN)/python -m workflow_scripts.write_schema
 
 test: check
-	@$(PYTEST) $(WORKERS) tests/workflow tests/unit
+	@MCOHERENCE_FAULTS=sample $(PYTEST) $(WORKERS) tests/workflow tests/faults tests/unit
 
 test-unit: $(FOR_TESTS)
 	@$(PYTEST) $(WORKERS) tests/unit
 
 test-faults: $(FOR_TESTS)
 	@$(PYTEST) $(FAULT_WORKERS) tests/cluster tests/faults
+
+# What `make test` and `make test-faults` do, at once: what waits for SLURM leaves the processor to the rest. For CI.
+test-all: check
+	@$(PYTEST) $(FAULT_WORKERS) tests/cluster tests/workflow tests/faults tests/unit
 
 test-search: $(FOR_TESTS)
 	@$(PYTEST) $(WORKERS) tests/search

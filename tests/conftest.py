@@ -4,6 +4,9 @@ Tests of a module run in one worker, for they share fixtures; those of a module 
 """
 
 import os
+from functools import cache
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,11 +15,26 @@ workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Name the group of every test, for `--dist loadgroup`."""
-    if not config.pluginmanager.hasplugin("xdist"):
-        return
-    for item in items:
-        apart = item.get_closest_marker("apart") is not None
-        item.add_marker(pytest.mark.xdist_group(item.nodeid if apart else item.nodeid.partition("::")[0]))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Share out whole modules, less those marked `apart`, under `--dist loadgroup`.
+
+    Not by its own groups: these are names after the ids of tests, which pytest 9.2 no longer lets pytest-xdist 3.8
+    change, so that it shares out single tests and every worker makes every fixture, without a word.
+    """
+    if config.getvalue("dist") != "loadgroup":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByModule(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            module = nodeid.partition("::")[0]
+            return nodeid if is_apart(config.rootpath / module) else module
+
+    return ByModule(config, log)
+
+
+@cache
+def is_apart(module: Path) -> bool:
+    """Whether the tests of a module may run apart from each other."""
+    return "pytest.mark.apart" in module.read_text(encoding="utf-8")

@@ -40,8 +40,10 @@ class Comparison:
         """Correct the records that Snakemake looks up from now on; returns a line where this cannot be, else ""."""
         try:
             from snakemake.persistence import RECORD_FORMAT_VERSION, MetadataRecord, PersistenceBase
+            from snakemake.persistence.file import FilePersistence
 
             has_metadata, metadata = PersistenceBase.has_metadata, PersistenceBase.metadata
+            read_record = FilePersistence._read_record
             make: Callable[..., Any] = MetadataRecord
             PersistenceBase._get_key, PersistenceBase._params  # noqa: B018
         except (ImportError, AttributeError):
@@ -57,7 +59,14 @@ class Comparison:
         def metadata_now(persistence: Any, target: Any) -> Any:
             return self._records.get(persistence._get_key(target)) or metadata(persistence, target)
 
+        def read_or_none(persistence: Any, key: str) -> Any:
+            try:
+                return read_record(persistence, key)
+            except ValueError:  # Snakemake passes over one that is no JSON, but not one that is no UTF-8 or no record
+                return None
+
         PersistenceBase.has_metadata, PersistenceBase.metadata = has_metadata_now, metadata_now
+        FilePersistence._read_record = read_or_none
         return ""
 
     def _hear(

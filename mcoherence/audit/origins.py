@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from mcoherence.errors import UserError
-from mcoherence.files.atomic import write_text
+from mcoherence.files.atomic import atomic_path
 from mcoherence.files.canonical import canonical_json
 from mcoherence.files.digests import short_digest
 from mcoherence.files.faults import FileFaultError, UnreadableError
 from mcoherence.files.hdf5 import read_attributes
 from mcoherence.files.json_csv import read_sealed_json
 from mcoherence.files.provenance import Provenance, digest_of
-from mcoherence.files.seals import IN_METADATA, require_seal, sealed_header
+from mcoherence.files.seals import IN_JSON, IN_METADATA, OPEN, SEAL, require_seal, sealed, sealed_header
 
-FORMAT = "mcoherence/origins/2"
+FORMAT = "mcoherence/origins/3"
 REMEDY = "delete the file and run again"
 IN_A_PAGE = re.compile('<p hidden id="provenance">(.*?)</p>', re.DOTALL)
 
@@ -162,7 +162,9 @@ class Origins:
         self._digests: dict[str, str] = {}
         self._last: tuple[Provenance | None, dict[str, str]] = (None, {})
         try:
-            content = json.loads(kept.read_text(encoding="utf-8"))
+            written = kept.read_bytes()
+            require_seal(written, IN_JSON)  # or a flipped bit there would make whole files look stale
+            content = json.loads(written)
             if content["format"] == FORMAT:
                 self._settings, self._inputs = dict(content["settings"]), dict(content["inputs"])
                 self._files = dict(content["files"])
@@ -246,7 +248,8 @@ class Origins:
             used = {entry.get(name) for entry in files.values()}
             content[name] = {digest: one for digest, one in shared.items() if digest in used}
         try:
-            write_text(self._kept, json.dumps(content))
+            with atomic_path(self._kept) as temporary:
+                temporary.write_bytes(sealed(json.dumps(content | {SEAL: OPEN}).encode(), IN_JSON))
         except OSError:
             return  # a folder that may only be read
         self._changed = False

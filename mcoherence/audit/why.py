@@ -55,7 +55,7 @@ class LastRun:
 
 
 def last_run(output: str, metadata: Path) -> LastRun | None:
-    """Snakemake's record of what made a file, or None where it has none.
+    """Snakemake's record of what made a file, or None where it has none that can be read.
 
     Args:
         output: path of the file, as rules write it.
@@ -63,12 +63,12 @@ def last_run(output: str, metadata: Path) -> LastRun | None:
     """
     try:
         record = json.loads(_record_path(output, metadata).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        params = [ast.literal_eval(param) for param in record.get("params") or [] if settings_or_code(param)]
+        settings = next((json.loads(param) for param in params if param.startswith("{")), None)
+        code = "".join(param for param in params if not param.startswith("{"))
+        return LastRun(settings, digests_in(code), frozenset(record.get("input") or []))
+    except (OSError, ValueError, SyntaxError, AttributeError, TypeError):  # none, or a damaged one
         return None
-    params = [ast.literal_eval(param) for param in record.get("params") or [] if settings_or_code(param)]
-    settings = next((json.loads(param) for param in params if param.startswith("{")), None)
-    code = "".join(param for param in params if not param.startswith("{"))
-    return LastRun(settings, digests_in(code), frozenset(record.get("input") or []))
 
 
 def settings_or_code(param: str) -> bool:
@@ -105,7 +105,7 @@ def recorded_code(folder: Path, digests: Iterable[str]) -> dict[str, str] | None
     for digest in digests:
         try:
             modules |= json.loads((folder / f"{digest}.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, TypeError):
             return None
     return modules
 

@@ -136,6 +136,15 @@ def load_weights(model: nn.Module, path: Path) -> str:
                 f"{path}: found {name} of type {str(tensor.dtype).removeprefix('torch.')}, expected numbers with a "
                 "fraction, as the network has them; save weights that are not quantised"
             )
+        if tensor.is_complex() and not expected[name].is_complex():
+            raise UserError(
+                f"{path}: found {name} of type {str(tensor.dtype).removeprefix('torch.')}, expected real numbers, as "
+                "the network has them; name the one that was trained, with its options"
+            )
+        if tensor.layout is not torch.strided:
+            raise UserError(
+                f"{path}: found {name} stored sparse, expected every one of its values; save tensor.to_dense()"
+            )
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise UserError(
                 f"{path}: found {name} with values that are not finite, expected weights of a run that did not "

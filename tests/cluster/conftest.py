@@ -4,6 +4,7 @@ import os
 import re
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -33,6 +34,7 @@ device: cpu
 RUN = "results/one_run/runs/digits/held/half_random/rm3/full/seed0"
 WENT_ON = "going on from the state after update"  # says a trainer of what another one has kept
 STATE = f"{RUN}/state/update2000.safetensors"
+STARTED: list[subprocess.Popen[bytes]] = []  # Snakemakes, each the leader of a process group
 
 
 def local(folder: Path, *arguments: str) -> None:
@@ -62,6 +64,7 @@ class Submitted:
                 cwd=self.folder, env=self.lab.environment, stdin=subprocess.DEVNULL,
                 stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
+        STARTED.append(self.snakemake)
 
     def status(self) -> int:
         """Wait for Snakemake to end; its exit status."""
@@ -178,6 +181,10 @@ def lab():
     """A SLURM that keeps a job's processes together as clusters do, by cgroups, where that can be had."""
     with lab_of("cgroup" if tracks_by_cgroup() else "pgid") as lab:
         yield lab
+        for snakemake in STARTED:
+            if snakemake.poll() is None:  # a test that failed has left it
+                os.killpg(snakemake.pid, signal.SIGKILL)
+                snakemake.wait()
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,10 @@
-"""A small training job as a process of its own, which can be held on its way."""
+"""A whole study, run once for all tests, and a small training job as a process of its own, which can be held."""
 
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import pytest
 
 from mcoherence.data.store import IMAGES_SCHEMA, LABELS_SCHEMA
 from mcoherence.files.hdf5 import write_hdf5
+from tests.faults.bench import SAMPLE, Study, end_what_started, made_once, new_whole_study, shared_folder, started
+from tests.faults.short_studies import CONFIGS, Asked, fresh
 from tests.held_network import hold, wait_until_held, wait_while_running
 
 ROOT = Path(__file__).parents[2]
@@ -31,6 +34,50 @@ SETTINGS = {
     "seed": 0,
     "run": {"subset": "full"},
 }
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In the sample, leave out the tests of this folder that are not of the bench."""
+    left_out = [
+        item for item in items
+        if SAMPLE and item.path.is_relative_to(Path(__file__).parent) and not item.get_closest_marker("sampled")
+    ]  # fmt: skip
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_running() -> Iterator[None]:
+    """Whatever a test has started is gone after it, also where it failed."""
+    yield
+    end_what_started()
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """The whole study, run to its report with the parts of its results kept; nobody writes to it afterwards.
+
+    In the sample it is a short one.
+    """
+    if SAMPLE:
+        return fresh(shared_folder(tmp_path_factory), CONFIGS[0])
+
+    def make(folder: Path) -> None:
+        new_whole_study(folder).finish("--notemp")
+
+    return made_once(shared_folder(tmp_path_factory) / "whole", make)
+
+
+@pytest.fixture
+def fresh_study(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Asked], Study]:
+    """A function: the study of a config, run in a folder of its own; nobody writes to it afterwards."""
+    return lambda asked: fresh(shared_folder(tmp_path_factory), asked)
+
+
+@pytest.fixture
+def whole_copy(whole: Study, tmp_path: Path) -> Study:
+    """A copy of the whole study for one test."""
+    return whole.copy(tmp_path / "study")
 
 
 @dataclass(frozen=True)
@@ -71,10 +118,10 @@ class Job:
         ]  # fmt: skip
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / self.log).open("w") as output:
-            return subprocess.Popen(
-                command, cwd=self.folder, stdout=output, stderr=subprocess.STDOUT,
-                env=os.environ | {"PYTHONPATH": str(ROOT)}, **process,
-            )  # fmt: skip
+            environment = os.environ | {"PYTHONPATH": str(ROOT)}
+            return started(
+                command, cwd=self.folder, stdout=output, stderr=subprocess.STDOUT, env=environment, **process
+            )
 
     def start_to_be_held(self, **where):
         """The job, started; it will be held, after so many updates of its own or once it has kept so many states."""

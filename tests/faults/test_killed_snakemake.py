@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.bench import started
 from tests.held_network import hold, wait_until_held
 
 pytestmark = pytest.mark.slow
@@ -33,10 +34,7 @@ def snakemake(folder, *arguments, target=f"{RUN}/state/update2000.safetensors"):
     (folder / "study.yaml").write_text(STUDY)
     command = [SNAKEMAKE, "--snakefile", ROOT / "Snakefile", "--configfile", "study.yaml", "--cores", "1"]
     with (folder / "said").open("w") as output:
-        return subprocess.Popen(
-            [*command, *arguments, "--", target],
-            cwd=folder, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
-        )  # fmt: skip
+        return started([*command, *arguments, "--", target], cwd=folder, stdout=output, stderr=subprocess.STDOUT)
 
 
 def finish(folder):
