@@ -52,6 +52,7 @@ except UserError as error:
 
 include: "rules/common.smk"
 include: "rules/data.smk"
+include: "rules/networks.smk"
 include: "rules/train.smk"
 include: "rules/parts.smk"
 include: "rules/measure.smk"

@@ -20,6 +20,7 @@ IMAGES, LABELS, DIFFICULTY_FILE, SPLIT, HALVES = (
 IMAGES_OF_SEED = f"{RESULTS}/{STUDY_FILES['images_of_seed']}"
 CHECKPOINT = f"{RUN}/checkpoints/step{{step}}.safetensors"
 STATE = f"{RUN}/state/update{{update}}.safetensors"
+CHECKS = f"{RESULTS}/checks"
 LOGS = f"{RESULTS}/logs"
 BENCHMARKS = f"{RESULTS}/benchmarks"
 CONDA = "../envs/study.yaml"

@@ -29,9 +29,10 @@ NOT_MADE = (
 class Comparison:
     """What files say, and the records that follow from it."""
 
-    def __init__(self, results: Path) -> None:
-        """Of the study in the folder `results`."""
+    def __init__(self, results: Path, waited_for: str) -> None:
+        """Of the study in the folder `results`; nothing is made from inputs whose path begins with `waited_for`."""
         self._results = results
+        self._waited_for = waited_for
         self._origins: Origins | None = None
         self._records: dict[str, Any] = {}  # path -> record in place of Snakemake's
         self._misfits: dict[str, tuple[str, str, int]] = {}  # first output of a job -> rule, reason, files
@@ -44,6 +45,7 @@ class Comparison:
             has_metadata, metadata = PersistenceBase.has_metadata, PersistenceBase.metadata
             make: Callable[..., Any] = MetadataRecord
             PersistenceBase._get_key, PersistenceBase._params  # noqa: B018
+            input_changed = PersistenceBase._input_changed
         except (ImportError, AttributeError):
             return NOT_MADE
 
@@ -57,7 +59,15 @@ class Comparison:
         def metadata_now(persistence: Any, target: Any) -> Any:
             return self._records.get(persistence._get_key(target)) or metadata(persistence, target)
 
+        def input_changed_now(persistence: Any, job: Any, file: Any = None) -> bool:
+            if not input_changed(persistence, job, file):
+                return False
+            sets = (persistence.input(file), persistence._input(job))
+            made_from, now = ({path for path in one if not path.startswith(self._waited_for)} for one in sets)
+            return made_from != now
+
         PersistenceBase.has_metadata, PersistenceBase.metadata = has_metadata_now, metadata_now
+        PersistenceBase._input_changed = input_changed_now
         return ""
 
     def _hear(
