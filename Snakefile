@@ -76,7 +76,10 @@ localrules:
 
 onstart:
     say_what_does_not_fit()
-    note_what_is_started()
+    try:
+        note_what_is_started()
+    except OSError as error:
+        refused(error)
     if OPERATIONAL["fork_jobs"]:
         copy_client.offer()
 
