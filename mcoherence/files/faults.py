@@ -69,3 +69,9 @@ class UnreadableError(UserError):
             f"{self.path}: cannot be read now ({self.reason}), expected a file that this user may read and nobody "
             "writes to; change its permissions, or wait for whoever holds it, and run again"
         )
+
+
+def require_readable(path: Path, error: OSError) -> None:
+    """UnreadableError where an error of reading says nothing of the file's content: it is locked, say, or not ours."""
+    if error.errno not in (None, errno.ENOENT, errno.ENOTDIR, errno.EINVAL):
+        raise UnreadableError(path, error.strerror or first_line(error)) from error
