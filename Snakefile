@@ -54,6 +54,7 @@ except UserError as error:
 
 include: "rules/common.smk"
 include: "rules/data.smk"
+include: "rules/networks.smk"
 include: "rules/train.smk"
 include: "rules/parts.smk"
 include: "rules/measure.smk"
@@ -77,7 +78,10 @@ localrules:
 
 onstart:
     say_what_does_not_fit()
-    note_what_is_started()
+    try:
+        note_what_is_started()
+    except OSError as error:
+        refused(error)
     if OPERATIONAL["fork_jobs"]:
         copy_client.offer()
 

@@ -22,6 +22,7 @@ IMAGES_OF_SEED = f"{RESULTS}/{STUDY_FILES['images_of_seed']}"
 CHECKPOINT = f"{RUN}/checkpoints/step{{step}}.safetensors"
 STATE = f"{RUN}/state/update{{update}}.safetensors"
 FIGURE_SETTINGS = canonical_json(figure_settings(config, catalogue.optimizers_of_study(config)))
+CHECKS = f"{RESULTS}/checks"
 LOGS = f"{RESULTS}/logs"
 BENCHMARKS = f"{RESULTS}/benchmarks"
 CONDA = "../envs/study.yaml"

@@ -4,6 +4,7 @@ import atexit
 from contextlib import suppress
 
 from mcoherence.audit.why import record_code
+from mcoherence.files.faults import refusal_of_system
 from mcoherence.study.code_digest import module_digest, source_file
 from mcoherence.study.network_code import own_modules
 from workflow_scripts.jobs import started
@@ -24,6 +25,11 @@ def say_what_does_not_fit():
     comparison.keep()
 
 
+def refused(error):
+    """Leave with one line about what the system refused before the first job: a full disk, a folder without permission."""
+    sys.exit(f"error: {refusal_of_system(error) or error}")
+
+
 def note_what_is_started():
     """Note code and config for `make why` and for the jobs, each of which compares what it runs."""
     code_of(job_code.of_study(config))
@@ -42,12 +48,26 @@ def note_what_is_started():
     started.write_start(CODE_NOTES, files, RULES, json.loads(canonical_json(settings.scientific(config))))
 
 
+def folders_that_changed():
+    """images.h5 -> why it is made again: of folders in which other images lie than those that it was made from."""
+    from mcoherence.data.folder_listing import has_changed
+
+    found = {}
+    for run in catalogue.all_runs(config):
+        entry = config["datasets"][run.dataset]
+        path = run.file(RESULTS, images_of(config, run))
+        if entry["source"] == "folder" and path not in found:
+            root = Path(config["data_folder"], entry["root"])
+            found[path] = f"images in {root} were added, removed or changed" if has_changed(Path(path), root) else ""
+    return {path: reason for path, reason in found.items() if reason}
+
+
 comparison = None
 if workflow.is_main_process:
     if Path(RESULTS).exists() and "--report" not in sys.argv:
         from workflow_scripts.comparing import Comparison  # reads files, for which it imports what takes its time
 
-        comparison = Comparison(Path(RESULTS))
+        comparison = Comparison(Path(RESULTS), waited_for=f"{CHECKS}/", changed=folders_that_changed())
         if trouble := comparison.install():
             print(trouble, file=sys.stderr)
         atexit.register(say_what_does_not_fit)

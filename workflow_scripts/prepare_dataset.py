@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from mcoherence.data.folder_listing import keep_listing, listing
 from mcoherence.data.preparation import prepare_images
 from mcoherence.data.sources import Source
 from mcoherence.files.canonical import canonical_json
@@ -21,12 +22,16 @@ def main() -> None:
     parser.add_argument("--download", action=argparse.BooleanOptionalAction, required=True)
     parser.add_argument("--threads", type=int, default=1, help="processes that decode images")
     arguments = parser.parse_args()
+    root = arguments.data_folder / str(arguments.settings.get("root", ""))
+    lying_there = listing(root) if arguments.settings["source"] == "folder" else None  # before it is read
     open_source = function_of_module(arguments.module, "mcoherence.data", "open_source")
     source: Source = open_source(arguments.settings, arguments.data_folder, arguments.download)
     code = code_digest(arguments.module, Path(__file__).parents[1])
     resume_key = canonical_json([arguments.settings, code])
     origin = provenance(arguments.settings, [], code=arguments.code).as_attributes()
     prepare_images(arguments.images, source, origin, arguments.threads, resume_key)
+    if lying_there is not None:
+        keep_listing(arguments.images, root, lying_there)
     print(
         f"{len(source.train.targets)} training and {len(source.test.targets)} test images of "
         f"{len(source.class_names)} classes"

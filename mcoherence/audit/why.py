@@ -24,6 +24,7 @@ Modules = Mapping[str, str]
 """Module -> digest of its code, see `mcoherence.study.code_digest.module_digests`."""
 
 MOST_NAMED = 3  # files of one kind that are named before the rest is counted
+CHECK = re.compile("/checks/[^/]+/[^/]+/[^/]+.json$")  # the file of a check of a network
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,10 @@ def causes(
         settings = [str(change) for change in changes(last.settings or {}, job.settings)]
         lines += settings + _code_changes(job, last, modules_then)
         if not settings:  # other settings explain other inputs
-            added, removed = set(job.input) - last.input, last.input - set(job.input)
+            before, now = (
+                {path for path in inputs if not CHECK.search(path)} for inputs in (last.input, job.input)
+            )  # training waits for a check, and is not made from it
+            added, removed = now - before, before - now
             lines += [f"another input: {_some(sorted(added))}"] if added else []
             lines += [f"an input less: {_some(sorted(removed))}"] if removed else []
             lines += [] if added or removed else complaints

@@ -6,17 +6,13 @@ Libraries that take long to import are imported by the commands that need them, 
 import argparse
 import logging
 import os
-import re
 import sys
-import sysconfig
-import traceback
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NoReturn
 
 import mcoherence
 from mcoherence.command import examples, measure, merge, show, verify
-from mcoherence.errors import UserError, first_line, meant, printable
+from mcoherence.errors import UserError, fault_of_own_code, first_line, meant, raised_at, with_kind
 from mcoherence.files.whose import in_truth
 
 COMMANDS = (measure, merge, examples, show, verify)
@@ -125,26 +121,13 @@ def _refusal_of(error: Exception) -> str | None:
 
 
 def _fault_of_own_code(error: Exception) -> str | None:
-    """Where a function, network or loss of the user's raised an error, in a line; None where it may be a bug of ours.
-
-    Code of the user's is what is neither of this package nor installed: what is installed was called by one of the two.
-    """
-    ours = Path(mcoherence.__file__).parent
-    installed = [ours, *(Path(path) for path in set(sysconfig.get_paths().values()))]
-    found = f"{type(error).__name__}: {first_line(error)}" if str(error) else type(error).__name__
-    frames = [(frame.filename, frame.lineno, frame.name) for frame in traceback.extract_tb(error.__traceback__)]
-    if "DataLoader worker process" in str(error):  # it hands on what it raised as text, and no frames
-        found = printable(str(error).rstrip().splitlines()[-1])
-        frames = re.findall(r'^ *File "(.*)", line (\d+), in (.*)$', str(error), re.MULTILINE)
-    for name, line, function in reversed(frames):
-        file = Path(name)
-        if file.is_relative_to(ours) and function != "__torch_function__":  # which hands on what torch was asked for
-            if function != "outputs_of":
-                return None
-            return (
-                f"--data: found inputs that the network fails on ({found}), expected each batch to be as the first; "
-                "look at the batches and at --model"
-            )
-        if not name.startswith("<") and not any(file.is_relative_to(one) for one in installed):
-            return f"{file}:{line}: found {found} in {function}, expected none; mend it, or what it is given"
-    return None
+    """Where a function, network or loss of the user's raised an error, in a line; None where it may be our bug."""
+    place = raised_at(error)
+    if place is None or not place.ours:
+        return fault_of_own_code(error)
+    if place.function != "outputs_of":
+        return None
+    return (
+        f"--data: found inputs that the network fails on ({with_kind(error)}), expected each batch to be as the first; "
+        "look at the batches and at --model"
+    )

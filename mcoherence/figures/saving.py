@@ -3,7 +3,9 @@
 The PNG says which figure it is and holds the digest of the PDF and a seal of its own bytes, see `files.pictures`.
 """
 
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -32,8 +34,14 @@ def save_figure(figure: Figure, png: Path, pdf: Path, dpi: int, origin: Provenan
         figure.draw_without_rendering()
         figure.set_layout_engine(None)  # "none" would leave a placeholder, for which every saving draws twice
         with atomic_path(pdf) as temporary:
-            figure.savefig(temporary, format="pdf", metadata={"CreationDate": None, "Subject": subject})
+            temporary.write_bytes(_rendered(figure, format="pdf", metadata={"CreationDate": None, "Subject": subject}))
         said = metadata | {FIGURE: png.stem, PDF: sha256_of(pdf)}
         with atomic_path(png) as temporary:
-            figure.savefig(temporary, format="png", dpi=dpi, metadata=said)
-            temporary.write_bytes(sealed_picture(temporary.read_bytes()))
+            temporary.write_bytes(sealed_picture(_rendered(figure, format="png", dpi=dpi, metadata=said)))
+
+
+def _rendered(figure: Figure, **options: Any) -> bytes:
+    """What `savefig` writes with these options; in memory, for on a full disk matplotlib fails by another error."""
+    written = BytesIO()
+    figure.savefig(written, **options)
+    return written.getvalue()

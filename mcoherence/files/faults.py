@@ -4,11 +4,38 @@ A reader knows that a file is not what it expects, and tells the way out for a f
 one of this project at all is asked by those who tell the user (`mcoherence.files.whose`).
 """
 
+import errno
 from pathlib import Path
 
-from mcoherence.errors import UserError
+from mcoherence.errors import UserError, first_line
 
 OPERATIONAL = True  # no number depends on it; docs/reruns.md
+
+
+# What the system refuses, whatever is asked of it: number of the error -> what was expected; the way out.
+REFUSALS = {
+    errno.ENOSPC: "expected room for it on that disk; make room and run again",
+    errno.EDQUOT: "expected room within this user's quota; make room and run again",
+    errno.EFBIG: "expected a file of that size to be allowed; raise the limit (ulimit -f), or take another disk",
+    errno.EROFS: "expected a disk that may be written to; mount it so, or work in another folder",
+    errno.EACCES: "expected that this user may read and write there; change the permissions, or work in another folder",
+    errno.EPERM: "expected that this user may read and write there; change the permissions, or work in another folder",
+    errno.EIO: "expected a disk that answers; look at the disk, or at the network that it is on, and run again",
+    errno.ESTALE: "expected a disk that answers; look at the network that it is on, and run again",
+    errno.EMFILE: "expected fewer open files to be enough; raise the limit (ulimit -n) and run again",
+    errno.ENFILE: "expected fewer open files on this machine; end other programs and run again",
+    errno.ENAMETOOLONG: "expected a shorter path; work in another folder, or give shorter names",
+    errno.ENOMEM: "expected memory for it; end other programs, or run fewer jobs at once",
+    errno.ENOLCK: "expected a file system with locks; work on another one",
+}
+
+
+def refusal_of_system(error: OSError) -> str | None:
+    """One line about what the system refused: a full disk, a folder without permission; None for others."""
+    if error.errno not in REFUSALS:
+        return None
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}refused by the system ({error.strerror or first_line(error)}), {REFUSALS[error.errno]}"
 
 
 class FileFaultError(UserError):
@@ -42,3 +69,9 @@ class UnreadableError(UserError):
             f"{self.path}: cannot be read now ({self.reason}), expected a file that this user may read and nobody "
             "writes to; change its permissions, or wait for whoever holds it, and run again"
         )
+
+
+def require_readable(path: Path, error: OSError) -> None:
+    """UnreadableError where an error of reading says nothing of the file's content: it is locked, say, or not ours."""
+    if error.errno not in (None, errno.ENOENT, errno.ENOTDIR, errno.EINVAL):
+        raise UnreadableError(path, error.strerror or first_line(error)) from error

@@ -27,6 +27,7 @@ from mcoherence.errors import UserError
 from mcoherence.files.atomic import atomic_path
 from mcoherence.files.canonical import canonical_json
 from mcoherence.files.hdf5_checked import CheckedFile
+from mcoherence.files.hdf5_created import created_hdf5
 from mcoherence.files.hdf5_digests import (
     CONTENT,
     DIGESTS,
@@ -79,7 +80,7 @@ def new_hdf5(path: Path, schema: str) -> Iterator[h5py.File]:
         UserError: what was written is not as the schema's layout says.
     """
     with atomic_path(path) as temporary:
-        with h5py.File(temporary, "w", libver="v110") as file:
+        with created_hdf5(temporary) as file:
             yield file
             try:
                 _describe(file, schema)

@@ -1,5 +1,6 @@
 """What is wrong with an HDF5 file, in one line, whatever HDF5 makes of it."""
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,7 +36,10 @@ def reading_file(path: Path) -> Iterator[None]:
         if error.errno is None:
             raise Hdf5FaultError(path, f"damaged ({first_line(error)})", REMEDY) from error
         # not the file's fault: locked by a writer, not ours to read, too many files open
-        raise UnreadableError(path, error.strerror or first_line(error)) from error
+        reason = error.strerror or first_line(error)
+        if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP):
+            reason += ": this file system has no locks; HDF5_USE_FILE_LOCKING=FALSE in the environment does without"
+        raise UnreadableError(path, reason) from error
     except SealError as error:
         raise Hdf5FaultError(path, f"damaged ({error})", REMEDY) from error
     except OtherSchemaFaultError as wrong:

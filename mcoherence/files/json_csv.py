@@ -8,7 +8,7 @@ from typing import Any
 
 from mcoherence.errors import first_line
 from mcoherence.files.atomic import atomic_path, write_text
-from mcoherence.files.faults import FileFaultError
+from mcoherence.files.faults import FileFaultError, require_readable
 from mcoherence.files.seals import IN_JSON, OPEN, SEAL, require_seal, sealed
 
 
@@ -42,6 +42,7 @@ def read_sealed_json(path: Path, remedy: str) -> dict[str, Any]:
             raise ValueError("it holds no object")
         return found
     except OSError as error:
+        require_readable(path, error)
         raise FileFaultError(path, f"missing or unreadable ({error.strerror})", remedy) from error
     except (ValueError, RecursionError) as error:
         raise FileFaultError(path, f"changed since it was made ({first_line(error)})", remedy) from error

@@ -14,7 +14,7 @@ from mcoherence.errors import UserError
 from mcoherence.files.atomic import atomic_path
 from mcoherence.files.canonical import canonical_json
 from mcoherence.files.digests import sha256_of
-from mcoherence.files.faults import FileFaultError
+from mcoherence.files.faults import FileFaultError, require_readable
 from mcoherence.files.seals import IN_METADATA, OPEN, SealError, require_seal, sealed
 
 FRAME = """\
@@ -93,6 +93,7 @@ def check_page(path: Path, beside: Iterable[Path], remedy: str) -> None:
             if sha256_of(looked_at) != digests.get(looked_at.name):
                 raise SealError(f"it is not the one that {path.name} was written with")
     except OSError as error:
+        require_readable(looked_at, error)
         raise FileFaultError(looked_at, f"missing or unreadable ({error.strerror})", remedy) from error
     except (ValueError, AttributeError) as error:
         wrong = f"changed since it was made ({error})"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mcoherence.errors import UserError
 from mcoherence.files.digests import sha256_of
-from mcoherence.files.faults import FileFaultError
+from mcoherence.files.faults import FileFaultError, require_readable
 from mcoherence.files.seals import SealError
 
 FIGURE, PDF = "Figure", "PDF"  # texts: the name of the figure, and the SHA-256 of its PDF
@@ -39,7 +39,10 @@ def picture_texts(png: Path) -> dict[str, str]:
             raise ValueError(f"it is the figure {said[FIGURE]}")
         if PDF not in said:
             raise ValueError("it names no PDF")
-    except (OSError, LookupError, ValueError) as error:
+    except OSError as error:
+        require_readable(png, error)
+        raise FileFaultError(png, f"missing, damaged or no figure of this study ({error})", _remedy(png)) from error
+    except (LookupError, ValueError) as error:
         wrong = f"missing, damaged or no figure of this study ({error})"
         raise FileFaultError(png, wrong, _remedy(png)) from error
     return said
@@ -79,6 +82,7 @@ def check_picture(png: Path, pdf: Path) -> None:
     try:
         found = sha256_of(pdf)
     except OSError as error:
+        require_readable(pdf, error)
         raise FileFaultError(pdf, f"missing or unreadable ({error.strerror})", _remedy(png)) from error
     if found != said[PDF]:
         raise UserError(f"{pdf}: changed since it was drawn, expected the one that {png.name} names; {_remedy(png)}")

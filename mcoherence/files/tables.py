@@ -16,7 +16,7 @@ from mcoherence.errors import UserError, first_line
 from mcoherence.files.atomic import atomic_path
 from mcoherence.files.canonical import canonical_json
 from mcoherence.files.digests import sha256_of
-from mcoherence.files.faults import FileFaultError, UnreadableError
+from mcoherence.files.faults import FileFaultError, require_readable
 from mcoherence.files.provenance import Provenance
 from mcoherence.files.seals import IN_METADATA, OPEN, require_seal, sealed
 
@@ -68,6 +68,7 @@ def check_table(parquet: Path) -> None:
     try:
         found = sha256_of(csv)
     except OSError as error:
+        require_readable(csv, error)
         raise FileFaultError(csv, f"missing or unreadable ({error.strerror})", REMEDY) from error
     if found != expected:
         raise UserError(f"{csv}: changed since it was made, expected the rows that were written; {REMEDY}")
@@ -87,9 +88,11 @@ def _checked(parquet: Path) -> tuple[pd.DataFrame, str]:
         return file.read().to_pandas(), str(json.loads(file.metadata.metadata[DIGESTS.encode()])["csv_sha256"])
     except FileNotFoundError as error:
         raise UserError(f"{parquet}: not found, expected a Parquet table; run the rule tabulate") from error
-    except PermissionError as error:
-        raise UnreadableError(parquet, error.strerror or first_line(error)) from error
+    except OSError as error:  # pyarrow's are without a number
+        require_readable(parquet, error)
+        reason = first_line(error)
+        raise FileFaultError(parquet, f"damaged, changed or no table of this study ({reason})", REMEDY) from error
     # What pyarrow makes of a file that is none of its own; NotImplementedError is its word for an unknown type.
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, MemoryError, NotImplementedError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, MemoryError, NotImplementedError) as error:
         reason = first_line(error)
         raise FileFaultError(parquet, f"damaged, changed or no table of this study ({reason})", REMEDY) from error

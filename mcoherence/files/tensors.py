@@ -18,6 +18,7 @@ from torch import Tensor
 
 from mcoherence.errors import UserError, first_line
 from mcoherence.files.atomic import atomic_path
+from mcoherence.files.faults import require_readable
 from mcoherence.files.seals import (
     IN_HEADER,
     OPEN,
@@ -144,6 +145,7 @@ def _readable(path: Path, expected: str) -> Iterator[None]:
     except SealError as error:
         raise UserError(f"{path}: unreadable, {error}; {remedy}") from error
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error}); {remedy}, or make it readable") from error
+        require_readable(path, error)
+        raise UserError(f"{path}: cannot be read ({error.strerror or error}); {remedy}") from error
     except (SafetensorError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, MemoryError) as error:
         raise UserError(f"{path}: unreadable ({first_line(error)}); {remedy}") from error

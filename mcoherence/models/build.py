@@ -1,6 +1,7 @@
 """From model settings to a network: its architecture by name, then what its settings say of the initial weights."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import partial
 from importlib import import_module
@@ -11,7 +12,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from mcoherence.errors import UserError, first_line
+from mcoherence.errors import UserError, first_line, in_own_code
 from mcoherence.files.tensors import TYPES
 from mcoherence.models.initial_weights import OutputChange, scale_initial_weights
 
@@ -36,7 +37,7 @@ def build_model(settings: Mapping[str, Any], input_shape: Shape, num_classes: in
         UserError: there is no such architecture, or it does not return logits for images of this shape.
     """
     trial = outline(settings, input_shape, num_classes)
-    _require_logits(trial, settings["architecture"], input_shape, num_classes)
+    require_logits(trial, settings["architecture"], input_shape, num_classes)
     model = construct(settings, input_shape, num_classes)
     if isinstance(model, OutputChange):
         model.require_zero(input_shape)
@@ -73,11 +74,11 @@ def skeleton(settings: Mapping[str, Any], input_shape: Shape, num_classes: int) 
     """
     if is_own(settings):
         return outline(settings, input_shape, num_classes)
-    with torch.random.fork_rng(devices=[]), _EmptyOnMeta():
+    with torch.random.fork_rng(devices=[]), EmptyOnMeta():
         return construct(settings, input_shape, num_classes).to("meta")
 
 
-class _EmptyOnMeta(TorchFunctionMode):
+class EmptyOnMeta(TorchFunctionMode):
     """Sends `torch.empty`, `zeros` and `ones`, by which torch's layers make weights and statistics, to the meta device.
 
     Not everything, as `torch.device("meta")` would: RegNet's constructor computes its widths with tensors.
@@ -135,8 +136,29 @@ def _function_of(architecture: str) -> Callable[..., nn.Module]:
     return partial(module.torchvision_network, architecture)
 
 
-def _require_logits(model: nn.Module, name: str, input_shape: Shape, num_classes: int) -> None:
-    """Raise UserError unless the model, in eval mode, maps two black images to two rows of logits."""
+@contextmanager
+def _fitting_images(name: str, images: str) -> Iterator[None]:
+    """Turns what torch says of images that are too small into one line; a user's own may fail for any reason."""
+    try:
+        yield
+    except (RuntimeError, ValueError, AssertionError) as error:
+        if ":" in name:
+            raise
+        raise UserError(
+            f"{name}: found images of {images}, which it does not take ({first_line(error)}); expected larger ones, "
+            "or another architecture or stem"
+        ) from error
+
+
+def require_logits(model: nn.Module, name: str, input_shape: Shape, num_classes: int | None) -> None:
+    """Raise UserError unless the model, in eval mode, maps two black images to two rows of logits.
+
+    Args:
+        model: the network.
+        name: its architecture's, for the message.
+        input_shape: (C, H, W) of one image.
+        num_classes: number of logits; None where any is right.
+    """
     images = "x".join(map(str, input_shape))
     for key, value in model.state_dict().items():
         if not isinstance(value, torch.Tensor) or isinstance(value, nn.UninitializedParameter | nn.UninitializedBuffer):
@@ -152,18 +174,24 @@ def _require_logits(model: nn.Module, name: str, input_shape: Shape, num_classes
             )
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     try:
-        with torch.no_grad():
+        with torch.no_grad(), _fitting_images(name, images):
             logits = model.eval()(torch.zeros(2, *input_shape, device=device))
-    except (RuntimeError, ValueError, AssertionError) as error:
-        if ":" in name and device.type != "meta":
-            raise  # an error in the user's own code: the traceback says where
+    except UserError:
+        raise
+    except Exception as error:
+        if ":" not in name:
+            raise
         raise UserError(
-            f"{name}: found images of {images}, which it does not take ({first_line(error)}); expected larger ones, "
-            "or another architecture or stem"
+            f"{name}: found images of {images}, on which it fails ({in_own_code(error)}); expected logits "
+            f"[2, {num_classes or 'classes'}] for two of them; mend the network"
         ) from error
     found = list(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-    if found != [2, num_classes]:
+    expected = [2, num_classes]
+    if num_classes is None and isinstance(logits, torch.Tensor) and logits.dim() == 2:
+        expected = [2, logits.shape[1]]
+    if found != expected:
         raise UserError(
-            f"{name}: found an output of {found} for two images of {images}, expected logits [2, {num_classes}]; let "
+            f"{name}: found an output of {found} for two images of {images}, expected logits "
+            f"[2, {num_classes or 'classes'}]; let "
             "the network return one row of num_classes logits per image"
         )

@@ -27,6 +27,11 @@ def preparation(config: Config, dataset: str) -> Modules:
     return (_command("prepare_dataset"), module_of_source(config["datasets"][dataset]["source"]))
 
 
+def checking(config: Config, model: str) -> Modules:
+    """What builds a network that is checked before training; what checks it decides no number."""
+    return (module_of(config["models"][model]["architecture"]),)
+
+
 def corruption() -> Modules:
     """What makes labels."""
     return (_command("corrupt_labels"),)
@@ -106,7 +111,7 @@ def reporting() -> Modules:
 def of_study(config: Config) -> Modules:
     """What may run in any job of a study."""
     commands = (
-        *("prepare_dataset", "corrupt_labels", "train", *(kind.command for kind in RESULTS.values())),
+        *("prepare_dataset", "corrupt_labels", "check_network", "train", *(kind.command for kind in RESULTS.values())),
         *("add_shards", "join_measurement", "join_evaluation", "score_difficulty", "split_easy_hard", "split_halves"),
         *("tabulate", "draw", "describe_study", "write_page", "report"),
     )

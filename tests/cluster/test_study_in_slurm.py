@@ -80,7 +80,7 @@ def jobs_of(study) -> dict[str, list[dict[str, str]]]:
 def test_jobs_land_where_they_belong(in_slurm):
     jobs = jobs_of(in_slurm)
     assert {rule: len(found) for rule, found in jobs.items()} == {
-        "prepare_dataset": 1, "train": 2, "train_from_6": 2, "evaluate": 2, "measure_coherence": 2,
+        "prepare_dataset": 1, "check_network": 1, "train": 2, "train_from_6": 2, "evaluate": 2, "measure_coherence": 2,
         "tables_tabulate": 1,
     }  # fmt: skip
     for rule, found in jobs.items():

@@ -12,6 +12,7 @@ from tests.workflow.conftest import copy_study
 from tests.workflow.test_reruns import (
     AFTER_TRAINING,
     ALL_RUNS,
+    CHECKED,
     CLAIMS,
     DRAW_COHERENCE,
     DRAW_TRAINING,
@@ -122,15 +123,22 @@ def test_fewer_updates_train_the_segment_again_that_becomes_shorter(study):
     [
         ([f"{RUN}/checkpoints/step6.safetensors"], A_RUN | AFTER_A_RUN),
         ([f"{RUN}/evaluation.h5"], {"evaluate": 1, "tabulate": 5} | DRAW_TRAINING | CLAIMS),
-        (["figures/easy_hard.pdf"], {"draw_easy_hard": 1, "describe_study": 1, "report": 1}),
+        (["figures/easy_hard.pdf"], {"draw_easy_hard": 1, "describe_study": 1, "page": 1, "report": 1}),
         (["tables/learning_time.csv"], {"tabulate": 1} | CLAIMS),
+        (["checks"], {}),
         (["tables/dictionary.csv", "report.html"], {"describe_study": 1, "page": 1, "report": 1}),
     ],
-    ids=["checkpoint", "evaluation", "figure", "table", "report"],
+    ids=["checkpoint", "evaluation", "figure", "table", "check", "report"],
 )  # fmt: skip
 def test_a_file_that_was_deleted_is_made_again(study, names, jobs):
     with away(*(study.results / name for name in names)):
         assert study.planned() == jobs
+
+
+def test_a_study_from_before_networks_were_checked_trains_what_is_new_alone(study):
+    more = BY_NAME["one seed of the label-noise experiment"]
+    with away(study.results / "checks"), applied(more, study.folder):
+        assert study.planned() == CHECKED | more.jobs
 
 
 def test_a_checkpoint_of_other_settings_among_its_siblings_trains_the_segment_again(study):

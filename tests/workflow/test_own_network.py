@@ -51,7 +51,7 @@ def test_an_own_network_is_trained_again_when_its_code_changes(workflow_copy, mo
     module.write_text("# A comment.\n" + NETWORK)
     assert workflow_copy.planned(*LOGS) == {}
     module.write_text(NETWORK.replace("bias=bias)", "bias=not bias)"))
-    assert workflow_copy.planned(*LOGS) == {"train": 1}
+    assert workflow_copy.planned(*LOGS) == {"check_network": 1, "train": 1}
     assert workflow_copy.planned(LOGS[0]) == {}
 
 

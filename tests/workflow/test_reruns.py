@@ -11,7 +11,7 @@ import pytest
 pytestmark = [pytest.mark.slow, pytest.mark.apart]
 
 ROOT = Path(__file__).parents[2]
-REPORT = {"describe_study": 1, "report": 1}
+REPORT = {"describe_study": 1, "page": 1, "report": 1}
 CLAIMS = {"check_claims": 1, **REPORT}
 DRAW_COHERENCE = {
     f"draw_{name}": 1
@@ -33,6 +33,7 @@ DRAW_ALL = DRAW_COHERENCE | DRAW_TRAINING | DRAW_EASY_HARD | DRAW_DIFFICULTY
 # Two label sets x three optimisers x two seeds, and three subsets x two seeds.
 NOISE_RUNS, SUBSET_RUNS = 12, 6
 ALL_RUNS = NOISE_RUNS + SUBSET_RUNS
+CHECKED = {"check_network": 1}
 SCORED = {"score_difficulty": 1, "split_easy_hard": 1}
 
 
@@ -53,8 +54,8 @@ OTHER_CHECKPOINTS = trained(SUBSET_RUNS) | AFTER_TRAINING
 
 
 ORDER = (
-    "prepare_dataset", "corrupt_labels", "train", "train_from_6", "train_from_12", "evaluate", "measure_coherence_part",
-    "join_measurement", "measure_coherence", "measure_contributions", "score_difficulty", "split_easy_hard", "tabulate", *DRAW_ALL, "draw_winsorization", "all figures", "check_claims", "describe_study", "report",
+    "prepare_dataset", "corrupt_labels", "check_network", "train", "train_from_6", "train_from_12", "evaluate", "measure_coherence_part",
+    "join_measurement", "measure_coherence", "measure_contributions", "score_difficulty", "split_easy_hard", "tabulate", *DRAW_ALL, "draw_winsorization", "all figures", "check_claims", "describe_study", "page", "report",
 )  # fmt: skip
 
 
@@ -92,6 +93,7 @@ EDITS = (
     Edit("the comment of a rule", "rules/train.smk", "# Training, segment", "# Training: segment", {}),
     Edit("a description in the schema of the config", "schemas/config.schema.json", '"description": "', '"description": "Now: ', {}),
     Edit("the check of a config", "mcoherence/study/schema_checks.py", "cutoff=0.5", "cutoff=0.6", {}),
+    Edit("how networks are checked", "mcoherence/audit/network_checks.py", "EXAMPLES = 4", "EXAMPLES = 5", {}),
     Edit("the progress bar", "mcoherence/files/progress.py", "SECONDS_BETWEEN_LINES = 15.0", "SECONDS_BETWEEN_LINES = 30.0", {}),
     Edit("the text of an error", "mcoherence/device.py", "expected one that this machine has", "expected one of this machine's", {}),
     Edit("the text of an error of an optimiser", "mcoherence/optim/descent.py", "__name__}: found", "__name__}: got", {}),
@@ -103,7 +105,7 @@ EDITS = (
     Edit("an optimiser that the study does not use", "mcoherence/optim/adamw.py", "import math", "import math\n\nUNUSED = 1", {}),
     Edit("a network that the study does not use", "mcoherence/models/mlp.py", "from torch import nn", "from torch import nn\n\nUNUSED = 1", {}),
     Edit("an optimiser more in the entries", "mcoherence/optim/methods.py", '    "adam": Method(', '    "again": Method(optimizer="SGD", words="", source=""),\n    "adam": Method(', REPORT),
-    Edit("the caption of a figure", "docs/captions/figures/easy_hard.rst", "", "\nOne more sentence.\n", {"report": 1}),
+    Edit("the caption of a figure", "docs/captions/figures/easy_hard.rst", "", "\nOne more sentence.\n", {"page": 1, "report": 1}),
     Edit("a figure's colour", "miniature.yaml", "#0072B2", "#0072B3", DRAW_ALL | REPORT),
     Edit("a section of an experiment that the study does not make", "miniature.yaml", "study: miniature", "study: miniature\ntoy: {lr: 0.2}", REPORT),
     Edit("a comment in a config file", "miniature.yaml", "study: miniature", "study: miniature # again", {}),
@@ -224,8 +226,8 @@ EDITS = (
         "an unused line in one optimiser", "mcoherence/optim/rm3.py", "from torch import Tensor", "from torch import Tensor\n\nUNUSED = 1",
         {"evaluate": 4, "tabulate": 8} | measured(4) | trained(4) | DRAW_COHERENCE | DRAW_TRAINING | CLAIMS,
     ),
-    Edit("an unused line in one network, which all runs use", "mcoherence/models/cnn.py", "from torch import nn", "from torch import nn\n\nUNUSED = 1", EVERYTHING_AFTER_TRAINING),
-    Edit("the width of the network", "miniature.yaml", "hidden: 6", "hidden: 7", EVERYTHING_AFTER_TRAINING),
+    Edit("an unused line in one network, which all runs use", "mcoherence/models/cnn.py", "from torch import nn", "from torch import nn\n\nUNUSED = 1", CHECKED | EVERYTHING_AFTER_TRAINING),
+    Edit("the width of the network", "miniature.yaml", "hidden: 6", "hidden: 7", CHECKED | EVERYTHING_AFTER_TRAINING),
     Edit("the size of a mini-batch", "miniature.yaml", "batch_size: 20", "batch_size: 30", EVERYTHING_AFTER_TRAINING),
     Edit(
         "the way labels are corrupted", "mcoherence/data/corruption.py", "random_stream(seed,", "random_stream(seed + 0,",
@@ -241,7 +243,7 @@ EDITS = (
     ),
     Edit(
         "another name for the study", "miniature.yaml", "study: miniature", "study: renamed",
-        {"prepare_dataset": 1, "corrupt_labels": 6} | EVERYTHING_AFTER_TRAINING,
+        {"prepare_dataset": 1, "corrupt_labels": 6} | CHECKED | EVERYTHING_AFTER_TRAINING,
     ),
     Edit(
         "how the digits are read", "mcoherence/data/digits.py", "np.rint", "np.round",

@@ -18,7 +18,7 @@ def workflow(tmp_path_factory, new_workflow):
     workflow = new_workflow(tmp_path_factory.mktemp("toy"))
     shutil.copy2(STUDY, workflow.folder / "miniature.yaml")  # the file that the tests' command names
     assert set(workflow.planned()) == {
-        "tabulate", "check_claims", "draw_toy_regression", "describe_study", "report",
+        "tabulate", "check_claims", "draw_toy_regression", "describe_study", "page", "report",
     }  # fmt: skip
     answer = workflow.run("--cores", "2", "--quiet", "reason")
     assert answer.returncode == 0, answer.stdout[-5000:]

@@ -71,11 +71,12 @@ def follow_copy(server: socket.socket, peak_memory: Path | None) -> str:
         forwarded = forward_signals(server)  # before this they end the client, and with it the copy
         try:
             answer = Answer(**received(server))
-        except OSError:
+        except (OSError, ValueError, TypeError):  # it was cut off, within a message maybe
             sys.exit("error: the process that this job was copied from has ended, and the job with it; start it again")
     if answer.refusal is None:
         if peak_memory:
-            peak_memory.write_text(f"{answer.peak_mb:.1f}\n")
+            with contextlib.suppress(OSError):  # a full disk: nobody's result depends on it
+                peak_memory.write_text(f"{answer.peak_mb:.1f}\n")
         leave(answer.status)
     if forwarded:
         leave(-forwarded[0])
@@ -115,7 +116,8 @@ def forward_signals(server: socket.socket) -> list[int]:
 
     def forward(number: int, _: Any) -> None:
         came.append(number)
-        server.send(bytes([number]))
+        with contextlib.suppress(OSError):  # the server has ended, and the copy with it
+            server.send(bytes([number]))
 
     for number in FORWARDED:
         if signal.getsignal(number) != signal.SIG_IGN:

@@ -5,13 +5,17 @@ import logging
 import sys
 from collections.abc import Callable
 
-from mcoherence.errors import UserError
+from mcoherence.errors import UserError, fault_of_own_code, raised_at
+from mcoherence.files.faults import refusal_of_system
 
 OPERATIONAL = True  # no number depends on it; docs/reruns.md
 
 
 def run(main: Callable[[], None]) -> None:
-    """Call `main`; a user's mistake becomes one line and exit status 1, anything else keeps its traceback."""
+    """Call `main`; what the user or the machine is at fault for becomes one line and exit status 1.
+
+    Anything else keeps its traceback.
+    """
     gc.freeze()  # what imports made lasts, and need not be looked through
     gc.enable()
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
@@ -19,17 +23,34 @@ def run(main: Callable[[], None]) -> None:
         main()
     except UserError as error:
         sys.exit(f"error: {error}")
-    except RuntimeError as error:
-        refused = _refusal_of(error)
+    except SystemExit as end:
+        place = raised_at(end)
+        if place is None or place.ours:
+            raise
+        sys.exit(
+            f"error: {place.file}:{place.line}: found that it ends Python (sys.exit) in {place.function}, expected "
+            "code that returns; take it out"
+        )
+    except Exception as error:
+        refused = _refusal_of(error) or fault_of_own_code(error)
         if refused is None:
             raise
         sys.exit(f"error: {refused}")
 
 
-def _refusal_of(error: RuntimeError) -> UserError | None:
-    """The user's mistake that torch's error is, if any; a command that computes nothing does not import torch."""
+def _refusal_of(error: Exception) -> str | None:
+    """What the machine or the user is at fault for, in a line; None where it may be a bug of ours.
+
+    A command that computes nothing does not import torch.
+    """
+    if isinstance(error, OSError):
+        return refusal_of_system(error)
     if "torch" not in sys.modules:
         return None
     from mcoherence.device import without_determinism
+    from mcoherence.gradients.evidence import IdentityError
 
-    return without_determinism(error)
+    if isinstance(error, IdentityError):
+        return str(error)
+    refused = without_determinism(error) if isinstance(error, RuntimeError) else None
+    return None if refused is None else str(refused)

@@ -24,6 +24,8 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
+from mcoherence.files.atomic import write_text
+
 OPERATIONAL = True  # no number depends on it; docs/reruns.md
 
 VARIABLE = "MCOHERENCE_STARTED"  # of the environment: the file that says what the study started with
@@ -69,10 +71,7 @@ def write_start(
     # Of a name that another start beside this one does not overwrite, and for jobs that have another environment.
     own = folder / f"started-{_sha256(text.encode())[:16]}.json"
     for path in (own, folder / LATEST):
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
+        write_text(path, text)
     environment[VARIABLE] = str(own.resolve())
     others = sorted(folder.glob("started-*.json"), key=lambda path: path.stat().st_mtime, reverse=True)
     for path in others[MOST_KEPT:]:

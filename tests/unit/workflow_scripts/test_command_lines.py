@@ -1,5 +1,6 @@
 """The edges of the command-line modules: options, and a user's mistake."""
 
+import errno
 import gc
 import importlib
 import sys
@@ -11,6 +12,7 @@ from mcoherence.data import digits
 from mcoherence.errors import UserError
 from workflow_scripts import draw, prepare_dataset, tabulate
 from workflow_scripts.command_line import computing_options, function_of_module, part_options, settings_parser
+from workflow_scripts.jobs import entry
 from workflow_scripts.jobs.entry import run
 
 
@@ -59,9 +61,40 @@ def test_a_users_mistake_is_one_line_and_status_one(capsys):
     assert caught.value.code == "error: file: found this, expected that; do so"
 
 
-def test_a_bug_keeps_its_traceback():
+def test_a_bug_keeps_its_traceback(monkeypatch):
+    """Code is the user's own where it is neither this project's nor installed, as that of a test is not either."""
+    monkeypatch.setattr(entry, "fault_of_own_code", lambda error: None)
     with pytest.raises(ZeroDivisionError):
         run(lambda: 1 // 0)
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "results/a.h5"),
+         "error: results/a.h5: refused by the system (No space left on device), expected room for it"),
+        (PermissionError(errno.EACCES, "Permission denied", "results"),
+         "error: results: refused by the system (Permission denied), expected that this user may read and write there"),
+        (OSError(errno.ENOLCK, "No locks available"), "error: refused by the system (No locks available), expected"),
+    ],
+)  # fmt: skip
+def test_what_the_system_refuses_is_one_line(error, line):
+    def main():
+        raise error
+
+    with pytest.raises(SystemExit) as caught:
+        run(main)
+    assert caught.value.code.startswith(line)
+
+
+def test_code_of_a_users_own_that_fails_or_ends_python_is_one_line_that_says_where():
+    with pytest.raises(SystemExit) as caught:
+        run(lambda: {}["key"])
+    assert caught.value.code.startswith(f"error: {__file__}:")
+    assert "found KeyError: 'key' in <lambda>, expected none; mend it" in caught.value.code
+    with pytest.raises(SystemExit) as caught:
+        run(lambda: sys.exit(0))
+    assert "found that it ends Python (sys.exit) in <lambda>" in caught.value.code
 
 
 def test_garbage_is_collected_while_a_command_works(capsys):

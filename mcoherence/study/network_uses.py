@@ -1,0 +1,53 @@
+"""How a study uses a network, for the check that comes before its training."""
+
+from typing import Any
+
+from mcoherence.data.image_shapes import image_shape
+from mcoherence.study.catalogue import results_of
+from mcoherence.study.results import batch_norm_of, result
+from mcoherence.study.runs import Config
+from mcoherence.study.settings import model_settings, optimizer_settings
+from mcoherence.study.subset_sizes import known_classes
+
+OPERATIONAL = True  # no number depends on it; docs/reruns.md
+
+ANY = "any"  # method of networks of this project and of torchvision, which all methods take
+
+
+def method_that_counts(config: Config, model: str, optimizer: str) -> str:
+    """The method by which a network is trained, where that may not take it: a user's own can be anything."""
+    own = ":" in config["models"][model]["architecture"]
+    return str(config["optimizers"][optimizer]["method"]) if own else ANY
+
+
+def checked_network(config: Config, dataset: str, model: str) -> dict[str, Any]:
+    """What is checked: name, settings, shape (C, H, W) and number of classes, None where the data alone tell it.
+
+    All training of the network on that data set depends on these too.
+    """
+    return {
+        "name": model,
+        "settings": model_settings(config, model),
+        "shape": list(image_shape({"size": 32, **config["datasets"][dataset]})),
+        "classes": known_classes(config, dataset),
+    }
+
+
+def network_use(config: Config, dataset: str, model: str, method: str) -> dict[str, Any]:
+    """What is checked, and what is done with it, as `audit.network_checks.NetworkUse` takes it."""
+    settings = [optimizer_settings(config, name, model) for name in config["optimizers"]]
+    return {
+        **checked_network(config, dataset, model),
+        "optimizer": next((one for one in settings if one["method"] == method), None),
+        "measured": _is_measured(config, dataset, model),
+    }
+
+
+def _is_measured(config: Config, dataset: str, model: str) -> bool:
+    """Whether gradients of single examples are taken; with the statistics of mini-batches they need not be had."""
+    return any(
+        (run.dataset, run.model) == (dataset, model) and batch_norm_of(config, run) in ("running", "none")
+        for name, made in results_of(config).items()
+        if result(name).groups(config)
+        for run in made
+    )

@@ -1,0 +1,92 @@
+"""A full disk is one line in every kind of job, leaves nothing behind, and costs nothing once there is room again."""
+
+import json
+import os
+import re
+import resource
+import shlex
+import sys
+from importlib import import_module
+
+import pytest
+
+from mcoherence.files import provenance
+from workflow_scripts.jobs.entry import run
+
+pytestmark = [pytest.mark.slow, pytest.mark.apart]
+
+BYTES = 100  # of the largest file, where the disk is "full"
+COMMAND = re.compile(r"python -m workflow_scripts\.(\w+) (.*?) > ", re.DOTALL)
+RULES = (
+    "prepare_dataset", "corrupt_labels", "check_network", "train", "train_from_6", "evaluate", "measure_coherence",
+    "measure_contributions", "score_difficulty", "split_easy_hard", "tabulate", "draw_easy_hard", "check_claims",
+    "describe_study",
+)  # fmt: skip
+
+
+def commands(study):
+    """Rule -> command and arguments of one of its jobs, as Snakemake has recorded them."""
+    found = {}
+    for path in sorted((study.folder / ".snakemake/metadata").rglob("*")):
+        record = json.loads(path.read_text()) if path.is_file() else {}
+        for name, arguments in COMMAND.findall(record.get("shellcmd") or "")[-1:]:
+            found[record["rule"]] = (name, shlex.split(arguments))
+    return found
+
+
+def job(folder, name, arguments, largest=resource.RLIM_INFINITY):
+    """Exit status of a job, and what it says; no file that it writes may be larger than so many bytes."""
+    module = import_module(f"workflow_scripts.{name}")
+    reader, writer = os.pipe()
+    process = os.fork()
+    if process == 0:
+        status = 1
+        try:
+            os.dup2(writer, 1)
+            os.dup2(writer, 2)
+            sys.stdout = sys.stderr = open(writer, "w", buffering=1)  # noqa: SIM115
+            os.chdir(folder)
+            sys.argv = [name, *arguments]
+            provenance.git_commit = lambda: "unknown"  # as in the copy of the workflow, which is no repository
+            resource.setrlimit(resource.RLIMIT_FSIZE, (largest, resource.RLIM_INFINITY))
+            run(module.main)
+            status = 0
+        except SystemExit as end:
+            print(end.code, file=sys.stderr)
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+        finally:
+            os._exit(status)
+    os.close(writer)
+    with open(reader) as said:
+        text = said.read()
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), text
+
+
+def contents(study):
+    """Path -> bytes of all that a study has made, but for logs, times (as in study.html) and unfinished training."""
+    return {
+        path: path.read_bytes()
+        for path in study.results.rglob("*")
+        if path.is_file() and not {"logs", "benchmarks", "unfinished", "study.html"} & set(path.parts)
+    }
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_full_disk_is_one_line_and_after_it_the_bytes_are_the_same(study, rule):
+    name, arguments = commands(study)[rule]
+    before = contents(study)
+    status, said = job(study.folder, name, arguments, BYTES)
+    assert status == 1, said
+    assert "Traceback" not in said
+    (line,) = [line for line in said.splitlines() if line.startswith("error: ")]
+    assert "File too large" in line
+    assert contents(study) == before
+    status, said = job(study.folder, name, arguments)
+    assert status == 0, said
+    assert contents(study) == before
+    assert not list(study.results.rglob("unfinished"))
+
+
+def test_every_rule_of_the_study_is_among_them(study):
+    assert {rule for rule in commands(study) if not rule.startswith("draw_")} - {"page", "report"} <= set(RULES)
