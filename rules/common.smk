@@ -38,6 +38,7 @@ COMPUTING = (
     " --device {resources.device:q} --threads {threads:q}"
     " --deterministic {resources.deterministic:q}"
 )
+IN_BATCHES = " --cpu-batch-mb {resources.cpu_batch_mb:q} --gpu-batch-mb {resources.gpu_batch_mb:q}"
 TO_LOG = " > {log:q} 2>&1"
 
 

@@ -47,7 +47,7 @@ for rule_name, (kind, name, job_name) in MADE_BY.items():
             "python -m workflow_scripts.{params.command:q} --settings {params.settings:q} --code {params.code:q}"
             " --images {input.images:q} --labels {input.labels:q} --split {input.split:q}"
             " --checkpoints {input.checkpoints:q} --parts {input.parts:q} --result {output.result:q}"
-            f"{COMPUTING}{TO_LOG}"
+            f"{COMPUTING}{IN_BATCHES}{TO_LOG}"
 
 
 for name, kind in KINDS.items():
@@ -86,4 +86,4 @@ for name, kind in KINDS.items():
             " --images {input.images:q} --labels {input.labels:q} --split {input.split:q}"
             " --checkpoints {input.checkpoints:q} --parts --result {output.result:q}"
             " --shard {wildcards.shard:q} --shards {wildcards.shards:q}"
-            f"{COMPUTING}{TO_LOG}"
+            f"{COMPUTING}{IN_BATCHES}{TO_LOG}"

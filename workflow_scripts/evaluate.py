@@ -1,14 +1,15 @@
 """Evaluate every checkpoint of a run on the whole training and test part: checkpoints -> evaluation.h5."""
 
 from mcoherence.data.store import read_labels, read_targets
-from mcoherence.device import prepare_device
+from mcoherence.device import enough_memory, prepare_device
 from mcoherence.files.hdf5 import write_hdf5
 from mcoherence.measuring.evaluation import evaluate_run
 from mcoherence.study.result_names import schemas_of
 from workflow_scripts.jobs.entry import run
-from workflow_scripts.measuring import copied_from_parts, job_of, parse_measuring, provenance_of
+from workflow_scripts.measuring import MORE_MEMORY, copied_from_parts, job_of, parse_measuring, provenance_of
 
 
+@enough_memory(MORE_MEMORY)
 def main() -> None:
     """Loss and prediction per example and checkpoint; the training part with the labels that the run trains on."""
     arguments = parse_measuring(__doc__)

@@ -5,9 +5,12 @@ Hours are work (`study.estimates`) over a speed (`audit.speeds`).
 
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from mcoherence.audit.speeds import (
     COPY_SECONDS,
@@ -19,11 +22,16 @@ from mcoherence.audit.speeds import (
     rate_elsewhere,
     rate_of_earlier_jobs,
 )
+from mcoherence.models.memory import example_bytes
 from mcoherence.optim.methods import METHODS
 from mcoherence.study.catalogue import all_runs, results_of
 from mcoherence.study.cutting import cut_of
 from mcoherence.study.data_sizes import Size, size_of
 from mcoherence.study.estimates import (
+    ABOUT,
+    Sizes,
+    Way,
+    result_batch,
     result_bytes,
     result_passes,
     temporary_bytes,
@@ -78,9 +86,23 @@ def work_of(config: Config, run: Run, what: str) -> float:
     return passes * _network(config, run).flops
 
 
-def memory_of(config: Config, run: Run, what: str) -> float:
-    """Rough bytes that a job takes beside its images, on each of its GPUs if there are any."""
-    return training_bytes(config, run) if what == "train" else result_bytes(config, run, what)
+def memory_of(config: Config, run: Run, what: str, device: str) -> float:
+    """Bytes that a job takes beside its images, on each of its GPUs if there are any."""
+    if what == "train":
+        return training_bytes(config, run, COUNTED)
+    return result_bytes(config, run, what, device != "cpu", COUNTED)
+
+
+def _example_bytes(model: Mapping[str, Any], size: Size, way: Way, precision: str) -> float:
+    try:
+        return example_bytes(model, size.shape, size.classes, way, getattr(torch, precision))
+    except Exception:  # a user's own network can do anything with black images; then it is guessed
+        if ":" not in model["architecture"]:
+            raise
+        return ABOUT.example(model, size, way, precision)
+
+
+COUNTED = Sizes(lambda model, size: network_of(model, size).parameters, _example_bytes)
 
 
 def disk_of(config: Config, run: Run, what: str) -> float:
@@ -115,9 +137,27 @@ def estimates(config: Config, device: str, root: Path) -> list[Estimate]:
             if stage == "train" and device == "cpu" and not rate.of_this_study:
                 seconds += PASS_SECONDS * sum(passes_of(config, run) for run, _ in group)
             disk = sum(disk_of(config, run, what) for run, what in group)
-            memory = max(memory_of(config, run, what) for run, what in group)
+            memory = max(memory_of(config, run, what, device) for run, what in _kinds(group))
             rows.append(Estimate(stage, dataset, model, jobs, seconds / 3600, disk, memory, rate.source))
     return rows
+
+
+def _kinds(group: Iterable[tuple[Run, str]]) -> list[tuple[Run, str]]:
+    """Those of the (run, what is done) that differ in more than labels, part and seed, which decide no size."""
+    return list({(run.dataset, run.model, run.optimizer, what): (run, what) for run, what in group}.values())
+
+
+def small_batches(config: Config, device: str) -> dict[tuple[str, str, str], int]:
+    """(stage, data set, network) -> examples at a time, where fewer fit in memory than there could be."""
+    found: dict[tuple[str, str, str], int] = {}
+    gpu, unbounded = device != "cpu", {**config, "operational": {}}
+    for stage, made in stages_of(config).items():
+        for run, what in _kinds(made) if stage != "train" else ():
+            batch = result_batch(config, run, what, gpu, COUNTED)
+            if batch < result_batch(unbounded, run, what, gpu, COUNTED):
+                key = (stage, run.dataset, run.model)
+                found[key] = min(batch, found.get(key, batch))
+    return found
 
 
 def start_seconds(config: Config, device: str) -> float:
@@ -185,7 +225,12 @@ def describe(config: Config, device: str, root: Path) -> str:
         f"Disk: {_bytes(disk + prepared)}, of which images {_bytes(prepared)} (uncompressed) and checkpoints "
         f"{_bytes(sum(row.disk for row in rows if row.stage == 'train'))}.",
         "Memory is that of a stage's largest job, on each of its GPUs if there are any, beside the images kept "
-        "(operational.images_memory_mb).",
+        "(operational.images_memory_mb). Tensors are counted; a device's libraries take up to a GB besides.",
+    ]
+    setting = "cpu_batch_mb" if device == "cpu" else "gpu_batch_mb"
+    lines += [
+        f"{stage} of {model} on {dataset}: {batch:,} examples at a time, as many as fit in operational.{setting}."
+        for (stage, dataset, model), batch in small_batches(config, device).items()
     ]
     lines += [
         f"{name}: counted as ImageNet-1k ({size.train:,} and {size.test:,} images); its folder was not looked at."

@@ -21,6 +21,7 @@ from mcoherence.device import require_float64
 from mcoherence.files.progress import progress
 from mcoherence.measuring.job import MeasuringJob
 from mcoherence.precision import float32_products
+from mcoherence.study.result_names import BATCH
 from mcoherence.study.shards import EVALUATED_BATCH, Shard
 
 
@@ -44,7 +45,7 @@ def evaluate_run(
 
     Returns:
         The datasets step, epoch and diverged [K], and by part, such as "train/loss", loss and prediction [K, N]; and
-        the attribute run.
+        the attributes run and examples_at_a_time, the batch, in a list.
     """
     precision = next(job.network(job.checkpoints[0]).parameters()).dtype
     if precision == torch.float64:
@@ -53,6 +54,7 @@ def evaluate_run(
     for name, values in labels.items():
         chosen = positions_in_shard(len(values), job.shard)
         parts[name] = job.load(name, chosen, precision), torch.from_numpy(values[chosen]).to(job.device)
+    batch = job.evaluated_batch(precision)
     evaluations: dict[str, list[Evaluation]] = {name: [] for name in parts}
     moments = job.moments()
     for path, lost in progress(zip(job.checkpoints, moments.diverged, strict=True), len(job.checkpoints), "evaluate"):
@@ -60,18 +62,20 @@ def evaluate_run(
         for name, (images, targets) in parts.items():
             none = lost or not len(images)
             with float32_products(tf32):
-                evaluation = diverged_evaluation(len(images)) if none else evaluate(model, _in_order(images), targets)
+                evaluation = (
+                    diverged_evaluation(len(images)) if none else evaluate(model, _in_order(images, batch), targets)
+                )
             evaluations[name].append(evaluation)
     datasets = moments.datasets()
     for name, along_run in evaluations.items():
         datasets[f"{name}/loss"] = np.stack([one.loss for one in along_run])
         datasets[f"{name}/prediction"] = np.stack([one.prediction for one in along_run])
-    return datasets, {"run": moments.run}
+    return datasets, {"run": moments.run, BATCH: [batch]}
 
 
-def _in_order(images: ImageLoader) -> Iterator[Tensor]:
-    """The images in batches of EVALUATED_BATCH."""
-    ends = range(EVALUATED_BATCH, len(images), EVALUATED_BATCH)
+def _in_order(images: ImageLoader, batch: int) -> Iterator[Tensor]:
+    """The images in batches of so many."""
+    ends = range(batch, len(images), batch)
     return images.batches(enumerate(np.split(np.arange(len(images)), ends)))
 
 

@@ -21,7 +21,7 @@ from mcoherence.files.hdf5 import open_hdf5, read_hdf5
 from mcoherence.files.provenance import Provenance, merged_provenance
 from mcoherence.gradients.evidence import Evidence, merged
 from mcoherence.measuring.record import CoherenceRecord, MinibatchRecord
-from mcoherence.study.result_names import GRADIENT_SCORES, LOGIT_SCORES
+from mcoherence.study.result_names import BATCH, GRADIENT_SCORES, LOGIT_SCORES
 
 Datasets = dict[str, NDArray[Any] | Sequence[str]]
 Contents = tuple[Datasets, dict[str, Any]]
@@ -162,6 +162,8 @@ def _alike(paths: Sequence[Path], parts: Sequence[Contents], differing: frozense
     common = together[0] | merged_provenance([Provenance.from_attributes(one) for one in together]).as_attributes()
     if "evidence" in common:
         common["evidence"] = merged([Evidence.from_json(one["evidence"]) for one in together]).as_json()
+    if BATCH in common:
+        common[BATCH] = sorted({size for one in together for size in one.get(BATCH, [])})
     return {name: values for name, values in first.items() if name not in differing}, common
 
 

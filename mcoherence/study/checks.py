@@ -16,8 +16,9 @@ from mcoherence.study.size_checks import check_amounts
 
 # Keys of the config that are resources of training under the same name.
 OWN_KEYS = (
-    "device", "ranks", "resume_interval", "workers", "images_memory_mb", "channels_last", "compile", "deterministic",
-    "jobs_per_gpu", "fork_jobs", "checkpoints_per_job", "examples_per_shard",
+    "device", "ranks", "resume_interval", "workers", "images_memory_mb", "cpu_batch_mb", "gpu_batch_mb",
+    "channels_last", "compile", "deterministic", "jobs_per_gpu", "fork_jobs", "checkpoints_per_job",
+    "examples_per_shard",
 )  # fmt: skip
 IN_MEGABYTES = ("mem_mb", "mem_mb_per_cpu", "disk_mb")  # to Snakemake and its executors
 PLAIN_WORDS = r"[\w.:,=@/+%-]+( [\w.:,=@/+%-]+)*"

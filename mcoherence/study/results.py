@@ -29,6 +29,7 @@ class Result:
     split: whether it always reads the split into easy and hard examples; else only that of the run's own subset.
     subset: whether it reads the subset that the run trains on.
     shards: whether its examples can be taken in shards, by jobs of their own.
+    copies: how often what a pass keeps of an example is held at once; twice by products with directions.
     """
 
     command: str
@@ -40,6 +41,7 @@ class Result:
     split: bool = False
     subset: bool = False
     shards: bool = True
+    copies: int = 1
 
 
 def _sample(config: Config, size: Size) -> int:
@@ -176,6 +178,7 @@ RESULTS = {
         groups=lambda config: 2,  # the sums that an example is compared with
         verb="Score single examples of",
         shards=False,  # each would take the sums over all examples again; blocks of checkpoints are jobs of their own
+        copies=2,
     ),
 }
 ON_OTHER_SAMPLE = "measure_sample_size"  # the stage of coherence on other samples

@@ -5,10 +5,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from mcoherence.audit.plan import describe, estimates, memory_of, most_temporary_bytes, work_of
 from mcoherence.audit.speeds import COPY_SECONDS, PASS_SECONDS, STATED_RATE, network_of
+from mcoherence.models.memory import example_bytes
 from mcoherence.study.data_sizes import Size, size_of
 from mcoherence.study.runs import Run
 
@@ -147,8 +149,8 @@ def test_every_measurement_is_planned_in_parts_and_with_the_sums_of_its_groups(c
     assert rows["measure_contributions"].jobs == (2 * 2 + 2 + 2) + (2 + 1 + 2)
     # Of 4 checkpoints: coherence has four groups' sums of 7,850 parameters in 5 shards, contributions eight in 2.
     assert most_temporary_bytes(config) == 4 * 5 * 4 * 4 * 7850
-    contributions, coherence = (memory_of(config, SGD, name) for name in ("contributions", "coherence"))
-    assert contributions - coherence == 2 * (8 - 4) * 4 * 7850
+    contributions, coherence = (memory_of(config, SGD, name, "cuda") for name in ("contributions", "coherence"))
+    assert contributions - coherence == (8 - 4) * 4 * 7850
 
 
 def test_winsorised_sgd_pays_for_the_gradient_of_every_example(config):
@@ -156,19 +158,41 @@ def test_winsorised_sgd_pays_for_the_gradient_of_every_example(config):
     config["optimizers"]["sgd"] = {"method": "winsorized", "lr": 1, "c": 20}
     assert work_of(config, SGD, "train") == 20 * plain
     # 10 examples: round(0.2 * 9) = 2 are clipped at each end, and the next one there is held too
-    assert memory_of(config, SGD, "train") == (3 + 2 * 3) * 2600 + 4 * 2**26
+    passed = 10 * example_bytes(LINEAR, (1, 8, 8), 10, "train")
+    assert memory_of(config, SGD, "train", "cpu") == (2 + 2 * 3) * 2600 + 4 * 2**26 + passed
 
 
 def test_m3_holds_the_gradients_of_its_groups_and_adam_keeps_two_averages(config):
-    for optimizer, weights, work in (
-        ({"method": "sgd", "lr": 1}, 3, 1),
-        ({"method": "m3", "lr": 1, "groups": 5}, 3 + 4, 1),
-        ({"method": "m3_successive", "lr": 1, "groups": 3}, 3 + 2, 3),
-        ({"method": "adamw", "lr": 1}, 3 + 2, 1),
+    example = example_bytes(LINEAR, (1, 8, 8), 10, "train")
+    # weights and their gradient, then what the optimiser has; and of 10 examples those that a pass takes
+    for optimizer, weights, examples, work in (
+        ({"method": "sgd", "lr": 1}, 2, 10, 1),
+        ({"method": "sgd", "lr": 1, "momentum": 0.9}, 2 + 1, 10, 1),
+        ({"method": "m3", "lr": 1, "groups": 5}, 2 + 4, 2, 1),
+        ({"method": "m3_successive", "lr": 1, "groups": 3}, 2 + 2, 10, 3),
+        ({"method": "adamw", "lr": 1}, 2 + 2, 10, 1),
     ):
         config["optimizers"]["sgd"] = optimizer
-        assert memory_of(config, SGD, "train") == weights * 2600
+        assert memory_of(config, SGD, "train", "cpu") == weights * 2600 + examples * example
         assert work_of(config, SGD, "train") == work * 3 * FORWARD * 5 * 10
+
+
+def test_memory_of_several_gpus_and_of_half_precision(config):
+    config["operational"] = {"ranks": 4}
+    example = example_bytes(LINEAR, (1, 8, 8), 10, "train")
+    assert memory_of(config, SGD, "train", "cuda") == (3 + 1) * 2600 + 3 * example  # 10 examples by 4, gradients twice
+    config["operational"], config["training"]["precision"] = {}, "bfloat16"
+    half = example_bytes(LINEAR, (1, 8, 8), 10, "train", torch.bfloat16)
+    assert memory_of(config, SGD, "train", "cuda") == 3 * 2600 + 1300 + 10 * half  # and a copy of the weights
+
+
+def test_the_plan_says_where_batches_are_smaller_than_they_could_be(config):
+    assert "at a time" not in describe(config, "cpu", ROOT)
+    config["operational"] = {"cpu_batch_mb": 0.02, "gpu_batch_mb": 100}
+    text = describe(config, "cpu", ROOT)
+    # 20 kB: images of 256 bytes, logits and their softmax of 40 each, a label of 8, in float32
+    assert "evaluate of linear on digits: 32 examples at a time, as many as fit in operational.cpu_batch_mb." in text
+    assert "at a time" not in describe(config, "cuda", ROOT)
 
 
 def test_contributions_and_the_gradients_of_easy_and_hard_examples_are_planned(config):
