@@ -21,7 +21,7 @@ for rule_name, (kind, name, job_name) in MADE_BY.items():
             images=images_of_run,
             labels=LABELS,
             split=files_of_subset(kind),
-            checkpoints=checkpoints_of,
+            checkpoints=lambda w, name=name: checkpoints_of(w, result_of(w, name)),
             parts=lambda w, name=name: whole_of(w, result_of(w, name)),
         output:
             result=f"{RUN}/{name}.h5",

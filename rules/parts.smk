@@ -63,7 +63,8 @@ def whole_of(wildcards, name):
 
 def steps_of_block(wildcards):
     """Numbers of updates of the checkpoints in the block that the wildcards name."""
-    return cutting.block_steps(steps_of(wildcards), int(wildcards.first), int(wildcards.last))
+    steps = steps_of_result(wildcards, wildcards.result)
+    return cutting.block_steps(steps, int(wildcards.first), int(wildcards.last))
 
 
 def checkpoints_of_block(wildcards):

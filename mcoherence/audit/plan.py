@@ -38,7 +38,7 @@ from mcoherence.study.estimates import (
     training_bytes,
     training_passes,
 )
-from mcoherence.study.results import STAGES, result
+from mcoherence.study.results import STAGES, result, steps_of_result
 from mcoherence.study.runs import Config, Run, split_varies
 from mcoherence.study.segments import checkpoint_steps, segments
 from mcoherence.study.settings import model_settings, optimizer_settings, training_of_run
@@ -108,12 +108,14 @@ COUNTED = Sizes(lambda model, size: network_of(model, size).parameters, _example
 def disk_of(config: Config, run: Run, what: str) -> float:
     """Bytes that stay on disk: checkpoints and end states of segments, or loss and prediction; sums are small."""
     size, training = _size(config, run), training_of_run(config, run)
-    checkpoints = len(checkpoint_steps(training))
+    if what not in ("train", "evaluation"):
+        return 0.0
     if what == "train":
         optimizer = optimizer_settings(config, run.optimizer, run.model)
         kept = METHODS[optimizer["method"]].kept_gradients(optimizer)
+        checkpoints = len(checkpoint_steps(training))
         return float((checkpoints + (1 + kept) * len(segments(training))) * _network(config, run).bytes)
-    return checkpoints * 8.0 * (size.train + size.test) if what == "evaluation" else 0.0
+    return len(steps_of_result(config, run, what)) * 8.0 * result(what).examples(config, run, size)
 
 
 def estimates(config: Config, device: str, root: Path) -> list[Estimate]:

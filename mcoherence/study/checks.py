@@ -44,6 +44,7 @@ def check_references(config: Config, own: Config | None = None) -> None:
     _check_overrides(config)
     for name in config["experiments"]:
         EXPERIMENTS[name].check(config)
+    _check_thinning(config)
     _check_starts(config)
     for name, dataset in config["datasets"].items():
         _check_dataset(f"datasets.{name}", dataset)
@@ -98,6 +99,21 @@ def _check_experiments(config: Config) -> None:
             )
         for section in experiment.sections:
             _check_section(name, section, config)
+
+
+def _check_thinning(config: Config) -> None:
+    """Check that no experiment needs evaluations that are thinned out."""
+    thinned = config.get("evaluation", {})
+    found = {"every": thinned.get("every", 1) > 1, "train_examples": "train_examples" in thinned}
+    for name in config["experiments"]:
+        needs = {"every": EXPERIMENTS[name].every_checkpoint, "train_examples": EXPERIMENTS[name].every_example}
+        for key, why in needs.items():
+            if found[key] and why:
+                expected = "1 or none" if key == "every" else "none, for all examples,"
+                raise UserError(
+                    f"evaluation.{key}: found {thinned[key]}, expected {expected} with the experiment {name}, since "
+                    f"{why}; remove the key, or make {name} a study of its own"
+                )
 
 
 def _check_section(experiment: str, section: str, config: Config) -> None:

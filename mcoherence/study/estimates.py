@@ -14,9 +14,8 @@ from mcoherence.optim.methods import METHODS
 from mcoherence.study.cutting import cut_of
 from mcoherence.study.data_sizes import Size, size_of
 from mcoherence.study.network_sizes import ACTIVATIONS, LARGE_SIDE, PARAMETERS
-from mcoherence.study.results import Result, batch_norm_of, result
+from mcoherence.study.results import Result, batch_norm_of, result, steps_of_result
 from mcoherence.study.runs import Config, Run
-from mcoherence.study.segments import checkpoint_steps
 from mcoherence.study.settings import model_settings, optimizer_settings, training_of_run
 from mcoherence.study.shards import EVALUATED_BATCH, MEASURED_BATCH, batch_within
 
@@ -65,7 +64,7 @@ def result_passes(config: Config, run: Run, name: str, checkpoints: int | None =
         shards: number of equal parts of the examples, of which one is taken.
     """
     kind = result(name)
-    steps = len(checkpoint_steps(training_of_run(config, run))) if checkpoints is None else checkpoints
+    steps = len(steps_of_result(config, run, name)) if checkpoints is None else checkpoints
     examples = kind.examples(config, run, _size(config, run)) / shards
     passes = (FORWARD_AND_BACKWARD if kind.groups(config) else 1) * examples
     settings = kind.settings(config, run)
@@ -161,7 +160,7 @@ def temporary_bytes(config: Config, run: Run, name: str) -> float:
     cut = cut_of(config, run, name)
     if not cut.summed or cut.shards == 1:
         return 0.0
-    steps = checkpoint_steps(training_of_run(config, run))
+    steps = steps_of_result(config, run, name)
     longest = max(sum(first <= step <= last for step in steps) for first, last in cut.blocks)
     return longest * cut.shards * result(name).groups(config) * _wide(config) * network_bytes(config, run)
 
@@ -182,8 +181,8 @@ def job_mb(config: Config, run: Run, on_device: float, gpu: bool, bytes_per_valu
 
 def table_mb(config: Config, run: Run) -> int:
     """Memory in MB for one run's loss and prediction of every example and checkpoint, and what is made of them."""
-    size, steps = _size(config, run), len(checkpoint_steps(training_of_run(config, run)))
-    return BASE_MB + 16 * steps * (size.train + size.test) // 10**6
+    steps = len(steps_of_result(config, run, "evaluation"))
+    return BASE_MB + 16 * steps * result("evaluation").examples(config, run, _size(config, run)) // 10**6
 
 
 def network_bytes(config: Config, run: Run) -> float:

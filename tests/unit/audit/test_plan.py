@@ -9,9 +9,11 @@ import torch
 import yaml
 
 from mcoherence.audit.plan import describe, estimates, memory_of, most_temporary_bytes, work_of
+from mcoherence.audit.planned_tables import planned_tables
 from mcoherence.audit.speeds import COPY_SECONDS, PASS_SECONDS, STATED_RATE, network_of
 from mcoherence.models.memory import example_bytes
 from mcoherence.study.data_sizes import Size, size_of
+from mcoherence.study.results import result, steps_of_result
 from mcoherence.study.runs import Run
 
 ROOT = Path(__file__).parents[3]
@@ -175,6 +177,24 @@ def test_m3_holds_the_gradients_of_its_groups_and_adam_keeps_two_averages(config
         config["optimizers"]["sgd"] = optimizer
         assert memory_of(config, SGD, "train", "cpu") == weights * 2600 + examples * example
         assert work_of(config, SGD, "train") == work * 3 * FORWARD * 5 * 10
+
+
+def test_evaluation_can_be_thinned_and_costs_as_much_less(config):
+    whole = {row.stage: row for row in estimates(config, "cuda", ROOT / "nowhere")}
+    assert result("evaluation").settings(config, SGD) == {"tf32": False}
+    assert result("evaluation").settings({**config, "evaluation": {"every": 1}}, SGD) == {"tf32": False}
+    config["evaluation"] = {"every": 4, "train_examples": 50}
+    assert steps_of_result(config, SGD, "evaluation") == [0, 4, 5]  # of 0, 1, 2, 3, 4, 5
+    assert steps_of_result(config, SGD, "coherence") == [0, 1, 2, 3, 4, 5]
+    assert result("evaluation").settings(config, SGD) == {"tf32": False, "every": 4, "train_examples": 50, "seed": 0}
+    assert work_of(config, SGD, "evaluation") == FORWARD * 3 * (50 + 1697)
+    thinned = {row.stage: row for row in estimates(config, "cuda", ROOT / "nowhere")}
+    assert thinned["evaluate"].disk == 8 * (50 + 1697) * (3 + 2)  # RM3 has the steps 0, 1, 2, 3
+    assert {stage: row for stage, row in thinned.items() if stage != "evaluate"} == {
+        stage: row for stage, row in whole.items() if stage != "evaluate"
+    }
+    (accuracy,) = planned_tables(config, ["accuracy"]).values()
+    assert accuracy.loc[accuracy["optimizer"] == "sgd", "step"].unique().tolist() == [0, 4, 5]
 
 
 def test_memory_of_several_gpus_and_of_half_precision(config):
