@@ -181,9 +181,10 @@ def _rate_of(config: Config, model: str, group: list[tuple[Run, str]], device: s
     own = rate_of_earlier_jobs(config, ((run, what, work_of(config, run, what)) for run, what in group))
     if own is not None:
         return own
-    what = group[0][1]
+    run, what = group[0]
     measures = what != "train" and result(what).groups(config) > 0
-    return rate_elsewhere(model_settings(config, model)["architecture"], measures, device, root)
+    precision = config["measurement"].get("precision", "float64") if measures else None
+    return rate_elsewhere(model_settings(config, model), _size(config, run), device, root, precision)
 
 
 def most_temporary_bytes(config: Config) -> float:

@@ -10,7 +10,7 @@ import yaml
 
 from mcoherence.audit.plan import describe, estimates, memory_of, most_temporary_bytes, work_of
 from mcoherence.audit.planned_tables import planned_tables
-from mcoherence.audit.speeds import COPY_SECONDS, PASS_SECONDS, STATED_RATE, network_of
+from mcoherence.audit.speeds import COPY_SECONDS, PASS_SECONDS, network_of, rate_elsewhere, stated_rate
 from mcoherence.models.memory import example_bytes
 from mcoherence.study.data_sizes import Size, size_of
 from mcoherence.study.results import result, steps_of_result
@@ -48,6 +48,7 @@ def config(tmp_path, monkeypatch):
 
 SGD = Run("digits", "linear", "clean", "sgd", "full", 0)
 FORWARD = 2 * 64 * 10
+DIGITS = Size(100, 1697, (1, 8, 8), 10)
 
 
 def test_a_network_is_counted_without_being_made():
@@ -76,8 +77,8 @@ def test_jobs_disk_and_hours_follow_from_the_study(config):
     assert rows["train"].disk == 2600 * (6 + 2 * 2 + 4 + 3)
     assert rows["evaluate"].disk == 8 * 1797 * (6 + 4)
     work = 3 * FORWARD * 10 * (5 + 3)
-    assert rows["train"].hours == pytest.approx((work / STATED_RATE["cuda"] + 3 * 5) / 3600)
-    assert "stated" in rows["train"].source
+    assert rows["train"].hours == pytest.approx((work / stated_rate(LINEAR, DIGITS, "cuda") + 3 * 5) / 3600)
+    assert rows["train"].source.startswith("its operations and bytes, ")
 
 
 def test_rates_come_from_benchmarks_of_the_device_where_there_are_some(config, tmp_path):
@@ -89,10 +90,34 @@ def test_rates_come_from_benchmarks_of_the_device_where_there_are_some(config, t
     calls = 8 * PASS_SECONDS  # of eight updates, a pass each
     assert train.hours == pytest.approx((3 * FORWARD * 80 / of_benchmark + 15 + calls) / 3600)
     assert train.source == "benchmarks/ (mlp, cpu)"
-    assert (
-        "stated" in next(row for row in estimates(config, "cpu", tmp_path) if row.stage == "measure_coherence").source
+    measured = next(row for row in estimates(config, "cpu", tmp_path) if row.stage == "measure_coherence")
+    assert "its operations and bytes" in measured.source
+    assert "its operations and bytes" in estimates(config, "cuda", tmp_path)[0].source
+
+
+def test_measuring_on_a_gpu_takes_more_than_its_passes_and_float64_twice_that():
+    passes, single, double = (
+        rate_elsewhere(LINEAR, DIGITS, "cuda", ROOT / "nowhere", precision).flops_per_s
+        for precision in (None, "float32", "float64")
     )
-    assert "stated" in estimates(config, "cuda", tmp_path)[0].source
+    assert passes / single == pytest.approx(1.7)
+    assert single / double == pytest.approx(2)
+
+
+def test_a_network_that_no_benchmark_has_is_as_far_from_what_is_stated_as_the_slowest_that_one_has(tmp_path):
+    (tmp_path / "benchmarks").mkdir()
+    rows = [
+        {"model": name, "batch": 64, "device": "cpu", "method": "plain", "seconds": 64 * seconds}
+        for name, seconds in (("resnet18", 1), ("vgg13_bn", 0.001))
+    ]
+    (tmp_path / "benchmarks/extraction-cpu.json").write_text(json.dumps(rows))
+    small, resnet = Size(0, 0, (3, 32, 32), 10), {"architecture": "resnet18"}
+    cnn = {"architecture": "cnn", "channels": [8], "hidden": 9}
+    found = rate_elsewhere(cnn, small, "cpu", tmp_path)
+    of_resnet = 3 * network_of(resnet, small).flops / 1 / 2  # of a core, two threads
+    expected = stated_rate(cnn, small, "cpu") * of_resnet / stated_rate(resnet, small, "cpu")
+    assert found.flops_per_s == pytest.approx(expected)
+    assert found.source == "its operations and bytes, by benchmarks/ (resnet18, vgg13_bn, cpu)"
 
 
 def test_jobs_that_are_copies_start_at_once_and_m3_makes_a_pass_for_each_group(config, tmp_path):
@@ -100,7 +125,7 @@ def test_jobs_that_are_copies_start_at_once_and_m3_makes_a_pass_for_each_group(c
     config["optimizers"]["sgd"] = {"method": "m3", "lr": 1, "groups": 3}
     train, *_ = estimates(config, "cpu", tmp_path)
     start = COPY_SECONDS if sys.platform == "linux" else 5
-    work = 3 * FORWARD * 80 / STATED_RATE["cpu"]
+    work = 3 * FORWARD * 80 / stated_rate(LINEAR, DIGITS, "cpu")
     passes = 3 * 5 + 3  # five updates with it, three with another optimiser
     assert train.hours == pytest.approx((work + 3 * start + passes * PASS_SECONDS) / 3600)
 
