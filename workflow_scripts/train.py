@@ -73,7 +73,7 @@ def train_segment(arguments: Any, execution: Execution, folder: Path) -> None:
         device,
         dtype=WEIGHTS[settings.precision],
         memory_bytes=arguments.images_memory_mb * 10**6,
-        workers=arguments.workers,
+        workers=ranks.readers(arguments.workers),
         augment=None if augmentation is None else partial(augmented, settings=augmentation, seed=settings.seed),
     )
     labelled = LabelledExamples(images, torch.from_numpy(every_label[chosen]).to(device))

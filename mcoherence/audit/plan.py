@@ -22,6 +22,7 @@ from mcoherence.audit.speeds import (
     rate_elsewhere,
     rate_of_earlier_jobs,
 )
+from mcoherence.data.read_ahead import BYTES as READ_AHEAD
 from mcoherence.models.memory import example_bytes
 from mcoherence.optim.methods import METHODS
 from mcoherence.study.catalogue import all_runs, results_of
@@ -31,6 +32,7 @@ from mcoherence.study.estimates import (
     ABOUT,
     Sizes,
     Way,
+    readers,
     result_batch,
     result_bytes,
     result_passes,
@@ -240,6 +242,13 @@ def describe(config: Config, device: str, root: Path) -> str:
         for name, size in images.items()
         if not size.exact
     ]
+    budget = config.get("operational", {}).get("images_memory_mb", 0) * 10**6
+    streamed = [name for name, size in images.items() if size.bytes > budget]
+    if streamed and readers(config):
+        lines.append(
+            f"Readers: a job that streams images ({', '.join(streamed)}) starts up to {readers(config)} processes, "
+            f"which keep up to {_bytes(readers(config) * READ_AHEAD)} in /dev/shm, or a batch each."
+        )
     temporary = most_temporary_bytes(config)
     if temporary:
         lines.append(

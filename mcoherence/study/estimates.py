@@ -10,6 +10,7 @@ from itertools import pairwise
 from math import ceil, prod
 from typing import Any, Literal
 
+from mcoherence.data.read_ahead import BYTES as READ_AHEAD
 from mcoherence.optim.methods import METHODS
 from mcoherence.study.cutting import cut_of
 from mcoherence.study.data_sizes import Size, size_of
@@ -175,8 +176,18 @@ def job_mb(config: Config, run: Run, on_device: float, gpu: bool, bytes_per_valu
         gpu: whether that is a GPU, and not the memory that is asked for here.
         bytes_per_value: of an image's values once they are read.
     """
-    images = min(2 * config["operational"]["images_memory_mb"], _size(config, run).bytes * bytes_per_value // 10**6)
+    streamed = _size(config, run).bytes > config["operational"]["images_memory_mb"] * 10**6
+    ahead = readers(config) * READ_AHEAD // 10**6 if streamed else 0
+    images = ahead + min(
+        2 * config["operational"]["images_memory_mb"], _size(config, run).bytes * bytes_per_value // 10**6
+    )
     return BASE_MB * _ranks(config) + int(images) + (0 if gpu else int(on_device / 1e6))
+
+
+def readers(config: Config) -> int:
+    """Processes of a job that read ahead, at most, where images are streamed: one for each rank at least, if any."""
+    workers = int(config.get("operational", {}).get("workers", 2))
+    return max(workers, _ranks(config)) if workers else 0
 
 
 def table_mb(config: Config, run: Run) -> int:

@@ -13,6 +13,7 @@ from mcoherence.audit.planned_tables import planned_tables
 from mcoherence.audit.speeds import COPY_SECONDS, PASS_SECONDS, network_of, rate_elsewhere, stated_rate
 from mcoherence.models.memory import example_bytes
 from mcoherence.study.data_sizes import Size, size_of
+from mcoherence.study.estimates import BASE_MB, job_mb
 from mcoherence.study.results import result, steps_of_result
 from mcoherence.study.runs import Run
 
@@ -220,6 +221,15 @@ def test_evaluation_can_be_thinned_and_costs_as_much_less(config):
     }
     (accuracy,) = planned_tables(config, ["accuracy"]).values()
     assert accuracy.loc[accuracy["optimizer"] == "sgd", "step"].unique().tolist() == [0, 4, 5]
+
+
+def test_the_plan_says_how_many_processes_read_and_what_they_hold(config):
+    config["operational"] = {"images_memory_mb": 2000, "workers": 14, "ranks": 16}
+    assert "Readers" not in describe(config, "cuda", ROOT)
+    config["datasets"]["digits"] = {"source": "folder", "root": "nowhere", "resize": 224, "size": 224}
+    said = "a job that streams images (digits) starts up to 16 processes, which keep up to 4.3 GB in /dev/shm"
+    assert said in describe(config, "cuda", ROOT)
+    assert job_mb(config, SGD, 0, gpu=True) == 16 * BASE_MB + 4000 + 16 * 2**28 // 10**6
 
 
 def test_memory_of_several_gpus_and_of_half_precision(config):
