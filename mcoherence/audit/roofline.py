@@ -24,7 +24,7 @@ from mcoherence.study.data_sizes import Size
 
 
 @dataclass(frozen=True)
-class Peak:
+class DevicePeak:
     """What a device reaches, as a rule and not at best: operations per second, and bytes of its memory per second."""
 
     flops_per_s: float
@@ -33,14 +33,14 @@ class Peak:
 
 # Of one GPU, of one processor core: stated. That of a GPU gives what is published of ResNets, VGG and Inception on an
 # A100 in TF32, and what ResNet-50 took on an H200 in float32 (benchmarks/RESULTS.md); the test has the numbers.
-PEAKS = {"cuda": Peak(3e13, 1.2e12), "mps": Peak(2e12, 2e11), "cpu": Peak(2e10, 1e10)}
+PEAKS = {"cuda": DevicePeak(3e13, 1.2e12), "mps": DevicePeak(2e12, 2e11), "cpu": DevicePeak(2e10, 1e10)}
 # Kernels of depth-wise convolutions reach so small a part of the memory's speed: fitted to about 1,000 images a second
 # that are published of EfficientNet-B0 on an A100, one number.
 DEPTH_WISE = 10
 ON_META, WITH_WEIGHTS = 64, 16  # examples of the pass that is counted
 
 
-def training_seconds(model: Mapping[str, Any], size: Size, peak: Peak) -> float:
+def training_seconds(model: Mapping[str, Any], size: Size, peak: DevicePeak) -> float:
     """Seconds that one image takes, forward and backward, in float32 on a device with this peak.
 
     Args:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mcoherence.audit.roofline import PEAKS, Peak, training_seconds
+from mcoherence.audit.roofline import PEAKS, DevicePeak, training_seconds
 from mcoherence.audit.speeds import network_of
 from mcoherence.study.data_sizes import Size
 
@@ -27,12 +27,12 @@ def test_networks_train_about_as_fast_as_is_published(architecture, size, publis
 def test_with_memory_for_nothing_it_is_the_arithmetic_of_three_passes():
     for model in ({"architecture": "resnet18"}, {"architecture": "efficientnet_b0"}):
         flops = network_of(model, IMAGENET).flops
-        seconds = training_seconds(model, IMAGENET, Peak(1e12, 1e30))
+        seconds = training_seconds(model, IMAGENET, DevicePeak(1e12, 1e30))
         assert seconds * 1e12 == pytest.approx(3 * flops, rel=0.05)  # the first layer has no gradient of its input
 
 
 def test_by_hand_of_a_linear_classifier():
     linear, size = {"architecture": "mlp", "hidden": []}, Size(1, 1, (1, 1, 3), 2)
     flops = 2 * 3 * 2  # forward, and once more for the weights; none for the images
-    assert training_seconds(linear, size, Peak(1.0, 1e30)) == pytest.approx(2 * flops)
-    assert training_seconds(linear, size, Peak(1e30, 1.0)) > 4 * 3  # bytes of an image
+    assert training_seconds(linear, size, DevicePeak(1.0, 1e30)) == pytest.approx(2 * flops)
+    assert training_seconds(linear, size, DevicePeak(1e30, 1.0)) > 4 * 3  # bytes of an image
