@@ -3,6 +3,8 @@
 import os
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -85,9 +87,41 @@ def describe_device(device: torch.device) -> str:
 
 def is_of_device(error: Exception) -> bool:
     """Whether an error is for want of memory or of a deterministic algorithm, and says nothing of what was computed."""
-    if isinstance(error, torch.OutOfMemoryError):
+    if without_memory(error, "") is not None:
         return True
     return isinstance(error, RuntimeError) and without_determinism(error) is not None
+
+
+@contextmanager
+def enough_memory(way_out: str) -> Iterator[None]:
+    """Turns want of memory inside the block, or in a function that this decorates, into one line.
+
+    Args:
+        way_out: what to do then, such as "lower operational.gpu_batch_mb".
+
+    Raises:
+        UserError: memory did not do, on the device or the machine.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        refused = without_memory(error, way_out)
+        if refused is None:
+            raise
+        raise refused from error
+
+
+def without_memory(error: BaseException, way_out: str) -> UserError | None:
+    """One line for an error of torch or numpy for want of memory, with a way out; None for any other error."""
+    said = str(error)
+    if isinstance(error, torch.OutOfMemoryError) or "backend out of memory" in said:
+        where, asked = "GPU", re.search(r"[Tt]ried to allocate ([\d.]+ \w+)", said)
+    elif isinstance(error, MemoryError) or "can't allocate memory" in said:
+        where, asked = "machine", re.search(r"(?:tried to|Unable to) allocate ([\d.]+ \w+)", said)
+    else:
+        return None
+    more = "" if asked is None else f", asked for {asked[1]} more"
+    return UserError(f"memory: found a {where} that has too little{more}; expected room for this job; {way_out}")
 
 
 def without_determinism(error: RuntimeError) -> UserError | None:

@@ -10,7 +10,7 @@ from mcoherence.study.results import ON_OTHER_SAMPLE, names_of, result
 from mcoherence.study.results import RESULTS as KINDS
 from mcoherence.study.runs import ALL_SUBSETS, STUDY_FILES, Run, results_folder
 from mcoherence.study.runs import images_of, source_run, split_varies, subset_file, table_file, training_log
-from mcoherence.study.segments import checkpoint_steps, segment_checkpoints, segments
+from mcoherence.study.segments import checkpoint_steps, every_nth, segment_checkpoints, segments
 
 RESULTS = results_folder(config)
 RUN_NAME = "{dataset}/{model}/{labels}/{optimizer}/{subset}/seed{seed}"
@@ -41,6 +41,7 @@ COMPUTING = (
     " --device {resources.device:q} --threads {threads:q}"
     " --deterministic {resources.deterministic:q}"
 )
+IN_BATCHES = " --cpu-batch-mb {resources.cpu_batch_mb:q} --gpu-batch-mb {resources.gpu_batch_mb:q}"
 TO_LOG = " > {log:q} 2>&1"
 
 
@@ -75,15 +76,20 @@ def images_of_run(wildcards):
     return (IMAGES_OF_SEED if by_seed else IMAGES).format(**wildcards)
 
 
-def checkpoints_of(wildcards):
-    """Every checkpoint of the run that the wildcards name."""
+def checkpoints_of(wildcards, name):
+    """The checkpoints of the run that the wildcards name which a result of this name is made from."""
     run = run_of(wildcards)  # not expand(), which takes a tenth of the time that a large DAG takes
-    return [run.checkpoint(RESULTS, step) for step in steps_of(wildcards)]
+    return [run.checkpoint(RESULTS, step) for step in steps_of_result(wildcards, name)]
 
 
 def steps_of(run):
     """Numbers of updates at which a run is saved, named by itself or by wildcards."""
     return steps_of_training(run.dataset, run.model, run.optimizer)
+
+
+def steps_of_result(run, name):
+    """Numbers of updates of the checkpoints that a result of a run is made from; run named by itself or by wildcards."""
+    return steps_of_evaluation(run.dataset, run.model, run.optimizer) if name == "evaluation" else steps_of(run)
 
 
 def segments_of(run):
@@ -101,6 +107,12 @@ def segments_of_training(dataset, model, optimizer):
 def steps_of_training(dataset, model, optimizer):
     """Numbers of updates at which runs of these entries are saved; asked for again and again."""
     return checkpoint_steps(settings.training_of(config, dataset, model, optimizer))
+
+
+@cache
+def steps_of_evaluation(dataset, model, optimizer):
+    """Numbers of updates at which runs of these entries are evaluated; asked for again and again."""
+    return every_nth(steps_of_training(dataset, model, optimizer), config.get("evaluation", {}).get("every", 1))
 
 
 def growing(amount):

@@ -21,7 +21,7 @@ for rule_name, (kind, name, job_name) in MADE_BY.items():
             images=images_of_run,
             labels=LABELS,
             split=files_of_subset(kind),
-            checkpoints=checkpoints_of,
+            checkpoints=lambda w, name=name: checkpoints_of(w, result_of(w, name)),
             parts=lambda w, name=name: whole_of(w, result_of(w, name)),
         output:
             result=f"{RUN}/{name}.h5",
@@ -47,7 +47,7 @@ for rule_name, (kind, name, job_name) in MADE_BY.items():
             "python -m workflow_scripts.{params.command:q} --settings {params.settings:q} --code {params.code:q}"
             " --images {input.images:q} --labels {input.labels:q} --split {input.split:q}"
             " --checkpoints {input.checkpoints:q} --parts {input.parts:q} --result {output.result:q}"
-            f"{COMPUTING}{TO_LOG}"
+            f"{COMPUTING}{IN_BATCHES}{TO_LOG}"
 
 
 for name, kind in KINDS.items():
@@ -86,4 +86,4 @@ for name, kind in KINDS.items():
             " --images {input.images:q} --labels {input.labels:q} --split {input.split:q}"
             " --checkpoints {input.checkpoints:q} --parts --result {output.result:q}"
             " --shard {wildcards.shard:q} --shards {wildcards.shards:q}"
-            f"{COMPUTING}{TO_LOG}"
+            f"{COMPUTING}{IN_BATCHES}{TO_LOG}"

@@ -15,6 +15,7 @@ CUT = f"{PARTS}/cut_into_{OPERATIONAL['checkpoints_per_job']}_{OPERATIONAL['exam
 RESULT_NAME = f"{RUN_NAME}/{{result}}/{{key}}"
 BLOCK_NAME = f"{RESULT_NAME}/steps{{first}}-{{last}}_{{shards}}shards"
 PART_NAME = f"{RESULT_NAME}/steps{{first}}-{{last}}_shard{{shard}}of{{shards}}"
+OF_RESULTS = ("jobs_per_gpu", "workers", "images_memory_mb", "deterministic", "cpu_batch_mb", "gpu_batch_mb")
 MEASURED = "|".join(names_of(name) for name, kind in KINDS.items() if kind.groups(config))  # sums of gradients
 
 
@@ -62,7 +63,8 @@ def whole_of(wildcards, name):
 
 def steps_of_block(wildcards):
     """Numbers of updates of the checkpoints in the block that the wildcards name."""
-    return cutting.block_steps(steps_of(wildcards), int(wildcards.first), int(wildcards.last))
+    steps = steps_of_result(wildcards, wildcards.result)
+    return cutting.block_steps(steps, int(wildcards.first), int(wildcards.last))
 
 
 def checkpoints_of_block(wildcards):
@@ -98,7 +100,7 @@ def parts_of_evaluation(wildcards):
 def result_mb(wildcards, name):
     """Memory in MB of a job that makes a result, or a part of one."""
     run, measures = run_of(wildcards), result(name).groups(config) > 0
-    on_device = estimates.result_bytes(config, run, name)
+    on_device = estimates.result_bytes(config, run, name, bool(GPU))
     of_job = estimates.job_mb(config, run, on_device, bool(GPU), bytes_per_value=8 if measures else 4)
     return of_job if measures else of_job + estimates.table_mb(config, run)
 
@@ -116,7 +118,7 @@ def resources_of_part(name_of):
         "runtime": growing(minutes),
         "gpu": GPU,
         "device": config["device"],
-        **{name: int(OPERATIONAL[name]) for name in ("jobs_per_gpu", "workers", "images_memory_mb", "deterministic")},
+        **{name: int(OPERATIONAL[name]) for name in OF_RESULTS},
     }
 
 

@@ -2,6 +2,7 @@
 
 from mcoherence.data.store import read_labels, read_targets
 from mcoherence.data.subsets import training_positions
+from mcoherence.device import enough_memory
 from mcoherence.measuring.along_run import write_measurement
 from mcoherence.measuring.measurement import Measurement, Minibatches
 from mcoherence.measuring.samples import (
@@ -15,6 +16,7 @@ from mcoherence.measuring.samples import (
 from mcoherence.study.result_names import GROUPS
 from workflow_scripts.jobs.entry import run
 from workflow_scripts.measuring import (
+    MORE_MEMORY,
     arithmetic_of,
     copied_from_parts,
     job_of,
@@ -24,6 +26,7 @@ from workflow_scripts.measuring import (
 )
 
 
+@enough_memory(MORE_MEMORY)
 def main() -> None:
     """Draw the samples, measure them at every checkpoint, and write sums, Gram matrices and m-coherence."""
     arguments = parse_measuring(__doc__)

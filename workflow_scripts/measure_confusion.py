@@ -1,14 +1,16 @@
 """Measure how the gradients of fixed mini-batches lie to one another: checkpoints -> confusion.h5."""
 
 from mcoherence.data.store import read_labels
+from mcoherence.device import enough_memory
 from mcoherence.files.hdf5 import write_hdf5
 from mcoherence.measuring.confusion import draw_mini_batches, measure_confusion
 from mcoherence.measuring.measurement import PRECISIONS
 from mcoherence.study.result_names import CONFUSION_SCHEMA
 from workflow_scripts.jobs.entry import run
-from workflow_scripts.measuring import copied_from_parts, job_of, parse_measuring, provenance_of
+from workflow_scripts.measuring import MORE_MEMORY, copied_from_parts, job_of, parse_measuring, provenance_of
 
 
+@enough_memory(MORE_MEMORY)
 def main() -> None:
     """Draw the mini-batches, take the gradient of each at every checkpoint, and write their inner products."""
     arguments = parse_measuring(__doc__)

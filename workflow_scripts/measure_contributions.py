@@ -3,6 +3,7 @@
 import numpy as np
 
 from mcoherence.data.store import read_labels
+from mcoherence.device import enough_memory
 from mcoherence.measuring.along_run import write_measurement
 from mcoherence.measuring.measurement import Measurement
 from mcoherence.measuring.samples import DrawnExamples, Sample, draw_training_sample
@@ -10,6 +11,7 @@ from mcoherence.measuring.worlds import cell_names, cell_of, corrupt_cells, worl
 from mcoherence.study.result_names import CORRUPT
 from workflow_scripts.jobs.entry import run
 from workflow_scripts.measuring import (
+    MORE_MEMORY,
     arithmetic_of,
     copied_from_parts,
     job_of,
@@ -19,6 +21,7 @@ from workflow_scripts.measuring import (
 )
 
 
+@enough_memory(MORE_MEMORY)
 def main() -> None:
     """Draw the sample of measure_coherence, tag it in every world, and write the Gram matrices of the cells' sums."""
     arguments = parse_measuring(__doc__)

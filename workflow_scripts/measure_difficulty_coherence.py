@@ -2,6 +2,7 @@
 
 from mcoherence.data.store import read_labels
 from mcoherence.data.subsets import SPLIT_SCHEMA
+from mcoherence.device import enough_memory
 from mcoherence.files.hdf5 import open_hdf5
 from mcoherence.measuring.along_run import write_measurement
 from mcoherence.measuring.measurement import Measurement
@@ -9,6 +10,7 @@ from mcoherence.measuring.samples import DrawnExamples, draw_difficulty_sample
 from mcoherence.study.result_names import DIFFICULTY_GROUPS
 from workflow_scripts.jobs.entry import run
 from workflow_scripts.measuring import (
+    MORE_MEMORY,
     arithmetic_of,
     copied_from_parts,
     job_of,
@@ -18,6 +20,7 @@ from workflow_scripts.measuring import (
 )
 
 
+@enough_memory(MORE_MEMORY)
 def main() -> None:
     """Draw disjoint samples of the parts of the split, measure them, and write sums and Gram matrices."""
     arguments = parse_measuring(__doc__)

@@ -22,6 +22,10 @@ from mcoherence.study.result_names import OWN_NETWORK
 from mcoherence.study.shards import Shard
 from workflow_scripts.command_line import computing_options, part_options, settings_parser
 
+MORE_MEMORY = (
+    "lower operational.gpu_batch_mb (on a processor cpu_batch_mb) for smaller batches, operational.images_memory_mb "
+    "to keep fewer images, or operational.jobs_per_gpu"
+)
 PrepareDevice = Callable[[str, int, bool], torch.device]
 
 
@@ -33,6 +37,8 @@ def parse_measuring(description: str | None) -> Namespace:
     parser.add_argument("--split", type=Path, nargs="*", required=True, help="that names its subset, where it has one")
     parser.add_argument("--checkpoints", type=Path, nargs="*", required=True, help="in the order of training")
     parser.add_argument("--result", type=Path, required=True)
+    parser.add_argument("--cpu-batch-mb", type=int, default=4000, help="that a batch may take on a processor")
+    parser.add_argument("--gpu-batch-mb", type=int, default=16000, help="that a batch may take on a GPU")
     return parser.parse_args()
 
 
@@ -55,14 +61,16 @@ def copied_from_parts(arguments: Namespace) -> bool:
 
 def job_of(arguments: Namespace, prepare: PrepareDevice = prepare_measuring_device) -> MeasuringJob:
     """The job that the options describe, its device prepared by a function of `mcoherence.device`."""
+    device = prepare(arguments.device, arguments.threads, bool(arguments.deterministic))
     return MeasuringJob(
         arguments.images,
         arguments.checkpoints,
-        prepare(arguments.device, arguments.threads, bool(arguments.deterministic)),
+        device,
         arguments.images_memory_mb * 10**6,
         arguments.workers,
         Shard(arguments.shard, arguments.shards),
         arguments.settings.get(OWN_NETWORK),
+        (arguments.cpu_batch_mb if device.type == "cpu" else arguments.gpu_batch_mb) * 10**6,
     )
 
 

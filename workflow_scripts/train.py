@@ -13,7 +13,7 @@ from mcoherence.data.augmentation import augmented
 from mcoherence.data.loading import LabelledExamples, image_loader
 from mcoherence.data.store import read_labels
 from mcoherence.data.subsets import training_positions
-from mcoherence.device import describe_device, prepare_device
+from mcoherence.device import describe_device, enough_memory, prepare_device
 from mcoherence.files.digests import sha256_of
 from mcoherence.files.json_csv import write_csv
 from mcoherence.files.provenance import provenance
@@ -29,7 +29,13 @@ from mcoherence.training.state import TrainingState, read_state, write_state
 from workflow_scripts.command_line import computing_options, settings_parser
 from workflow_scripts.jobs.entry import run
 
+MORE_MEMORY = (
+    "share mini-batches out over more GPUs (operational.ranks), keep fewer images (operational.images_memory_mb), "
+    "lower operational.jobs_per_gpu, or choose a smaller training.batch_size, which is another training"
+)
 
+
+@enough_memory(MORE_MEMORY)
 def main() -> None:
     """Train from where the segment begins, or from where a killed job left it, and write what is scheduled."""
     parser = settings_parser(__doc__, computing_options())
@@ -67,7 +73,7 @@ def train_segment(arguments: Any, execution: Execution, folder: Path) -> None:
         device,
         dtype=WEIGHTS[settings.precision],
         memory_bytes=arguments.images_memory_mb * 10**6,
-        workers=arguments.workers,
+        workers=ranks.readers(arguments.workers),
         augment=None if augmentation is None else partial(augmented, settings=augmentation, seed=settings.seed),
     )
     labelled = LabelledExamples(images, torch.from_numpy(every_label[chosen]).to(device))

@@ -5,9 +5,12 @@ Hours are work (`study.estimates`) over a speed (`audit.speeds`).
 
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from mcoherence.audit.speeds import (
     COPY_SECONDS,
@@ -19,18 +22,25 @@ from mcoherence.audit.speeds import (
     rate_elsewhere,
     rate_of_earlier_jobs,
 )
+from mcoherence.data.read_ahead import BYTES as READ_AHEAD
+from mcoherence.models.memory import example_bytes
 from mcoherence.optim.methods import METHODS
 from mcoherence.study.catalogue import all_runs, results_of
 from mcoherence.study.cutting import cut_of
 from mcoherence.study.data_sizes import Size, size_of
 from mcoherence.study.estimates import (
+    ABOUT,
+    Sizes,
+    Way,
+    readers,
+    result_batch,
     result_bytes,
     result_passes,
     temporary_bytes,
     training_bytes,
     training_passes,
 )
-from mcoherence.study.results import STAGES, result
+from mcoherence.study.results import STAGES, result, steps_of_result
 from mcoherence.study.runs import Config, Run, split_varies
 from mcoherence.study.segments import checkpoint_steps, segments
 from mcoherence.study.settings import model_settings, optimizer_settings, training_of_run
@@ -78,20 +88,36 @@ def work_of(config: Config, run: Run, what: str) -> float:
     return passes * _network(config, run).flops
 
 
-def memory_of(config: Config, run: Run, what: str) -> float:
-    """Rough bytes that a job takes beside its images, on each of its GPUs if there are any."""
-    return training_bytes(config, run) if what == "train" else result_bytes(config, run, what)
+def memory_of(config: Config, run: Run, what: str, device: str) -> float:
+    """Bytes that a job takes beside its images, on each of its GPUs if there are any."""
+    if what == "train":
+        return training_bytes(config, run, COUNTED)
+    return result_bytes(config, run, what, device != "cpu", COUNTED)
+
+
+def _example_bytes(model: Mapping[str, Any], size: Size, way: Way, precision: str) -> float:
+    try:
+        return example_bytes(model, size.shape, size.classes, way, getattr(torch, precision))
+    except Exception:  # a user's own network can do anything with black images; then it is guessed
+        if ":" not in model["architecture"]:
+            raise
+        return ABOUT.example(model, size, way, precision)
+
+
+COUNTED = Sizes(lambda model, size: network_of(model, size).parameters, _example_bytes)
 
 
 def disk_of(config: Config, run: Run, what: str) -> float:
     """Bytes that stay on disk: checkpoints and end states of segments, or loss and prediction; sums are small."""
     size, training = _size(config, run), training_of_run(config, run)
-    checkpoints = len(checkpoint_steps(training))
+    if what not in ("train", "evaluation"):
+        return 0.0
     if what == "train":
         optimizer = optimizer_settings(config, run.optimizer, run.model)
         kept = METHODS[optimizer["method"]].kept_gradients(optimizer)
+        checkpoints = len(checkpoint_steps(training))
         return float((checkpoints + (1 + kept) * len(segments(training))) * _network(config, run).bytes)
-    return checkpoints * 8.0 * (size.train + size.test) if what == "evaluation" else 0.0
+    return len(steps_of_result(config, run, what)) * 8.0 * result(what).examples(config, run, size)
 
 
 def estimates(config: Config, device: str, root: Path) -> list[Estimate]:
@@ -115,9 +141,27 @@ def estimates(config: Config, device: str, root: Path) -> list[Estimate]:
             if stage == "train" and device == "cpu" and not rate.of_this_study:
                 seconds += PASS_SECONDS * sum(passes_of(config, run) for run, _ in group)
             disk = sum(disk_of(config, run, what) for run, what in group)
-            memory = max(memory_of(config, run, what) for run, what in group)
+            memory = max(memory_of(config, run, what, device) for run, what in _kinds(group))
             rows.append(Estimate(stage, dataset, model, jobs, seconds / 3600, disk, memory, rate.source))
     return rows
+
+
+def _kinds(group: Iterable[tuple[Run, str]]) -> list[tuple[Run, str]]:
+    """Those of the (run, what is done) that differ in more than labels, part and seed, which decide no size."""
+    return list({(run.dataset, run.model, run.optimizer, what): (run, what) for run, what in group}.values())
+
+
+def small_batches(config: Config, device: str) -> dict[tuple[str, str, str], int]:
+    """(stage, data set, network) -> examples at a time, where fewer fit in memory than there could be."""
+    found: dict[tuple[str, str, str], int] = {}
+    gpu, unbounded = device != "cpu", {**config, "operational": {}}
+    for stage, made in stages_of(config).items():
+        for run, what in _kinds(made) if stage != "train" else ():
+            batch = result_batch(config, run, what, gpu, COUNTED)
+            if batch < result_batch(unbounded, run, what, gpu, COUNTED):
+                key = (stage, run.dataset, run.model)
+                found[key] = min(batch, found.get(key, batch))
+    return found
 
 
 def start_seconds(config: Config, device: str) -> float:
@@ -139,9 +183,10 @@ def _rate_of(config: Config, model: str, group: list[tuple[Run, str]], device: s
     own = rate_of_earlier_jobs(config, ((run, what, work_of(config, run, what)) for run, what in group))
     if own is not None:
         return own
-    what = group[0][1]
+    run, what = group[0]
     measures = what != "train" and result(what).groups(config) > 0
-    return rate_elsewhere(model_settings(config, model)["architecture"], measures, device, root)
+    precision = config["measurement"].get("precision", "float64") if measures else None
+    return rate_elsewhere(model_settings(config, model), _size(config, run), device, root, precision)
 
 
 def most_temporary_bytes(config: Config) -> float:
@@ -185,13 +230,25 @@ def describe(config: Config, device: str, root: Path) -> str:
         f"Disk: {_bytes(disk + prepared)}, of which images {_bytes(prepared)} (uncompressed) and checkpoints "
         f"{_bytes(sum(row.disk for row in rows if row.stage == 'train'))}.",
         "Memory is that of a stage's largest job, on each of its GPUs if there are any, beside the images kept "
-        "(operational.images_memory_mb).",
+        "(operational.images_memory_mb). Tensors are counted; a device's libraries take up to a GB besides.",
+    ]
+    setting = "cpu_batch_mb" if device == "cpu" else "gpu_batch_mb"
+    lines += [
+        f"{stage} of {model} on {dataset}: {batch:,} examples at a time, as many as fit in operational.{setting}."
+        for (stage, dataset, model), batch in small_batches(config, device).items()
     ]
     lines += [
         f"{name}: counted as ImageNet-1k ({size.train:,} and {size.test:,} images); its folder was not looked at."
         for name, size in images.items()
         if not size.exact
     ]
+    budget = config.get("operational", {}).get("images_memory_mb", 0) * 10**6
+    streamed = [name for name, size in images.items() if size.bytes > budget]
+    if streamed and readers(config):
+        lines.append(
+            f"Readers: a job that streams images ({', '.join(streamed)}) starts up to {readers(config)} processes, "
+            f"which keep up to {_bytes(readers(config) * READ_AHEAD)} in /dev/shm, or a batch each."
+        )
     temporary = most_temporary_bytes(config)
     if temporary:
         lines.append(

@@ -25,9 +25,8 @@ from mcoherence.study.catalogue import TABLES, tables_of
 from mcoherence.study.data_sizes import Size, size_of
 from mcoherence.study.experiments.label_noise import winsorization
 from mcoherence.study.result_names import DIFFICULTY_GROUPS, GROUPS, REDRAWN
-from mcoherence.study.results import batch_norm_of, redrawn_labels
+from mcoherence.study.results import batch_norm_of, redrawn_labels, steps_of_result
 from mcoherence.study.runs import Config, Run, runs_of_grids
-from mcoherence.study.segments import checkpoint_steps
 from mcoherence.study.settings import model_settings, training_of_run
 from mcoherence.study.subset_sizes import trained_examples
 from mcoherence.tables import dictionary, equal_fit, label_errors, toy
@@ -67,7 +66,7 @@ def planned_tables(config: Config, wanted: Iterable[str]) -> dict[str, pd.DataFr
 
 
 def _accuracy(config: Config) -> pd.DataFrame:
-    table = _with_numbers(config, "accuracy", lambda run: _crossed(_course(config, run), part=_PARTS))
+    table = _with_numbers(config, "accuracy", lambda run: _crossed(_course(config, run, "evaluation"), part=_PARTS))
     return _without_examples(table, "part")
 
 
@@ -93,7 +92,7 @@ def _overfit(config: Config) -> pd.DataFrame:
 
     def rows(run: Run) -> pd.DataFrame:
         family = families.get(run.optimizer, {"c": np.nan, "alike": -1})
-        return _course(config, run).assign(c=float(family["c"]), alike=family["alike"])
+        return _course(config, run, "evaluation").assign(c=float(family["c"]), alike=family["alike"])
 
     table = _with_numbers(config, "overfit", rows)
     schemes = table["labels"].map(lambda name: config["labels"][name].get("scheme", RANDOM_SCHEMES[0]))
@@ -237,10 +236,10 @@ def _runs(table: str, config: Config) -> list[Run]:
     return [run for alike in found.values() for run in alike[:SEEDS]]
 
 
-def _course(config: Config, run: Run) -> pd.DataFrame:
-    """Steps and epochs of a run's checkpoints; an epoch of a part of unknown size counts as one update."""
+def _course(config: Config, run: Run, made_from: str = "coherence") -> pd.DataFrame:
+    """Steps and epochs of the checkpoints of a result; an epoch of a part of unknown size counts as one update."""
     training = training_of_run(config, run)
-    steps = np.array(checkpoint_steps(training))
+    steps = np.array(steps_of_result(config, run, made_from))
     examples = trained_examples(config, run) or size_of(config["datasets"][run.dataset]).train
     return pd.DataFrame({"step": steps, "epoch": steps / max(examples // training["batch_size"], 1)})
 

@@ -7,7 +7,7 @@ says what it was made from.
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from mcoherence.files.tables import check_table
 from mcoherence.files.whose import HDF5_SUFFIXES
 from mcoherence.study import job_code, settings
 from mcoherence.study.catalogue import all_runs, figures_of, halved_datasets, results_of, scored_networks, tables_of
-from mcoherence.study.results import result
+from mcoherence.study.results import result, steps_of_result
 from mcoherence.study.runs import Config, images_of, results_folder, split_varies, study_file, table_file
 from mcoherence.study.segments import segments
 
@@ -67,6 +67,7 @@ class ExpectedFile:
     path: str
     settings: dict[str, Any]
     modules: job_code.Modules
+    checkpoints: frozenset[Path] = frozenset()  # those of its run that it is made from
 
 
 def expected_files(config: Config, results: Path) -> list[ExpectedFile]:
@@ -94,7 +95,9 @@ def _result_files(config: Config, results: str) -> Iterator[ExpectedFile]:
     for name, measured in results_of(config).items():
         for run in measured:
             of_result = dict(result(name).settings(config, run))
-            yield ExpectedFile(run.file(results, name), of_result, job_code.whole_result(config, run, name))
+            code = job_code.whole_result(config, run, name)
+            made_from = frozenset(Path(run.checkpoint(results, step)) for step in steps_of_result(config, run, name))
+            yield ExpectedFile(run.file(results, name), of_result, code, made_from)
     for dataset, model in scored_networks(config):
         scores = settings.difficulty_settings(config, dataset, model)
         path = study_file(results, "difficulty", dataset=dataset, model=model)
@@ -159,7 +162,6 @@ def check_results(
     for file in (*expected, *shown):
         with passed_on(tell):
             every[file.path] = read_provenance(Path(file.path))
-    checkpoints = _checkpoints_of_runs(file.path for file in expected)
     for file in (*expected, *shown):
         if file.path not in every:
             continue
@@ -167,9 +169,9 @@ def check_results(
             check_settings(file.path, every[file.path].settings, file.settings)
             check_code_of(file.path, every[file.path].code, file.modules)
     for file in expected:
-        if file.path in every and (of_run := checkpoints.get(Path(file.path).parent)):
+        if file.path in every and file.checkpoints:
             with passed_on(tell):
-                check_checkpoints(file.path, every[file.path], of_run, results)
+                check_checkpoints(file.path, every[file.path], file.checkpoints, results)
     check_logs(config, results, tell)
     hashed, not_hashed = check_inputs(every, results, limit, tell)
     found = [every[file.path] for file in expected if file.path in every]
@@ -218,15 +220,6 @@ def check_log(log: Path, state: Path) -> None:
         raise UserError(f"{log}: changed since it was made, expected the rows of {state.name}'s digest; {remedy}")
 
 
-def _checkpoints_of_runs(paths: Iterable[str]) -> dict[Path, set[Path]]:
-    """Folder of each run -> its checkpoints among the paths."""
-    checkpoints: dict[Path, set[Path]] = {}
-    for file in map(Path, paths):
-        if file.suffix == ".safetensors":
-            checkpoints.setdefault(file.parents[1], set()).add(file)
-    return checkpoints
-
-
 def check_settings(path: str, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
     """UserError, naming a key, unless a file was made by the settings that the config asks for."""
     differing = changes(json.loads(canonical_json(found)), json.loads(canonical_json(expected)))
@@ -248,8 +241,8 @@ def check_code(path: str, found: str, expected: str) -> None:
         )
 
 
-def check_checkpoints(path: str, provenance: Provenance, expected: set[Path], results: Path) -> None:
-    """UserError unless a file that was made from checkpoints was made from those of its own run, and from all."""
+def check_checkpoints(path: str, provenance: Provenance, expected: Set[Path], results: Path) -> None:
+    """UserError unless a file that was made from checkpoints was made from those of its own run that it should be."""
     found = {Path(below(results, name)) for name in provenance.inputs if name.endswith(".safetensors")}
     if found and found != expected:
         other = min(found ^ expected)

@@ -1,7 +1,8 @@
 """How fast jobs work, in operations per second, and where that number comes from.
 
-From the study's own earlier jobs where there are any, else from benchmarks of the same kind of device, else stated.
-Operations are counted as torch counts them, on a network without weights.
+From the study's own earlier jobs where there are any, else from benchmarks of the same kind of device, else from what
+the network computes and moves (`audit.roofline`). Operations are counted as torch counts them, on a network without
+weights.
 """
 
 import json
@@ -15,6 +16,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from mcoherence.audit.job_records import read_record
+from mcoherence.audit.roofline import PEAKS, training_seconds
 from mcoherence.files.canonical import canonical_json
 from mcoherence.models.build import outline
 from mcoherence.study.cutting import Cut, cut_of
@@ -24,8 +26,9 @@ from mcoherence.study.runs import Config, Run, results_folder
 from mcoherence.study.segments import segments
 from mcoherence.study.settings import training_of_run
 
-# Operations per second of one GPU, of one processor core: stated, not measured.
-STATED_RATE = {"cuda": 2e13, "mps": 2e12, "cpu": 2e10}
+# On a GPU an example is measured in so many plain passes of float32, and float64 takes twice as long: the former of
+# ResNet-50 on an H200 (benchmarks/RESULTS.md), the latter stated, for GPUs made for it; others are much slower.
+MEASURED_PASSES, IN_FLOAT64 = 1.7, 2.0
 START_SECONDS = 5  # of a job, before it works
 COPY_SECONDS = 0.1  # the same of a job that is a copy of a process that has imported torch (benchmarks/RESULTS.md)
 # Of one pass of an update in the training loop on a processor core, beside its operations: calls, which is all that
@@ -116,22 +119,45 @@ def _of_parts(folder: Path, cut: Cut) -> list[Path]:
     return found if len(found) == cut.parts else []
 
 
-def rate_elsewhere(architecture: str, measures: bool, device: str, root: Path) -> Rate:
-    """The rate by benchmarks of the device where they have a like network, else the stated one.
+def rate_elsewhere(
+    model: Mapping[str, Any], size: Size, device: str, root: Path, measured_in: str | None = None
+) -> Rate:
+    """The rate by benchmarks of the device where they have a like network, else by what the network computes and moves.
+
+    Where a benchmark has other convolutional networks alone, the slowest of them says how far the device is from what
+    is stated of it.
 
     Args:
-        architecture: of the network.
-        measures: whether gradients of single examples are measured.
+        model: settings of the network.
+        size: of its data.
         device: "cuda", "mps" or "cpu".
         root: folder with benchmarks/.
+        measured_in: precision in which gradients of single examples are measured; None where none are.
     """
-    benchmarked = _benchmarked_rates("ours" if measures else "plain", device, root)
+    benchmarked = _benchmarked_rates("plain" if measured_in is None else "ours", device, root)
+    architecture = str(model["architecture"])
     like = "mlp" if architecture == "deep_mlp" else architecture
     if like in benchmarked:
         return Rate(benchmarked[like], f"benchmarks/ ({like}, {device})")
-    if like != "mlp" and (known := [rate for name, rate in benchmarked.items() if name != "mlp"]):
-        return Rate(min(known), f"benchmarks/ (slowest convolutional network, {device})")
-    return Rate(STATED_RATE[device], f"stated rate, {STATED_RATE[device]:.0e} operations/s ({device})")
+    stated = stated_rate(model, size, device)
+    if like != "mlp" and (known := {name: rate for name, rate in benchmarked.items() if name != "mlp"}):
+        nearness = min(rate / stated_rate(*_benchmarked(name), device) for name, rate in known.items())
+        return Rate(stated * nearness, f"its operations and bytes, by benchmarks/ ({', '.join(known)}, {device})")
+    if measured_in is not None and device != "cpu":
+        stated /= MEASURED_PASSES * (IN_FLOAT64 if measured_in == "float64" else 1)
+    return Rate(stated, f"its operations and bytes, {stated:.0e} operations/s ({device})")
+
+
+def stated_rate(model: Mapping[str, Any], size: Size, device: str) -> float:
+    """Operations per second of training a network on a device, in float32, by the roofline of what is stated of it."""
+    seconds = training_seconds(model, size, PEAKS[device])
+    return 3 * network_of(model, size).flops / seconds
+
+
+def _benchmarked(name: str) -> tuple[dict[str, Any], Size]:
+    """A network of the benchmarks, and the size of its data."""
+    settings, shape = BENCHMARKED[name]
+    return settings, Size(0, 0, shape, 10)
 
 
 def _benchmarked_rates(method: str, device: str, root: Path) -> dict[str, float]:
@@ -140,7 +166,6 @@ def _benchmarked_rates(method: str, device: str, root: Path) -> dict[str, float]
     for path in sorted((root / "benchmarks").glob("extraction*.json")):
         for row in json.loads(path.read_text()):
             if row["device"] == device and row["method"] == method and row["model"] in BENCHMARKED:
-                settings, shape = BENCHMARKED[row["model"]]
-                flops = 3 * network_of(settings, Size(0, 0, shape, 10)).flops * row["batch"]
+                flops = 3 * network_of(*_benchmarked(row["model"])).flops * row["batch"]
                 rates[row["model"]] = flops / row["seconds"] / (BENCHMARK_THREADS if device == "cpu" else 1)
     return rates

@@ -7,7 +7,8 @@ channel can have: (pixel / 255 - mean) / std, computed in float64.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from mcoherence.data.arguments import places
+from mcoherence.data.read_ahead import read_ahead, shared_room
 from mcoherence.data.store import IMAGES_SCHEMA, require_part
 from mcoherence.errors import UserError
 from mcoherence.files.hdf5 import open_hdf5
@@ -53,7 +55,8 @@ def image_loader(
         dtype: of the inputs.
         memory_bytes: operational. The part lives on the device as inputs where they take no more than this, else as
             pixels where those take no more, else it is streamed.
-        workers: operational: processes that read ahead when streaming; 0 reads in this process.
+        workers: operational: processes that read ahead when streaming; 0 reads in this process. Fewer where their
+            batches do not fit in shared memory.
         augment: what becomes of a batch at last, such as partial(augmented, settings=..., seed=...); None for nothing.
 
     Raises:
@@ -190,13 +193,18 @@ class StreamedImageLoader(ImageLoader):
         self.workers = workers
 
     def _inputs(self, schedule: Iterable[Draw]) -> Iterator[tuple[int, Tensor, Tensor]]:
+        draws = iter(schedule)
+        first = next(draws, None)
+        if first is None:
+            return
+        workers, batches = read_ahead(self.workers, len(first[1]) * prod(self.input_shape), shared_room())
         # A generator of its own: DataLoader would draw from torch's, and the run's dropout would change with it.
         loader: DataLoader[Any] = DataLoader(
             PixelReader(self.stored),
             batch_size=None,
-            sampler=schedule,
-            num_workers=self.workers,
-            prefetch_factor=4 if self.workers else None,
+            sampler=chain([first], draws),
+            num_workers=workers,
+            prefetch_factor=batches if workers else None,
             pin_memory=self.preprocessing.device.type == "cuda",
             generator=torch.Generator(),
         )

@@ -12,8 +12,8 @@ from mcoherence.data.arguments import GREATEST_SEED, whole_number
 (
     INITIAL_WEIGHTS, EXAMPLE_ORDER, LABEL_CORRUPTION, AUGMENTATION, GLYPHS, STRATIFIED_PART, RANDOM_LAYERS,
     MEASURED_SAMPLE, EASY_HARD_SPLIT, NULL_WORLDS, HALVES, DIFFICULTY_SAMPLE, REDRAWN_LABELS, MEASURED_MINIBATCHES,
-    CONFUSION_MINI_BATCHES,
-) = range(15)  # fmt: skip
+    CONFUSION_MINI_BATCHES, EVALUATED_SAMPLE,
+) = range(16)  # fmt: skip
 
 
 def random_stream(seed: int, *purpose: int) -> np.random.Generator:

@@ -73,6 +73,7 @@ def _numbers(axes: str) -> Stored:
 
 def _evaluated(examples: str, test_examples: str) -> dict[str, Stored]:
     return _ALONG_RUN | {
+        "train/index": _whole_numbers(examples),
         "train/loss": _numbers(f"K {examples}"),
         "test/loss": _numbers(f"K {test_examples}"),
         "train/prediction": Stored("integer", f"K {examples}"),

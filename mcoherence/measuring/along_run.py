@@ -26,7 +26,7 @@ from mcoherence.measuring.by_minibatches import ByMinibatches
 from mcoherence.measuring.job import MeasuringJob
 from mcoherence.measuring.measurement import BatchNormStatistics, Measurement
 from mcoherence.measuring.record import evidence_of, record_of, stacked
-from mcoherence.study.result_names import NO_BATCH_NORM, schemas_of
+from mcoherence.study.result_names import BATCH, NO_BATCH_NORM, schemas_of
 
 Statistics = GradientStatistics | MinibatchStatistics
 
@@ -60,8 +60,8 @@ def measure_run(
 
     Returns:
         The datasets step, epoch, diverged, group, layer, layer_type, parameter, parameter_layer, those of the records,
-        who was drawn, and redrawn/label where labels were redrawn; and the attributes run, evidence and batch_norm,
-        which says by what statistics it normalised, and in which layers.
+        who was drawn, and redrawn/label where labels were redrawn; and the attributes run, evidence, batch_norm, which
+        says by what statistics it normalised, and in which layers, and examples_at_a_time, the batch, in a list.
     """
     moments = job.moments()
     normalised = how_normalised(job, measurement)
@@ -87,7 +87,12 @@ def measure_run(
     }
     if measurement.redrawn is not None:
         datasets["redrawn/label"] = np.stack([way.redrawn_labels(int(step)) for step in moments.step])
-    attributes = {"run": moments.run, "evidence": merged(evidence).as_json(), "batch_norm": normalised}
+    attributes = {
+        "run": moments.run,
+        "evidence": merged(evidence).as_json(),
+        "batch_norm": normalised,
+        BATCH: [way.batch],
+    }
     return datasets, attributes
 
 

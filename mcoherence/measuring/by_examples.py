@@ -28,12 +28,14 @@ MeasuredExamples = tuple[ImageLoader, Tensor, NDArray[np.int64]]
 class ByExamples:
     """Measures the examples of a measurement, or a job's shard of them, one checkpoint after the other.
 
-    groups: names of the groups, "redrawn" the last of them where labels are.
+    groups: names of the groups, "redrawn" the last of them where labels are; batch: examples that are measured at a
+        time.
     """
 
     def __init__(self, job: MeasuringJob, measurement: Measurement) -> None:
         """Read the images of the shard; of the whole training sample, where batch norm takes its statistics."""
         self._measurement, self._job = measurement, job
+        self.batch = job.measured_batch(measurement.dtype)
         self._samples = [loaded(job, one, measurement.dtype, job.shard) for one in measurement.examples]
         training = [one for one in measurement.examples if one.part == "train"]
         self._training_sizes = [len(one.sample.index) for one in training]
@@ -46,7 +48,7 @@ class ByExamples:
             whole = self._training
             if job.shard.count > 1:
                 whole = [loaded(job, one, measurement.dtype, EVERYTHING) for one in training]
-            self._of_statistics = InBatches([images for images, _, _ in whole])
+            self._of_statistics = InBatches([images for images, _, _ in whole], self.batch)
 
     def measure(self, model: nn.Module, step: int) -> GradientStatistics:
         """The statistics of the checkpoint of a step; the model is on the device already."""
@@ -54,7 +56,7 @@ class ByExamples:
             with float32_products(self._measurement.tf32):
                 model = with_sample_statistics(model, self._of_statistics)
         samples = [*self._samples, *self._redrawn(step)]
-        batches = chain.from_iterable(group_batches(*one) for one in samples)
+        batches = chain.from_iterable(group_batches(*one, self.batch) for one in samples)
         return measure(model, batches, self.groups, self._measurement.tf32)
 
     def diverged(self, model: nn.Module) -> GradientStatistics:
@@ -81,14 +83,14 @@ class ByExamples:
 
 
 class InBatches:
-    """All of some images in batches (inputs,), which can be gone through again and again."""
+    """All of some images in batches (inputs,) of so many, which can be gone through again and again."""
 
-    def __init__(self, images: Sequence[ImageLoader]) -> None:
-        self._images = images
+    def __init__(self, images: Sequence[ImageLoader], batch: int = MEASURED_BATCH) -> None:
+        self._images, self._batch = images, batch
 
     def __iter__(self) -> Iterator[tuple[Tensor]]:
         for images in self._images:
-            ends = range(MEASURED_BATCH, len(images), MEASURED_BATCH)
+            ends = range(self._batch, len(images), self._batch)
             for inputs in images.batches(enumerate(np.split(np.arange(len(images)), ends))):
                 yield (inputs,)
 
@@ -126,7 +128,7 @@ def diverged_statistics(
 
 
 def group_batches(
-    images: ImageLoader, targets: Tensor, groups: NDArray[np.int64]
+    images: ImageLoader, targets: Tensor, groups: NDArray[np.int64], batch: int = MEASURED_BATCH
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Batches (inputs [n, ...], targets [n], group ids [n]) of one group each, so that one pass serves each example.
 
@@ -134,8 +136,9 @@ def group_batches(
         images: the m examples of a sample.
         targets: their labels, int64 [m].
         groups: their groups, int64 [m].
+        batch: examples of a batch, at most.
     """
     members = [np.flatnonzero(groups == group) for group in np.unique(groups)]
-    chosen = [part for one in members for part in np.split(one, range(MEASURED_BATCH, len(one), MEASURED_BATCH))]
+    chosen = [part for one in members for part in np.split(one, range(batch, len(one), batch))]
     for positions, inputs in zip(chosen, images.batches(enumerate(chosen)), strict=True):
         yield inputs, targets[torch.from_numpy(positions)], torch.from_numpy(groups[positions])

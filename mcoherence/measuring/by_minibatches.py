@@ -39,6 +39,7 @@ class ByMinibatches:
 
     groups: train, the whole training sample, pristine and corrupt examples together; heldout; and "redrawn" where
         labels are. Mini-batches of training examples are the same with redrawn labels.
+    batch: examples of a mini-batch.
     """
 
     def __init__(self, job: MeasuringJob, measurement: Measurement) -> None:
@@ -53,6 +54,7 @@ class ByMinibatches:
                 "groups of examples that share mini-batches have no gradients of their own; choose one of these"
             )
         self._measurement, self._size = measurement, measurement.minibatches.size
+        self.batch = self._size
         self._drawn = []
         for one, minibatch in zip(measurement.examples, measurement.minibatches.of_examples, strict=True):
             count = int(minibatch.max(initial=-1)) + 1

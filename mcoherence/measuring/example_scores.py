@@ -36,7 +36,7 @@ from mcoherence.measuring.by_examples import InBatches
 from mcoherence.measuring.job import MeasuringJob
 from mcoherence.measuring.measurement import BatchNormStatistics
 from mcoherence.precision import float32_products
-from mcoherence.study.result_names import GRADIENT_SCORES, LOGIT_SCORES
+from mcoherence.study.result_names import BATCH, GRADIENT_SCORES, LOGIT_SCORES
 from mcoherence.study.shards import MEASURED_BATCH
 
 Scores = dict[str, NDArray[np.float64]]
@@ -61,10 +61,11 @@ def measure_example_scores(
 
     Returns:
         The datasets step, epoch, diverged [K], and GRADIENT_SCORES and LOGIT_SCORES float64 [K, N], NaN where the run
-        had diverged; and the attributes run, evidence and batch_norm.
+        had diverged; and the attributes run, evidence, batch_norm and examples_at_a_time, the batch, in a list.
     """
     moments = job.moments()
     images, targets = job.load("train", np.arange(len(labels)), dtype), torch.from_numpy(labels)
+    batch = job.measured_batch(dtype, products=True)
     scores = {name: np.full((len(moments.step), len(labels)), np.nan) for name in (*GRADIENT_SCORES, *LOGIT_SCORES)}
     evidence = []
     for k, path in progress(enumerate(job.checkpoints), len(job.checkpoints), "measure"):
@@ -73,14 +74,19 @@ def measure_example_scores(
         model = job.network(path).to(job.device, dtype)
         with float32_products(tf32):
             if batch_norm == "sample":
-                model = with_sample_statistics(model, InBatches([images]))
-            of_logits = logit_scores(all_logits(model, images).cpu(), targets)  # not every device has float64
-        of_gradients, checked = gradient_scores(model, images, labels, tf32=tf32)
+                model = with_sample_statistics(model, InBatches([images], batch))
+            of_logits = logit_scores(all_logits(model, images, batch).cpu(), targets)  # not every device has float64
+        of_gradients, checked = gradient_scores(model, images, labels, batch, tf32=tf32)
         evidence.append(checked)
         for name, values in (of_logits | of_gradients).items():
             scores[name][k] = values
     normalised = normalised_by(job.network(job.checkpoints[0]), batch_norm)
-    attributes = {"run": moments.run, "evidence": merged(evidence).as_json(), "batch_norm": normalised}
+    attributes = {
+        "run": moments.run,
+        "evidence": merged(evidence).as_json(),
+        "batch_norm": normalised,
+        BATCH: [batch],
+    }
     return {**moments.datasets(), **scores}, attributes
 
 
@@ -94,7 +100,12 @@ def require_wrong_labels(changed: NDArray[np.bool_], name: str) -> None:
 
 
 def gradient_scores(
-    model: nn.Module, images: ImageLoader, labels: NDArray[np.int64], *, tf32: bool = False
+    model: nn.Module,
+    images: ImageLoader,
+    labels: NDArray[np.int64],
+    batch: int = MEASURED_BATCH,
+    *,
+    tf32: bool = False,
 ) -> tuple[Scores, Evidence]:
     """GRADIENT_SCORES of all examples at one checkpoint, float64 [N] each, and what was checked.
 
@@ -105,10 +116,11 @@ def gradient_scores(
         model: in eval mode, on the images' device.
         images: the N examples.
         labels: int64 [N].
+        batch: examples that are measured at a time.
         tf32: whether float32 products may be TF32's.
     """
     members = [np.flatnonzero(labels == one) for one in np.unique(labels)]
-    classes = [OfExamples(images, labels, positions) for positions in members]
+    classes = [OfExamples(images, labels, positions, batch) for positions in members]
     loss = nn.CrossEntropyLoss(reduction="none")
     sums = gradient_statistics(model, loss, chain.from_iterable(classes), tf32=tf32)
     of_all_examples = {name: s[0] for name, s in zip(sums.parameters, sums.group_sums, strict=True)}
@@ -141,9 +153,11 @@ def _with_others(
 class OfExamples:
     """Batches (inputs [n, ...], targets [n]) of some examples in their order, which can be gone through again."""
 
-    def __init__(self, images: ImageLoader, labels: NDArray[np.int64], positions: NDArray[np.int64]) -> None:
+    def __init__(
+        self, images: ImageLoader, labels: NDArray[np.int64], positions: NDArray[np.int64], batch: int
+    ) -> None:
         self._images, self._labels = images, labels
-        self._chosen = np.split(positions, range(MEASURED_BATCH, len(positions), MEASURED_BATCH))
+        self._chosen = np.split(positions, range(batch, len(positions), batch))
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         batches = self._images.batches(enumerate(self._chosen))
@@ -151,10 +165,10 @@ class OfExamples:
             yield inputs, torch.from_numpy(self._labels[positions]).to(inputs.device)
 
 
-def all_logits(model: nn.Module, images: ImageLoader) -> Tensor:
-    """The logits of all images, [N, A], in the mode that the model is in."""
+def all_logits(model: nn.Module, images: ImageLoader, batch: int = MEASURED_BATCH) -> Tensor:
+    """The logits of all images, [N, A], in the mode that the model is in; in batches of so many."""
     with torch.inference_mode():
-        return torch.cat([model(inputs) for (inputs,) in InBatches([images])])
+        return torch.cat([model(inputs) for (inputs,) in InBatches([images], batch)])
 
 
 def logit_scores(logits: Tensor, labels: Tensor) -> Scores:

@@ -21,7 +21,7 @@ from mcoherence.files.hdf5 import open_hdf5, read_hdf5
 from mcoherence.files.provenance import Provenance, merged_provenance
 from mcoherence.gradients.evidence import Evidence, merged
 from mcoherence.measuring.record import CoherenceRecord, MinibatchRecord
-from mcoherence.study.result_names import GRADIENT_SCORES, LOGIT_SCORES
+from mcoherence.study.result_names import BATCH, GRADIENT_SCORES, LOGIT_SCORES
 
 Datasets = dict[str, NDArray[Any] | Sequence[str]]
 Contents = tuple[Datasets, dict[str, Any]]
@@ -31,6 +31,7 @@ DERIVED = frozenset(("gram", "minibatch_gram", "m_coherence", "m_coherence_model
 ADDED = frozenset(("n", "sum_sq_norm", "minibatches", "minibatch_sum_sq_norm"))
 SCORES = frozenset((*GRADIENT_SCORES, *LOGIT_SCORES))
 PER_CHECKPOINT = frozenset(("step", "epoch", "diverged", "redrawn/label")) | ADDED | DERIVED | SCORES
+INDEX = "train/index"  # positions of the examples of an evaluation that has some of the training part
 PER_EXAMPLE = frozenset(f"{part}/{what}" for part in ("train", "test") for what in ("loss", "prediction"))
 
 
@@ -137,12 +138,17 @@ def join(paths: Sequence[Path], schema: str, shard_schema: str | None = None) ->
     for datasets, _ in parts:
         by_steps.setdefault(tuple(np.asarray(datasets["step"]).tolist()), []).append(datasets)
     blocks = [
-        {**shards[0], **{name: _joined(shards, name, axis=1) for name in PER_EXAMPLE & shards[0].keys()}}
+        {
+            **shards[0],
+            **{name: _joined(shards, name, axis=1) for name in PER_EXAMPLE & shards[0].keys()},
+            **{name: _joined(shards, name, axis=0) for name in {INDEX} & shards[0].keys()},
+        }
         for _, shards in sorted(by_steps.items())
     ]
-    datasets, attributes = _alike(paths, parts, differing=PER_CHECKPOINT | PER_EXAMPLE)
+    datasets, attributes = _alike(paths, parts, differing=PER_CHECKPOINT | PER_EXAMPLE | {INDEX})
     rows = (PER_CHECKPOINT | PER_EXAMPLE) & blocks[0].keys()
-    return {**datasets, **{name: _joined(blocks, name, axis=0) for name in rows}}, attributes
+    index = {name: blocks[0][name] for name in {INDEX} & blocks[0].keys()}  # of all blocks
+    return {**datasets, **index, **{name: _joined(blocks, name, axis=0) for name in rows}}, attributes
 
 
 def _joined(parts: Sequence[Datasets], name: str, axis: int) -> NDArray[Any]:
@@ -162,6 +168,8 @@ def _alike(paths: Sequence[Path], parts: Sequence[Contents], differing: frozense
     common = together[0] | merged_provenance([Provenance.from_attributes(one) for one in together]).as_attributes()
     if "evidence" in common:
         common["evidence"] = merged([Evidence.from_json(one["evidence"]) for one in together]).as_json()
+    if BATCH in common:
+        common[BATCH] = sorted({size for one in together for size in one.get(BATCH, [])})
     return {name: values for name, values in first.items() if name not in differing}, common
 
 

@@ -70,6 +70,15 @@ def read_checkpoint_metadata(path: Path) -> dict[str, Any]:
     return _parsed(path, read_header(path, "checkpoint"))
 
 
+def network_of_checkpoint(path: Path) -> NetworkSettings:
+    """The settings of a checkpoint's network, none of which is run or built here.
+
+    Raises:
+        UserError: those of `read_checkpoint_metadata`, or they are not in the form that `save_checkpoint` gives them.
+    """
+    return _network_of(path, read_checkpoint_metadata(path).get("model"))
+
+
 def load_checkpoint(path: str | Path, own_network: str | None = None) -> nn.Module:
     """The network of a checkpoint, weights loaded, on the CPU, in eval mode.
 

@@ -16,8 +16,9 @@ from mcoherence.study.size_checks import check_amounts
 
 # Keys of the config that are resources of training under the same name.
 OWN_KEYS = (
-    "device", "ranks", "resume_interval", "workers", "images_memory_mb", "channels_last", "compile", "deterministic",
-    "jobs_per_gpu", "fork_jobs", "checkpoints_per_job", "examples_per_shard",
+    "device", "ranks", "resume_interval", "workers", "images_memory_mb", "cpu_batch_mb", "gpu_batch_mb",
+    "channels_last", "compile", "deterministic", "jobs_per_gpu", "fork_jobs", "checkpoints_per_job",
+    "examples_per_shard",
 )  # fmt: skip
 IN_MEGABYTES = ("mem_mb", "mem_mb_per_cpu", "disk_mb")  # to Snakemake and its executors
 PLAIN_WORDS = r"[\w.:,=@/+%-]+( [\w.:,=@/+%-]+)*"
@@ -43,6 +44,7 @@ def check_references(config: Config, own: Config | None = None) -> None:
     _check_overrides(config)
     for name in config["experiments"]:
         EXPERIMENTS[name].check(config)
+    _check_thinning(config)
     _check_starts(config)
     for name, dataset in config["datasets"].items():
         _check_dataset(f"datasets.{name}", dataset)
@@ -97,6 +99,21 @@ def _check_experiments(config: Config) -> None:
             )
         for section in experiment.sections:
             _check_section(name, section, config)
+
+
+def _check_thinning(config: Config) -> None:
+    """Check that no experiment needs evaluations that are thinned out."""
+    thinned = config.get("evaluation", {})
+    found = {"every": thinned.get("every", 1) > 1, "train_examples": "train_examples" in thinned}
+    for name in config["experiments"]:
+        needs = {"every": EXPERIMENTS[name].every_checkpoint, "train_examples": EXPERIMENTS[name].every_example}
+        for key, why in needs.items():
+            if found[key] and why:
+                expected = "1 or none" if key == "every" else "none, for all examples,"
+                raise UserError(
+                    f"evaluation.{key}: found {thinned[key]}, expected {expected} with the experiment {name}, since "
+                    f"{why}; remove the key, or make {name} a study of its own"
+                )
 
 
 def _check_section(experiment: str, section: str, config: Config) -> None:

@@ -12,10 +12,8 @@ from dataclasses import dataclass
 from math import ceil
 
 from mcoherence.study.data_sizes import size_of
-from mcoherence.study.results import result
+from mcoherence.study.results import result, steps_of_result
 from mcoherence.study.runs import Config, Run
-from mcoherence.study.segments import checkpoint_steps
-from mcoherence.study.settings import training_of_run
 from mcoherence.study.shards import EVALUATED_BATCH
 
 OPERATIONAL = True  # no number depends on it; docs/reruns.md
@@ -74,7 +72,7 @@ class Cut:
 
 def cut_of(config: Config, run: Run, name: str) -> Cut:
     """How the result of this name of a run is cut into jobs."""
-    steps = checkpoint_steps(training_of_run(config, run))
+    steps = steps_of_result(config, run, name)
     kind = result(name)
     examples = kind.examples(config, run, size_of(config["datasets"][run.dataset]))
     measures = kind.groups(config) > 0

@@ -4,30 +4,46 @@ Rules ask for it and the plan adds it up, so both reckon alike. Work is counted 
 training update or a measured example costs three of them, an evaluated one costs one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from itertools import pairwise
-from math import prod
-from typing import Any
+from math import ceil, prod
+from typing import Any, Literal
 
+from mcoherence.data.read_ahead import BYTES as READ_AHEAD
 from mcoherence.optim.methods import METHODS
 from mcoherence.study.cutting import cut_of
 from mcoherence.study.data_sizes import Size, size_of
-from mcoherence.study.network_sizes import PARAMETERS
-from mcoherence.study.results import result
+from mcoherence.study.network_sizes import ACTIVATIONS, LARGE_SIDE, PARAMETERS
+from mcoherence.study.results import Result, batch_norm_of, result, steps_of_result
 from mcoherence.study.runs import Config, Run
-from mcoherence.study.segments import checkpoint_steps
 from mcoherence.study.settings import model_settings, optimizer_settings, training_of_run
-from mcoherence.study.shards import EVALUATED_BATCH, MEASURED_BATCH
+from mcoherence.study.shards import EVALUATED_BATCH, MEASURED_BATCH, batch_within
 
 OPERATIONAL = True  # no number depends on it; docs/reruns.md
 
 BASE_MB = 2000  # of a process before it has read anything: Python, torch, and torch's libraries for a GPU
 FORWARD_AND_BACKWARD = 3  # forward passes, by operations
 OWN_NETWORK = 25_000_000  # parameters that a user's own network is taken to have: those of ResNet-50
+WITHOUT_BACKWARD = 0.15  # of what a user's own network keeps of a pass; that of ResNet-50 is 0.13
 BATCH_NORM_LAYERS = 53  # that a network is taken to have: those of ResNet-50
-WITHOUT_BACKWARD = 0.05  # of the activations that a backward pass needs: about those of the largest layer alone
 LEAST_MINUTES = 120  # that a job may take, whatever its work
 VALUES_IN_20_MINUTES = 2e11  # of images, passed forward: ImageNet has as many
+BYTES = {"bfloat16": 2, "float32": 4, "float64": 8}
+
+Way = Literal["train", "measure", "evaluate"]  # forward and backward; the same in eval mode; forward alone
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How large networks are, in values; the plan counts them, and rules, which must be read at once, know them about.
+
+    parameters: (settings of a network, size of its data) -> its parameters.
+    example: (the same, way, precision) -> bytes that one example of a batch takes while it passes through.
+    """
+
+    parameters: Callable[[Mapping[str, Any], Size], float]
+    example: Callable[[Mapping[str, Any], Size, Way, str], float]
 
 
 def training_passes(config: Config, run: Run, updates: int) -> float:
@@ -49,7 +65,7 @@ def result_passes(config: Config, run: Run, name: str, checkpoints: int | None =
         shards: number of equal parts of the examples, of which one is taken.
     """
     kind = result(name)
-    steps = len(checkpoint_steps(training_of_run(config, run))) if checkpoints is None else checkpoints
+    steps = len(steps_of_result(config, run, name)) if checkpoints is None else checkpoints
     examples = kind.examples(config, run, _size(config, run)) / shards
     passes = (FORWARD_AND_BACKWARD if kind.groups(config) else 1) * examples
     settings = kind.settings(config, run)
@@ -71,22 +87,73 @@ def minutes(config: Config, run: Run, passes: float) -> int:
     return LEAST_MINUTES + int(20 * passes * _size(config, run).pixels / VALUES_IN_20_MINUTES)
 
 
-def training_bytes(config: Config, run: Run) -> float:
-    """Rough bytes that training takes beside its images, on each of its GPUs if there are any."""
+def training_bytes(config: Config, run: Run, sizes: Sizes | None = None) -> float:
+    """Bytes that training takes beside its images, on each of its GPUs if there are any.
+
+    Weights and their gradient, what the optimiser keeps and holds, and what a pass keeps of one group of a mini-batch.
+
+    Args:
+        config: of the study.
+        run: the run.
+        sizes: of networks; None for what is about right.
+    """
+    sizes = sizes or ABOUT
     optimizer = optimizer_settings(config, run.optimizer, run.model)
-    network, batch_size = network_bytes(config, run), training_of_run(config, run)["batch_size"]
-    method = METHODS[optimizer["method"]]
-    tensors = 3 + method.kept + method.held(optimizer, batch_size)  # 3: the weights, their gradient, a momentum
-    return tensors * network + method.chunk_bytes + _activation_bytes(config, run, batch_size) / _ranks(config)
+    training, method, ranks = training_of_run(config, run), METHODS[optimizer["method"]], _ranks(config)
+    precision, batch_size = training.get("precision", "float32"), training["batch_size"]
+    model, size = model_settings(config, run.model), _size(config, run)
+    tensors = 2 + method.kept_gradients(optimizer) + method.held(optimizer, batch_size) + (ranks > 1)  # DDP's buckets
+    weight = BYTES["float64"] if precision == "float64" else BYTES["float32"]
+    copies = BYTES["bfloat16"] if precision == "bfloat16" else 0  # of the weights, which autocast makes
+    network: float = (tensors * weight + copies) * sizes.parameters(model, size)
+    examples = ceil(batch_size / method.groups(optimizer) / ranks)
+    kept: float = examples * sizes.example(model, size, "train", precision)
+    return network + method.chunk_bytes + kept
 
 
-def result_bytes(config: Config, run: Run, name: str) -> float:
-    """Rough bytes that a job of a result takes beside its images, on its GPU if there is one."""
-    network, groups = network_bytes(config, run), result(name).groups(config)
-    if not groups:
-        return network + WITHOUT_BACKWARD * _activation_bytes(config, run, EVALUATED_BATCH)
-    # the sums of the groups, those of a batch, and a copy of them
-    return _wide(config) * (2.0 * groups * network + _activation_bytes(config, run, MEASURED_BATCH))
+def result_bytes(config: Config, run: Run, name: str, gpu: bool, sizes: Sizes | None = None) -> float:
+    """Bytes that a job of a result takes beside its images, on its GPU if there is one.
+
+    Args:
+        config: of the study.
+        run: the run.
+        name: of the result.
+        gpu: whether it computes on one.
+        sizes: of networks; None for what is about right.
+    """
+    sizes = sizes or ABOUT
+    kind, model, size = result(name), model_settings(config, run.model), _size(config, run)
+    batch = result_batch(config, run, name, gpu, sizes)
+    way, precision = _passes_of(config, run, kind)
+    # The weights; measured, the sums of the groups and those of a batch.
+    tensors = 2 + kind.groups(config) if kind.groups(config) else 1
+    own = tensors * BYTES[precision] * sizes.parameters(model, size)
+    return own + batch * kind.copies * sizes.example(model, size, way, precision)
+
+
+def result_batch(config: Config, run: Run, name: str, gpu: bool, sizes: Sizes | None = None) -> int:
+    """Examples that a job of a result passes through the network at a time, as it will find itself; arguments as above.
+
+    Of mini-batches, which have a size of their own, that.
+    """
+    kind, sizes = result(name), sizes or ABOUT
+    if kind.command == "measure_confusion":
+        return int(training_of_run(config, run)["batch_size"])
+    if kind.groups(config) and batch_norm_of(config, run) == "minibatch":
+        return int(config["measurement"].get("minibatch_size", 20))
+    budget = config.get("operational", {}).get("gpu_batch_mb" if gpu else "cpu_batch_mb")
+    way, precision = _passes_of(config, run, kind)
+    example = kind.copies * sizes.example(model_settings(config, run.model), _size(config, run), way, precision)
+    most = MEASURED_BATCH if kind.groups(config) else EVALUATED_BATCH
+    return batch_within(None if budget is None else budget * 10**6, example, most)
+
+
+def _passes_of(config: Config, run: Run, kind: Result) -> tuple[Way, str]:
+    """What passes a result makes, and in which precision: evaluation in that of the weights."""
+    if kind.groups(config):
+        return "measure", config["measurement"].get("precision", "float64")
+    trained = training_of_run(config, run).get("precision", "float32")
+    return "evaluate", trained if trained == "float64" else "float32"
 
 
 def temporary_bytes(config: Config, run: Run, name: str) -> float:
@@ -94,7 +161,7 @@ def temporary_bytes(config: Config, run: Run, name: str) -> float:
     cut = cut_of(config, run, name)
     if not cut.summed or cut.shards == 1:
         return 0.0
-    steps = checkpoint_steps(training_of_run(config, run))
+    steps = steps_of_result(config, run, name)
     longest = max(sum(first <= step <= last for step in steps) for first, last in cut.blocks)
     return longest * cut.shards * result(name).groups(config) * _wide(config) * network_bytes(config, run)
 
@@ -109,14 +176,24 @@ def job_mb(config: Config, run: Run, on_device: float, gpu: bool, bytes_per_valu
         gpu: whether that is a GPU, and not the memory that is asked for here.
         bytes_per_value: of an image's values once they are read.
     """
-    images = min(2 * config["operational"]["images_memory_mb"], _size(config, run).bytes * bytes_per_value // 10**6)
+    streamed = _size(config, run).bytes > config["operational"]["images_memory_mb"] * 10**6
+    ahead = readers(config) * READ_AHEAD // 10**6 if streamed else 0
+    images = ahead + min(
+        2 * config["operational"]["images_memory_mb"], _size(config, run).bytes * bytes_per_value // 10**6
+    )
     return BASE_MB * _ranks(config) + int(images) + (0 if gpu else int(on_device / 1e6))
+
+
+def readers(config: Config) -> int:
+    """Processes of a job that read ahead, at most, where images are streamed: one for each rank at least, if any."""
+    workers = int(config.get("operational", {}).get("workers", 2))
+    return max(workers, _ranks(config)) if workers else 0
 
 
 def table_mb(config: Config, run: Run) -> int:
     """Memory in MB for one run's loss and prediction of every example and checkpoint, and what is made of them."""
-    size, steps = _size(config, run), len(checkpoint_steps(training_of_run(config, run)))
-    return BASE_MB + 16 * steps * (size.train + size.test) // 10**6
+    steps = len(steps_of_result(config, run, "evaluation"))
+    return BASE_MB + 16 * steps * result("evaluation").examples(config, run, _size(config, run)) // 10**6
 
 
 def network_bytes(config: Config, run: Run) -> float:
@@ -147,6 +224,42 @@ def parameters_of(model: Mapping[str, Any], size: Size) -> int:
     return PARAMETERS.get(architecture, OWN_NETWORK)
 
 
+def example_bytes_of(model: Mapping[str, Any], size: Size, way: Way, precision: str) -> float:
+    """Bytes that one example of a batch takes while it passes through a network, without building it.
+
+    By hand for networks of this project; of torchvision's as was counted, by the number of pixels; a guess for a user's
+    own. `mcoherence.models.memory` counts it.
+    """
+    architecture, width = model["architecture"], BYTES[precision] / BYTES["float32"]
+    if architecture in ("mlp", "deep_mlp"):
+        hidden = model["hidden"] if architecture == "mlp" else [model["width"]] * model["depth"]
+        return (
+            4
+            * width
+            * (size.pixels + 2 * size.classes + 2 * (max(hidden, default=0) if way == "evaluate" else sum(hidden)))
+        )
+    if architecture in ("cnn", "cnn_group_norm"):
+        return width * _example_bytes_of_cnn(model, size, way)
+    if architecture not in ACTIVATIONS:
+        return size.activation_bytes(1) * width * (WITHOUT_BACKWARD if way == "evaluate" else 1)
+    small = model.get("stem") == "small" or (model.get("stem", "auto") == "auto" and min(size.shape[1:]) < LARGE_SIDE)
+    large, little = ACTIVATIONS[architecture]
+    side, kept, passed = little if small and little else large
+    return width * size.shape[1] * size.shape[2] / side**2 * (passed if way == "evaluate" else kept)
+
+
+def _example_bytes_of_cnn(model: Mapping[str, Any], size: Size, way: Way) -> float:
+    """Of blocks of convolution, norm, ReLU and pooling, in float32."""
+    area, largest, kept = float(size.shape[1] * size.shape[2]), 0.0, 4.0 * size.pixels
+    # A convolution's output where a norm needs it, ReLU's, and a quarter of that with its indices.
+    values = 11 if model.get("batch_norm", True) else 7
+    for channels in model["channels"]:
+        kept += values * channels * area
+        largest = max(largest, 2 * 4 * channels * area)
+        area /= 4
+    return 4 * size.pixels + largest if way == "evaluate" else kept
+
+
 def _linear(widths: list[int]) -> int:
     return sum(before * after + after for before, after in pairwise(widths))
 
@@ -159,11 +272,6 @@ def _kind(config: Config, run: Run) -> str:
     return "mlp" if config["models"][run.model]["architecture"] in ("mlp", "deep_mlp") else "convolutional"
 
 
-def _activation_bytes(config: Config, run: Run, batch_size: int) -> float:
-    """What a float32 backward pass keeps of a batch; an MLP's are not counted, they are small."""
-    return _size(config, run).activation_bytes(batch_size) if _kind(config, run) == "convolutional" else 0.0
-
-
 def _wide(config: Config) -> int:
     """Bytes of a measured value, in those of float32."""
     return 2 if config["measurement"].get("precision", "float64") == "float64" else 1
@@ -171,3 +279,6 @@ def _wide(config: Config) -> int:
 
 def _ranks(config: Config) -> int:
     return int(config.get("operational", {}).get("ranks", 1))
+
+
+ABOUT = Sizes(parameters_of, example_bytes_of)

@@ -92,6 +92,8 @@ class Experiment:
     needs: experiments that have to be made beside it.
     check: raises UserError for what neither the schema nor `entries` can say.
     makes: entries that the config gets because of the experiment, of `optimizers` and of `training.for_optimizers`.
+    every_checkpoint: why its runs have to be evaluated at every checkpoint; "" where some do.
+    every_example: why they have to be evaluated on all training examples; "" where a sample does.
     """
 
     sections: tuple[str, ...]
@@ -101,6 +103,8 @@ class Experiment:
     needs: tuple[str, ...] = ()
     check: Callable[[Config], None] = lambda config: None
     makes: Callable[[Config], Mapping[str, Mapping[str, Any]]] = no_entries
+    every_checkpoint: str = ""
+    every_example: str = ""
 
     @property
     def entries(self) -> dict[str, str]:

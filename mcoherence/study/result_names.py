@@ -25,6 +25,7 @@ MINIBATCH_GROUPS = ("train", "heldout")
 
 NO_BATCH_NORM = "none"  # what is said of a network that has none, in place of the statistics that it normalises by
 OWN_NETWORK = "own_network"  # the setting that names a user's own network to what loads checkpoints
+BATCH = "examples_at_a_time"  # the attribute that lists sizes of batches that examples were passed in
 FULL = "full"  # the subset of a run on everything
 
 

@@ -13,6 +13,7 @@ from mcoherence.optim.methods import METHODS
 from mcoherence.study.data_sizes import Size
 from mcoherence.study.result_names import DIFFICULTY_GROUPS, GROUPS, NO_BATCH_NORM, OTHER_SAMPLE, OWN_NETWORK
 from mcoherence.study.runs import Config, Run
+from mcoherence.study.segments import checkpoint_steps, every_nth
 from mcoherence.study.settings import training_of_run
 
 
@@ -29,6 +30,7 @@ class Result:
     split: whether it always reads the split into easy and hard examples; else only that of the run's own subset.
     subset: whether it reads the subset that the run trains on.
     shards: whether its examples can be taken in shards, by jobs of their own.
+    copies: how often what a pass keeps of an example is held at once; twice by products with directions.
     """
 
     command: str
@@ -40,6 +42,7 @@ class Result:
     split: bool = False
     subset: bool = False
     shards: bool = True
+    copies: int = 1
 
 
 def _sample(config: Config, size: Size) -> int:
@@ -61,8 +64,21 @@ def _own_network(config: Config, run: Run) -> dict[str, Any]:
     return {OWN_NETWORK: architecture} if ":" in architecture else {}
 
 
+def steps_of_result(config: Config, run: Run, name: str) -> list[int]:
+    """Numbers of updates of the checkpoints that a result of a run is made from: all, or those that are evaluated."""
+    steps = checkpoint_steps(training_of_run(config, run))
+    return every_nth(steps, config.get("evaluation", {}).get("every", 1)) if name == "evaluation" else steps
+
+
 def _evaluation_settings(config: Config, run: Run) -> dict[str, Any]:
-    return {"tf32": config["measurement"].get("tf32", False), **_own_network(config, run)}
+    thinned = {key: value for key, value in config.get("evaluation", {}).items() if (key, value) != ("every", 1)}
+    if "train_examples" in thinned:
+        thinned["seed"] = config["measurement"].get("seed", 0)
+    return {"tf32": config["measurement"].get("tf32", False), **_own_network(config, run), **thinned}
+
+
+def _evaluated(config: Config, run: Run, size: Size) -> int:
+    return int(min(config.get("evaluation", {}).get("train_examples", size.train), size.train)) + size.test
 
 
 def batch_norm_of(config: Config, run: Run) -> str:
@@ -127,7 +143,7 @@ RESULTS = {
         command="evaluate",
         stage="evaluate",
         settings=_evaluation_settings,
-        examples=lambda config, run, size: size.train + size.test,
+        examples=_evaluated,
         groups=lambda config: 0,
         verb="Evaluate",
     ),
@@ -176,6 +192,7 @@ RESULTS = {
         groups=lambda config: 2,  # the sums that an example is compared with
         verb="Score single examples of",
         shards=False,  # each would take the sums over all examples again; blocks of checkpoints are jobs of their own
+        copies=2,
     ),
 }
 ON_OTHER_SAMPLE = "measure_sample_size"  # the stage of coherence on other samples

@@ -4,7 +4,7 @@ Neither a checkpoint nor a segment depends on how long training lasts in all, so
 module is read when Snakemake parses the workflow, so it imports nothing heavy.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import count, takewhile
 from typing import Any
 
@@ -53,6 +53,16 @@ def segment_checkpoints(training: Config, start: int, stop: int) -> list[int]:
     """Numbers of updates at which the segment (start, stop] saves the run; its last one always, 0 in the first one."""
     schedule = checkpoint_schedule(stop, **training["checkpoints"])
     return sorted({step for step in schedule if step > start or start == 0} | {stop})
+
+
+def every_nth(steps: Sequence[int], n: int) -> list[int]:
+    """The first of some ascending steps, every n-th from there on, and the last.
+
+    Example:
+        >>> every_nth([0, 1, 2, 4, 8, 11], 2)
+        [0, 2, 8, 11]
+    """
+    return sorted({*steps[::n], *steps[-1:]})
 
 
 def checkpoint_steps(training: Config) -> list[int]:

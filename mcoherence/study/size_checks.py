@@ -138,6 +138,14 @@ def _check_sizes(config: Config, own: Config, runs: Sequence[Run]) -> None:
             )
     for labels, dataset in dict.fromkeys((run.labels, run.dataset) for run in runs):
         _check_classes(config, labels, dataset)
+    asked = config.get("evaluation", {}).get("train_examples", 0)
+    for dataset in dict.fromkeys(run.dataset for run in runs):
+        there = known_size(config, dataset, "train")
+        if there is not None and asked > there:
+            raise UserError(
+                f"evaluation.train_examples: found {asked}, expected at most the {there} training examples of "
+                f"datasets.{dataset}; lower it, or remove it for all"
+            )
     for dataset in dict.fromkeys(dataset for dataset, _ in scored_networks(config)):
         _check_split(config, dataset)
     for name, measured in results_of(config).items():

@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mcoherence.study.runs import Run
-from mcoherence.tables.inputs import evaluation_of, labels_of, targets_of
+from mcoherence.tables.inputs import evaluated, evaluation_of, labels_of, targets_of
 from mcoherence.tables.runs import rows_of_runs
 
 
@@ -16,7 +16,8 @@ def table(results: str, runs: Sequence[Run], noise: Mapping[str, float]) -> pd.D
     """Accuracy and mean loss per run, checkpoint and part (train, pristine, corrupt, test).
 
     Columns: run, step, epoch, part, n, accuracy, loss, diverged. Train, pristine and corrupt are scored on the labels
-    that the run trains on; test labels are clean. A part without examples has NaN.
+    that the run trains on; test labels are clean. A part without examples has NaN. Checkpoints are those that are
+    evaluated, and so are training examples.
     """
     return rows_of_runs(runs, noise, lambda run: accuracy_of_run(results, run))
 
@@ -25,6 +26,7 @@ def accuracy_of_run(results: str, run: Run) -> pd.DataFrame:
     """The rows of one run, without the columns that name it."""
     labels, targets = labels_of(results, run), targets_of(results, run)
     with evaluation_of(results, run) as file:
+        labels = evaluated(file, labels)
         step, epoch, diverged = file["step"][:], file["epoch"][:], file["diverged"][:]
         correct = {
             "train": file["train/prediction"][:] == labels.labels,

@@ -41,14 +41,15 @@ def _row_of_run(results: str, run: Run) -> pd.DataFrame:
     rows = accuracy_of_run(results, run)
     accuracy = rows.loc[rows["part"] == "test", "accuracy"].to_numpy()
     sums = coherence_of(results, run).over_parameters()
-    coherence = sums.m_coherence(TRAIN_GROUP)
+    there = np.isin(sums.step, rows["step"])  # the checkpoints that are evaluated too
+    step, epoch, coherence = sums.step[there], sums.epoch[there], sums.m_coherence(TRAIN_GROUP)[there]
     lost = bool(sums.diverged.any())
     positions = {"best": -1 if lost else int(np.argmax(accuracy)), "last": -1}
     columns: dict[str, Any] = {}
     for which, position in positions.items():
         columns |= {
-            f"{which}_step": sums.step[position],
-            f"{which}_epoch": sums.epoch[position],
+            f"{which}_step": step[position],
+            f"{which}_epoch": epoch[position],
             f"{which}_test_accuracy": np.nan if lost else accuracy[position],
             f"{which}_m_coherence": np.nan if lost else coherence[position],
         }

@@ -33,6 +33,14 @@ def evaluation_of(results: str, run: Run) -> AbstractContextManager[h5py.File]:
     return open_hdf5(Path(run.file(results, "evaluation")), EVALUATION_SCHEMA)
 
 
+def evaluated(file: h5py.File, labels: Labels) -> Labels:
+    """Of the labels of the training part those whose examples are evaluated: all, or those of the file's sample."""
+    if "train/index" not in file:
+        return labels
+    index = file["train/index"][:]
+    return Labels(labels.labels[index], labels.original[index], labels.selected[index], labels.changed[index])
+
+
 def coherence_of(results: str, run: Run, name: str = "coherence") -> Sums:
     """The sums of coherence.h5 of a run, or of another result like it."""
     return Sums.read(Path(run.file(results, name)), COHERENCE_SCHEMA)
@@ -46,6 +54,10 @@ def split_of(results: str, run: Run) -> AbstractContextManager[h5py.File]:
 def training_answers(
     results: str, run: Run, labels: Labels
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
-    """Steps int64 [K] of a run, whether each training example is right there, bool [K, N], and `diverged`, bool [K]."""
+    """Steps int64 [K] of a run, whether each training example is right there, bool [K, N], and `diverged`, bool [K].
+
+    The examples are those that are evaluated, see `evaluated`; K counts the evaluated checkpoints.
+    """
     with evaluation_of(results, run) as file:
-        return file["step"][:], file["train/prediction"][:] == labels.labels, file["diverged"][:]
+        correct = file["train/prediction"][:] == evaluated(file, labels).labels
+        return file["step"][:], correct, file["diverged"][:]

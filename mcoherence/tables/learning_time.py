@@ -8,7 +8,7 @@ import pandas as pd
 from mcoherence.measuring.difficulty import learned_at
 from mcoherence.study.runs import Run
 from mcoherence.tables.columns import Column
-from mcoherence.tables.inputs import labels_of, training_answers
+from mcoherence.tables.inputs import evaluated, evaluation_of, labels_of, training_answers
 from mcoherence.tables.runs import rows_of_runs
 
 COLUMNS = {
@@ -28,10 +28,12 @@ def table(results: str, runs: Sequence[Run], noise: Mapping[str, float]) -> pd.D
 
 def _rows_of_run(results: str, run: Run) -> pd.DataFrame:
     labels = labels_of(results, run)
+    with evaluation_of(results, run) as file:
+        changed = evaluated(file, labels).changed
     step, correct, diverged = training_answers(results, run, labels)
     learned, lost = learned_at(correct, step), bool(diverged[-1])
     rows = []
-    masks = {"all": np.ones_like(labels.changed), "pristine": ~labels.changed, "corrupt": labels.changed}
+    masks = {"all": np.ones_like(changed), "pristine": ~changed, "corrupt": changed}
     for group, mask in masks.items():
         chosen = np.sort(learned[mask])
         measured = len(chosen) > 0 and not lost

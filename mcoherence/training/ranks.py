@@ -44,6 +44,11 @@ class Ranks:
         """This rank's part of `positions` [n]: the ranks' shares differ by one example at most."""
         return positions if self.world == 1 else np.array_split(positions, self.world)[self.rank]
 
+    def readers(self, of_job: int) -> int:
+        """This rank's share of the processes of a job that read ahead: one at least, unless there are to be none."""
+        share = of_job * (self.rank + 1) // self.world - of_job * self.rank // self.world
+        return max(share, min(of_job, 1))
+
     def total(self, value: Tensor) -> Tensor:
         """The sum of `value` over the ranks, in place; every rank must call it."""
         if self.world > 1:

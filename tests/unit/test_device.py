@@ -1,5 +1,6 @@
 """The device of a job: which one "auto" stands for, the same bytes from it each time, and what Apple's GPUs lack."""
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional
@@ -8,6 +9,7 @@ from mcoherence.device import (
     NOT_DETERMINISTIC,
     chosen_device,
     describe_device,
+    enough_memory,
     prepare_device,
     prepare_measuring_device,
     require_float64,
@@ -60,6 +62,28 @@ def test_without_determinism_it_runs_and_the_record_says_so():
     device = prepare_device("cpu", 1, deterministic=False)
     assert unpool().shape == (1, 1, 2, 2)
     assert describe_device(device) == f"cpu, {NOT_DETERMINISTIC}"
+
+
+SHORT = [
+    (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has ..."), "a GPU .* 2.50 GiB more"),
+    (RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)"), "a GPU that has too little;"),
+]
+
+
+@pytest.mark.parametrize(("error", "found"), SHORT)
+def test_a_gpu_without_memory_left_is_one_line_with_the_way_out(error, found):
+    said = pytest.raises(UserError, match=f"^memory: found {found}.*; lower operational.gpu_batch_mb$")
+    with said, enough_memory("lower operational.gpu_batch_mb"):
+        raise error
+
+
+@pytest.mark.parametrize("make", [torch.zeros, np.zeros])
+def test_a_machine_without_memory_left_is_one_line(make):
+    with pytest.raises(SystemExit) as stopped:
+        run(enough_memory("lower operational.cpu_batch_mb")(lambda: make(2**50)))
+    (line,) = str(stopped.value).splitlines()
+    assert line.startswith("error: memory: found a machine that has too little, asked for ")
+    assert line.endswith("more; expected room for this job; lower operational.cpu_batch_mb")
 
 
 def test_any_other_error_of_torch_keeps_its_traceback():

@@ -47,10 +47,14 @@ def _refusal_of(error: Exception) -> str | None:
         return refusal_of_system(error)
     if "torch" not in sys.modules:
         return None
-    from mcoherence.device import without_determinism
+    from mcoherence.device import without_determinism, without_memory
     from mcoherence.gradients.evidence import IdentityError
 
     if isinstance(error, IdentityError):
         return str(error)
-    refused = without_determinism(error) if isinstance(error, RuntimeError) else None
+    refused = None
+    if isinstance(error, RuntimeError | MemoryError):
+        refused = without_memory(error, "let fewer jobs run at once, or run it where there is more")
+    if refused is None and isinstance(error, RuntimeError):
+        refused = without_determinism(error)
     return None if refused is None else str(refused)

@@ -44,4 +44,5 @@ EXPERIMENT = Experiment(
         ),
     },
     figures={"adversarial_start": Figure(("adversarial_start",), DIFFICULTY, "5.6 adversarial initialisation")},
+    every_example="easy and hard examples are among those that are not evaluated",
 )

@@ -73,4 +73,5 @@ EXPERIMENT = Experiment(
             ("confusion",), SWEEPS, "6.2 gradient confusion by width and depth (no claim of the four papers)"
         ),
     },
+    every_checkpoint="its table has accuracy and confusion of each checkpoint beside each other",
 )

@@ -108,4 +108,6 @@ EXPERIMENT = Experiment(
         ),
         "examples": Figure(("difficulty",), DIFFICULTY, "5.3 the easiest and the hardest examples", images=True),
     },
+    every_checkpoint="when an example is learned and forgotten is read from checkpoint to checkpoint",
+    every_example="every example is scored",
 )

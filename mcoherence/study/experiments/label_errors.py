@@ -94,4 +94,6 @@ EXPERIMENT = Experiment(
             ("label_errors",), DIFFICULTY, "5.7 which labels are wrong (no claim of the four papers)"
         )
     },
+    every_checkpoint="forgetting is read from checkpoint to checkpoint",
+    every_example="every example is ranked",
 )

@@ -155,4 +155,5 @@ EXPERIMENT = Experiment(
     figures={
         "median_scale": Figure(("median_scale",), TRAINING, "4.8 medians, by examples of a class in a group"),
     },
+    every_checkpoint="rates are chosen by the checkpoint at which an accuracy is first reached",
 )

@@ -22,4 +22,6 @@ EXPERIMENT = Experiment(
     needs=("easy_hard",),
     tables={},
     figures={"second_split": Figure(("difficulty",), DIFFICULTY, "5.5 learned on one half, forgotten on the other")},
+    every_checkpoint="when an example is forgotten is read from checkpoint to checkpoint",
+    every_example="every example has a forgetting time",
 )

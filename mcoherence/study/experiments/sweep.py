@@ -98,4 +98,5 @@ EXPERIMENT = Experiment(
         ),
     },
     figures={"sweep": Figure(("sweep",), SWEEPS, "6.1 a setting of the network swept")},
+    every_checkpoint="its table has accuracy and coherence of each checkpoint beside each other",
 )

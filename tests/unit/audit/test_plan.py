@@ -5,11 +5,16 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from mcoherence.audit.plan import describe, estimates, memory_of, most_temporary_bytes, work_of
-from mcoherence.audit.speeds import COPY_SECONDS, PASS_SECONDS, STATED_RATE, network_of
+from mcoherence.audit.planned_tables import planned_tables
+from mcoherence.audit.speeds import COPY_SECONDS, PASS_SECONDS, network_of, rate_elsewhere, stated_rate
+from mcoherence.models.memory import example_bytes
 from mcoherence.study.data_sizes import Size, size_of
+from mcoherence.study.estimates import BASE_MB, job_mb
+from mcoherence.study.results import result, steps_of_result
 from mcoherence.study.runs import Run
 
 ROOT = Path(__file__).parents[3]
@@ -44,6 +49,7 @@ def config(tmp_path, monkeypatch):
 
 SGD = Run("digits", "linear", "clean", "sgd", "full", 0)
 FORWARD = 2 * 64 * 10
+DIGITS = Size(100, 1697, (1, 8, 8), 10)
 
 
 def test_a_network_is_counted_without_being_made():
@@ -72,8 +78,8 @@ def test_jobs_disk_and_hours_follow_from_the_study(config):
     assert rows["train"].disk == 2600 * (6 + 2 * 2 + 4 + 3)
     assert rows["evaluate"].disk == 8 * 1797 * (6 + 4)
     work = 3 * FORWARD * 10 * (5 + 3)
-    assert rows["train"].hours == pytest.approx((work / STATED_RATE["cuda"] + 3 * 5) / 3600)
-    assert "stated" in rows["train"].source
+    assert rows["train"].hours == pytest.approx((work / stated_rate(LINEAR, DIGITS, "cuda") + 3 * 5) / 3600)
+    assert rows["train"].source.startswith("its operations and bytes, ")
 
 
 def test_rates_come_from_benchmarks_of_the_device_where_there_are_some(config, tmp_path):
@@ -85,10 +91,34 @@ def test_rates_come_from_benchmarks_of_the_device_where_there_are_some(config, t
     calls = 8 * PASS_SECONDS  # of eight updates, a pass each
     assert train.hours == pytest.approx((3 * FORWARD * 80 / of_benchmark + 15 + calls) / 3600)
     assert train.source == "benchmarks/ (mlp, cpu)"
-    assert (
-        "stated" in next(row for row in estimates(config, "cpu", tmp_path) if row.stage == "measure_coherence").source
+    measured = next(row for row in estimates(config, "cpu", tmp_path) if row.stage == "measure_coherence")
+    assert "its operations and bytes" in measured.source
+    assert "its operations and bytes" in estimates(config, "cuda", tmp_path)[0].source
+
+
+def test_measuring_on_a_gpu_takes_more_than_its_passes_and_float64_twice_that():
+    passes, single, double = (
+        rate_elsewhere(LINEAR, DIGITS, "cuda", ROOT / "nowhere", precision).flops_per_s
+        for precision in (None, "float32", "float64")
     )
-    assert "stated" in estimates(config, "cuda", tmp_path)[0].source
+    assert passes / single == pytest.approx(1.7)
+    assert single / double == pytest.approx(2)
+
+
+def test_a_network_that_no_benchmark_has_is_as_far_from_what_is_stated_as_the_slowest_that_one_has(tmp_path):
+    (tmp_path / "benchmarks").mkdir()
+    rows = [
+        {"model": name, "batch": 64, "device": "cpu", "method": "plain", "seconds": 64 * seconds}
+        for name, seconds in (("resnet18", 1), ("vgg13_bn", 0.001))
+    ]
+    (tmp_path / "benchmarks/extraction-cpu.json").write_text(json.dumps(rows))
+    small, resnet = Size(0, 0, (3, 32, 32), 10), {"architecture": "resnet18"}
+    cnn = {"architecture": "cnn", "channels": [8], "hidden": 9}
+    found = rate_elsewhere(cnn, small, "cpu", tmp_path)
+    of_resnet = 3 * network_of(resnet, small).flops / 1 / 2  # of a core, two threads
+    expected = stated_rate(cnn, small, "cpu") * of_resnet / stated_rate(resnet, small, "cpu")
+    assert found.flops_per_s == pytest.approx(expected)
+    assert found.source == "its operations and bytes, by benchmarks/ (resnet18, vgg13_bn, cpu)"
 
 
 def test_jobs_that_are_copies_start_at_once_and_m3_makes_a_pass_for_each_group(config, tmp_path):
@@ -96,7 +126,7 @@ def test_jobs_that_are_copies_start_at_once_and_m3_makes_a_pass_for_each_group(c
     config["optimizers"]["sgd"] = {"method": "m3", "lr": 1, "groups": 3}
     train, *_ = estimates(config, "cpu", tmp_path)
     start = COPY_SECONDS if sys.platform == "linux" else 5
-    work = 3 * FORWARD * 80 / STATED_RATE["cpu"]
+    work = 3 * FORWARD * 80 / stated_rate(LINEAR, DIGITS, "cpu")
     passes = 3 * 5 + 3  # five updates with it, three with another optimiser
     assert train.hours == pytest.approx((work + 3 * start + passes * PASS_SECONDS) / 3600)
 
@@ -147,8 +177,8 @@ def test_every_measurement_is_planned_in_parts_and_with_the_sums_of_its_groups(c
     assert rows["measure_contributions"].jobs == (2 * 2 + 2 + 2) + (2 + 1 + 2)
     # Of 4 checkpoints: coherence has four groups' sums of 7,850 parameters in 5 shards, contributions eight in 2.
     assert most_temporary_bytes(config) == 4 * 5 * 4 * 4 * 7850
-    contributions, coherence = (memory_of(config, SGD, name) for name in ("contributions", "coherence"))
-    assert contributions - coherence == 2 * (8 - 4) * 4 * 7850
+    contributions, coherence = (memory_of(config, SGD, name, "cuda") for name in ("contributions", "coherence"))
+    assert contributions - coherence == (8 - 4) * 4 * 7850
 
 
 def test_winsorised_sgd_pays_for_the_gradient_of_every_example(config):
@@ -156,19 +186,68 @@ def test_winsorised_sgd_pays_for_the_gradient_of_every_example(config):
     config["optimizers"]["sgd"] = {"method": "winsorized", "lr": 1, "c": 20}
     assert work_of(config, SGD, "train") == 20 * plain
     # 10 examples: round(0.2 * 9) = 2 are clipped at each end, and the next one there is held too
-    assert memory_of(config, SGD, "train") == (3 + 2 * 3) * 2600 + 4 * 2**26
+    passed = 10 * example_bytes(LINEAR, (1, 8, 8), 10, "train")
+    assert memory_of(config, SGD, "train", "cpu") == (2 + 2 * 3) * 2600 + 4 * 2**26 + passed
 
 
 def test_m3_holds_the_gradients_of_its_groups_and_adam_keeps_two_averages(config):
-    for optimizer, weights, work in (
-        ({"method": "sgd", "lr": 1}, 3, 1),
-        ({"method": "m3", "lr": 1, "groups": 5}, 3 + 4, 1),
-        ({"method": "m3_successive", "lr": 1, "groups": 3}, 3 + 2, 3),
-        ({"method": "adamw", "lr": 1}, 3 + 2, 1),
+    example = example_bytes(LINEAR, (1, 8, 8), 10, "train")
+    # weights and their gradient, then what the optimiser has; and of 10 examples those that a pass takes
+    for optimizer, weights, examples, work in (
+        ({"method": "sgd", "lr": 1}, 2, 10, 1),
+        ({"method": "sgd", "lr": 1, "momentum": 0.9}, 2 + 1, 10, 1),
+        ({"method": "m3", "lr": 1, "groups": 5}, 2 + 4, 2, 1),
+        ({"method": "m3_successive", "lr": 1, "groups": 3}, 2 + 2, 10, 3),
+        ({"method": "adamw", "lr": 1}, 2 + 2, 10, 1),
     ):
         config["optimizers"]["sgd"] = optimizer
-        assert memory_of(config, SGD, "train") == weights * 2600
+        assert memory_of(config, SGD, "train", "cpu") == weights * 2600 + examples * example
         assert work_of(config, SGD, "train") == work * 3 * FORWARD * 5 * 10
+
+
+def test_evaluation_can_be_thinned_and_costs_as_much_less(config):
+    whole = {row.stage: row for row in estimates(config, "cuda", ROOT / "nowhere")}
+    assert result("evaluation").settings(config, SGD) == {"tf32": False}
+    assert result("evaluation").settings({**config, "evaluation": {"every": 1}}, SGD) == {"tf32": False}
+    config["evaluation"] = {"every": 4, "train_examples": 50}
+    assert steps_of_result(config, SGD, "evaluation") == [0, 4, 5]  # of 0, 1, 2, 3, 4, 5
+    assert steps_of_result(config, SGD, "coherence") == [0, 1, 2, 3, 4, 5]
+    assert result("evaluation").settings(config, SGD) == {"tf32": False, "every": 4, "train_examples": 50, "seed": 0}
+    assert work_of(config, SGD, "evaluation") == FORWARD * 3 * (50 + 1697)
+    thinned = {row.stage: row for row in estimates(config, "cuda", ROOT / "nowhere")}
+    assert thinned["evaluate"].disk == 8 * (50 + 1697) * (3 + 2)  # RM3 has the steps 0, 1, 2, 3
+    assert {stage: row for stage, row in thinned.items() if stage != "evaluate"} == {
+        stage: row for stage, row in whole.items() if stage != "evaluate"
+    }
+    (accuracy,) = planned_tables(config, ["accuracy"]).values()
+    assert accuracy.loc[accuracy["optimizer"] == "sgd", "step"].unique().tolist() == [0, 4, 5]
+
+
+def test_the_plan_says_how_many_processes_read_and_what_they_hold(config):
+    config["operational"] = {"images_memory_mb": 2000, "workers": 14, "ranks": 16}
+    assert "Readers" not in describe(config, "cuda", ROOT)
+    config["datasets"]["digits"] = {"source": "folder", "root": "nowhere", "resize": 224, "size": 224}
+    said = "a job that streams images (digits) starts up to 16 processes, which keep up to 4.3 GB in /dev/shm"
+    assert said in describe(config, "cuda", ROOT)
+    assert job_mb(config, SGD, 0, gpu=True) == 16 * BASE_MB + 4000 + 16 * 2**28 // 10**6
+
+
+def test_memory_of_several_gpus_and_of_half_precision(config):
+    config["operational"] = {"ranks": 4}
+    example = example_bytes(LINEAR, (1, 8, 8), 10, "train")
+    assert memory_of(config, SGD, "train", "cuda") == (3 + 1) * 2600 + 3 * example  # 10 examples by 4, gradients twice
+    config["operational"], config["training"]["precision"] = {}, "bfloat16"
+    half = example_bytes(LINEAR, (1, 8, 8), 10, "train", torch.bfloat16)
+    assert memory_of(config, SGD, "train", "cuda") == 3 * 2600 + 1300 + 10 * half  # and a copy of the weights
+
+
+def test_the_plan_says_where_batches_are_smaller_than_they_could_be(config):
+    assert "at a time" not in describe(config, "cpu", ROOT)
+    config["operational"] = {"cpu_batch_mb": 0.02, "gpu_batch_mb": 100}
+    text = describe(config, "cpu", ROOT)
+    # 20 kB: images of 256 bytes, logits and their softmax of 40 each, a label of 8, in float32
+    assert "evaluate of linear on digits: 32 examples at a time, as many as fit in operational.cpu_batch_mb." in text
+    assert "at a time" not in describe(config, "cuda", ROOT)
 
 
 def test_contributions_and_the_gradients_of_easy_and_hard_examples_are_planned(config):

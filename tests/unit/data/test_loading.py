@@ -14,6 +14,7 @@ from mcoherence.data.augmentation import augmented, cropped, random_boxes
 from mcoherence.data.batches import draws_from, size_of_draw
 from mcoherence.data.loading import LabelledExamples, ResidentImageLoader, StreamedImageLoader, image_loader
 from mcoherence.data.preparation import prepare_images
+from mcoherence.data.read_ahead import read_ahead
 from mcoherence.data.sources import Source, SourcePart
 from mcoherence.errors import UserError
 
@@ -41,6 +42,31 @@ def path(tmp_path_factory):
     file = tmp_path_factory.mktemp("data") / "images.h5"
     prepare_images(file, Source(part, SourcePart(255 - images, np.arange(60) % 4), SHAPE, tuple("abcd")), {})
     return file
+
+
+@pytest.mark.parametrize(
+    ("workers", "batch_bytes", "room", "expected"),
+    [
+        (14, 77e6, 1e12, (14, 3)),  # 512 images of 150 kB: three are 231 MB
+        (14, 77e6, 14 * 77e6, (14, 1)),
+        (14, 77e6, 5.5 * 77e6, (5, 1)),
+        (2, 64, 32e6, (2, 4)),
+        (2, 1e9, 1e12, (2, 1)),
+        (2, 77e6, 64e6 / 2, (0, 1)),  # a container's /dev/shm
+        (0, 77e6, 1e12, (0, 3)),
+    ],
+)
+def test_what_readers_hold_is_bounded_each_and_together(workers, batch_bytes, room, expected):
+    assert read_ahead(workers, int(batch_bytes), room) == expected
+
+
+def test_without_shared_memory_the_job_reads_the_same_batches_by_itself(path, positions, monkeypatch):
+    alone = image_loader(path, positions, CPU, **PLACES["streamed"])
+    monkeypatch.setattr("mcoherence.data.loading.shared_room", lambda: 0.0)
+    without = image_loader(path, positions, CPU, **PLACES["streamed by workers"])
+    for one, other in zip(alone.batches(schedule()), without.batches(schedule()), strict=True):
+        assert torch.equal(one, other)
+    assert list(without.batches([])) == []
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """What is taken of a checkpoint: losses and predictions, and gradient statistics, against values calculated here."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,11 +10,15 @@ import torch
 from mcoherence.data.preparation import prepare_images
 from mcoherence.data.sources import open_source
 from mcoherence.gradients.reference import per_example_gradients
+from mcoherence.measuring.along_run import measure_run
 from mcoherence.measuring.by_examples import group_batches, measure
 from mcoherence.measuring.evaluation import evaluate, evaluate_run
 from mcoherence.measuring.job import MeasuringJob
+from mcoherence.measuring.measurement import Measurement
 from mcoherence.measuring.record import record_of, stacked
+from mcoherence.measuring.samples import DrawnExamples, Sample
 from mcoherence.models import NetworkSettings, build_model, save_checkpoint
+from mcoherence.models.memory import example_bytes
 from mcoherence.study.result_names import CORRUPT, GROUPS, HELDOUT, PRISTINE
 
 
@@ -55,6 +60,35 @@ def test_a_run_is_evaluated_in_the_precision_that_it_is_trained_in(precision, tm
     (pixels,) = job.load("train", np.arange(20), precision).batches([(0, np.arange(20))])
     loss = -torch.log_softmax(model.eval()(pixels), dim=1)[:, 0]
     assert datasets["train/loss"][0] == pytest.approx(loss.detach().numpy(), rel=1e-6)
+
+
+def test_a_batch_that_has_no_room_is_halved_and_the_file_says_so(tmp_path):
+    images, checkpoint = tmp_path / "images.h5", tmp_path / "step0.safetensors"
+    digits = open_source({"source": "digits", "train_size": 300, "test_size": 30, "seed": 0}, tmp_path, False)
+    prepare_images(images, digits, {})
+    settings = {"architecture": "mlp", "hidden": [5]}
+    network = NetworkSettings(settings, (1, 8, 8), 10)
+    model = build_model(settings, (1, 8, 8), 10).double()
+    save_checkpoint(checkpoint, model, network, {"step": 0, "epoch": 0.0, "run": {}})
+    job = MeasuringJob(images, [checkpoint], torch.device("cpu"))
+    kept, passed = (example_bytes(settings, (1, 8, 8), 10, way, torch.float64) for way in ("measure", "evaluate"))
+    small = replace(job, batch_bytes=int(64 * max(kept, passed)))
+    assert (job.measured_batch(torch.float64), job.evaluated_batch(torch.float64)) == (256, 1024)
+
+    labels = {"train": np.arange(300) % 10}
+    (at_once, said), (in_batches, said_of_small) = evaluate_run(job, labels), evaluate_run(small, labels)
+    assert said["examples_at_a_time"] == [1024]
+    assert said_of_small["examples_at_a_time"] == [small.evaluated_batch(torch.float64)]
+    assert small.evaluated_batch(torch.float64) < 300
+    assert at_once["train/loss"] == pytest.approx(in_batches["train/loss"], rel=1e-6)
+
+    examples = [DrawnExamples("train", Sample(np.arange(300), np.zeros(300, dtype=np.int64)), labels["train"])]
+    measurement = Measurement("coherence", examples, GROUPS, "float64", tf32=False)
+    (at_once, said), (in_batches, said_of_small) = measure_run(job, measurement), measure_run(small, measurement)
+    assert said["examples_at_a_time"] == [256]
+    assert said_of_small["examples_at_a_time"] == [small.measured_batch(torch.float64)]
+    assert small.measured_batch(torch.float64) < 256
+    assert at_once["m_coherence_model"][0, 0] == pytest.approx(in_batches["m_coherence_model"][0, 0], rel=1e-12)
 
 
 @pytest.mark.parametrize("tf32", [False, True])

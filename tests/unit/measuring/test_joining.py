@@ -235,6 +235,29 @@ def test_parts_of_an_evaluation_have_the_bits_of_the_whole(files):
     assert whole.read_bytes() == paths[0].read_bytes()
 
 
+def test_a_sample_of_the_training_part_is_evaluated_in_parts_with_the_bits_of_the_whole(files):
+    settings = {"tf32": False, "train_examples": 40, "seed": 5}
+    paths = [files["folder"] / f"sampled{number}.h5" for number in range(3)]
+    given = {"images": files["images"], "labels": files["labels"], "split": [], "parts": [], "device": "cpu"}
+    run(evaluate, settings, **given, checkpoints=files["checkpoints"], result=paths[0])
+    for shard, path in enumerate(paths[1:]):
+        run(evaluate, settings, **given, checkpoints=files["checkpoints"], shard=shard, shards=2, result=path)
+    together, _ = join(paths[1:], *schemas_of("evaluation"))
+    alone, _ = contents(paths[0])
+    assert together.keys() == alone.keys()
+    assert all(np.asarray(together[name]).tobytes() == alone[name].tobytes() for name in alone)
+
+    stream = np.random.Generator(np.random.PCG64(np.random.SeedSequence(5, spawn_key=(15,))))
+    index = alone["train/index"]
+    train_size = len(read_labels(files["labels"]).labels)
+    assert index.tolist() == sorted(stream.choice(train_size, 40, replace=False))
+    everything = files["folder"] / "everything.h5"
+    run(evaluate, {"tf32": False}, **given, checkpoints=files["checkpoints"], result=everything)
+    whole, _ = contents(everything)
+    assert alone["train/loss"] == pytest.approx(whole["train/loss"][:, index], rel=1e-5, nan_ok=True)
+    assert alone["test/loss"].tobytes() == whole["test/loss"].tobytes()
+
+
 def batch_of(files, positions, part="train"):
     """Inputs and the labels trained on, in float64."""
     job = MeasuringJob(files["images"], files["checkpoints"], torch.device("cpu"))

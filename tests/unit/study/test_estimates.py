@@ -15,6 +15,7 @@ from mcoherence.study.estimates import (
     job_mb,
     minutes,
     parameters_of,
+    result_batch,
     result_bytes,
     result_passes,
     training_passes,
@@ -65,10 +66,25 @@ def test_statistics_of_the_sample_cost_half_a_pass_of_it_for_every_batch_norm_la
     assert result_passes(config, replace(RUN, model="cnn"), "coherence", checkpoints=1) == 3 * 900 + 360
 
 
+def test_a_batch_is_what_its_memory_has_room_for():
+    example = 8 * (64 + 2 * 10 + 2 * 512)  # of coherence, in float64
+    assert result_batch(CONFIG, RUN, "coherence", gpu=False) == 256
+    for budget, expected in ((256 * example, 256), (256 * example - 10**6, 128), (10**6, 64)):
+        config = CONFIG | {"operational": {"cpu_batch_mb": budget / 10**6, "gpu_batch_mb": 10**6}}
+        assert result_batch(config, RUN, "coherence", gpu=False) == expected
+        assert result_batch(config, RUN, "coherence", gpu=True) == 256
+    assert result_batch(CONFIG, RUN, "evaluation", gpu=False) == 1024
+    small = CONFIG | {"operational": {"gpu_batch_mb": 1, "cpu_batch_mb": 10**6}}
+    assert result_batch(small, RUN, "evaluation", gpu=True) == 256  # of 4 * (64 + 2 * 10 + 2 * 256) bytes
+    assert result_batch(small, RUN, "evaluation", gpu=False) == 1024
+
+
 def test_time_and_memory_of_a_job():
     config = CONFIG | {"operational": {"images_memory_mb": 2000, "ranks": 1}}
     assert minutes(config, RUN, 1e11 / 64) == LEAST_MINUTES + 10
-    # four groups: their sums, those of a batch, a copy of them, in float64
-    assert result_bytes(config, RUN, "coherence") == 2 * 2 * 4 * 4 * MLP
+    # The weights, the sums of a batch, and those of four groups, in float64; and of 256 examples pixels, hidden layers,
+    # logits and losses.
+    of_batch = 256 * 8 * (64 + 2 * 10 + 2 * 512)
+    assert result_bytes(config, RUN, "coherence", gpu=False) == (1 + 1 + 4) * 8 * MLP + of_batch
     assert job_mb(config, RUN, 5e9, gpu=False) == BASE_MB + 5000  # and 1,797 images of 64 values, less than a MB
     assert job_mb(config, RUN, 5e9, gpu=True) == BASE_MB

@@ -48,8 +48,11 @@ class Study:
         path = Path((run or self.run).file(self.results, "labels"))
         write_hdf5(path, LABELS_SCHEMA, content, {"settings": {"scheme": scheme}})
 
-    def write_evaluation(self, train, test, diverged=None, steps=None, run=None):
-        """Predictions [K][4]; the losses on training examples are 0, 1, 2, ... in order, on test examples 0."""
+    def write_evaluation(self, train, test, diverged=None, steps=None, run=None, index=None):
+        """Predictions [K][4]; the losses on training examples are 0, 1, 2, ... in order, on test examples 0.
+
+        With the `index` of a sample the predictions on training examples are of these alone, [K][n].
+        """
         steps = np.array(steps or range(0, 10 * len(train), 10))
         content = {
             "step": steps,
@@ -57,9 +60,11 @@ class Study:
             "diverged": np.array(diverged or [False] * len(steps)),
             "train/prediction": np.array(train, dtype=np.int32),
             "test/prediction": np.array(test, dtype=np.int32),
-            "train/loss": np.arange(len(steps) * 4, dtype=np.float32).reshape(-1, 4),
+            "train/loss": np.arange(len(steps) * len(train[0]), dtype=np.float32).reshape(len(steps), -1),
             "test/loss": np.zeros((len(steps), 4), dtype=np.float32),
         }
+        if index is not None:
+            content["train/index"] = np.array(index)
         write_hdf5(self.file("evaluation", run), EVALUATION_SCHEMA, content, {})
 
     def write_coherence(self, sums, sum_sq_norm, n, steps, diverged=None, name="coherence"):

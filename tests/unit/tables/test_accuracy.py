@@ -43,3 +43,13 @@ def test_the_table_has_its_runs_in_their_order_by_name(study, described):
     assert list(found)[:8] == ["dataset", "model", "labels", "noise", "optimizer", "subset", "seed", "step"]
     assert set(found["noise"]) == {0.8}
     described("accuracy", found)
+
+
+def test_of_a_sample_the_labels_of_its_examples_count(study):
+    study.write_evaluation(train=[[1, 0], [1, 1]], test=[[0, 0, 1, 1]] * 2, index=[1, 2])  # labels 1 (pristine) and 1
+    rows = accuracy_of_run(study.results, study.run).set_index(["step", "part"])
+    assert rows.loc[(0, "train"), ["n", "accuracy"]].tolist() == [2, 0.5]
+    assert rows.loc[(0, "pristine"), ["n", "accuracy"]].tolist() == [1, 1.0]
+    assert rows.loc[(0, "corrupt"), ["n", "accuracy"]].tolist() == [1, 0.0]
+    assert rows.loc[(10, "corrupt"), ["n", "accuracy", "loss"]].tolist() == [1, 1.0, 3.0]
+    assert rows.loc[(0, "test"), "n"] == 4

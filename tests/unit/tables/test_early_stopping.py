@@ -24,3 +24,10 @@ def test_a_diverged_run_has_no_best_checkpoint(measured):
     assert row["diverged"]
     for which in ("best", "last"):
         assert np.isnan([row[f"{which}_test_accuracy"], row[f"{which}_m_coherence"]]).all()
+
+
+def test_only_what_is_evaluated_can_be_the_best(measured):
+    measured.write_evaluation([[0, 0, 0, 1], [0, 1, 1, 0]], [[1, 1, 0, 1], [0, 0, 1, 0]], steps=[0, 8])  # and not 4
+    (row,) = table(measured.results, [measured.run], measured.noise).to_dict("records")
+    assert (row["best_step"], row["best_epoch"], row["last_step"]) == (8, 2.0, 8)
+    assert row["best_m_coherence"] == row["last_m_coherence"] == pytest.approx((1 + 1) / 4)

@@ -23,3 +23,10 @@ def test_a_run_that_diverged_has_learned_nothing_that_could_be_said(study):
     rows = table(study.results, [study.run], study.noise)
     assert rows["diverged"].all()
     assert rows[["learned", "median_step"]].isna().all(axis=None)
+
+
+def test_of_a_sample_only_its_examples_learn(study):
+    study.write_evaluation([[0, 0], [1, 1], [1, 0]], [[0] * 4] * 3, index=[1, 3])  # 1 at 10, pristine; 3 at 20, corrupt
+    rows = table(study.results, [study.run], study.noise).set_index("group")
+    assert rows["n"].to_dict() == {"all": 2, "pristine": 1, "corrupt": 1}
+    assert rows["median_step"].to_dict() == {"all": 20.0, "pristine": 10.0, "corrupt": 20.0}

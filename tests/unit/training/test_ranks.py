@@ -95,3 +95,9 @@ def test_batch_norm_on_several_processors_is_refused():
     shared = with_shared_statistics(model, torch.device("cuda"), Ranks(0, 2))
     assert isinstance(shared[1], torch.nn.SyncBatchNorm)
     assert shared[1].weight is model[1].weight
+
+
+def test_the_readers_of_a_job_are_shared_out_over_its_ranks():
+    assert [Ranks(rank, 8).readers(14) for rank in range(8)] == [1, 2, 2, 2, 1, 2, 2, 2]
+    assert [Ranks(rank, 4).readers(2) for rank in range(4)] == [1, 1, 1, 1]  # one each at least
+    assert (Ranks(0, 4).readers(0), Ranks().readers(14)) == (0, 14)
