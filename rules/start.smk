@@ -6,6 +6,7 @@ from contextlib import suppress
 from mcoherence.audit.why import record_code
 from mcoherence.study.code_digest import module_digest, source_file
 from mcoherence.study.network_code import own_modules
+from workflow_scripts.group_errors import tell_of_groups
 from workflow_scripts.jobs import started
 
 CODE_NOTES = Path(RESULTS) / "code"
@@ -44,6 +45,7 @@ def note_what_is_started():
 
 comparison = None
 if workflow.is_main_process:
+    tell_of_groups()
     if Path(RESULTS).exists() and "--report" not in sys.argv:
         from workflow_scripts.comparing import Comparison  # reads files, for which it imports what takes its time
 
