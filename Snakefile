@@ -69,10 +69,6 @@ include: "rules/start.smk"
 report: "docs/captions/report.rst"
 
 
-localrules:
-    all,
-
-
 onstart:
     say_what_does_not_fit()
     note_what_is_started()
@@ -85,5 +81,6 @@ rule all:
     input:
         f"{RESULTS}/report.html",
         sorted(set(everything())),  # so that a file which was deleted is made again
+    localrule: True
     message:
         "The study is complete"

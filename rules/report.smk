@@ -5,11 +5,6 @@ CLAIMS = f"{RESULTS}/claims.json"
 DESCRIPTION = ("study.html", "config.json", "tables/dictionary.csv")
 
 
-localrules:
-    describe_study,
-    report,
-
-
 rule describe_study:
     """Settings, versions and run times of everything that the report shows."""
     input:
@@ -30,6 +25,7 @@ rule describe_study:
         f"{LOGS}/describe_study.log",
     benchmark:
         f"{BENCHMARKS}/describe_study.tsv"
+    localrule: True
     conda:
         CONDA
     resources:
@@ -66,13 +62,14 @@ rule report:
         f"{LOGS}/report.log",
     benchmark:
         f"{BENCHMARKS}/report.tsv"
+    localrule: True
     conda:
         CONDA
     resources:
         mem_mb=1000,
         runtime=30,
     params:
-        snakefile=relpath(workflow.main_snakefile),
+        snakefile=relpath(BASE / "Snakefile"),  # also in a module, whose importer may keep its config elsewhere
         code=code_of(job_code.reporting()),
     message:
         "Write the report"

@@ -9,13 +9,18 @@ from typing import Any
 
 
 def tell_of_groups() -> None:
-    """Have groups that fail say why and count as failed, where Snakemake and its executor are as those versions are."""
+    """Have groups that fail say why and count as failed, where Snakemake and its executor are as those versions are.
+
+    Once: a workflow that has this one as a module, or several, calls it for each.
+    """
     try:
         from snakemake.jobs import GroupJob
         from snakemake.logging import logger
 
         log_error = GroupJob.log_error
     except (ImportError, AttributeError):
+        return
+    if log_error.__module__ == __name__:
         return
 
     def log_error_and_message(group: Any, msg: str | None = None, *rest: Any, **others: Any) -> None:

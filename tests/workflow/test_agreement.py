@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 import yaml
@@ -91,6 +92,12 @@ def node_of_profile():
     assert profile["max-threads"] == profile["cores"]  # Snakemake in a job knows this one alone
     resources = dict(each.split("=") for each in profile["resources"])
     return {"cores": profile["cores"]} | {name: int(resources[name]) for name in ("mem_mb", "runtime")}
+
+
+def test_the_documentation_shows_the_node_of_the_profile():
+    [shown] = re.findall(r"^   ```yaml\n(   cores:.*?)   ```", (ROOT / "docs/cluster.md").read_text(), re.M | re.S)
+    profile = yaml.safe_load((PROFILE / "config.yaml").read_text())
+    assert yaml.safe_load(dedent(shown)).items() <= profile.items()
 
 
 def check_what_is_asked(lines):
