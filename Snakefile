@@ -72,10 +72,6 @@ include: "rules/start.smk"
 report: "docs/captions/report.rst"
 
 
-localrules:
-    all,
-
-
 onstart:
     say_what_does_not_fit()
     try:
@@ -97,5 +93,6 @@ rule all:
         f"{RESULTS}/index.html",
         f"{RESULTS}/report.html",
         sorted(set(everything())),  # so that a file which was deleted is made again
+    localrule: True
     message:
         "The study is complete"

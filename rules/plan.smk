@@ -1,11 +1,8 @@
-localrules:
-    plan,
-
-
 rule plan:
     """What the study will take, printed; needs none of its files, and is no part of it."""
     log:
         f"{LOGS}/plan.log",
+    localrule: True
     conda:
         CONDA
     resources:

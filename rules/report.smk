@@ -5,12 +5,6 @@ CLAIMS = f"{RESULTS}/claims.json"
 DESCRIPTION = ("study.html", "config.json", "tables/dictionary.csv")
 
 
-localrules:
-    describe_study,
-    page,
-    report,
-
-
 rule describe_study:
     """Settings, versions and run times of everything that the report shows."""
     input:
@@ -31,6 +25,7 @@ rule describe_study:
         f"{LOGS}/describe_study.log",
     benchmark:
         f"{BENCHMARKS}/describe_study.tsv"
+    localrule: True
     conda:
         CONDA
     resources:
@@ -67,6 +62,7 @@ rule page:
         f"{LOGS}/page.log",
     benchmark:
         f"{BENCHMARKS}/page.tsv"
+    localrule: True
     conda:
         CONDA
     resources:
@@ -101,13 +97,14 @@ rule report:
         f"{LOGS}/report.log",
     benchmark:
         f"{BENCHMARKS}/report.tsv"
+    localrule: True
     conda:
         CONDA
     resources:
         mem_mb=1000,
         runtime=30,
     params:
-        snakefile=relpath(workflow.main_snakefile),
+        snakefile=relpath(BASE / "Snakefile"),  # also in a module, whose importer may keep its config elsewhere
         code=code_of(job_code.reporting()),
     message:
         "Write the report"

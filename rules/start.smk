@@ -7,6 +7,7 @@ from mcoherence.audit.why import record_code
 from mcoherence.files.faults import refusal_of_system
 from mcoherence.study.code_digest import module_digest, source_file
 from mcoherence.study.network_code import own_modules
+from workflow_scripts.group_errors import tell_of_groups
 from workflow_scripts.jobs import started
 
 CODE_NOTES = Path(RESULTS) / "code"
@@ -64,6 +65,7 @@ def folders_that_changed():
 
 comparison = None
 if workflow.is_main_process:
+    tell_of_groups()
     if Path(RESULTS).exists() and "--report" not in sys.argv:
         from workflow_scripts.comparing import Comparison  # reads files, for which it imports what takes its time
 

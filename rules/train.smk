@@ -3,6 +3,8 @@
 # Runs that are trained in other segments or saved at other steps than most have rules of their own, because the files
 # of a job are named in its rule; these are `train_otherwise_2`, `train_otherwise_2_from_N` and so on.
 
+from mcoherence.study.growing import GROWING, amount
+
 
 def updates_mb(wildcards):
     """Memory in MB of training."""
@@ -63,7 +65,11 @@ def training_resources(start, stop):
         "gpu": GPU * OPERATIONAL["ranks"],
         "device": config["device"],
     }
-    return options | needs | OPERATIONAL["training_resources"]
+    given = {
+        name: growing(amount(name, value)) if name in GROWING else value
+        for name, value in OPERATIONAL["training_resources"].items()
+    }
+    return options | needs | given
 
 
 WAYS_TO_TRAIN = settings.training_jobs(config)

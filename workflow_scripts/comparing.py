@@ -88,8 +88,8 @@ class Comparison:
     ) -> None:
         """Take down what the outputs of a job say, where that is not what Snakemake's records say."""
         asked = {name: job.params.get(name) for name in ("settings", "code")}
-        if None in asked.values():
-            return
+        if None in asked.values() or not Path(str(job.output[0])).is_relative_to(self._results):
+            return  # the latter is of another study, in a workflow that has both as modules
         if self._origins is None:
             self._origins = Origins(self._results / KEPT)
         planned = Job(job.rule.name, [str(path) for path in job.output], [str(path) for path in job.input], **asked)

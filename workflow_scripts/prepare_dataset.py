@@ -22,9 +22,9 @@ def main() -> None:
     parser.add_argument("--download", action=argparse.BooleanOptionalAction, required=True)
     parser.add_argument("--threads", type=int, default=1, help="processes that decode images")
     arguments = parser.parse_args()
+    open_source = function_of_module(arguments.module, "mcoherence.data", "open_source")
     root = arguments.data_folder / str(arguments.settings.get("root", ""))
     lying_there = listing(root) if arguments.settings["source"] == "folder" else None  # before it is read
-    open_source = function_of_module(arguments.module, "mcoherence.data", "open_source")
     source: Source = open_source(arguments.settings, arguments.data_folder, arguments.download)
     code = code_digest(arguments.module, Path(__file__).parents[1])
     resume_key = canonical_json([arguments.settings, code])

@@ -66,12 +66,17 @@ def last_made(job: PlannedJob, code: str, origins: Origins, results: Path) -> tu
     return LastRun(json.loads(one.settings), digests_in(one.code), inputs), one.complaints
 
 
-def planned_rows(arguments: list[str]) -> list[dict[str, Any]]:
-    """The jobs of a dry run with these arguments that make files, in Snakemake's order, as the logger has them."""
+def planned_rows(arguments: list[str], snakemake: Sequence[str] = ("-m", "snakemake")) -> list[dict[str, Any]]:
+    """The jobs of a dry run with these arguments that make files, in Snakemake's order, as the logger has them.
+
+    Args:
+        arguments: for Snakemake.
+        snakemake: what Python is asked to run as Snakemake.
+    """
     with TemporaryDirectory() as scratch:
         lines = Path(scratch) / "jobs.jsonl"
         command = [
-            sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--dry-run", "--quiet", "all",
+            sys.executable, *snakemake, "--snakefile", str(ROOT / "Snakefile"), "--dry-run", "--quiet", "all",
             "--nolock", "--logger", "planned-jobs", "--logger-planned-jobs-file", str(lines), *arguments,
         ]  # fmt: skip
         logger = os.pathsep.join([str(ROOT / "workflow_scripts/logger"), os.environ.get("PYTHONPATH", "")])

@@ -10,6 +10,7 @@ from mcoherence.optim.one_rank import refuse_ranks
 from mcoherence.study.catalogue import EXPERIMENTS, all_runs
 from mcoherence.study.data_sizes import KNOWN
 from mcoherence.study.experiment import require_entries
+from mcoherence.study.growing import GROWING, OTHER_SPELLINGS, amount
 from mcoherence.study.runs import Config
 from mcoherence.study.settings import model_settings, optimizer_settings, preparation_settings
 from mcoherence.study.size_checks import check_amounts
@@ -20,7 +21,6 @@ OWN_KEYS = (
     "channels_last", "compile", "deterministic", "jobs_per_gpu", "fork_jobs", "checkpoints_per_job",
     "examples_per_shard",
 )  # fmt: skip
-IN_MEGABYTES = ("mem_mb", "mem_mb_per_cpu", "disk_mb")  # to Snakemake and its executors
 PLAIN_WORDS = r"[\w.:,=@/+%-]+( [\w.:,=@/+%-]+)*"
 
 
@@ -78,8 +78,11 @@ def _check_training_resources(operational: Config) -> None:
             raise UserError(f"{key}: found {value!r}, expected no such resource; set {there}'s own key {name}")
         if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
             raise UserError(f"operational.training_resources: found the name {name!r}, expected letters, digits and _")
-        if name in IN_MEGABYTES and not re.fullmatch(r"[0-9]+", str(value), re.ASCII):
-            raise UserError(f"{key}: found {value!r}, expected a whole number of megabytes, such as 16000")
+        if name in OTHER_SPELLINGS:
+            other = OTHER_SPELLINGS[name]
+            raise UserError(f"{key}: found {value!r}, expected no such resource; set {other}, in megabytes")
+        if name in GROWING:
+            amount(name, value)
         if not re.fullmatch(PLAIN_WORDS, str(value), re.ASCII):
             raise UserError(
                 f"{key}: found {value!r}, expected a number or plain words (letters, digits, blanks and any of "

@@ -115,5 +115,7 @@ def test_snakemake_killed_and_started_again_beside_its_orphan(training, undistur
 def test_a_job_that_runs_out_of_time_is_sent_again_and_goes_on(out_of_time, undisturbed):
     out_of_time.succeed()
     assert "SLURM status is: 'TIMEOUT'" in (out_of_time.folder / "said").read_text()
+    limits = [out_of_time.lab.job(job)["TimeLimit"] for job in out_of_time.submitted()]
+    assert limits[:2] == ["00:01:00", "00:02:00"]  # what the config asks for grows as well
     assert WENT_ON in out_of_time.log()
     assert out_of_time.files() == undisturbed

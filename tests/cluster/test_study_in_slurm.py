@@ -90,6 +90,8 @@ def test_jobs_land_where_they_belong(in_slurm):
             assert job["Partition"] == ("gpu" if on_a_gpu else "cpu"), rule
             assert job.get("TresPerJob") == ("gres:gpu:1" if on_a_gpu else None), rule
             assert job["NodeList"] in in_slurm.lab.nodes
+    [tables] = jobs["tables_tabulate"]
+    assert (tables["NumCPUs"], tables["TimeLimit"]) == ("6", "02:00:00")  # six tables, then one that is made of them
 
 
 def test_partitions_can_be_listed_as_documented(lab, tmp_path):
@@ -135,6 +137,15 @@ def members(file: h5py.File) -> list[tuple[str, object]]:
     found: list[tuple[str, object]] = []
     file.visititems(lambda name, value: found.append((name, value)))
     return found
+
+
+def test_what_sbatch_says_of_a_group_that_it_refuses_is_shown(lab, tmp_path):
+    study = Submitted(lab, tmp_path)
+    (tmp_path / "study.yaml").write_text("study: toy\nexperiments: [toy]\n")
+    study.start("--cores", "9", "--max-threads", "9", "--set-threads", "tabulate=9", "--retries", "0")
+    assert study.status() == 1
+    [said] = re.findall(r"Error in group tables: (.*?)\.? *sbatch call", study.said(), flags=re.DOTALL)
+    assert "sbatch: error: CPU count per node can not be satisfied" in said
 
 
 TWO_RANKS = """

@@ -1,12 +1,15 @@
-"""For every study: it is valid, it can be planned without its data, and the plans agree.
+"""For every study: it is valid, it can be planned without its data, the plans agree, and its jobs fit on a node.
 
-These are the jobs of the rules, the files that the report checks and the jobs that the plan counts.
+Plans are the jobs of the rules, the files that the report checks and the jobs that the plan counts. The node is that of
+the profile for SLURM.
 """
 
 import json
 import re
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 import yaml
@@ -22,7 +25,10 @@ from mcoherence.study.schema_checks import check_config
 from workflow_scripts.why import planned_rows
 
 ROOT = Path(__file__).parents[2]
-STUDIES = sorted(path.stem for path in (ROOT / "studies").glob("*.yaml"))
+DEFAULT = "config"  # the study of config.yaml
+STUDIES = [DEFAULT, *sorted(path.stem for path in (ROOT / "studies").glob("*.yaml"))]
+PROFILE = ROOT / "profiles/slurm"
+ASKING = str(Path(__file__).with_name("asking_snakemake.py"))
 SCHEMA = ROOT / "schemas/config.schema.json"
 SEEDS = {"seeds", "reference_seeds"}
 MANY_RUNS = 120  # which a plan takes long for
@@ -76,7 +82,39 @@ def files_of(study, folder):
     """The files of a study, as it is planned here."""
     smaller = folder / "smaller.yaml"
     smaller.write_text(yaml.safe_dump(SMALLER.get(study, {})))
-    return [ROOT / f"studies/{study}.yaml", *([smaller] if study in SMALLER else [])]
+    whole = ROOT / ("config.yaml" if study == DEFAULT else f"studies/{study}.yaml")
+    return [whole, *([smaller] if study in SMALLER else [])]
+
+
+def node_of_profile():
+    """Cores, MB and minutes that a job may ask for at most, as the profile for SLURM says."""
+    profile = yaml.safe_load((PROFILE / "config.yaml").read_text())
+    assert profile["max-threads"] == profile["cores"]  # Snakemake in a job knows this one alone
+    resources = dict(each.split("=") for each in profile["resources"])
+    return {"cores": profile["cores"]} | {name: int(resources[name]) for name in ("mem_mb", "runtime")}
+
+
+def test_the_documentation_shows_the_node_of_the_profile():
+    [shown] = re.findall(r"^   ```yaml\n(   cores:.*?)   ```", (ROOT / "docs/cluster.md").read_text(), re.M | re.S)
+    profile = yaml.safe_load((PROFILE / "config.yaml").read_text())
+    assert yaml.safe_load(dedent(shown)).items() <= profile.items()
+
+
+def check_what_is_asked(lines):
+    """Nothing is asked for that a node lacks, at any try, and each try has as much again of memory and time as fits."""
+    node = node_of_profile()
+    for line in lines:
+        rules, tries = line["rules"], line["tries"]
+        assert all(each[name] <= node[name] for each in tries for name in node), line
+        if len(rules) == 1:
+            for name in ("mem_mb", "runtime"):
+                grown = [min(number * tries[0][name], node[name]) for number in (1, 2, 3, 4)]
+                assert [each[name] for each in tries] == grown, line
+        else:
+            assert set(rules) == {"tabulate"}
+            assert all(
+                more["mem_mb"] * more["runtime"] > one["mem_mb"] * one["runtime"] for one, more in pairwise(tries)
+            )
 
 
 def test_each_experiment_is_planned_with_two_seeds(tmp_path):
@@ -89,14 +127,17 @@ def test_each_experiment_is_planned_with_two_seeds(tmp_path):
 
 
 @pytest.mark.parametrize("study", STUDIES)
-def test_a_study_is_valid_and_rules_checks_and_plan_agree(study, tmp_path, monkeypatch):
-    config_of(ROOT / f"studies/{study}.yaml")  # valid as it is
+def test_a_study_is_valid_its_rules_checks_and_plan_agree_and_its_jobs_fit(study, tmp_path, monkeypatch):
+    config_of(*files_of(study, tmp_path)[:1])  # valid as it is
     of_study, fewer = files_of(study, tmp_path), tmp_path / "fewer.yaml"
     whole = config_of(*of_study)
     fewer.write_text(yaml.safe_dump({name: seeds for name, seeds in first_seeds(whole).items() if seeds}))
     config = config_of(*of_study, fewer)
     monkeypatch.chdir(tmp_path)
-    jobs = planned_rows(["--configfile", *map(str, of_study), str(fewer)])
+    asked = tmp_path / "asked.jsonl"
+    arguments = ["--workflow-profile", str(PROFILE), "--configfile", *map(str, of_study), str(fewer)]
+    jobs = planned_rows(arguments, snakemake=[ASKING, str(asked)])
+    check_what_is_asked([json.loads(line) for line in asked.read_text().splitlines()])
 
     made = {file for job in jobs for file in job["output"] if "/parts/" not in file}
     kept = {file for file in made if file.endswith((".h5", ".safetensors")) and "/state/" not in file}

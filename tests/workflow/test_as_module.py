@@ -1,59 +1,61 @@
-"""The workflow as a module of another one: planned, trained and reported under a prefix, from a folder of its own."""
+"""The workflow as a module of another one: the import that the documentation shows, and a second study beside it."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
 from tests.workflow.conftest import ROOT, SNAKEMAKE
 
 pytestmark = pytest.mark.slow
 
-IMPORTER = """
-configfile: "study.yaml"
+# Another study, whose config is none of the importing workflow's; the toy trains no networks.
+SECOND = """
+module second:
+    snakefile: "path/to/a/clone/Snakefile"
+    config: config | {"study": "second", "experiments": ["toy"]}
 
 
-module coherence:
-    snakefile: {snakefile!r}
-    config: config
+use rule * from second as second_*
 
 
-use rule * from coherence as coherence_*
-
-
-rule everything:
-    default_target: True
-    input: rules.coherence_all.input
-    output: "everything.done"
-    shell: "touch {{output}}"
+rule both:
+    input: "mine.txt", rules.second_all.input
 """
 
 
-def small_study():
-    """The miniature study with two runs."""
-    study = yaml.safe_load((ROOT / "tests/workflow/miniature.yaml").read_text())
-    study |= {"study": "imported", "experiments": ["label_noise"]}
-    study["label_noise"] |= {"labels": ["clean"], "optimizers": ["sgd"]}
-    return study
-
-
-def test_another_workflow_plans_trains_and_reports_a_study_under_a_prefix(tmp_path: Path):
-    (tmp_path / "Snakefile").write_text(IMPORTER.format(snakefile=str(ROOT / "Snakefile")))
-    (tmp_path / "study.yaml").write_text(yaml.safe_dump(small_study()))
-    answer = subprocess.run(
-        [str(SNAKEMAKE), "--cores", "2", "--quiet", "reason"],
-        cwd=tmp_path, text=True, capture_output=True, check=False,
-        env=os.environ | {"PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))},
-    )  # fmt: skip
-    assert answer.returncode == 0, answer.stderr[-3000:]
-    assert "coherence_train" in answer.stderr
-    assert (tmp_path / "everything.done").exists()
-    assert (tmp_path / "results/imported/report.html").exists()
-    assert len(list((tmp_path / "results/imported/runs").rglob("coherence.h5"))) == 2
-    again = subprocess.run(
-        [str(SNAKEMAKE), "--dry-run", "--quiet", "reason"], cwd=tmp_path, text=True, capture_output=True, check=False
+def documented(language: str) -> str:
+    """The block of code in this language of the section about modules in docs/studies.md."""
+    section = (
+        (ROOT / "docs/studies.md").read_text().partition("## As part of another workflow")[2].partition("\n## ")[0]
     )
-    assert "Nothing to be done" in again.stdout + again.stderr
+    [block] = re.findall(rf"^```{language}\n(.*?)^```", section, flags=re.MULTILINE | re.DOTALL)
+    return block
+
+
+def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Snakemake in the folder of the workflow that imports this one."""
+    environment = os.environ | {"PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))}
+    return subprocess.run(
+        [str(SNAKEMAKE), "--cores", "2", "--quiet", "reason", *arguments],
+        cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
+    )  # fmt: skip
+
+
+def test_the_documented_import_and_a_second_one_plan_train_and_report_their_studies(tmp_path: Path):
+    importer = (documented("python") + SECOND).replace("path/to/a/clone", str(ROOT))
+    (tmp_path / "Snakefile").write_text(importer)
+    (tmp_path / "study.yaml").write_text(documented("yaml"))
+    answer = snakemake(tmp_path, "--", "both")
+    assert answer.returncode == 0, answer.stdout[-3000:]
+    assert "coherence_train" in answer.stdout
+    assert "second_tabulate" in answer.stdout
+    assert int((tmp_path / "mine.txt").read_text()) > 1
+    assert len(list((tmp_path / "results/imported/runs").rglob("coherence.h5"))) == 2
+    for name, figure in (("imported", "training_curves"), ("second", "toy_regression")):
+        report = tmp_path / f"results/{name}/report.html"
+        assert f"{figure}.png" in report.read_text()
+    assert "Nothing to be done" in snakemake(tmp_path, "--dry-run", "--", "both").stdout

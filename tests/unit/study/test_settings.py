@@ -163,6 +163,11 @@ def test_names_and_sizes_must_fit_together(keys, value, message):
         ({"constraint": "a100\n"}, r"constraint: found 'a100\\n', expected a number or plain words"),
         ({"constraint": ""}, r"constraint: found '', expected a number or plain words"),
         ({"a b": 1}, r"training_resources: found the name 'a b'"),
+        (
+            {"mem": "16GB"},
+            r"training_resources\.mem: found '16GB', expected no such resource; set mem_mb, in megabytes",
+        ),
+        ({"runtime": "soon"}, r"training_resources\.runtime: found 'soon', expected minutes, such as 240"),
     ],
 )
 def test_resources_of_training_are_neither_keys_of_their_own_nor_commands(resources, message):
