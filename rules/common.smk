@@ -3,8 +3,10 @@ from functools import cache
 
 from mcoherence.data.source_modules import DECODED_SOURCES, module_of_source
 from mcoherence.files.canonical import canonical_json
+from mcoherence.files.digests import SHORT_DIGEST, short_digest
 from mcoherence.study import catalogue, cutting, estimates, job_code, settings
 from mcoherence.study.colors import figure_settings
+from mcoherence.study.network_uses import checked_network, method_that_counts, network_use
 from mcoherence.study.result_names import OTHER_SAMPLE
 from mcoherence.study.results import ON_OTHER_SAMPLE, names_of, result
 from mcoherence.study.results import RESULTS as KINDS
@@ -23,6 +25,7 @@ CHECKPOINT = f"{RUN}/checkpoints/step{{step}}.safetensors"
 STATE = f"{RUN}/state/update{{update}}.safetensors"
 FIGURE_SETTINGS = canonical_json(figure_settings(config, catalogue.optimizers_of_study(config)))
 CHECKS = f"{RESULTS}/checks"
+CHECKED = f"{CHECKS}/{{dataset}}/{{model}}/{{method}}-{{check}}.json"
 LOGS = f"{RESULTS}/logs"
 BENCHMARKS = f"{RESULTS}/benchmarks"
 CONDA = "../envs/study.yaml"
@@ -175,3 +178,22 @@ def everything():
         f"{RESULTS}/figures/{figure}.{kind}" for figure in catalogue.figures_of(config) for kind in ("png", "pdf")
     )
     yield from (CLAIMS, f"{RESULTS}/claims.html", *(f"{RESULTS}/{name}" for name in DESCRIPTION))
+
+
+@cache
+def check_of(dataset, model, method):
+    """The file of the check of a network, and whether there is one of that network as it was before."""
+    network = canonical_json(checked_network(config, dataset, model))
+    key = short_digest(f"{network} {code_of(job_code.checking(config, model))}")
+    path = Path(CHECKED.format(dataset=dataset, model=model, method=method, check=key))
+    return path, any(path.parent.glob(f"{method}-*.json"))
+
+
+def networks_checked(wildcards):
+    """Input of training from fresh weights: the check, where it is to be waited for."""
+    method = method_that_counts(config, wildcards.model, wildcards.optimizer)
+    path, checked_before = check_of(wildcards.dataset, wildcards.model, method)
+    if path.exists():
+        return []
+    there = Path(run_of(wildcards).training_log(RESULTS, 0)).exists()
+    return [] if there and not checked_before else str(path)

@@ -3,31 +3,6 @@
 # network as it was before; what is there already is not trained again because of a check. (An input that is `ancient`
 # would not do: where Snakemake makes such a one again, it does not look at its dependants' own params.) The file's name
 # holds a digest of what the check depends on, which training of that network depends on too.
-from mcoherence.files.digests import SHORT_DIGEST, short_digest
-from mcoherence.study.network_uses import checked_network, method_that_counts, network_use
-
-CHECKED = f"{CHECKS}/{{dataset}}/{{model}}/{{method}}-{{check}}.json"
-
-
-@cache
-def check_of(dataset, model, method):
-    """The file of the check of a network, and whether there is one of that network as it was before."""
-    network = canonical_json(checked_network(config, dataset, model))
-    key = short_digest(f"{network} {code_of(job_code.checking(config, model))}")
-    path = Path(CHECKED.format(dataset=dataset, model=model, method=method, check=key))
-    return path, any(path.parent.glob(f"{method}-*.json"))
-
-
-def networks_checked(wildcards):
-    """Input of training from fresh weights: the check, where it is to be waited for."""
-    method = method_that_counts(config, wildcards.model, wildcards.optimizer)
-    path, checked_before = check_of(wildcards.dataset, wildcards.model, method)
-    if path.exists():
-        return []
-    there = Path(run_of(wildcards).training_log(RESULTS, 0)).exists()
-    return [] if there and not checked_before else str(path)
-
-
 rule check_network:
     """Whether a network can be trained, by a method where it is a user's own, and measured."""
     output:

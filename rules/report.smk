@@ -70,7 +70,7 @@ rule page:
         runtime=10,
     params:
         code=code_of(job_code.page()),
-        captions=relpath(BASE / "docs/captions/figures"),
+        captions=lambda w, input: str(Path(input.captions[0]).parent),
     message:
         "Write the page"
     shell:
