@@ -1,10 +1,15 @@
-# `make` sets up and runs the default study, `make STUDY=mnist` that of studies/mnist.yaml; `make plan STUDY=imagenet`
-# prints what studies/imagenet.yaml will take, `make why STUDY=mnist` what changed since its jobs last ran.
-# `make test` sets up and runs every check and test but those of `make test-faults`, which run a SLURM and a bench of
-# faults (killed jobs, damaged files, edits), of which it tries a sample, and of `make test-search`, which searches long
-# for networks that are measured wrongly; `make test-unit` runs what takes no Snakemake, `make check` what runs no code
-# of the study. `MCOHERENCE_FAULTS_SEED=7 make test-faults` (or `make test`) tries other faults.
-# `make TORCH=system` sets up on the torch and torchvision that PYTHON has; .venv remembers it (back: make TORCH=lock).
+# make                     set up, and run the default study; open results/digits/index.html
+# make STUDY=mnist         the study of studies/mnist.yaml, or of any file: make STUDY=my/study.yaml
+# make plan STUDY=imagenet what a study will take, before it runs
+# make why STUDY=mnist     what changed since its jobs last ran
+# make help                this list
+# make test                every check and test but those below; it tries a sample of test-faults
+# make test-unit           what takes no Snakemake
+# make check               what runs no code of the study: formats, types, names
+# make test-faults         a SLURM and a bench of faults: killed jobs, damaged files, edits; MCOHERENCE_FAULTS_SEED=7
+#                          before it, or before make test, tries others
+# make test-search         searches long for networks that are measured wrongly
+# make TORCH=system        set up on the torch and torchvision that PYTHON has; .venv remembers it (back: TORCH=lock)
 
 # The first interpreter found that the lock covers (3.11 to 3.13). Override: make PYTHON=/path/to/python
 PYTHON ?= $(shell for candidate in python3 python3.13 python3.12 python3.11; do \
@@ -26,23 +31,27 @@ PYTEST := $(BIN)/pytest --dist loadgroup --no-loadscope-reorder --numprocesses
 REQUIRE_PYTHON = @test -n "$(PYTHON)" || { echo "make: no Python 3.11, 3.12 or 3.13 on PATH; install one or run: make PYTHON=/path/to/python3" >&2; exit 1; }
 
 .DELETE_ON_ERROR:
-.PHONY: study setup setup-tests plan why check test test-unit test-faults test-all test-search schema lock clean
+.PHONY: study setup setup-tests plan why help check test test-unit test-faults test-all test-search schema lock clean
 
 # Snakemake reads the file of a study itself before the Snakefile does, and a file that is no UTF-8 is a traceback to it.
-READ_STUDY := $(if $(STUDY),PYTHONPATH=. $(BIN)/python -m mcoherence.study.config_files studies/$(STUDY).yaml &&)
+OF_STUDY = $(if $(STUDY),file=$$(PYTHONPATH=. $(BIN)/python -m mcoherence.study.config_files '$(STUDY)') &&)
+CONFIGFILE = $(if $(STUDY),--configfile "$$file")
 
 study: $(INSTALLED)
-	@$(READ_STUDY) $(BIN)/snakemake --cores all --quiet reason host $(if $(STUDY),--configfile studies/$(STUDY).yaml)
+	@$(OF_STUDY) $(BIN)/snakemake --cores all --quiet reason host $(CONFIGFILE)
 
 setup: $(INSTALLED)
 
 setup-tests: $(FOR_TESTS)
 
 plan: $(INSTALLED)
-	@$(READ_STUDY) $(BIN)/snakemake --cores 1 --quiet all $(if $(STUDY),--configfile studies/$(STUDY).yaml) -- plan
+	@$(OF_STUDY) $(BIN)/snakemake --cores 1 --quiet all $(CONFIGFILE) -- plan
 
 why: $(INSTALLED)
-	@$(READ_STUDY) PYTHONPATH=. $(BIN)/python -m workflow_scripts.why $(if $(STUDY),--configfile studies/$(STUDY).yaml)
+	@$(OF_STUDY) PYTHONPATH=. $(BIN)/python -m workflow_scripts.why $(CONFIGFILE)
+
+help:
+	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
 
 check: $(FOR_TESTS)
 	@$(BIN)/ruff check .

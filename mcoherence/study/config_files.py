@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from mcoherence.errors import UserError, printable
+from mcoherence.errors import UserError, meant, printable
 
 # Sections whose members are entries: one that a study's own file names takes the place of the default's of that name.
 SECTIONS_OF_ENTRIES = ("datasets", "models", "labels", "optimizers")
@@ -277,9 +277,30 @@ class _Values:
         return UserError(f"{place}: found {found}; expected {expected}{way_out and '; ' + way_out}")
 
 
+SUFFIXES = (".yaml", ".yml", ".json")  # that Snakemake reads
+
+
+def file_of_study(study: str, folder: Path = Path("studies")) -> Path:
+    """The file that STUDY of the command line means: its own path, or by name a file of the folder.
+
+    Raises:
+        UserError: there is no such file; it says the nearest name.
+    """
+    path = Path(study) if "/" in study or Path(study).suffix in SUFFIXES else folder / f"{study}.yaml"
+    if path.is_file():
+        return path
+    names = sorted(one.stem for one in folder.glob("*.yaml"))
+    raise UserError(
+        f"STUDY: found {study}{meant(path.stem, names)}, expected the path of a config file or the name of one in "
+        f"{folder}/ ({', '.join(names)})"
+    )
+
+
 if __name__ == "__main__":  # before Snakemake, whose own loader reads the files of --configfile first
     try:
         for argument in sys.argv[1:]:
-            read_config(Path(argument))
+            file = file_of_study(argument)
+            read_config(file)
+            print(file)
     except UserError as error:
         sys.exit(f"error: {error}")

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from mcoherence.errors import UserError
-from mcoherence.study.config_files import over, read_config, study_config
+from mcoherence.study.config_files import file_of_study, over, read_config, study_config
 
 ROOT = Path(__file__).parents[3]
 CONFIG_FILES = [ROOT / "config.yaml", *sorted((ROOT / "studies").glob("*.yaml"))]
@@ -213,4 +213,41 @@ def test_make_says_in_one_line_what_snakemake_could_not_read(tmp_path):
     answer = subprocess.run(command, cwd=tmp_path, env=environment, text=True, capture_output=True, check=False)
     assert (answer.returncode, answer.stdout) == (1, "")
     assert answer.stderr == "error: config: own.yaml, line 1: found UTF-16, expected UTF-8; save it as UTF-8\n"
-    assert "mcoherence.study.config_files studies/$(STUDY).yaml" in (ROOT / "Makefile").read_text()
+    assert "python -m mcoherence.study.config_files '$(STUDY)'" in (ROOT / "Makefile").read_text()
+
+
+def test_a_study_is_named_by_its_file_or_by_its_name_in_the_folder(tmp_path):
+    for name in ("mnist.yaml", "cifar10.yaml"):
+        (tmp_path / name).write_text("study: one\n")
+    assert file_of_study("mnist", tmp_path) == tmp_path / "mnist.yaml"
+    assert file_of_study(str(tmp_path / "cifar10.yaml"), tmp_path) == tmp_path / "cifar10.yaml"
+    expected = rf"expected the path of a config file or the name of one in {tmp_path}/ \(cifar10, mnist\)$"
+    for found, hint in (
+        ("mnits", r" \(did you mean mnist\?\)"),
+        ("elsewhere/minst.yml", r" \(did you mean mnist\?\)"),
+        ("x", ""),
+    ):
+        with pytest.raises(UserError, match=rf"^STUDY: found {found}{hint}, {expected}"):
+            file_of_study(found, tmp_path)
+
+
+@pytest.mark.parametrize("target", ["study", "plan", "why"])
+def test_make_runs_the_study_that_it_is_told_and_a_typo_is_one_line(target, tmp_path):
+    """No set-up here: the recipes alone, of a Makefile whose environment is that of the tests."""
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "studies/mine.yaml").write_text("study: mine\n")
+    recipe = subprocess.run(
+        ["make", "-n", "-f", ROOT / "Makefile", target, "STUDY=mine", "INSTALLED=Makefile"],
+        cwd=ROOT, text=True, capture_output=True, check=True,
+    ).stdout  # fmt: skip
+    assert '--configfile "$file"' in recipe
+    (tmp_path / ".venv").symlink_to(Path(sys.executable).parents[1])
+    (tmp_path / "mcoherence").symlink_to(ROOT / "mcoherence")
+    (tmp_path / "Makefile").write_text((ROOT / "Makefile").read_text())
+    said = subprocess.run(
+        ["make", target, "STUDY=mien", "INSTALLED=Makefile"], cwd=tmp_path, text=True, capture_output=True, check=False
+    )
+    assert said.returncode != 0
+    first, *rest = said.stderr.splitlines()
+    assert first.startswith("error: STUDY: found mien (did you mean mine?), expected ")
+    assert len(rest) == 1  # make's own
