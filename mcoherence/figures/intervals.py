@@ -13,11 +13,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.lines import Line2D
+from numpy.typing import NDArray
 
 from mcoherence.claims.intervals import t_half_width
 from mcoherence.figures.style import BAND_OPACITY, NEUTRAL, LineLook
 
 FEWEST_SINGLE = 3  # seeds that tell where one more would lie
+FEWEST_WITH_BAND = (
+    4  # seeds; the interval of fewer hides the lines that it is of (of two it is 13 standard errors wide)
+)
 
 
 def over_seeds(
@@ -36,7 +40,8 @@ def over_seeds(
         logarithmic: geometric mean with its interval, for a logarithmic axis.
 
     Returns:
-        The columns of `by`, then mean, lower, upper, half_width (of the logarithm when `logarithmic`), seeds.
+        The columns of `by`, then mean, lower, upper, half_width (of the logarithm when `logarithmic`), seeds, and
+        single: seed -> its own value, where there are too few of them for a band.
 
     Raises:
         ValueError: a combination holds one seed twice, so that the rows are not independent runs.
@@ -51,6 +56,7 @@ def over_seeds(
     summary = values[kept].groupby(keys, observed=True).agg(["mean", "std", "count"]).reset_index()
     half_width = t_half_width(summary["std"].to_numpy(float), summary["count"].to_numpy(int), confidence)
     mean = summary["mean"].to_numpy(float)
+    cells = values[kept].groupby(keys, observed=True).ngroup()
     scale = np.exp if logarithmic else np.asarray
     return summary[list(by)].assign(
         mean=scale(mean),
@@ -58,7 +64,19 @@ def over_seeds(
         upper=scale(mean + half_width),
         half_width=half_width,
         seeds=summary["count"],
+        single=_single_values(cells, table.loc[kept, "seed"], scale(values[kept].to_numpy(float)), summary["count"]),
     )
+
+
+def _single_values(cells: pd.Series, seeds: pd.Series, values: NDArray[np.float64], counts: pd.Series) -> pd.Series:
+    """Each cell's values by seed, in the cells' order; none of a cell that has enough seeds for a band."""
+    enough = (counts >= FEWEST_WITH_BAND).to_numpy()
+    found: list[dict[int, float]] = [{} for _ in enough]
+    if not enough.all():
+        for cell, seed, value in zip(cells, seeds, values, strict=True):
+            if not enough[cell]:
+                found[cell][int(seed)] = float(value)
+    return pd.Series(found, index=counts.index, dtype=object)
 
 
 def of_single_runs(summary: pd.DataFrame, logarithmic: bool = False) -> pd.DataFrame:
@@ -104,7 +122,7 @@ def not_positive(values: pd.Series) -> int:
 def draw_line_with_band(
     axes: Axes, x: pd.Series, summary: pd.DataFrame, color: str, look: LineLook, label: str
 ) -> Line2D:
-    """One mean line with the band of its interval; no band where there is none, such as for a single seed.
+    """One mean line with the band of its interval, or with a thin line for each seed where they are too few for one.
 
     Args:
         axes: where to.
@@ -130,6 +148,18 @@ def draw_line_with_band(
         markerfacecolor="white",
         markeredgewidth=0.8,
     )
+    if (summary["seeds"] < FEWEST_WITH_BAND).all():
+        _draw_single_seeds(axes, x, summary, color, look)
+        return line
     band = to_rgba(color, BAND_OPACITY)
     axes.fill_between(x, summary["lower"], summary["upper"], color=band, linewidth=0, label=label)
     return line
+
+
+def _draw_single_seeds(axes: Axes, x: pd.Series, summary: pd.DataFrame, color: str, look: LineLook) -> None:
+    """A thin line for each seed; of one seed the mean is its line."""
+    seeds = sorted({seed for single in summary["single"] for seed in single})
+    for seed in seeds if len(seeds) > 1 else ():
+        values = [single.get(seed, np.nan) for single in summary["single"]]
+        opacity = 0.6 * look.opacity
+        axes.plot(x, values, color=color, linestyle=look.linestyle, linewidth=0.5, alpha=opacity, label=f"_seed {seed}")

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from mcoherence.figures.intervals import FEWEST_SINGLE
+from mcoherence.figures.intervals import FEWEST_SINGLE, FEWEST_WITH_BAND
 from mcoherence.figures.style import BAND_OPACITY, NEUTRAL, WIDTH, FigureStyle, LineLook, readable
 
 
@@ -38,6 +38,8 @@ def band_handle(style: FigureStyle, seeds: Sequence[int], geometric: bool = Fals
     fewest, most = min(seeds, default=0), max(seeds, default=0)
     if most < 2:
         return text_handle("one seed, no interval")
+    if most < FEWEST_WITH_BAND:
+        return Line2D([], [], color=NEUTRAL, linewidth=0.5, alpha=0.6, label=f"single seeds, {most}")
     count = str(most) if fewest == most else f"{fewest} to {most}"
     mean = "geometric mean" if geometric else "mean"
     return Patch(facecolor=NEUTRAL, alpha=BAND_OPACITY, label=f"{style.percent} interval of the {mean}, {count} seeds")

@@ -34,7 +34,7 @@ def assigned(names: Iterable[str], given: Mapping[str, str]) -> dict[str, str]:
 
 
 def figure_settings(config: Config, optimizers: Iterable[str]) -> dict[str, Any]:
-    """The config's `figures` with a colour for each of the study's optimisers, in the order in which figures show them.
+    """The config's `figures` with a colour for each of the study's optimisers, and one of these as the reference.
 
     Args:
         config: of the study.
@@ -43,7 +43,11 @@ def figure_settings(config: Config, optimizers: Iterable[str]) -> dict[str, Any]
     given = config["figures"]["optimizer_colors"]
     found = list(dict.fromkeys(optimizers))
     ordered = [name for name in config["optimizers"] if name in given] + [name for name in found if name not in given]
-    return {**config["figures"], "optimizer_colors": assigned(ordered, given)}
+    reference = config["figures"]["reference_optimizer"]
+    if found and reference not in found:  # the default's, of a study whose optimisers are called otherwise
+        reference = found[0]
+    colors = assigned(ordered, given)
+    return {**config["figures"], "optimizer_colors": colors, "reference_optimizer": reference}
 
 
 def distance(one: str, other: str) -> float:

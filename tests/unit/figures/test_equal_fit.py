@@ -42,9 +42,11 @@ def test_a_curve_per_optimiser_goes_as_far_as_all_its_seeds():
     assert line(corrupt, "m3").get_xdata().tolist() == [50, 90]
     assert to_hex(line(corrupt, "m3").get_color()) == "#d55e00"
     assert line(test, "sgd").get_ydata() == pytest.approx([50, 50, 50])
-    # t(0.975, 2) times 1 / sqrt(3) beside the mean of 19, 20, 21
-    band = corrupt.collections[0].get_paths()[0].vertices
-    assert band[band[:, 0] == 50][:, 1].max() == pytest.approx(20 + 4.302653 / 3**0.5)
+    # three seeds are too few for a band: each is a thin line
+    thin = [
+        one for one in corrupt.lines if one.get_label().startswith("_seed") and to_hex(one.get_color()) == "#0072b2"
+    ]
+    assert [one.get_ydata()[0] for one in thin] == pytest.approx([19, 20, 21])
 
 
 def test_a_study_without_partial_noise_says_so():

@@ -35,7 +35,7 @@ from mcoherence.figures.style import FigureStyle, theme
 COLORS = {"sgd": "#0072b2", "m3": "#d55e00", "rm3": "#009e73"}
 STYLE = FigureStyle(optimizer_colors=COLORS, reference_optimizer="sgd")
 STEPS = [0, 1, 2, 10, 100]
-SEEDS = [0, 1, 2]
+SEEDS = [0, 1, 2, 3]
 NOISE = {"clean": 0.0, "half_random": 0.5, "all_random": 1.0}
 LAYERS = {"mlp": ["hidden", "output"], "cnn": ["conv1", "bn1", "output"]}
 
@@ -211,7 +211,7 @@ def test_coherence_axes_are_labelled_and_step_zero_is_shown(figures: dict[str, F
         "half random labels",
         "all random labels",
         "orthogonal limit (1)",
-        "95% interval of the geometric mean, 3 seeds",
+        "95% interval of the geometric mean, 4 seeds",
         "labels redrawn: 95% of single runs",
     ]
 
@@ -361,7 +361,7 @@ def test_generalization_gap_is_of_the_last_checkpoint_per_seed(
             order = np.argsort(x)
             np.testing.assert_array_equal(np.round(x[order]), [0, 1, 2])
             np.testing.assert_allclose(y[order], seeds.mean(axis=1))
-            interval = stats.t.interval(0.95, 2, loc=seeds.mean(axis=1), scale=stats.sem(seeds, axis=1))
+            interval = stats.t.interval(0.95, 3, loc=seeds.mean(axis=1), scale=stats.sem(seeds, axis=1))
             segments = np.array(bar.lines[2][0].get_segments())[order, :, 1]
             np.testing.assert_allclose(segments, np.transpose(interval), rtol=1e-9)
         dots = np.concatenate(
@@ -401,9 +401,9 @@ def test_easy_hard_cells_hold_mean_and_half_width_in_percent(figures: dict[str, 
         for text, (train, test) in zip(axes.texts, product(trained, tested), strict=True):
             chosen = _select(subsets, model=model, train_subset=train, test_subset=test)
             values = 100 * chosen["accuracy"].to_numpy()
-            _, high = stats.t.interval(0.95, 2, loc=values.mean(), scale=stats.sem(values))
+            _, high = stats.t.interval(0.95, 3, loc=values.mean(), scale=stats.sem(values))
             assert text.get_text() == f"{values.mean():.1f}\n± {high - values.mean():.1f}"
-    assert _texts(figures["easy_hard"]) == ["mean over 3 seeds ± half the width of its 95% interval"]
+    assert _texts(figures["easy_hard"]) == ["mean over 4 seeds ± half the width of its 95% interval"]
 
 
 def test_samples_of_several_sizes_are_drawn_apart_by_their_dashes(coherence: pd.DataFrame) -> None:
@@ -518,7 +518,7 @@ def test_the_confidence_setting_widens_the_band(coherence: pd.DataFrame) -> None
             "m_coherence"
         ].to_numpy()
     )
-    interval = np.exp(stats.t.interval(0.5, 2, loc=values.mean(), scale=stats.sem(values)))
+    interval = np.exp(stats.t.interval(0.5, 3, loc=values.mean(), scale=stats.sem(values)))
     _, edges = _band(figure.axes[0], "clean")
     np.testing.assert_allclose(edges[STEPS.index(2)], interval, rtol=1e-9)
     assert _legend(figure)[-2].startswith("50% interval")

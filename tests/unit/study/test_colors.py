@@ -57,7 +57,17 @@ def test_names_alone_decide_no_colour():
 def test_figures_know_a_colour_for_each_optimiser_of_the_study_in_its_order():
     config = {
         "optimizers": {"a": {}, "b": {}, "unused": {}, "c": {}},
-        "figures": {"optimizer_colors": {"c": "#000000"}, "dpi": 100},
+        "figures": {"optimizer_colors": {"c": "#000000"}, "reference_optimizer": "a", "dpi": 100},
     }
+    colors = {"c": "#000000", "b": PALETTE[0], "a": PALETTE[1]}
     settings = figure_settings(config, ["b", "a", "b", "c"])
-    assert settings == {"optimizer_colors": {"c": "#000000", "b": PALETTE[0], "a": PALETTE[1]}, "dpi": 100}
+    assert settings == {"optimizer_colors": colors, "reference_optimizer": "a", "dpi": 100}
+
+
+def test_a_study_without_the_reference_optimiser_shows_its_own_first_one():
+    """As one whose SGD is called momentum, and which inherits `reference_optimizer: sgd`: its layers were left out."""
+    config = {
+        "optimizers": {"sgd": {}, "momentum": {}},
+        "figures": {"optimizer_colors": {}, "reference_optimizer": "sgd"},
+    }
+    assert figure_settings(config, ["momentum"])["reference_optimizer"] == "momentum"

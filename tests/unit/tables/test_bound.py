@@ -155,7 +155,7 @@ def test_the_figure_has_a_column_per_smoothness_and_the_gap(table):
     (line,) = (line for line in panels[2].lines if line.get_label() == "clean")
     assert line.get_xdata().tolist() == STEPS
     assert line.get_ydata().tolist() == [0.0, 1.5, 4.5]
-    assert "95% interval of the mean, 2 seeds" in [text.get_text() for text in figure.legends[0].get_texts()]
+    assert "single seeds, 2" in [text.get_text() for text in figure.legends[0].get_texts()]
 
 
 def test_the_rule_makes_it_of_the_tables_of_the_study(tmp_path, monkeypatch, table):
