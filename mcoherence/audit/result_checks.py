@@ -26,7 +26,16 @@ from mcoherence.files.seals import LOG, SealError, carried_seal, check_tensor_by
 from mcoherence.files.tables import check_table
 from mcoherence.files.whose import HDF5_SUFFIXES
 from mcoherence.study import job_code, settings
-from mcoherence.study.catalogue import all_runs, figures_of, halved_datasets, results_of, scored_networks, tables_of
+from mcoherence.study.catalogue import (
+    all_runs,
+    figures_of,
+    halved_datasets,
+    optimizers_of_study,
+    results_of,
+    scored_networks,
+    tables_of,
+)
+from mcoherence.study.colors import figure_settings
 from mcoherence.study.results import result, steps_of_result
 from mcoherence.study.runs import Config, images_of, results_folder, split_varies, study_file, table_file
 from mcoherence.study.segments import segments
@@ -113,8 +122,9 @@ def _shown_files(config: Config, results: str) -> Iterator[ExpectedFile]:
     """The tables, the figures and the claims."""
     for name in tables_of(config):
         yield ExpectedFile(table_file(results, name), settings.table_settings(config, name), job_code.tabulation(name))
+    look = figure_settings(config, optimizers_of_study(config))
     for name in figures_of(config):
-        yield ExpectedFile(f"{results}/figures/{name}.png", dict(config["figures"]), job_code.drawing(name))
+        yield ExpectedFile(f"{results}/figures/{name}.png", look, job_code.drawing(name))
     yield ExpectedFile(f"{results}/claims.json", settings.claim_settings(config), job_code.claim_check())
 
 
