@@ -14,47 +14,82 @@ import altair as alt
 
 Spec = dict[str, Any]
 
-VERDICT_COLORS = {"supported": "#0072B2", "not supported": "#D55E00", "inconclusive": "#595959"}
+VERDICT_COLORS = {"supported": "#0072B2", "not supported": "#B84700", "inconclusive": "#595959"}
 VERDICT_SHAPES = {"supported": "circle", "not supported": "cross", "inconclusive": "diamond"}
+KINDS = ("labels", "optimizer")  # what colour and dashes may show, one each
 _HEIGHT = 260
+_ROW = 38  # pixels of a claim: its name above, its marks below
 _LOG_TICKS = ", ".join(f"log({1 + step}) / LN10" for step in (0, *(k * 10**e for e in range(7) for k in (1, 3))))
-_BELOW = alt.Legend(orient="bottom", symbolStrokeWidth=2, symbolSize=400)
+_ZOOM = "wheel![event.ctrlKey || event.shiftKey]"  # the wheel alone is the page's
 UNITS = {
-    "factor": "times; right of 1 the claim holds",
-    "points": "percentage points; right of 0 the claim holds",
-    "number": "the claim's own unit; right of 0 it holds",
+    "factor": ("times", 1),
+    "points": ("percentage points", 0),
+    "number": ("the claim's own unit", 0),
 }
+
+Looks = Mapping[str, Mapping[str, str]]
+"""The colour of each label set and of each optimiser, by kind: the two may have equal names."""
+
+Dashes = Mapping[str, Mapping[str, Sequence[float]]]
+"""The dashes of each, by kind, in pixels: lengths of lines and gaps; one of no gap is solid."""
 
 
 def forest(unit: str) -> Spec:
-    """Every tested claim of one unit: the value of the part that decides it, its interval, and its null as a band.
+    """Every tested claim of one unit: a tick for each place, and the place that decides it with its interval and null.
 
-    Of the table `forest_UNIT`: claim, text, verdict, value, low, high, null_low, null_high, finding.
+    Of the table `forest_UNIT`: claim, counted, link, text, verdict, place, place_verdict, decides, value, low, high,
+    null_low, null_high, in_words, null_in_words.
     """
     scale = alt.Scale(type="log", nice=True) if unit == "factor" else alt.Scale(zero=True)
-    axis = alt.Axis(format=".6~f", tickCount=5, labelOverlap=True)
-    y = alt.Y("claim:N", sort=None, title=None, axis=alt.Axis(labelLimit=230))
+    axis = alt.Axis(format=",.6~f", tickCount=alt.ExprRef("width < 420 ? 3 : 6"), labelOverlap=True)
+    y = alt.Y("claim:N", sort=None, title=None, axis=None)
     base = alt.Chart(_named(f"forest_{unit}"))
     tooltip = [
-        alt.Tooltip("text:N", title="claim"),
-        alt.Tooltip("verdict:N"),
-        alt.Tooltip("finding:N", title="found"),
+        alt.Tooltip("place:N", title="place"),
+        alt.Tooltip("place_verdict:N", title="verdict there"),
         alt.Tooltip("in_words:N", title="value and interval"),
-        alt.Tooltip("null_in_words:N", title="where there is nothing to find"),
+        alt.Tooltip("null_in_words:N", title="where there is no effect"),
+        alt.Tooltip("text:N", title="claim"),
+        alt.Tooltip("verdict:N", title="verdict of the claim"),
     ]
-    zero = 1 if unit == "factor" else 0
+    zero = UNITS[unit][1]
     line = (
         alt.Chart(alt.InlineData(values=[{"at": zero}])).mark_rule(strokeDash=[3, 3], color="#595959").encode(x="at:Q")
     )
-    null = base.mark_bar(color="#d9d9d9", height=12).encode(
-        x=alt.X("null_low:Q", scale=scale, title=None, axis=axis), x2="null_high:Q", y=y, tooltip=tooltip
+    decisive = base.transform_filter("datum.decides == 'yes'")
+    null = (
+        decisive.transform_filter("isValid(datum.null_low)")
+        .mark_bar(color="#d9d9d9", height=12, yOffset=7)
+        .encode(x=alt.X("null_low:Q", scale=scale, title=None, axis=axis), x2="null_high:Q", y=y, tooltip=tooltip)
     )
-    interval = base.mark_rule(strokeWidth=2).encode(x="low:Q", x2="high:Q", y=y, color=_of_verdict(), tooltip=tooltip)
-    value = base.mark_point(filled=True, size=90, opacity=1).encode(
-        x="value:Q", y=y, color=_of_verdict(), shape=_shape_of_verdict(), tooltip=tooltip
+    ticks = (
+        base.transform_filter("isValid(datum.value)")
+        .mark_tick(thickness=2.5, height=13, opacity=0.5, yOffset=7)
+        .encode(x="value:Q", y=y, color=_of_verdict("place_verdict"), tooltip=tooltip, href="link:N")
     )
-    chart = (null + line + interval + value).properties(width="container", height=alt.Step(24))
-    return _spec(chart, f"Tested claims, in {UNITS[unit]}: value, interval and null")
+    valued = decisive.transform_filter("isValid(datum.value)")
+    interval = valued.mark_rule(strokeWidth=2, yOffset=7, y2Offset=7).encode(
+        x="low:Q", x2="high:Q", y=y, color=_of_verdict("place_verdict"), tooltip=tooltip
+    )
+    value = valued.mark_point(filled=True, size=110, opacity=1, yOffset=7).encode(
+        x="value:Q",
+        y=y,
+        color=_of_verdict("place_verdict"),
+        shape=_shape_of_verdict("place_verdict"),
+        tooltip=tooltip,
+        href="link:N",
+    )
+    names = base.transform_aggregate(groupby=["claim", "counted", "link", "verdict"])
+    name = names.mark_text(align="left", dy=-9, fontSize=12, fontWeight=600).encode(
+        x=alt.value(0), y=y, text="claim:N", color=_of_verdict("verdict"), href="link:N"
+    )
+    count = names.mark_text(align="right", dy=-9, fontSize=11).encode(
+        x=alt.XValue("width"), y=y, text="counted:N", color=_of_verdict("verdict"), href="link:N"
+    )
+    chart = (null + line + ticks + interval + value + name + count).properties(
+        width="container", height=alt.Step(_ROW)
+    )
+    return _spec(chart, f"Tested claims, in {UNITS[unit][0]}: every place, and the interval and null of the deciding one")
 
 
 def curves(table: str, title: str, of: str, colors: Mapping[str, str], *, logarithmic: bool) -> Spec:
