@@ -19,6 +19,10 @@ VERDICT_SHAPES = {"supported": "circle", "not supported": "cross", "inconclusive
 KINDS = ("labels", "optimizer")  # what colour and dashes may show, one each
 _HEIGHT = 260
 _ROW = 38  # pixels of a claim: its name above, its marks below
+_SHOWN = {
+    "hue": "hue_by + ': ' + datum[hue_by]",
+    "dashes": "hue_by == 'labels' ? 'optimizer: ' + datum.optimizer : 'labels: ' + datum.labels",
+}
 _LOG_TICKS = ", ".join(f"log({1 + step}) / LN10" for step in (0, *(k * 10**e for e in range(7) for k in (1, 3))))
 _ZOOM = "wheel![event.ctrlKey || event.shiftKey]"  # the wheel alone is the page's
 UNITS = {
@@ -86,20 +90,20 @@ def forest(unit: str) -> Spec:
     count = names.mark_text(align="right", dy=-9, fontSize=11).encode(
         x=alt.XValue("width"), y=y, text="counted:N", color=_of_verdict("verdict"), href="link:N"
     )
-    chart = (null + line + ticks + interval + value + name + count).properties(
-        width="container", height=alt.Step(_ROW)
+    chart = (null + line + ticks + interval + value + name + count).properties(width="container", height=alt.Step(_ROW))
+    return _spec(
+        chart, f"Tested claims, in {UNITS[unit][0]}: every place, and the interval and null of the deciding one"
     )
-    return _spec(chart, f"Tested claims, in {UNITS[unit][0]}: every place, and the interval and null of the deciding one")
 
 
-def curves(table: str, title: str, of: str, colors: Mapping[str, str], *, logarithmic: bool) -> Spec:
+def curves(table: str, title: str, of: str, colors: Looks, dashes: Dashes, *, logarithmic: bool) -> Spec:
     """What is measured along training: a line for each label set and optimiser, seeds and bands at will.
 
     Args:
         table: its name, of the columns `curves.COLUMNS`.
         title: of the vertical axis.
         of: the parameter that holds the examples to show.
-        colors: of label sets and of optimisers, by name.
+        colors, dashes: of label sets and of optimisers.
         logarithmic: whether the vertical axis may be logarithmic, as `ylog` says.
     """
     up = "ylog" if logarithmic else "false"
@@ -117,8 +121,10 @@ def curves(table: str, title: str, of: str, colors: Mapping[str, str], *, logari
             y_low=f"{up} ? log(max(datum.low, 1e-6)) / LN10 : datum.low",
             y_high=f"{up} ? log(max(datum.high, 1e-6)) / LN10 : datum.high",
             line="datum.labels + ', ' + datum.optimizer",
-            hue="datum[hue_by]",
-            dashes="hue_by == 'labels' ? datum.optimizer : datum.labels",
+            between="isValid(datum.low) ? format(datum.low, '.3g') + ' to ' + format(datum.high, '.3g')"
+            " : datum.seed == 'mean' ? 'none, of one seed' : 'none, a single seed'",
+            at_loss="isValid(datum.loss) ? format(datum.loss, '.3g') : 'not known'",
+            **_SHOWN,
         )
     )
     across = alt.X(
@@ -134,8 +140,7 @@ def curves(table: str, title: str, of: str, colors: Mapping[str, str], *, logari
     )
     upward = alt.Axis(title=title, labelExpr=f"{up} ? format(pow(10, datum.value), '.2~g') : datum.label", tickCount=6)
     y_scale = alt.Scale(zero=False, nice=True)
-    hue = alt.Color("hue:N", title=None, scale=alt.Scale(domain=[*colors], range=[*colors.values()]), legend=None)
-    dash = alt.StrokeDash("dashes:N", title=None, legend=_BELOW)
+    hue, dash = _hue(colors), _dash(dashes)
     detail = alt.Detail(["line:N", "seed:N"])
     tooltip = [
         alt.Tooltip("labels:N", title="labels"),
@@ -143,10 +148,9 @@ def curves(table: str, title: str, of: str, colors: Mapping[str, str], *, logari
         alt.Tooltip("seed:N", title="seed"),
         alt.Tooltip("step:Q", title="step"),
         alt.Tooltip("epoch:Q", title="epoch", format=".2f"),
-        alt.Tooltip("loss:Q", title="training loss", format=".3g"),
+        alt.Tooltip("at_loss:N", title="training loss"),
         alt.Tooltip("value:Q", title=title, format=".3g"),
-        alt.Tooltip("low:Q", title="interval from", format=".3g"),
-        alt.Tooltip("high:Q", title="to", format=".3g"),
+        alt.Tooltip("between:N", title="interval"),
     ]
     means = chosen.transform_filter("datum.seed == 'mean'")
     band = (
@@ -182,13 +186,16 @@ def curves(table: str, title: str, of: str, colors: Mapping[str, str], *, logari
         opacity=alt.condition("datum.seed == 'mean'", alt.value(1), alt.value(0.4)),
         tooltip=tooltip,
     )
-    zoom = alt.selection_interval(bind="scales", name="zoom")
-    chart = (band + single + line + point.add_params(zoom)).properties(width="container", height=_HEIGHT)
+    zoom = alt.selection_interval(bind="scales", name="zoom", zoom=_ZOOM)
+    nearest = alt.selection_point(name="nearest", nearest=True, on="pointerover", clear=False)
+    chart = (band + single + line + point.add_params(zoom, nearest)).properties(width="container", height=_HEIGHT)
     return _spec(chart, f"{title} along training, a line for each label set and optimiser", _choices())
 
 
 def layers(label_sets: Sequence[str]) -> Spec:
-    """A map of every layer at every checkpoint, a column for each label set: how coherent its gradients are.
+    """A map of every layer at every checkpoint, one for each label set: how coherent its gradients are.
+
+    Three side by side; the page has fewer where it is narrow.
 
     Of the table `layers`, `curves.LAYER_COLUMNS`; one optimiser's, `map_optimizer`.
     """
@@ -225,36 +232,47 @@ def layers(label_sets: Sequence[str]) -> Spec:
             ],
         )
         .properties(width=240, height=340)
-        .facet(column=alt.Column("labels:N", sort=[*label_sets], title=None))
+        .facet(facet=alt.Facet("labels:N", sort=[*label_sets], title=None), columns=3)
         .resolve_scale(y="shared", x="independent")
     )
     choices = [*_choices(), alt.param(name="map_optimizer", value="")]
     return _spec(chart, "m-coherence of each layer at each checkpoint, a map for each label set", choices)
 
 
-def equal_fit(colors: Mapping[str, str]) -> Spec:
-    """Accuracy on corrupt examples at equal accuracy on pristine ones, a line for each optimiser."""
-    chosen = alt.Chart(_named("equal_fit")).transform_filter(
-        "datum.network == network && indexof(labels, datum.labels) >= 0 && indexof(optimizers, datum.optimizer) >= 0"
-        " && (seeds || datum.seed == 'mean')"
+def equal_fit(colors: Looks, dashes: Dashes) -> Spec:
+    """Accuracy on corrupt examples at equal accuracy on pristine ones, a line for each optimiser and label set."""
+    chosen = (
+        alt.Chart(_named("equal_fit"))
+        .transform_filter(
+            "datum.network == network && indexof(labels, datum.labels) >= 0"
+            " && indexof(optimizers, datum.optimizer) >= 0 && (seeds || datum.seed == 'mean')"
+        )
+        .transform_calculate(line="datum.labels + ', ' + datum.optimizer", **_SHOWN)
     )
     x = alt.X("loss:Q", title="accuracy on pristine examples", scale=alt.Scale(zero=False))
-    y = alt.Y("value:Q", title="accuracy on corrupt examples")
-    hue = alt.Color("optimizer:N", scale=alt.Scale(domain=[*colors], range=[*colors.values()]), legend=None)
-    dash = alt.StrokeDash("labels:N", title=None, legend=_BELOW)
+    title = "accuracy on corrupt examples"
+    hue = _hue(colors)
     means = chosen.transform_filter("datum.seed == 'mean'")
     band = (
-        means.transform_filter("bands")
+        means.transform_filter("bands && isValid(datum.low) && isValid(datum.high)")
         .mark_area(opacity=0.2, clip=True)
-        .encode(x=x, y=alt.Y("low:Q", title="accuracy on corrupt examples"), y2="high:Q", color=hue, detail="labels:N")
+        .encode(x=x, y=alt.Y("low:Q", title=title), y2="high:Q", color=hue, detail="line:N")
     )
+    opacity = alt.condition("datum.seed == 'mean'", alt.value(1), alt.value(0.35))
     line = chosen.mark_line(clip=True).encode(
         x=x,
-        y=y,
+        y=alt.Y("value:Q", title=title),
         color=hue,
-        strokeDash=dash,
-        detail="seed:N",
-        opacity=alt.condition("datum.seed == 'mean'", alt.value(1), alt.value(0.35)),
+        strokeDash=_dash(dashes),
+        detail=["line:N", "seed:N"],
+        opacity=opacity,
+    )
+    nearest = alt.selection_point(name="nearest", nearest=True, on="pointerover", clear=False)
+    point = chosen.mark_point(filled=True, size=24).encode(
+        x=x,
+        y=alt.Y("value:Q", title=title),
+        color=hue,
+        opacity=opacity,
         tooltip=[
             alt.Tooltip("optimizer:N", title="optimiser"),
             alt.Tooltip("labels:N"),
@@ -263,7 +281,7 @@ def equal_fit(colors: Mapping[str, str]) -> Spec:
             alt.Tooltip("value:Q", title="accuracy, corrupt", format=".3f"),
         ],
     )
-    chart = (band + line).properties(width="container", height=_HEIGHT)
+    chart = (band + line + point.add_params(nearest)).properties(width="container", height=_HEIGHT)
     return _spec(chart, "Accuracy on corrupt examples at equal accuracy on pristine ones", _choices())
 
 
@@ -289,16 +307,30 @@ def _named(table: str) -> alt.NamedData:
     return alt.NamedData(name=table)
 
 
-def _of_verdict() -> alt.Color:
-    return alt.Color(
-        "verdict:N", scale=alt.Scale(domain=[*VERDICT_COLORS], range=[*VERDICT_COLORS.values()]), legend=None
-    )
+def _hue(colors: Looks) -> alt.Color:
+    keyed = _keyed(colors)
+    return alt.Color("hue:N", scale=alt.Scale(domain=[*keyed], range=[*keyed.values()]), legend=None)
 
 
-def _shape_of_verdict() -> alt.Shape:
-    return alt.Shape(
-        "verdict:N", scale=alt.Scale(domain=[*VERDICT_SHAPES], range=[*VERDICT_SHAPES.values()]), legend=None
-    )
+def _dash(dashes: Dashes) -> alt.StrokeDash:
+    keyed = _keyed(dashes)
+    scale = alt.Scale(domain=[*keyed], range=[[*one] for one in keyed.values()])
+    return alt.StrokeDash("dashes:N", scale=scale, legend=None)
+
+
+def _keyed(looks: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The looks of both kinds in one scale, by names that say the kind, as `_SHOWN` makes them."""
+    return {f"{kind}: {name}": look for kind in KINDS for name, look in looks[kind].items()}
+
+
+def _of_verdict(verdict: str) -> alt.Color:
+    scale = alt.Scale(domain=[*VERDICT_COLORS], range=[*VERDICT_COLORS.values()])
+    return alt.Color(f"{verdict}:N", scale=scale, legend=None)
+
+
+def _shape_of_verdict(verdict: str) -> alt.Shape:
+    scale = alt.Scale(domain=[*VERDICT_SHAPES], range=[*VERDICT_SHAPES.values()])
+    return alt.Shape(f"{verdict}:N", scale=scale, legend=None)
 
 
 def _spec(chart: Any, description: str, choices: Sequence[alt.Parameter] = ()) -> Spec:
