@@ -38,15 +38,17 @@ Dashes = Mapping[str, Mapping[str, Sequence[float]]]
 """The dashes of each, by kind, in pixels: lengths of lines and gaps; one of no gap is solid."""
 
 
-def forest(unit: str) -> Spec:
+def forest(unit: str, claims: Sequence[str]) -> Spec:
     """Every tested claim of one unit: a tick for each place, and the place that decides it with its interval and null.
 
-    Of the table `forest_UNIT`: claim, counted, link, text, verdict, place, place_verdict, decides, value, low, high,
-    null_low, null_high, in_words, null_in_words.
+    Args:
+        unit: of UNITS; the table is `forest_UNIT`: claim, counted, fraction, link, text, verdict, place, place_verdict,
+            decides, value, low, high, null_low, null_high, in_words, null_in_words.
+        claims: the values of `claim`, from above.
     """
     scale = alt.Scale(type="log", nice=True) if unit == "factor" else alt.Scale(zero=True)
     axis = alt.Axis(format=",.6~f", tickCount=alt.ExprRef("width < 420 ? 3 : 6"), labelOverlap=True)
-    y = alt.Y("claim:N", sort=None, title=None, axis=None)
+    y = alt.Y("claim:N", sort=[*claims], title=None, axis=None)
     base = alt.Chart(_named(f"forest_{unit}"))
     tooltip = [
         alt.Tooltip("place:N", title="place"),
@@ -83,12 +85,13 @@ def forest(unit: str) -> Spec:
         tooltip=tooltip,
         href="link:N",
     )
-    names = base.transform_aggregate(groupby=["claim", "counted", "link", "verdict"])
+    names = base.transform_aggregate(groupby=["claim", "counted", "fraction", "link", "verdict"])
     name = names.mark_text(align="left", dy=-9, fontSize=12, fontWeight=600).encode(
         x=alt.value(0), y=y, text="claim:N", color=_of_verdict("verdict"), href="link:N"
     )
-    count = names.mark_text(align="right", dy=-9, fontSize=11).encode(
-        x=alt.XValue("width"), y=y, text="counted:N", color=_of_verdict("verdict"), href="link:N"
+    said = names.transform_calculate(said="width < 420 ? datum.fraction : datum.counted")
+    count = said.mark_text(align="right", dy=-9, fontSize=11).encode(
+        x=alt.value("width"), y=y, text="said:N", color=_of_verdict("verdict"), href="link:N"
     )
     chart = (null + line + ticks + interval + value + name + count).properties(width="container", height=alt.Step(_ROW))
     return _spec(
@@ -103,7 +106,8 @@ def curves(table: str, title: str, of: str, colors: Looks, dashes: Dashes, *, lo
         table: its name, of the columns `curves.COLUMNS`.
         title: of the vertical axis.
         of: the parameter that holds the examples to show.
-        colors, dashes: of label sets and of optimisers.
+        colors: of label sets and of optimisers.
+        dashes: of both.
         logarithmic: whether the vertical axis may be logarithmic, as `ylog` says.
     """
     up = "ylog" if logarithmic else "false"
@@ -133,12 +137,13 @@ def curves(table: str, title: str, of: str, colors: Looks, dashes: Dashes, *, lo
         scale=alt.Scale(zero=False, nice=False, padding=4),
         axis=alt.Axis(
             labelExpr="x == 'loss' ? format(xlog ? pow(10, -datum.value) : -datum.value, '.2~g')"
-            " : format(xlog ? pow(10, datum.value) - 1 : datum.value, '.3~g')",
+            " : format(xlog ? pow(10, datum.value) - 1 : datum.value, ',.3~r')",
             labelOverlap=True,
+            labelSeparation=5,
             values=alt.ExprRef(f"xlog && x != 'loss' ? [{_LOG_TICKS}] : null"),
         ),
     )
-    upward = alt.Axis(title=title, labelExpr=f"{up} ? format(pow(10, datum.value), '.2~g') : datum.label", tickCount=6)
+    upward = alt.Axis(title=title, labelExpr=f"{up} ? format(pow(10, datum.value), ',.2~r') : datum.label", tickCount=6)
     y_scale = alt.Scale(zero=False, nice=True)
     hue, dash = _hue(colors), _dash(dashes)
     detail = alt.Detail(["line:N", "seed:N"])
@@ -184,11 +189,10 @@ def curves(table: str, title: str, of: str, colors: Looks, dashes: Dashes, *, lo
         y=alt.Y("y:Q", axis=upward, scale=y_scale),
         color=hue,
         opacity=alt.condition("datum.seed == 'mean'", alt.value(1), alt.value(0.4)),
-        tooltip=tooltip,
     )
     zoom = alt.selection_interval(bind="scales", name="zoom", zoom=_ZOOM)
-    nearest = alt.selection_point(name="nearest", nearest=True, on="pointerover", clear=False)
-    chart = (band + single + line + point.add_params(zoom, nearest)).properties(width="container", height=_HEIGHT)
+    target = _target(chosen, x=across, y=alt.Y("y:Q", axis=upward, scale=y_scale), tooltip=tooltip)
+    chart = (band + single + line + point + target.add_params(zoom)).properties(width="container", height=_HEIGHT)
     return _spec(chart, f"{title} along training, a line for each label set and optimiser", _choices())
 
 
@@ -267,12 +271,10 @@ def equal_fit(colors: Looks, dashes: Dashes) -> Spec:
         detail=["line:N", "seed:N"],
         opacity=opacity,
     )
-    nearest = alt.selection_point(name="nearest", nearest=True, on="pointerover", clear=False)
-    point = chosen.mark_point(filled=True, size=24).encode(
+    target = _target(
+        chosen,
         x=x,
         y=alt.Y("value:Q", title=title),
-        color=hue,
-        opacity=opacity,
         tooltip=[
             alt.Tooltip("optimizer:N", title="optimiser"),
             alt.Tooltip("labels:N"),
@@ -281,7 +283,7 @@ def equal_fit(colors: Looks, dashes: Dashes) -> Spec:
             alt.Tooltip("value:Q", title="accuracy, corrupt", format=".3f"),
         ],
     )
-    chart = (band + line + point.add_params(nearest)).properties(width="container", height=_HEIGHT)
+    chart = (band + line + target).properties(width="container", height=_HEIGHT)
     return _spec(chart, "Accuracy on corrupt examples at equal accuracy on pristine ones", _choices())
 
 
@@ -305,6 +307,12 @@ def _choices() -> list[alt.Parameter]:
 
 def _named(table: str) -> alt.NamedData:
     return alt.NamedData(name=table)
+
+
+def _target(chosen: alt.Chart, **encoded: Any) -> alt.Chart:
+    """What is pointed at: an unseen disc about every point, larger than the point that is seen."""
+    target: alt.Chart = chosen.mark_point(filled=True, size=330, color="transparent", clip=True).encode(**encoded)
+    return target
 
 
 def _hue(colors: Looks) -> alt.Color:

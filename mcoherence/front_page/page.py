@@ -5,6 +5,7 @@ import html
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -157,8 +158,9 @@ class _Names:
 
     @property
     def dashes(self) -> charts.Dashes:
-        """Those of the printed figures: of label sets from clean to random, of optimisers in their order."""
-        kinds = {"labels": [*self.labels.values()], "optimizer": [*self.optimizers.values()]}
+        """Those of the printed figures for label sets, from clean to random; the first optimiser's line is solid."""
+        others = [name for name in self.optimizers.values() if name != self.reference]
+        kinds = {"labels": [*self.labels.values()], "optimizer": [self.reference, *others]}
         return {kind: {name: _in_pixels(look.linestyle[1]) for name, look in looks(of).items()} for kind, of in
                 kinds.items()}  # fmt: skip
 
@@ -233,7 +235,8 @@ def _from_to(numbers: pd.Series) -> str:
 def _charts(
     drawn: Mapping[str, pd.DataFrame], forests: Mapping[str, pd.DataFrame], names: _Names
 ) -> dict[str, charts.Spec]:
-    specs = {name: charts.forest(name.removeprefix("forest_")) for name in forests}
+    specs = {name: charts.forest(name.removeprefix("forest_"), list(dict.fromkeys(table["claim"])))
+             for name, table in forests.items()}  # fmt: skip
     if "coherence" in drawn:
         specs["coherence"] = charts.curves(
             "coherence", "m-coherence", "coherence_of", names.colors, names.dashes, logarithmic=True
@@ -274,6 +277,7 @@ def _forest_row(claim: Mapping[str, Any], part: Mapping[str, Any]) -> dict[str, 
     return {
         "claim": f"{claim['id']} {claim['short']}",
         "counted": counted(claim),
+        "fraction": counted(claim).rpartition("holds in ")[2],
         "link": f"#claim-{claim['id']}",
         "text": claim["statement"],
         "verdict": claim["verdict"],
@@ -404,6 +408,7 @@ def _as_data(png: Path) -> str:
     return f"data:image/png;base64,{base64.b64encode(png.read_bytes()).decode()}"
 
 
+@cache
 def _library() -> str:
     """The code of Vega, Vega-Lite and Vega-Embed, which can stand in a script element."""
     bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version="6.4")

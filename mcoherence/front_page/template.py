@@ -114,7 +114,8 @@ gradient helps, itself included; 1: only itself.</p>
 <p class="key">{{ verdict("supported") }} ● &nbsp; {{ verdict("not supported") }} ✚ &nbsp;
 {{ verdict("inconclusive") }} ◆ &nbsp; Ticks: every place looked at, by its own verdict. Mark and line: the place that
 decides the claim, with its {{ confidence }} interval over seeds. Grey: what to expect there where there is no effect;
-none where a claim states a level. A click on a row leads to its line in the table of claims.</p>
+none where a claim states a level.
+At the right: in how many places the claim holds. A click on a row leads to its line in the table of claims.</p>
 {% for name, (words, zero) in forests.items() %}
 {{ chart(name) }}
 <p class="under">{{ words }}; right of {{ zero }} speaks for the claim; it is supported where the whole line is right of

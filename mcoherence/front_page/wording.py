@@ -124,7 +124,8 @@ def is_tie(part: Part) -> bool:
 
 def reason_in_words(part: Part) -> str:
     """Why an undecided part is, for a reader who sees factors and not their logarithms."""
-    reason, factor = part["reason"], part["unit"] in ("factor", "doublings")
+    reason: str = part["reason"]
+    factor = part["unit"] in ("factor", "doublings")
     equal = ("1" if factor else "0") + (", the level that the claim states" if part["states_level"] else "")
     if reason == "an interval holds 0":
         low, high = part["t_interval"]
