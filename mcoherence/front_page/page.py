@@ -386,7 +386,9 @@ def _allowed(link: re.Match[str]) -> str:
 
 
 def split_caption(fragment: str) -> tuple[str, str]:
-    """A caption's first sentences, and the rest; "" where there is no more. Both are whole HTML.
+    """A caption's first sentences, its title in bold not counted, and the rest; "" where there is no more.
+
+    Both are whole HTML.
 
     >>> split_caption("<p>One. Two. Three.</p>")
     ('<p>One. Two.</p>', '<p>Three.</p>')
@@ -394,7 +396,7 @@ def split_caption(fragment: str) -> tuple[str, str]:
     start, first, after = fragment.partition("</p>")
     ends = [
         end
-        for end in (one.end() for one in re.finditer(r"[.!?](</\w+>)*\s+(?=[A-Z<])", start))
+        for end in (one.end() for one in re.finditer(r"[.!?](?!</strong>)(</\w+>)*\s+(?=[A-Z<])", start))
         if start[:end].count("</") == len(re.findall(r"<\w", start[:end])) - 1
     ]  # in no element but the paragraph
     if len(ends) < SENTENCES or not start.startswith("<p>"):

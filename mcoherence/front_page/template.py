@@ -16,6 +16,7 @@ nav { position: sticky; top: 0; background: #fff; z-index: 5; padding: .45rem 0;
 .facts { color: #444; margin: .1rem 0 .6rem }
 .headline { font-size: 1.25rem; font-weight: 600; margin: .3rem 0 .8rem }
 .first { display: grid; grid-template-columns: minmax(0, 5fr) minmax(0, 6fr); gap: 1rem 2rem; align-items: start }
+.first.alone { grid-template-columns: minmax(0, 1fr) }
 .pictures { display: grid; grid-template-columns: minmax(0, 1fr) minmax(0, 1fr); gap: .6rem 1.2rem }
 .vega-bindings:empty { display: none }
 .chart { width: 100%; min-width: 0; overflow-x: auto }
@@ -108,7 +109,7 @@ PAGE = """\
 <p class="key"><dfn>m-coherence</dfn>: how many of the {{ measured }} measured examples a small step along one example's
 gradient helps, itself included; 1: only itself.</p>
 {% endif %}
-<div class="first">
+<div class="first{{ "" if forests else " alone" }}">
 <section aria-label="Tested claims">
 {% if forests %}
 <p class="key">{{ verdict("supported") }} ● &nbsp; {{ verdict("not supported") }} ✚ &nbsp;

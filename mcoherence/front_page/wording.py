@@ -174,7 +174,7 @@ def _named(some: Sequence[Part], parts: Sequence[Part]) -> str:
     if common and len(alike) == len(some):
         words = [word for word in sets[some[0]["where"]] if word in common]
         return f"the {len(some)} places of {', '.join(words)}"
-    return "; ".join(str(part["where"]) for part in some) if len(some) <= NAMED else f"{len(some)} of them"
+    return "; ".join(str(part["where"]) for part in some) if len(some) <= NAMED else f"{len(some)} places"
 
 
 def _all(parts: Sequence[Part]) -> str:

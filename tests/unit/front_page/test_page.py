@@ -122,8 +122,8 @@ def test_a_captions_first_two_sentences_stand_before_the_rest():
     first, rest = split_caption(
         "<p><strong>A. b.</strong> <em>One. X</em> goes. Two, e.g. this. Three.</p>\n<p>More.</p>"
     )
-    assert first == "<p><strong>A. b.</strong> <em>One. X</em> goes.</p>"
-    assert rest == "<p>Two, e.g. this. Three.</p>\n<p>More.</p>"
+    assert first == "<p><strong>A. b.</strong> <em>One. X</em> goes. Two, e.g. this.</p>"
+    assert rest == "<p>Three.</p>\n<p>More.</p>"
     assert split_caption("<p>One. Two.</p>") == ("<p>One. Two.</p>", "")
 
 
