@@ -47,7 +47,9 @@ def main() -> None:
     ]
     style = FigureStyle(**figure_settings(config, optimizers_of_study(config)))
     tables = {path.stem: read_table(path) for path in arguments.tables}
-    made = f"{datetime.datetime.now(tz=datetime.UTC):%-d %B %Y}, commit {claims['provenance']['git_commit'][:9]}"
+    commit, _, changes = claims["provenance"]["git_commit"].partition("+")
+    by = commit[:9] + ("+changes" if changes else "")
+    made = f"{datetime.datetime.now(tz=datetime.UTC):%-d %B %Y}, commit {by}"
     write_page(
         arguments.html,
         page_of_study(config, style, claims, tables, figures, made),

@@ -21,7 +21,7 @@ AGAINST = "loss"
     short="mean over training finds errors",
     source="implied by arXiv 2001.10528 and 2009.10795; no published numbers for these networks",
     statistic="AUROC of the mean over the checkpoints minus AUROC at the last one, mean over the label sets",
-    unit="number",
+    unit="points",
     figure="label_errors",
     tables=("label_errors",),
     needs="runs on labels that are wrong in part, with scores of their examples",
@@ -46,7 +46,7 @@ def mean_over_last(tables: Tables, settings: ClaimSettings) -> Parts:
         "AUROC of the cosine with the others of the label, and with all others, minus AUROC of the loss, mean over the "
         "label sets, at the last checkpoint and as means over the checkpoints"
     ),
-    unit="number",
+    unit="points",
     figure="label_errors",
     tables=("label_errors",),
     needs="runs on labels that are wrong in part, with scores of their examples",

@@ -14,57 +14,100 @@ import altair as alt
 
 Spec = dict[str, Any]
 
-VERDICT_COLORS = {"supported": "#0072B2", "not supported": "#D55E00", "inconclusive": "#595959"}
+VERDICT_COLORS = {"supported": "#0072B2", "not supported": "#B84700", "inconclusive": "#595959"}
 VERDICT_SHAPES = {"supported": "circle", "not supported": "cross", "inconclusive": "diamond"}
+KINDS = ("labels", "optimizer")  # what colour and dashes may show, one each
 _HEIGHT = 260
+_ROW = 38  # pixels of a claim: its name above, its marks below
+_SHOWN = {
+    "hue": "hue_by + ': ' + datum[hue_by]",
+    "dashes": "hue_by == 'labels' ? 'optimizer: ' + datum.optimizer : 'labels: ' + datum.labels",
+}
 _LOG_TICKS = ", ".join(f"log({1 + step}) / LN10" for step in (0, *(k * 10**e for e in range(7) for k in (1, 3))))
-_BELOW = alt.Legend(orient="bottom", symbolStrokeWidth=2, symbolSize=400)
+_ZOOM = "wheel![event.ctrlKey || event.shiftKey]"  # the wheel alone is the page's
 UNITS = {
-    "factor": "times; right of 1 the claim holds",
-    "points": "percentage points; right of 0 the claim holds",
-    "number": "the claim's own unit; right of 0 it holds",
+    "factor": ("times", 1),
+    "points": ("percentage points", 0),
+    "number": ("the claim's own unit", 0),
 }
 
+Looks = Mapping[str, Mapping[str, str]]
+"""The colour of each label set and of each optimiser, by kind: the two may have equal names."""
 
-def forest(unit: str) -> Spec:
-    """Every tested claim of one unit: the value of the part that decides it, its interval, and its null as a band.
+Dashes = Mapping[str, Mapping[str, Sequence[float]]]
+"""The dashes of each, by kind, in pixels: lengths of lines and gaps; one of no gap is solid."""
 
-    Of the table `forest_UNIT`: claim, text, verdict, value, low, high, null_low, null_high, finding.
+
+def forest(unit: str, claims: Sequence[str]) -> Spec:
+    """Every tested claim of one unit: a tick for each place, and the place that decides it with its interval and null.
+
+    Args:
+        unit: of UNITS; the table is `forest_UNIT`: claim, counted, fraction, link, text, verdict, place, place_verdict,
+            decides, value, low, high, null_low, null_high, in_words, null_in_words.
+        claims: the values of `claim`, from above.
     """
     scale = alt.Scale(type="log", nice=True) if unit == "factor" else alt.Scale(zero=True)
-    axis = alt.Axis(format=".6~f", tickCount=5, labelOverlap=True)
-    y = alt.Y("claim:N", sort=None, title=None, axis=alt.Axis(labelLimit=230))
+    axis = alt.Axis(format=",.6~f", tickCount=alt.ExprRef("width < 420 ? 3 : 6"), labelOverlap=True)
+    y = alt.Y("claim:N", sort=[*claims], title=None, axis=None)
     base = alt.Chart(_named(f"forest_{unit}"))
     tooltip = [
-        alt.Tooltip("text:N", title="claim"),
-        alt.Tooltip("verdict:N"),
-        alt.Tooltip("finding:N", title="found"),
+        alt.Tooltip("place:N", title="place"),
+        alt.Tooltip("place_verdict:N", title="verdict there"),
         alt.Tooltip("in_words:N", title="value and interval"),
-        alt.Tooltip("null_in_words:N", title="where there is nothing to find"),
+        alt.Tooltip("null_in_words:N", title="where there is no effect"),
+        alt.Tooltip("text:N", title="claim"),
+        alt.Tooltip("verdict:N", title="verdict of the claim"),
     ]
-    zero = 1 if unit == "factor" else 0
+    zero = UNITS[unit][1]
     line = (
         alt.Chart(alt.InlineData(values=[{"at": zero}])).mark_rule(strokeDash=[3, 3], color="#595959").encode(x="at:Q")
     )
-    null = base.mark_bar(color="#d9d9d9", height=12).encode(
-        x=alt.X("null_low:Q", scale=scale, title=None, axis=axis), x2="null_high:Q", y=y, tooltip=tooltip
+    decisive = base.transform_filter("datum.decides == 'yes'")
+    null = (
+        decisive.transform_filter("isValid(datum.null_low)")
+        .mark_bar(color="#d9d9d9", height=12, yOffset=7)
+        .encode(x=alt.X("null_low:Q", scale=scale, title=None, axis=axis), x2="null_high:Q", y=y, tooltip=tooltip)
     )
-    interval = base.mark_rule(strokeWidth=2).encode(x="low:Q", x2="high:Q", y=y, color=_of_verdict(), tooltip=tooltip)
-    value = base.mark_point(filled=True, size=90, opacity=1).encode(
-        x="value:Q", y=y, color=_of_verdict(), shape=_shape_of_verdict(), tooltip=tooltip
+    ticks = (
+        base.transform_filter("isValid(datum.value)")
+        .mark_tick(thickness=2.5, height=13, opacity=0.5, yOffset=7)
+        .encode(x="value:Q", y=y, color=_of_verdict("place_verdict"), tooltip=tooltip, href="link:N")
     )
-    chart = (null + line + interval + value).properties(width="container", height=alt.Step(24))
-    return _spec(chart, f"Tested claims, in {UNITS[unit]}: value, interval and null")
+    valued = decisive.transform_filter("isValid(datum.value)")
+    interval = valued.mark_rule(strokeWidth=2, yOffset=7, y2Offset=7).encode(
+        x="low:Q", x2="high:Q", y=y, color=_of_verdict("place_verdict"), tooltip=tooltip
+    )
+    value = valued.mark_point(filled=True, size=110, opacity=1, yOffset=7).encode(
+        x="value:Q",
+        y=y,
+        color=_of_verdict("place_verdict"),
+        shape=_shape_of_verdict("place_verdict"),
+        tooltip=tooltip,
+        href="link:N",
+    )
+    names = base.transform_aggregate(groupby=["claim", "counted", "fraction", "link", "verdict"])
+    name = names.mark_text(align="left", dy=-9, fontSize=12, fontWeight=600).encode(
+        x=alt.value(0), y=y, text="claim:N", color=_of_verdict("verdict"), href="link:N"
+    )
+    said = names.transform_calculate(said="width < 420 ? datum.fraction : datum.counted")
+    count = said.mark_text(align="right", dy=-9, fontSize=11).encode(
+        x=alt.value("width"), y=y, text="said:N", color=_of_verdict("verdict"), href="link:N"
+    )
+    chart = (null + line + ticks + interval + value + name + count).properties(width="container", height=alt.Step(_ROW))
+    return _spec(
+        chart, f"Tested claims, in {UNITS[unit][0]}: every place, and the interval and null of the deciding one"
+    )
 
 
-def curves(table: str, title: str, of: str, colors: Mapping[str, str], *, logarithmic: bool) -> Spec:
+def curves(table: str, title: str, of: str, colors: Looks, dashes: Dashes, *, logarithmic: bool) -> Spec:
     """What is measured along training: a line for each label set and optimiser, seeds and bands at will.
 
     Args:
         table: its name, of the columns `curves.COLUMNS`.
         title: of the vertical axis.
         of: the parameter that holds the examples to show.
-        colors: of label sets and of optimisers, by name.
+        colors: of label sets and of optimisers.
+        dashes: of both.
         logarithmic: whether the vertical axis may be logarithmic, as `ylog` says.
     """
     up = "ylog" if logarithmic else "false"
@@ -82,8 +125,10 @@ def curves(table: str, title: str, of: str, colors: Mapping[str, str], *, logari
             y_low=f"{up} ? log(max(datum.low, 1e-6)) / LN10 : datum.low",
             y_high=f"{up} ? log(max(datum.high, 1e-6)) / LN10 : datum.high",
             line="datum.labels + ', ' + datum.optimizer",
-            hue="datum[hue_by]",
-            dashes="hue_by == 'labels' ? datum.optimizer : datum.labels",
+            between="isValid(datum.low) ? format(datum.low, '.3g') + ' to ' + format(datum.high, '.3g')"
+            " : datum.seed == 'mean' ? 'none, of one seed' : 'none, a single seed'",
+            at_loss="isValid(datum.loss) ? format(datum.loss, '.3g') : 'not known'",
+            **_SHOWN,
         )
     )
     across = alt.X(
@@ -92,15 +137,15 @@ def curves(table: str, title: str, of: str, colors: Mapping[str, str], *, logari
         scale=alt.Scale(zero=False, nice=False, padding=4),
         axis=alt.Axis(
             labelExpr="x == 'loss' ? format(xlog ? pow(10, -datum.value) : -datum.value, '.2~g')"
-            " : format(xlog ? pow(10, datum.value) - 1 : datum.value, '.3~g')",
+            " : format(xlog ? pow(10, datum.value) - 1 : datum.value, ',.3~r')",
             labelOverlap=True,
+            labelSeparation=5,
             values=alt.ExprRef(f"xlog && x != 'loss' ? [{_LOG_TICKS}] : null"),
         ),
     )
-    upward = alt.Axis(title=title, labelExpr=f"{up} ? format(pow(10, datum.value), '.2~g') : datum.label", tickCount=6)
+    upward = alt.Axis(title=title, labelExpr=f"{up} ? format(pow(10, datum.value), ',.2~r') : datum.label", tickCount=6)
     y_scale = alt.Scale(zero=False, nice=True)
-    hue = alt.Color("hue:N", title=None, scale=alt.Scale(domain=[*colors], range=[*colors.values()]), legend=None)
-    dash = alt.StrokeDash("dashes:N", title=None, legend=_BELOW)
+    hue, dash = _hue(colors), _dash(dashes)
     detail = alt.Detail(["line:N", "seed:N"])
     tooltip = [
         alt.Tooltip("labels:N", title="labels"),
@@ -108,10 +153,9 @@ def curves(table: str, title: str, of: str, colors: Mapping[str, str], *, logari
         alt.Tooltip("seed:N", title="seed"),
         alt.Tooltip("step:Q", title="step"),
         alt.Tooltip("epoch:Q", title="epoch", format=".2f"),
-        alt.Tooltip("loss:Q", title="training loss", format=".3g"),
+        alt.Tooltip("at_loss:N", title="training loss"),
         alt.Tooltip("value:Q", title=title, format=".3g"),
-        alt.Tooltip("low:Q", title="interval from", format=".3g"),
-        alt.Tooltip("high:Q", title="to", format=".3g"),
+        alt.Tooltip("between:N", title="interval"),
     ]
     means = chosen.transform_filter("datum.seed == 'mean'")
     band = (
@@ -145,15 +189,17 @@ def curves(table: str, title: str, of: str, colors: Mapping[str, str], *, logari
         y=alt.Y("y:Q", axis=upward, scale=y_scale),
         color=hue,
         opacity=alt.condition("datum.seed == 'mean'", alt.value(1), alt.value(0.4)),
-        tooltip=tooltip,
     )
-    zoom = alt.selection_interval(bind="scales", name="zoom")
-    chart = (band + single + line + point.add_params(zoom)).properties(width="container", height=_HEIGHT)
+    zoom = alt.selection_interval(bind="scales", name="zoom", zoom=_ZOOM)
+    target = _target(chosen, x=across, y=alt.Y("y:Q", axis=upward, scale=y_scale), tooltip=tooltip)
+    chart = (band + single + line + point + target.add_params(zoom)).properties(width="container", height=_HEIGHT)
     return _spec(chart, f"{title} along training, a line for each label set and optimiser", _choices())
 
 
 def layers(label_sets: Sequence[str]) -> Spec:
-    """A map of every layer at every checkpoint, a column for each label set: how coherent its gradients are.
+    """A map of every layer at every checkpoint, one for each label set: how coherent its gradients are.
+
+    Three side by side; the page has fewer where it is narrow.
 
     Of the table `layers`, `curves.LAYER_COLUMNS`; one optimiser's, `map_optimizer`.
     """
@@ -190,36 +236,45 @@ def layers(label_sets: Sequence[str]) -> Spec:
             ],
         )
         .properties(width=240, height=340)
-        .facet(column=alt.Column("labels:N", sort=[*label_sets], title=None))
+        .facet(facet=alt.Facet("labels:N", sort=[*label_sets], title=None), columns=3)
         .resolve_scale(y="shared", x="independent")
     )
     choices = [*_choices(), alt.param(name="map_optimizer", value="")]
     return _spec(chart, "m-coherence of each layer at each checkpoint, a map for each label set", choices)
 
 
-def equal_fit(colors: Mapping[str, str]) -> Spec:
-    """Accuracy on corrupt examples at equal accuracy on pristine ones, a line for each optimiser."""
-    chosen = alt.Chart(_named("equal_fit")).transform_filter(
-        "datum.network == network && indexof(labels, datum.labels) >= 0 && indexof(optimizers, datum.optimizer) >= 0"
-        " && (seeds || datum.seed == 'mean')"
+def equal_fit(colors: Looks, dashes: Dashes) -> Spec:
+    """Accuracy on corrupt examples at equal accuracy on pristine ones, a line for each optimiser and label set."""
+    chosen = (
+        alt.Chart(_named("equal_fit"))
+        .transform_filter(
+            "datum.network == network && indexof(labels, datum.labels) >= 0"
+            " && indexof(optimizers, datum.optimizer) >= 0 && (seeds || datum.seed == 'mean')"
+        )
+        .transform_calculate(line="datum.labels + ', ' + datum.optimizer", **_SHOWN)
     )
     x = alt.X("loss:Q", title="accuracy on pristine examples", scale=alt.Scale(zero=False))
-    y = alt.Y("value:Q", title="accuracy on corrupt examples")
-    hue = alt.Color("optimizer:N", scale=alt.Scale(domain=[*colors], range=[*colors.values()]), legend=None)
-    dash = alt.StrokeDash("labels:N", title=None, legend=_BELOW)
+    title = "accuracy on corrupt examples"
+    hue = _hue(colors)
     means = chosen.transform_filter("datum.seed == 'mean'")
     band = (
-        means.transform_filter("bands")
+        means.transform_filter("bands && isValid(datum.low) && isValid(datum.high)")
         .mark_area(opacity=0.2, clip=True)
-        .encode(x=x, y=alt.Y("low:Q", title="accuracy on corrupt examples"), y2="high:Q", color=hue, detail="labels:N")
+        .encode(x=x, y=alt.Y("low:Q", title=title), y2="high:Q", color=hue, detail="line:N")
     )
+    opacity = alt.condition("datum.seed == 'mean'", alt.value(1), alt.value(0.35))
     line = chosen.mark_line(clip=True).encode(
         x=x,
-        y=y,
+        y=alt.Y("value:Q", title=title),
         color=hue,
-        strokeDash=dash,
-        detail="seed:N",
-        opacity=alt.condition("datum.seed == 'mean'", alt.value(1), alt.value(0.35)),
+        strokeDash=_dash(dashes),
+        detail=["line:N", "seed:N"],
+        opacity=opacity,
+    )
+    target = _target(
+        chosen,
+        x=x,
+        y=alt.Y("value:Q", title=title),
         tooltip=[
             alt.Tooltip("optimizer:N", title="optimiser"),
             alt.Tooltip("labels:N"),
@@ -228,7 +283,7 @@ def equal_fit(colors: Mapping[str, str]) -> Spec:
             alt.Tooltip("value:Q", title="accuracy, corrupt", format=".3f"),
         ],
     )
-    chart = (band + line).properties(width="container", height=_HEIGHT)
+    chart = (band + line + target).properties(width="container", height=_HEIGHT)
     return _spec(chart, "Accuracy on corrupt examples at equal accuracy on pristine ones", _choices())
 
 
@@ -254,16 +309,36 @@ def _named(table: str) -> alt.NamedData:
     return alt.NamedData(name=table)
 
 
-def _of_verdict() -> alt.Color:
-    return alt.Color(
-        "verdict:N", scale=alt.Scale(domain=[*VERDICT_COLORS], range=[*VERDICT_COLORS.values()]), legend=None
-    )
+def _target(chosen: alt.Chart, **encoded: Any) -> alt.Chart:
+    """What is pointed at: an unseen disc about every point, larger than the point that is seen."""
+    target: alt.Chart = chosen.mark_point(filled=True, size=330, color="transparent", clip=True).encode(**encoded)
+    return target
 
 
-def _shape_of_verdict() -> alt.Shape:
-    return alt.Shape(
-        "verdict:N", scale=alt.Scale(domain=[*VERDICT_SHAPES], range=[*VERDICT_SHAPES.values()]), legend=None
-    )
+def _hue(colors: Looks) -> alt.Color:
+    keyed = _keyed(colors)
+    return alt.Color("hue:N", scale=alt.Scale(domain=[*keyed], range=[*keyed.values()]), legend=None)
+
+
+def _dash(dashes: Dashes) -> alt.StrokeDash:
+    keyed = _keyed(dashes)
+    scale = alt.Scale(domain=[*keyed], range=[[*one] for one in keyed.values()])
+    return alt.StrokeDash("dashes:N", scale=scale, legend=None)
+
+
+def _keyed(looks: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The looks of both kinds in one scale, by names that say the kind, as `_SHOWN` makes them."""
+    return {f"{kind}: {name}": look for kind in KINDS for name, look in looks[kind].items()}
+
+
+def _of_verdict(verdict: str) -> alt.Color:
+    scale = alt.Scale(domain=[*VERDICT_COLORS], range=[*VERDICT_COLORS.values()])
+    return alt.Color(f"{verdict}:N", scale=scale, legend=None)
+
+
+def _shape_of_verdict(verdict: str) -> alt.Shape:
+    scale = alt.Scale(domain=[*VERDICT_SHAPES], range=[*VERDICT_SHAPES.values()])
+    return alt.Shape(f"{verdict}:N", scale=scale, legend=None)
 
 
 def _spec(chart: Any, description: str, choices: Sequence[alt.Parameter] = ()) -> Spec:

@@ -4,7 +4,8 @@ A network is a data set and a model, named together; runs on different data are 
 training set are here; those on easy and hard examples have their own figure.
 """
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
@@ -36,15 +37,22 @@ def coherence_curves(coherence: pd.DataFrame, accuracy: pd.DataFrame | None, con
 
 
 def accuracy_curves(accuracy: pd.DataFrame, confidence: float) -> pd.DataFrame:
-    """The accuracy along training on every part of the data: COLUMNS, with arithmetic means over seeds."""
-    return _curves(accuracy.rename(columns={"part": "of"}), "accuracy", accuracy, confidence, logarithmic=False)
+    """The accuracy along training on every part of the data: COLUMNS, with arithmetic means over seeds.
+
+    Their intervals are cut at 0 and 1, beyond which no accuracy is.
+    """
+    rows = accuracy.rename(columns={"part": "of"})
+    return _within_one(_curves(rows, "accuracy", accuracy, confidence, logarithmic=False))
 
 
 def equal_fit_curves(equal_fit: pd.DataFrame, confidence: float) -> pd.DataFrame:
-    """Accuracy on corrupt examples where that on pristine ones reaches a level: COLUMNS, the level as `loss`."""
+    """Accuracy on corrupt examples where that on pristine ones reaches a level: COLUMNS, the level as `loss`.
+
+    Intervals as of `accuracy_curves`.
+    """
     rows = equal_fit[equal_fit["reached"].astype(bool)].assign(of="corrupt", step=0, epoch=0.0)
     rows = _named(full_set_runs(rows).rename(columns={"pristine_accuracy": "loss", "corrupt_accuracy": "value"}))
-    return _with_means(rows, ["loss"], confidence, logarithmic=False)
+    return _within_one(_with_means(rows, ["loss"], confidence, logarithmic=False))
 
 
 def layer_map(coherence: pd.DataFrame) -> pd.DataFrame:
@@ -68,6 +76,26 @@ def label_sets_of(tables: Mapping[str, pd.DataFrame]) -> list[str]:
     return list(dict.fromkeys(name for table in tables.values() if "labels" in table for name in label_sets(table)))
 
 
+def distinct(names: Iterable[str]) -> dict[str, str]:
+    """Each name as a reader sees it; those that would read alike with the config's own name beside it.
+
+    >>> distinct(["rm3", "my_net", "my net"])
+    {'rm3': 'RM3', 'my_net': 'my net (my_net)', 'my net': 'my net (my net)'}
+    """
+    read = {name: readable(name) for name in names}
+    counts = Counter(read.values())
+    return {name: text if counts[text] == 1 else f"{text} ({name})" for name, text in read.items()}
+
+
+def means_alone(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the means, for a study too large to show its single seeds."""
+    return table[table["seed"] == MEAN] if "seed" in table else table
+
+
+def _within_one(table: pd.DataFrame) -> pd.DataFrame:
+    return table.assign(low=table["low"].clip(lower=0), high=table["high"].clip(upper=1))
+
+
 def _curves(
     rows: pd.DataFrame, value: str, accuracy: pd.DataFrame | None, confidence: float, *, logarithmic: bool
 ) -> pd.DataFrame:
@@ -84,9 +112,10 @@ def _curves(
 
 def _named(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows with a column `network`: the data set's and the model's name, as a reader sees them."""
+    pairs = rows[["dataset", "model"]].drop_duplicates()
+    datasets, models = distinct(pairs["dataset"]), distinct(pairs["model"])
     names = {
-        (dataset, model): f"{readable(dataset)}, {readable(model)}"
-        for dataset, model in rows[["dataset", "model"]].drop_duplicates().itertuples(index=False)
+        (dataset, model): f"{datasets[dataset]}, {models[model]}" for dataset, model in pairs.itertuples(index=False)
     }
     return rows.assign(network=[names[key] for key in zip(rows["dataset"], rows["model"], strict=True)])
 

@@ -1,8 +1,11 @@
 """Everything that the page shows, put together: facts, headline, charts with their tables, figures, claims, files."""
 
 import base64
+import html
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +15,38 @@ from docutils.core import publish_parts
 from jinja2 import Environment
 from markupsafe import Markup
 
-from mcoherence.figures.style import FigureStyle, readable
+from mcoherence.figures.style import FigureStyle, looks, readable
 from mcoherence.files.page import html_page
 from mcoherence.front_page import charts, curves
 from mcoherence.front_page.packing import as_script, packed
 from mcoherence.front_page.template import PAGE, SCRIPT, STYLE
-from mcoherence.front_page.wording import TESTED, finding, headline_of, in_unit, is_tie, range_in_unit
+from mcoherence.front_page.wording import (
+    TESTED,
+    counted,
+    finding,
+    headline_of,
+    is_tie,
+    range_in_unit,
+    reason_in_words,
+    tested_parts,
+    value_in_words,
+)  # fmt: skip
 from mcoherence.study.colors import assigned
 from mcoherence.study.runs import Config
+from mcoherence.tables.columns import TRAIN_GROUP
 
 FEWEST_WITH_BANDS = 4  # seeds; an interval of fewer hides the lines that it is of
+MOST_ROWS = 200_000  # of the charts' tables; a page of more opens slowly, so that it shows means alone
+SENTENCES = 2  # of a caption that are shown at once
+LINE_WIDTH = 2.2  # pixels; dashes are multiples of it
+GROUPS = {
+    "train": "all training examples",
+    "pristine": "training examples that kept their true label",
+    "corrupt": "those whose label is a random one",
+    "redrawn": "the training examples with labels drawn anew, which nothing was trained on",
+    "heldout": "examples that were not trained on",
+    "test": "the test examples",
+}
 ACROSS = {"step": "training step", "epoch": "epoch", "loss": "training loss, which falls to the right"}
 
 
@@ -58,16 +83,20 @@ def page_of_study(
         figures: in the order of the page.
         made: when and by which code, in words.
     """
-    drawn = _tables_of_curves(tables, style.confidence)
-    names = _names(drawn, curves.label_sets_of(tables), style)
+    every = _tables_of_curves(tables, style.confidence)
+    means_alone = sum(map(len, every.values())) > MOST_ROWS
+    names = _names(every, curves.label_sets_of(tables), style)
+    drawn = {name: names.renamed(curves.means_alone(table) if means_alone else table) for name, table in every.items()}
     forests = _forests(claims["claims"])
+    specs = _charts(drawn, forests, names)
     content = {
-        "charts": _charts(drawn, forests, names),
-        "tables": {name: packed(_renamed(table)) for name, table in drawn.items()}
-        | {name: packed(table) for name, table in forests.items()},
+        "charts": specs,
+        "tables": {name: packed(table) for name, table in (drawn | forests).items()},
         "colors": names.colors,
+        "dashes": names.dashes,
         "across": ACROSS,
     }
+    stable = _stable_rates(claims["claims"])
     sections = _sections(config, figures)
     own = [{"id": "layers", "title": "Layer by layer"}] * ("layers" in drawn)
     own += [{"id": "equal-fit", "title": "At equal fit"}] * ("equal_fit" in drawn)
@@ -79,14 +108,23 @@ def page_of_study(
         study=config["study"],
         facts=[*_facts(config, claims, tables), made],
         headline=headline_of(claims["claims"]),
+        measured=_measured(tables.get("coherence")),
         forests={name: charts.UNITS[name.removeprefix("forest_")] for name in forests},
+        verdict_colors=charts.VERDICT_COLORS,
+        undrawn=[claim["id"] for claim in claims["claims"] if claim["verdict"] in TESTED and claim["value"] is None],
+        described={name: spec["description"] for name, spec in specs.items()},
         confidence=style.percent,
         curves=drawn,
-        networks=names.networks,
-        label_sets=names.labels,
-        optimizers=names.optimizers,
+        networks=_networks(drawn),
+        network=_first_network(drawn),
+        label_sets=[*names.labels.values()],
+        optimizers=[*names.optimizers.values()],
+        notes={shown: stable[name] for name, shown in names.optimizers.items() if name in stable},
         reference=names.reference,
-        bands=_fewest_seeds(drawn) >= FEWEST_WITH_BANDS,
+        means_alone=means_alone,
+        most_rows=MOST_ROWS,
+        bands=means_alone or _fewest_seeds(drawn) >= FEWEST_WITH_BANDS,
+        groups=GROUPS,
         coherence_of=_of(drawn, "coherence"),
         accuracy_of=_of(drawn, "accuracy"),
         sections=own + sections,
@@ -103,13 +141,36 @@ def page_of_study(
 
 @dataclass(frozen=True)
 class _Names:
-    """What can be chosen, as a reader sees it, and the colour of each label set and optimiser."""
+    """What can be chosen, by the config's name as a reader sees it, and the optimiser to begin with."""
 
-    networks: list[str]
-    labels: list[str]
-    optimizers: list[str]
+    labels: dict[str, str]
+    optimizers: dict[str, str]
     reference: str
-    colors: dict[str, str]
+    optimizer_colors: Mapping[str, str]
+
+    @property
+    def colors(self) -> charts.Looks:
+        labels = assigned(self.labels.values(), {})
+        return {
+            "labels": labels,
+            "optimizer": {shown: self.optimizer_colors[name] for name, shown in self.optimizers.items()},
+        }
+
+    @property
+    def dashes(self) -> charts.Dashes:
+        """Those of the printed figures for label sets, from clean to random; the first optimiser's line is solid."""
+        others = [name for name in self.optimizers.values() if name != self.reference]
+        kinds = {"labels": [*self.labels.values()], "optimizer": [self.reference, *others]}
+        return {kind: {name: _in_pixels(look.linestyle[1]) for name, look in looks(of).items()} for kind, of in
+                kinds.items()}  # fmt: skip
+
+    def renamed(self, table: pd.DataFrame) -> pd.DataFrame:
+        """The table with label sets and optimisers named as a reader sees them."""
+        return table.assign(labels=table["labels"].map(self.labels), optimizer=table["optimizer"].map(self.optimizers))
+
+
+def _in_pixels(dashes: Sequence[float]) -> list[float]:
+    return [round(LINE_WIDTH * length, 1) for length in dashes] or [1, 0]
 
 
 def _tables_of_curves(tables: Mapping[str, pd.DataFrame], confidence: float) -> dict[str, pd.DataFrame]:
@@ -130,80 +191,119 @@ def _names(drawn: Mapping[str, pd.DataFrame], label_sets: Sequence[str], style: 
     found = {
         name: {str(one) for table in drawn.values() for one in table[name].unique()} for name in ("labels", "optimizer")
     }
-    labels = [readable(name) for name in label_sets if name in found["labels"]]
-    optimizers = [readable(name) for name in style.optimizer_colors if name in found["optimizer"]]
-    reference = readable(style.reference_optimizer)
-    given = {readable(name): color for name, color in style.optimizer_colors.items()}
-    return _Names(
-        list(dict.fromkeys(one for table in drawn.values() for one in table["network"].unique())),
-        labels,
-        optimizers,
-        reference if reference in optimizers else next(iter(optimizers), ""),
-        assigned(labels, {}) | given,
-    )
+    labels = curves.distinct(name for name in label_sets if name in found["labels"])
+    optimizers = curves.distinct(name for name in style.optimizer_colors if name in found["optimizer"])
+    first = next(iter(optimizers.values()), "")
+    return _Names(labels, optimizers, optimizers.get(style.reference_optimizer, first), style.optimizer_colors)
 
 
-def _renamed(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with label sets and optimisers named as a reader sees them."""
-    return table.assign(**{name: table[name].map(readable) for name in ("labels", "optimizer")})
+def _networks(drawn: Mapping[str, pd.DataFrame]) -> list[str]:
+    return list(dict.fromkeys(one for table in drawn.values() for one in table["network"].unique()))
+
+
+def _first_network(drawn: Mapping[str, pd.DataFrame]) -> str:
+    """The network that the page opens on: the one that the most optimisers trained."""
+    trained = {name: {one for table in drawn.values() for one in table.loc[table["network"] == name, "optimizer"]}
+               for name in _networks(drawn)}  # fmt: skip
+    return max(trained, key=lambda name: len(trained[name]), default="")
+
+
+def _stable_rates(claims: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """What the claims say of the optimisers' learning rates: whether training at them is stable."""
+    found: dict[str, set[bool]] = {}
+    for claim in claims:
+        for part in claim["parts"]:
+            for optimizer, rate in (part["rates"] or {}).items():
+                found.setdefault(optimizer, set()).add(bool(rate["stable"]))
+    words = {(True,): "stable rate", (False,): "rate not stable", (False, True): "rate stable for some networks"}
+    return {optimizer: words[tuple(sorted(stable))] for optimizer, stable in found.items()}
+
+
+def _measured(coherence: pd.DataFrame | None) -> str:
+    """How many examples m-coherence is measured on, in words; "" where it is not."""
+    if coherence is None or coherence.empty:
+        return ""
+    rows = coherence[coherence["group"] == TRAIN_GROUP]
+    return _from_to(rows["n"]) if "n" in rows and len(rows) else ""
+
+
+def _from_to(numbers: pd.Series) -> str:
+    low, high = int(numbers.min()), int(numbers.max())
+    return f"{low}" if low == high else f"{low} to {high}"
 
 
 def _charts(
     drawn: Mapping[str, pd.DataFrame], forests: Mapping[str, pd.DataFrame], names: _Names
 ) -> dict[str, charts.Spec]:
-    specs = {name: charts.forest(name.removeprefix("forest_")) for name in forests}
+    specs = {name: charts.forest(name.removeprefix("forest_"), list(dict.fromkeys(table["claim"])))
+             for name, table in forests.items()}  # fmt: skip
     if "coherence" in drawn:
         specs["coherence"] = charts.curves(
-            "coherence", "m-coherence", "coherence_of", names.colors, logarithmic=True
-        )  # fmt: skip
-        specs["layers"] = charts.layers(names.labels)
+            "coherence", "m-coherence", "coherence_of", names.colors, names.dashes, logarithmic=True
+        )
+        specs["layers"] = charts.layers([*names.labels.values()])
     if "accuracy" in drawn:
-        specs["accuracy"] = charts.curves("accuracy", "accuracy", "accuracy_of", names.colors, logarithmic=False)
+        specs["accuracy"] = charts.curves(
+            "accuracy", "accuracy", "accuracy_of", names.colors, names.dashes, logarithmic=False
+        )
     if "equal_fit" in drawn:
-        specs["equal_fit"] = charts.equal_fit({name: names.colors[name] for name in names.optimizers})
+        specs["equal_fit"] = charts.equal_fit(names.colors, names.dashes)
     return specs
 
 
 def _forests(claims: Sequence[Mapping[str, Any]]) -> dict[str, pd.DataFrame]:
-    """Rows of the forest plot by unit: the deciding part of every tested claim that has a number."""
+    """Rows of the forest plot by unit: every place of every tested claim that has a number there."""
     rows: dict[str, list[dict[str, Any]]] = {}
     for claim in claims:
-        if claim["verdict"] in TESTED and claim["value"] is not None:
-            part = next(part for part in claim["parts"] if part["where"] == claim["where"])
-            unit = "factor" if part["unit"] == "doublings" else part["unit"]
-            rows.setdefault(unit, []).append(_forest_row(claim, part))
+        if claim["verdict"] not in TESTED:
+            continue
+        for part in tested_parts(claim):
+            if part["value"] is not None:
+                unit = "factor" if part["unit"] == "doublings" else part["unit"]
+                rows.setdefault(unit, []).append(_forest_row(claim, part))
     ordered = [unit for unit in ("factor", "points", "number") if unit in rows]
     return {f"forest_{unit}": pd.DataFrame(rows[unit]) for unit in ordered}
 
 
 def _forest_row(claim: Mapping[str, Any], part: Mapping[str, Any]) -> dict[str, Any]:
-    unit, null = part["unit"], part["null"]
-    low, high = part["t_interval"]
-    numbers = {"value": part["value"], "low": low, "high": high}
-    numbers |= {"null_low": null[0], "null_high": null[1]} if null else {}
+    unit = part["unit"]
+    decides = part["where"] == claim["where"]
+    null = None if part["states_level"] else part["null"]  # what a level is held against is the level
+    numbers = {"value": part["value"]}
+    if decides:
+        numbers |= dict(zip(("low", "high"), part["t_interval"], strict=True))
+        numbers |= dict(zip(("null_low", "null_high"), null, strict=True)) if null else {}
+    in_words = value_in_words(part)
     return {
         "claim": f"{claim['id']} {claim['short']}",
+        "counted": counted(claim),
+        "fraction": counted(claim).rpartition("holds in ")[2],
+        "link": f"#claim-{claim['id']}",
         "text": claim["statement"],
         "verdict": claim["verdict"],
-        "finding": finding(claim),
-        "in_words": f"{in_unit(part['value'], unit)} ({range_in_unit((low, high), unit)})",
-        "null_in_words": range_in_unit(null, unit) if null else "not known",
-        **{"null_low": float("nan"), "null_high": float("nan")},
+        "place": part["where"],
+        "place_verdict": part["verdict"],
+        "decides": "yes" if decides else "no",
+        "in_words": f"{in_words}; {reason_in_words(part)}" if part["verdict"] == "inconclusive" else in_words,
+        "null_in_words": "the claim states a level" if part["states_level"]
+        else range_in_unit(null, unit) if null else "not known",
+        **dict.fromkeys(("low", "high", "null_low", "null_high"), float("nan")),
         **{name: _on_axis(value, unit) for name, value in numbers.items()},
-    }
+    }  # fmt: skip
 
 
 def _on_axis(value: float, unit: str) -> float:
     """Where a statistic stands on the axis of its unit: a factor itself, points as such."""
     if unit in ("factor", "doublings"):
         base = 10.0 if unit == "factor" else 2.0
-        return float(base**value)
+        return float(base ** min(max(value, -300), 300))
     return 100 * value if unit == "points" else value
 
 
 def _sections(config: Config, figures: Sequence[DrawnFigure]) -> list[dict[str, Any]]:
     sections: dict[str, list[dict[str, Any]]] = {}
     for figure in figures:
+        first, rest = split_caption(caption_as_html(figure.caption, config))
         sections.setdefault(figure.section, []).append(
             {
                 "name": figure.name,
@@ -211,7 +311,8 @@ def _sections(config: Config, figures: Sequence[DrawnFigure]) -> list[dict[str, 
                 "png": f"figures/{figure.png.name}",
                 "pdf": f"figures/{figure.png.with_suffix('.pdf').name}",
                 "image": _as_data(figure.png),
-                "caption": Markup(caption_as_html(figure.caption, config)),
+                "caption": Markup(first),
+                "more": Markup(rest),
                 "tables": list(figure.tables),
             }
         )
@@ -250,8 +351,9 @@ def _facts(config: Config, claims: Mapping[str, Any], tables: Mapping[str, pd.Da
     if runs is not None and not runs.empty:
         facts.append(", ".join(readable(name) for name in runs["model"].unique()))
         facts.append(", ".join(readable(name) for name in runs["optimizer"].unique()))
-        seeds = runs["seed"].nunique()
-        facts.append(f"{seeds} seed{'' if seeds == 1 else 's'}")
+        by = ["dataset", "model", "labels", "optimizer", "subset"]
+        seeds = _from_to(runs.groupby(by, observed=True)["seed"].nunique())
+        facts.append(f"{seeds} seed{'' if seeds == '1' else 's'} each")
     return facts
 
 
@@ -274,7 +376,33 @@ def caption_as_html(caption: str, config: Config) -> str:
     """A figure's caption, reStructuredText in which `snakemake.config` is the config, as HTML."""
     text = Environment(autoescape=False).from_string(caption).render(snakemake={"config": config})
     settings = {"raw_enabled": False, "file_insertion_enabled": False, "report_level": 5, "input_encoding": "unicode"}
-    return str(publish_parts(text, writer="html5", settings_overrides=settings)["fragment"])
+    fragment = str(publish_parts(text, writer="html5", settings_overrides=settings)["fragment"])
+    return re.sub(r' href="([^"]*)"', _allowed, fragment)
+
+
+def _allowed(link: re.Match[str]) -> str:
+    """The link where it leads to a web page or beside the page, nothing where it would run or hold something."""
+    return link[0] if re.match(r"https?://|[^:]*$|[#./]", html.unescape(link[1])) else ""
+
+
+def split_caption(fragment: str) -> tuple[str, str]:
+    """A caption's first sentences, its title in bold not counted, and the rest; "" where there is no more.
+
+    Both are whole HTML.
+
+    >>> split_caption("<p>One. Two. Three.</p>")
+    ('<p>One. Two.</p>', '<p>Three.</p>')
+    """
+    start, first, after = fragment.partition("</p>")
+    ends = [
+        end
+        for end in (one.end() for one in re.finditer(r"[.!?](?!</strong>)(</\w+>)*\s+(?=[A-Z<])", start))
+        if start[:end].count("</") == len(re.findall(r"<\w", start[:end])) - 1
+    ]  # in no element but the paragraph
+    if len(ends) < SENTENCES or not start.startswith("<p>"):
+        return start + first, after.strip()
+    end = ends[SENTENCES - 1]
+    return f"{start[:end].rstrip()}</p>", f"<p>{start[end:]}</p>{after.rstrip()}"
 
 
 def _as_data(png: Path) -> str:
@@ -282,6 +410,7 @@ def _as_data(png: Path) -> str:
     return f"data:image/png;base64,{base64.b64encode(png.read_bytes()).decode()}"
 
 
+@cache
 def _library() -> str:
     """The code of Vega, Vega-Lite and Vega-Embed, which can stand in a script element."""
     bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version="6.4")

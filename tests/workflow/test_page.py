@@ -1,6 +1,7 @@
 """The page that tells a study, in a browser without network: it opens whole, its choices work, it asks for nothing."""
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from tests.browser import browser, require_chromium
 SIZES = ((1400, 900), (1024, 768), (390, 844))  # a desktop, a tablet, a phone
 SHOWN = "Object.fromEntries([...document.querySelectorAll('[data-chart]')].map(place => [place.dataset.chart,"
 INK = SHOWN + " place.querySelector('canvas').toDataURL()]))"  # the pixels of every chart
+WRITTEN = re.compile(r'(id="content">)(.*?)(</script>)')  # what the charts are drawn from
 CHOOSE = (
     "(async () => {{ const box = document.querySelector({box!r}); {change};"
     " box.dispatchEvent(new Event('input', {{bubbles: true}})); await new Promise(done => setTimeout(done, 400)); }})()"
@@ -38,14 +40,32 @@ def choose(page, box, change):
     page.value(CHOOSE.format(box=box, change=change))
 
 
+def emptied(text):
+    """The page with tables of no rows."""
+    content = json.loads(WRITTEN.search(text)[2])
+    for table in content["tables"].values():
+        for name, column in table.items():
+            table[name] = column | {"codes": []} if isinstance(column, dict) else []
+    return WRITTEN.sub(lambda found: found[1] + json.dumps(content).replace("<", "\\u003c") + found[3], text)
+
+
+def test_no_chart_is_blank(page, study, tmp_path):
+    (tmp_path / "index.html").write_text(emptied(study.read_text()))
+    page.open(tmp_path / "index.html", 1400, 900)
+    blank = page.value(INK)
+    page.open(study, 1400, 900)
+    ink = page.value(INK)
+    assert {"coherence", "accuracy", "layers", "equal_fit", "forest_points"} <= ink.keys()
+    assert [name for name in ink if ink[name] == blank[name]] == []
+
+
 def test_the_page_of_a_study_opens_without_network_at_every_size(page, study):
     for width, height in SIZES:
         page.open(study, width, height)
         assert page.value("document.documentElement.scrollWidth") <= width  # nothing to scroll sideways
-        assert page.value("document.querySelector('.headline').textContent").endswith(" open.")
-        ink = page.value(INK)
-        assert {"coherence", "accuracy", "layers", "equal_fit", "forest_points"} <= ink.keys()
-        assert all(len(image) > 1500 for image in ink.values())  # none is blank
+        assert page.value("document.querySelector('.headline').textContent").startswith("Of ")
+        charts = "[...document.querySelectorAll('[data-chart]')]"
+        assert page.value(f"{charts}.filter(one => one.scrollWidth > one.clientWidth).length") == 0  # nothing is cut
         assert page.value(
             "[...document.images].every(image => (image.loading = 'eager') && image.src.startsWith('data:'))"
         )
@@ -78,6 +98,30 @@ def test_a_choice_is_made_by_keyboard_alone(page, study):
     page.press("Space")
     page.value("new Promise(done => setTimeout(done, 400))")
     assert page.value(INK)["coherence"] != before["coherence"]
+
+
+def test_a_choice_without_runs_is_said_and_what_charts_are_called_lasts(page, study):
+    page.open(study, 1400, 900)
+    choose(page, "[name=labels]", "document.querySelectorAll('[name=labels]').forEach(one => one.checked = false)")
+    said = "[...document.querySelectorAll('[data-none]')].filter(one => one.textContent == 'no such runs').length"
+    assert page.value(said) == 4  # coherence, accuracy, layers, equal fit
+    assert page.value("document.querySelector('[data-chart=coherence]').ariaLabel").startswith("m-coherence along")
+    assert page.value("document.querySelector('[data-chart=coherence] summary').ariaLabel").startswith("Save the chart")
+    assert page.errors == []
+
+
+@pytest.mark.parametrize(("held", "zooms"), [(0, False), (2, True)])  # no key, Ctrl
+def test_the_wheel_alone_is_the_pages(page, study, held, zooms):
+    page.open(study, 1400, 900)
+    before = page.value(INK)["coherence"]
+    left, top = page.value(
+        "(box => [box.left, box.top])(document.querySelector('[data-chart=coherence] canvas').getBoundingClientRect())"
+    )
+    at = {"x": left + 150, "y": top + 60}
+    page.ask("Input.dispatchMouseEvent", type="mouseMoved", **at)
+    page.ask("Input.dispatchMouseEvent", type="mouseWheel", deltaX=0, deltaY=120, modifiers=held, **at)
+    page.value("new Promise(done => setTimeout(done, 400))")
+    assert (page.value(INK)["coherence"] != before) == zooms
 
 
 def test_claims_can_be_sorted_and_name_their_figures(page, study):
@@ -124,7 +168,9 @@ def test_a_study_of_nine_optimisers_and_a_hundred_layers_is_drawn(page, tmp_path
     for name in names[1:]:
         choose(page, f"[name=optimizers][value='{name.replace('_', ' ')}']", "box.click()")
     choose(page, "[name=hue_by][value=optimizer]", "box.click()")
-    swatches = page.value("[...document.querySelectorAll('[data-hue]:not([hidden])')].map(one => one.style.background)")
+    swatches = page.value(
+        "[...document.querySelectorAll('[name=optimizers] + .sample line')].map(one => one.getAttribute('stroke'))"
+    )
     assert len(set(swatches)) == len(swatches) == 9
     layer = page.value("document.querySelector('[data-chart=layers] canvas').toDataURL().length")
     assert layer > 10_000
