@@ -6,6 +6,7 @@ from mcoherence.files.canonical import canonical_json
 from mcoherence.files.digests import SHORT_DIGEST, short_digest
 from mcoherence.study import catalogue, cutting, estimates, job_code, settings
 from mcoherence.study.colors import figure_settings
+from mcoherence.study.growing import minutes_in_group
 from mcoherence.study.network_uses import checked_network, method_that_counts, network_use
 from mcoherence.study.result_names import OTHER_SAMPLE
 from mcoherence.study.results import ON_OTHER_SAMPLE, names_of, result
@@ -118,13 +119,32 @@ def steps_of_evaluation(dataset, model, optimizer):
     return every_nth(steps_of_training(dataset, model, optimizer), config.get("evaluation", {}).get("every", 1))
 
 
-def growing(amount):
-    """A resource that a job gets once more with every attempt: a retry was short of time or of memory, maybe."""
+def growing(amount, most=None):
+    """A resource that a job gets once more with every attempt, up to `most`: a retry was short of it, maybe.
+
+    What a node has of `mem_mb` need not be said here: Snakemake gives no job more.
+    """
 
     def of_attempt(wildcards, attempt):
-        return attempt * (amount(wildcards) if callable(amount) else amount)
+        wanted = attempt * (amount(wildcards) if callable(amount) else amount)
+        return wanted if most is None else min(wanted, most)
 
     return of_attempt
+
+
+def node_has(name):
+    """What a job may ask for of a resource at most, as --resources (of the profile) says; None where nothing does."""
+    value = workflow.global_resources.get(name).value if name in workflow.global_resources else None
+    return value if isinstance(value, int) else None
+
+
+# Minutes have a limit by a name of their own: by that of `runtime` Snakemake would count those of all jobs as one sum.
+MOST_MINUTES = node_has("most_minutes")
+
+
+def lasting(minutes):
+    """The minutes that a job may take, once more with every attempt, up to what the profile says a partition allows."""
+    return growing(minutes, MOST_MINUTES)
 
 
 def table_mb(wildcards):
@@ -141,6 +161,20 @@ def largest_run_mb():
 def tabulating_mb(wildcards):
     """Memory in MB for a table: it reads the files of one run at a time, or else other tables or nothing at all."""
     return largest_run_mb() if catalogue.TABLES[wildcards.table].files else 2000
+
+
+@cache
+def depth_of_table(name):
+    """How many tables are made one after the other until this one is there."""
+    return 1 + max((depth_of_table(other) for other in catalogue.TABLES[name].tables if other in TABLES), default=0)
+
+
+def tabulating_minutes(wildcards, attempt):
+    """Minutes for a table, so that all of them in one job of a cluster take no longer than that allows."""
+    cores, memory = node_has("_cores") or 1, node_has("mem_mb")
+    at_once = cores if memory is None else min(cores, memory // (attempt * max(largest_run_mb(), 2000)))
+    levels = max(map(depth_of_table, TABLES))
+    return minutes_in_group(attempt, 60, MOST_MINUTES, len(TABLES), levels, at_once)
 
 
 def split_of(wildcards):

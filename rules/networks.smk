@@ -18,7 +18,7 @@ rule check_network:
         CONDA
     resources:
         mem_mb=growing(4000),
-        runtime=growing(30),
+        runtime=lasting(30),
         device=config["device"],
     params:
         settings=lambda w: canonical_json(network_use(config, w.dataset, w.model, w.method)),
