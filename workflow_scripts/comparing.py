@@ -10,7 +10,7 @@ Only the main process asks. Jobs that parse the workflow run what they were told
 """
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,10 +30,10 @@ NOT_MADE = (
 class Comparison:
     """What files say, and the records that follow from it."""
 
-    def __init__(self, results: Path, waited_for: str, changed: Mapping[str, str]) -> None:
+    def __init__(self, results: Path, waited_for: str, changed: Callable[[str], str]) -> None:
         """Of the study in the folder `results`; nothing is made from inputs whose path begins with `waited_for`.
 
-        `changed` says of files why they are to be made again: what they were made from is not among their inputs.
+        `changed` says of a file why it is to be made again, or "": what it was made from is not among its inputs.
         """
         self._results = results
         self._waited_for, self._changed = waited_for, changed
@@ -94,7 +94,7 @@ class Comparison:
             self._origins = Origins(self._results / KEPT)
         planned = Job(job.rule.name, [str(path) for path in job.output], [str(path) for path in job.input], **asked)
         told = {
-            path: replace(one, complaints=(*one.complaints, self._changed[path])) if path in self._changed else one
+            path: replace(one, complaints=(*one.complaints, why)) if (why := self._changed(path)) else one
             for path, one in told_by(planned, self._origins, self._results).items()
         }
         reasons = {path: misfit(planned, one) for path, one in told.items()}

@@ -4,7 +4,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 import yaml
 
 PROFILE = Path(__file__).parents[3] / "profiles/slurm"
