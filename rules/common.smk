@@ -14,6 +14,7 @@ from mcoherence.study.results import RESULTS as KINDS
 from mcoherence.study.runs import ALL_SUBSETS, STUDY_FILES, Run, results_folder
 from mcoherence.study.runs import images_of, source_run, split_varies, subset_file, table_file, training_log
 from mcoherence.study.segments import checkpoint_steps, every_nth, segment_checkpoints, segments
+from workflow_scripts.waiting import pass_over_inputs
 
 RESULTS = results_folder(config)
 RUN_NAME = "{dataset}/{model}/{labels}/{optimizer}/{subset}/seed{seed}"
@@ -26,7 +27,8 @@ CHECKPOINT = f"{RUN}/checkpoints/step{{step}}.safetensors"
 STATE = f"{RUN}/state/update{{update}}.safetensors"
 FIGURE_SETTINGS = canonical_json(figure_settings(config, catalogue.optimizers_of_study(config)))
 CHECKS = f"{RESULTS}/checks"
-CHECKED = f"{CHECKS}/{{dataset}}/{{model}}/{{method}}-{{check}}.json"
+CHECKS_ARE_INPUTS = pass_over_inputs(f"{CHECKS}/")
+CHECKED = f"{CHECKS}/{{dataset}}/{{model}}/{{method}}-{{check}}-{{used}}.json"
 LOGS = f"{RESULTS}/logs"
 BENCHMARKS = f"{RESULTS}/benchmarks"
 CONDA = "../envs/study.yaml"
@@ -216,18 +218,22 @@ def everything():
 
 @cache
 def check_of(dataset, model, method):
-    """The file of the check of a network, and whether there is one of that network as it was before."""
+    """The file of the check of a network, and whether that network was checked before, and was another one then."""
     network = canonical_json(checked_network(config, dataset, model))
     key = short_digest(f"{network} {code_of(job_code.checking(config, model))}")
-    path = Path(CHECKED.format(dataset=dataset, model=model, method=method, check=key))
-    return path, any(path.parent.glob(f"{method}-*.json"))
+    used = short_digest(canonical_json(network_use(config, dataset, model, method)))
+    path = Path(CHECKED.format(dataset=dataset, model=model, method=method, check=key, used=used))
+    before = {file.name.split("-")[1] for file in path.parent.glob(f"{method}-*-*.json")}
+    return path, bool(before) and key not in before
 
 
 def networks_checked(wildcards):
     """Input of training from fresh weights: the check, where it is to be waited for."""
+    if not CHECKS_ARE_INPUTS:
+        return []
     method = method_that_counts(config, wildcards.model, wildcards.optimizer)
-    path, checked_before = check_of(wildcards.dataset, wildcards.model, method)
+    path, was_another = check_of(wildcards.dataset, wildcards.model, method)
     if path.exists():
         return []
     there = Path(run_of(wildcards).training_log(RESULTS, 0)).exists()
-    return [] if there and not checked_before else str(path)
+    return [] if there and not was_another else str(path)

@@ -79,7 +79,7 @@ if workflow.is_main_process:
     if Path(RESULTS).exists() and "--report" not in sys.argv:
         from workflow_scripts.comparing import Comparison  # reads files, for which it imports what takes its time
 
-        comparison = Comparison(Path(RESULTS), waited_for=f"{CHECKS}/", changed=why_prepared_again)
+        comparison = Comparison(Path(RESULTS), changed=why_prepared_again)
         if trouble := comparison.install():
             print(trouble, file=sys.stderr)
         atexit.register(say_what_does_not_fit)

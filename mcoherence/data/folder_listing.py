@@ -1,10 +1,11 @@
 """What lay in a folder of images when it was prepared, in few words, to tell later whether it is still the same.
 
-Only what the reader reads counts (`image_folder`): files with an image's suffix below the class folders of train and val.
-They are put into 4,096 buckets by the digest of their path, and each bucket has three digests: of paths, sizes and stamps
-of content, which a faithful copy keeps (`cp -a`); of inodes and stamps of any change, which no edit keeps, but neither does
-a chmod or a hard link; and of content. At a start the content is read of those buckets alone whose second digest differs
-and whose first does not. So an image of the same size and stamp that took another's place is seen, and no other change.
+Only what the reader reads counts (`image_folder`): files with an image's suffix below the class folders of train and
+val. They are put into 4,096 buckets by the digest of their path, and each bucket has three digests: of paths, sizes and
+stamps of content, which a faithful copy keeps (`cp -a`); of inodes and stamps of any change, which no edit keeps, but
+neither does a chmod or a hard link; and of content. At a start the content is read of those buckets alone whose second
+digest differs and whose first does not. So an image of the same size and stamp that took another's place is seen, and
+no other change.
 """
 
 import hashlib
@@ -93,7 +94,7 @@ def _digest(entries: list[Marks]) -> str:
 
 def _content(images: list[_Image]) -> str:
     """Digest of the content of some images; of one that cannot be read, of that, and the reader says it in words."""
-    digests = []
+    digests: list[Marks] = []
     for image in images:
         try:
             with open(image.path, "rb") as file:
