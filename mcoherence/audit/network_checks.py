@@ -202,5 +202,5 @@ def _require_measurable(
     except Exception as error:
         raise UserError(
             f"{name}: found that it cannot be measured on {len(images)} random images in {precision} "
-            f"({in_own_code(error)}), expected gradients of single examples; let it take batches of any size, one included"
+            f"({in_own_code(error)}), expected gradients of single examples; let it take batches of any size, one too"
         ) from error
