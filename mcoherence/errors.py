@@ -1,6 +1,7 @@
 """The one exception that stands for a user's mistake rather than a bug, and other errors in one line."""
 
 import re
+import site
 import sysconfig
 import traceback
 from collections.abc import Iterable
@@ -46,7 +47,6 @@ def raised_at(error: BaseException) -> Place | None:
     """
     root = Path(__file__).parents[1]
     ours = (root / "mcoherence", root / "workflow_scripts")
-    installed = [Path(path) for path in set(sysconfig.get_paths().values())]
     frames = [(frame.filename, frame.lineno, frame.name) for frame in traceback.extract_tb(error.__traceback__)]
     if "DataLoader worker process" in str(error):  # it hands on what it raised as text, and no frames
         frames = re.findall(r'^ *File "(.*)", line (\d+), in (.*)$', str(error), re.MULTILINE)
@@ -55,9 +55,17 @@ def raised_at(error: BaseException) -> Place | None:
         if any(file.is_relative_to(one) for one in ours):
             if function != "__torch_function__":  # which hands on what torch was asked for
                 return Place(file, int(line or 0), function, ours=True)
-        elif not name.startswith("<") and not any(file.is_relative_to(one) for one in installed):
+        elif not name.startswith("<") and not _is_installed(file):
             return Place(file, int(line or 0), function, ours=False)
     return None
+
+
+def _is_installed(file: Path) -> bool:
+    """Whether a file is of Python or of what was installed for it, wherever that is: for a whole system, say."""
+    if {"site-packages", "dist-packages"} & set(file.parts):
+        return True
+    folders = {*sysconfig.get_paths().values(), *site.getsitepackages(), site.getusersitepackages()}
+    return any(file.is_relative_to(folder) for folder in folders)
 
 
 def with_kind(error: BaseException) -> str:

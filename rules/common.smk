@@ -6,6 +6,7 @@ from mcoherence.files.canonical import canonical_json
 from mcoherence.files.digests import SHORT_DIGEST, short_digest
 from mcoherence.study import catalogue, cutting, estimates, job_code, settings
 from mcoherence.study.colors import figure_settings
+from mcoherence.study.growing import minutes_in_group
 from mcoherence.study.network_uses import checked_network, method_that_counts, network_use
 from mcoherence.study.result_names import OTHER_SAMPLE
 from mcoherence.study.results import ON_OTHER_SAMPLE, names_of, result
@@ -13,6 +14,7 @@ from mcoherence.study.results import RESULTS as KINDS
 from mcoherence.study.runs import ALL_SUBSETS, STUDY_FILES, Run, results_folder
 from mcoherence.study.runs import images_of, source_run, split_varies, subset_file, table_file, training_log
 from mcoherence.study.segments import checkpoint_steps, every_nth, segment_checkpoints, segments
+from workflow_scripts.waiting import pass_over_inputs
 
 RESULTS = results_folder(config)
 RUN_NAME = "{dataset}/{model}/{labels}/{optimizer}/{subset}/seed{seed}"
@@ -25,7 +27,8 @@ CHECKPOINT = f"{RUN}/checkpoints/step{{step}}.safetensors"
 STATE = f"{RUN}/state/update{{update}}.safetensors"
 FIGURE_SETTINGS = canonical_json(figure_settings(config, catalogue.optimizers_of_study(config)))
 CHECKS = f"{RESULTS}/checks"
-CHECKED = f"{CHECKS}/{{dataset}}/{{model}}/{{method}}-{{check}}.json"
+CHECKS_ARE_INPUTS = pass_over_inputs(f"{CHECKS}/")
+CHECKED = f"{CHECKS}/{{dataset}}/{{model}}/{{method}}-{{check}}-{{used}}.json"
 LOGS = f"{RESULTS}/logs"
 BENCHMARKS = f"{RESULTS}/benchmarks"
 CONDA = "../envs/study.yaml"
@@ -118,13 +121,32 @@ def steps_of_evaluation(dataset, model, optimizer):
     return every_nth(steps_of_training(dataset, model, optimizer), config.get("evaluation", {}).get("every", 1))
 
 
-def growing(amount):
-    """A resource that a job gets once more with every attempt: a retry was short of time or of memory, maybe."""
+def growing(amount, most=None):
+    """A resource that a job gets once more with every attempt, up to `most`: a retry was short of it, maybe.
+
+    What a node has of `mem_mb` need not be said here: Snakemake gives no job more.
+    """
 
     def of_attempt(wildcards, attempt):
-        return attempt * (amount(wildcards) if callable(amount) else amount)
+        wanted = attempt * (amount(wildcards) if callable(amount) else amount)
+        return wanted if most is None else min(wanted, most)
 
     return of_attempt
+
+
+def node_has(name):
+    """What a job may ask for of a resource at most, as --resources (of the profile) says; None where nothing does."""
+    value = workflow.global_resources.get(name).value if name in workflow.global_resources else None
+    return value if isinstance(value, int) else None
+
+
+# Minutes have a limit by a name of their own: by that of `runtime` Snakemake would count those of all jobs as one sum.
+MOST_MINUTES = node_has("most_minutes")
+
+
+def lasting(minutes):
+    """The minutes that a job may take, once more with every attempt, up to what the profile says a partition allows."""
+    return growing(minutes, MOST_MINUTES)
 
 
 def table_mb(wildcards):
@@ -141,6 +163,20 @@ def largest_run_mb():
 def tabulating_mb(wildcards):
     """Memory in MB for a table: it reads the files of one run at a time, or else other tables or nothing at all."""
     return largest_run_mb() if catalogue.TABLES[wildcards.table].files else 2000
+
+
+@cache
+def depth_of_table(name):
+    """How many tables are made one after the other until this one is there."""
+    return 1 + max((depth_of_table(other) for other in catalogue.TABLES[name].tables if other in TABLES), default=0)
+
+
+def tabulating_minutes(wildcards, attempt):
+    """Minutes for a table, so that all of them in one job of a cluster take no longer than that allows."""
+    cores, memory = node_has("_cores") or 1, node_has("mem_mb")
+    at_once = cores if memory is None else min(cores, memory // (attempt * max(largest_run_mb(), 2000)))
+    levels = max(map(depth_of_table, TABLES))
+    return minutes_in_group(attempt, 60, MOST_MINUTES, len(TABLES), levels, at_once)
 
 
 def split_of(wildcards):
@@ -182,18 +218,22 @@ def everything():
 
 @cache
 def check_of(dataset, model, method):
-    """The file of the check of a network, and whether there is one of that network as it was before."""
+    """The file of the check of a network, and whether that network was checked before, and was another one then."""
     network = canonical_json(checked_network(config, dataset, model))
     key = short_digest(f"{network} {code_of(job_code.checking(config, model))}")
-    path = Path(CHECKED.format(dataset=dataset, model=model, method=method, check=key))
-    return path, any(path.parent.glob(f"{method}-*.json"))
+    used = short_digest(canonical_json(network_use(config, dataset, model, method)))
+    path = Path(CHECKED.format(dataset=dataset, model=model, method=method, check=key, used=used))
+    before = {file.name.split("-")[1] for file in path.parent.glob(f"{method}-*-*.json")}
+    return path, bool(before) and key not in before
 
 
 def networks_checked(wildcards):
     """Input of training from fresh weights: the check, where it is to be waited for."""
+    if not CHECKS_ARE_INPUTS:
+        return []
     method = method_that_counts(config, wildcards.model, wildcards.optimizer)
-    path, checked_before = check_of(wildcards.dataset, wildcards.model, method)
+    path, was_another = check_of(wildcards.dataset, wildcards.model, method)
     if path.exists():
         return []
     there = Path(run_of(wildcards).training_log(RESULTS, 0)).exists()
-    return [] if there and not checked_before else str(path)
+    return [] if there and not was_another else str(path)

@@ -19,7 +19,7 @@ for rule_name, path, job_name, whose in (
         threads: lambda w: 16 if source_of(w) in DECODED_SOURCES else 1
         resources:
             mem_mb=lambda w, threads, attempt: attempt * (3000 + 250 * threads),
-            runtime=growing(lambda w: 1440 if source_of(w) == "folder" else 60),
+            runtime=lasting(lambda w: 1440 if source_of(w) == "folder" else 60),
             data_folder=config["data_folder"],
             download="download" if config["download"] else "no-download",
         params:

@@ -13,7 +13,7 @@ rule score_difficulty:
         CONDA
     resources:
         mem_mb=growing(lambda w: sum(estimates.table_mb(config, run) for run in references_of(w))),
-        runtime=growing(30),
+        runtime=lasting(30),
     params:
         settings=lambda w: canonical_json(settings.difficulty_settings(config, w.dataset, w.model)),
         code=code_of(job_code.scoring()),

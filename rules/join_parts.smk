@@ -17,7 +17,7 @@ rule add_shards:
         CONDA
     resources:
         mem_mb=growing(estimates.BASE_MB),
-        runtime=growing(60),
+        runtime=lasting(60),
     params:
         settings=lambda w: settings_of_result(w.result)(w),
         code=lambda w: code_of(job_code.block(config, run_of(w), w.result)),
@@ -49,7 +49,7 @@ rule join_measurement:
         CONDA
     resources:
         mem_mb=growing(estimates.BASE_MB),
-        runtime=growing(30),
+        runtime=lasting(30),
     params:
         settings=lambda w: settings_of_result(w.result)(w),
         code=lambda w: code_of_result(w, w.result),
@@ -80,7 +80,7 @@ rule join_evaluation:
         CONDA
     resources:
         mem_mb=growing(lambda w: 2 * table_mb(w)),
-        runtime=growing(30),
+        runtime=lasting(30),
         sharded=lambda w: "sharded" if cut_of(run_of(w), "evaluation").shards > 1 else "no-sharded",
     params:
         settings=lambda w: settings_of_result("evaluation")(w),

@@ -2,23 +2,25 @@
 # it: no number does. So the file is an input only while it is missing, of runs that are not there, or that are of the
 # network as it was before; what is there already is not trained again because of a check. (An input that is `ancient`
 # would not do: where Snakemake makes such a one again, it does not look at its dependants' own params.) The file's name
-# holds a digest of what the check depends on, which training of that network depends on too.
+# holds two digests: of the network, on which its training depends too, and of what is done with it, on which that may not
+# depend: where only the latter is new, what is trained is not checked again.
 rule check_network:
     """Whether a network can be trained, by a method where it is a user's own, and measured."""
     output:
         checked=CHECKED,
     log:
-        f"{LOGS}/check_network/{{dataset}}/{{model}}/{{method}}-{{check}}.log",
+        f"{LOGS}/check_network/{{dataset}}/{{model}}/{{method}}-{{check}}-{{used}}.log",
     benchmark:
-        f"{BENCHMARKS}/check_network/{{dataset}}/{{model}}/{{method}}-{{check}}.tsv"
+        f"{BENCHMARKS}/check_network/{{dataset}}/{{model}}/{{method}}-{{check}}-{{used}}.tsv"
     wildcard_constraints:
         method="[a-z0-9_]+",
         check=f"[0-9a-f]{{{SHORT_DIGEST}}}",
+        used=f"[0-9a-f]{{{SHORT_DIGEST}}}",
     conda:
         CONDA
     resources:
-        mem_mb=growing(4000),
-        runtime=growing(30),
+        mem_mb=growing(lambda w: estimates.check_mb(config, w.dataset, w.model)),
+        runtime=lasting(30),
         device=config["device"],
     params:
         settings=lambda w: canonical_json(network_use(config, w.dataset, w.model, w.method)),

@@ -115,7 +115,7 @@ def resources_of_part(name_of):
 
     return {
         "mem_mb": growing(lambda w: result_mb(w, name_of(w))),
-        "runtime": growing(minutes),
+        "runtime": lasting(minutes),
         "gpu": GPU,
         "device": config["device"],
         **{name: int(OPERATIONAL[name]) for name in OF_RESULTS},
@@ -130,7 +130,7 @@ def resources_of_result(name_of):
         return estimates.minutes(config, run, estimates.result_passes(config, run, name_of(wildcards)))
 
     whole = {
-        "runtime": growing(minutes),
+        "runtime": lasting(minutes),
         "gpu": lambda w: 0 if whole_of(w, name_of(w)) else GPU,
         "device": lambda w: "cpu" if whole_of(w, name_of(w)) else config["device"],
     }

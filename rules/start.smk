@@ -49,18 +49,28 @@ def note_what_is_started():
     started.write_start(CODE_NOTES, files, RULES, json.loads(canonical_json(settings.scientific(config))))
 
 
-def folders_that_changed():
-    """images.h5 -> why it is made again: of folders in which other images lie than those that it was made from."""
+@cache
+def folders_prepared():
+    """images.h5 -> the folder of images that it is made from, of entries that have one."""
+    runs = [run for run in catalogue.all_runs(config) if config["datasets"][run.dataset]["source"] == "folder"]
+    roots = {run.dataset: Path(config["data_folder"], config["datasets"][run.dataset]["root"]) for run in runs}
+    return {run.file(RESULTS, images_of(config, run)): roots[run.dataset] for run in runs}
+
+
+@cache
+def why_prepared_again(path):
+    """Why an images.h5 is made again whose folder now holds other images than it was made from; "" where it is not.
+
+    Asked of what is compared alone, so that nothing is looked for where no images are needed, as by `make plan`.
+    """
     from mcoherence.data.folder_listing import has_changed
 
-    found = {}
-    for run in catalogue.all_runs(config):
-        entry = config["datasets"][run.dataset]
-        path = run.file(RESULTS, images_of(config, run))
-        if entry["source"] == "folder" and path not in found:
-            root = Path(config["data_folder"], entry["root"])
-            found[path] = f"images in {root} were added, removed or changed" if has_changed(Path(path), root) else ""
-    return {path: reason for path, reason in found.items() if reason}
+    root = folders_prepared().get(path)
+    try:
+        changed = root is not None and has_changed(Path(path), root)
+    except OSError as error:
+        raise UserError(refusal_of_system(error) or f"{root}: cannot be read ({error}); mend that") from error
+    return f"images in {root} were added, removed or changed" if changed else ""
 
 
 comparison = None
@@ -69,7 +79,7 @@ if workflow.is_main_process:
     if Path(RESULTS).exists() and "--report" not in sys.argv:
         from workflow_scripts.comparing import Comparison  # reads files, for which it imports what takes its time
 
-        comparison = Comparison(Path(RESULTS), waited_for=f"{CHECKS}/", changed=folders_that_changed())
+        comparison = Comparison(Path(RESULTS), changed=why_prepared_again)
         if trouble := comparison.install():
             print(trouble, file=sys.stderr)
         atexit.register(say_what_does_not_fit)

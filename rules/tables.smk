@@ -18,7 +18,7 @@ rule tabulate:
         CONDA
     resources:
         mem_mb=growing(tabulating_mb),
-        runtime=growing(60),
+        runtime=tabulating_minutes,
     params:
         settings=lambda w: canonical_json(settings.table_settings(config, w.table)),
         code=lambda w: code_of(job_code.tabulation(w.table)),

@@ -3,7 +3,7 @@
 # Runs that are trained in other segments or saved at other steps than most have rules of their own, because the files
 # of a job are named in its rule; these are `train_otherwise_2`, `train_otherwise_2_from_N` and so on.
 
-from mcoherence.study.growing import GROWING, amount
+from mcoherence.study.growing import GROWING, amount, held_to_node
 
 
 def updates_mb(wildcards):
@@ -61,15 +61,19 @@ def training_resources(start, stop):
     options = {key: int(value) for key, value in OPERATIONAL.items() if key != "training_resources"}
     needs = {
         "mem_mb": growing(updates_mb),
-        "runtime": growing(training_minutes(start, stop)),
+        "runtime": lasting(training_minutes(start, stop)),
         "gpu": GPU * OPERATIONAL["ranks"],
         "device": config["device"],
     }
-    given = {
-        name: growing(amount(name, value)) if name in GROWING else value
-        for name, value in OPERATIONAL["training_resources"].items()
+    given, per_cpu = held_to_node(
+        OPERATIONAL["training_resources"], OPERATIONAL["ranks"], node_has("_cores"), node_has("mem_mb")
+    )
+    most = {"runtime": MOST_MINUTES, "mem_mb_per_cpu": per_cpu}
+    grown = {
+        name: growing(amount(name, value), most.get(name)) if name in GROWING else value
+        for name, value in given.items()
     }
-    return options | needs | given
+    return options | needs | grown
 
 
 WAYS_TO_TRAIN = settings.training_jobs(config)

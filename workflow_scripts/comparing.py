@@ -10,7 +10,7 @@ Only the main process asks. Jobs that parse the workflow run what they were told
 """
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,13 +30,13 @@ NOT_MADE = (
 class Comparison:
     """What files say, and the records that follow from it."""
 
-    def __init__(self, results: Path, waited_for: str, changed: Mapping[str, str]) -> None:
-        """Of the study in the folder `results`; nothing is made from inputs whose path begins with `waited_for`.
+    def __init__(self, results: Path, changed: Callable[[str], str]) -> None:
+        """Of the study in the folder `results`.
 
-        `changed` says of files why they are to be made again: what they were made from is not among their inputs.
+        `changed` says of a file why it is to be made again, or "": what it was made from is not among its inputs.
         """
         self._results = results
-        self._waited_for, self._changed = waited_for, changed
+        self._changed = changed
         self._origins: Origins | None = None
         self._records: dict[str, Any] = {}  # path -> record in place of Snakemake's
         self._misfits: dict[str, tuple[str, str, int]] = {}  # first output of a job -> rule, reason, files
@@ -51,7 +51,6 @@ class Comparison:
             read_record = FilePersistence._read_record
             make: Callable[..., Any] = MetadataRecord
             PersistenceBase._get_key, PersistenceBase._params  # noqa: B018
-            input_changed = PersistenceBase._input_changed
         except (ImportError, AttributeError):
             return NOT_MADE
 
@@ -71,15 +70,7 @@ class Comparison:
             except ValueError:  # Snakemake passes over one that is no JSON, but not one that is no UTF-8 or no record
                 return None
 
-        def input_changed_now(persistence: Any, job: Any, file: Any = None) -> bool:
-            if not input_changed(persistence, job, file):
-                return False
-            sets = (persistence.input(file), persistence._input(job))
-            made_from, now = ({path for path in one if not path.startswith(self._waited_for)} for one in sets)
-            return made_from != now
-
         PersistenceBase.has_metadata, PersistenceBase.metadata = has_metadata_now, metadata_now
-        PersistenceBase._input_changed = input_changed_now
         FilePersistence._read_record = read_or_none
         return ""
 
@@ -94,7 +85,7 @@ class Comparison:
             self._origins = Origins(self._results / KEPT)
         planned = Job(job.rule.name, [str(path) for path in job.output], [str(path) for path in job.input], **asked)
         told = {
-            path: replace(one, complaints=(*one.complaints, self._changed[path])) if path in self._changed else one
+            path: replace(one, complaints=(*one.complaints, why)) if (why := self._changed(path)) else one
             for path, one in told_by(planned, self._origins, self._results).items()
         }
         reasons = {path: misfit(planned, one) for path, one in told.items()}

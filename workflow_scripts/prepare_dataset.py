@@ -24,8 +24,9 @@ def main() -> None:
     arguments = parser.parse_args()
     open_source = function_of_module(arguments.module, "mcoherence.data", "open_source")
     root = arguments.data_folder / str(arguments.settings.get("root", ""))
-    lying_there = listing(root) if arguments.settings["source"] == "folder" else None  # before it is read
     source: Source = open_source(arguments.settings, arguments.data_folder, arguments.download)
+    # Once the reader has found nothing to complain of, and before it reads.
+    lying_there = listing(root, arguments.threads) if arguments.settings["source"] == "folder" else None
     code = code_digest(arguments.module, Path(__file__).parents[1])
     resume_key = canonical_json([arguments.settings, code])
     origin = provenance(arguments.settings, [], code=arguments.code).as_attributes()

@@ -5,6 +5,7 @@ it is built for real, trained for one update and measured on a few random images
 """
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,10 +18,12 @@ from torch import nn
 from mcoherence.errors import UserError, fault_of_own_code, in_own_code, raised_at, with_kind
 from mcoherence.gradients.evidence import IdentityError
 from mcoherence.gradients.statistics import gradient_statistics
+from mcoherence.measuring.measurement import PRECISIONS
 from mcoherence.models.build import EmptyOnMeta, construct, is_own, outline, require_logits
 from mcoherence.models.checkpoints import NetworkSettings, load_checkpoint, save_checkpoint
 from mcoherence.optim.methods import METHODS
 from mcoherence.training.optimizer import make_optimizer
+from mcoherence.training.settings import WEIGHTS
 
 EXAMPLES = 4  # random images that a user's own network is tried on
 SOME_CLASSES = 10  # where nobody knows how many there are
@@ -31,8 +34,8 @@ class NetworkUse:
     """A network as a study uses it.
 
     name: of its entry; settings: of `build_model`; shape: (C, H, W) of the images; classes: number of them, None where
-    the data alone tell; optimizer: settings of one that trains it, None where all do; measured: whether gradients of
-    single examples are taken of it.
+    the data alone tell; optimizer: settings of one that trains it, None where all do; trained: precision of training;
+    measured: that of the gradients of single examples, None where none are taken of it.
     """
 
     name: str
@@ -40,7 +43,8 @@ class NetworkUse:
     shape: Sequence[int]
     classes: int | None
     optimizer: Mapping[str, Any] | None
-    measured: bool
+    trained: str
+    measured: str | None
 
 
 def check_network(use: NetworkUse) -> None:
@@ -71,9 +75,9 @@ def _check(use: NetworkUse) -> None:
         images, labels = torch.rand(EXAMPLES, *shape), torch.arange(EXAMPLES) % classes
         _require_parameters(model, name)
         _require_storable(model, use, classes)
-        if use.measured:
-            _require_measurable(model, name, images, labels)
-        _require_trainable(model, name, images, labels, use.optimizer)
+        if use.measured is not None:
+            _require_measurable(deepcopy(model), name, images, labels, use.measured)
+        _require_trainable(model, name, images, labels, use)
 
 
 def _built(use: NetworkUse, shape: tuple[int, int, int]) -> nn.Module:
@@ -152,14 +156,17 @@ def _require_storable(model: nn.Module, use: NetworkUse, classes: int) -> None:
 
 
 def _require_trainable(
-    model: nn.Module, name: str, images: torch.Tensor, labels: torch.Tensor, optimizer: Mapping[str, Any] | None
+    model: nn.Module, name: str, images: torch.Tensor, labels: torch.Tensor, use: NetworkUse
 ) -> None:
     """UserError unless there are parameters that the loss depends on, and the optimiser takes them."""
+    optimizer, dtype = use.optimizer, WEIGHTS[use.trained]
     try:
-        logits = model.train()(images)
+        with torch.autocast("cpu", torch.bfloat16, enabled=use.trained == "bfloat16"):
+            logits = model.train().to(dtype)(images.to(dtype)).to(dtype)
     except Exception as error:
         raise UserError(
-            f"{name}: found that it fails in train mode ({in_own_code(error)}), expected logits; mend the network"
+            f"{name}: found that it fails in train mode ({in_own_code(error)}), expected logits in {use.trained}; "
+            "mend the network"
         ) from error
     try:
         F.cross_entropy(logits, labels).backward()  # type: ignore[no-untyped-call]
@@ -182,14 +189,18 @@ def _require_trainable(
         raise UserError(f"{name} with the method {optimizer['method']}: {error}") from error
 
 
-def _require_measurable(model: nn.Module, name: str, images: torch.Tensor, labels: torch.Tensor) -> None:
-    """UserError unless gradients of single examples can be had."""
+def _require_measurable(
+    model: nn.Module, name: str, images: torch.Tensor, labels: torch.Tensor, precision: str
+) -> None:
+    """UserError unless gradients of single examples can be had in this precision, which the network is turned to."""
+    dtype = PRECISIONS[precision]
+    batches = [(images.to(dtype), labels)]
     try:
-        gradient_statistics(model.eval(), nn.CrossEntropyLoss(reduction="none"), [(images, labels)], spot_check=2)
+        gradient_statistics(model.eval().to(dtype), nn.CrossEntropyLoss(reduction="none"), batches, spot_check=2)
     except (UserError, IdentityError, ValueError) as error:
         raise UserError(f"{name}: {error}") from error
     except Exception as error:
         raise UserError(
-            f"{name}: found that it cannot be measured on {len(images)} random images ({in_own_code(error)}), expected "
-            "gradients of single examples; let it take batches of any size, one included"
+            f"{name}: found that it cannot be measured on {len(images)} random images in {precision} "
+            f"({in_own_code(error)}), expected gradients of single examples; let it take batches of any size, one too"
         ) from error

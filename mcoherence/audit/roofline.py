@@ -58,14 +58,16 @@ def training_seconds(model: Mapping[str, Any], size: Size, peak: DevicePeak) -> 
 def _operations(model: str, size: Size) -> tuple[tuple[float, float], ...]:
     """(operations, bytes moved) of each step of a pass forward and backward, for one image of many."""
     network = outline(json.loads(model), size.shape, size.classes)
-    device = next(network.parameters()).device
+    trained = [p for p in network.parameters() if p.requires_grad]
+    device = next((p.device for p in network.parameters()), torch.device("cpu"))
     count = ON_META if device.type == "meta" else WITH_WEIGHTS
     images = torch.zeros(count, *size.shape, device=device)
     labels = torch.zeros(count, dtype=torch.int64, device=device)
     counter = _Counter()
     with torch.random.fork_rng(devices=[]), counter:
         loss = F.cross_entropy(network.train()(images), labels)
-        torch.autograd.grad(loss, [p for p in network.parameters() if p.requires_grad], allow_unused=True)
+        if trained and loss.requires_grad:  # else it cannot be trained, which its check says
+            torch.autograd.grad(loss, trained, allow_unused=True)
     return tuple((flops / count, moved / count) for flops, moved in counter.steps)
 
 
@@ -88,10 +90,10 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if packet in (torch.ops.aten.convolution, torch.ops.aten.convolution_backward):
             # torch's own count takes the backward pass of a convolution in groups for one without.
             backward = packet is torch.ops.aten.convolution_backward
-            weight, wide = (args[2], args[0]) if backward else (args[1], made)
+            weight, wide, groups = (args[2], args[0], args[9]) if backward else (args[1], made, args[8])
             needed = sum(args[-1][:2]) if backward else 1
             flops = 2.0 * needed * wide.numel() * weight[0].numel()
-            moved *= DEPTH_WISE if weight.shape[1] == 1 and weight.shape[0] > 1 else 1
+            moved *= DEPTH_WISE if groups > 1 and weight.shape[1] == 1 else 1
         elif packet in flop_registry:
             flops = float(flop_registry[packet](*args, **(kwargs or {}), out_val=made))
         self.steps.append((flops, float(moved)))

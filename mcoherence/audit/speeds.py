@@ -69,7 +69,7 @@ def network_of(model: Mapping[str, Any], size: Size) -> Network:
 @cache
 def _network(model: str, size: Size) -> Network:
     network = outline(json.loads(model), size.shape, size.classes).eval()
-    device = next(network.parameters()).device
+    device = next((p.device for p in network.parameters()), torch.device("cpu"))
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(torch.zeros(1, *size.shape, device=device))
     state = network.state_dict().values()

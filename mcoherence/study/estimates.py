@@ -14,6 +14,7 @@ from mcoherence.data.read_ahead import BYTES as READ_AHEAD
 from mcoherence.optim.methods import METHODS
 from mcoherence.study.cutting import cut_of
 from mcoherence.study.data_sizes import Size, size_of
+from mcoherence.study.growing import amount
 from mcoherence.study.network_sizes import ACTIVATIONS, LARGE_SIDE, PARAMETERS
 from mcoherence.study.results import Result, batch_norm_of, result, steps_of_result
 from mcoherence.study.runs import Config, Run
@@ -23,6 +24,9 @@ from mcoherence.study.shards import EVALUATED_BATCH, MEASURED_BATCH, batch_withi
 OPERATIONAL = True  # no number depends on it; docs/reruns.md
 
 BASE_MB = 2000  # of a process before it has read anything: Python, torch, and torch's libraries for a GPU
+CHECK_MB = 4000  # of the check of a network, at least
+# Of the weights of a user's own network in its check, in float64: two of it, a gradient, and those of single examples.
+CHECKED_COPIES, CHECKED_EXAMPLES = 8, 4
 FORWARD_AND_BACKWARD = 3  # forward passes, by operations
 OWN_NETWORK = 25_000_000  # parameters that a user's own network is taken to have: those of ResNet-50
 WITHOUT_BACKWARD = 0.15  # of what a user's own network keeps of a pass; that of ResNet-50 is 0.13
@@ -109,6 +113,21 @@ def training_bytes(config: Config, run: Run, sizes: Sizes | None = None) -> floa
     examples = ceil(batch_size / method.groups(optimizer) / ranks)
     kept: float = examples * sizes.example(model, size, "train", precision)
     return network + method.chunk_bytes + kept
+
+
+def check_mb(config: Config, dataset: str, model: str) -> int:
+    """Memory in MB of a job that checks a network: of a user's own it makes copies, and gradients of a few examples.
+
+    Nobody knows a user's own before it is built. Who has given its training memory in
+    `operational.training_resources` knows, so that its check has as much.
+    """
+    settings, size = config["models"][model], size_of(config["datasets"][dataset])
+    if ":" not in settings["architecture"]:
+        return max(CHECK_MB, BASE_MB + ceil(BYTES["float32"] * ABOUT.parameters(settings, size) / 10**6))
+    weights = CHECKED_COPIES * BYTES["float64"] * ABOUT.parameters(settings, size)
+    passed = CHECKED_EXAMPLES * ABOUT.example(settings, size, "measure", "float64")
+    given = config.get("operational", {}).get("training_resources", {}).get("mem_mb", 0)
+    return max(CHECK_MB, BASE_MB + ceil((weights + passed) / 10**6), amount("mem_mb", given))
 
 
 def result_bytes(config: Config, run: Run, name: str, gpu: bool, sizes: Sizes | None = None) -> float:

@@ -6,7 +6,7 @@ from mcoherence.data.image_shapes import image_shape
 from mcoherence.study.catalogue import results_of
 from mcoherence.study.results import batch_norm_of, result
 from mcoherence.study.runs import Config
-from mcoherence.study.settings import model_settings, optimizer_settings
+from mcoherence.study.settings import model_settings, optimizer_settings, training_of
 from mcoherence.study.subset_sizes import known_classes
 
 OPERATIONAL = True  # no number depends on it; docs/reruns.md
@@ -34,12 +34,17 @@ def checked_network(config: Config, dataset: str, model: str) -> dict[str, Any]:
 
 
 def network_use(config: Config, dataset: str, model: str, method: str) -> dict[str, Any]:
-    """What is checked, and what is done with it, as `audit.network_checks.NetworkUse` takes it."""
-    settings = [optimizer_settings(config, name, model) for name in config["optimizers"]]
+    """What is checked, and what is done with it, as `audit.network_checks.NetworkUse` takes it.
+
+    Of what is done no training depends on the measurement, so the check's file has a digest of its own of this.
+    """
+    optimizers = [name for name in config["optimizers"] if config["optimizers"][name]["method"] == method]
+    optimizer = optimizers[0] if optimizers else next(iter(config["optimizers"]))
     return {
         **checked_network(config, dataset, model),
-        "optimizer": next((one for one in settings if one["method"] == method), None),
-        "measured": _is_measured(config, dataset, model),
+        "optimizer": optimizer_settings(config, optimizer, model) if optimizers else None,
+        "trained": training_of(config, dataset, model, optimizer).get("precision", "float32"),
+        "measured": config["measurement"].get("precision", "float64") if _is_measured(config, dataset, model) else None,
     }
 
 

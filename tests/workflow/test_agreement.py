@@ -91,7 +91,9 @@ def node_of_profile():
     profile = yaml.safe_load((PROFILE / "config.yaml").read_text())
     assert profile["max-threads"] == profile["cores"]  # Snakemake in a job knows this one alone
     resources = dict(each.split("=") for each in profile["resources"])
-    return {"cores": profile["cores"]} | {name: int(resources[name]) for name in ("mem_mb", "runtime")}
+    return {
+        "cores": profile["cores"], "mem_mb": int(resources["mem_mb"]), "runtime": int(resources["most_minutes"])
+    }  # fmt: skip
 
 
 def test_the_documentation_shows_the_node_of_the_profile():

@@ -41,3 +41,12 @@ def test_one_image_in_place_of_another_prepares_the_folder_again(workflow_copy):
     answer = workflow_copy.run("--cores", "1", "--quiet", "reason", "--", IMAGES)
     assert answer.returncode == 0, answer.stdout[-5000:]
     assert workflow_copy.planned(IMAGES) == {}
+
+    # What cannot be looked at is a line, and nothing is looked at for a target that needs no images.
+    (folder / "own/photos/train/class0/loop").symlink_to("loop")
+    refused = workflow_copy.run("--dry-run", "--quiet", "all", "--", IMAGES)
+    assert refused.returncode == 1
+    [line] = [line for line in refused.stdout.splitlines() if "loop" in line]
+    assert line.startswith("error: ")
+    assert "Traceback" not in refused.stdout
+    assert workflow_copy.run("--dry-run", "--quiet", "all", "--", "plan").returncode == 0

@@ -47,6 +47,10 @@ def test_an_own_network_is_trained_again_when_its_code_changes(workflow_copy, mo
     names = dict(load_checkpoint(checkpoint, own_network="nets.mine:linear").named_parameters())
     assert {name: tuple(p.shape) for name, p in names.items()} == {"1.weight": (10, 64)}
     assert workflow_copy.planned(*LOGS) == {}
+    # Another use of the network is another check, for which nothing is trained again.
+    (folder / "miniature.yaml").write_text(STUDY + "measurement: {precision: float32}\n")
+    assert workflow_copy.planned(*LOGS) == {}
+    (folder / "miniature.yaml").write_text(STUDY)
 
     module.write_text("# A comment.\n" + NETWORK)
     assert workflow_copy.planned(*LOGS) == {}

@@ -73,8 +73,9 @@ def f(shape, classes):
 """
 
 
-def use(architecture="networks_of_mine:f", optimizer=SGD, **settings):
-    return NetworkUse("mine", {"architecture": architecture, **settings}, [4, 4, 4], 3, optimizer, measured=True)
+def use(architecture="networks_of_mine:f", optimizer=SGD, trained="float32", measured="float64", **settings):
+    entry = {"architecture": architecture, **settings}
+    return NetworkUse("mine", entry, [4, 4, 4], 3, optimizer, trained, measured)
 
 
 @pytest.fixture
@@ -140,3 +141,14 @@ def test_a_module_that_cannot_be_imported_is_one_line(mine):
 def test_images_that_a_network_of_the_project_does_not_take_are_refused(settings, words):
     with pytest.raises(UserError, match=words):
         check_network(use(optimizer=None, **settings))
+
+
+def test_a_network_is_tried_in_the_precisions_that_it_is_used_in(mine):
+    mine("return Of(lambda net, x: net(x) @ torch.eye(3))")  # which is float32, whatever the images are
+    check_network(use(measured="float32"))
+    check_network(use(measured=None))
+    check_network(use(measured="float32", trained="bfloat16"))
+    with pytest.raises(UserError, match=r"cannot be measured on 4 random images in float64 \(RuntimeError: "):
+        check_network(use())
+    with pytest.raises(UserError, match=r"in train mode \(RuntimeError: .* expected logits in float64"):
+        check_network(use(measured=None, trained="float64"))

@@ -55,5 +55,44 @@ def test_one_image_that_was_changed_is_noticed(folder, edit):
 
 
 def test_a_link_to_its_own_folder_ends(folder):
-    (folder / "train/cat/again").symlink_to(folder)
+    (folder / "train/cat/again").symlink_to(folder / "train")
     assert isinstance(listing(folder), dict)
+
+
+@pytest.mark.parametrize(
+    "edit", ["chmod", "hard link", "touched content of the same", "other files", "test and devkit"]
+)
+def test_what_the_reader_does_not_see_is_no_change(folder, edit):
+    image = folder / "train/dog/3.png"
+    if edit == "chmod":
+        image.chmod(0o600)
+    elif edit == "hard link":
+        os.link(image, folder.with_name("kept.png"))
+    elif edit == "touched content of the same":
+        stamp = image.stat()
+        image.write_bytes(image.read_bytes())
+        os.utime(image, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    elif edit == "other files":
+        (folder / "README.txt").write_text("of all")
+        (folder / "train/dog/Thumbs.db").write_text("of a class")
+        (folder / "train/loose.png").write_text("of no class")
+    else:
+        (folder / "test").mkdir()
+        (folder / "test/1.png").write_bytes(b"no label")
+        (folder / "results/study").mkdir(parents=True)  # where the root is the folder of the study itself
+        (folder / "results/study/figure.png").write_bytes(b"drawn")
+    assert not changed(folder)
+    assert not changed(folder)
+
+
+def test_content_is_read_once_and_an_edit_after_it_is_still_seen(folder, monkeypatch):
+    image = folder / "train/dog/3.png"
+    image.chmod(0o600)
+    assert not changed(folder)
+    with monkeypatch.context() as patched:
+        patched.setattr("mcoherence.data.folder_listing._content", lambda images: pytest.fail("read again"))
+        assert not changed(folder)
+    stamp = image.stat()
+    image.write_bytes(b"x" * 20)
+    os.utime(image, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    assert changed(folder)

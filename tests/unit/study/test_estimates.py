@@ -12,6 +12,7 @@ from mcoherence.study.data_sizes import Size
 from mcoherence.study.estimates import (
     BASE_MB,
     LEAST_MINUTES,
+    check_mb,
     job_mb,
     minutes,
     parameters_of,
@@ -88,3 +89,16 @@ def test_time_and_memory_of_a_job():
     assert result_bytes(config, RUN, "coherence", gpu=False) == (1 + 1 + 4) * 8 * MLP + of_batch
     assert job_mb(config, RUN, 5e9, gpu=False) == BASE_MB + 5000  # and 1,797 images of 64 values, less than a MB
     assert job_mb(config, RUN, 5e9, gpu=True) == BASE_MB
+
+
+def test_a_check_has_memory_for_the_network_that_it_builds():
+    wide = {"architecture": "mlp", "hidden": [40_000, 40_000]}
+    own = {"architecture": "nets.mine:large"}
+    config = {**CONFIG, "models": {**CONFIG["models"], "wide": wide, "own": own}}
+    assert check_mb(config, "digits", "mlp") == 4000
+    weights = 64 * 40_000 + 40_000 + 40_000**2 + 40_000 + 40_000 * 10 + 10
+    assert check_mb(config, "digits", "wide") == BASE_MB + -(-4 * weights // 10**6) > 8000
+    assert check_mb(config, "digits", "own") == 4000  # as large as ResNet-50, say
+    known = {**config, "operational": {"training_resources": {"mem_mb": "30000"}}}
+    assert check_mb(known, "digits", "own") == 30000
+    assert check_mb(known, "digits", "mlp") == 4000

@@ -58,3 +58,49 @@ def test_a_group_that_cannot_be_submitted_fails_with_the_reason(group, monkeypat
     executor.run_job(group)
     reason = "It could not be submitted: sinfo: error: Unable to contact slurm controller "
     assert executor.failed == [(group, reason)]
+
+
+class LateExecutor:
+    """As much of SLURM's executor: sbatch takes the job as number 71, then something goes wrong, before or after it is
+    on the list of those whose end is asked for."""
+
+    def __init__(self, on_the_list):
+        self.on_the_list, self.submitted, self.failed = on_the_list, [], []
+        self.logger = logger
+
+    def run_job(self, job):
+        try:
+            number = sys.modules["snakemake_executor_plugin_slurm"].validate_or_get_slurm_job_id("71", "")
+            if self.on_the_list:
+                self._report_job_submission_threadsafe(SimpleNamespace(job=job, external_jobid=number))
+            raise OSError("no space left on device")
+        except OSError:
+            print(job.rule.name)
+
+    def _report_job_submission_threadsafe(self, info):
+        self.submitted.append(info.job)
+
+    def _report_job_error_threadsafe(self, info, message):
+        self.failed.append((info.job, message))
+
+
+@pytest.mark.parametrize("on_the_list", [False, True])
+def test_a_job_that_slurm_has_taken_is_cancelled_or_waited_for_and_never_sent_twice(group, monkeypatch, on_the_list):
+    cancelled = []
+    executor_class = type("Executor", (LateExecutor,), dict(LateExecutor.__dict__))
+    plugin = SimpleNamespace(Executor=executor_class, validate_or_get_slurm_job_id=lambda number, out: number)
+    monkeypatch.setitem(sys.modules, "snakemake_executor_plugin_slurm", plugin)
+    monkeypatch.setattr("subprocess.run", lambda command, **_: cancelled.append(command))
+    tell_of_groups()
+    executor = executor_class(on_the_list)
+    executor.run_job(group)
+    if on_the_list:
+        assert (executor.submitted, executor.failed, cancelled) == ([group], [], [])
+    else:
+        assert cancelled == [["scancel", "71"]]
+        reason = (
+            "It could not be submitted: no space left on device  SLURM had taken it as job 71, which was cancelled. "
+        )
+        assert executor.failed == [(group, reason)]
+    executor._report_job_error_threadsafe(SimpleNamespace(job=group), "it failed later")
+    assert executor.failed[-1] == (group, "it failed later")
