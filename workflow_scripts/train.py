@@ -131,7 +131,12 @@ def state_to_begin_with(files: list[Path], settings: TrainingSettings) -> Traini
 
 def report_divergence(log: TrainingLog, diverged_at: int, settings: TrainingSettings) -> None:
     """Say when and how the run diverged: an outcome that is recorded, after which the study's other runs go on."""
-    seen = f"the loss was {log.loss[-1]}" if len(log.loss) > diverged_at - log.start else "weights were not finite"
+    if diverged_at < log.start:
+        seen = "an earlier segment ended so,"
+    elif len(log.loss) > diverged_at - log.start:
+        seen = f"the loss was {log.loss[-1]}"
+    else:
+        seen = "weights were not finite"
     print(
         f"training diverged: {seen} at update {diverged_at}; the checkpoints after it hold NaN and say so; to train "
         f"on, lower the optimiser's lr (found {settings.optimizer['lr']:g})",

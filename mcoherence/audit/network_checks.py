@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from mcoherence.errors import UserError, fault_of_own_code, in_own_code, raised_at, with_kind
 from mcoherence.gradients.evidence import IdentityError
@@ -68,7 +69,7 @@ def _check(use: NetworkUse) -> None:
             require_logits(outline(use.settings, shape, use.classes or SOME_CLASSES), name, shape, use.classes)
             return
         _require_memory(use, shape)
-        model = _built(use, shape)
+        model = _built_twice(use, shape)
         require_logits(model, name, shape, use.classes)
         with torch.no_grad():
             classes = int(model(torch.zeros(2, *shape)).shape[1])
@@ -101,6 +102,38 @@ def _built(use: NetworkUse, shape: tuple[int, int, int]) -> nn.Module:
         ) from error
 
 
+def _built_twice(use: NetworkUse, shape: tuple[int, int, int]) -> nn.Module:
+    """The network; UserError unless it is a new one at each call, with weights that torch's generator alone decides."""
+    name = use.settings["architecture"]
+    torch.manual_seed(0)
+    model = _built(use, shape)
+    torch.manual_seed(0)
+    again = _built(use, shape)
+    if again is model or any(one.is_meta for one in model.parameters()):
+        raise UserError(
+            f"{name}: found the same network at each call, expected a new one; build it inside of the function, and "
+            "keep it nowhere"
+        )
+    first, second = model.state_dict(), again.state_dict()
+    other = [key for key, value in first.items() if key not in second or not _equal(value, second[key])]
+    if other or first.keys() != second.keys():
+        which = other[0] if other else "the parameters"
+        raise UserError(
+            f"{name}: found other weights at a second call with the same seed ({which}), expected the same; draw them "
+            "with torch alone, which the study seeds, not with numpy or random"
+        )
+    return model
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Whether two values of a state are the same; what is no plain tensor of numbers is not looked at."""
+    if not all(isinstance(value, torch.Tensor) and value.layout == torch.strided for value in (one, other)):
+        return True
+    if is_lazy(one) or is_lazy(other):
+        return True
+    return one.shape == other.shape and bool(((one == other) | ((one != one) & (other != other))).all())
+
+
 def _require_memory(use: NetworkUse, shape: tuple[int, int, int]) -> None:
     """UserError where the weights alone are more than this machine has memory, as far as torch's meta device tells."""
     try:
@@ -128,6 +161,14 @@ def _memory_bytes() -> int | None:
 
 def _require_parameters(model: nn.Module, name: str) -> None:
     """UserError unless there is something to train."""
+    for key, one in model.named_parameters():
+        if one.is_complex():
+            raise UserError(
+                f"{name}: found complex numbers in {key}, expected real ones, which a checkpoint holds; keep two "
+                "parameters"
+            )
+        if not is_lazy(one) and not bool(one.isfinite().all()):
+            raise UserError(f"{name}: found NaN or infinity in {key} before any training, expected finite weights")
     if not any(one.requires_grad for one in model.parameters()):
         there = "only frozen ones" if any(True for _ in model.parameters()) else "none"
         raise UserError(

@@ -26,6 +26,8 @@ REFUSALS = {
     errno.ENFILE: "expected fewer open files on this machine; end other programs and run again",
     errno.ENAMETOOLONG: "expected a shorter path; work in another folder, or give shorter names",
     errno.ENOMEM: "expected memory for it; end other programs, or run fewer jobs at once",
+    errno.EISDIR: "expected a file, and there is a folder; move it away and run again",
+    errno.ENOTDIR: "expected a folder on the way there, and there is a file; move it away and run again",
     errno.ENOLCK: "expected a file system with locks; work on another one",
 }
 
@@ -73,5 +75,7 @@ class UnreadableError(UserError):
 
 def require_readable(path: Path, error: OSError) -> None:
     """UnreadableError where an error of reading says nothing of the file's content: it is locked, say, or not ours."""
+    if error.errno == errno.EISDIR:
+        raise UserError(f"{path}: found a folder, expected a file; move it away and run again") from error
     if error.errno not in (None, errno.ENOENT, errno.ENOTDIR, errno.EINVAL):
         raise UnreadableError(path, error.strerror or first_line(error)) from error

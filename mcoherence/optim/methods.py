@@ -106,6 +106,7 @@ ADAM: Mapping[str, JsonSchema] = {
     "eps": {
         "type": "number",
         "exclusiveMinimum": 0,
+        "maximum": 1e38,
         "default": 1e-8,
         "description": "Added to the root of the mean square.",
     },

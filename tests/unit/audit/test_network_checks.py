@@ -32,6 +32,10 @@ WRONG = {
     "sys.exit(0)": "found that it ends Python (sys.exit",
     "return None": "found a NoneType, expected it to return a torch.nn.Module",
     "net = Of(lambda net, x: net(x)); net.register_buffer('b', torch.eye(3).to_sparse()); return net": "found b to be a tensor of layout torch.sparse_coo",
+    "net = Of(lambda net, x: net(x)); net.z = nn.Parameter(torch.zeros(2, dtype=torch.complex64)); return net": "found complex numbers in z",
+    "net = Of(lambda net, x: net(x)); nn.init.constant_(net.net[1].weight, torch.nan); return net": "found NaN or infinity in net.1.weight",
+    "import random; net = Of(lambda net, x: net(x)); nn.init.constant_(net.net[1].bias, random.random()); return net": "found other weights at a second call with the same seed (net.1.bias)",
+    "sys.kept = getattr(sys, 'kept', None) or Of(lambda net, x: net(x)); return sys.kept": "found the same network at each call",
     "return Counting()": "buffers that a forward pass changes in eval mode: b",
 }  # fmt: skip
 RIGHT = (
@@ -89,6 +93,7 @@ def mine(tmp_path, monkeypatch):
         return tmp_path / "networks_of_mine.py"
 
     yield write
+    vars(sys).pop("kept", None)
     sys.modules.pop("networks_of_mine", None)
 
 
