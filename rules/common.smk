@@ -156,8 +156,8 @@ def table_mb(wildcards):
 
 @cache
 def largest_run_mb():
-    """Memory in MB for what the run with the most examples and checkpoints has of `table_mb`."""
-    return max(estimates.table_mb(config, run) for run in catalogue.all_runs(config))
+    """Memory in MB for what the run with the most examples and checkpoints has of `table_mb`; a toy study has none."""
+    return max((estimates.table_mb(config, run) for run in catalogue.all_runs(config)), default=0)
 
 
 def tabulating_mb(wildcards):

@@ -196,10 +196,11 @@ def lab_by_process_group():
 
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory):
-    """A folder in which the training has its images and labels."""
+    """A folder in which the training has its images and labels, and its network is checked."""
     folder = tmp_path_factory.mktemp("prepared")
     (folder / "study.yaml").write_text(ONE_RUN)
     local(folder, "--", "results/one_run/data/digits/labels/half_random/seed0/labels.h5")
+    local(folder, "--until", "check_network", "--", STATE)
     return folder
 
 
