@@ -1,7 +1,8 @@
 """A new HDF5 file that may fail to be written, as on a full disk, without taking the process with it.
 
 HDF5 keeps what it could not write, tries again when Python ends, and then crashes (SIGSEGV). So it never hears of a
-failure: it writes through a Python file, which keeps the first error for the end of the block and drops what follows.
+failure: it writes through a Python file, which keeps the first error for the end of the block and writes nothing more
+from then on. What HDF5 may read back, its own small records, is kept in memory: it crashes where they are not there.
 """
 
 import io
@@ -13,6 +14,8 @@ from typing import Any
 import h5py
 
 OPERATIONAL = True  # no number depends on it; docs/reruns.md
+
+LARGEST_KEPT = 2**20  # bytes of one write that is kept after a failure; chunks of data are larger, and not read back
 
 
 @contextmanager
@@ -39,6 +42,7 @@ class _Deferring(io.RawIOBase):
         self._file = path.open("w+b", buffering=0)
         self._path = path
         self._error: OSError | None = None
+        self._kept: list[tuple[int, bytes]] = []  # position and content of what was to be written after the error
 
     def require_written(self) -> None:
         """OSError where something was not written."""
@@ -52,17 +56,31 @@ class _Deferring(io.RawIOBase):
         return self._file.tell()
 
     def readinto(self, buffer: Any) -> int:
-        return self._file.readinto(buffer)
+        if self._error is None:
+            return self._file.readinto(buffer)
+        start, whole = self.tell(), memoryview(buffer).cast("B")
+        whole[:] = bytes(len(whole))
+        self._file.readinto(whole)
+        for position, content in self._kept:
+            first, last = max(position, start), min(position + len(content), start + len(whole))
+            if first < last:
+                whole[first - start : last - start] = content[first - position : last - position]
+        self.seek(start + len(whole))
+        return len(whole)
 
     def write(self, content: Any) -> int:
-        left = memoryview(content).cast("B")
-        size = len(left)
+        whole, start = memoryview(content).cast("B"), self.tell()
+        left = whole
         while self._error is None and left:
             try:
                 left = left[self._file.write(left) :]
             except OSError as error:
                 self._error = error
-        return size
+        if self._error is not None:
+            if len(whole) <= LARGEST_KEPT:
+                self._kept.append((start, bytes(whole)))
+            self.seek(start + len(whole))
+        return len(whole)
 
     def truncate(self, size: int | None = None) -> int:
         if self._error is None:

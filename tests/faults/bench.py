@@ -32,7 +32,7 @@ HANGS = 540  # seconds after which a start of Snakemake hangs, on a machine that
 # Below the results: what differs from run to run, and what is left of a run on its way.
 STARTED: list["subprocess.Popen[str]"] = []  # of this test
 MARK, TOKEN = "MCOHERENCE_TEST_STARTED_IT", secrets.token_hex(8)  # in the environment of what it started
-NO_RESULTS = re.compile("benchmarks/|logs/|code/|report.html|study.html|.*/(parts|unfinished)/|.*/lock$")
+NO_RESULTS = re.compile("benchmarks/|logs/|code/|report.html|study.html|index.html|.*/(parts|unfinished)/|.*/lock$")
 
 
 def drawn(what: str) -> random.Random:

@@ -17,6 +17,7 @@ from mcoherence.audit.comparison import Job, misfit, told_by
 from mcoherence.audit.origins import Origins, read_provenance, says_its_origin
 from mcoherence.audit.page import run_times
 from mcoherence.audit.result_checks import check_bytes, check_log
+from mcoherence.audit.shown_checks import check_front_page
 from mcoherence.audit.why import last_run, recorded_code
 from mcoherence.claims.stored import read_claims
 from mcoherence.errors import UserError
@@ -82,6 +83,11 @@ def read_page(path: Path):
     return [one.read_bytes() for one in (results / "study.html", *beside)], read_provenance(results / "study.html")
 
 
+def read_front_page(path: Path):
+    check_front_page(path.parent)
+    return path.read_bytes()
+
+
 # Kind -> (which files are of it, what reads one of them as the commands do).
 KINDS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "images": (r"data/.*/images\.h5", read_h5),
@@ -101,9 +107,10 @@ KINDS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "tables": (r"tables/(?!dictionary).*", read_a_table),
     "figures": (r"figures/.*", read_a_figure),
     "claims": (r"claims\.(json|html)", read_page_of_claims),
+    "front page": (r"index\.html", read_front_page),
     "page, config and dictionary": (r"study\.html|config\.json|tables/dictionary\.csv", read_page),
 }
-NOT_READ = r"logs/.*|benchmarks/.*|code/.*|report\.html|.*/cut_into_\d+_\d+|.*/state/lock|.*\.peak_mb"
+NOT_READ = r"logs/.*|benchmarks/.*|code/.*|checks/.*|report\.html|.*/cut_into_\d+_\d+|.*/state/lock|.*\.peak_mb"
 
 
 def files_of(kind: str, results: Path) -> list[Path]:

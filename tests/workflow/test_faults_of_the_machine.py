@@ -11,6 +11,7 @@ from importlib import import_module
 import pytest
 
 from mcoherence.files import provenance
+from tests.workflow.conftest import copy_study
 from workflow_scripts.jobs.entry import run
 
 pytestmark = [pytest.mark.slow, pytest.mark.apart]
@@ -22,6 +23,12 @@ RULES = (
     "measure_contributions", "score_difficulty", "split_easy_hard", "tabulate", "draw_easy_hard", "check_claims",
     "describe_study",
 )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def study(finished, tmp_path_factory):
+    """The miniature study, a copy of these tests' own: they write into it."""
+    return copy_study(finished, tmp_path_factory.mktemp("full_disk") / "study")
 
 
 def commands(study):

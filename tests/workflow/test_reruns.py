@@ -190,7 +190,7 @@ EDITS = (
     ),
     Edit(
         "another name for one optimiser, its settings kept", "miniature.yaml", "m3: {method", "median: {method",
-        {"evaluate": 4, "tabulate": 8} | measured(4) | trained(4) | DRAW_COHERENCE | DRAW_TRAINING | CLAIMS,
+        {"evaluate": 4, "tabulate": 8} | measured(4) | trained(4) | DRAW_ALL | CLAIMS,  # it has another colour
         besides=(("[sgd, m3, rm3]", "[sgd, median, rm3]"),),
     ),
     Edit(

@@ -84,7 +84,7 @@ def test_new_missing_and_newer_files_are_named(study, edit):
 def test_a_newer_input_is_named(study, edit):
     caption = "docs/captions/figures/easy_hard.rst"
     edit(caption, (study.folder / caption).read_text(), "Another text.\n")
-    assert why(study)["report (1)"] == [f"newer input: {caption}"]
+    assert why(study)["page (1), report (1)"] == [f"newer input: {caption}"]
 
 
 def test_where_the_old_code_is_not_on_record_it_says_so(study, edit):
