@@ -229,7 +229,7 @@ def check_of(dataset, model, method):
 
 def networks_checked(wildcards):
     """Input of training from fresh weights: the check, where it is to be waited for."""
-    if not CHECKS_ARE_INPUTS:
+    if not CHECKS_ARE_INPUTS or not workflow.is_main_process:  # in a job of SLURM it is there, or code was edited since
         return []
     method = method_that_counts(config, wildcards.model, wildcards.optimizer)
     path, was_another = check_of(wildcards.dataset, wildcards.model, method)

@@ -233,6 +233,10 @@ def test_jobs_that_find_code_edited_while_they_waited_leave_and_run_once_it_is_t
     targets = [f"{run}/checkpoints/step20.safetensors" for run in runs]
     labels = [f"results/edited/data/digits/labels/clean/seed{seed}/labels.h5" for seed in (0, 1)]
     local(study.folder, "--", *labels)
+    (study.folder / "go_on").touch()  # the check of the network trains it too
+    local(study.folder, "--until", "check_network", "--", *targets)
+    for name in ("go_on", "begun"):
+        (study.folder / name).unlink(missing_ok=True)
     made = [study.folder / target for target in targets]
     study.start("--jobs", "1", "--retries", "0", "--", *targets)
     study.wait_until((study.folder / "begun").exists, "the first run is being trained, and the second one waits")
