@@ -99,7 +99,7 @@ def test_workers_change_no_byte_and_leave_nothing_behind(uninterrupted, tmp_path
     path = tmp_path / "images.h5"
     prepare_images(path, painted(range(50), range(100, 111)), {"settings": {"seed": 0}}, workers=2)
     assert path.read_bytes() == uninterrupted.read_bytes()
-    assert [file.name for file in path.parent.iterdir() if file.is_file()] == ["folder.json", "images.h5"]
+    assert [file.name for file in path.parent.iterdir() if file.is_file()] == ["images.h5"]
 
 
 def test_all_images_that_do_not_decode_are_named_and_nothing_is_written(tmp_path, small_blocks):
