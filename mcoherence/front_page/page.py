@@ -1,8 +1,6 @@
 """Everything that the page shows, put together: facts, headline, charts with their tables, figures, claims, files."""
 
 import base64
-import html
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -11,33 +9,22 @@ from typing import Any
 
 import pandas as pd
 import vl_convert
-from docutils.core import publish_parts
-from jinja2 import Environment
 from markupsafe import Markup
 
 from mcoherence.figures.style import FigureStyle, looks, readable
 from mcoherence.files.page import html_page
 from mcoherence.front_page import charts, curves
+from mcoherence.front_page.captions import caption_as_html, split_caption
+from mcoherence.front_page.forest import forest_rows
 from mcoherence.front_page.packing import as_script, packed
 from mcoherence.front_page.template import PAGE, SCRIPT, STYLE
-from mcoherence.front_page.wording import (
-    TESTED,
-    counted,
-    finding,
-    headline_of,
-    is_tie,
-    range_in_unit,
-    reason_in_words,
-    tested_parts,
-    value_in_words,
-)  # fmt: skip
+from mcoherence.front_page.wording import TESTED, finding, headline_of, is_tie
 from mcoherence.study.colors import assigned
 from mcoherence.study.runs import Config
 from mcoherence.tables.columns import TRAIN_GROUP
 
 FEWEST_WITH_BANDS = 4  # seeds; an interval of fewer hides the lines that it is of
 MOST_ROWS = 200_000  # of the charts' tables; a page of more opens slowly, so that it shows means alone
-SENTENCES = 2  # of a caption that are shown at once
 LINE_WIDTH = 2.2  # pixels; dashes are multiples of it
 GROUPS = {
     "train": "all training examples",
@@ -87,7 +74,7 @@ def page_of_study(
     means_alone = sum(map(len, every.values())) > MOST_ROWS
     names = _names(every, curves.label_sets_of(tables), style)
     drawn = {name: names.renamed(curves.means_alone(table) if means_alone else table) for name, table in every.items()}
-    forests = _forests(claims["claims"])
+    forests = forest_rows(claims["claims"])
     specs = _charts(drawn, forests, names)
     content = {
         "charts": specs,
@@ -251,55 +238,6 @@ def _charts(
     return specs
 
 
-def _forests(claims: Sequence[Mapping[str, Any]]) -> dict[str, pd.DataFrame]:
-    """Rows of the forest plot by unit: every place of every tested claim that has a number there."""
-    rows: dict[str, list[dict[str, Any]]] = {}
-    for claim in claims:
-        if claim["verdict"] not in TESTED:
-            continue
-        for part in tested_parts(claim):
-            if part["value"] is not None:
-                unit = "factor" if part["unit"] == "doublings" else part["unit"]
-                rows.setdefault(unit, []).append(_forest_row(claim, part))
-    ordered = [unit for unit in ("factor", "points", "number") if unit in rows]
-    return {f"forest_{unit}": pd.DataFrame(rows[unit]) for unit in ordered}
-
-
-def _forest_row(claim: Mapping[str, Any], part: Mapping[str, Any]) -> dict[str, Any]:
-    unit = part["unit"]
-    decides = part["where"] == claim["where"]
-    null = None if part["states_level"] else part["null"]  # what a level is held against is the level
-    numbers = {"value": part["value"]}
-    if decides:
-        numbers |= dict(zip(("low", "high"), part["t_interval"], strict=True))
-        numbers |= dict(zip(("null_low", "null_high"), null, strict=True)) if null else {}
-    in_words = value_in_words(part)
-    return {
-        "claim": f"{claim['id']} {claim['short']}",
-        "counted": counted(claim),
-        "fraction": counted(claim).rpartition("holds in ")[2],
-        "link": f"#claim-{claim['id']}",
-        "text": claim["statement"],
-        "verdict": claim["verdict"],
-        "place": part["where"],
-        "place_verdict": part["verdict"],
-        "decides": "yes" if decides else "no",
-        "in_words": f"{in_words}; {reason_in_words(part)}" if part["verdict"] == "inconclusive" else in_words,
-        "null_in_words": "the claim states a level" if part["states_level"]
-        else range_in_unit(null, unit) if null else "not known",
-        **dict.fromkeys(("low", "high", "null_low", "null_high"), float("nan")),
-        **{name: _on_axis(value, unit) for name, value in numbers.items()},
-    }  # fmt: skip
-
-
-def _on_axis(value: float, unit: str) -> float:
-    """Where a statistic stands on the axis of its unit: a factor itself, points as such."""
-    if unit in ("factor", "doublings"):
-        base = 10.0 if unit == "factor" else 2.0
-        return float(base ** min(max(value, -300), 300))
-    return 100 * value if unit == "points" else value
-
-
 def _sections(config: Config, figures: Sequence[DrawnFigure]) -> list[dict[str, Any]]:
     sections: dict[str, list[dict[str, Any]]] = {}
     for figure in figures:
@@ -370,39 +308,6 @@ def _fewest_seeds(drawn: Mapping[str, pd.DataFrame]) -> int:
     return min(
         (table.groupby(["network", "labels", "optimizer"])["seed"].nunique().min() for table in tables), default=0
     )
-
-
-def caption_as_html(caption: str, config: Config) -> str:
-    """A figure's caption, reStructuredText in which `snakemake.config` is the config, as HTML."""
-    text = Environment(autoescape=False).from_string(caption).render(snakemake={"config": config})
-    settings = {"raw_enabled": False, "file_insertion_enabled": False, "report_level": 5, "input_encoding": "unicode"}
-    fragment = str(publish_parts(text, writer="html5", settings_overrides=settings)["fragment"])
-    return re.sub(r' href="([^"]*)"', _allowed, fragment)
-
-
-def _allowed(link: re.Match[str]) -> str:
-    """The link where it leads to a web page or beside the page, nothing where it would run or hold something."""
-    return link[0] if re.match(r"https?://|[^:]*$|[#./]", html.unescape(link[1])) else ""
-
-
-def split_caption(fragment: str) -> tuple[str, str]:
-    """A caption's first sentences, its title in bold not counted, and the rest; "" where there is no more.
-
-    Both are whole HTML.
-
-    >>> split_caption("<p>One. Two. Three.</p>")
-    ('<p>One. Two.</p>', '<p>Three.</p>')
-    """
-    start, first, after = fragment.partition("</p>")
-    ends = [
-        end
-        for end in (one.end() for one in re.finditer(r"[.!?](?!</strong>)(</\w+>)*\s+(?=[A-Z<])", start))
-        if start[:end].count("</") == len(re.findall(r"<\w", start[:end])) - 1
-    ]  # in no element but the paragraph
-    if len(ends) < SENTENCES or not start.startswith("<p>"):
-        return start + first, after.strip()
-    end = ends[SENTENCES - 1]
-    return f"{start[:end].rstrip()}</p>", f"<p>{start[end:]}</p>{after.rstrip()}"
 
 
 def _as_data(png: Path) -> str:

@@ -8,7 +8,8 @@ import pytest
 
 from mcoherence.figures.style import FigureStyle
 from mcoherence.front_page import page as front_page
-from mcoherence.front_page.page import caption_as_html, page_of_study, split_caption
+from mcoherence.front_page.captions import caption_as_html, split_caption
+from mcoherence.front_page.page import page_of_study
 
 COLORS = {"sgd": "#0072B2", "clean": "#D55E00", "my_net": "#009E73", "my net": "#CC79A7"}
 STYLE = FigureStyle(COLORS, "sgd")
