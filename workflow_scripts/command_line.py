@@ -55,6 +55,19 @@ def part_options() -> argparse.ArgumentParser:
     return parser
 
 
+def shown_options() -> argparse.ArgumentParser:
+    """What a reader of a study sees: figures, claims, the page about it, its config, its tables and their columns."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--code", default="", help="digest of the code, of which `make why` asks")
+    parser.add_argument("--figures", type=Path, nargs="*", required=True, help="PNG files")
+    parser.add_argument("--claims", type=Path, required=True, help="claims.json")
+    parser.add_argument("--study", type=Path, required=True, help="study.html")
+    parser.add_argument("--config", type=Path, required=True, help="config.json")
+    parser.add_argument("--dictionary", type=Path, required=True, help="dictionary.csv")
+    parser.add_argument("--tables", type=Path, nargs="*", required=True, help="Parquet files")
+    return parser
+
+
 def function_of_module(module: str, room: str, function: str) -> Callable[..., Any]:
     """The function of this name in the module that --module names, one of a room of the library.
 

@@ -13,20 +13,14 @@ from mcoherence.files.tables import read_table
 from mcoherence.front_page.page import DrawnFigure, page_of_study
 from mcoherence.study.catalogue import figures_of, optimizers_of_study, tables_of_figure
 from mcoherence.study.colors import figure_settings
+from workflow_scripts.command_line import shown_options
 from workflow_scripts.jobs.entry import run
 
 
 def main() -> None:
     """Check what the page will show, then write it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--code", default="", help="digest of the code, of which `make why` asks")
-    parser.add_argument("--figures", type=Path, nargs="*", required=True, help="PNG files")
+    parser = argparse.ArgumentParser(description=__doc__, parents=[shown_options()])
     parser.add_argument("--captions", type=Path, required=True, help="folder of the figures' captions")
-    parser.add_argument("--claims", type=Path, required=True, help="claims.json")
-    parser.add_argument("--study", type=Path, required=True, help="study.html")
-    parser.add_argument("--config", type=Path, required=True, help="config.json")
-    parser.add_argument("--dictionary", type=Path, required=True, help="dictionary.csv")
-    parser.add_argument("--tables", type=Path, nargs="*", required=True, help="Parquet files")
     parser.add_argument("--html", type=Path, required=True)
     arguments = parser.parse_args()
     beside = [arguments.config, arguments.dictionary]
