@@ -1,7 +1,6 @@
 """Check a study just before its report is written: figures, tables, claims, the page about it and its config."""
 
 import argparse
-from pathlib import Path
 
 from mcoherence.audit.shown_checks import check_shown
 from workflow_scripts.command_line import shown_options
