@@ -95,6 +95,11 @@ class _Alive(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._known = {one.untyped_storage()._cdata for one in known}
         self._alive: dict[int, int] = {}
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """False: nothing is compiled here, and torch would import its compiler for a second, in every job."""
+        return False
+
     def __torch_dispatch__(
         self, func: Callable[..., Any], types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
