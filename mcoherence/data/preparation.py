@@ -154,12 +154,11 @@ def _blocks(partial: Path, part: SourcePart, shape: tuple[int, int, int]) -> Ite
 
 
 def _partial_paths(path: Path, parts: Iterable[str], key: str) -> dict[str, Path]:
-    """The file of decoded blocks of each part; those of other keys, and what killed writers left, are removed."""
+    """The file of decoded blocks of each part; those of other keys are removed."""
     digest = short_digest(key)
     paths = {name: path.with_name(f".{path.name}.{digest}.{name}.partial") for name in parts}
-    for pattern in (f".{path.name}.*.partial", f".{path.name}.*.tmp"):
-        for stale in set(path.parent.glob(pattern)) - set(paths.values()):
-            stale.unlink()
+    for stale in set(path.parent.glob(f".{path.name}.*.partial")) - set(paths.values()):
+        stale.unlink()
     return paths
 
 

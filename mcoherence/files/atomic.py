@@ -4,14 +4,18 @@ What is handed over here are bytes that are made elsewhere.
 """
 
 import errno
+import glob
 import os
 import shutil
+import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 OPERATIONAL = True  # no number depends on it; docs/reruns.md
 
+SECONDS_WRITTEN_AT_MOST = 2 * 24 * 3600  # by a process of another machine, whose end cannot be seen from here
 OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 
 
@@ -19,11 +23,14 @@ OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCE
 def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`; renamed to `path` when the block ends well, removed when it does not.
 
+    What killed writers of `path` left is removed first.
+
     Raises:
         OSError: it cannot be written; with the name of `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
+    _remove_left(path)
     try:
         yield temporary
         with temporary.open("rb") as written:
@@ -36,6 +43,27 @@ def atomic_path(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _remove_left(path: Path) -> None:
+    """Remove the temporary files of writers of `path` that were killed: nobody else ever would."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        host, _, process = left.name.removeprefix(f".{path.name}.").removesuffix(".tmp").rpartition(".")
+        with suppress(OSError, ValueError):
+            of_here = host == socket.gethostname()
+            alive = _is_alive(int(process)) if of_here else time.time() - left.stat().st_mtime < SECONDS_WRITTEN_AT_MOST
+            if not alive:
+                left.unlink()
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
 
 
 def write_text(path: Path, text: str) -> None:

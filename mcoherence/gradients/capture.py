@@ -168,7 +168,8 @@ class Capture:
         rows = {layer.qualified(k): v for layer in self.layers for k, v in layer.rows.items()} | self._bare.rows
         norms |= {name: value.squared_norms for name, value in self._bare.rows.items()}
         # A tied parameter has one name among the trained; its other layers know it by names of their own.
-        seen = {name: value for name, value in norms.items() if name in self._trained and name not in self.routed}
+        # In the model's order, by which numbers are added up and examples drawn, whatever order a rule returns.
+        seen = {name: norms[name] for name in self._trained if name in norms and name not in self.routed}
         return seen, {name: value for name, value in rows.items() if name in seen}
 
     def products(self) -> dict[str, Tensor]:

@@ -49,9 +49,9 @@ def self_attention(layer: nn.Module, inputs: Tensor, output_grads: Tensor) -> di
         pulled_back = output_grads @ layer.out_proj.weight.detach().to(dtype)
         (projected_grads,) = torch.autograd.grad(attended, projected, pulled_back)
     maps = {
-        "in_proj_": linear_squared_norms({"weight", "bias"}, inputs, projected_grads),
-        "out_proj.": linear_squared_norms({"weight", "bias"}, attended.detach(), output_grads),
+        "in_proj_": linear_squared_norms(("weight", "bias"), inputs, projected_grads),
+        "out_proj.": linear_squared_norms(("weight", "bias"), attended.detach(), output_grads),
     }
-    names = {name for name, p in layer.named_parameters() if p.requires_grad}
+    names = [name for name, p in layer.named_parameters() if p.requires_grad]
     norms = {prefix + name: value for prefix, both in maps.items() for name, value in both.items()}
     return {name: norms[name] for name in names}

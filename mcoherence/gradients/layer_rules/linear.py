@@ -1,5 +1,7 @@
 """nn.Linear: the weight gradient of one example is sum_t b_t a_t^T, the bias gradient sum_t b_t."""
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from mcoherence.gradients.layer_rules.products import product_squared_norms, squared_norms, trusted
@@ -12,7 +14,7 @@ def linear(layer: nn.Module, inputs: Tensor, output_grads: Tensor) -> dict[str, 
     return linear_squared_norms(weight_and_bias(layer), inputs, output_grads)
 
 
-def linear_squared_norms(names: set[str], inputs: Tensor, output_grads: Tensor) -> dict[str, Tensor]:
+def linear_squared_norms(names: Sequence[str], inputs: Tensor, output_grads: Tensor) -> dict[str, Tensor]:
     """Squared norms of "weight" and "bias", whichever are in `names`, of an affine map of the last axis."""
     n = inputs.shape[0]
     if inputs.dim() == 2:  # one position: the weight's gradient has rank one, and the bias's is a factor of it

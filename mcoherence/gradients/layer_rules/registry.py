@@ -75,13 +75,13 @@ def trainable(layer: nn.Module) -> dict[str, nn.Parameter]:
     return {name: p for name, p in layer.named_parameters(recurse=False) if p.requires_grad}
 
 
-def weight_and_bias(layer: nn.Module) -> set[str]:
-    """The names of the layer's own trainable parameters, out of "weight" and "bias".
+def weight_and_bias(layer: nn.Module) -> list[str]:
+    """The names of the layer's own trainable parameters, out of "weight" and "bias", in the layer's order.
 
     Raises:
         NotModelledError: there are others, such as weight_g and weight_v of `torch.nn.utils.weight_norm`.
     """
-    names = set(trainable(layer))
-    if not names <= {"weight", "bias"}:
+    names = list(trainable(layer))
+    if not {"weight", "bias"}.issuperset(names):
         raise NotModelledError(f"parameters {sorted(names)} of {type(layer).__name__}, expected weight and bias")
     return names
