@@ -16,6 +16,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+OWN_READY = "document.documentElement?.dataset.ready"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
@@ -72,15 +73,13 @@ class Page:
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
-    def open(self, path: Path, width: int, height: int) -> None:
-        """Open a file in a window of this size and wait until its script says that it is ready."""
+    def open(self, path: Path, width: int, height: int, ready: str = OWN_READY) -> None:
+        """Open a file in a window of this size and wait until it is `ready`; ours say so themselves."""
         self.ask("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         self.ask("Page.navigate", url="about:blank")
         self.ask("Page.navigate", url=path.resolve().as_uri())
         deadline = time.monotonic() + 120
-        while not self.value(
-            f"location.href == {path.resolve().as_uri()!r} && document.documentElement?.dataset.ready"
-        ):
+        while not self.value(f"location.href == {path.resolve().as_uri()!r} && {ready}"):
             assert time.monotonic() < deadline, self.errors
             time.sleep(0.05)
 

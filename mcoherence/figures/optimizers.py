@@ -1,4 +1,4 @@
-"""Accuracy on pristine, corrupt and test examples and the gap, for every optimiser at every noise level."""
+"""What each optimiser changes against the reference: accuracy on pristine, corrupt and test examples, and the gap."""
 
 import numpy as np
 import pandas as pd
@@ -8,28 +8,24 @@ from matplotlib.lines import Line2D
 
 from mcoherence.figures.axes import step_axis
 from mcoherence.figures.intervals import draw_line_with_band, over_seeds
-from mcoherence.figures.legends import band_handle, legend_below
+from mcoherence.figures.legends import band_handle, legend_below, look_handles
 from mcoherence.figures.panels import column_titles, message_figure, network_title, panel_grid, row_title, say_not_run
 from mcoherence.figures.reading import Tables, full_set_runs, in_order, label_sets, networks, of_network
-from mcoherence.figures.style import NEUTRAL, FigureStyle, LineLook, readable, theme
+from mcoherence.figures.style import NEUTRAL, FigureStyle, LineLook, looks, readable, theme
 
-QUANTITIES = {
-    "pristine": "pristine\naccuracy (%)",
-    "corrupt": "corrupt\naccuracy (%)",
-    "test": "test\naccuracy (%)",
-    "gap": "train − test\n(points)",
-}
+QUANTITIES = {"pristine": "on pristine", "corrupt": "on corrupt", "test": "on test", "gap": "train − test"}
 AXES = {"step": "training step", "examples": "training examples seen"}
 _KEYS = ["dataset", "model", "labels", "noise", "optimizer", "seed", "step", "examples"]
+_RUN = ["dataset", "model", "labels", "optimizer", "seed"]
 
 
 @theme()
 def draw(tables: Tables, style: FigureStyle) -> Figure:
-    """Four rows per network, a column per label set, a colour per optimiser, against the step.
+    """A row per network, a column per quantity: every other optimiser minus the reference, within each seed.
 
-    Where optimisers take different numbers of examples per update, four more rows against the examples seen: upper
-    panels then compare at equal updates, lower ones at equal examples. Lines are means over seeds, bands their t
-    intervals.
+    Where optimisers take different numbers of examples per update, a second row against the examples seen: the upper
+    one then compares at equal updates, the lower one at equal examples. Lines are means over seeds, bands their t
+    intervals, colours optimisers, dashes label sets.
     Source: arXiv 2003.07422, SGD, M3 and RM3 under label noise; its control RA3.
 
     Args:
@@ -41,28 +37,28 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
     if rows["accuracy"].isna().all():
         return message_figure("This study evaluated no runs on the full training set.")
     values = with_gap(rows)
-    all_networks, labels = networks(values), label_sets(values)
     names = in_order(values["optimizer"], [style.reference_optimizer])
-    by = ["dataset", "model", "labels", "optimizer", "step", "examples"]
-    summaries = {quantity: over_seeds(values, by, quantity, style.confidence) for quantity in QUANTITIES}
+    reference, others = names[0], names[1:]
+    if not others:
+        return message_figure(f"All runs of this study are {readable(reference)}'s: there is nothing to compare.")
+    all_networks, labels = networks(values), label_sets(values)
+    label_looks = looks(labels)
     row_keys = [(network, x) for network in all_networks for x in horizontal_axes(of_network(values, network))]
-    figure, grid = panel_grid(len(QUANTITIES) * len(row_keys), len(labels), row_height=1.35, sharex=False)
-    for row, panels in enumerate(grid):
-        (network, x), quantity = row_keys[row // len(QUANTITIES)], list(QUANTITIES)[row % len(QUANTITIES)]
-        lowest = quantity == list(QUANTITIES)[-1]
-        summary = of_network(summaries[quantity], network)
-        for name, axes in zip(labels, panels, strict=True):
-            _draw_panel(axes, summary[summary["labels"] == name], x, names, style)
-            step_axis(axes, values[x].max(), len(labels))
-            axes.tick_params(labelbottom=lowest)
-            axes.set_xlabel(AXES[x] if lowest else "")
-            if quantity != "gap":
-                axes.set_ylim(-3, 103)
-        panels[0].set_ylabel(QUANTITIES[quantity])
+    figure, grid = panel_grid(len(row_keys), len(QUANTITIES), row_height=1.9, sharex=False)
+    seeds: list[int] = []
+    for (network, x), panels in zip(row_keys, grid, strict=True):
+        changed = against_reference(of_network(values, network), reference, x)
+        for quantity, axes in zip(QUANTITIES, panels, strict=True):
+            summary = over_seeds(changed, ["labels", "optimizer", x], quantity, style.confidence)
+            seeds += list(summary["seeds"])
+            _draw_panel(axes, summary, x, others, label_looks, style)
+            step_axis(axes, values[x].max(), len(QUANTITIES))
+            axes.set_xlabel(AXES[x])
+        panels[0].set_ylabel(f"accuracy minus\n{readable(reference)}'s (points)")
         row_title(panels[-1], network_title(network, all_networks))
-    column_titles(grid, [readable(name) for name in labels])
-    colors = [Line2D([], [], color=style.color(name), linewidth=2, label=readable(name)) for name in names]
-    legend_below(figure, [*colors, band_handle(style, list(summaries["test"]["seeds"]))])
+    column_titles(grid, list(QUANTITIES.values()))
+    colors = [Line2D([], [], color=style.color(name), linewidth=2, label=readable(name)) for name in others]
+    legend_below(figure, [*colors, *look_handles(label_looks), band_handle(style, seeds)])
     return figure
 
 
@@ -86,12 +82,40 @@ def horizontal_axes(values: pd.DataFrame) -> list[str]:
     return list(AXES) if differ else ["step"]
 
 
-def _draw_panel(axes: Axes, panel: pd.DataFrame, x: str, names: list[str], style: FigureStyle) -> None:
-    """The lines of one label set and quantity, an optimiser each."""
-    axes.axhline(0, color=NEUTRAL, linewidth=0.7, zorder=1)
+def against_reference(values: pd.DataFrame, reference: str, x: str) -> pd.DataFrame:
+    """Every other optimiser's QUANTITIES minus the reference's of the same label set and seed, at equal `x`.
+
+    The reference's are interpolated linearly where it was not evaluated at that place, and NaN beyond its last one.
+
+    Args:
+        values: what `with_gap` returns, of one network.
+        reference: the optimiser to compare with.
+        x: "step" or "examples".
+
+    Returns:
+        A row per run and checkpoint of the others: _RUN, x, and the differences in percentage points.
+    """
+    given = values.sort_values(x)
+    of_reference = dict(list(given[given["optimizer"] == reference].groupby(["labels", "seed"], observed=True)))
+    found = []
+    for (_, _, label, _, seed), run in given[given["optimizer"] != reference].groupby(_RUN, observed=True, sort=False):
+        if (beside := of_reference.get((label, seed))) is not None:
+            expected = {
+                name: np.interp(run[x], beside[x], beside[name].astype(float), right=np.nan) for name in QUANTITIES
+            }
+            found.append(run[[*_RUN, x]].assign(**{name: run[name] - expected[name] for name in QUANTITIES}))
+    return pd.concat(found) if found else given.iloc[:0][[*_RUN, x, *QUANTITIES]]
+
+
+def _draw_panel(
+    axes: Axes, summary: pd.DataFrame, x: str, names: list[str], label_looks: dict[str, LineLook], style: FigureStyle
+) -> None:
+    """The lines of one quantity, an optimiser and label set each; the reference is the line at 0."""
+    axes.axhline(0, color=NEUTRAL, linewidth=0.7, zorder=1, label="reference")
     for name in names:
-        line = panel[panel["optimizer"] == name]
-        if not line.empty:
-            draw_line_with_band(axes, line[x], line, style.color(name), LineLook((0, ())), name)
-    if panel.empty:
+        for label, look in label_looks.items():
+            line = summary[(summary["optimizer"] == name) & (summary["labels"] == label)]
+            if not line.empty:
+                draw_line_with_band(axes, line[x], line, style.color(name), look, f"{name} {label}")
+    if summary.empty:
         say_not_run(axes, "no such examples")

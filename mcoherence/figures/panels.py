@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 from mcoherence.figures.style import NEUTRAL, TEXT_SIZE, WIDTH, readable
 
+LEAST_ROW = 1.05  # inches of a row of panels that can be read
+BELOW = 0.8  # inches for the axis label and the legend
+
 
 def network_title(network: tuple[str, str], all_networks: Sequence[tuple[str, str]]) -> str:
     """A model's readable name, with its data set where the figure shows more than one."""
@@ -31,10 +34,13 @@ def panel_grid(
 ) -> tuple[Figure, NDArray[Any]]:
     """A figure with rows x columns panels.
 
+    Its rows are `row_height` inches high, or less where the figure would be taller than wide; LEAST_ROW at least.
+
     Returns:
         The figure and its axes, an array of shape [rows, columns].
     """
-    figure = new_figure(rows * row_height + 0.8)  # the rest is for the axis label and the legend
+    height = max(LEAST_ROW, min(row_height, (WIDTH - BELOW) / rows))
+    figure = new_figure(rows * height + BELOW)
     axes = figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey)  # type: ignore[arg-type]
     return figure, axes
 

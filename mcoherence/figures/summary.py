@@ -1,7 +1,9 @@
 """The study at a glance: a row per network, from coherence to generalisation, all from the other figures' tables."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -22,10 +24,14 @@ from mcoherence.figures.reading import (
     of_network,
     rows_of_training_sample,
 )
-from mcoherence.figures.style import NEUTRAL, FigureStyle, LineLook, looks, readable, theme
+from mcoherence.figures.style import NEUTRAL, TEXT_SIZE, FigureStyle, LineLook, looks, readable, theme
+from mcoherence.tables.crossings import between, first_crossing
 
 _COLUMNS = ("m-coherence", "test accuracy (%)", "training − test accuracy (points)", "accuracy on easy, hard (%)")
+_PEAK: dict[str, Any] = {"marker": "o", "markersize": 4, "markerfacecolor": "white", "markeredgewidth": 1.0}
+_BEGINS: dict[str, Any] = {"color": NEUTRAL, "linewidth": 0.8, "linestyle": (0, (1, 1.5))}
 _SUBSETS = ("easy", "hard", "random")
+_LEARNED = 0.1  # of the corrupt labels, more than before training: from there on memorisation has begun
 _SPREAD = 0.5  # of the distance between two label sets, shared by the optimisers
 
 
@@ -33,8 +39,9 @@ _SPREAD = 0.5  # of the distance between two label sets, shared by the optimiser
 def draw(tables: Tables, style: FigureStyle) -> Figure:
     """Per network: coherence and test accuracy along training, the gap at its end, easy and hard examples.
 
-    The first two show the reference optimiser, a line per label set; the third every optimiser; the fourth the accuracy
-    of networks trained and tested on the easy, the hard and a random part. Means over seeds with t intervals.
+    The first two show the reference optimiser, a line per label set, with the peak of each line of m-coherence and the
+    step at which a label set's memorisation begins; the third every optimiser; the fourth the accuracy of networks
+    trained and tested on the easy, the hard and a random part. Means over seeds with t intervals.
 
     Args:
         tables: with the tidy tables coherence and accuracy, and easy_hard where the study has it.
@@ -54,6 +61,7 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
         over_seeds(sample[sample["optimizer"] == reference], by, "m_coherence", style.confidence, logarithmic=True),
         over_seeds(_test_accuracy(runs, reference), by, "accuracy", style.confidence),
     ]
+    begun = memorisation_begins(runs[runs["optimizer"] == reference])
     gaps = over_seeds(last_gap(runs), [*keys, "labels", "optimizer"], "gap", style.confidence)
     subsets = _own_test_part(tables.get("easy_hard", pd.DataFrame()))
     own = over_seeds(subsets, [*keys, "train_subset"], "accuracy", style.confidence) if len(subsets) else subsets
@@ -67,6 +75,11 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
                 line = panel[panel["labels"] == name].sort_values("step")
                 if not line.empty:
                     draw_line_with_band(panels[column], line["step"], line, style.color(reference), look, name)
+                    if column == 0:
+                        _mark_peak(panels[column], line, style.color(reference))
+            for one in begun.itertuples():
+                if one.network == network:
+                    panels[column].axvline(one.step, zorder=1, label=f"{one.labels} memorised", **_BEGINS)
             step_axis(panels[column], runs["step"].max(), len(_COLUMNS))
         _draw_gaps(panels[2], of_network(gaps, network), labels, optimizers, style)
         _draw_subsets(panels[3], of_network(own, network) if len(own) else own, trained_on, style.color(reference))
@@ -79,8 +92,44 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
     for axes in grid[-1, :2]:
         axes.set_xlabel("training step")
     grid[-1, 3].set_xlabel("trained and tested on")
-    legend_below(figure, _handles(label_looks, optimizers, list(curves[1]["seeds"]), style))
+    marks = [Line2D([], [], color=NEUTRAL, linestyle="", label="peak of the mean", **_PEAK)]
+    if not begun.empty:
+        marks.append(Line2D([], [], label="memorisation begins", **_BEGINS))
+    legend_below(figure, [*_handles(label_looks, optimizers, list(curves[1]["seeds"]), style), *marks])
     return figure
+
+
+def memorisation_begins(runs: pd.DataFrame) -> pd.DataFrame:
+    """When each label set's corrupt labels begin to be learned: columns network, labels, step; none where never.
+
+    That is where the mean accuracy on corrupt examples is a tenth above what it was before training, linear between
+    checkpoints.
+
+    Args:
+        runs: rows of the tidy table accuracy, of one optimiser.
+    """
+    rows = runs[(runs["part"] == "corrupt") & runs["accuracy"].notna()]
+    means = rows.groupby(["dataset", "model", "labels", "step"], observed=True, sort=False)["accuracy"].mean()
+    found = []
+    for (dataset, model, labels), curve in means.reset_index().groupby(
+        ["dataset", "model", "labels"], observed=True, sort=False
+    ):
+        along = curve.sort_values("step")
+        place = first_crossing(along["accuracy"], [along["accuracy"].iloc[0] + _LEARNED])
+        step = float(between(along["step"], place)[0])
+        if np.isfinite(step):
+            found.append(((dataset, model), labels, step))
+    return pd.DataFrame(found, columns=["network", "labels", "step"])
+
+
+def _mark_peak(axes: Axes, line: pd.DataFrame, color: str) -> None:
+    """A circle at the highest mean of a line of m-coherence, and its value."""
+    peak = line.loc[line["mean"].idxmax()]
+    axes.plot([peak["step"]], [peak["mean"]], color=color, linestyle="", label="peak", **_PEAK)
+    axes.annotate(
+        f"{peak['mean']:.2g}" if peak["mean"] < 100 else f"{peak['mean']:.0f}",
+        (peak["step"], peak["mean"]), xytext=(0, 4), textcoords="offset points", ha="center", fontsize=TEXT_SIZE,
+    )  # fmt: skip
 
 
 def _test_accuracy(runs: pd.DataFrame, optimizer: str) -> pd.DataFrame:

@@ -1,13 +1,11 @@
 """Accuracy and loss on the training and the test set, for each model, label set and optimiser."""
 
-from dataclasses import replace
-
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from mcoherence.figures.axes import step_axis
+from mcoherence.figures.axes import log_axis, step_axis
 from mcoherence.figures.intervals import draw_line_with_band, over_seeds
 from mcoherence.figures.legends import band_handle, legend_below
 from mcoherence.figures.panels import (
@@ -20,7 +18,7 @@ from mcoherence.figures.panels import (
     say_not_run,
 )
 from mcoherence.figures.reading import Tables, full_set_runs, in_order, label_sets, networks, of_network
-from mcoherence.figures.style import NEUTRAL, FigureStyle, LineLook, looks, readable, theme
+from mcoherence.figures.style import NEUTRAL, FigureStyle, LineLook, readable, theme
 
 _MARKERS = {"train": "", "test": "o"}
 _QUANTITIES = {"accuracy": "accuracy (%)", "loss": "loss"}
@@ -31,7 +29,7 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
     """Accuracy and loss against the step: two rows per model, a column per label set, a colour per optimiser.
 
     Plain lines are of the training set with the labels trained on, lines with circles of the test set with
-    clean labels. Lines are means over seeds, bands their t intervals.
+    clean labels. Lines are means over seeds, geometric ones of the loss, bands their t intervals.
     Source: arXiv 2003.07422, accuracy and loss by optimiser and noise; arXiv 2002.10657, learning by noise.
 
     Args:
@@ -46,20 +44,25 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
     rows = rows.assign(accuracy=100 * rows["accuracy"])
     all_networks, labels = networks(rows), label_sets(rows)
     optimizers = in_order(rows["optimizer"], [style.reference_optimizer])
-    label_looks = looks(label_sets(table))
     by = ["dataset", "model", "labels", "optimizer", "part", "step"]
-    summaries = {quantity: over_seeds(rows, by, quantity, style.confidence) for quantity in _QUANTITIES}
+    summaries = {
+        quantity: over_seeds(rows, by, quantity, style.confidence, logarithmic=quantity == "loss")
+        for quantity in _QUANTITIES
+    }
     figure, grid = panel_grid(2 * len(all_networks), len(labels), row_height=1.7)
     for row, panels in enumerate(grid):
         network, quantity = all_networks[row // 2], list(_QUANTITIES)[row % 2]
         for name, axes in zip(labels, panels, strict=True):
             summary = summaries[quantity]
             panel = of_network(summary[summary["labels"] == name], network)
-            _draw_panel(axes, panel, optimizers, label_looks[name], style)
+            _draw_panel(axes, panel, optimizers, style)
             step_axis(axes, rows["step"].max(), len(labels))
         row_title(panels[-1], network_title(network, all_networks))
         panels[0].set_ylabel(_QUANTITIES[quantity])
-        _end_at_the_possible(panels[0], quantity)  # the row shares its axis
+        if quantity == "accuracy":  # the row shares its axis
+            panels[0].set_ylim(-3, 103)  # where it ends; the caption says that bands of few seeds can be cut there
+        else:
+            log_axis(panels[0])
     column_titles(grid, [readable(name) for name in labels])
     label_below(grid, "training step")
     colors = [Line2D([], [], color=style.color(name), linewidth=2, label=readable(name)) for name in optimizers]
@@ -71,21 +74,13 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
     return figure
 
 
-def _end_at_the_possible(axes: Axes, quantity: str) -> None:
-    """End the axis where the quantity does; the caption says that bands of few seeds can be cut there."""
-    if quantity == "accuracy":
-        axes.set_ylim(-3, 103)
-    else:
-        axes.set_ylim(bottom=-0.03 * axes.get_ylim()[1])
-
-
-def _draw_panel(axes: Axes, panel: pd.DataFrame, optimizers: list[str], look: LineLook, style: FigureStyle) -> None:
+def _draw_panel(axes: Axes, panel: pd.DataFrame, optimizers: list[str], style: FigureStyle) -> None:
     """The lines of one label set and quantity: every optimiser, on the training and the test set."""
     for optimizer in optimizers:
         for part, marker in _MARKERS.items():
             line = panel[(panel["optimizer"] == optimizer) & (panel["part"] == part)]
             if not line.empty:
-                marked, label = replace(look, marker=marker), f"{optimizer} {part}"
-                draw_line_with_band(axes, line["step"], line, style.color(optimizer), marked, label)
+                look, label = LineLook((0, ()), marker=marker), f"{optimizer} {part}"
+                draw_line_with_band(axes, line["step"], line, style.color(optimizer), look, label)
     if panel.empty:
         say_not_run(axes)

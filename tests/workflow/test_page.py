@@ -9,6 +9,7 @@ import pytest
 
 from mcoherence.figures.style import FigureStyle
 from mcoherence.front_page.page import page_of_study
+from mcoherence.front_page.wording import headline_of
 from mcoherence.study.colors import assigned
 from tests.browser import browser, require_chromium
 
@@ -175,3 +176,22 @@ def test_a_study_of_nine_optimisers_and_a_hundred_layers_is_drawn(page, tmp_path
     layer = page.value("document.querySelector('[data-chart=layers] canvas').toDataURL().length")
     assert layer > 10_000
     assert page.errors == []
+
+
+TALL = "<svg xmlns='http://www.w3.org/2000/svg' width='1400' height='3000'><rect width='1400' height='3000'/></svg>"
+
+
+@pytest.mark.parametrize(("width", "height"), [(1920, 1080), (1400, 900)])
+def test_snakemakes_report_opens_on_what_was_found_and_shows_a_figure_whole(page, study, width, height):
+    page.open(study.with_name("report.html"), width, height, ready="document.querySelector('#app')?.children.length")
+    headline = page.value("document.body.textContent")
+    claims = json.loads(study.with_name("claims.json").read_text())["claims"]
+    assert headline_of(claims) in headline
+    assert page.value("[...document.querySelectorAll('a')].some(one => one.getAttribute('href') == 'index.html')")
+    page.value(f"app.setView({{content: 'img', contentPath: 'data:image/svg+xml,' + encodeURIComponent({TALL!r})}})")
+    page.value("new Promise(done => setTimeout(done, 400))")
+    box = page.value("(one => [one.top, one.bottom, one.left, one.right])(document.images[0].getBoundingClientRect())")
+    top, bottom, left, right = box
+    assert 0 <= top < bottom <= height
+    assert bottom - top > 0.9 * height
+    assert (right - left) / (bottom - top) == pytest.approx(1400 / 3000, rel=0.01)

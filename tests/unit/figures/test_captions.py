@@ -48,7 +48,7 @@ def test_sections_and_figures_are_numbered_once_and_figures_after_their_section(
 
 
 def test_captions_of_coherence_say_by_what_batch_norm_normalised():
-    """Heights by one choice are not comparable with those by another, so every such caption names the study's."""
+    """Heights by one choice are not comparable with those by another, so every such caption says the study's."""
     shows = {name for name, figure in FIGURES.items() if "coherence" in "".join(figure.tables)}
     shows |= {"group_alignment", "contributions", "bound", "early_stopping", "sweep", "sample_size"}
     for name in sorted(shows):
@@ -58,4 +58,4 @@ def test_captions_of_coherence_say_by_what_batch_norm_normalised():
             .from_string(caption)
             .render(snakemake=SimpleNamespace(config={"measurement": {"batch_norm": "sample"}}))
         )
-        assert "here\n**sample**" in said, name
+        assert "Batch norm\nused the statistics of the measured training examples." in said, name

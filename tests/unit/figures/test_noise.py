@@ -123,34 +123,54 @@ def accuracy_table(batches_of_m3=1):
     return pd.DataFrame(rows)
 
 
-def test_optimizers_draw_accuracies_and_the_gap_in_percent():
+def test_optimizers_draw_the_mean_of_differences_within_seeds_in_points():
     table = accuracy_table()
-    panels = np.array(optimizers.draw({"accuracy": table}, STYLE).axes).reshape(4, 2)
-    for (row, part), (column, labels), optimizer in product(
-        enumerate(("pristine", "corrupt", "test")), enumerate(NOISE), COLORS
-    ):
+    panels = np.array(optimizers.draw({"accuracy": table}, STYLE).axes).reshape(1, 4)[0]
+    others = [name for name in COLORS if name != "sgd"]
+
+    def difference(part, labels, optimizer):
+        mine, of_sgd = (
+            mean_by_step(table, "accuracy", part=part, labels=labels, optimizer=name) for name in (optimizer, "sgd")
+        )
+        return 100 * (mine - of_sgd)  # every seed has both, so that the mean of differences is that of means
+
+    for (column, part), labels, optimizer in product(enumerate(("pristine", "corrupt", "test")), NOISE, others):
         if (part, labels) == ("corrupt", "clean"):
-            assert panels[row, column].texts[0].get_text() == "no such examples"
+            assert f"{optimizer} {labels}" not in [one.get_label() for one in panels[column].lines]
             continue
-        expected = 100 * mean_by_step(table, "accuracy", part=part, labels=labels, optimizer=optimizer)
-        drawn = line(panels[row, column], optimizer)
-        np.testing.assert_allclose(drawn.get_ydata(), expected)
+        drawn = line(panels[column], f"{optimizer} {labels}")
+        np.testing.assert_allclose(drawn.get_ydata(), difference(part, labels, optimizer), atol=1e-12)
         np.testing.assert_array_equal(drawn.get_xdata(), STEPS)
-    train, test = (
-        mean_by_step(table, "accuracy", part=part, labels="clean", optimizer="m3") for part in ("train", "test")
-    )
-    np.testing.assert_allclose(line(panels[3, 0], "m3").get_ydata(), 100 * (train - test))
-    assert [axes.get_xlabel() for axes in panels[:, 0]] == ["", "", "", "training step"]
+        assert to_hex(drawn.get_color()) == COLORS[optimizer]
+    gap = difference("train", "clean", "m3") - difference("test", "clean", "m3")
+    np.testing.assert_allclose(line(panels[3], "m3 clean").get_ydata(), gap, atol=1e-12)
+    np.testing.assert_array_equal(line(panels[0], "reference").get_ydata(), [0, 0])
+    assert {axes.get_xlabel() for axes in panels} == {"training step"}
 
 
 def test_optimizers_that_take_more_examples_per_update_are_compared_at_equal_examples_too():
     table = accuracy_table(batches_of_m3=3)
-    panels = np.array(optimizers.draw({"accuracy": table}, STYLE).axes).reshape(8, 2)
-    assert [panels[row, 0].get_xlabel() for row in (3, 7)] == ["training step", "training examples seen"]
-    np.testing.assert_array_equal(line(panels[6, 0], "sgd").get_xdata(), [0, 12, 120, 1200])
-    np.testing.assert_array_equal(line(panels[6, 0], "m3").get_xdata(), [0, 36, 360, 3600])
-    np.testing.assert_array_equal(line(panels[2, 0], "m3").get_xdata(), STEPS)
-    np.testing.assert_array_equal(line(panels[6, 0], "m3").get_ydata(), line(panels[2, 0], "m3").get_ydata())
+    panels = np.array(optimizers.draw({"accuracy": table}, STYLE).axes).reshape(2, 4)
+    assert [axes.get_xlabel() for axes in panels[:, 0]] == ["training step", "training examples seen"]
+    np.testing.assert_array_equal(line(panels[0, 2], "m3 clean").get_xdata(), STEPS)
+    drawn = line(panels[1, 2], "m3 clean")
+    np.testing.assert_array_equal(drawn.get_xdata(), [0, 36, 360])  # SGD has seen 1,200 examples at its end
+    of_m3, of_sgd = (
+        100 * mean_by_step(table, "accuracy", part="test", labels="clean", optimizer=one) for one in ("m3", "sgd")
+    )
+    # SGD was looked at after 0, 12, 120 and 1,200 examples; between them its accuracy is taken to be a straight line.
+    expected = [
+        of_m3[0] - of_sgd[0],
+        of_m3[1] - (of_sgd[1] + 24 / 108 * (of_sgd[2] - of_sgd[1])),
+        of_m3[2] - (of_sgd[2] + 240 / 1080 * (of_sgd[3] - of_sgd[2])),
+    ]
+    np.testing.assert_allclose(drawn.get_ydata(), expected)
+
+
+def test_a_study_of_one_optimizer_says_that_there_is_nothing_to_compare():
+    table = accuracy_table()
+    figure = optimizers.draw({"accuracy": table[table["optimizer"] == "sgd"]}, STYLE)
+    assert "nothing to compare" in figure.texts[0].get_text()
 
 
 def overfit_table():

@@ -105,3 +105,33 @@ def test_a_diverged_run_has_no_points(tables):
     lost = accuracy.assign(accuracy=accuracy["accuracy"].mask(accuracy["optimizer"] == "m3"))
     figure = summary.draw(tables | {"accuracy": lost}, STYLE)
     assert list(points(figure.axes[2])) == ["sgd"]
+
+
+def test_the_peak_of_each_line_of_coherence_is_marked_with_its_value(tables):
+    axes = summary.draw(tables, STYLE).axes[0]
+    peaks = [line for line in axes.lines if line.get_label() == "peak"]
+    drawn = {line.get_label(): line for line in axes.lines}
+    expected = [(STEPS[int(np.argmax(of.get_ydata()))], max(of.get_ydata())) for of in (drawn[one] for one in NOISE)]
+    assert [(line.get_xdata()[0], line.get_ydata()[0]) for line in peaks] == expected
+    assert [text.get_text() for text in axes.texts] == [f"{height:.2g}" for _, height in expected]
+
+
+def test_memorisation_begins_a_tenth_above_the_accuracy_on_corrupt_labels_before_training(tables):
+    # Seeds 0 and 1 of SGD: 0.05 before training, 0.07 and 0.11 after one step, 0.29 and 0.25 after ten. A mean of 0.15
+    # is reached 0.06 of 0.18 on the way from step 1 to 10: at step 4.
+    rows = [
+        {"labels": "all_random", "seed": seed, "step": step, "accuracy": accuracy}
+        for seed, course in ((0, (0.05, 0.07, 0.29)), (1, (0.05, 0.11, 0.25)))
+        for step, accuracy in zip(STEPS, course, strict=True)
+    ]
+    never = [{"labels": "half_random", "seed": 0, "step": step, "accuracy": 0.1} for step in STEPS]
+    runs = pd.DataFrame([*rows, *never]).assign(dataset="digits", model="mlp", part="corrupt", optimizer="sgd")
+    found = summary.memorisation_begins(runs)
+    assert found[["network", "labels"]].to_numpy().tolist() == [[("digits", "mlp"), "all_random"]]
+    assert found["step"].tolist() == pytest.approx([4.0])
+    everything = tables["accuracy"].query("part != 'corrupt'")
+    others = pd.concat([everything, runs.assign(subset="full", noise=1.0)])
+    figure = summary.draw(tables | {"accuracy": others}, STYLE)
+    for axes in figure.axes[:2]:
+        [line] = [line for line in axes.lines if line.get_label().endswith("memorised")]
+        assert list(line.get_xdata()) == pytest.approx([4.0, 4.0])
