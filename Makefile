@@ -26,7 +26,7 @@ PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-deps
 WORKERS ?= 2
 # Of test-faults, whose tests wait for SLURM half of the time.
 FAULT_WORKERS ?= 3
-PYTEST := $(BIN)/pytest --dist loadgroup --no-loadscope-reorder --numprocesses
+PYTEST := $(BIN)/pytest --dist loadgroup --no-loadscope-reorder --durations 40 --durations-min 5 --numprocesses
 
 REQUIRE_PYTHON = @test -n "$(PYTHON)" || { echo "make: no Python 3.11, 3.12 or 3.13 on PATH; install one or run: make PYTHON=/path/to/python3" >&2; exit 1; }
 
@@ -73,7 +73,8 @@ test-unit: $(FOR_TESTS)
 test-faults: $(FOR_TESTS)
 	@$(PYTEST) $(FAULT_WORKERS) tests/cluster tests/faults
 
-# What `make test` and `make test-faults` do, at once: what waits for SLURM leaves the processor to the rest. For CI.
+# What `make test` and `make test-faults` do, at once: what waits for SLURM leaves the processor to the rest. For CI, which
+# asks for the sample of faults.
 test-all: check
 	@$(PYTEST) $(FAULT_WORKERS) tests/cluster tests/workflow tests/faults tests/unit
 

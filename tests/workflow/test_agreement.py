@@ -31,9 +31,27 @@ PROFILE = ROOT / "profiles/slurm"
 ASKING = str(Path(__file__).with_name("asking_snakemake.py"))
 SCHEMA = ROOT / "schemas/config.schema.json"
 SEEDS = {"seeds", "reference_seeds"}
-MANY_RUNS = 120  # which a plan takes long for
-# Of this study the plan alone would take a minute: one network, two methods, two rates are the same jobs.
+MANY_RUNS = 80  # which a plan takes long for
+# The plans of these alone would take a minute: fewer networks, label sets and methods are the same jobs.
 SMALLER = {
+    "imagenet": {
+        "label_noise": {
+            "models": ["resnet18"], "labels": ["clean", "half_random"],
+            "further": [
+                {"datasets": ["imagenet_299"], "models": ["inception_v3"], "labels": ["clean"]},
+                {"labels": ["half_random"], "optimizers": ["sgd_momentum", "rm3"]},
+            ],
+        }
+    },
+    "cifar10": {
+        "label_noise": {
+            "models": ["resnet18"], "labels": ["clean", "half_random"], "optimizers": ["sgd", "rm3"],
+            "further": [
+                {"models": ["alexnet"], "optimizers": ["sgd"]},
+                {"labels": ["half_random"], "optimizers": ["m3_successive"]},
+            ],
+        }
+    },
     "median_scale": {
         "median_scale": {
             "datasets": ["digits"], "models": ["mlp"], "optimizers": ["sgd", "m3"], "rates": [1, 3],
