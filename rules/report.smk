@@ -107,14 +107,13 @@ rule report:
     params:
         snakefile=relpath(BASE / "Snakefile"),  # also in a module, whose importer may keep its config elsewhere
         code=code_of(job_code.reporting()),
-        first_screen=f"{LOGS}/report_first_screen.json",
     message:
         "Write the report"
     shell:
         "python -m workflow_scripts.report --code {params.code:q} --figures {input.figures:q} --claims {input.claims[1]:q}"
         " --study {input.study:q} --config {input.config:q} --dictionary {input.dictionary:q}"
-        " --tables {input.tables:q} --first-screen {params.first_screen:q} > {log:q} 2>&1"
+        " --tables {input.tables:q} > {log:q} 2>&1"
         " && snakemake --snakefile {params.snakefile:q} --nolock --workflow-profile none --cores 1"
         " --configfile {input.config:q} --replace-workflow-config --report {output.html:q}"
-        " --report-stylesheet {input.style:q} --report-metadata {params.first_screen:q}"
+        " --report-stylesheet {input.style:q}"
         " -- {input.figures:q} {input.claims:q} {input.study:q} >> {log:q} 2>&1"

@@ -20,7 +20,7 @@ from mcoherence.figures.style import NEUTRAL, FigureStyle, readable, theme
 QUANTITIES = {
     "test_accuracy": "test accuracy (%)",
     "m_coherence": "m-coherence",
-    "step": "step of the checkpoint",
+    "step": "at step",
 }
 _PLACES = {"best": -0.18, "last": 0.18}  # beside the middle of an optimiser's share
 _FILL: dict[str, Literal["full", "none"]] = {"best": "full", "last": "none"}
@@ -58,7 +58,7 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
         row_title(panels[-1], network_title(network, all_networks))
     column_titles(grid, [readable(name) for name in labels])
     for axes in grid[-1]:
-        axes.set_xticks(range(len(names)), [textwrap.fill(readable(name), width=8) for name in names])
+        axes.set_xticks(range(len(names)), [textwrap.fill(readable(name), width=6) for name in names])
     legend_below(figure, _handles(style))
     return figure
 

@@ -46,6 +46,9 @@ NAMES = {
 }
 
 
+_ABBREVIATIONS = {"sgd", "m3", "rm3", "ra3", "mlp", "cnn", "mnist"}
+
+
 @dataclass(frozen=True)
 class FigureStyle:
     """The settings that all figures share, key by key, as `study.colors.figure_settings` gives them.
@@ -113,8 +116,12 @@ def looks(names: Sequence[str]) -> dict[str, LineLook]:
 
 
 def readable(name: str) -> str:
-    """The name that a reader sees: a known abbreviation or the config's name with spaces for underscores."""
-    return NAMES.get(name, name.replace("_", " "))
+    """The name that a reader sees: a known one, or the config's with spaces, and abbreviations in capitals.
+
+    >>> readable("sgd_momentum"), readable("m3_15_groups"), readable("my_net")
+    ('SGD, momentum', 'M3 15 groups', 'my net')
+    """
+    return NAMES.get(name) or " ".join(word.upper() if word in _ABBREVIATIONS else word for word in name.split("_"))
 
 
 _TEXT_KEYS = (

@@ -69,6 +69,7 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
     figure, grid = panel_grid(len(all_networks), len(_COLUMNS), row_height=1.7, sharey="col", sharex="col")
     for network, panels in zip(all_networks, grid, strict=True):
         orthogonal_limit(panels[0])
+        peaks: list[pd.Series] = []
         for column, table in enumerate(curves):
             panel = of_network(table, network)
             for name, look in label_looks.items():
@@ -76,11 +77,12 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
                 if not line.empty:
                     draw_line_with_band(panels[column], line["step"], line, style.color(reference), look, name)
                     if column == 0:
-                        _mark_peak(panels[column], line, style.color(reference))
+                        peaks.append(line.loc[line["mean"].idxmax()])
             for one in begun.itertuples():
                 if one.network == network:
                     panels[column].axvline(one.step, zorder=1, label=f"{one.labels} memorised", **_BEGINS)
             step_axis(panels[column], runs["step"].max(), len(_COLUMNS))
+        _mark_peaks(panels[0], peaks, style.color(reference))
         _draw_gaps(panels[2], of_network(gaps, network), labels, optimizers, style)
         _draw_subsets(panels[3], of_network(own, network) if len(own) else own, trained_on, style.color(reference))
         row_title(panels[-1], network_title(network, all_networks))
@@ -122,14 +124,23 @@ def memorisation_begins(runs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found, columns=["network", "labels", "step"])
 
 
-def _mark_peak(axes: Axes, line: pd.DataFrame, color: str) -> None:
-    """A circle at the highest mean of a line of m-coherence, and its value."""
-    peak = line.loc[line["mean"].idxmax()]
-    axes.plot([peak["step"]], [peak["mean"]], color=color, linestyle="", label="peak", **_PEAK)
-    axes.annotate(
-        f"{peak['mean']:.2g}" if peak["mean"] < 100 else f"{peak['mean']:.0f}",
-        (peak["step"], peak["mean"]), xytext=(0, 4), textcoords="offset points", ha="center", fontsize=TEXT_SIZE,
-    )  # fmt: skip
+def _mark_peaks(axes: Axes, peaks: Sequence[pd.Series], color: str) -> None:
+    """A circle at the highest mean of each line of m-coherence, and its value; under it where another's would be."""
+    for number, peak in enumerate(peaks):
+        axes.plot([peak["step"]], [peak["mean"]], color=color, linestyle="", label="peak", **_PEAK)
+        crowded = any(
+            _near(peak["step"], other["step"]) and _near(peak["mean"], other["mean"]) for other in peaks[:number]
+        )
+        axes.annotate(
+            f"{peak['mean']:.2g}" if peak["mean"] < 100 else f"{peak['mean']:.0f}",
+            (peak["step"], peak["mean"]), xytext=(0, -11 if crowded else 4), textcoords="offset points", ha="center",
+            fontsize=TEXT_SIZE,
+        )  # fmt: skip
+
+
+def _near(one: float, other: float) -> bool:
+    """Whether two values lie so close on a logarithmic axis that text beside them would meet."""
+    return max(one, other) < 3 * max(min(one, other), 1)
 
 
 def _test_accuracy(runs: pd.DataFrame, optimizer: str) -> pd.DataFrame:

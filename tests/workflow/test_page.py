@@ -9,7 +9,6 @@ import pytest
 
 from mcoherence.figures.style import FigureStyle
 from mcoherence.front_page.page import page_of_study
-from mcoherence.front_page.wording import headline_of
 from mcoherence.study.colors import assigned
 from tests.browser import browser, require_chromium
 
@@ -182,11 +181,9 @@ TALL = "<svg xmlns='http://www.w3.org/2000/svg' width='1400' height='3000'><rect
 
 
 @pytest.mark.parametrize(("width", "height"), [(1920, 1080), (1400, 900)])
-def test_snakemakes_report_opens_on_what_was_found_and_shows_a_figure_whole(page, study, width, height):
+def test_snakemakes_report_leads_to_the_page_and_shows_a_figure_whole(page, study, width, height):
     page.open(study.with_name("report.html"), width, height, ready="document.querySelector('#app')?.children.length")
-    headline = page.value("document.body.textContent")
-    claims = json.loads(study.with_name("claims.json").read_text())["claims"]
-    assert headline_of(claims) in headline
+    assert "The study miniature." in page.value("document.body.textContent")
     assert page.value("[...document.querySelectorAll('a')].some(one => one.getAttribute('href') == 'index.html')")
     page.value(f"app.setView({{content: 'img', contentPath: 'data:image/svg+xml,' + encodeURIComponent({TALL!r})}})")
     page.value("new Promise(done => setTimeout(done, 400))")
