@@ -77,7 +77,7 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
                 if not line.empty:
                     draw_line_with_band(panels[column], line["step"], line, style.color(reference), look, name)
                     if column == 0:
-                        peaks.append(line.loc[line["mean"].idxmax()])
+                        peaks.append(line.iloc[int(line["mean"].to_numpy().argmax())])
             for one in begun.itertuples():
                 if one.network == network:
                     panels[column].axvline(one.step, zorder=1, label=f"{one.labels} memorised", **_BEGINS)
@@ -126,10 +126,12 @@ def memorisation_begins(runs: pd.DataFrame) -> pd.DataFrame:
 
 def _mark_peaks(axes: Axes, peaks: Sequence[pd.Series], color: str) -> None:
     """A circle at the highest mean of each line of m-coherence, and its value; under it where another's would be."""
-    for number, peak in enumerate(peaks):
+    highest_first = sorted(peaks, key=lambda peak: -peak["mean"])
+    for number, peak in enumerate(highest_first):
         axes.plot([peak["step"]], [peak["mean"]], color=color, linestyle="", label="peak", **_PEAK)
         crowded = any(
-            _near(peak["step"], other["step"]) and _near(peak["mean"], other["mean"]) for other in peaks[:number]
+            _near(peak["step"], other["step"]) and _near(peak["mean"], other["mean"])
+            for other in highest_first[:number]
         )
         axes.annotate(
             f"{peak['mean']:.2g}" if peak["mean"] < 100 else f"{peak['mean']:.0f}",
