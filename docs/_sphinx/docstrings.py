@@ -1,5 +1,6 @@
 """Docstrings as they are written, with |S| for a norm and * for a product, in the markup that Sphinx reads."""
 
+import dataclasses
 import re
 from typing import Any
 
@@ -13,9 +14,29 @@ def setup(app: Any) -> dict[str, bool]:
     return {"parallel_read_safe": True}
 
 
-def escaped(_app: Any, _what: str, _name: str, _obj: Any, _options: Any, lines: list[str]) -> None:
-    """Escape, in place, the signs of mathematics that are markup to docutils."""
-    lines[:] = list(escaped_lines(lines))
+def escaped(_app: Any, _what: str, _name: str, obj: Any, _options: Any, lines: list[str]) -> None:
+    """Escape, in place, the signs of mathematics that are markup to docutils, and list the fields of a dataclass."""
+    lines[:] = escaped_lines(lines)
+    if dataclasses.is_dataclass(obj):
+        lines[:] = with_list_of_fields(lines, {field.name for field in dataclasses.fields(obj)})
+
+
+def with_list_of_fields(lines: list[str], fields: set[str]) -> list[str]:
+    """The lines with a list of those that describe fields, which our dataclasses have one after the other.
+
+    Example:
+        >>> with_list_of_fields(["What is known.", "", "n: how many.", "path: of the", "file.", ""], {"n", "path"})
+        ['What is known.', '', '- ``n``: how many.', '- ``path``: of the', '  file.', '']
+    """
+    found, listed = [], False
+    for line in lines:
+        names, _, words = line.partition(": ")
+        begins = bool(words) and set(names.split(", ")) <= fields
+        listed = begins or (listed and bool(line.strip()))
+        if begins:
+            line = f"- {', '.join(f'``{name}``' for name in names.split(', '))}: {words}"
+        found.append(line if begins or not listed else f"  {line}")
+    return found
 
 
 def escaped_lines(lines: list[str]) -> list[str]:

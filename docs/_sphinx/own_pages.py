@@ -6,8 +6,12 @@ from typing import Any
 
 from sphinx.errors import ExtensionError
 
-# File of the repository -> the page of the site that includes it.
-PAGES = {"../benchmarks/RESULTS.md": "benchmarks.md", "../CHANGELOG.md": "changelog.md"}
+# File of the repository, as pages and as the changelog link it -> the page of the site that includes it.
+PAGES = {
+    "../benchmarks/RESULTS.md": "benchmarks.md",
+    "benchmarks/RESULTS.md": "benchmarks.md",
+    "../CHANGELOG.md": "changelog.md",
+}
 # What a browser loads by itself when it opens a page: all but <a href>.
 LOADED = re.compile(r"<(?!a\b)[a-z]+\b[^>]*\b(?:src|href|data|poster)=\"((?:https?:)?//[^\"]+)\"")
 IN_STYLES = re.compile(r"(?:url\(|@import\s+)[\"']?((?:https?:)?//[^\"')]+)")
@@ -16,6 +20,7 @@ IN_STYLES = re.compile(r"(?:url\(|@import\s+)[\"']?((?:https?:)?//[^\"')]+)")
 def setup(app: Any) -> dict[str, bool]:
     """Register both."""
     app.connect("source-read", with_own_links)
+    app.connect("include-read", lambda app, _path, page, source: with_own_links(app, page, source))
     app.connect("build-finished", require_nothing_from_elsewhere)
     return {"parallel_read_safe": True}
 
