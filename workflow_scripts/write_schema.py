@@ -17,7 +17,7 @@ def rewritten_reference(text: str) -> str:
     """The page with every key of the config, as the schema is now, with examples of the configs that are here."""
     configs = [ROOT / "config.yaml", *sorted((ROOT / "studies").glob("*.yaml"))]
     schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
-    return config_reference.page(text, schema, map(read_config, configs))
+    return config_reference.page_of_keys(text, schema, map(read_config, configs))
 
 
 # File -> what its text is rewritten by, the schema before the page that follows from it.
@@ -26,7 +26,7 @@ GENERATED = {
     ROOT / "docs/studies.md": rewritten_page,
     ROOT / "docs/optimisers.md": rewritten_page,
     ROOT / "docs/configuration.md": rewritten_reference,
-    ROOT / "docs/columns.md": column_reference.page,
+    ROOT / "docs/columns.md": column_reference.page_of_columns,
 }
 
 

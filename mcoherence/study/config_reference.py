@@ -83,7 +83,7 @@ class Key:
         return ".".join(self.path).replace(f".{MEMBER}", MEMBER)
 
 
-def page(text: str, schema: Schema, configs: Iterable[Schema]) -> str:
+def page_of_keys(text: str, schema: Schema, configs: Iterable[Schema]) -> str:
     """The page with the part between its two marks as the schema is now.
 
     Args:
@@ -93,10 +93,10 @@ def page(text: str, schema: Schema, configs: Iterable[Schema]) -> str:
     """
     before, begin, rest = text.partition(MARKS[0])
     _, end, after = rest.partition(MARKS[1])
-    return f"{before}{begin}\n\n{reference(schema, list(configs))}\n{end}{after}"
+    return f"{before}{begin}\n\n{keys_in_markdown(schema, list(configs))}\n{end}{after}"
 
 
-def reference(schema: Schema, configs: Sequence[Schema]) -> str:
+def keys_in_markdown(schema: Schema, configs: Sequence[Schema]) -> str:
     """A section for each key of the top level, in the schema's order, in Markdown."""
     sections = []
     for name, value in schema["properties"].items():
@@ -200,21 +200,21 @@ def _kinds_in_words(key: Key) -> str:
     return ", ".join(f"`{kind}`" for kind in key.kinds)
 
 
-def value_in_words(value: Schema) -> str:
+def values_allowed(value: Schema) -> str:
     """What a value may be: `one of a, b`, `whole number from 1`, `list of names`.
 
     Example:
-        >>> value_in_words({"type": "integer", "minimum": 1})
+        >>> values_allowed({"type": "integer", "minimum": 1})
         'whole number, 1 or more'
-        >>> value_in_words({"type": "number", "exclusiveMinimum": 0, "maximum": 1})
+        >>> values_allowed({"type": "number", "exclusiveMinimum": 0, "maximum": 1})
         'number above 0, at most 1'
-        >>> value_in_words({"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2})
+        >>> values_allowed({"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2})
         'list of 2, each: number'
     """
     if "title" in value:
         return str(value["title"])
     if "anyOf" in value:
-        return " or ".join(value_in_words(one) for one in value["anyOf"])
+        return " or ".join(values_allowed(one) for one in value["anyOf"])
     if "enum" in value:
         shown = value["enum"] if len(value["enum"]) < 14 else [*value["enum"][:4], "..."]
         return " ".join(["one of", ", ".join(f"`{one}`" if one != "..." else one for one in shown)])
@@ -232,7 +232,7 @@ def _kind_in_words(kind: str, value: Schema) -> str:
         items = value.get("items", {})
         count = value.get("minItems")
         of = f"list of {count}" if count is not None and count == value.get("maxItems") else "list"
-        return f"{of}, each: {value_in_words(items)}" if items else of
+        return f"{of}, each: {values_allowed(items)}" if items else of
     words = {"boolean": "`true` or `false`", "null": "`null`", "string": "text", "object": "mapping"}
     return words[kind]
 
@@ -256,7 +256,7 @@ def _sentence(key: Key) -> str:
 
 def _facts(key: Key, configs: Sequence[Schema]) -> list[str]:
     """The value and default of a key of the top level, and an example where it has no keys of its own; a line each."""
-    facts = [value_in_words(key.schema), _default(key) or "may be left out"]
+    facts = [values_allowed(key.schema), _default(key) or "may be left out"]
     facts += [] if key.schema.get("type") == "object" else [f"example: `{example(key, configs)}`"]
     return [f"- {fact}" for fact in facts]
 
@@ -271,7 +271,7 @@ def _row(key: Key, top: str, configs: Sequence[Schema]) -> str:
     """A row of a section's table: the key and what entries have it; what it is; its value, default and example."""
     name, like = (one.removeprefix(f"{top}.") for one in (key.name, key.like))
     entries = "" if set(key.kinds) == set(key.all_kinds) else f"<br>for {_kinds_in_words(key)}"
-    facts = [f"as `{like}`" if like else value_in_words(key.schema)]
+    facts = [f"as `{like}`" if like else values_allowed(key.schema)]
     facts += [_default(key)] if _default(key) else []
     facts += [f"example: `{example(key, configs)}`"]
     return f"| `{name}`{entries} | {_sentence(key)} | {'<br>'.join(facts)} |"

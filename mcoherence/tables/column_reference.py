@@ -11,14 +11,14 @@ from mcoherence.tables.columns import Column
 MARKS = ("<!-- columns: `make schema` writes all that follows -->", "<!-- end of columns -->")
 
 
-def page(text: str) -> str:
+def page_of_columns(text: str) -> str:
     """The page with the part between its two marks as the tables are now."""
     before, begin, rest = text.partition(MARKS[0])
     _, end, after = rest.partition(MARKS[1])
-    return f"{before}{begin}\n\n{reference()}\n{end}{after}"
+    return f"{before}{begin}\n\n{columns_in_markdown()}\n{end}{after}"
 
 
-def reference() -> str:
+def columns_in_markdown() -> str:
     """The columns that several tables have, then the further ones of each table, in Markdown."""
     sections = ["## Columns of several tables\n\n" + _table_of(dictionary.COLUMNS)]
     for name in tables():
