@@ -2,8 +2,8 @@
 
     PYTHONPATH=. python docs/pictures/photograph.py results/digits/index.html docs/pictures/gallery_digits
 
-writes docs/pictures/gallery_digits_first_screen.png and so on. Each is cut from one element of the page to another, and is kept
-below 400 kB by fewer colours.
+writes docs/pictures/gallery_digits_first_screen.png and so on. Each is cut from one element of the page to another, and
+is kept below 400 kB by fewer colours.
 """
 
 import base64

