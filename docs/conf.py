@@ -23,6 +23,8 @@ exclude_patterns = ["captions", "_sphinx"]
 
 html_theme = "furo"
 html_copy_source = False
+html_static_path = ["_static"]
+html_css_files = ["wide.css"]
 html_theme_options = {"navigation_with_keys": True}
 # Warnings end the build (`make docs`): a link to nowhere, a page that no table of contents names, a bad docstring.
 nitpicky = False  # types of torch and NumPy lie outside

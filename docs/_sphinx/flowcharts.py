@@ -34,11 +34,7 @@ class Flowchart(Directive):
 def svg(chart: str) -> str:
     """The chart as SVG: every name in the layer after the last that points to it, layers in rows."""
     edges = re.findall(r"^\s*(\w+) --> (\w+)\s*$", chart, re.MULTILINE)
-    graph = nx.DiGraph(edges)
-    back = {edge for cycle in nx.simple_cycles(graph) for edge in zip(cycle, cycle[1:] + cycle[:1], strict=True)}
-    forward = nx.DiGraph(graph)
-    while not nx.is_directed_acyclic_graph(forward):
-        forward.remove_edge(*sorted(back & set(forward.edges))[0])
+    forward = without_ways_back(nx.DiGraph(edges))
     layers = [sorted(layer) for layer in nx.topological_generations(forward)]
     for _ in range(8):
         layers = _in_order(layers, forward)
@@ -55,6 +51,22 @@ def svg(chart: str) -> str:
         'orient="auto-start-reverse"><path d="M0 0L8 4L0 8z" stroke="none"/></marker></defs>'
         f"{arrows}{boxes}</svg>"
     )
+
+
+def without_ways_back(graph: nx.DiGraph) -> nx.DiGraph:
+    """The graph without one arrow of each circle: that without which the longest way through it is longest."""
+    graph = nx.DiGraph(graph)
+    for circle in list(nx.simple_cycles(graph)):
+        arrows = list(zip(circle, circle[1:] + circle[:1], strict=True))
+        if all(graph.has_edge(*arrow) for arrow in arrows):
+            graph.remove_edge(*max(sorted(arrows, reverse=True), key=lambda arrow: _longest_way(graph, arrow)))
+    return graph
+
+
+def _longest_way(graph: nx.DiGraph, without: tuple[str, str]) -> int:
+    """Arrows of the longest way through a graph without one of them; -1 where circles are left."""
+    rest = nx.restricted_view(graph, [], [without])
+    return nx.dag_longest_path_length(rest) if nx.is_directed_acyclic_graph(rest) else -1
 
 
 def _in_order(layers: list[list[str]], graph: nx.DiGraph) -> list[list[str]]:

@@ -4,8 +4,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-from sphinx.errors import ExtensionError
-
 # File of the repository, as pages and as the changelog link it -> the page of the site that includes it.
 PAGES = {
     "../benchmarks/RESULTS.md": "benchmarks.md",
@@ -45,6 +43,8 @@ def addresses(text: str) -> list[str]:
 
 def require_nothing_from_elsewhere(app: Any, error: Exception | None) -> None:
     """End the build where a page, opened, would ask another server for something."""
+    from sphinx.errors import ExtensionError  # told in one line
+
     if error is not None:
         return
     for path in sorted(Path(app.outdir).rglob("*")):
