@@ -23,6 +23,7 @@ exclude_patterns = ["captions", "_sphinx"]
 
 html_theme = "furo"
 html_copy_source = False
+html_show_search_summary = False  # which a page fetches; in files that are opened without a server it may not
 html_static_path = ["_static"]
 html_css_files = ["wide.css"]
 html_theme_options = {"navigation_with_keys": True}
