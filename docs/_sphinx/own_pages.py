@@ -4,11 +4,12 @@ import re
 from pathlib import Path
 from typing import Any
 
-# File of the repository, as pages and as the changelog link it -> the page of the site that includes it.
+# File of the repository, as pages and what they include link it -> the page of the site that includes it.
 PAGES = {
     "../benchmarks/RESULTS.md": "benchmarks.md",
     "benchmarks/RESULTS.md": "benchmarks.md",
     "../CHANGELOG.md": "changelog.md",
+    "CHANGELOG.md": "changelog.md",
 }
 # What a browser loads by itself when it opens a page: all but <a href>.
 LOADED = re.compile(r"<(?!a\b)[a-z]+\b[^>]*\b(?:src|href|data|poster)=\"((?:https?:)?//[^\"]+)\"")
