@@ -2,8 +2,8 @@
 
 The pages are Markdown, which GitHub shows too. Sphinx with MyST and Furo makes the site, not MkDocs with Material:
 autodoc reads the library's docstrings and their examples as they are; search works in files that are opened without a
-server; fonts and scripts come with the site, so that an open page asks no server for anything; and it added 19 packages
-to a lock that held docutils, Jinja and Pygments already.
+server; and fonts and scripts come with the site, so that an open page asks no server for anything. Of packages the two
+want equally many, about twenty beside those of the workflow.
 """
 
 import sys
