@@ -88,3 +88,10 @@ def test_its_numbers_are_read_as_the_page_says(own, monkeypatch, capsys):
     assert peaks["clean"].min() > 10
     assert peaks["noisy"].max() < 5
     assert re.search(r"100 examples", capsys.readouterr().out)
+
+
+def test_a_table_is_drawn_as_the_page_on_columns_says(own, monkeypatch):
+    monkeypatch.chdir(own)
+    [block] = re.findall(r"```python\n(.*?)```", (ROOT / "docs/columns.md").read_text(), flags=re.DOTALL)
+    exec(compile(block.replace("results/digits", "results/own"), "docs/columns.md", "exec"), {})
+    assert (own / "my_figure.png").read_bytes().startswith(b"\x89PNG")
