@@ -6,6 +6,7 @@
 # make test                every check and test but those below; it tries a sample of test-faults
 # make test-unit           what takes no Snakemake
 # make check               what runs no code of the study: formats, types, names
+# make docs                the site of the documentation: open site/index.html
 # make test-faults         a SLURM and a bench of faults: killed jobs, damaged files, edits; MCOHERENCE_FAULTS_SEED=7
 #                          before it, or before make test, tries others
 # make test-search         searches long for networks that are measured wrongly
@@ -31,7 +32,7 @@ PYTEST := $(BIN)/pytest --dist loadgroup --no-loadscope-reorder --durations 40 -
 REQUIRE_PYTHON = @test -n "$(PYTHON)" || { echo "make: no Python 3.11, 3.12 or 3.13 on PATH; install one or run: make PYTHON=/path/to/python3" >&2; exit 1; }
 
 .DELETE_ON_ERROR:
-.PHONY: study setup setup-tests plan why help check test test-unit test-faults test-all test-search schema lock clean
+.PHONY: study setup setup-tests plan why help check docs test test-unit test-faults test-all test-search schema lock clean
 
 # Snakemake reads the file of a study itself before the Snakefile does, and a file that is no UTF-8 is a traceback to it.
 OF_STUDY = $(if $(STUDY),file=$$(PYTHONPATH=. $(BIN)/python -m mcoherence.study.config_files '$(STUDY)') &&)
@@ -64,7 +65,12 @@ check: $(FOR_TESTS)
 schema: $(INSTALLED)
 	@PYTHONPATH=. $(BIN)/python -m workflow_scripts.write_schema
 
-test: check
+# Strict: what Sphinx warns of ends it. Nothing is fetched, neither now nor by a page that is opened.
+docs: $(FOR_TESTS)
+	@PYTHONPATH=. $(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --builder html docs site
+	@echo "open site/index.html"
+
+test: check docs
 	@MCOHERENCE_FAULTS=sample $(PYTEST) $(WORKERS) tests/workflow tests/faults tests/unit
 
 test-unit: $(FOR_TESTS)
@@ -75,7 +81,7 @@ test-faults: $(FOR_TESTS)
 
 # What `make test` and `make test-faults` do, at once: what waits for SLURM leaves the processor to the rest. For CI, which
 # asks for the sample of faults.
-test-all: check
+test-all: check docs
 	@$(PYTEST) $(FAULT_WORKERS) tests/cluster tests/workflow tests/faults tests/unit
 
 test-search: $(FOR_TESTS)

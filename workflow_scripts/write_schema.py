@@ -1,15 +1,32 @@
 """Write what follows from tables in the code into the config's schema and the documentation: `make schema`."""
 
+import json
 from pathlib import Path
 
+from mcoherence.study import config_reference
+from mcoherence.study.config_files import read_config
 from mcoherence.study.schema import rewritten_page, rewritten_schema
+from mcoherence.tables import column_reference
 from workflow_scripts.jobs.entry import run
 
 ROOT = Path(__file__).parents[1]
-# File -> what its text is rewritten by.
+SCHEMA = ROOT / "schemas/config.schema.json"
+
+
+def rewritten_reference(text: str) -> str:
+    """The page with every key of the config, as the schema is now, with examples of the configs that are here."""
+    configs = [ROOT / "config.yaml", *sorted((ROOT / "studies").glob("*.yaml"))]
+    schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
+    return config_reference.page_of_keys(text, schema, map(read_config, configs))
+
+
+# File -> what its text is rewritten by, the schema before the page that follows from it.
 GENERATED = {
-    ROOT / "schemas/config.schema.json": rewritten_schema,
+    SCHEMA: rewritten_schema,
     ROOT / "docs/studies.md": rewritten_page,
+    ROOT / "docs/optimisers.md": rewritten_page,
+    ROOT / "docs/configuration.md": rewritten_reference,
+    ROOT / "docs/columns.md": column_reference.page_of_columns,
 }
 
 

@@ -93,8 +93,19 @@ def load_checkpoint(path: str | Path, own_network: str | None = None) -> nn.Modu
             settings build now.
 
     Example:
-        model = load_checkpoint("step0.safetensors")
-        model = load_checkpoint("step9.safetensors", own_network="my_networks:residual_mlp")
+        >>> import torch
+        >>> from tempfile import TemporaryDirectory
+        >>> from mcoherence.models.build import build_model
+        >>> settings = {"architecture": "mlp", "hidden": [3]}
+        >>> model = build_model(settings, input_shape=(1, 2, 2), num_classes=2)
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "step0.safetensors"
+        ...     save_checkpoint(path, model, NetworkSettings(settings, (1, 2, 2), 2), {"step": 0})
+        ...     again = load_checkpoint(path)
+        >>> again.training, all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters()))
+        (False, True)
+
+        A network of one's own is named: `load_checkpoint("step9.safetensors", own_network="my_networks:residual_mlp")`.
     """
     path = Path(path)
     header = read_header(path, "checkpoint")

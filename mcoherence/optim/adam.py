@@ -13,6 +13,15 @@ from mcoherence.optim.torch_step import checked_step
 class Adam(EagerOptimizer, torch.optim.Adam):
     """torch.optim.Adam, unchanged in what it computes.
 
+    Example:
+        >>> import torch
+        >>> weight = torch.nn.Parameter(torch.zeros(1))
+        >>> optimizer = Adam([weight], lr=0.5)
+        >>> weight.grad = torch.tensor([4.0])
+        >>> _ = optimizer.step()
+        >>> round(weight.item(), 6)  # a first step is as long as the rate
+        -0.5
+
     Args:
         params: parameters or parameter groups.
         lr: learning rate.

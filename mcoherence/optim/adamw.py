@@ -13,6 +13,15 @@ from mcoherence.optim.torch_step import checked_step
 class AdamW(EagerOptimizer, torch.optim.AdamW):
     """torch.optim.AdamW, unchanged in what it computes.
 
+    Example:
+        >>> import torch
+        >>> weight = torch.nn.Parameter(torch.ones(1))
+        >>> optimizer = AdamW([weight], lr=0.5, weight_decay=0.1)
+        >>> weight.grad = torch.zeros(1)
+        >>> _ = optimizer.step()
+        >>> round(weight.item(), 6)  # 1 - 0.5 * 0.1: decay alone
+        0.95
+
     Args:
         params: parameters or parameter groups.
         lr: learning rate.

@@ -37,6 +37,21 @@ class GradientAgreement(OverGroups):
     Protocol: as for M3, one closure per group; momentum and weight decay enter after the mean, in torch's SGD. After a
     step `.grad` holds f; without one it is None.
 
+    Example:
+        >>> import torch
+        >>> weight = torch.nn.Parameter(torch.zeros(1))
+        >>> optimizer = GradientAgreement([weight], lr=1.0, groups=3)
+        >>> def loss_of(slope):
+        ...     def closure():
+        ...         optimizer.zero_grad()
+        ...         loss = (slope * weight).sum()
+        ...         loss.backward()
+        ...         return loss
+        ...     return closure
+        >>> _ = optimizer.step([loss_of(slope) for slope in (1.0, 3.0, -5.0)])
+        >>> weight.item()  # 3 joins 1, -5 points the other way
+        -2.0
+
     Args:
         params: parameters or parameter groups.
         lr: learning rate, positive.

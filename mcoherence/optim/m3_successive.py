@@ -16,6 +16,16 @@ class SuccessiveM3(MedianOfMeans):
     fewer updates. In all else as M3, but that a missing gradient counts as zero always, so that all parameters stay in
     phase. Source: google-research/coherent_gradients, m3.py, which the paper's text does not describe.
 
+    Example:
+        >>> import torch
+        >>> weight = torch.nn.Parameter(torch.zeros(1))
+        >>> optimizer = SuccessiveM3([weight], lr=1.0)
+        >>> for gradient in (1.0, 5.0, 2.0):
+        ...     weight.grad = torch.tensor([gradient])
+        ...     _ = optimizer.step()
+        >>> weight.item()  # one update of three mini-batches, along the median 2
+        -2.0
+
     Args:
         params: parameters or parameter groups.
         lr: learning rate, positive.

@@ -12,6 +12,16 @@ class RA3(LastThree):
     It uses gradients as old as RM3's without a median, and so separates the two. The first two steps make no update;
     momentum (where allowed) and weight decay enter after the mean. Source: released code of arXiv 2003.07422, RA3.
 
+    Example:
+        >>> import torch
+        >>> weight = torch.nn.Parameter(torch.zeros(1))
+        >>> optimizer = RA3([weight], lr=1.0)
+        >>> for gradient in (1.0, 6.0, 2.0):
+        ...     weight.grad = torch.tensor([gradient])
+        ...     _ = optimizer.step()
+        >>> weight.item()  # one update, along the mean 3
+        -3.0
+
     Args:
         params: parameters or parameter groups.
         lr: learning rate, positive.

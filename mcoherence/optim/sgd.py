@@ -13,6 +13,15 @@ from mcoherence.optim.torch_step import checked_step
 class SGD(EagerOptimizer, torch.optim.SGD):
     """torch.optim.SGD, unchanged in what it computes: momentum, Nesterov and weight decay as documented there.
 
+    Example:
+        >>> import torch
+        >>> weight = torch.nn.Parameter(torch.zeros(1))
+        >>> optimizer = SGD([weight], lr=0.5)
+        >>> weight.grad = torch.tensor([4.0])
+        >>> _ = optimizer.step()
+        >>> weight.item()
+        -2.0
+
     Raises:
         ValueError: a value out of its range.
         OptimizerError: the same, as `EagerOptimizer` finds it; at a step, a sparse gradient with weight decay, which

@@ -17,6 +17,15 @@ class ClippedSGD(RobustSGD):
     It takes the largest steps away, as medians do, and leaves every direction as it is. Momentum and weight decay enter
     after the cut. Source: Pascanu et al., arXiv 1211.5063.
 
+    Example:
+        >>> import torch
+        >>> weight = torch.nn.Parameter(torch.zeros(1))
+        >>> optimizer = ClippedSGD([weight], lr=0.5, max_norm=1.0)
+        >>> weight.grad = torch.tensor([4.0])
+        >>> _ = optimizer.step()
+        >>> round(weight.item(), 4)  # the gradient is cut to 1
+        -0.5
+
     Args:
         params: parameters or parameter groups.
         lr: learning rate, positive.

@@ -17,6 +17,21 @@ class SGDWithM3Norm(OverGroups, MedianOfMeans):
     The control of M3 for what a median does to the length of a step, apart from its direction: the protocol, the groups
     and the norm are M3's, over all parameters. A zero mean makes no step. Source: this project.
 
+    Example:
+        >>> import torch
+        >>> weight = torch.nn.Parameter(torch.zeros(1))
+        >>> optimizer = SGDWithM3Norm([weight], lr=1.0)
+        >>> def loss_of(slope):
+        ...     def closure():
+        ...         optimizer.zero_grad()
+        ...         loss = (slope * weight).sum()
+        ...         loss.backward()
+        ...         return loss
+        ...     return closure
+        >>> _ = optimizer.step([loss_of(slope) for slope in (1.0, 6.0, 2.0)])
+        >>> round(weight.item(), 4)  # along the mean 3, as long as the median 2
+        -2.0
+
     Args:
         params: parameters or parameter groups.
         lr: learning rate, positive.

@@ -44,6 +44,16 @@ class WinsorizedSGD(RobustSGD):
     mean; `.grad` is not touched. Source: arXiv 2002.10657, winsorised SGD; percentiles as in the released code,
     google-research/coherent_gradients.
 
+    Example:
+        >>> import torch
+        >>> model = torch.nn.Linear(1, 1, bias=False)
+        >>> _ = torch.nn.init.zeros_(model.weight)
+        >>> optimizer = WinsorizedSGD(model.parameters(), lr=1.0, c=25, model=model)
+        >>> inputs = torch.tensor([[1.0], [2.0], [3.0], [4.0], [100.0]])  # the gradients, with the output as the loss
+        >>> _ = optimizer.step(lambda x, _: model(x).mean(), inputs, torch.zeros(5))
+        >>> model.weight.item()  # the mean of 2, 2, 3, 4 and 4
+        -3.0
+
     Args:
         params: parameters or parameter groups, all of the model.
         lr: learning rate, positive.

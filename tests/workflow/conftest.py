@@ -17,7 +17,7 @@ from filelock import FileLock
 ROOT = Path(__file__).parents[2]
 WORKFLOW = (
     "Snakefile", "rules", "studies", "workflow_scripts", "mcoherence", "config.yaml", "schemas", "profiles", "envs",
-    "docs",
+    "docs/captions",
 )  # fmt: skip
 SNAKEMAKE = Path(sys.executable).with_name("snakemake")
 PLANS = {"--dry-run", "-n", "--summary", "--rulegraph"}  # options with which Snakemake runs no job

@@ -1,4 +1,4 @@
-"""The rule graph in the README is the workflow's."""
+"""The rule graph in docs/architecture.md is the workflow's."""
 
 import re
 from functools import reduce
@@ -28,14 +28,14 @@ def picture_of(rules: set[tuple[str, str]]) -> str:
     return "flowchart LR\n" + "".join(f"  {a} --> {b}\n" for a, b in sorted({*direct.edges, SECOND_ROUND}))
 
 
-def test_the_rule_graph_of_the_readme_is_current(workflow_copy):
+def test_the_rule_graph_of_the_documentation_is_current(workflow_copy):
     (workflow_copy.folder / "miniature.yaml").write_text("study: miniature\n")  # segments as in the default study
     answer = workflow_copy.run("--rulegraph", "mermaid-js")
     assert answer.returncode == 0, answer.stdout
     rules = edges(answer.stdout)
     assert SECOND_ROUND in joined(rules)
     picture = picture_of(rules)
-    assert f"```mermaid\n{picture}```" in (ROOT / "README.md").read_text(), f"README.md: the chart is now\n{picture}"
+    assert f"```mermaid\n{picture}```" in (ROOT / "docs/architecture.md").read_text(), f"the chart is now\n{picture}"
 
 
 def test_the_picture_joins_figures_and_leaves_out_what_follows():

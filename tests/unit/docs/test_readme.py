@@ -64,3 +64,11 @@ def test_every_file_that_the_readme_links_is_there():
     links = re.findall(r"\]\((?!http)([^)#]+)\)", README)
     assert links
     assert all((ROOT / link).exists() for link in links)
+
+
+def test_every_number_of_the_first_findings_is_one_of_the_findings():
+    section = README.partition("## What it found first")[2].partition("\n## ")[0]
+    findings = (ROOT / "docs/findings.md").read_text()
+    numbers = re.findall(r"-?\d+\.\d+", section)
+    assert len(numbers) > 10
+    assert [number for number in numbers if number not in findings] == []

@@ -38,7 +38,7 @@ def test_an_entry_more_changes_the_generated_parts_alone(monkeypatch):
     written = rewritten_schema(SCHEMA)
     again = json.loads(written)["$defs"]["methods"]["$defs"]["again"]
     assert (again["required"], again["properties"]["c"]["maximum"]) == (["c"], 50)
-    assert "| `again` |" in rewritten_page((ROOT / "docs/studies.md").read_text())
+    assert "| `again` |" in rewritten_page((ROOT / "docs/optimisers.md").read_text())
     monkeypatch.undo()
     assert rewritten_schema(written) == SCHEMA  # nothing but the generated parts was touched, and they come back
 
