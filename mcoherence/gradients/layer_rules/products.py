@@ -32,12 +32,24 @@ def squared_norms(rows: Tensor) -> Tensor:
 
 
 def sure_squared_norms(rows: Tensor) -> Tensor:
-    """As `squared_norms`, in float64 where the dtype of the rows does not do."""
+    """As `squared_norms`, in float64 where the dtype of the rows does not do; on a GPU always, unasked."""
+    if rows.dtype.to_real() == torch.float64:
+        return squared_norms(rows)
+    if rows.device.type != "cpu":  # to ask whether it does would wait for all that was begun there
+        return _norms_in_float64(rows).square()
     squared = squared_norms(rows)
     total = float(squared.sum())
     if is_sure(total, rows.numel(), rows.dtype) or not bool(rows.any()):
         return squared
     return squared_norms(rows.to(torch.promote_types(rows.dtype, torch.float64)))
+
+
+def _norms_in_float64(rows: Tensor) -> Tensor:
+    """|row_i| of rows [n, ...], float64 [n], each element converted as it is read."""
+    flat = rows.reshape(len(rows), -1)
+    real = torch.view_as_real(flat).flatten(1) if flat.is_complex() else flat
+    norms: Tensor = torch.linalg.vector_norm(real, dim=1, dtype=torch.float64)
+    return norms
 
 
 def is_sure(total: float, terms: int, dtype: torch.dtype) -> bool:
