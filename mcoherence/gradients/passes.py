@@ -62,6 +62,7 @@ class Passes:
         self.device = next((p.device for p in model.parameters()), torch.device("cpu"))
         self._state = state
         self._looked_for_checkpoints = False
+        self._silent: set[str] = set()  # names of parameters whose squares added up to 0 in an earlier batch
         self._drawing = _Drawing(self.device)
 
     def at_device(self, inputs: Tree) -> Tree:
@@ -139,10 +140,14 @@ class Passes:
         known = read(
             {("total", name): value.sum() for name, value in norms.items()}
             | {("distance", name): distance_from_sum(sums[name], value) for name, value in formed.items()}
+            | {("alive", name): sums[name].any() for name in self._silent if name in norms and name in sums}
             | {("finite", name): torch.isfinite(value).all() for name, value in unmeasured.items()}
         )
         totals = {name: known["total", name] for name in norms}
-        if self._are_lossy(totals, sums, n):
+        alive = {name: known.get(("alive", name)) for name, total in totals.items() if total == 0.0 and name in sums}
+        new = {name: sums[name].any() for name, it_is in alive.items() if it_is is None}
+        self._silent.update(new)
+        if self._are_lossy(totals, alive | read(new), n):
             if not self.capture.careful:
                 self.capture.careful = True  # from here on: what is too small or too large once will be again
                 return self._measure(inputs, targets)
@@ -208,9 +213,14 @@ class Passes:
         totals |= _totals({name: value for name, value in norms.items() if name not in totals})
         return BatchSums(measured.n, norms, sums, totals, measured.losses, measured.to_doubt)
 
-    def _are_lossy(self, totals: Mapping[str, float], sums: Mapping[str, Tensor], n: int) -> bool:
-        """Whether squares have left the range of their dtype: not finite, or too small although gradients are not 0."""
-        alive = read({name: sums[name].any() for name, total in totals.items() if total == 0.0 and name in sums})
+    def _are_lossy(self, totals: Mapping[str, float], alive: Mapping[str, float | None], n: int) -> bool:
+        """Whether squares have left the range of their dtype: not finite, or too small although gradients are not 0.
+
+        Args:
+            totals: of the squares, by parameter name.
+            alive: whether the sum of the gradients is not 0, by name of those parameters whose total is 0.
+            n: number of examples.
+        """
         for name, total in totals.items():
             p = self.parameters[name]
             if not total < math.inf or alive.get(name):

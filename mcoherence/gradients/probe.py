@@ -40,17 +40,17 @@ def lengths(rows: Tensor) -> Tensor:
     return norms
 
 
-def are_of_one_example_each(plain: Tensor, weighted: Tensor, given: Tensor, dtype: torch.dtype) -> bool:
-    """Whether rows of these lengths, float64 [n], grew by the weights `given`, [n], and by nothing else.
+def are_of_one_example_each(plain: Tensor, weighted: Tensor, given: Tensor, dtype: torch.dtype) -> Tensor:
+    """Whether rows of these lengths, float64 [n], grew by the weights `given`, [n], and by nothing else; bool [].
 
-    The weights are on the processor, so that nothing but the answer waits for a GPU.
+    The answer is where the rows are. The weights are on the processor, so that none of this waits for a GPU.
     """
     if len(plain) != len(given) or len(weighted) != len(given):
-        return False
+        return torch.tensor(False)
     if len(given) > 1:
         ordered = given.sort().values
         apart = float((ordered[1:] / ordered[:-1]).min()) - 1.0
     else:
         apart = 1.0
     expected, allowed = plain * sent(given, plain.device), min(_TOLERANCE.get(dtype, 0.1), apart / 4)
-    return bool(((weighted - expected).abs() <= allowed * expected).all())
+    return ((weighted - expected).abs() <= allowed * expected).all()

@@ -89,6 +89,25 @@ def trusted(norms: Tensor, factor: Tensor, terms: int, dtype: torch.dtype) -> Te
     return torch.where((total > 0.0) & (total < bound), torch.nan, norms)
 
 
+def looked_up_squared_norms(index: Tensor, output_grads: Tensor) -> Tensor:
+    """|g_i|^2, float64 [n], of a table that is looked up; no shape depends on values, for which a GPU would be waited.
+
+    Positions of one index are summed before squaring, where they come together by sorting each example's.
+
+    Args:
+        index: rows of the table, int64 [n, t].
+        output_grads: [n, t, d].
+    """
+    n, positions, d = output_grads.shape
+    ordered, order = index.sort(dim=1, stable=True)
+    begins = torch.ones_like(ordered)
+    begins[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    place = begins.cumsum(dim=1) - 1 + positions * torch.arange(n, device=index.device).unsqueeze(1)
+    grads = output_grads.gather(1, order.unsqueeze(-1).expand(-1, -1, d)).reshape(-1, d)
+    rows = output_grads.new_zeros(n * positions, d).index_add_(0, place.flatten(), grads)
+    return squared_norms(rows.reshape(n, -1))
+
+
 def at_least_float32(tensor: Tensor) -> Tensor:
     """The tensor in float32 where its dtype is narrower: squares of bfloat16 and float16 lose or overflow."""
     narrow = tensor.is_floating_point() and tensor.dtype.itemsize < torch.float32.itemsize
