@@ -8,13 +8,13 @@ What it does not show: rounding, kernels that are missing or not deterministic o
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
@@ -105,6 +105,11 @@ class PretendedGpu(TorchDispatchMode):
         self.sent: list[int] = []
         self.operations: Counter[str] = Counter()
 
+    def forget(self) -> None:
+        """Count from here on."""
+        for kept in (self.reads, self.to_processor, self.to_gpu, self.sent, self.operations):
+            kept.clear()
+
     @property
     def waits(self) -> int:
         """How often the program waits for all that the GPU was asked for: at every read, and at copies either way."""
@@ -114,6 +119,10 @@ class PretendedGpu(TorchDispatchMode):
     def launches(self) -> int:
         """Kernels asked for."""
         return sum(self.operations.values())
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:  # torch would import its compiler to be told not to compile this
+        return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
@@ -172,6 +181,21 @@ def pretended_gpu(monkeypatch: Any) -> Iterator[PretendedGpu]:
             yield gpu
 
 
+def on_gpu(tree: Any) -> Any:
+    """A module, moved there itself, or a tree of tensors; weights that are tied stay so."""
+    if not isinstance(tree, nn.Module):
+        return tree_map(lambda one: one.to(GPU) if isinstance(one, Tensor) else one, tree)
+    moved: dict[int, nn.Parameter] = {}
+    for module in tree.modules():
+        for name, p in module._parameters.items():
+            if p is not None:
+                moved.setdefault(id(p), nn.Parameter(p.detach().to(GPU), p.requires_grad))
+                module._parameters[name] = moved[id(p)]
+        for name, value in module._buffers.items():
+            module._buffers[name] = None if value is None else value.to(GPU)
+    return tree
+
+
 def values(tree: Any) -> Any:
     """The tree with the values of all tensors in it, those of the GPU too, outside of the block as well."""
     return tree_map(lambda one: _held(one).detach() if isinstance(one, Tensor) else one, tree)
@@ -207,7 +231,10 @@ def _wrapped(value: Any, known: dict[int, OnGpu], on_gpu: bool) -> Any:
         return found
     if value._is_zerotensor():  # forward mode's zero without storage, of which the processor's kernels know nothing
         value = torch.zeros(value.shape, dtype=value.dtype)
-    return OnGpu(value) if on_gpu else value
+    if not on_gpu:
+        return value
+    with torch.inference_mode(False):  # in it torch takes a view of a tensor of another time for one of its own
+        return OnGpu(value)
 
 
 def _as_tensors(index: Any) -> Any:
@@ -215,6 +242,3 @@ def _as_tensors(index: Any) -> Any:
     parts = index if isinstance(index, tuple) else (index,)
     made = tuple(torch.as_tensor(part).to(GPU) if isinstance(part, list | np.ndarray) else part for part in parts)
     return made if isinstance(index, tuple) else made[0]
-
-
-Work = Callable[[torch.device], Any]
