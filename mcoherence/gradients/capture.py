@@ -13,7 +13,7 @@ Not every use of a parameter is one call of its module. Between the forward and 
 examples is seen there (`broadcast`), and the others are left to `fallback.WholeModel`.
 """
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -40,6 +40,8 @@ from mcoherence.gradients.refusal import UnsupportedModelError as UnsupportedMod
 from mcoherence.gradients.routing import unaccounted
 from mcoherence.gradients.watching import Watch
 from mcoherence.parameter_names import names_by_module
+
+Place = Layer | str  # a layer, or the name of a parameter that belongs to none
 
 
 class Capture:
@@ -139,12 +141,14 @@ class Capture:
             torch.autograd.grad(losses, tuple(probe.edges), given, allow_unused=True)
         except RuntimeError:  # something in the model has let go of what it needs: there is no telling
             probe.edges = []
-        of_layers = {layer.name: layer.lengths for layer in self.layers if layer.lengths}
-        failed = probe.failed({("layer", name): seen for name, seen in of_layers.items()} | self._bare.lengths)
-        for layer in self.layers:
-            if ("layer", layer.name) in failed:
-                self._route(layer)
-        self.routed.update(name for name in self._bare.lengths if name in failed)
+        seen: dict[Place, list[Tensor]] = {layer: layer.lengths for layer in self.layers if layer.lengths}
+        for name, of_rows in self._bare.lengths.items():
+            seen[name] = of_rows
+        for place in probe.failed(seen):
+            if isinstance(place, Layer):
+                self._route(place)
+            else:
+                self.routed.add(place)
 
     def _edges(self, calls: list[Call], found: dict[str, Spreading], reached: Users) -> list[Any]:
         """What autograd has to be asked for so that it comes by all of these places, and does little else."""
@@ -311,13 +315,13 @@ class _Probe:
         self._dtype = min(narrow, key=lambda dtype: torch.finfo(dtype).max, default=torch.float64)
         self.weights = weights(examples, self._dtype)
 
-    def failed(self, seen: Mapping[Hashable, list[Tensor]]) -> set[Hashable]:
+    def failed(self, seen: Mapping[Place, list[Tensor]]) -> set[Place]:
         """Places whose lengths of rows, of the plain losses and of the weighted ones, are not those of the examples."""
         known = read(
             {
-                place: are_of_one_example_each(*lengths, self.weights, self._dtype)
-                for place, lengths in seen.items()
-                if self.edges and len(lengths) == 2
+                place: are_of_one_example_each(of_rows[0], of_rows[1], self.weights, self._dtype)
+                for place, of_rows in seen.items()
+                if self.edges and len(of_rows) == 2
             }
         )
         return {place for place in seen if not known.get(place)}
