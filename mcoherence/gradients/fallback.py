@@ -22,7 +22,8 @@ from mcoherence.gradients.trees import Tree, arguments, leaves, length, refilled
 from mcoherence.parameter_names import names_by_module
 
 # Elements of the rows alive at a time; what is formed is bounded by this and by the size of one example's gradient.
-ROWS_BUDGET = 2**24
+# Elsewhere than on a processor, where each chunk costs the launches of a pass: 512 MiB of float32.
+ROWS_BUDGET, ROWS_BUDGET_ELSEWHERE = 2**24, 2**27
 
 
 def layer_rows(layer: nn.Module, inputs: Tensor, output_grads: Tensor) -> dict[str, Rows]:
@@ -114,8 +115,10 @@ class WholeModel:
 
 
 def _chunks(n: int, parameters: Mapping[str, Tensor]) -> list[slice]:
-    """Slices of n examples, none with more rows than ROWS_BUDGET allows."""
-    size = max(1, ROWS_BUDGET // max(1, sum(p.numel() for p in parameters.values())))
+    """Slices of n examples, none with more rows than the budget of the parameters' device allows."""
+    on_processor = all(p.device.type == "cpu" for p in parameters.values())
+    budget = ROWS_BUDGET if on_processor else ROWS_BUDGET_ELSEWHERE
+    size = max(1, budget // max(1, sum(p.numel() for p in parameters.values())))
     return [slice(start, min(start + size, n)) for start in range(0, n, size)]
 
 

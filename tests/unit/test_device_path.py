@@ -18,6 +18,7 @@ from mcoherence.data.loading import image_loader
 from mcoherence.data.preparation import prepare_images
 from mcoherence.data.sources import Source, SourcePart
 from mcoherence.device import sent
+from mcoherence.gradients import fallback
 from mcoherence.gradients.batch_norm import with_sample_statistics
 from mcoherence.gradients.gram import example_gram
 from mcoherence.gradients.layer_rules import convolution
@@ -358,6 +359,11 @@ def test_a_call_of_the_library_for_a_few_examples_is_for_the_processor_alone(gpu
     layer, inputs = nn.Conv2d(64, 64, 3, padding=1), torch.zeros(2, 64, 16, 16)
     assert convolution.prefers_kernel_rows(layer, inputs, inputs.shape)
     assert not convolution.prefers_kernel_rows(layer, inputs.to(GPU), inputs.shape)
+
+
+def test_rows_through_the_whole_model_come_in_larger_chunks_there(gpu):
+    weight = torch.zeros(2**20)
+    assert [len(fallback._chunks(256, {"weight": one})) for one in (weight, weight.to(GPU))] == [16, 2]
 
 
 def test_ways_of_a_convolution_cost_what_the_device_takes(gpu):
