@@ -13,7 +13,7 @@ def read(scalars: Mapping[Key, Tensor]) -> dict[Key, float]:
     """The values of tensors [], truth values as 0 and 1; each device that they are on is waited for once.
 
     Example:
-        >>> read({"largest": torch.tensor([2.0]), "finite": torch.tensor(True)})
+        >>> read({"largest": torch.tensor(2.0), "finite": torch.tensor(True)})
         {'largest': 2.0, 'finite': 1.0}
     """
     devices = {value.device for value in scalars.values()}

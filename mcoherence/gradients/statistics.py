@@ -332,6 +332,7 @@ def gradient_statistics(
     Example:
         With the output as its loss, a linear unit's gradient is the input: here (1, 0) twice and (0, 1) once.
 
+        >>> import torch
         >>> model = torch.nn.Linear(2, 1, bias=False)
         >>> inputs, targets = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), torch.zeros(3)
         >>> batch = (inputs, targets, torch.tensor([0, 0, 1]))
