@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
-from mcoherence import GradientStatistics, example_statistics, gradient_statistics
+from mcoherence import CoherenceMonitor, GradientStatistics, example_statistics, gradient_statistics
 from mcoherence.data.augmentation import augmented
 from mcoherence.data.loading import image_loader
 from mcoherence.data.preparation import prepare_images
@@ -288,6 +288,30 @@ def test_groups_mixed_in_a_batch_are_told_apart_without_waiting(gpu):
     found = mixed(model, given)
     same_sums(found, expected)
     assert gpu.waits <= 4 + 13 + 1  # a batch of one group each, and the losses of another size of batch
+
+
+def test_batches_that_lie_on_the_processor_are_sent_without_waiting(gpu):
+    waits, model = {}, on_gpu(network("convolutions"))
+    for count in (2, 3):
+        gpu.forget()
+        found = sums(model, batches("convolutions", count))
+        waits[count] = gpu.waits
+    same_sums(found, sums(network("convolutions"), batches("convolutions", 3)))
+    assert waits[3] - waits[2] == 1
+
+
+def test_a_monitor_measures_there_what_it_does_on_the_processor(gpu):
+    def measured(model, given):
+        monitor = CoherenceMonitor(model, PER_EXAMPLE, [batch[:2] for batch in given], every=1)
+        monitor(0)
+        gpu.forget()
+        monitor(1)
+        return monitor.history["m_coherence"].tolist(), gpu.waits
+
+    expected, _ = measured(network("convolutions"), batches("convolutions", 2))
+    found, waits = measured(on_gpu(network("convolutions")), on_gpu(batches("convolutions", 2)))
+    assert found == pytest.approx(expected, rel=1e-12)
+    assert waits <= 2 + 6  # two batches, and what is asked once a measurement
 
 
 def test_squares_that_are_too_small_are_measured_in_float64_there_too(gpu):
