@@ -78,14 +78,15 @@ def require_float64(device: torch.device, what: str) -> None:
 
 
 def sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """The tensor on a device; a GPU is not waited for where it comes from the processor.
+    """The tensor on a device; a CUDA GPU is not waited for where it comes from the processor.
 
-    A copy from pinned memory is waited for all the same: its owner may write there again at once. Other memory is
-    copied aside before the call comes back.
+    A copy from pinned memory is waited for all the same: its owner may write there again at once. Other memory CUDA
+    copies aside before the call comes back; of other devices that is not known.
     """
     if tensor.device == device:
         return tensor
-    return tensor.to(device, non_blocking=tensor.device.type == "cpu" and not tensor.is_pinned())
+    to_cuda = device.type == "cuda" and tensor.device.type == "cpu"
+    return tensor.to(device, non_blocking=to_cuda and not tensor.is_pinned())
 
 
 def describe_device(device: torch.device) -> str:
