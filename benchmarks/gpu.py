@@ -1,6 +1,7 @@
 """What a machine with a GPU is to be asked once: are the results right, how fast is it, does a run resume to the bit?
 
     python benchmarks/gpu.py --json FILE                                   on a machine with a GPU, 9 minutes at most
+    python benchmarks/gpu.py --json FILE --sections table plan leases      these alone, in as many minutes
     python benchmarks/gpu.py --json FILE --device cpu --small              a rehearsal, whose figures mean nothing
     python benchmarks/gpu.py --print FILE                                  the table of an earlier run, a killed one too
 
@@ -9,6 +10,9 @@ row that says so. Runs from a checkout as it is. The JSON is written anew after 
 table, in markdown, and nothing else. Exit status: 1 if a result is wrong or something of ours broke, 2 if something is
 missing.
 
+    table         many networks at a batch of 256: time and memory against plain passes, waits (gpu_table.py)
+    plan          what a study plans for a batch, and what it takes (gpu_table.py)
+    leases        two jobs that lease one GPU, one after the other and at a time (gpu_table.py)
     correctness   networks of all kinds against the loop over single examples (gpu_correctness.py)
     examples      single examples against that loop, and their cost (gpu_examples.py)
     resume        a run that is stopped, saved, and goes on in a fresh process, against one that is not stopped
@@ -38,7 +42,17 @@ sys.path[:0] = [str(ROOT), str(Path(__file__).resolve().parent)]
 Row = dict[str, Any]
 Left = Callable[[], float]
 # Shares of the time, in the order of the sections; what one leaves is the next ones'.
-SHARES = {"correctness": 0.24, "examples": 0.14, "resume": 0.12, "monitor": 0.05, "training": 0.13, "extraction": 0.32}
+SHARES = {
+    "correctness": 0.16,
+    "table": 0.32,
+    "leases": 0.07,
+    "plan": 0.05,
+    "examples": 0.09,
+    "resume": 0.09,
+    "monitor": 0.04,
+    "training": 0.07,
+    "extraction": 0.11,
+}
 FLOAT32_ROUNDING = 3e-5  # of a sum of some hundred products; TF32's is ten times as much
 # All that is used of the library: what is not named here may move.
 PUBLIC = {
@@ -50,6 +64,8 @@ PUBLIC = {
         "load_checkpoint",
     ),
     "mcoherence.gradients.reference": ("per_example_gradients",),
+    "mcoherence.models": ("build_model",),
+    "mcoherence.models.memory": ("example_bytes",),
     "mcoherence.optim": ("M3", "RM3", "RA3", "WinsorizedSGD", "SGD", "SuccessiveM3"),
 }
 
@@ -321,6 +337,7 @@ def rows_of(section: str, device: Any, left: Left, small: bool) -> Iterator[Row]
     """The rows of one section; one that says so where the section itself breaks."""
     from gpu_correctness import correctness
     from gpu_examples import examples, monitoring
+    from gpu_table import leases, plan, table
     from gpu_timing import extraction, training
 
     sections: dict[str, Callable[[Any, Left, bool], Iterator[Row]]] = {
@@ -330,6 +347,9 @@ def rows_of(section: str, device: Any, left: Left, small: bool) -> Iterator[Row]
         "monitor": monitoring,
         "training": training,
         "resume": resume,
+        "table": table,
+        "plan": plan,
+        "leases": leases,
     }
     try:
         yield from sections[section](device, left, small)
@@ -383,6 +403,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=9.0, help="wall-clock budget; the default is %(default)g")
     parser.add_argument("--sections", nargs="+", choices=SHARES, default=list(SHARES))
     parser.add_argument("--resume-part", nargs=2, metavar=("PART", "FOLDER"), help=argparse.SUPPRESS)
+    parser.add_argument("--lease-part", type=Path, metavar="FILE", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.print:
         print(table(json.loads(arguments.print.read_text())))
@@ -401,6 +422,11 @@ def main() -> int:
         torch.set_num_threads(1)  # a rehearsal, on a machine that is doing other things
     if arguments.resume_part:
         train_one_part(arguments.resume_part[0], Path(arguments.resume_part[1]), device, arguments.small)
+        return 0
+    if arguments.lease_part:
+        from gpu_table import leased_job
+
+        leased_job(arguments.lease_part, time.time() - (time.monotonic() - STARTED), device, arguments.small)
         return 0
     if arguments.json is None:
         parser.error("expected --json FILE")

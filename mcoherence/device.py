@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from torch import Tensor
 
 from mcoherence.errors import UserError
 
@@ -74,6 +75,18 @@ def require_float64(device: torch.device, what: str) -> None:
             f"device: found mps, an Apple GPU, which has no float64, expected one that has for {what}; "
             "set `device: cpu`"
         )
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on a device; a CUDA GPU is not waited for where it comes from the processor.
+
+    A copy from pinned memory is waited for all the same: its owner may write there again at once. Other memory CUDA
+    copies aside before the call comes back; of other devices that is not known.
+    """
+    if tensor.device == device:
+        return tensor
+    to_cuda = device.type == "cuda" and tensor.device.type == "cpu"
+    return tensor.to(device, non_blocking=to_cuda and not tensor.is_pinned())
 
 
 def describe_device(device: torch.device) -> str:

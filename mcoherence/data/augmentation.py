@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mcoherence.data.arguments import share
 from mcoherence.data.random_streams import AUGMENTATION, random_stream
+from mcoherence.device import sent
 
 ATTEMPTS = 10  # to draw a box that lies inside the image, as in torchvision's RandomResizedCrop
 
@@ -45,7 +46,7 @@ def augmented(inputs: Tensor, draw: int, settings: Mapping[str, Any], seed: int)
     if settings["crop_scale"] is not None:
         boxes = random_boxes(generator, count, (height, width), settings["crop_scale"], settings["crop_ratio"])
         inputs = cropped(inputs, torch.from_numpy(boxes))
-    flipped = torch.from_numpy(generator.random(count) < flip).to(inputs.device)
+    flipped = sent(torch.from_numpy(generator.random(count) < flip), inputs.device)
     return torch.where(flipped[:, None, None, None], inputs.flip(3), inputs)
 
 
@@ -86,7 +87,7 @@ def cropped(inputs: Tensor, boxes: Tensor) -> Tensor:
         boxes: (left, top, width, height) int64 [n, 4].
     """
     height, width = inputs.shape[-2:]
-    left, top, box_width, box_height = boxes.to(inputs).T[..., None]  # each [n, 1]
+    left, top, box_width, box_height = sent(boxes.to(inputs.dtype), inputs.device).T[..., None]  # each [n, 1]
 
     def sampled(start: Tensor, extent: Tensor, size: int) -> Tensor:
         """Where along one axis the `size` pixels of a result lie in the image, [n, size]; never outside the box."""

@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from mcoherence.data.arguments import places
 from mcoherence.data.read_ahead import read_ahead, shared_room
 from mcoherence.data.store import IMAGES_SCHEMA, require_part
+from mcoherence.device import sent
 from mcoherence.errors import UserError
 from mcoherence.files.hdf5 import open_hdf5
 
@@ -73,12 +74,12 @@ def image_loader(
         if pixels * dtype.itemsize <= memory_bytes:
             inputs = torch.empty((len(positions), *stored.input_shape), dtype=dtype, device=device)
             for rows, block in _rows_of(images, positions):
-                inputs[rows] = inputs_of(block.to(device), table)
+                inputs[sent(rows, device)] = inputs_of(sent(block, device), table)
             return ResidentImageLoader(stored, preprocessing, inputs)
         if pixels <= memory_bytes:
             kept = torch.empty((len(positions), *stored.input_shape), dtype=torch.uint8, device=device)
             for rows, block in _rows_of(images, positions):
-                kept[rows] = block.to(device)
+                kept[sent(rows, device)] = sent(block, device)
             return ResidentImageLoader(stored, preprocessing, kept)
     return StreamedImageLoader(stored, preprocessing, workers)
 
@@ -177,7 +178,7 @@ class ResidentImageLoader(ImageLoader):
             beside = GATHER_BYTES // max(1, len(first[1]) * self.values[:1].nbytes) - 1
             block = [first, *islice(ahead, min(max(beside, 0), DRAWS_AT_ONCE - 1))]
             together = np.concatenate([positions for _, positions in block])
-            index = torch.from_numpy(together).to(self.preprocessing.device)
+            index = sent(torch.from_numpy(together), self.preprocessing.device)
             chosen = self.values.index_select(0, index)
             inputs = inputs_of(chosen, self.preprocessing.table) if chosen.dtype == torch.uint8 else chosen
             sizes = [len(positions) for _, positions in block]

@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from mcoherence.data.image_folder import FOLDERS, ImageFile, class_folders, decode_files, images_of_classes
 from mcoherence.data.loading import image_loader, input_table, inputs_of
 from mcoherence.data.store import read_class_names, read_targets
+from mcoherence.device import sent
 from mcoherence.errors import UserError
 from mcoherence.files.digests import sha256_of
 from mcoherence.files.progress import progress
@@ -273,4 +274,4 @@ class ImagesOfStore(NamedData):
         )
         rows = np.split(np.arange(len(positions)), range(reading.batch_size, len(positions), reading.batch_size))
         for where, inputs in zip(rows, images.batches(enumerate(rows)), strict=True):
-            yield inputs, torch.from_numpy(self._targets[positions[where]]).to(reading.device)
+            yield inputs, sent(torch.from_numpy(self._targets[positions[where]]), reading.device)

@@ -97,9 +97,8 @@ class ProductPasses:
         # What hooks on parameters make of every example's gradient is no sum that autograd's could be held against.
         if with_hooks := {name: p for name, p in routed.items() if name in sums and name in hooked}:
             _add(by_layer, self._by_loop(with_hooks, inputs, targets))
-        for layer, members in _by_owner([name for name in sums if name not in hooked], routed).items():
-            products = self._through_the_model(layer, members, sums, inputs, targets, norms, any_hooks)
-            _add(by_layer, {layer: products})
+        owners = _by_owner([name for name in sums if name not in hooked], routed)
+        _add(by_layer, self._through_the_model(owners, sums, inputs, targets, norms, any_hooks))
         return BatchProducts(losses.detach(), by_layer)
 
     def _measure_one(self, inputs: Tree, targets: Tree) -> BatchProducts:
@@ -116,40 +115,62 @@ class ProductPasses:
 
     def _through_the_model(
         self,
-        layer: str,
-        members: Mapping[str, Tensor],
+        owners: Mapping[str, Mapping[str, Tensor]],
         sums: Mapping[str, Tensor],
         inputs: Tree,
         targets: Tree,
         norms: Tensor,
         formed_only: bool,
-    ) -> Tensor:
-        """Products [D, n] of a layer's parameters; by per-example gradients alone if `formed_only`."""
-        expected = sum(contracted(sums[name].unsqueeze(0), self._directions.tensors[name])[:, 0] for name in members)
-        dtype = next(iter(members.values())).dtype
-        allowed = product_rounding(dtype) * float(norms.sum()) * self._directions.norms_by_layer[layer]
-
-        def agree(products: Tensor) -> bool:
-            off = (products.sum(dim=1) - expected).abs().cpu()
-            return bool((off <= tolerance(dtype) * products.abs().sum(dim=1).cpu() + allowed).all())
-
-        formed = [way for way in self._ways if way in (self._by_vmap, self._by_loop)]
-        for way in formed if formed_only else tuple(self._ways):
-            try:
-                products = way(members, inputs, targets)[layer]
-                if agree(products):
-                    return products
-            except torch.OutOfMemoryError:
-                raise
-            except Exception:  # what a way cannot do raises all kinds of errors; the loop tells a real one
-                if way == self._by_loop:
+    ) -> ByLayer:
+        """Products [D, n] of the layers' parameters; by per-example gradients alone if `formed_only`."""
+        done: ByLayer = {}
+        for way in tuple(self._ways):
+            if formed_only and way not in (self._by_vmap, self._by_loop):
+                continue
+            found: ByLayer = {}
+            for layer, members in owners.items():
+                if layer in done:
+                    continue
+                try:
+                    found[layer] = way(members, inputs, targets)[layer]
+                except torch.OutOfMemoryError:
                     raise
+                except Exception:  # what a way cannot do raises all kinds of errors; the loop tells a real one
+                    if way == self._by_loop:
+                        raise
+                    break
+            done |= self._agreeing(found, owners, sums, norms)
+            if len(done) == len(owners):
+                return done
             if way != self._by_loop:
                 self._ways.remove(way)  # what it cannot do once it will not do later
+        layer = next(layer for layer in owners if layer not in done)
         raise UnsupportedModelError(
             f"layer {layer!r}: the products of the examples' gradients, each passed through the model alone, with a "
             f"direction do not add up to that of the batch; {MIXED}"
         )
+
+    def _agreeing(
+        self,
+        found: ByLayer,
+        owners: Mapping[str, Mapping[str, Tensor]],
+        sums: Mapping[str, Tensor],
+        norms: Tensor,
+    ) -> ByLayer:
+        """Those of the products [D, n] that add up to those of the batch's gradient; the device is asked once."""
+        if not found:
+            return {}
+        compared = []
+        for layer, products in found.items():
+            expected = sum(contracted(sums[p].unsqueeze(0), self._directions.tensors[p])[:, 0] for p in owners[layer])
+            compared.append(torch.stack([(products.sum(dim=1) - expected).abs(), products.abs().sum(dim=1)]))
+        agreeing = {}
+        for layer, (off, sizes) in zip(found, torch.stack(compared).cpu(), strict=True):
+            dtype = next(iter(owners[layer].values())).dtype
+            allowed = product_rounding(dtype) * float(norms.sum()) * self._directions.norms_by_layer[layer]
+            if bool((off <= tolerance(dtype) * sizes + allowed).all()):
+                agreeing[layer] = found[layer]
+        return agreeing
 
     def _by_forward_mode(self, members: Mapping[str, Tensor], inputs: Tree, targets: Tree) -> ByLayer:
         """The derivative of the losses along each direction; one pass for all examples."""

@@ -13,7 +13,7 @@ Not every use of a parameter is one call of its module. Between the forward and 
 examples is seen there (`broadcast`), and the others are left to `fallback.WholeModel`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge
 
+from mcoherence.device import sent
 from mcoherence.gradients.alignment import in_doubt
 from mcoherence.gradients.broadcast import BareParameters, Spreading
 from mcoherence.gradients.directions import Directions
@@ -34,10 +35,13 @@ from mcoherence.gradients.layer_rules.products import Rows, at_least_float32
 from mcoherence.gradients.layer_rules.registry import NotModelledError, only_argument
 from mcoherence.gradients.layers import Argument, Call, Layer, measurable_layers
 from mcoherence.gradients.probe import are_of_one_example_each, lengths, weights
+from mcoherence.gradients.reading import read
 from mcoherence.gradients.refusal import UnsupportedModelError as UnsupportedModelError  # users catch it by this path
 from mcoherence.gradients.routing import unaccounted
 from mcoherence.gradients.watching import Watch
 from mcoherence.parameter_names import names_by_module
+
+Place = Layer | str  # a layer, or the name of a parameter that belongs to none
 
 
 class Capture:
@@ -133,16 +137,18 @@ class Capture:
         probe = self._probe
         assert probe is not None
         try:
-            given = probe.weights.to(losses.device, losses.dtype)
+            given = sent(probe.weights.to(losses.dtype), losses.device)
             torch.autograd.grad(losses, tuple(probe.edges), given, allow_unused=True)
         except RuntimeError:  # something in the model has let go of what it needs: there is no telling
             probe.edges = []
-        for layer in self.layers:
-            if layer.lengths and not probe.passed(layer.lengths):
-                self._route(layer)
-        for name, seen in self._bare.lengths.items():
-            if not probe.passed(seen):
-                self.routed.add(name)
+        seen: dict[Place, list[Tensor]] = {layer: layer.lengths for layer in self.layers if layer.lengths}
+        for name, of_rows in self._bare.lengths.items():
+            seen[name] = of_rows
+        for place in probe.failed(seen):
+            if isinstance(place, Layer):
+                self._route(place)
+            else:
+                self.routed.add(place)
 
     def _edges(self, calls: list[Call], found: dict[str, Spreading], reached: Users) -> list[Any]:
         """What autograd has to be asked for so that it comes by all of these places, and does little else."""
@@ -309,8 +315,13 @@ class _Probe:
         self._dtype = min(narrow, key=lambda dtype: torch.finfo(dtype).max, default=torch.float64)
         self.weights = weights(examples, self._dtype)
 
-    def passed(self, seen: list[Tensor]) -> bool:
-        """Whether the lengths of rows, of the plain losses and of the weighted ones, are those of the examples."""
-        if not self.edges or len(seen) != 2:
-            return False
-        return are_of_one_example_each(seen[0], seen[1], self.weights, self._dtype)
+    def failed(self, seen: Mapping[Place, list[Tensor]]) -> set[Place]:
+        """Places whose lengths of rows, of the plain losses and of the weighted ones, are not those of the examples."""
+        known = read(
+            {
+                place: are_of_one_example_each(of_rows[0], of_rows[1], self.weights, self._dtype)
+                for place, of_rows in seen.items()
+                if self.edges and len(of_rows) == 2
+            }
+        )
+        return {place for place in seen if not known.get(place)}

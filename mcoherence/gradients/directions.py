@@ -10,8 +10,10 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from mcoherence.device import sent
 from mcoherence.gradients.group_sums import real_rows, sum_dtype
 from mcoherence.gradients.layer_names import layer_of
+from mcoherence.gradients.reading import read
 
 
 @dataclass(frozen=True)
@@ -28,9 +30,17 @@ class Directions:
     @classmethod
     def of(cls, given: Sequence[Mapping[str, Tensor]], parameters: Mapping[str, Tensor]) -> "Directions":
         """The directions {parameter name: [*parameter shape]}, where the parameters are; one left out is zero."""
+        sizes = read(
+            {
+                (index, name): value.detach().abs().max()
+                for index, one in enumerate(given)
+                for name, value in one.items()
+                if value.numel()
+            }
+        )
         largest = [
-            max((float(value.detach().abs().max()) for value in one.values() if value.numel()), default=0.0)
-            for one in given
+            max((size for (index, _), size in sizes.items() if index == place), default=0.0)
+            for place in range(len(given))
         ]
         scales = [2.0 ** torch.tensor(size).double().log2().floor().item() if size > 0 else 1.0 for size in largest]
         tensors = {}
@@ -39,7 +49,7 @@ class Directions:
                 stacked = torch.zeros((len(given), *p.shape), dtype=sum_dtype(p.dtype), device=p.device)
                 for index, (one, scale) in enumerate(zip(given, scales, strict=True)):
                     if name in one:
-                        value = one[name].detach().to(p.device)
+                        value = sent(one[name].detach(), p.device)
                         stacked[index] = value.to(torch.promote_types(value.dtype, torch.float64)) / scale
                 tensors[name] = stacked
         return cls(tensors, torch.tensor(scales, dtype=torch.float64))
@@ -51,13 +61,15 @@ class Directions:
 
     @cached_property
     def norms_by_layer(self) -> dict[str, Tensor]:
-        """{layer: |V_l|, float64 [D]} of the directions as they are stored, where they are not zero."""
+        """{layer: |V_l|, float64 [D] on the processor} of the directions as stored, where they are not zero."""
         squared: dict[str, Tensor] = {}
         for name, tensor in self.tensors.items():
             flat = real_rows(tensor)
-            of_one = torch.linalg.vector_norm(flat, dim=1).to(torch.float64).square().cpu()
+            of_one = torch.linalg.vector_norm(flat, dim=1).to(torch.float64).square()
             squared[layer_of(name)] = squared.get(layer_of(name), 0.0) + of_one
-        return {layer: value.sqrt() for layer, value in squared.items()}
+        if not squared:
+            return {}
+        return dict(zip(squared, torch.stack([*squared.values()]).sqrt().cpu(), strict=True))
 
 
 def contracted(rows: Tensor, given: Tensor) -> Tensor:

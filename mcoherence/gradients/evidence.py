@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mcoherence.gradients.layer_names import by_layer, layers_of
 from mcoherence.gradients.layer_rules.products import Rows
+from mcoherence.gradients.reading import read
 
 
 class IdentityError(ArithmeticError):
@@ -100,19 +101,66 @@ def tolerance(dtype: torch.dtype) -> float:
     return {torch.float64: 1e-6, torch.float32: 2e-2}.get(dtype.to_real(), 0.3)
 
 
-def is_sum_of_rows(batch_gradient: Tensor, rows: Rows, whole: float) -> bool:
+@dataclass(frozen=True)
+class SumsOfRows:
+    """What per-example gradients add up to.
+
+    totals: {parameter name: sum_i |g_i|^2}.
+    astray: names of the parameters whose gradients do not add up to that of the batch.
+    """
+
+    totals: dict[str, float]
+    astray: list[str]
+
+
+def sums_of_rows(rows: Mapping[str, Rows], batch_gradients: Mapping[str, Tensor], whole: float) -> SumsOfRows:
+    """What the rows of some parameters add up to; the device is asked once.
+
+    Args:
+        rows: by parameter name.
+        batch_gradients: of the summed loss, by name, those of other parameters maybe among them.
+        whole: sum of |g_i|^2 of all others, beside which a gradient that vanishes by cancellation is rounding.
+    """
+    totals = {("total", name): value.squared_norms.sum() for name, value in rows.items()}
+    distances = {("distance", name): distance_from_sum(batch_gradients[name], value) for name, value in rows.items()}
+    found = read(totals | distances)
+    whole += sum(found[key] for key in totals)
+    return SumsOfRows(
+        {name: found["total", name] for name in rows},
+        [
+            name
+            for name, value in rows.items()
+            if not is_sum_of_rows(
+                found["distance", name],
+                found["total", name],
+                whole,
+                len(value.squared_norms),
+                batch_gradients[name],
+            )
+        ],
+    )
+
+
+def distance_from_sum(batch_gradient: Tensor, rows: Rows) -> Tensor:
+    """|sum_i g_i - gradient of the batch's summed loss| of one parameter, float64 []; for `is_sum_of_rows`."""
+    distance: Tensor = torch.linalg.vector_norm(_wide(rows.total - batch_gradient.to(rows.total.dtype)))
+    return distance
+
+
+def is_sum_of_rows(distance: float, total: float, whole: float, n: int, batch_gradient: Tensor) -> bool:
     """Whether per-example gradients add up to the gradient of the batch's summed loss, up to rounding.
 
     Args:
-        batch_gradient: of one parameter.
-        rows: of the same parameter.
+        distance: of their sum from it, see `distance_from_sum`.
+        total: sum of |g_i|^2 of the same parameter.
         whole: sum of |g_i|^2 of the whole model, as far as known; a gradient that vanishes by cancellation, such as
             that of a constant added to every logit, is rounding of that.
+        n: number of examples.
+        batch_gradient: of the parameter; its values are not looked at.
     """
-    n, rounding = len(rows.squared_norms), 100 * torch.finfo(batch_gradient.dtype).eps
-    error = float(torch.linalg.vector_norm(_wide(rows.total - batch_gradient.to(rows.total.dtype)))) ** 2
-    allowed = tolerance(batch_gradient.dtype) ** 2 * float(rows.squared_norms.sum()) + rounding**2 * whole
-    return bool(error <= n * allowed + batch_gradient.numel() * (n * _least(batch_gradient.dtype)) ** 2)
+    rounding = 100 * torch.finfo(batch_gradient.dtype).eps
+    allowed = tolerance(batch_gradient.dtype) ** 2 * total + rounding**2 * whole
+    return bool(distance**2 <= n * allowed + batch_gradient.numel() * (n * _least(batch_gradient.dtype)) ** 2)
 
 
 def bound_ratio(
@@ -160,13 +208,16 @@ def spot_errors(
         exact: {name: |g_i|^2, float64 [k]} from the loop.
         dtypes: {name: dtype of the parameter}, for the rounding to expect.
     """
-    whole = sum(value.cpu() for value in exact.values())
+    if not exact:
+        return {}
+    found = [measured[name] if name in measured else torch.zeros_like(expected) for name, expected in exact.items()]
+    together = torch.stack([torch.stack([*exact.values()]), torch.stack(found)]).cpu()  # in one copy from a GPU
+    whole = sum(together[0])
     errors = {}
-    for name, expected in exact.items():
-        found = measured.get(name, torch.zeros_like(expected)).to(expected.device)
+    for name, expected, mine in zip(exact, *together, strict=True):
         rounding = torch.finfo(dtypes[name])
-        scale = expected.cpu() + whole * rounding.eps
-        error = (found - expected).abs().cpu() / scale.clamp_min(max(_least(dtypes[name]) ** 2, 1e-300))
+        scale = expected + whole * rounding.eps
+        error = (mine - expected).abs() / scale.clamp_min(max(_least(dtypes[name]) ** 2, 1e-300))
         errors[name] = float(error.max()) if len(error) else 0.0
     return errors
 

@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mcoherence.gradients.batch_products import BatchProducts, ProductPasses, product_rounding
+from mcoherence.gradients.batch_products import ProductPasses, product_rounding
 from mcoherence.gradients.capture import Capture
 from mcoherence.gradients.directions import Directions, contracted
 from mcoherence.gradients.evidence import IdentityError, tolerance
-from mcoherence.gradients.example_rows import OrderedExamples
+from mcoherence.gradients.example_rows import MOST_WAITING_BYTES, OrderedExamples
 from mcoherence.gradients.kept_calls import MOST_BYTES, KeptCalls
 from mcoherence.gradients.layer_names import layer_of
 from mcoherence.gradients.spot_check import Batch, apart, drawn
@@ -66,8 +66,8 @@ class FirstPass:
         norms = torch.from_numpy(np.sqrt(rows.sq_norms[places].sum(axis=1)))
 
         def violations(by_layer: Mapping[str, Tensor]) -> Iterator[str]:
-            for layer, exact in by_layer.items():
-                expected = exact.cpu()
+            together = torch.stack([*by_layer.values()]).cpu() if by_layer else ()
+            for layer, expected in zip(by_layer, together, strict=True):
                 mine = torch.from_numpy(products[:, places, rows.layers.index(layer)])
                 yield from _violation(now, directions, layer, mine - expected, expected.abs(), norms)
 
@@ -92,41 +92,72 @@ def products_of(
     capture = now.passes.capture
     capture.keeping = False
     passes = ProductPasses(now.passes, directions)
-    products = np.zeros((directions.count, *rows.sq_norms.shape))
-    place = {layer: index for index, layer in enumerate(rows.layers)}
+    found = _Products(directions.count, rows)
     norms = torch.from_numpy(np.sqrt(rows.sq_norms.sum(axis=1)))
-
-    def put(positions: Tensor, by_layer: Mapping[str, Tensor]) -> None:
-        if by_layer:  # all layers at once: from a GPU each transfer waits for what is computed there
-            layers = [place[layer] for layer in by_layer]
-            products[:, positions.numpy()[:, None], layers] = torch.stack(list(by_layer.values()), dim=-1).cpu().numpy()
-
     known = set()
     for index, (positions, calls) in enumerate([] if capture.routed else kept.batches):
         by_layer = calls.products(directions, capture.careful)
         if by_layer is not None:
-            put(positions, by_layer)
+            found.put(positions, by_layer)
             known.add(index)
     if len(known) == len(kept.batches) and sum(len(positions) for positions, _ in kept.batches) == len(norms):
-        return products
+        return found.gathered()
     came = 0
     for index, piece in enumerate(again):
         came += len(piece.positions)
         if came <= len(norms) and index not in known:
-            found = passes.measure(piece.inputs, piece.targets, norms[piece.positions])
-            _require_same(found, torch.from_numpy(rows.losses)[piece.positions])
-            put(piece.positions, found.by_layer)
+            again_measured = passes.measure(piece.inputs, piece.targets, norms[piece.positions])
+            found.put(piece.positions, again_measured.by_layer, again_measured.losses)
     if came != len(norms):
         raise ValueError(
             f"batches: found {came} examples in the second pass, expected the {len(norms)} of the first; hand over a "
             "list, or a loader that gives the same each time"
         )
-    return products
+    return found.gathered()
 
 
-def _require_same(found: BatchProducts, losses: Tensor) -> None:
-    """Raise ValueError unless the losses are those of the first pass."""
-    if apart(found.losses.to(torch.float64).cpu(), losses, found.losses.dtype).any():
+class _Products:
+    """Products g_i . V_d, float64 [D, n, L], gathered batch by batch; on a GPU they wait until there are many."""
+
+    def __init__(self, directions: int, rows: OrderedExamples) -> None:
+        self._products = np.zeros((directions, *rows.sq_norms.shape))
+        self._rows = rows
+        self._waiting: list[tuple[NDArray[np.int64], list[str], Tensor]] = []
+        self._losses: list[tuple[Tensor, Tensor]] = []
+
+    def put(self, positions: Tensor, by_layer: Mapping[str, Tensor], losses: Tensor | None = None) -> None:
+        """Take in the products of a batch, and its losses where a second pass gave them."""
+        if losses is not None:
+            self._losses.append((positions, losses))
+        if by_layer:
+            together = torch.stack([*by_layer.values()], dim=-1)  # of all layers: each copy waits
+            self._waiting.append((positions.numpy(), list(by_layer), together))
+        waiting = [*(one for *_, one in self._waiting), *(one for _, one in self._losses)]
+        if any(one.device.type == "cpu" for one in waiting) or sum(one.nbytes for one in waiting) > MOST_WAITING_BYTES:
+            self._fetch()
+
+    def gathered(self) -> NDArray[np.float64]:
+        """All of them."""
+        self._fetch()
+        return self._products
+
+    def _fetch(self) -> None:
+        if self._losses:
+            positions = torch.cat([one for one, _ in self._losses])
+            losses = torch.cat([one for _, one in self._losses])
+            _require_same(losses.to(torch.float64).cpu(), torch.from_numpy(self._rows.losses)[positions], losses.dtype)
+        if self._waiting:
+            flat = torch.cat([one.reshape(-1) for *_, one in self._waiting]).cpu()
+            parts = torch.split(flat, [one.numel() for *_, one in self._waiting])
+            for (places, layers, one), part in zip(self._waiting, parts, strict=True):
+                columns = [self._rows.layers.index(layer) for layer in layers]
+                self._products[:, places[:, None], columns] = part.reshape(one.shape).numpy()
+        self._waiting, self._losses = [], []
+
+
+def _require_same(found: Tensor, losses: Tensor, dtype: torch.dtype) -> None:
+    """Raise ValueError unless losses, computed in that dtype, are those of the first pass."""
+    if apart(found, losses, dtype).any():
         raise ValueError(
             "batches: found other losses in the second pass than in the first, expected the same examples in the same "
             "order; use shuffle=False and no random augmentation, or hand over a list of batches"
@@ -144,10 +175,11 @@ def require_sums(
     sums: dict[str, Tensor] = {}
     for name, value in zip(now.passes.parameters, statistics.group_sums, strict=True):
         if name in directions.tensors:
-            product = contracted(value.sum(dim=0, keepdim=True), directions.tensors[name].cpu())[:, 0]
+            product = contracted(value.sum(dim=0, keepdim=True), directions.tensors[name])[:, 0]
             sums[layer_of(name)] = sums.get(layer_of(name), 0.0) + product
     norms = torch.from_numpy(np.sqrt(rows.sq_norms.sum(axis=1))).sum()
-    for layer, expected in sums.items():
+    together = torch.stack([*sums.values()]).cpu() if sums else ()
+    for layer, expected in zip(sums, together, strict=True):
         of_layer = torch.from_numpy(products[:, :, rows.layers.index(layer)])
         off = (of_layer.sum(dim=1) - expected)[:, None]
         for violation in _violation(now, directions, layer, off, of_layer.abs().sum(dim=1, keepdim=True), norms):

@@ -25,6 +25,9 @@ class OrderedExamples:
     group_ids: NDArray[np.int64]
 
 
+MOST_WAITING_BYTES = 2**26  # of numbers of examples on a GPU before they are copied to the processor
+
+
 class ExampleRows:
     """Norms and losses of single examples, batch by batch."""
 
@@ -32,8 +35,8 @@ class ExampleRows:
         self._layers = layers_of(parameters)
         self._members = {layer: [name for name in parameters if layer_of(name) == layer] for layer in self._layers}
         self._positions: list[Tensor] = []
-        self._norms: list[Tensor] = []
-        self._losses: list[Tensor] = []
+        self._measured: list[Tensor] = []  # [n, L + 1] on the processor: norms by layer, and the loss
+        self._waiting: list[Tensor] = []  # the same on a GPU, where a copy would wait for it
         self._groups: list[int] = []
 
     def add(self, piece: Piece, measured: BatchSums) -> None:
@@ -41,21 +44,29 @@ class ExampleRows:
         device = measured.losses.device
         zero = torch.zeros(measured.n, dtype=torch.float64, device=device)
         norms = measured.squared_norms
-        by_layer = [
+        columns = [
             sum((norms[name].to(device) for name in members if name in norms), start=zero)
             for members in self._members.values()
         ]
         self._positions.append(piece.positions)
-        self._norms.append(torch.stack(by_layer, dim=1).cpu())
-        self._losses.append(measured.losses.to(torch.float64).cpu())
+        self._waiting.append(torch.stack([*columns, measured.losses.to(torch.float64)], dim=1))
         self._groups += [piece.group] * measured.n
+        if device.type == "cpu" or sum(one.nbytes for one in self._waiting) > MOST_WAITING_BYTES:
+            self._fetch()
 
     def in_order(self) -> OrderedExamples:
         """All of them."""
+        self._fetch()
         order = torch.cat(self._positions).argsort()
+        measured = torch.cat(self._measured)[order].numpy()
         return OrderedExamples(
             self._layers,
-            torch.cat(self._norms)[order].numpy(),
-            torch.cat(self._losses)[order].numpy(),
+            np.ascontiguousarray(measured[:, :-1]),
+            np.ascontiguousarray(measured[:, -1]),
             np.asarray(self._groups, dtype=np.int64)[order.numpy()],
         )
+
+    def _fetch(self) -> None:
+        if self._waiting:
+            self._measured.append(torch.cat(self._waiting).cpu())
+            self._waiting = []

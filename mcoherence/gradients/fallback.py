@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vjp, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from mcoherence.gradients.evidence import SumsOfRows
 from mcoherence.gradients.layer_rules.products import Rows, sure_squared_norms
 from mcoherence.gradients.layer_rules.registry import trainable
 from mcoherence.gradients.reference import LossFunction, loss_and_gradients
@@ -21,7 +22,8 @@ from mcoherence.gradients.trees import Tree, arguments, leaves, length, refilled
 from mcoherence.parameter_names import names_by_module
 
 # Elements of the rows alive at a time; what is formed is bounded by this and by the size of one example's gradient.
-ROWS_BUDGET = 2**24
+# Elsewhere than on a processor, where each chunk costs the launches of a pass: 512 MiB of float32.
+ROWS_BUDGET, ROWS_BUDGET_ELSEWHERE = 2**24, 2**27
 
 
 def layer_rows(layer: nn.Module, inputs: Tensor, output_grads: Tensor) -> dict[str, Rows]:
@@ -57,20 +59,27 @@ class WholeModel:
         parameters: Mapping[str, Tensor],
         inputs: Tree,
         targets: Tree,
-        agree: Callable[[Mapping[str, Rows]], bool],
-    ) -> dict[str, Rows]:
+        judge: Callable[[Mapping[str, Rows]], SumsOfRows],
+    ) -> tuple[dict[str, Rows], SumsOfRows]:
         """Rows {parameter name: Rows} for inputs [n, ...] and targets [n, ...], by vmap, else by a plain loop.
 
-        vmap serves as long as the model can be vectorised and `agree(rows)` holds for what it returns; once it
-        has failed, this object loops over the examples.
+        vmap serves as long as the model can be vectorised and none of its rows are astray; once it has failed, this
+        object loops over the examples.
+
+        Returns:
+            The rows, and what they add up to, as `judge` says.
         """
         if self._vmap_is_right:
             try:
                 formed = _condensed(self.by_vmap(parameters, inputs, targets))
-                self._vmap_is_right = agree(formed)
+                judged = judge(formed)
+                if not judged.astray:
+                    return formed, judged
             except Exception:  # what vmap cannot vectorise raises all kinds of errors; the loop then tells a real one
-                self._vmap_is_right = False
-        return formed if self._vmap_is_right else self.rows_by_loop(parameters, inputs, targets)
+                pass
+            self._vmap_is_right = False
+        formed = self.rows_by_loop(parameters, inputs, targets)
+        return formed, judge(formed)
 
     def by_vmap(self, parameters: Mapping[str, Tensor], inputs: Tree, targets: Tree) -> Iterator[dict[str, Tensor]]:
         """Per-example gradients {parameter name: [c, *parameter shape]}, chunk by chunk, by vmap over the model."""
@@ -106,8 +115,10 @@ class WholeModel:
 
 
 def _chunks(n: int, parameters: Mapping[str, Tensor]) -> list[slice]:
-    """Slices of n examples, none with more rows than ROWS_BUDGET allows."""
-    size = max(1, ROWS_BUDGET // max(1, sum(p.numel() for p in parameters.values())))
+    """Slices of n examples, none with more rows than the budget of the parameters' device allows."""
+    on_processor = all(p.device.type == "cpu" for p in parameters.values())
+    budget = ROWS_BUDGET if on_processor else ROWS_BUDGET_ELSEWHERE
+    size = max(1, budget // max(1, sum(p.numel() for p in parameters.values())))
     return [slice(start, min(start + size, n)) for start in range(0, n, size)]
 
 

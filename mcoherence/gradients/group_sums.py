@@ -37,7 +37,7 @@ class GroupSums:
                 self._totals[place] += wide
 
     def stacked(self) -> tuple[Tensor, ...]:
-        """One tensor [G, *parameter shape] per parameter, on the CPU, zero where a group has no gradient.
+        """One tensor [G, *parameter shape] per parameter, where it is, zero where a group has no gradient.
 
         What is stacked is let go at once, so that this is called once, at the end.
         """
@@ -46,8 +46,8 @@ class GroupSums:
     def _stacked(self, name: str, p: Tensor) -> Tensor:
         found = [self._totals.pop((group, name), None) for group in range(self._groups)]
         if len(found) == 1 and found[0] is not None:
-            return found[0].cpu().unsqueeze(0)
-        stacked = torch.zeros((self._groups, *p.shape), dtype=sum_dtype(p.dtype))
+            return found[0].unsqueeze(0)
+        stacked = torch.zeros((self._groups, *p.shape), dtype=sum_dtype(p.dtype), device=p.device)
         for group, total in enumerate(found):
             if total is not None:
                 stacked[group] = total
@@ -60,9 +60,24 @@ def sum_dtype(dtype: torch.dtype) -> torch.dtype:
 
 
 def sq_norms_of_sums(group_sums: Sequence[Tensor], groups: int) -> NDArray[np.float64]:
-    """|S|^2 per group and parameter, float64 [G, P], of one tensor [G, *parameter shape] per parameter."""
+    """|S|^2 per group and parameter, float64 [G, P], of one tensor [G, *parameter shape] per parameter.
+
+    Taken where the sums are, and brought to the processor at once.
+    """
     squared = [torch.linalg.vector_norm(real_rows(s), dim=1, dtype=torch.float64).square() for s in group_sums]
-    return torch.stack(squared, dim=1).numpy() if squared else np.zeros((groups, 0))
+    return torch.stack(squared, dim=1).cpu().numpy() if squared else np.zeros((groups, 0))
+
+
+def products_of_sums(group_sums: Sequence[Tensor], groups: int) -> NDArray[np.float64]:
+    """S_a . S_b per parameter, float64 [G, G, P]; the real part of complex ones.
+
+    Taken where the sums are, and brought to the processor at once.
+    """
+    products = []
+    for sums in group_sums:  # one in float64 at a time
+        flat = real_rows(sums).to(torch.float64)
+        products.append(flat @ flat.T)
+    return torch.stack(products, dim=-1).cpu().numpy() if products else np.zeros((groups, groups, 0))
 
 
 def real_rows(sums: Tensor) -> Tensor:

@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from mcoherence.coherence import Float64Array, alpha, alpha_from_minibatches
 from mcoherence.gradients.batch_norm import with_batch_statistics
 from mcoherence.gradients.evidence import IdentityError
-from mcoherence.gradients.group_sums import GroupSums, real_rows
+from mcoherence.gradients.group_sums import GroupSums, products_of_sums
+from mcoherence.gradients.reading import read
 from mcoherence.gradients.reference import LossFunction, dense
 from mcoherence.gradients.trees import Tree, length, on_device, outputs_of
 from mcoherence.precision import float32_products
@@ -37,7 +38,7 @@ class MinibatchStatistics:
     parameters: qualified names of the P trainable parameters, in the model's order.
     counts: number of mini-batches per group, int64 [G].
     sum_sq_norms: sum of |W|^2, float64 [G, P].
-    group_sums: sum of W per parameter, one tensor [G, *parameter shape] each, on the CPU.
+    group_sums: sum of W per parameter, one tensor [G, *parameter shape] each, where the model is.
     """
 
     size: int
@@ -50,8 +51,7 @@ class MinibatchStatistics:
     @property
     def gram(self) -> NDArray[np.float64]:
         """Inner products of the groups' sums of W, float64 [G, G, P]."""
-        flat = [real_rows(sums).to(torch.float64) for sums in self.group_sums]
-        return np.stack([(one @ one.T).numpy() for one in flat], axis=-1)
+        return products_of_sums(self.group_sums, len(self.groups))
 
     def alpha(self, group: str | None = None) -> float:
         """Alpha of the examples of a group, by the whole network; None for the first group.
@@ -124,9 +124,10 @@ def minibatch_statistics(
     device = next(iter(parameters.values())).device
     counts = np.zeros(len(groups), dtype=np.int64)
     sum_sq_norms = np.zeros((len(groups), len(parameters)))
+    norms: dict[tuple[int, int, int], Tensor] = {}  # |W| of a mini-batch, its group and a parameter, by their places
     sums, sizes = GroupSums(len(groups), parameters), set()
     with float32_products(tf32), torch.inference_mode(False), torch.enable_grad():
-        for inputs, targets, group in minibatches:
+        for number, (inputs, targets, group) in enumerate(minibatches):
             sizes.add(length(inputs))
             outputs = outputs_of(copy, on_device(inputs, device))
             loss = loss_fn(outputs, on_device(targets, device)).mean()
@@ -134,15 +135,15 @@ def minibatch_statistics(
             means = {name: dense(one) for name, one in zip(parameters, found, strict=True) if one is not None}
             for place, name in enumerate(parameters):
                 if name in means:
-                    squared = torch.linalg.vector_norm(
-                        means[name], dtype=torch.promote_types(means[name].dtype, torch.float64)
-                    )
-                    sum_sq_norms[group, place] += float(squared) ** 2
+                    wide = torch.promote_types(means[name].dtype, torch.float64)
+                    norms[number, group, place] = torch.linalg.vector_norm(means[name], dtype=wide)
             sums.add(group, means)
             counts[group] += 1
     if len(sizes) != 1:
         found_sizes = f"mini-batches of {sorted(sizes)} examples" if sizes else "none"
         raise ValueError(f"minibatches: found {found_sizes}, expected mini-batches of one size")
+    for (_, group, place), norm in read(norms).items():
+        sum_sq_norms[group, place] += norm**2
     if not np.isfinite(sum_sq_norms).all():
         raise IdentityError("gradients of mini-batches are not finite")
     return MinibatchStatistics(sizes.pop(), tuple(groups), tuple(parameters), counts, sum_sq_norms, sums.stacked())

@@ -7,11 +7,13 @@ autograd's back. A tensor that is a plain attribute of a module may be replaced,
 last, but not be written to.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from mcoherence.gradients.reading import read
 from mcoherence.gradients.refusal import UnsupportedModelError
 
 
@@ -27,14 +29,12 @@ class _Kept:
     def of(cls, tensor: Tensor, copied: bool) -> "_Kept":
         return cls(tensor, _version(tensor), tensor.detach().clone() if copied else None)
 
-    def is_as_it_was(self, now: Tensor | None, every_value: bool) -> bool:
-        """Whether what is there now holds the same values."""
-        untouched = now is self.tensor and _version(self.tensor) == self.version
-        if self.values is None or (untouched and not every_value):
-            return untouched
-        return now is not None and _equal(now, self.values)
+    def is_untouched(self, now: Tensor | None) -> bool:
+        """Whether what is there now is the same tensor, and nothing has been written to it."""
+        return now is self.tensor and _version(self.tensor) == self.version
 
 
+_Place = tuple[nn.Module, str, str]  # module, which of the holders below, name there
 # Where a module keeps tensors.
 _PARAMETERS, _BUFFERS, _ATTRIBUTES = "_parameters", "_buffers", "__dict__"
 
@@ -45,7 +45,7 @@ class ModelState:
     def __init__(self, model: nn.Module) -> None:
         # Modules whose tensors Python can reach.
         self._modules = {m: name for name, m in model.named_modules() if not isinstance(m, torch.jit.ScriptModule)}
-        self._kept: dict[tuple[nn.Module, str, str], _Kept] = {}
+        self._kept: dict[_Place, _Kept] = {}
         self._requires_grad = {p: (p.requires_grad, p.grad) for p in model.parameters()}
         for kind in (_PARAMETERS, _BUFFERS, _ATTRIBUTES):
             self._adopt(kind)
@@ -65,11 +65,14 @@ class ModelState:
         Raises:
             UnsupportedModelError: a pass has changed some; names them.
         """
-        changed = []
-        for (module, kind, name), kept in self._kept.items():
-            now = kept.tensor if kind == _ATTRIBUTES else _holder(module, kind).get(name)
-            if not kept.is_as_it_was(now, every_value):
-                changed.append((f"{self._modules[module]}.{name}".lstrip("."), kind))
+        there = {
+            place: kept.tensor if place[1] == _ATTRIBUTES else _holder(*place[:2]).get(place[2])
+            for place, kept in self._kept.items()
+        }
+        changed = [
+            (f"{self._modules[module]}.{name}".lstrip("."), kind)
+            for module, kind, name in self._changed(there, every_value)
+        ]
         if not changed:
             self._adopt(_BUFFERS)
             return
@@ -87,7 +90,9 @@ class ModelState:
             holder = _holder(module, kind)
             if kind != _ATTRIBUTES and holder.get(name) is not kept.tensor:
                 holder[name] = kept.tensor
-            if kept.values is not None and not kept.is_as_it_was(kept.tensor, every_value=True):
+        for place in self._changed({place: kept.tensor for place, kept in self._kept.items()}, every_value=True):
+            kept = self._kept[place]
+            if kept.values is not None:
                 with torch.no_grad():
                     if kept.tensor.shape != kept.values.shape:
                         kept.tensor.data = kept.values
@@ -97,6 +102,17 @@ class ModelState:
                 p.requires_grad_(required)
             if p.grad is not grad:
                 p.grad = grad
+
+    def _changed(self, there: dict[_Place, Tensor | None], every_value: bool) -> list[_Place]:
+        """Places of which what is there now is no longer what was kept; a GPU is asked for values once."""
+        same = {place: self._kept[place].is_untouched(now) for place, now in there.items()}
+        compared = {}
+        for place, now in there.items():
+            values = self._kept[place].values
+            if values is not None and (every_value or not same[place]):
+                compared[place] = (now, values)
+        same |= _equal(compared)
+        return [place for place in there if not same[place]]
 
 
 def _holder(module: nn.Module, kind: str) -> dict[str, Tensor | None]:
@@ -108,11 +124,17 @@ def _version(tensor: Tensor) -> int:
     return 0 if tensor.is_inference() else int(tensor._version)
 
 
-def _equal(one: Tensor, other: Tensor) -> bool:
-    """Whether two tensors hold the same, NaN being NaN."""
-    if one.shape != other.shape or one.dtype != other.dtype:
-        return False
-    if one.layout != torch.strided or one.is_quantized or one.device.type == "meta":
-        return True  # nothing to compare
-    same = torch.equal(one, other)
-    return same or bool(((one == other) | ((one != one) & (other != other))).all())
+def _equal(pairs: Mapping[_Place, tuple[Tensor | None, Tensor]]) -> dict[_Place, bool]:
+    """Whether the tensors of each pair hold the same, NaN being NaN."""
+    found: dict[_Place, bool] = {}
+    asked: dict[_Place, Tensor] = {}
+    for place, (one, other) in pairs.items():
+        if one is None or (one.shape, one.dtype, one.device) != (other.shape, other.dtype, other.device):
+            found[place] = False
+        elif one.layout != torch.strided or one.is_quantized or one.device.type == "meta":
+            found[place] = True  # nothing to compare
+        elif one.device.type == "cpu" and torch.equal(one, other):
+            found[place] = True
+        else:
+            asked[place] = ((one == other) | ((one != one) & (other != other))).all()
+    return found | {place: bool(value) for place, value in read(asked).items()}

@@ -13,14 +13,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mcoherence.device import sent
 from mcoherence.gradients.capture import Capture
-from mcoherence.gradients.evidence import is_sum_of_rows
+from mcoherence.gradients.evidence import distance_from_sum, is_sum_of_rows, sums_of_rows
 from mcoherence.gradients.fallback import WholeModel
 from mcoherence.gradients.graph import has_reentrant_checkpoint
-from mcoherence.gradients.layer_rules.products import Rows, least, sure_squared_norms
+from mcoherence.gradients.layer_rules.products import least, sure_squared_norms
 from mcoherence.gradients.layers import has_node_hooks
 from mcoherence.gradients.model_state import ModelState
 from mcoherence.gradients.not_finite import require_finite
+from mcoherence.gradients.reading import read
 from mcoherence.gradients.reference import LossFunction, dense, loss_alone, require_same_alone
 from mcoherence.gradients.refusal import MIXED, REENTRANT, UnsupportedModelError
 from mcoherence.gradients.trees import Tree, leaves, length, mapped, on_device, outputs_of, rows, usable
@@ -60,6 +62,7 @@ class Passes:
         self.device = next((p.device for p in model.parameters()), torch.device("cpu"))
         self._state = state
         self._looked_for_checkpoints = False
+        self._silent: set[str] = set()  # names of parameters whose squares added up to 0 in an earlier batch
         self._drawing = _Drawing(self.device)
 
     def at_device(self, inputs: Tree) -> Tree:
@@ -131,18 +134,32 @@ class Passes:
             self.capture.routed.update(in_hooks - sums.keys())
             return self._measure(inputs, targets)
         norms, formed = self.capture.collected()
-        totals = _totals(norms)
-        if self._are_lossy(totals, sums, n):
+        formed = {name: value for name, value in formed.items() if name in sums}
+        unmeasured = {name: value for name, value in sums.items() if name not in norms}
+        # All that is to be known of the batch now, asked of its device at once.
+        known = read(
+            {("total", name): value.sum() for name, value in norms.items()}
+            | {("distance", name): distance_from_sum(sums[name], value) for name, value in formed.items()}
+            | {("alive", name): sums[name].any() for name in self._silent if name in norms and name in sums}
+            | {("finite", name): torch.isfinite(value).all() for name, value in unmeasured.items()}
+        )
+        totals = {name: known["total", name] for name in norms}
+        alive = {name: known.get(("alive", name)) for name, total in totals.items() if total == 0.0 and name in sums}
+        new = {name: sums[name].any() for name, it_is in alive.items() if it_is is None}
+        self._silent.update(new)
+        if self._are_lossy(totals, alive | read(new), n):
             if not self.capture.careful:
                 self.capture.careful = True  # from here on: what is too small or too large once will be again
                 return self._measure(inputs, targets)
             require_finite(norms, sums, losses.detach(), inputs, self.parameters)
-        if unmeasured := {name: value for name, value in sums.items() if name not in norms}:
+        if not all(known["finite", name] for name in unmeasured):
             require_finite({}, unmeasured, losses.detach(), inputs, self.parameters)
         if formed:
             whole = sum(totals.values())
             self.capture.routed.update(
-                name for name, value in formed.items() if name in sums and not is_sum_of_rows(sums[name], value, whole)
+                name
+                for name in formed
+                if not is_sum_of_rows(known["distance", name], totals[name], whole, n, sums[name])
             )
         return self._completed(BatchSums(n, norms, sums, totals, losses.detach(), to_doubt), inputs, targets, hooked)
 
@@ -182,22 +199,31 @@ class Passes:
                 norms[name], sums[name] = value.squared_norms, value.total
         missing = {name: p for name, p in missing.items() if name not in hooked}
         if missing:
-            formed = self.whole_model.rows(missing, inputs, targets, lambda found: not _astray(found, sums, whole))
-            if astray := _astray(formed, sums, whole):
+            formed, judged = self.whole_model.rows(
+                missing, inputs, targets, lambda found: sums_of_rows(found, sums, whole)
+            )
+            if judged.astray:
                 raise UnsupportedModelError(
-                    f"parameter {astray[0]!r}: the gradients of the examples, each passed through the model alone, do "
-                    f"not add up to the gradient of the batch; {MIXED}"
+                    f"parameter {judged.astray[0]!r}: the gradients of the examples, each passed through the model "
+                    f"alone, do not add up to the gradient of the batch; {MIXED}"
                 )
             norms |= {name: value.squared_norms for name, value in formed.items()}
+            totals |= judged.totals
             self._require_unchanged()
         totals |= _totals({name: value for name, value in norms.items() if name not in totals})
         return BatchSums(measured.n, norms, sums, totals, measured.losses, measured.to_doubt)
 
-    def _are_lossy(self, totals: Mapping[str, float], sums: Mapping[str, Tensor], n: int) -> bool:
-        """Whether squares have left the range of their dtype: not finite, or too small although gradients are not 0."""
+    def _are_lossy(self, totals: Mapping[str, float], alive: Mapping[str, float | None], n: int) -> bool:
+        """Whether squares have left the range of their dtype: not finite, or too small although gradients are not 0.
+
+        Args:
+            totals: of the squares, by parameter name.
+            alive: whether the sum of the gradients is not 0, by name of those parameters whose total is 0.
+            n: number of examples.
+        """
         for name, total in totals.items():
             p = self.parameters[name]
-            if not total < math.inf or (total == 0.0 and name in sums and bool(sums[name].any())):
+            if not total < math.inf or alive.get(name):
                 return True
             if 0.0 < total < least(n * p.numel(), torch.promote_types(p.dtype, torch.float32)):
                 return not self.capture.careful
@@ -253,23 +279,9 @@ def require_losses(losses: object, n: int) -> None:
         raise ValueError(f"loss_fn: found {found}, expected one loss per example, a tensor of shape ({n},); {way_out}")
 
 
-def _astray(rows: Mapping[str, Rows], sums: Mapping[str, Tensor], whole: float) -> list[str]:
-    """Names of the parameters whose rows do not add up to what autograd has summed.
-
-    Args:
-        rows: of the parameters that go through the whole model.
-        sums: of all parameters.
-        whole: sum of |g_i|^2 of the others, beside which a gradient that vanishes by cancellation is rounding.
-    """
-    whole += sum(float(value.squared_norms.sum()) for value in rows.values())
-    return [name for name, value in rows.items() if not is_sum_of_rows(sums[name], value, whole)]
-
-
 def _totals(norms: Mapping[str, Tensor]) -> dict[str, float]:
-    """{name: sum}; asked of a GPU once, not once for each parameter."""
-    return (
-        dict(zip(norms, torch.stack([value.sum() for value in norms.values()]).tolist(), strict=True)) if norms else {}
-    )
+    """{name: sum}."""
+    return read({name: value.sum() for name, value in norms.items()})
 
 
 def _with_targets_at_outputs(loss_fn: LossFunction) -> LossFunction:
@@ -277,6 +289,6 @@ def _with_targets_at_outputs(loss_fn: LossFunction) -> LossFunction:
 
     def losses(outputs: Any, targets: Tree) -> Tensor:
         found = leaves(outputs)
-        return loss_fn(outputs, mapped(lambda leaf: leaf.to(found[0].device), targets) if found else targets)
+        return loss_fn(outputs, mapped(lambda leaf: sent(leaf, found[0].device), targets) if found else targets)
 
     return losses

@@ -12,6 +12,8 @@ estimated.
 import torch
 from torch import Tensor
 
+from mcoherence.device import sent
+
 # Powers of two change no digit of a gradient; where there are more examples than that, halves, quarters ... between.
 _EXPONENTS = {torch.float64: 400, torch.float16: 3}  # from -400 to 400
 _EXPONENT = 50
@@ -38,15 +40,17 @@ def lengths(rows: Tensor) -> Tensor:
     return norms
 
 
-def are_of_one_example_each(plain: Tensor, weighted: Tensor, given: Tensor, dtype: torch.dtype) -> bool:
-    """Whether rows of these lengths, float64 [n], grew by the weights `given`, [n], and by nothing else."""
+def are_of_one_example_each(plain: Tensor, weighted: Tensor, given: Tensor, dtype: torch.dtype) -> Tensor:
+    """Whether rows of these lengths, float64 [n], grew by the weights `given`, [n], and by nothing else; bool [].
+
+    The answer is where the rows are. The weights are on the processor, so that none of this waits for a GPU.
+    """
     if len(plain) != len(given) or len(weighted) != len(given):
-        return False
-    given = given.to(plain.device)
+        return torch.tensor(False)
     if len(given) > 1:
         ordered = given.sort().values
         apart = float((ordered[1:] / ordered[:-1]).min()) - 1.0
     else:
         apart = 1.0
-    expected, allowed = plain * given, min(_TOLERANCE.get(dtype, 0.1), apart / 4)
-    return bool(((weighted - expected).abs() <= allowed * expected).all())
+    expected, allowed = plain * sent(given, plain.device), min(_TOLERANCE.get(dtype, 0.1), apart / 4)
+    return ((weighted - expected).abs() <= allowed * expected).all()

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from mcoherence.device import is_of_device
 from mcoherence.errors import first_line
 from mcoherence.gradients.eval_mode import eval_mode
+from mcoherence.gradients.reading import read
 from mcoherence.gradients.refusal import MIXED, UnsupportedModelError
 from mcoherence.gradients.trees import Tree, concatenated, length, outputs_of, rows, shapes
 from mcoherence.gradients.wrappers import plain_names, unwrapped
@@ -126,7 +127,7 @@ def require_same_alone(
         return
     allowed = 1e-6 if loss.dtype == torch.float64 else 1e-2 if loss.dtype == torch.float32 else 0.3
     if isinstance(single, Tensor) and single.shape == (1,):
-        one, two = float(single.detach()), float(loss.detach())
+        one, two = read({0: single.detach()[0], 1: loss.detach()[0]}).values()
         if abs(one - two) > allowed * max(abs(one), abs(two), 1e-2):
             raise UnsupportedModelError(
                 f"the loss of an example is {one:.6g} in a batch of its own and {two:.6g} in one that holds it twice; "

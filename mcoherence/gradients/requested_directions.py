@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mcoherence.gradients.directions import Directions
+from mcoherence.gradients.reading import read
 from mcoherence.gradients.statistics import GradientStatistics
 from mcoherence.gradients.sweep import Measuring
 from mcoherence.gradients.wrappers import plain_names
@@ -61,10 +62,9 @@ def tensors_of(
     given = []
     for name, direction in wanted.items():
         if isinstance(direction, str):
-            chosen = (
-                range(len(statistics.groups)) if direction == SUM else [statistics.groups.index(_group_of(direction))]
-            )
-            sums = (value[list(chosen)].sum(dim=0) for value in statistics.group_sums)
+            first = 0 if direction == SUM else statistics.groups.index(_group_of(direction))
+            chosen = slice(first, len(statistics.groups) if direction == SUM else first + 1)
+            sums = (value[chosen].sum(dim=0) for value in statistics.group_sums)
             given.append(dict(zip(now.passes.parameters, sums, strict=True)))
         else:
             given.append(_of_parameters(name, _by_own_names(name, direction, model, now), now))
@@ -80,6 +80,7 @@ def _of_parameters(name: str, direction: Mapping[str, Tensor], now: Measuring) -
     every = dict(now.passes.model.named_parameters(remove_duplicate=False))
     measured = {id(p): actual for actual, p in parameters.items()}
     found: dict[str, Tensor] = {}
+    finite: dict[str, Tensor] = {}
     for key, value in direction.items():
         if not every[key].requires_grad:
             continue
@@ -90,14 +91,16 @@ def _of_parameters(name: str, direction: Mapping[str, Tensor], now: Measuring) -
             raise ValueError(
                 f"along: found {kind} for {key!r} in {name!r}, expected a dense tensor of {tuple(p.shape)}"
             )
-        if not bool(torch.isfinite(value).all()):
-            raise ValueError(f"along: found numbers in {key!r} of {name!r} that are not finite, expected finite ones")
+        finite[key] = torch.isfinite(value).all()
         if actual in found and not torch.equal(found[actual], value):
             raise ValueError(
                 f"along: found two different tensors for {actual!r} and {key!r} in {name!r}, which are one parameter, "
                 "expected one of them, or equal ones"
             )
         found[actual] = value
+    for key, it_is in read(finite).items():
+        if not it_is:
+            raise ValueError(f"along: found numbers in {key!r} of {name!r} that are not finite, expected finite ones")
     return found
 
 

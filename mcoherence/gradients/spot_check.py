@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from mcoherence.device import sent
 from mcoherence.gradients.directions import Directions, products_of_rows
 from mcoherence.gradients.evidence import spot_errors, tolerance
 from mcoherence.gradients.layer_rules.products import sure_squared_norms
@@ -115,20 +116,19 @@ def spot_checked(passes: Passes, measured: BatchSums, inputs: Tree, targets: Tre
     """
     dtypes = {name: p.dtype for name, p in passes.parameters.items()}
 
-    def errors(found: Norms, expected: Norms) -> dict[str, float]:
-        return spot_errors({name: value[chosen] for name, value in found.items()}, expected, dtypes)
+    def errors(found: BatchSums, expected: Norms) -> dict[str, float]:
+        return spot_errors(chosen_norms(found, chosen), expected, dtypes)
 
     batch = _batch(passes, inputs, targets)
     alone = batch.norms_alone(chosen)
-    found = errors(measured.squared_norms, alone)
+    found = errors(measured, alone)
     if not beyond_rounding(found, dtypes):
         return SpotCheck(measured, max(found.values(), default=0.0), at_kink=False)
     within = batch.norms_within(chosen)
-    if misread := beyond_rounding(errors(measured.squared_norms, within), dtypes):
+    if misread := beyond_rounding(errors(measured, within), dtypes):
         passes.capture.routed.update(misread)
         measured = passes.measure(inputs, targets)
-    norms = measured.squared_norms
-    against_alone, against_within = errors(norms, alone), errors(norms, within)
+    against_alone, against_within = errors(measured, alone), errors(measured, within)
     found = {name: min(error, against_within[name]) for name, error in against_alone.items()}
     wrong = beyond_rounding(found, dtypes)
     at_kink = bool(beyond_rounding(against_alone, dtypes))
@@ -151,10 +151,10 @@ def require_same_losses(
     """
     dtype = measured.losses.dtype
     alone = passes.losses_alone(inputs, targets, chosen)
-    off = apart(measured.losses[list(chosen)], alone, dtype)
-    if not off.any():
+    off = apart(_chosen_losses(measured, chosen), alone, dtype).tolist()
+    if not any(off):
         return
-    suspects = [i for i, wrong in zip(chosen, off.tolist(), strict=True) if wrong]
+    suspects = [i for i, wrong in zip(chosen, off, strict=True) if wrong]
     if dtype != torch.float64:
         try:
             within, alone = in_float64(passes.model, _batch(passes, inputs, targets)).losses(suspects)
@@ -180,9 +180,13 @@ def require_same_in_a_smaller_batch(passes: Passes, measured: BatchSums, inputs:
     """
     chosen = sorted(drawn(measured.n, max(1, min(measured.n // 2, MOST_TOGETHER))))
     together = passes.losses_together(inputs, targets, chosen)
-    off = apart(measured.losses[chosen], together, measured.losses.dtype).tolist()
+    off = apart(_chosen_losses(measured, chosen), together, measured.losses.dtype).tolist()
     suspects = {i for i, wrong in zip(chosen, off, strict=True) if wrong}
     require_same_losses(passes, measured, inputs, targets, sorted({0, *suspects}))
+
+
+def _chosen_losses(measured: BatchSums, chosen: Sequence[int]) -> Tensor:
+    return measured.losses.index_select(0, sent(torch.tensor(chosen), measured.losses.device))
 
 
 def telling(measured: BatchSums, unseen: Sequence[str], k: int) -> list[int]:
@@ -192,10 +196,26 @@ def telling(measured: BatchSums, unseen: Sequence[str], k: int) -> list[int]:
     example that was looked at has shown so far, that with the largest gradient is added, MOST_ADDED of them at most.
     """
     chosen = drawn(measured.n, k)
-    for name in unseen:
-        if len(chosen) < k + MOST_ADDED and not bool((measured.squared_norms[name][chosen] > 0).any()):
-            chosen.append(int(measured.squared_norms[name].argmax()))
+    if unseen:
+        for norms in torch.stack([measured.squared_norms[name] for name in unseen]).cpu():
+            if len(chosen) < k + MOST_ADDED and not bool((norms[chosen] > 0).any()):
+                chosen.append(int(norms.argmax()))
     return chosen
+
+
+def shown(measured: BatchSums, examples: Sequence[int]) -> set[str]:
+    """Names of the parameters of which one of these examples of the batch has a gradient."""
+    norms = chosen_norms(measured, examples)
+    if not norms:
+        return set()
+    any_shown = (torch.stack([*norms.values()]) > 0).any(dim=1)
+    return {name for name, it_is in zip(norms, any_shown.tolist(), strict=True) if it_is}
+
+
+def chosen_norms(measured: BatchSums, examples: Sequence[int]) -> dict[str, Tensor]:
+    """|g_i|^2 {parameter name: float64 [k]} of some examples of the batch."""
+    index = sent(torch.tensor(examples), measured.losses.device)
+    return {name: value.index_select(0, index) for name, value in measured.squared_norms.items()}
 
 
 def drawn(n: int, k: int) -> list[int]:

@@ -12,14 +12,13 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mcoherence import coherence
 from mcoherence.gradients import noise
 from mcoherence.gradients.evidence import Evidence
-from mcoherence.gradients.group_sums import real_rows
+from mcoherence.gradients.group_sums import products_of_sums
 from mcoherence.gradients.layer_names import layer_of, layers_of
 from mcoherence.gradients.reference import LossFunction
 from mcoherence.gradients.rounding import share_of_sums
@@ -44,7 +43,7 @@ class GradientStatistics:
     parameters: qualified names of the P trainable parameters, in the model's order.
     counts: number of examples per group, int64 [G].
     sum_sq_norms: Q per group and parameter, float64 [G, P].
-    group_sums: S per parameter, one tensor [G, *parameter shape] each, on the CPU.
+    group_sums: S per parameter, one tensor [G, *parameter shape] each, on the device that they were measured on.
     evidence: what was checked while measuring.
     fingerprint: digest of the weights and buffers that were measured; "" where it is not known.
     device: that computed them, such as "cuda (NVIDIA H200)"; fp32_precision: "ieee", or "tf32" where float32 products
@@ -74,12 +73,7 @@ class GradientStatistics:
     @cached_property
     def gram(self) -> NDArray[np.float64]:
         """Inner products of the groups' gradient sums, S_a . S_b, float64 [G, G, P]; the real part of complex ones."""
-        products = []
-        for sums in self.group_sums:
-            flat = real_rows(sums).to(torch.float64)
-            products.append((flat @ flat.T).numpy())
-        empty = np.zeros((len(self.groups), len(self.groups), 0))
-        return np.stack(products, axis=-1) if products else empty
+        return products_of_sums(self.group_sums, len(self.groups))
 
     @overload
     def sum_sq_norm(self, by: Literal["model"] = ..., groups: Sequence[str] | None = ...) -> float: ...
@@ -210,7 +204,7 @@ class GradientStatistics:
                 "merge: found statistics of other weights, expected both samples to be measured at the same; "
                 "sums of gradients at different weights mean nothing"
             )
-        sums = tuple(a + b for a, b in zip(self.group_sums, other.group_sums, strict=True))
+        sums = tuple(a + b.to(a.device) for a, b in zip(self.group_sums, other.group_sums, strict=True))
         return GradientStatistics(
             groups=self.groups,
             parameters=self.parameters,
@@ -338,6 +332,7 @@ def gradient_statistics(
     Example:
         With the output as its loss, a linear unit's gradient is the input: here (1, 0) twice and (0, 1) once.
 
+        >>> import torch
         >>> model = torch.nn.Linear(2, 1, bias=False)
         >>> inputs, targets = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), torch.zeros(3)
         >>> batch = (inputs, targets, torch.tensor([0, 0, 1]))

@@ -40,7 +40,7 @@ def save_sums(path: Path | str, fields: Mapping[str, Any]) -> None:
         "sum_sq_norm": fields["sum_sq_norms"],
     }
     for index, one in enumerate(sums):
-        datasets[f"sums/{index}"] = (torch.view_as_real(one) if one.is_complex() else one).contiguous().numpy()
+        datasets[f"sums/{index}"] = (torch.view_as_real(one) if one.is_complex() else one).cpu().contiguous().numpy()
     attributes = _origin(fields, {}) | {"complex": json.dumps([one.is_complex() for one in sums])}
     write_hdf5(Path(path), SUMS, datasets, attributes)
 

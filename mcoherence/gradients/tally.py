@@ -20,6 +20,7 @@ from mcoherence.gradients.spot_check import (
     drawn,
     require_same_in_a_smaller_batch,
     require_same_losses,
+    shown,
     spot_checked,
     telling,
 )
@@ -78,9 +79,7 @@ class Tally:
             return measured
         if measured.to_doubt or unseen or not self.sizes:
             examples = telling(measured, unseen, self.spot_check)
-            self.seen.update(
-                name for name, norms in measured.squared_norms.items() if bool((norms[examples] > 0).any())
-            )
+            self.seen.update(shown(measured, examples))
             checked = spot_checked(self.passes, measured, inputs, targets, examples)
             measured = checked.measured
             self.spot_examples += len(examples)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from mcoherence.device import sent
 from mcoherence.errors import first_line
 
 # A tensor [n, ...], None where a part is missing, or a tuple, list or mapping of trees.
@@ -50,7 +51,9 @@ def mapped(function: Callable[[Tensor], Any], tree: Tree) -> Tree:
 def rows(tree: Tree, index: Any) -> Tree:
     """The chosen examples: every tensor indexed along its first axis by a slice, a mask or positions."""
     if isinstance(index, Tensor):
-        return mapped(lambda leaf: leaf[index.to(leaf.device)], tree)
+        if index.dtype == torch.bool:  # made of positions where it is: to count them on a GPU is to wait for it
+            index = index.nonzero()[:, 0]
+        return mapped(lambda leaf: leaf[sent(index, leaf.device)], tree)
     return mapped(lambda leaf: leaf[index], tree)
 
 
@@ -73,7 +76,7 @@ def shapes(tree: Tree) -> tuple[tuple[int, ...], ...]:
 
 def on_device(tree: Tree, device: torch.device) -> Tree:
     """The tree there, apart from any graph, and `usable`; what requires a gradient still does, as checkpoints ask."""
-    return usable(mapped(lambda leaf: leaf.detach().to(device).requires_grad_(leaf.requires_grad), tree))
+    return usable(mapped(lambda leaf: sent(leaf.detach(), device).requires_grad_(leaf.requires_grad), tree))
 
 
 def usable(tree: Tree) -> Tree:

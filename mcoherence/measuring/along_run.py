@@ -117,4 +117,4 @@ def normalised_by(model: nn.Module, batch_norm: BatchNormStatistics) -> dict[str
 def write_group_sums(file: h5py.File, k: int, statistics: Statistics) -> None:
     """Write S of checkpoint k to the file of a shard, per parameter [G, *parameter shape], uncompressed."""
     for name, sums in zip(statistics.parameters, statistics.group_sums, strict=True):
-        file.create_dataset(f"sums/{k}/{name}", data=sums.numpy(), chunks=True, fletcher32=True)
+        file.create_dataset(f"sums/{k}/{name}", data=sums.cpu().numpy(), chunks=True, fletcher32=True)

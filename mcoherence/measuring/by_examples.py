@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mcoherence.data.loading import ImageLoader
+from mcoherence.device import sent
 from mcoherence.gradients.batch_norm import with_sample_statistics
 from mcoherence.gradients.statistics import GradientStatistics, gradient_statistics
 from mcoherence.measuring.job import EVERYTHING, MeasuringJob
@@ -78,7 +79,7 @@ class ByExamples:
         ends = np.cumsum(self._training_sizes)[:-1]
         every_label = np.split(self.redrawn_labels(step), ends)
         for (images, targets, _), labels in zip(self._training, every_label, strict=True):
-            mine = torch.from_numpy(labels[self._job.shard.rows(len(labels))]).to(targets.device)
+            mine = sent(torch.from_numpy(labels[self._job.shard.rows(len(labels))]), targets.device)
             yield images, mine, np.full(len(mine), len(self.groups) - 1, dtype=np.int64)
 
 
@@ -141,4 +142,5 @@ def group_batches(
     members = [np.flatnonzero(groups == group) for group in np.unique(groups)]
     chosen = [part for one in members for part in np.split(one, range(batch, len(one), batch))]
     for positions, inputs in zip(chosen, images.batches(enumerate(chosen)), strict=True):
-        yield inputs, targets[torch.from_numpy(positions)], torch.from_numpy(groups[positions])
+        index = sent(torch.from_numpy(positions), targets.device)
+        yield inputs, targets.index_select(0, index), torch.from_numpy(groups[positions])

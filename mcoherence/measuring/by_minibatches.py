@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mcoherence.data.loading import ImageLoader
+from mcoherence.device import sent
 from mcoherence.errors import UserError
 from mcoherence.gradients.minibatches import MinibatchStatistics, minibatch_statistics
 from mcoherence.measuring.job import MeasuringJob
@@ -104,13 +105,13 @@ class ByMinibatches:
             group = MINIBATCH_GROUPS.index("train" if one.part == "train" else "heldout")
             yield from self._with_targets(one, one.targets, group)
             if one.part == "train" and self._measurement.redrawn is not None:
-                labels = torch.from_numpy(self.redrawn_labels(step)[one.index]).to(one.targets.device)
+                labels = sent(torch.from_numpy(self.redrawn_labels(step)[one.index]), one.targets.device)
                 yield from self._with_targets(one, labels, len(MINIBATCH_GROUPS))
 
     def _with_targets(self, one: _Drawn, targets: Tensor, group: int) -> Iterator[tuple[Tensor, Tensor, int]]:
         chosen = np.arange(len(one.index)).reshape(-1, self._size)
         for positions, inputs in zip(chosen, one.images.batches(enumerate(chosen)), strict=True):
-            yield inputs, targets[torch.from_numpy(positions)], group
+            yield inputs, targets.index_select(0, sent(torch.from_numpy(positions), targets.device)), group
 
     def _filled(self, model: nn.Module, value: float) -> MinibatchStatistics:
         """Statistics of these mini-batches whose sums all have one value."""

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mcoherence.data.loading import ImageLoader
+from mcoherence.device import sent
 from mcoherence.errors import UserError
 from mcoherence.files.progress import progress
 from mcoherence.gradients.batch_norm import with_sample_statistics
@@ -162,7 +163,7 @@ class OfExamples:
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         batches = self._images.batches(enumerate(self._chosen))
         for positions, inputs in zip(self._chosen, batches, strict=True):
-            yield inputs, torch.from_numpy(self._labels[positions]).to(inputs.device)
+            yield inputs, sent(torch.from_numpy(self._labels[positions]), inputs.device)
 
 
 def all_logits(model: nn.Module, images: ImageLoader, batch: int = MEASURED_BATCH) -> Tensor:

@@ -139,7 +139,7 @@ class ProbeRanks:
         evidence = [Evidence.from_json(one) for one in self._gathered(statistics.evidence.as_json())]
         counts = self._sum(torch.from_numpy(statistics.counts.copy())).numpy()
         totals = self._sum(torch.from_numpy(statistics.sum_sq_norms.copy())).numpy()
-        sums = tuple(self._sum(one.contiguous()) for one in statistics.group_sums)
+        sums = tuple(self._sum(one.cpu().contiguous()) for one in statistics.group_sums)
         measured = [one for one in evidence if one.examples_measured]
         return replace(statistics, counts=counts, sum_sq_norms=totals, group_sums=sums, evidence=merged(measured))
 

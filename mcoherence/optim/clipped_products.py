@@ -13,6 +13,7 @@ from torch import Tensor
 # Products at a time, 1 MiB in float32: more leave the processor's cache, fewer take more calls. The last digits of the
 # result depend on it, so it is no setting.
 BLOCK_ENTRIES = 2**18
+BLOCK_ENTRIES_ON_GPU = 2**25
 COMPARED_RANKS = (1, 2)  # found by comparing whole rows; others by sorting, which takes as long for any rank
 
 Comparison = Callable[..., Any]  # the larger or the smaller of two values, of tensors or arrays, into `out` where given
@@ -21,9 +22,9 @@ Comparison = Callable[..., Any]  # the larger or the smaller of two values, of t
 def mean_of_products(left: Tensor, right: Tensor, rank: int) -> Tensor:
     """Mean over i of left[i, o] * right[i, k], whose `rank` smallest and largest are clipped to the next, [O, K].
 
-    Most products are not made. An output takes those examples whose left is not 0, half of them behind a ReLU, and
-    rank + 1 others: more zeros are clipped to themselves. An input that is the same for all examples, such as a pixel
-    of the margin, takes the clipped mean of left alone.
+    On the processor most products are not made. An output takes those examples whose left is not 0, half of them behind
+    a ReLU, and rank + 1 others: more zeros are clipped to themselves. An input that is the same for all examples, such
+    as a pixel of the margin, takes the clipped mean of left alone.
 
     Args:
         left: [n, O], gradients of the layer's outputs.
@@ -38,6 +39,8 @@ def mean_of_products(left: Tensor, right: Tensor, rank: int) -> Tensor:
     n = len(left)
     if rank == 0:
         return left.T @ right / n
+    if left.device.type != "cpu":
+        return _mean_of_all_products(left, right, rank)
     order = left.abs().argsort(dim=0, descending=True, stable=True)
     ordered = left.gather(0, order)
     needed = (ordered != 0).sum(dim=0).add_(rank + 1).clamp_(max=n)
@@ -56,6 +59,13 @@ def mean_of_products(left: Tensor, right: Tensor, rank: int) -> Tensor:
             products = products.view(examples, len(outputs), -1).mul_(ordered[:examples, outputs, None])
             means[outputs[:, None], columns] = clipped_mean(products, rank, n)
     return means
+
+
+def _mean_of_all_products(left: Tensor, right: Tensor, rank: int) -> Tensor:
+    """`mean_of_products` that makes them all: on a GPU to ask which are needed takes longer."""
+    size = max(1, BLOCK_ENTRIES_ON_GPU // right.numel())
+    blocks = torch.split(left, size, dim=1)
+    return torch.cat([clipped_mean(block.unsqueeze(2) * right.unsqueeze(1), rank) for block in blocks])
 
 
 def clipped_mean(values: Tensor, rank: int, n: int | None = None) -> Tensor:

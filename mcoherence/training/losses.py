@@ -46,7 +46,7 @@ class Losses:
 
 def is_finite(model: nn.Module) -> bool:
     """Whether all weights and buffers are finite numbers."""
-    return all(bool(torch.isfinite(value).all()) for value in model.state_dict().values())
+    return bool(torch.stack([torch.isfinite(value).all() for value in model.state_dict().values()]).all())
 
 
 @torch.no_grad()

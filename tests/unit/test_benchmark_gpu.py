@@ -10,15 +10,17 @@ import pytest
 import torch
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-FILES = ("gpu", "gpu_correctness", "gpu_examples", "gpu_timing")
+FILES = ("gpu", "gpu_correctness", "gpu_examples", "gpu_table", "gpu_timing")
 # What a machine with a GPU is asked to have. Peers may be missing there.
 THERE = {"torch", "torchvision", "numpy", "mcoherence"}
-PEERS = {"backpack", "opacus"}
+PEERS = {"backpack", "opacus", "transformers"}
 PUBLIC = {
     "mcoherence": {
         "CoherenceMonitor", "example_statistics", "gradient_statistics", "GradientStatistics", "load_checkpoint",
     },
     "mcoherence.gradients.reference": {"per_example_gradients"},
+    "mcoherence.models": {"build_model"},
+    "mcoherence.models.memory": {"example_bytes"},
     "mcoherence.optim": {"M3", "RM3", "RA3", "WinsorizedSGD", "SGD", "SuccessiveM3"},
 }  # fmt: skip
 CPU = torch.device("cpu")
@@ -184,3 +186,37 @@ def test_rows_are_on_disk_as_soon_as_they_are_known(benchmark, tmp_path):
     assert content["rows"] == [row]
     assert gpu.table(content).startswith("**A rehearsal: no figure here says anything of a GPU.**")
     assert gpu.table(content).splitlines()[-1] == "| correctness | MLP | float64 | cpu | \\|S\\|^2 | **FAILED** |"
+
+
+def test_networks_of_the_table_are_measured_right_and_one_that_is_not_fails(benchmark, monkeypatch):
+    module = benchmark["gpu_table"]
+    monkeypatch.setattr(module, "SMALL_TABLE", ("small CNN, 8", "attention, causal mask"))
+    monkeypatch.setattr(benchmark["gpu_timing"], "TURNS", 1)
+    right = list(module.table(CPU, lambda: 1e9, small=True))
+    assert [(row["case"], row["passed"]) for row in right] == [(name, True) for name in module.SMALL_TABLE]
+    measure_another_loss(module, "gradient_statistics", monkeypatch)
+    assert [row["passed"] for row in module.table(CPU, lambda: 1e9, small=True)] == [False, False]
+
+
+def test_what_a_batch_takes_is_held_against_the_plan(benchmark, monkeypatch):
+    module = benchmark["gpu_table"]
+    monkeypatch.setattr(module, "peak_of", lambda run, device: (run(), 3 * 2**20))
+    (row,) = module.plan(CPU, lambda: 1e9, small=True)
+    assert row["peak_bytes"] / row["planned_bytes"] > 0.0
+    assert f"{3 * 2**20 / row['planned_bytes']:.2f} of it: measured 3 MiB" in row["result"]
+
+
+def test_every_network_of_the_table_takes_a_pass(benchmark):
+    """The large ones, of torchvision, are what they are elsewhere."""
+    module = benchmark["gpu_table"]
+    own = (
+        "ViT 6 x 192",
+        "GPT 4 x 256, tied, t 128",
+        "encoder, padding mask",
+        "attention, float mask",
+        "RNN",
+        "MLP 3 x 256",
+    )
+    for name in own:
+        entry = module.TABLE[name]
+        assert entry.loss(entry.build()(entry.inputs(2)), entry.targets(2)).shape == (2,), name

@@ -5,6 +5,8 @@ Index letters: k positions of the kernel, g groups of channels.
 
 import itertools
 import math
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -12,6 +14,7 @@ from torch import Tensor, nn
 
 from mcoherence.gradients.layer_rules.products import examples_at_a_time, gram_squared_norms, squared_norms
 from mcoherence.gradients.layer_rules.registry import NotModelledError, layer_rule, trainable, weight_and_bias
+from mcoherence.precision import TF32
 
 Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
 
@@ -70,29 +73,47 @@ def prefers_kernel_rows(layer: nn.Module, inputs: Tensor, output_shape: torch.Si
     assert isinstance(layer, Convolution)
     if inputs.device.type != "cpu" or not layer.weight.requires_grad or set(trainable(layer)) - {"weight", "bias"}:
         return False
-    by_kernel = ELEMENT * 2.5 * layer.weight.numel() + CALL
-    return by_kernel < min(_costs(layer, inputs.shape, output_shape).values())
+    by_kernel = ON_PROCESSOR.element * 2.5 * layer.weight.numel() + ON_PROCESSOR.call
+    return by_kernel < min(_costs(layer, inputs.shape, output_shape, ON_PROCESSOR).values())
 
 
-# Costs in multiply-adds of a matrix product, from timings on two cores of an AMD EPYC (torch 2.15, float32): touching
-# an element of a temporary takes as long as about 30 of them, one call of a small operation as long as 4 million.
-ELEMENT = 30.0
-CALL = 4e6
+@dataclass(frozen=True)
+class Costs:
+    """Costs in multiply-adds of a matrix product: of touching an element of a temporary, and of one call."""
+
+    element: float
+    call: float
 
 
-def _costs(layer: Convolution, input_shape: torch.Size, output_shape: torch.Size) -> dict[str, float]:
+# From timings on two cores of an AMD EPYC (torch 2.15, float32).
+ON_PROCESSOR = Costs(30.0, 4e6)
+# Worked out from the data sheet of an H100, not measured: 3.3e13 multiply-adds a second in float32, 2e14 that are
+# likely to be reached in TF32, 3.35e12 bytes a second to and from memory, and five microseconds for an empty kernel.
+ON_GPU = Costs(40.0, 1.6e8)
+ON_GPU_WITH_TF32 = Costs(240.0, 1e9)
+
+
+def costs_on(device: torch.device) -> Costs:
+    """Those of the kind of device, with the precision of products that the process is set to."""
+    if device.type == "cpu":
+        return ON_PROCESSOR
+    products: Any = torch.backends.cuda.matmul
+    return ON_GPU_WITH_TF32 if products.fp32_precision == TF32 else ON_GPU
+
+
+def _costs(layer: Convolution, input_shape: torch.Size, output_shape: torch.Size, costs: Costs) -> dict[str, float]:
     """Cost per example of each way to the weight's squared norms."""
     groups, kernel = layer.groups, math.prod(layer.kernel_size)
     channels, outputs = input_shape[1], output_shape[1]
     t, positions = output_shape[2:].numel(), _padded_size(layer, input_shape).numel()
-    patches = ELEMENT * 4 * channels * kernel * t
+    patches = costs.element * 4 * channels * kernel * t
     return {
         "shifted": positions**2 * channels
         + t**2 * outputs
-        + ELEMENT * groups * (positions**2 + (kernel + 2) * t**2)
-        + kernel * CALL / input_shape[0],
-        "gram": patches + t**2 * (channels * kernel + outputs) + ELEMENT * groups * 2 * t**2,
-        "rows": patches + t * channels * kernel * outputs / groups + ELEMENT * 2 * layer.weight.numel(),
+        + costs.element * groups * (positions**2 + (kernel + 2) * t**2)
+        + kernel * costs.call / input_shape[0],
+        "gram": patches + t**2 * (channels * kernel + outputs) + costs.element * groups * 2 * t**2,
+        "rows": patches + t * channels * kernel * outputs / groups + costs.element * 2 * layer.weight.numel(),
     }
 
 
@@ -115,7 +136,7 @@ def convolution(layer: nn.Module, inputs: Tensor, output_grads: Tensor) -> dict[
     names = weight_and_bias(layer)
     norms = {}
     if "weight" in names:
-        costs = _costs(layer, inputs.shape, output_grads.shape)
+        costs = _costs(layer, inputs.shape, output_grads.shape, costs_on(inputs.device))
         way = min(costs, key=lambda name: costs[name])
         norms["weight"] = weight_squared_norms(layer, inputs, output_grads, way)
     if "bias" in names:
@@ -193,7 +214,7 @@ def _patches(layer: Convolution, inputs: Tensor) -> Tensor:
         return x.flatten(2)
     if len(kernel) == 1:
         x, kernel, stride, dilation = x.unsqueeze(2), (1, *kernel), (1, *stride), (1, *dilation)
-    if len(kernel) == 2:
+    if len(kernel) == 2 and x.device.type == "cpu":  # on a GPU it starts a kernel for each example
         return F.unfold(x, kernel, dilation=dilation, stride=stride)
     axes = len(kernel)
     for axis, (size, step, gap) in enumerate(zip(kernel, stride, dilation, strict=True)):

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from mcoherence.gradients.layer_rules.products import squared_norms
+from mcoherence.gradients.layer_rules.products import looked_up_squared_norms, squared_norms
 from mcoherence.gradients.layer_rules.registry import NotModelledError, layer_rule, weight_and_bias
 
 
@@ -26,6 +26,8 @@ def embedding(layer: nn.Module, inputs: Tensor, output_grads: Tensor) -> dict[st
     b = output_grads.reshape(-1, layer.embedding_dim)
     if layer.padding_idx is not None:
         b = b * (index != layer.padding_idx).reshape(-1, 1)
+    if inputs.device.type != "cpu":
+        return {"weight": looked_up_squared_norms(index, b.reshape(n, -1, layer.embedding_dim))}
     key = (torch.arange(n, device=index.device).unsqueeze(1) * vocabulary + index).flatten()
     distinct, position = torch.unique(key, return_inverse=True)
     rows = b.new_zeros(len(distinct), layer.embedding_dim).index_add_(0, position, b)

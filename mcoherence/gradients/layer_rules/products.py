@@ -32,12 +32,24 @@ def squared_norms(rows: Tensor) -> Tensor:
 
 
 def sure_squared_norms(rows: Tensor) -> Tensor:
-    """As `squared_norms`, in float64 where the dtype of the rows does not do."""
+    """As `squared_norms`, in float64 where the dtype of the rows does not do; on a GPU always, unasked."""
+    if rows.dtype.to_real() == torch.float64:
+        return squared_norms(rows)
+    if rows.device.type != "cpu":  # to ask whether it does would wait for all that was begun there
+        return _norms_in_float64(rows).square()
     squared = squared_norms(rows)
     total = float(squared.sum())
     if is_sure(total, rows.numel(), rows.dtype) or not bool(rows.any()):
         return squared
     return squared_norms(rows.to(torch.promote_types(rows.dtype, torch.float64)))
+
+
+def _norms_in_float64(rows: Tensor) -> Tensor:
+    """|row_i| of rows [n, ...], float64 [n], each element converted as it is read."""
+    flat = rows.reshape(len(rows), -1)
+    real = torch.view_as_real(flat).flatten(1) if flat.is_complex() else flat
+    norms: Tensor = torch.linalg.vector_norm(real, dim=1, dtype=torch.float64)
+    return norms
 
 
 def is_sure(total: float, terms: int, dtype: torch.dtype) -> bool:
@@ -75,6 +87,25 @@ def trusted(norms: Tensor, factor: Tensor, terms: int, dtype: torch.dtype) -> Te
         return torch.full_like(norms, torch.nan) if 0.0 < float(factor.sum()) < bound else norms
     total = factor.sum()
     return torch.where((total > 0.0) & (total < bound), torch.nan, norms)
+
+
+def looked_up_squared_norms(index: Tensor, output_grads: Tensor) -> Tensor:
+    """|g_i|^2, float64 [n], of a table that is looked up; no shape depends on values, for which a GPU would be waited.
+
+    Positions of one index are summed before squaring, where they come together by sorting each example's.
+
+    Args:
+        index: rows of the table, int64 [n, t].
+        output_grads: [n, t, d].
+    """
+    n, positions, d = output_grads.shape
+    ordered, order = index.sort(dim=1, stable=True)
+    begins = torch.ones_like(ordered)
+    begins[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    place = begins.cumsum(dim=1) - 1 + positions * torch.arange(n, device=index.device).unsqueeze(1)
+    grads = output_grads.gather(1, order.unsqueeze(-1).expand(-1, -1, d)).reshape(-1, d)
+    rows = output_grads.new_zeros(n * positions, d).index_add_(0, place.flatten(), grads)
+    return squared_norms(rows.reshape(n, -1))
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:

@@ -69,7 +69,7 @@ def assert_all_ways_agree(layer, inputs):
     norms, sums = convolution.kernel_rows(layer, inputs, grads)
     (expected,) = torch.autograd.grad(layer(inputs), layer.weight, grads)
     assert torch.allclose(sums["weight"], expected, rtol=1e-10, atol=1e-12)
-    for way in convolution._costs(layer, inputs.shape, grads.shape):
+    for way in convolution._costs(layer, inputs.shape, grads.shape, convolution.ON_PROCESSOR):
         found = convolution.weight_squared_norms(layer, inputs, grads, way)
         assert torch.allclose(found, norms["weight"], rtol=1e-10, atol=1e-12), way
 

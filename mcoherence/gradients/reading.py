@@ -1,0 +1,28 @@
+"""Values asked of the device that computes: all at once, since on a GPU every question waits for all that was begun."""
+
+from collections.abc import Hashable, Mapping
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+def read(scalars: Mapping[Key, Tensor]) -> dict[Key, float]:
+    """The values of tensors [], truth values as 0 and 1; each device that they are on is waited for once.
+
+    Example:
+        >>> read({"largest": torch.tensor(2.0), "finite": torch.tensor(True)})
+        {'largest': 2.0, 'finite': 1.0}
+    """
+    devices = {value.device for value in scalars.values()}
+    if len(devices) > 1:
+        found: dict[Key, float] = {}
+        for device in devices:
+            found |= read({key: value for key, value in scalars.items() if value.device == device})
+        return {key: found[key] for key in scalars}
+    if not scalars:
+        return {}
+    together = [value if value.dtype == torch.float64 else value.to(torch.float64) for value in scalars.values()]
+    return dict(zip(scalars, torch.stack(together).tolist(), strict=True))
