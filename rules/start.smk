@@ -49,6 +49,15 @@ def note_what_is_started():
     started.write_start(CODE_NOTES, files, RULES, json.loads(canonical_json(settings.scientific(config))))
 
 
+def show_what_is_left():
+    """From now on a person sees how much is done and how long the rest will take."""
+    if CONSOLE:
+        there_is = {"cores": node_has("_cores") or node_has("_nodes") or 1}  # of this machine, else jobs in a cluster
+        if GPU:
+            there_is["gpu"] = node_has("gpu") or 1
+        CONSOLE.begin(workflow.dag, canonical_json(config), BASE, there_is, bool(GPU), OPERATIONAL["ranks"])
+
+
 @cache
 def folders_prepared():
     """images.h5 -> the folder of images that it is made from, of entries that have one."""
