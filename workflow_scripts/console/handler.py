@@ -26,9 +26,10 @@ SNAKEMAKES_OWN = "DefaultStreamHandler"
 HOUSEKEEPING = re.compile(
     r"Config file .* is extended by additional config|Assuming unrestricted shared filesystem|"
     r"Using shell: |Conda environments: ignored|Singularity containers: ignored|Group jobs: inactive|"
-    r"Select jobs to execute|Elapsed time: |Waiting for queue input|Job \d+ has been submitted with SLURM jobid|"
+    r"Select jobs to execute|Elapsed time: |Waiting for queue input|"
     r"Shutting down, this might take|RuleException:\s*CalledProcessError|Error in rule |Error in group \S+$"
 )
+SUBMITTED = re.compile(r"Job (\S+) has been submitted with SLURM jobid '?(\w+)")
 TRIED_AGAIN = re.compile(r"Trying to restart job (\d+)\.")
 AT_THE_END = re.compile(r"Exiting because a job execution failed")
 LAST_WORDS = re.compile(r"(WorkflowError:\s*)?At least one job did not complete successfully")
@@ -161,6 +162,9 @@ class Console(logging.Handler):
             self._line("Finding out which jobs are to run ...")
         elif match := TRIED_AGAIN.match(text):
             self._tried_again(int(match[1]))
+        elif match := SUBMITTED.match(text):
+            number = int(match[1]) if match[1].isdigit() else -1
+            self._line(f"SLURM jobid {match[2]}: {self._state.texts.get(number, 'a group of jobs')}")
         elif AT_THE_END.match(text) and self._state.failed:
             self._sum_up_failures()
         elif COMPLETE_LOG.match(text):
