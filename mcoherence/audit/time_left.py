@@ -15,9 +15,9 @@ from graphlib import TopologicalSorter
 
 OF_THE_PLAN = 0.05  # of a run's planned seconds: so much weighs the plan's own word for jobs of which none has ended
 OVERDUE = 0.1  # of the time that a job has run which is longer than it was thought to take: it needs so much more
-MEASURED = (
-    0.5  # of what is left in kinds of jobs that this run has timed: from there on it is no longer the plan's word
-)
+# From when on it is not the plan's word: so much of what is left is of kinds of jobs that this run has timed, and so
+# much of the work is done, for the first jobs of a run tell little.
+TIMED, DONE = 0.5, 0.03
 CORES = "cores"
 
 
@@ -39,8 +39,8 @@ class PlannedJob:
 class Left:
     """What is left of a run.
 
-    seconds: until its end; share: of the work that is done, 0 to 1; measured: whether most of what is left is of kinds
-    of jobs that this run has timed, or else known by the plan alone.
+    seconds: until its end; share: of the work that is done, 0 to 1; measured: whether it is known by what
+    jobs of this run took, or else by the plan for the most part.
     """
 
     seconds: float
@@ -120,7 +120,7 @@ class TimeLeft:
         until_end = max((work[one] / amount + (1 - 1 / amount) * longest for one, amount in self._there_is.items()))
         spent = sum(self._took.values()) + running
         share = spent / (spent + seconds_left) if seconds_left else 1.0
-        return Left(until_end, share, timed >= MEASURED * seconds_left)
+        return Left(until_end, share, timed >= TIMED * seconds_left and share >= DONE)
 
     def _factors(self) -> tuple[dict[str, float], float]:
         """By how much jobs take longer than planned: of each kind of which some have ended, and of all others."""

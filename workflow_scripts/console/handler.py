@@ -31,6 +31,7 @@ HOUSEKEEPING = re.compile(
 )
 SUBMITTED = re.compile(r"Job (\S+) has been submitted with SLURM jobid '?(\w+)")
 TRIED_AGAIN = re.compile(r"Trying to restart job (\d+)\.")
+STOPPING = re.compile(r"Terminating processes on user request")
 AT_THE_END = re.compile(r"Exiting because a job execution failed")
 LAST_WORDS = re.compile(r"(WorkflowError:\s*)?At least one job did not complete successfully")
 COMPLETE_LOG = re.compile(r"Complete log\(s\): ")
@@ -67,7 +68,7 @@ class _State:
     texts: dict[int, str] = field(default_factory=dict)
     failed: dict[int, str] = field(default_factory=dict)  # number of a job -> its cause
     causes: dict[str, _Cause] = field(default_factory=dict)
-    log: str = ""
+    stopping: bool = False  # as the user asked
 
 
 class Console(logging.Handler):
@@ -108,6 +109,8 @@ class Console(logging.Handler):
         """Show what a record says; after a fault of this handler Snakemake's own does."""
         try:
             self._show(record)
+        except BrokenPipeError:  # nobody reads on; Snakemake's own would end the run
+            self._logger.removeHandler(self)
         except Exception as error:  # a study is worth more than how it looks
             self._fall_back(error)
             self._own.handle(record)
@@ -167,11 +170,25 @@ class Console(logging.Handler):
             self._line(f"SLURM jobid {match[2]}: {self._state.texts.get(number, 'a group of jobs')}")
         elif AT_THE_END.match(text) and self._state.failed:
             self._sum_up_failures()
+        elif STOPPING.match(text):
+            self._state.stopping = True
+            self._line("Stopping the jobs that run, as you ask ...")
         elif COMPLETE_LOG.match(text):
-            if self._state.failed or not self._state.total:
-                self._line(text)
-        elif not (HOUSEKEEPING.match(text) or (LAST_WORDS.match(text) and self._state.failed)):
+            self._last_words(text)
+        elif not (HOUSEKEEPING.match(text) or (LAST_WORDS.match(text) and self._ended_otherwise())):
             self._pass_on(record)
+
+    def _ended_otherwise(self) -> bool:
+        """Whether it is told already that the run did not come to its end."""
+        return bool(self._state.failed) or self._state.stopping
+
+    def _last_words(self, of_log: str) -> None:
+        """Of a run that came to its end the workflow has the last word."""
+        self.end()
+        if self._ended_otherwise():
+            self._line(of_log)
+        if self._state.stopping:
+            self._line("Stopped. Start again to go on: what is done stays done.")
 
     def _pass_on(self, record: logging.LogRecord) -> None:
         """A record in Snakemake's own words and colours, where it would say it."""
@@ -236,6 +253,9 @@ class Console(logging.Handler):
     def _failed(self, jobs: Mapping[int, list[str]], executor_says: str) -> None:
         for number, logs in jobs.items():
             text = self._gone(number)
+            if self._state.stopping:
+                self._line(f"Stopped: {text}")
+                continue
             message, log = message_of(logs)
             whole = " ".join(f"{'' if executor_says == 'None' else executor_says} {message}".split())
             key = cause(whole)
@@ -321,6 +341,8 @@ class Console(logging.Handler):
                     pause = max(SECONDS_BETWEEN_LINES, min((now - self._began) / 10, MOST_SECONDS_BETWEEN_LINES))
                     if now - self._last_line >= pause and (status := self._status_line()):
                         self._line(status)
+            except BrokenPipeError:
+                return  # and the next record is told to nobody
             except Exception as error:
                 self._fall_back(error)
                 return

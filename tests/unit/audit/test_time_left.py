@@ -63,6 +63,15 @@ def test_it_is_measured_once_half_of_what_is_left_is_of_kinds_that_were_timed():
     assert clock.left(10) == Left(19, 10 / 29, measured=True)
 
 
+def test_the_first_jobs_of_a_long_run_do_not_make_it_measured():
+    clock = TimeLeft({number: PlannedJob("train", 1) for number in range(100)}, {"cores": 1})
+    for number in range(3):
+        assert not clock.left(number).measured
+        clock.start(number, now=number)
+        clock.end(number, now=number + 1)
+    assert clock.left(3) == Left(97, 0.03, measured=True)
+
+
 def test_what_waits_for_a_job_that_failed_is_not_waited_for_until_it_is_tried_again():
     jobs = {1: PlannedJob("train", 10), 2: PlannedJob("evaluate", 4, needs=[1]), 3: PlannedJob("train", 10)}
     clock = TimeLeft(jobs, {"cores": 1})

@@ -157,6 +157,35 @@ def test_a_fault_of_the_display_brings_snakemakes_own_back(logger):
     assert others == ["untold", "said by Snakemake"]
 
 
+def test_nobody_who_reads_is_no_reason_to_end_a_run(logger):
+    own = next(one for one in logger.handlers if one.name == handler.SNAKEMAKES_OWN)
+    console = handler.install(asked())
+    own.stream.close()
+    reader, writer = os.pipe()
+    os.close(reader)
+    console._screen._stream = open(writer, "w")  # noqa: SIM115
+    logger.info("said to nobody")
+    logger.info("nor this")
+    assert not {own, console} & set(logger.handlers)
+    with pytest.raises(BrokenPipeError):
+        console._screen._stream.close()
+
+
+def test_jobs_that_the_user_stops_have_not_failed(logger):
+    console = handler.install(asked())
+    stream = console._own.stream
+    logger.info("", extra={"event": LogEvent.RUN_INFO, "stats": {"page": 1, "total": 1}})
+    logger.info("", extra={"event": LogEvent.JOB_INFO, "jobid": 1, "rule_msg": "Write the page", "rule_name": "page"})
+    logger.info("Terminating processes on user request, this might take some time.")
+    logger.error("", extra={"event": LogEvent.JOB_ERROR, "jobid": 1, "rule_msg": None, "log": ["nowhere.log"]})
+    logger.info("Complete log(s): it.log")
+    logger.error("WorkflowError:\nAt least one job did not complete successfully.")
+    said = [re.sub(r"^\S+ ", "", line) for line in stream.getvalue().splitlines()]
+    assert re.fullmatch(r"Stopped: Write the page \(0\.\d s\)", said[-3])
+    assert said[-2:] == ["Complete log(s): it.log", "Stopped. Start again to go on: what is done stays done."]
+    assert not [line for line in said if "FAILED" in line]
+
+
 @pytest.mark.parametrize("other", [{"dryrun": True}, {"verbose": True}, {"printshellcmds": True}, {"quiet": ["all"]}])
 def test_who_asks_for_more_or_less_has_snakemakes_own_words(logger, other):
     before = list(logger.handlers)
