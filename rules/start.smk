@@ -52,10 +52,13 @@ def note_what_is_started():
 def show_what_is_left():
     """From now on a person sees how much is done and how long the rest will take."""
     if CONSOLE:
-        there_is = {"cores": node_has("_cores") or node_has("_nodes") or 1}  # of this machine, else jobs in a cluster
+        queued = node_has("_nodes")  # jobs that a cluster is given at a time; None on this machine
+        there_is = {"cores": queued or node_has("_cores") or 1}
         if GPU:
-            there_is["gpu"] = node_has("gpu") or 1
-        CONSOLE.begin(workflow.dag, canonical_json(config), BASE, there_is, bool(GPU), OPERATIONAL["ranks"])
+            there_is["gpu"] = node_has("gpu") or queued or 1
+        CONSOLE.begin(
+            workflow.dag, canonical_json(config), BASE, there_is, bool(GPU), OPERATIONAL["ranks"], queued is not None
+        )
 
 
 @cache

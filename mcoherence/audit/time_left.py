@@ -22,7 +22,7 @@ CORES = "cores"
 
 
 @dataclass(frozen=True)
-class PlannedJob:
+class WeighedJob:
     """A job that is to run.
 
     kind: jobs of a kind tell of each other how far the plan is off; seconds: that it takes by the plan; needs: numbers
@@ -52,7 +52,7 @@ class TimeLeft:
     """What is left of the jobs of a run, which are told of by their numbers as they start and end.
 
     Example:
-        >>> clock = TimeLeft({1: PlannedJob("train", 60), 2: PlannedJob("evaluate", 10, needs=[1])}, {"cores": 2})
+        >>> clock = TimeLeft({1: WeighedJob("train", 60), 2: WeighedJob("evaluate", 10, needs=[1])}, {"cores": 2})
         >>> clock.left(now=0).seconds  # a chain: the second core is of no use
         70.0
         >>> clock.start(1, now=0)
@@ -61,7 +61,7 @@ class TimeLeft:
         5.28
     """
 
-    def __init__(self, jobs: Mapping[int, PlannedJob], there_is: Mapping[str, float]) -> None:
+    def __init__(self, jobs: Mapping[int, WeighedJob], there_is: Mapping[str, float]) -> None:
         """Of the jobs of a run, each with a number, on a machine with so much of each resource."""
         waits = TopologicalSorter({number: [n for n in job.needs if n in jobs] for number, job in jobs.items()})
         self._order = list(waits.static_order())
@@ -145,11 +145,11 @@ class TimeLeft:
         return blocked
 
 
-def in_words(seconds: float) -> str:
+def time_in_words(seconds: float) -> str:
     """A length of time as one says it, in two units at most.
 
     Example:
-        >>> [in_words(seconds) for seconds in (2.34, 40, 190, 4000, 200_000)]
+        >>> [time_in_words(seconds) for seconds in (2.34, 40, 190, 4000, 200_000)]
         ['2.3 s', '40 s', '3 min 10 s', '1 h 7 min', '2 d 8 h']
     """
     if seconds < 9.95:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mcoherence.audit.time_left import TimeLeft, in_words, left_in_words
+from mcoherence.audit.time_left import TimeLeft, time_in_words, left_in_words
 from workflow_scripts.console.failures import cause, message_of
 from workflow_scripts.console.jobs import Seconds, ask_plan, planned_jobs
 from workflow_scripts.console.screen import Screen
@@ -85,9 +85,12 @@ class Console(logging.Handler):
         self._words = ""  # of what is left, and when they are to be found again
         self._words_until = 0.0
         self._began = self._last_line = clock()
+        self._at_work = "running"
         self._over = threading.Event()
 
-    def begin(self, dag: Any, config: str, base: Path, there_is: Mapping[str, float], gpus: bool, ranks: int) -> None:
+    def begin(
+        self, dag: Any, config: str, base: Path, there_is: Mapping[str, float], gpus: bool, ranks: int, queued: bool
+    ) -> None:
         """Show what is left from now on; what goes wrong here leaves that out.
 
         Args:
@@ -97,7 +100,9 @@ class Console(logging.Handler):
             there_is: how much of each resource.
             gpus: whether jobs that train or measure take a GPU each.
             ranks: processes of a training.
+            queued: whether jobs wait in the queue of a cluster before they run.
         """
+        self._at_work = "queued or running" if queued else "running"
         with suppress(Exception):
             jobs, self._of_runs = planned_jobs(dag, gpus, ranks)
             self._left = TimeLeft(jobs, there_is)
@@ -225,7 +230,7 @@ class Console(logging.Handler):
             self._left.end(number, now)
         running = self._state.running.pop(number, None)
         if running is not None:
-            self._line(f"{self._count()} {running.text} ({in_words(now - running.since)})")
+            self._line(f"{self._count()} {running.text} ({time_in_words(now - running.since)})")
 
     def _job_error(self, record: Any) -> None:
         if not getattr(record, "indent", False):  # of a group it was told as one
@@ -248,7 +253,7 @@ class Console(logging.Handler):
         if self._left is not None:
             self._left.fail(number)
         text = self._state.texts.get(number, f"job {number}")
-        return text if running is None else f"{text} ({in_words(self._clock() - running.since)})"
+        return text if running is None else f"{text} ({time_in_words(self._clock() - running.since)})"
 
     def _failed(self, jobs: Mapping[int, list[str]], executor_says: str) -> None:
         for number, logs in jobs.items():
@@ -315,7 +320,8 @@ class Console(logging.Handler):
         if not running:
             return "no job runs"
         oldest = min(running, key=lambda one: one.since)
-        return f"{_jobs(len(running))} running, the longest for {in_words(self._clock() - oldest.since)}: {oldest.text}"
+        since = time_in_words(self._clock() - oldest.since)
+        return f"{_jobs(len(running))} {self._at_work}, the longest for {since}: {oldest.text}"
 
     def _hear_plan(self, seconds: Seconds) -> None:
         self.acquire()

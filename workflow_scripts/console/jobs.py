@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from mcoherence.audit.time_left import CORES, PlannedJob
+from mcoherence.audit.time_left import CORES, WeighedJob
 from mcoherence.study.result_names import OTHER_SAMPLE
 from mcoherence.study.results import ON_OTHER_SAMPLE, RESULTS
 
@@ -30,7 +30,7 @@ Seconds = Mapping[str, Mapping[str, float]]
 """What `mcoherence.audit.plan.job_seconds` returns."""
 
 
-def planned_jobs(dag: Any, gpus: bool, ranks: int) -> tuple[dict[int, PlannedJob], dict[int, tuple[str, str]]]:
+def planned_jobs(dag: Any, gpus: bool, ranks: int) -> tuple[dict[int, WeighedJob], dict[int, tuple[str, str]]]:
     """What Snakemake is going to run: number -> job, and of those that train or measure number -> (what, run).
 
     Args:
@@ -48,7 +48,7 @@ def planned_jobs(dag: Any, gpus: bool, ranks: int) -> tuple[dict[int, PlannedJob
         processes = ranks if made is not None and made[0] == "train" else 1
         kind, seconds = other_kind(rule) if number not in of_runs else ("", ANY_OTHER)
         whose = [str(wildcards[axis]) for axis in ("dataset", "model") if axis in wildcards]
-        jobs[number] = PlannedJob(
+        jobs[number] = WeighedJob(
             kind or "/".join((made[0] if made else rule, *whose)),
             seconds,
             [numbers[other] for other in dag.job_dependencies(job) if other in numbers],

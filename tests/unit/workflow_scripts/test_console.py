@@ -32,7 +32,7 @@ from workflow_scripts.console.handler import install
 CONSOLE = install(workflow.output_settings) if workflow.is_main_process else None
 
 onstart:
-    CONSOLE.begin(workflow.dag, "{{}}", Path({str(ROOT)!r}), {{"cores": 2}}, False, 1)
+    CONSOLE.begin(workflow.dag, "{{}}", Path({str(ROOT)!r}), {{"cores": 2}}, False, 1, False)
 
 onsuccess:
     CONSOLE.end()
@@ -239,14 +239,16 @@ def test_in_a_file_what_is_left_is_told_now_and_then(logger, monkeypatch):
     [stream] = {console._own.stream}
     make = Job(**vars(job(1, "page")))
     logger.info("", extra={"event": LogEvent.RUN_INFO, "stats": {"page": 1, "total": 1}})
-    console.begin(dag_of(make), "{}", ROOT, {"cores": 2}, gpus=False, ranks=1)
+    console.begin(dag_of(make), "{}", ROOT, {"cores": 2}, gpus=False, ranks=1, queued=True)
     logger.info("", extra={"event": LogEvent.JOB_INFO, "jobid": 1, "rule_msg": "Write the page", "rule_name": "page"})
     deadline = time.monotonic() + 30
     while "running" not in stream.getvalue() and time.monotonic() < deadline:
         time.sleep(0.05)
     console.end()
     told = stream.getvalue().splitlines()[-1]
-    assert re.fullmatch(r".* \d+ % of the work done, .* left by the plan; 1 job running, .*: Write the page", told)
+    assert re.fullmatch(
+        r".* \d+ % of the work done, .* left by the plan; 1 job queued or running, .*: Write the page", told
+    )
 
 
 @pytest.mark.parametrize(
