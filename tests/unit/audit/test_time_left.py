@@ -2,7 +2,7 @@
 
 import pytest
 
-from mcoherence.audit.time_left import Left, WeighedJob, TimeLeft, time_in_words, left_in_words
+from mcoherence.audit.time_left import Left, TimeLeft, WeighedJob, left_in_words, time_in_words
 
 TWO_CORES = {"cores": 2}
 
