@@ -16,18 +16,19 @@ AFTERWARDS = re.compile(
 )
 
 
-def message_of(logs: Iterable[str]) -> tuple[str, str]:
+def message_of(logs: Iterable[str], since: float = 0.0) -> tuple[str, str]:
     """(message, log that it stands in) of a job that failed: its last line that begins with "error: ", else its last.
 
     Args:
         logs: files, the job's own first; missing ones are passed over.
+        since: time of the clock before which a log is that of an earlier run, which says nothing of this one.
 
     Returns:
         Message "" where no log says anything.
     """
     last = ("", "")
     for log in logs:
-        lines = [line for line in _end_of(log) if not AFTERWARDS.match(line)]
+        lines = [line for line in _end_of(log, since) if not AFTERWARDS.match(line)]
         said = next((line for line in reversed(lines) if line.startswith(SAID_BY_US)), None)
         if said is not None:
             return _shown(said), log
@@ -46,11 +47,14 @@ def cause(message: str) -> str:
     return PATHS_AND_NUMBERS.sub("_", message)
 
 
-def _end_of(log: str) -> list[str]:
-    """The last lines of a file; none where it cannot be read."""
+def _end_of(log: str, since: float) -> list[str]:
+    """The last lines of a file; none where it cannot be read, or is older."""
     try:
         with Path(log).open("rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - READ_AT_MOST))
+            found = os.fstat(file.fileno())
+            if found.st_mtime < since:
+                return []
+            file.seek(max(0, found.st_size - READ_AT_MOST))
             return file.read().decode("utf-8", errors="replace").splitlines()
     except OSError:
         return []

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mcoherence.audit.time_left import TimeLeft, left_in_words, time_in_words
-from workflow_scripts.console.failures import cause, message_of
+from workflow_scripts.console.failures import SAID_BY_US, cause, message_of
 from workflow_scripts.console.jobs import Seconds, ask_plan, planned_jobs
 from workflow_scripts.console.screen import Screen
 
@@ -32,6 +32,11 @@ HOUSEKEEPING = re.compile(
 SUBMITTED = re.compile(r"Job (\S+) has been submitted with SLURM jobid '?(\w+)")
 TRIED_AGAIN = re.compile(r"Trying to restart job (\d+)\.")
 STOPPING = re.compile(r"Terminating processes on user request")
+OF_A_GROUP = re.compile(r"Error in group (\w+): (.*?)(?:\s*sbatch call:|$)", re.DOTALL)
+# What SLURM's executor adds to every failure.
+POINTLESS = re.compile(
+    r"Detailed failure reason unavailable \([^)]*\)\.?|For further error details see the cluster/cloud.*"
+)
 AT_THE_END = re.compile(r"Exiting because a job execution failed")
 LAST_WORDS = re.compile(r"(WorkflowError:\s*)?At least one job did not complete successfully")
 COMPLETE_LOG = re.compile(r"Complete log\(s\): ")
@@ -43,6 +48,7 @@ UNTOLD = {
 QUIET_ABOUT_NOTHING_SHOWN = {"host", "reason"}
 SECONDS_BETWEEN_LINES = 30.0  # of a file, at first; a tenth of what has passed later on
 MOST_SECONDS_BETWEEN_LINES = 600.0
+CLOCKS_DIFFER = 60.0  # seconds, of machines that write to one file system
 SHARE_OF_TIME = 0.02  # that reckoning what is left may take, at most
 
 
@@ -85,7 +91,9 @@ class Console(logging.Handler):
         self._words = ""  # of what is left, and when they are to be found again
         self._words_until = 0.0
         self._began = self._last_line = clock()
+        self._run_began = time.time() - CLOCKS_DIFFER
         self._at_work = "running"
+        self._said_of_groups: dict[str, str] = {}
         self._over = threading.Event()
 
     def begin(
@@ -180,6 +188,9 @@ class Console(logging.Handler):
             self._line("Stopping the jobs that run, as you ask ...")
         elif COMPLETE_LOG.match(text):
             self._last_words(text)
+        elif match := OF_A_GROUP.match(text):
+            self._said_of_groups[match[1]] = match[2]
+            self._pass_on(record)
         elif not (HOUSEKEEPING.match(text) or (LAST_WORDS.match(text) and self._ended_otherwise())):
             self._pass_on(record)
 
@@ -233,19 +244,27 @@ class Console(logging.Handler):
             self._line(f"{self._count()} {running.text} ({time_in_words(now - running.since)})")
 
     def _job_error(self, record: Any) -> None:
-        if not getattr(record, "indent", False):  # of a group it was told as one
-            self._failed({int(record.jobid): list(record.log)}, str(record.rule_msg or ""))
-        else:
-            self._gone(int(record.jobid))
+        number = int(record.jobid)
+        text = self._gone(number)
+        if not getattr(record, "indent", False):  # else it is one of a group, which was told
+            self._failed(number, text, list(record.log), str(record.rule_msg or "").removeprefix("None"))
 
     def _group_error(self, record: Any) -> None:
-        said = {int(job["jobid"]): list(job["log"]) for job in record.job_error_info}
-        of_jobs = {number: logs for number, logs in said.items() if message_of(logs)[0].startswith("error: ")}
+        """Of a group those of its jobs failed whose logs say why; where none does, the group itself."""
+        logs = {int(job["jobid"]): list(job["log"]) for job in record.job_error_info}
         auxiliary = [str(log) for log in record.aux_logs]
-        told = of_jobs or dict(list(said.items())[:1])  # what the group was refused for is no job's own
-        for number in said.keys() - told.keys():
+        with_reason = [
+            number for number, own in logs.items() if message_of(own, self._run_began)[0].startswith(SAID_BY_US)
+        ]
+        for number in logs.keys() - set(with_reason):
             self._gone(number)
-        self._failed({number: [*logs, *auxiliary] for number, logs in told.items()}, "")
+        for number in with_reason:
+            self._failed(number, self._gone(number), [*logs[number], *auxiliary], "")
+        if logs and not with_reason:
+            name, number = str(record.groupid), next(iter(logs))
+            self._failed(
+                number, f"{_jobs(len(logs))} of the group {name}", auxiliary, self._said_of_groups.get(name, "")
+            )
 
     def _gone(self, number: int) -> str:
         """Take down that a job ended, and not well; returns what it was."""
@@ -255,24 +274,22 @@ class Console(logging.Handler):
         text = self._state.texts.get(number, f"job {number}")
         return text if running is None else f"{text} ({time_in_words(self._clock() - running.since)})"
 
-    def _failed(self, jobs: Mapping[int, list[str]], executor_says: str) -> None:
-        for number, logs in jobs.items():
-            text = self._gone(number)
-            if self._state.stopping:
-                self._line(f"Stopped: {text}")
-                continue
-            message, log = message_of(logs)
-            whole = " ".join(f"{'' if executor_says == 'None' else executor_says} {message}".split())
-            key = cause(whole)
-            before = self._state.causes.get(key)
-            self._state.failed[number] = key
-            if before is not None:
-                before.jobs += 1
-                self._line(f"FAILED for a reason told above: {text}")
-                continue
-            self._state.causes[key] = _Cause(whole or "its log says nothing", 1)
-            said = [f"FAILED: {text}", f"    {self._state.causes[key].message}"]
-            self._line("\n".join([*said, f"    log: {log or next(iter(logs), 'none')}"]))
+    def _failed(self, number: int, text: str, logs: list[str], executor_says: str) -> None:
+        """Tell of a job that failed: in full where none failed for an equal reason before."""
+        if self._state.stopping:
+            self._line(f"Stopped: {text}")
+            return
+        message, log = message_of(logs, self._run_began)
+        said = " ".join(POINTLESS.sub("", executor_says).split())
+        whole = " - ".join(part for part in (message, said) if part) or "its log says nothing"
+        key = cause(whole)
+        self._state.failed[number] = key
+        if key in self._state.causes:
+            self._state.causes[key].jobs += 1
+            self._line(f"FAILED for a reason told above: {text}")
+        else:
+            self._state.causes[key] = _Cause(whole, 1)
+            self._line(f"FAILED: {text}\n    {whole}\n    log: {log or next(iter(logs), 'none')}")
 
     def _tried_again(self, number: int) -> None:
         key = self._state.failed.pop(number, None)

@@ -186,6 +186,36 @@ def test_jobs_that_the_user_stops_have_not_failed(logger):
     assert not [line for line in said if "FAILED" in line]
 
 
+def test_of_a_group_those_jobs_failed_whose_logs_say_why_or_else_the_group(logger, tmp_path):
+    stream = handler.install(asked())._own.stream
+    logger.info("", extra={"event": LogEvent.RUN_INFO, "stats": {"tabulate": 3, "total": 3}})
+    for number in (1, 2, 3):
+        told = {"jobid": number, "rule_msg": f"Tabulate {number}", "rule_name": "tabulate"}
+        logger.info("", extra={"event": LogEvent.JOB_INFO, **told})
+    (tmp_path / "2.log").write_text("error: too large\n")
+    jobs = [{"jobid": number, "log": [str(tmp_path / f"{number}.log")]} for number in (1, 2, 3)]
+    error = {"event": LogEvent.GROUP_ERROR, "groupid": "tables", "aux_logs": ["slurm.log"]}
+    logger.error("Error in group tables", extra={**error, "job_error_info": jobs})
+    said = [re.sub(r"^\d\S+ ", "", line) for line in stream.getvalue().splitlines()]
+    assert [line for line in said if "FAILED" in line] == [said[1]]
+    assert said[1].startswith("FAILED: Tabulate 2 (")
+    assert said[2:] == ["    error: too large", f"    log: {tmp_path / '2.log'}"]
+    logger.error("Error in group tables: sbatch failed. CPU count\n    sbatch call:\n        sbatch -p cpu")
+    logger.error("Error in group tables", extra={**error, "job_error_info": jobs[:1] + jobs[2:]})
+    said = [re.sub(r"^\d\S+ ", "", line) for line in stream.getvalue().splitlines()]
+    assert said[-3:] == ["FAILED: 2 jobs of the group tables", "    sbatch failed. CPU count", "    log: slurm.log"]
+
+
+def test_what_slurm_says_of_a_job_follows_what_its_log_says(logger, tmp_path):
+    stream = handler.install(asked())._own.stream
+    log = tmp_path / "a.log"
+    log.write_text("error: edited\n")
+    failed = "SLURM-job '7' failed, SLURM status is: 'FAILED'."
+    says = f"{failed} Detailed failure reason unavailable (why). For further error details see the cluster/cloud log."
+    logger.error("", extra={"event": LogEvent.JOB_ERROR, "jobid": 1, "rule_msg": says, "log": [str(log)]})
+    assert stream.getvalue().splitlines()[1] == f"    error: edited - {failed}"
+
+
 @pytest.mark.parametrize("other", [{"dryrun": True}, {"verbose": True}, {"printshellcmds": True}, {"quiet": ["all"]}])
 def test_who_asks_for_more_or_less_has_snakemakes_own_words(logger, other):
     before = list(logger.handlers)
@@ -274,6 +304,14 @@ def test_the_log_that_says_error_has_the_word_and_a_long_one_is_read_at_its_end(
     own.write_text("train: 0/5\n")
     of_slurm.write_text("x" * 200_000 + "\nerror: my_network: edited\nSome last line\n")
     assert message_of([str(own), str(of_slurm)]) == ("error: my_network: edited", str(of_slurm))
+
+
+def test_a_log_of_an_earlier_run_says_nothing_of_this_one(tmp_path):
+    log = tmp_path / "job.log"
+    log.write_text("error: of old\n")
+    os.utime(log, (1000, 1000))
+    assert message_of([str(log)], since=1000) == ("error: of old", str(log))
+    assert message_of([str(log)], since=1001) == ("", "")
 
 
 def test_causes_are_equal_whatever_the_path_and_the_number():
