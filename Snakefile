@@ -24,12 +24,13 @@ shell.prefix(
 
 from mcoherence.study import catalogue, checks, config_files, schema_checks
 from mcoherence.errors import UserError
-from workflow_scripts.console.handler import install as install_console
 from workflow_scripts.jobs import copy_client
 
 # What a person sees of the run; not in jobs, nor where this is a part of another workflow.
 CONSOLE = None
 if workflow.is_main_process and not workflow.modifier.skip_configfile:
+    from workflow_scripts.console.handler import install as install_console
+
     CONSOLE = install_console(workflow.output_settings)
 
 # Snakemake's own reading takes the later of two equal keys, and 010 for 8. So the files are read again, before it sees

@@ -90,7 +90,7 @@ class Console(logging.Handler):
         self._plan: subprocess.Popen[str] | None = None
         self._words = ""  # of what is left, and when they are to be found again
         self._words_until = 0.0
-        self._began = self._last_line = clock()
+        self._began = self._last_status = clock()  # of a file
         self._run_began = time.time() - CLOCKS_DIFFER
         self._at_work = "running"
         self._said_of_groups: dict[str, str] = {}
@@ -247,7 +247,7 @@ class Console(logging.Handler):
         number = int(record.jobid)
         text = self._gone(number)
         if not getattr(record, "indent", False):  # else it is one of a group, which was told
-            self._failed(number, text, list(record.log), str(record.rule_msg or "").removeprefix("None"))
+            self._failed(number, text, list(record.log), str(record.rule_msg or ""))
 
     def _group_error(self, record: Any) -> None:
         """Of a group those of its jobs failed whose logs say why; where none does, the group itself."""
@@ -300,7 +300,7 @@ class Console(logging.Handler):
     def _sum_up_failures(self) -> None:
         state, waiting = self._state, 0 if self._left is None else self._left.not_to_run()
         self.end()
-        more = f", and {_jobs(waiting)} that wait for them did not run" if waiting else ""
+        more = f", and for want of what they make {_jobs(waiting)} did not run" if waiting else ""
         lines = [f"{_jobs(len(state.failed))} failed{more}:"]
         lines += [f"    {_jobs(one.jobs)}: {one.message}" for one in state.causes.values() if one.jobs]
         lines += ["Mend what the messages say, and start again: what is done stays done."]
@@ -311,7 +311,6 @@ class Console(logging.Handler):
         return f"[{self._state.done:{width}d}/{self._state.total}]"
 
     def _line(self, text: str) -> None:
-        self._last_line = self._clock()
         self._screen.line(text if self._screen.is_terminal else f"{time.strftime('%H:%M:%S')} {text}")
 
     def _status_line(self) -> str:
@@ -362,7 +361,8 @@ class Console(logging.Handler):
                 else:
                     now = self._clock()
                     pause = max(SECONDS_BETWEEN_LINES, min((now - self._began) / 10, MOST_SECONDS_BETWEEN_LINES))
-                    if now - self._last_line >= pause and (status := self._status_line()):
+                    if now - self._last_status >= pause and (status := self._status_line()):
+                        self._last_status = now
                         self._line(status)
             except BrokenPipeError:
                 return  # and the next record is told to nobody

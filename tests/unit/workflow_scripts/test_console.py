@@ -87,7 +87,7 @@ def test_in_a_file_a_job_is_a_line_and_equal_causes_are_told_once(folder):
     ]
     assert len([line for line in lines if line.startswith("FAILED for a reason told above: Make bad")]) == 3
     assert len([line for line in lines if line.startswith("It is tried again: Make bad")]) == 2
-    end = lines.index("2 jobs failed, and 1 job that wait for them did not run:")
+    end = lines.index("2 jobs failed, and for want of what they make 1 job did not run:")
     assert lines[end + 1] == f"    2 jobs: error: bad/{number}: found 7, expected 5"
     assert "echo" not in said  # the command
     assert len(lines) < 25
