@@ -31,7 +31,10 @@ HOUSEKEEPING = re.compile(
 )
 SUBMITTED = re.compile(r"Job (\S+) has been submitted with SLURM jobid '?(\w+)")
 TRIED_AGAIN = re.compile(r"Trying to restart job (\d+)\.")
-STOPPING = re.compile(r"Terminating processes on user request")
+STOPPING = {
+    "Terminating processes on user request": "Stopping the jobs that run, as you ask ...",  # Ctrl-C
+    "Will exit after finishing": "Ending once the jobs that run have ended, as asked ...",  # SIGTERM
+}
 OF_A_GROUP = re.compile(r"Error in group (\w+): (.*?)(?:\s*sbatch call:|$)", re.DOTALL)
 # What SLURM's executor adds to every failure.
 POINTLESS = re.compile(
@@ -183,9 +186,10 @@ class Console(logging.Handler):
             self._line(f"SLURM jobid {match[2]}: {self._state.texts.get(number, 'a group of jobs')}")
         elif AT_THE_END.match(text) and self._state.failed:
             self._sum_up_failures()
-        elif STOPPING.match(text):
+        elif said := next((said for beginning, said in STOPPING.items() if text.startswith(beginning)), None):
+            if not self._state.stopping:  # once
+                self._line(said)
             self._state.stopping = True
-            self._line("Stopping the jobs that run, as you ask ...")
         elif COMPLETE_LOG.match(text):
             self._last_words(text)
         elif match := OF_A_GROUP.match(text):
@@ -314,8 +318,8 @@ class Console(logging.Handler):
         self._screen.line(text if self._screen.is_terminal else f"{time.strftime('%H:%M:%S')} {text}")
 
     def _status_line(self) -> str:
-        """How much is done, what is left and what runs; "" before anything does."""
-        if not self._state.total or not (self._state.done or self._state.running):
+        """How much is done, what is left and what runs; "" before anything does, and of a single job."""
+        if self._state.total < 2 or not (self._state.done or self._state.running):
             return ""
         return f"{self._what_is_left()}; {self._what_runs()}"
 

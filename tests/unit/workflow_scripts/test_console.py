@@ -171,12 +171,17 @@ def test_nobody_who_reads_is_no_reason_to_end_a_run(logger):
         console._screen._stream.close()
 
 
-def test_jobs_that_the_user_stops_have_not_failed(logger):
+STOPS = ["Terminating processes on user request, this", "Will exit after finishing currently running jobs (scheduler)."]
+
+
+@pytest.mark.parametrize("stop", STOPS, ids=["Ctrl-C", "SIGTERM"])
+def test_jobs_that_the_user_stops_have_not_failed(logger, stop):
     console = handler.install(asked())
     stream = console._own.stream
     logger.info("", extra={"event": LogEvent.RUN_INFO, "stats": {"page": 1, "total": 1}})
     logger.info("", extra={"event": LogEvent.JOB_INFO, "jobid": 1, "rule_msg": "Write the page", "rule_name": "page"})
-    logger.info("Terminating processes on user request, this might take some time.")
+    logger.info(stop)
+    logger.info(stop)
     logger.error("", extra={"event": LogEvent.JOB_ERROR, "jobid": 1, "rule_msg": None, "log": ["nowhere.log"]})
     logger.info("Complete log(s): it.log")
     logger.error("WorkflowError:\nAt least one job did not complete successfully.")
@@ -184,6 +189,7 @@ def test_jobs_that_the_user_stops_have_not_failed(logger):
     assert re.fullmatch(r"Stopped: Write the page \(0\.\d s\)", said[-3])
     assert said[-2:] == ["Complete log(s): it.log", "Stopped. Start again to go on: what is done stays done."]
     assert not [line for line in said if "FAILED" in line]
+    assert len([line for line in said if line.endswith(" ...")]) == 1
 
 
 def test_of_a_group_those_jobs_failed_whose_logs_say_why_or_else_the_group(logger, tmp_path):
@@ -268,7 +274,7 @@ def test_in_a_file_what_is_left_is_told_now_and_then(logger, monkeypatch):
     console = handler.install(asked())
     [stream] = {console._own.stream}
     make = Job(**vars(job(1, "page")))
-    logger.info("", extra={"event": LogEvent.RUN_INFO, "stats": {"page": 1, "total": 1}})
+    logger.info("", extra={"event": LogEvent.RUN_INFO, "stats": {"page": 1, "report": 1, "total": 2}})
     console.begin(dag_of(make), "{}", ROOT, {"cores": 2}, gpus=False, ranks=1, queued=True)
     logger.info("", extra={"event": LogEvent.JOB_INFO, "jobid": 1, "rule_msg": "Write the page", "rule_name": "page"})
     deadline = time.monotonic() + 30
