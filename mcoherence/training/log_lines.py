@@ -1,21 +1,16 @@
 """Lines of a training job's log, now and then: updates, loss, accuracy, examples per second, time left.
 
-Nothing waits for them: the loss is of updates that have been read anyway, and the accuracy that of one mini-batch, the
-last before a line, or of its last group.
+Nothing waits for them: the loss is of updates that have been read anyway, and the accuracy that of the last pass before
+a line, over a mini-batch, or a group of one.
 """
 
-import math
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from typing import Any
 
-import torch
-from torch import Tensor
-
-from mcoherence.device import describe_device
 from mcoherence.files.progress import progress
-from mcoherence.training.losses import Losses
 
 OPERATIONAL = True  # no number depends on it; docs/reruns.md
 
@@ -24,19 +19,29 @@ RECENT = 100  # updates whose mean loss is told, at most
 
 
 class LogLines:
-    """Writes the lines of the updates from `first` to `stop`, of so many examples each, where `leads` is set."""
+    """Writes the lines of the updates from `first` to `stop`."""
 
     def __init__(
-        self, first: int, stop: int, examples: int, device: torch.device, losses: Losses, leads: bool,
+        self, first: int, stop: int, examples: int, where: str, losses: Callable[[], Any], leads: bool,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
+        """Nothing is written yet.
+
+        Args:
+            first: number of updates before the first one.
+            stop: number of updates after the last one.
+            examples: of one update.
+            where: the device, in words.
+            losses: function that returns the losses that were read so far, a tensor [updates].
+            leads: whether it is this process, of those that train together, that writes.
+            clock: seconds.
+        """
         self._first, self._stop, self._examples, self._losses = first, stop, examples, losses
-        self._leads, self._clock = leads, clock
+        self._where, self._leads, self._clock = where, leads, clock
         self._began: float | None = None  # where lines are written
         self._at = first
         self._asked = False
-        self._correct: Tensor | None = None
-        self._where = describe_device(device)
+        self._correct: Any = None
 
     def updates(self) -> Iterator[int]:
         """The numbers of the updates, in order; a terminal gets a bar in place of lines."""
@@ -66,23 +71,24 @@ class LogLines:
         if self._began is not None:
             self._tell()
 
-    def see(self, logits: Tensor, labels: Tensor) -> None:
-        """Look at outputs [n, classes] of a pass over examples with these labels [n], if a line is to follow."""
+    def see(self, logits: Any, labels: Any) -> None:
+        """Look at outputs of a pass, a tensor [n, classes], with the labels [n], if a line is to follow."""
         if self._asked:
-            with suppress(Exception), torch.no_grad():
-                self._correct = (logits.detach().argmax(1) == labels).float().mean()
+            with suppress(Exception):
+                self._correct = logits.detach().argmax(1) == labels
 
     def _tell(self) -> None:
         done, updates = self._at - self._first, self._stop - self._first
         seconds = self._clock() - (self._began or 0.0)
         words = [f"train: {self._at:,}/{self._stop:,} ({done / max(updates, 1):.0%})"]
-        recent = self._losses.known()[-RECENT:]
+        recent = self._losses()[-RECENT:]
         if len(recent):
             words.append(f"loss {float(recent.mean()):.4g} (mean of {len(recent)} updates)")
         # Of outputs inside of torch.func there is none: it lets nothing out.
         with suppress(Exception):
-            correct = math.nan if self._correct is None else float(self._correct)
-            words += [f"accuracy {correct:.1%} of a mini-batch"] * math.isfinite(correct)
+            if self._correct is not None and len(self._correct):
+                share = int(self._correct.sum()) / len(self._correct)
+                words.append(f"accuracy {share:.1%} of the last {len(self._correct):,} examples")
         self._correct = None
         if done and seconds > 0:
             words.append(f"{done * self._examples / seconds:,.0f} examples/s")

@@ -24,7 +24,7 @@ from torch.optim import Optimizer
 
 from mcoherence.data.loading import LabelledExamples
 from mcoherence.data.random_streams import INITIAL_WEIGHTS, RANDOM_LAYERS, random_stream
-from mcoherence.device import require_float64
+from mcoherence.device import describe_device, require_float64
 from mcoherence.errors import UserError
 from mcoherence.models.build import build_model
 from mcoherence.optim.descent import EagerOptimizer, MeanLoss
@@ -111,7 +111,8 @@ def train(
             optimizer.load_state_dict(begin.optimizer)
     losses = Losses(settings.start, begin, execution.ranks)
     examples_of_update = settings.mini_batches * settings.batch_size
-    lines = LogLines(first, settings.stop, examples_of_update, device, losses, execution.ranks.leads)
+    where, leads = describe_device(device), execution.ranks.leads
+    lines = LogLines(first, settings.stop, examples_of_update, where, losses.known, leads)
     mean_loss = mean_loss_of(model, settings.precision, execution, lines.see)
     seed_layers = layer_seeds(settings.seed, execution)
     waiting = deque(step for step in settings.checkpoint_steps if step >= first)

@@ -25,7 +25,7 @@ def run(first, stop, see=three_of_four_right, leads=True):
     """Updates of 10 examples and 4 seconds each, whose losses are 2, 1, 2, 1 ... and are read at once."""
     losses, ticks = Losses(first, None, Ranks()), count()
     clock = lambda: SECONDS_AN_UPDATE * next(ticks)  # noqa: E731
-    lines = LogLines(first, stop, 10, torch.device("cpu"), losses, leads, clock)
+    lines = LogLines(first, stop, 10, "cpu", losses.known, leads, clock)
     for update in lines.updates():
         losses.append(torch.tensor(2.0 - update % 2))
         losses.read()
@@ -38,7 +38,7 @@ def test_a_short_training_has_a_line_at_its_start_and_one_at_its_end(capsys):
     start, end = capsys.readouterr().err.splitlines()
     assert start.startswith("train: updates 100 to 102 of 10 examples each, on cpu")
     # The clock ticks at the start, before each update, and at the end: 12 seconds for 20 examples.
-    told = "loss 1.5 (mean of 2 updates), accuracy 75.0% of a mini-batch, 2 examples/s, 12.0 s in all"
+    told = "loss 1.5 (mean of 2 updates), accuracy 75.0% of the last 4 examples, 2 examples/s, 12.0 s in all"
     assert end == f"train: 102/102 (100%), {told}"
 
 
