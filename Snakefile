@@ -26,6 +26,13 @@ from mcoherence.study import catalogue, checks, config_files, schema_checks
 from mcoherence.errors import UserError
 from workflow_scripts.jobs import copy_client
 
+# What a person sees of the run; not in jobs, nor where this is a part of another workflow.
+CONSOLE = None
+if workflow.is_main_process and not workflow.modifier.skip_configfile:
+    from workflow_scripts.console.handler import install as install_console
+
+    CONSOLE = install_console(workflow.output_settings)
+
 # Snakemake's own reading takes the later of two equal keys, and 010 for 8. So the files are read again, before it sees
 # config.yaml and in the jobs of a cluster alike. Another workflow that has this one as a module hands its config over.
 GIVEN = workflow.config_settings
@@ -80,9 +87,12 @@ onstart:
         refused(error)
     if OPERATIONAL["fork_jobs"]:
         copy_client.offer()
+    show_what_is_left()
 
 
 onsuccess:
+    if CONSOLE:
+        CONSOLE.end()
     if "all" in (workflow.dag_settings.targets or ("all",)):  # no single file, nor the plan
         minutes, seconds = divmod(round(time.monotonic() - STARTED), 60)
         print(f"This start took {minutes} min {seconds} s: open {RESULTS}/index.html", file=sys.stderr)

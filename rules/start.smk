@@ -49,6 +49,18 @@ def note_what_is_started():
     started.write_start(CODE_NOTES, files, RULES, json.loads(canonical_json(settings.scientific(config))))
 
 
+def show_what_is_left():
+    """From now on a person sees how much is done and how long the rest will take."""
+    if CONSOLE:
+        queued = node_has("_nodes")  # jobs that a cluster is given at a time; None on this machine
+        there_is = {"cores": queued or node_has("_cores") or 1}
+        if GPU:
+            there_is["gpu"] = node_has("gpu") or queued or 1
+        CONSOLE.begin(
+            workflow.dag, canonical_json(config), BASE, there_is, bool(GPU), OPERATIONAL["ranks"], queued is not None
+        )
+
+
 @cache
 def folders_prepared():
     """images.h5 -> the folder of images that it is made from, of entries that have one."""

@@ -130,20 +130,54 @@ def estimates(config: Config, device: str, root: Path) -> list[Estimate]:
     """
     rows = []
     for stage, made in stages_of(config).items():
-        groups: dict[tuple[str, str], list[tuple[Run, str]]] = {}
-        for run, what in made:
-            groups.setdefault((run.dataset, run.model), []).append((run, what))
-        for (dataset, model), group in groups.items():
+        for (dataset, model), group in _by_network(made).items():
             rate = _rate_of(config, model, group, device, root)
             jobs = sum(jobs_of(config, run, what) for run, what in group)
-            seconds = sum(work_of(config, run, what) for run, what in group) / rate.flops_per_s
+            seconds = sum(_working_seconds(config, run, what, rate, device) for run, what in group)
             seconds += start_seconds(config, device) * jobs
-            if stage == "train" and device == "cpu" and not rate.of_this_study:
-                seconds += PASS_SECONDS * sum(passes_of(config, run) for run, _ in group)
             disk = sum(disk_of(config, run, what) for run, what in group)
             memory = max(memory_of(config, run, what, device) for run, what in _kinds(group))
             rows.append(Estimate(stage, dataset, model, jobs, seconds / 3600, disk, memory, rate.source))
     return rows
+
+
+def job_seconds(config: Config, device: str, root: Path) -> dict[str, dict[str, float]]:
+    """Seconds that one job takes which trains a run, or makes one of its results or a part of it.
+
+    "train" or name of a result -> name of the run, which is its folder below that of the runs -> seconds. All jobs of a
+    run's training are taken to be equally long, and so are the parts of a result.
+
+    Args:
+        config: the study's settings with their defaults.
+        device: "cuda", "mps" or "cpu", where the jobs will run.
+        root: folder with benchmarks/.
+    """
+    seconds: dict[str, dict[str, float]] = {}
+    for made in stages_of(config).values():
+        for (_, model), group in _by_network(made).items():
+            rate = _rate_of(config, model, group, device, root)
+            for run, what in group:
+                workers = jobs_of(config, run, what) if what == "train" else cut_of(config, run, what).parts
+                of_one = _working_seconds(config, run, what, rate, device) / workers
+                name = run.path("").removeprefix("/runs/")
+                seconds.setdefault(what, {})[name] = of_one + start_seconds(config, device)
+    return seconds
+
+
+def _by_network(made: Iterable[tuple[Run, str]]) -> dict[tuple[str, str], list[tuple[Run, str]]]:
+    """(data set, network) -> what is done with it, of what is done in a stage."""
+    groups: dict[tuple[str, str], list[tuple[Run, str]]] = {}
+    for run, what in made:
+        groups.setdefault((run.dataset, run.model), []).append((run, what))
+    return groups
+
+
+def _working_seconds(config: Config, run: Run, what: str, rate: Rate, device: str) -> float:
+    """Seconds of training a run, or of one of its results, all jobs together, but for their starts."""
+    seconds = work_of(config, run, what) / rate.flops_per_s
+    if what == "train" and device == "cpu" and not rate.of_this_study:
+        seconds += PASS_SECONDS * passes_of(config, run)
+    return seconds
 
 
 def _kinds(group: Iterable[tuple[Run, str]]) -> list[tuple[Run, str]]:

@@ -24,13 +24,13 @@ from torch.optim import Optimizer
 
 from mcoherence.data.loading import LabelledExamples
 from mcoherence.data.random_streams import INITIAL_WEIGHTS, RANDOM_LAYERS, random_stream
-from mcoherence.device import require_float64
+from mcoherence.device import describe_device, require_float64
 from mcoherence.errors import UserError
-from mcoherence.files.progress import progress
 from mcoherence.models.build import build_model
 from mcoherence.optim.descent import EagerOptimizer, MeanLoss
 from mcoherence.optim.one_rank import refuse_ranks
 from mcoherence.precision import float32_products
+from mcoherence.training.log_lines import LogLines
 from mcoherence.training.losses import Losses, fill_with_nan, is_finite
 from mcoherence.training.optimizer import make_optimizer
 from mcoherence.training.ranks import Ranks, distributed, with_shared_statistics
@@ -109,8 +109,11 @@ def train(
     if begin is not None and begin.optimizer:
         with fitting("optimiser"):
             optimizer.load_state_dict(begin.optimizer)
-    mean_loss = mean_loss_of(model, settings.precision, execution)
     losses = Losses(settings.start, begin, execution.ranks)
+    examples_of_update = settings.mini_batches * settings.batch_size
+    where, leads = describe_device(device), execution.ranks.leads
+    lines = LogLines(first, settings.stop, examples_of_update, where, losses.known, leads)
+    mean_loss = mean_loss_of(model, settings.precision, execution, lines.see)
     seed_layers = layer_seeds(settings.seed, execution)
     waiting = deque(step for step in settings.checkpoint_steps if step >= first)
 
@@ -129,7 +132,7 @@ def train(
         torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
         closing(parts_of_updates(settings, examples, execution, first)) as parts,
     ):
-        for step in progress(range(first, settings.stop), settings.stop - first, "train"):
+        for step in lines.updates():
             if waiting and waiting[0] == step:
                 checkpoint()
             if keeper is not None and is_due(keeper, step, execution):
@@ -141,6 +144,8 @@ def train(
             set_learning_rate(optimizer, float(learning_rate(settings.optimizer, step)))
             seed_layers(step)
             losses.append(optimizer.step_on(next(parts), mean_loss))
+    losses.read()
+    lines.end()
     while waiting:  # the last one; after a divergence all that were still to come
         checkpoint()
 
@@ -162,8 +167,12 @@ def check_ranks(optimizer: EagerOptimizer, settings: TrainingSettings, ranks: Ra
         refuse_ranks(ranks.world, f"the optimiser {settings.optimizer['method']}")
 
 
-def mean_loss_of(model: nn.Module, precision: str, execution: Execution) -> MeanLoss:
+def mean_loss_of(
+    model: nn.Module, precision: str, execution: Execution, see: Callable[[Tensor, Tensor], None]
+) -> MeanLoss:
     """The function (inputs [n, ...], labels [n]) -> mean cross-entropy, shape [], of a part of an update.
+
+    Every pass is shown to `see`: outputs [n, classes] and labels [n], which it leaves alone.
 
     With several ranks n is this rank's share: its sum counts with (number of ranks / examples of all ranks), so that
     the average of the ranks' gradients, which DDP takes, is the gradient of the mean over all examples.
@@ -182,10 +191,14 @@ def mean_loss_of(model: nn.Module, precision: str, execution: Execution) -> Mean
             return forward(inputs).float()
 
     def mean_loss(inputs: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(logits_of(inputs), labels)
+        logits = logits_of(inputs)
+        see(logits, labels)
+        return F.cross_entropy(logits, labels)
 
     def share_of_mean_loss(inputs: Tensor, labels: Tensor) -> Tensor:
-        loss = F.cross_entropy(logits_of(inputs), labels, reduction="sum")
+        logits = logits_of(inputs)
+        see(logits, labels)
+        loss = F.cross_entropy(logits, labels, reduction="sum")
         everywhere = ranks.total(torch.full_like(loss, len(labels), requires_grad=False))
         return loss * (ranks.world / everywhere)
 

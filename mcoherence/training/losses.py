@@ -34,6 +34,10 @@ class Losses:
             self._unread.clear()
         return self._read
 
+    def known(self) -> Tensor:
+        """The losses that were read so far, as `read` returns them; nothing is waited for."""
+        return self._read
+
     def _add(self, losses: Tensor) -> None:
         if self.diverged_at is not None:
             return

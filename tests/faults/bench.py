@@ -12,7 +12,6 @@ import secrets
 import shutil
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,11 +127,6 @@ def made_once(folder: Path, make: Callable[[Path], object]) -> Study:
             make(folder)
             folder.with_name(f"{folder.name}.made").touch()
     return Study(folder)
-
-
-def jobs_run(said: str) -> Counter[str]:
-    """Rule -> number of its jobs that ended well."""
-    return Counter(re.findall(r"^Finished jobid: \d+ \(Rule: (\w+)\)", said, flags=re.MULTILINE))
 
 
 # One run of the whole study is measured and evaluated in parts, and few of its figures are drawn.

@@ -75,7 +75,7 @@ def test_every_config_ends_in_its_own_study_whatever_was_there_before(number, fr
         said = study.finish() if to_report else study.finish("--", "results/bench/study.html")
         wanted, have = expected.contents(), study.contents()
         assert {name: have.get(name) for name in wanted} == wanted, asked
-        assert set(re.findall(r"^Job \d+: (Train .*)$", said, flags=re.MULTILINE)) == to_train, asked
+        assert set(re.findall(r"^\S+ \[ *\d+/\d+\] (Train .*) \(.*\)$", said, flags=re.MULTILINE)) == to_train, asked
         report, claims = (study.results / name for name in ("report.html", "claims.json"))
         assert not to_report or report.stat().st_mtime_ns > claims.stat().st_mtime_ns
     assert "Nothing to be done" in study.finish()

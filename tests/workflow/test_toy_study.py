@@ -1,6 +1,7 @@
 """studies/toy.yaml, whole, as from a fresh clone: nothing is trained, and the report is made all the same."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -22,12 +23,25 @@ def workflow(tmp_path_factory, new_workflow):
     }  # fmt: skip
     answer = workflow.run("--cores", "2", "--quiet", "reason")
     assert answer.returncode == 0, answer.stdout[-5000:]
+    (workflow.folder / "said").write_text(answer.stdout)
     return workflow
 
 
 @pytest.fixture(scope="module")
 def results(workflow):
     return workflow.folder / "results/toy"
+
+
+def test_a_run_is_told_in_a_line_a_job_and_ends_with_where_to_look(workflow):
+    first, planning, counts, *jobs, last = (workflow.folder / "said").read_text().splitlines()
+    assert "profile" in first  # Snakemake's, before it reads the workflow
+    assert planning.endswith(" Finding out which jobs are to run ...")
+    total = len(jobs)
+    assert re.fullmatch(rf"\S+ {total} jobs: 1 tabulate, 1 draw, {total - 2} others", counts)
+    told = [re.fullmatch(rf"\S+ \[(\d)/{total}\] (.+) \(.*s\)", line) for line in jobs]
+    assert [one and int(one[1]) for one in told] == list(range(1, total + 1))
+    assert told[-1][2] == "The study is complete"
+    assert re.fullmatch(r"This start took \d+ min \d+ s: open results/toy/index.html", last)
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet"])

@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 
-from mcoherence.audit.plan import describe, estimates, memory_of, most_temporary_bytes, work_of
+from mcoherence.audit.plan import describe, estimates, job_seconds, memory_of, most_temporary_bytes, work_of
 from mcoherence.audit.planned_tables import planned_tables
 from mcoherence.audit.speeds import COPY_SECONDS, PASS_SECONDS, network_of, rate_elsewhere, stated_rate
 from mcoherence.models.memory import example_bytes
@@ -278,3 +278,14 @@ def test_the_size_of_a_data_set_is_known_from_its_settings(settings, expected):
 def test_a_study_without_networks_says_so(config):
     plan = describe(config | {"experiments": ["toy"]}, "cpu", ROOT)
     assert plan == "Plan of the study digits: it trains no networks; its jobs take seconds."
+
+
+def test_the_seconds_of_jobs_add_up_to_the_hours_of_their_stages(config):
+    seconds = job_seconds(config, "cpu", ROOT)
+    hours = {row.stage: row.hours for row in estimates(config, "cpu", ROOT)}
+    assert seconds.keys() == {"train", "evaluation", "coherence", "coherence_m60", "coherence_m900"}
+    of_run = {name.split("/")[3]: of_one for name, of_one in seconds["train"].items()}
+    # SGD's 5 updates are 2 segments of 3 at most, RM3's 3 are one.
+    assert 2 * of_run["sgd"] + of_run["rm3"] == pytest.approx(3600 * hours["train"], rel=1e-12)
+    assert sum(seconds["coherence"].values()) == pytest.approx(3600 * hours["measure_coherence"], rel=1e-12)
+    assert seconds["evaluation"].keys() == seconds["train"].keys()

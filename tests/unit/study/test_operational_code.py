@@ -13,7 +13,9 @@ from mcoherence.study.code_digest import import_closure, is_operational, module_
 ROOT = Path(__file__).parents[3]
 PACKAGES = ("mcoherence", "workflow_scripts")
 COMMANDS = sorted(f"workflow_scripts.{path.stem}" for path in (ROOT / "workflow_scripts").glob("[!_]*.py"))
-WITHOUT_NUMBERS = {f"workflow_scripts.{name}" for name in ("plan", "why", "describe_study")}  # what is said of a study
+WITHOUT_NUMBERS = {
+    f"workflow_scripts.{name}" for name in ("plan", "job_seconds", "why", "describe_study")
+}  # what is said of it
 NUMERICS = {"torch", "torchvision", "numpy", "scipy", "pandas", "sklearn", "pyarrow", "safetensors"}
 
 

@@ -1,0 +1,65 @@
+"""Why jobs failed: the message in a job's log, and which causes are equal."""
+
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+READ_AT_MOST = 65536  # bytes, of the end of a log
+SHOWN_AT_MOST = 600  # characters, of a message
+SAID_BY_US = "error: "
+PATHS_AND_NUMBERS = re.compile(r"[\w.~-]*/[^\s,;:'\"()]*|\d+")
+# What a log may end with besides the reason: torch's launcher, Snakemake in a job of a cluster.
+AFTERWARDS = re.compile(
+    r"^(launch: |Exiting because|WorkflowError:$|At least one job did not complete|Complete log|Elapsed time|srun: |"
+    r"slurmstepd: |Shutting down, this|\s*$)"
+)
+
+
+def message_of(logs: Iterable[str], since: float = 0.0) -> tuple[str, str]:
+    """(message, log that it stands in) of a job that failed: its last line that begins with "error: ", else its last.
+
+    Args:
+        logs: files, the job's own first; missing ones are passed over.
+        since: time of the clock before which a log is that of an earlier run, which says nothing of this one.
+
+    Returns:
+        Message "" where no log says anything.
+    """
+    last = ("", "")
+    for log in logs:
+        lines = [line for line in _end_of(log, since) if not AFTERWARDS.match(line)]
+        said = next((line for line in reversed(lines) if line.startswith(SAID_BY_US)), None)
+        if said is not None:
+            return _shown(said), log
+        if lines and not last[0]:
+            last = (_shown(lines[-1]), log)
+    return last
+
+
+def cause(message: str) -> str:
+    """What equal causes have in common: the message without paths and numbers, which differ from job to job.
+
+    Example:
+        >>> cause("error: runs/seed3/labels.h5: damaged") == cause("error: runs/seed11/labels.h5: damaged")
+        True
+    """
+    return PATHS_AND_NUMBERS.sub("_", message)
+
+
+def _end_of(log: str, since: float) -> list[str]:
+    """The last lines of a file; none where it cannot be read, or is older."""
+    try:
+        with Path(log).open("rb") as file:
+            found = os.fstat(file.fileno())
+            if found.st_mtime < since:
+                return []
+            file.seek(max(0, found.st_size - READ_AT_MOST))
+            return file.read().decode("utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+
+
+def _shown(line: str) -> str:
+    text = "".join(character if character.isprintable() else " " for character in line).strip()
+    return text if len(text) <= SHOWN_AT_MOST else f"{text[:SHOWN_AT_MOST]} ..."
