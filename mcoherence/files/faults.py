@@ -12,6 +12,10 @@ from mcoherence.errors import UserError, first_line
 OPERATIONAL = True  # no number depends on it; docs/reruns.md
 
 
+# The way out of a file of a study that is not as it was written: the next start makes what is missing (`everything` in
+# rules/common.smk). No command is named, for it would have to name the study's config as well.
+REMEDY = "delete the file and run again"
+
 # What the system refuses, whatever is asked of it: number of the error -> what was expected; the way out.
 REFUSALS = {
     errno.ENOSPC: "expected room for it on that disk; make room and run again",
