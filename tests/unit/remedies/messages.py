@@ -39,15 +39,23 @@ def raised() -> dict[str, list[str]]:
     return found
 
 
-def clauses(text: str) -> list[str]:
-    """The first words of the clauses after semicolons, and of what is to be done in the case that such a one names."""
-    parts = [part for part in text.split("; ")[1:] if part.split()]
-    parts += [part for case in parts if case.startswith(("if ", "of ", "where ")) for part in case.split(", ")[1:]]
-    return [re.split(r"[\s,.:()]", part)[0] for part in parts]
+def heads(text: str) -> list[str]:
+    """The first words of the clauses after semicolons."""
+    return [_first_word(part) for part in text.split("; ")[1:] if part.split() and not part.startswith(FIELD)]
+
+
+def _first_word(clause: str) -> str:
+    return re.split(r"[\s,.:()]", clause)[0]
+
+
+def _cases(text: str) -> list[str]:
+    """The first words of what follows a comma in a clause that names a case: of a restart, make a new monitor."""
+    named = [part for part in text.split("; ")[1:] if part.startswith(("if ", "of ", "where "))]
+    return [_first_word(part) for clause in named for part in clause.split(", ")[1:]]
 
 
 def _orders(text: str) -> bool:
-    return any(word in ORDERS for word in clauses(text)) or bool(re.search(r"[^{}:;( ].*; \{\}$", text))
+    return any(word in ORDERS for word in [*heads(text), *_cases(text)]) or bool(re.search(r"[^{}:;( ].*; \{\}$", text))
 
 
 def _is_an_order(text: str) -> bool:
