@@ -9,7 +9,7 @@ import pytest
 from mcoherence.errors import UserError
 
 Step = Callable[[], object]
-REFUSALS = (UserError, ValueError, RuntimeError, TypeError, SystemExit)
+REFUSALS = (UserError, ValueError, ArithmeticError, RuntimeError, TypeError, SystemExit)
 CASES: dict[str, list[tuple[str, Callable[..., Iterator[Step]]]]] = {}  # by the module that has them
 
 
