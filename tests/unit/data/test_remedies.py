@@ -204,7 +204,9 @@ def floats_in_a_tiff(tmp_path):
     yield lambda: open_rgb(str(path))
 
 
-@follows("found a transparent colour among colours of 16 bits, which 8 bits do not tell apart, expected none or an alpha")
+@follows(
+    "found a transparent colour among colours of 16 bits, which 8 bits do not tell apart, expected none or an alpha"
+)
 def a_transparent_colour_of_16_bits(tmp_path):
     import struct
     import zlib
@@ -238,9 +240,13 @@ def too_many_pixels(tmp_path):
 # The rest
 
 
-@follows("{}: found an array of {} {}, expected uint8 [N, {}], as the shape in the config says; convert pixels to 0..255")
+@follows(
+    "{}: found an array of {} {}, expected uint8 [N, {}], as the shape in the config says; convert pixels to 0..255"
+)
 def pixels_of_an_own_source(tmp_path, monkeypatch):
-    (tmp_path / "pixels_of_mine.py").write_text("images = None\ndef data():\n    return images, [0, 1], images, [0, 1]\n")
+    (tmp_path / "pixels_of_mine.py").write_text(
+        "images = None\ndef data():\n    return images, [0, 1], images, [0, 1]\n"
+    )
     monkeypatch.syspath_prepend(tmp_path)
     import pixels_of_mine
 

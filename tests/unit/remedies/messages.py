@@ -112,7 +112,9 @@ def _text(node: ast.AST, constants: dict[str, str]) -> str | None:
         if isinstance(value, ast.Constant):
             parts.append(str(value.value))
         elif isinstance(value, ast.FormattedValue) and isinstance(value.value, ast.Name):
-            parts.append(constants.get(value.value.id, FIELD))
+            constant = constants.get(value.value.id)
+            quoted = repr(constant) if value.conversion == ord("r") else constant
+            parts.append(FIELD if constant is None else str(quoted))
         else:
             parts.append(FIELD)
     return "".join(parts)

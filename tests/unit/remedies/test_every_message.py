@@ -27,8 +27,8 @@ def followed_here() -> frozenset[str]:
 
 
 def named_by(text: str) -> list[str]:
-    """The messages that a text is a part of."""
-    return [message for message in advice() if text in message]
+    """The messages that a text is a part of; the one that it is, if it is one."""
+    return [text] if text in advice() else [message for message in advice() if text in message]
 
 
 def test_every_message_with_advice_has_a_test_that_follows_it_or_a_reason():
