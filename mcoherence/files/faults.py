@@ -5,6 +5,8 @@ one of this project at all is asked by those who tell the user (`mcoherence.file
 """
 
 import errno
+import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from mcoherence.errors import UserError, first_line
@@ -75,6 +77,28 @@ class UnreadableError(UserError):
             f"{self.path}: cannot be read now ({self.reason}), expected a file that this user may read and nobody "
             "writes to; change its permissions, or wait for whoever holds it, and run again"
         )
+
+
+def require_places(results: Path, files: Iterable[str]) -> None:
+    """UserError where a file stands in the place of a folder of a study, or a folder in that of a file.
+
+    Only what lies in the study's folder or in one in it is looked at: tens of thousands of runs would be asked for long.
+
+    Args:
+        results: folder of the study.
+        files: all that it will have, below that folder.
+    """
+    below = {Path(file).relative_to(results).parts for file in files}
+    folders = {
+        results,
+        *(results.joinpath(*parts[:depth]) for parts in below for depth in (1, 2) if depth < len(parts)),
+    }
+    for folder in sorted(folders):
+        if os.path.lexists(folder) and not folder.is_dir():
+            raise UserError(f"{folder}: found a file, expected a folder; move it away and run again")
+    for path in sorted(results.joinpath(*parts) for parts in below if len(parts) <= 2):
+        if path.is_dir():
+            raise UserError(f"{path}: found a folder, expected a file; move it away and run again")
 
 
 def require_readable(path: Path, error: OSError) -> None:

@@ -62,9 +62,7 @@ def test_a_study_ends_with_the_same_bytes(tmp_path, tmp_path_factory):
     server.kill()
     assert first.wait(timeout=HANGS) != 0
     errors = {line for line in study.said().splitlines() if line.startswith("error: ")}
-    assert errors == {
-        "error: the process that this job was copied from has ended, and the job with it; start it again"
-    }
+    assert errors == {"error: the process that this job was copied from has ended, and the job with it; start it again"}
     assert "Traceback" not in study.said()
     assert start().wait(timeout=HANGS) == 0, study.said()[-5000:]
     assert study.contents() == expected

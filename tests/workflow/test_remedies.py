@@ -33,7 +33,7 @@ def damage(results):
     flipped(results / "index.html")
     return {
         "checkpoints/step12.safetensors": "damaged",
-        "sgd/full/seed0/training_log.csv": "changed since it was made, expected the rows of update6.safetensors's digest",
+        "sgd/full/seed0/training_log.csv": "expected the rows of update6.safetensors's digest",
         "rm3/full/seed0/evaluation.h5": "expected the 7 checkpoints of its run, no others",
         "easy_hard.pdf": "changed since it was drawn, expected the one that easy_hard.png names",
         "accuracy.csv": "changed since it was made, expected the rows that were written",

@@ -19,7 +19,7 @@ from mcoherence.claims.stored import SCHEMA, read_claims
 from mcoherence.errors import UserError
 from mcoherence.files.atomic import write_text
 from mcoherence.files.digests import sha256_of
-from mcoherence.files.faults import refusal_of_system, require_readable
+from mcoherence.files.faults import refusal_of_system, require_places, require_readable
 from mcoherence.files.hdf5 import open_hdf5, read_attributes, read_hdf5, write_hdf5
 from mcoherence.files.json_csv import write_sealed_json
 from mcoherence.files.provenance import provenance
@@ -117,6 +117,25 @@ def a_file_for_a_folder(tmp_path):
     (tmp_path / "tables").rename(tmp_path / "moved")
     (tmp_path / "tables").mkdir()
     yield lambda: told(lambda: (tmp_path / "tables/accuracy.csv").write_text(""))
+
+
+@follows("{}: found a file, expected a folder; move it away and run again")
+def a_file_for_a_folder_of_the_study(tmp_path):
+    results = tmp_path / "results/mine"
+    results.mkdir(parents=True)
+    files = [str(results / name) for name in ("claims.json", "tables/accuracy.csv", "runs/digits/mlp/log.csv")]
+    for name, kind in (("runs", Path.touch), ("tables/accuracy.csv", Path.mkdir)):  # a folder for a file, too
+        path = results / name
+        path.parent.mkdir(exist_ok=True)
+        kind(path)
+        if kind is Path.mkdir:
+            with pytest.raises(UserError, match=r"accuracy\.csv: found a folder, expected a file; move it away"):
+                require_places(results, files)
+        else:
+            yield lambda: require_places(results, files)
+        path.rename(tmp_path / "moved")
+        (tmp_path / "moved").unlink() if kind is Path.touch else (tmp_path / "moved").rmdir()
+        yield lambda: require_places(results, files)
 
 
 @follows("{}: found a folder, expected a file; move it away and run again")
@@ -429,6 +448,16 @@ def code_that_is_elsewhere(tmp_path):
     yield lambda: network_code("nets_not_there:net", [tmp_path])
     (tmp_path / "nets_not_there.py").write_text("def net(): pass\n")
     yield lambda: network_code("nets_not_there:net", [tmp_path])
+
+
+@follows("found {}, but nothing called {} in {}{}; expected a function of that name; write it there, or name another")
+def a_function_that_is_not_there(tmp_path):
+    file = tmp_path / "nets_of_others.py"
+    file.write_text("def network(): pass\n")
+    yield lambda: network_code("nets_of_others:netwrok", [tmp_path])
+    yield lambda: network_code("nets_of_others:network", [tmp_path])
+    file.write_text("from torchvision.models import resnet18 as netwrok\n")
+    yield lambda: network_code("nets_of_others:netwrok", [tmp_path])
 
 
 @follows("found {}, whose code is not valid Python ({}, line {}: {}); mend it")
