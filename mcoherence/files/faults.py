@@ -82,21 +82,21 @@ class UnreadableError(UserError):
 def require_places(results: Path, files: Iterable[str]) -> None:
     """UserError where a file stands in the place of a folder of a study, or a folder in that of a file.
 
-    Only what lies in the study's folder or in one in it is looked at: tens of thousands of runs would be asked for long.
+    Only what lies in the study's folder, or in one in it, is looked at: there may be a million of files.
 
     Args:
         results: folder of the study.
-        files: all that it will have, below that folder.
+        files: paths of all that it will have, each as "{results}/...".
     """
-    below = {Path(file).relative_to(results).parts for file in files}
-    folders = {
-        results,
-        *(results.joinpath(*parts[:depth]) for parts in below for depth in (1, 2) if depth < len(parts)),
-    }
+    near: set[tuple[str, ...]] = set()
+    for file in files:
+        first, *rest = file[len(f"{results}/") :].split("/", 2)
+        near.add((first, *rest) if len(rest) < 2 else (first, rest[0], ""))  # "" stands for all that is further down
+    folders = {results, *(results.joinpath(*place[:depth]) for place in near for depth in range(1, len(place)))}
     for folder in sorted(folders):
         if os.path.lexists(folder) and not folder.is_dir():
             raise UserError(f"{folder}: found a file, expected a folder; move it away and run again")
-    for path in sorted(results.joinpath(*parts) for parts in below if len(parts) <= 2):
+    for path in sorted(results.joinpath(*place) for place in near if len(place) < 3):
         if path.is_dir():
             raise UserError(f"{path}: found a folder, expected a file; move it away and run again")
 

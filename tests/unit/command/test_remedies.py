@@ -738,6 +738,26 @@ def a_text_for_data(user, files):
     yield lambda: user.measure(*NETWORK, *FOLDER)
 
 
+@follows("{}: found nothing in it that says mcoherence wrote it, expected a result file; look at the path, or make")
+def a_result_that_was_cut_off(user, files):
+    path = user.results / "cut.h5"
+    path.write_bytes(b"")
+    yield lambda: user.run("show", path)
+    yield lambda: user.run("show", files["coherence"])
+    path.unlink()
+    user.measure(*NETWORK, *FOLDER, out=path)
+    yield lambda: user.run("show", path)
+
+
+@follows("{}: missing or damaged ({}), expected the config of a finished study; run the study to its end, or")
+def a_study_that_has_not_ended(user, files):
+    study = user.results / "study"
+    (study / "runs/digits/mlp/clean/sgd/full/seed0").mkdir(parents=True)
+    shutil.copy2(files["coherence"], study / "coherence.h5")
+    yield lambda: user.run("verify", study)
+    yield lambda: user.run("verify", study / "coherence.h5")
+
+
 @cases_of(__name__)
 def test_the_advice_is_followed(message, case, request):
     follow(message, case, request)

@@ -261,6 +261,20 @@ def no_room(tmp_path):
     yield written
 
 
+@follows("expected that it can be; make room and run again")
+def no_room_for_another_reason(tmp_path):
+    room = []
+
+    def written():
+        with writing_below(tmp_path):
+            if not room:
+                raise OSError("the disk took part of a state only")
+
+    yield written
+    room.append("made")
+    yield written
+
+
 @follows("operational.ranks: found {} on {}, expected 1 for a network with batch norm, whose statistics torch shares")
 def batch_norm_on_two_processors():
     model = nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 3))

@@ -20,11 +20,13 @@ ORDERS, STATEMENTS = (frozenset(WORDS[kind].split()) for kind in ("orders", "sta
 FIELD = "{}"
 
 
+@cache
 def advice() -> dict[str, list[str]]:
     """Message, with {} for what is filled in -> the places in the code that have it, of all that advise something."""
     return {text: places for text, places in _texts().items() if _orders(text) or _is_an_order(text)}
 
 
+@cache
 def raised() -> dict[str, list[str]]:
     """Message with a semicolon -> the places in the code that raise it."""
     found: dict[str, list[str]] = {}

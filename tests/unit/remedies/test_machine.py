@@ -3,10 +3,12 @@
 import fcntl
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -29,7 +31,8 @@ from mcoherence.study import config_files
 from mcoherence.study.network_code import network_code
 from mcoherence.training.state import TrainingState, write_state
 from tests.unit.remedies.following import cases_of, follow, follows
-from workflow_scripts.jobs import gpu_lease, started
+from workflow_scripts.jobs import entry, gpu_lease, started
+from workflow_scripts.measuring import copied_from_parts
 
 LABELS = "mcoherence/labels/2"
 
@@ -344,6 +347,36 @@ def test_a_file_that_was_made_is_read(tmp_path, message, read):
         yield lambda: read(path)
 
     follow(message, steps, None)
+
+
+@follows("{}: made by other code than the present one, expected parts and whole of one code; delete its folder and run")
+def a_whole_of_other_code(tmp_path):
+    parts, result = tmp_path / "parts/whole.h5", tmp_path / "coherence.h5"
+
+    def joined(code):
+        write_hdf5(parts, "mcoherence/parts_of_test/1", {"step": np.zeros(1)}, {"code": code})
+
+    parts.parent.mkdir()
+    joined("other")
+    arguments = SimpleNamespace(parts=parts, result=result, code="present")
+    yield lambda: copied_from_parts(arguments)
+    shutil.rmtree(parts.parent)
+    parts.parent.mkdir()
+    joined("present")
+    yield lambda: copied_from_parts(arguments)
+
+
+@follows("error: {}:{}: found that it ends Python (sys.exit) in {}, expected code that returns; take it out")
+def code_of_ones_own_that_leaves(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def job(last):
+        (tmp_path / "data_that_leaves.py").write_text(f"import sys\n\ndef data():\n    {last}\n")
+        sys.modules.pop("data_that_leaves", None)
+        entry.run(lambda: __import__("data_that_leaves").data())
+
+    yield lambda: job("sys.exit(0)")
+    yield lambda: job("return 0")
 
 
 # Devices and memory
