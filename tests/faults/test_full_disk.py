@@ -8,7 +8,7 @@ from tests.workflow.test_faults_of_the_machine import BYTES, RULES, commands, jo
 pytestmark = pytest.mark.slow
 # Of these one of a kind is enough, and it is among RULES.
 ALIKE = ("draw_", "train_", "prepare_dataset_of_seed")
-# The command of one writes nothing, Snakemake itself does; that of the other is of the catalogue of the study's own copy.
+# The command of one writes nothing, Snakemake does; that of the other reads the catalogue of the study's own copy.
 LEFT_OUT = {"report", "page"}
 
 
