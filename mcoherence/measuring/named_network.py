@@ -225,8 +225,7 @@ def fitting_network(measurement: NamedMeasurement, weights: Path) -> nn.Module:
         with torch.enable_grad():
             outputs = outputs_of(model, inputs)
     except UNFIT as error:
-        if is_of_device(error):
-            raise
+        _pass_on(error)
         raise UserError(
             f"{name}: found {_in_words(inputs)}, which the network does not take ({first_line(error)}); expected "
             "inputs as it was trained on; look at --model, and at how the data are read"
@@ -241,8 +240,7 @@ def fitting_network(measurement: NamedMeasurement, weights: Path) -> nn.Module:
     try:
         losses = measurement.loss(outputs, targets)
     except UNFIT as error:
-        if is_of_device(error):
-            raise
+        _pass_on(error)
         raise UserError(
             f"{name}: found targets ({_in_words(targets)}) or outputs ({_in_words(outputs)}) that the loss does not "
             f"take ({first_line(error)}); look at --model, --loss and the targets"
@@ -258,6 +256,12 @@ def fitting_network(measurement: NamedMeasurement, weights: Path) -> nn.Module:
             "them in the loss or in the network (detach, no_grad, item)"
         )
     return model
+
+
+def _pass_on(error: Exception) -> None:
+    """Raise again what is for want of memory, or of a deterministic algorithm: it says nothing of data or network."""
+    if is_of_device(error):
+        raise error
 
 
 def _require_labels_within(measurement: NamedMeasurement, outputs: Any) -> None:

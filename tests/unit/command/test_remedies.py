@@ -16,7 +16,7 @@ from mcoherence.errors import UserError
 from mcoherence.files.hdf5 import write_hdf5
 from mcoherence.files.provenance import provenance
 from mcoherence.files.tables import write_table
-from tests.unit.remedies.following import cases_of, follow, follows
+from tests.remedies.following import cases_of, follow, follows
 
 from .conftest import FOLDER, NETWORK, QUICK
 

@@ -15,8 +15,8 @@ from mcoherence.data.pixels import open_rgb
 from mcoherence.data.preparation import prepare_images
 from mcoherence.data.sources import open_source
 from mcoherence.data.store import read_targets
+from tests.remedies.following import cases_of, follow, follows
 from tests.unit.data.test_sources import FOLDER, GREY, opened, packed, pets, plain, small_sets, write_files
-from tests.unit.remedies.following import cases_of, follow, follows
 
 assert pets, small_sets  # fixtures
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 3, 4, 4), dtype=np.uint8)

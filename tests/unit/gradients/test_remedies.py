@@ -13,8 +13,8 @@ from mcoherence.gradients.batch_norm import with_sample_statistics
 from mcoherence.gradients.pairs import stiffness_by_class
 from mcoherence.optim import M3, RM3, WinsorizedSGD
 from mcoherence.optim.by_name import class_of
+from tests.remedies.following import cases_of, follow, follows
 from tests.unit.gradients.model_of_function import Model
-from tests.unit.remedies.following import cases_of, follow, follows
 
 CE = nn.CrossEntropyLoss(reduction="none")
 
@@ -311,6 +311,28 @@ def embedding(**options):
     return nn.Sequential(nn.Embedding(7, 4, **options), nn.Flatten(), nn.Linear(12, 3))
 
 
+class Reversible(torch.autograd.Function):
+    """A hand-written checkpoint: it runs its block again in the backward pass."""
+
+    @staticmethod
+    def forward(ctx, x, block):
+        ctx.block = block
+        ctx.save_for_backward(x)
+        with torch.no_grad():
+            return block(x)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        x = ctx.saved_tensors[0].detach().requires_grad_(True)
+        with torch.enable_grad():
+            torch.autograd.backward(ctx.block(x), gradient)
+        return x.grad, None
+
+
+def of_block(call):
+    return Model(lambda m, x: m.b(call(m.k, m.a(x))), a=nn.Linear(4, 6), k=nn.Linear(6, 6), b=nn.Linear(6, 3))
+
+
 def count_off():
     model = Counter()
     model.counting = False
@@ -335,8 +357,12 @@ MODELS = [  # message, what is refused, what is measured
      lambda: Sized(True), [lambda: Sized(False)], None),
     ("{} that a forward pass changes in eval mode: {}; the gradient of an example then depends on the passes before it",
      Counter, [count_off], None),
-    ("a forward pass writes to weights in eval mode, behind autograd's back (by `.data`, say), so that examples were",
+    ("a forward pass writes to weights in eval mode, behind autograd's back (by `.data`, say), so that examples",
      lambda: MaxNorm(True), [lambda: MaxNorm(False)], None),
+    ("a forward or backward pass runs a backward pass of its own that writes to the `.grad` of weights, as",
+     lambda: of_block(lambda block, x: Reversible.apply(x, block)),
+     [lambda: of_block(lambda block, x: block(x)),
+      lambda: of_block(lambda block, x: checkpoint(block, x, use_reentrant=False))], None),
     ("model: found {}, expected a torch.nn.Module, whose parameters have names; make one whose forward calls it",
      lambda: lambda x: x, [lambda: Model(lambda m, x: (lambda y: m.a(y))(x), a=linear())], None),
     ("scripted modules: {}; they take no hooks and tell nothing of their layers; measure the model that was scripted",

@@ -23,7 +23,7 @@ from mcoherence.training.resume import writing_below
 from mcoherence.training.state import FORMAT as STATE_FORMAT
 from mcoherence.training.state import TrainingState, read_state, write_state
 from mcoherence.training.updates import check_sizes
-from tests.unit.remedies.following import cases_of, follow, follows
+from tests.remedies.following import cases_of, follow, follows
 
 MODULE = """
 import random

@@ -6,8 +6,8 @@ from torch import nn
 
 from mcoherence import CoherenceMonitor
 from mcoherence.monitoring.storage import monitor_file
+from tests.remedies.following import cases_of, follow, follows
 from tests.unit.monitoring.small_training import LOSS, sample
-from tests.unit.remedies.following import cases_of, follow, follows
 
 
 def network(width=3):

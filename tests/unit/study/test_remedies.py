@@ -9,12 +9,12 @@ import yaml
 
 from mcoherence.errors import UserError
 from mcoherence.study import catalogue, checks, schema_checks
-from tests.unit.remedies.following import says
+from tests.remedies.following import says
 
 ROOT = Path(__file__).parents[3]
 SCHEMA = json.loads((ROOT / "schemas/config.schema.json").read_text())
 STUDY = yaml.safe_load((ROOT / "tests/digits_study.yaml").read_text())
-ROWS = yaml.safe_load(Path(__file__).with_name("configs.yaml").read_text())
+ROWS = yaml.safe_load((ROOT / "tests/remedies/configs.yaml").read_text())
 REMOVED = "(removed)"
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 FOLDERS = ("mcoherence", "workflow_scripts")
 PAGES = ("mcoherence/front_page/", "mcoherence/figures/", "mcoherence/claims/nulls.py")  # styles, and what figures say
 WORDS = yaml.safe_load(Path(__file__).with_name("words.yaml").read_text())
@@ -57,13 +57,17 @@ def _cases(text: str) -> list[str]:
 
 
 def _orders(text: str) -> bool:
-    return any(word in ORDERS for word in [*heads(text), *_cases(text)]) or bool(re.search(r"[^{}:;( ].*; \{\}$", text))
+    after_a_colon = re.findall(r"; [^;]*: (\w+)", text)
+    sentences = [word.lower() for word in re.findall(r"\. ([A-Z]\w+) ", text)]
+    return any(word in ORDERS for word in [*heads(text), *_cases(text), *after_a_colon, *sentences]) or bool(
+        re.search(r"[^{}:;( ].*; \{\}$", text)
+    )
 
 
 def _is_an_order(text: str) -> bool:
     """Whether a text is a way out by itself: several words, the first of them an order in lower case."""
     words = text.split(" ")
-    return len(words) > 2 and words[0] in ORDERS
+    return len(words) > 2 and words[0] in ORDERS and words[1] not in ("of", "above")
 
 
 @cache

@@ -30,7 +30,7 @@ from mcoherence.measuring.joining import join
 from mcoherence.study import config_files
 from mcoherence.study.network_code import network_code
 from mcoherence.training.state import TrainingState, write_state
-from tests.unit.remedies.following import cases_of, follow, follows
+from tests.remedies.following import cases_of, follow, follows
 from workflow_scripts.jobs import entry, gpu_lease, started
 from workflow_scripts.measuring import copied_from_parts
 

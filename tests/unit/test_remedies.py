@@ -6,10 +6,10 @@ from pathlib import Path
 
 import yaml
 
-from tests.unit.remedies.messages import ORDERS, STATEMENTS, advice, heads, raised
+from tests.remedies.messages import ORDERS, STATEMENTS, advice, heads, raised
 
-ROOT = Path(__file__).parents[3]
-HERE = Path(__file__).parent
+ROOT = Path(__file__).parents[2]
+HERE = ROOT / "tests/remedies"
 ELSEWHERE = yaml.safe_load((HERE / "elsewhere.yaml").read_text())
 SHORTEST = 15  # characters of a text of a test that names a message
 
@@ -20,7 +20,7 @@ def followed_here() -> frozenset[str]:
     texts = {row[0] for row in yaml.safe_load((HERE / "configs.yaml").read_text())}
     for path in (ROOT / "tests/unit").rglob("test_*.py"):
         source = path.read_text()
-        if "from tests.unit.remedies.following import" in source and path != Path(__file__):
+        if "from tests.remedies.following import" in source and path != Path(__file__):
             constants = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant))
             texts |= {node.value for node in constants if isinstance(node.value, str) and len(node.value) >= SHORTEST}
     return frozenset(texts)
@@ -35,7 +35,7 @@ def test_every_message_with_advice_has_a_test_that_follows_it_or_a_reason():
     named = {tuple(named_by(text)) for text in followed_here() | ELSEWHERE.keys()}
     has_one = {messages[0] for messages in named if len(messages) == 1}
     missing = [f"{message!r} ({places[0]})" for message, places in advice().items() if message not in has_one]
-    assert missing == [], "write a test that does what it says, by follows() of tests/unit/remedies/following.py"
+    assert missing == [], "write a test that does what it says, by follows() of tests/remedies/following.py"
 
 
 def test_what_is_said_of_other_tests_is_of_one_message_each_and_the_tests_are_there():
@@ -51,7 +51,7 @@ def test_what_is_said_of_other_tests_is_of_one_message_each_and_the_tests_are_th
 
 def test_what_begins_a_clause_of_a_message_is_known_to_order_or_to_explain():
     unknown = {word: message for message in raised() for word in heads(message) if word not in ORDERS | STATEMENTS}
-    assert unknown == {}, "put the word among the orders or the statements of tests/unit/remedies/words.yaml"
+    assert unknown == {}, "put the word among the orders or the statements of tests/remedies/words.yaml"
 
 
 def test_there_are_many():
