@@ -31,7 +31,7 @@ def raised() -> dict[str, list[str]]:
     """Message with a semicolon -> the places in the code that raise it."""
     found: dict[str, list[str]] = {}
     for path in _modules():
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(_tree(path)):
             if not isinstance(node, ast.Raise) or not isinstance(node.exc, ast.Call):
                 continue
             for argument in node.exc.args:
@@ -77,6 +77,11 @@ def _modules() -> tuple[Path, ...]:
 
 
 @cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+@cache
 def _texts() -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for path in _modules():
@@ -91,7 +96,7 @@ def _texts() -> dict[str, list[str]]:
 
 def _texts_of(path: Path) -> Iterator[tuple[int, str]]:
     """The texts of a module but for docstrings and the command's help."""
-    tree = ast.parse(path.read_text())
+    tree = _tree(path)
     left_out: set[int] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
@@ -130,7 +135,7 @@ def _text(node: ast.AST, constants: dict[str, str]) -> str | None:
 def _constants(path: Path) -> dict[str, str]:
     """The texts that a module gives a name."""
     found: dict[str, str] = {}
-    for node in ast.parse(path.read_text()).body:
+    for node in _tree(path).body:
         named = isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
         if named and (text := _text(node.value, found)):
             found[node.targets[0].id] = text

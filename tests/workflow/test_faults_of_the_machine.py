@@ -115,9 +115,7 @@ def test_a_full_disk_is_one_line_and_after_it_the_bytes_are_the_same(study, rule
     assert not list(study.results.rglob("unfinished"))
 
 
-@pytest.mark.parametrize(
-    "rule", ["prepare_dataset", "train", "evaluate", "tabulate", "draw_easy_hard", "describe_study"]
-)
+@pytest.mark.parametrize("rule", ["prepare_dataset", "train", "tabulate", "describe_study"])
 def test_a_disk_that_is_mounted_read_only_is_one_line(study, rule):
     if not shutil.which("unshare") or subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode:
         pytest.skip("it takes root")
