@@ -29,6 +29,14 @@ WORKERS ?= 2
 FAULT_WORKERS ?= 3
 PYTEST := $(BIN)/pytest --dist loadgroup --no-loadscope-reorder --durations 40 --durations-min 5 --numprocesses
 
+# Snakemake keeps sources in the home's .cache and cannot start where nothing can be written there; then it does so here.
+CACHE := $(or $(XDG_CACHE_HOME),$(if $(HOME),$(HOME)/.cache))
+ifneq (,$(CACHE))
+ifeq (,$(shell mkdir -p "$(CACHE)" 2>/dev/null && test -w "$(CACHE)" && echo yes))
+export XDG_CACHE_HOME := $(CURDIR)/.cache
+endif
+endif
+
 REQUIRE_PYTHON = @test -n "$(PYTHON)" || { echo "make: no Python 3.11, 3.12 or 3.13 on PATH; install one or run: make PYTHON=/path/to/python3" >&2; exit 1; }
 
 .DELETE_ON_ERROR:

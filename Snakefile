@@ -81,6 +81,7 @@ report: "docs/captions/report.rst"
 
 onstart:
     say_what_does_not_fit()
+    refuse_what_stands_in_the_way()
     try:
         note_what_is_started()
     except OSError as error:

@@ -14,6 +14,7 @@ for rule_name, path, job_name, whose in (
             f"{LOGS}/{rule_name}/{job_name}.log",
         benchmark:
             f"{BENCHMARKS}/{rule_name}/{job_name}.tsv"
+        priority: 10  # before any training: what is wrong with data, and with functions of the user's own, is told first
         conda:
             CONDA
         threads: lambda w: 16 if source_of(w) in DECODED_SOURCES else 1

@@ -16,6 +16,7 @@ rule check_network:
         method="[a-z0-9_]+",
         check=f"[0-9a-f]{{{SHORT_DIGEST}}}",
         used=f"[0-9a-f]{{{SHORT_DIGEST}}}",
+    priority: 10  # before any training, that of other networks too
     conda:
         CONDA
     resources:

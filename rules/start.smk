@@ -4,7 +4,8 @@ import atexit
 from contextlib import suppress
 
 from mcoherence.audit.why import record_code
-from mcoherence.files.faults import refusal_of_system
+from mcoherence.errors import UserError
+from mcoherence.files.faults import refusal_of_system, require_places
 from mcoherence.study.code_digest import module_digest, source_file
 from mcoherence.study.network_code import own_modules
 from workflow_scripts.group_errors import tell_of_groups
@@ -29,6 +30,15 @@ def say_what_does_not_fit():
 def refused(error):
     """Leave with one line about what the system refused before the first job: a full disk, a folder without permission."""
     sys.exit(f"error: {refusal_of_system(error) or error}")
+
+
+def refuse_what_stands_in_the_way():
+    """Leave with one line where a job could not write: Snakemake would end in a traceback before it starts one."""
+    others = ("index.html", "report.html", *(f"{folder}/any" for folder in ("logs", "benchmarks", "code", "checks")))
+    try:
+        require_places(Path(RESULTS), (*everything(), *(f"{RESULTS}/{name}" for name in others)))
+    except UserError as error:
+        sys.exit(f"error: {error}")
 
 
 def note_what_is_started():

@@ -22,6 +22,7 @@ from mcoherence.gradients.statistics import gradient_statistics
 from mcoherence.measuring.measurement import PRECISIONS
 from mcoherence.models.build import EmptyOnMeta, construct, is_own, outline, require_logits
 from mcoherence.models.checkpoints import NetworkSettings, load_checkpoint, save_checkpoint
+from mcoherence.models.initial_weights import OutputChange
 from mcoherence.optim.methods import METHODS
 from mcoherence.training.optimizer import make_optimizer
 from mcoherence.training.settings import WEIGHTS
@@ -66,11 +67,16 @@ def _check(use: NetworkUse) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         if not own:
-            require_logits(outline(use.settings, shape, use.classes or SOME_CLASSES), name, shape, use.classes)
+            trial = outline(use.settings, shape, use.classes or SOME_CLASSES)
+            require_logits(trial, name, shape, use.classes)
+            if isinstance(trial, OutputChange):  # whose output is to be zero at the start, which takes weights
+                _require_memory(use, shape)
+                _require_no_output(construct(use.settings, shape, use.classes or SOME_CLASSES), shape)
             return
         _require_memory(use, shape)
         model = _built_twice(use, shape)
         require_logits(model, name, shape, use.classes)
+        _require_no_output(model, shape)
         with torch.no_grad():
             classes = int(model(torch.zeros(2, *shape)).shape[1])
         images, labels = torch.rand(EXAMPLES, *shape), torch.arange(EXAMPLES) % classes
@@ -157,6 +163,12 @@ def _memory_bytes() -> int | None:
         return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemTotal:"))
     except (OSError, StopIteration, ValueError, IndexError):
         return None
+
+
+def _require_no_output(model: nn.Module, shape: tuple[int, int, int]) -> None:
+    """UserError where the initial output is to be subtracted and something is left of it in train mode."""
+    if isinstance(model, OutputChange):
+        model.require_zero(shape)
 
 
 def _require_parameters(model: nn.Module, name: str) -> None:

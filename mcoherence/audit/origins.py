@@ -14,14 +14,13 @@ from mcoherence.errors import UserError
 from mcoherence.files.atomic import atomic_path
 from mcoherence.files.canonical import canonical_json
 from mcoherence.files.digests import short_digest
-from mcoherence.files.faults import FileFaultError, UnreadableError
+from mcoherence.files.faults import REMEDY, FileFaultError, UnreadableError
 from mcoherence.files.hdf5 import read_attributes
 from mcoherence.files.json_csv import read_sealed_json
 from mcoherence.files.provenance import Provenance, digest_of
 from mcoherence.files.seals import IN_JSON, IN_METADATA, OPEN, SEAL, require_seal, sealed, sealed_header
 
 FORMAT = "mcoherence/origins/3"
-REMEDY = "delete the file and run again"
 IN_A_PAGE = re.compile('<p hidden id="provenance">(.*?)</p>', re.DOTALL)
 
 

@@ -14,12 +14,12 @@ from typing import Any
 
 from mcoherence.audit.changes import changes
 from mcoherence.audit.comparison import below
-from mcoherence.audit.origins import REMEDY, read_provenance
+from mcoherence.audit.origins import read_provenance
 from mcoherence.audit.shown_checks import Tell, passed_on, stop
 from mcoherence.errors import UserError
 from mcoherence.files.canonical import canonical_json
 from mcoherence.files.digests import sha256_of
-from mcoherence.files.faults import FileFaultError
+from mcoherence.files.faults import REMEDY, FileFaultError
 from mcoherence.files.hdf5 import check_content
 from mcoherence.files.provenance import Provenance, digest_of
 from mcoherence.files.seals import LOG, SealError, carried_seal, check_tensor_bytes, sealed_metadata
@@ -219,15 +219,14 @@ def logs_with_states(config: Config, results: Path) -> Iterator[tuple[Path, Path
 
 def check_log(log: Path, state: Path) -> None:
     """Check one training log; errors of `check_logs`."""
-    remedy = _made_again(log)
     try:
         expected = sealed_metadata(state).get(LOG)
     except (OSError, ValueError, KeyError) as error:
-        raise FileFaultError(state, f"damaged ({error})", _made_again(state)) from error
+        raise FileFaultError(state, f"damaged ({error})", REMEDY) from error
     if not log.is_file():
-        raise UserError(f"{log}: missing, expected the log of the training that ended in {state.name}; {remedy}")
+        raise UserError(f"{log}: missing, expected the log of the training that ended in {state.name}; run again")
     if sha256_of(log) != expected:
-        raise UserError(f"{log}: changed since it was made, expected the rows of {state.name}'s digest; {remedy}")
+        raise UserError(f"{log}: changed since it was made, expected the rows of {state.name}'s digest; {REMEDY}")
 
 
 def check_settings(path: str, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
@@ -322,9 +321,4 @@ def check_bytes(file: Path) -> None:
         try:
             check_tensor_bytes(file)
         except (OSError, SealError) as error:
-            raise FileFaultError(file, f"damaged ({error})", _made_again(file)) from error
-
-
-def _made_again(file: Path) -> str:
-    """The command that makes a file again which no job of a finished study is waiting for."""
-    return f"make it again: snakemake --cores all --force {file}"
+            raise FileFaultError(file, f"damaged ({error})", REMEDY) from error

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mcoherence.claims.stored import read_claims
 from mcoherence.errors import UserError
+from mcoherence.files.faults import REMEDY
 from mcoherence.files.page import check_page
 from mcoherence.files.pictures import check_picture
 from mcoherence.files.tables import check_table
@@ -54,11 +55,10 @@ def check_shown(
     with passed_on(tell):
         read_claims(claims, claims.with_suffix(".html"))
     with passed_on(tell):
-        check_page(study, beside, "make it again: snakemake --cores all --forcerun describe_study")
+        check_page(study, beside, REMEDY)
 
 
 def check_front_page(results: Path, tell: Tell = stop) -> None:
     """Check that the page that tells a study is as it was written, and with the config and claims that are there."""
     with passed_on(tell):
-        remedy = "make it again: snakemake --cores all --forcerun page"
-        check_page(results / "index.html", [results / "config.json", results / "claims.json"], remedy)
+        check_page(results / "index.html", [results / "config.json", results / "claims.json"], REMEDY)

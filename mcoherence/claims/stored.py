@@ -9,14 +9,14 @@ from mcoherence.files.faults import FileFaultError
 from mcoherence.files.json_csv import read_sealed_json
 
 SCHEMA = "mcoherence/claims/5"
-REMEDY = "make it again: snakemake --cores all --forcerun check_claims"
+REMEDY = "delete claims.json and claims.html and run again"
 
 
 def read_claims(path: Path, page: Path) -> dict[str, Any]:
     """What claims.json holds, once it and its page are as they were written.
 
     Raises:
-        UserError: one line about the one that is missing or was changed, with the command that makes both again.
+        UserError: one line about the one that is missing or was changed, with what makes both again.
     """
     found = read_sealed_json(path, REMEDY)
     if found.get("schema") != SCHEMA:

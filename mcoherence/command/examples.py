@@ -52,8 +52,6 @@ def run(arguments: argparse.Namespace) -> int:
     from mcoherence.measuring.named_network import as_measured, fitting_network
 
     require_place(arguments.out, ".csv", ".parquet", inputs=named_files(arguments))
-    if not hasattr(mcoherence, "example_statistics"):
-        raise UserError("examples: found a version without example_statistics, expected a later one; update mcoherence")
     named = named_measurement(
         arguments, __name__, Shard(), along=list(arguments.along), leave_one_out=arguments.leave_one_out
     )

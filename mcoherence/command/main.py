@@ -117,7 +117,10 @@ def _refusal_of(error: Exception) -> str | None:
             f"--device: found an operation without a deterministic algorithm on this device ({first_line(error)}); "
             "give --no-deterministic, which the file then says, or --device cpu"
         )
-    return f"--batch-size: found no memory left on the device ({first_line(error)}); lower it"
+    return (
+        f"--batch-size: found no memory left on the device ({first_line(error)}); lower it, or let a function "
+        "as --data yield smaller batches"
+    )
 
 
 def _fault_of_own_code(error: Exception) -> str | None:

@@ -75,9 +75,10 @@ def _claims_file(folder: Path) -> Path:
 
 def _config(folder: Path) -> Mapping[str, Any]:
     """The config of a study, once its page has vouched for it."""
+    from mcoherence.files.faults import REMEDY
     from mcoherence.files.page import check_page
 
     path = folder / "config.json"
-    check_page(folder / "study.html", [path], "run the rule describe_study again")
+    check_page(folder / "study.html", [path], REMEDY)
     found: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return found

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mcoherence.errors import UserError, first_line
-from mcoherence.files.faults import FileFaultError
+from mcoherence.files.faults import REMEDY, FileFaultError
 from mcoherence.files.whose import HDF5_SUFFIXES, in_truth, sealed_form, unreadable, whose
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from mcoherence.files.provenance import Provenance
 
 ROOT = Path(__file__).parents[2]
-REMEDY = "delete the file and run again"
 CHANGED = "bring back the one that was there, or measure again"
 OF_A_RUN = "runs/*/*/*/*/*/seed*"  # below the folder of a study
 MOST_NAMED = 3  # files of other programs that are named before the rest is counted

@@ -24,6 +24,7 @@ from mcoherence.data.read_ahead import read_ahead, shared_room
 from mcoherence.data.store import IMAGES_SCHEMA, require_part
 from mcoherence.device import sent
 from mcoherence.errors import UserError
+from mcoherence.files.faults import REMEDY, UnreadableError
 from mcoherence.files.hdf5 import open_hdf5
 
 # (number of the draw within the run, positions within the N examples)
@@ -215,7 +216,9 @@ class StreamedImageLoader(ImageLoader):
                 yield draw, index, inputs_of(pixels, self.preprocessing.table)
         except OSError as error:
             reason = str(error).strip().splitlines()[-1]
-            raise UserError(f"{self.stored.path}: damaged ({reason}); delete the file and run again") from error
+            if error.errno or "[Errno" in reason:  # of the disk or the network, which says nothing of the file
+                raise UnreadableError(self.stored.path, reason) from error
+            raise UserError(f"{self.stored.path}: damaged ({reason}); {REMEDY}") from error
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,18 @@ one of this project at all is asked by those who tell the user (`mcoherence.file
 """
 
 import errno
+import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from mcoherence.errors import UserError, first_line
 
 OPERATIONAL = True  # no number depends on it; docs/reruns.md
 
+
+# The way out of a file of a study that is not as it was written: the next start makes what is missing (`everything` in
+# rules/common.smk). No command is named, for it would have to name the study's config as well.
+REMEDY = "delete the file and run again"
 
 # What the system refuses, whatever is asked of it: number of the error -> what was expected; the way out.
 REFUSALS = {
@@ -71,6 +77,28 @@ class UnreadableError(UserError):
             f"{self.path}: cannot be read now ({self.reason}), expected a file that this user may read and nobody "
             "writes to; change its permissions, or wait for whoever holds it, and run again"
         )
+
+
+def require_places(results: Path, files: Iterable[str]) -> None:
+    """UserError where a file stands in the place of a folder of a study, or a folder in that of a file.
+
+    Only what lies in the study's folder, or in one in it, is looked at: there may be a million of files.
+
+    Args:
+        results: folder of the study.
+        files: paths of all that it will have, each as "{results}/...".
+    """
+    near: set[tuple[str, ...]] = set()
+    for file in files:
+        first, *rest = file[len(f"{results}/") :].split("/", 2)
+        near.add((first, *rest) if len(rest) < 2 else (first, rest[0], ""))  # "" stands for all that is further down
+    folders = {results, *(results.joinpath(*place[:depth]) for place in near for depth in range(1, len(place)))}
+    for folder in sorted(folders):
+        if os.path.lexists(folder) and not folder.is_dir():
+            raise UserError(f"{folder}: found a file, expected a folder; move it away and run again")
+    for path in sorted(results.joinpath(*place) for place in near if len(place) < 3):
+        if path.is_dir():
+            raise UserError(f"{path}: found a folder, expected a file; move it away and run again")
 
 
 def require_readable(path: Path, error: OSError) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from h5py import h5d
 from numpy.typing import NDArray
 
-from mcoherence.files.faults import Hdf5FaultError
+from mcoherence.files.faults import REMEDY, Hdf5FaultError
 from mcoherence.files.hdf5_digests import (
     DIGESTS,
     attributes_of,
@@ -20,7 +20,7 @@ from mcoherence.files.hdf5_digests import (
     stored_type,
     update_digest,
 )
-from mcoherence.files.hdf5_faults import REMEDY, FaultError, OtherSchemaFaultError, reading_file, selecting_values
+from mcoherence.files.hdf5_faults import FaultError, OtherSchemaFaultError, reading_file, selecting_values
 from mcoherence.files.hdf5_structure import check_layout, check_stored, check_structure, contents_of, schema_of
 
 

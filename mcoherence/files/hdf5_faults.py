@@ -6,10 +6,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mcoherence.errors import UserError, first_line
-from mcoherence.files.faults import Hdf5FaultError, UnreadableError
+from mcoherence.files.faults import REMEDY, Hdf5FaultError, UnreadableError
 from mcoherence.files.seals import SealError
 
-REMEDY = "delete the file and run again"
 OURS = "mcoherence/"  # begins the names of schemas, which are kind and version: "mcoherence/coherence/2"
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mcoherence.errors import UserError
 from mcoherence.files.digests import sha256_of
-from mcoherence.files.faults import FileFaultError, require_readable
+from mcoherence.files.faults import REMEDY, FileFaultError, require_readable
 from mcoherence.files.seals import SealError
 
 FIGURE, PDF = "Figure", "PDF"  # texts: the name of the figure, and the SHA-256 of its PDF
@@ -41,10 +41,10 @@ def picture_texts(png: Path) -> dict[str, str]:
             raise ValueError("it names no PDF")
     except OSError as error:
         require_readable(png, error)
-        raise FileFaultError(png, f"missing, damaged or no figure of this study ({error})", _remedy(png)) from error
+        raise FileFaultError(png, f"missing, damaged or no figure of this study ({error})", REMEDY) from error
     except (LookupError, ValueError) as error:
         wrong = f"missing, damaged or no figure of this study ({error})"
-        raise FileFaultError(png, wrong, _remedy(png)) from error
+        raise FileFaultError(png, wrong, REMEDY) from error
     return said
 
 
@@ -76,17 +76,13 @@ def check_picture(png: Path, pdf: Path) -> None:
     """Check that both forms of a figure are as they were drawn.
 
     Raises:
-        UserError: one line about the form that is missing or was changed, with the command that makes it again.
+        UserError: one line about the form that is missing or was changed, with what makes it again.
     """
     said = picture_texts(png)
     try:
         found = sha256_of(pdf)
     except OSError as error:
         require_readable(pdf, error)
-        raise FileFaultError(pdf, f"missing or unreadable ({error.strerror})", _remedy(png)) from error
+        raise FileFaultError(pdf, f"missing or unreadable ({error.strerror})", REMEDY) from error
     if found != said[PDF]:
-        raise UserError(f"{pdf}: changed since it was drawn, expected the one that {png.name} names; {_remedy(png)}")
-
-
-def _remedy(png: Path) -> str:
-    return f"make it again: snakemake --cores all --forcerun draw_{png.stem}"
+        raise UserError(f"{pdf}: changed since it was drawn, expected the one that {png.name} names; {REMEDY}")

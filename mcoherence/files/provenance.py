@@ -124,11 +124,14 @@ def git_commit() -> str:
     if not (here / ".git").exists():  # a folder, or a file in a second worktree
         return "unknown"
     environment = os.environ | {"GIT_OPTIONAL_LOCKS": "0"}
-    answer = subprocess.run(
-        ["git", "-C", str(here), "describe", "--always", "--abbrev=40", "--dirty=+changes", "--exclude=*"],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment,
-    )
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(here), "describe", "--always", "--abbrev=40", "--dirty=+changes", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=environment,
+        )
+    except OSError:  # there is no git
+        return "unknown"
     return answer.stdout.strip() or "unknown"

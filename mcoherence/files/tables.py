@@ -87,7 +87,7 @@ def _checked(parquet: Path) -> tuple[pd.DataFrame, str]:
         file = pq.ParquetFile(pa.BufferReader(content))
         return file.read().to_pandas(), str(json.loads(file.metadata.metadata[DIGESTS.encode()])["csv_sha256"])
     except FileNotFoundError as error:
-        raise UserError(f"{parquet}: not found, expected a Parquet table; run the rule tabulate") from error
+        raise UserError(f"{parquet}: not found, expected a Parquet table; run the study again") from error
     except OSError as error:  # pyarrow's are without a number
         require_readable(parquet, error)
         reason = first_line(error)

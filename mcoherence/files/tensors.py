@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mcoherence.errors import UserError, first_line
 from mcoherence.files.atomic import atomic_path
-from mcoherence.files.faults import require_readable
+from mcoherence.files.faults import REMEDY, require_readable
 from mcoherence.files.seals import (
     IN_HEADER,
     OPEN,
@@ -135,11 +135,11 @@ def read_tensors(path: Path, header: Header, expected: str) -> dict[str, Tensor]
 @contextmanager
 def _readable(path: Path, expected: str) -> Iterator[None]:
     """Turns whatever reading a file raises into one line; nothing else may stand in the block."""
-    remedy = f"expected a {expected}; run the rule train again"
+    remedy = f"expected a {expected}; {REMEDY}"
     try:
         yield
     except FileNotFoundError as error:
-        raise UserError(f"{path}: unreadable, there is no such file; {remedy}") from error
+        raise UserError(f"{path}: not found, expected a {expected}; look at the path, or run again") from error
     except NoSealError as error:
         raise UserError(f"{path}: not a {expected} of this project ({error}); {remedy}") from error
     except SealError as error:

@@ -95,8 +95,8 @@ def _refuse_weights(model: nn.Module) -> None:
         )
     if inference := [name for name, value in everything.items() if value.is_inference()]:
         raise UnsupportedModelError(
-            f"weights made in torch.inference_mode: {', '.join(inference[:5])}; autograd cannot use them; make, "
-            "load or move the model outside of it"
+            f"weights made in torch.inference_mode: {', '.join(inference[:5])}; autograd cannot use them; make "
+            "the model outside of it, and load their values there"
         )
     trainable = {name: p for name, p in named.items() if p.requires_grad}
     if not trainable:
@@ -105,10 +105,15 @@ def _refuse_weights(model: nn.Module) -> None:
             "requires_grad_() on those that are to be"
         )
     devices = {str(p.device): name for name, p in trainable.items()}
-    if len(devices) > 1 or "meta" in devices:
+    if "meta" in devices:
+        raise UnsupportedModelError(
+            f"parameters with values were expected, found {devices['meta']} on meta, which holds none; make room for "
+            "them with .to_empty(device=...) and load them"
+        )
+    if len(devices) > 1:
         found = ", ".join(f"{name} on {device}" for device, name in devices.items())
         raise UnsupportedModelError(
-            f"parameters on one device with values were expected, found {found}; move the model there with .to(device)"
+            f"parameters on one device were expected, found {found}; move the model there with .to(device)"
         )
 
 

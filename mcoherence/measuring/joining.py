@@ -163,7 +163,9 @@ def _alike(paths: Sequence[Path], parts: Sequence[Contents], differing: frozense
         others += [key for key in ("settings", "code", "run") if attributes.get(key) != parts[0][1].get(key)]
         if datasets.keys() != first.keys() or others:
             what = others[0] if others else "contents"
-            raise UserError(f"{path}: found other {what} than in {paths[0]}, expected parts of one whole; delete both")
+            raise UserError(
+                f"{path}: found other {what} than in {paths[0]}, expected parts of one whole; delete both and run again"
+            )
     together = [attributes for _, attributes in parts]
     common = together[0] | merged_provenance([Provenance.from_attributes(one) for one in together]).as_attributes()
     if "evidence" in common:

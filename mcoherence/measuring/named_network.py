@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from mcoherence.data.named_data import IGNORED, BatchReading, NamedData
 from mcoherence.data.store import Labels
+from mcoherence.device import is_of_device
 from mcoherence.errors import UserError, first_line
 from mcoherence.files.hdf5 import new_hdf5, write_contents
 from mcoherence.files.progress import progress
@@ -224,6 +225,7 @@ def fitting_network(measurement: NamedMeasurement, weights: Path) -> nn.Module:
         with torch.enable_grad():
             outputs = outputs_of(model, inputs)
     except UNFIT as error:
+        _pass_on(error)
         raise UserError(
             f"{name}: found {_in_words(inputs)}, which the network does not take ({first_line(error)}); expected "
             "inputs as it was trained on; look at --model, and at how the data are read"
@@ -238,6 +240,7 @@ def fitting_network(measurement: NamedMeasurement, weights: Path) -> nn.Module:
     try:
         losses = measurement.loss(outputs, targets)
     except UNFIT as error:
+        _pass_on(error)
         raise UserError(
             f"{name}: found targets ({_in_words(targets)}) or outputs ({_in_words(outputs)}) that the loss does not "
             f"take ({first_line(error)}); look at --model, --loss and the targets"
@@ -253,6 +256,12 @@ def fitting_network(measurement: NamedMeasurement, weights: Path) -> nn.Module:
             "them in the loss or in the network (detach, no_grad, item)"
         )
     return model
+
+
+def _pass_on(error: Exception) -> None:
+    """Raise again what is for want of memory, or of a deterministic algorithm: it says nothing of data or network."""
+    if is_of_device(error):
+        raise error
 
 
 def _require_labels_within(measurement: NamedMeasurement, outputs: Any) -> None:

@@ -15,6 +15,7 @@ from torch import nn
 
 from mcoherence.errors import UserError, first_line
 from mcoherence.files.canonical import canonical_json
+from mcoherence.files.faults import REMEDY
 from mcoherence.files.seals import SEAL, TENSORS
 from mcoherence.files.tensors import (
     FLOATING,
@@ -135,14 +136,13 @@ def _parsed(path: Path, header: Header) -> dict[str, Any]:
     if found != FORMAT:
         raise UserError(
             f"{path}: not a checkpoint of this project (format {found!r}, expected {FORMAT!r}); expected one that the "
-            "rule train wrote; run it again"
+            f"rule train wrote; {REMEDY}"
         )
     try:
         return {key: json.loads(value) for key, value in metadata.items() if key not in (SEAL, TENSORS)}
     except (ValueError, RecursionError) as error:
         raise UserError(
-            f"{path}: found metadata that are no JSON ({first_line(error)}), expected a checkpoint; run the rule train "
-            "again"
+            f"{path}: found metadata that are no JSON ({first_line(error)}), expected a checkpoint; {REMEDY}"
         ) from error
 
 
@@ -224,7 +224,7 @@ def _fitting(path: Path, model: nn.Module, header: Header, settings: Mapping[str
 def _other_network(path: Path, settings: Mapping[str, Any], how: str) -> UserError:
     return UserError(
         f"{path}: found weights that do not fit the network that {settings['architecture']} builds now ({how}); "
-        "expected the network that was trained; train it again"
+        "expected the network that was trained; bring its code back, or delete the file and run again, which trains it"
     )
 
 

@@ -18,6 +18,17 @@ KNOWN = {
     "cifar10": (50_000, 10_000, 10),
     "cifar100": (50_000, 10_000, 100),
 }
+# The names of the classes, in their order, of sets that have few; those of glyphs are characters.
+DIGITS = tuple("0123456789")
+CLASS_NAMES = {
+    "digits": DIGITS,
+    "mnist": DIGITS,
+    "fashion_mnist": (
+        "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+    ),
+    "kmnist": ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
+    "cifar10": ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+}  # fmt: skip
 # What a folder of images is taken for, before anybody has looked: ImageNet-1k.
 FOLDER = (1_281_167, 50_000, 1_000)
 # And a data set of a user's own: MNIST.

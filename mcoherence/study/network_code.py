@@ -6,14 +6,16 @@ edit retrains the runs of this model and no others. A module that is installed c
 versions retrain nothing by themselves.
 """
 
+import ast
 import re
 from collections.abc import Sequence
 from importlib.machinery import PathFinder
 from pathlib import Path
 
-from mcoherence.errors import UserError
-from mcoherence.study.code_digest import digest_of_modules, module_digests
+from mcoherence.errors import UserError, meant
+from mcoherence.study.code_digest import digest_of_modules, module_digests, source_file
 
+WRITERS = frozenset({"globals", "exec", "setattr", "vars"})  # by which a module may get names that nobody reads in it
 REPOSITORY = Path(__file__).parents[2]
 
 
@@ -32,6 +34,7 @@ def network_code(architecture: str, folders: Sequence[Path] | None = None) -> st
     module = architecture.partition(":")[0]
     try:
         if modules := own_modules(architecture, folders):
+            _require_name(architecture, folders)
             return digest_of_modules(modules)
     except SyntaxError as error:
         raise UserError(
@@ -49,6 +52,34 @@ def network_code(architecture: str, folders: Sequence[Path] | None = None) -> st
 def own_modules(architecture: str, folders: Sequence[Path] | None = None) -> dict[str, str]:
     """The modules of "module:function" and those that they import, with digests; none where it is installed."""
     return module_digests(architecture.partition(":")[0], *(folders or (Path.cwd(), REPOSITORY)))
+
+
+def _require_name(architecture: str, folders: Sequence[Path] | None) -> None:
+    """UserError where a module of the user's plainly has nothing of the function's name; read, not run."""
+    module, _, name = architecture.partition(":")
+    file = source_file(module, *(folders or (Path.cwd(), REPOSITORY)))
+    names = None if file is None else _names_in(ast.parse(file.read_bytes()))
+    if names is not None and name not in names:
+        raise UserError(
+            f"found {architecture!r}, but nothing called {name} in {file}{meant(name, names)}; expected a function of "
+            "that name; write it there, or name another"
+        )
+
+
+def _names_in(tree: ast.Module) -> set[str] | None:
+    """The names that a module gives anything, in any block; None where it may have more than can be read off it."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
+    by_itself = {"*", "__getattr__"} & names or any(
+        isinstance(node, ast.Name) and node.id in WRITERS for node in ast.walk(tree)
+    )
+    return None if by_itself else names
 
 
 def _is_installed(module: str) -> bool:

@@ -1,12 +1,13 @@
 """Checks that what a config asks of runs and data sets can be had: examples, jobs and checkpoints."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import ceil, inf, log2
 
 from mcoherence.data.subsets import split_counts
-from mcoherence.errors import UserError
+from mcoherence.errors import UserError, meant
 from mcoherence.optim.methods import METHODS
 from mcoherence.study.catalogue import halved_datasets, results_of, scored_networks
+from mcoherence.study.data_sizes import CLASS_NAMES
 from mcoherence.study.experiments.confusion import MINI_BATCHES
 from mcoherence.study.result_names import FULL, OTHER_SAMPLE
 from mcoherence.study.results import batch_norm_of, result
@@ -156,8 +157,16 @@ def _check_sizes(config: Config, own: Config, runs: Sequence[Run]) -> None:
 
 
 def _check_classes(config: Config, labels: str, dataset: str) -> None:
-    """Check that a transition matrix has a row for each class of a data set."""
+    """Check that a transition names classes of a data set, or has a row for each of them."""
     matrix, classes = config["labels"][labels].get("transition"), known_classes(config, dataset)
+    names = CLASS_NAMES.get(config["datasets"][dataset]["source"])
+    if isinstance(matrix, Mapping) and names is not None:
+        unknown = [str(name) for name in (*matrix, *matrix.values()) if name not in names]
+        if unknown:
+            raise UserError(
+                f"labels.{labels}.transition: found class {unknown[0]!r}{meant(unknown[0], names)}, expected names of "
+                f"the classes of datasets.{dataset} ({', '.join(names)}); correct it"
+            )
     if isinstance(matrix, list) and classes is not None and len(matrix) != classes:
         raise UserError(
             f"labels.{labels}.transition: found {len(matrix)} rows, expected {classes}, one for each class of "

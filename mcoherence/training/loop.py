@@ -252,7 +252,7 @@ def fitting(whose: str) -> Iterator[None]:
         reason = (str(error).splitlines() or [type(error).__name__])[-1].strip()
         raise UserError(
             f"the state to go on from: found one that does not fit this run's {whose} ({reason}), expected that of the "
-            "same run; delete the folder state of the run and train again"
+            "same run; delete the folder state of the run and run again"
         ) from error
 
 

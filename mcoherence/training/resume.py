@@ -23,6 +23,7 @@ from mcoherence.errors import UserError
 from mcoherence.files.atomic import atomic_path
 from mcoherence.files.canonical import canonical_json
 from mcoherence.files.digests import sha256_of, short_digest
+from mcoherence.files.faults import REFUSALS
 from mcoherence.files.json_csv import write_json
 from mcoherence.training.state import TrainingState, read_state, write_state
 
@@ -171,9 +172,10 @@ def writing_below(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        way_out = REFUSALS.get(error.errno or 0, "expected that it can be; make room and run again")
         raise UserError(
-            f"{folder}: could not be written ({error.strerror}); make room and run again, training goes on from the "
-            "last state that was kept"
+            f"{folder}: could not be written ({error.strerror}), {way_out}; training goes on from the last state that "
+            "was kept"
         ) from error
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from mcoherence.errors import UserError, first_line
+from mcoherence.files.faults import REMEDY
 from mcoherence.files.seals import LOG
 from mcoherence.files.tensors import read_header, read_tensors, write_tensors
 
@@ -70,7 +71,7 @@ def read_state(path: Path) -> TrainingState:
     if header.metadata.get("format") != FORMAT:
         raise UserError(
             f"{path}: not a training state of this project (format {header.metadata.get('format')!r}, expected "
-            f"{FORMAT!r}); expected one that the rule train wrote; run it again"
+            f"{FORMAT!r}); expected one that the rule train wrote; {REMEDY}"
         )
     tensors = read_tensors(path, header, EXPECTED)
     try:
@@ -80,9 +81,7 @@ def read_state(path: Path) -> TrainingState:
         _require_types(state)
         return state
     except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(
-            f"{path}: unreadable ({first_line(error)}); expected a {EXPECTED}; run the rule train again"
-        ) from error
+        raise UserError(f"{path}: unreadable ({first_line(error)}); expected a {EXPECTED}; {REMEDY}") from error
 
 
 def _require_types(state: TrainingState) -> None:

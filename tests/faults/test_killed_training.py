@@ -89,8 +89,8 @@ def test_a_full_disk_ends_in_one_line_and_leaves_no_half_file(job, uninterrupted
     assert "could not be kept" in job.said()
     last = job.said().splitlines()[-1]
     assert last == (
-        f"error: {job.folder}/state: could not be written (File too large); make room and run again, training goes on "
-        "from the last state that was kept"
+        f"error: {job.folder}/state: could not be written (File too large), expected a file of that size to be "
+        "allowed; raise the limit (ulimit -f), or take another disk; training goes on from the last state that was kept"
     )
     assert not job.state.exists()
     job.finish()

@@ -1,10 +1,16 @@
-"""A full disk is one line in every kind of job, leaves nothing behind, and costs nothing once there is room again."""
+"""A full disk is one line in every kind of job, leaves nothing behind, and costs nothing once there is room again.
 
+A disk that is mounted read-only is one line too.
+"""
+
+import ctypes
 import json
 import os
 import re
 import resource
 import shlex
+import shutil
+import subprocess
 import sys
 from importlib import import_module
 
@@ -16,6 +22,7 @@ from workflow_scripts.jobs.entry import run
 
 pytestmark = [pytest.mark.slow, pytest.mark.apart]
 
+CLONE_NEWNS = 0x20000
 BYTES = 100  # of the largest file, where the disk is "full"
 COMMAND = re.compile(r"python -m workflow_scripts\.(\w+) (.*?) > ", re.DOTALL)
 RULES = (
@@ -41,8 +48,19 @@ def commands(study):
     return found
 
 
-def job(folder, name, arguments, largest=resource.RLIM_INFINITY):
-    """Exit status of a job, and what it says; no file that it writes may be larger than so many bytes."""
+def mounted_read_only(folder):
+    """Make a folder one that nothing can be written to, for this process alone; it takes root."""
+    if ctypes.CDLL(None).unshare(CLONE_NEWNS):
+        raise OSError("no mounts of one's own here")
+    for options in (["--make-rprivate", "/"], ["--bind", folder, folder], ["-o", "remount,ro,bind", folder]):
+        subprocess.run(["mount", *options], check=True)
+
+
+def job(folder, name, arguments, largest=resource.RLIM_INFINITY, read_only=None):
+    """Exit status of a job, and what it says.
+
+    No file that it writes may be larger than so many bytes, and nothing can be written to the folder `read_only`.
+    """
     module = import_module(f"workflow_scripts.{name}")
     reader, writer = os.pipe()
     process = os.fork()
@@ -55,6 +73,8 @@ def job(folder, name, arguments, largest=resource.RLIM_INFINITY):
             os.chdir(folder)
             sys.argv = [name, *arguments]
             provenance.git_commit = lambda: "unknown"  # as in the copy of the workflow, which is no repository
+            if read_only is not None:
+                mounted_read_only(read_only)
             resource.setrlimit(resource.RLIMIT_FSIZE, (largest, resource.RLIM_INFINITY))
             run(module.main)
             status = 0
@@ -93,6 +113,21 @@ def test_a_full_disk_is_one_line_and_after_it_the_bytes_are_the_same(study, rule
     assert status == 0, said
     assert contents(study) == before
     assert not list(study.results.rglob("unfinished"))
+
+
+@pytest.mark.parametrize("rule", ["prepare_dataset", "train", "tabulate", "describe_study"])
+def test_a_disk_that_is_mounted_read_only_is_one_line(study, rule):
+    if not shutil.which("unshare") or subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode:
+        pytest.skip("it takes root")
+    name, arguments = commands(study)[rule]
+    before = contents(study)
+    status, said = job(study.folder, name, arguments, read_only=study.results)
+    assert status == 1, said
+    assert "Traceback" not in said
+    (line,) = [line for line in said.splitlines() if line.startswith("error: ")]
+    assert "Read-only file system" in line
+    assert "expected a disk that may be written to; mount it so, or work in another folder" in line
+    assert contents(study) == before
 
 
 def test_every_rule_of_the_study_is_among_them(study):

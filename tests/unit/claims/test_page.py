@@ -120,7 +120,7 @@ def test_edited_claims_and_an_edited_page_are_refused(written, which, edit):
         path.write_bytes(edit(path.read_bytes()))
     with pytest.raises(UserError, match=rf"{path.name}: (changed since|missing)") as refusal:
         read_claims(*written)
-    assert str(refusal.value).endswith("make it again: snakemake --cores all --forcerun check_claims")
+    assert str(refusal.value).endswith("; delete claims.json and claims.html and run again")
     assert "\n" not in str(refusal.value)
 
 

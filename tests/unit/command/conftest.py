@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from mcoherence.command.main import main
+from mcoherence.files.provenance import git_commit
+from mcoherence.study.code_digest import package_digest
 
 MODULE = """
 import torch
@@ -153,6 +156,11 @@ class Place:
         return main([str(one) for one in arguments])
 
 
+# Half of what a command takes in a process that has imported all: code is read, and git is asked, once for all tests.
+READ_ONCE = {
+    "mcoherence.study.code_digest.package_digest": cache(package_digest),
+    "mcoherence.files.provenance.git_commit": cache(git_commit),
+}
 NETWORK = ("--model", "command_user:net", "--weights", "weights.pt")
 FOLDER = ("--data", "photos", "--size", 8, "--resize", 8)
 QUICK = ("--threads", 1, "--device", "cpu", "--workers", 0)
@@ -191,6 +199,8 @@ def place(trained: tuple[Path, nn.Module, Tensor, Tensor], monkeypatch: pytest.M
     """Where the commands run; the process is afterwards as it was."""
     threads, mode = torch.get_num_threads(), torch.get_deterministic_debug_mode()
     monkeypatch.chdir(trained[0])
+    for name, read in READ_ONCE.items():
+        monkeypatch.setattr(name, read)
     yield Place(*trained)
     torch.set_num_threads(threads)
     torch.set_deterministic_debug_mode(mode)

@@ -47,7 +47,7 @@ def wrong(place):
 CASES = {
     "no model": ((*WEIGHTS, *FOLDER), "--model: found none, and weights.pt is no checkpoint of a study"),
     "no module": (("--model", "nowhere:net", *WEIGHTS, *FOLDER), "--model: found 'nowhere:net', but no nowhere.py"),
-    "no function": (("--model", "command_user:other", *WEIGHTS, *FOLDER), "command_user:other: found no 'other'"),
+    "no function": (("--model", "command_user:other", *WEIGHTS, *FOLDER), "but nothing called other in"),
     "no name": (("--model", "resnet18", *WEIGHTS, *FOLDER), "--model: found 'resnet18', expected module:function"),
     "no network": (("--model", "command_user:nothing", *WEIGHTS, *FOLDER), "command_user:nothing: found a int,"),
     "other options": ((*NETWORK, "--model-options", "depth=3", *FOLDER), "cannot be called with the options"),

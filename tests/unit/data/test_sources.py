@@ -22,6 +22,7 @@ from mcoherence.data.image_folder import decode_files, decode_image
 from mcoherence.data.sources import open_source
 from mcoherence.data.stratified import stratified_positions
 from mcoherence.errors import UserError
+from mcoherence.study.data_sizes import CLASS_NAMES
 
 SIZES = {"train_size": None, "test_size": None, "seed": 0}
 
@@ -245,6 +246,20 @@ def test_a_download_is_made_where_it_is_allowed(tmp_path, small_sets, monkeypatc
 class SilentHandler(SimpleHTTPRequestHandler):
     def log_message(self, *arguments):
         pass
+
+
+def test_the_names_of_classes_that_a_config_may_use_are_those_of_the_sets():
+    from torchvision import datasets
+
+    for source, reader in (
+        ("mnist", datasets.MNIST),
+        ("fashion_mnist", datasets.FashionMNIST),
+        ("kmnist", datasets.KMNIST),
+    ):
+        assert CLASS_NAMES[source] == tuple(str(name).partition(" - ")[0] for name in reader.classes)
+    assert (
+        CLASS_NAMES["digits"] == open_source({"source": "digits", **SIZES, "train_size": 20}, Path(), False).class_names
+    )
 
 
 # CIFAR: pickled batches in a tar

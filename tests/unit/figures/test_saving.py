@@ -89,5 +89,5 @@ def test_a_figure_that_is_not_as_it_was_drawn_is_refused(figure, what):
     damage(figure[0])
     with pytest.raises(UserError, match=message) as refusal:
         check_picture(*figure)
-    assert str(refusal.value).endswith("make it again: snakemake --cores all --forcerun draw_summary")
+    assert str(refusal.value).endswith("; delete the file and run again")
     assert "\n" not in str(refusal.value)

@@ -93,3 +93,8 @@ def test_a_file_too_large_for_a_seal_of_its_bytes_has_that_of_its_attributes(pat
         assert digest_of(path) == f"seal:{file.attrs['seal']}"
     with open_hdf5(path, SCHEMA) as file:
         assert read_names(file, "names") == CONTENT["names"]
+
+
+def test_without_git_the_commit_is_unknown(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert git_commit() == "unknown"

@@ -146,7 +146,7 @@ def test_a_damaged_checkpoint_is_refused(tmp_path, content):
 def test_a_missing_or_foreign_checkpoint_is_refused(tmp_path):
     from safetensors.torch import save_file
 
-    with pytest.raises(UserError, match=r"gone\.safetensors: unreadable"):
+    with pytest.raises(UserError, match=r"gone\.safetensors: not found"):
         load_checkpoint(tmp_path / "gone.safetensors")
     save_file(nn.Linear(2, 2).state_dict(), tmp_path / "foreign.safetensors")
     with pytest.raises(UserError, match="not a checkpoint of this project"):

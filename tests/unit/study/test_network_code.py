@@ -98,7 +98,7 @@ def test_a_wrong_name_is_one_line_that_names_its_key(folder, architecture, messa
 def test_modules_of_the_project_that_it_imports_count_as_well(tmp_path):
     own, project = tmp_path / "own", tmp_path / "project"
     for path, text in (
-        (own / "nets.py", "from package import layers\n"),
+        (own / "nets.py", "from package import layers\n\ndef net(): pass\n"),
         (project / "package/__init__.py", ""),
         (project / "package/layers.py", "WIDTH = 3\n"),
         (project / "package/unrelated.py", "X = 1\n"),
