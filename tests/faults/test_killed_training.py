@@ -83,7 +83,8 @@ def test_what_was_left_under_other_settings_or_code_is_not_continued(job):
 
 
 def test_a_full_disk_ends_in_one_line_and_leaves_no_half_file(job, uninterrupted):
-    """Files may have 12 kB: checkpoints fit, states with RM3's last gradients do not."""
+    """Files may have 12 kB: checkpoints fit, states with RM3's last gradients do not. The log is a file as well."""
+    job = replace(job, options=("--resume-interval", "0.5"))
     process = job.start(preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (12_000, 12_000)))
     assert process.wait(timeout=300) == 1
     assert "could not be kept" in job.said()
