@@ -9,8 +9,9 @@ With directions in the space of the parameters, products of the examples' gradie
 squared norms (`layer_products`).
 
 Not every use of a parameter is one call of its module. Between the forward and the backward pass of every batch
-`routing` tells which layers their calls do not account for; a bare parameter that one operation spreads over the
-examples is seen there (`broadcast`), and the others are left to `fallback.WholeModel`.
+`routing` tells which layers their calls do not account for. Their parameters, and those that belong to no layer, are
+measured where the graph shows their uses (`by_uses`), and what is not understood there is left to
+`fallback.WholeModel`.
 """
 
 from collections.abc import Iterator
@@ -19,10 +20,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import GradientEdge
+from torch.autograd.graph import GradientEdge, Node
 
-from mcoherence.gradients.alignment import in_doubt
-from mcoherence.gradients.broadcast import BareParameters, Spreading
+from mcoherence.gradients.alignment import EXAMPLES_FIRST, Layout, layouts
+from mcoherence.gradients.by_uses import ByUses, fit
 from mcoherence.gradients.directions import Directions
 from mcoherence.gradients.fallback import layer_rows
 from mcoherence.gradients.graph import Users, above
@@ -35,7 +36,9 @@ from mcoherence.gradients.layer_rules.registry import NotModelledError, only_arg
 from mcoherence.gradients.layers import Argument, Call, Layer, measurable_layers
 from mcoherence.gradients.probe import are_of_one_example_each, lengths, weights
 from mcoherence.gradients.refusal import UnsupportedModelError as UnsupportedModelError  # users catch it by this path
+from mcoherence.gradients.recurrent import step_by_step
 from mcoherence.gradients.routing import unaccounted
+from mcoherence.gradients.uses import Use
 from mcoherence.gradients.watching import Watch
 from mcoherence.parameter_names import names_by_module
 
@@ -55,8 +58,13 @@ class Capture:
         measurable = {id(p) for layer in self.layers for p in layer.parameters.values()}
         names = names_by_module(model)
         self._trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
-        self.routed = {name for name, p in self._trained.items() if len(names.get(id(p), [])) != 1}
-        self._bare = BareParameters({name: p for name, p in self._trained.items() if id(p) not in measurable})
+        self.routed: set[str] = set()
+        self._uses = ByUses(self._trained)
+        # By all of their names, each its own layer's. What needs no rule is tried by its uses before vmap over its call.
+        self._by_uses = {name for known in names.values() if len(known) != 1 for name in known}
+        self._by_uses |= {name for name, p in self._trained.items() if id(p) not in measurable}
+        self._by_uses |= {layer.qualified(name) for layer in self.layers if not layer.rule for name in layer.parameters}
+        self._by_call_alone: set[str] = set()
         self._examples = 0
         self._watch: Watch | None = None
         self._directions: Directions | None = None
@@ -72,6 +80,8 @@ class Capture:
         for layer in self.layers:
             handles.append(layer.module.register_forward_pre_hook(self._before(layer), with_kwargs=True))
             handles.append(layer.module.register_forward_hook(self._after(layer)))
+            if isinstance(layer.module, nn.LSTM):
+                handles += step_by_step(layer.module)
         try:
             yield
         finally:
@@ -103,22 +113,56 @@ class Capture:
     def route(self, losses: Tensor) -> None:
         """Decide which layers their one call accounts for, given the losses [n] of the recorded forward pass."""
         assert losses.grad_fn is not None
-        not_by_call, reached = unaccounted(self.layers, losses.grad_fn, self._examples, self.routed)
+        while True:
+            not_by_call, reached = unaccounted(self.layers, losses.grad_fn, self._examples, self.routed | self._by_uses)
+            more = {layer.qualified(name) for layer in not_by_call for name in layer.parameters} - self.routed
+            if more - self._by_uses:
+                self._by_uses |= more
+                continue
+            calls = [
+                layer.call
+                for layer in self.layers
+                if layer not in not_by_call and layer.call is not None and layer.call.output_node in reached
+            ]
+            used = self._uses.found(reached, self._by_uses - self.routed)
+            understood = {name: uses for name, uses in used.items() if uses is not None}
+            places, sure = self._layouts(calls, understood, reached)
+            lost = {name for name, uses in used.items() if uses is None or not fit(uses, places, self._examples)}
+            if not lost:
+                break
+            self._give_up(lost)
         for layer in not_by_call:
-            self._route(layer)
+            layer.call = None
         for layer in self.layers:
             summable = layer.call is not None and layer.call.output_node in reached and self._directions is None
             layer.summing = summable and layer.call is not None and _sums(layer, layer.call)
-        found, unseen = self._bare.spreadings(losses.grad_fn, self._examples, self.routed)
-        self.routed |= unseen
-        calls = [layer.call for layer in self.layers if layer.call is not None and layer.call.output_node in reached]
-        nodes = [call.output_node for call in calls] + [spreading.node for spreading in found.values()]
         if self._directions is not None:
-            self.lowest = self._edges(calls, found, reached)
-        elif nodes and in_doubt(reached, nodes, self._examples):
-            self._probe = _Probe(self._edges(calls, found, reached), [call.dtype for call in calls], self._examples)
-            self._bare.probing = True
-        self._bare.watch(found, self._directions, self.kept.rows if self.keeping else None)
+            self.lowest = self._edges(calls, understood, reached)
+        elif not sure:
+            edges = self._edges(calls, understood, reached)
+            self._probe = _Probe(edges, [call.dtype for call in calls], self._examples)
+            self._uses.probing = True
+        kept = self.kept if self.keeping else None
+        self._uses.watch(understood, places, self._examples, self._directions, kept, self.careful)
+
+    def _layouts(
+        self, calls: list[Call], used: dict[str, tuple[Use, ...]], reached: Users
+    ) -> tuple[dict[Node, Layout], bool]:
+        """Where the examples are at all of these places, and whether that is sure, and as calls need it."""
+        of_calls = [call.output_node for call in calls]
+        nodes = [*of_calls, *(use.node for uses in used.values() for use in uses)]
+        if not nodes:
+            return {}, True
+        found, sure = layouts(reached, nodes, self._examples)
+        return found, sure and all(found[node] == EXAMPLES_FIRST for node in of_calls)
+
+    def _give_up(self, names: set[str]) -> None:
+        """Measure no longer by their uses; layers without a rule by their call, if it does, others not at all."""
+        again = {layer.qualified(name) for layer in self.layers if not layer.rule for name in layer.parameters}
+        again &= names - self._by_call_alone
+        self._by_call_alone |= again
+        self._by_uses -= again
+        self.routed |= names - again
 
     @property
     def in_doubt(self) -> bool:
@@ -140,15 +184,18 @@ class Capture:
         for layer in self.layers:
             if layer.lengths and not probe.passed(layer.lengths):
                 self._route(layer)
-        for name, seen in self._bare.lengths.items():
+        for (name, _), seen in self._uses.lengths.items():
             if not probe.passed(seen):
                 self.routed.add(name)
 
-    def _edges(self, calls: list[Call], found: dict[str, Spreading], reached: Users) -> list[Any]:
+    def _edges(self, calls: list[Call], found: dict[str, tuple[Use, ...]], reached: Users) -> list[Any]:
         """What autograd has to be asked for so that it comes by all of these places, and does little else."""
-        upper = above([call.output_node for call in calls] + [one.node for one in found.values()], reached)
+        nodes = [call.output_node for call in calls] + [use.node for uses in found.values() for use in uses]
+        upper = above(nodes, reached)
         lowest: list[Any] = [call.output for call in calls if call.output_node not in upper]
-        return lowest + [self._trained[name] for name, one in found.items() if one.node not in upper]
+        return lowest + [
+            self._trained[name] for name, uses in found.items() if not all(use.node in upper for use in uses)
+        ]
 
     def summed(self) -> set[str]:
         """Names of the parameters whose per-example gradients the hooks of this batch are to form and sum."""
@@ -165,8 +212,9 @@ class Capture:
             {name: |g_i|^2, float64 [n]} and, for the layers without a rule, {name: the same and the sum of the rows}.
         """
         norms = {layer.qualified(k): v for layer in self.layers for k, v in layer.squared_norms.items()}
-        rows = {layer.qualified(k): v for layer in self.layers for k, v in layer.rows.items()} | self._bare.rows
-        norms |= {name: value.squared_norms for name, value in self._bare.rows.items()}
+        of_uses = self._uses.rows()
+        rows = {layer.qualified(k): v for layer in self.layers for k, v in layer.rows.items()} | of_uses
+        norms |= self._uses.squared_norms() | {name: value.squared_norms for name, value in of_uses.items()}
         # A tied parameter has one name among the trained; its other layers know it by names of their own.
         # In the model's order, by which numbers are added up and examples drawn, whatever order a rule returns.
         seen = {name: norms[name] for name in self._trained if name in norms and name not in self.routed}
@@ -178,7 +226,7 @@ class Capture:
         for layer in self.layers:
             if not any(layer.qualified(name) in self.routed for name in layer.parameters):
                 found |= layer.products
-        for name, value in self._bare.products.items():
+        for name, value in self._uses.products().items():
             if name not in self.routed:
                 owner = layer_of(name)
                 found[owner] = found[owner] + value if owner in found else value
@@ -187,7 +235,7 @@ class Capture:
     def _forget(self) -> None:
         for layer in self.layers:
             layer.forget()
-        self._bare.forget()
+        self._uses.forget()
         self._probe, self._directions, self.lowest, self.kept = None, None, [], KeptCalls()
 
     def _route(self, layer: Layer) -> None:
