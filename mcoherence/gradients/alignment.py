@@ -58,18 +58,20 @@ def layouts(users: Users, targets: Iterable[Node], examples: int) -> tuple[dict[
             below.setdefault(user, []).append((node, argument))
     found = {node: EXAMPLES_FIRST for node, count in waiting.items() if not count}
     ready, sure = list(found), True
+    shapes: dict[Node, list[Shape]] = {}
     while ready:
         user = ready.pop()
-        here = found[user]
-        for node, argument in below.get(user, ()):
+        here, entries = found[user], below.get(user, ())
+        rule = _rule_of(user) if entries else _unknown
+        for node, argument in entries:
             if argument is None:  # across a call
                 layout = here if here == EXAMPLES_FIRST else None
             else:
-                layout = _layout_of_argument(user, argument, node, examples, here)
+                layout = _layout_of_argument(user, rule, argument, node, examples, here, shapes)
             if layout is None or found.setdefault(node, layout) != layout:
                 sure = False
-            waiting[node] -= 1
-            if not waiting[node] and node in found:
+            left = waiting[node] = waiting[node] - 1
+            if not left and node in found:
                 ready.append(node)
     return found, sure
 
@@ -87,14 +89,31 @@ def by_example(values: Any, layout: Layout, examples: int) -> Any:
     return moved.movedim((axis + 1, axis + 2), (1, 2)).flatten(1, 2)
 
 
-def _layout_of_argument(user: Any, argument: int, node: Any, examples: int, layout: Layout) -> Layout | None:
-    name, (axis, outer) = user.name(), layout
+def _rule_of(user: Node) -> Rule:
+    name = user.name()
     rule = _RULES.get(name)
     if rule is None:
         rule = _RULES[name] = _BY_NAME.get(re.sub(r"Backward\d+$", "", name), _unknown)
+    return rule
+
+
+def _shapes_of(node: Any, known: dict[Node, list[Shape]]) -> list[Shape]:
+    """Of all outputs of a node."""
+    found = known.get(node)
+    if found is None:
+        found = known[node] = [tuple(one.shape) for one in node._input_metadata]
+    return found
+
+
+def _layout_of_argument(
+    user: Any, rule: Rule, argument: int, node: Any, examples: int, layout: Layout, known: dict[Node, list[Shape]]
+) -> Layout | None:
+    axis, outer = layout
     try:
-        output: Shape = tuple(user._input_metadata[0].shape)
-        shape: Shape = tuple(node._input_metadata[user.next_functions[argument][1]].shape)
+        output, shapes = _shapes_of(user, known)[0], _shapes_of(node, known)
+        shape = shapes[0] if len(shapes) == 1 else shapes[user.next_functions[argument][1]]
+        if rule is _elementwise and shape == output:  # most operations of most networks
+            return layout
         if not output or not shape or output[axis] == 0 or output[axis] % (outer * examples):
             return None
         if rule is _view:

@@ -14,7 +14,7 @@ measured where the graph shows their uses (`by_uses`), and what is not understoo
 `fallback.WholeModel`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -50,6 +50,7 @@ class Capture:
     careful: rules compute in float64, whatever the model's dtype.
     keeping: whether to keep what the calls of a batch gave; kept: of the batch at hand.
     lowest: what to ask autograd for so that it comes by all layers; of passes for products only.
+    edges: what to ask autograd for besides the parameters that are not summed here, and to `hand` back.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -69,6 +70,7 @@ class Capture:
         self._watch: Watch | None = None
         self._directions: Directions | None = None
         self.lowest: list[Any] = []
+        self.edges: list[GradientEdge] = []
         self.keeping = False
         self.kept = KeptCalls()
         self._probe: _Probe | None = None
@@ -128,12 +130,19 @@ class Capture:
             understood = {name: uses for name, uses in used.items() if uses is not None}
             places, sure = self._layouts(calls, understood, reached)
             lost = {name for name, uses in used.items() if uses is None or not fit(uses, places, self._examples)}
-            if not lost:
+            if lost:
+                self._give_up(lost)
+                continue
+            moved = {call.output_node for call in calls if places.get(call.output_node, None) != EXAMPLES_FIRST}
+            doubted = [layer for layer in self.layers if layer.call is not None and layer.call.output_node in moved]
+            others = {layer.qualified(name) for layer in doubted for name in layer.parameters} - self._by_call_alone
+            if sure or not others - self._by_uses:
                 break
-            self._give_up(lost)
+            self._by_uses |= others  # positions that are as many as examples, say
         for layer in not_by_call:
             layer.call = None
         for layer in self.layers:
+            layer.by_call = layer.call is not None
             summable = layer.call is not None and layer.call.output_node in reached and self._directions is None
             layer.summing = summable and layer.call is not None and _sums(layer, layer.call)
         if self._directions is not None:
@@ -144,6 +153,8 @@ class Capture:
             self._uses.probing = True
         kept = self.kept if self.keeping else None
         self._uses.watch(understood, places, self._examples, self._directions, kept, self.careful)
+        if self._directions is None:
+            self.edges = self._edges_of_summed(calls, understood, reached)
 
     def _layouts(
         self, calls: list[Call], used: dict[str, tuple[Use, ...]], reached: Users
@@ -157,12 +168,14 @@ class Capture:
         return found, sure and all(found[node] == EXAMPLES_FIRST for node in of_calls)
 
     def _give_up(self, names: set[str]) -> None:
-        """Measure no longer by their uses; layers without a rule by their call, if it does, others not at all."""
-        again = {layer.qualified(name) for layer in self.layers if not layer.rule for name in layer.parameters}
-        again &= names - self._by_call_alone
-        self._by_call_alone |= again
-        self._by_uses -= again
-        self.routed |= names - again
+        """Measure no longer by their uses; layers that are called once by their call, if it does, others not at all."""
+        for layer in self.layers:
+            own = {layer.qualified(name) for name in layer.parameters}
+            if own & names and not own & self._by_call_alone:
+                self._by_call_alone |= own
+                self._by_uses -= own
+                names = names - own
+        self.routed |= names
 
     @property
     def in_doubt(self) -> bool:
@@ -197,13 +210,32 @@ class Capture:
             self._trained[name] for name, uses in found.items() if not all(use.node in upper for use in uses)
         ]
 
+    def _edges_of_summed(
+        self, calls: list[Call], found: dict[str, tuple[Use, ...]], reached: Users
+    ) -> list[GradientEdge]:
+        """Places where gradients are summed here and below which there may be nothing that autograd is asked for."""
+        summed = [layer.call.output for layer in self.layers if layer.summing and layer.call is not None]
+        summed += [GradientEdge(use.node, 0) for name in self._uses.summed() for use in found[name]]
+        if not summed:
+            return []
+        nodes = [call.output_node for call in calls] + [use.node for uses in found.values() for use in uses]
+        upper = above(nodes, reached)
+        return list({edge.node: edge for edge in summed if edge.node not in upper}.values())
+
     def summed(self) -> set[str]:
         """Names of the parameters whose per-example gradients the hooks of this batch are to form and sum."""
-        return {layer.qualified(name) for layer in self.layers if layer.summing for name in layer.parameters}
+        of_calls = {layer.qualified(name) for layer in self.layers if layer.summing for name in layer.parameters}
+        return of_calls | (self._uses.summed() - self.routed)
+
+    def hand(self, output_grads: Iterable[Tensor | None]) -> None:
+        """What autograd gave for `edges`: it has gone up to these places, and not through them."""
+        for edge, given in zip(self.edges, output_grads, strict=True):
+            self._uses.hand(edge.node, given)
 
     def sums(self) -> dict[str, Tensor]:
         """{qualified name: sum of the per-example gradients} of what was summed in the hooks."""
-        return {layer.qualified(name): value for layer in self.layers for name, value in layer.sums.items()}
+        of_calls = {layer.qualified(name): value for layer in self.layers for name, value in layer.sums.items()}
+        return of_calls | self._uses.sums()
 
     def collected(self) -> tuple[dict[str, Tensor], dict[str, Rows]]:
         """Of the parameters that calls account for, by qualified name, where they took part in the batch's loss.
@@ -217,6 +249,7 @@ class Capture:
         norms |= self._uses.squared_norms() | {name: value.squared_norms for name, value in of_uses.items()}
         # A tied parameter has one name among the trained; its other layers know it by names of their own.
         # In the model's order, by which numbers are added up and examples drawn, whatever order a rule returns.
+        self._uses.let_go()
         seen = {name: norms[name] for name in self._trained if name in norms and name not in self.routed}
         return seen, {name: value for name, value in rows.items() if name in seen}
 
@@ -236,7 +269,7 @@ class Capture:
         for layer in self.layers:
             layer.forget()
         self._uses.forget()
-        self._probe, self._directions, self.lowest, self.kept = None, None, [], KeptCalls()
+        self._probe, self._directions, self.lowest, self.edges, self.kept = None, None, [], [], KeptCalls()
 
     def _route(self, layer: Layer) -> None:
         layer.call = None
@@ -276,9 +309,12 @@ class Capture:
         # A module that writes into its input, or hands it back, has no output apart from it.
         if argument.is_unchanged() and first.grad_fn is not argument.node:
             layer.call = Call(argument, GradientEdge(first.grad_fn, first.output_nr), first.shape, first.dtype)
-            first.register_hook(lambda output_grads: self._measure(layer, output_grads.detach()))
+            first.register_hook(lambda output_grads: self._measure(layer, output_grads))
 
     def _measure(self, layer: Layer, output_grads: Tensor) -> None:
+        if not layer.by_call:
+            return
+        output_grads = output_grads.detach()
         if self._probe is not None:
             layer.lengths.append(lengths(output_grads))
         if layer.call is None:  # routed, or measured before
@@ -313,12 +349,9 @@ class Capture:
 
 
 def _sums(layer: Layer, call: Call) -> bool:
-    """Whether the layer's summing rule is to take the place of autograd's weight gradient in this call.
-
-    Only where a gradient flows on to the input: else nothing might be left that makes autograd come by.
-    """
+    """Whether the layer's summing rule is to take the place of autograd's weight gradient in this call."""
     rule = layer.rule
-    if rule is None or rule.prefers_summing is None or call.argument.node is None:
+    if rule is None or rule.prefers_summing is None:
         return False
     return rule.prefers_summing(layer.module, call.argument.tensor, call.output_shape)
 

@@ -71,6 +71,15 @@ class Spread:
         _, saved = _FACTORS[self.node.name(), self.argument]
         return saved is None or _is_kept(self.node, saved, "factor")
 
+    def kind(self) -> object:
+        """What uses that are taken together have in common."""
+        return Spread, self.shape
+
+    def is_plain(self) -> bool:
+        """Whether a gradient comes to the parameter as it is, but for its sum."""
+        factor, saved = _FACTORS[self.node.name(), self.argument]
+        return self.edge is None and saved is None and factor(self.node) == 1
+
     def fits(self, layout: Layout) -> bool:
         """Whether the examples are where the parameter is spread."""
         return self.shape[layout[0]] == 1
@@ -80,10 +89,11 @@ class Spread:
         factor = _FACTORS[self.node.name(), self.argument][0](self.node)
         given = output_grads if isinstance(factor, int | float) and factor == 1 else output_grads * factor
         rows: Tensor = by_example(given, layout, examples)
-        axis = layout[0]
-        others = [size for place, size in enumerate(self.shape) if place != axis]
-        spread = [1] + [2 + place for place, size in enumerate(others) if size == 1 and rows.shape[2 + place] != 1]
-        return rows.sum(dim=spread).reshape(examples, -1)
+        others = self.shape[: layout[0]] + self.shape[layout[0] + 1 :]
+        spread = [2 + place for place, size in enumerate(others) if size == 1 and rows.shape[2 + place] != 1]
+        if rows.shape[1] != 1:
+            spread.append(1)
+        return (rows.sum(dim=spread) if spread else rows).reshape(examples, -1)
 
     def pulled_back(self, rows: Tensor, parameter: Tensor) -> Tensor:
         """Gradients [n, elements] by the parameter, from those by what enters."""
@@ -105,6 +115,10 @@ class Product:
     node: Node
     turned: bool
 
+    def kind(self) -> object:
+        """What uses that are taken together have in common."""
+        return Product, self.turned
+
     def is_kept(self) -> bool:
         """Whether the rows are there still."""
         name = _PRODUCTS[self.node.name(), 1 if self.node.name() == "MmBackward0" else 2]
@@ -114,12 +128,19 @@ class Product:
         """Whether the examples are in the rows."""
         return layout[0] == 0
 
-    def factors(self, output_grads: Tensor, layout: Layout, examples: int) -> tuple[Tensor, Tensor]:
-        """(left, right), [n, t, p] and [n, t, d], of which the parameter's gradient [p, d] is the sum of products."""
+    def saved(self) -> Tensor:
+        """The rows that are multiplied with the parameter."""
         node: Any = self.node
-        saved = node._saved_self if node.name() == "MmBackward0" else node._saved_mat1
-        a, b = (by_example(value, layout, examples) for value in (saved.detach(), output_grads))
-        return (b, a) if self.turned else (a, b)
+        saved: Tensor = node._saved_self if node.name() == "MmBackward0" else node._saved_mat1
+        return saved.detach()
+
+    def factors(self, output_grads: Tensor, saved: Tensor, layout: Layout, examples: int) -> tuple[Tensor, Tensor]:
+        """(left, right), [n, t, p] and [n, t, d], of which the parameter's gradient [p, d] is the sum of products."""
+        return self.ordered(by_example(saved, layout, examples), by_example(output_grads, layout, examples))
+
+    def ordered(self, rows: Tensor, grads: Tensor) -> tuple[Tensor, Tensor]:
+        """Which of rows [n, t, *] and gradients [n, t, *] goes with the parameter's first axis, and which the last."""
+        return (grads, rows) if self.turned else (rows, grads)
 
 
 @dataclass(frozen=True)
@@ -127,6 +148,10 @@ class Lookup:
     """Rows of the parameter that are chosen by index, as nn.Embedding does."""
 
     node: Node
+
+    def kind(self) -> object:
+        """What uses that are taken together have in common."""
+        return Lookup
 
     def is_kept(self) -> bool:
         """Whether the indices are there still, and nothing is done to a gradient but to add it up."""
@@ -192,6 +217,10 @@ def _found_uses(users: Users, leaf: Node, shape: tuple[int, ...]) -> Iterator[Us
     while places:
         place = places.pop()
         for user, argument in users[place.node]:
+            if argument == 0 and user.name() == "TBackward0" and len(place.shape) == 2:  # in every step of a recurrence
+                turned = None if place.turned is None else not place.turned
+                places.append(_Place(user, 0, place.shape[::-1], False, turned))
+                continue
             if argument is None or user.next_functions[argument][1] != place.output:
                 if argument is None:
                     yield None
@@ -223,13 +252,16 @@ def _use(users: Users, place: _Place, user: Any, argument: int) -> Use | None | 
     if name in _RESHAPING and len(shapes) == 1:
         same = place.turned if shapes[0] == place.shape else False if place.turned is False else None
         return [_Place(user, 0, shapes[0], place.in_order, same)]
-    if len(place.shape) == 2 and (name == "TBackward0" or (name == "TransposeBackward0" and _swaps(user))):
+    if len(place.shape) == 2 and _swaps(user, name):
         return [_Place(user, 0, shapes[0], False, None if place.turned is None else not place.turned)]
     return [_Place(user, output, shape, False, None) for output, shape in enumerate(shapes)]
 
 
-def _swaps(node: Any) -> bool:
-    return node._saved_dim0 % 2 != node._saved_dim1 % 2
+def _swaps(node: Any, name: str) -> bool:
+    """Whether a node transposes a matrix; numbers of axes below 0 are told without their sign, and even or odd as ever."""
+    if name == "TransposeBackward0":
+        return bool(node._saved_dim0 % 2 != node._saved_dim1 % 2)
+    return name == "TBackward0" or (name == "PermuteBackward0" and node._saved_dims[0] % 2 == 1)
 
 
 def _is_spread(users: Users, node: Node) -> bool:
