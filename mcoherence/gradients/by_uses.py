@@ -22,6 +22,8 @@ from mcoherence.gradients.layer_rules.products import (
     Rows,
     at_least_float32,
     examples_at_a_time,
+    prefers_product_rows,
+    product_rows,
     product_squared_norms,
     sure_squared_norms,
 )
@@ -189,6 +191,9 @@ class _Gathered:
             if isinstance(use, Lookup)
         }
         self._product_count = sum(isinstance(use, Product) for use in uses)
+        if len(uses) == 1 and isinstance(uses[0], Product) and along is None:
+            rows = uses[0].node._input_metadata[0].shape[0] // examples
+            self.summing = prefers_product_rows(parameter.device, rows, *uses[0].shape)
         self._given: list[Tensor] = []  # of uses that are taken together, and the rows that they multiply
         self._saved: list[Tensor] = []
         self._rows: Tensor | None = None  # [n, elements], the sum over spreads
@@ -265,6 +270,9 @@ class _Gathered:
         if self._index:
             found = self._rows_looked_up(left, right)
             self._of_lookups = found if self._of_lookups is None else self._of_lookups + found
+        if self.summing and not self._together:
+            self._norms, self._sum = product_rows(right, left)
+            return
         if self.summing:
             self._sum = left.flatten(0, 1).T @ right.flatten(0, 1)
         if self._product_count == 1 or self._together:  # nothing to wait for

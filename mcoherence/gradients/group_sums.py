@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mcoherence.gradients.layer_rules.products import sure_squared_norms
+
 
 class GroupSums:
     """S_a = sum_i g_i for each group a, added up batch by batch."""
@@ -61,7 +63,7 @@ def sum_dtype(dtype: torch.dtype) -> torch.dtype:
 
 def sq_norms_of_sums(group_sums: Sequence[Tensor], groups: int) -> NDArray[np.float64]:
     """|S|^2 per group and parameter, float64 [G, P], of one tensor [G, *parameter shape] per parameter."""
-    squared = [torch.linalg.vector_norm(real_rows(s), dim=1, dtype=torch.float64).square() for s in group_sums]
+    squared = [sure_squared_norms(s) for s in group_sums]
     return torch.stack(squared, dim=1).numpy() if squared else np.zeros((groups, 0))
 
 

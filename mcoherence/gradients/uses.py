@@ -110,10 +110,12 @@ class Product:
     """A product of rows with the parameter as a matrix.
 
     turned: whether the parameter was transposed before, as nn.Linear does.
+    shape: of the parameter, as a matrix.
     """
 
     node: Node
     turned: bool
+    shape: tuple[int, ...]
 
     def kind(self) -> object:
         """What uses that are taken together have in common."""
@@ -238,7 +240,8 @@ def _use(users: Users, place: _Place, user: Any, argument: int) -> Use | None | 
     if any(one.dtype.is_complex for one in user._input_metadata):
         return None
     if (name, argument) in _PRODUCTS and place.turned is not None and len(place.shape) == 2:
-        return Product(user, place.turned) if name == "MmBackward0" or user._saved_alpha == 1 else None
+        shape = place.shape[::-1] if place.turned else place.shape
+        return Product(user, place.turned, shape) if name == "MmBackward0" or user._saved_alpha == 1 else None
     if (name, argument) in _FACTORS:
         padded = (1,) * (len(shapes[0]) - len(place.shape)) + place.shape
         alone = sum(following is not None for following, _ in user.next_functions) == 1
