@@ -102,7 +102,8 @@ class _Block(nn.Module):
         query, key, value = self.qkv(self.before(x)).view(n, t, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         mixed = nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True)
         x = x + self.out(mixed.transpose(1, 2).reshape(n, t, width))
-        return x + self.down(nn.functional.gelu(self.up(self.between(x))))
+        found: Tensor = x + self.down(nn.functional.gelu(self.up(self.between(x))))
+        return found
 
 
 class _Gpt(nn.Module):
@@ -227,9 +228,9 @@ def hf_t5() -> Problem:
 
 
 class _Recurrent(nn.Module):
-    def __init__(self, kind: type[nn.RNNBase]) -> None:
+    def __init__(self, recurrent: nn.RNNBase) -> None:
         super().__init__()
-        self.recurrent, self.head = kind(32, 64, batch_first=True), nn.Linear(64, CLASSES)
+        self.recurrent, self.head = recurrent, nn.Linear(64, CLASSES)
 
     def forward(self, x: Tensor) -> Tensor:
         found: Tensor = self.head(self.recurrent(x)[0][:, -1])
@@ -238,17 +239,17 @@ class _Recurrent(nn.Module):
 
 def lstm() -> Problem:
     """nn.LSTM of 32 inputs and 64 units, 32 sequences of 24."""
-    return _images(_Recurrent(nn.LSTM), 32, 24, 32)
+    return _images(_Recurrent(nn.LSTM(32, 64, batch_first=True)), 32, 24, 32)
 
 
 def gru() -> Problem:
     """nn.GRU, likewise."""
-    return _images(_Recurrent(nn.GRU), 32, 24, 32)
+    return _images(_Recurrent(nn.GRU(32, 64, batch_first=True)), 32, 24, 32)
 
 
 def rnn() -> Problem:
     """nn.RNN, likewise."""
-    return _images(_Recurrent(nn.RNN), 32, 24, 32)
+    return _images(_Recurrent(nn.RNN(32, 64, batch_first=True)), 32, 24, 32)
 
 
 def mlp() -> Problem:
@@ -294,7 +295,7 @@ NETWORKS: dict[str, tuple[Callable[[], Problem], float, float]] = {
 def problem(name: str) -> Problem:
     """A network, its loss function and a batch, with fixed random numbers.
 
-    Batch norm has the running statistics of the batch: with those of a fresh network, values vanish or explode in depth.
+    Batch norm has the running statistics of the batch: with those of a fresh network values vanish in depth.
     """
     torch.manual_seed(0)
     model, loss_fn, inputs, targets = NETWORKS[name][0]()

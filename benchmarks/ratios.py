@@ -120,6 +120,5 @@ def main() -> None:
             json.dump(found, file, indent=1)
 
 
-
 if __name__ == "__main__":
     main()

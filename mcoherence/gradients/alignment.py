@@ -10,8 +10,8 @@ along that axis where their shapes and settings say so; at any other the layers 
 it by a second backward pass.
 
 Along its axis of examples a tensor has a whole number of entries for each example. Those of the first example come
-first; or, where positions come before examples and both are one axis, position by position. So a `Layout` is an axis and
-the number of times that all examples follow each other along it.
+first; or, where positions come before examples and both are one axis, position by position. So a `Layout` is an axis
+and the number of times that all examples follow each other along it.
 """
 
 import math
@@ -281,7 +281,8 @@ _NAMES: dict[Rule, str] = {
     _matrices: "Mm Addmm",
     _batched_matrices: "Bmm Baddbmm",
     _along("_saved_dim"): (
-        "Softmax LogSoftmax SafeSoftmax Sum Mean Amax Amin Max Min Var Std VarMean StdMean Norm LinalgVectorNorm Logsumexp Prod "
+        "Softmax LogSoftmax SafeSoftmax Sum Mean Amax Amin Max Min Var Std VarMean StdMean Norm LinalgVectorNorm "
+        "Logsumexp Prod "
         "Cat Stack Cumsum Cumprod Logcumsumexp Gather Split SplitWithSizes UnsafeSplit UnsafeSplitWithSizes Unbind "
         "Select Sort Topk IndexSelect Glu "
         "Median Kthvalue Mode Nanmedian Nansum Aminmax"

@@ -35,8 +35,8 @@ from mcoherence.gradients.layer_rules.products import Rows, at_least_float32
 from mcoherence.gradients.layer_rules.registry import NotModelledError, only_argument
 from mcoherence.gradients.layers import Argument, Call, Layer, measurable_layers
 from mcoherence.gradients.probe import are_of_one_example_each, lengths, weights
-from mcoherence.gradients.refusal import UnsupportedModelError as UnsupportedModelError  # users catch it by this path
 from mcoherence.gradients.recurrent import step_by_step
+from mcoherence.gradients.refusal import UnsupportedModelError as UnsupportedModelError  # users catch it by this path
 from mcoherence.gradients.routing import unaccounted
 from mcoherence.gradients.uses import Use
 from mcoherence.gradients.watching import Watch

@@ -118,12 +118,8 @@ class Passes:
         by_autograd = [name for name in self.parameters if name not in in_hooks]
         if not by_autograd and not self.capture.edges:
             by_autograd = [next(iter(self.parameters))]
-        gradients = torch.autograd.grad(
-            losses.sum(),
-            [*(self.parameters[name] for name in by_autograd), *self.capture.edges],
-            allow_unused=True,
-            retain_graph=self.capture.in_doubt,
-        )
+        asked: Sequence[Any] = [*(self.parameters[name] for name in by_autograd), *self.capture.edges]
+        gradients = torch.autograd.grad(losses.sum(), asked, allow_unused=True, retain_graph=self.capture.in_doubt)
         self.capture.hand(gradients[len(by_autograd) :])
         sums = {
             name: dense(gradient)

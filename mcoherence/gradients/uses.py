@@ -17,7 +17,7 @@ of a layer, or embedding and head: for E of a lookup and H of a product |H + E|^
 only the rows of H that the example looks up are formed. A parameter with any other use is left to the whole model.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -234,7 +234,7 @@ def _found_uses(users: Users, leaf: Node, shape: tuple[int, ...]) -> Iterator[Us
                 yield found
 
 
-def _use(users: Users, place: _Place, user: Any, argument: int) -> Use | None | list[_Place]:
+def _use(users: Users, place: _Place, user: Any, argument: int) -> Use | list[_Place] | None:
     """What a user of a place is: a use, one that is not understood (None), or functions of the parameter alone."""
     name, shapes = user.name(), [tuple(one.shape) for one in user._input_metadata]
     if any(one.dtype.is_complex for one in user._input_metadata):
@@ -261,7 +261,7 @@ def _use(users: Users, place: _Place, user: Any, argument: int) -> Use | None | 
 
 
 def _swaps(node: Any, name: str) -> bool:
-    """Whether a node transposes a matrix; numbers of axes below 0 are told without their sign, and even or odd as ever."""
+    """Whether a node transposes a matrix; axes below 0 are told without their sign, but are even or odd as ever."""
     if name == "TransposeBackward0":
         return bool(node._saved_dim0 % 2 != node._saved_dim1 % 2)
     return name == "TBackward0" or (name == "PermuteBackward0" and node._saved_dims[0] % 2 == 1)

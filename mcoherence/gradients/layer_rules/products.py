@@ -32,7 +32,7 @@ def squared_norms(rows: Tensor) -> Tensor:
     if size < 2 * _BLOCK:
         return _squared(torch.linalg.vector_norm(flat, dim=1))
     whole = size // _BLOCK * _BLOCK
-    blocks = flat[:, :whole].unflatten(1, (-1, _BLOCK))
+    blocks = flat[:, :whole].reshape(len(flat), -1, _BLOCK)
     squared = _squared(torch.linalg.vector_norm(blocks, dim=2)).sum(dim=1)
     return squared + _squared(torch.linalg.vector_norm(flat[:, whole:], dim=1)) if whole < size else squared
 

@@ -115,9 +115,7 @@ USES = {
     "causal mask": lambda: Model(lambda m, x: masked(m, x, attn_mask=LATER, need_weights=False), a=attention()),
     "mask of scores": lambda: Model(lambda m, x: masked(m, x, attn_mask=SCORES), a=attention(bias=False)),
     "padding": lambda: Model(lambda m, x: masked(m, x, key_padding_mask=x[..., 0] > 1), a=attention()),
-    "encoder with padding": lambda: Model(
-        lambda m, x: m.e(x, src_key_padding_mask=x[..., 0] > 1).mean(1), e=encoder()
-    ),
+    "encoder with padding": lambda: Model(lambda m, x: m.e(x, src_key_padding_mask=x[..., 0] > 1).mean(1), e=encoder()),
 }
 
 
