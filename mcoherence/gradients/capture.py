@@ -66,6 +66,8 @@ class Capture:
         self._by_uses |= {name for name, p in self._trained.items() if id(p) not in measurable}
         self._by_uses |= {layer.qualified(name) for layer in self.layers if not layer.rule for name in layer.parameters}
         self._by_call_alone: set[str] = set()
+        self._fixed = lambda: (*model.parameters(), *model.buffers())
+        self._reads = False  # whether a pass has read the values of tensors
         self._examples = 0
         self._watch: Watch | None = None
         self._directions: Directions | None = None
@@ -99,12 +101,14 @@ class Capture:
         a batch that was measured before: its rows are the examples' or are routed, so that they are in no doubt.
         """
         self._forget()
-        self._examples, self._watch, self._directions = examples, Watch(), directions
+        self._examples, self._directions = examples, directions
+        watch = self._watch = Watch(self._fixed() if self._reads else None)
         try:
-            with self._watch:
-                yield self._watch
+            with watch:
+                yield watch
         finally:
             self._watch = None
+            self._reads |= watch.values_read
 
     def route_all(self) -> None:
         """Leave every parameter to the whole model: hooks may change gradients behind the back of those here."""
