@@ -3,7 +3,7 @@
 Index letters: n examples, t positions, D directions.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import nullcontext
 from typing import Any
@@ -81,7 +81,7 @@ class ByUses:
             gathered = _Gathered(self._parameters[name], uses, places, examples, along, careful)
             self._gathered[name] = gathered
             if kept is not None:
-                if gathered.is_spread:
+                if all(isinstance(use, Spread) and use.edge is None for use in uses):
                     gathered.kept = kept.rows, name
                 else:
                     kept.complete = False
@@ -143,14 +143,15 @@ def layout_of(use: Use, layouts: Mapping[Node, Layout]) -> Layout:
     return layouts.get(use.node, EXAMPLES_FIRST)
 
 
-def fit(uses: Iterable[Use], layouts: Mapping[Node, Layout], examples: int) -> bool:
-    """Whether the examples may be where the uses ask for them."""
+def fit(uses: Sequence[Use], parameter: Tensor, layouts: Mapping[Node, Layout], examples: int) -> bool:
+    """Whether the examples may be where the uses ask for them, and what has to be formed of them is not too large."""
     for use in uses:
         layout, shape = layout_of(use, layouts), use.node._input_metadata[0].shape
         axis, outer = layout
         if axis >= len(shape) or not shape[axis] or shape[axis] % (outer * examples) or not use.fits(layout):
             return False
-    return True
+    is_function = any(isinstance(use, Spread) and use.edge is not None for use in uses)
+    return not (is_function and len(uses) > 1 and examples * parameter.numel() > ROWS_BUDGET)
 
 
 class _Gathered:
@@ -197,6 +198,7 @@ class _Gathered:
         self._given: list[Tensor] = []  # of uses that are taken together, and the rows that they multiply
         self._saved: list[Tensor] = []
         self._rows: Tensor | None = None  # [n, elements], the sum over spreads
+        self._formed: Rows | None = None  # in place of these, where only their norms and their sum are kept
         self._factors: list[tuple[Tensor, Tensor]] = []  # of the products so far, [n, t, p] and [n, t, d]
         self._looked_up: dict[int, Tensor] = {}  # gradients of the lookups so far, [n, t, d]
         self._of_lookups: Tensor | None = None  # what the products give to the rows looked up, [n, all t, d]
@@ -253,14 +255,19 @@ class _Gathered:
             self._take_factors(*use.ordered(self._wide(rows), self._wide(grads)))
 
     def _take_rows(self, use: Spread, rows: Tensor) -> None:
-        whole = rows
-        if use.edge is not None:
-            size = max(1, ROWS_BUDGET // max(1, self.parameter.numel()))
-            whole = torch.cat([use.pulled_back(part, self.parameter) for part in torch.split(rows, size)])
+        size = len(rows) if use.edge is None else max(1, ROWS_BUDGET // max(1, self.parameter.numel()))
+        parts = (use.pulled_back(part, self.parameter) for part in torch.split(rows, size))
         if self.along is not None:
-            products = contracted(whole, self.along)
+            products = torch.cat([contracted(part, self.along) for part in parts], dim=1)
             self.products = products if self.products is None else self.products + products
+        elif use.edge is not None and len(self.uses) == 1:  # rows may be far larger than what entered
+            norms, total = [], torch.zeros((), dtype=rows.dtype, device=rows.device)
+            for part in parts:
+                norms.append(sure_squared_norms(part))
+                total = total + part.sum(dim=0)
+            self._formed = Rows(torch.cat(norms), total.reshape(self.parameter.shape))
         else:
+            whole = torch.cat(list(parts))
             self._rows = whole if self._rows is None else self._rows + whole
 
     def _take_factors(self, left: Tensor, right: Tensor) -> None:
@@ -323,6 +330,8 @@ class _Gathered:
     def of_rows(self) -> Rows:
         """The rows' norms and sum."""
         self._finish()
+        if self._formed is not None:
+            return self._formed
         assert self._rows is not None
         if self.kept is not None:
             kept, name = self.kept

@@ -61,12 +61,12 @@ class Capture:
         self._trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self.routed: set[str] = set()
         self._uses = ByUses(self._trained)
-        # By all of their names, each its own layer's. What needs no rule is tried by its uses before vmap over its call.
+        # By all of their names, each its own layer's. A layer without a rule is tried by its uses, then by its call.
         self._by_uses = {name for known in names.values() if len(known) != 1 for name in known}
         self._by_uses |= {name for name, p in self._trained.items() if id(p) not in measurable}
         self._by_uses |= {layer.qualified(name) for layer in self.layers if not layer.rule for name in layer.parameters}
         self._by_call_alone: set[str] = set()
-        self._fixed = lambda: (*model.parameters(), *model.buffers())
+        self._model = model
         self._reads = False  # whether a pass has read the values of tensors
         self._examples = 0
         self._watch: Watch | None = None
@@ -102,7 +102,8 @@ class Capture:
         """
         self._forget()
         self._examples, self._directions = examples, directions
-        watch = self._watch = Watch(self._fixed() if self._reads else None)
+        fixed = (*self._model.parameters(), *self._model.buffers()) if self._reads else None
+        watch = self._watch = Watch(fixed)
         try:
             with watch:
                 yield watch
@@ -133,7 +134,7 @@ class Capture:
             used = self._uses.found(reached, self._by_uses - self.routed)
             understood = {name: uses for name, uses in used.items() if uses is not None}
             places, sure = self._layouts(calls, understood, reached)
-            lost = {name for name, uses in used.items() if uses is None or not fit(uses, places, self._examples)}
+            lost = {name for name, uses in used.items() if uses is None or not self._fit(name, uses, places)}
             if lost:
                 self._give_up(lost)
                 continue
@@ -170,6 +171,9 @@ class Capture:
             return {}, True
         found, sure = layouts(reached, nodes, self._examples)
         return found, sure and all(found[node] == EXAMPLES_FIRST for node in of_calls)
+
+    def _fit(self, name: str, uses: tuple[Use, ...], places: dict[Node, Layout]) -> bool:
+        return fit(uses, self._trained[name], places, self._examples)
 
     def _give_up(self, names: set[str]) -> None:
         """Measure no longer by their uses; layers that are called once by their call, if it does, others not at all."""

@@ -1,7 +1,7 @@
 """Recurrent layers computed step by step, so that autograd's graph shows every use of their weights.
 
-torch computes nn.RNN and nn.GRU on a processor step by step, and nn.LSTM in float32 by one call of oneDNN, inside of which
-no gradient of a gate can be seen. Without oneDNN it goes step by step too, to the same result up to rounding.
+torch computes nn.RNN and nn.GRU on a processor step by step, and nn.LSTM in float32 by one call of oneDNN, inside of
+which no gradient of a gate can be seen. Without oneDNN it goes step by step too, to the same result up to rounding.
 """
 
 from typing import Any

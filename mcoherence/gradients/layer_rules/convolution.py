@@ -70,8 +70,8 @@ def _rows_by_library(layer: Convolution, inputs: Tensor, output_grads: Tensor) -
     return torch.cat(norms), total
 
 
-# Elements of gradients that one call of the library forms. Seen on two cores of an AMD EPYC (torch 2.15, float32): where
-# maps are small, a hundred examples a call take a tenth of the time of four; far larger blocks are no faster.
+# Elements of gradients that one call of the library forms. Seen on an AMD EPYC (torch 2.15, float32): where maps are
+# small, a hundred examples a call take a fifth of the time of four; far larger blocks are no faster.
 LIBRARY_ROWS_AT_A_TIME = 2**18
 
 

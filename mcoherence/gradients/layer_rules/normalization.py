@@ -65,16 +65,16 @@ def rms_norm(layer: nn.Module, inputs: Tensor, output_grads: Tensor) -> dict[str
     return _per_element(layer, len(layer.normalized_shape), x_hat, output_grads)
 
 
-# Seen on an AMD EPYC (torch 2.15, float32): a third to a seventh of the time of `_per_channel` from 64 positions on, three
-# times as long at 4.
+# Seen on an AMD EPYC (torch 2.15, float32): a third to a seventh of the time of `_per_channel` from 256 positions on,
+# about the same at 16 and 64, and three times as long at 4.
 MANY_POSITIONS = 16
 
 
 def _by_library(layer: nn.Module, inputs: Tensor, output_grads: Tensor, mean: Tensor, variance: Tensor) -> Tensors:
     """Squared norms for inputs and output_grads [n, C, *] and statistics [n C].
 
-    Channels of examples are channels of one example to torch's backward pass of batch norm, which sums both gradients in
-    one go over what was given, without a temporary.
+    Channels of examples are channels of one example to torch's backward pass of batch norm, which sums both gradients
+    in one go over what was given, without a temporary.
     """
     names = weight_and_bias(layer)
     eps = layer.eps

@@ -22,8 +22,8 @@ class Rows:
 def squared_norms(rows: Tensor) -> Tensor:
     """|row_i|^2 for rows [n, ...], float64 [n]; summed in the dtype of the rows, as terms of one sign lose nothing.
 
-    Complex rows count with |z|^2. Long rows are summed in blocks, and these in float64: a norm in float32 is 14 times as
-    fast as `vecdot` for 2 million elements, which forms a temporary, and 29 times as one in float64.
+    Complex rows count with |z|^2. Long rows are summed in blocks, and these in float64: a norm in float32 is 14 times
+    as fast as `vecdot` for 2 million elements, which forms a temporary, and 29 times as one in float64.
     """
     flat = rows.reshape(len(rows), -1)
     if flat.is_complex():
@@ -142,7 +142,7 @@ def prefers_product_rows(device: torch.device, positions: int, d: int, p: int) -
 
 
 def product_rows(inputs: Tensor, output_grads: Tensor) -> tuple[Tensor, Tensor]:
-    """|sum_t output_grads_t inputs_t^T|_F^2 per example, float64 [n], and the sum of the products over examples, [p, d].
+    """|sum_t output_grads_t inputs_t^T|_F^2 per example, float64 [n], and the sum of all these products, [p, d].
 
     The products are formed, a few examples at a time: that is as many multiply-adds as autograd's product for the batch
     takes, which need not be made then.

@@ -8,6 +8,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from torch.utils.checkpoint import checkpoint
 
 from mcoherence import example_statistics, gradient_statistics
+from mcoherence.gradients import by_uses
 from mcoherence.gradients.reference import per_example_gradients
 from tests.unit.gradients.model_of_function import Model
 
@@ -173,3 +174,15 @@ def test_an_lstm_in_float32_is_measured_step_by_step_and_left_to_one_dnn_afterwa
     assert torch._C._get_mkldnn_enabled() == before
     assert found.evidence.by_whole_model == ()
     assert found.sum_sq_norms == pytest.approx(exact.sum_sq_norms, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "whole"), [("gain that is one and more", ()), ("relative positions", ("table.weight",))]
+)
+def test_rows_of_functions_of_a_parameter_are_formed_in_parts_or_not_at_all(name, whole, monkeypatch):
+    monkeypatch.setattr(by_uses, "ROWS_BUDGET", 2 * D)
+    model, inputs, targets = problem(name)
+    found = gradient_statistics(model, PER_EXAMPLE, [(inputs, targets)])
+    assert found.evidence.by_whole_model == whole
+    for key, g in per_example_gradients(model, PER_EXAMPLE, inputs, targets).items():
+        assert found.sum_sq_norm(by="parameter")[key] == pytest.approx(float(g.square().sum()), rel=1e-10), key
