@@ -42,8 +42,11 @@ def ratios(name: str, rounds: int, clock: Callable[[], float]) -> dict[str, floa
         torch.autograd.grad(loss_fn(outputs_of(model, inputs), targets).sum(), parameters, allow_unused=True)
 
     def batch() -> None:
+        passes.measure(inputs, targets)
+
+    def seconds_of_sweep(times: int = 1) -> float:
         with passes.capture.active():
-            passes.measure(inputs, targets)
+            return seconds(batch, times)
 
     def seconds(run: Callable[[], object], times: int = 1) -> float:
         start = clock()
@@ -52,12 +55,12 @@ def ratios(name: str, rounds: int, clock: Callable[[], float]) -> dict[str, floa
         return (clock() - start) / times
 
     plain()
-    batch()
+    seconds_of_sweep()
     times = max(1, int(TURN_SECONDS / max(1e-6, seconds(plain))))
     number = BATCHES if BATCHES * seconds(plain) < LONG_SECONDS else 1
     taken = []
     for _ in range(rounds):
-        first, ours = seconds(plain, times), seconds(batch, times)
+        first, ours = seconds(plain, times), seconds_of_sweep(times)
         call = seconds(lambda: gradient_statistics(model, loss_fn, [(inputs, targets)] * number))
         again = seconds(plain, times)
         taken.append(((first + again) / 2, ours, call + (BATCHES - number) * ours))

@@ -67,7 +67,8 @@ class Capture:
         self._by_uses |= {layer.qualified(name) for layer in self.layers if not layer.rule for name in layer.parameters}
         self._by_call_alone: set[str] = set()
         self._model = model
-        self._reads = False  # whether a pass has read the values of tensors
+        self._reads = False  # whether a pass has read the values of tensors, and others than fixed ones
+        self._reads_others = False
         self._examples = 0
         self._watch: Watch | None = None
         self._directions: Directions | None = None
@@ -102,13 +103,14 @@ class Capture:
         """
         self._forget()
         self._examples, self._directions = examples, directions
-        fixed = (*self._model.parameters(), *self._model.buffers()) if self._reads else None
+        fixed = (*self._model.parameters(), *self._model.buffers()) if self._reads and not self._reads_others else None
         watch = self._watch = Watch(fixed)
         try:
             with watch:
                 yield watch
         finally:
             self._watch = None
+            self._reads_others |= fixed is not None and watch.values_read
             self._reads |= watch.values_read
 
     def route_all(self) -> None:

@@ -76,11 +76,15 @@ class Watch(TorchFunctionMode):
 
     def _follow(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> None:
         """Take the result of a call in, if it is fixed; once something else is written into one, none is."""
-        if self._is_fixed((args, kwargs)):
+        assert self._fixed is not None
+        other = bool(args) and isinstance(args[0], Tensor) and id(args[0]) not in self._fixed  # most calls
+        if not other and self._is_fixed(args) and self._is_fixed(kwargs):
             for one in result if isinstance(result, tuple | list) else (result,):
                 if isinstance(one, Tensor) and self._fixed is not None:
                     self._fixed[id(one)] = one
-        elif _writes(func, kwargs) and self._any_fixed((args[:1], kwargs.get("out"))):
+        elif (
+            (not other or "out" in kwargs) and _writes(func, kwargs) and self._any_fixed((args[:1], kwargs.get("out")))
+        ):
             self._fixed = None
 
     def _is_fixed(self, values: Any) -> bool:
@@ -89,13 +93,15 @@ class Watch(TorchFunctionMode):
             return False
         if isinstance(values, Tensor):
             return id(values) in self._fixed
+        if values is None or isinstance(values, _PLAIN_TYPES):
+            return True
         if isinstance(values, tuple | list):
             return all(self._is_fixed(value) for value in values)
         if isinstance(values, Mapping):
             return all(self._is_fixed(value) for value in values.values())
         if isinstance(values, slice):
             return self._is_fixed((values.start, values.stop, values.step))
-        return values is None or isinstance(values, _PLAIN_TYPES)
+        return False
 
     def _any_fixed(self, values: Any) -> bool:
         if isinstance(values, tuple | list):
