@@ -9,7 +9,9 @@ the axis of the examples followed through it. The operations listed here keep th
 along that axis where their shapes and settings say so; at any other the layers below are in doubt, and `probe` settles
 it by a second backward pass.
 
-Along its axis of examples a tensor has a whole number of entries for each example, those of the first example first.
+Along its axis of examples a tensor has a whole number of entries for each example. Those of the first example come
+first; or, where positions come before examples and both are one axis, position by position. So a `Layout` is an axis
+and the number of times that all examples follow each other along it.
 """
 
 import math
@@ -22,6 +24,8 @@ from torch.autograd.graph import Node
 from mcoherence.gradients.graph import Users, above
 
 Shape = tuple[int, ...]
+Layout = tuple[int, int]
+EXAMPLES_FIRST: Layout = (0, 1)
 # (node, shape of its output, which argument, shape of the argument, axis of the examples in the output)
 # -> the axis of the examples in the argument; None where it is not known, or not known to be in order
 Rule = Callable[[Any, Shape, int, Shape, int], int | None]
@@ -36,42 +40,104 @@ def in_doubt(users: Users, layers: Iterable[Node], examples: int) -> bool:
         examples: their number, n.
     """
     targets = {node for node in layers if node in users}
-    carriers = above(targets, users)
-    concerned = carriers | targets
-    waiting = {node: len(users[node]) for node in concerned}  # users whose axis is not known yet
+    found, sure = layouts(users, targets, examples)
+    return not sure or any(found.get(node) != EXAMPLES_FIRST for node in targets)
+
+
+def layouts(users: Users, targets: Iterable[Node], examples: int) -> tuple[dict[Node, Layout], bool]:
+    """Where the examples are in the outputs of the nodes above the targets and of these, and whether that is sure.
+
+    Where it is not, a node may be missing, and what is told of the others has to be tried (`probe`).
+    """
+    wanted = {node for node in targets if node in users}
+    concerned = above(wanted, users) | wanted
+    waiting = {node: len(users[node]) for node in concerned}  # users whose layout is not known yet
     below: dict[Node, list[tuple[Node, int | None]]] = {}
     for node in concerned:
         for user, argument in users[node]:
             below.setdefault(user, []).append((node, argument))
-    axes = {node: 0 for node, count in waiting.items() if not count}
-    ready = list(axes)
+    found = {node: EXAMPLES_FIRST for node, count in waiting.items() if not count}
+    ready, sure = list(found), True
+    shapes: dict[Node, list[Shape]] = {}
     while ready:
         user = ready.pop()
-        for node, argument in below.get(user, ()):
-            axis = 0 if argument is None else _axis_of_argument(user, argument, node, examples, axes[user])
-            bridged_elsewhere = argument is None and axes[user] != 0
-            if axis is None or bridged_elsewhere or axes.setdefault(node, axis) != axis or (node in targets and axis):
-                return True
-            waiting[node] -= 1
-            if not waiting[node]:
+        here, entries = found[user], below.get(user, ())
+        rule = _rule_of(user) if entries else _unknown
+        for node, argument in entries:
+            if argument is None:  # across a call
+                layout = here if here == EXAMPLES_FIRST else None
+            else:
+                layout = _layout_of_argument(user, rule, argument, node, examples, here, shapes)
+            if layout is None or found.setdefault(node, layout) != layout:
+                sure = False
+            left = waiting[node] = waiting[node] - 1
+            if not left and node in found:
                 ready.append(node)
-    return False
+    return found, sure
 
 
-def _axis_of_argument(user: Any, argument: int, node: Any, examples: int, axis: int) -> int | None:
+def by_example(values: Any, layout: Layout, examples: int) -> Any:
+    """A tensor whose axis of examples is as told, as [n, k, *others], k the entries of an example along that axis."""
+    axis, outer = layout
+    inner = values.shape[axis] // (outer * examples)
+    if axis == 0 and outer == 1:
+        return values.reshape(examples, inner, *values.shape[1:])
+    if axis == 0 and inner == 1:
+        return values.reshape(outer, examples, *values.shape[1:]).transpose(0, 1)
+    split = values.reshape(*values.shape[:axis], outer, examples, inner, *values.shape[axis + 1 :])
+    moved = split.movedim(axis + 1, 0)
+    return moved.movedim((axis + 1, axis + 2), (1, 2)).flatten(1, 2)
+
+
+def _rule_of(user: Node) -> Rule:
     name = user.name()
     rule = _RULES.get(name)
     if rule is None:
         rule = _RULES[name] = _BY_NAME.get(re.sub(r"Backward\d+$", "", name), _unknown)
+    return rule
+
+
+def _shapes_of(node: Any, known: dict[Node, list[Shape]]) -> list[Shape]:
+    """Of all outputs of a node."""
+    found = known.get(node)
+    if found is None:
+        found = known[node] = [tuple(one.shape) for one in node._input_metadata]
+    return found
+
+
+def _layout_of_argument(
+    user: Any, rule: Rule, argument: int, node: Any, examples: int, layout: Layout, known: dict[Node, list[Shape]]
+) -> Layout | None:
+    axis, outer = layout
     try:
-        output: Shape = tuple(user._input_metadata[0].shape)
-        shape: Shape = tuple(node._input_metadata[user.next_functions[argument][1]].shape)
-        if not output or not shape or output[axis] == 0 or output[axis] % examples:
+        output, shapes = _shapes_of(user, known)[0], _shapes_of(node, known)
+        shape = shapes[0] if len(shapes) == 1 else shapes[user.next_functions[argument][1]]
+        if rule is _elementwise and shape == output:  # most operations of most networks
+            return layout
+        if not output or not shape or output[axis] == 0 or output[axis] % (outer * examples):
             return None
+        if rule is _view:
+            return _viewed(output, shape, layout, examples)
         found = rule(user, output, argument, shape, axis)
-        return found if found is not None and shape[found] % examples == 0 else None
+        return (found, outer) if found is not None and shape[found] == output[axis] else None
     except (AttributeError, IndexError, RuntimeError, TypeError):  # an operation that does not tell what it did
         return None
+
+
+def _viewed(output: Shape, shape: Shape, layout: Layout, examples: int) -> Layout | None:
+    """Of what changes the shape alone: the axis in which the number of the example is whole."""
+    axis, outer = layout
+    before = math.prod(output[:axis]) * outer  # entries before the first of the second example come round again
+    if not before:
+        return None
+    start = 1
+    for place, size in enumerate(shape):
+        if before % start == 0 and size and size % (before // start * examples) == 0:
+            return place, before // start
+        start *= size
+        if not start:
+            return None
+    return None
 
 
 def _unknown(node: Any, output: Shape, argument: int, shape: Shape, axis: int) -> int | None:
@@ -79,12 +145,8 @@ def _unknown(node: Any, output: Shape, argument: int, shape: Shape, axis: int) -
 
 
 def _view(node: Any, output: Shape, argument: int, shape: Shape, axis: int) -> int | None:
-    """What changes the shape alone: the elements of an example stay together where nothing stands before its axis."""
-    before = math.prod(output[:axis])
-    if before == 1:
-        return 0
-    places = [i for i in range(len(shape)) if math.prod(shape[:i]) == before and shape[i] == output[axis]]
-    return places[0] if places else None
+    """What changes the shape alone; `_viewed` has it."""
+    raise NotImplementedError
 
 
 def _elementwise(node: Any, output: Shape, argument: int, shape: Shape, axis: int) -> int | None:
@@ -219,8 +281,10 @@ _NAMES: dict[Rule, str] = {
     _matrices: "Mm Addmm",
     _batched_matrices: "Bmm Baddbmm",
     _along("_saved_dim"): (
-        "Softmax LogSoftmax Sum Mean Amax Amin Max Min Var Std VarMean StdMean Norm LinalgVectorNorm Logsumexp Prod "
-        "Cat Stack Cumsum Cumprod Logcumsumexp Gather Split SplitWithSizes Unbind Select Sort Topk IndexSelect Glu "
+        "Softmax LogSoftmax SafeSoftmax Sum Mean Amax Amin Max Min Var Std VarMean StdMean Norm LinalgVectorNorm "
+        "Logsumexp Prod "
+        "Cat Stack Cumsum Cumprod Logcumsumexp Gather Split SplitWithSizes UnsafeSplit UnsafeSplitWithSizes Unbind "
+        "Select Sort Topk IndexSelect Glu "
         "Median Kthvalue Mode Nanmedian Nansum Aminmax"
     ),
     _along("_saved_dims"): "Flip Roll",

@@ -9,21 +9,22 @@ With directions in the space of the parameters, products of the examples' gradie
 squared norms (`layer_products`).
 
 Not every use of a parameter is one call of its module. Between the forward and the backward pass of every batch
-`routing` tells which layers their calls do not account for; a bare parameter that one operation spreads over the
-examples is seen there (`broadcast`), and the others are left to `fallback.WholeModel`.
+`routing` tells which layers their calls do not account for. Their parameters, and those that belong to no layer, are
+measured where the graph shows their uses (`by_uses`), and what is not understood there is left to
+`fallback.WholeModel`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import GradientEdge
+from torch.autograd.graph import GradientEdge, Node
 
 from mcoherence.device import sent
-from mcoherence.gradients.alignment import in_doubt
-from mcoherence.gradients.broadcast import BareParameters, Spreading
+from mcoherence.gradients.alignment import EXAMPLES_FIRST, Layout, layouts
+from mcoherence.gradients.by_uses import ByUses, fit
 from mcoherence.gradients.directions import Directions
 from mcoherence.gradients.fallback import layer_rows
 from mcoherence.gradients.graph import Users, above
@@ -36,12 +37,14 @@ from mcoherence.gradients.layer_rules.registry import NotModelledError, only_arg
 from mcoherence.gradients.layers import Argument, Call, Layer, measurable_layers
 from mcoherence.gradients.probe import are_of_one_example_each, lengths, weights
 from mcoherence.gradients.reading import read
+from mcoherence.gradients.recurrent import step_by_step
 from mcoherence.gradients.refusal import UnsupportedModelError as UnsupportedModelError  # users catch it by this path
 from mcoherence.gradients.routing import unaccounted
+from mcoherence.gradients.uses import Use
 from mcoherence.gradients.watching import Watch
 from mcoherence.parameter_names import names_by_module
 
-Place = Layer | str  # a layer, or the name of a parameter that belongs to none
+Place = Layer | tuple[str, int]  # a layer, or one use of a parameter, by name and number
 
 
 class Capture:
@@ -51,6 +54,7 @@ class Capture:
     careful: rules compute in float64, whatever the model's dtype.
     keeping: whether to keep what the calls of a batch gave; kept: of the batch at hand.
     lowest: what to ask autograd for so that it comes by all layers; of passes for products only.
+    edges: what to ask autograd for besides the parameters that are not summed here, and to `hand` back.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -59,12 +63,21 @@ class Capture:
         measurable = {id(p) for layer in self.layers for p in layer.parameters.values()}
         names = names_by_module(model)
         self._trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
-        self.routed = {name for name, p in self._trained.items() if len(names.get(id(p), [])) != 1}
-        self._bare = BareParameters({name: p for name, p in self._trained.items() if id(p) not in measurable})
+        self.routed: set[str] = set()
+        self._uses = ByUses(self._trained)
+        # By all of their names, each its own layer's. A layer without a rule is tried by its uses, then by its call.
+        self._by_uses = {name for known in names.values() if len(known) != 1 for name in known}
+        self._by_uses |= {name for name, p in self._trained.items() if id(p) not in measurable}
+        self._by_uses |= {layer.qualified(name) for layer in self.layers if not layer.rule for name in layer.parameters}
+        self._by_call_alone: set[str] = set()
+        self._model = model
+        self._reads = False  # whether a pass has read the values of tensors, and others than fixed ones
+        self._reads_others = False
         self._examples = 0
         self._watch: Watch | None = None
         self._directions: Directions | None = None
         self.lowest: list[Any] = []
+        self.edges: list[GradientEdge] = []
         self.keeping = False
         self.kept = KeptCalls()
         self._probe: _Probe | None = None
@@ -76,6 +89,8 @@ class Capture:
         for layer in self.layers:
             handles.append(layer.module.register_forward_pre_hook(self._before(layer), with_kwargs=True))
             handles.append(layer.module.register_forward_hook(self._after(layer)))
+            if isinstance(layer.module, nn.LSTM):
+                handles += step_by_step(layer.module)
         try:
             yield
         finally:
@@ -91,12 +106,16 @@ class Capture:
         a batch that was measured before: its rows are the examples' or are routed, so that they are in no doubt.
         """
         self._forget()
-        self._examples, self._watch, self._directions = examples, Watch(), directions
+        self._examples, self._directions = examples, directions
+        fixed = (*self._model.parameters(), *self._model.buffers()) if self._reads and not self._reads_others else None
+        watch = self._watch = Watch(fixed)
         try:
-            with self._watch:
-                yield self._watch
+            with watch:
+                yield watch
         finally:
             self._watch = None
+            self._reads_others |= fixed is not None and watch.values_read
+            self._reads |= watch.values_read
 
     def route_all(self) -> None:
         """Leave every parameter to the whole model: hooks may change gradients behind the back of those here."""
@@ -107,22 +126,70 @@ class Capture:
     def route(self, losses: Tensor) -> None:
         """Decide which layers their one call accounts for, given the losses [n] of the recorded forward pass."""
         assert losses.grad_fn is not None
-        not_by_call, reached = unaccounted(self.layers, losses.grad_fn, self._examples, self.routed)
+        while True:
+            not_by_call, reached = unaccounted(self.layers, losses.grad_fn, self._examples, self.routed | self._by_uses)
+            more = {layer.qualified(name) for layer in not_by_call for name in layer.parameters} - self.routed
+            if more - self._by_uses:
+                self._by_uses |= more
+                continue
+            calls = [
+                layer.call
+                for layer in self.layers
+                if layer not in not_by_call and layer.call is not None and layer.call.output_node in reached
+            ]
+            used = self._uses.found(reached, self._by_uses - self.routed)
+            understood = {name: uses for name, uses in used.items() if uses is not None}
+            places, sure = self._layouts(calls, understood, reached)
+            lost = {name for name, uses in used.items() if uses is None or not self._fit(name, uses, places)}
+            if lost:
+                self._give_up(lost)
+                continue
+            moved = {call.output_node for call in calls if places.get(call.output_node, None) != EXAMPLES_FIRST}
+            doubted = [layer for layer in self.layers if layer.call is not None and layer.call.output_node in moved]
+            others = {layer.qualified(name) for layer in doubted for name in layer.parameters} - self._by_call_alone
+            if sure or not others - self._by_uses:
+                break
+            self._by_uses |= others  # positions that are as many as examples, say
         for layer in not_by_call:
-            self._route(layer)
+            layer.call = None
         for layer in self.layers:
+            layer.by_call = layer.call is not None
             summable = layer.call is not None and layer.call.output_node in reached and self._directions is None
             layer.summing = summable and layer.call is not None and _sums(layer, layer.call)
-        found, unseen = self._bare.spreadings(losses.grad_fn, self._examples, self.routed)
-        self.routed |= unseen
-        calls = [layer.call for layer in self.layers if layer.call is not None and layer.call.output_node in reached]
-        nodes = [call.output_node for call in calls] + [spreading.node for spreading in found.values()]
         if self._directions is not None:
-            self.lowest = self._edges(calls, found, reached)
-        elif nodes and in_doubt(reached, nodes, self._examples):
-            self._probe = _Probe(self._edges(calls, found, reached), [call.dtype for call in calls], self._examples)
-            self._bare.probing = True
-        self._bare.watch(found, self._directions, self.kept.rows if self.keeping else None)
+            self.lowest = self._edges(calls, understood, reached)
+        elif not sure:
+            edges = self._edges(calls, understood, reached)
+            self._probe = _Probe(edges, [call.dtype for call in calls], self._examples)
+            self._uses.probing = True
+        kept = self.kept if self.keeping else None
+        self._uses.watch(understood, places, self._examples, self._directions, kept, self.careful)
+        if self._directions is None:
+            self.edges = self._edges_of_summed(calls, understood, reached)
+
+    def _layouts(
+        self, calls: list[Call], used: dict[str, tuple[Use, ...]], reached: Users
+    ) -> tuple[dict[Node, Layout], bool]:
+        """Where the examples are at all of these places, and whether that is sure, and as calls need it."""
+        of_calls = [call.output_node for call in calls]
+        nodes = [*of_calls, *(use.node for uses in used.values() for use in uses)]
+        if not nodes:
+            return {}, True
+        found, sure = layouts(reached, nodes, self._examples)
+        return found, sure and all(found[node] == EXAMPLES_FIRST for node in of_calls)
+
+    def _fit(self, name: str, uses: tuple[Use, ...], places: dict[Node, Layout]) -> bool:
+        return fit(uses, self._trained[name], places, self._examples)
+
+    def _give_up(self, names: set[str]) -> None:
+        """Measure no longer by their uses; layers that are called once by their call, if it does, others not at all."""
+        for layer in self.layers:
+            own = {layer.qualified(name) for name in layer.parameters}
+            if own & names and not own & self._by_call_alone:
+                self._by_call_alone |= own
+                self._by_uses -= own
+                names = names - own
+        self.routed |= names
 
     @property
     def in_doubt(self) -> bool:
@@ -142,27 +209,49 @@ class Capture:
         except RuntimeError:  # something in the model has let go of what it needs: there is no telling
             probe.edges = []
         seen: dict[Place, list[Tensor]] = {layer: layer.lengths for layer in self.layers if layer.lengths}
-        for name, of_rows in self._bare.lengths.items():
-            seen[name] = of_rows
+        for use, of_rows in self._uses.lengths.items():
+            seen[use] = of_rows
         for place in probe.failed(seen):
             if isinstance(place, Layer):
                 self._route(place)
             else:
-                self.routed.add(place)
+                self.routed.add(place[0])
 
-    def _edges(self, calls: list[Call], found: dict[str, Spreading], reached: Users) -> list[Any]:
+    def _edges(self, calls: list[Call], found: dict[str, tuple[Use, ...]], reached: Users) -> list[Any]:
         """What autograd has to be asked for so that it comes by all of these places, and does little else."""
-        upper = above([call.output_node for call in calls] + [one.node for one in found.values()], reached)
+        nodes = [call.output_node for call in calls] + [use.node for uses in found.values() for use in uses]
+        upper = above(nodes, reached)
         lowest: list[Any] = [call.output for call in calls if call.output_node not in upper]
-        return lowest + [self._trained[name] for name, one in found.items() if one.node not in upper]
+        return lowest + [
+            self._trained[name] for name, uses in found.items() if not all(use.node in upper for use in uses)
+        ]
+
+    def _edges_of_summed(
+        self, calls: list[Call], found: dict[str, tuple[Use, ...]], reached: Users
+    ) -> list[GradientEdge]:
+        """Places where gradients are summed here and below which there may be nothing that autograd is asked for."""
+        summed = [layer.call.output for layer in self.layers if layer.summing and layer.call is not None]
+        summed += [GradientEdge(use.node, 0) for name in self._uses.summed() for use in found[name]]
+        if not summed:
+            return []
+        nodes = [call.output_node for call in calls] + [use.node for uses in found.values() for use in uses]
+        upper = above(nodes, reached)
+        return list({edge.node: edge for edge in summed if edge.node not in upper}.values())
 
     def summed(self) -> set[str]:
         """Names of the parameters whose per-example gradients the hooks of this batch are to form and sum."""
-        return {layer.qualified(name) for layer in self.layers if layer.summing for name in layer.parameters}
+        of_calls = {layer.qualified(name) for layer in self.layers if layer.summing for name in layer.parameters}
+        return of_calls | (self._uses.summed() - self.routed)
+
+    def hand(self, output_grads: Iterable[Tensor | None]) -> None:
+        """What autograd gave for `edges`: it has gone up to these places, and not through them."""
+        for edge, given in zip(self.edges, output_grads, strict=True):
+            self._uses.hand(edge.node, given)
 
     def sums(self) -> dict[str, Tensor]:
         """{qualified name: sum of the per-example gradients} of what was summed in the hooks."""
-        return {layer.qualified(name): value for layer in self.layers for name, value in layer.sums.items()}
+        of_calls = {layer.qualified(name): value for layer in self.layers for name, value in layer.sums.items()}
+        return of_calls | self._uses.sums()
 
     def collected(self) -> tuple[dict[str, Tensor], dict[str, Rows]]:
         """Of the parameters that calls account for, by qualified name, where they took part in the batch's loss.
@@ -171,10 +260,12 @@ class Capture:
             {name: |g_i|^2, float64 [n]} and, for the layers without a rule, {name: the same and the sum of the rows}.
         """
         norms = {layer.qualified(k): v for layer in self.layers for k, v in layer.squared_norms.items()}
-        rows = {layer.qualified(k): v for layer in self.layers for k, v in layer.rows.items()} | self._bare.rows
-        norms |= {name: value.squared_norms for name, value in self._bare.rows.items()}
+        of_uses = self._uses.rows()
+        rows = {layer.qualified(k): v for layer in self.layers for k, v in layer.rows.items()} | of_uses
+        norms |= self._uses.squared_norms() | {name: value.squared_norms for name, value in of_uses.items()}
         # A tied parameter has one name among the trained; its other layers know it by names of their own.
         # In the model's order, by which numbers are added up and examples drawn, whatever order a rule returns.
+        self._uses.let_go()
         seen = {name: norms[name] for name in self._trained if name in norms and name not in self.routed}
         return seen, {name: value for name, value in rows.items() if name in seen}
 
@@ -184,7 +275,7 @@ class Capture:
         for layer in self.layers:
             if not any(layer.qualified(name) in self.routed for name in layer.parameters):
                 found |= layer.products
-        for name, value in self._bare.products.items():
+        for name, value in self._uses.products().items():
             if name not in self.routed:
                 owner = layer_of(name)
                 found[owner] = found[owner] + value if owner in found else value
@@ -193,8 +284,8 @@ class Capture:
     def _forget(self) -> None:
         for layer in self.layers:
             layer.forget()
-        self._bare.forget()
-        self._probe, self._directions, self.lowest, self.kept = None, None, [], KeptCalls()
+        self._uses.forget()
+        self._probe, self._directions, self.lowest, self.edges, self.kept = None, None, [], [], KeptCalls()
 
     def _route(self, layer: Layer) -> None:
         layer.call = None
@@ -234,9 +325,12 @@ class Capture:
         # A module that writes into its input, or hands it back, has no output apart from it.
         if argument.is_unchanged() and first.grad_fn is not argument.node:
             layer.call = Call(argument, GradientEdge(first.grad_fn, first.output_nr), first.shape, first.dtype)
-            first.register_hook(lambda output_grads: self._measure(layer, output_grads.detach()))
+            first.register_hook(lambda output_grads: self._measure(layer, output_grads))
 
     def _measure(self, layer: Layer, output_grads: Tensor) -> None:
+        if not layer.by_call:
+            return
+        output_grads = output_grads.detach()
         if self._probe is not None:
             layer.lengths.append(lengths(output_grads))
         if layer.call is None:  # routed, or measured before
@@ -271,12 +365,9 @@ class Capture:
 
 
 def _sums(layer: Layer, call: Call) -> bool:
-    """Whether the layer's summing rule is to take the place of autograd's weight gradient in this call.
-
-    Only where a gradient flows on to the input: else nothing might be left that makes autograd come by.
-    """
+    """Whether the layer's summing rule is to take the place of autograd's weight gradient in this call."""
     rule = layer.rule
-    if rule is None or rule.prefers_summing is None or call.argument.node is None:
+    if rule is None or rule.prefers_summing is None:
         return False
     return rule.prefers_summing(layer.module, call.argument.tensor, call.output_shape)
 

@@ -41,7 +41,7 @@ class FirstPass:
         if not capture.keeping:
             return
         self._room -= kept.size
-        if self._room < 0 or capture.routed or len(piece.positions) == 1:
+        if self._room < 0 or capture.routed or not kept.complete or len(piece.positions) == 1:
             capture.keeping = False
         else:
             self.batches.append((piece.positions, kept))

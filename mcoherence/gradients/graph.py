@@ -57,14 +57,17 @@ def users_below(start: Iterable[Node | None], bridges: Mapping[Node, Node | None
     while stack:
         node = stack.pop()
         across = node in bridges
-        following_nodes = [bridges[node]] if across else [following for following, _ in node.next_functions]
-        for argument, following in enumerate(following_nodes):
+        following_nodes = ((bridges[node], 0),) if across else node.next_functions
+        for argument, (following, _) in enumerate(following_nodes):
             if following is None:
                 continue
-            if following not in users:
-                users[following] = []
+            use = node, None if across else argument
+            known = users.get(following)
+            if known is None:
+                users[following] = [use]
                 stack.append(following)
-            users[following].append((node, None if across else argument))
+            else:
+                known.append(use)
     return users
 
 

@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mcoherence.gradients.layer_rules.products import sure_squared_norms
+
 
 class GroupSums:
     """S_a = sum_i g_i for each group a, added up batch by batch."""
@@ -64,7 +66,7 @@ def sq_norms_of_sums(group_sums: Sequence[Tensor], groups: int) -> NDArray[np.fl
 
     Taken where the sums are, and brought to the processor at once.
     """
-    squared = [torch.linalg.vector_norm(real_rows(s), dim=1, dtype=torch.float64).square() for s in group_sums]
+    squared = [sure_squared_norms(s) for s in group_sums]
     return torch.stack(squared, dim=1).cpu().numpy() if squared else np.zeros((groups, 0))
 
 

@@ -21,10 +21,14 @@ MOST_BYTES = 2**26
 
 @dataclass
 class KeptCalls:
-    """Of one batch: the calls of its layers, and the per-example gradients of bare parameters [n, elements]."""
+    """Of one batch: the calls of its layers, and the per-example gradients of bare parameters [n, elements].
+
+    complete: whether these are all of the batch's gradients.
+    """
 
     calls: list[tuple[Layer, Argument, Tensor]] = field(default_factory=list)
     rows: dict[str, Tensor] = field(default_factory=dict)
+    complete: bool = True
 
     @property
     def size(self) -> int:

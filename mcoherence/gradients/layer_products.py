@@ -87,13 +87,12 @@ def _linear_tangent(module: nn.Module, inputs: Tensor, along: Mapping[str, Tenso
 
 def _forward_tangent(layer: Layer, inputs: Tensor, along: Mapping[str, Tensor]) -> Tensor:
     """The derivative of the layer's output along a direction, its input held fixed."""
-    args = (inputs,) * 3 if isinstance(layer.module, nn.MultiheadAttention) else (inputs,)
     with with_forward_mode(layer.module), forward_ad.dual_level():
         values = {
             name: make_dual(layer.parameters[name].detach(), value.to(layer.parameters[name].dtype))
             for name, value in along.items()
         }
-        output = functional_call(layer.module, values, args, tie_weights=False)
+        output = functional_call(layer.module, values, (inputs,), tie_weights=False)
         first = output[0] if isinstance(output, tuple) else output
         tangent = tangent_of(first)
         return torch.zeros_like(first) if tangent is None else tangent

@@ -118,15 +118,16 @@ class Passes:
         self.capture.route(losses)
         in_hooks = self.capture.summed()
         # Autograd has to be asked for something, or no hook is called.
-        by_autograd = [name for name in self.parameters if name not in in_hooks] or [next(iter(self.parameters))]
-        gradients = torch.autograd.grad(
-            losses.sum(),
-            [self.parameters[name] for name in by_autograd],
-            allow_unused=True,
-            retain_graph=self.capture.in_doubt,
-        )
+        by_autograd = [name for name in self.parameters if name not in in_hooks]
+        if not by_autograd and not self.capture.edges:
+            by_autograd = [next(iter(self.parameters))]
+        asked: Sequence[Any] = [*(self.parameters[name] for name in by_autograd), *self.capture.edges]
+        gradients = torch.autograd.grad(losses.sum(), asked, allow_unused=True, retain_graph=self.capture.in_doubt)
+        self.capture.hand(gradients[len(by_autograd) :])
         sums = {
-            name: dense(gradient) for name, gradient in zip(by_autograd, gradients, strict=True) if gradient is not None
+            name: dense(gradient)
+            for name, gradient in zip(by_autograd, gradients[: len(by_autograd)], strict=True)
+            if gradient is not None
         } | self.capture.sums()
         if self.capture.in_doubt:
             self.capture.probe(losses)

@@ -12,7 +12,13 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from mcoherence.gradients.layer_rules.products import examples_at_a_time, gram_squared_norms, squared_norms
+from mcoherence.gradients.layer_rules.products import (
+    examples_at_a_time,
+    gram_squared_norms,
+    prefers_product_rows,
+    product_rows,
+    squared_norms,
+)
 from mcoherence.gradients.layer_rules.registry import NotModelledError, layer_rule, trainable, weight_and_bias
 from mcoherence.precision import TF32
 
@@ -20,10 +26,11 @@ Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
 
 
 def kernel_rows(layer: nn.Module, inputs: Tensor, output_grads: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Squared norms and sums of weight's and bias's gradients, with the convolution library's own weight gradient.
+    """Squared norms and sums of weight's and bias's gradients, which are formed for a few examples at a time.
 
-    A few examples a call, as groups of channels of one example: on a CPU that costs about what autograd's one call for
-    the batch does, and stands in for it. Only the rows of one call are alive at a time.
+    A kernel of one position is a matrix, and its gradients are products of matrices. Others come from the convolution
+    library's own weight gradient, with the examples of a call as groups of channels of one example: on a CPU that costs
+    about what autograd's one call for the batch does, and stands in for it.
 
     Args:
         layer: Conv1d, Conv2d or Conv3d with a trainable weight.
@@ -33,47 +40,69 @@ def kernel_rows(layer: nn.Module, inputs: Tensor, output_grads: Tensor) -> tuple
     assert isinstance(layer, Convolution)
     _require_batch_axis(layer, inputs)
     names = weight_and_bias(layer)
-    explicit = layer.padding_mode != "zeros" or isinstance(layer.padding, str)
-    x = padded(layer, inputs) if explicit else inputs
-    axes = len(layer.kernel_size)
-    padding = [0] * axes if explicit else [int(size) for size in layer.padding]
-    weight = layer.weight.detach().to(x.dtype).contiguous()
-    size = EXAMPLES_PER_CALL if output_grads.shape[2:].numel() >= MANY_POSITIONS else 1
-    squared, total = [], torch.zeros_like(weight)
-    for inputs_of_call, grads_of_call in zip(torch.split(x, size), torch.split(output_grads, size), strict=True):
-        k = len(inputs_of_call)
-        _, rows, _ = torch.ops.aten.convolution_backward(
-            grads_of_call.reshape(1, -1, *output_grads.shape[2:]).contiguous(),
-            inputs_of_call.reshape(1, -1, *x.shape[2:]).contiguous(),
-            weight.repeat(k, *[1] * (axes + 1)), None, layer.stride, padding, layer.dilation,
-            False, [0] * axes, layer.groups * k, (False, True, False),
-        )  # fmt: skip
-        for row in rows.reshape(k, -1):
-            total.view(-1).add_(row)
-            squared.append(torch.dot(row, row))
-    norms = {"weight": torch.stack(squared).to(torch.float64)}
-    sums = {"weight": total}
+    if _is_matrix(layer):
+        norm, total = product_rows(inputs.flatten(2).transpose(1, 2), output_grads.flatten(2).transpose(1, 2))
+    else:
+        norm, total = _rows_by_library(layer, inputs, output_grads)
+    norms, sums = {"weight": norm}, {"weight": total.reshape(layer.weight.shape)}
     if "bias" in names:  # autograd's bias gradient would take the weight's along, all over again
         bias_rows = output_grads.flatten(2).sum(dim=2)
         norms["bias"], sums["bias"] = squared_norms(bias_rows), bias_rows.sum(dim=0)
     return norms, sums
 
 
-# Seen on two cores of an AMD EPYC (torch 2.15, float32): four examples a call take 0.7 to 0.9 of the time of one where
-# the output map has 256 positions or more, and 1.1 to 3 times where it has 64.
-EXAMPLES_PER_CALL = 4
-MANY_POSITIONS = 256
+def _rows_by_library(layer: Convolution, inputs: Tensor, output_grads: Tensor) -> tuple[Tensor, Tensor]:
+    explicit = layer.padding_mode != "zeros" or isinstance(layer.padding, str)
+    x = padded(layer, inputs) if explicit else inputs
+    axes = len(layer.kernel_size)
+    padding = [0] * axes if explicit else [int(size) for size in layer.padding]
+    weight = layer.weight.detach().to(x.dtype).contiguous()
+    size = _examples_per_call(layer, len(x))
+    norms, total = [], torch.zeros_like(weight).view(-1)
+    for inputs_of_call, grads_of_call in zip(torch.split(x, size), torch.split(output_grads, size), strict=True):
+        k = len(inputs_of_call)
+        _, found, _ = torch.ops.aten.convolution_backward(
+            grads_of_call.reshape(1, -1, *output_grads.shape[2:]).contiguous(),
+            inputs_of_call.reshape(1, -1, *x.shape[2:]).contiguous(),
+            weight.new_empty((k * len(weight), *weight.shape[1:])), None, layer.stride, padding, layer.dilation,
+            False, [0] * axes, layer.groups * k, (False, True, False),
+        )  # fmt: skip
+        rows = found.reshape(k, -1)
+        norms.append(squared_norms(rows))
+        total += rows.sum(dim=0) if k > 1 else rows[0]
+    return torch.cat(norms), total
+
+
+# Elements of gradients that one call of the library forms. Seen on an AMD EPYC (torch 2.15, float32): where maps are
+# small, a hundred examples a call take a fifth of the time of four; far larger blocks are no faster.
+LIBRARY_ROWS_AT_A_TIME = 2**18
+
+
+def _examples_per_call(layer: Convolution, n: int) -> int:
+    """In calls of about the same size."""
+    most = max(1, min(n, LIBRARY_ROWS_AT_A_TIME // layer.weight.numel()))
+    return -(-n // -(-n // most))
+
+
+def _is_matrix(layer: Convolution) -> bool:
+    """Whether the layer is a linear map of channels, the same at every position."""
+    no_padding = layer.padding == "valid" or not any(_padding(layer))
+    ones = all(size == 1 for size in (*layer.kernel_size, *layer.stride))
+    return layer.groups == 1 and ones and no_padding
 
 
 def prefers_kernel_rows(layer: nn.Module, inputs: Tensor, output_shape: torch.Size) -> bool:
-    """Whether one library call per example is cheaper than the ways of `convolution`, with autograd's call beside them.
+    """Whether forming the gradients is cheaper than the ways of `convolution`, with autograd's call beside them.
 
     Only on a CPU: elsewhere so many small calls cost more in launching than in work.
     """
     assert isinstance(layer, Convolution)
     if inputs.device.type != "cpu" or not layer.weight.requires_grad or set(trainable(layer)) - {"weight", "bias"}:
         return False
-    by_kernel = ON_PROCESSOR.element * 2.5 * layer.weight.numel() + ON_PROCESSOR.call
+    if _is_matrix(layer):
+        return prefers_product_rows(inputs.device, output_shape[2:].numel(), inputs.shape[1], output_shape[1])
+    by_kernel = ON_PROCESSOR.element * 2.5 * layer.weight.numel()
+    by_kernel += ON_PROCESSOR.call / _examples_per_call(layer, inputs.shape[0])
     return by_kernel < min(_costs(layer, inputs.shape, output_shape, ON_PROCESSOR).values())
 
 

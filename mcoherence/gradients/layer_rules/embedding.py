@@ -21,16 +21,23 @@ def embedding(layer: nn.Module, inputs: Tensor, output_grads: Tensor) -> dict[st
         raise NotModelledError("Embedding with max_norm or scale_grad_by_freq")
     if "weight" not in weight_and_bias(layer):
         return {}
-    n, vocabulary = inputs.shape[0], layer.num_embeddings
+    n = inputs.shape[0]
     index = inputs.reshape(n, -1).to(torch.int64)
-    b = output_grads.reshape(-1, layer.embedding_dim)
+    b = output_grads.reshape(n, -1, layer.embedding_dim)
     if layer.padding_idx is not None:
-        b = b * (index != layer.padding_idx).reshape(-1, 1)
-    if inputs.device.type != "cpu":
-        return {"weight": looked_up_squared_norms(index, b.reshape(n, -1, layer.embedding_dim))}
+        b = b * (index != layer.padding_idx).unsqueeze(-1)
+    return {"weight": lookup_squared_norms(index, b, layer.num_embeddings)}
+
+
+def lookup_squared_norms(index: Tensor, output_grads: Tensor, vocabulary: int) -> Tensor:
+    """|g_i|^2, float64 [n], of a table that is looked up at `index` [n, t], for output_grads [n, t, d]."""
+    n = len(index)
+    if index.device.type != "cpu":
+        return looked_up_squared_norms(index, output_grads)
     key = (torch.arange(n, device=index.device).unsqueeze(1) * vocabulary + index).flatten()
     distinct, position = torch.unique(key, return_inverse=True)
-    rows = b.new_zeros(len(distinct), layer.embedding_dim).index_add_(0, position, b)
+    rows = output_grads.new_zeros(len(distinct), output_grads.shape[-1])
+    rows.index_add_(0, position, output_grads.reshape(-1, output_grads.shape[-1]))
     norms = squared_norms(rows)
     example = torch.div(distinct, vocabulary, rounding_mode="floor")
-    return {"weight": norms.new_zeros(n).index_add_(0, example, norms)}
+    return norms.new_zeros(n).index_add_(0, example, norms)

@@ -3,7 +3,6 @@
 from torch import nn
 
 from mcoherence.gradients.layer_rules import (  # noqa: F401  (they register)
-    attention,
     convolution,
     embedding,
     linear,

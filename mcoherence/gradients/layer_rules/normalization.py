@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from mcoherence.gradients.layer_rules.products import squared_norms
 from mcoherence.gradients.layer_rules.registry import NotModelledError, layer_rule, weight_and_bias
 
+Tensors = dict[str, Tensor]
+
 
 @layer_rule(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, linear_in_parameters=True)
 def batch_norm_eval(layer: nn.Module, inputs: Tensor, output_grads: Tensor) -> dict[str, Tensor]:
@@ -19,6 +21,9 @@ def batch_norm_eval(layer: nn.Module, inputs: Tensor, output_grads: Tensor) -> d
     assert isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d)
     if layer.training or layer.running_mean is None or layer.running_var is None:
         raise NotModelledError("batch norm by the statistics of the batch")
+    if output_grads.device.type == "cpu" and output_grads.shape[2:].numel() >= MANY_POSITIONS:
+        n = len(inputs)
+        return _by_library(layer, inputs, output_grads, layer.running_mean.repeat(n), layer.running_var.repeat(n))
     return _per_channel(layer, _by_running_statistics(layer, inputs), output_grads)
 
 
@@ -58,6 +63,31 @@ def rms_norm(layer: nn.Module, inputs: Tensor, output_grads: Tensor) -> dict[str
     eps = torch.finfo(layer.weight.dtype).eps if layer.eps is None else layer.eps
     x_hat = F.rms_norm(inputs, list(layer.normalized_shape), eps=eps)
     return _per_element(layer, len(layer.normalized_shape), x_hat, output_grads)
+
+
+# Seen on an AMD EPYC (torch 2.15, float32): a third to a seventh of the time of `_per_channel` from 256 positions on,
+# about the same at 16 and 64, and three times as long at 4.
+MANY_POSITIONS = 16
+
+
+def _by_library(layer: nn.Module, inputs: Tensor, output_grads: Tensor, mean: Tensor, variance: Tensor) -> Tensors:
+    """Squared norms for inputs and output_grads [n, C, *] and statistics [n C].
+
+    Channels of examples are channels of one example to torch's backward pass of batch norm, which sums both gradients
+    in one go over what was given, without a temporary.
+    """
+    names = weight_and_bias(layer)
+    eps = layer.eps
+    assert isinstance(eps, float)
+    n, channels = output_grads.shape[:2]
+    as_one = (1, n * channels, -1)
+    dtype = inputs.dtype
+    _, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
+        output_grads.reshape(as_one), inputs.reshape(as_one), None, mean.to(dtype), variance.to(dtype), None, None,
+        False, eps, [False, True, True],
+    )  # fmt: skip
+    rows = {"weight": of_weight, "bias": of_bias}
+    return {name: squared_norms(rows[name].reshape(n, channels)) for name in names}
 
 
 def _by_running_statistics(layer: nn.Module, inputs: Tensor) -> Tensor:

@@ -169,9 +169,9 @@ def last_forward(m, x):
 VECTOR, SEQUENCE = (4,), (3, 4)
 # name: (model, shape of an example, names of parameters expected to need the whole model: all, none or a set)
 HOSTILE = {
-    "tied": (tied_linear, VECTOR, {"0.weight", "0.bias", "2.bias"}),
-    "tied-embedding": (tied_embedding, VECTOR, {"embed.weight"}),
-    "used-twice": (used_twice, VECTOR, {"0.weight", "0.bias"}),
+    "tied": (tied_linear, VECTOR, set()),
+    "tied-embedding": (tied_embedding, VECTOR, set()),
+    "used-twice": (used_twice, VECTOR, set()),
     "bare-parameter": (
         lambda: Model(own_code, first=lin(), last=lin(), gain=nn.Parameter(torch.randn(4))),
         VECTOR,
@@ -204,43 +204,43 @@ HOSTILE = {
     "spread-twice": (
         lambda: Model(lambda m, x: m.last(x * m.gain + m.gain), last=lin(), gain=bare(4)),
         VECTOR,
-        {"gain"},
+        set(),
     ),
     "spread-after-an-operation-of-its-own": (
         lambda: Model(lambda m, x: m.last(x * m.gain.exp()), last=lin(), gain=bare(4)),
         VECTOR,
-        {"gain"},
+        set(),
     ),
     "spread-over-positions-that-come-first-and-are-as-many": (
         lambda: Model(
             lambda m, x: m.last((m.last(x).transpose(0, 1) * m.gain).tanh().sum(0)), last=lin(), gain=bare(4)
         ),
         (7, 4),
-        {"last.weight", "last.bias", "gain"},
+        set(),
     ),
-    "factor-written-to": (lambda: Model(with_factor_written_to, last=lin(), gain=bare(4)), VECTOR, None),
+    "factor-written-to": (lambda: Model(with_factor_written_to, last=lin(), gain=bare(4)), VECTOR, set()),
     "functional-use-alone": (
         lambda: Model(lambda m, x: x @ m.first.weight, first=lin()),
         VECTOR,
-        {"first.weight", "first.bias"},
+        set(),
     ),
     "call-and-functional-use": (
         lambda: Model(lambda m, x: m.last(m.first(x)) @ m.first.weight, first=lin(), last=lin()),
         VECTOR,
-        {"first.weight", "first.bias"},
+        set(),
     ),
-    "functional-use-in-another-leaf": (uses_another, VECTOR, {"0.weight", "0.bias", "2.gain"}),
-    "in-place-on-its-input": (lambda: nn.Sequential(lin(), InPlaceScale(), lin()), VECTOR, {"1.gain"}),
+    "functional-use-in-another-leaf": (uses_another, VECTOR, set()),
+    "in-place-on-its-input": (lambda: nn.Sequential(lin(), InPlaceScale(), lin()), VECTOR, set()),
     "tuple-output": (
         lambda: Model(lambda m, x: m.two(x)[0].sin() + m.two(x)[1], two=TwoOutputs()),
         VECTOR,
-        {"two.weight"},
+        set(),
     ),
     "keyword-argument": (lambda: Model(lambda m, x: m.first(input=x), first=lin()), VECTOR, set()),
     "two-arguments": (lambda: Model(lambda m, x: m.first(x, x.sin()), first=nn.Bilinear(4, 4, 4)), VECTOR, None),
-    "unregistered-alias": (lambda: nn.Sequential(lin(), Unregistered(), lin()), VECTOR, {"1.weight"}),
-    "forward-hook": (with_hook, VECTOR, {"0.weight", "0.bias"}),
-    "forward-replaced": (with_own_forward, VECTOR, None),
+    "unregistered-alias": (lambda: nn.Sequential(lin(), Unregistered(), lin()), VECTOR, set()),
+    "forward-hook": (with_hook, VECTOR, {"0.weight"}),
+    "forward-replaced": (with_own_forward, VECTOR, set()),
     "changed-in-place-after-use": (
         lambda: Model(changed_after_use, first=lin(), shift=frozen_weight(lin()), last=lin()),
         VECTOR,
@@ -250,17 +250,17 @@ HOSTILE = {
     "examples-folded-into-positions": (
         lambda: Model(lambda m, x: m.first(x.reshape(-1, 4)).reshape(-1, 3, 4).sin().sum(1), first=lin()),
         SEQUENCE,
-        {"first.weight", "first.bias"},
+        set(),
     ),
     "positions-first": (
         lambda: Model(lambda m, x: m.first(x.transpose(0, 1)).sin().sum(0), first=lin()),
         SEQUENCE,
-        {"first.weight", "first.bias"},
+        set(),
     ),
     "positions-first-as-many-as-examples": (
         lambda: Model(lambda m, x: m.first(x.transpose(0, 1)).sin().sum(0), first=lin()),
         (7, 4),
-        {"first.weight", "first.bias"},
+        set(),
     ),
     "examples-in-another-order": (
         lambda: Model(lambda m, x: m.first(x.flip(0)).sin().flip(0), first=lin()),
@@ -273,7 +273,7 @@ HOSTILE = {
         VECTOR,
         set(),
     ),
-    "lstm": (lambda: Model(lstm, lstm=nn.LSTM(4, 5, batch_first=True), last=nn.Linear(5, 4)), SEQUENCE, None),
+    "lstm": (lambda: Model(lstm, lstm=nn.LSTM(4, 5, batch_first=True), last=nn.Linear(5, 4)), SEQUENCE, set()),
     "weight-norm": (lambda: nn.Sequential(parametrizations.weight_norm(lin()), nn.Tanh(), lin()), VECTOR, None),
     "orthogonal": (lambda: nn.Sequential(parametrizations.orthogonal(lin()), nn.Tanh(), lin()), VECTOR, None),
     "old-weight-norm": (lambda: nn.Sequential(torch.nn.utils.weight_norm(lin()), nn.Tanh(), lin()), VECTOR, None),
@@ -303,17 +303,17 @@ HOSTILE = {
     "self-attention-weights-used-once": (
         lambda: Model(attention_and_its_weights, a=attention(batch_first=True)),
         SEQUENCE,
-        None,
+        set(),
     ),
     "self-attention-causal": (
         lambda: Model(causal, a=attention(batch_first=True)),
         SEQUENCE,
-        None,
+        set(),
     ),
     "self-attention-positions-first": (
         lambda: Model(lambda m, x: m.a(*[x.transpose(0, 1)] * 3)[0].sum(0), a=attention()),
         SEQUENCE,
-        None,
+        set(),
     ),
     "self-attention-bias-k": (
         lambda: Model(lambda m, x: m.a(x, x, x)[0].sum(1), a=attention(batch_first=True, add_bias_kv=True)),

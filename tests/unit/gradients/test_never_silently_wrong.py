@@ -105,18 +105,18 @@ ROWS = {
     "flipped-and-back": (two(lambda m, x: m.b(m.a(x[:, 0].flip(0)).tanh().flip(0))), True),
     "rolled-and-back": (two(lambda m, x: m.b(m.a(x[:, 0].roll(1, 0)).tanh().roll(-1, 0))), True),
     "repeated-and-thinned": (two(lambda m, x: m.b(m.a(x[:, 0]).repeat_interleave(2, 0)[::2])), False),
-    "positions-first": (two(lambda m, x: m.b(m.a(x.transpose(0, 1)).tanh().mean(0))), True),
-    "positions-first-and-back": (two(lambda m, x: m.b(m.a(x.transpose(0, 1)).transpose(0, 1).tanh().mean(1))), True),
+    "positions-first": (two(lambda m, x: m.b(m.a(x.transpose(0, 1)).tanh().mean(0))), False),
+    "positions-first-and-back": (two(lambda m, x: m.b(m.a(x.transpose(0, 1)).transpose(0, 1).tanh().mean(1))), False),
     "positions-embedded": (
         two(lambda m, x: m.b((m.a(x) + m.p(torch.arange(4))).tanh().mean(1)), p=lambda: nn.Embedding(4, 4)),
-        True,
+        False,
     ),
     "biases-of-attention-embedded": (
         two(
             lambda m, x: m.b(F.scaled_dot_product_attention(x, x, m.a(x), attn_mask=m.p(torch.arange(4))).mean(1)),
             p=lambda: nn.Embedding(4, 4),
         ),
-        True,
+        False,
     ),
     "gradients-clipped-by-element": (two(lambda m, x: m.b(Clipped.apply(m.a(x[:, 0])).tanh())), True),
     "doubled-by-a-hook-within": (two(hooked_within), True),

@@ -1,0 +1,308 @@
+"""The networks that the engine is timed on: one function a network, random weights, and a batch of a fixed shape.
+
+Each returns (model in eval mode, loss function, inputs, targets); targets are what the loss function takes.
+"""
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+Problem = tuple[nn.Module, Callable[[Any, Any], Tensor], Any, Any]
+CLASSES = 10
+
+
+def of_classes(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Cross entropy of each example."""
+    return nn.functional.cross_entropy(outputs, targets, reduction="none")
+
+
+def of_tokens(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Mean cross entropy over the positions of each example, outputs [n, t, vocabulary]."""
+    return nn.functional.cross_entropy(outputs.transpose(1, 2), targets, reduction="none").mean(1)
+
+
+def of_pooled(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Cross entropy of the mean over positions, outputs [n, t, d >= 10]."""
+    return of_classes(outputs.mean(1)[:, :CLASSES], targets)
+
+
+def _images(model: nn.Module, n: int, *shape: int) -> Problem:
+    return model, of_classes, torch.randn(n, *shape), torch.randint(0, CLASSES, (n,))
+
+
+def resnet18() -> Problem:
+    """ResNet-18 with a 3x3 stem and no max pool, 32 images of 3x32x32."""
+    from torchvision.models import resnet18 as build
+
+    model = build(num_classes=CLASSES)
+    model.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+    model.maxpool = nn.Identity()
+    return _images(model, 32, 3, 32, 32)
+
+
+def vgg13_bn() -> Problem:
+    """VGG-13 with batch norm and one linear layer as its classifier, 32 images of 3x32x32."""
+    from torchvision.models import vgg13_bn as build
+
+    model = build(num_classes=CLASSES)
+    model.avgpool, model.classifier = nn.Identity(), nn.Linear(512, CLASSES)
+    return _images(model, 32, 3, 32, 32)
+
+
+def resnet50() -> Problem:
+    """torchvision's, 32 images of 3x64x64."""
+    from torchvision.models import resnet50 as build
+
+    return _images(build(num_classes=CLASSES), 32, 3, 64, 64)
+
+
+def mobilenet_v2() -> Problem:
+    """torchvision's, 32 images of 3x64x64."""
+    from torchvision.models import mobilenet_v2 as build
+
+    return _images(build(num_classes=CLASSES), 32, 3, 64, 64)
+
+
+def efficientnet_b0() -> Problem:
+    """torchvision's, 32 images of 3x64x64."""
+    from torchvision.models import efficientnet_b0 as build
+
+    return _images(build(num_classes=CLASSES), 32, 3, 64, 64)
+
+
+def convnext_tiny() -> Problem:
+    """torchvision's, 16 images of 3x64x64."""
+    from torchvision.models import convnext_tiny as build
+
+    return _images(build(num_classes=CLASSES), 16, 3, 64, 64)
+
+
+def vit() -> Problem:
+    """A vision transformer of 6 layers of width 192, 32 images of 3x32x32 in patches of 4."""
+    from torchvision.models import VisionTransformer
+
+    model = VisionTransformer(32, 4, 6, 3, 192, 768, num_classes=CLASSES)
+    nn.init.normal_(model.heads.head.weight, std=0.02)  # torchvision's zeros would leave all other gradients zero
+    return _images(model, 32, 3, 32, 32)
+
+
+class _Block(nn.Module):
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.before, self.between = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.heads = heads
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, t, width = x.shape
+        query, key, value = self.qkv(self.before(x)).view(n, t, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        mixed = nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True)
+        x = x + self.out(mixed.transpose(1, 2).reshape(n, t, width))
+        found: Tensor = x + self.down(nn.functional.gelu(self.up(self.between(x))))
+        return found
+
+
+class _Gpt(nn.Module):
+    def __init__(self, vocabulary: int, length: int, width: int, layers: int) -> None:
+        super().__init__()
+        self.tokens, self.positions = nn.Embedding(vocabulary, width), nn.Embedding(length, width)
+        self.blocks = nn.Sequential(*[_Block(width, 4) for _ in range(layers)])
+        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, vocabulary, bias=False)
+        nn.init.normal_(self.tokens.weight, std=0.02)
+        self.head.weight = self.tokens.weight
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = self.tokens(tokens) + self.positions(torch.arange(tokens.shape[1], device=tokens.device))
+        logits: Tensor = self.head(self.norm(self.blocks(x)))
+        return logits
+
+
+def gpt() -> Problem:
+    """A GPT of 4 layers of width 256 with its head tied to the embedding of 2,048 tokens, 16 texts of 128."""
+    tokens = torch.randint(0, 2048, (16, 129))
+    return _Gpt(2048, 128, 256, 4), of_tokens, tokens[:, :-1], tokens[:, 1:]
+
+
+class _Encoder(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(64, 4, 256, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        self.head = nn.Linear(64, CLASSES)
+
+    def forward(self, x: Tensor, padding: Tensor) -> Tensor:
+        found: Tensor = self.head(self.encoder(x, src_key_padding_mask=padding)[:, 0])
+        return found
+
+
+def encoder_padding() -> Problem:
+    """nn.TransformerEncoder, 2 layers of width 64, 32 texts of 24 positions of which up to half are padding."""
+    padding = torch.arange(24) >= torch.randint(12, 25, (32, 1))
+    inputs = (torch.randn(32, 24, 64), padding)
+    return _Encoder(), of_classes, inputs, torch.randint(0, CLASSES, (32,))
+
+
+class _Attention(nn.Module):
+    def __init__(self, mask: Tensor) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(64, 4, batch_first=True)
+        self.register_buffer("mask", mask)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.attention(x, x, x, attn_mask=self.mask, need_weights=False)[0]
+        return found
+
+
+def attention_causal() -> Problem:
+    """nn.MultiheadAttention of width 64 with a causal mask of bool, 32 texts of 24."""
+    model = _Attention(torch.ones(24, 24).triu(1).bool())
+    return model, of_pooled, torch.randn(32, 24, 64), torch.randint(0, CLASSES, (32,))
+
+
+def attention_float() -> Problem:
+    """The same with a mask of floating point numbers, added to the scores."""
+    model = _Attention(torch.randn(24, 24))
+    return model, of_pooled, torch.randn(32, 24, 64), torch.randint(0, CLASSES, (32,))
+
+
+class _Logits(nn.Module):
+    """A model of `transformers` with its first output as output."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, **given: Tensor) -> Tensor:
+        found: Tensor = self.inner(**given).logits
+        return found
+
+
+def hf_gpt2() -> Problem:
+    """GPT-2 of transformers, tied, 2 layers of width 64, 16 texts of 32 tokens out of 512."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    config = GPT2Config(n_layer=2, n_embd=64, n_head=4, vocab_size=512, n_positions=64, use_cache=False)
+    return _language_model(GPT2LMHeadModel(config))
+
+
+def hf_llama() -> Problem:
+    """Llama of transformers, 2 layers of width 64, 16 texts of 32 tokens out of 512."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        num_hidden_layers=2, hidden_size=64, intermediate_size=172, num_attention_heads=4, num_key_value_heads=2,
+        vocab_size=512, max_position_embeddings=64, use_cache=False, tie_word_embeddings=True,
+    )  # fmt: skip
+    return _language_model(LlamaForCausalLM(config))
+
+
+def _language_model(model: nn.Module) -> Problem:
+    tokens = torch.randint(0, 512, (16, 33))
+    return _Logits(model), of_tokens, {"input_ids": tokens[:, :-1]}, tokens[:, 1:]
+
+
+def hf_bert() -> Problem:
+    """BERT of transformers as a classifier, 2 layers of width 64, 16 texts of 32 with a padding mask."""
+    from transformers import BertConfig, BertForSequenceClassification
+
+    config = BertConfig(
+        num_hidden_layers=2, hidden_size=64, intermediate_size=256, num_attention_heads=4, vocab_size=512,
+        max_position_embeddings=64, num_labels=CLASSES,
+    )  # fmt: skip
+    mask = (torch.arange(32) < torch.randint(16, 33, (16, 1))).long()
+    inputs = {"input_ids": torch.randint(0, 512, (16, 32)), "attention_mask": mask}
+    return _Logits(BertForSequenceClassification(config)), of_classes, inputs, torch.randint(0, CLASSES, (16,))
+
+
+def hf_t5() -> Problem:
+    """T5 of transformers, 2 layers of width 64, 16 texts of 32 tokens to 16."""
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    config = T5Config(num_layers=2, d_model=64, d_kv=16, d_ff=256, num_heads=4, vocab_size=512, use_cache=False)
+    inputs = {"input_ids": torch.randint(0, 512, (16, 32)), "decoder_input_ids": torch.randint(0, 512, (16, 16))}
+    return _Logits(T5ForConditionalGeneration(config)), of_tokens, inputs, torch.randint(0, 512, (16, 16))
+
+
+class _Recurrent(nn.Module):
+    def __init__(self, recurrent: nn.RNNBase) -> None:
+        super().__init__()
+        self.recurrent, self.head = recurrent, nn.Linear(64, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.head(self.recurrent(x)[0][:, -1])
+        return found
+
+
+def lstm() -> Problem:
+    """nn.LSTM of 32 inputs and 64 units, 32 sequences of 24."""
+    return _images(_Recurrent(nn.LSTM(32, 64, batch_first=True)), 32, 24, 32)
+
+
+def gru() -> Problem:
+    """nn.GRU, likewise."""
+    return _images(_Recurrent(nn.GRU(32, 64, batch_first=True)), 32, 24, 32)
+
+
+def rnn() -> Problem:
+    """nn.RNN, likewise."""
+    return _images(_Recurrent(nn.RNN(32, 64, batch_first=True)), 32, 24, 32)
+
+
+def mlp() -> Problem:
+    """Three hidden layers of 256, 100 vectors of 784."""
+    widths = (784, 256, 256, 256)
+    hidden = [layer for d, p in itertools.pairwise(widths) for layer in (nn.Linear(d, p), nn.ReLU())]
+    return _images(nn.Sequential(*hidden, nn.Linear(256, CLASSES)), 100, 784)
+
+
+def small_cnn() -> Problem:
+    """Three convolutions of 16, 16 and 32 channels with batch norm, 180 images of 1x8x8."""
+    layers: list[nn.Module] = []
+    for before, channels in itertools.pairwise((1, 16, 16, 32)):
+        layers += [nn.Conv2d(before, channels, 3, padding=1), nn.BatchNorm2d(channels), nn.ReLU()]
+    return _images(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, CLASSES)), 180, 1, 8, 8)
+
+
+# name: (function, what a batch of a long sweep and a call of 12 batches may cost against plain passes)
+NETWORKS: dict[str, tuple[Callable[[], Problem], float, float]] = {
+    "resnet18": (resnet18, 1.15, 1.20),
+    "vgg13_bn": (vgg13_bn, 1.15, 1.20),
+    "resnet50": (resnet50, 1.25, 1.30),
+    "mobilenet_v2": (mobilenet_v2, 1.30, 1.40),
+    "efficientnet_b0": (efficientnet_b0, 1.30, 1.40),
+    "convnext_tiny": (convnext_tiny, 1.20, 1.25),
+    "vit": (vit, 1.20, 1.25),
+    "gpt": (gpt, 1.15, 1.20),
+    "encoder_padding": (encoder_padding, 1.30, 1.35),
+    "attention_causal": (attention_causal, 1.30, 1.35),
+    "attention_float": (attention_float, 1.30, 1.35),
+    "hf_gpt2": (hf_gpt2, 1.6, 1.6),
+    "hf_llama": (hf_llama, 1.6, 1.6),
+    "hf_bert": (hf_bert, 1.6, 1.6),
+    "hf_t5": (hf_t5, 1.6, 1.6),
+    "lstm": (lstm, 3.0, 3.0),
+    "gru": (gru, 3.0, 3.0),
+    "rnn": (rnn, 3.0, 3.0),
+    "mlp": (mlp, 1.15, 1.35),
+    "small_cnn": (small_cnn, 1.4, 1.6),
+}
+
+
+def problem(name: str) -> Problem:
+    """A network, its loss function and a batch, with fixed random numbers.
+
+    Batch norm has the running statistics of the batch: with those of a fresh network values vanish in depth.
+    """
+    torch.manual_seed(0)
+    model, loss_fn, inputs, targets = NETWORKS[name][0]()
+    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    if norms:
+        for module in norms:
+            module.momentum = 1.0
+        with torch.no_grad():
+            model.train()(inputs)
+    return model.eval(), loss_fn, inputs, targets

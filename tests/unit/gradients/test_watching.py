@@ -1,0 +1,45 @@
+"""What is read in a forward pass: values that hang on the examples are told from those that are the same for any."""
+
+import pytest
+import torch
+
+from mcoherence.gradients.watching import Watch
+
+X, WEIGHT = torch.linspace(-1, 1, 12).reshape(4, 3), torch.ones(3)
+
+
+def written_to(x):
+    mask = torch.zeros(4)
+    mask[:2].copy_(x[:2, 0])
+    return bool(mask.any())
+
+
+def written_to_as_out(x):
+    total = torch.zeros(3)
+    torch.sum(x, 0, out=total)
+    return float(total[0])
+
+
+KEPT = torch.zeros(())
+READ = {
+    "positions": (lambda x: bool((torch.arange(x.shape[1]).diff() == 1).all()), False),
+    "a weight": (lambda x: float((WEIGHT * 2).sum()), False),
+    "a size of positions": (lambda x: x[:, : torch.arange(3).max()], False),
+    "a mask of positions": (lambda x: x[torch.arange(4) < 2], False),
+    "an example": (lambda x: bool(x.mean() > 0), True),
+    "an example among others": (lambda x: bool(torch.cat([torch.zeros(4, 3), x]).any()), True),
+    "a mask of examples": (lambda x: x[x[:, 0] > 0], True),
+    "what was written to": (written_to, True),
+    "what was written to as out": (written_to_as_out, True),
+    "what operations write to": (lambda x: bool(torch.ops.aten.copy_(torch.zeros(4, 3), x).any()), True),
+    "what came from elsewhere": (lambda x: bool(KEPT), True),
+}
+
+
+@pytest.mark.parametrize("name", READ)
+def test_what_was_computed_of_sizes_and_weights_alone_may_be_read(name):
+    read, hangs_on_examples = READ[name]
+    for fixed, expected in ((None, True), ((WEIGHT,), hangs_on_examples)):
+        with Watch(fixed) as watch:
+            read(X)
+        assert watch.values_read == expected
