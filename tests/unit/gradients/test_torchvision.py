@@ -74,12 +74,9 @@ FAMILIES = {
         32,
     ),
 }  # fmt: skip
-# Parameters that no call of one module accounts for: used after an operation of their own, or handed to a function.
-BY_WHOLE_MODEL = {
-    "swin-small": {"relative_position_bias_table", "qkv", "proj"},
-    "swin_v2-small": {"logit_scale", "qkv", "proj", "cpb_mlp"},
-    "maxvit-small": {"relative_position_bias_table"},
-}
+# Parameters whose uses in the graph are not understood: a bias of which a part is set to zero, and a network of weights
+# alone, that makes the biases of attention.
+BY_WHOLE_MODEL = {"swin_v2-small": {"qkv.bias", "cpb_mlp"}}
 
 
 def randomised(model):
