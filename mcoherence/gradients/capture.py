@@ -36,7 +36,7 @@ from mcoherence.gradients.layer_rules.registry import NotModelledError, only_arg
 from mcoherence.gradients.layers import Argument, Call, Layer, measurable_layers
 from mcoherence.gradients.probe import are_of_one_example_each, lengths, weights
 from mcoherence.gradients.refusal import UnsupportedModelError as UnsupportedModelError  # users catch it by this path
-from mcoherence.gradients.recurrent import step_by_step
+from mcoherence.gradients.recurrent import one_dnn_left_as_found, step_by_step
 from mcoherence.gradients.routing import unaccounted
 from mcoherence.gradients.uses import Use
 from mcoherence.gradients.watching import Watch
@@ -85,7 +85,8 @@ class Capture:
             if isinstance(layer.module, nn.LSTM):
                 handles += step_by_step(layer.module)
         try:
-            yield
+            with one_dnn_left_as_found():
+                yield
         finally:
             for handle in handles:
                 handle.remove()
