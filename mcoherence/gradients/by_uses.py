@@ -176,7 +176,9 @@ class _Gathered:
         careful: bool,
     ) -> None:
         self.parameter, self.uses, self.layouts, self.examples = parameter, uses, layouts, examples
-        self.along, self.careful = along, careful
+        self.careful = careful
+        self._matrix = tuple(parameter.shape) if isinstance(uses[0], Spread) else uses[0].shape  # the parameter as one
+        self.along = None if along is None else along.reshape(len(along), *self._matrix)
         self.kept: tuple[dict[str, Tensor], str] | None = None
         self.came: set[int] = set()
         self.products: Tensor | None = None
@@ -311,7 +313,7 @@ class _Gathered:
         numbers = sorted(self._looked_up)
         grads = torch.cat([self._looked_up[number] for number in numbers], dim=1)
         index = torch.cat([self._index[number] for number in numbers], dim=1)
-        norms = lookup_squared_norms(index, grads, self.parameter.shape[0])
+        norms = lookup_squared_norms(index, grads, self._matrix[0])
         if of_products is None:
             return norms
         assert self._of_lookups is not None
@@ -336,7 +338,7 @@ class _Gathered:
             assert self._rows is not None
             return self._rows.sum(dim=0).reshape(self.parameter.shape)
         assert self._sum is not None
-        return self._sum
+        return self._sum.reshape(self.parameter.shape)
 
     def _wide(self, values: Tensor) -> Tensor:
         return values.to(torch.float64) if self.careful else at_least_float32(values)
