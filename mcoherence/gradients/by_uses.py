@@ -119,7 +119,8 @@ class ByUses:
 
     def products(self) -> dict[str, Tensor]:
         """Products with directions, float64 [D, n]."""
-        return {name: one.products for name, one in self._gathered.items() if one.products is not None}
+        found = {name: one.finished_products() for name, one in self._gathered.items()}
+        return {name: products for name, products in found.items() if products is not None}
 
     def _hook(self, entries: list[tuple[str, int, "_Gathered"]]) -> Any:
         def hook(output_grads: tuple[Tensor | None, ...]) -> None:
@@ -267,7 +268,8 @@ class _Gathered:
 
     def _take_factors(self, left: Tensor, right: Tensor) -> None:
         if self.along is not None:
-            self._add([(left * (right @ self._wide(one).T)).sum(dim=(1, 2)) for one in self.along])
+            along = self._wide(self.along).to(torch.promote_types(right.dtype, self.along.dtype))
+            self._add([(left * (right.to(along.dtype) @ one.T)).sum(dim=(1, 2)) for one in along])
             return
         if self._index:
             found = self._rows_looked_up(left, right)
@@ -321,6 +323,11 @@ class _Gathered:
         reached = torch.cat([part for number, part in zip(self._index, parts, strict=True) if number in numbers], dim=1)
         cross = (reached * grads).sum(dim=(1, 2), dtype=torch.float64)
         return (of_products + norms + 2 * cross).clamp_min(0.0)
+
+    def finished_products(self) -> Tensor | None:
+        """Products with directions, float64 [D, n], of all uses that a gradient has arrived at; None of none."""
+        self._finish()
+        return self.products
 
     def of_rows(self) -> Rows:
         """The rows' norms and sum."""

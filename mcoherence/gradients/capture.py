@@ -150,7 +150,9 @@ class Capture:
             self.lowest = self._edges(calls, understood, reached)
         elif not sure:
             edges = self._edges(calls, understood, reached)
-            self._probe = _Probe(edges, [call.dtype for call in calls], self._examples)
+            of_uses = [use.node._input_metadata[0].dtype for uses in understood.values() for use in uses]
+            dtypes = [losses.dtype, *(call.dtype for call in calls), *of_uses]
+            self._probe = _Probe(edges, dtypes, self._examples)
             self._uses.probing = True
         kept = self.kept if self.keeping else None
         self._uses.watch(understood, places, self._examples, self._directions, kept, self.careful)

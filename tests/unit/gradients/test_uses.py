@@ -82,6 +82,23 @@ def as_matrices(m, x):
     return F.linear(x, m.heads.view(-1, D)).mean(1) + (pooled @ m.square.squeeze(0) @ m.square.squeeze(0)).sum(1)
 
 
+class Cut(torch.autograd.Function):
+    """A constant, but for the graph."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, grad):
+        return None
+
+
+def cut_off(m, x):
+    """Of two uses that are alike one gets no gradient."""
+    return Cut.apply(x @ m.w + m.gain).mean(1) + (x.sin() @ m.w + m.gain).tanh().mean(1)
+
+
 def two_views(m, x):
     return F.linear(x, m.w.view(-1, D)).mean(1) + x.mean(1) @ m.w.view(D, -1)
 
@@ -156,6 +173,7 @@ USES = {
         as_matrices, query=bare(D), table=bare(2, 4, D), heads=bare(2, 3, D), square=bare(1, D, D)
     ),
     "two views of a weight": lambda: Model(two_views, w=bare(2, 12)),
+    "a use without a gradient": lambda: Model(cut_off, w=bare(D, D), gain=bare(D)),
     "somebody's function of a weight": lambda: Model(
         lambda m, x: (x + Sine.apply(m.gain)).tanh().mean(1), gain=bare(D)
     ),
@@ -234,6 +252,15 @@ def test_an_lstm_in_float32_is_measured_step_by_step_and_left_to_one_dnn_afterwa
     assert torch._C._get_mkldnn_enabled() == before
     assert found.evidence.by_whole_model == ()
     assert found.sum_sq_norms == pytest.approx(exact.sum_sq_norms, rel=1e-4)
+
+
+def test_products_of_a_weight_that_is_used_in_a_wider_precision_equal_the_loop():
+    torch.manual_seed(0)
+    model = Model(lambda m, x: (x.double() @ m.w.double()).float().tanh().mean(1), w=bare(D, D))
+    inputs, targets, along = torch.randn(N, T, D), torch.arange(N) % 3, torch.randn(D, D)
+    found = example_statistics(model, PER_EXAMPLE, [(inputs, targets)], along={"v": {"w": along}})
+    rows = per_example_gradients(model, PER_EXAMPLE, inputs, targets)["w"]
+    assert found.dot["v"] == pytest.approx((rows * along).sum(dim=(1, 2)).numpy(), rel=1e-4, abs=1e-6)
 
 
 class Interrupted(nn.LSTM):
