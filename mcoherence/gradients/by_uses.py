@@ -44,6 +44,7 @@ class ByUses:
         self._parameters = parameters
         self._handles: list[Any] = []
         self._hooks: dict[Node, Any] = {}
+        self._entries: dict[Node, list[tuple[str, int, _Gathered]]] = {}
         self.forget()
 
     def forget(self) -> None:
@@ -87,6 +88,7 @@ class ByUses:
                     kept.complete = False
             for number, use in enumerate(uses):
                 by_node.setdefault(use.node, []).append((name, number, gathered))
+        self._entries = by_node
         self._hooks = {node: self._hook(entries) for node, entries in by_node.items()}
         self._handles = [node.register_prehook(hook) for node, hook in self._hooks.items()]
 
@@ -94,7 +96,7 @@ class ByUses:
         """Take the hooks off, by which the graph and what was seen of it would hold each other."""
         for handle in self._handles:
             handle.remove()
-        self._handles, self._hooks = [], {}
+        self._handles, self._hooks, self._entries = [], {}, {}
 
     def summed(self) -> set[str]:
         """Names of the parameters whose gradients are summed here, and need not be by autograd."""
@@ -102,7 +104,8 @@ class ByUses:
 
     def hand(self, node: Node, output_grads: Tensor | None) -> None:
         """The gradient of the output of a node that autograd has not gone through, but up to."""
-        if node in self._hooks:
+        # For the sake of another parameter, autograd may have gone through it nevertheless.
+        if any(number not in gathered.came for _, number, gathered in self._entries.get(node, ())):
             self._hooks[node]((output_grads,))
 
     def squared_norms(self) -> dict[str, Tensor]:

@@ -173,6 +173,9 @@ USES = {
         as_matrices, query=bare(D), table=bare(2, 4, D), heads=bare(2, 3, D), square=bare(1, D, D)
     ),
     "two views of a weight": lambda: Model(two_views, w=bare(2, 12)),
+    "examples turned round and back": lambda: Model(
+        lambda m, x: m.a(x.repeat(1, 8, 1)).flip(0).flip(0).tanh().mean(1), a=nn.Linear(D, D)
+    ),
     "a use without a gradient": lambda: Model(cut_off, w=bare(D, D), gain=bare(D)),
     "somebody's function of a weight": lambda: Model(
         lambda m, x: (x + Sine.apply(m.gain)).tanh().mean(1), gain=bare(D)
