@@ -221,7 +221,7 @@ def _permuted(node: Any, output: Shape, argument: int, shape: Shape, axis: int) 
 
 
 def _sliced(node: Any, output: Shape, argument: int, shape: Shape, axis: int) -> int | None:
-    """Along another axis, or all of this one."""
+    """Along another axis, or all of this one; axes that come or go do so after the last."""
     return axis if shape[axis] == output[axis] else None
 
 
@@ -244,8 +244,13 @@ def _batch_norm(node: Any, output: Shape, argument: int, shape: Shape, axis: int
 
 def _strided(node: Any, output: Shape, argument: int, shape: Shape, axis: int) -> int | None:
     """What torch does to the layout of a channel's mean: the same elements in the same places."""
-    same = output == shape and node._saved_stride[0] == math.prod(shape[1:]) and not node._saved_storage_offset
-    return 0 if axis == 0 and same and sum(size != 1 for size in shape[1:]) <= 1 else None
+    strides = (math.prod(shape[place + 1 :]) for place in range(len(shape)))
+    in_order = all(
+        size == 1 or one == other for size, one, other in zip(shape, node._saved_stride, strides, strict=True)
+    )
+    same = output == shape and in_order and not node._saved_storage_offset
+    of_mean = node.next_functions[0][0].name().startswith("Mean") and len(shape) > 2 and math.prod(shape[2:]) == 1
+    return 0 if axis == 0 and same and of_mean else None
 
 
 def _signed(axis: int) -> int:
@@ -262,7 +267,7 @@ _NAMES: dict[Rule, str] = {
         "Sgn Sign Round Floor Ceil Trunc Frac Fmod Remainder Clamp ClampMin ClampMax Maximum Minimum Where MaskedFill "
         "Lerp Addcmul Addcdiv Clone ToCopy NanToNum NativeDropout FusedDropout MseLoss SmoothL1Loss HuberLoss L1Loss "
         "BinaryCrossEntropy BinaryCrossEntropyWithLogits KlDiv SoftMarginLoss PreluKernel Real Imag Conj ConjPhysical "
-        "ViewAsReal ViewAsComplex Complex Angle Expand Xlogy Logit Sinc Hypot Copysign"
+        "Complex Angle Expand Xlogy Logit Sinc Hypot Copysign"
     ),
     _batched: (
         "NllLoss NllLoss2D MultiMarginLoss MultilabelMarginLoss AvgPool2D AvgPool3D MaxPool2DWithIndices "
@@ -291,7 +296,7 @@ _NAMES: dict[Rule, str] = {
     _transposed: "Transpose",
     _turned: "T",
     _permuted: "Permute",
-    _sliced: "Slice",
+    _sliced: "Slice ViewAsReal ViewAsComplex",
     _repeated: "Repeat",
     _padded: "ConstantPadNd",
     _normalized: "NativeLayerNorm FusedRmsNorm",

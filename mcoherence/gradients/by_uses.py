@@ -44,6 +44,7 @@ class ByUses:
         self._parameters = parameters
         self._handles: list[Any] = []
         self._hooks: dict[Node, Any] = {}
+        self._entries: dict[Node, list[tuple[str, int, _Gathered]]] = {}
         self.forget()
 
     def forget(self) -> None:
@@ -87,6 +88,7 @@ class ByUses:
                     kept.complete = False
             for number, use in enumerate(uses):
                 by_node.setdefault(use.node, []).append((name, number, gathered))
+        self._entries = by_node
         self._hooks = {node: self._hook(entries) for node, entries in by_node.items()}
         self._handles = [node.register_prehook(hook) for node, hook in self._hooks.items()]
 
@@ -94,7 +96,7 @@ class ByUses:
         """Take the hooks off, by which the graph and what was seen of it would hold each other."""
         for handle in self._handles:
             handle.remove()
-        self._handles, self._hooks = [], {}
+        self._handles, self._hooks, self._entries = [], {}, {}
 
     def summed(self) -> set[str]:
         """Names of the parameters whose gradients are summed here, and need not be by autograd."""
@@ -102,7 +104,8 @@ class ByUses:
 
     def hand(self, node: Node, output_grads: Tensor | None) -> None:
         """The gradient of the output of a node that autograd has not gone through, but up to."""
-        if node in self._hooks:
+        # For the sake of another parameter, autograd may have gone through it nevertheless.
+        if any(number not in gathered.came for _, number, gathered in self._entries.get(node, ())):
             self._hooks[node]((output_grads,))
 
     def squared_norms(self) -> dict[str, Tensor]:
@@ -119,7 +122,8 @@ class ByUses:
 
     def products(self) -> dict[str, Tensor]:
         """Products with directions, float64 [D, n]."""
-        return {name: one.products for name, one in self._gathered.items() if one.products is not None}
+        found = {name: one.finished_products() for name, one in self._gathered.items()}
+        return {name: products for name, products in found.items() if products is not None}
 
     def _hook(self, entries: list[tuple[str, int, "_Gathered"]]) -> Any:
         def hook(output_grads: tuple[Tensor | None, ...]) -> None:
@@ -177,7 +181,9 @@ class _Gathered:
         careful: bool,
     ) -> None:
         self.parameter, self.uses, self.layouts, self.examples = parameter, uses, layouts, examples
-        self.along, self.careful = along, careful
+        self.careful = careful
+        self._matrix = tuple(parameter.shape) if isinstance(uses[0], Spread) else uses[0].shape  # the parameter as one
+        self.along = None if along is None else along.reshape(len(along), *self._matrix)
         self.kept: tuple[dict[str, Tensor], str] | None = None
         self.came: set[int] = set()
         self.products: Tensor | None = None
@@ -272,7 +278,8 @@ class _Gathered:
 
     def _take_factors(self, left: Tensor, right: Tensor) -> None:
         if self.along is not None:
-            self._add([(left * (right @ self._wide(one).T)).sum(dim=(1, 2)) for one in self.along])
+            along = self._wide(self.along).to(torch.promote_types(right.dtype, self.along.dtype))
+            self._add([(left * (right.to(along.dtype) @ one.T)).sum(dim=(1, 2)) for one in along])
             return
         if self._index:
             found = self._rows_looked_up(left, right)
@@ -318,7 +325,7 @@ class _Gathered:
         numbers = sorted(self._looked_up)
         grads = torch.cat([self._looked_up[number] for number in numbers], dim=1)
         index = torch.cat([self._index[number] for number in numbers], dim=1)
-        norms = lookup_squared_norms(index, grads, self.parameter.shape[0])
+        norms = lookup_squared_norms(index, grads, self._matrix[0])
         if of_products is None:
             return norms
         assert self._of_lookups is not None
@@ -326,6 +333,11 @@ class _Gathered:
         reached = torch.cat([part for number, part in zip(self._index, parts, strict=True) if number in numbers], dim=1)
         cross = (reached * grads).sum(dim=(1, 2), dtype=torch.float64)
         return (of_products + norms + 2 * cross).clamp_min(0.0)
+
+    def finished_products(self) -> Tensor | None:
+        """Products with directions, float64 [D, n], of all uses that a gradient has arrived at; None of none."""
+        self._finish()
+        return self.products
 
     def of_rows(self) -> Rows:
         """The rows' norms and sum."""
@@ -345,7 +357,7 @@ class _Gathered:
             assert self._rows is not None
             return self._rows.sum(dim=0).reshape(self.parameter.shape)
         assert self._sum is not None
-        return self._sum
+        return self._sum.reshape(self.parameter.shape)
 
     def _wide(self, values: Tensor) -> Tensor:
         return values.to(torch.float64) if self.careful else at_least_float32(values)

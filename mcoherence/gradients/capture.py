@@ -37,7 +37,7 @@ from mcoherence.gradients.layer_rules.registry import NotModelledError, only_arg
 from mcoherence.gradients.layers import Argument, Call, Layer, measurable_layers
 from mcoherence.gradients.probe import are_of_one_example_each, lengths, weights
 from mcoherence.gradients.reading import read
-from mcoherence.gradients.recurrent import step_by_step
+from mcoherence.gradients.recurrent import one_dnn_left_as_found, step_by_step
 from mcoherence.gradients.refusal import UnsupportedModelError as UnsupportedModelError  # users catch it by this path
 from mcoherence.gradients.routing import unaccounted
 from mcoherence.gradients.uses import Use
@@ -92,7 +92,8 @@ class Capture:
             if isinstance(layer.module, nn.LSTM):
                 handles += step_by_step(layer.module)
         try:
-            yield
+            with one_dnn_left_as_found():
+                yield
         finally:
             for handle in handles:
                 handle.remove()
@@ -160,7 +161,9 @@ class Capture:
             self.lowest = self._edges(calls, understood, reached)
         elif not sure:
             edges = self._edges(calls, understood, reached)
-            self._probe = _Probe(edges, [call.dtype for call in calls], self._examples)
+            of_uses = [use.node._input_metadata[0].dtype for uses in understood.values() for use in uses]
+            dtypes = [losses.dtype, *(call.dtype for call in calls), *of_uses]
+            self._probe = _Probe(edges, dtypes, self._examples)
             self._uses.probing = True
         kept = self.kept if self.keeping else None
         self._uses.watch(understood, places, self._examples, self._directions, kept, self.careful)

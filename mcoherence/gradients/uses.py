@@ -101,7 +101,11 @@ class Spread:
             return rows
         shape = self.edge.node._input_metadata[self.edge.output_nr].shape
         given = rows.reshape(len(rows), *shape).to(self.edge.node._input_metadata[self.edge.output_nr].dtype)
-        (found,) = torch.autograd.grad(self.edge, parameter, given, retain_graph=True, is_grads_batched=True)
+        try:
+            (found,) = torch.autograd.grad(self.edge, parameter, given, retain_graph=True, is_grads_batched=True)
+        except RuntimeError:  # a function that somebody has written for single gradients
+            ones = [torch.autograd.grad(self.edge, parameter, one, retain_graph=True)[0] for one in given]
+            found = torch.stack(ones)
         return found.reshape(len(rows), -1)
 
 
@@ -119,7 +123,7 @@ class Product:
 
     def kind(self) -> object:
         """What uses that are taken together have in common."""
-        return Product, self.turned
+        return Product, self.turned, self.shape
 
     def is_kept(self) -> bool:
         """Whether the rows are there still."""
@@ -147,13 +151,17 @@ class Product:
 
 @dataclass(frozen=True)
 class Lookup:
-    """Rows of the parameter that are chosen by index, as nn.Embedding does."""
+    """Rows of the parameter that are chosen by index, as nn.Embedding does.
+
+    shape: of the parameter, as a matrix.
+    """
 
     node: Node
+    shape: tuple[int, ...]
 
     def kind(self) -> object:
         """What uses that are taken together have in common."""
-        return Lookup
+        return Lookup, self.shape
 
     def is_kept(self) -> bool:
         """Whether the indices are there still, and nothing is done to a gradient but to add it up."""
@@ -195,8 +203,9 @@ def uses_of(users: Users, leaf: Node, shape: tuple[int, ...]) -> tuple[Use, ...]
         if use is None or len(found) == _MOST_USES or not use.is_kept():
             return None
         found.append(use)
-    spread = [isinstance(use, Spread) for use in found]
-    return tuple(found) if found and all(spread) == any(spread) else None
+    # The gradients of products and lookups add up as matrices, which views of the parameter may have others of.
+    kinds = {None if isinstance(use, Spread) else use.shape for use in found}
+    return tuple(found) if len(kinds) == 1 else None
 
 
 @dataclass(frozen=True)
@@ -249,7 +258,7 @@ def _use(users: Users, place: _Place, user: Any, argument: int) -> Use | list[_P
             edge = None if place.in_order else GradientEdge(place.node, place.output)
             return Spread(user, argument, padded, edge)
     if name == "EmbeddingBackward0" and place.in_order and place.turned is False and not _is_spread(users, user):
-        return Lookup(user)
+        return Lookup(user, place.shape)
     if sum(following is not None for following, _ in user.next_functions) != 1 or name.startswith("torch::"):
         return None
     if name in _RESHAPING and len(shapes) == 1:
@@ -285,12 +294,15 @@ def _is_spread(users: Users, node: Node) -> bool:
 
 
 def _is_kept(node: Any, raw: str, name: str) -> bool:
-    """Whether what a node saved is as it was, and may be looked at: hooks, those of checkpoints, give it once only."""
+    """Whether what a node saved is as it was, and may be looked at: hooks, those of checkpoints, give it once only.
+
+    Sparse tensors have no rows that could be told apart here.
+    """
     saved = getattr(node, raw)
     if getattr(saved, "unpack_hook", saved) is not None:
         return False
     try:
-        getattr(node, raw.replace("_raw", ""))
+        kept = getattr(node, raw.replace("_raw", ""))
     except RuntimeError:
         return False
-    return True
+    return not isinstance(kept, Tensor) or kept.layout == torch.strided

@@ -76,6 +76,59 @@ def low_rank(m, x):
     return (x @ m.w + (x @ m.down) @ m.up).tanh().mean(1)
 
 
+def as_matrices(m, x):
+    """Weights of other shapes than the matrices as which they are used."""
+    tokens = (x * 3).long().abs().sum(2) % 7
+    pooled = (x @ m.query[:, None]).softmax(1) * F.embedding(tokens, m.table.view(-1, D))
+    return F.linear(x, m.heads.view(-1, D)).mean(1) + (pooled @ m.square.squeeze(0) @ m.square.squeeze(0)).sum(1)
+
+
+class Cut(torch.autograd.Function):
+    """A constant, but for the graph."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, grad):
+        return None
+
+
+def cut_off(m, x):
+    """Of two uses that are alike one gets no gradient."""
+    return Cut.apply(x @ m.w + m.gain).mean(1) + (x.sin() @ m.w + m.gain).tanh().mean(1)
+
+
+def two_views(m, x):
+    return F.linear(x, m.w.view(-1, D)).mean(1) + x.mean(1) @ m.w.view(D, -1)
+
+
+class Sine(torch.autograd.Function):
+    """Without a rule for many gradients at once."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x.sin()
+
+    @staticmethod
+    def backward(ctx, grad):
+        return torch.from_numpy(grad.numpy() * ctx.saved_tensors[0].detach().cos().numpy())
+
+
+def moduli(m, x):
+    """Pairs of features as complex numbers; afterwards positions are told apart."""
+    pairs = torch.view_as_complex((x @ m.w + m.gain).unflatten(-1, (-1, 2)).contiguous())
+    return pairs.abs().cumsum(1)[:, -1]
+
+
+def transposed_back(m, x):
+    """The strides of a transposed tensor put back, where examples are as many as features."""
+    y = x[:, 0] + m.gain[0]
+    return m.w.sum() * (y.t().as_strided(y.shape, y.stride()) if len(y) == D else y).tanh()
+
+
 def bare(*shape):
     return nn.Parameter(torch.randn(shape) / 2)
 
@@ -117,6 +170,17 @@ USES = {
     "mask of scores": lambda: Model(lambda m, x: masked(m, x, attn_mask=SCORES), a=attention(bias=False)),
     "padding": lambda: Model(lambda m, x: masked(m, x, key_padding_mask=x[..., 0] > 1), a=attention()),
     "encoder with padding": lambda: Model(lambda m, x: m.e(x, src_key_padding_mask=x[..., 0] > 1).mean(1), e=encoder()),
+    "weights of other shapes than a matrix": lambda: Model(
+        as_matrices, query=bare(D), table=bare(2, 4, D), heads=bare(2, 3, D), square=bare(1, D, D)
+    ),
+    "two views of a weight": lambda: Model(two_views, w=bare(2, 12)),
+    "examples turned round and back": lambda: Model(
+        lambda m, x: m.a(x.repeat(1, 8, 1)).flip(0).flip(0).tanh().mean(1), a=nn.Linear(D, D)
+    ),
+    "a use without a gradient": lambda: Model(cut_off, w=bare(D, D), gain=bare(D)),
+    "somebody's function of a weight": lambda: Model(
+        lambda m, x: (x + Sine.apply(m.gain)).tanh().mean(1), gain=bare(D)
+    ),
 }
 
 
@@ -152,10 +216,28 @@ def within_checkpoint(m, x):
     return checkpoint(lambda x: F.linear(x, m.w).tanh() * m.gain, x, use_reentrant=False).mean(1)
 
 
+@pytest.mark.parametrize(("forward", "as_many"), [(moduli, T), (transposed_back, D)])
+def test_examples_are_followed_where_they_are_as_many_as_another_axis_has_entries(forward, as_many):
+    torch.manual_seed(0)
+    model = Model(forward, w=bare(D, D), gain=bare(D)).double()
+    inputs, targets = torch.randn(3 + as_many, T, D, dtype=torch.float64), torch.arange(3 + as_many) % 3
+    found = gradient_statistics(model, PER_EXAMPLE, [(inputs[:3], targets[:3]), (inputs[3:], targets[3:])])
+    for name, g in per_example_gradients(model, PER_EXAMPLE, inputs, targets).items():
+        assert found.sum_sq_norm(by="parameter")[name] == pytest.approx(float(g.square().sum()), rel=1e-10), name
+
+
+def sparse_rows(m, x):
+    return torch.mm((x.mean(1) * (x.mean(1) > 0)).to_sparse(), m.w)
+
+
 @pytest.mark.parametrize(
     "build",
-    [recurrent(nn.LSTM, packed), lambda: Model(within_checkpoint, w=bare(D, D), gain=bare(D))],
-    ids=["packed sequences", "weights within a checkpoint"],
+    [
+        recurrent(nn.LSTM, packed),
+        lambda: Model(within_checkpoint, w=bare(D, D), gain=bare(D)),
+        lambda: Model(sparse_rows, w=bare(D, D)),
+    ],
+    ids=["packed sequences", "weights within a checkpoint", "sparse rows"],
 )
 def test_uses_that_do_not_show_their_examples_are_left_to_the_whole_model(build):
     torch.manual_seed(0)
@@ -186,3 +268,24 @@ def test_rows_of_functions_of_a_parameter_are_formed_in_parts_or_not_at_all(name
     assert found.evidence.by_whole_model == whole
     for key, g in per_example_gradients(model, PER_EXAMPLE, inputs, targets).items():
         assert found.sum_sq_norm(by="parameter")[key] == pytest.approx(float(g.square().sum()), rel=1e-10), key
+
+
+def test_products_of_a_weight_that_is_used_in_a_wider_precision_equal_the_loop():
+    torch.manual_seed(0)
+    model = Model(lambda m, x: (x.double() @ m.w.double()).float().tanh().mean(1), w=bare(D, D))
+    inputs, targets, along = torch.randn(N, T, D), torch.arange(N) % 3, torch.randn(D, D)
+    found = example_statistics(model, PER_EXAMPLE, [(inputs, targets)], along={"v": {"w": along}})
+    rows = per_example_gradients(model, PER_EXAMPLE, inputs, targets)["w"]
+    assert found.dot["v"] == pytest.approx((rows * along).sum(dim=(1, 2)).numpy(), rel=1e-4, abs=1e-6)
+
+
+class Interrupted(nn.LSTM):
+    def forward(self, x):
+        raise KeyboardInterrupt
+
+
+def test_one_dnn_is_left_as_found_by_who_interrupts_an_lstm():
+    before = torch._C._get_mkldnn_enabled()
+    with pytest.raises(KeyboardInterrupt):
+        gradient_statistics(recurrent(Interrupted)(), PER_EXAMPLE, [(torch.randn(N, T, D), torch.arange(N) % 3)])
+    assert torch._C._get_mkldnn_enabled() == before
