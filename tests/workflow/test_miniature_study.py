@@ -312,7 +312,7 @@ def test_the_report_is_whole_and_opens_offline(study):
 
 
 def test_logs_and_benchmarks_are_kept(study):
-    assert "train: 100% 6/6" in (study.results / f"logs/train/{RUN.removeprefix('runs/')}.log").read_text()
+    assert "train: 6/6 (100%), loss " in (study.results / f"logs/train/{RUN.removeprefix('runs/')}.log").read_text()
     assert (study.results / f"benchmarks/train/{RUN.removeprefix('runs/')}.tsv").read_text().startswith("s\t")
 
 
