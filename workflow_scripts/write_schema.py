@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+from mcoherence.claims import claim_reference
+from mcoherence.claims.registry import claims_of
 from mcoherence.study import config_reference
 from mcoherence.study.config_files import read_config
 from mcoherence.study.schema import rewritten_page, rewritten_schema
@@ -20,6 +22,11 @@ def rewritten_reference(text: str) -> str:
     return config_reference.page_of_keys(text, schema, map(read_config, configs))
 
 
+def rewritten_claims(text: str) -> str:
+    """The page with every claim that is registered."""
+    return claim_reference.page_of_claims(text, claims_of("mcoherence.claims"))
+
+
 # File -> what its text is rewritten by, the schema before the page that follows from it.
 GENERATED = {
     SCHEMA: rewritten_schema,
@@ -27,6 +34,7 @@ GENERATED = {
     ROOT / "docs/optimisers.md": rewritten_page,
     ROOT / "docs/configuration.md": rewritten_reference,
     ROOT / "docs/columns.md": column_reference.page_of_columns,
+    ROOT / "docs/claims.md": rewritten_claims,
 }
 
 
