@@ -17,9 +17,9 @@ SCHEMA = ROOT / "schemas/config.schema.json"
 
 def rewritten_reference(text: str) -> str:
     """The page with every key of the config, as the schema is now, with examples of the configs that are here."""
-    configs = [ROOT / "config.yaml", *sorted((ROOT / "studies").glob("*.yaml"))]
+    studies = sorted((ROOT / "studies").glob("*.yaml"))
     schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
-    return config_reference.page_of_keys(text, schema, map(read_config, configs))
+    return config_reference.page_of_keys(text, schema, read_config(ROOT / "config.yaml"), map(read_config, studies))
 
 
 def rewritten_claims(text: str) -> str:
