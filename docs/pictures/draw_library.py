@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def measured_layers() -> Axes:
-    """The alphas of the layers of a network that has made 30 steps on clouds of points, a quarter of the labels random."""
+    """The alphas of the layers of a network after 30 steps on clouds of points, a quarter of the labels random."""
     torch.manual_seed(0)
     classes = torch.randint(0, 10, (240,))
     inputs = 2 * torch.randn(10, 1, 8, 8)[classes] + torch.randn(240, 1, 8, 8)

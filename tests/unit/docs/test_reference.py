@@ -68,7 +68,8 @@ def test_entries_of_several_kinds_say_which_of_them_have_a_key(monkeypatch):
     )
 
 
-def test_a_value_that_lies_under_every_study_is_told_from_an_example():
+def test_a_value_that_lies_under_every_study_is_told_from_an_example(monkeypatch):
+    monkeypatch.setattr(config_reference, "KINDS", {"optimizers.NAME": "kind"})
     under = {"study": "first", "optimizers": {"one": {"kind": "a"}}}
     written = config_reference.keys_in_markdown(SMALL, [{"optimizers": {"two": {"kind": "b", "rate": 1}}}], under)
     assert "- in `config.yaml`: `first`\n" in written
