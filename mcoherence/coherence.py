@@ -17,9 +17,10 @@ Float64Array = NDArray[np.float64]
 
 
 def m_coherence(sq_norm_of_sum: ArrayLike, sum_sq_norm: ArrayLike) -> Float64Array:
-    """|S|^2 / Q: how many examples of the sample one example's gradient step helps, itself included.
+    """|S|^2 / Q: what a step along one example's gradient does for all losses, in units of what it does for its own.
 
-    1 for pairwise orthogonal gradients, m for identical ones, 0 where the sum vanishes, NaN for 0/0.
+    It is the sum of g_i . S over the sum of |g_i|^2, so long gradients count for more. 1 for pairwise orthogonal
+    gradients, m for identical ones, below 1 where they oppose each other, 0 where the sum vanishes, NaN for 0/0.
     Source: arXiv 2008.01217, the definition of m-coherence (the alpha_m / alpha_m^perp of arXiv 2203.10036).
 
     Args:

@@ -21,7 +21,7 @@ mpl.use("Agg")
 SETS = {
     "all agree": (0, 0, 0, 0),
     "two and two": (0, 0, 90, 90),
-    "no agreement left": (0, 0, 90, -90),
+    "help and harm balance": (0, 0, 90, -90),
     "they cancel": (0, 90, 180, 270),
 }
 GRADIENT, SUM, REAL, RANDOM = "#777777", "#0072B2", "#0072B2", "#D55E00"
@@ -64,7 +64,7 @@ def draw_curves(axes: Axes, coherence: pd.DataFrame) -> None:
             axes.plot(run["step"].clip(lower=0.7), run["m_coherence"], color=color, linewidth=0.6, alpha=0.4)
         mean = np.exp(np.log(rows["m_coherence"]).groupby(rows["step"]).mean())
         axes.plot(mean.index.to_numpy().clip(0.7), mean, color=color, linewidth=2.2, label=said)
-    axes.axhline(1, color="black", linewidth=0.8, linestyle=":", label="1: no example helps another")
+    axes.axhline(1, color="black", linewidth=0.8, linestyle=":", label="1: nothing for the others in sum")
     axes.set(xscale="log", yscale="log", xlabel="training step", ylabel="m-coherence of 240 examples")
     axes.set_xticks([0.7, 10, 100, 1000], ["0", "10", "100", "1000"])
     axes.set_yticks([0.5, 1, 2, 4], ["0.5", "1", "2", "4"])

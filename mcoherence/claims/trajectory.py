@@ -120,7 +120,7 @@ def early_coherence_by_noise(tables: Tables, settings: ClaimSettings) -> Parts:
 @claim(
     "P3",
     "With random labels m-coherence rises above 1 and returns towards 1; its peak comes later than with real labels.",
-    short="random labels peak late",
+    short="random labels rise late and return",
     source="arXiv 2008.01217; 2203.10036",
     statistic=(
         "log10 of the smoothed m-coherence over near at the checkpoint at which the other seeds' is highest; where the "

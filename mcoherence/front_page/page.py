@@ -27,9 +27,9 @@ FEWEST_WITH_BANDS = 4  # seeds; an interval of fewer hides the lines that it is 
 MOST_ROWS = 200_000  # of the charts' tables; a page of more opens slowly, so that it shows means alone
 LINE_WIDTH = 2.2  # pixels; dashes are multiples of it
 GROUPS = {
-    "train": "all training examples",
-    "pristine": "training examples that kept their true label",
-    "corrupt": "those whose label is a random one",
+    "train": "training examples; for m-coherence the measured sample of them",
+    "pristine": "those of them that have their true label",
+    "corrupt": "those whose label was changed to another class",
     "redrawn": "the training examples with labels drawn anew, which nothing was trained on",
     "heldout": "examples that were not trained on",
     "test": "the test examples",

@@ -106,8 +106,8 @@ PAGE = """\
 <main>
 <p class="headline">{{ headline }}</p>
 {% if measured %}
-<p class="key"><dfn>m-coherence</dfn>: how many of the {{ measured }} measured examples a small step along one example's
-gradient helps, itself included; 1: only itself.</p>
+<p class="key"><dfn>m-coherence</dfn>: what a small step along one example's gradient takes off the losses of all
+{{ measured }} measured examples, in units of what it takes off its own; 1: nothing for the others in sum.</p>
 {% endif %}
 <div class="first{{ "" if forests else " alone" }}">
 <section aria-label="Tested claims">

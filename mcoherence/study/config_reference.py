@@ -1,6 +1,7 @@
 """The config's schema as a page for a reader: of every key what it is, its type, its default and an example.
 
-An example is the first value of the key in `config.yaml` and the files of `studies/`; a key that none of them sets has
+Where `config.yaml`, which lies under every study, gives a key, that value stands in place of the example. An example is
+the first value of the key in an entry of `config.yaml` and in the files of `studies/`; a key that none of them sets has
 one in EXAMPLES. Only `make schema` calls this.
 """
 
@@ -82,29 +83,30 @@ class Key:
         return ".".join(self.path).replace(f".{MEMBER}", MEMBER)
 
 
-def page_of_keys(text: str, schema: Schema, configs: Iterable[Schema]) -> str:
+def page_of_keys(text: str, schema: Schema, under: Schema, configs: Iterable[Schema]) -> str:
     """The page with the part between its two marks as the schema is now.
 
     Args:
         text: of the page.
         schema: of the config.
-        configs: contents of config files, in which examples are looked for, the first that has one first.
+        under: contents of the config file that lies under every study.
+        configs: contents of others, in which examples are looked for, the first that has one first.
     """
     before, begin, rest = text.partition(MARKS[0])
     _, end, after = rest.partition(MARKS[1])
-    return f"{before}{begin}\n\n{keys_in_markdown(schema, list(configs))}\n{end}{after}"
+    return f"{before}{begin}\n\n{keys_in_markdown(schema, list(configs), under)}\n{end}{after}"
 
 
-def keys_in_markdown(schema: Schema, configs: Sequence[Schema]) -> str:
+def keys_in_markdown(schema: Schema, configs: Sequence[Schema], under: Schema) -> str:
     """A section for each key of the top level, in the schema's order, in Markdown."""
     sections = []
     for name, value in schema["properties"].items():
         top = Key((name,), resolved(value, schema), required=name in schema["required"])
         below = keys_below(top, schema)
-        lines = [f"## `{name}`", "", _sentence(top), "", *_facts(top, configs), ""]
+        lines = [f"## `{name}`", "", _sentence(top), "", *_facts(top, configs, under), ""]
         if below:
             lines += ["| key | what it is | value |", "| --- | --- | --- |"]
-            lines += [_row(key, name, configs) for key in below]
+            lines += [_row(key, name, configs, under) for key in below]
             lines.append("")
         sections.append("\n".join(lines))
     return "\n".join(sections)
@@ -194,6 +196,8 @@ def _kinds(condition: Schema) -> tuple[str, ...]:
 def _kinds_in_words(key: Key) -> str:
     """Which kinds of entry have a key: `all but a, b`, or their names."""
     others = [kind for kind in key.all_kinds if kind not in key.kinds]
+    if key.kinds == ("others",):
+        return "all others"
     if len(others) < len(key.kinds):
         return "all but " + ", ".join(f"`{kind}`" for kind in others)
     return ", ".join(f"`{kind}`" for kind in key.kinds)
@@ -250,13 +254,13 @@ def _bounds(value: Schema) -> str:
 
 def _sentence(key: Key) -> str:
     words = str(key.schema.get("description") or WORDS.get(key.name, ""))
-    return _in_markdown(words)
+    return _in_markdown(words.replace("the section of the same name", f"`{key.path[-1]}`"))
 
 
-def _facts(key: Key, configs: Sequence[Schema]) -> list[str]:
+def _facts(key: Key, configs: Sequence[Schema], under: Schema) -> list[str]:
     """The value and default of a key of the top level, and an example where it has no keys of its own; a line each."""
     facts = [values_allowed(key.schema), _default(key) or "may be left out"]
-    facts += [] if key.schema.get("type") == "object" else [f"example: `{example(key, configs)}`"]
+    facts += [] if key.schema.get("type") == "object" else [_given(key, configs, under)]
     return [f"- {fact}" for fact in facts]
 
 
@@ -266,13 +270,21 @@ def _default(key: Key) -> str:
     return "has to be there" if key.required else ""
 
 
-def _row(key: Key, top: str, configs: Sequence[Schema]) -> str:
+def _given(key: Key, configs: Sequence[Schema], under: Schema) -> str:
+    """The value that lies under every study, where the key is of no entry or member and has one; else an example."""
+    if not {ENTRY, MEMBER} & set(key.path):
+        for value in _values(under, key, 0):
+            return f"in `config.yaml`: `{_shown(value)}`"
+    return f"example: `{example(key, [under, *configs])}`"
+
+
+def _row(key: Key, top: str, configs: Sequence[Schema], under: Schema) -> str:
     """A row of a section's table: the key and what entries have it; what it is; its value, default and example."""
     name, like = (one.removeprefix(f"{top}.") for one in (key.name, key.like))
     entries = "" if set(key.kinds) == set(key.all_kinds) else f"<br>for {_kinds_in_words(key)}"
     facts = [f"as `{like}`" if like else values_allowed(key.schema)]
     facts += [_default(key)] if _default(key) else []
-    facts += [f"example: `{example(key, configs)}`"]
+    facts += [_given(key, configs, under)]
     return f"| `{name}`{entries} | {_sentence(key)} | {'<br>'.join(facts)} |"
 
 

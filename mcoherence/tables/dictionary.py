@@ -34,7 +34,9 @@ COLUMNS = {
     "accuracy": Column("share", "examples predicted as their label: that trained on, or the clean one for test"),
     "loss": Column("nats", "mean cross-entropy per example"),
     "sq_norm_of_sum": Column("(loss/weight)²", "|S|², the squared norm of the sum of the examples' gradients"),
-    "m_coherence": Column("examples", "|S|²/Q: examples that a step along one's gradient helps (arXiv 2008.01217)"),
+    "m_coherence": Column(
+        "examples", "|S|²/Q: what a step for one example does for all, in units of its own (arXiv 2008.01217)"
+    ),
     "alpha": Column("share", "m-coherence over the number of examples (arXiv 2203.10036)"),
     "cosine": Column("share", "S_a · S_b / (|S_a| |S_b|), between the two groups' summed gradients"),
     "train_accuracy": Column("share", "training examples predicted as the label trained on"),

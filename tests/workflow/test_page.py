@@ -187,7 +187,9 @@ def test_snakemakes_report_leads_to_the_page_and_shows_a_figure_whole(page, stud
     assert page.value("[...document.querySelectorAll('a')].some(one => one.getAttribute('href') == 'index.html')")
     page.value(f"app.setView({{content: 'img', contentPath: 'data:image/svg+xml,' + encodeURIComponent({TALL!r})}})")
     page.value("new Promise(done => setTimeout(done, 400))")
-    box = page.value("(one => [one.top, one.bottom, one.left, one.right])(document.images[0].getBoundingClientRect())")
+    box = page.value(
+        "(one => [one.top, one.bottom, one.left, one.right])([...document.images].at(-1).getBoundingClientRect())"
+    )
     top, bottom, left, right = box
     assert 0 <= top < bottom <= height
     assert bottom - top > 0.9 * height

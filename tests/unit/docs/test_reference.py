@@ -58,7 +58,7 @@ def test_no_example_is_kept_of_a_key_that_there_is_not():
 def test_entries_of_several_kinds_say_which_of_them_have_a_key(monkeypatch):
     monkeypatch.setattr(config_reference, "KINDS", {"optimizers.NAME": "kind"})
     configs = [{"study": "x", "optimizers": {"one": {"kind": "a", "size": 5}, "two": {"kind": "b", "rate": 0.5}}}]
-    assert config_reference.keys_in_markdown(SMALL, configs) == (
+    assert config_reference.keys_in_markdown(SMALL, configs, {}) == (
         "## `study`\n\nIts name.\n\n- text\n- has to be there\n- example: `x`\n\n"
         "## `optimizers`\n\nOptimisers by name.\n\n- mapping\n- may be left out\n\n"
         "| key | what it is | value |\n| --- | --- | --- |\n"
@@ -66,6 +66,14 @@ def test_entries_of_several_kinds_say_which_of_them_have_a_key(monkeypatch):
         "| `NAME.size` |  | whole number, 1 or more<br>default: `3`<br>example: `5` |\n"
         "| `NAME.rate`<br>for `b` |  | number<br>example: `0.5` |\n"
     )
+
+
+def test_a_value_that_lies_under_every_study_is_told_from_an_example(monkeypatch):
+    monkeypatch.setattr(config_reference, "KINDS", {"optimizers.NAME": "kind"})
+    under = {"study": "first", "optimizers": {"one": {"kind": "a"}}}
+    written = config_reference.keys_in_markdown(SMALL, [{"optimizers": {"two": {"kind": "b", "rate": 1}}}], under)
+    assert "- in `config.yaml`: `first`\n" in written
+    assert "has to be there<br>example: `a` |" in written  # an entry may be yours
 
 
 def test_a_key_without_any_example_is_an_error():

@@ -13,6 +13,7 @@ from mcoherence.files.hdf5 import write_hdf5
 from mcoherence.measuring.difficulty import DIFFICULTY_SCHEMA
 from mcoherence.study.result_names import COHERENCE_SCHEMA, EVALUATION_SCHEMA, GROUPS
 from mcoherence.study.runs import Run, study_file
+from mcoherence.tables.column_reference import header
 from mcoherence.tables.dictionary import columns_of
 
 NOISE = {"noisy": 0.8}
@@ -153,5 +154,6 @@ def described():
         assert set(table) <= columns_of(name).keys()
         module = importlib.import_module(f"mcoherence.tables.{name}")
         assert getattr(module, "COLUMNS", {}).keys() <= set(table)
+        assert list(table) == header(name)  # as docs/columns.md says
 
     return check
