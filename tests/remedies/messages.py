@@ -14,7 +14,11 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("mcoherence", "workflow_scripts")
-PAGES = ("mcoherence/front_page/", "mcoherence/figures/", "mcoherence/claims/nulls.py")  # styles, and what figures say
+PAGES = (  # styles, what figures say, and pages for a reader
+    "mcoherence/front_page/", "mcoherence/figures/", "mcoherence/claims/nulls.py",
+    "mcoherence/claims/claim_reference.py", "mcoherence/study/config_reference.py",
+    "mcoherence/tables/column_reference.py",
+)  # fmt: skip
 WORDS = yaml.safe_load(Path(__file__).with_name("words.yaml").read_text())
 ORDERS, STATEMENTS = (frozenset(WORDS[kind].split()) for kind in ("orders", "statements"))
 FIELD = "{}"
