@@ -52,6 +52,9 @@ QUIET_ABOUT_NOTHING_SHOWN = {"host", "reason"}
 SECONDS_BETWEEN_LINES = 30.0  # of a file, at first; a tenth of what has passed later on
 MOST_SECONDS_BETWEEN_LINES = 600.0
 CLOCKS_DIFFER = 60.0  # seconds, of machines that write to one file system
+SECONDS_BEFORE_ASKING = (
+    15.0  # the plan, of a file: shorter runs tell nothing of what is left, and asking takes some work
+)
 SHARE_OF_TIME = 0.02  # that reckoning what is left may take, at most
 
 
@@ -90,6 +93,7 @@ class Console(logging.Handler):
         self._state = _State()
         self._left: TimeLeft | None = None
         self._of_runs: dict[int, tuple[str, str]] = {}
+        self._ask: Callable[[], subprocess.Popen[str]] | None = None
         self._plan: subprocess.Popen[str] | None = None
         self._words = ""  # of what is left, and when they are to be found again
         self._words_until = 0.0
@@ -118,7 +122,9 @@ class Console(logging.Handler):
             jobs, self._of_runs = planned_jobs(dag, gpus, ranks)
             self._left = TimeLeft(jobs, there_is)
             if self._of_runs:
-                self._plan = ask_plan(base, config, self._hear_plan)
+                self._ask = lambda: ask_plan(base, config, self._hear_plan)
+                if self._screen.is_terminal:
+                    self._plan = self._ask()
         threading.Thread(target=self._keep_fresh, daemon=True).start()
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -364,6 +370,8 @@ class Console(logging.Handler):
                     self._screen.status(self._status_line())
                 else:
                     now = self._clock()
+                    if self._ask and self._plan is None and now - self._began >= SECONDS_BEFORE_ASKING:
+                        self._plan = self._ask()
                     pause = max(SECONDS_BETWEEN_LINES, min((now - self._began) / 10, MOST_SECONDS_BETWEEN_LINES))
                     if now - self._last_status >= pause and (status := self._status_line()):
                         self._last_status = now
