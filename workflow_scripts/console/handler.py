@@ -52,9 +52,7 @@ QUIET_ABOUT_NOTHING_SHOWN = {"host", "reason"}
 SECONDS_BETWEEN_LINES = 30.0  # of a file, at first; a tenth of what has passed later on
 MOST_SECONDS_BETWEEN_LINES = 600.0
 CLOCKS_DIFFER = 60.0  # seconds, of machines that write to one file system
-SECONDS_BEFORE_ASKING = (
-    15.0  # the plan, of a file: shorter runs tell nothing of what is left, and asking takes some work
-)
+SECONDS_BEFORE_ASKING = 15.0  # the plan, where a file is written: a shorter run tells nothing of what is left
 SHARE_OF_TIME = 0.02  # that reckoning what is left may take, at most
 
 
@@ -124,7 +122,7 @@ class Console(logging.Handler):
             if self._of_runs:
                 self._ask = lambda: ask_plan(base, config, self._hear_plan)
                 if self._screen.is_terminal:
-                    self._plan = self._ask()
+                    self._ask_plan()
         threading.Thread(target=self._keep_fresh, daemon=True).start()
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -359,6 +357,13 @@ class Console(logging.Handler):
         finally:
             self.release()
 
+    def _ask_plan(self) -> None:
+        """Ask once; without an answer the time left is told from what jobs took."""
+        ask, self._ask = self._ask, None
+        if ask is not None:
+            with suppress(OSError):
+                self._plan = ask()
+
     def _keep_fresh(self) -> None:
         """Until the run is over, write the line that changes every second; in a file now and then another one."""
         while not self._over.wait(1.0):
@@ -370,8 +375,8 @@ class Console(logging.Handler):
                     self._screen.status(self._status_line())
                 else:
                     now = self._clock()
-                    if self._ask and self._plan is None and now - self._began >= SECONDS_BEFORE_ASKING:
-                        self._plan = self._ask()
+                    if now - self._began >= SECONDS_BEFORE_ASKING:
+                        self._ask_plan()
                     pause = max(SECONDS_BETWEEN_LINES, min((now - self._began) / 10, MOST_SECONDS_BETWEEN_LINES))
                     if now - self._last_status >= pause and (status := self._status_line()):
                         self._last_status = now
