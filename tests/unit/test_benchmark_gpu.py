@@ -72,14 +72,14 @@ def correctness(benchmark, *names, left=1e9):
 
 
 def test_right_statistics_pass(benchmark):
-    rows = correctness(benchmark, "CNN, batch norm", "tied embedding")
+    rows = correctness(benchmark, "CNN, batch norm", "cross-attention")
     assert [(row["case"], row["setting"], row["passed"]) for row in rows] == [
         ("CNN, batch norm", "float64", True),
         ("CNN, batch norm", "float32", True),
-        ("tied embedding", "float64", True),
-        ("tied embedding", "float32", True),
+        ("cross-attention", "float64", True),
+        ("cross-attention", "float32", True),
     ]
-    assert [row["whole_model"] for row in rows] == [[], [], ["embed.weight"], ["embed.weight"]]
+    assert [row["whole_model"] for row in rows] == [[], [], ["attention.in_proj_weight"], ["attention.in_proj_weight"]]
 
 
 def measure_another_loss(module, name, monkeypatch):

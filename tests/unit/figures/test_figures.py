@@ -594,10 +594,13 @@ def test_text_is_eight_points_or_more_and_inside_the_page(figures: dict[str, Fig
 
 
 def test_drawing_leaves_pyplot_and_its_settings_alone(coherence: pd.DataFrame) -> None:
-    before = dict(matplotlib.rcParams)
+    before, open_before = (
+        dict(matplotlib.rcParams),
+        list(_pylab_helpers.Gcf.figs),
+    )  # other tests may have left some open
     coherence_by_step.draw({"coherence": coherence}, STYLE)
     assert dict(matplotlib.rcParams) == before
-    assert not _pylab_helpers.Gcf.figs
+    assert list(_pylab_helpers.Gcf.figs) == open_before
 
 
 def test_band_color_is_translucent(figures: dict[str, Figure]) -> None:

@@ -264,13 +264,13 @@ class MaxNorm(nn.Linear):
         return super().forward(x)
 
 
-class Sized(nn.Linear):
+class Sized(nn.Bilinear):
     def __init__(self, counts):
-        super().__init__(4, 3)
+        super().__init__(4, 4, 3)
         self.counts = counts
 
     def forward(self, x):
-        return super().forward(x) * (2.0 if len(x) <= 2 and self.counts else 1.0)
+        return super().forward(x, x) * (2.0 if len(x) <= 2 and self.counts else 1.0)
 
 
 class Stubborn(nn.Dropout):
