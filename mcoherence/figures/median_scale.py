@@ -112,11 +112,15 @@ def _draw_times(
             key=lambda one: one.per_class,
         )
         by_seed = [
-            pd.DataFrame({"per_class": one.per_class, "seed": one.longer.index, "longer": one.longer.to_numpy()})
+            pd.DataFrame({"seed": one.longer.index, "longer": one.longer.to_numpy()}).assign(
+                batch_size=one.batch_size, per_class=one.per_class
+            )
             for one in own
         ]
         if by_seed:
-            means = over_seeds(pd.concat(by_seed, ignore_index=True), ["per_class"], "longer", style.confidence)
+            # A method of groups of one example has as many of a class in each with every batch size.
+            settings = ["per_class", "batch_size"]
+            means = over_seeds(pd.concat(by_seed, ignore_index=True), settings, "longer", style.confidence)
             _points(axes, means["per_class"] * shifts[name], means, style.color(name), name)
         for one in own:
             if one.never:

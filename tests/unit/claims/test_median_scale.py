@@ -7,6 +7,8 @@ import pytest
 from mcoherence.claims.median_scale import findings, prevention_or_delay, statement
 from mcoherence.claims.settings import ClaimSettings
 from mcoherence.claims.verdicts import part_of
+from mcoherence.figures import median_scale
+from mcoherence.figures.style import FigureStyle
 
 SETTINGS = ClaimSettings(0.95, 0, 0.9, {}, equivalence_margin=0.02)
 SGD = {0: (0.50, 10.0), 1: (0.52, 12.0), 2: (0.48, 11.0)}  # seed -> corrupt accuracy at equal fit, time
@@ -190,3 +192,11 @@ def test_the_claim_reports_both_numbers_with_the_finding_in_words():
         "of 1 settings prevention and delay in 1 (0.4 per class); settings with a run that never fits half of the "
         "corrupt labels: 0 of the method, 0 of SGD"
     )
+
+
+def test_two_batch_sizes_with_as_many_of_a_class_in_a_group_are_two_points():
+    both = [with_sgd(0.3, 2.0).assign(batch_size=size) for size in (12, 24)]  # as of groups of one example
+    style = FigureStyle(optimizer_colors={"sgd": "#0072b2", "m3": "#d55e00"}, reference_optimizer="sgd")
+    figure = median_scale.draw({"median_scale": pd.concat(both, ignore_index=True)}, style)
+    [points] = [one for one in figure.axes[1].containers if one.get_label() == "m3"]
+    assert points[0].get_ydata() == pytest.approx([1.0, 1.0])  # one doubling of SGD's time
