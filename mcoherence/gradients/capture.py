@@ -14,7 +14,7 @@ measured where the graph shows their uses (`by_uses`), and what is not understoo
 `fallback.WholeModel`.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -35,8 +35,7 @@ from mcoherence.gradients.layer_products import layer_products
 from mcoherence.gradients.layer_rules.products import Rows, at_least_float32
 from mcoherence.gradients.layer_rules.registry import NotModelledError, only_argument
 from mcoherence.gradients.layers import Argument, Call, Layer, measurable_layers
-from mcoherence.gradients.probe import are_of_one_example_each, lengths, weights
-from mcoherence.gradients.reading import read
+from mcoherence.gradients.probe import Probe, lengths
 from mcoherence.gradients.recurrent import one_dnn_left_as_found, step_by_step
 from mcoherence.gradients.refusal import UnsupportedModelError as UnsupportedModelError  # users catch it by this path
 from mcoherence.gradients.routing import unaccounted
@@ -80,7 +79,7 @@ class Capture:
         self.edges: list[GradientEdge] = []
         self.keeping = False
         self.kept = KeptCalls()
-        self._probe: _Probe | None = None
+        self._probe: Probe | None = None
 
     @contextmanager
     def active(self) -> Iterator[None]:
@@ -163,7 +162,7 @@ class Capture:
             edges = self._edges(calls, understood, reached)
             of_uses = [use.node._input_metadata[0].dtype for uses in understood.values() for use in uses]
             dtypes = [losses.dtype, *(call.dtype for call in calls), *of_uses]
-            self._probe = _Probe(edges, dtypes, self._examples)
+            self._probe = Probe(edges, dtypes, self._examples)
             self._uses.probing = True
         kept = self.kept if self.keeping else None
         self._uses.watch(understood, places, self._examples, self._directions, kept, self.careful)
@@ -394,28 +393,3 @@ def _by_rule(
 
 def _wide(tensor: Tensor) -> Tensor:
     return tensor.to(torch.float64) if tensor.is_floating_point() else tensor
-
-
-class _Probe:
-    """What a probe of a batch of n examples asks autograd for, and with which weights.
-
-    edges: what to ask for.
-    weights: of the losses, float64 [n].
-    """
-
-    def __init__(self, edges: list[Any], dtypes: list[torch.dtype], examples: int) -> None:
-        self.edges = edges
-        narrow = [dtype for dtype in dtypes if dtype in (torch.float16, torch.bfloat16, torch.float32)]
-        self._dtype = min(narrow, key=lambda dtype: torch.finfo(dtype).max, default=torch.float64)
-        self.weights = weights(examples, self._dtype)
-
-    def failed(self, seen: Mapping[Place, list[Tensor]]) -> set[Place]:
-        """Places whose lengths of rows, of the plain losses and of the weighted ones, are not those of the examples."""
-        known = read(
-            {
-                place: are_of_one_example_each(of_rows[0], of_rows[1], self.weights, self._dtype)
-                for place, of_rows in seen.items()
-                if self.edges and len(of_rows) == 2
-            }
-        )
-        return {place for place in seen if not known.get(place)}

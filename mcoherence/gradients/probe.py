@@ -9,10 +9,16 @@ if all other g_ij are zero, but for weights made to measure. All rows of all lay
 estimated.
 """
 
+from collections.abc import Hashable, Mapping
+from typing import Any, TypeVar
+
 import torch
 from torch import Tensor
 
 from mcoherence.device import sent
+from mcoherence.gradients.reading import read
+
+Place = TypeVar("Place", bound=Hashable)  # that a gradient arrives at: a layer, or a use of a parameter
 
 # Powers of two change no digit of a gradient; where there are more examples than that, halves, quarters ... between.
 _EXPONENTS = {torch.float64: 400, torch.float16: 3}  # from -400 to 400
@@ -54,3 +60,28 @@ def are_of_one_example_each(plain: Tensor, weighted: Tensor, given: Tensor, dtyp
         apart = 1.0
     expected, allowed = plain * sent(given, plain.device), min(_TOLERANCE.get(dtype, 0.1), apart / 4)
     return ((weighted - expected).abs() <= allowed * expected).all()
+
+
+class Probe:
+    """What a probe of a batch of n examples asks autograd for, and with which weights.
+
+    edges: what to ask for.
+    weights: of the losses, float64 [n].
+    """
+
+    def __init__(self, edges: list[Any], dtypes: list[torch.dtype], examples: int) -> None:
+        self.edges = edges
+        narrow = [dtype for dtype in dtypes if dtype in (torch.float16, torch.bfloat16, torch.float32)]
+        self._dtype = min(narrow, key=lambda dtype: torch.finfo(dtype).max, default=torch.float64)
+        self.weights = weights(examples, self._dtype)
+
+    def failed(self, seen: Mapping[Place, list[Tensor]]) -> set[Place]:
+        """Places whose lengths of rows, of the plain losses and of the weighted ones, are not those of the examples."""
+        known = read(
+            {
+                place: are_of_one_example_each(of_rows[0], of_rows[1], self.weights, self._dtype)
+                for place, of_rows in seen.items()
+                if self.edges and len(of_rows) == 2
+            }
+        )
+        return {place for place in seen if not known.get(place)}

@@ -5,7 +5,6 @@ written now and then. What is no word about jobs is passed on as Snakemake write
 """
 
 import logging
-import re
 import subprocess
 import threading
 import time
@@ -20,34 +19,23 @@ from mcoherence.audit.time_left import TimeLeft, left_in_words, time_in_words
 from workflow_scripts.console.failures import SAID_BY_US, cause, message_of
 from workflow_scripts.console.jobs import Seconds, ask_plan, planned_jobs
 from workflow_scripts.console.screen import Screen
+from workflow_scripts.console.words_of_snakemake import (
+    AT_THE_END,
+    COMPLETE_LOG,
+    HOUSEKEEPING,
+    LAST_WORDS,
+    OF_A_GROUP,
+    PLANNING,
+    POINTLESS,
+    STOPPING,
+    SUBMITTED,
+    TRIED_AGAIN,
+    UNTOLD,
+)
 
 SNAKEMAKE = "snakemake.logging"  # its logger
 SNAKEMAKES_OWN = "DefaultStreamHandler"
-HOUSEKEEPING = re.compile(
-    r"Config file .* is extended by additional config|Assuming unrestricted shared filesystem|"
-    r"Using shell: |Conda environments: ignored|Singularity containers: ignored|Group jobs: inactive|"
-    r"Select jobs to execute|Elapsed time: |Waiting for queue input|"
-    r"Shutting down, this might take|RuleException:\s*CalledProcessError|Error in rule |Error in group \S+$"
-)
-SUBMITTED = re.compile(r"Job (\S+) has been submitted with SLURM jobid '?(\w+)")
-TRIED_AGAIN = re.compile(r"Trying to restart job (\d+)\.")
-STOPPING = {
-    "Terminating processes on user request": "Stopping the jobs that run, as you ask ...",  # Ctrl-C
-    "Will exit after finishing": "Ending once the jobs that run have ended, as asked ...",  # SIGTERM
-}
-OF_A_GROUP = re.compile(r"Error in group (\w+): (.*?)(?:\s*sbatch call:|$)", re.DOTALL)
-# What SLURM's executor adds to every failure.
-POINTLESS = re.compile(
-    r"Detailed failure reason unavailable \([^)]*\)\.?|For further error details see the cluster/cloud.*"
-)
-AT_THE_END = re.compile(r"Exiting because a job execution failed")
-LAST_WORDS = re.compile(r"(WorkflowError:\s*)?At least one job did not complete successfully")
-COMPLETE_LOG = re.compile(r"Complete log\(s\): ")
-PLANNING = "Building DAG of jobs"
 VERBS = ("train", "evaluate", "measure", "tabulate", "draw")  # of jobs, counted at the start; the others are few
-UNTOLD = {
-    "workflow_started", "shellcmd", "job_started", "resources_info", "progress", "debug_dag", "rulegraph",
-}  # fmt: skip
 QUIET_ABOUT_NOTHING_SHOWN = {"host", "reason"}
 SECONDS_BETWEEN_LINES = 30.0  # of a file, at first; a tenth of what has passed later on
 MOST_SECONDS_BETWEEN_LINES = 600.0
