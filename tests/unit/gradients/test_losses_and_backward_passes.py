@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from mcoherence import CoherenceMonitor, example_gram, example_statistics, gradient_statistics
 from mcoherence.gradients.refusal import UnsupportedModelError
 from tests.unit.gradients.model_of_function import Model
+from tests.unit.gradients.reversible import Reversible
 
 PER_EXAMPLE = nn.CrossEntropyLoss(reduction="none")
 LOSSES = {
@@ -45,25 +46,6 @@ def test_losses_in_another_order_or_mixed_are_refused(name, n):
         gradient_statistics(classifier(), LOSSES[name], batch)
     with pytest.raises(UnsupportedModelError):
         example_gram(classifier(), LOSSES[name], batch)
-
-
-class Reversible(torch.autograd.Function):
-    """A block that is run again in the backward pass, as hand-written checkpoints and reversible networks do."""
-
-    @staticmethod
-    def forward(ctx, x, block):
-        ctx.block = block
-        ctx.save_for_backward(x)
-        with torch.no_grad():
-            return block(x)
-
-    @staticmethod
-    def backward(ctx, gradient):
-        x = ctx.saved_tensors[0].detach().requires_grad_(True)
-        with torch.enable_grad():
-            y = ctx.block(x)
-        torch.autograd.backward(y, gradient)
-        return x.grad, None
 
 
 def reversible():

@@ -15,6 +15,7 @@ from mcoherence.optim import M3, RM3, WinsorizedSGD
 from mcoherence.optim.by_name import class_of
 from tests.remedies.following import cases_of, follow, follows
 from tests.unit.gradients.model_of_function import Model
+from tests.unit.gradients.reversible import Reversible
 
 CE = nn.CrossEntropyLoss(reduction="none")
 
@@ -309,24 +310,6 @@ def checkpointed(reentrant, inside=True):
 
 def embedding(**options):
     return nn.Sequential(nn.Embedding(7, 4, **options), nn.Flatten(), nn.Linear(12, 3))
-
-
-class Reversible(torch.autograd.Function):
-    """A hand-written checkpoint: it runs its block again in the backward pass."""
-
-    @staticmethod
-    def forward(ctx, x, block):
-        ctx.block = block
-        ctx.save_for_backward(x)
-        with torch.no_grad():
-            return block(x)
-
-    @staticmethod
-    def backward(ctx, gradient):
-        x = ctx.saved_tensors[0].detach().requires_grad_(True)
-        with torch.enable_grad():
-            torch.autograd.backward(ctx.block(x), gradient)
-        return x.grad, None
 
 
 def of_block(call):
