@@ -24,7 +24,10 @@ shell.prefix(
 
 from mcoherence.study import catalogue, checks, config_files, schema_checks
 from mcoherence.errors import UserError
+from workflow_scripts.finding_makers import find_makers_sooner
 from workflow_scripts.jobs import copy_client
+
+find_makers_sooner()
 
 # What a person sees of the run; not in jobs, nor where this is a part of another workflow.
 CONSOLE = None

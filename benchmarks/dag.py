@@ -2,8 +2,8 @@
 
     python benchmarks/dag.py [--seeds 26] [--folder FOLDER] [--profile]
 
-The study is the default one's label-noise experiment at ten noise levels: two networks, three optimisers, `--seeds`
-seeds; 26 of them make 4,961 jobs and 40,859 files. These are timed, each in a process of its own:
+The study is the label-noise experiment of `whole_study.yaml` at ten noise levels: two networks, three optimisers,
+`--seeds` seeds; 26 of them make 4,967 jobs. These are timed, each in a process of its own:
 
     parse       the rules, no DAG (`snakemake --list`), less Snakemake's own start (`snakemake --version`)
     plan        a dry run of everything
@@ -28,9 +28,11 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import yaml
 from matplotlib.figure import Figure
 from safetensors.numpy import save
 
@@ -45,14 +47,16 @@ from workflow_scripts.why import planned_rows
 
 ROOT = Path(__file__).parents[1]
 SNAKEMAKE = Path(sys.executable).with_name("snakemake")
+CONFIG = ("--configfile", "many.json", "--replace-workflow-config")
 LEVELS = (0, 10, 20, 30, 40, 50, 60, 70, 80, 100)
 
 
 def config(seeds: int) -> dict[str, object]:
-    """A study of ten noise levels and so many seeds, merged over config.yaml."""
+    """The whole config of a study of ten noise levels and so many seeds."""
+    whole: dict[str, Any] = yaml.safe_load((ROOT / "benchmarks/whole_study.yaml").read_text())
     labels = {f"noise{level}": {"fraction": level / 100} for level in LEVELS}
-    names = {"models": ["mlp", "cnn"], "labels": list(labels), "seeds": list(range(seeds))}
-    return {"study": "many", "experiments": ["label_noise"], "labels": labels, "label_noise": names}
+    names = whole["label_noise"] | {"labels": list(labels), "seeds": list(range(seeds))}
+    return whole | {"study": "many", "experiments": ["label_noise"], "labels": labels, "label_noise": names}
 
 
 def snakemake(folder: Path, *arguments: str, profile: Path | None = None, first: str = "") -> tuple[float, str]:
@@ -62,7 +66,7 @@ def snakemake(folder: Path, *arguments: str, profile: Path | None = None, first:
     command = [sys.executable, *program, "--snakefile", str(ROOT / "Snakefile")]
     started = time.perf_counter()
     answer = subprocess.run(
-        [*command, "--configfile", "many.json", *arguments],
+        [*command, *CONFIG, *arguments],
         cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, text=True, check=True, capture_output=True,
     )  # fmt: skip
     return time.perf_counter() - started, answer.stdout + answer.stderr
@@ -89,7 +93,7 @@ def finish(folder: Path) -> None:
     """Leave in `folder` what the finished study would: files that say what made them, and Snakemake's records."""
     os.chdir(folder)
     digests: dict[str, str] = {}
-    for row in planned_rows(["--configfile", "many.json"]):
+    for row in planned_rows(list(CONFIG)):
         words = shlex.split(row["command"])
         settings, code = (words[words.index(name) + 1] if name in words else "" for name in ("--settings", "--code"))
         inputs = {path: digests[path] for path in row["input"] if path in digests}

@@ -213,7 +213,7 @@ def by_part(batch: int, rounds: int, threads: int, device: str) -> list[Row]:
 def loop(batch: int, updates: int) -> TrainingSettings:
     """The settings that the training loop is timed with: no checkpoint but the last."""
     sgd = {"method": "sgd", "lr": 0.01}
-    return TrainingSettings(LOOP_MODEL, sgd, 1, 1, batch, "float32", 0, updates, (updates,), seed=0)
+    return TrainingSettings(LOOP_MODEL, sgd, 1, 1, batch, "float32", False, 0, updates, (updates,), seed=0)
 
 
 def train_with_our_loop(batch: int, updates: int, inputs: Tensor, labels: Tensor, device: str) -> None:
