@@ -37,7 +37,7 @@ READ_BYTES = 2**26  # of images that are read at once when a part is taken into 
 
 
 def image_loader(
-    images_path: Path,
+    images_path: Path | str,
     positions: NDArray[np.int64],
     device: torch.device,
     *,
@@ -64,6 +64,7 @@ def image_loader(
     Raises:
         UserError: the file is missing, damaged or something else; the part or a position is none of it.
     """
+    images_path = Path(images_path)
     with open_hdf5(images_path, IMAGES_SCHEMA) as file:
         require_part(images_path, part)
         images = file[f"{part}/images"]

@@ -49,7 +49,7 @@ OF_THE_FILE = ("schema", "contents", DIGESTS, SEAL)  # attributes that `new_hdf5
 
 
 def write_hdf5(
-    path: Path, schema: str, datasets: Mapping[str, NDArray[Any] | Sequence[str]], attributes: Attributes
+    path: Path | str, schema: str, datasets: Mapping[str, NDArray[Any] | Sequence[str]], attributes: Attributes
 ) -> None:
     """Write an HDF5 file atomically; equal content gives equal bytes.
 
@@ -73,7 +73,7 @@ def write_contents(
 
 
 @contextmanager
-def new_hdf5(path: Path, schema: str) -> Iterator[h5py.File]:
+def new_hdf5(path: Path | str, schema: str) -> Iterator[h5py.File]:
     """An HDF5 file to fill piece by piece; it is at `path`, with list of contents and seal, once the block ended well.
 
     Raises:
@@ -118,7 +118,7 @@ def _create_dataset(file: h5py.File, name: str, values: NDArray[Any] | Sequence[
 
 
 @contextmanager
-def open_hdf5(path: Path, schema: str) -> Iterator[h5py.File]:
+def open_hdf5(path: Path | str, schema: str) -> Iterator[h5py.File]:
     """A result file opened for reading and checked, but for what is in its data sets: they are when they are read.
 
     Of the file that is yielded, `file[name]` and what is read of it, and `file.attrs[key]`, raise UserError where the
@@ -128,6 +128,7 @@ def open_hdf5(path: Path, schema: str) -> Iterator[h5py.File]:
         UserError: the file is missing, unreadable, of another schema, incomplete, changed since it was written, or it
             holds something else than the schema's data sets.
     """
+    path = Path(path)
     with reading_file(path):
         if not path.is_file():
             raise UserError(f"{path}: not found; expected a {schema} file; look at the path, or make it")
@@ -144,7 +145,7 @@ def open_hdf5(path: Path, schema: str) -> Iterator[h5py.File]:
 
 
 def read_hdf5(
-    path: Path, schema: str, without: str | None = None
+    path: Path | str, schema: str, without: str | None = None
 ) -> tuple[dict[str, NDArray[Any] | Sequence[str]], dict[str, Any]]:
     """All datasets and attributes of a result file as `write_hdf5` takes them, mappings parsed; errors of open_hdf5.
 
@@ -180,8 +181,9 @@ def read_mapping(file: h5py.File, key: str) -> dict[str, Any]:
         return found
 
 
-def read_attributes(path: Path) -> dict[str, Any]:
+def read_attributes(path: Path | str) -> dict[str, Any]:
     """All attributes of a result file of any schema, checked by its seals; errors of `open_hdf5`."""
+    path = Path(path)
     with reading_file(path):
         if not path.is_file():
             raise UserError(f"{path}: not found; expected a result file; look at the path, or make it")

@@ -41,13 +41,13 @@ def write_table(table: pd.DataFrame, csv: Path, parquet: Path, origin: Provenanc
         temporary.write_bytes(sealed(written.getvalue().to_pybytes(), IN_METADATA))
 
 
-def read_table(parquet: Path) -> pd.DataFrame:
+def read_table(parquet: Path | str) -> pd.DataFrame:
     """The rows of a table, from its Parquet file.
 
     Raises:
         UserError: one line, where the file is missing, damaged, changed, or none that `write_table` wrote.
     """
-    return _checked(parquet)[0]
+    return _checked(Path(parquet))[0]
 
 
 def provenance_of_table(parquet: Path) -> Provenance:

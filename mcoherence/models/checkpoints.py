@@ -60,7 +60,7 @@ def save_checkpoint(path: str | Path, model: nn.Module, network: NetworkSettings
     write_tensors(Path(path), model.state_dict(), described)
 
 
-def read_checkpoint_metadata(path: Path) -> dict[str, Any]:
+def read_checkpoint_metadata(path: Path | str) -> dict[str, Any]:
     """Metadata of a checkpoint: model, step, epoch, run and provenance, parsed and checked by their seal.
 
     The tensors are not read; `load_checkpoint` checks them.
@@ -68,6 +68,7 @@ def read_checkpoint_metadata(path: Path) -> dict[str, Any]:
     Raises:
         UserError: the file is missing, damaged, changed or not a checkpoint of this project.
     """
+    path = Path(path)
     return _parsed(path, read_header(path, "checkpoint"))
 
 

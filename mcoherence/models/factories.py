@@ -96,7 +96,7 @@ def _arguments(factory: str, function: Any, options: Mapping[str, Any], of_data:
     )
 
 
-def load_weights(model: nn.Module, path: Path) -> str:
+def load_weights(model: nn.Module, path: Path | str) -> str:
     """Load a state_dict into a network, every tensor of it, by name and shape; the word taken off all names, or "".
 
     Names may begin with "module." or "_orig_mod.", as DataParallel, DistributedDataParallel and torch.compile leave
@@ -167,8 +167,9 @@ def _without_word(tensors: Mapping[str, Tensor], expected: Collection[str]) -> t
     return "", found
 
 
-def read_state_dict(path: Path) -> dict[str, Tensor]:
+def read_state_dict(path: Path | str) -> dict[str, Tensor]:
     """The tensors of a file by name, on the CPU; errors of `load_weights`."""
+    path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: not found, expected a file of weights; save model.state_dict() there")
     return _of_safetensors(path) if path.suffix == SAFETENSORS else _of_torch(path)
