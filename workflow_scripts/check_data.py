@@ -15,7 +15,9 @@ def main() -> None:
     parser.add_argument("--checked", type=Path, required=True, help="file for what was found")
     arguments = parser.parse_args()
     settings = arguments.settings
-    write_json(arguments.checked, check_data(settings["config"], settings["own"], settings["dataset"], arguments.images))
+    write_json(
+        arguments.checked, check_data(settings["config"], settings["own"], settings["dataset"], arguments.images)
+    )
 
 
 if __name__ == "__main__":
