@@ -1,4 +1,4 @@
-"""Check that a user's own data have what a study asks of them, before training: images.h5 -> a file that says what was found."""
+"""Check that a user's own data have what a study asks of them: images.h5 -> a file that says what was found."""
 
 from pathlib import Path
 

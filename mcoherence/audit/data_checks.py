@@ -31,7 +31,7 @@ def check_data(config: Config, own: Config, dataset: str, images: Path) -> dict[
         UserError: it has too few examples for what is trained, split or measured, or other classes than labels name.
     """
     sizes = {f"{part}_size": len(read_targets(images, part)) for part in ("train", "test")}
-    names = read_class_names(images)
+    names = tuple(read_class_names(images))
     counted = {**config, "datasets": {**config["datasets"], dataset: {**config["datasets"][dataset], **sizes}}}
     runs = [run for run in all_runs(config) if run.dataset == dataset]
     if len(names) < 2:

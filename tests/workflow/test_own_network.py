@@ -103,17 +103,30 @@ BOTH = OF_DATA.replace("datasets: {mine:", "datasets: {digits: {source: digits, 
 GOOD_LOG = "results/miniature/runs/digits/mlp/clean/sgd/full/seed0/training_log.csv"
 
 
-@pytest.mark.parametrize(
-    ("broken", "said"),
-    [
-        (DATA.replace("images, targets, images[:20]", "images / 255, targets, images[:20]"), "train_images: found an array of float64"),
-        (DATA.replace("arange(count) % 2", "arange(count) % 2 - 1"), "train_targets"),
-        (DATA.replace("    images =", "    raise FileNotFoundError('my pictures')\n    images ="), "my pictures"),
-        (DATA.replace("return images, targets,", "return images[:10], targets[:10],"), "training.batch_size: found 20, expected at most the 10 examples of datasets.mine"),
-        (DATA.replace("arange(count) % 2", "zeros(count, dtype=int)"), "datasets.mine: found one class, expected two at least"),
-    ],
-    ids=["float", "negative", "raises", "few", "one class"],
-)  # fmt: skip
+def with_data(old, new):
+    assert old in DATA
+    return DATA.replace(old, new)
+
+
+BROKEN = {  # what is wrong: (the module, what is said of it)
+    "float": (
+        with_data("images, targets, images[:20]", "images / 255, targets, images[:20]"),
+        "train_images: found an array of float64",
+    ),
+    "negative": (with_data("arange(count) % 2", "arange(count) % 2 - 1"), "train_targets"),
+    "raises": (with_data("    images =", "    raise FileNotFoundError('my pictures')\n    images ="), "my pictures"),
+    "few": (
+        with_data("return images, targets,", "return images[:10], targets[:10],"),
+        "training.batch_size: found 20, expected at most the 10 examples of datasets.mine",
+    ),
+    "one class": (
+        with_data("arange(count) % 2", "zeros(count, dtype=int)"),
+        "datasets.mine: found one class, expected two at least",
+    ),
+}
+
+
+@pytest.mark.parametrize(("broken", "said"), BROKEN.values(), ids=BROKEN)
 def test_no_data_set_is_trained_on_before_all_functions_of_ones_own_have_returned(workflow_copy, broken, said):
     folder = workflow_copy.folder
     (folder / "miniature.yaml").write_text(BOTH)
