@@ -244,7 +244,11 @@ def networks_checked(wildcards):
 def data_check_settings(dataset):
     """What a data set of a user's own is checked for: the study, without what decides no number."""
     return canonical_json(
-        {"dataset": dataset, "config": settings.scientific(config), "own": settings.scientific(STUDY.own if STUDY else config)}
+        {
+            "dataset": dataset,
+            "config": settings.scientific(config),
+            "own": settings.scientific(STUDY.own if STUDY else config),
+        }
     )
 
 

@@ -51,8 +51,8 @@ rule check_data:
         f"{BENCHMARKS}/check_data/{{dataset}}-{{check}}.tsv"
     wildcard_constraints:
         check=f"[0-9a-f]{{{SHORT_DIGEST}}}",
-    localrule: True
     priority: 10
+    localrule: True
     conda:
         CONDA
     resources:

@@ -1,6 +1,6 @@
 """Whether a data set of a user's own has what a study asks of it, asked before anything is trained.
 
-Of other sources the config tells how many examples and classes there are, and Snakemake's start refuses what does not fit.
+Of other sources the config tells how many examples and classes there are; Snakemake's start refuses what does not fit.
 What a user's function returns is known once it was called, which preparing its images does.
 """
 

@@ -86,12 +86,6 @@ def read_targets(path: Path, part: str) -> NDArray[np.int64]:
         return np.asarray(file[f"{part}/targets"][:], dtype=np.int64)
 
 
-def read_class_names(path: Path) -> tuple[str, ...]:
-    """The names of the classes in images.h5, in the order of the targets."""
-    with open_hdf5(path, IMAGES_SCHEMA) as file:
-        return tuple(map(str, file.attrs["class_names"]))
-
-
 def require_part(path: Path, part: str) -> None:
     """UserError where a part of images.h5 that is asked for is none."""
     if part not in PARTS:

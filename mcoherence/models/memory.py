@@ -3,7 +3,7 @@
 A pass is made in earnest, forward and backward, and every tensor's bytes are followed from its making to its end.
 Networks of torchvision make it on the meta device, where nothing is computed and nothing stored; plain ones and a
 user's own with a few black images. What is counted is what autograd keeps, and what lives beside it at the worst
-moment. What a device's libraries take besides (workspaces, caches) is not in it. Attention counts as the fused kernels of
+moment. What a device's libraries take besides (workspaces, caches) is not in it. Attention is as in the fused kernels of
 GPUs and processors have it, which keep no attention weights; on meta alone torch would make all of them.
 """
 
@@ -77,7 +77,7 @@ def _peak_of(model: nn.Module, shape: tuple[int, ...], dtype: torch.dtype, backw
 
 @contextmanager
 def _fused_attention() -> Iterator[None]:
-    """Inside of the block attention without a mask is the fused kernel on the meta device too; elsewhere torch chooses."""
+    """Inside of the block attention without a mask is the fused kernel on the meta device too."""
     plain = F.scaled_dot_product_attention
 
     def attention(query: Tensor, key: Tensor, value: Tensor, *args: Any, **options: Any) -> Tensor:
