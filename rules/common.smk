@@ -29,6 +29,7 @@ FIGURE_SETTINGS = canonical_json(figure_settings(config, catalogue.optimizers_of
 CHECKS = f"{RESULTS}/checks"
 CHECKS_ARE_INPUTS = pass_over_inputs(f"{CHECKS}/")
 CHECKED = f"{CHECKS}/{{dataset}}/{{model}}/{{method}}-{{check}}-{{used}}.json"
+CHECKED_DATA = f"{CHECKS}/{{dataset}}/data-{{check}}.json"
 LOGS = f"{RESULTS}/logs"
 BENCHMARKS = f"{RESULTS}/benchmarks"
 CONDA = "../envs/study.yaml"
@@ -237,3 +238,47 @@ def networks_checked(wildcards):
         return []
     there = Path(run_of(wildcards).training_log(RESULTS, 0)).exists()
     return [] if there and not was_another else str(path)
+
+
+@cache
+def data_check_settings(dataset):
+    """What a data set of a user's own is checked for: the study, without what decides no number."""
+    return canonical_json(
+        {
+            "dataset": dataset,
+            "config": settings.scientific(config),
+            "own": settings.scientific(STUDY.own if STUDY else config),
+        }
+    )
+
+
+@cache
+def data_check_of(dataset):
+    """The file of the check of a data set of a user's own: its name holds a digest of its function, and of its use."""
+    prepared = canonical_json(settings.preparation_settings(config, dataset, None))
+    key = short_digest(f"{prepared} {code_of(job_code.preparation(config, dataset))} {data_check_settings(dataset)}")
+    return CHECKED_DATA.format(dataset=dataset, check=key)
+
+
+@cache
+def own_datasets():
+    """The data sets of a study that functions of a user's own return."""
+    names = dict.fromkeys(run.dataset for run in catalogue.all_runs(config))
+    return [name for name in names if ":" in config["datasets"][name]["source"]]
+
+
+def data_checked(wildcards):
+    """Input of training from fresh weights: the checks of all data sets of a user's own, where they are to be waited for.
+
+    Where single files are asked for and not the study, training waits for that of its own data set alone.
+    """
+    if not CHECKS_ARE_INPUTS or not workflow.is_main_process or not own_datasets():
+        return []
+    if Path(run_of(wildcards).training_log(RESULTS, 0)).exists():
+        return []
+    whole = workflow.dag_settings is None or "all" in (workflow.dag_settings.targets or ("all",))
+    return [
+        path
+        for path in (data_check_of(name) for name in own_datasets() if whole or name == wildcards.dataset)
+        if not Path(path).exists()
+    ]

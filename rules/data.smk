@@ -36,6 +36,39 @@ for rule_name, path, job_name, whose in (
             f"{TO_LOG}"
 
 
+# What a function of the user's own returns is known once it was called. So the study's first trainings wait, those on other
+# data too, until all such data sets are prepared and checked, as they wait for the checks of networks (networks.smk): only
+# while the file is missing, and only runs that are not there.
+rule check_data:
+    """Whether a data set of a user's own has the examples and classes that the study asks for."""
+    input:
+        images=IMAGES,
+    output:
+        checked=CHECKED_DATA,
+    log:
+        f"{LOGS}/check_data/{{dataset}}-{{check}}.log",
+    benchmark:
+        f"{BENCHMARKS}/check_data/{{dataset}}-{{check}}.tsv"
+    wildcard_constraints:
+        check=f"[0-9a-f]{{{SHORT_DIGEST}}}",
+    priority: 10
+    localrule: True
+    conda:
+        CONDA
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        settings=lambda w: data_check_settings(w.dataset),
+        code=lambda w: code_of(job_code.preparation(config, w.dataset)),
+    message:
+        "Check the data {wildcards.dataset}"
+    shell:
+        "python -m workflow_scripts.check_data --settings {params.settings:q} --code {params.code:q}"
+        " --images {input.images:q} --checked {output.checked:q}"
+        f"{TO_LOG}"
+
+
 rule corrupt_labels:
     """Labels of one label set and seed, with the masks selected and changed."""
     input:

@@ -92,6 +92,7 @@ for way, (training, names) in enumerate(WAYS_TO_TRAIN, start=1):
                 split=split_of,
                 begin=begin_of(start),
                 checked=networks_checked if start == 0 else [],
+                checked_data=data_checked if start == 0 else [],
             output:
                 checkpoints=expand(
                     CHECKPOINT,

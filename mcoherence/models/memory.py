@@ -3,12 +3,14 @@
 A pass is made in earnest, forward and backward, and every tensor's bytes are followed from its making to its end.
 Networks of torchvision make it on the meta device, where nothing is computed and nothing stored; plain ones and a
 user's own with a few black images. What is counted is what autograd keeps, and what lives beside it at the worst
-moment. What a device's libraries take besides (workspaces, caches) is not in it.
+moment. What a device's libraries take besides (workspaces, caches) is not there. Attention is as in fused kernels of
+GPUs and processors have it, which keep no attention weights; on meta alone torch would make all of them.
 """
 
 import json
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, Literal
 
@@ -69,7 +71,29 @@ def _peak_of(model: nn.Module, shape: tuple[int, ...], dtype: torch.dtype, backw
             if backward:
                 torch.autograd.grad(loss, parameters, allow_unused=True)
 
-    return peak_bytes(run, (*model.parameters(), *model.buffers()))
+    with _fused_attention():
+        return peak_bytes(run, (*model.parameters(), *model.buffers()))
+
+
+@contextmanager
+def _fused_attention() -> Iterator[None]:
+    """Inside of the block attention without a mask is the fused kernel on the meta device too."""
+    plain = F.scaled_dot_product_attention
+
+    def attention(query: Tensor, key: Tensor, value: Tensor, *args: Any, **options: Any) -> Tensor:
+        mask = args[0] if args else options.get("attn_mask")
+        if query.device.type != "meta" or mask is not None or options.get("enable_gqa"):
+            return plain(query, key, value, *args, **options)
+        rest = {name: value for name, value in options.items() if name in ("dropout_p", "is_causal", "scale")}
+        fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+        attended: Tensor = fused(query, key, value, *args[1:3], **rest)[0]
+        return attended
+
+    F.scaled_dot_product_attention = attention
+    try:
+        yield
+    finally:
+        F.scaled_dot_product_attention = plain
 
 
 def peak_bytes(run: Callable[[], object], known: Iterable[Tensor] = ()) -> int:

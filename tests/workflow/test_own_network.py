@@ -95,3 +95,69 @@ def test_data_of_ones_own_are_prepared_again_when_their_code_changes(workflow_co
     assert workflow_copy.planned(images) == {}
     module.write_text(DATA.replace("default_rng(0)", "default_rng(1)"))
     assert workflow_copy.planned(images) == {"prepare_dataset": 1}
+
+
+BOTH = OF_DATA.replace("datasets: {mine:", "datasets: {digits: {source: digits, train_size: 120}, mine:").replace(
+    "label_noise: {datasets: [mine]", "label_noise: {datasets: [digits, mine]"
+).replace("experiments: [label_noise, easy_hard]", "experiments: [label_noise]")  # fmt: skip
+GOOD_LOG = "results/miniature/runs/digits/mlp/clean/sgd/full/seed0/training_log.csv"
+
+
+def with_data(old, new):
+    assert old in DATA
+    return DATA.replace(old, new)
+
+
+BROKEN = {  # what is wrong: (the module, what is said of it)
+    "float": (
+        with_data("images, targets, images[:20]", "images / 255, targets, images[:20]"),
+        "train_images: found an array of float64",
+    ),
+    "negative": (with_data("arange(count) % 2", "arange(count) % 2 - 1"), "train_targets"),
+    "raises": (with_data("    images =", "    raise FileNotFoundError('my pictures')\n    images ="), "my pictures"),
+    "few": (
+        with_data("return images, targets,", "return images[:10], targets[:10],"),
+        "training.batch_size: found 20, expected at most the 10 examples of datasets.mine",
+    ),
+    "one class": (
+        with_data("arange(count) % 2", "zeros(count, dtype=int)"),
+        "datasets.mine: found one class, expected two at least",
+    ),
+}
+
+
+@pytest.mark.parametrize(("broken", "said"), BROKEN.values(), ids=BROKEN)
+def test_no_data_set_is_trained_on_before_all_functions_of_ones_own_have_returned(workflow_copy, broken, said):
+    folder = workflow_copy.folder
+    (folder / "miniature.yaml").write_text(BOTH)
+    (folder / "own").mkdir()
+    (folder / "own/data.py").write_text(broken)
+    answer = workflow_copy.run("--cores", "4", "--keep-going", "--quiet", "reason")
+    assert answer.returncode == 1
+    assert said in answer.stdout
+    assert (folder / "results/miniature/data/digits/images.h5").exists()  # it had all that training takes but the check
+    assert not list((folder / "results").rglob("checkpoints/*"))
+    assert not list((folder / "results").rglob("logs/train/**/*.log"))
+
+
+def test_what_is_trained_waits_for_no_function_that_was_edited_since(workflow_copy):
+    folder = workflow_copy.folder
+    (folder / "miniature.yaml").write_text(BOTH)
+    (folder / "own").mkdir()
+    (folder / "own/data.py").write_text(DATA)
+    logs = [GOOD_LOG, GOOD_LOG.replace("digits", "mine")]
+    assert workflow_copy.planned()["check_data"] == 1
+    # Who asks for one file waits for no other data set; whose own it is, for its own.
+    assert "check_data" not in workflow_copy.planned(GOOD_LOG)
+    assert workflow_copy.planned(logs[1])["check_data"] == 1
+    answer = workflow_copy.run("--cores", "4", "--quiet", "reason", "--", *logs)
+    assert answer.returncode == 0, answer.stdout[-5000:]
+    assert workflow_copy.planned(*logs) == {}
+    assert "train" not in workflow_copy.planned()
+    (folder / "own/data.py").write_text(DATA.replace("default_rng(0)", "default_rng(1)"))
+    assert workflow_copy.planned(GOOD_LOG) == {}
+    assert workflow_copy.planned()["train"] == 1  # of the data set whose function it is
+    for check in (folder / "results/miniature/checks/mine").glob("data-*.json"):
+        check.unlink()  # as in a study that was finished before there was such a check
+    (folder / "own/data.py").write_text(DATA)
+    assert "train" not in workflow_copy.planned()

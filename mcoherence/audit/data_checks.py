@@ -1,0 +1,62 @@
+"""Whether a data set of a user's own has what a study asks of it, asked before anything is trained.
+
+Of other sources the config tells how many examples and classes there are; Snakemake's start refuses what does not fit.
+What a user's function returns is known once it was called, which preparing its images does.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mcoherence.data.store import read_class_names, read_targets
+from mcoherence.errors import UserError, meant
+from mcoherence.study.catalogue import all_runs
+from mcoherence.study.runs import Config
+from mcoherence.study.size_checks import check_amounts
+
+
+def check_data(config: Config, own: Config, dataset: str, images: Path) -> dict[str, Any]:
+    """Check the prepared images of a data set against what a study does with them.
+
+    Args:
+        config: of the study.
+        own: what of it its own files say.
+        dataset: name of the entry.
+        images: its images.h5.
+
+    Returns:
+        What was found: examples of both parts, and the names of the classes.
+
+    Raises:
+        UserError: it has too few examples for what is trained, split or measured, or other classes than labels name.
+    """
+    sizes = {f"{part}_size": len(read_targets(images, part)) for part in ("train", "test")}
+    names = tuple(read_class_names(images))
+    counted = {**config, "datasets": {**config["datasets"], dataset: {**config["datasets"][dataset], **sizes}}}
+    runs = [run for run in all_runs(config) if run.dataset == dataset]
+    if len(names) < 2:
+        raise UserError(
+            f"datasets.{dataset}: found one class, expected two at least, since a network learns to tell them apart; "
+            "let the function return targets of 0 and 1"
+        )
+    for labels in dict.fromkeys(run.labels for run in runs):
+        _check_transition(f"labels.{labels}.transition", config["labels"][labels], dataset, names)
+    check_amounts(counted, own, runs)
+    return {"dataset": dataset, **sizes, "class_names": list(names)}
+
+
+def _check_transition(key: str, labels: Mapping[str, Any], dataset: str, names: tuple[str, ...]) -> None:
+    """UserError where a transition names classes that the data set has not, or has a row too many or too few."""
+    matrix = labels.get("transition")
+    if isinstance(matrix, list) and len(matrix) != len(names):
+        raise UserError(
+            f"{key}: found {len(matrix)} rows, expected {len(names)}, one for each class of datasets.{dataset}; "
+            "correct it"
+        )
+    if isinstance(matrix, Mapping):
+        unknown = [str(name) for name in (*matrix, *matrix.values()) if str(name) not in names]
+        if unknown:
+            raise UserError(
+                f"{key}: found class {unknown[0]!r}{meant(unknown[0], names)}, expected names of the classes of "
+                f"datasets.{dataset} ({', '.join(names[:20])}); correct it"
+            )
