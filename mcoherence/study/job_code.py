@@ -111,7 +111,8 @@ def reporting() -> Modules:
 def of_study(config: Config) -> Modules:
     """What may run in any job of a study."""
     commands = (
-        *("prepare_dataset", "check_data", "corrupt_labels", "check_network", "train", *(kind.command for kind in RESULTS.values())),
+        *("prepare_dataset", "check_data", "corrupt_labels", "check_network", "train"),
+        *(kind.command for kind in RESULTS.values()),
         *("add_shards", "join_measurement", "join_evaluation", "score_difficulty", "split_easy_hard", "split_halves"),
         *("tabulate", "draw", "describe_study", "write_page", "report"),
     )
