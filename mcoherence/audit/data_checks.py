@@ -34,15 +34,24 @@ def check_data(config: Config, own: Config, dataset: str, images: Path) -> dict[
     names = tuple(read_class_names(images))
     counted = {**config, "datasets": {**config["datasets"], dataset: {**config["datasets"][dataset], **sizes}}}
     runs = [run for run in all_runs(config) if run.dataset == dataset]
+    check_classes(dataset, names, {name: config["labels"][name] for name in dict.fromkeys(run.labels for run in runs)})
+    check_amounts(counted, own, runs)
+    return {"dataset": dataset, **sizes, "class_names": list(names)}
+
+
+def check_classes(dataset: str, names: tuple[str, ...], label_sets: Mapping[str, Mapping[str, Any]]) -> None:
+    """Check the names of a data set's classes, in the order of the targets, against the label sets made of them.
+
+    Raises:
+        UserError: there is one class, or a transition is of other classes.
+    """
     if len(names) < 2:
         raise UserError(
             f"datasets.{dataset}: found one class, expected two at least, since a network learns to tell them apart; "
             "let the function return targets of 0 and 1"
         )
-    for labels in dict.fromkeys(run.labels for run in runs):
-        _check_transition(f"labels.{labels}.transition", config["labels"][labels], dataset, names)
-    check_amounts(counted, own, runs)
-    return {"dataset": dataset, **sizes, "class_names": list(names)}
+    for name, labels in label_sets.items():
+        _check_transition(f"labels.{name}.transition", labels, dataset, names)
 
 
 def _check_transition(key: str, labels: Mapping[str, Any], dataset: str, names: tuple[str, ...]) -> None:

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[3]
 PACKAGES = ("mcoherence", "workflow_scripts")
 COMMANDS = sorted(f"workflow_scripts.{path.stem}" for path in (ROOT / "workflow_scripts").glob("[!_]*.py"))
 WITHOUT_NUMBERS = {
-    f"workflow_scripts.{name}" for name in ("plan", "job_seconds", "why", "describe_study")
+    f"workflow_scripts.{name}" for name in ("plan", "job_seconds", "why", "describe_study", "check_data")
 }  # what is said of it
 NUMERICS = {"torch", "torchvision", "numpy", "scipy", "pandas", "sklearn", "pyarrow", "safetensors"}
 
