@@ -94,7 +94,7 @@ class Page:
 def browser() -> Iterator[Page]:
     """A page of a fresh Chromium without network, which ends with the block."""
     loop = asyncio.new_event_loop()
-    with tempfile.TemporaryDirectory() as profile:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:  # its children write as they die
         options = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
                    "--host-resolver-rules=MAP * ~NOTFOUND", "--remote-debugging-port=0", "--no-first-run",
                    f"--user-data-dir={profile}", "about:blank")  # fmt: skip

@@ -51,6 +51,8 @@ def main(study_page: Path, prefix: str) -> None:
     """Photograph all cuts of one page."""
     with browser() as page:
         page.open(study_page, WIDTH, HEIGHT)
+        page.value("document.querySelectorAll('img').forEach(image => image.loading = 'eager')")
+        page.value("Promise.all([...document.images].map(image => image.decode().catch(() => 0))).then(() => 1)")
         for name, cut in CUTS.items():
             picture = photograph(page, *cut)
             if picture is not None:

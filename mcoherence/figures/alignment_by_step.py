@@ -4,15 +4,14 @@ from matplotlib.figure import Figure
 
 from mcoherence.figures.axes import alignment_axis, log_axis, step_axis
 from mcoherence.figures.coherence_panels import draw_lines, draw_null_bands
+from mcoherence.figures.combinations import name_combinations
 from mcoherence.figures.intervals import not_positive, of_single_runs, over_seeds
 from mcoherence.figures.legends import band_handle, legend_below, look_handles, null_handle, text_handle
 from mcoherence.figures.panels import (
-    column_titles,
     label_below,
     message_figure,
     network_title,
     panel_grid,
-    row_title,
 )
 from mcoherence.figures.reading import (
     Tables,
@@ -66,12 +65,13 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
             draw_null_bands(axes, null[null["optimizer"] == optimizer], "step", label_looks)
             draw_lines(axes, summary[summary["optimizer"] == optimizer], "step", style.color(optimizer), label_looks)
             step_axis(axes, rows["step"].max(), len(optimizers))
-        row_title(panels[-1], network_title(network, all_networks))
         panels[0].set_ylabel(QUANTITIES[quantity])
         for axes in panels if logarithmic else ():
             log_axis(axes)
-    column_titles(grid, [readable(name) for name in optimizers], [style.color(name) for name in optimizers])
     label_below(grid, "training step")
+    titles = [network_title(network, all_networks) for network in all_networks]
+    colors = [style.color(name) for name in optimizers]
+    name_combinations(grid, titles, [readable(name) for name in optimizers], colors, stacked=len(QUANTITIES))
     handles = [*look_handles(label_looks), band_handle(style, seeds)]
     if not redrawn.empty:
         handles.append(null_handle(style, of_null))

@@ -6,7 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator, SymmetricalLogLocator
 
-from mcoherence.figures.style import NEUTRAL, WIDTH
+from mcoherence.figures.panels import most_ticks
+from mcoherence.figures.style import NEUTRAL
 
 LINEAR_BELOW = 0.01  # of the axis of alignment
 
@@ -30,8 +31,7 @@ def step_axis(axes: Axes, last_step: float, columns: int) -> None:
     """
     axes.set_xscale("symlog", linthresh=1, linscale=0.5)
     exponents = range(math.floor(math.log10(max(last_step, 1))) + 1)
-    most_ticks = max(int((WIDTH - 0.9) / columns / 0.38), 3)  # inches for the margins, for a label
-    stride = math.ceil(len(exponents) / (most_ticks - 1))
+    stride = math.ceil(len(exponents) / (most_ticks(columns) - 1))
     # From the largest down, so that thinning keeps the end of training and drops step 1 first.
     ticks = [0.0, *sorted(10.0**exponent for exponent in exponents[::-1][::stride])]
     axes.xaxis.set_major_locator(FixedLocator(ticks))

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter
 
 from mcoherence.figures.axes import decade_label
-from mcoherence.figures.coherence_panels import add_legend, draw_panels
+from mcoherence.figures.coherence_panels import add_legend, draw_panels, name_panels
 from mcoherence.figures.intervals import over_seeds
 from mcoherence.figures.panels import label_below, message_figure
 from mcoherence.figures.reading import Tables, label_sets, rows_of_training_sample
@@ -44,6 +44,7 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
     for axes in grid.flat:
         _loss_axis(axes, summary["loss"])
     label_below(grid, "training loss\n(falls to the right)")
+    name_panels(grid, rows, style)
     add_legend(figure, rows, summary, style, label_looks, null=pd.DataFrame())
     return figure
 

@@ -3,7 +3,7 @@
 from matplotlib.figure import Figure
 
 from mcoherence.figures.axes import step_axis
-from mcoherence.figures.coherence_panels import add_legend, draw_panels
+from mcoherence.figures.coherence_panels import add_legend, draw_panels, name_panels
 from mcoherence.figures.intervals import of_single_runs, over_seeds
 from mcoherence.figures.panels import label_below, message_figure
 from mcoherence.figures.reading import Tables, label_sets, rows_of_redrawn_labels, rows_of_training_sample
@@ -36,5 +36,6 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
     for axes in grid.flat:
         step_axis(axes, rows["step"].max(), grid.shape[1])
     label_below(grid, "training step")
+    name_panels(grid, rows, style)
     add_legend(figure, rows, summary, style, label_looks, null)
     return figure

@@ -9,9 +9,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from mcoherence.figures.axes import log_axis, orthogonal_limit
+from mcoherence.figures.combinations import name_combinations
 from mcoherence.figures.intervals import draw_line_with_band, draw_null_band, not_positive
 from mcoherence.figures.legends import coherence_handles, legend_below, null_handle
-from mcoherence.figures.panels import column_titles, network_title, panel_grid, row_title, say_not_run
+from mcoherence.figures.panels import network_title, panel_grid, say_not_run
 from mcoherence.figures.reading import in_order, networks, of_network
 from mcoherence.figures.style import FigureStyle, LineLook, readable
 
@@ -24,7 +25,7 @@ def draw_panels(
     label_looks: Mapping[str, LineLook],
     null: pd.DataFrame | None = None,
 ) -> tuple[Figure, NDArray[Any]]:
-    """The figure without its legend, and its axes [networks, optimisers]; the caller sets the horizontal axes.
+    """The figure without names and legend, and its axes [networks, optimisers]; the caller sets the horizontal axes.
 
     Args:
         rows: the observations, one per run and checkpoint, whose order decides that of the panels.
@@ -43,12 +44,18 @@ def draw_panels(
                 draw_null_bands(axes, of_network(null[null["optimizer"] == optimizer], network), x, label_looks)
             orthogonal_limit(axes)
             draw_lines(axes, panel, x, style.color(optimizer), label_looks)
-        row_title(panels[-1], network_title(network, all_networks))
         panels[0].set_ylabel("m-coherence")
         for axes in panels:  # after all have drawn, because they share the axis
             log_axis(axes)
-    column_titles(grid, [readable(name) for name in optimizers], [style.color(name) for name in optimizers])
     return figure, grid
+
+
+def name_panels(grid: NDArray[Any], rows: pd.DataFrame, style: FigureStyle) -> None:
+    """Name what `draw_panels` drew of the same `rows`, once the horizontal axes are set."""
+    all_networks, optimizers = networks(rows), in_order(rows["optimizer"], [style.reference_optimizer])
+    titles = [network_title(network, all_networks) for network in all_networks]
+    colors = [style.color(name) for name in optimizers]
+    name_combinations(grid, titles, [readable(name) for name in optimizers], colors)
 
 
 def add_legend(

@@ -10,15 +10,14 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, SymmetricalLogLocator
 
 from mcoherence.figures.axes import decade_label, step_axis
+from mcoherence.figures.combinations import name_combinations
 from mcoherence.figures.intervals import draw_line_with_band, over_seeds
 from mcoherence.figures.legends import band_handle, legend_below, look_handles
 from mcoherence.figures.panels import (
-    column_titles,
     label_below,
     message_figure,
     network_title,
     panel_grid,
-    row_title,
     say_not_run,
 )
 from mcoherence.figures.reading import Tables, full_set_runs, in_order, label_sets, networks, of_network
@@ -71,10 +70,11 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
             step_axis(axes, rows["step"].max(), len(optimizers))
         if quantity == "i":
             _running_sum_axis(panels[0], pd.concat(lines_of_row))  # the row shares its axis
-        row_title(panels[-1], f"{network_title(network, all_networks)}\n{readable(labels)}")
         panels[0].set_ylabel(QUANTITIES[quantity])
-    column_titles(grid, [readable(name) for name in optimizers], [style.color(name) for name in optimizers])
     label_below(grid, "training step")
+    titles = [f"{network_title(network, all_networks)}\n{readable(labels)}" for network, labels in row_keys]
+    colors = [style.color(name) for name in optimizers]
+    name_combinations(grid, titles, [readable(name) for name in optimizers], colors, stacked=2)
     legend_below(figure, _handles(style, list(summaries["f", "pristine"]["seeds"])))
     return figure
 

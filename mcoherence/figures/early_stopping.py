@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from mcoherence.figures.axes import log_axis
+from mcoherence.figures.combinations import name_combinations
 from mcoherence.figures.intervals import over_seeds
 from mcoherence.figures.legends import legend_below
-from mcoherence.figures.panels import column_titles, message_figure, network_title, panel_grid, row_title, say_not_run
+from mcoherence.figures.panels import message_figure, network_title, panel_grid, say_not_run
 from mcoherence.figures.reading import Tables, full_set_runs, in_order, label_sets, networks, of_network
 from mcoherence.figures.style import NEUTRAL, FigureStyle, readable, theme
 
@@ -55,10 +56,10 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
         if quantity == "step":
             panels[0].set_ylim(0.7, 1.8 * rows["last_step"].max())
         panels[0].set_ylabel(QUANTITIES[quantity])
-        row_title(panels[-1], network_title(network, all_networks))
-    column_titles(grid, [readable(name) for name in labels])
     for axes in grid[-1]:
         axes.set_xticks(range(len(names)), [textwrap.fill(readable(name), width=6) for name in names])
+    titles = [network_title(network, all_networks) for network in all_networks]
+    name_combinations(grid, titles, [readable(name) for name in labels], stacked=len(QUANTITIES))
     legend_below(figure, _handles(style))
     return figure
 

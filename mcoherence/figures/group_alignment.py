@@ -5,15 +5,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mcoherence.figures.axes import alignment_axis, step_axis
+from mcoherence.figures.combinations import name_combinations
 from mcoherence.figures.intervals import draw_line_with_band, over_seeds
 from mcoherence.figures.legends import band_handle, legend_below, look_handles
 from mcoherence.figures.panels import (
-    column_titles,
     label_below,
     message_figure,
     network_title,
     panel_grid,
-    row_title,
     say_not_run,
 )
 from mcoherence.figures.reading import Tables, full_set_runs, in_order, label_sets, networks, of_network
@@ -60,10 +59,11 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
             chosen = (summary["optimizer"] == optimizer) & (summary["labels"] == labels)
             _draw_panel(axes, of_network(summary[chosen], network), quantity, style.color(optimizer))
             step_axis(axes, rows["step"].max(), len(optimizers))
-        row_title(panels[-1], f"{network_title(network, all_networks)}\n{readable(labels)}")
         panels[0].set_ylabel(QUANTITIES[quantity])
-    column_titles(grid, [readable(name) for name in optimizers], [style.color(name) for name in optimizers])
     label_below(grid, "training step")
+    titles = [f"{network_title(network, all_networks)}\n{readable(labels)}" for network, labels in row_keys]
+    colors = [style.color(name) for name in optimizers]
+    name_combinations(grid, titles, [readable(name) for name in optimizers], colors, stacked=2)
     legend_below(figure, [*look_handles(looks(list(PAIRS))), band_handle(style, list(summaries["cosine"]["seeds"]))])
     return figure
 

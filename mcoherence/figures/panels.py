@@ -13,6 +13,10 @@ from mcoherence.figures.style import NEUTRAL, TEXT_SIZE, WIDTH, readable
 
 LEAST_ROW = 1.05  # inches of a row of panels that can be read
 BELOW = 0.8  # inches for the axis label and the legend
+BETWEEN = 0.15  # inches between two rows
+LETTER, BOLD_LETTER = 0.072, 0.085  # inches of a letter in a title
+SHORTEST_LINE = 8  # letters
+NOT_RUN = "not run"  # the group id of a panel with nothing to show
 
 
 def network_title(network: tuple[str, str], all_networks: Sequence[tuple[str, str]]) -> str:
@@ -55,12 +59,21 @@ def message_figure(message: str) -> Figure:
 def say_not_run(axes: Axes, reason: str = "no such runs") -> None:
     """Mark a panel that has nothing to show, such as a combination that the study has no runs of."""
     axes.text(0.5, 0.5, reason, transform=axes.transAxes, ha="center", va="center", color=NEUTRAL)
+    axes.set_gid(NOT_RUN)
 
 
 def row_title(axes: Axes, title: str) -> None:
-    """Name a row of panels at the right edge of its last one."""
+    """Name a row of panels at the right edge of its last one, on as many lines as the row's height asks for.
+
+    A title longer than its row is high would push the rows apart, until nothing is left of the panels.
+    """
+    spec, figure = axes.get_subplotspec(), axes.get_figure(root=True)
+    assert spec is not None, "a panel of a grid"
+    assert figure is not None, "a panel of a grid"
+    height = (figure.get_figheight() - BELOW) / spec.get_gridspec().nrows - BETWEEN
+    letters = max(int(height / LETTER), SHORTEST_LINE)
     axes.annotate(
-        title,
+        "\n".join(textwrap.fill(line, letters) for line in title.split("\n")),
         xy=(1, 0.5),
         xytext=(5, 0),
         xycoords="axes fraction",
@@ -69,7 +82,7 @@ def row_title(axes: Axes, title: str) -> None:
         ha="left",
         va="center",
         multialignment="center",
-        fontsize=TEXT_SIZE + 1,
+        fontsize=TEXT_SIZE,
         annotation_clip=False,
     )
 
@@ -82,9 +95,14 @@ def column_titles(grid: NDArray[Any], titles: Sequence[str], colors: Sequence[st
         titles: one per column.
         colors: of the titles; black by default.
     """
-    letters = int(WIDTH / len(titles) / 0.085)  # inches per bold letter
+    letters = int(WIDTH / len(titles) / BOLD_LETTER)
     for axes, title, color in zip(grid[0], titles, colors or ["black"] * len(titles), strict=True):
         axes.set_title(textwrap.fill(title, letters), color=color, fontweight="bold")
+
+
+def most_ticks(columns: int) -> int:
+    """How many labels of steps have room below a panel, of so many that share the page's width; 3 at least."""
+    return max(int((WIDTH - 0.9) / columns / 0.38), 3)  # inches for the margins, for a label
 
 
 def label_below(grid: NDArray[Any], label: str) -> None:

@@ -3,15 +3,14 @@
 from matplotlib.figure import Figure
 
 from mcoherence.figures.axes import alignment_axis, step_axis
+from mcoherence.figures.combinations import name_combinations
 from mcoherence.figures.intervals import draw_line_with_band, over_seeds
 from mcoherence.figures.legends import band_handle, legend_below, look_handles
 from mcoherence.figures.panels import (
-    column_titles,
     label_below,
     message_figure,
     network_title,
     panel_grid,
-    row_title,
     say_not_run,
 )
 from mcoherence.figures.reading import Tables, full_set_runs, in_order, label_sets, networks, of_network
@@ -61,9 +60,9 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
             if panel.empty:
                 say_not_run(axes)
             step_axis(axes, rows["step"].max(), len(optimizers))
-        row_title(panels[-1], f"{network_title(network, all_networks)}\n{readable(labels)}")
         panels[0].set_ylabel("mean alignment of\ntwo examples (size-free)")
-    column_titles(grid, [readable(name) for name in optimizers], [style.color(name) for name in optimizers])
     label_below(grid, "training step")
+    titles = [f"{network_title(network, all_networks)}\n{readable(labels)}" for network, labels in row_keys]
+    name_combinations(grid, titles, [readable(name) for name in optimizers], [style.color(name) for name in optimizers])
     legend_below(figure, [*look_handles(group_looks), band_handle(style, list(summary["seeds"]))])
     return figure

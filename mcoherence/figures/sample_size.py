@@ -3,15 +3,14 @@
 from matplotlib.figure import Figure
 
 from mcoherence.figures.axes import log_axis, orthogonal_limit, step_axis
+from mcoherence.figures.combinations import name_combinations
 from mcoherence.figures.intervals import draw_line_with_band, not_positive, over_seeds
 from mcoherence.figures.legends import coherence_handles, legend_below
 from mcoherence.figures.panels import (
-    column_titles,
     label_below,
     message_figure,
     network_title,
     panel_grid,
-    row_title,
     say_not_run,
 )
 from mcoherence.figures.reading import Tables, label_sets, networks, of_network
@@ -50,12 +49,12 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
             if panel.empty:
                 say_not_run(axes)
             step_axis(axes, rows["step"].max(), len(labels))
-        row_title(panels[-1], network_title(network, all_networks))
         panels[0].set_ylabel("m-coherence")
         for axes in panels:  # after all have drawn, because they share the axis
             log_axis(axes)
-    column_titles(grid, [readable(name) for name in labels])
     label_below(grid, "training step")
+    titles = [network_title(network, all_networks) for network in all_networks]
+    name_combinations(grid, titles, [readable(name) for name in labels])
     names: dict[str, LineLook] = {f"m = {m:,}": look for m, look in look_of.items()}
     legend_below(figure, coherence_handles(style, names, list(summary["seeds"]), not_positive(rows["m_coherence"])))
     return figure

@@ -66,7 +66,8 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
     subsets = _own_test_part(tables.get("easy_hard", pd.DataFrame()))
     own = over_seeds(subsets, [*keys, "train_subset"], "accuracy", style.confidence) if len(subsets) else subsets
     trained_on = [name for name in _SUBSETS if len(own) and (own["train_subset"] == name).any()]
-    figure, grid = panel_grid(len(all_networks), len(_COLUMNS), row_height=1.7, sharey="col", sharex="col")
+    columns = _COLUMNS if trained_on else _COLUMNS[:3]
+    figure, grid = panel_grid(len(all_networks), len(columns), row_height=1.7, sharey="col", sharex="col")
     for network, panels in zip(all_networks, grid, strict=True):
         orthogonal_limit(panels[0])
         peaks: list[pd.Series] = []
@@ -81,19 +82,22 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
             for one in begun.itertuples():
                 if one.network == network:
                     panels[column].axvline(one.step, zorder=1, label=f"{one.labels} memorised", **_BEGINS)
-            step_axis(panels[column], runs["step"].max(), len(_COLUMNS))
+            step_axis(panels[column], runs["step"].max(), len(columns))
         _mark_peaks(panels[0], peaks, style.color(reference))
         _draw_gaps(panels[2], of_network(gaps, network), labels, optimizers, style)
-        _draw_subsets(panels[3], of_network(own, network) if len(own) else own, trained_on, style.color(reference))
+        if trained_on:
+            _draw_subsets(panels[3], of_network(own, network), trained_on, style.color(reference))
         row_title(panels[-1], network_title(network, all_networks))
     for panels in grid:
         log_axis(panels[0])
         panels[1].set_ylim(-3, 103)  # intervals of few seeds can reach past what is possible
-        panels[3].set_ylim(top=min(panels[3].get_ylim()[1], 101))
-    column_titles(grid, _COLUMNS)
+        if trained_on:
+            panels[3].set_ylim(top=min(panels[3].get_ylim()[1], 101))
+    column_titles(grid, columns)
     for axes in grid[-1, :2]:
         axes.set_xlabel("training step")
-    grid[-1, 3].set_xlabel("trained and tested on")
+    if trained_on:
+        grid[-1, 3].set_xlabel("trained and tested on")
     marks = [Line2D([], [], color=NEUTRAL, linestyle="", label="peak of the mean", **_PEAK)]
     if not begun.empty:
         marks.append(Line2D([], [], label="memorisation begins", **_BEGINS))

@@ -6,15 +6,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from mcoherence.figures.axes import log_axis, step_axis
+from mcoherence.figures.combinations import name_combinations
 from mcoherence.figures.intervals import draw_line_with_band, over_seeds
 from mcoherence.figures.legends import band_handle, legend_below
 from mcoherence.figures.panels import (
-    column_titles,
     label_below,
     message_figure,
     network_title,
     panel_grid,
-    row_title,
     say_not_run,
 )
 from mcoherence.figures.reading import Tables, full_set_runs, in_order, label_sets, networks, of_network
@@ -57,14 +56,14 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
             panel = of_network(summary[summary["labels"] == name], network)
             _draw_panel(axes, panel, optimizers, style)
             step_axis(axes, rows["step"].max(), len(labels))
-        row_title(panels[-1], network_title(network, all_networks))
         panels[0].set_ylabel(_QUANTITIES[quantity])
         if quantity == "accuracy":  # the row shares its axis
             panels[0].set_ylim(-3, 103)  # where it ends; the caption says that bands of few seeds can be cut there
         else:
             log_axis(panels[0])
-    column_titles(grid, [readable(name) for name in labels])
     label_below(grid, "training step")
+    titles = [network_title(network, all_networks) for network in all_networks]
+    name_combinations(grid, titles, [readable(name) for name in labels], stacked=2)
     colors = [Line2D([], [], color=style.color(name), linewidth=2, label=readable(name)) for name in optimizers]
     parts = [
         Line2D([], [], color=NEUTRAL, marker=marker, markersize=3, markerfacecolor="white", label=part)

@@ -1,6 +1,7 @@
 """Everything that the page shows, put together: facts, headline, charts with their tables, figures, claims, files."""
 
 import base64
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -282,7 +283,7 @@ def _facts(config: Config, claims: Mapping[str, Any], tables: Mapping[str, pd.Da
     if claims["data"]:
         described = (
             f"{readable(name)} ({of['train']} training and {of['test']} test images)"
-            for name, of in claims["data"].items()
+            for name, of in sorted(claims["data"].items(), key=lambda one: _by_number(one[0]))
         )
         facts.append(" and ".join(described))
     runs = tables.get("accuracy")
@@ -293,6 +294,11 @@ def _facts(config: Config, claims: Mapping[str, Any], tables: Mapping[str, pd.Da
         seeds = _from_to(runs.groupby(by, observed=True)["seed"].nunique())
         facts.append(f"{seeds} seed{'' if seeds == '1' else 's'} each")
     return facts
+
+
+def _by_number(name: str) -> list[tuple[int, str]]:
+    """What sorts names that end in numbers by the numbers: 2000 before 16000."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def _of(drawn: Mapping[str, pd.DataFrame], name: str) -> list[str]:

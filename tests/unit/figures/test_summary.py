@@ -94,10 +94,14 @@ def test_a_network_without_easy_and_hard_runs_leaves_the_places_of_the_others(ta
     assert [text.get_text() for text in without.texts][:1] == ["no such runs"]
 
 
-def test_a_study_without_easy_and_hard_examples_says_so(tables):
+def test_a_study_without_easy_and_hard_examples_has_no_column_for_them(tables):
+    with_column = summary.draw(tables, STYLE)
     del tables["easy_hard"]
-    figure = summary.draw(tables, STYLE)
-    assert [text.get_text() for text in figure.axes[3].texts if "runs" in text.get_text()] == ["no such runs"]
+    without = summary.draw(tables, STYLE)
+    titles = [[axes.get_title() for axes in figure.axes if axes.get_title()] for figure in (with_column, without)]
+    assert len(titles[0]) == 4
+    assert "easy, hard" in " ".join(titles[0][3].split())
+    assert [" ".join(t.split()) for t in titles[1]] == [" ".join(t.split()) for t in titles[0][:3]]
 
 
 def test_a_diverged_run_has_no_points(tables):
