@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from mcoherence.figures.intervals import over_seeds
-from mcoherence.figures.legends import legend_below, text_handle
+from mcoherence.figures.legends import bars_handle, legend_below, text_handle
 from mcoherence.figures.panels import column_titles, label_below, message_figure, panel_grid, row_title, say_not_run
 from mcoherence.figures.reading import Tables, in_order, networks, of_network
 from mcoherence.figures.style import NEUTRAL, FigureStyle, readable, theme
@@ -102,8 +102,5 @@ def _handles(colors: dict[float, str], style: FigureStyle, seeds: list[int], num
         for marker, filled, name in MARKERS.values()
         for face in [NEUTRAL if filled else "white"]
     ]
-    fewest, most = min(seeds, default=0), max(seeds, default=0)
-    count = str(most) if fewest == most else f"{fewest} to {most}"
-    interval = text_handle(f"bars: {style.percent} interval of the mean, {count} seeds" if most > 1 else "one seed")
     left_out = [text_handle(f"left out: {num_lost} run(s) that diverged")] if num_lost else []
-    return [*noise, *over, interval, *left_out]
+    return [*noise, *over, bars_handle(style, seeds), *left_out]

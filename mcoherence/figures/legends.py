@@ -45,6 +45,21 @@ def band_handle(style: FigureStyle, seeds: Sequence[int], geometric: bool = Fals
     return Patch(facecolor=NEUTRAL, alpha=BAND_OPACITY, label=f"{style.percent} interval of the {mean}, {count} seeds")
 
 
+def bars_handle(style: FigureStyle, seeds: Sequence[int]) -> Artist:
+    """The legend's entry of bars, which show the interval with any number of seeds: what they are, and over how many.
+
+    Args:
+        style: for the confidence.
+        seeds: how many seeds each drawn mean is of.
+    """
+    fewest, most = min(seeds, default=0), max(seeds, default=0)
+    if most < 2:
+        return text_handle("one seed, no interval")
+    count = str(most) if fewest == most else f"{fewest} to {most}"
+    label = f"{style.percent} interval of the mean, {count} seeds"
+    return Line2D([], [], color=NEUTRAL, linestyle="", marker="|", markersize=9, label=label)
+
+
 def coherence_handles(
     style: FigureStyle, names_to_looks: Mapping[str, LineLook], seeds: Sequence[int], not_shown: int
 ) -> list[Artist]:

@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 
 from mcoherence.claims.median_scale import DELAY, Finding, findings
 from mcoherence.figures.intervals import over_seeds
-from mcoherence.figures.legends import band_handle, legend_below
+from mcoherence.figures.legends import bars_handle, legend_below
 from mcoherence.figures.panels import column_titles, label_below, message_figure, panel_grid, row_title, say_not_run
 from mcoherence.figures.reading import Tables, in_order, networks, of_network
 from mcoherence.figures.style import NEUTRAL, FigureStyle, readable, theme
@@ -55,7 +55,7 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
     bound = Line2D(
         [], [], color=NEUTRAL, linestyle="", marker="^", fillstyle="none", label="at least: never in the run"
     )
-    legend_below(figure, [*colors, bound, band_handle(style, seeds)])
+    legend_below(figure, [*colors, bound, bars_handle(style, seeds)])
     return figure
 
 

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 
 from mcoherence.figures.axes import log_axis, orthogonal_limit, step_axis
 from mcoherence.figures.intervals import draw_line_with_band, over_seeds
-from mcoherence.figures.legends import band_handle, legend_below, text_handle
+from mcoherence.figures.legends import bars_handle, legend_below, text_handle
 from mcoherence.figures.panels import column_titles, message_figure, panel_grid, row_title, say_not_run
 from mcoherence.figures.reading import Tables, in_order, label_sets
 from mcoherence.figures.style import NEUTRAL, FigureStyle, LineLook, readable, theme
@@ -151,4 +151,4 @@ def _handles(style: FigureStyle, seeds: list[int], num_lost: int) -> list[Artist
     ]
     dot = Line2D([], [], color=NEUTRAL, linestyle="", marker=".", markersize=3, alpha=0.5, label="one seed")
     left_out = [text_handle(f"left out: {num_lost} run(s) that diverged")] if num_lost else []
-    return [*marks, dot, band_handle(style, seeds), *left_out]
+    return [*marks, dot, bars_handle(style, seeds), *left_out]

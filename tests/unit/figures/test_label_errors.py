@@ -43,6 +43,6 @@ def test_every_score_has_a_point_per_noise_level_with_its_interval():
 def test_runs_that_diverged_are_left_out_and_counted():
     figure = label_errors.draw({"label_errors": table_of(diverged=[1])}, STYLE)
     texts = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert texts[-2:] == ["bars: 95% interval of the mean, 2 seeds", "left out: 4 run(s) that diverged"]
+    assert texts[-2:] == ["95% interval of the mean, 2 seeds", "left out: 4 run(s) that diverged"]
     everything = label_errors.draw({"label_errors": table_of(diverged=SEEDS)}, STYLE)
     assert "diverged" in everything.texts[0].get_text()
