@@ -182,8 +182,8 @@ def suppression_narrows_gap(tables: Tables, settings: ClaimSettings) -> Parts:
 
 @claim(
     "P15",
-    "A network that is trained and tested on easy examples generalises better than one trained and tested on hard ones, "
-    "by more than the advantage that any network has on easy test examples.",
+    "A network that is trained and tested on easy examples generalises better than one trained and tested on hard "
+    "ones, by more than the advantage that any network has on easy test examples.",
     short="easy generalises better than hard",
     source="arXiv 2003.07422; the control is this project's",
     statistic=(

@@ -187,8 +187,8 @@ def _range(values: list[float]) -> str:
 @claim(
     "E14",
     "Each method is taken at the rate at which it learns soonest. A method that takes a median of gradients fits fewer "
-    "corrupt labels than SGD where both fit pristine ones equally well (prevention), or takes longer to fit the corrupt "
-    "ones (delay).",
+    "corrupt labels than SGD where both fit pristine ones equally well (prevention), or takes longer to fit the "
+    "corrupt ones (delay).",
     short="medians prevent or delay",
     source="this project; no paper is known to us that compares the two by the examples of a class in a group",
     statistic=(
