@@ -97,7 +97,7 @@ def finish(folder: Path) -> None:
         words = shlex.split(row["command"])
         settings, code = (words[words.index(name) + 1] if name in words else "" for name in ("--settings", "--code"))
         inputs = {path: digests[path] for path in row["input"] if path in digests}
-        origin = Provenance(json.loads(settings or "{}"), inputs, "", {}, "cpu", code)
+        origin = Provenance(json.loads(settings or "{}"), inputs, "", {}, "cpu", code=code)
         for path in map(Path, row["output"]):
             write(path, origin)
             if says_its_origin(str(path)):
@@ -152,6 +152,8 @@ def main() -> None:
         if not (folder / "results").exists():
             finish(folder)
         (folder / "results/many/code/origins.json").unlink(missing_ok=True)
+        left = snakemake(folder, "--dry-run", first=WITHOUT_COMPARISON)[1]  # else it would train for hours
+        assert "Nothing to be done" in left, left[-2000:]
         for name, first in (("records", WITHOUT_COMPARISON), ("first", ""), ("again", "")):
             seconds, answer = snakemake(folder, "--cores", "2", first=first)
             assert "Nothing to be done" in answer, answer[-2000:]
