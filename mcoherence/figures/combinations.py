@@ -21,7 +21,7 @@ from mcoherence.figures.panels import (
 from mcoherence.figures.style import WIDTH
 
 MOST_MISSING = 0.25  # of the combinations; with more of them missing the others close up
-MOST_ACROSS = 5  # panels side by side that can be read
+FEWEST_ACROSS, MOST_ACROSS = 3, 5  # panels side by side, where there are so many; narrower ones cannot be read
 LINE = 0.14  # inches of a line of a name
 ROW_HEIGHT = 1.9  # inches, as far as the figure stays no taller than wide
 
@@ -56,23 +56,22 @@ def name_combinations(
         _close_up(grid, combinations, run, rows, columns, colors)
 
 
-def panels_across(combinations: int, columns: int, stacked: int) -> int:
-    """How many combinations stand side by side once they have closed up: the fewest that give the fewest bands.
+def panels_across(combinations: int, stacked: int) -> int:
+    """How many combinations stand side by side once they have closed up: from three on, the fewest that fit a page.
 
-    >>> panels_across(10, columns=5, stacked=2), panels_across(16, columns=3, stacked=2), panels_across(2, 6, 1)
-    (5, 4, 2)
+    Where none fit, the fewest that give the fewest bands, so that the figure is no taller than it has to be.
+
+    >>> panels_across(8, stacked=1), panels_across(10, stacked=2), panels_across(16, stacked=2)
+    (3, 5, 4)
 
     Args:
         combinations: how many there are to show.
-        columns: how many stood side by side before.
         stacked: how many panels of a combination stand below each other.
     """
-    least, most = min(combinations, columns, MOST_ACROSS), min(combinations, max(columns, MOST_ACROSS), MOST_ACROSS)
-    for across in range(least, most + 1):
-        bands = -(-combinations // across)
-        if bands * stacked * LEAST_ROW + BELOW <= WIDTH:
-            return across
-    return min(range(least, most + 1), key=lambda across: (-(-combinations // across), across))
+    possible = range(min(combinations, FEWEST_ACROSS), min(combinations, MOST_ACROSS) + 1)
+    bands = {across: -(-combinations // across) for across in possible}
+    fit = [across for across in possible if bands[across] * stacked * LEAST_ROW + BELOW <= WIDTH]
+    return fit[0] if fit else min(possible, key=lambda across: (bands[across], across))
 
 
 def _close_up(
@@ -85,7 +84,7 @@ def _close_up(
 ) -> None:
     """Move the panels of the combinations `run`, (row, column) each, together, and take the others away."""
     figure, stacked = grid[0, 0].get_figure(), combinations.shape[2]
-    across = panels_across(len(run), len(columns), stacked)
+    across = panels_across(len(run), stacked)
     bands = -(-len(run) // across)
     names = {place: _wrapped(f"{columns[place[1]]}\n{rows[place[0]]}", across) for place in run}
     for_names = LINE * bands * max(name.count("\n") + 1 for name in names.values())

@@ -82,19 +82,18 @@ def test_stacked_panels_stay_together_and_those_with_nothing_below_say_the_steps
 
 
 @pytest.mark.parametrize(
-    ("combinations", "columns", "stacked", "across"),
+    ("combinations", "stacked", "across"),
     [
-        (12, 3, 1, 3),  # four bands of one row fit the page
-        (10, 5, 2, 5),  # two bands of two
-        (16, 3, 2, 4),  # eight rows in four bands: five across would need four bands too
-        (1, 3, 1, 1),
-        (9, 9, 1, 5),  # never more than five
+        (12, 1, 3),  # four bands of one row of 1.05 inches fit a page of 7, with 0.8 for the legend
+        (15, 1, 3),  # 5 x 1.05 + 0.8 = 6.05
+        (16, 1, 4),  # 6 x 1.05 + 0.8 = 7.1 do not
+        (10, 2, 5),  # two bands of two; three bands would be 7.1
+        (16, 2, 4),  # none fits: eight rows in four bands, which five across would need too
+        (1, 1, 1),
     ],
 )
-def test_as_few_stand_side_by_side_as_give_the_fewest_bands(
-    combinations: int, columns: int, stacked: int, across: int
-) -> None:
-    assert panels_across(combinations, columns, stacked) == across
+def test_as_few_stand_side_by_side_as_fit_the_page(combinations: int, stacked: int, across: int) -> None:
+    assert panels_across(combinations, stacked) == across
 
 
 @pytest.mark.parametrize("rows", [1, 3, 6])
