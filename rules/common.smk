@@ -7,7 +7,7 @@ from mcoherence.files.digests import SHORT_DIGEST, short_digest
 from mcoherence.study import catalogue, cutting, estimates, job_code, settings
 from mcoherence.study.colors import figure_settings
 from mcoherence.study.growing import minutes_in_group
-from mcoherence.study.network_uses import checked_network, method_that_counts, network_use
+from mcoherence.study.network_uses import checked_network, method_that_counts, needs_classes, network_use
 from mcoherence.study.result_names import OTHER_SAMPLE
 from mcoherence.study.results import ON_OTHER_SAMPLE, names_of, result
 from mcoherence.study.results import RESULTS as KINDS
@@ -29,7 +29,8 @@ FIGURE_SETTINGS = canonical_json(figure_settings(config, catalogue.optimizers_of
 CHECKS = f"{RESULTS}/checks"
 CHECKS_ARE_INPUTS = pass_over_inputs(f"{CHECKS}/")
 CHECKED = f"{CHECKS}/{{dataset}}/{{model}}/{{method}}-{{check}}-{{used}}.json"
-CHECKED_DATA = f"{CHECKS}/{{dataset}}/data-{{check}}.json"
+CHECKED_ON_DATA = f"{CHECKS}/{{dataset}}/{{model}}/{{method}}-{{check}}-{{used}}-on-data.json"
+CHECKED_DATA = f"{CHECKS}/{{dataset}}/data-{{check}}-{{used}}.json"
 LOGS = f"{RESULTS}/logs"
 BENCHMARKS = f"{RESULTS}/benchmarks"
 CONDA = "../envs/study.yaml"
@@ -218,26 +219,40 @@ def everything():
 
 
 @cache
-def check_of(dataset, model, method):
-    """The file of the check of a network, and whether that network was checked before, and was another one then."""
+def checks_of(dataset, model, method):
+    """The files of the checks of a network, and whether that network was checked before, and was another one then."""
     network = canonical_json(checked_network(config, dataset, model))
     key = short_digest(f"{network} {code_of(job_code.checking(config, model))}")
-    used = short_digest(canonical_json(network_use(config, dataset, model, method)))
-    path = Path(CHECKED.format(dataset=dataset, model=model, method=method, check=key, used=used))
+    asked = canonical_json(network_use(config, dataset, model, method))
+    names = {"dataset": dataset, "model": model, "method": method, "check": key}
+    path = Path(CHECKED.format(**names, used=short_digest(asked)))
     before = {file.name.split("-")[1] for file in path.parent.glob(f"{method}-*-*.json")}
-    return path, bool(before) and key not in before
+    paths = [path]
+    if needs_classes(config, dataset, model):
+        paths.append(
+            Path(CHECKED_ON_DATA.format(**names, used=short_digest(f"{asked} {digest_of_preparation(dataset)}")))
+        )
+    return paths, bool(before) and key not in before
 
 
 def networks_checked(wildcards):
-    """Input of training from fresh weights: the check, where it is to be waited for."""
-    if not CHECKS_ARE_INPUTS or not workflow.is_main_process:  # in a job of SLURM it is there, or code was edited since
+    """Input of training from fresh weights: the checks, where they are to be waited for."""
+    # In a job of SLURM they are there, or code was edited since.
+    if not CHECKS_ARE_INPUTS or not workflow.is_main_process:
         return []
     method = method_that_counts(config, wildcards.model, wildcards.optimizer)
-    path, was_another = check_of(wildcards.dataset, wildcards.model, method)
-    if path.exists():
-        return []
+    paths, was_another = checks_of(wildcards.dataset, wildcards.model, method)
     there = Path(run_of(wildcards).training_log(RESULTS, 0)).exists()
-    return [] if there and not was_another else str(path)
+    if there and not was_another and not data_were_others(wildcards.dataset):
+        return []
+    return [str(path) for path in paths if not path.exists()]
+
+
+@cache
+def digest_of_preparation(dataset):
+    """Of what decides the images of a data set: settings and code, that of a user's own function too."""
+    prepared = canonical_json(settings.preparation_settings(config, dataset, None))
+    return short_digest(f"{prepared} {code_of(job_code.preparation(config, dataset))}")
 
 
 @cache
@@ -254,10 +269,19 @@ def data_check_settings(dataset):
 
 @cache
 def data_check_of(dataset):
-    """The file of the check of a data set of a user's own: its name holds a digest of its function, and of its use."""
-    prepared = canonical_json(settings.preparation_settings(config, dataset, None))
-    key = short_digest(f"{prepared} {code_of(job_code.preparation(config, dataset))} {data_check_settings(dataset)}")
-    return CHECKED_DATA.format(dataset=dataset, check=key)
+    """The file of the check of a data set of a user's own, and whether it was checked before, and was another one then.
+
+    Its name holds two digests, as a network's: of the data, on which training depends, and of what the study asks of them.
+    """
+    key = digest_of_preparation(dataset)
+    path = Path(CHECKED_DATA.format(dataset=dataset, check=key, used=short_digest(data_check_settings(dataset))))
+    before = {file.name.split("-")[1] for file in path.parent.glob("data-*-*.json")}
+    return path, bool(before) and key not in before
+
+
+def data_were_others(dataset):
+    """Whether what a user's function returned was checked before, and the function is another one since."""
+    return dataset in own_datasets() and data_check_of(dataset)[1]
 
 
 @cache
@@ -274,11 +298,9 @@ def data_checked(wildcards):
     """
     if not CHECKS_ARE_INPUTS or not workflow.is_main_process or not own_datasets():
         return []
-    if Path(run_of(wildcards).training_log(RESULTS, 0)).exists():
+    there = Path(run_of(wildcards).training_log(RESULTS, 0)).exists()
+    if there and not data_were_others(wildcards.dataset):
         return []
     whole = workflow.dag_settings is None or "all" in (workflow.dag_settings.targets or ("all",))
-    return [
-        path
-        for path in (data_check_of(name) for name in own_datasets() if whole or name == wildcards.dataset)
-        if not Path(path).exists()
-    ]
+    paths = [data_check_of(name)[0] for name in own_datasets() if whole or name == wildcards.dataset]
+    return [str(path) for path in paths if not path.exists()]

@@ -38,7 +38,7 @@ for rule_name, path, job_name, whose in (
 
 # What a function of the user's own returns is known once it was called. So the study's first trainings wait, those on other
 # data too, until all such data sets are prepared and checked, as they wait for the checks of networks (networks.smk): only
-# while the file is missing, and only runs that are not there.
+# while the file is missing, and only runs that are not there, or that are of the data as the function returned them before.
 rule check_data:
     """Whether a data set of a user's own has the examples and classes that the study asks for."""
     input:
@@ -46,11 +46,12 @@ rule check_data:
     output:
         checked=CHECKED_DATA,
     log:
-        f"{LOGS}/check_data/{{dataset}}-{{check}}.log",
+        f"{LOGS}/check_data/{{dataset}}-{{check}}-{{used}}.log",
     benchmark:
-        f"{BENCHMARKS}/check_data/{{dataset}}-{{check}}.tsv"
+        f"{BENCHMARKS}/check_data/{{dataset}}-{{check}}-{{used}}.tsv"
     wildcard_constraints:
         check=f"[0-9a-f]{{{SHORT_DIGEST}}}",
+        used=f"[0-9a-f]{{{SHORT_DIGEST}}}",
     priority: 10
     localrule: True
     conda:

@@ -48,6 +48,11 @@ def network_use(config: Config, dataset: str, model: str, method: str) -> dict[s
     }
 
 
+def needs_classes(config: Config, dataset: str, model: str) -> bool:
+    """Whether a network of a user's own is trained on data that alone tell how many classes there are."""
+    return ":" in config["models"][model]["architecture"] and known_classes(config, dataset) is None
+
+
 def _is_measured(config: Config, dataset: str, model: str) -> bool:
     """Whether gradients of single examples are taken; with the statistics of mini-batches they need not be had."""
     return any(

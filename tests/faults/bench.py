@@ -144,6 +144,7 @@ MADE_SMALL = {
 def new_whole_study(folder: Path) -> Study:
     """A study in which every rule has a job, of which nothing has run."""
     study = new_study(folder, (Path(__file__).with_name("whole_study.yaml")).read_text())
+    shutil.copy2(Path(__file__).with_name("own_study.py"), study.folder)
     for name, replaced in MADE_SMALL.items():
         path = study.folder / name
         text = path.read_text()

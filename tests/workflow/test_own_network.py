@@ -140,6 +140,38 @@ def test_no_data_set_is_trained_on_before_all_functions_of_ones_own_have_returne
     assert not list((folder / "results").rglob("logs/train/**/*.log"))
 
 
+TEN_OUTPUTS = """from torch import nn
+
+
+def net(input_shape, num_classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+"""
+
+
+def test_a_network_with_other_outputs_than_the_data_have_classes_is_not_trained_on_them(workflow_copy):
+    folder = workflow_copy.folder
+    both = BOTH.replace(
+        "{mlp: {architecture: mlp, hidden: [4]}}",
+        '{mlp: {architecture: mlp, hidden: [4]}, ten: {architecture: "own.nets:net"}}',
+    )
+    study = both.replace("models: [mlp]", "models: [mlp, ten]")
+    (folder / "miniature.yaml").write_text(study)
+    (folder / "own").mkdir()
+    (folder / "own/data.py").write_text(DATA)
+    (folder / "own/nets.py").write_text(TEN_OUTPUTS)
+    # Of the digits it is known that there are ten. What the function returns is asked once it is there.
+    planned = workflow_copy.planned()
+    assert (planned["check_network"], planned["check_network_on_data"]) == (4, 1)
+    answer = workflow_copy.run("--cores", "4", "--keep-going", "--quiet", "reason")
+    assert answer.returncode == 1
+    assert "models.ten: own.nets:net: found an output of [2, 10] for two images of 1x8x8" in answer.stdout
+    assert "expected logits [2, 2]" in answer.stdout
+    assert (folder / "results/miniature/runs/digits/ten").exists()
+    assert not (folder / "results/miniature/runs/mine/ten").exists()
+    (folder / "own/nets.py").write_text(TEN_OUTPUTS.replace("10)", "num_classes)"))
+    assert workflow_copy.planned()["check_network_on_data"] == 1
+
+
 def test_what_is_trained_waits_for_no_function_that_was_edited_since(workflow_copy):
     folder = workflow_copy.folder
     (folder / "miniature.yaml").write_text(BOTH)
@@ -156,7 +188,8 @@ def test_what_is_trained_waits_for_no_function_that_was_edited_since(workflow_co
     assert "train" not in workflow_copy.planned()
     (folder / "own/data.py").write_text(DATA.replace("default_rng(0)", "default_rng(1)"))
     assert workflow_copy.planned(GOOD_LOG) == {}
-    assert workflow_copy.planned()["train"] == 1  # of the data set whose function it is
+    planned = workflow_copy.planned()
+    assert (planned["check_data"], planned["train"]) == (1, 1)  # of the data set whose function it is, checked before
     for check in (folder / "results/miniature/checks/mine").glob("data-*.json"):
         check.unlink()  # as in a study that was finished before there was such a check
     (folder / "own/data.py").write_text(DATA)
