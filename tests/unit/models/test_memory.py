@@ -79,11 +79,15 @@ def test_passes_on_a_gpu_took_as_much(architecture, way, dtype, examples, mib):
     assert counted / MIB == pytest.approx(mib, rel=0.2)
 
 
+ALLOCATED = [(CNN, SMALL, 64), ({"architecture": "vit_b_16"}, LARGE, 6)]  # so many that gradients weigh little
+
+
 @pytest.mark.parametrize("backward", [True, False])
-def test_a_pass_on_the_processor_allocates_as_much(backward):
+@pytest.mark.parametrize(("settings", "size", "examples"), ALLOCATED, ids=["cnn", "vit"])
+def test_a_pass_on_the_processor_allocates_as_much(settings, size, examples, backward):
     torch.manual_seed(0)
-    model = construct(CNN, SMALL.shape, SMALL.classes).train(backward)
-    images, labels = torch.zeros(64, *SMALL.shape), torch.zeros(64, dtype=torch.int64)
+    model = construct(settings, size.shape, size.classes).train(backward)
+    images, labels = torch.zeros(examples, *size.shape), torch.zeros(examples, dtype=torch.int64)
 
     def run():
         with torch.set_grad_enabled(backward):
@@ -102,7 +106,8 @@ def test_a_pass_on_the_processor_allocates_as_much(backward):
     assert peak_bytes(run, (*model.parameters(), *model.buffers(), images, labels)) == pytest.approx(most, rel=0.2)
     way = "train" if backward else "evaluate"
     own = images.nbytes if backward else images.nbytes + labels.nbytes
-    assert 64 * example_bytes(CNN, SMALL.shape, SMALL.classes, way) == pytest.approx(most + own, rel=0.2)
+    counted = examples * example_bytes(settings, size.shape, size.classes, way)
+    assert counted == pytest.approx(most + own, rel=0.2)
 
 
 def test_float64_takes_twice_as_much_but_for_indices():
