@@ -7,6 +7,8 @@ The study is the label-noise experiment of `whole_study.yaml` at ten noise level
 
     parse       the rules, no DAG (`snakemake --list`), less Snakemake's own start (`snakemake --version`)
     plan        a dry run of everything
+    bare        a dry run of three rules without a function, of as many runs, jobs of a run and checkpoints
+    begin       a run, until it has found out which jobs are to run and the first may begin
     records     a run of the finished study, which finds nothing to do by Snakemake's records alone
     first       the same with the comparison of what the files say of themselves, for which each of them is read
     again       the same once more: what was read is on record
@@ -51,7 +53,7 @@ CONFIG = ("--configfile", "many.json", "--replace-workflow-config")
 LEVELS = (0, 10, 20, 30, 40, 50, 60, 70, 80, 100)
 
 
-def config(seeds: int) -> dict[str, object]:
+def config(seeds: int) -> dict[str, Any]:
     """The whole config of a study of ten noise levels and so many seeds."""
     whole: dict[str, Any] = yaml.safe_load((ROOT / "benchmarks/whole_study.yaml").read_text())
     labels = {f"noise{level}": {"fraction": level / 100} for level in LEVELS}
@@ -72,6 +74,63 @@ def snakemake(folder: Path, *arguments: str, profile: Path | None = None, first:
     return time.perf_counter() - started, answer.stdout + answer.stderr
 
 
+BARE = """
+CHECKPOINTS = expand("runs/{{run}}/step{step}", step=range(22))
+
+rule all:
+    input: expand("runs/{run}/{result}", run=range(RUNS), result=("evaluated", "measured"))
+
+rule train:
+    output: checkpoints=CHECKPOINTS, state="runs/{run}/state", log="runs/{run}/log"
+    resources: mem_mb=1000, runtime=10
+    shell: "touch {output}"
+
+rule evaluate:
+    input: CHECKPOINTS
+    output: "runs/{run}/evaluated"
+    resources: mem_mb=1000, runtime=10
+    shell: "touch {output}"
+
+rule measure:
+    input: CHECKPOINTS
+    output: "runs/{run}/measured"
+    resources: mem_mb=1000, runtime=10
+    shell: "touch {output}"
+"""
+
+
+def bare(folder: Path, seeds: int) -> float:
+    """Wall seconds of a dry run of a workflow that has runs and checkpoints as ours, and nothing else."""
+    of_study = config(seeds)
+    runs = seeds * len(LEVELS) * len(of_study["label_noise"]["models"]) * len(of_study["label_noise"]["optimizers"])
+    folder.mkdir(exist_ok=True)
+    (folder / "Snakefile").write_text(BARE.replace("RUNS", str(runs)))
+    command = [str(SNAKEMAKE), "--dry-run", "--forceall", "--quiet", "all"]
+    started = time.perf_counter()
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    return time.perf_counter() - started
+
+
+def until_it_begins(folder: Path) -> float:
+    """Wall seconds of a run of everything until Snakemake has its jobs; it is ended before one of them begins."""
+    command = [sys.executable, "-c", f"{END_AT_THE_SCHEDULER}\nfrom snakemake.cli import main\nmain()"]
+    command += ["--snakefile", str(ROOT / "Snakefile"), *CONFIG, "--cores", "1", "--forceall", "--nolock"]
+    started = time.perf_counter()
+    answer = subprocess.run(
+        command, cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, text=True, capture_output=True
+    )
+    seconds = time.perf_counter() - started
+    assert answer.returncode == BEGUN, answer.stdout + answer.stderr
+    return seconds
+
+
+BEGUN = 77
+END_AT_THE_SCHEDULER = f"""
+import os
+from snakemake.scheduling.job_scheduler import JobScheduler
+
+JobScheduler.schedule = lambda self: os._exit({BEGUN})
+"""
 WITHOUT_COMPARISON = "from workflow_scripts.comparing import Comparison\nComparison.install = lambda self: ''"
 # Writes Snakemake's record of each job in place of comparing with it.
 WRITE_RECORDS = """
@@ -149,6 +208,7 @@ def main() -> None:
         start = min(snakemake(folder, "--version")[0] for _ in range(5))
         rows = [("parse", min(snakemake(folder, "--list")[0] for _ in range(5)) - start)]
         rows.append(("plan", snakemake(folder, "--dry-run", "--forceall", "--quiet", "all")[0]))
+        rows += [("bare", bare(folder / "bare", arguments.seeds)), ("begin", until_it_begins(folder))]
         if not (folder / "results").exists():
             finish(folder)
         (folder / "results/many/code/origins.json").unlink(missing_ok=True)
