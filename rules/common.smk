@@ -219,20 +219,25 @@ def everything():
 
 
 @cache
+def was_another(check):
+    """Whether files of a check are there, and all of something else: the first digest in a name is of what is checked."""
+    what, digest, *_ = check.name.split("-")
+    alike = [file for file in check.parent.glob(f"{what}-*.json") if file.name.count("-") == check.name.count("-")]
+    return bool(alike) and digest not in {file.name.split("-")[1] for file in alike}
+
+
+@cache
 def checks_of(dataset, model, method):
-    """The files of the checks of a network, and whether that network was checked before, and was another one then."""
+    """The files of the checks of a network: of itself, and of the number of its outputs where the data alone tell that."""
     network = canonical_json(checked_network(config, dataset, model))
-    key = short_digest(f"{network} {code_of(job_code.checking(config, model))}")
-    asked = canonical_json(network_use(config, dataset, model, method))
-    names = {"dataset": dataset, "model": model, "method": method, "check": key}
-    path = Path(CHECKED.format(**names, used=short_digest(asked)))
-    before = {file.name.split("-")[1] for file in path.parent.glob(f"{method}-*-*.json")}
-    paths = [path]
+    checked = f"{network} {code_of(job_code.checking(config, model))}"
+    names = {"dataset": dataset, "model": model, "method": method}
+    names["used"] = short_digest(canonical_json(network_use(config, dataset, model, method)))
+    paths = [Path(CHECKED.format(**names, check=short_digest(checked)))]
     if needs_classes(config, dataset, model):
-        paths.append(
-            Path(CHECKED_ON_DATA.format(**names, used=short_digest(f"{asked} {digest_of_preparation(dataset)}")))
-        )
-    return paths, bool(before) and key not in before
+        on_data = short_digest(f"{checked} {digest_of_preparation(dataset)}")
+        paths.append(Path(CHECKED_ON_DATA.format(**names, check=on_data)))
+    return paths
 
 
 def networks_checked(wildcards):
@@ -241,9 +246,9 @@ def networks_checked(wildcards):
     if not CHECKS_ARE_INPUTS or not workflow.is_main_process:
         return []
     method = method_that_counts(config, wildcards.model, wildcards.optimizer)
-    paths, was_another = checks_of(wildcards.dataset, wildcards.model, method)
+    paths = checks_of(wildcards.dataset, wildcards.model, method)
     there = Path(run_of(wildcards).training_log(RESULTS, 0)).exists()
-    if there and not was_another and not data_were_others(wildcards.dataset):
+    if there and not any(map(was_another, paths)):
         return []
     return [str(path) for path in paths if not path.exists()]
 
@@ -269,19 +274,12 @@ def data_check_settings(dataset):
 
 @cache
 def data_check_of(dataset):
-    """The file of the check of a data set of a user's own, and whether it was checked before, and was another one then.
+    """The file of the check of a data set of a user's own.
 
     Its name holds two digests, as a network's: of the data, on which training depends, and of what the study asks of them.
     """
-    key = digest_of_preparation(dataset)
-    path = Path(CHECKED_DATA.format(dataset=dataset, check=key, used=short_digest(data_check_settings(dataset))))
-    before = {file.name.split("-")[1] for file in path.parent.glob("data-*-*.json")}
-    return path, bool(before) and key not in before
-
-
-def data_were_others(dataset):
-    """Whether what a user's function returned was checked before, and the function is another one since."""
-    return dataset in own_datasets() and data_check_of(dataset)[1]
+    used = short_digest(data_check_settings(dataset))
+    return Path(CHECKED_DATA.format(dataset=dataset, check=digest_of_preparation(dataset), used=used))
 
 
 @cache
@@ -299,8 +297,9 @@ def data_checked(wildcards):
     if not CHECKS_ARE_INPUTS or not workflow.is_main_process or not own_datasets():
         return []
     there = Path(run_of(wildcards).training_log(RESULTS, 0)).exists()
-    if there and not data_were_others(wildcards.dataset):
+    own = wildcards.dataset in own_datasets()
+    if there and not (own and was_another(data_check_of(wildcards.dataset))):
         return []
     whole = workflow.dag_settings is None or "all" in (workflow.dag_settings.targets or ("all",))
-    paths = [data_check_of(name)[0] for name in own_datasets() if whole or name == wildcards.dataset]
+    paths = [data_check_of(name) for name in own_datasets() if whole or name == wildcards.dataset]
     return [str(path) for path in paths if not path.exists()]

@@ -168,8 +168,17 @@ def test_a_network_with_other_outputs_than_the_data_have_classes_is_not_trained_
     assert "expected logits [2, 2]" in answer.stdout
     assert (folder / "results/miniature/runs/digits/ten").exists()
     assert not (folder / "results/miniature/runs/mine/ten").exists()
+
+    # So it is of a network that was right, is there, and is wrong since, however often one tries.
+    log = "results/miniature/runs/mine/ten/clean/sgd/full/seed0/training_log.csv"
     (folder / "own/nets.py").write_text(TEN_OUTPUTS.replace("10)", "num_classes)"))
-    assert workflow_copy.planned()["check_network_on_data"] == 1
+    assert workflow_copy.run("--cores", "2", "--quiet", "reason", "--", log).returncode == 0
+    (folder / "own/nets.py").write_text(TEN_OUTPUTS)
+    for _ in range(2):
+        assert workflow_copy.run("--cores", "2", "--quiet", "reason", "--", log).returncode == 1
+        assert {**workflow_copy.planned(log), "check_network": 1} == {
+            "check_network": 1, "check_network_on_data": 1, "train": 1,
+        }  # fmt: skip
 
 
 def test_what_is_trained_waits_for_no_function_that_was_edited_since(workflow_copy):
