@@ -267,6 +267,11 @@ def own_datasets():
     return [name for name in names if ":" in config["datasets"][name]["source"]]
 
 
+def study_is_asked_for():
+    """Whether all of the study is to be made, and not single files or its plan; so it is taken where nothing is planned."""
+    return workflow.dag_settings is None or "all" in (workflow.dag_settings.targets or ("all",))
+
+
 def data_checked(wildcards):
     """Input of training from fresh weights: the checks of all data sets of a user's own, where they are to be waited for.
 
@@ -276,7 +281,7 @@ def data_checked(wildcards):
         return []
     if Path(run_of(wildcards).training_log(RESULTS, 0)).exists():
         return []
-    whole = workflow.dag_settings is None or "all" in (workflow.dag_settings.targets or ("all",))
+    whole = study_is_asked_for()
     return [
         path
         for path in (data_check_of(name) for name in own_datasets() if whole or name == wildcards.dataset)
