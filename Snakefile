@@ -97,7 +97,7 @@ onstart:
 onsuccess:
     if CONSOLE:
         CONSOLE.end()
-    if "all" in (workflow.dag_settings.targets or ("all",)):  # no single file, nor the plan
+    if study_is_asked_for():
         minutes, seconds = divmod(round(time.monotonic() - STARTED), 60)
         print(f"This start took {minutes} min {seconds} s: open {RESULTS}/index.html", file=sys.stderr)
 

@@ -289,6 +289,11 @@ def own_datasets():
     return [name for name in names if ":" in config["datasets"][name]["source"]]
 
 
+def study_is_asked_for():
+    """Whether all of the study is to be made, and not single files or its plan; so it is taken where nothing is planned."""
+    return workflow.dag_settings is None or "all" in (workflow.dag_settings.targets or ("all",))
+
+
 def data_checked(wildcards):
     """Input of training from fresh weights: the checks of all data sets of a user's own, where they are to be waited for.
 
@@ -300,6 +305,6 @@ def data_checked(wildcards):
     own = wildcards.dataset in own_datasets()
     if there and not (own and was_another(data_check_of(wildcards.dataset))):
         return []
-    whole = workflow.dag_settings is None or "all" in (workflow.dag_settings.targets or ("all",))
+    whole = study_is_asked_for()
     paths = [data_check_of(name) for name in own_datasets() if whole or name == wildcards.dataset]
     return [str(path) for path in paths if not path.exists()]

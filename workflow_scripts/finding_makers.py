@@ -1,9 +1,10 @@
 """Which rule makes a file: Snakemake's answer, found sooner.
 
 Snakemake asks this for every file of every job. Of each rule that may make the file it tries the patterns of all that
-the rule makes, and it forgets the answer: 70 patterns a file in a study of 3,407 jobs, which was more than a quarter of
-planning it (benchmarks/RESULTS.md). Here only patterns with the file's own ending are tried, and the answer is kept. So
-are the arguments of functions in rules, which Snakemake reads off a function at every call.
+the rule makes, and it forgets the answer: 70 patterns a file in a study of 3,407 jobs, more than a quarter of a profile
+of its plan (benchmarks/RESULTS.md has what is gained; by the clock it is less). Here only patterns with the file's own
+ending are tried, and the answer is kept. So are the arguments of functions in rules, which Snakemake reads off a
+function at every call.
 """
 
 import re

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from mcoherence.data.store import read_class_names, read_targets
-from mcoherence.errors import UserError, meant
+from mcoherence.errors import UserError
 from mcoherence.study.catalogue import all_runs
 from mcoherence.study.runs import Config
-from mcoherence.study.size_checks import check_amounts
+from mcoherence.study.size_checks import check_amounts, check_transition
 
 
 def check_data(config: Config, own: Config, dataset: str, images: Path) -> dict[str, Any]:
@@ -51,21 +51,4 @@ def check_classes(dataset: str, names: tuple[str, ...], label_sets: Mapping[str,
             "let the function return targets of 0 and 1"
         )
     for name, labels in label_sets.items():
-        _check_transition(f"labels.{name}.transition", labels, dataset, names)
-
-
-def _check_transition(key: str, labels: Mapping[str, Any], dataset: str, names: tuple[str, ...]) -> None:
-    """UserError where a transition names classes that the data set has not, or has a row too many or too few."""
-    matrix = labels.get("transition")
-    if isinstance(matrix, list) and len(matrix) != len(names):
-        raise UserError(
-            f"{key}: found {len(matrix)} rows, expected {len(names)}, one for each class of datasets.{dataset}; "
-            "correct it"
-        )
-    if isinstance(matrix, Mapping):
-        unknown = [str(name) for name in (*matrix, *matrix.values()) if str(name) not in names]
-        if unknown:
-            raise UserError(
-                f"{key}: found class {unknown[0]!r}{meant(unknown[0], names)}, expected names of the classes of "
-                f"datasets.{dataset} ({', '.join(names[:20])}); correct it"
-            )
+        check_transition(name, labels.get("transition"), dataset, names, len(names))

@@ -3,6 +3,7 @@
 import errno
 import html
 import json
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -28,13 +29,14 @@ class NoOriginError(UserError):
     """A file is as it was written, and does not say what made it: an earlier version wrote it, or one by hand."""
 
 
-def read_provenance(path: Path) -> Provenance:
+def read_provenance(path: str | os.PathLike[str]) -> Provenance:
     """What a result file says of itself.
 
     Raises:
         NoOriginError: it says nothing, and carries a right seal.
         UserError: it is missing, damaged, of another kind, or cannot be read now.
     """
+    path = Path(path)
     try:
         read = READERS[path.suffix]
         try:

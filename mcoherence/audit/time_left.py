@@ -3,8 +3,9 @@
     left = max over resources of  sum_i s_i u_i / c  +  (1 - 1/c) L
 
 s_i: seconds that job i still needs; u_i: how much it uses of a resource of which there is c; L: the longest chain of
-jobs that wait for each other. It is Graham's bound for jobs that start as soon as they can (Graham 1969, Bounds on
-multiprocessing timing anomalies): exact where nothing waits and where all do.
+jobs that wait for each other. For one resource of which each job uses one this is Graham's bound on jobs that start as
+soon as they can (Graham 1969, Bounds on multiprocessing timing anomalies): exact where all wait for each other, and too
+long by less than the longest job where none does.
 
 Nothing here imports Snakemake or torch.
 """
@@ -143,25 +144,6 @@ class TimeLeft:
             if any(other in blocked for other in self._jobs[number].needs):
                 blocked.add(number)
         return blocked
-
-
-def time_in_words(seconds: float) -> str:
-    """A length of time as one says it, in two units at most.
-
-    Example:
-        >>> [time_in_words(seconds) for seconds in (2.34, 40, 190, 4000, 200_000)]
-        ['2.3 s', '40 s', '3 min 10 s', '1 h 7 min', '2 d 8 h']
-    """
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    if seconds < 3600:
-        minutes, rest = divmod(round(seconds), 60)
-        return f"{minutes} min {rest} s" if minutes else f"{rest} s"
-    minutes = round(seconds / 60)
-    if minutes < 24 * 60:
-        return f"{minutes // 60} h {minutes % 60} min"
-    hours = round(minutes / 60)
-    return f"{hours // 24} d {hours % 24} h"
 
 
 def left_in_words(left: Left) -> str:

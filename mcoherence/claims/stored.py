@@ -1,5 +1,6 @@
 """The outcome of the claims as it lies on disk, for those who know nothing of how claims are tested."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,13 @@ SCHEMA = "mcoherence/claims/5"
 REMEDY = "delete claims.json and claims.html and run again"
 
 
-def read_claims(path: Path, page: Path) -> dict[str, Any]:
+def read_claims(path: str | os.PathLike[str], page: str | os.PathLike[str]) -> dict[str, Any]:
     """What claims.json holds, once it and its page are as they were written.
 
     Raises:
         UserError: one line about the one that is missing or was changed, with what makes both again.
     """
+    path, page = Path(path), Path(page)
     found = read_sealed_json(path, REMEDY)
     if found.get("schema") != SCHEMA:
         raise UserError(f"{path}: found schema {found.get('schema')!r}, expected {SCHEMA!r}; {REMEDY}")

@@ -4,6 +4,7 @@ Which of the two it is changes no bit of a batch. Pixels become network inputs b
 channel can have: (pixel / 255 - mean) / std, computed in float64.
 """
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ READ_BYTES = 2**26  # of images that are read at once when a part is taken into 
 
 
 def image_loader(
-    images_path: Path | str,
+    images_path: str | os.PathLike[str],
     positions: NDArray[np.int64],
     device: torch.device,
     *,

@@ -35,7 +35,7 @@ DIGEST_BYTES = 16
 
 
 def prepare_images(
-    path: Path, source: Source, attributes: Mapping[str, Any], workers: int = 1, resume_key: str = ""
+    path: str | os.PathLike[str], source: Source, attributes: Mapping[str, Any], workers: int = 1, resume_key: str = ""
 ) -> None:
     """Write images.h5 from an opened source; the mean and std are those of the training part.
 
@@ -49,6 +49,7 @@ def prepare_images(
     Raises:
         UserError: images do not decode (all of them are named), or a channel of the training part is constant.
     """
+    path = Path(path)
     whole_number("workers", workers, least=1)
     parts = {"train": source.train, "test": source.test}
     partial = _partial_paths(path, parts, canonical_json([resume_key, source.attributes]))

@@ -4,6 +4,7 @@ Every source is a module of its own with one function, `open_source(settings, da
 `source_modules` names.
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -49,7 +50,7 @@ class Source:
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
 
-def open_source(settings: Mapping[str, Any], data_folder: Path, download: bool) -> Source:
+def open_source(settings: Mapping[str, Any], data_folder: str | os.PathLike[str], download: bool) -> Source:
     """The data set that `settings` describe, an entry of the config's `datasets`.
 
     Args:
@@ -65,5 +66,6 @@ def open_source(settings: Mapping[str, Any], data_folder: Path, download: bool) 
         raise UserError(
             f"source: found {source!r}, expected one of {', '.join(SOURCES)}, or module:function; choose one"
         )
-    opened: Source = import_module(module_of_source(str(source))).open_source(settings, data_folder, download)
+    opener = import_module(module_of_source(str(source)))
+    opened: Source = opener.open_source(settings, Path(data_folder), download)
     return opened

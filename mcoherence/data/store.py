@@ -1,7 +1,7 @@
 """The prepared image store (images.h5) and the labels of a run (labels.h5), read into memory."""
 
+import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,11 +58,11 @@ class Labels:
     changed: NDArray[np.bool_]
 
 
-def read_images(path: Path | str, part: str) -> ImagePart:
+def read_images(path: str | os.PathLike[str], part: str) -> ImagePart:
     """The part "train" or "test" of images.h5, whole in memory; `loading.image_loader` reads it batch by batch.
 
     Example:
-        part = read_images(Path("results/digits/data/digits/images.h5"), "test")
+        part = read_images("results/digits/data/digits/images.h5", "test")
         inputs = (part.images / 255 - part.mean[:, None, None]) / part.std[:, None, None]  # what networks are given
 
     Raises:
@@ -79,32 +79,32 @@ def read_images(path: Path | str, part: str) -> ImagePart:
         )
 
 
-def read_targets(path: Path | str, part: str) -> NDArray[np.int64]:
+def read_targets(path: str | os.PathLike[str], part: str) -> NDArray[np.int64]:
     """The targets int64 [N] of the part "train" or "test" of images.h5, without its images."""
     with open_hdf5(path, IMAGES_SCHEMA) as file:
         require_part(path, part)
         return np.asarray(file[f"{part}/targets"][:], dtype=np.int64)
 
 
-def require_part(path: Path | str, part: str) -> None:
+def require_part(path: str | os.PathLike[str], part: str) -> None:
     """UserError where a part of images.h5 that is asked for is none."""
     if part not in PARTS:
         raise UserError(f"{path}: found part {part!r} asked for, expected {' or '.join(PARTS)}; choose one")
 
 
-def read_test_targets(path: Path | str) -> NDArray[np.int64]:
+def read_test_targets(path: str | os.PathLike[str]) -> NDArray[np.int64]:
     """The targets int64 [M] of the test part that belongs to the labels of labels.h5; they are never corrupted."""
     with open_hdf5(path, LABELS_SCHEMA) as file:
         return np.asarray(file["test/targets"][:], dtype=np.int64)
 
 
-def read_class_names(path: Path | str) -> tuple[str, ...]:
+def read_class_names(path: str | os.PathLike[str]) -> tuple[str, ...]:
     """The names of the classes of images.h5; their positions are the targets."""
     with open_hdf5(path, IMAGES_SCHEMA) as file:
         return tuple(str(name) for name in file.attrs["class_names"])
 
 
-def read_origin(path: Path | str) -> SourceOrigin:
+def read_origin(path: str | os.PathLike[str]) -> SourceOrigin:
     """Where the images of images.h5 are from; UserError if the file is damaged or something else."""
     with open_hdf5(path, IMAGES_SCHEMA) as file:
         train, test = (int(file[f"{part}/targets"].shape[0]) for part in PARTS)
@@ -112,7 +112,7 @@ def read_origin(path: Path | str) -> SourceOrigin:
         return SourceOrigin(str(read_mapping(file, "settings")["source"]), train, test, published)
 
 
-def read_labels(path: Path | str) -> Labels:
+def read_labels(path: str | os.PathLike[str]) -> Labels:
     """The labels of labels.h5; UserError if the file is damaged or something else."""
     with open_hdf5(path, LABELS_SCHEMA) as file:
         return Labels(*(file[name][:] for name in ("labels", "original", "selected", "changed")))

@@ -14,6 +14,7 @@ is said by name.
 import fcntl
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,7 +50,10 @@ OF_THE_FILE = ("schema", "contents", DIGESTS, SEAL)  # attributes that `new_hdf5
 
 
 def write_hdf5(
-    path: Path | str, schema: str, datasets: Mapping[str, NDArray[Any] | Sequence[str]], attributes: Attributes
+    path: str | os.PathLike[str],
+    schema: str,
+    datasets: Mapping[str, NDArray[Any] | Sequence[str]],
+    attributes: Attributes,
 ) -> None:
     """Write an HDF5 file atomically; equal content gives equal bytes.
 
@@ -73,7 +77,7 @@ def write_contents(
 
 
 @contextmanager
-def new_hdf5(path: Path | str, schema: str) -> Iterator[h5py.File]:
+def new_hdf5(path: str | os.PathLike[str], schema: str) -> Iterator[h5py.File]:
     """An HDF5 file to fill piece by piece; it is at `path`, with list of contents and seal, once the block ended well.
 
     Raises:
@@ -118,7 +122,7 @@ def _create_dataset(file: h5py.File, name: str, values: NDArray[Any] | Sequence[
 
 
 @contextmanager
-def open_hdf5(path: Path | str, schema: str) -> Iterator[h5py.File]:
+def open_hdf5(path: str | os.PathLike[str], schema: str) -> Iterator[h5py.File]:
     """A result file opened for reading and checked, but for what is in its data sets: they are when they are read.
 
     Of the file that is yielded, `file[name]` and what is read of it, and `file.attrs[key]`, raise UserError where the
@@ -145,7 +149,7 @@ def open_hdf5(path: Path | str, schema: str) -> Iterator[h5py.File]:
 
 
 def read_hdf5(
-    path: Path | str, schema: str, without: str | None = None
+    path: str | os.PathLike[str], schema: str, without: str | None = None
 ) -> tuple[dict[str, NDArray[Any] | Sequence[str]], dict[str, Any]]:
     """All datasets and attributes of a result file as `write_hdf5` takes them, mappings parsed; errors of open_hdf5.
 
@@ -181,7 +185,7 @@ def read_mapping(file: h5py.File, key: str) -> dict[str, Any]:
         return found
 
 
-def read_attributes(path: Path | str) -> dict[str, Any]:
+def read_attributes(path: str | os.PathLike[str]) -> dict[str, Any]:
     """All attributes of a result file of any schema, checked by its seals; errors of `open_hdf5`."""
     path = Path(path)
     with reading_file(path):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ def write_sealed_json(path: Path, content: Mapping[str, Any]) -> None:
         temporary.write_bytes(sealed(text.encode(), IN_JSON))
 
 
-def read_sealed_json(path: Path, remedy: str) -> dict[str, Any]:
+def read_sealed_json(path: str | os.PathLike[str], remedy: str) -> dict[str, Any]:
     """The object that `write_sealed_json` wrote.
 
     Args:
@@ -34,6 +35,7 @@ def read_sealed_json(path: Path, remedy: str) -> dict[str, Any]:
     Raises:
         UserError: one line, where the file is missing, was changed or cut, or carries no seal.
     """
+    path = Path(path)
     try:
         content = path.read_bytes()
         require_seal(content, IN_JSON)

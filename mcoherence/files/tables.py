@@ -6,6 +6,7 @@ made by and from.
 """
 
 import json
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -25,12 +26,14 @@ ORIGIN = "mcoherence.provenance"  # key of what the table was made by
 REMEDY = "delete both forms of the table and run again"
 
 
-def write_table(table: pd.DataFrame, csv: Path, parquet: Path, origin: Provenance | None = None) -> None:
+def write_table(
+    table: pd.DataFrame, csv: str | os.PathLike[str], parquet: str | os.PathLike[str], origin: Provenance | None = None
+) -> None:
     """Write both forms of a table, each atomically; equal tables of equal origin give equal bytes."""
     with atomic_path(csv) as temporary:
         table.to_csv(temporary, index=False, lineterminator="\n")
     rows = pa.Table.from_pandas(table, preserve_index=False)
-    metadata = {DIGESTS: canonical_json({"csv_sha256": sha256_of(csv), "seal": f"{IN_METADATA.decode()}{OPEN}"})}
+    metadata = {DIGESTS: canonical_json({"csv_sha256": sha256_of(Path(csv)), "seal": f"{IN_METADATA.decode()}{OPEN}"})}
     if origin is not None:
         metadata[ORIGIN] = canonical_json(origin.as_attributes())
     written = pa.BufferOutputStream()
@@ -41,7 +44,7 @@ def write_table(table: pd.DataFrame, csv: Path, parquet: Path, origin: Provenanc
         temporary.write_bytes(sealed(written.getvalue().to_pybytes(), IN_METADATA))
 
 
-def read_table(parquet: Path | str) -> pd.DataFrame:
+def read_table(parquet: str | os.PathLike[str]) -> pd.DataFrame:
     """The rows of a table, from its Parquet file.
 
     Raises:

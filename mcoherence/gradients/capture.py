@@ -14,8 +14,9 @@ measured where the graph shows their uses (`by_uses`), and what is not understoo
 `fallback.WholeModel`.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -44,6 +45,24 @@ from mcoherence.gradients.watching import Watch
 from mcoherence.parameter_names import names_by_module
 
 Place = Layer | tuple[str, int]  # a layer, or one use of a parameter, by name and number
+
+
+@dataclass(frozen=True)
+class _Routes:
+    """How the parameters of a batch are measured.
+
+    not_by_call: layers that no one call accounts for; calls: those of all others that took part in the losses.
+    uses: of the parameters that are measured at their uses, by name.
+    places: where the examples are at these nodes; sure: whether they are there, and first at every call.
+    reached: the graph.
+    """
+
+    not_by_call: Collection[Layer]
+    calls: list[Call]
+    uses: dict[str, tuple[Use, ...]]
+    places: dict[Node, Layout]
+    sure: bool
+    reached: Users
 
 
 class Capture:
@@ -124,50 +143,56 @@ class Capture:
         self.routed.update(self._trained)
 
     def route(self, losses: Tensor) -> None:
-        """Decide which layers their one call accounts for, given the losses [n] of the recorded forward pass."""
-        assert losses.grad_fn is not None
-        while True:
-            not_by_call, reached = unaccounted(self.layers, losses.grad_fn, self._examples, self.routed | self._by_uses)
-            more = {layer.qualified(name) for layer in not_by_call for name in layer.parameters} - self.routed
-            if more - self._by_uses:
-                self._by_uses |= more
-                continue
-            calls = [
-                layer.call
-                for layer in self.layers
-                if layer not in not_by_call and layer.call is not None and layer.call.output_node in reached
-            ]
-            used = self._uses.found(reached, self._by_uses - self.routed)
-            understood = {name: uses for name, uses in used.items() if uses is not None}
-            places, sure = self._layouts(calls, understood, reached)
-            lost = {name for name, uses in used.items() if uses is None or not self._fit(name, uses, places)}
-            if lost:
-                self._give_up(lost)
-                continue
-            moved = {call.output_node for call in calls if places.get(call.output_node, None) != EXAMPLES_FIRST}
-            doubted = [layer for layer in self.layers if layer.call is not None and layer.call.output_node in moved]
-            others = {layer.qualified(name) for layer in doubted for name in layer.parameters} - self._by_call_alone
-            if sure or not others - self._by_uses:
-                break
-            self._by_uses |= others  # positions that are as many as examples, say
-        for layer in not_by_call:
+        """Decide what is measured by its layer's one call and what at its uses, given the losses [n] of the pass."""
+        routes = None
+        while routes is None:
+            routes = self._routes(losses)
+        for layer in routes.not_by_call:
             layer.call = None
         for layer in self.layers:
             layer.by_call = layer.call is not None
-            summable = layer.call is not None and layer.call.output_node in reached and self._directions is None
+            summable = layer.call is not None and layer.call.output_node in routes.reached and self._directions is None
             layer.summing = summable and layer.call is not None and _sums(layer, layer.call)
         if self._directions is not None:
-            self.lowest = self._edges(calls, understood, reached)
-        elif not sure:
-            edges = self._edges(calls, understood, reached)
-            of_uses = [use.node._input_metadata[0].dtype for uses in understood.values() for use in uses]
-            dtypes = [losses.dtype, *(call.dtype for call in calls), *of_uses]
+            self.lowest = self._edges(routes.calls, routes.uses, routes.reached)
+        elif not routes.sure:
+            edges = self._edges(routes.calls, routes.uses, routes.reached)
+            of_uses = [use.node._input_metadata[0].dtype for uses in routes.uses.values() for use in uses]
+            dtypes = [losses.dtype, *(call.dtype for call in routes.calls), *of_uses]
             self._probe = Probe(edges, dtypes, self._examples)
             self._uses.probing = True
         kept = self.kept if self.keeping else None
-        self._uses.watch(understood, places, self._examples, self._directions, kept, self.careful)
+        self._uses.watch(routes.uses, routes.places, self._examples, self._directions, kept, self.careful)
         if self._directions is None:
-            self.edges = self._edges_of_summed(calls, understood, reached)
+            self.edges = self._edges_of_summed(routes.calls, routes.uses, routes.reached)
+
+    def _routes(self, losses: Tensor) -> "_Routes | None":
+        """How all is measured by what is known so far; None where that does not go, and now more is known."""
+        assert losses.grad_fn is not None
+        not_by_call, reached = unaccounted(self.layers, losses.grad_fn, self._examples, self.routed | self._by_uses)
+        more = {layer.qualified(name) for layer in not_by_call for name in layer.parameters} - self.routed
+        if more - self._by_uses:
+            self._by_uses |= more
+            return None
+        calls = [
+            layer.call
+            for layer in self.layers
+            if layer not in not_by_call and layer.call is not None and layer.call.output_node in reached
+        ]
+        used = self._uses.found(reached, self._by_uses - self.routed)
+        understood = {name: uses for name, uses in used.items() if uses is not None}
+        places, sure = self._layouts(calls, understood, reached)
+        lost = {name for name, uses in used.items() if uses is None or not self._fit(name, uses, places)}
+        if lost:
+            self._give_up(lost)
+            return None
+        moved = {call.output_node for call in calls if places.get(call.output_node) != EXAMPLES_FIRST}
+        doubted = [layer for layer in self.layers if layer.call is not None and layer.call.output_node in moved]
+        others = {layer.qualified(name) for layer in doubted for name in layer.parameters} - self._by_call_alone
+        if not sure and others - self._by_uses:
+            self._by_uses |= others  # positions that are as many as examples, say
+            return None
+        return _Routes(not_by_call, calls, understood, places, sure, reached)
 
     def _layouts(
         self, calls: list[Call], used: dict[str, tuple[Use, ...]], reached: Users

@@ -3,6 +3,7 @@
 Index letters: n examples, D directions, L layers, P parameters.
 """
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -34,8 +35,6 @@ from mcoherence.gradients.sweep import (
 from mcoherence.gradients.tally import Tally
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import pandas as pd
     from matplotlib.axes import Axes
 
@@ -128,14 +127,14 @@ class ExampleStatistics:
 
         return plot_of_examples(self, ax)
 
-    def save(self, path: "Path | str") -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write all of it to an HDF5 file with a schema; UserError where it cannot be."""
         from mcoherence.gradients.storing import save_examples
 
         save_examples(path, vars(self))
 
     @classmethod
-    def load(cls, path: "Path | str") -> "ExampleStatistics":
+    def load(cls, path: str | os.PathLike[str]) -> "ExampleStatistics":
         """What `save` has written, to the bit; UserError in one line where the file is missing, damaged or another."""
         from mcoherence.gradients.storing import load_examples
 

@@ -6,6 +6,7 @@ The quantity is defined in eval mode: batch norm uses its running statistics and
 an example does not depend on its batch. A layer that mixes the examples of a batch even in eval mode is refused.
 """
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -27,8 +28,6 @@ from mcoherence.gradients.sweep import Measuring, Totals, group_names, indices_o
 from mcoherence.gradients.tally import Tally
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import pandas as pd
     from matplotlib.axes import Axes
 
@@ -229,14 +228,14 @@ class GradientStatistics:
 
         return plot_of_statistics(self, ax)
 
-    def save(self, path: "Path | str") -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write all of it, S included, to an HDF5 file with a schema: once read again, it can be merged."""
         from mcoherence.gradients.storing import save_sums
 
         save_sums(path, vars(self))
 
     @classmethod
-    def load(cls, path: "Path | str") -> "GradientStatistics":
+    def load(cls, path: str | os.PathLike[str]) -> "GradientStatistics":
         """What `save` has written, to the bit; UserError in one line where the file is missing, damaged or another."""
         from mcoherence.gradients.storing import load_sums
 

@@ -7,6 +7,7 @@ module: fields go in and come out by name.
 """
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ UNKNOWN = "unknown"
 Datasets = dict[str, NDArray[Any] | Sequence[str]]
 
 
-def save_sums(path: Path | str, fields: Mapping[str, Any]) -> None:
+def save_sums(path: str | os.PathLike[str], fields: Mapping[str, Any]) -> None:
     """Write the fields of `GradientStatistics`, S among them, so that they can be merged with others when read again.
 
     Complex sums are stored as pairs of real numbers along a last axis.
@@ -42,16 +43,16 @@ def save_sums(path: Path | str, fields: Mapping[str, Any]) -> None:
     for index, one in enumerate(sums):
         datasets[f"sums/{index}"] = (torch.view_as_real(one) if one.is_complex() else one).cpu().contiguous().numpy()
     attributes = _origin(fields, {}) | {"complex": json.dumps([one.is_complex() for one in sums])}
-    write_hdf5(Path(path), SUMS, datasets, attributes)
+    write_hdf5(path, SUMS, datasets, attributes)
 
 
-def load_sums(path: Path | str) -> dict[str, Any]:
+def load_sums(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The fields that `save_sums` has written.
 
     Raises:
         UserError: the file is missing, damaged, changed since it was written, or of another schema; one line.
     """
-    datasets, attributes = read_hdf5(Path(path), SUMS)
+    datasets, attributes = read_hdf5(path, SUMS)
     pairs = json.loads(attributes["complex"])
     sums = [torch.from_numpy(np.asarray(datasets[f"sums/{index}"])) for index in range(len(pairs))]
     return {
@@ -64,7 +65,7 @@ def load_sums(path: Path | str) -> dict[str, Any]:
     }
 
 
-def save_examples(path: Path | str, fields: Mapping[str, Any]) -> None:
+def save_examples(path: str | os.PathLike[str], fields: Mapping[str, Any]) -> None:
     """Write the fields of `ExampleStatistics`."""
     datasets: Datasets = {
         "index": np.arange(len(fields["losses"])),
@@ -77,17 +78,17 @@ def save_examples(path: Path | str, fields: Mapping[str, Any]) -> None:
         "dot": fields["products"],
     }
     asked = {"along": list(fields["directions"]), "own_left_out": list(fields["own_left_out"])}
-    write_hdf5(Path(path), EXAMPLES, datasets, _origin(fields, asked) | {"own_left_out": list(fields["own_left_out"])})
+    write_hdf5(path, EXAMPLES, datasets, _origin(fields, asked) | {"own_left_out": list(fields["own_left_out"])})
 
 
-def load_examples(path: Path | str) -> dict[str, Any]:
+def load_examples(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The fields that `save_examples` has written.
 
     Raises:
         UserError: the file is missing, damaged, changed since it was written, of another schema, or of an earlier
             version that does not say all of it; one line.
     """
-    datasets, attributes = read_hdf5(Path(path), EXAMPLES)
+    datasets, attributes = read_hdf5(path, EXAMPLES)
     return {
         "layers": tuple(map(str, datasets["layer"])),
         "sq_norms": np.asarray(datasets["sq_norm"]),

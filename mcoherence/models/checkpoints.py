@@ -6,6 +6,7 @@ a network of a user's own is built where the caller names it, and every other by
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -44,7 +45,9 @@ class NetworkSettings:
     num_classes: int
 
 
-def save_checkpoint(path: str | Path, model: nn.Module, network: NetworkSettings, metadata: Mapping[str, Any]) -> None:
+def save_checkpoint(
+    path: str | os.PathLike[str], model: nn.Module, network: NetworkSettings, metadata: Mapping[str, Any]
+) -> None:
     """Write the state_dict atomically to safetensors; equal weights and metadata give equal bytes.
 
     Tensors are written in the standard memory layout, whatever theirs is, and tied ones under each of their names.
@@ -60,7 +63,7 @@ def save_checkpoint(path: str | Path, model: nn.Module, network: NetworkSettings
     write_tensors(Path(path), model.state_dict(), described)
 
 
-def read_checkpoint_metadata(path: Path | str) -> dict[str, Any]:
+def read_checkpoint_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Metadata of a checkpoint: model, step, epoch, run and provenance, parsed and checked by their seal.
 
     The tensors are not read; `load_checkpoint` checks them.
@@ -81,7 +84,7 @@ def network_of_checkpoint(path: Path) -> NetworkSettings:
     return _network_of(path, read_checkpoint_metadata(path).get("model"))
 
 
-def load_checkpoint(path: str | Path, own_network: str | None = None) -> nn.Module:
+def load_checkpoint(path: str | os.PathLike[str], own_network: str | None = None) -> nn.Module:
     """The network of a checkpoint, weights loaded, on the CPU, in eval mode.
 
     Args:

@@ -4,6 +4,7 @@ Nothing is unpickled but tensors. Which code is run is for the caller to name, n
 """
 
 import inspect
+import os
 import pickle
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -96,7 +97,7 @@ def _arguments(factory: str, function: Any, options: Mapping[str, Any], of_data:
     )
 
 
-def load_weights(model: nn.Module, path: Path | str) -> str:
+def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> str:
     """Load a state_dict into a network, every tensor of it, by name and shape; the word taken off all names, or "".
 
     Names may begin with "module." or "_orig_mod.", as DataParallel, DistributedDataParallel and torch.compile leave
@@ -167,7 +168,7 @@ def _without_word(tensors: Mapping[str, Tensor], expected: Collection[str]) -> t
     return "", found
 
 
-def read_state_dict(path: Path | str) -> dict[str, Tensor]:
+def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     """The tensors of a file by name, on the CPU; errors of `load_weights`."""
     path = Path(path)
     if not path.is_file():

@@ -3,8 +3,8 @@
 A pass is made in earnest, forward and backward, and every tensor's bytes are followed from its making to its end.
 Networks of torchvision make it on the meta device, where nothing is computed and nothing stored; plain ones and a
 user's own with a few black images. What is counted is what autograd keeps, and what lives beside it at the worst
-moment. What a device's libraries take besides (workspaces, caches) is not there. Attention is as in fused kernels of
-GPUs and processors have it, which keep no attention weights; on meta alone torch would make all of them.
+moment. What a device's libraries take besides (workspaces, caches) is not counted. Attention is counted as the fused
+kernels of GPUs and processors take it, which keep no attention weights; on meta torch itself would make all of them.
 """
 
 import json

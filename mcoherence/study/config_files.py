@@ -123,12 +123,13 @@ def _without_lengths(training: Mapping[str, Any]) -> dict[str, Any]:
     return {**training, **single}
 
 
-def read_config(path: Path) -> dict[str, Any]:
+def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The keys and values of a config file, YAML or JSON.
 
     Raises:
         UserError: one line with file, line and key about what is there and is no config.
     """
+    path = Path(path)
     where = f"config: {_shown(path)}"
     try:
         content = path.read_bytes() if path.stat().st_size <= LARGEST_BYTES else None

@@ -1,4 +1,4 @@
-"""How large a data set is, as far as its settings tell, for memory, disk and time that are planned beforehand."""
+"""How large a data set is, and what its classes are called, as far as its settings tell before anything runs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

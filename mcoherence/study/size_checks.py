@@ -157,19 +157,36 @@ def _check_sizes(config: Config, own: Config, runs: Sequence[Run]) -> None:
 
 
 def _check_classes(config: Config, labels: str, dataset: str) -> None:
-    """Check that a transition names classes of a data set, or has a row for each of them."""
-    matrix, classes = config["labels"][labels].get("transition"), known_classes(config, dataset)
+    """Check a label set's transition against the classes of a data set, as far as its settings tell them."""
     names = CLASS_NAMES.get(config["datasets"][dataset]["source"])
-    if isinstance(matrix, Mapping) and names is not None:
-        unknown = [str(name) for name in (*matrix, *matrix.values()) if name not in names]
+    check_transition(labels, config["labels"][labels].get("transition"), dataset, names, known_classes(config, dataset))
+
+
+def check_transition(
+    labels: str, transition: object, dataset: str, names: Sequence[str] | None, classes: int | None
+) -> None:
+    """Check that a transition names classes of a data set, or has a row for each of them.
+
+    Args:
+        labels: name of the label set.
+        transition: the mapping or the matrix; None where the label set has none.
+        dataset: name of the entry.
+        names: of its classes; None where they are not known.
+        classes: their number; None where it is not known.
+
+    Raises:
+        UserError: a class is none, or there are rows too many or too few.
+    """
+    if isinstance(transition, Mapping) and names is not None:
+        unknown = [name for name in (*transition, *transition.values()) if name not in names]
         if unknown:
             raise UserError(
                 f"labels.{labels}.transition: found class {unknown[0]!r}{meant(unknown[0], names)}, expected names of "
-                f"the classes of datasets.{dataset} ({', '.join(names)}); correct it"
+                f"the classes of datasets.{dataset} ({', '.join(names[:20])}); correct it"
             )
-    if isinstance(matrix, list) and classes is not None and len(matrix) != classes:
+    if isinstance(transition, list) and classes is not None and len(transition) != classes:
         raise UserError(
-            f"labels.{labels}.transition: found {len(matrix)} rows, expected {classes}, one for each class of "
+            f"labels.{labels}.transition: found {len(transition)} rows, expected {classes}, one for each class of "
             f"datasets.{dataset}; correct it"
         )
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
-from mcoherence.files.progress import progress
+from mcoherence.files.progress import progress, time_in_words
 
 OPERATIONAL = True  # no number depends on it; docs/reruns.md
 
@@ -93,15 +93,8 @@ class LogLines:
         if done and seconds > 0:
             words.append(f"{done * self._examples / seconds:,.0f} examples/s")
             left = seconds * (updates - done) / done
-            words.append(f"about {_duration(left)} left" if done < updates else f"{_duration(seconds)} in all")
+            words.append(f"about {time_in_words(left)} left" if done < updates else f"{time_in_words(seconds)} in all")
         self._say(", ".join(words))
 
     def _say(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"

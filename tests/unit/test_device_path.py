@@ -178,11 +178,11 @@ NETWORKS = {
     "a layer without a rule": (lambda: nn.Sequential(nn.Linear(6, 6), Scale(6), nn.Linear(6, CLASSES)), (6,), 1, 0),
     "a dead layer": (dead, (6,), 1, 0),
     "rows chosen by an index": (chosen_rows, (6,), 2, 0),
-    # Parameters that go through the whole model: a pass of their own, and a read for each pass.
+    "used twice": (used_twice, (6,), 1, 0),
+    "tied": (tied, (6,), 1, 0),
+    "recurrent": (recurrent, (3, 4), 2, 0),  # the second in the first batches alone
+    # A parameter that goes through the whole model: a pass of its own, and a read for each pass.
     "cross-attention": (cross_attention, (5, 8), 2, 1),
-    "used twice": (used_twice, (6,), 2, 1),
-    "tied": (tied, (6,), 2, 1),
-    "recurrent": (recurrent, (3, 4), 3, 1),
 }
 
 

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mcoherence.audit.time_left import TimeLeft, left_in_words, time_in_words
+from mcoherence.audit.time_left import TimeLeft, left_in_words
+from mcoherence.files.progress import time_in_words
 from workflow_scripts.console.failures import SAID_BY_US, cause, message_of
 from workflow_scripts.console.jobs import Seconds, ask_plan, planned_jobs
 from workflow_scripts.console.screen import Screen

@@ -12,8 +12,6 @@ from torch import Tensor, nn
 from mcoherence.gradients.layer_rules.products import squared_norms
 from mcoherence.gradients.layer_rules.registry import NotModelledError, layer_rule, weight_and_bias
 
-Tensors = dict[str, Tensor]
-
 
 @layer_rule(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, linear_in_parameters=True)
 def batch_norm_eval(layer: nn.Module, inputs: Tensor, output_grads: Tensor) -> dict[str, Tensor]:
@@ -70,7 +68,9 @@ def rms_norm(layer: nn.Module, inputs: Tensor, output_grads: Tensor) -> dict[str
 MANY_POSITIONS = 16
 
 
-def _by_library(layer: nn.Module, inputs: Tensor, output_grads: Tensor, mean: Tensor, variance: Tensor) -> Tensors:
+def _by_library(
+    layer: nn.Module, inputs: Tensor, output_grads: Tensor, mean: Tensor, variance: Tensor
+) -> dict[str, Tensor]:
     """Squared norms for inputs and output_grads [n, C, *] and statistics [n C].
 
     Channels of examples are channels of one example to torch's backward pass of batch norm, which sums both gradients

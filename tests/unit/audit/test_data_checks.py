@@ -19,13 +19,13 @@ def of_one_class():
     yield checking()
 
 
-@follows("{}: found {} rows, expected {}, one for each class of datasets.{}")
+@follows("labels.{}.transition: found {} rows, expected {}, one for each class of datasets.{}")
 def of_a_row_too_many():
     yield checking(transition=[[1, 0, 0], [0, 1, 0], [0, 0, 1]])
     yield checking(transition=[[1, 0], [0, 1]])
 
 
-@follows("{}: found class {}{}, expected names of the classes of datasets.{}")
+@follows("labels.{}.transition: found class {}{}, expected names of the classes of datasets.{}")
 def of_a_class_that_is_none():
     yield checking(transition={"cat": "dgo"})
     yield checking(transition={"cat": "dog"})

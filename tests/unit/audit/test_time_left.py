@@ -2,7 +2,7 @@
 
 import pytest
 
-from mcoherence.audit.time_left import Left, TimeLeft, WeighedJob, left_in_words, time_in_words
+from mcoherence.audit.time_left import Left, TimeLeft, WeighedJob, left_in_words
 
 TWO_CORES = {"cores": 2}
 
@@ -97,14 +97,6 @@ def test_at_the_end_nothing_is_left():
     clock.start(1, now=0)
     clock.end(1, now=2)
     assert clock.left(2) == Left(0, 1, measured=True)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(0, "0.0 s"), (9.94, "9.9 s"), (9.96, "10 s"), (59.7, "1 min 0 s"), (3599.4, "59 min 59 s"), (3600, "1 h 0 min")],
-)
-def test_a_length_of_time_in_words(seconds, words):
-    assert time_in_words(seconds) == words
 
 
 @pytest.mark.parametrize(

@@ -234,8 +234,15 @@ def test_another_logger_that_writes_to_the_terminal_stays(logger):
     assert handler.install(asked()) is None
 
 
+class Job(SimpleNamespace):
+    """A job that can be a key, as Snakemake's."""
+
+    def __hash__(self):
+        return self.jobid
+
+
 def job(number, rule, needs=(), **wildcards):
-    return SimpleNamespace(
+    return Job(
         jobid=number, rule=SimpleNamespace(name=rule), wildcards_dict=wildcards, input=SimpleNamespace(), needs=needs
     )
 
@@ -247,17 +254,10 @@ def dag_of(*jobs):
     return SimpleNamespace(needrun_jobs=lambda: iter(jobs), job_dependencies=lambda job: job.needs)
 
 
-class Job(SimpleNamespace):
-    """A job that can be a key, as Snakemake's."""
-
-    def __hash__(self):
-        return self.jobid
-
-
 def test_jobs_are_told_apart_by_what_they_do_to_which_network():
-    train, put = (Job(**vars(job(n, rule, **RUN))) for n, rule in ((1, "train_from_6"), (2, "measure_coherence")))
-    part = Job(**vars(job(3, "measure_coherence_part", (train,), **RUN, result="coherence_m500")))
-    draw = Job(**vars(job(4, "draw_summary")))
+    train, put = job(1, "train_from_6", **RUN), job(2, "measure_coherence", **RUN)
+    part = job(3, "measure_coherence_part", (train,), **RUN, result="coherence_m500")
+    draw = job(4, "draw_summary")
     put.needs, put.input.parts = (part,), ["whole.h5"]
     jobs, of_runs = planned_jobs(dag_of(train, put, part, draw), gpus=True, ranks=4)
     run = "digits/mlp/clean/sgd/full/seed0"
@@ -272,8 +272,8 @@ def test_jobs_are_told_apart_by_what_they_do_to_which_network():
 def test_in_a_file_what_is_left_is_told_now_and_then(logger, monkeypatch):
     monkeypatch.setattr(handler, "SECONDS_BETWEEN_LINES", 0.0)
     console = handler.install(asked())
-    [stream] = {console._own.stream}
-    make = Job(**vars(job(1, "page")))
+    stream = console._own.stream
+    make = job(1, "page")
     logger.info("", extra={"event": LogEvent.RUN_INFO, "stats": {"page": 1, "report": 1, "total": 2}})
     console.begin(dag_of(make), "{}", ROOT, {"cores": 2}, gpus=False, ranks=1, queued=True)
     logger.info("", extra={"event": LogEvent.JOB_INFO, "jobid": 1, "rule_msg": "Write the page", "rule_name": "page"})
