@@ -1,13 +1,11 @@
 """Memorisation against the number of examples of a class in a group: at equal fit of pristine examples, and in time."""
 
-from collections.abc import Iterable
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from mcoherence.claims.median_scale import DELAY, Finding, findings
 from mcoherence.figures.intervals import over_seeds
@@ -17,7 +15,6 @@ from mcoherence.figures.reading import Tables, in_order, networks, of_network
 from mcoherence.figures.style import NEUTRAL, FigureStyle, readable, theme
 
 _COLUMNS = ("corrupt labels fitted at equal fit", "time to memorise, over SGD's")
-MOST_TICKS = 6
 _SHIFT = 0.03  # of neighbouring methods, in decades, so that their intervals do not hide each other
 
 
@@ -70,17 +67,16 @@ def _draw_fit(
         _points(axes, line["per_class"] * shifts[name], line, style.color(name), name)
     if means.empty:
         say_not_run(axes, "no run fits the pristine examples")
-    _class_axis(axes, values["per_class"])
+    _class_axis(axes)
     axes.set_ylim(-3, 103)
     axes.set_ylabel("corrupt accuracy (%)")
     return list(means["seeds"])
 
 
-def _class_axis(axes: Axes, values: Iterable[float]) -> None:
-    """A logarithmic axis with its ticks at the numbers that are there, at some of them where they are many."""
+def _class_axis(axes: Axes) -> None:
+    """A logarithmic axis with round numbers: all rows share it, and none has its points where another has."""
     axes.set_xscale("log")
-    there = sorted({float(f"{value:.2g}") for value in values})
-    axes.set_xticks(there if len(there) <= MOST_TICKS else there[:: -(-len(there) // MOST_TICKS)])
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.2g}"))
     axes.xaxis.set_minor_locator(NullLocator())
 
@@ -126,5 +122,5 @@ def _draw_times(
             if one.never:
                 place, mean = one.per_class * shifts[name], one.longer.mean()
                 axes.plot([place], [mean], "^", color=style.color(name), fillstyle="none", markersize=9)
-    _class_axis(axes, [one.per_class for one in found])
+    _class_axis(axes)
     axes.set_ylabel("doublings of SGD's time")
