@@ -10,7 +10,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from mcoherence.figures.intervals import over_seeds
-from mcoherence.figures.panels import message_figure, network_title, panel_grid
+from mcoherence.figures.panels import message_figure, network_title, panel_grid, panel_title
 from mcoherence.figures.reading import Tables, in_order, networks, of_network
 from mcoherence.figures.style import TEXT_SIZE, FigureStyle, readable, theme
 
@@ -46,7 +46,7 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
     scale = Normalize(summary["mean"].min(), summary["mean"].max())
     for network, axes in zip(all_networks, grid.flat, strict=False):
         _draw_panel(axes, of_network(summary, network), train, test, scale)
-        axes.set_title(network_title(network, all_networks))
+        panel_title(axes, network_title(network, all_networks), columns)
     for axes in grid.flat[len(all_networks) :]:
         axes.set_axis_off()
     for axes in grid[:, 0]:

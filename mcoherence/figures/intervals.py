@@ -143,7 +143,7 @@ def draw_line_with_band(
         linewidth=look.width,
         alpha=look.opacity,
         label=label,
-        marker=look.marker,
+        marker=look.marker or ("o" if len(summary) == 1 else ""),  # no line can be drawn of one point
         markersize=3,
         markerfacecolor="white",
         markeredgewidth=0.8,

@@ -10,6 +10,9 @@ from matplotlib.patches import Patch
 from mcoherence.figures.intervals import FEWEST_SINGLE, FEWEST_WITH_BAND
 from mcoherence.figures.style import BAND_OPACITY, NEUTRAL, WIDTH, FigureStyle, LineLook, readable
 
+ROWS_WITH_ROOM = 2  # of a legend, for which `panels.BELOW` leaves room
+ROW = 0.16  # inches of a further one
+
 
 def look_handles(names_to_looks: Mapping[str, LineLook]) -> list[Artist]:
     """The legend's entries of line styles, neutral because every optimiser's colour carries them."""
@@ -86,17 +89,33 @@ def null_handle(style: FigureStyle, seeds: Sequence[int]) -> Artist:
     return Patch(facecolor=NEUTRAL, alpha=BAND_OPACITY, edgecolor=NEUTRAL, linewidth=0.6, label=label)
 
 
+def lost_handles(lost: int, shown_until: bool = True) -> list[Artist]:
+    """The legend's remark that runs diverged, so that means are of fewer seeds; none where none did.
+
+    Args:
+        lost: how many did.
+        shown_until: they are drawn up to where they did; else left out.
+    """
+    if not lost:
+        return []
+    return [text_handle(f"{lost} run(s) diverged, drawn until then" if shown_until
+                        else f"left out: {lost} run(s) that diverged")]  # fmt: skip
+
+
 def text_handle(text: str) -> Artist:
     """A legend's entry that is a remark and has no symbol."""
     return Patch(facecolor="none", edgecolor="none", label=text)
 
 
 def legend_below(figure: Figure, handles: Sequence[Artist]) -> None:
-    """One legend under the panels, in as few rows as the page's width allows."""
+    """One legend under the panels, in as few rows as the page's width allows; the figure grows by those beyond two."""
+    columns = _legend_columns([len(str(handle.get_label())) for handle in handles])
+    further = max(-(-len(handles) // columns) - ROWS_WITH_ROOM, 0)
+    figure.set_figheight(figure.get_figheight() + further * ROW)
     figure.legend(
         handles=list(handles),
         loc="outside lower center",
-        ncols=_legend_columns([len(str(handle.get_label())) for handle in handles]),
+        ncols=columns,
         frameon=False,
         handlelength=2.8,
         columnspacing=1.6,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mcoherence.figures.intervals import draw_line_with_band, over_seeds
 from mcoherence.figures.legends import band_handle, legend_below
-from mcoherence.figures.panels import label_below, message_figure, network_title, panel_grid, row_title
+from mcoherence.figures.panels import label_below, message_figure, network_title, panel_grid, row_label, row_title
 from mcoherence.figures.reading import (
     Network,
     Tables,
@@ -62,14 +62,19 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
         levels = np.sort(family["c"].unique())
         for quantity, axes in zip(QUANTITIES, panels, strict=True):
             _draw_panel(axes, of_family(summaries[quantity], network, alike), levels, colors)
-            axes.set_ylabel(QUANTITIES[quantity])
+            row_label(axes, QUANTITIES[quantity])
             if quantity == "overfit":
                 axes.axhline(0, color=NEUTRAL, linewidth=0.7, zorder=1)
             else:
                 axes.set_ylim(-3, 103)
             if quantity == "train_accuracy":
                 _draw_proper_accuracy(axes, family, colors)
-        row_title(panels[-1], network_title(network, all_networks))
+        clipping = sorted(family.loc[family["c"] > 0, "optimizer"].unique(), key=list(rows["optimizer"]).index)
+        several = (
+            sum(one == network for one, _ in row_keys) > 1
+        )  # families, which the network alone does not tell apart
+        beside = "\n" + ", ".join(map(readable, clipping)) if several else ""
+        row_title(panels[-1], network_title(network, all_networks) + beside)
     label_below(grid, "clipped percentile c")
     legend_below(figure, _handles(colors, style, list(summaries["overfit"]["seeds"])))
     return figure
