@@ -87,7 +87,9 @@ class SymlogTicks(SymmetricalLogLocator):
             return list(MaxNLocator(3, steps=[1, 2, 5, 10]).tick_values(low, high))
         first, last = round(math.log10(self.linear_below)), math.floor(math.log10(largest))
         choices: list[list[float]] = [[factor * 10.0**power for power in range(first, last + 1) for factor in (1, 3)]]
-        choices += [[10.0**power for power in range(last, first - 1, -stride)] for stride in range(1, last - first + 2)]
+        choices += [[10.0**power for power in range(first, last + 1)]]
+        # Of fewer than all decades not the lowest, whose label would touch that of zero.
+        choices += [[10.0**power for power in range(last, first, -stride)] for stride in range(2, last - first + 2)]
         for positive in choices:
             ticks = [tick for tick in sorted([-one for one in positive] + [0.0] + positive) if low <= tick <= high]
             if len(ticks) <= MOST_SYMLOG_TICKS:
