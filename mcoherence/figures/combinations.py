@@ -1,6 +1,5 @@
 """The names of panels, one a combination; where a study lacks many combinations, the panels that it has close up."""
 
-import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,16 +8,18 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 from numpy.typing import NDArray
 
+from mcoherence.figures.lettering import broken
 from mcoherence.figures.panels import (
     BELOW,
     LEAST_ROW,
+    LETTER,
     NOT_RUN,
     column_titles,
     letters_across,
     most_ticks,
     row_title,
 )
-from mcoherence.figures.style import WIDTH
+from mcoherence.figures.style import TEXT_SIZE, WIDTH
 
 MOST_MISSING = 0.25  # of the combinations; with more of them missing the others close up
 MOST_COLUMNS = 6  # with more the panels are too narrow for their tick labels, and close up as well
@@ -124,8 +125,7 @@ def _take_away(figure: Figure, combinations: NDArray[Any], run: Sequence[tuple[i
 
 def _wrapped(name: str, across: int) -> str:
     """A name on as many lines as the width of a panel asks for, of so many side by side."""
-    letters = letters_across(across) - 2
-    return "\n".join(textwrap.fill(line, letters) for line in name.split("\n"))
+    return broken(name, letters_across(across) - 2, LETTER, TEXT_SIZE + 1)
 
 
 def _thin_out(axes: Axes, across: int) -> None:

@@ -8,10 +8,14 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from mcoherence.figures.intervals import FEWEST_SINGLE, FEWEST_WITH_BAND
+from mcoherence.figures.lettering import broken, inches
 from mcoherence.figures.style import BAND_OPACITY, NEUTRAL, WIDTH, FigureStyle, LineLook, readable
 
 ROWS_WITH_ROOM = 2  # of a legend, for which `panels.BELOW` leaves room
 ROW = 0.16  # inches of a further one
+SAMPLE = 0.55  # inches of the sample of a line beside its name
+LETTER = 0.07  # inches
+LONGEST = 6.0  # inches of an entry on one line
 
 
 def look_handles(names_to_looks: Mapping[str, LineLook]) -> list[Artist]:
@@ -109,7 +113,10 @@ def text_handle(text: str) -> Artist:
 
 def legend_below(figure: Figure, handles: Sequence[Artist]) -> None:
     """One legend under the panels, in as few rows as the page's width allows; the figure grows by those beyond two."""
-    columns = _legend_columns([len(str(handle.get_label())) for handle in handles])
+    for handle in handles:
+        handle.set_label(broken(str(handle.get_label()), int(LONGEST / LETTER), LETTER))
+    labels = [str(handle.get_label()) for handle in handles]
+    columns = _legend_columns([max(map(inches, label.split("\n"))) for label in labels])
     further = max(-(-len(handles) // columns) - ROWS_WITH_ROOM, 0)
     figure.set_figheight(figure.get_figheight() + further * ROW)
     figure.legend(
@@ -122,10 +129,10 @@ def legend_below(figure: Figure, handles: Sequence[Artist]) -> None:
     )
 
 
-def _legend_columns(letters: Sequence[int]) -> int:
+def _legend_columns(widths: Sequence[float]) -> int:
     """The most columns of a legend, filled downwards as matplotlib does, that fit into the page's width."""
-    for rows in range(1, len(letters) + 1):
-        columns = [letters[start : start + rows] for start in range(0, len(letters), rows)]
-        if sum(max(column) * 0.062 + 0.55 for column in columns) <= WIDTH:  # inches per letter, per line sample
+    for rows in range(1, len(widths) + 1):
+        columns = [widths[start : start + rows] for start in range(0, len(widths), rows)]
+        if sum(1.04 * max(column) + SAMPLE for column in columns) <= WIDTH:  # screens' letters are a little wider
             return len(columns)
     return 1

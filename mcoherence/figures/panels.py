@@ -9,6 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from mcoherence.figures.lettering import broken
 from mcoherence.figures.style import NEUTRAL, TEXT_SIZE, WIDTH, readable
 
 LEAST_ROW = 1.05  # inches of a row of panels that can be read
@@ -73,8 +74,7 @@ def say_not_run(axes: Axes, reason: str = NO_RUNS) -> None:
 
 def row_label(axes: Axes, label: str) -> None:
     """Name the vertical axis, on as many lines as the row's height asks for; a longer one runs into the next row's."""
-    letters = _letters_along(axes)
-    axes.set_ylabel("\n".join(textwrap.fill(line, letters) for line in label.split("\n")))
+    axes.set_ylabel(broken(label, _letters_along(axes), LETTER))
 
 
 def _letters_along(axes: Axes) -> int:
@@ -91,9 +91,8 @@ def row_title(axes: Axes, title: str) -> None:
 
     A title longer than its row is high would push the rows apart, until nothing is left of the panels.
     """
-    letters = _letters_along(axes)
     axes.annotate(
-        "\n".join(textwrap.fill(line, letters) for line in title.split("\n")),
+        broken(title, _letters_along(axes), LETTER),
         xy=(1, 0.5),
         xytext=(5, 0),
         xycoords="axes fraction",
@@ -117,7 +116,7 @@ def column_titles(grid: NDArray[Any], titles: Sequence[str], colors: Sequence[st
     """
     letters = letters_across(len(titles), BOLD_LETTER)
     for axes, title, color in zip(grid[0], titles, colors or ["black"] * len(titles), strict=True):
-        axes.set_title(textwrap.fill(title, letters), color=color, fontweight="bold")
+        axes.set_title(broken(title, letters, BOLD_LETTER, TEXT_SIZE + 1, bold=True), color=color, fontweight="bold")
 
 
 def letters_across(columns: int, letter: float = LETTER) -> int:
@@ -127,7 +126,7 @@ def letters_across(columns: int, letter: float = LETTER) -> int:
 
 def panel_title(axes: Axes, title: str, columns: int) -> None:
     """Name one panel, of so many that share the page's width, on as many lines as it takes; a dollar sign is one."""
-    axes.set_title(textwrap.fill(title, letters_across(columns)), parse_math=False)
+    axes.set_title(broken(title, letters_across(columns), LETTER, TEXT_SIZE + 1), parse_math=False)
 
 
 def category_labels(axes: Axes, names: Sequence[str], columns: int, letter: float = NARROW_LETTER) -> float:
@@ -144,7 +143,7 @@ def category_labels(axes: Axes, names: Sequence[str], columns: int, letter: floa
     """
     letters = int((WIDTH - MARGINS) / columns / len(names) / letter)
     upright = letters < FEWEST_LETTERS
-    texts = [textwrap.fill(name, UPRIGHT_LINE if upright else letters) for name in names]
+    texts = [broken(name, UPRIGHT_LINE if upright else letters, letter) for name in names]
     axes.set_xticks(range(len(names)), texts, rotation=90 if upright else 0)
     lines = [line for text in texts for line in text.split("\n")]
     needed = max(map(len, lines)) * letter if upright else (1 + max(text.count("\n") for text in texts)) * TEXT_LINE

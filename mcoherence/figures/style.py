@@ -13,6 +13,7 @@ import matplotlib as mpl
 import seaborn as sns
 
 WIDTH = 7.0  # inches: the text width of an A4 or letter page
+TYPEFACE = "DejaVu Sans"
 TEXT_SIZE = 8  # points at final size
 BAND_OPACITY = 0.14
 NEUTRAL = "#404040"
@@ -148,7 +149,7 @@ def theme() -> Iterator[None]:
     """
     own: dict[Any, Any] = {
         **dict.fromkeys(_TEXT_KEYS, TEXT_SIZE),
-        "font.family": "DejaVu Sans",
+        "font.family": TYPEFACE,
         "axes.titlesize": TEXT_SIZE + 1,
         "figure.titlesize": TEXT_SIZE + 1,
         "figure.labelsize": TEXT_SIZE,

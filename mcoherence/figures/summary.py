@@ -109,6 +109,7 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
             _draw_subsets(panels[3], of_network(own, network), trained_on, style.color(reference))
         row_title(panels[-1], network_title(network, all_networks))
     for panels in grid:
+        panels[0].margins(y=0.15)  # for the number above a peak
         log_axis(panels[0])
         panels[1].set_ylim(-3, 103)  # intervals of few seeds can reach past what is possible
         if trained_on:

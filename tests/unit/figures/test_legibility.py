@@ -12,7 +12,9 @@ from mcoherence.figures import layer_coherence, sweep, winsorization
 from mcoherence.figures.axes import MOST_SYMLOG_TICKS, SymlogTicks, step_axis
 from mcoherence.figures.combinations import name_combinations
 from mcoherence.figures.legends import legend_below
-from mcoherence.figures.panels import category_labels, panel_grid, panel_title, row_label, row_title
+from mcoherence.figures.lettering import broken
+from mcoherence.figures.panels import category_labels, column_titles, panel_grid, panel_title, row_label, row_title
+from mcoherence.figures.saving import save_figure
 from mcoherence.figures.style import FigureStyle, theme
 
 STYLE = FigureStyle({"sgd": "#0072b2", "win": "#d55e00", "win_other": "#009e73"}, "sgd")
@@ -162,3 +164,32 @@ def test_a_name_of_a_row_keeps_to_its_row():
     figure.draw_without_rendering()
     assert apart([axes.texts[-1] for axes in grid[:, 0]], across=False)
     assert math.isfinite(np.sum([axes.get_position().height for axes in grid[:, 0]]))
+
+
+WIDE = "W" * 64
+
+
+@pytest.mark.parametrize("dpi", [50, 200])
+def test_names_of_wide_letters_stay_on_the_page(dpi, tmp_path):
+    with theme():
+        figure, grid = panel_grid(2, 2, row_height=1.9)
+        for axes, title in zip(grid[:, -1], (WIDE, LONG), strict=True):
+            row_title(axes, title)
+        column_titles(grid, [WIDE, LONG])
+        legend_below(figure, [Line2D([], [], label=name) for name in (WIDE, LONG, "SGD", "M3")])
+        save_figure(figure, tmp_path / "f.png", tmp_path / "f.pdf", dpi)
+    page = figure.bbox
+    texts = [*(axes.title for axes in grid[0]), *(axes.texts[-1] for axes in grid[:, -1]), *figure.legends]
+    for text in texts:
+        box = text.get_window_extent()
+        assert page.x0 <= box.x0 < box.x1 <= page.x1, text
+        assert page.y0 <= box.y0 < box.y1 <= page.y1, text
+    assert apart([axes.title for axes in grid[0]])
+    heights = [axes.get_position().height * figure.get_figheight() for axes in grid[:, 0]]
+    assert min(heights) > 0.8  # inches
+
+
+def test_lines_are_as_long_as_their_letters_are_wide():
+    assert broken("a name", 6, 0.07) == "a name"
+    assert broken("WWWW", 4, 0.07).split("\n") == ["WW", "WW"]  # 0.11 inches each; 0.28 have room
+    assert broken("two\nlines", 6, 0.07) == "two\nlines"
