@@ -7,10 +7,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from mcoherence.figures.intervals import FEWEST_SINGLE, FEWEST_WITH_BAND
+from mcoherence.figures.intervals import FEWEST_SINGLE, FEWEST_WITH_BAND, SINGLE_SEED
 from mcoherence.figures.lettering import broken, inches
 from mcoherence.figures.style import BAND_OPACITY, NEUTRAL, WIDTH, FigureStyle, LineLook, readable
 
+_SINGLE = "single seeds"
 ROWS_WITH_ROOM = 2  # of a legend, for which `panels.BELOW` leaves room
 ROW = 0.16  # inches of a further one
 SAMPLE = 0.55  # inches of the sample of a line beside its name
@@ -46,7 +47,7 @@ def band_handle(style: FigureStyle, seeds: Sequence[int], geometric: bool = Fals
     if most < 2:
         return text_handle("one seed, no interval")
     if most < FEWEST_WITH_BAND:
-        return Line2D([], [], color=NEUTRAL, linewidth=0.5, alpha=0.6, label=f"single seeds, {most}")
+        return Line2D([], [], color=NEUTRAL, linewidth=0.5, alpha=0.6, label=f"{_SINGLE}, {most}")
     count = str(most) if fewest == most else f"{fewest} to {most}"
     mean = "geometric mean" if geometric else "mean"
     return Patch(facecolor=NEUTRAL, alpha=BAND_OPACITY, label=f"{style.percent} interval of the {mean}, {count} seeds")
@@ -113,6 +114,7 @@ def text_handle(text: str) -> Artist:
 
 def legend_below(figure: Figure, handles: Sequence[Artist]) -> None:
     """One legend under the panels, in as few rows as the page's width allows; the figure grows by those beyond two."""
+    handles = [*handles, *_single_seeds(figure, handles)]
     for handle in handles:
         handle.set_label(broken(str(handle.get_label()), int(LONGEST / LETTER), LETTER))
     labels = [str(handle.get_label()) for handle in handles]
@@ -127,6 +129,15 @@ def legend_below(figure: Figure, handles: Sequence[Artist]) -> None:
         handlelength=2.8,
         columnspacing=1.6,
     )
+
+
+def _single_seeds(figure: Figure, handles: Sequence[Artist]) -> list[Artist]:
+    """The entry of thin lines beside bands: those of means of too few seeds, where others have enough."""
+    drawn = any(str(line.get_label()).startswith(SINGLE_SEED) for axes in figure.axes for line in axes.lines)
+    if not drawn or any(str(handle.get_label()).startswith(_SINGLE) for handle in handles):
+        return []
+    label = f"{_SINGLE} where fewer than {FEWEST_WITH_BAND}"
+    return [Line2D([], [], color=NEUTRAL, linewidth=0.5, alpha=0.6, label=label)]
 
 
 def _legend_columns(widths: Sequence[float]) -> int:

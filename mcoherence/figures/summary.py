@@ -104,7 +104,9 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
                     panels[column].axvline(one.step, zorder=1, label=f"{one.labels} memorised", **_BEGINS)
             step_axis(panels[column], runs["step"].max(), len(columns))
         peaks_of_networks.append(peaks)
-        below = _draw_gaps(panels[2], of_network(gaps, network), labels, optimizers, style, of_network(runs, network))
+        below = _draw_gaps(
+            panels[2], of_network(gaps, network), labels, optimizers, style, of_network(runs, network), len(columns)
+        )
         if trained_on:
             _draw_subsets(panels[3], of_network(own, network), trained_on, style.color(reference))
         row_title(panels[-1], network_title(network, all_networks))
@@ -160,7 +162,7 @@ def _mark_peaks(axes: Axes, peaks: Sequence[pd.Series], color: str) -> None:
 
     Highest first: above the circle, else below it or beside it, else not at all.
     """
-    inch = axes.figure.dpi
+    inch, edges = axes.figure.dpi, axes.get_window_extent()
     marks = [axes.transData.transform((float(peak["step"]), float(peak["mean"]))) / inch for peak in peaks]
     taken = [_box(mark[0], mark[1], _PEAK_SIZE, _PEAK_SIZE) for mark in marks]
     for peak, (x, y) in sorted(zip(peaks, marks, strict=True), key=lambda one: -one[0]["mean"]):
@@ -170,7 +172,8 @@ def _mark_peaks(axes: Axes, peaks: Sequence[pd.Series], color: str) -> None:
         aside = (width + _PEAK_SIZE) / 2 + 0.02
         for right, up in ((0.0, 0.12), (0.0, -0.12), (aside, 0.0), (-aside, 0.0)):
             box = _box(x + right, y + up, width, 0.1)
-            if not any(_overlap(box, other) for other in taken):
+            within = edges.x0 / inch <= box[0] and box[1] <= edges.x1 / inch  # beside the panel are the ticks' labels
+            if within and not any(_overlap(box, other) for other in taken):
                 taken.append(box)
                 axes.annotate(
                     text, (peak["step"], peak["mean"]), xytext=(72 * right, 72 * up), textcoords="offset points",
@@ -209,6 +212,7 @@ def _draw_gaps(
     optimizers: Sequence[str],
     style: FigureStyle,
     runs: pd.DataFrame,
+    columns: int,
 ) -> float:
     """The gap in percentage points by label set, the optimisers side by side; `runs` say why there is none.
 
@@ -221,9 +225,7 @@ def _draw_gaps(
         positions = [labels.index(name) + offset for name in points["labels"]]
         if positions:
             _draw_points(axes, positions, points, style.color(optimizer), optimizer)
-    below = category_labels(
-        axes, [readable(name).removesuffix(" labels") for name in labels], len(_COLUMNS), _SMALL_LETTER
-    )
+    below = category_labels(axes, [readable(name).removesuffix(" labels") for name in labels], columns, _SMALL_LETTER)
     axes.set_xlim(-0.5, len(labels) - 0.5)
     axes.tick_params(axis="x", labelsize="small")  # neighbours share a word, which ran together
     if gaps.empty:
