@@ -10,6 +10,7 @@ from mcoherence.figures import (
     coherence_by_loss,
     coherence_by_step,
     early_stopping,
+    easy_hard,
     generalization_gap,
     layer_coherence,
     optimizers,
@@ -138,3 +139,15 @@ def test_runs_that_diverged_have_no_point_in_time_of_their_best():
     shown = np.concatenate([line.get_xdata() for line in steps_of_cnn.lines if len(line.get_xdata())], axis=None)
     assert shown.max() < 0.5  # the places of M3 are about 1
     assert "left out: 4 run(s) that diverged" in legend(figure)
+
+
+def test_a_blank_cell_of_easy_and_hard_is_said_to_have_diverged():
+    rows = [
+        {"dataset": "digits", "model": model, "labels": "clean", "noise": 0.0, "optimizer": "sgd", "seed": seed,
+         "train_subset": trained, "test_subset": "random", "diverged": gone, "accuracy": np.nan if gone else 0.5}
+        for model, seed, trained in product(("mlp", "cnn"), range(2), ("easy", "hard"))
+        for gone in [model == "cnn"]
+    ]  # fmt: skip
+    figure = easy_hard.draw({"easy_hard": pd.DataFrame(rows)}, STYLE)
+    assert said(figure.axes[1]) == ["diverged"]
+    assert figure.get_suptitle().endswith("left out: 4 run(s) that diverged")
