@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from mcoherence.figures.lettering import broken
+from mcoherence.figures.lettering import broken, inches
 from mcoherence.figures.style import NEUTRAL, TEXT_SIZE, WIDTH, readable
 
 LEAST_ROW = 1.05  # inches of a row of panels that can be read
@@ -129,21 +129,23 @@ def panel_title(axes: Axes, title: str, columns: int) -> None:
     axes.set_title(broken(title, letters_across(columns), LETTER, TEXT_SIZE + 1), parse_math=False)
 
 
-def category_labels(axes: Axes, names: Sequence[str], columns: int, letter: float = NARROW_LETTER) -> float:
+def category_labels(axes: Axes, names: Sequence[str], columns: int, size: float = TEXT_SIZE) -> float:
     """Name the categories 0, 1, ... along a panel: side by side on several lines, upright where they are narrow.
 
     Args:
         axes: the panel.
         names: of the categories.
         columns: how many panels share the page's width.
-        letter: inches of a letter.
+        size: of the names, in points.
 
     Returns:
         How many inches more than two lines the names need below the panel.
     """
-    letters = int((WIDTH - MARGINS) / columns / len(names) / letter)
-    upright = letters < FEWEST_LETTERS
-    texts = [broken(name, UPRIGHT_LINE if upright else letters, letter) for name in names]
+    letter, width = NARROW_LETTER * size / TEXT_SIZE, (WIDTH - MARGINS) / columns / len(names)
+    words = [word for name in names for word in name.split()]
+    letters = max(int(width / letter), *map(len, words))  # words stay whole
+    upright = int(width / letter) < FEWEST_LETTERS or max(inches(word, size) for word in words) > width
+    texts = [broken(name, UPRIGHT_LINE if upright else letters, letter, size) for name in names]
     axes.set_xticks(range(len(names)), texts, rotation=90 if upright else 0)
     lines = [line for text in texts for line in text.split("\n")]
     needed = max(map(len, lines)) * letter if upright else (1 + max(text.count("\n") for text in texts)) * TEXT_LINE

@@ -45,7 +45,7 @@ _PEAK: dict[str, Any] = {"marker": "o", "markersize": 4, "markerfacecolor": "whi
 _BEGINS: dict[str, Any] = {"color": NEUTRAL, "linewidth": 0.8, "linestyle": (0, (1, 1.5))}
 _SUBSETS = ("easy", "hard", "random")
 _LEARNED = 0.1  # of the corrupt labels, more than before training: from there on memorisation has begun
-_SMALL_LETTER = 0.048  # inches
+_SMALL = 0.833 * TEXT_SIZE  # points, what matplotlib calls small
 _SPREAD = 0.5  # of the distance between two label sets, shared by the optimisers
 
 
@@ -225,7 +225,7 @@ def _draw_gaps(
         positions = [labels.index(name) + offset for name in points["labels"]]
         if positions:
             _draw_points(axes, positions, points, style.color(optimizer), optimizer)
-    below = category_labels(axes, [readable(name).removesuffix(" labels") for name in labels], columns, _SMALL_LETTER)
+    below = category_labels(axes, [readable(name).removesuffix(" labels") for name in labels], columns, _SMALL)
     axes.set_xlim(-0.5, len(labels) - 0.5)
     axes.tick_params(axis="x", labelsize="small")  # neighbours share a word, which ran together
     if gaps.empty:

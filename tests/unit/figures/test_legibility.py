@@ -193,3 +193,14 @@ def test_lines_are_as_long_as_their_letters_are_wide():
     assert broken("a name", 6, 0.07) == "a name"
     assert broken("WWWW", 4, 0.07).split("\n") == ["WW", "WW"]  # 0.11 inches each; 0.28 have room
     assert broken("two\nlines", 6, 0.07) == "two\nlines"
+
+
+@theme()
+def test_words_of_categories_stay_whole():
+    figure, grid = panel_grid(1, 3, row_height=2.4)
+    for axes in grid.flat:
+        category_labels(axes, ["clean", "quarter random", "half random", "three quarters random", "all random"], 3, 6.7)
+    figure.draw_without_rendering()
+    lines = [line for label in grid[0, 0].get_xticklabels() for line in label.get_text().split("\n")]
+    words = {word for line in lines for word in line.split()}
+    assert words == {"clean", "quarter", "random", "half", "three", "quarters", "all"}
