@@ -5,9 +5,9 @@ from matplotlib.lines import Line2D
 
 from mcoherence.figures.axes import step_axis
 from mcoherence.figures.intervals import draw_line_with_band, over_seeds
-from mcoherence.figures.legends import band_handle, legend_below
+from mcoherence.figures.legends import band_handle, legend_below, lost_handles
 from mcoherence.figures.panels import column_titles, label_below, message_figure, network_title, panel_grid, row_title
-from mcoherence.figures.reading import Tables, networks, of_network
+from mcoherence.figures.reading import Tables, networks, nothing_drawn, of_network, runs_lost
 from mcoherence.figures.style import FigureStyle, looks, theme
 
 _PARTS = {"test": "test set", "easy": "easy training examples", "hard": "hard training examples"}
@@ -28,7 +28,7 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
     table = tables["adversarial_start"]
     rows = table[table["part"].isin(list(_PARTS)) & table["accuracy"].notna()]
     if rows.empty:
-        return message_figure("This study made no adversarial start.")
+        return message_figure(nothing_drawn(table, "This study made no adversarial start."))
     rows = rows.assign(accuracy=100 * rows["accuracy"])
     all_networks = networks(rows)
     look_of = dict(zip(_STARTS, looks(list(_STARTS)).values(), strict=True))
@@ -50,5 +50,6 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
         Line2D([], [], color=color, linestyle=look_of[start].linestyle, linewidth=1.6, label=label)
         for start, (label, color) in _STARTS.items()
     ]
-    legend_below(figure, [*lines, band_handle(style, list(summary["seeds"]))])
+    lost = sum(runs_lost(table[table["start"] == start]) for start in _STARTS)
+    legend_below(figure, [*lines, band_handle(style, list(summary["seeds"])), *lost_handles(lost)])
     return figure

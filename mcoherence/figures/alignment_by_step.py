@@ -6,21 +6,24 @@ from mcoherence.figures.axes import alignment_axis, log_axis, step_axis
 from mcoherence.figures.coherence_panels import draw_lines, draw_null_bands
 from mcoherence.figures.combinations import name_combinations
 from mcoherence.figures.intervals import not_positive, of_single_runs, over_seeds
-from mcoherence.figures.legends import band_handle, legend_below, look_handles, null_handle, text_handle
+from mcoherence.figures.legends import band_handle, legend_below, look_handles, lost_handles, null_handle, text_handle
 from mcoherence.figures.panels import (
     label_below,
     message_figure,
     network_title,
     panel_grid,
+    row_label,
 )
 from mcoherence.figures.reading import (
     Tables,
     in_order,
     label_sets,
     networks,
+    nothing_drawn,
     of_network,
     rows_of_redrawn_labels,
     rows_of_training_sample,
+    runs_lost,
 )
 from mcoherence.figures.style import NEUTRAL, FigureStyle, looks, readable, theme
 
@@ -41,9 +44,9 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
     """
     table = tables["coherence"]
     rows, redrawn = rows_of_training_sample(table), rows_of_redrawn_labels(table)
-    rows = rows[rows["alpha"].notna()]
-    if rows.empty:
-        return message_figure("This study measured no alpha of the whole network on the full training set.")
+    if rows["alpha"].isna().all():
+        nothing = "This study measured no alpha of the whole network on the full training set."
+        return message_figure(nothing_drawn(rows, nothing))
     label_looks, all_networks = looks(label_sets(table)), networks(rows)
     optimizers = in_order(rows["optimizer"], [style.reference_optimizer])
     row_keys = [(network, quantity) for network in all_networks for quantity in QUANTITIES]
@@ -63,19 +66,22 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
                 alignment_axis(axes)
                 axes.axhline(0, color=NEUTRAL, linewidth=0.7, zorder=1)
             draw_null_bands(axes, null[null["optimizer"] == optimizer], "step", label_looks)
-            draw_lines(axes, summary[summary["optimizer"] == optimizer], "step", style.color(optimizer), label_looks)
+            panel, observed = (of[of["optimizer"] == optimizer] for of in (summary, of_network(rows, network)))
+            draw_lines(axes, panel, "step", style.color(optimizer), label_looks, observed)
             step_axis(axes, rows["step"].max(), len(optimizers))
-        panels[0].set_ylabel(QUANTITIES[quantity])
+        row_label(panels[0], QUANTITIES[quantity])
         for axes in panels if logarithmic else ():
             log_axis(axes)
     label_below(grid, "training step")
     titles = [network_title(network, all_networks) for network in all_networks]
     colors = [style.color(name) for name in optimizers]
     name_combinations(grid, titles, [readable(name) for name in optimizers], colors, stacked=len(QUANTITIES))
-    handles = [*look_handles(label_looks), band_handle(style, seeds)]
+    drawn = set(rows.loc[rows["alpha"].notna(), "labels"])
+    shown = {name: look for name, look in label_looks.items() if name in drawn}
+    handles = [*look_handles(shown), band_handle(style, seeds)]
     if not redrawn.empty:
         handles.append(null_handle(style, of_null))
     if hidden := not_positive(rows["alpha"]):
         handles.append(text_handle(f"not shown: {hidden} value(s) of alpha that are not positive"))
-    legend_below(figure, handles)
+    legend_below(figure, [*handles, *lost_handles(runs_lost(rows))])
     return figure

@@ -1,15 +1,25 @@
 """Axes of steps, of m-coherence and of alignment, with their ticks and guides."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator, SymmetricalLogLocator
+from matplotlib.ticker import (
+    FixedLocator,
+    FuncFormatter,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+    NullLocator,
+    SymmetricalLogLocator,
+)
 
 from mcoherence.figures.panels import most_ticks
 from mcoherence.figures.style import NEUTRAL
 
 LINEAR_BELOW = 0.01  # of the axis of alignment
+MOST_SYMLOG_TICKS = 5  # in a row of the least height
 
 
 def decade_label(value: float, _: object = None) -> str:
@@ -59,8 +69,36 @@ def orthogonal_limit(axes: Axes) -> None:
     axes.axhline(1, color=NEUTRAL, linewidth=0.7, zorder=1, label="orthogonal limit")
 
 
+class SymlogTicks(SymmetricalLogLocator):
+    """Round ticks of an axis that is linear near zero and logarithmic beyond, as many as a low panel has room for.
+
+    Matplotlib's own are the limits themselves, to all their digits, where the axis shows its linear part alone.
+    """
+
+    def __init__(self, linear_below: float) -> None:
+        super().__init__(base=10, linthresh=linear_below)
+        self.linear_below = linear_below
+
+    def tick_values(self, vmin: float, vmax: float) -> Sequence[float]:
+        """The ticks between two limits: 1 and 3 times powers of ten, or powers alone, fewer if there are too many."""
+        low, high = min(vmin, vmax), max(vmin, vmax)
+        largest = max(abs(low), abs(high))
+        if not largest > self.linear_below:
+            return list(MaxNLocator(3, steps=[1, 2, 5, 10]).tick_values(low, high))
+        first, last = round(math.log10(self.linear_below)), math.floor(math.log10(largest))
+        choices: list[list[float]] = [[factor * 10.0**power for power in range(first, last + 1) for factor in (1, 3)]]
+        choices += [[10.0**power for power in range(first, last + 1)]]
+        # Of fewer than all decades not the lowest, whose label would touch that of zero.
+        choices += [[10.0**power for power in range(last, first, -stride)] for stride in range(2, last - first + 2)]
+        for positive in choices:
+            ticks = [tick for tick in sorted([-one for one in positive] + [0.0] + positive) if low <= tick <= high]
+            if len(ticks) <= MOST_SYMLOG_TICKS:
+                break
+        return ticks
+
+
 def alignment_axis(axes: Axes) -> None:
     """A vertical axis that shows small and negative alignment too: linear near zero, logarithmic beyond."""
     axes.set_yscale("symlog", linthresh=LINEAR_BELOW, linscale=0.6)
-    axes.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=LINEAR_BELOW, subs=(1.0, 3.0)))
+    axes.yaxis.set_major_locator(SymlogTicks(LINEAR_BELOW))
     axes.yaxis.set_major_formatter(FuncFormatter(decade_label))

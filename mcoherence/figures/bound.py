@@ -6,9 +6,9 @@ from matplotlib.figure import Figure
 
 from mcoherence.figures.axes import step_axis
 from mcoherence.figures.intervals import draw_line_with_band, over_seeds
-from mcoherence.figures.legends import band_handle, legend_below, look_handles
+from mcoherence.figures.legends import band_handle, legend_below, look_handles, lost_handles
 from mcoherence.figures.panels import label_below, message_figure, network_title, panel_grid, row_title
-from mcoherence.figures.reading import Tables, full_set_runs, label_sets, networks, of_network
+from mcoherence.figures.reading import Tables, full_set_runs, label_sets, networks, nothing_drawn, of_network, runs_lost
 from mcoherence.figures.style import NEUTRAL, FigureStyle, LineLook, looks, readable, theme
 
 
@@ -27,7 +27,8 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
     table = tables["bound"]
     rows = full_set_runs(table)
     if rows["relative_bound"].isna().all():
-        return message_figure("This study has no runs of plain SGD, the only optimiser that the bound is proven for.")
+        nothing = "This study has no runs of plain SGD, the only optimiser that the bound is proven for."
+        return message_figure(nothing_drawn(rows, nothing))
     label_looks = looks(label_sets(table))
     assumed = sorted(rows["beta_times_lr"].unique())
     by = ["dataset", "model", "optimizer", "labels", "step"]
@@ -53,7 +54,9 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
         axes.set_title(rf"bound, $\beta\,\mathrm{{lr}}$ = {value:g}", fontweight="bold")
     grid[0, -1].set_title("measured gap", fontweight="bold")
     label_below(grid, "training step")
-    legend_below(figure, [*look_handles(label_looks), band_handle(style, list(gaps["seeds"]))])
+    drawn = {name: look for name, look in label_looks.items() if (gaps["labels"] == name).any()}
+    handles = [*look_handles(drawn), band_handle(style, list(gaps["seeds"]))]
+    legend_below(figure, [*handles, *lost_handles(runs_lost(rows))])
     return figure
 
 

@@ -10,7 +10,7 @@ from mcoherence.figures.axes import decade_label
 from mcoherence.figures.coherence_panels import add_legend, draw_panels, name_panels
 from mcoherence.figures.intervals import over_seeds
 from mcoherence.figures.panels import label_below, message_figure
-from mcoherence.figures.reading import Tables, label_sets, rows_of_training_sample
+from mcoherence.figures.reading import Tables, label_sets, nothing_drawn, rows_of_training_sample
 from mcoherence.figures.style import FigureStyle, looks, theme
 from mcoherence.tables.columns import RUN_COLUMNS
 
@@ -31,10 +31,9 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
         style: the figures' shared settings.
     """
     rows = _with_loss(tables["coherence"], tables["accuracy"])
-    if rows.empty:
-        return message_figure(
-            "This study measured no m-coherence together with a training loss on the full training set."
-        )
+    if rows["m_coherence"].isna().all():
+        nothing = "This study measured no m-coherence together with a training loss on the full training set."
+        return message_figure(nothing_drawn(rows, nothing))
     label_looks = looks(label_sets(tables["coherence"]))
     by = ["dataset", "model", "optimizer", "labels", "step"]
     summary = over_seeds(rows, by, "m_coherence", style.confidence, logarithmic=True)
@@ -64,8 +63,11 @@ def _loss_axis(axes: Axes, losses: pd.Series) -> None:
 
 
 def _with_loss(coherence: pd.DataFrame, accuracy: pd.DataFrame) -> pd.DataFrame:
-    """The whole network's m-coherence of the training sample, with the training loss at that checkpoint."""
+    """The whole network's m-coherence of the training sample, with the training loss at that checkpoint.
+
+    Where one of the two is missing, both are.
+    """
     loss = accuracy.loc[accuracy["part"] == "train", [*_CHECKPOINT, "loss"]]
-    rows = rows_of_training_sample(coherence)[[*_CHECKPOINT, "m_coherence"]]
-    joined = rows.merge(loss, on=_CHECKPOINT, validate="one_to_one")
-    return joined.dropna(subset=["m_coherence", "loss"])
+    joined = rows_of_training_sample(coherence).merge(loss, on=_CHECKPOINT, validate="one_to_one")
+    known = joined["m_coherence"].notna() & joined["loss"].notna()
+    return joined.assign(m_coherence=joined["m_coherence"].where(known), loss=joined["loss"].where(known))

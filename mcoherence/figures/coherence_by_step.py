@@ -6,7 +6,13 @@ from mcoherence.figures.axes import step_axis
 from mcoherence.figures.coherence_panels import add_legend, draw_panels, name_panels
 from mcoherence.figures.intervals import of_single_runs, over_seeds
 from mcoherence.figures.panels import label_below, message_figure
-from mcoherence.figures.reading import Tables, label_sets, rows_of_redrawn_labels, rows_of_training_sample
+from mcoherence.figures.reading import (
+    Tables,
+    label_sets,
+    nothing_drawn,
+    rows_of_redrawn_labels,
+    rows_of_training_sample,
+)
 from mcoherence.figures.style import FigureStyle, looks, theme
 
 
@@ -24,9 +30,9 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
     """
     table = tables["coherence"]
     rows = rows_of_training_sample(table)
-    rows = rows[rows["m_coherence"].notna()]
-    if rows.empty:
-        return message_figure("This study measured no m-coherence of the whole network on the full training set.")
+    if rows["m_coherence"].isna().all():
+        nothing = "This study measured no m-coherence of the whole network on the full training set."
+        return message_figure(nothing_drawn(rows, nothing))
     label_looks = looks(label_sets(table))
     by = ["dataset", "model", "optimizer", "labels", "step"]
     summary = over_seeds(rows, by, "m_coherence", style.confidence, logarithmic=True)

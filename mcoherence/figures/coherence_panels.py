@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from mcoherence.figures.axes import log_axis, orthogonal_limit
 from mcoherence.figures.combinations import name_combinations
 from mcoherence.figures.intervals import draw_line_with_band, draw_null_band, not_positive
-from mcoherence.figures.legends import coherence_handles, legend_below, null_handle
-from mcoherence.figures.panels import network_title, panel_grid, say_not_run
-from mcoherence.figures.reading import in_order, networks, of_network
+from mcoherence.figures.legends import coherence_handles, legend_below, lost_handles, null_handle
+from mcoherence.figures.panels import network_title, panel_grid, row_label, say_not_run
+from mcoherence.figures.reading import in_order, networks, of_network, runs_lost, why_empty
 from mcoherence.figures.style import FigureStyle, LineLook, readable
 
 
@@ -28,7 +28,7 @@ def draw_panels(
     """The figure without names and legend, and its axes [networks, optimisers]; the caller sets the horizontal axes.
 
     Args:
-        rows: the observations, one per run and checkpoint, whose order decides that of the panels.
+        rows: the observations, one per run and checkpoint, missing ones too, whose order decides that of the panels.
         summary: their means and intervals over seeds, one row per network, optimiser, label set and checkpoint.
         x: the column of `summary` on the horizontal axis.
         style: the figures' shared settings.
@@ -43,8 +43,9 @@ def draw_panels(
             if null is not None:
                 draw_null_bands(axes, of_network(null[null["optimizer"] == optimizer], network), x, label_looks)
             orthogonal_limit(axes)
-            draw_lines(axes, panel, x, style.color(optimizer), label_looks)
-        panels[0].set_ylabel("m-coherence")
+            observed = of_network(rows[rows["optimizer"] == optimizer], network)
+            draw_lines(axes, panel, x, style.color(optimizer), label_looks, observed)
+        row_label(panels[0], "m-coherence")
         for axes in panels:  # after all have drawn, because they share the axis
             log_axis(axes)
     return figure, grid
@@ -72,7 +73,8 @@ def add_legend(
     """
     shown = {name: look for name, look in label_looks.items() if (summary["labels"] == name).any()}
     handles = coherence_handles(style, shown, list(summary["seeds"]), not_positive(rows["m_coherence"]))
-    legend_below(figure, [*handles, *([null_handle(style, list(null["seeds"]))] if len(null) else [])])
+    of_null = [null_handle(style, list(null["seeds"]))] if len(null) else []
+    legend_below(figure, [*handles, *of_null, *lost_handles(runs_lost(rows))])
 
 
 def draw_null_bands(axes: Axes, null: pd.DataFrame, x: str, label_looks: Mapping[str, LineLook]) -> None:
@@ -83,11 +85,16 @@ def draw_null_bands(axes: Axes, null: pd.DataFrame, x: str, label_looks: Mapping
             draw_null_band(axes, line[x], line, look, labels)
 
 
-def draw_lines(axes: Axes, panel: pd.DataFrame, x: str, color: str, label_looks: Mapping[str, LineLook]) -> None:
-    """The means of one network and optimiser with their bands, a line a label set; words where there are none."""
+def draw_lines(
+    axes: Axes, panel: pd.DataFrame, x: str, color: str, label_looks: Mapping[str, LineLook], rows: pd.DataFrame
+) -> None:
+    """The means of one network and optimiser with their bands, a line a label set; words where there are none.
+
+    `rows` are the observations that the means are of, missing ones too: they say why there are none.
+    """
     for labels, look in label_looks.items():
         line = panel[panel["labels"] == labels].sort_values("step")
         if not line.empty:
             draw_line_with_band(axes, line[x], line, color, look, labels)
     if panel.empty:
-        say_not_run(axes)
+        say_not_run(axes, why_empty(rows))

@@ -1,6 +1,5 @@
 """The names of panels, one a combination; where a study lacks many combinations, the panels that it has close up."""
 
-import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,18 +8,21 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 from numpy.typing import NDArray
 
+from mcoherence.figures.lettering import broken
 from mcoherence.figures.panels import (
     BELOW,
     LEAST_ROW,
     LETTER,
     NOT_RUN,
     column_titles,
+    letters_across,
     most_ticks,
     row_title,
 )
-from mcoherence.figures.style import WIDTH
+from mcoherence.figures.style import TEXT_SIZE, WIDTH
 
 MOST_MISSING = 0.25  # of the combinations; with more of them missing the others close up
+MOST_COLUMNS = 6  # with more the panels are too narrow for their tick labels, and close up as well
 FEWEST_ACROSS, MOST_ACROSS = 3, 5  # panels side by side, where there are so many; narrower ones cannot be read
 LINE = 0.14  # inches of a line of a name
 ROW_HEIGHT = 1.9  # inches, as far as the figure stays no taller than wide
@@ -31,8 +33,8 @@ def name_combinations(
 ) -> None:
     """Name the rows at the right and the columns at the top; the last thing that a figure does with its panels.
 
-    Where the study has no runs of more than a quarter of the combinations, the panels of the others close up in reading
-    order, and each is named above itself.
+    Where the study has no runs of more than a quarter of the combinations, or more columns than can be read side
+    by side, the panels of those that it has close up in reading order, and each is named above itself.
 
     Args:
         grid: the axes, shape [rows x stacked, columns]; `panels.say_not_run` has marked those with nothing to show.
@@ -48,7 +50,8 @@ def name_combinations(
         for column in range(len(columns))
         if any(axes.get_gid() != NOT_RUN for axes in combinations[row, column])
     ]
-    if not run or len(run) >= (1 - MOST_MISSING) * len(rows) * len(columns):
+    full = len(run) >= (1 - MOST_MISSING) * len(rows) * len(columns)
+    if not run or (full and len(columns) <= MOST_COLUMNS):
         for row, panels in enumerate(grid):
             row_title(panels[-1], rows[row // stacked])
         column_titles(grid, columns, colors)
@@ -122,8 +125,7 @@ def _take_away(figure: Figure, combinations: NDArray[Any], run: Sequence[tuple[i
 
 def _wrapped(name: str, across: int) -> str:
     """A name on as many lines as the width of a panel asks for, of so many side by side."""
-    letters = int(WIDTH / across / LETTER) - 2
-    return "\n".join(textwrap.fill(line, letters) for line in name.split("\n"))
+    return broken(name, letters_across(across) - 2, LETTER, TEXT_SIZE + 1)
 
 
 def _thin_out(axes: Axes, across: int) -> None:

@@ -43,7 +43,11 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
     rows = table[~lost]
     if rows.empty:
         return message_figure("Every run of this study whose confusion was measured diverged.")
-    row_keys = [(dataset, labels) for dataset in in_order(rows["dataset"], []) for labels in label_sets(rows)]
+    row_keys = [
+        (dataset, labels)
+        for dataset in in_order(rows["dataset"], [])
+        for labels in label_sets(rows[rows["dataset"] == dataset])
+    ]
     seeds: list[int] = []
     figure, grid = panel_grid(len(row_keys), len(_COLUMNS), row_height=2.0, sharex=False)
     for (dataset, labels), panels in zip(row_keys, grid, strict=True):
@@ -62,7 +66,8 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
     for axes in grid[-1, :2]:
         axes.set_xlabel("training step")
     grid[-1, 2].set_xlabel("hidden layers")
-    legend_below(figure, _handles(style, seeds, table[lost].groupby(run).ngroups))
+    drawn = [name for name, variant in _VARIANTS.items() if of_variant(rows, variant).any()]
+    legend_below(figure, _handles(style, seeds, drawn, table[lost].groupby(run).ngroups))
     return figure
 
 
@@ -122,7 +127,7 @@ def _draw_variants(axes: Axes, rows: pd.DataFrame, style: FigureStyle) -> list[i
     return seeds
 
 
-def _handles(style: FigureStyle, seeds: list[int], num_lost: int) -> list[Artist]:
+def _handles(style: FigureStyle, seeds: list[int], drawn: Sequence[str], num_lost: int) -> list[Artist]:
     """The legend's entries: what lines are, the variants, bands, and what is left out."""
     lines: list[Artist] = [
         Line2D([], [], color=NEUTRAL, linestyle=look.linestyle, label=name)
@@ -131,6 +136,7 @@ def _handles(style: FigureStyle, seeds: list[int], num_lost: int) -> list[Artist
     variants = [
         Line2D([], [], color=color, marker="o", label="neither batch norm nor skips" if name == "neither" else name)
         for name, color in _VARIANT_COLORS.items()
+        if name in drawn
     ]
     left_out = [text_handle(f"left out: {num_lost} run(s) that diverged")] if num_lost else []
     return [*lines, *variants, band_handle(style, seeds), *left_out]

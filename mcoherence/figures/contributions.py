@@ -7,20 +7,31 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, SymmetricalLogLocator
+from matplotlib.ticker import FuncFormatter
 
-from mcoherence.figures.axes import decade_label, step_axis
+from mcoherence.figures.axes import SymlogTicks, decade_label, step_axis
 from mcoherence.figures.combinations import name_combinations
 from mcoherence.figures.intervals import draw_line_with_band, over_seeds
-from mcoherence.figures.legends import band_handle, legend_below, look_handles
+from mcoherence.figures.legends import band_handle, legend_below, look_handles, lost_handles
 from mcoherence.figures.panels import (
     label_below,
     message_figure,
     network_title,
     panel_grid,
+    row_label,
     say_not_run,
 )
-from mcoherence.figures.reading import Tables, full_set_runs, in_order, label_sets, networks, of_network
+from mcoherence.figures.reading import (
+    Tables,
+    full_set_runs,
+    in_order,
+    label_sets,
+    networks,
+    nothing_drawn,
+    of_network,
+    runs_lost,
+    why_empty,
+)
 from mcoherence.figures.style import NEUTRAL, FigureStyle, looks, readable, theme
 from mcoherence.tables.columns import MEASURED_WORLD
 
@@ -43,9 +54,9 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
         style: the figures' shared settings.
     """
     rows = full_set_runs(tables["contributions"])
-    rows = rows[rows["f_pristine"].notna()]
-    if rows.empty:
-        return message_figure("This study measured no contributions of pristine and corrupt examples.")
+    if rows["f_pristine"].isna().all():
+        nothing = "This study measured no contributions of pristine and corrupt examples."
+        return message_figure(nothing_drawn(rows, nothing))
     optimizers = in_order(rows["optimizer"], [style.reference_optimizer])
     all_networks = networks(rows)
     row_keys = [(network, name) for network in all_networks for name in label_sets(of_network(rows, network))]
@@ -67,15 +78,19 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
             }
             lines_of_row += lines.values()
             _draw_panel(axes, lines, quantity, style.color(optimizer))
+            if lines[GROUPS[0]].empty:
+                observed = (rows["optimizer"] == optimizer) & (rows["labels"] == labels)
+                say_not_run(axes, why_empty(of_network(rows[observed], network)))
             step_axis(axes, rows["step"].max(), len(optimizers))
         if quantity == "i":
             _running_sum_axis(panels[0], pd.concat(lines_of_row))  # the row shares its axis
-        panels[0].set_ylabel(QUANTITIES[quantity])
+        row_label(panels[0], QUANTITIES[quantity])
     label_below(grid, "training step")
     titles = [f"{network_title(network, all_networks)}\n{readable(labels)}" for network, labels in row_keys]
     colors = [style.color(name) for name in optimizers]
     name_combinations(grid, titles, [readable(name) for name in optimizers], colors, stacked=2)
-    legend_below(figure, _handles(style, list(summaries["f", "pristine"]["seeds"])))
+    handles = _handles(style, list(summaries["f", "pristine"]["seeds"]))
+    legend_below(figure, [*handles, *lost_handles(runs_lost(rows))])
     return figure
 
 
@@ -99,8 +114,6 @@ def _draw_panel(axes: Axes, lines: dict[str, pd.DataFrame], quantity: str, color
         line = lines[group][lines[group]["world"] == MEASURED_WORLD]
         if not line.empty:
             draw_line_with_band(axes, line["step"], line, color, look, group)
-    if lines[GROUPS[0]].empty:
-        say_not_run(axes)
 
 
 def _running_sum_axis(axes: Axes, drawn: pd.DataFrame) -> None:
@@ -109,7 +122,7 @@ def _running_sum_axis(axes: Axes, drawn: pd.DataFrame) -> None:
     if largest > 0:
         linear_below = 10.0 ** (math.floor(math.log10(largest)) - DECADES_OF_SUMS)
         axes.set_yscale("symlog", linthresh=linear_below, linscale=0.4)
-        axes.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=linear_below))
+        axes.yaxis.set_major_locator(SymlogTicks(linear_below))
         axes.yaxis.set_major_formatter(FuncFormatter(decade_label))
         axes.set_ylim(-3 * linear_below, 5 * largest)
 

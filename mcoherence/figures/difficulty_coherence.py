@@ -8,9 +8,9 @@ from matplotlib.lines import Line2D
 from mcoherence.data.subsets import SUBSETS
 from mcoherence.figures.axes import log_axis, step_axis
 from mcoherence.figures.intervals import draw_line_with_band, not_positive, over_seeds
-from mcoherence.figures.legends import band_handle, legend_below, text_handle
+from mcoherence.figures.legends import band_handle, legend_below, lost_handles, text_handle
 from mcoherence.figures.panels import column_titles, label_below, message_figure, network_title, panel_grid, row_title
-from mcoherence.figures.reading import Tables, in_order, networks, of_network
+from mcoherence.figures.reading import Tables, in_order, networks, nothing_drawn, of_network, runs_lost
 from mcoherence.figures.style import NEUTRAL, FigureStyle, LineLook, theme
 from mcoherence.study.result_names import FULL, difficulty_group
 
@@ -36,7 +36,7 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
     table = tables["difficulty_coherence"]
     rows = table if table.empty else table[table["cosine"].notna()]
     if rows.empty:
-        return message_figure("This study measured no gradients of easy and hard examples.")
+        return message_figure(nothing_drawn(table, "This study measured no gradients of easy and hard examples."))
     all_networks = networks(rows)
     keys = [
         (network, subset)
@@ -68,7 +68,7 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
     ]
     hidden = not_positive(rows["m_coherence"])
     remark = [text_handle(f"not shown: {hidden} value(s) that are not positive")] if hidden else []
-    legend_below(figure, [*handles, band_handle(style, seeds), *remark])
+    legend_below(figure, [*handles, band_handle(style, seeds), *remark, *lost_handles(runs_lost(table))])
     return figure
 
 

@@ -1,6 +1,5 @@
 """The best checkpoint of each run against its last one: test accuracy, m-coherence, and when it was."""
 
-import textwrap
 from typing import Any, Literal
 
 import numpy as np
@@ -11,11 +10,21 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from mcoherence.figures.axes import log_axis
-from mcoherence.figures.combinations import name_combinations
+from mcoherence.figures.combinations import MOST_ACROSS, name_combinations
 from mcoherence.figures.intervals import over_seeds
-from mcoherence.figures.legends import legend_below
-from mcoherence.figures.panels import message_figure, network_title, panel_grid, say_not_run
-from mcoherence.figures.reading import Tables, full_set_runs, in_order, label_sets, networks, of_network
+from mcoherence.figures.legends import bars_handle, legend_below, lost_handles
+from mcoherence.figures.panels import letters_across, message_figure, network_title, panel_grid, row_label, say_not_run
+from mcoherence.figures.reading import (
+    Tables,
+    full_set_runs,
+    in_order,
+    label_sets,
+    networks,
+    nothing_drawn,
+    of_network,
+    runs_lost,
+    why_empty,
+)
 from mcoherence.figures.style import NEUTRAL, FigureStyle, readable, theme
 
 QUANTITIES = {
@@ -39,9 +48,9 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
         style: the figures' shared settings.
     """
     rows = full_set_runs(tables["early_stopping"])
-    rows = rows[rows["best_test_accuracy"].notna()]
-    if rows.empty:
-        return message_figure("This study has no runs on the full training set that did not diverge.")
+    if rows["best_test_accuracy"].isna().all():
+        nothing = "This study has no runs on the full training set that did not diverge."
+        return message_figure(nothing_drawn(rows, nothing))
     rows = rows.assign(**{f"{which}_test_accuracy": 100 * rows[f"{which}_test_accuracy"] for which in _PLACES})
     all_networks, labels = networks(rows), label_sets(rows)
     names = in_order(rows["optimizer"], [style.reference_optimizer])
@@ -50,17 +59,25 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
         network, quantity = all_networks[row // len(QUANTITIES)], list(QUANTITIES)[row % len(QUANTITIES)]
         for label, axes in zip(labels, panels, strict=True):
             chosen = of_network(rows, network)
-            _draw_panel(axes, chosen[chosen["labels"] == label], quantity, names, style)
+            chosen = chosen[chosen["labels"] == label]
+            drawn = chosen[chosen["best_test_accuracy"].notna()]  # of the others the table has steps alone
+            _draw_panel(axes, drawn, quantity, names, style)
+            if drawn.empty:
+                say_not_run(axes, why_empty(chosen))
         if quantity != "test_accuracy":
             log_axis(panels[0])  # the row shares its axis
         if quantity == "step":
             panels[0].set_ylim(0.7, 1.8 * rows["last_step"].max())
-        panels[0].set_ylabel(QUANTITIES[quantity])
-    for axes in grid[-1]:
-        axes.set_xticks(range(len(names)), [textwrap.fill(readable(name), width=6) for name in names])
+        row_label(panels[0], QUANTITIES[quantity])
+    shown = [readable(name) for name in names]
+    room = letters_across(max(len(labels), MOST_ACROSS) * len(names))
+    for axes in grid[-1]:  # colours name the optimisers as well: there is no room for many names
+        axes.set_xticks(*((range(len(names)), shown) if max(map(len, shown)) <= room else ([],)))
     titles = [network_title(network, all_networks) for network in all_networks]
     name_combinations(grid, titles, [readable(name) for name in labels], stacked=len(QUANTITIES))
-    legend_below(figure, _handles(style))
+    known = rows[rows["best_test_accuracy"].notna()]
+    handles = _handles(style, [name for name in names if (known["optimizer"] == name).any()], known)
+    legend_below(figure, [*handles, *lost_handles(runs_lost(rows), shown_until=False)])
     return figure
 
 
@@ -92,16 +109,15 @@ def _draw_panel(axes: Axes, panel: pd.DataFrame, quantity: str, names: list[str]
                 label=f"{name} {which}",
                 **marker,
             )
-    if panel.empty:
-        say_not_run(axes)
 
 
-def _handles(style: FigureStyle) -> list[Artist]:
-    """The legend's entries: what full and open circles, thin lines and bars are."""
+def _handles(style: FigureStyle, names: list[str], rows: pd.DataFrame) -> list[Artist]:
+    """The legend's entries: optimisers, what full and open circles, thin lines and bars are."""
+    colors = [Line2D([], [], color=style.color(name), linewidth=2, label=readable(name)) for name in names]
     marks = [
         Line2D([], [], color=NEUTRAL, linestyle="", marker="o", fillstyle=_FILL[which], label=text)
         for which, text in (("best", "best checkpoint, chosen on the test set"), ("last", "last checkpoint"))
     ]
     seed = Line2D([], [], color=NEUTRAL, linewidth=0.6, marker="o", markersize=3, alpha=0.5, label="one seed")
-    bar = Line2D([], [], color=NEUTRAL, linestyle="", marker="|", markersize=9, label=f"{style.percent} interval")
-    return [*marks, seed, bar]
+    seeds = rows.groupby(["dataset", "model", "labels", "optimizer"], observed=True)["seed"].nunique()
+    return [*marks, seed, bars_handle(style, list(seeds)), *colors]

@@ -10,8 +10,9 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from mcoherence.figures.intervals import over_seeds
-from mcoherence.figures.panels import message_figure, network_title, panel_grid
-from mcoherence.figures.reading import Tables, in_order, networks, of_network
+from mcoherence.figures.legends import lost_handles
+from mcoherence.figures.panels import message_figure, network_title, panel_grid, panel_title, say_not_run
+from mcoherence.figures.reading import Tables, in_order, networks, nothing_drawn, of_network, runs_lost, why_empty
 from mcoherence.figures.style import TEXT_SIZE, FigureStyle, readable, theme
 
 _SUBSETS = ("easy", "hard", "random", "original")
@@ -33,11 +34,11 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
     table = tables["easy_hard"]
     rows = table if table.empty else table[table["accuracy"].notna()]  # an empty table may have no columns
     if rows.empty:
-        return message_figure("This study trained no networks on easy and hard subsets.")
+        return message_figure(nothing_drawn(table, "This study trained no networks on easy and hard subsets."))
     rows = rows.assign(accuracy=100 * rows["accuracy"])
-    all_networks = networks(rows)
-    train = in_order(rows["train_subset"], _SUBSETS)
-    test = in_order(rows["test_subset"], _SUBSETS)
+    all_networks = networks(table)
+    train = in_order(table["train_subset"], _SUBSETS)
+    test = in_order(table["test_subset"], _SUBSETS)
     summary = over_seeds(rows, ["dataset", "model", "train_subset", "test_subset"], "accuracy", style.confidence)
     columns = min(len(all_networks), _MOST_COLUMNS)
     figure, grid = panel_grid(
@@ -45,8 +46,12 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
     )
     scale = Normalize(summary["mean"].min(), summary["mean"].max())
     for network, axes in zip(all_networks, grid.flat, strict=False):
-        _draw_panel(axes, of_network(summary, network), train, test, scale)
-        axes.set_title(network_title(network, all_networks))
+        own = of_network(summary, network)
+        if own.empty:
+            say_not_run(axes, why_empty(of_network(table, network)))
+        else:
+            _draw_panel(axes, own, train, test, scale)
+        panel_title(axes, network_title(network, all_networks), columns)
     for axes in grid.flat[len(all_networks) :]:
         axes.set_axis_off()
     for axes in grid[:, 0]:
@@ -54,7 +59,8 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
     bar = figure.colorbar(ScalarMappable(scale, _COLORS), ax=list(grid.flat), fraction=0.04, pad=0.02)
     bar.set_label("accuracy (%)")
     bar.outline.set_visible(False)
-    figure.suptitle(_note(summary, style), fontsize=TEXT_SIZE)
+    lost = [str(handle.get_label()) for handle in lost_handles(runs_lost(table), shown_until=False)]
+    figure.suptitle("; ".join([_note(summary, style), *lost]), fontsize=TEXT_SIZE)
     return figure
 
 

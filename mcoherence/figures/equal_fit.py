@@ -6,9 +6,27 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from mcoherence.figures.intervals import draw_line_with_band, over_seeds
-from mcoherence.figures.legends import band_handle, legend_below
-from mcoherence.figures.panels import column_titles, label_below, message_figure, panel_grid, row_title
-from mcoherence.figures.reading import Tables, full_set_runs, in_order, label_sets, networks, of_network
+from mcoherence.figures.legends import band_handle, legend_below, lost_handles
+from mcoherence.figures.panels import (
+    column_titles,
+    label_below,
+    message_figure,
+    panel_grid,
+    row_label,
+    row_title,
+    say_not_run,
+)
+from mcoherence.figures.reading import (
+    Tables,
+    full_set_runs,
+    in_order,
+    label_sets,
+    networks,
+    nothing_drawn,
+    of_network,
+    runs_lost,
+    why_empty,
+)
 from mcoherence.figures.style import NEUTRAL, FigureStyle, LineLook, readable, theme
 
 QUANTITIES = {"corrupt_accuracy": "accuracy on corrupt examples (%)", "test_accuracy": "test accuracy (%)"}
@@ -29,7 +47,7 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
     table = full_set_runs(tables["equal_fit"])
     rows = table[~table["diverged"].astype(bool)]
     if rows.empty:
-        return message_figure("This study has no runs with labels that are random in part and that did not diverge.")
+        return message_figure(nothing_drawn(table, "This study has no runs with labels that are random in part."))
     rows = reached_by_all(rows)
     values = {name: 100 * rows[name].astype(float) for name in ("pristine_accuracy", *QUANTITIES)}
     rows, optimizers = rows.assign(**values), in_order(table["optimizer"], [style.reference_optimizer])
@@ -41,15 +59,20 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
         panel = panel[panel["labels"] == labels]
         for axes, (quantity, title) in zip(panels, QUANTITIES.items(), strict=True):
             seeds += _draw_panel(axes, panel, quantity, optimizers, style)
-            axes.set_ylabel(title)
+            row_label(axes, title)
+            if panel.empty:
+                observed = of_network(table, network)
+                say_not_run(axes, why_empty(observed[observed["labels"] == labels]))
         panels[0].plot([0, 100], [0, 100], color=NEUTRAL, linestyle=":", linewidth=0.8, label="as fast as pristine")
         dataset, model = network
         row_title(panels[-1], f"{readable(dataset)}, {readable(model)}\n{readable(labels)}")
     column_titles(grid, ["corrupt examples", "test images"])
     label_below(grid, "accuracy on pristine examples (%)")
-    colors = [Line2D([], [], color=style.color(name), label=readable(name)) for name in optimizers]
+    shown = [name for name in optimizers if (rows["optimizer"] == name).any()]
+    colors = [Line2D([], [], color=style.color(name), label=readable(name)) for name in shown]
     diagonal = Line2D([], [], color=NEUTRAL, linestyle=":", linewidth=0.8, label="as fast as pristine examples")
-    legend_below(figure, [*colors, diagonal, band_handle(style, seeds)])
+    lost = lost_handles(runs_lost(table), shown_until=False)
+    legend_below(figure, [*colors, diagonal, band_handle(style, seeds), *lost])
     return figure
 
 

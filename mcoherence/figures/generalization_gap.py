@@ -1,7 +1,5 @@
 """Training minus test accuracy at the end of training, for each model, label set and optimiser."""
 
-import textwrap
-
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -9,23 +7,36 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from mcoherence.figures.intervals import over_seeds
-from mcoherence.figures.legends import legend_below
-from mcoherence.figures.panels import message_figure, network_title, panel_grid
+from mcoherence.figures.legends import legend_below, lost_handles
+from mcoherence.figures.panels import (
+    MARGINS,
+    category_labels,
+    message_figure,
+    network_title,
+    panel_grid,
+    panel_title,
+    row_label,
+    say_not_run,
+)
 from mcoherence.figures.reading import (
     Tables,
     full_set_runs,
     in_order,
     label_sets,
     networks,
+    nothing_drawn,
     of_network,
+    runs_lost,
+    why_empty,
 )
-from mcoherence.figures.style import NEUTRAL, FigureStyle, readable, theme
+from mcoherence.figures.style import NEUTRAL, WIDTH, FigureStyle, readable, theme
 from mcoherence.tables.columns import RUN_COLUMNS
 from mcoherence.tables.rows import last_rows
 
 _DODGE = 0.8  # the share of the distance between two label sets that seaborn's stripplot gives to its colours
 _BESIDE = 0.35  # of an optimiser's share
 _MOST_COLUMNS = 3
+_LEAST_SHARE = 0.5  # inches of a label set along a panel, as far as one panel a row can give it
 
 
 @theme()
@@ -39,23 +50,33 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
         tables: with the tidy table accuracy.
         style: the figures' shared settings.
     """
-    gaps = last_gap(full_set_runs(tables["accuracy"]))
+    runs = full_set_runs(tables["accuracy"])
+    gaps = last_gap(runs)
     if gaps.empty:
-        return message_figure("This study has no runs with a training and a test accuracy on the full training set.")
-    all_networks, labels = networks(gaps), label_sets(gaps)
+        nothing = "This study has no runs with a training and a test accuracy on the full training set."
+        return message_figure(nothing_drawn(runs, nothing))
+    all_networks, labels = networks(runs), label_sets(runs)
     optimizers = in_order(gaps["optimizer"], [style.reference_optimizer])
     summary = over_seeds(gaps, ["dataset", "model", "labels", "optimizer"], "gap", style.confidence)
-    columns = min(len(all_networks), _MOST_COLUMNS)
+    below = 0.0
+    columns = min(len(all_networks), _MOST_COLUMNS, max(1, int((WIDTH - MARGINS) / (len(labels) * _LEAST_SHARE))))
     figure, grid = panel_grid(-(-len(all_networks) // columns), columns, row_height=2.4, sharey=True)
     for network, axes in zip(all_networks, grid.flat, strict=False):
         colors = {optimizer: style.color(optimizer) for optimizer in optimizers}
-        _draw_panel(axes, of_network(gaps, network), of_network(summary, network), labels, colors)
-        axes.set_title(network_title(network, all_networks))
+        own = of_network(gaps, network)
+        if own.empty:
+            say_not_run(axes, why_empty(of_network(runs, network)))
+        else:
+            _draw_panel(axes, own, of_network(summary, network), labels, colors)
+        below = _name_label_sets(axes, labels, columns)
+        panel_title(axes, network_title(network, all_networks), columns)
+    figure.set_figheight(figure.get_figheight() + below * len(grid))
     for axes in grid.flat[len(all_networks) :]:
         axes.set_axis_off()
     for axes in grid[:, 0]:
-        axes.set_ylabel("training − test accuracy\n(percentage points)")
-    legend_below(figure, _handles(optimizers, summary, style))
+        row_label(axes, "training − test accuracy\n(percentage points)")
+    lost = lost_handles(runs_lost(runs), shown_until=False)
+    legend_below(figure, [*_handles(optimizers, summary, style), *lost])
     return figure
 
 
@@ -113,10 +134,15 @@ def _draw_panel(
             capsize=3,
             label=optimizer,
         )
+
+
+def _name_label_sets(axes: Axes, labels: list[str], columns: int) -> float:
+    """The label sets below a panel, of so many side by side; how many inches more than two lines they need."""
     axes.grid(visible=False, axis="x")
-    axes.set_xticks(range(len(labels)), [textwrap.fill(readable(name), width=12) for name in labels])
+    below = category_labels(axes, [readable(name) for name in labels], columns)
     axes.tick_params(axis="x", length=0, labelbottom=True)
     axes.set(xlabel="", ylabel="", xlim=(-0.5, len(labels) - 0.5))
+    return below
 
 
 def _handles(optimizers: list[str], summary: pd.DataFrame, style: FigureStyle) -> list[Line2D]:

@@ -7,15 +7,26 @@ from matplotlib.figure import Figure
 from mcoherence.figures.axes import alignment_axis, step_axis
 from mcoherence.figures.combinations import name_combinations
 from mcoherence.figures.intervals import draw_line_with_band, over_seeds
-from mcoherence.figures.legends import band_handle, legend_below, look_handles
+from mcoherence.figures.legends import band_handle, legend_below, look_handles, lost_handles
 from mcoherence.figures.panels import (
     label_below,
     message_figure,
     network_title,
     panel_grid,
+    row_label,
     say_not_run,
 )
-from mcoherence.figures.reading import Tables, full_set_runs, in_order, label_sets, networks, of_network
+from mcoherence.figures.reading import (
+    Tables,
+    full_set_runs,
+    in_order,
+    label_sets,
+    networks,
+    nothing_drawn,
+    of_network,
+    runs_lost,
+    why_empty,
+)
 from mcoherence.figures.style import NEUTRAL, FigureStyle, looks, readable, theme
 from mcoherence.tables.columns import WHOLE_NETWORK
 from mcoherence.tables.rows import partly_random
@@ -43,9 +54,9 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
     rows = rows.assign(pair=_pair_names(rows))
     rows = partly_random(rows)
     rows = rows[(rows["layer"] == WHOLE_NETWORK) & rows["pair"].notna()]
-    rows = rows[rows["cosine"].notna()]
-    if rows.empty:
-        return message_figure("This study has no runs with partly random labels, so no pristine and corrupt examples.")
+    if rows["cosine"].isna().all():
+        nothing = "This study has no runs with partly random labels, so no pristine and corrupt examples."
+        return message_figure(nothing_drawn(rows, nothing))
     optimizers = in_order(rows["optimizer"], [style.reference_optimizer])
     all_networks = networks(rows)
     row_keys = [(network, name) for network in all_networks for name in label_sets(of_network(rows, network))]
@@ -56,15 +67,23 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
         (network, labels), quantity = row_keys[row // 2], list(QUANTITIES)[row % 2]
         summary = summaries[quantity]
         for optimizer, axes in zip(optimizers, panels, strict=True):
-            chosen = (summary["optimizer"] == optimizer) & (summary["labels"] == labels)
-            _draw_panel(axes, of_network(summary[chosen], network), quantity, style.color(optimizer))
+            panel, observed = (
+                of_network(of[(of["optimizer"] == optimizer) & (of["labels"] == labels)], network)
+                for of in (summary, rows)
+            )
+            _draw_panel(axes, panel, quantity, style.color(optimizer))
+            if panel.empty:
+                say_not_run(axes, why_empty(observed))
             step_axis(axes, rows["step"].max(), len(optimizers))
-        panels[0].set_ylabel(QUANTITIES[quantity])
+        row_label(panels[0], QUANTITIES[quantity])
     label_below(grid, "training step")
     titles = [f"{network_title(network, all_networks)}\n{readable(labels)}" for network, labels in row_keys]
     colors = [style.color(name) for name in optimizers]
     name_combinations(grid, titles, [readable(name) for name in optimizers], colors, stacked=2)
-    legend_below(figure, [*look_handles(looks(list(PAIRS))), band_handle(style, list(summaries["cosine"]["seeds"]))])
+    drawn = set(summaries["cosine"]["pair"])
+    shown = {pair: look for pair, look in looks(list(PAIRS)).items() if pair in drawn}
+    handles = [*look_handles(shown), band_handle(style, list(summaries["cosine"]["seeds"]))]
+    legend_below(figure, [*handles, *lost_handles(runs_lost(rows))])
     return figure
 
 
@@ -86,5 +105,3 @@ def _draw_panel(axes: Axes, panel: pd.DataFrame, quantity: str, color: str) -> N
         line = panel[panel["pair"] == pair]
         if not line.empty:
             draw_line_with_band(axes, line["step"], line, color, look, pair)
-    if panel.empty:
-        say_not_run(axes)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from mcoherence.claims.intervals import t_half_width
 from mcoherence.figures.style import BAND_OPACITY, NEUTRAL, LineLook
 
+SINGLE_SEED = "_seed"  # how the name of a thin line begins, for whoever inspects the figure
 FEWEST_SINGLE = 3  # seeds that tell where one more would lie
 FEWEST_WITH_BAND = (
     4  # seeds; the interval of fewer hides the lines that it is of (of two it is 13 standard errors wide)
@@ -143,7 +144,7 @@ def draw_line_with_band(
         linewidth=look.width,
         alpha=look.opacity,
         label=label,
-        marker=look.marker,
+        marker=look.marker or ("o" if len(summary) == 1 else ""),  # no line can be drawn of one point
         markersize=3,
         markerfacecolor="white",
         markeredgewidth=0.8,
@@ -162,4 +163,12 @@ def _draw_single_seeds(axes: Axes, x: pd.Series, summary: pd.DataFrame, color: s
     for seed in seeds if len(seeds) > 1 else ():
         values = [single.get(seed, np.nan) for single in summary["single"]]
         opacity = 0.6 * look.opacity
-        axes.plot(x, values, color=color, linestyle=look.linestyle, linewidth=0.5, alpha=opacity, label=f"_seed {seed}")
+        axes.plot(
+            x,
+            values,
+            color=color,
+            linestyle=look.linestyle,
+            linewidth=0.5,
+            alpha=opacity,
+            label=f"{SINGLE_SEED} {seed}",
+        )

@@ -1,6 +1,7 @@
 """m-coherence of each layer against the step, for each model and label set, under the reference optimiser."""
 
 import math
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,13 +10,25 @@ from matplotlib.figure import Figure
 
 from mcoherence.figures.axes import log_axis, orthogonal_limit, step_axis
 from mcoherence.figures.intervals import draw_line_with_band, not_positive, over_seeds
-from mcoherence.figures.legends import coherence_handles, legend_below
-from mcoherence.figures.panels import message_figure, network_title, panel_grid
-from mcoherence.figures.reading import Network, Tables, full_set_runs, in_order, label_sets, networks, of_network
-from mcoherence.figures.style import FigureStyle, looks, readable, theme
+from mcoherence.figures.legends import coherence_handles, legend_below, lost_handles
+from mcoherence.figures.panels import letters_across, message_figure, network_title, panel_grid, row_label, say_not_run
+from mcoherence.figures.reading import (
+    Network,
+    Tables,
+    full_set_runs,
+    in_order,
+    label_sets,
+    networks,
+    nothing_drawn,
+    of_network,
+    runs_lost,
+    why_empty,
+)
+from mcoherence.figures.style import TEXT_SIZE, FigureStyle, looks, readable, theme
 from mcoherence.tables.columns import TRAIN_GROUP, WHOLE_NETWORK
 
 _MOST_COLUMNS = 6  # narrower panels could not hold their tick labels
+_LINE = 0.13  # inches of a further line of a title
 
 
 @theme()
@@ -32,11 +45,12 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
     """
     table = tables["coherence"]
     rows = full_set_runs(table)
-    rows = rows[(rows["group"] == TRAIN_GROUP) & (rows["layer"] != WHOLE_NETWORK) & rows["m_coherence"].notna()]
+    rows = rows[(rows["group"] == TRAIN_GROUP) & (rows["layer"] != WHOLE_NETWORK)]
     rows = rows[rows["optimizer"] == style.reference_optimizer]
-    if rows.empty:
+    if rows["m_coherence"].isna().all():
         optimizer = readable(style.reference_optimizer)
-        return message_figure(f"This study measured no m-coherence of single layers under {optimizer}.")
+        nothing = f"This study measured no m-coherence of single layers under {optimizer}."
+        return message_figure(nothing_drawn(rows, nothing))
     all_networks = networks(rows)
     layers = {network: in_order(of_network(rows, network)["layer"], []) for network in all_networks}
     label_looks = looks(label_sets(table))
@@ -58,12 +72,15 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
             line = panel[panel["labels"] == labels]
             if not line.empty:
                 draw_line_with_band(axes, line["step"], line, color, look, labels)
+        if panel.empty:
+            say_not_run(axes, why_empty(of_network(rows[rows["layer"] == layer], network)))
     _same_axes(list(panels.values()))
     for axes in panels.values():
         log_axis(axes)
         step_axis(axes, rows["step"].max(), columns)
     shown = {name: look for name, look in label_looks.items() if (summary["labels"] == name).any()}
-    legend_below(figure, coherence_handles(style, shown, list(summary["seeds"]), not_positive(rows["m_coherence"])))
+    handles = coherence_handles(style, shown, list(summary["seeds"]), not_positive(rows["m_coherence"]))
+    legend_below(figure, [*handles, *lost_handles(runs_lost(rows))])
     return figure
 
 
@@ -79,28 +96,41 @@ def _same_axes(panels: Sequence[Axes]) -> None:
         axes.set_ylim(limits[:, 0].min(), limits[:, 1].max())
 
 
+def _breakable(layer: str, columns: int) -> str:
+    """A layer's name on as many lines as a panel's width asks for, of so many side by side; it breaks after dots."""
+    letters = letters_across(columns)
+    parts = [
+        piece for part in readable(layer).replace(".", ".\0").split("\0") for piece in textwrap.wrap(part, letters)
+    ]
+    lines = parts[:1]
+    for part in parts[1:]:
+        joint = "" if lines[-1].endswith(".") else " "
+        if len(lines[-1] + joint + part) <= letters:
+            lines[-1] += joint + part
+        else:
+            lines.append(part)
+    return "\n".join(lines)
+
+
 def _panels(layers: dict[Network, list[str]], columns: int) -> tuple[Figure, dict[tuple[Network, str], Axes]]:
     """A titled panel per network and layer; many layers go on in further rows, unused places stay blank."""
-    figure, grid = panel_grid(
-        sum(math.ceil(len(names) / columns) for names in layers.values()),
-        columns,
-        row_height=1.6,
-        sharey=False,
-        sharex=False,
-    )
+    rows = sum(math.ceil(len(names) / columns) for names in layers.values())
+    figure, grid = panel_grid(rows, columns, row_height=1.6, sharey=False, sharex=False)
+    lines = max(_breakable(name, columns).count("\n") for names in layers.values() for name in names)
+    figure.set_figheight(figure.get_figheight() + rows * lines * _LINE)
     panels: dict[tuple[Network, str], Axes] = {}
     row = 0
     for network, names in layers.items():
         for position, layer in enumerate(names):
             axes = grid[row + position // columns, position % columns]
-            axes.set_title(readable(layer), parse_math=False)
+            axes.set_title(_breakable(layer, columns), fontsize=TEXT_SIZE, parse_math=False)
             # Nothing may be below in the same column, so that every panel without one below shows its steps.
             lowest, leftmost = position + columns >= len(names), position % columns == 0
             axes.tick_params(labelbottom=lowest, labelleft=leftmost)
             if lowest:
                 axes.set_xlabel("step")
             if leftmost:
-                axes.set_ylabel(f"{network_title(network, list(layers))}\nm-coherence")
+                row_label(axes, f"{network_title(network, list(layers))}\nm-coherence")
             panels[network, layer] = axes
         used = math.ceil(len(names) / columns)
         for position in range(len(names), used * columns):

@@ -8,9 +8,26 @@ from matplotlib.lines import Line2D
 
 from mcoherence.figures.axes import step_axis
 from mcoherence.figures.intervals import draw_line_with_band, over_seeds
-from mcoherence.figures.legends import band_handle, legend_below, look_handles
-from mcoherence.figures.panels import column_titles, message_figure, network_title, panel_grid, row_title, say_not_run
-from mcoherence.figures.reading import Tables, full_set_runs, in_order, label_sets, networks, of_network
+from mcoherence.figures.legends import band_handle, legend_below, look_handles, lost_handles
+from mcoherence.figures.panels import (
+    column_titles,
+    message_figure,
+    network_title,
+    panel_grid,
+    row_label,
+    row_title,
+    say_not_run,
+)
+from mcoherence.figures.reading import (
+    Tables,
+    full_set_runs,
+    in_order,
+    label_sets,
+    networks,
+    nothing_drawn,
+    of_network,
+    runs_lost,
+)
 from mcoherence.figures.style import NEUTRAL, FigureStyle, LineLook, looks, readable, theme
 
 QUANTITIES = {"pristine": "on pristine", "corrupt": "on corrupt", "test": "on test", "gap": "train − test"}
@@ -35,7 +52,7 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
     rows = full_set_runs(tables["accuracy"])
     rows = rows[rows["part"].isin(["train", *QUANTITIES])]
     if rows["accuracy"].isna().all():
-        return message_figure("This study evaluated no runs on the full training set.")
+        return message_figure(nothing_drawn(rows, "This study evaluated no runs on the full training set."))
     values = with_gap(rows)
     names = in_order(values["optimizer"], [style.reference_optimizer])
     reference, others = names[0], names[1:]
@@ -46,19 +63,26 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
     row_keys = [(network, x) for network in all_networks for x in horizontal_axes(of_network(values, network))]
     figure, grid = panel_grid(len(row_keys), len(QUANTITIES), row_height=1.9, sharex=False)
     seeds: list[int] = []
+    drawn: set[tuple[str, str]] = set()  # optimiser, label set
     for (network, x), panels in zip(row_keys, grid, strict=True):
         changed = against_reference(of_network(values, network), reference, x)
         for quantity, axes in zip(QUANTITIES, panels, strict=True):
             summary = over_seeds(changed, ["labels", "optimizer", x], quantity, style.confidence)
             seeds += list(summary["seeds"])
             _draw_panel(axes, summary, x, others, label_looks, style)
+            if summary.empty:
+                say_not_run(axes, _why_not_compared(of_network(values, network), reference, quantity))
+            drawn |= set(zip(summary["optimizer"], summary["labels"], strict=True))
             step_axis(axes, values[x].max(), len(QUANTITIES))
             axes.set_xlabel(AXES[x])
-        panels[0].set_ylabel(f"accuracy minus\n{readable(reference)}'s (points)")
+        row_label(panels[0], f"accuracy minus\n{readable(reference)}'s (points)")
         row_title(panels[-1], network_title(network, all_networks))
     column_titles(grid, list(QUANTITIES.values()))
-    colors = [Line2D([], [], color=style.color(name), linewidth=2, label=readable(name)) for name in others]
-    legend_below(figure, [*colors, *look_handles(label_looks), band_handle(style, seeds)])
+    shown = [name for name in others if name in {optimizer for optimizer, _ in drawn}]
+    colors = [Line2D([], [], color=style.color(name), linewidth=2, label=readable(name)) for name in shown]
+    shown_looks = {name: look for name, look in label_looks.items() if name in {labels for _, labels in drawn}}
+    handles = [*colors, *look_handles(shown_looks), band_handle(style, seeds)]
+    legend_below(figure, [*handles, *lost_handles(runs_lost(rows))])
     return figure
 
 
@@ -117,5 +141,14 @@ def _draw_panel(
             line = summary[(summary["optimizer"] == name) & (summary["labels"] == label)]
             if not line.empty:
                 draw_line_with_band(axes, line[x], line, style.color(name), look, f"{name} {label}")
-    if summary.empty:
-        say_not_run(axes, "no such examples")
+
+
+def _why_not_compared(values: pd.DataFrame, reference: str, quantity: str) -> str:
+    """Why a network has no difference of a quantity to draw."""
+    of_reference = values["optimizer"] == reference
+    for rows, whose in ((values[of_reference], readable(reference)), (values[~of_reference], "another optimiser")):
+        if rows.empty:
+            return f"no runs of {whose}"
+        if rows["test"].isna().all():
+            return f"runs of {whose} diverged"
+    return "no such examples" if values[quantity].isna().all() else "nothing to compare"

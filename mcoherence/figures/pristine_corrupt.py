@@ -5,15 +5,26 @@ from matplotlib.figure import Figure
 from mcoherence.figures.axes import alignment_axis, step_axis
 from mcoherence.figures.combinations import name_combinations
 from mcoherence.figures.intervals import draw_line_with_band, over_seeds
-from mcoherence.figures.legends import band_handle, legend_below, look_handles
+from mcoherence.figures.legends import band_handle, legend_below, look_handles, lost_handles
 from mcoherence.figures.panels import (
     label_below,
     message_figure,
     network_title,
     panel_grid,
+    row_label,
     say_not_run,
 )
-from mcoherence.figures.reading import Tables, full_set_runs, in_order, label_sets, networks, of_network
+from mcoherence.figures.reading import (
+    Tables,
+    full_set_runs,
+    in_order,
+    label_sets,
+    networks,
+    nothing_drawn,
+    of_network,
+    runs_lost,
+    why_empty,
+)
 from mcoherence.figures.style import NEUTRAL, FigureStyle, looks, readable, theme
 from mcoherence.tables.columns import WHOLE_NETWORK
 from mcoherence.tables.rows import partly_random
@@ -37,15 +48,15 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
     rows = full_set_runs(tables["coherence"])
     rows = partly_random(rows)
     rows = rows[(rows["layer"] == WHOLE_NETWORK) & rows["group"].isin(GROUPS)]
-    rows = rows[rows["pairwise_alignment"].notna()]
-    if rows.empty:
-        return message_figure("This study has no runs with partly random labels, so no pristine and corrupt examples.")
+    if rows["pairwise_alignment"].isna().all():
+        nothing = "This study has no runs with partly random labels, so no pristine and corrupt examples."
+        return message_figure(nothing_drawn(rows, nothing))
     optimizers = in_order(rows["optimizer"], [style.reference_optimizer])
     all_networks = networks(rows)
     row_keys = [(network, name) for network in all_networks for name in label_sets(of_network(rows, network))]
     by = ["dataset", "model", "labels", "optimizer", "group", "step"]
     summary = over_seeds(rows, by, "pairwise_alignment", style.confidence)
-    group_looks = looks(GROUPS)
+    group_looks = {name: look for name, look in looks(GROUPS).items() if (summary["group"] == name).any()}
     figure, grid = panel_grid(len(row_keys), len(optimizers), row_height=2.0)
     for (network, labels), panels in zip(row_keys, grid, strict=True):
         for optimizer, axes in zip(optimizers, panels, strict=True):
@@ -58,11 +69,13 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
                 if not line.empty:
                     draw_line_with_band(axes, line["step"], line, style.color(optimizer), look, group)
             if panel.empty:
-                say_not_run(axes)
+                observed = (rows["optimizer"] == optimizer) & (rows["labels"] == labels)
+                say_not_run(axes, why_empty(of_network(rows[observed], network)))
             step_axis(axes, rows["step"].max(), len(optimizers))
-        panels[0].set_ylabel("mean alignment of\ntwo examples (size-free)")
+        row_label(panels[0], "mean alignment of\ntwo examples (size-free)")
     label_below(grid, "training step")
     titles = [f"{network_title(network, all_networks)}\n{readable(labels)}" for network, labels in row_keys]
     name_combinations(grid, titles, [readable(name) for name in optimizers], [style.color(name) for name in optimizers])
-    legend_below(figure, [*look_handles(group_looks), band_handle(style, list(summary["seeds"]))])
+    handles = [*look_handles(group_looks), band_handle(style, list(summary["seeds"]))]
+    legend_below(figure, [*handles, *lost_handles(runs_lost(rows))])
     return figure

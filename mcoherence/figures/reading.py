@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from mcoherence.figures.panels import NO_RUNS
 from mcoherence.study.result_names import FULL, REDRAWN
 from mcoherence.tables.columns import WHOLE_NETWORK
-from mcoherence.tables.rows import whole_network
+from mcoherence.tables.rows import run_keys, whole_network
 
 Tables = Mapping[str, pd.DataFrame]
 """What a figure is drawn from: tidy tables by their names, and "images", what `image_stores` returns."""
@@ -61,6 +62,38 @@ def label_sets(table: pd.DataFrame) -> list[str]:
     """The names of a table's label sets, from clean to random; equal noise in the table's order."""
     pairs = table[["labels", "noise"]].drop_duplicates().sort_values("noise", kind="stable")
     return list(dict.fromkeys(str(name) for name in pairs["labels"]))
+
+
+def why_empty(rows: pd.DataFrame) -> str:
+    """Why nothing is drawn of the rows of a table that a panel is for: no runs, none that did not diverge, no values.
+
+    Args:
+        rows: with the column diverged, and those whose value is missing too.
+    """
+    if rows.empty:
+        return NO_RUNS
+    return "diverged" if _diverged(rows).all() else "no values to draw"
+
+
+def nothing_drawn(rows: pd.DataFrame, otherwise: str) -> str:
+    """The sentence of a figure that has nothing to draw: that all runs diverged where it is so.
+
+    Args:
+        rows: of the table, those whose value is missing too.
+        otherwise: what else it says.
+    """
+    lost = not rows.empty and _diverged(rows).all()
+    return "All runs that this figure would show diverged before anything could be measured." if lost else otherwise
+
+
+def runs_lost(rows: pd.DataFrame) -> int:
+    """How many of the runs that a table has rows of diverged."""
+    lost = rows[_diverged(rows)]
+    return 0 if lost.empty else int(lost.groupby(run_keys(lost), observed=True).ngroups)
+
+
+def _diverged(rows: pd.DataFrame) -> pd.Series:
+    return rows["diverged"].astype(bool) if "diverged" in rows else pd.Series(False, index=rows.index)
 
 
 def in_order(values: pd.Series, first: Sequence[str]) -> list[str]:

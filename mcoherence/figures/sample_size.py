@@ -5,15 +5,24 @@ from matplotlib.figure import Figure
 from mcoherence.figures.axes import log_axis, orthogonal_limit, step_axis
 from mcoherence.figures.combinations import name_combinations
 from mcoherence.figures.intervals import draw_line_with_band, not_positive, over_seeds
-from mcoherence.figures.legends import coherence_handles, legend_below
+from mcoherence.figures.legends import coherence_handles, legend_below, lost_handles
 from mcoherence.figures.panels import (
     label_below,
     message_figure,
     network_title,
     panel_grid,
+    row_label,
     say_not_run,
 )
-from mcoherence.figures.reading import Tables, label_sets, networks, of_network
+from mcoherence.figures.reading import (
+    Tables,
+    label_sets,
+    networks,
+    nothing_drawn,
+    of_network,
+    runs_lost,
+    why_empty,
+)
 from mcoherence.figures.style import FigureStyle, LineLook, looks, readable, theme
 
 
@@ -28,10 +37,9 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
         tables: with the tidy table sample_size.
         style: the figures' shared settings.
     """
-    table = tables["sample_size"]
-    rows = table[table["m_coherence"].notna()]
-    if rows.empty:
-        return message_figure("This study measured no samples of several sizes.")
+    rows = tables["sample_size"]
+    if rows["m_coherence"].isna().all():
+        return message_figure(nothing_drawn(rows, "This study measured no samples of several sizes."))
     all_networks, labels = networks(rows), label_sets(rows)
     optimizer = str(rows["optimizer"].iloc[0])  # the experiment has one
     sizes = sorted(int(m) for m in rows["m"].unique())
@@ -47,14 +55,15 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
                 line = panel[panel["m"] == m]
                 draw_line_with_band(axes, line["step"], line, style.color(optimizer), look, f"m = {m}")
             if panel.empty:
-                say_not_run(axes)
+                say_not_run(axes, why_empty(of_network(rows[rows["labels"] == name], network)))
             step_axis(axes, rows["step"].max(), len(labels))
-        panels[0].set_ylabel("m-coherence")
+        row_label(panels[0], "m-coherence")
         for axes in panels:  # after all have drawn, because they share the axis
             log_axis(axes)
     label_below(grid, "training step")
     titles = [network_title(network, all_networks) for network in all_networks]
     name_combinations(grid, titles, [readable(name) for name in labels])
     names: dict[str, LineLook] = {f"m = {m:,}": look for m, look in look_of.items()}
-    legend_below(figure, coherence_handles(style, names, list(summary["seeds"]), not_positive(rows["m_coherence"])))
+    handles = coherence_handles(style, names, list(summary["seeds"]), not_positive(rows["m_coherence"]))
+    legend_below(figure, [*handles, *lost_handles(runs_lost(rows))])
     return figure

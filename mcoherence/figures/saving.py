@@ -31,6 +31,7 @@ def save_figure(figure: Figure, png: Path, pdf: Path, dpi: int, origin: Provenan
     subject = metadata.get("Provenance")
     with theme():  # ticks are made while drawing and take their sizes from the settings in force then
         # Place the panels once: each placing starts from the last and would differ from it by rounding.
+        figure.set_dpi(dpi)  # letters are wider where dots are few
         figure.draw_without_rendering()
         figure.set_layout_engine(None)  # "none" would leave a placeholder, for which every saving draws twice
         with atomic_path(pdf) as temporary:

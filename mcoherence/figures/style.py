@@ -13,6 +13,7 @@ import matplotlib as mpl
 import seaborn as sns
 
 WIDTH = 7.0  # inches: the text width of an A4 or letter page
+TYPEFACE = "DejaVu Sans"
 TEXT_SIZE = 8  # points at final size
 BAND_OPACITY = 0.14
 NEUTRAL = "#404040"
@@ -99,6 +100,12 @@ _DASHES: tuple[tuple[float, ...], ...] = (
     (5, 1.5, 1.2, 1.5),
     (9, 2),
     (5, 1.5, 1.2, 1.5, 1.2, 1.5),
+    (2.6, 1.2),
+    (1.2, 3.4),
+    (9, 1.6, 2.6, 1.6),
+    (4.5, 5),
+    (2.6, 1.2, 1.2, 1.2),
+    (9, 1.6, 1.2, 1.6, 1.2, 1.6),
 )
 
 
@@ -142,7 +149,7 @@ def theme() -> Iterator[None]:
     """
     own: dict[Any, Any] = {
         **dict.fromkeys(_TEXT_KEYS, TEXT_SIZE),
-        "font.family": "DejaVu Sans",
+        "font.family": TYPEFACE,
         "axes.titlesize": TEXT_SIZE + 1,
         "figure.titlesize": TEXT_SIZE + 1,
         "figure.labelsize": TEXT_SIZE,

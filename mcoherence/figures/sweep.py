@@ -22,6 +22,7 @@ _COLUMNS = ("m-coherence along training", "m-coherence: peak and last", "accurac
 _FILL: dict[str, Literal["full", "none"]] = {
     "peak": "full", "last": "none", "train_accuracy": "full", "test_accuracy": "none",
 }  # fmt: skip
+_ROW = ["dataset", "optimizer", "setting", "labels"]
 _PLACES = {"full": -0.12, "none": 0.12}  # beside the middle of a value's share
 _COLORS, _LIGHTEST = "viridis", 0.85  # the colour map's end is too light for a line on white
 
@@ -50,7 +51,9 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
         for optimizer in in_order(rows["optimizer"], [])
         for setting in in_order(rows["setting"], [])
         for labels in label_sets(rows)
+        if (rows[_ROW].astype(str) == [dataset, optimizer, setting, labels]).all(axis=1).any()
     ]
+    datasets = {dataset for dataset, *_ in row_keys}
     seeds: list[int] = []
     figure, grid = panel_grid(len(row_keys), len(_COLUMNS), row_height=2.0, sharex=False, sharey=False)
     for (dataset, optimizer, setting, labels), panels in zip(row_keys, grid, strict=True):
@@ -70,7 +73,8 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
         log_axis(panels[1])
         panels[2].set_ylim(-3, 103)
         step_axis(panels[0], rows["step"].max(), len(_COLUMNS))
-        row_title(panels[-1], f"{readable(setting)}, {readable(optimizer)}\n{readable(labels)}")
+        of_data = f"{readable(dataset)}, " if len(datasets) > 1 else ""
+        row_title(panels[-1], f"{of_data}{readable(setting)}, {readable(optimizer)}\n{readable(labels)}")
     column_titles(grid, _COLUMNS)
     grid[-1, 0].set_xlabel("training step")
     figure.suptitle("Exploratory: no claim of the papers")

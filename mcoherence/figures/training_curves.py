@@ -8,15 +8,26 @@ from matplotlib.lines import Line2D
 from mcoherence.figures.axes import log_axis, step_axis
 from mcoherence.figures.combinations import name_combinations
 from mcoherence.figures.intervals import draw_line_with_band, over_seeds
-from mcoherence.figures.legends import band_handle, legend_below
+from mcoherence.figures.legends import band_handle, legend_below, lost_handles
 from mcoherence.figures.panels import (
     label_below,
     message_figure,
     network_title,
     panel_grid,
+    row_label,
     say_not_run,
 )
-from mcoherence.figures.reading import Tables, full_set_runs, in_order, label_sets, networks, of_network
+from mcoherence.figures.reading import (
+    Tables,
+    full_set_runs,
+    in_order,
+    label_sets,
+    networks,
+    nothing_drawn,
+    of_network,
+    runs_lost,
+    why_empty,
+)
 from mcoherence.figures.style import NEUTRAL, FigureStyle, LineLook, readable, theme
 
 _MARKERS = {"train": "", "test": "o"}
@@ -37,10 +48,10 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
     """
     table = tables["accuracy"]
     rows = full_set_runs(table)
-    rows = rows[rows["part"].isin(list(_MARKERS)) & rows["accuracy"].notna()]
-    if rows.empty:
-        return message_figure("This study evaluated no runs on the full training set.")
-    rows = rows.assign(accuracy=100 * rows["accuracy"])
+    rows = rows[rows["part"].isin(list(_MARKERS))]
+    if rows["accuracy"].isna().all():
+        return message_figure(nothing_drawn(rows, "This study evaluated no runs on the full training set."))
+    rows = rows.assign(accuracy=100 * rows["accuracy"], loss=rows["loss"].where(rows["accuracy"].notna()))
     all_networks, labels = networks(rows), label_sets(rows)
     optimizers = in_order(rows["optimizer"], [style.reference_optimizer])
     by = ["dataset", "model", "labels", "optimizer", "part", "step"]
@@ -55,8 +66,10 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
             summary = summaries[quantity]
             panel = of_network(summary[summary["labels"] == name], network)
             _draw_panel(axes, panel, optimizers, style)
+            if panel.empty:
+                say_not_run(axes, why_empty(of_network(rows[rows["labels"] == name], network)))
             step_axis(axes, rows["step"].max(), len(labels))
-        panels[0].set_ylabel(_QUANTITIES[quantity])
+        row_label(panels[0], _QUANTITIES[quantity])
         if quantity == "accuracy":  # the row shares its axis
             panels[0].set_ylim(-3, 103)  # where it ends; the caption says that bands of few seeds can be cut there
         else:
@@ -64,12 +77,18 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
     label_below(grid, "training step")
     titles = [network_title(network, all_networks) for network in all_networks]
     name_combinations(grid, titles, [readable(name) for name in labels], stacked=2)
-    colors = [Line2D([], [], color=style.color(name), linewidth=2, label=readable(name)) for name in optimizers]
+    drawn = set(summaries["accuracy"]["optimizer"])
+    colors = [
+        Line2D([], [], color=style.color(name), linewidth=2, label=readable(name))
+        for name in optimizers
+        if name in drawn
+    ]
     parts = [
         Line2D([], [], color=NEUTRAL, marker=marker, markersize=3, markerfacecolor="white", label=part)
         for part, marker in _MARKERS.items()
     ]
-    legend_below(figure, [*colors, *parts, band_handle(style, list(summaries["accuracy"]["seeds"]))])
+    handles = [*colors, *parts, band_handle(style, list(summaries["accuracy"]["seeds"]))]
+    legend_below(figure, [*handles, *lost_handles(runs_lost(rows))])
     return figure
 
 
@@ -81,5 +100,3 @@ def _draw_panel(axes: Axes, panel: pd.DataFrame, optimizers: list[str], style: F
             if not line.empty:
                 look, label = LineLook((0, ()), marker=marker), f"{optimizer} {part}"
                 draw_line_with_band(axes, line["step"], line, style.color(optimizer), look, label)
-    if panel.empty:
-        say_not_run(axes)

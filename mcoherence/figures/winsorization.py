@@ -10,15 +10,17 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from mcoherence.figures.intervals import draw_line_with_band, over_seeds
-from mcoherence.figures.legends import band_handle, legend_below
-from mcoherence.figures.panels import label_below, message_figure, network_title, panel_grid, row_title
+from mcoherence.figures.legends import band_handle, legend_below, lost_handles
+from mcoherence.figures.panels import label_below, message_figure, network_title, panel_grid, row_label, row_title
 from mcoherence.figures.reading import (
     Network,
     Tables,
     full_set_runs,
     label_sets,
     networks,
+    nothing_drawn,
     of_network,
+    runs_lost,
 )
 from mcoherence.figures.style import NEUTRAL, FigureStyle, LineLook, looks, readable, theme
 from mcoherence.tables.rows import last_rows
@@ -43,12 +45,14 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
         tables: with the tidy table overfit.
         style: the figures' shared settings.
     """
-    rows = last_rows(full_set_runs(tables["overfit"]))
-    rows = rows[rows["c"].notna() & rows["overfit"].notna()]
+    table = last_rows(full_set_runs(tables["overfit"]))
+    table = table[table["c"].notna()]
+    rows = table[table["overfit"].notna()]
     clipped = rows.groupby(["dataset", "model", "alike"])["c"].transform("max") > 0  # not where SGD ran alone
     rows = rows[clipped.astype(bool)]
     if rows.empty:
-        return message_figure("This study has no runs of winsorised SGD with uniform or permuted labels.")
+        nothing = "This study has no runs of winsorised SGD with uniform or permuted labels."
+        return message_figure(nothing_drawn(table, nothing))
     rows = rows.assign(**{name: 100 * rows[name] for name in (*QUANTITIES, "proper_accuracy")})
     all_networks, labels = networks(rows), label_sets(rows)
     ramp = mpl.colormaps[_COLORS](np.linspace(0, _LIGHTEST, len(labels)))
@@ -62,16 +66,22 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
         levels = np.sort(family["c"].unique())
         for quantity, axes in zip(QUANTITIES, panels, strict=True):
             _draw_panel(axes, of_family(summaries[quantity], network, alike), levels, colors)
-            axes.set_ylabel(QUANTITIES[quantity])
+            row_label(axes, QUANTITIES[quantity])
             if quantity == "overfit":
                 axes.axhline(0, color=NEUTRAL, linewidth=0.7, zorder=1)
             else:
                 axes.set_ylim(-3, 103)
             if quantity == "train_accuracy":
                 _draw_proper_accuracy(axes, family, colors)
-        row_title(panels[-1], network_title(network, all_networks))
+        clipping = sorted(family.loc[family["c"] > 0, "optimizer"].unique(), key=list(rows["optimizer"]).index)
+        several = (
+            sum(one == network for one, _ in row_keys) > 1
+        )  # families, which the network alone does not tell apart
+        beside = "\n" + ", ".join(map(readable, clipping)) if several else ""
+        row_title(panels[-1], network_title(network, all_networks) + beside)
     label_below(grid, "clipped percentile c")
-    legend_below(figure, _handles(colors, style, list(summaries["overfit"]["seeds"])))
+    lost = lost_handles(runs_lost(table), shown_until=False)
+    legend_below(figure, [*_handles(colors, style, list(summaries["overfit"]["seeds"])), *lost])
     return figure
 
 

@@ -25,6 +25,8 @@ _SHOWN = {
 }
 _LOG_TICKS = ", ".join(f"log({1 + step}) / LN10" for step in (0, *(k * 10**e for e in range(7) for k in (1, 3))))
 _ZOOM = "wheel![event.ctrlKey || event.shiftKey]"  # the wheel alone is the page's
+# The ends of layers' names tell them apart: features.denseblock1.denselayer1.conv1
+_LAST_LETTERS = "length(datum.label) > 20 ? '…' + slice(datum.label, -19) : datum.label"
 UNITS = {
     "factor": ("times", 1),
     "points": ("percentage points", 0),
@@ -220,7 +222,7 @@ def layers(label_sets: Sequence[str]) -> Spec:
                 "layer:N",
                 sort=alt.EncodingSortField("order", op="min"),
                 title="layer, from the input",
-                axis=alt.Axis(labelOverlap="greedy", labelLimit=120, grid=False),
+                axis=alt.Axis(labelOverlap="greedy", labelLimit=150, labelExpr=_LAST_LETTERS, grid=False),
             ),
             color=alt.Color(
                 "value:Q",

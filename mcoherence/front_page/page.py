@@ -8,10 +8,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
+import numpy as np
 import pandas as pd
 import vl_convert
 from markupsafe import Markup
 
+from mcoherence.figures.reading import runs_lost
 from mcoherence.figures.style import FigureStyle, looks, readable
 from mcoherence.files.page import html_page
 from mcoherence.front_page import charts, curves
@@ -20,12 +23,14 @@ from mcoherence.front_page.forest import forest_rows
 from mcoherence.front_page.packing import as_script, packed
 from mcoherence.front_page.template import PAGE, SCRIPT, STYLE
 from mcoherence.front_page.wording import TESTED, finding, headline_of, is_tie
-from mcoherence.study.colors import assigned
+from mcoherence.study.colors import PALETTE, assigned
 from mcoherence.study.runs import Config
 from mcoherence.tables.columns import TRAIN_GROUP
+from mcoherence.tables.rows import run_keys
 
 FEWEST_WITH_BANDS = 4  # seeds; an interval of fewer hides the lines that it is of
 MOST_ROWS = 200_000  # of the charts' tables; a page of more opens slowly, so that it shows means alone
+_LIGHTEST = 0.9  # of the scale, whose end is too light for a line on white
 LINE_WIDTH = 2.2  # pixels; dashes are multiples of it
 GROUPS = {
     "train": "training examples; for m-coherence the measured sample of them",
@@ -138,7 +143,7 @@ class _Names:
 
     @property
     def colors(self) -> charts.Looks:
-        labels = assigned(self.labels.values(), {})
+        labels = _colors_of_labels([*self.labels.values()])
         return {
             "labels": labels,
             "optimizer": {shown: self.optimizer_colors[name] for name, shown in self.optimizers.items()},
@@ -155,6 +160,14 @@ class _Names:
     def renamed(self, table: pd.DataFrame) -> pd.DataFrame:
         """The table with label sets and optimisers named as a reader sees them."""
         return table.assign(labels=table["labels"].map(self.labels), optimizer=table["optimizer"].map(self.optimizers))
+
+
+def _colors_of_labels(names: Sequence[str]) -> dict[str, str]:
+    """The palette's colours; of more label sets than it has, which run from clean to random, a scale from dark on."""
+    if len(names) <= len(PALETTE):
+        return assigned(names, {})
+    ramp = mpl.colormaps["viridis"](np.linspace(0, _LIGHTEST, len(names)))
+    return dict(zip(names, map(mpl.colors.to_hex, ramp), strict=True))
 
 
 def _in_pixels(dashes: Sequence[float]) -> list[float]:
@@ -293,6 +306,8 @@ def _facts(config: Config, claims: Mapping[str, Any], tables: Mapping[str, pd.Da
         by = ["dataset", "model", "labels", "optimizer", "subset"]
         seeds = _from_to(runs.groupby(by, observed=True)["seed"].nunique())
         facts.append(f"{seeds} seed{'' if seeds == '1' else 's'} each")
+        if lost := runs_lost(runs):
+            facts.append(f"{lost} of {runs.groupby(run_keys(runs), observed=True).ngroups} runs diverged")
     return facts
 
 

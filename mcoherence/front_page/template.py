@@ -26,7 +26,7 @@ form.choices { background: var(--soft); border: 1px solid var(--line); border-ra
 fieldset { border: 0; padding: 0; margin: 0; display: flex; flex-wrap: wrap; gap: .2rem .7rem; align-items: center }
 legend { float: left; margin-right: .5rem; color: #444 }
 label { white-space: nowrap }
-select { font: inherit; max-width: 14rem }
+select { font: inherit; max-width: min(32rem, 100%) }
 .sample { width: 34px; height: 10px; margin: 0 .15rem; vertical-align: 0 }
 label:has(:disabled) { color: #767676 }
 label small { color: #555 }
@@ -284,10 +284,18 @@ const offer = network => {
     if (other) map.value = other.value;
   }
 };
+const pick = () => {  // another network, which may have none of what is chosen: something of it is shown
+  for (const name of boxes) {
+    const offered = [...document.querySelectorAll(`[name=${name}]`)].filter(box => !box.disabled);
+    if (offered.length && !offered.some(box => box.checked)) offered[0].checked = true;
+  }
+};
 const drawn = (table, choices) => rows[table].some(row => row.network === choices.network
   && choices.labels.includes(row.labels)
   && (table === "layers" ? row.optimizer === choices.map_optimizer : choices.optimizers.includes(row.optimizer))
   && (table === "layers" || table === "equal_fit" || row.of === choices[table + "_of"]));
+const missing = choices => [...boxes].every(name => choices[name].length)
+  ? "no such runs" : "choose labels and optimisers";
 const views = [];
 const show = async () => {
   const network = document.querySelector("[name=network]");
@@ -303,7 +311,7 @@ const show = async () => {
   }
   for (const place of document.querySelectorAll("[data-none]")) {
     const table = place.dataset.none;
-    place.textContent = rows[table]?.[0]?.network === undefined || drawn(table, choices) ? "" : "no such runs";
+    place.textContent = rows[table]?.[0]?.network === undefined || drawn(table, choices) ? "" : missing(choices);
   }
   for (const view of views) {
     for (const [name, value] of Object.entries(choices)) {
@@ -327,6 +335,7 @@ for (const place of document.querySelectorAll("[data-chart]")) {
   menu?.setAttribute("aria-label", `Save the chart: ${spec.description}`);
   views.push(view);
 }
+document.querySelector("[name=network]")?.addEventListener("input", event => { offer(event.target.value); pick(); });
 for (const form of document.querySelectorAll("form.choices")) form.addEventListener("input", show);
 document.querySelector(".pictures")?.addEventListener("input", show);
 await show();

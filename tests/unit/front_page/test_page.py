@@ -135,3 +135,29 @@ def test_a_captions_first_two_sentences_stand_before_the_rest():
 )  # fmt: skip
 def test_links_of_captions_lead_to_pages_and_files_alone(link, kept):
     assert ("href=" in caption_as_html(f"`here <{link}>`_", {})) == kept
+
+
+MANY = [("net", f"noise_{number}", "sgd", 1) for number in range(13)]
+NINE = [("net", "clean", name, 1) for name in "abcdefghi"]
+
+
+def study_of(runs):
+    style = FigureStyle(dict.fromkeys(sorted({name for _, _, name, _ in runs}), "#0072B2"), runs[0][2])
+    return content(page_of_study(CONFIG, style, {"data": {}, "claims": []}, {"accuracy": accuracy(runs)}, [], "today"))
+
+
+def test_more_label_sets_than_the_palette_has_colours_have_a_colour_each():
+    colors = study_of(MANY)["colors"]["labels"]
+    assert len(set(colors.values())) == len(colors) == 13
+
+
+def test_lines_of_nine_optimisers_are_told_apart_by_dashes():
+    dashes = study_of(NINE)["dashes"]["optimizer"]
+    assert len({tuple(one) for one in dashes.values()}) == len(dashes) == 9
+
+
+def test_the_page_says_how_many_runs_diverged():
+    table = accuracy([("net", "clean", "sgd", 3)])
+    table["diverged"] = table["seed"] == 1
+    said = page_of_study(CONFIG, STYLE, {"data": {}, "claims": []}, {"accuracy": table}, [], "today")
+    assert "1 of 3 runs diverged" in said
