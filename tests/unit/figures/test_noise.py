@@ -323,6 +323,6 @@ def test_a_sweep_leaves_out_runs_that_diverged_and_says_so():
     figure = sweep.draw({"sweep": sweep_of([2.0, 8.0], diverged=[(8.0, 0)])}, STYLE)
     means = {bars.get_label(): bars.lines[0].get_ydata().item() for bars in figure.axes[1].containers}
     assert means["peak 8"] == pytest.approx(8 * 6**0.5)  # of 2 and 3
-    assert legend(figure)[-1] == "left out: 1 run(s) that diverged"
+    assert "left out: 1 run(s) that diverged" in legend(figure)
     everything = [(value, seed) for value in (2.0, 8.0) for seed in SEEDS]
     assert "diverged" in sweep.draw({"sweep": sweep_of([2.0, 8.0], diverged=everything)}, STYLE).texts[0].get_text()
