@@ -3,6 +3,7 @@
 The PNG says which figure it is and holds the digest of the PDF and a seal of its own bytes, see `files.pictures`.
 """
 
+import os
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,13 @@ from mcoherence.files.pictures import FIGURE, PDF, sealed_picture
 from mcoherence.files.provenance import Provenance
 
 
-def save_figure(figure: Figure, png: Path, pdf: Path, dpi: int, origin: Provenance | None = None) -> None:
+def save_figure(
+    figure: Figure,
+    png: str | os.PathLike[str],
+    pdf: str | os.PathLike[str],
+    dpi: int,
+    origin: Provenance | None = None,
+) -> None:
     """Write a figure as PNG and PDF, atomically; equal figures of equal origin give equal bytes.
 
     Args:
@@ -27,6 +34,7 @@ def save_figure(figure: Figure, png: Path, pdf: Path, dpi: int, origin: Provenan
         dpi: dots per inch of the PNG.
         origin: what it was drawn by and from; it is in the metadata of both, as JSON.
     """
+    png, pdf = Path(png), Path(pdf)
     metadata = {} if origin is None else {"Provenance": canonical_json(origin.as_attributes())}
     subject = metadata.get("Provenance")
     with theme():  # ticks are made while drawing and take their sizes from the settings in force then

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from matplotlib.figure import Figure
 from torch import nn
 
 from mcoherence.audit.origins import read_provenance
@@ -17,6 +18,7 @@ from mcoherence.data.preparation import prepare_images
 from mcoherence.data.sources import Source, SourcePart, open_source
 from mcoherence.data.store import read_class_names, read_images, read_labels, read_targets
 from mcoherence.errors import UserError
+from mcoherence.figures.saving import save_figure
 from mcoherence.files.hdf5 import read_attributes, write_hdf5
 from mcoherence.files.json_csv import read_sealed_json, write_sealed_json
 from mcoherence.files.provenance import provenance
@@ -106,3 +108,9 @@ def test_claims_and_other_sealed_json(tmp_path, given):
 def test_a_config(tmp_path, given):
     (tmp_path / "study.yaml").write_text("study: mine\n")
     assert read_config(given(tmp_path / "study.yaml")) == {"study": "mine"}
+
+
+def test_figures(tmp_path, given):
+    save_figure(Figure(), given(tmp_path / "empty.png"), given(tmp_path / "empty.pdf"), 20)
+    assert (tmp_path / "empty.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "empty.pdf").read_bytes().startswith(b"%PDF")
