@@ -20,6 +20,7 @@ SHORTEST_LINE = 8  # letters
 NARROW_LETTER = 0.062  # inches of a letter of a tick label
 MARGINS = 0.9  # inches beside all panels of a row, for the labels of the vertical axes and the names of rows
 TEXT_LINE = 0.14  # inches of a line of tick labels
+APART = 0.05  # inches between the names of neighbours
 FEWEST_LETTERS = 7  # of a category's name on a line; narrower ones stand upright
 UPRIGHT_LINE = 32  # letters
 NOT_RUN = "not run"  # the group id of a panel of a combination that the study has no runs of
@@ -141,7 +142,7 @@ def category_labels(axes: Axes, names: Sequence[str], columns: int, size: float 
     Returns:
         How many inches more than two lines the names need below the panel.
     """
-    letter, width = NARROW_LETTER * size / TEXT_SIZE, (WIDTH - MARGINS) / columns / len(names)
+    letter, width = NARROW_LETTER * size / TEXT_SIZE, (WIDTH - MARGINS) / columns / len(names) - APART
     words = [word for name in names for word in name.split()]
     letters = max(int(width / letter), *map(len, words))  # words stay whole
     upright = int(width / letter) < FEWEST_LETTERS or max(inches(word, size) for word in words) > width

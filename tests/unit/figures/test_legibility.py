@@ -204,3 +204,18 @@ def test_words_of_categories_stay_whole():
     lines = [line for label in grid[0, 0].get_xticklabels() for line in label.get_text().split("\n")]
     words = {word for line in lines for word in line.split()}
     assert words == {"clean", "quarter", "random", "half", "three", "quarters", "all"}
+
+
+@theme()
+def test_words_of_neighbours_are_apart_in_the_narrow_panels_of_a_summary():
+    names = ["clean", "quarter random", "half random", "three quarters random", "all random"]
+    figure, grid = panel_grid(1, 3, row_height=2.4, sharey="col")
+    for axes in grid.flat:
+        category_labels(axes, names, 3, 6.7)
+        axes.set_xlim(-0.5, len(names) - 0.5)
+        axes.tick_params(axis="x", labelsize=6.7)
+    row_title(grid[0, -1], "Fashion-MNIST, MLP 1x512")
+    figure.draw_without_rendering()
+    for axes in grid.flat:
+        boxes = [label.get_window_extent() for label in axes.get_xticklabels()]
+        assert all(one.x1 + 2 <= other.x0 for one, other in pairwise(boxes))
