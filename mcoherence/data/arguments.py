@@ -1,5 +1,6 @@
 """Checks of what functions of this room are called with: labels, whole numbers and shares."""
 
+import sys
 from numbers import Integral, Real
 from typing import Any
 
@@ -74,7 +75,8 @@ def places(what: str, found: Any, count: int) -> NDArray[np.int64]:
 
 def _whole_numbers(what: str, found: Any, noun: str, way_out: str) -> NDArray[np.integer]:
     """Whole numbers [N]; `noun` is what one of them is, `way_out` what to do about those with another shape."""
-    if np.ma.isMaskedArray(found) and np.ma.getmaskarray(found).any():
+    # Nothing is masked where numpy.ma is not loaded, and loading it takes longer than many a job reads its data.
+    if "numpy.ma" in sys.modules and np.ma.isMaskedArray(found) and np.ma.getmaskarray(found).any():
         raise UserError(f"{what}: found {noun}s that are masked out, expected one for each example; leave them out")
     try:
         # A tensor comes from whatever device; NumPy has no word for some of its types, of which none is whole.
