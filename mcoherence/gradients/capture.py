@@ -28,6 +28,7 @@ from mcoherence.gradients.alignment import EXAMPLES_FIRST, Layout, layouts
 from mcoherence.gradients.by_uses import ByUses, fit
 from mcoherence.gradients.directions import Directions
 from mcoherence.gradients.fallback import layer_rows
+from mcoherence.gradients.following import Following
 from mcoherence.gradients.graph import Users, above
 from mcoherence.gradients.group_sums import sum_dtype
 from mcoherence.gradients.kept_calls import KeptCalls
@@ -126,14 +127,14 @@ class Capture:
         """
         self._forget()
         self._examples, self._directions = examples, directions
-        fixed = (*self._model.parameters(), *self._model.buffers()) if self._reads and not self._reads_others else None
-        watch = self._watch = Watch(fixed)
+        worth_it = self._reads and not self._reads_others
+        watch = self._watch = Watch(Following(self._model) if worth_it else None)
         try:
             with watch:
                 yield watch
         finally:
             self._watch = None
-            self._reads_others |= fixed is not None and watch.values_read
+            self._reads_others |= worth_it and watch.values_read
             self._reads |= watch.values_read
 
     def route_all(self) -> None:

@@ -17,15 +17,17 @@ from mcoherence.device import sent
 from mcoherence.gradients.capture import Capture
 from mcoherence.gradients.evidence import distance_from_sum, is_sum_of_rows, sums_of_rows
 from mcoherence.gradients.fallback import WholeModel
+from mcoherence.gradients.following import Following
 from mcoherence.gradients.graph import has_reentrant_checkpoint
 from mcoherence.gradients.layer_rules.products import least, sure_squared_norms
 from mcoherence.gradients.layers import has_node_hooks
 from mcoherence.gradients.model_state import ModelState
 from mcoherence.gradients.not_finite import require_finite
 from mcoherence.gradients.reading import read
-from mcoherence.gradients.reference import LossFunction, dense, loss_alone, require_same_alone
+from mcoherence.gradients.reference import LossFunction, dense, loss_alone, loss_of_twins, require_same_alone, twice
 from mcoherence.gradients.refusal import MIXED, REENTRANT, UnsupportedModelError
 from mcoherence.gradients.trees import Tree, leaves, length, mapped, on_device, outputs_of, rows, usable
+from mcoherence.gradients.watching import Doubt, Read, Value, Watch
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,8 @@ class BatchSums:
     squared_norms: {parameter name: |g_i|^2, float64 [n]}; sums: {parameter name: sum_i g_i, [*parameter shape]}.
     totals: {parameter name: sum_i |g_i|^2}.
     losses: [n].
-    to_doubt: the forward pass read values of tensors or drew random numbers, so that it may have gone another way than
-        it would have for an example alone.
+    doubt: the forward pass read values of tensors or drew random numbers, so that it may have gone another way than it
+        would have for an example alone.
     """
 
     n: int
@@ -44,7 +46,7 @@ class BatchSums:
     sums: dict[str, Tensor]
     totals: dict[str, float]
     losses: Tensor
-    to_doubt: bool = False
+    doubt: Doubt | None = None
 
 
 class Passes:
@@ -90,14 +92,32 @@ class Passes:
             alone = [loss_alone(self.model, self.loss_fn, rows(inputs, one), rows(targets, one)) for one in ones]
         return torch.cat([loss.detach() for loss in alone])
 
-    def losses_together(self, inputs: Tree, targets: Tree, chosen: Sequence[int]) -> Tensor:
-        """The losses [k] of the chosen examples of a batch, passed through the model as a batch of k."""
+    def reads_alone(self, inputs: Tree, targets: Tree, i: int) -> tuple[Read, ...] | None:
+        """What a pass of example i of a batch alone reads; None where that cannot be worked out for others."""
+        pair = self._pair(inputs, targets, i)
+        following = Following(self.model, leaves(pair))
+        with torch.enable_grad(), Watch(following) as watch:
+            loss_of_twins(self.model, self.loss_fn, *pair)
+        known = watch.reads is not None and all(read.call is not None for read in watch.reads)
+        return watch.reads if known and following.unwritten() else None
+
+    def _pair(self, inputs: Tree, targets: Tree, i: int) -> tuple[Tree, Tree]:
+        one = slice(i, i + 1)
+        return twice(rows(self.at_device(inputs), one)), twice(rows(targets, one))
+
+    def losses_together(
+        self, inputs: Tree, targets: Tree, chosen: Sequence[int]
+    ) -> tuple[Tensor, tuple[Value, ...] | None]:
+        """The losses [k] of the chosen examples of a batch, passed through the model as a batch of k.
+
+        And the values that this pass reads; None where that is not all, see `Watch`.
+        """
         index = torch.tensor(chosen)
-        with torch.enable_grad():
+        with torch.enable_grad(), Watch() as watch:
             inputs, targets = rows(self.at_device(inputs), index), rows(usable(targets), index)
             losses = self.loss_fn(outputs_of(self.model, inputs), targets)
         require_losses(losses, len(chosen))
-        return losses.detach()
+        return losses.detach(), None if watch.reads is None else tuple(read.value for read in watch.reads)
 
     def _measure(self, inputs: Tree, targets: Tree) -> BatchSums:
         n = length(inputs)
@@ -106,10 +126,10 @@ class Passes:
         with self._drawing, self.capture.recording(n) as watch:
             losses = self.loss_fn(outputs_of(self.model, inputs), targets)
         require_losses(losses, n)
-        to_doubt = watch.values_read or self._drawing.happened
+        doubt = Doubt(None) if self._drawing.happened else watch.doubt()
         self._require_unchanged()
         if not losses.requires_grad:
-            return BatchSums(n, {}, {}, {}, losses.detach(), to_doubt)
+            return BatchSums(n, {}, {}, {}, losses.detach(), doubt)
         self._refuse_checkpoints(losses)
         hooked = {name for name, p in self.parameters.items() if p._backward_hooks}
         self.capture.routed.update(hooked)
@@ -162,7 +182,7 @@ class Passes:
                 for name in formed
                 if not is_sum_of_rows(known["distance", name], totals[name], whole, n, sums[name])
             )
-        return self._completed(BatchSums(n, norms, sums, totals, losses.detach(), to_doubt), inputs, targets, hooked)
+        return self._completed(BatchSums(n, norms, sums, totals, losses.detach(), doubt), inputs, targets, hooked)
 
     def _measure_one(self, inputs: Tree, targets: Tree) -> BatchSums:
         """A batch of one: its gradient is that of its example. Passed twice over, as `reference` does and says why."""
@@ -212,7 +232,7 @@ class Passes:
             totals |= judged.totals
             self._require_unchanged()
         totals |= _totals({name: value for name, value in norms.items() if name not in totals})
-        return BatchSums(measured.n, norms, sums, totals, measured.losses, measured.to_doubt)
+        return BatchSums(measured.n, norms, sums, totals, measured.losses, measured.doubt)
 
     def _are_lossy(self, totals: Mapping[str, float], alive: Mapping[str, float | None], n: int) -> bool:
         """Whether squares have left the range of their dtype: not finite, or too small although gradients are not 0.

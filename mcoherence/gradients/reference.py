@@ -11,7 +11,7 @@ from mcoherence.errors import first_line
 from mcoherence.gradients.eval_mode import eval_mode
 from mcoherence.gradients.reading import read
 from mcoherence.gradients.refusal import MIXED, UnsupportedModelError
-from mcoherence.gradients.trees import Tree, concatenated, length, outputs_of, rows, shapes
+from mcoherence.gradients.trees import Tree, concatenated, leaves, length, outputs_of, rows
 from mcoherence.gradients.wrappers import plain_names, unwrapped
 from mcoherence.precision import float32_products
 
@@ -94,15 +94,25 @@ def loss_alone(model: Callable[[Tree], Any], loss_fn: LossFunction, inputs: Tree
     Raises:
         UnsupportedModelError: the model does not take a batch of that size; says so.
     """
+    return loss_of_twins(model, loss_fn, twice(inputs), twice(targets))
+
+
+def twice(one: Tree) -> Tree:
+    """The batch [2, ...] that holds an example [1, ...] twice."""
+    return concatenated([one, one])
+
+
+def loss_of_twins(model: Callable[[Tree], Any], loss_fn: LossFunction, inputs: Tree, targets: Tree) -> Tensor:
+    """`loss_alone` of the example that is `twice` in a batch, inputs [2, ...] and targets [2, ...]."""
     try:
-        losses = loss_fn(outputs_of(model, concatenated([inputs, inputs])), concatenated([targets, targets]))
+        losses = loss_fn(outputs_of(model, inputs), targets)
     except Exception as error:
         of_device = is_of_device(error)
         if of_device:
             raise
         raise UnsupportedModelError(
             f"the model or the loss fails on one example, passed as a batch of two that are the same, shape "
-            f"{_shape_of_two(inputs)}, with {type(error).__name__}: {first_line(error)}; let it "
+            f"{_shape(inputs)}, with {type(error).__name__}: {first_line(error)}; let it "
             "take batches of any size (no fixed one, no .squeeze() of the axis of examples), or pass spot_check=0, "
             "with which single examples are left out where they can be"
         ) from error
@@ -135,9 +145,8 @@ def require_same_alone(
             )
 
 
-def _shape_of_two(inputs: Tree) -> str:
-    found = [(2, *shape) for shape in shapes(inputs)]
-    return ", ".join(map(str, found))
+def _shape(inputs: Tree) -> str:
+    return ", ".join(str(tuple(leaf.shape)) for leaf in leaves(inputs))
 
 
 def dense(gradient: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from mcoherence.gradients.passes import BatchSums, Passes
 from mcoherence.gradients.reference import LossFunction, dense, loss_alone, loss_and_gradients, require_same_alone
 from mcoherence.gradients.refusal import MIXED, UnsupportedModelError
 from mcoherence.gradients.trees import Tree, arguments, mapped, outputs_of, rows
+from mcoherence.gradients.watching import Value, typed
 
 Norms = Mapping[str, Tensor]  # {parameter name: |g_i|^2, float64}
 MOST_ADDED = 4
@@ -149,12 +150,13 @@ def require_same_losses(
     Raises:
         UnsupportedModelError: they disagree, and by more than rounding; float64 decides where it can be had.
     """
+    if not chosen:
+        return
     dtype = measured.losses.dtype
     alone = passes.losses_alone(inputs, targets, chosen)
-    off = apart(_chosen_losses(measured, chosen), alone, dtype).tolist()
-    if not any(off):
+    suspects = _others(measured, chosen, alone)
+    if not suspects:
         return
-    suspects = [i for i, wrong in zip(chosen, off, strict=True) if wrong]
     if dtype != torch.float64:
         try:
             within, alone = in_float64(passes.model, _batch(passes, inputs, targets)).losses(suspects)
@@ -179,10 +181,30 @@ def require_same_in_a_smaller_batch(passes: Passes, measured: BatchSums, inputs:
         UnsupportedModelError: they disagree, and the examples alone say so too.
     """
     chosen = sorted(drawn(measured.n, max(1, min(measured.n // 2, MOST_TOGETHER))))
-    together = passes.losses_together(inputs, targets, chosen)
-    off = apart(_chosen_losses(measured, chosen), together, measured.losses.dtype).tolist()
-    suspects = {i for i, wrong in zip(chosen, off, strict=True) if wrong}
+    together, _ = passes.losses_together(inputs, targets, chosen)
+    suspects = _others(measured, chosen, together)
     require_same_losses(passes, measured, inputs, targets, sorted({0, *suspects}))
+
+
+def require_same_in_a_batch_of(
+    passes: Passes, measured: BatchSums, inputs: Tree, targets: Tree, chosen: Sequence[int], reads: Sequence[Value]
+) -> None:
+    """Hold losses of examples that each would read some values alone against those in a batch of these examples.
+
+    Where that batch reads something else, the examples alone are taken in its place.
+
+    Raises:
+        UnsupportedModelError: they disagree, and the examples alone say so too.
+    """
+    together, found = passes.losses_together(inputs, targets, chosen)
+    suspects = _others(measured, chosen, together) if found is not None and typed(found) == typed(reads) else chosen
+    require_same_losses(passes, measured, inputs, targets, suspects)
+
+
+def _others(measured: BatchSums, chosen: Sequence[int], losses: Tensor) -> list[int]:
+    """Which of the chosen examples have other losses [k] than in the batch."""
+    off = apart(_chosen_losses(measured, chosen), losses, measured.losses.dtype).tolist()
+    return [i for i, wrong in zip(chosen, off, strict=True) if wrong]
 
 
 def _chosen_losses(measured: BatchSums, chosen: Sequence[int]) -> Tensor:

@@ -18,6 +18,7 @@ from mcoherence.gradients.group_sums import sq_norms_of_sums
 from mcoherence.gradients.passes import BatchSums, Passes
 from mcoherence.gradients.spot_check import (
     drawn,
+    require_same_in_a_batch_of,
     require_same_in_a_smaller_batch,
     require_same_losses,
     shown,
@@ -25,6 +26,7 @@ from mcoherence.gradients.spot_check import (
     telling,
 )
 from mcoherence.gradients.trees import Tree, length, require_tree
+from mcoherence.gradients.ways import Ways
 
 
 @dataclass
@@ -51,6 +53,9 @@ class Tally:
     spot_error: float = math.nan
     at_kink: bool = False
 
+    def __post_init__(self) -> None:
+        self._ways = Ways(self.passes, self.spot_check)
+
     def counted(self, batches: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
         """The batches as they are, their examples counted as they are handed on."""
         if not isinstance(batches, Iterable):
@@ -67,29 +72,36 @@ class Tally:
         """The batch as measured, put right where a spot check is due and asks for it.
 
         Due is the first batch of more than one example (a single one is measured as the loop does), any with gradients
-        of parameters that no checked example has shown yet, and any that is in doubt. Of that, all losses are compared
-        with those of the examples alone, of the first batch of another size that of one example, and of the first of
-        all those of some examples with a smaller batch of them.
+        of parameters that no checked example has shown yet, and any that is in doubt. Of that, the losses of all that
+        may go another way alone are compared (ways.py), of the first batch of another size that of one example, and of
+        the first of all those of some examples with a smaller batch of them.
         """
         n = measured.n
         if not self.spot_check or n == 1:
             return measured
         unseen = [name for name, total in measured.totals.items() if total > 0 and name not in self.seen]
-        if not (measured.to_doubt or unseen or n not in self.sizes):
+        if not (measured.doubt or unseen or n not in self.sizes):
             return measured
-        if measured.to_doubt or unseen or not self.sizes:
-            examples = telling(measured, unseen, self.spot_check)
+        in_doubt = self._ways.compared(measured, inputs, targets) if measured.doubt else None
+        first = not self.sizes
+        if unseen or first or (in_doubt and in_doubt.gradients):
+            examples = telling(measured, unseen, self.spot_check if unseen or first else 0)
+            examples += [i for i in (in_doubt.gradients if in_doubt else ()) if i not in examples]
             self.seen.update(shown(measured, examples))
             checked = spot_checked(self.passes, measured, inputs, targets, examples)
             measured = checked.measured
             self.spot_examples += len(examples)
             self.spot_error = float(np.fmax(self.spot_error, checked.relative_error))
             self.at_kink |= checked.at_kink
-        chosen = list(range(n)) if measured.to_doubt else drawn(n, 1) if self.sizes else []
-        if chosen:
-            require_same_losses(self.passes, measured, inputs, targets, chosen)
-        else:
+        if in_doubt:
+            alone = in_doubt.alone or (() if n in self.sizes else drawn(n, 1))
+            require_same_losses(self.passes, measured, inputs, targets, alone)
+            for group in in_doubt.together:
+                require_same_in_a_batch_of(self.passes, measured, inputs, targets, group.examples, group.values)
+        elif first:
             require_same_in_a_smaller_batch(self.passes, measured, inputs, targets)
+        else:
+            require_same_losses(self.passes, measured, inputs, targets, drawn(n, 1))
         self.sizes.add(n)
         return measured
 

@@ -5,17 +5,19 @@ another way for a batch than for an example alone. A hook on a tensor may change
 Both are calls of torch's functions, so that a function mode sees them, at a cost of about a microsecond for each call.
 
 What was computed of sizes, constants and weights alone is the same whatever the examples are, and may be read: language
-models ask so whether positions are those of one text. Which tensors these are is followed from call to call, at a cost
-of a few microseconds, and so for models only that were seen to read something. A tensor is taken for such a one only if
-every tensor that it was computed of is; one that came in any other way is not.
+models ask so whether positions are those of one text. Which tensors these are is followed from call to call
+(following.py), at a cost of a few microseconds, and so for models only that were seen to read something.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+
+from mcoherence.gradients.following import Called, Following
 
 _READING = {
     *("__bool__", "__int__", "__float__", "__complex__", "__index__", "__contains__", "__array__", "item", "tolist"),
@@ -42,19 +44,50 @@ _SIZED = {
 _HOOKING = {"register_hook", "register_multi_grad_hook"}
 
 
+Value = bool | int | float | str
+
+
+def typed(values: Sequence[Value]) -> tuple[tuple[type, Value], ...]:
+    """The values, to be compared: True is not 1 here."""
+    return tuple((type(value), value) for value in values)
+
+
+@dataclass(frozen=True)
+class Read:
+    """A number, truth value or text that came back to Python.
+
+    value: it.
+    call: the call that it came by, to be worked out for other inputs; None where it cannot be.
+    """
+
+    value: Value
+    call: Called | None
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """Why a batch may have gone another way than its examples alone: its pass read values.
+
+    values: all that it read, in order; None where that is not all, as for rows chosen by content and random numbers.
+    """
+
+    values: tuple[Value, ...] | None
+
+
 class Watch(TorchFunctionMode):
     """A record of the calls inside the block.
 
-    fixed: the model's weights and buffers, where what is computed of them alone may be read; None if nothing may.
+    following: which tensors are known, where what is computed of weights alone may be read; None if nothing may.
     values_read: a value, or a shape that depends on values, came back to Python.
+    reads: all values that came back, in order; None once there was something else, such as rows chosen by content.
     hooks: a hook was put on a tensor, or its node was asked for, where one can be put too.
     """
 
-    def __init__(self, fixed: Iterable[Tensor] | None = None) -> None:
+    def __init__(self, following: Following | None = None) -> None:
         super().__init__()
-        # By id, and kept alive, so that no other tensor takes one over.
-        self._fixed = None if fixed is None else {id(tensor): tensor for tensor in fixed}
+        self._following = following
         self.values_read = False
+        self.reads: tuple[Read, ...] | None = ()
         self.hooks = False
 
     def __torch_function__(
@@ -67,72 +100,51 @@ class Watch(TorchFunctionMode):
         kind = _KINDS.get(func)
         if kind is None:
             kind = _KINDS[func] = _kind(func)
+        kwargs = kwargs or {}
+        if kind is _READS:
+            return self._reading(func, args, kwargs)
         if kind is not _PLAIN:
             self._note(kind, args, kwargs)
-        result = func(*args, **kwargs) if kwargs else func(*args)
-        if self._fixed is not None:
-            self._follow(func, args, kwargs or {}, result)
+        result = func(*args, **kwargs)
+        if self._following is not None:
+            self._following.take(func, args, kwargs, result)
         return result
 
-    def _follow(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> None:
-        """Take the result of a call in, if it is fixed; once something else is written into one, none is."""
-        assert self._fixed is not None
-        other = bool(args) and isinstance(args[0], Tensor) and id(args[0]) not in self._fixed  # most calls
-        if not other and self._is_fixed(args) and self._is_fixed(kwargs):
-            for one in result if isinstance(result, tuple | list) else (result,):
-                if isinstance(one, Tensor) and self._fixed is not None:
-                    self._fixed[id(one)] = one
-        elif (
-            (not other or "out" in kwargs) and _writes(func, kwargs) and self._any_fixed((args[:1], kwargs.get("out")))
-        ):
-            self._fixed = None
+    def doubt(self) -> Doubt | None:
+        """What there is to doubt; None where nothing but fixed values was read."""
+        if not self.values_read:
+            return None
+        return Doubt(None if self.reads is None else tuple(read.value for read in self.reads))
+
+    def _reading(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        fixed = self._is_fixed((args, kwargs))
+        self.values_read |= not fixed
+        call = self._following.call(func, args, kwargs) if self._following is not None else None
+        reads, self.reads = self.reads, None  # for the case that it fails
+        result = func(*args, **kwargs)
+        if reads is not None and isinstance(result, Value):
+            self.reads = (*reads, Read(result, call))
+        elif fixed:
+            self.reads = reads
+            assert self._following is not None
+            self._following.take(func, args, kwargs, result)
+        return result
 
     def _is_fixed(self, values: Any) -> bool:
-        """Whether every tensor among arguments is; what may hold tensors unseen is not."""
-        if self._fixed is None:
-            return False
-        if isinstance(values, Tensor):
-            return id(values) in self._fixed
-        if values is None or isinstance(values, _PLAIN_TYPES):
-            return True
-        if isinstance(values, tuple | list):
-            return all(self._is_fixed(value) for value in values)
-        if isinstance(values, Mapping):
-            return all(self._is_fixed(value) for value in values.values())
-        if isinstance(values, slice):
-            return self._is_fixed((values.start, values.stop, values.step))
-        return False
+        return self._following is not None and self._following.is_fixed(values)
 
-    def _any_fixed(self, values: Any) -> bool:
-        if isinstance(values, tuple | list):
-            return any(self._any_fixed(value) for value in values)
-        return isinstance(values, Tensor) and self._is_fixed(values)
-
-    def _note(self, kind: str, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None) -> None:
+    def _note(self, kind: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         if kind is _HOOKS:
             self.hooks = True
-        elif self._is_fixed((args[1:] if kind is _INDEXES else args, kwargs)):
-            return
-        elif kind is _SIZES:
-            self.values_read |= _has_number((args, tuple((kwargs or {}).values())))
-        elif kind is _INDEXES:
-            self.values_read |= _by_content(args[1])
-        elif kind is _CHOOSES:
-            self.values_read |= len(args) + len(kwargs or {}) == 1
-        else:
-            self.values_read = True
+        elif not self._is_fixed((args[1:] if kind is _INDEXES else args, kwargs)) and _takes_values(kind, args, kwargs):
+            self.values_read, self.reads = True, None
 
 
-# Of what is no tensor, and holds none.
-_PLAIN_TYPES = (bool, int, float, complex, str, torch.dtype, torch.device, torch.layout, torch.memory_format, type(...))
-
-
-def _writes(func: Callable[..., Any], kwargs: Mapping[str, Any]) -> bool:
-    """Whether a function writes into its first argument, or into another that is handed over for it."""
-    name = getattr(func, "__name__", "").partition(".")[0]  # an operation's, without its overload's
-    into_itself = name.endswith("_") and not name.endswith("__")
-    by_operator = name.startswith("__i") and name not in ("__invert__", "__index__", "__int__")
-    return into_itself or by_operator or name in ("__setitem__", "__set__") or "out" in kwargs or "inplace" in kwargs
+def _takes_values(kind: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+    """Whether a call that may read values for the shape of what it gives does."""
+    if kind is _SIZES:
+        return _has_number((args, tuple(kwargs.values())))
+    return _by_content(args[1]) if kind is _INDEXES else len(args) + len(kwargs) == 1
 
 
 _PLAIN, _READS, _HOOKS, _INDEXES, _CHOOSES, _SIZES = "plain", "reads", "hooks", "indexes", "chooses", "sizes"

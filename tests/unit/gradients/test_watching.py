@@ -3,9 +3,12 @@
 import pytest
 import torch
 
+from mcoherence.gradients.following import Following
 from mcoherence.gradients.watching import Watch
 
 X, WEIGHT = torch.linspace(-1, 1, 12).reshape(4, 3), torch.ones(3)
+MODEL = torch.nn.Module()
+MODEL.register_buffer("weight", WEIGHT)
 
 
 def written_to(x):
@@ -39,7 +42,8 @@ READ = {
 @pytest.mark.parametrize("name", READ)
 def test_what_was_computed_of_sizes_and_weights_alone_may_be_read(name):
     read, hangs_on_examples = READ[name]
-    for fixed, expected in ((None, True), ((WEIGHT,), hangs_on_examples)):
-        with Watch(fixed) as watch:
+    for following, expected in ((None, True), (Following(MODEL), hangs_on_examples)):
+        with Watch(following) as watch:
             read(X)
         assert watch.values_read == expected
+        assert (watch.doubt() is not None) == expected

@@ -1,0 +1,196 @@
+"""What the tensors of a forward pass were computed of, followed from call to call of torch's functions.
+
+Three kinds are told apart. A fixed tensor was computed of sizes, constants and weights alone: it is the same whatever
+the examples are. A tensor of the inputs was computed of these and of fixed ones, by calls that are kept, so that it can
+be worked out for other inputs without the model. What was computed of anything else, or came in any other way, is not
+known.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+# What is kept of a pass to work it out again: masks and positions. Beyond that nothing is, as of a network whose first
+# layers are not trained.
+MOST_KEPT = 64 * 2**20
+# Of what is no tensor, and holds none.
+_PLAIN_TYPES = (bool, int, float, complex, str, torch.dtype, torch.device, torch.layout, torch.memory_format, type(...))
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """A tensor of the inputs: its place among them."""
+
+    place: int
+
+    def worked_out(self, inputs: Callable[[int], Tensor], known: dict[int, Any]) -> Any:
+        """It, of other inputs, by their places; `known` keeps what was worked out of them so far."""
+        if id(self) not in known:
+            known[id(self)] = inputs(self.place)
+        return known[id(self)]
+
+
+@dataclass(frozen=True, eq=False)
+class Called:
+    """What a call of a function gave; `Given` and `Called` stand among its arguments in the place of tensors."""
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+    def worked_out(self, inputs: Callable[[int], Tensor], known: dict[int, Any]) -> Any:
+        """The same of other inputs."""
+        if id(self) not in known:
+            args = _filled(self.args, inputs, known)
+            known[id(self)] = self.function(*args, **_filled(self.kwargs, inputs, known))
+        return known[id(self)]
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """One of several tensors that a call gave."""
+
+    whole: Called
+    index: int
+
+    def worked_out(self, inputs: Callable[[int], Tensor], known: dict[int, Any]) -> Any:
+        """The same of other inputs."""
+        return self.whole.worked_out(inputs, known)[self.index]
+
+
+Origin = Given | Called | _Part
+
+
+def _filled(values: Any, inputs: Callable[[int], Tensor], known: dict[int, Any]) -> Any:
+    if isinstance(values, Given | Called | _Part):
+        return values.worked_out(inputs, known)
+    if isinstance(values, slice):
+        return slice(*(_filled(bound, inputs, known) for bound in (values.start, values.stop, values.step)))
+    if isinstance(values, tuple | list):
+        return type(values)(_filled(value, inputs, known) for value in values)
+    if isinstance(values, dict):
+        return {name: _filled(value, inputs, known) for name, value in values.items()}
+    return values
+
+
+class Following:
+    """The tensors of one pass that are known, by what they were computed of.
+
+    Args:
+        model: whose weights and buffers are fixed.
+        inputs: what the pass was given. Without them only fixed tensors are followed.
+    """
+
+    def __init__(self, model: nn.Module, inputs: Sequence[Tensor] = ()) -> None:
+        # By id, and kept alive, so that no other tensor takes one over.
+        self._fixed = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+        self._of_inputs: dict[int, tuple[Tensor, Origin]] = {
+            id(tensor): (tensor, Given(place)) for place, tensor in enumerate(inputs)
+        }
+        self._versions: dict[int, tuple[Tensor, int]] = {}  # when it was kept; of whatever calls are worked out from
+        self._kept = 0
+        self._ended = False
+
+    def is_fixed(self, values: Any) -> bool:
+        """Whether every tensor among arguments is; what may hold tensors unseen is not."""
+        return not self._ended and _all_tensors(values, lambda tensor: id(tensor) in self._fixed)
+
+    def call(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Called | None:
+        """A call of known tensors, to be worked out again; None of others."""
+        if self._ended or not _all_tensors((args, dict(kwargs)), self._is_known):
+            return None
+        return Called(function, self._by_origin(args), self._by_origin(dict(kwargs)))
+
+    def take(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> None:
+        """Follow the result of a call. Once something else is written into a known tensor, none is known any more."""
+        if self._ended:
+            return
+        unknown = bool(args) and isinstance(args[0], Tensor) and not self._is_known(args[0])
+        if unknown and "out" not in kwargs:  # most calls
+            return
+        if self.is_fixed(args) and self.is_fixed(dict(kwargs)):
+            self._fixed |= {id(one): one for one in _tensors(result)}
+        elif _writes(function, kwargs) and self._any_known((*args[:1], kwargs.get("out"))):
+            self._end()
+        elif not unknown and self._of_inputs and (call := self.call(function, args, kwargs)) is not None:
+            self._keep(call, result)
+
+    def unwritten(self) -> bool:
+        """Whether what calls are worked out from is as it was: nothing was written into it, by another name maybe."""
+        return not self._ended and all(tensor._version == version for tensor, version in self._versions.values())
+
+    def _keep(self, call: Called, result: Any) -> None:
+        several = isinstance(result, tuple | list)
+        for index, one in enumerate(result if several else (result,)):
+            # With a gradient it is an activation, of weights too. A tensor of inference mode counts no writes.
+            if isinstance(one, Tensor) and not (one.requires_grad or one.is_inference() or self._is_known(one)):
+                self._of_inputs[id(one)] = one, _Part(call, index) if several else call
+                self._versions[id(one)] = one, one._version
+                self._kept += one.numel() * one.element_size()
+        if self._kept > MOST_KEPT:
+            self._end()
+
+    def _end(self) -> None:
+        self._ended = True
+        self._fixed, self._of_inputs, self._versions = {}, {}, {}
+
+    def _is_known(self, tensor: Tensor) -> bool:
+        return id(tensor) in self._fixed or id(tensor) in self._of_inputs
+
+    def _any_known(self, values: Any) -> bool:
+        if isinstance(values, tuple | list):
+            return any(self._any_known(value) for value in values)
+        return isinstance(values, Tensor) and self._is_known(values)
+
+    def _by_origin(self, values: Any) -> Any:
+        if isinstance(values, Tensor):
+            if id(values) in self._of_inputs:
+                return self._of_inputs[id(values)][1]
+            self._versions.setdefault(id(values), (values, values._version))
+            return values
+        if isinstance(values, slice):
+            return slice(*map(self._by_origin, (values.start, values.stop, values.step)))
+        if isinstance(values, tuple | list):
+            return (
+                [self._by_origin(value) for value in values]
+                if isinstance(values, list)
+                else tuple(map(self._by_origin, values))
+            )
+        if isinstance(values, dict):
+            return {name: self._by_origin(value) for name, value in values.items()}
+        return values
+
+
+def _all_tensors(values: Any, known: Callable[[Tensor], bool]) -> bool:
+    """Whether all tensors among arguments are; not so where something may hold tensors unseen."""
+    if isinstance(values, Tensor):
+        return known(values)
+    if values is None or isinstance(values, _PLAIN_TYPES):
+        return True
+    if isinstance(values, tuple | list):
+        return all(_all_tensors(value, known) for value in values)
+    if isinstance(values, Mapping):
+        return all(_all_tensors(value, known) for value in values.values())
+    if isinstance(values, slice):
+        return _all_tensors((values.start, values.stop, values.step), known)
+    return False
+
+
+def _tensors(result: Any) -> list[Tensor]:
+    return [one for one in (result if isinstance(result, tuple | list) else (result,)) if isinstance(one, Tensor)]
+
+
+_WRITING: dict[Callable[..., Any], bool] = {}
+
+
+def _writes(function: Callable[..., Any], kwargs: Mapping[str, Any]) -> bool:
+    """Whether a function writes into its first argument, or into another that is handed over for it."""
+    if function not in _WRITING:
+        name = getattr(function, "__name__", "").partition(".")[0]  # an operation's, without its overload's
+        into_itself = name.endswith("_") and not name.endswith("__")
+        by_operator = name.startswith("__i") and name not in ("__invert__", "__index__", "__int__")
+        _WRITING[function] = into_itself or by_operator or name in ("__setitem__", "__set__")
+    return _WRITING[function] or "out" in kwargs or "inplace" in kwargs

@@ -1,0 +1,205 @@
+"""Batches whose pass reads values: which examples are passed through the model once more, and what is refused."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from mcoherence import gradient_statistics
+from mcoherence.gradients.reference import per_example_gradients
+from mcoherence.gradients.refusal import UnsupportedModelError
+
+LOSS = nn.CrossEntropyLoss(reduction="none")
+TOKENS, WIDTH, CLASSES = 5, 4, 3
+
+
+class Padded(nn.Module):
+    """Means of embedded tokens, those that the mask leaves; read(mask) decides whether it is looked at.
+
+    sizes: numbers of examples of the passes so far.
+    """
+
+    def __init__(self, read, unmasked=None):
+        super().__init__()
+        torch.manual_seed(0)
+        self.embedding, self.head = nn.Embedding(11, WIDTH), nn.Linear(WIDTH, CLASSES)
+        self.read, self.unmasked = read, unmasked or (lambda h: h)
+        self.sizes = []
+
+    def forward(self, tokens, mask):
+        self.sizes.append(len(tokens))
+        embedded = self.embedding(tokens)
+        if self.read(mask):
+            return self.head(self.unmasked(embedded.mean(1)))
+        weights = (mask / mask.sum(1, keepdim=True)).to(embedded.dtype)
+        return self.head((embedded * weights[:, :, None]).sum(1))
+
+
+def batch(lengths, seed=0):
+    """Tokens and masks of texts of such lengths, and labels."""
+    torch.manual_seed(seed)
+    n = len(lengths)
+    mask = (torch.arange(TOKENS) < torch.tensor(lengths)[:, None]).long()
+    return {"tokens": torch.randint(0, 11, (n, TOKENS)), "mask": mask}, torch.randint(0, CLASSES, (n,))
+
+
+def exact_m_coherence(model, batches):
+    gradients = [per_example_gradients(model, LOSS, *one) for one in batches]
+    rows = torch.cat([torch.cat([g.flatten(1) for g in of_batch.values()], 1) for of_batch in gradients]).double()
+    return float(rows.sum(0).square().sum() / rows.square().sum())
+
+
+def passes_beside_measuring(model, batches, **options):
+    """What the batches give, and the sizes of the passes that were made beside those of the whole batches."""
+    model.sizes.clear()
+    statistics = gradient_statistics(model, LOSS, batches, **options)
+    beside = list(model.sizes)
+    for inputs, _ in batches:
+        beside.remove(len(inputs["tokens"]))
+    return statistics, beside
+
+
+def by_any_other_name(mask):
+    return bool((1 - mask).sum() == 0)
+
+
+SAME = {
+    "all": lambda mask: mask.all(),
+    "a comparison of sums": by_any_other_name,
+    "an item": lambda mask: mask.min().item(),
+    "equal": lambda mask: torch.equal(mask, torch.ones_like(mask)),
+    "one of several": lambda mask: mask.min(dim=1).values.all(),
+}
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_examples_that_read_alone_what_the_batch_read_are_not_passed_again(name):
+    model = Padded(SAME[name])
+    padded = [batch([2, 3, 4, 1, 2, 3, 4, 1], seed) for seed in range(4)]
+    statistics, beside = passes_beside_measuring(model, padded, spot_check=1)
+    assert statistics.m_coherence() == pytest.approx(exact_m_coherence(model, padded), rel=1e-5)
+    # Of the first batch: an example that shows its values, that its loss is looked at of, and another's gradient.
+    assert sorted(beside) == [1, 2, 2, 2]
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_those_that_read_something_else_are_passed_in_a_batch_of_their_own(name):
+    model = Padded(SAME[name])
+    some_padded = [batch([2, 5, 5, 5, 2, 3, 4, 1], seed) for seed in range(4)]
+    statistics, beside = passes_beside_measuring(model, some_padded, spot_check=1)
+    assert statistics.m_coherence() == pytest.approx(exact_m_coherence(model, some_padded), rel=1e-5)
+    assert beside.count(3) == 4
+    assert max(beside) == 3 and len(beside) < 14  # all alone: 4 x 8
+
+
+@pytest.mark.parametrize("name", SAME)
+@pytest.mark.parametrize("lengths", [[2, 5, 5, 3], [2, 3, 4, 5], [5, 4, 5, 5]])
+def test_a_way_to_another_loss_is_refused_in_whichever_batch_it_is(name, lengths):
+    model = Padded(SAME[name], unmasked=lambda h: 1.01 * h)
+    with pytest.raises(UnsupportedModelError):
+        gradient_statistics(model, LOSS, [batch([2, 3, 4, 1]), batch(lengths, 1)])
+
+
+def test_so_is_one_to_the_same_loss_and_another_gradient():
+    model = Padded(SAME["all"], unmasked=lambda h: h.detach())
+    with pytest.raises(UnsupportedModelError):
+        gradient_statistics(model, LOSS, [batch([2, 3, 4, 1]), batch([2, 5, 3, 1], 1)])
+
+
+def test_a_way_that_later_batches_go_is_compared_by_its_losses_again():
+    calls = []
+    model = Padded(SAME["all"], unmasked=lambda h: h * (1.01 if len(calls) > 6 else 1.0))
+    model.embedding.register_forward_hook(lambda *_: calls.append(1))
+    batches = [batch([2, 5, 5, 3], seed) for seed in range(6)]
+    with pytest.raises(UnsupportedModelError):
+        gradient_statistics(model, LOSS, batches)
+
+
+def read_twice(mask):
+    """A second value that is read on one of the two ways only."""
+    return bool(mask.all()) and bool((mask.sum(1) > 0).any())
+
+
+def test_a_way_on_which_more_is_read_is_compared_alone():
+    model = Padded(read_twice)
+    _, beside = passes_beside_measuring(model, [batch([2, 5, 5, 5, 2, 3, 4, 1], seed) for seed in range(3)])
+    assert beside.count(2) >= 3 * 3  # the three of each batch
+
+
+def through_numpy(mask):
+    return bool(np.all(mask.numpy()))
+
+
+def of_rows_by_content(mask):
+    return len(mask[mask.bool()]) == mask.numel()
+
+
+def of_a_number_that_differs(mask):
+    return mask.float().mean().item() == 1
+
+
+def written_to_later(mask):
+    full = mask.clone()
+    other = full.view(-1)
+    found = bool(full.all())
+    other.fill_(1)
+    return found
+
+
+def of_a_constant_that_is_written_to(mask):
+    ones = torch.ones_like(mask)
+    found = bool((mask * ones).all())
+    ones.zero_()
+    return found
+
+
+KEPT = torch.tensor(2)
+
+
+NOT_WORKED_OUT = {
+    "numpy": through_numpy,
+    "rows by content": of_rows_by_content,
+    "a number that differs": of_a_number_that_differs,
+    "written to by another name": written_to_later,
+    "a constant that is written to": of_a_constant_that_is_written_to,
+    "of what came from elsewhere": lambda mask: bool((KEPT * mask).all()),
+}
+
+
+@pytest.mark.parametrize("name", NOT_WORKED_OUT)
+def test_where_values_cannot_be_worked_out_every_example_is_passed_alone(name):
+    model = Padded(NOT_WORKED_OUT[name])
+    mixed = [batch([2, 5, 4, 1], seed) for seed in range(3)]
+    statistics, beside = passes_beside_measuring(model, mixed)
+    assert statistics.m_coherence() == pytest.approx(exact_m_coherence(model, mixed), rel=1e-5)
+    assert beside.count(2) >= 3 * 4
+    with pytest.raises(UnsupportedModelError):
+        gradient_statistics(Padded(NOT_WORKED_OUT[name], unmasked=lambda h: 1.01 * h), LOSS, mixed)
+
+
+def test_truth_is_not_one():
+    """What a batch reads is an int where the examples alone read a truth value."""
+    model = Padded(lambda mask: (mask.all() if len(mask) == 2 else mask.min()).item())
+    _, beside = passes_beside_measuring(model, [batch([2, 3, 4, 1])])
+    assert beside.count(2) >= 4
+
+
+def test_a_number_that_is_read_from_positions_alone_costs_a_single_pass():
+    model = Padded(lambda mask: bool((torch.arange(mask.shape[1]).diff() != 1).any()))
+    _, beside = passes_beside_measuring(model, [batch([2, 5, 4, 1, 2, 5], seed) for seed in range(4)])
+    assert len(beside) <= 4
+
+
+def test_masks_of_other_lengths_are_shown_anew():
+    model = Padded(SAME["all"])
+
+    def shorter(seed):
+        inputs, targets = batch([2, 3, 1, 3], seed)
+        return {name: value[:, :3] for name, value in inputs.items()}, targets
+
+    statistics, _ = passes_beside_measuring(model, both := [batch([2, 3, 4, 1]), shorter(1), shorter(2)])
+    assert statistics.m_coherence() == pytest.approx(exact_m_coherence(model, both), rel=1e-5)
+    with pytest.raises(UnsupportedModelError):
+        gradient_statistics(
+            Padded(SAME["all"], unmasked=lambda h: 1.01 * h), LOSS, [batch([2, 3, 4, 1]), shorter(1), shorter(2)]
+        )
