@@ -14,6 +14,7 @@ import pandas as pd
 import vl_convert
 from markupsafe import Markup
 
+from mcoherence.figures.intervals import FEWEST_WITH_BAND
 from mcoherence.figures.reading import runs_lost
 from mcoherence.figures.style import FigureStyle, looks, readable
 from mcoherence.files.page import html_page
@@ -22,13 +23,12 @@ from mcoherence.front_page.captions import caption_as_html, split_caption
 from mcoherence.front_page.forest import forest_rows
 from mcoherence.front_page.packing import as_script, packed
 from mcoherence.front_page.template import PAGE, SCRIPT, STYLE
-from mcoherence.front_page.wording import TESTED, finding, headline_of, is_tie
+from mcoherence.front_page.wording import TESTED, caution_of, finding, headline_of, is_tie
 from mcoherence.study.colors import PALETTE, assigned
 from mcoherence.study.runs import Config
 from mcoherence.tables.columns import TRAIN_GROUP
 from mcoherence.tables.rows import run_keys
 
-FEWEST_WITH_BANDS = 4  # seeds; an interval of fewer hides the lines that it is of
 MOST_ROWS = 200_000  # of the charts' tables; a page of more opens slowly, so that it shows means alone
 _LIGHTEST = 0.9  # of the scale, whose end is too light for a line on white
 LINE_WIDTH = 2.2  # pixels; dashes are multiples of it
@@ -102,6 +102,7 @@ def page_of_study(
         facts=[*_facts(config, claims, tables), made],
         headline=headline_of(claims["claims"]),
         measured=_measured(tables.get("coherence")),
+        caution=caution_of(claims["claims"], style.confidence),
         forests={name: charts.UNITS[name.removeprefix("forest_")] for name in forests},
         verdict_colors=charts.VERDICT_COLORS,
         undrawn=[claim["id"] for claim in claims["claims"] if claim["verdict"] in TESTED and claim["value"] is None],
@@ -116,7 +117,7 @@ def page_of_study(
         reference=names.reference,
         means_alone=means_alone,
         most_rows=MOST_ROWS,
-        bands=means_alone or _fewest_seeds(drawn) >= FEWEST_WITH_BANDS,
+        bands=means_alone or _fewest_seeds(drawn) >= FEWEST_WITH_BAND,
         groups=GROUPS,
         coherence_of=_of(drawn, "coherence"),
         accuracy_of=_of(drawn, "accuracy"),

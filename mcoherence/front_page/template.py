@@ -122,6 +122,9 @@ At the right: in how many places the claim holds. A click on a row leads to its 
 <p class="under">{{ words }}; right of {{ zero }} speaks for the claim; it is supported where the whole line is right of
 {{ zero }} and the mark beyond grey</p>
 {% endfor %}
+{% if caution %}
+<p class="key">{{ caution }}</p>
+{% endif %}
 {% if undrawn %}
 <p class="key">No mark, for the place that decides has no number: {{ undrawn | join(", ") }}.</p>
 {% endif %}

@@ -4,15 +4,19 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from scipy import stats
+
+from mcoherence.figures.intervals import FEWEST_WITH_BAND
+
 TESTED = ("supported", "not supported", "inconclusive")
 Part = Mapping[str, Any]
 SMALLEST, LARGEST = 1e-3, 1e6  # factors; what lies beyond is said to be less or more
 NEAR_ONE = (0.9, 1.1)  # factors between which two digits would hide on which side of 1 they are
 NAMED = 3  # places that a sentence names one by one
-NOTHING_TO_FIND = "nothing to find gives as much"
+NO_LARGER = "no larger than where there is no effect"
 _REASONS = {
-    "its null is above 0 as well": NOTHING_TO_FIND,
-    "not above its null": NOTHING_TO_FIND,
+    "its null is above 0 as well": NO_LARGER,
+    "not above its null": NO_LARGER,
     "equivalent within the margin": "a tie within the margin",
 }
 
@@ -36,6 +40,26 @@ def headline_of(claims: Sequence[Mapping[str, Any]]) -> str:
     ]
     said = ", ".join(f"{number} {one if number == 1 else more}{where}" for number, one, more, where in counts if number)
     return f"Of {len(tested)} claim{'' if len(tested) == 1 else 's'} tested, {said}."
+
+
+def caution_of(claims: Sequence[Mapping[str, Any]], confidence: float) -> str:
+    """What to know of intervals over fewer than FEWEST_WITH_BAND seeds; "" where no tested claim rests on so few.
+
+    >>> claim = {"verdict": "supported", "num_seeds": 2, "value": 0.3}
+    >>> caution_of([claim], 0.95)[:68]
+    'With two seeds a line reaches 12.7 standard errors to either side: f'
+    """
+    seeds = [claim["num_seeds"] for claim in claims if claim["verdict"] in TESTED and claim["value"] is not None]
+    fewest = min((number for number in seeds if number > 1), default=FEWEST_WITH_BAND)
+    if fewest >= FEWEST_WITH_BAND:
+        return ""
+    reach = float(stats.t.ppf((1 + confidence) / 2, fewest - 1))
+    number = {2: "two", 3: "three"}[fewest]
+    return (
+        f"With {number} seeds a line reaches {reach:.1f} standard errors to either side: farther than some numbers can "
+        f"go, such as a share. A verdict rests on {number} runs of each kind, so repeat it with more seeds before you "
+        "build on it."
+    )
 
 
 def in_unit(value: float, unit: str) -> str:
@@ -135,9 +159,9 @@ def reason_in_words(part: Part) -> str:
     if reason.startswith("below 0, but not beyond"):
         return f"below {equal}, but not beyond the margin"
     if reason.startswith("below ") and reason.endswith("not below its null"):
-        return "nothing to find gives as little"
+        return "no lower than where there is no effect"
     if "its null is " in reason and reason not in _REASONS:
-        return "what nothing to find gives is not known"
+        return "what to expect where there is no effect is not known"
     if reason.startswith("refuted alone"):
         return reason.replace("refuted alone, not as one", "against the claim by itself, but not as one")
     return _REASONS.get(reason, reason)

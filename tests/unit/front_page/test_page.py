@@ -25,7 +25,14 @@ def part(where, verdict, value, **further):
 
 
 def claim(id, verdict, *parts):
-    texts = {"short": "peaks", "statement": "It peaks.", "source": "nobody", "figure": "none", "missing": None}
+    texts = {
+        "short": "peaks",
+        "statement": "It peaks.",
+        "source": "nobody",
+        "figure": "none",
+        "missing": None,
+        "num_seeds": 2,
+    }
     return {"id": id, "verdict": verdict, "parts": parts, "where": parts[-1]["where"], "value": parts[-1]["value"],
             **texts}  # fmt: skip
 
@@ -105,6 +112,12 @@ def test_label_sets_and_optimisers_of_equal_name_have_their_own_looks(page):
     # as in the printed figures: clean labels solid, the next set dashed
     assert found["dashes"]["labels"] == {"clean labels": [1, 0], "half random labels": [9.9, 3.5]}
     assert found["dashes"]["optimizer"]["SGD"] == [1, 0]
+
+
+def test_the_page_says_what_few_seeds_mean(page):
+    assert "With two seeds a line reaches 12.7 standard errors to either side" in page
+    of_four = {**CLAIMS, "claims": [{**one, "num_seeds": 4} for one in CLAIMS["claims"]]}
+    assert "standard errors" not in page_of_study(CONFIG, STYLE, of_four, {"accuracy": accuracy(RUNS)}, [], "today")
 
 
 def test_the_page_says_which_rate_is_not_stable(page):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mcoherence.front_page.wording import counted, finding, headline_of, in_unit, is_tie, range_in_unit
+from mcoherence.front_page.wording import caution_of, counted, finding, headline_of, in_unit, is_tie, range_in_unit
 
 HOLDS_0 = "an interval holds 0"
 
@@ -128,7 +128,7 @@ def test_what_nothing_to_find_gives_too_is_said_so():
     ]
     assert finding(claim("inconclusive", *parts)) == (
         "Undecided in all 3 places, least certain in c: +50.0 points (+40.0 to +60.0 points); "
-        "nothing to find gives as much."
+        "no larger than where there is no effect."
     )
 
 
@@ -147,3 +147,21 @@ def test_reported_and_untested_claims_get_no_verdict_in_words():
     )
     untested = {"verdict": "not tested", "missing": "needs runs", "parts": [], "where": None}
     assert finding(untested) == "Not tested: it needs runs."
+
+
+def rested(seeds, verdict="supported", value=0.3):
+    return {"verdict": verdict, "num_seeds": seeds, "value": value}
+
+
+def test_a_caution_goes_by_the_fewest_seeds_that_a_drawn_claim_rests_on():
+    """Quantiles of Student's t at 97.5%: 12.706 of one degree of freedom, 4.303 of two; at 95%, 6.314 of one."""
+    assert "two seeds a line reaches 12.7 " in caution_of([rested(2), rested(5)], 0.95)
+    assert "two seeds a line reaches 6.3 " in caution_of([rested(2)], 0.90)
+    assert "three seeds a line reaches 4.3 " in caution_of([rested(3), rested(10)], 0.95)
+
+
+@pytest.mark.parametrize(
+    "claims", [[], [rested(4)], [rested(2, "not tested")], [rested(2, value=None)], [rested(1), rested(5)]]
+)
+def test_there_is_none_where_no_interval_is_of_few(claims):
+    assert caution_of(claims, 0.95) == ""
