@@ -6,9 +6,9 @@
 # depend: where only the latter is new, what is trained is not checked again. A network of
 # a user's own makes of the number of classes what it likes. Where only the data tell that number, such a network is checked
 # twice: at once, for ten classes, and once the images are there, for theirs.
-for rule_name, path, images in (
-    ("check_network", CHECKED, []),
-    ("check_network_on_data", CHECKED_ON_DATA, IMAGES),
+for rule_name, path, images, words in (
+    ("check_network", CHECKED, [], "for"),
+    ("check_network_on_data", CHECKED_ON_DATA, IMAGES, "for the classes of"),
 ):
 
     rule:
@@ -37,7 +37,7 @@ for rule_name, path, images in (
             settings=lambda w: canonical_json(network_use(config, w.dataset, w.model, w.method)),
             code=lambda w: code_of(job_code.checking(config, w.model)),
         message:
-            "Check the network {wildcards.model} for {wildcards.dataset}"
+            f"Check the network {{wildcards.model}} {words} {{wildcards.dataset}}, method {{wildcards.method}}"
         shell:
             f"{ON_CPU}"
             "python -m workflow_scripts.check_network --settings {params.settings:q} --code {params.code:q}"
