@@ -75,3 +75,17 @@ def test_the_numbers_of_parameters_are_right(row):
         return f"{sum(p.numel() for p in outline({'architecture': name}, *arguments).parameters()):,}"
 
     assert printed == [size((3, 299, 299), 1000), size((3, 32, 32), 10)]
+
+
+@pytest.mark.parametrize(("name", "shape"), [("vit_tiny_patch16_224", (1, 32, 32)), ("resnet18", (3, 32, 32))])
+def test_the_function_around_timm_builds_networks_for_the_images(tmp_path, monkeypatch, name, shape):
+    pytest.importorskip("timm")
+    block = PAGE.partition("### A network of timm\n")[2].partition("\nThe entry")[0]
+    (tmp_path / "my_timm.py").write_text(
+        "\n".join(line[4:] for line in block.splitlines() if line.startswith("    ") or not line)
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    from my_timm import of_timm
+
+    assert of_timm(shape, 5, name)(torch.zeros(2, *shape)).shape == (2, 5)
+    sys.modules.pop("my_timm")

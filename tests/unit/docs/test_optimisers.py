@@ -2,9 +2,12 @@
 
 import json
 import re
+import sys
+import textwrap
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from mcoherence.optim.methods import METHODS
@@ -47,3 +50,24 @@ def test_the_rates_of_the_table_are_those_of_the_entries(cells):
     schedule = {"kind": "constant", "factor": 0.1, "final": 0, **entry.get("schedule", {})}
     rates = [learning_rate({**entry, "schedule": schedule}, update) for update in (0, 50, 100, 450, 899)]
     assert [float(cell) for cell in cells[1:]] == pytest.approx(rates, rel=1e-3, abs=1e-6)
+
+
+def test_the_optimiser_of_ones_own_steps_along_signs(tmp_path, monkeypatch):
+    """Of gradients 3, -0.5 and 0 at a rate of 0.1."""
+    page, shown = ROOT / "docs/optimisers.md", re.compile(r"( *)```python\n(.*?class SignSGD.*?)\1```", flags=re.DOTALL)
+    (tmp_path / "sign_sgd.py").write_text(textwrap.dedent(shown.search(page.read_text()).group(2)))
+    monkeypatch.syspath_prepend(tmp_path)
+    from sign_sgd import SignSGD
+
+    weights = torch.nn.Parameter(torch.tensor([1.0, 2.0, 3.0]))
+    optimizer = SignSGD([weights], lr=0.1)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = (weights * torch.tensor([3.0, -0.5, 0.0])).sum()
+        loss.backward()
+        return loss
+
+    assert optimizer.step(closure).item() == pytest.approx(3.0 - 1.0)
+    torch.testing.assert_close(weights.detach(), torch.tensor([0.9, 2.1, 3.0]))
+    sys.modules.pop("sign_sgd")
