@@ -78,8 +78,9 @@ def test_examples_that_read_alone_what_the_batch_read_are_not_passed_again(name)
     padded = [batch([2, 3, 4, 1, 2, 3, 4, 1], seed) for seed in range(4)]
     statistics, beside = passes_beside_measuring(model, padded, spot_check=1)
     assert statistics.m_coherence() == pytest.approx(exact_m_coherence(model, padded), rel=1e-5)
-    # Of the first batch: an example that shows its values, that its loss is looked at of, and another's gradient.
-    assert sorted(beside) == [1, 2, 2, 2]
+    # Of the first batch: an example that shows its values, that its loss is looked at of, and another's gradient. Then
+    # half of the batch and the first example, as of one that reads nothing.
+    assert sorted(beside) == [1, 2, 2, 2, 2, 4]
 
 
 @pytest.mark.parametrize("name", SAME)
@@ -89,7 +90,8 @@ def test_those_that_read_something_else_are_passed_in_a_batch_of_their_own(name)
     statistics, beside = passes_beside_measuring(model, some_padded, spot_check=1)
     assert statistics.m_coherence() == pytest.approx(exact_m_coherence(model, some_padded), rel=1e-5)
     assert beside.count(3) == 4
-    assert max(beside) == 3 and len(beside) < 14  # all alone: 4 x 8
+    assert max(beside) == 4
+    assert len(beside) < 16  # all alone: 4 x 8
 
 
 @pytest.mark.parametrize("name", SAME)
@@ -177,6 +179,41 @@ def test_where_values_cannot_be_worked_out_every_example_is_passed_alone(name):
         gradient_statistics(Padded(NOT_WORKED_OUT[name], unmasked=lambda h: 1.01 * h), LOSS, mixed)
 
 
+def in_reverse(mask, output):
+    return output.flip(0)
+
+
+def more_where_others_are_of_length_4(mask, output):
+    is_of_length_4 = mask.sum(1, keepdim=True) == 4
+    return output * (1 + (is_of_length_4.any() & ~is_of_length_4))
+
+
+@pytest.mark.parametrize(
+    ("mixed", "lengths"),
+    [(in_reverse, [2, 3, 4]), (more_where_others_are_of_length_4, [2, 4, 4, 4, 4, 4, 4, 4])],
+    ids=["in reverse", "by others"],
+)
+def test_a_batch_that_reads_is_compared_with_a_smaller_one_as_any_other_is(mixed, lengths):
+    model = Padded(SAME["all"])
+    model.register_forward_hook(lambda _, args, kwargs, output: mixed(kwargs["mask"], output), with_kwargs=True)
+    with pytest.raises(UnsupportedModelError):
+        gradient_statistics(model, LOSS, [batch(lengths)])
+
+
+@pytest.mark.parametrize("read", [SAME["all"], lambda mask: False], ids=["reads", "reads nothing"])
+def test_a_model_that_takes_some_numbers_of_examples_only_is_measured_by_these(read):
+    model = Padded(read)
+
+    def refuse_others(module, args, kwargs):
+        if len(kwargs["mask"]) not in (2, 8):
+            raise ValueError(len(kwargs["mask"]))
+
+    model.register_forward_pre_hook(refuse_others, with_kwargs=True)
+    batches = [batch([2, 5, 5, 5, 2, 3, 4, 1], seed) for seed in range(2)]
+    statistics = gradient_statistics(model, LOSS, batches)
+    assert statistics.m_coherence() == pytest.approx(exact_m_coherence(model, batches), rel=1e-5)
+
+
 def test_truth_is_not_one():
     """What a batch reads is an int where the examples alone read a truth value."""
     model = Padded(lambda mask: (mask.all() if len(mask) == 2 else mask.min()).item())
@@ -187,7 +224,7 @@ def test_truth_is_not_one():
 def test_a_number_that_is_read_from_positions_alone_costs_a_single_pass():
     model = Padded(lambda mask: bool((torch.arange(mask.shape[1]).diff() != 1).any()))
     _, beside = passes_beside_measuring(model, [batch([2, 5, 4, 1, 2, 5], seed) for seed in range(4)])
-    assert len(beside) <= 4
+    assert len(beside) <= 6
 
 
 def test_masks_of_other_lengths_are_shown_anew():
