@@ -90,7 +90,9 @@ class Following:
         self._of_inputs: dict[int, tuple[Tensor, Origin]] = {
             id(tensor): (tensor, Given(place)) for place, tensor in enumerate(inputs)
         }
-        self._versions: dict[int, tuple[Tensor, int]] = {}  # when it was kept; of whatever calls are worked out from
+        # When it was kept; of whatever calls are worked out from. Those of the inputs are new, and count writes.
+        self._versions = {id(tensor): (tensor, tensor._version) for tensor in inputs}
+        self._settings = _settings()
         self._kept = 0
         self._ended = False
 
@@ -99,8 +101,10 @@ class Following:
         return not self._ended and _all_tensors(values, lambda tensor: id(tensor) in self._fixed)
 
     def call(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Called | None:
-        """A call of known tensors, to be worked out again; None of others."""
-        if self._ended or not _all_tensors((args, dict(kwargs)), self._is_known):
+        """A call of known tensors, to be worked out again; None of others, and where it would give something else."""
+        if self._ended or not _all_tensors((args, dict(kwargs)), self._can_be_worked_out):
+            return None
+        if _settings() != self._settings:
             return None
         return Called(function, self._by_origin(args), self._by_origin(dict(kwargs)))
 
@@ -125,7 +129,7 @@ class Following:
     def _keep(self, call: Called, result: Any) -> None:
         several = isinstance(result, tuple | list)
         for index, one in enumerate(result if several else (result,)):
-            # With a gradient it is an activation, of weights too. A tensor of inference mode counts no writes.
+            # With a gradient it is an activation, of weights too.
             if isinstance(one, Tensor) and not (one.requires_grad or one.is_inference() or self._is_known(one)):
                 self._of_inputs[id(one)] = one, _Part(call, index) if several else call
                 self._versions[id(one)] = one, one._version
@@ -139,6 +143,9 @@ class Following:
 
     def _is_known(self, tensor: Tensor) -> bool:
         return id(tensor) in self._fixed or id(tensor) in self._of_inputs
+
+    def _can_be_worked_out(self, tensor: Tensor) -> bool:
+        return self._is_known(tensor) and not tensor.is_inference()  # such a tensor counts no writes
 
     def _any_known(self, values: Any) -> bool:
         if isinstance(values, tuple | list):
@@ -177,6 +184,12 @@ def _all_tensors(values: Any, known: Callable[[Tensor], bool]) -> bool:
     if isinstance(values, slice):
         return _all_tensors((values.start, values.stop, values.step), known)
     return False
+
+
+def _settings() -> tuple[object, ...]:
+    """What decides, beside its arguments, in which precision a function computes; a model may set it for some calls."""
+    kinds = ("cpu", "cuda")
+    return torch.get_default_dtype(), *((torch.is_autocast_enabled(k), torch.get_autocast_dtype(k)) for k in kinds)
 
 
 def _tensors(result: Any) -> list[Tensor]:

@@ -47,9 +47,9 @@ _HOOKING = {"register_hook", "register_multi_grad_hook"}
 Value = bool | int | float | str
 
 
-def typed(values: Sequence[Value]) -> tuple[tuple[type, Value], ...]:
-    """The values, to be compared: True is not 1 here."""
-    return tuple((type(value), value) for value in values)
+def typed(values: Sequence[Value]) -> tuple[tuple[type, str], ...]:
+    """The values, to be compared: True is not 1 here, and -0.0 not 0.0."""
+    return tuple((type(value), repr(value)) for value in values)
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Watch(TorchFunctionMode):
         super().__init__()
         self._following = following
         self.values_read = False
-        self.reads: tuple[Read, ...] | None = ()
+        self.reads: list[Read] | None = []
         self.hooks = False
 
     def __torch_function__(
@@ -123,7 +123,8 @@ class Watch(TorchFunctionMode):
         reads, self.reads = self.reads, None  # for the case that it fails
         result = func(*args, **kwargs)
         if reads is not None and isinstance(result, Value):
-            self.reads = (*reads, Read(result, call))
+            reads.append(Read(result, call))
+            self.reads = reads
         elif fixed:
             self.reads = reads
             assert self._following is not None

@@ -1,5 +1,7 @@
 """Batches whose pass reads values: which examples are passed through the model once more, and what is refused."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from torch import nn
 from mcoherence import gradient_statistics
 from mcoherence.gradients.reference import per_example_gradients
 from mcoherence.gradients.refusal import UnsupportedModelError
+from mcoherence.gradients.watching import Watch
 
 LOSS = nn.CrossEntropyLoss(reduction="none")
 TOKENS, WIDTH, CLASSES = 5, 4, 3
@@ -155,6 +158,28 @@ def of_a_constant_that_is_written_to(mask):
     return found
 
 
+def of_positions_made_in_inference_mode(mask):
+    with torch.inference_mode():
+        positions = 1 + torch.arange(mask.shape[1])
+    return bool((positions * mask).all())
+
+
+def in_half_precision(mask):
+    """303 where nothing is masked; in bfloat16, 304."""
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = mask.float() @ torch.tensor([[61.0], [61.0], [61.0], [60.0], [60.0]])
+    return bool((found.float() > 303.5).all())
+
+
+def in_another_default_dtype(mask):
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        found = (60 * mask.sum(1) + 3) / 1
+    finally:
+        torch.set_default_dtype(torch.float32)
+    return bool((found.float() > 303.5).all())
+
+
 KEPT = torch.tensor(2)
 
 
@@ -164,6 +189,9 @@ NOT_WORKED_OUT = {
     "a number that differs": of_a_number_that_differs,
     "written to by another name": written_to_later,
     "a constant that is written to": of_a_constant_that_is_written_to,
+    "positions made in inference mode": of_positions_made_in_inference_mode,
+    "half precision": in_half_precision,
+    "another default dtype": in_another_default_dtype,
     "of what came from elsewhere": lambda mask: bool((KEPT * mask).all()),
 }
 
@@ -177,6 +205,23 @@ def test_where_values_cannot_be_worked_out_every_example_is_passed_alone(name):
     assert beside.count(2) >= 3 * 4
     with pytest.raises(UnsupportedModelError):
         gradient_statistics(Padded(NOT_WORKED_OUT[name], unmasked=lambda h: 1.01 * h), LOSS, mixed)
+
+
+def below_zero(mask):
+    return math.copysign(1.0, ((mask.min() - 1) * 0.0).item()) > 0
+
+
+@pytest.mark.parametrize("name", NOT_WORKED_OUT)
+def test_so_too_where_earlier_batches_have_gone_the_way_of_the_batch(name):
+    model = Padded(NOT_WORKED_OUT[name], unmasked=lambda h: 1.01 * h)
+    with pytest.raises(UnsupportedModelError):
+        gradient_statistics(model, LOSS, [batch([2, 3, 4, 1]), batch([2, 3, 4, 1], 1), batch([2, 5, 4, 5], 2)])
+
+
+def test_minus_zero_is_not_zero():
+    model = Padded(below_zero, unmasked=lambda h: 1.01 * h)
+    with pytest.raises(UnsupportedModelError):
+        gradient_statistics(model, LOSS, [batch([2, 3, 4, 1]), batch([2, 5, 5, 1], 1)])
 
 
 def in_reverse(mask, output):
@@ -198,6 +243,45 @@ def test_a_batch_that_reads_is_compared_with_a_smaller_one_as_any_other_is(mixed
     model.register_forward_hook(lambda _, args, kwargs, output: mixed(kwargs["mask"], output), with_kwargs=True)
     with pytest.raises(UnsupportedModelError):
         gradient_statistics(model, LOSS, [batch(lengths)])
+
+
+def test_thousands_of_values_are_read_in_a_time_that_grows_with_their_number():
+    watch = Watch()
+    one = torch.tensor(1)
+    with watch:
+        for _ in range(50):
+            int(one)
+    kept = watch.reads
+    with watch:
+        int(one)
+    assert watch.reads is kept  # and no copy of all for each
+    assert len(kept) == 51
+
+
+class EitherMask(Padded):
+    """Takes a mask under one of two names, and reads it by the one or the other's rule."""
+
+    def forward(self, tokens, mask=None, kinds=None):
+        given = kinds if mask is None else mask
+        self.read = (lambda _: (kinds < 3).all()) if mask is None else (lambda _: mask.all())
+        return super().forward(tokens, given.clamp(max=1))
+
+
+def test_inputs_that_stand_elsewhere_in_the_tree_are_shown_anew():
+    """Tensors of the same shapes under another name, which code reads in another way."""
+
+    def named(lengths, seed, kinds):
+        inputs, targets = batch(lengths, seed)
+        mask = inputs.pop("mask")
+        of_length_4 = torch.tensor(lengths)[:, None] == 4
+        kept = torch.where(of_length_4, 2 * mask, 3 * mask) if kinds else mask
+        return inputs | ({"mask": None, "kinds": kept} if kinds else {"mask": kept, "kinds": None}), targets
+
+    model = EitherMask(SAME["all"], unmasked=lambda h: 1.01 * h)
+    with pytest.raises(UnsupportedModelError):
+        gradient_statistics(
+            model, LOSS, [named([2, 3, 1, 3], 0, False), named([2, 3, 1, 3], 1, True), named([2, 4, 4, 3], 2, True)]
+        )
 
 
 @pytest.mark.parametrize("read", [SAME["all"], lambda mask: False], ids=["reads", "reads nothing"])
