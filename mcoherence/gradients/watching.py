@@ -23,6 +23,9 @@ _READING = {
     *("__bool__", "__int__", "__float__", "__complex__", "__index__", "__contains__", "__array__", "item", "tolist"),
     *("numpy", "is_nonzero", "equal", "allclose", "nonzero", "argwhere", "masked_select", "unique"),
     *("unique_consecutive", "bincount", "repeat_interleave", "tensor_split"),
+    # What is not zero in a sparse tensor, which may be made of a dense one.
+    *("_nnz", "values", "indices", "_values", "_indices"),
+    *("crow_indices", "col_indices", "ccol_indices", "row_indices"),
     *(
         "_pack_padded_sequence",
         "_pad_packed_sequence",
@@ -31,6 +34,7 @@ _READING = {
         "__dlpack__",
         "data_ptr",
         "untyped_storage",
+        "_local_scalar_dense",
         "storage",
     ),
 }
@@ -39,7 +43,7 @@ _SIZED = {
     *("arange", "range", "linspace", "logspace", "zeros", "ones", "full", "empty", "eye", "rand", "randn", "new_zeros"),
     *("new_ones", "new_full", "new_empty", "narrow", "split", "split_with_sizes", "chunk", "expand", "repeat", "tile"),
     *("view", "reshape", "unflatten", "unfold", "as_strided", "select", "roll", "pad", "tril_indices", "triu_indices"),
-    *("tril", "triu"),
+    *("tril", "triu", "topk"),
 }
 _HOOKING = {"register_hook", "register_multi_grad_hook"}
 
@@ -153,7 +157,7 @@ _KINDS: dict[Callable[..., Any], str] = {}
 
 
 def _kind(func: Callable[..., Any]) -> str:
-    name = getattr(func, "__name__", "")
+    name = getattr(func, "__name__", "").partition(".")[0]  # an operation's, without its overload's
     if name in _READING:
         return _READS
     if name in _HOOKING:

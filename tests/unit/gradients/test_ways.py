@@ -71,6 +71,7 @@ SAME = {
     "a comparison of sums": by_any_other_name,
     "an item": lambda mask: mask.min().item(),
     "equal": lambda mask: torch.equal(mask, torch.ones_like(mask)),
+    "an operation": lambda mask: torch.ops.aten.equal.default(mask, torch.ones_like(mask)),
     "one of several": lambda mask: mask.min(dim=1).values.all(),
 }
 
@@ -158,6 +159,10 @@ def of_a_constant_that_is_written_to(mask):
     return found
 
 
+def as_sparse_values(mask):
+    return len(mask.to_sparse().values()) == mask.numel()
+
+
 def of_positions_made_in_inference_mode(mask):
     with torch.inference_mode():
         positions = 1 + torch.arange(mask.shape[1])
@@ -189,6 +194,8 @@ NOT_WORKED_OUT = {
     "a number that differs": of_a_number_that_differs,
     "written to by another name": written_to_later,
     "a constant that is written to": of_a_constant_that_is_written_to,
+    "a number of the largest": lambda mask: len(torch.ones(9).topk(mask.sum(1).min())[0]) == TOKENS,
+    "sparse values": as_sparse_values,
     "positions made in inference mode": of_positions_made_in_inference_mode,
     "half precision": in_half_precision,
     "another default dtype": in_another_default_dtype,
