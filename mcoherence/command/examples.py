@@ -3,8 +3,8 @@ r"""Measure single examples: the norm of each one's gradient, and how it agrees 
   mcoherence examples --model torchvision.models:resnet18 --model-options num_classes=3 \
       --weights weights.pt --data photos --along sum --leave-one-out --out examples.csv
 
-A row an example: index (its place in the data), target, group, file where there is one, loss, sq_norm (squared norm of its
-gradient), dot_NAME (its product with each direction; dot_NAME_of_others for a sum without its own gradient).
+A row an example: index (its place in the data), target, group, file where there is one, loss, sq_norm (squared norm of
+its gradient), dot_NAME (its product with each direction; dot_NAME_of_others for a sum without its own gradient).
 """
 
 import argparse

@@ -86,21 +86,25 @@ class Following:
 
     def __init__(self, model: nn.Module, inputs: Sequence[Tensor] = ()) -> None:
         # By id, and kept alive, so that no other tensor takes one over.
-        self._fixed = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+        self._fixed = {id(tensor): (tensor, _version(tensor)) for tensor in (*model.parameters(), *model.buffers())}
         self._of_inputs: dict[int, tuple[Tensor, Origin]] = {
             id(tensor): (tensor, Given(place)) for place, tensor in enumerate(inputs)
         }
-        self._versions: dict[int, tuple[Tensor, int]] = {}  # when it was kept; of whatever calls are worked out from
+        # When it was kept; of whatever calls are worked out from. Those of the inputs are new, and count writes.
+        self._versions = {id(tensor): (tensor, tensor._version) for tensor in inputs}
+        self._settings = _settings()
         self._kept = 0
         self._ended = False
 
     def is_fixed(self, values: Any) -> bool:
         """Whether every tensor among arguments is; what may hold tensors unseen is not."""
-        return not self._ended and _all_tensors(values, lambda tensor: id(tensor) in self._fixed)
+        return not self._ended and _all_tensors(values, self._is_as_it_was_fixed)
 
     def call(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Called | None:
-        """A call of known tensors, to be worked out again; None of others."""
-        if self._ended or not _all_tensors((args, dict(kwargs)), self._is_known):
+        """A call of known tensors, to be worked out again; None of others, and where it would give something else."""
+        if self._ended or not _all_tensors((args, dict(kwargs)), self._can_be_worked_out):
+            return None
+        if _settings() != self._settings:
             return None
         return Called(function, self._by_origin(args), self._by_origin(dict(kwargs)))
 
@@ -111,9 +115,11 @@ class Following:
         unknown = bool(args) and isinstance(args[0], Tensor) and not self._is_known(args[0])
         if unknown and "out" not in kwargs:  # most calls
             return
-        if self.is_fixed(args) and self.is_fixed(dict(kwargs)):
-            self._fixed |= {id(one): one for one in _tensors(result)}
-        elif _writes(function, kwargs) and self._any_known((*args[:1], kwargs.get("out"))):
+        writes = _writes(function, kwargs)
+        targets = [*args[:1], *map(kwargs.get, ("out", "input", "self"))] if writes else []
+        if _all_tensors((args, dict(kwargs)), lambda tensor: self._is_as_it_was_fixed(tensor, written=writes)):
+            self._fixed |= {id(one): (one, _version(one)) for one in (*_tensors(result), *_tensors(targets))}
+        elif self._any_known(targets):
             self._end()
         elif not unknown and self._of_inputs and (call := self.call(function, args, kwargs)) is not None:
             self._keep(call, result)
@@ -125,7 +131,7 @@ class Following:
     def _keep(self, call: Called, result: Any) -> None:
         several = isinstance(result, tuple | list)
         for index, one in enumerate(result if several else (result,)):
-            # With a gradient it is an activation, of weights too. A tensor of inference mode counts no writes.
+            # With a gradient it is an activation, of weights too.
             if isinstance(one, Tensor) and not (one.requires_grad or one.is_inference() or self._is_known(one)):
                 self._of_inputs[id(one)] = one, _Part(call, index) if several else call
                 self._versions[id(one)] = one, one._version
@@ -137,8 +143,21 @@ class Following:
         self._ended = True
         self._fixed, self._of_inputs, self._versions = {}, {}, {}
 
+    def _is_as_it_was_fixed(self, tensor: Tensor, *, written: bool = False) -> bool:
+        """Whether a tensor is fixed, and was not written to by what no call shows, such as a script of torch's.
+
+        If `written`, by a call that was seen once more than was counted.
+        """
+        if id(tensor) not in self._fixed:
+            return False
+        counted, now = self._fixed[id(tensor)][1], _version(tensor)
+        return now == counted or (written and now is not None and counted is not None and now == counted + 1)
+
     def _is_known(self, tensor: Tensor) -> bool:
         return id(tensor) in self._fixed or id(tensor) in self._of_inputs
+
+    def _can_be_worked_out(self, tensor: Tensor) -> bool:
+        return self._is_known(tensor) and not tensor.is_inference()  # such a tensor counts no writes
 
     def _any_known(self, values: Any) -> bool:
         if isinstance(values, tuple | list):
@@ -177,6 +196,17 @@ def _all_tensors(values: Any, known: Callable[[Tensor], bool]) -> bool:
     if isinstance(values, slice):
         return _all_tensors((values.start, values.stop, values.step), known)
     return False
+
+
+def _version(tensor: Tensor) -> int | None:
+    """How often was written into it; None of inference mode, which does not count."""
+    return None if tensor.is_inference() else tensor._version
+
+
+def _settings() -> tuple[object, ...]:
+    """What decides, beside its arguments, in which precision a function computes; a model may set it for some calls."""
+    kinds = ("cpu", "cuda")
+    return torch.get_default_dtype(), *((torch.is_autocast_enabled(k), torch.get_autocast_dtype(k)) for k in kinds)
 
 
 def _tensors(result: Any) -> list[Tensor]:

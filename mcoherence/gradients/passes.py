@@ -98,8 +98,9 @@ class Passes:
         following = Following(self.model, leaves(pair))
         with torch.enable_grad(), Watch(following) as watch:
             loss_of_twins(self.model, self.loss_fn, *pair)
-        known = watch.reads is not None and all(read.call is not None for read in watch.reads)
-        return watch.reads if known and following.unwritten() else None
+        if watch.reads is None or any(read.call is None for read in watch.reads) or not following.unwritten():
+            return None
+        return tuple(watch.reads)
 
     def _pair(self, inputs: Tree, targets: Tree, i: int) -> tuple[Tree, Tree]:
         one = slice(i, i + 1)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from mcoherence.device import sent
+from mcoherence.device import is_of_device, sent
 from mcoherence.gradients.directions import Directions, products_of_rows
 from mcoherence.gradients.evidence import spot_errors, tolerance
 from mcoherence.gradients.layer_rules.products import sure_squared_norms
@@ -181,8 +181,7 @@ def require_same_in_a_smaller_batch(passes: Passes, measured: BatchSums, inputs:
         UnsupportedModelError: they disagree, and the examples alone say so too.
     """
     chosen = sorted(drawn(measured.n, max(1, min(measured.n // 2, MOST_TOGETHER))))
-    together, _ = passes.losses_together(inputs, targets, chosen)
-    suspects = _others(measured, chosen, together)
+    suspects = _others_together(passes, measured, inputs, targets, chosen)
     require_same_losses(passes, measured, inputs, targets, sorted({0, *suspects}))
 
 
@@ -196,9 +195,32 @@ def require_same_in_a_batch_of(
     Raises:
         UnsupportedModelError: they disagree, and the examples alone say so too.
     """
-    together, found = passes.losses_together(inputs, targets, chosen)
-    suspects = _others(measured, chosen, together) if found is not None and typed(found) == typed(reads) else chosen
+    suspects = _others_together(passes, measured, inputs, targets, chosen, reads)
     require_same_losses(passes, measured, inputs, targets, suspects)
+
+
+def _others_together(
+    passes: Passes,
+    measured: BatchSums,
+    inputs: Tree,
+    targets: Tree,
+    chosen: Sequence[int],
+    reads: Sequence[Value] | None = None,
+) -> list[int]:
+    """Which of the chosen examples have other losses in a batch of their own; all where it reads others than `reads`.
+
+    All too where it fails, as models do that take batches of some sizes only.
+    """
+    try:
+        together, found = passes.losses_together(inputs, targets, chosen)
+    except Exception as error:
+        of_device = is_of_device(error)
+        if of_device:
+            raise
+        return list(chosen)
+    if reads is not None and (found is None or typed(found) != typed(reads)):
+        return list(chosen)
+    return _others(measured, chosen, together)
 
 
 def _others(measured: BatchSums, chosen: Sequence[int], losses: Tensor) -> list[int]:

@@ -98,9 +98,9 @@ class Tally:
             require_same_losses(self.passes, measured, inputs, targets, alone)
             for group in in_doubt.together:
                 require_same_in_a_batch_of(self.passes, measured, inputs, targets, group.examples, group.values)
-        elif first:
+        if first and not (in_doubt and len(in_doubt.alone) == n):
             require_same_in_a_smaller_batch(self.passes, measured, inputs, targets)
-        else:
+        elif not in_doubt:
             require_same_losses(self.passes, measured, inputs, targets, drawn(n, 1))
         self.sizes.add(n)
         return measured

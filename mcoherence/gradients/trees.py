@@ -74,6 +74,11 @@ def shapes(tree: Tree) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(leaf.shape[1:]) for leaf in leaves(tree))
 
 
+def forms(tree: Tree) -> str:
+    """The same, and where these stand in the tree and their dtypes: all that code sees of them but their values."""
+    return repr(mapped(lambda leaf: (tuple(leaf.shape[1:]), leaf.dtype), tree))
+
+
 def on_device(tree: Tree, device: torch.device) -> Tree:
     """The tree there, apart from any graph, and `usable`; what requires a gradient still does, as checkpoints ask."""
     return usable(mapped(lambda leaf: sent(leaf.detach(), device).requires_grad_(leaf.requires_grad), tree))

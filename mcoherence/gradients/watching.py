@@ -23,6 +23,9 @@ _READING = {
     *("__bool__", "__int__", "__float__", "__complex__", "__index__", "__contains__", "__array__", "item", "tolist"),
     *("numpy", "is_nonzero", "equal", "allclose", "nonzero", "argwhere", "masked_select", "unique"),
     *("unique_consecutive", "bincount", "repeat_interleave", "tensor_split"),
+    # What is not zero in a sparse tensor, which may be made of a dense one.
+    *("_nnz", "values", "indices", "_values", "_indices"),
+    *("crow_indices", "col_indices", "ccol_indices", "row_indices"),
     *(
         "_pack_padded_sequence",
         "_pad_packed_sequence",
@@ -31,6 +34,7 @@ _READING = {
         "__dlpack__",
         "data_ptr",
         "untyped_storage",
+        "_local_scalar_dense",
         "storage",
     ),
 }
@@ -39,7 +43,7 @@ _SIZED = {
     *("arange", "range", "linspace", "logspace", "zeros", "ones", "full", "empty", "eye", "rand", "randn", "new_zeros"),
     *("new_ones", "new_full", "new_empty", "narrow", "split", "split_with_sizes", "chunk", "expand", "repeat", "tile"),
     *("view", "reshape", "unflatten", "unfold", "as_strided", "select", "roll", "pad", "tril_indices", "triu_indices"),
-    *("tril", "triu"),
+    *("tril", "triu", "topk"),
 }
 _HOOKING = {"register_hook", "register_multi_grad_hook"}
 
@@ -47,9 +51,9 @@ _HOOKING = {"register_hook", "register_multi_grad_hook"}
 Value = bool | int | float | str
 
 
-def typed(values: Sequence[Value]) -> tuple[tuple[type, Value], ...]:
-    """The values, to be compared: True is not 1 here."""
-    return tuple((type(value), value) for value in values)
+def typed(values: Sequence[Value]) -> tuple[tuple[type, str], ...]:
+    """The values, to be compared: True is not 1 here, and -0.0 not 0.0."""
+    return tuple((type(value), repr(value)) for value in values)
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,7 @@ class Watch(TorchFunctionMode):
         super().__init__()
         self._following = following
         self.values_read = False
-        self.reads: tuple[Read, ...] | None = ()
+        self.reads: list[Read] | None = []
         self.hooks = False
 
     def __torch_function__(
@@ -123,7 +127,8 @@ class Watch(TorchFunctionMode):
         reads, self.reads = self.reads, None  # for the case that it fails
         result = func(*args, **kwargs)
         if reads is not None and isinstance(result, Value):
-            self.reads = (*reads, Read(result, call))
+            reads.append(Read(result, call))
+            self.reads = reads
         elif fixed:
             self.reads = reads
             assert self._following is not None
@@ -152,7 +157,7 @@ _KINDS: dict[Callable[..., Any], str] = {}
 
 
 def _kind(func: Callable[..., Any]) -> str:
-    name = getattr(func, "__name__", "")
+    name = getattr(func, "__name__", "").partition(".")[0]  # an operation's, without its overload's
     if name in _READING:
         return _READS
     if name in _HOOKING:

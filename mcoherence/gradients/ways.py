@@ -16,10 +16,11 @@ from torch import Tensor
 
 from mcoherence.gradients.passes import BatchSums, Passes
 from mcoherence.gradients.spot_check import drawn
-from mcoherence.gradients.trees import Tree, leaves, shapes
+from mcoherence.gradients.trees import Tree, forms, leaves
 from mcoherence.gradients.watching import Read, Value, typed
 
 MOST_TRIED = 4
+MOST_FAILED = 2  # batches of a call in which no example showed the batch's way, after which none is asked any more
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,8 @@ class Ways:
     def __init__(self, passes: Passes, at_random: int) -> None:
         self._passes = passes
         self._at_random = at_random
-        self._shown: dict[tuple[Any, ...], tuple[Read, ...]] = {}  # by shapes and values of the batch
+        self._failed = 0
+        self._shown: dict[tuple[Any, ...], tuple[Read, ...]] = {}  # by form and values of the batch
         self._looked_at: set[tuple[Any, ...]] = set()  # values of a batch, and of an example of it alone
 
     def compared(self, measured: BatchSums, inputs: Tree, targets: Tree) -> Compared:
@@ -65,10 +67,13 @@ class Ways:
             return unknown
         in_batch = measured.doubt.values
         shown_by: tuple[int, ...] = ()
-        key = (shapes(inputs), shapes(targets), typed(in_batch))
+        key = (forms((inputs, targets)), typed(in_batch))
         if key not in self._shown:
-            found = self._shown_by_one(in_batch, measured.n, inputs, targets)
+            found = None
+            if self._failed < MOST_FAILED:
+                found = self._shown_by_one(in_batch, measured.n, inputs, targets)
             if found is None:
+                self._failed += 1
                 return unknown
             shown_by, self._shown[key] = (found[0],), found[1]
         of_all = leaves((self._passes.at_device(inputs), targets))

@@ -1,11 +1,16 @@
 """What is read in a forward pass: values that hang on the examples are told from those that are the same for any."""
 
+import warnings
+
 import pytest
 import torch
 
 from mcoherence.gradients.following import Following
 from mcoherence.gradients.watching import Watch
 
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # scripts are deprecated, and are still met
+    SCRIPT = torch.jit.CompilationUnit("def f(a, x):\n    a.copy_(x[:, 0])\n").f
 X, WEIGHT = torch.linspace(-1, 1, 12).reshape(4, 3), torch.ones(3)
 MODEL = torch.nn.Module()
 MODEL.register_buffer("weight", WEIGHT)
@@ -23,6 +28,31 @@ def written_to_as_out(x):
     return float(total[0])
 
 
+def written_to_by_a_script(x):
+    mask = torch.zeros(4)
+    SCRIPT(mask, x)
+    return bool(mask.any())
+
+
+def written_to_by_keyword(x):
+    mask = torch.zeros(4, 3)
+    torch.ops.aten.copy_(self=mask, src=x)
+    return bool(mask.any())
+
+
+def written_to_as_a_parameter(x):
+    mask = torch.zeros(4, 3)
+    torch.nn.Parameter(mask, requires_grad=False).copy_(x)
+    return bool(mask.any())
+
+
+def counted_up(x):
+    count = torch.zeros(())
+    for _ in range(3):
+        count += 1
+    return int(count)
+
+
 KEPT = torch.zeros(())
 READ = {
     "positions": (lambda x: bool((torch.arange(x.shape[1]).diff() == 1).all()), False),
@@ -34,6 +64,10 @@ READ = {
     "a mask of examples": (lambda x: x[x[:, 0] > 0], True),
     "what was written to": (written_to, True),
     "what was written to as out": (written_to_as_out, True),
+    "what scripts write to": (written_to_by_a_script, True),
+    "what is written to by keyword": (written_to_by_keyword, True),
+    "what is written to as a parameter": (written_to_as_a_parameter, True),
+    "a count": (counted_up, False),
     "what operations write to": (lambda x: bool(torch.ops.aten.copy_(torch.zeros(4, 3), x).any()), True),
     "what came from elsewhere": (lambda x: bool(KEPT), True),
 }
