@@ -295,11 +295,11 @@ def _row(claim: Mapping[str, Any], order: int, figures: set[str]) -> dict[str, A
 def _facts(config: Config, claims: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) -> list[str]:
     facts = []
     if claims["data"]:
-        described = (
+        described = [
             f"{readable(name)} ({of['train']} training and {of['test']} test images)"
             for name, of in sorted(claims["data"].items(), key=lambda one: _by_number(one[0]))
-        )
-        facts.append(" and ".join(described))
+        ]
+        facts.append(", ".join(described) if len(described) > 2 else " and ".join(described))
     runs = tables.get("accuracy")
     if runs is not None and not runs.empty:
         facts.append(", ".join(readable(name) for name in runs["model"].unique()))

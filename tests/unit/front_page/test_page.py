@@ -174,3 +174,10 @@ def test_the_page_says_how_many_runs_diverged():
     table["diverged"] = table["seed"] == 1
     said = page_of_study(CONFIG, STYLE, {"data": {}, "claims": []}, {"accuracy": table}, [], "today")
     assert "1 of 3 runs diverged" in said
+
+
+def test_more_than_two_data_sets_are_listed_with_commas():
+    data = {name: {"train": 6, "test": 3} for name in ("d2", "d10", "d3")}
+    shown = page_of_study(CONFIG, STYLE, {**CLAIMS, "data": data}, {"accuracy": accuracy(RUNS)}, [], "today")
+    of_one = "(6 training and 3 test images)"
+    assert f"d2 {of_one}, d3 {of_one}, d10 {of_one} ·" in shown
