@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from mcoherence.gradients.passes import BatchSums, Passes
+from mcoherence.gradients.reference import twice
 from mcoherence.gradients.spot_check import drawn
 from mcoherence.gradients.trees import Tree, forms, leaves
 from mcoherence.gradients.watching import Read, Value, typed
@@ -77,7 +78,7 @@ class Ways:
                 return unknown
             shown_by, self._shown[key] = (found[0],), found[1]
         of_all = leaves((self._passes.at_device(inputs), targets))
-        values = [_worked_out(self._shown[key], in_batch, twins_of(of_all, i)) for i in range(measured.n)]
+        values = [_worked_out(self._shown[key], in_batch, _twins_of(of_all, i)) for i in range(measured.n)]
         return self._compared(in_batch, values, shown_by)
 
     def _shown_by_one(
@@ -110,9 +111,14 @@ class Ways:
         )
 
 
-def twins_of(batch: Sequence[Tensor], i: int) -> Callable[[int], Tensor]:
+def _twins_of(batch: Sequence[Tensor], i: int) -> Callable[[int], Tensor]:
     """By the place of a tensor [n, ...] of the batch, its example i twice, [2, ...]."""
-    return lambda place: torch.cat([batch[place][i : i + 1]] * 2)
+
+    def twins(place: int) -> Tensor:
+        found: Tensor = twice(batch[place][i : i + 1])
+        return found
+
+    return twins
 
 
 def _worked_out(
