@@ -11,9 +11,11 @@ method, as the growth of its resident set over the state before the first pass (
     ours       one pass of mcoherence.gradients (what a call does for each batch)
     ours, one call   gradient_statistics on a single batch, its set-up and spot check of an example included
     vmap       vmap(grad) of torch.func over the whole model, rows reduced at once
-    backpack   BatchL2Grad beside the gradient; opacus   per-example gradients by hooks, rows reduced at once
+    backpack   BatchL2Grad beside the gradient
+    opacus     per-example gradients by hooks, rows reduced at once; opacus, ghost   norms without the rows
+    torchjd    the Gram matrix of all examples' gradients, which tells more than the two sums
 
-The last two come with `make setup-tests`.
+The last four come with `make setup-tests`.
 """
 
 import argparse
@@ -146,6 +148,39 @@ def opacus(model: nn.Module, inputs: Tensor, targets: Tensor) -> Pass:
     return measure
 
 
+def opacus_ghost(model: nn.Module, inputs: Tensor, targets: Tensor) -> Pass:
+    """Opacus's norms of ghost clipping, that form no rows where a layer has a rule, beside the summed gradient."""
+    from opacus.grad_sample.grad_sample_module_fast_gradient_clipping import GradSampleModuleFastGradientClipping
+
+    wrapped = GradSampleModuleFastGradientClipping(model, loss_reduction="sum", strict=False)
+    wrapped.train()
+
+    def measure() -> object:
+        wrapped.zero_grad()
+        PER_EXAMPLE(wrapped(inputs), targets).sum().backward()
+        return [(p.grad, p._norm_sample.square().sum(dtype=torch.float64)) for p in model.parameters()]
+
+    return measure
+
+
+def torchjd(model: nn.Module, inputs: Tensor, targets: Tensor) -> Pass:
+    """TorchJD's Gramian of the losses' Jacobian: its sum is |S|^2, its trace Q, both of the whole network."""
+    from torchjd.autogram import Engine
+
+    engine = Engine(model, batch_dim=None if _has_batch_norm(model) else 0)
+
+    def measure() -> object:
+        gramian = engine.compute_gramian(PER_EXAMPLE(model(inputs), targets))
+        return gramian.sum(), gramian.trace()
+
+    return measure
+
+
+def _has_batch_norm(model: nn.Module) -> bool:
+    """Whether TorchJD has to pull every loss back by itself, which takes a backward pass for each."""
+    return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
+
+
 METHODS = {
     "plain": plain,
     "ours": ours,
@@ -153,6 +188,8 @@ METHODS = {
     "vmap": vmap,
     "backpack": backpack,
     "opacus": opacus,
+    "opacus, ghost": opacus_ghost,
+    "torchjd": torchjd,
 }
 
 

@@ -22,6 +22,7 @@ from typing import Any
 from torch.autograd.graph import Node
 
 from mcoherence.gradients.graph import Users, above
+from mcoherence.gradients.recurrent_gates import axis_of_examples
 
 Shape = tuple[int, ...]
 Layout = tuple[int, int]
@@ -253,6 +254,11 @@ def _strided(node: Any, output: Shape, argument: int, shape: Shape, axis: int) -
     return 0 if axis == 0 and same and of_mean else None
 
 
+def _recurrent(node: Any, output: Shape, argument: int, shape: Shape, axis: int) -> int | None:
+    """Sequences of which each goes its own way."""
+    return axis if axis == axis_of_examples(node) and shape[axis] == output[axis] else None
+
+
 def _signed(axis: int) -> int:
     """Nodes hand negative numbers back as if they had no sign."""
     return axis - 2**64 if axis >= 2**63 else axis
@@ -304,4 +310,5 @@ _NAMES: dict[Rule, str] = {
     _strided: "AsStrided",
 }
 _BY_NAME: dict[str, Rule] = {name: rule for rule, names in _NAMES.items() for name in names.split()}
+_BY_NAME["GatesBackward"] = _recurrent
 _RULES: dict[str, Rule] = {}

@@ -15,7 +15,7 @@ measured where the graph shows their uses (`by_uses`), and what is not understoo
 """
 
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,17 +30,17 @@ from mcoherence.gradients.directions import Directions
 from mcoherence.gradients.fallback import layer_rows
 from mcoherence.gradients.following import Following
 from mcoherence.gradients.graph import Users, above
-from mcoherence.gradients.group_sums import sum_dtype
 from mcoherence.gradients.kept_calls import KeptCalls
 from mcoherence.gradients.layer_names import layer_of
 from mcoherence.gradients.layer_products import layer_products
-from mcoherence.gradients.layer_rules.products import Rows, at_least_float32
+from mcoherence.gradients.layer_rules.products import Rows
 from mcoherence.gradients.layer_rules.registry import NotModelledError, only_argument
 from mcoherence.gradients.layers import Argument, Call, Layer, measurable_layers
 from mcoherence.gradients.probe import Probe, lengths
-from mcoherence.gradients.recurrent import one_dnn_left_as_found, step_by_step
+from mcoherence.gradients.recurrent import Recurrent
 from mcoherence.gradients.refusal import UnsupportedModelError as UnsupportedModelError  # users catch it by this path
 from mcoherence.gradients.routing import unaccounted
+from mcoherence.gradients.rule_calls import by_rule, sums_here
 from mcoherence.gradients.uses import Use
 from mcoherence.gradients.watching import Watch
 from mcoherence.parameter_names import names_by_module
@@ -90,6 +90,7 @@ class Capture:
         self._by_uses |= {layer.qualified(name) for layer in self.layers if not layer.rule for name in layer.parameters}
         self._by_call_alone: set[str] = set()
         self._model = model
+        self._recurrent = Recurrent(model)
         self._reads = False  # whether a pass has read the values of tensors, and others than fixed ones
         self._reads_others = False
         self._examples = 0
@@ -108,10 +109,8 @@ class Capture:
         for layer in self.layers:
             handles.append(layer.module.register_forward_pre_hook(self._before(layer), with_kwargs=True))
             handles.append(layer.module.register_forward_hook(self._after(layer)))
-            if isinstance(layer.module, nn.LSTM):
-                handles += step_by_step(layer.module)
         try:
-            with one_dnn_left_as_found():
+            with self._recurrent.in_place():
                 yield
         finally:
             for handle in handles:
@@ -127,6 +126,7 @@ class Capture:
         """
         self._forget()
         self._examples, self._directions = examples, directions
+        self._recurrent.shown = True
         worth_it = self._reads and not self._reads_others
         watch = self._watch = Watch(Following(self._model) if worth_it else None)
         try:
@@ -153,7 +153,7 @@ class Capture:
         for layer in self.layers:
             layer.by_call = layer.call is not None
             summable = layer.call is not None and layer.call.output_node in routes.reached and self._directions is None
-            layer.summing = summable and layer.call is not None and _sums(layer, layer.call)
+            layer.summing = summable and layer.call is not None and sums_here(layer, layer.call)
         if self._directions is not None:
             self.lowest = self._edges(routes.calls, routes.uses, routes.reached)
         elif not routes.sure:
@@ -293,12 +293,13 @@ class Capture:
         norms |= self._uses.squared_norms() | {name: value.squared_norms for name, value in of_uses.items()}
         # A tied parameter has one name among the trained; its other layers know it by names of their own.
         # In the model's order, by which numbers are added up and examples drawn, whatever order a rule returns.
-        self._uses.let_go()
+        self._let_go()
         seen = {name: norms[name] for name in self._trained if name in norms and name not in self.routed}
         return seen, {name: value for name, value in rows.items() if name in seen}
 
     def products(self) -> dict[str, Tensor]:
         """{layer: products float64 [D, n]} of the parameters that calls account for, added up over each layer."""
+        self._recurrent.shown = False
         found: dict[str, Tensor] = {}
         for layer in self.layers:
             if not any(layer.qualified(name) in self.routed for name in layer.parameters):
@@ -309,7 +310,13 @@ class Capture:
                 found[owner] = found[owner] + value if owner in found else value
         return found
 
+    def _let_go(self) -> None:
+        """Of the graph: the backward pass is over, and passes to come are the model's own."""
+        self._uses.let_go()
+        self._recurrent.shown = False
+
     def _forget(self) -> None:
+        self._recurrent.shown = False
         for layer in self.layers:
             layer.forget()
         self._uses.forget()
@@ -373,7 +380,7 @@ class Capture:
             self._multiply(layer, argument.tensor, output_grads, self._directions)
             return
         try:
-            layer.squared_norms, layer.sums = _by_rule(layer, argument.tensor, output_grads, self.careful)
+            layer.squared_norms, layer.sums = by_rule(layer, argument.tensor, output_grads, self.careful)
         except NotModelledError:
             self._measure_without_rule(layer, argument.tensor, output_grads)
 
@@ -390,32 +397,3 @@ class Capture:
             self._route(layer)
         else:
             layer.squared_norms = {name: rows.squared_norms for name, rows in layer.rows.items()}
-
-
-def _sums(layer: Layer, call: Call) -> bool:
-    """Whether the layer's summing rule is to take the place of autograd's weight gradient in this call."""
-    rule = layer.rule
-    if rule is None or rule.prefers_summing is None:
-        return False
-    return rule.prefers_summing(layer.module, call.argument.tensor, call.output_shape)
-
-
-def _by_rule(
-    layer: Layer, inputs: Tensor, output_grads: Tensor, careful: bool
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Squared norms, and sums of what the layer is to sum, by the layer's rules; NotModelledError without any."""
-    if layer.rule is None or inputs.is_complex() or output_grads.is_complex():
-        raise NotModelledError
-    if careful:
-        inputs, output_grads = _wide(inputs), _wide(output_grads)
-    inputs, output_grads = at_least_float32(inputs), at_least_float32(output_grads)
-    kind = inputs.device.type
-    with torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext():
-        if layer.summing and layer.rule.summing is not None:
-            norms, sums = layer.rule.summing(layer.module, inputs, output_grads)
-            return norms, {name: value.to(sum_dtype(layer.parameters[name].dtype)) for name, value in sums.items()}
-        return layer.rule.squared_norms(layer.module, inputs, output_grads), {}
-
-
-def _wide(tensor: Tensor) -> Tensor:
-    return tensor.to(torch.float64) if tensor.is_floating_point() else tensor

@@ -1,39 +1,184 @@
-"""Recurrent layers computed step by step, so that autograd's graph shows every use of their weights.
+"""Recurrent layers computed so that autograd's graph shows every use of their weights.
 
-torch computes nn.RNN and nn.GRU on a processor step by step, and nn.LSTM in float32 by one call of oneDNN, inside of
-which no gradient of a gate can be seen. Without oneDNN it goes step by step too, to the same result up to rounding.
+torch computes nn.RNN, nn.GRU and nn.LSTM by one call of oneDNN or cuDNN, inside of which no gradient of a gate can be
+seen, or step by step, with up to twenty nodes for each. Here torch's call gives the output, outside of the graph. It
+tells the state before each step, so that the gates of all steps are two products with the weights, of the inputs and of
+these states, which the graph shows. Only the gradient of the gates is then found step by step (`recurrent_gates`).
+
+Index letters: n examples, h units.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+from torch.overrides import TorchFunctionMode
+
+from mcoherence.gradients.recurrent_gates import KINDS, Gates, KnownCall, RecurrentKind, StepOrder
 
 
-def step_by_step(layer: nn.LSTM) -> list[Any]:
-    """Hooks, to be removed, that keep oneDNN from computing the layer's calls."""
-    enabled: list[bool] = []
+class Recurrent:
+    """The recurrent layers of a model, in whose place others compute the same while `shown` is true."""
 
-    def before(*_: object) -> None:
-        enabled.append(torch._C._get_mkldnn_enabled())
-        torch._C._set_mkldnn_enabled(False)
+    def __init__(self, model: nn.Module) -> None:
+        self.shown = False
+        self._layers = [module for module in model.modules() if isinstance(module, nn.RNNBase)]
 
-    def after(*_: object) -> None:
-        torch._C._set_mkldnn_enabled(enabled.pop())
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """The layers' calls go through here inside the block, those of a checkpoint in a backward pass too."""
+        with ExitStack() as stack:
+            for layer in self._layers:
+                own = layer.__dict__.get("forward")
+                layer.__dict__["forward"] = self._forward(layer.forward)
+                stack.callback(_put_back, layer, own)
+            yield
 
-    return [
-        layer.register_forward_pre_hook(before),
-        layer.register_forward_hook(after, always_call=True),
-    ]
+    def _forward(self, forward: Callable[..., Any]) -> Callable[..., Any]:
+        def through(*args: Any, **kwargs: Any) -> Any:
+            transformed = torch._C._functorch.peek_interpreter_stack() is not None  # vmap goes through no fused call
+            if not transformed and not (self.shown and torch.is_grad_enabled()):
+                return forward(*args, **kwargs)
+            with _Shown():
+                return forward(*args, **kwargs)
+
+        return through
+
+
+def _put_back(layer: nn.Module, own: Any) -> None:
+    if own is None:
+        del layer.__dict__["forward"]
+    else:
+        layer.__dict__["forward"] = own
+
+
+class _Shown(TorchFunctionMode):
+    def __torch_function__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
+        kind = KINDS.get(func)
+        if kind is None:
+            return func(*args, **(kwargs or {}))
+        with torch._C.DisableTorchFunction():  # these are no calls of the model
+            call = None if kwargs else _Call.of(func, kind, args)
+            if call is not None:
+                return call.shown()
+            with _step_by_step():
+                return func(*args, **(kwargs or {}))
 
 
 @contextmanager
-def one_dnn_left_as_found() -> Iterator[None]:
-    """Put oneDNN back after the block: a layer that is interrupted (Ctrl-C) does not come to the hook that does so."""
-    enabled = torch._C._get_mkldnn_enabled()
+def _step_by_step() -> Iterator[None]:
+    """Without oneDNN and cuDNN, as for packed sequences, projections, dropout, and what is wrapped for vmap."""
+    cudnn, one_dnn = torch._C._get_cudnn_enabled(), torch._C._get_mkldnn_enabled()
+    torch._C._set_cudnn_enabled(False)
+    torch._C._set_mkldnn_enabled(False)
     try:
         yield
     finally:
-        torch._C._set_mkldnn_enabled(enabled)
+        torch._C._set_cudnn_enabled(cudnn)
+        torch._C._set_mkldnn_enabled(one_dnn)
+
+
+@dataclass(frozen=True)
+class _Call:
+    """A call of torch's, of sequences that are all as long.
+
+    inputs: of each step; starts: what each kind of state begins with, [layers and directions, n, h].
+    weights: of the inputs, of the states, and their biases, for each layer and direction.
+    """
+
+    function: Callable[..., Any]
+    kind: RecurrentKind
+    inputs: Tensor
+    starts: tuple[Tensor, ...]
+    weights: tuple[tuple[Tensor, ...], ...]
+    directions: int
+    steps_axis: int
+
+    @classmethod
+    def of(cls, function: Callable[..., Any], kind: RecurrentKind, args: Sequence[Any]) -> "_Call | None":
+        """The call with these arguments; None of one that has to be computed step by step."""
+        if len(args) != 9 or not isinstance(args[3], bool):  # of packed sequences
+            return None
+        inputs, starts, weights, biased, layers, dropout, training, both, batch_first = args
+        starts = (starts,) if isinstance(starts, Tensor) else tuple(starts)
+        each, directions = 4 if biased else 2, 2 if both else 1
+        if (dropout and training) or len(weights) != each * layers * directions:  # with projections there are more
+            return None
+        if not _is_plain([inputs, *starts, *weights]):
+            return None
+        by_layer = tuple(tuple(weights[k : k + each]) for k in range(0, len(weights), each))
+        return cls(function, kind, inputs, starts, by_layer, directions, 1 if batch_first else 0)
+
+    def shown(self) -> Any:
+        """What the call returns."""
+        values, finals = self.inputs, []
+        for layer in range(0, len(self.weights), self.directions):
+            values, found = self._layer(values, layer)
+            finals += found
+        return values, *(torch.stack(states) for states in zip(*finals, strict=True))
+
+    def _layer(self, inputs: Tensor, layer: int) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
+        """Output, and the last states of each direction, of the layer whose weights begin at this place."""
+        weights = self.weights[layer : layer + self.directions]
+        starts = tuple(one[layer : layer + self.directions] for one in self.starts)
+        with torch.no_grad():
+            flat = [one.detach() for of_direction in weights for one in of_direction]
+            first = tuple(one.detach() for one in starts)
+            output = self.function(
+                inputs.detach(),
+                first if len(first) > 1 else first[0],
+                flat,
+                len(weights[0]) == 4,
+                1,
+                0.0,
+                False,
+                self.directions == 2,
+                self.steps_axis == 1,
+            )[0]
+        parts, finals = [], []
+        for k, (of_direction, out) in enumerate(zip(weights, output.chunk(self.directions, -1), strict=True)):
+            order = StepOrder(self.steps_axis, reverse=k == 1)
+            # A view made outside of the graph may not be written to by the model.
+            found, last = self._direction(inputs, out.clone(), tuple(one[k] for one in starts), of_direction, order)
+            parts.append(found)
+            finals.append(last)
+        return parts[0] if len(parts) == 1 else torch.cat(parts, -1), finals
+
+    def _direction(
+        self, inputs: Tensor, output: Tensor, starts: tuple[Tensor, ...], weights: Sequence[Tensor], order: StepOrder
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        of_inputs, of_states, *biases = weights
+        first = tuple(one.detach() for one in starts)
+        before = order.before(output, first[0])
+        sizes = output.shape[:2]
+        gates = [
+            nn.functional.linear(rows.flatten(0, 1), weight, bias).view(*sizes, -1)
+            for rows, weight, bias in zip((inputs, before), (of_inputs, of_states), biases or (None, None), strict=True)
+        ]
+        known = KnownCall(gates[0].detach(), gates[1].detach(), output, before, first, order)
+        starting = [one.unsqueeze(order.axis) for one in starts]
+        found, *lasts = Gates.apply(self.kind, of_states.detach(), known, *gates, *starting)
+        return found, (order.last(found), *(one.squeeze(order.axis) for one in lasts))
+
+
+def _is_plain(values: Sequence[Any]) -> bool:
+    """Whether these are ordinary tensors of one dtype of 32 or 64 bits, and nothing changes what is done to them."""
+    first = values[0]
+    return (
+        forward_ad._current_level < 0
+        and not torch.is_autocast_enabled(first.device.type)
+        and first.dtype in (torch.float32, torch.float64)
+        and first.dim() == 3
+        and first.numel() > 0
+        and all(
+            type(value) in (Tensor, nn.Parameter)
+            and value.dtype == first.dtype
+            and value.layout == torch.strided
+            and not torch._C._functorch.is_functorch_wrapped_tensor(value)
+            for value in values
+        )
+    )

@@ -248,7 +248,7 @@ def test_uses_that_do_not_show_their_examples_are_left_to_the_whole_model(build)
         assert found.sum_sq_norm(by="parameter")[key] == pytest.approx(float(g.square().sum()), rel=1e-10), key
 
 
-def test_an_lstm_in_float32_is_measured_step_by_step_and_left_to_one_dnn_afterwards():
+def test_an_lstm_in_float32_is_measured_at_its_uses_and_left_to_one_dnn_afterwards():
     model, inputs, targets = problem("lstm")
     exact = gradient_statistics(model, PER_EXAMPLE, [(inputs, targets)])
     before = torch._C._get_mkldnn_enabled()
@@ -284,8 +284,9 @@ class Interrupted(nn.LSTM):
         raise KeyboardInterrupt
 
 
-def test_one_dnn_is_left_as_found_by_who_interrupts_an_lstm():
-    before = torch._C._get_mkldnn_enabled()
+def test_an_lstm_and_one_dnn_are_left_as_found_by_who_interrupts():
+    before, model = torch._C._get_mkldnn_enabled(), recurrent(Interrupted)()
     with pytest.raises(KeyboardInterrupt):
-        gradient_statistics(recurrent(Interrupted)(), PER_EXAMPLE, [(torch.randn(N, T, D), torch.arange(N) % 3)])
+        gradient_statistics(model, PER_EXAMPLE, [(torch.randn(N, T, D), torch.arange(N) % 3)])
     assert torch._C._get_mkldnn_enabled() == before
+    assert not any("forward" in vars(module) for module in model.modules())
