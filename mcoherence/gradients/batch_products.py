@@ -28,6 +28,7 @@ from mcoherence.gradients.layer_names import layer_of
 from mcoherence.gradients.layer_products import make_dual, tangent_of, with_forward_mode
 from mcoherence.gradients.layers import has_node_hooks
 from mcoherence.gradients.passes import Passes, require_losses
+from mcoherence.gradients.recurrent_gates import DifferentiatedAgainError
 from mcoherence.gradients.reference import dense, loss_alone
 from mcoherence.gradients.refusal import MIXED, UnsupportedModelError
 from mcoherence.gradients.trees import Tree, arguments, length, outputs_of, usable
@@ -67,7 +68,13 @@ class ProductPasses:
         """
         inputs, targets = self._passes.at_device(inputs), usable(targets)
         with torch.enable_grad():
-            return self._measure_one(inputs, targets) if length(inputs) == 1 else self._measure(inputs, targets, norms)
+            if length(inputs) == 1:
+                return self._measure_one(inputs, targets)
+            try:
+                return self._measure(inputs, targets, norms)
+            except DifferentiatedAgainError:
+                self._passes.capture.show_by_steps()
+                return self._measure(inputs, targets, norms)
 
     def _measure(self, inputs: Tree, targets: Tree, norms: Tensor) -> BatchProducts:
         passes, n = self._passes, length(inputs)
@@ -76,12 +83,15 @@ class ProductPasses:
             losses = passes.loss_fn(outputs_of(passes.model, inputs), targets)
         require_losses(losses, n)
         if not losses.requires_grad:
+            capture.let_go()
             return BatchProducts(losses.detach(), {})
         hooked = {name for name, p in passes.parameters.items() if p._backward_hooks}
         capture.routed.update(hooked)
         any_hooks = watch.hooks or has_node_hooks(passes.model)
         if any_hooks:
             capture.route_all()
+            if capture.stop_showing():
+                return self._measure(inputs, targets, norms)
         capture.route(losses)
         before = set(capture.routed)
         routed = {name: p for name, p in passes.parameters.items() if name in before}

@@ -91,6 +91,7 @@ class Capture:
         self._by_call_alone: set[str] = set()
         self._model = model
         self._recurrent = Recurrent(model)
+        self._shows_recurrent = bool(self._recurrent.layers)
         self._reads = False  # whether a pass has read the values of tensors, and others than fixed ones
         self._reads_others = False
         self._examples = 0
@@ -126,7 +127,7 @@ class Capture:
         """
         self._forget()
         self._examples, self._directions = examples, directions
-        self._recurrent.shown = True
+        self._recurrent.shown = self._shows_recurrent
         worth_it = self._reads and not self._reads_others
         watch = self._watch = Watch(Following(self._model) if worth_it else None)
         try:
@@ -293,7 +294,7 @@ class Capture:
         norms |= self._uses.squared_norms() | {name: value.squared_norms for name, value in of_uses.items()}
         # A tied parameter has one name among the trained; its other layers know it by names of their own.
         # In the model's order, by which numbers are added up and examples drawn, whatever order a rule returns.
-        self._let_go()
+        self.let_go()
         seen = {name: norms[name] for name in self._trained if name in norms and name not in self.routed}
         return seen, {name: value for name, value in rows.items() if name in seen}
 
@@ -310,7 +311,16 @@ class Capture:
                 found[owner] = found[owner] + value if owner in found else value
         return found
 
-    def _let_go(self) -> None:
+    def stop_showing(self) -> bool:
+        """Leave recurrent layers as they are from here on, hooks and all; whether the pass before showed them."""
+        before, self._shows_recurrent = self._shows_recurrent, False
+        return before
+
+    def show_by_steps(self) -> None:
+        """Show recurrent layers step by step from here on: their gradients are differentiated in turn."""
+        self._recurrent.by_steps = True
+
+    def let_go(self) -> None:
         """Of the graph: the backward pass is over, and passes to come are the model's own."""
         self._uses.let_go()
         self._recurrent.shown = False

@@ -24,6 +24,7 @@ from mcoherence.gradients.layers import has_node_hooks
 from mcoherence.gradients.model_state import ModelState
 from mcoherence.gradients.not_finite import require_finite
 from mcoherence.gradients.reading import read
+from mcoherence.gradients.recurrent_gates import DifferentiatedAgainError
 from mcoherence.gradients.reference import LossFunction, dense, loss_alone, loss_of_twins, require_same_alone, twice
 from mcoherence.gradients.refusal import MIXED, REENTRANT, UnsupportedModelError
 from mcoherence.gradients.trees import Tree, leaves, length, mapped, on_device, outputs_of, rows, usable
@@ -82,7 +83,11 @@ class Passes:
         """
         inputs, targets = self.at_device(inputs), usable(targets)
         with torch.enable_grad():
-            return self._measure(inputs, targets)
+            try:
+                return self._measure(inputs, targets)
+            except DifferentiatedAgainError:
+                self.capture.show_by_steps()
+                return self._measure(inputs, targets)
 
     def losses_alone(self, inputs: Tree, targets: Tree, chosen: Sequence[int]) -> Tensor:
         """The losses [k] of the chosen examples of a batch, each passed through the model alone."""
@@ -130,12 +135,15 @@ class Passes:
         doubt = Doubt(None) if self._drawing.happened else watch.doubt()
         self._require_unchanged()
         if not losses.requires_grad:
+            self.capture.let_go()
             return BatchSums(n, {}, {}, {}, losses.detach(), doubt)
         self._refuse_checkpoints(losses)
         hooked = {name for name, p in self.parameters.items() if p._backward_hooks}
         self.capture.routed.update(hooked)
         if watch.hooks or has_node_hooks(self.model):
             self.capture.route_all()
+            if self.capture.stop_showing():
+                return self._measure(inputs, targets)
         self.capture.route(losses)
         in_hooks = self.capture.summed()
         # Autograd has to be asked for something, or no hook is called.

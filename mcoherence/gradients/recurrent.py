@@ -8,78 +8,128 @@ these states, which the graph shows. Only the gradient of the gates is then foun
 Index letters: n examples, h units.
 """
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
-from torch.overrides import TorchFunctionMode
+from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack, _pop_mode
+from torch.utils._device import DeviceContext
 
 from mcoherence.gradients.recurrent_gates import KINDS, Gates, KnownCall, RecurrentKind, StepOrder
+from mcoherence.gradients.watching import Watch
 
 
 class Recurrent:
-    """The recurrent layers of a model, in whose place others compute the same while `shown` is true."""
+    """The recurrent layers of a model, in whose place others compute the same while `shown` is true.
+
+    active: inside of `in_place`, after which a copy of a layer may live on.
+    by_steps: whether they are then torch's own, step by step, of which gradients can be differentiated again.
+    layers: those of the model.
+    """
 
     def __init__(self, model: nn.Module) -> None:
-        self.shown = False
-        self._layers = [module for module in model.modules() if isinstance(module, nn.RNNBase)]
+        self.active = self.shown = self.by_steps = False
+        self.layers = [module for module in model.modules() if isinstance(module, nn.RNNBase)]
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """The layers' calls go through here inside the block, those of a checkpoint in a backward pass too."""
-        with ExitStack() as stack:
-            for layer in self._layers:
-                own = layer.__dict__.get("forward")
-                layer.__dict__["forward"] = self._forward(layer.forward)
-                stack.callback(_put_back, layer, own)
+        """The layers' calls go through here inside the block, those of a checkpoint in a backward pass too.
+
+        By hooks: copies that a model makes of its layer take them along, and are computed with weights of their own.
+        """
+        depth, handles = torch._C._len_torch_function_stack(), []
+        before, after = self._hooks()
+        try:
+            for layer in self.layers:
+                handles.append(layer.register_forward_pre_hook(before, prepend=True))
+                handles.append(layer.register_forward_hook(after, prepend=True, always_call=True))
             yield
+        finally:
+            for handle in handles:
+                handle.remove()
+            self.active = self.shown = False
+            while torch._C._len_torch_function_stack() > depth:  # of a call that was interrupted (Ctrl-C)
+                _pop_mode()  # type: ignore[no-untyped-call]
 
-    def _forward(self, forward: Callable[..., Any]) -> Callable[..., Any]:
-        def through(*args: Any, **kwargs: Any) -> Any:
+    def _hooks(self) -> tuple[Callable[..., None], Callable[..., None]]:
+        """To be called before and after each call."""
+        of_thread = threading.local()  # whether each call that has begun in this thread is in a mode
+        self.active = True
+
+        def before(*_: object) -> None:
+            if not hasattr(of_thread, "begun"):
+                of_thread.begun = []
             transformed = torch._C._functorch.peek_interpreter_stack() is not None  # vmap goes through no fused call
-            if not transformed and not (self.shown and torch.is_grad_enabled()):
-                return forward(*args, **kwargs)
-            with _Shown():
-                return forward(*args, **kwargs)
+            of_thread.begun.append(self.active and (transformed or (self.shown and torch.is_grad_enabled())))
+            if of_thread.begun[-1]:
+                _Shown(self).__enter__()  # type: ignore[no-untyped-call]
 
-        return through
+        def after(*_: object) -> None:
+            if getattr(of_thread, "begun", None) and of_thread.begun.pop():
+                _pop_mode()  # type: ignore[no-untyped-call]
 
-
-def _put_back(layer: nn.Module, own: Any) -> None:
-    if own is None:
-        del layer.__dict__["forward"]
-    else:
-        layer.__dict__["forward"] = own
+        return before, after
 
 
 class _Shown(TorchFunctionMode):
+    def __init__(self, recurrent: Recurrent) -> None:
+        super().__init__()
+        self._recurrent = recurrent
+
     def __torch_function__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
         kind = KINDS.get(func)
-        if kind is None:
+        if kind is None or torch._C._get_tracing_state() is not None:  # what is traced outlives the pass
             return func(*args, **(kwargs or {}))
-        with torch._C.DisableTorchFunction():  # these are no calls of the model
-            call = None if kwargs else _Call.of(func, kind, args)
-            if call is not None:
-                return call.shown()
-            with _step_by_step():
-                return func(*args, **(kwargs or {}))
+        if not (kwargs or self._recurrent.by_steps or _is_watched_by_others()):
+            with torch._C.DisableTorchFunction():  # these are no calls of the model
+                call = _Call.of(func, kind, args)
+                if call is not None:
+                    return call.shown()
+        with step_by_step():
+            return func(*args, **(kwargs or {}))
+
+
+def _is_watched_by_others() -> bool:
+    """Whether a mode of the model's own may change what functions and operations do."""
+    modes = _get_current_function_mode_stack()  # type: ignore[no-untyped-call]
+    known = (Watch, _Shown, DeviceContext)
+    return torch._C._len_torch_dispatch_stack() > 0 or not all(isinstance(mode, known) for mode in modes)
 
 
 @contextmanager
-def _step_by_step() -> Iterator[None]:
+def step_by_step() -> Iterator[None]:
     """Without oneDNN and cuDNN, as for packed sequences, projections, dropout, and what is wrapped for vmap."""
-    cudnn, one_dnn = torch._C._get_cudnn_enabled(), torch._C._get_mkldnn_enabled()
-    torch._C._set_cudnn_enabled(False)
-    torch._C._set_mkldnn_enabled(False)
+    with _FUSED.lock:
+        if not _FUSED.refused:
+            _FUSED.found = torch._C._get_cudnn_enabled(), torch._C._get_mkldnn_enabled()
+            torch._C._set_cudnn_enabled(False)
+            torch._C._set_mkldnn_enabled(False)
+        _FUSED.refused += 1
     try:
         yield
     finally:
-        torch._C._set_cudnn_enabled(cudnn)
-        torch._C._set_mkldnn_enabled(one_dnn)
+        with _FUSED.lock:
+            _FUSED.refused -= 1
+            if not _FUSED.refused:
+                torch._C._set_cudnn_enabled(_FUSED.found[0])
+                torch._C._set_mkldnn_enabled(_FUSED.found[1])
+
+
+@dataclass
+class _Fused:
+    """Whether cuDNN and oneDNN were on; both hold for all threads, and several may be step by step at once."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    refused: int = 0
+    found: tuple[bool, bool] = (True, True)
+
+
+_FUSED = _Fused()
 
 
 @dataclass(frozen=True)
@@ -119,7 +169,8 @@ class _Call:
         for layer in range(0, len(self.weights), self.directions):
             values, found = self._layer(values, layer)
             finals += found
-        return values, *(torch.stack(states) for states in zip(*finals, strict=True))
+        # The last state comes of the output, and has nothing to do with what the model does to that: hooks, writing.
+        return values.clone(), *(torch.stack(states) for states in zip(*finals, strict=True))
 
     def _layer(self, inputs: Tensor, layer: int) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
         """Output, and the last states of each direction, of the layer whose weights begin at this place."""
@@ -142,8 +193,7 @@ class _Call:
         parts, finals = [], []
         for k, (of_direction, out) in enumerate(zip(weights, output.chunk(self.directions, -1), strict=True)):
             order = StepOrder(self.steps_axis, reverse=k == 1)
-            # A view made outside of the graph may not be written to by the model.
-            found, last = self._direction(inputs, out.clone(), tuple(one[k] for one in starts), of_direction, order)
+            found, last = self._direction(inputs, out, tuple(one[k] for one in starts), of_direction, order)
             parts.append(found)
             finals.append(last)
         return parts[0] if len(parts) == 1 else torch.cat(parts, -1), finals
@@ -170,15 +220,13 @@ def _is_plain(values: Sequence[Any]) -> bool:
     first = values[0]
     return (
         forward_ad._current_level < 0
+        and torch._C._functorch.peek_interpreter_stack() is None
         and not torch.is_autocast_enabled(first.device.type)
         and first.dtype in (torch.float32, torch.float64)
         and first.dim() == 3
         and first.numel() > 0
         and all(
-            type(value) in (Tensor, nn.Parameter)
-            and value.dtype == first.dtype
-            and value.layout == torch.strided
-            and not torch._C._functorch.is_functorch_wrapped_tensor(value)
+            type(value) in (Tensor, nn.Parameter) and value.dtype == first.dtype and value.layout == torch.strided
             for value in values
         )
     )

@@ -10,7 +10,6 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.autograd.graph import Node
 
 
@@ -191,6 +190,10 @@ KINDS: dict[Callable[..., Any], RecurrentKind] = {
 }
 
 
+class DifferentiatedAgainError(RuntimeError):
+    """A model asks for gradients of a recurrent layer as tensors to go on with, or for several of them by vmap."""
+
+
 class Gates(torch.autograd.Function):
     """The output, which is known, and the last of further states, from the gates' two parts and the states' starts."""
 
@@ -211,14 +214,24 @@ class Gates(torch.autograd.Function):
         return known.output, *(last.unsqueeze(known.order.axis).clone() for last in followed.lasts)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *given: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradients of the gates' two parts and of the starts, from those of what `forward` returned."""
+        """Gradients of the gates' two parts and of the starts, from those of what `forward` returned.
+
+        Raises:
+            DifferentiatedAgainError: they are to be differentiated in turn, or are wrapped.
+        """
+        if torch.is_grad_enabled() or any(map(_is_wrapped, given)):
+            raise DifferentiatedAgainError
         weight, *factors = ctx.saved_tensors
         axis = ctx.order.axis
         lasts = tuple(one.squeeze(axis) for one in given[1:])
         found = ctx.kind.gradients(weight, factors, ctx.order, OutputGradients(given[0], lasts))
         return None, None, None, found.of_inputs, found.of_states, *(one.unsqueeze(axis) for one in found.starts)
+
+
+def _is_wrapped(values: Tensor) -> bool:
+    """By vmap, by which `torch.autograd.grad` takes several gradients at once."""
+    return "Batched" in str(torch._C._dispatch_keys(values))
 
 
 def axis_of_examples(node: Node) -> int | None:

@@ -1,16 +1,19 @@
 """Recurrent layers whose gates the graph shows, held against torch's own layers and their gradients."""
 
+import copy
 import itertools
+import warnings
 
 import pytest
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 from torch.utils.checkpoint import checkpoint
 
-from mcoherence import gradient_statistics
+from mcoherence import example_statistics, gradient_statistics
 from mcoherence.gradients.alignment import layouts
 from mcoherence.gradients.graph import users_below
-from mcoherence.gradients.recurrent import Recurrent
+from mcoherence.gradients.recurrent import Recurrent, step_by_step
 from mcoherence.gradients.reference import per_example_gradients
 
 N, T, D, H = 3, 5, 4, 6
@@ -152,3 +155,172 @@ def test_statistics_are_those_of_the_loop_over_torchs_own_layer(read):
     found = gradient_statistics(model, PER_EXAMPLE, [(inputs, targets)]).sum_sq_norm(by="parameter")
     rows = per_example_gradients(model, PER_EXAMPLE, inputs, targets)
     assert found == pytest.approx({name: float(g.square().sum()) for name, g in rows.items()}, rel=1e-12)
+
+
+def gru(**options):
+    return nn.GRU(D, H, batch_first=True, **options)
+
+
+def by_slope(layer, x):
+    """The gradient of a function of the layer, to go on with."""
+    x = x.detach().requires_grad_()
+    (slope,) = torch.autograd.grad(layer(x)[0].square().sum(), x, create_graph=True)
+    return layer(x)[0][:, -1] + 0.01 * slope.sum((1, 2)).unsqueeze(1)
+
+
+def by_jacobian(layer, x):
+    x = x.detach().requires_grad_()
+    last = layer(x)[0][:, -1]
+    each = torch.eye(H, dtype=x.dtype).unsqueeze(1).expand(H, len(x), H)
+    (jacobian,) = torch.autograd.grad(last, x, each, is_grads_batched=True, retain_graph=True)
+    return last * jacobian.square().sum((0, 2, 3)).unsqueeze(1)
+
+
+def by_copy(layer, x):
+    """As of a teacher whose weights have no gradient."""
+    return layer(x)[0][:, -1] + copy.deepcopy(layer)(x)[0][:, 0]
+
+
+def by_copy_with_weights(layer, x):
+    """As of dropped or fast weights."""
+    other = copy.copy(layer)
+    other._flat_weights = [0.5 * weight for weight in layer._flat_weights]
+    return other(x)[0][:, -1]
+
+
+def of_a_constant_within_vmap(layer, x):
+    start = torch.zeros(1, T, D, dtype=x.dtype)
+    return torch.func.vmap(lambda one: one.sum() * layer(start)[0][0, -1])(x)
+
+
+class Doubling(TorchFunctionMode):
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        found = func(*args, **(kwargs or {}))
+        return (2 * found[0], found[1]) if func is torch.gru else found
+
+
+def within_a_mode(layer, x):
+    with Doubling():
+        return layer(x)[0][:, -1]
+
+
+class Doubled(torch.Tensor):
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        found = super().__torch_function__(func, types, args, kwargs or {})
+        return (2 * found[0], found[1]) if func is torch.gru else found
+
+
+def of_a_tensor_of_its_own(layer, x):
+    return layer(x.as_subclass(Doubled))[0][:, -1].as_subclass(torch.Tensor)
+
+
+def traced(layer, x):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.jit.trace(layer, x, check_trace=False)(x)[0][:, -1]
+
+
+def with_another_forward_for_a_call(layer, x):
+    layer.forward = lambda values: nn.GRU.forward(layer, 2 * values)
+    try:
+        return layer(x)[0][:, -1]
+    finally:
+        del layer.forward
+
+
+def with_a_hook_on_the_output(layer, x):
+    """The state does not pass by it."""
+    output, state = layer(x)
+    output.register_hook(lambda gradient: 0.5 * gradient)
+    return output[:, 0] + state[0]
+
+
+def with_a_hook_on_an_output_that_is_not_used(layer, x):
+    output, state = layer(x)
+    output.register_hook(lambda gradient: 0.5 * gradient)
+    return state[0]
+
+
+def by_the_slope_of_a_state(layer, x):
+    """The output is not part of it."""
+    output, state = layer(x)
+    (slope,) = torch.autograd.grad(state.square().sum(), output, allow_unused=True, retain_graph=True)
+    return state[0] if slope is None else 0 * state[0]
+
+
+OF_THEIR_OWN = [
+    *(by_slope, by_jacobian, by_copy, by_copy_with_weights, of_a_constant_within_vmap, within_a_mode),
+    *(of_a_tensor_of_its_own, traced, with_another_forward_for_a_call, with_a_hook_on_the_output),
+    *(with_a_hook_on_an_output_that_is_not_used, by_the_slope_of_a_state),
+]
+
+
+def looped(model, inputs, targets):
+    """{parameter name: gradients [n, *parameter shape]} of one example after the other, outside of the package."""
+    named = dict(model.named_parameters())
+    rows = []
+    for i in range(len(inputs)):
+        loss = PER_EXAMPLE(model(inputs[i : i + 1]), targets[i : i + 1]).sum()
+        found = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
+        rows.append([torch.zeros_like(p) if g is None else g for p, g in zip(named.values(), found, strict=True)])
+    return {name: torch.stack(of_one) for name, of_one in zip(named, zip(*rows, strict=True), strict=True)}
+
+
+@pytest.mark.parametrize("read", OF_THEIR_OWN)
+def test_what_a_model_does_with_its_layer_is_done_with_torchs_own(read):
+    torch.manual_seed(0)
+    model = Reader(gru(), read).double().eval()
+    inputs, targets = torch.randn(N, T, D, dtype=torch.float64), torch.arange(N) % 3
+    rows = looped(model, inputs, targets)
+    left = {name: sorted(vars(module)) for name, module in model.named_modules()}
+    # No example is measured once more, which would put a wrong number right.
+    found = gradient_statistics(model, PER_EXAMPLE, [(inputs, targets)], spot_check=0)
+    assert found.sum_sq_norm(by="parameter") == pytest.approx(
+        {name: float(g.square().sum()) for name, g in rows.items()}, rel=1e-9
+    )
+    assert found.sq_norm_of_sum(by="parameter") == pytest.approx(
+        {name: float(g.sum(0).square().sum()) for name, g in rows.items()}, rel=1e-9
+    )
+    along = {"sum": {name: g.sum(0) for name, g in rows.items()}}
+    products = example_statistics(model, PER_EXAMPLE, [(inputs, targets)], along, spot_check=0).dot["sum"]
+    expected = sum(g.flatten(1) @ g.sum(0).flatten() for g in rows.values())
+    assert products == pytest.approx(expected.numpy(), rel=1e-9)
+    assert {name: sorted(vars(module)) for name, module in model.named_modules()} == left
+
+
+def test_inputs_are_handed_over_as_the_layers_own_forward_takes_them():
+    class OfAPair(nn.GRU):
+        def forward(self, pair):
+            values, factor = pair
+            return super().forward(values)[0][:, -1] * factor
+
+    torch.manual_seed(0)
+    model = OfAPair(D, 3, batch_first=True).double()
+    inputs, targets = (torch.randn(N, T, D).double(), torch.rand(N, 1).double()), torch.arange(N) % 3
+    found = gradient_statistics(model, PER_EXAMPLE, [(inputs, targets)]).sum_sq_norm(by="parameter")
+    rows = per_example_gradients(model, PER_EXAMPLE, inputs, targets)
+    assert found == pytest.approx({name: float(g.square().sum()) for name, g in rows.items()}, rel=1e-12)
+
+
+def test_fused_calls_are_on_again_after_layers_of_several_threads_went_step_by_step():
+    before = torch._C._get_mkldnn_enabled(), torch._C._get_cudnn_enabled()
+    first, second = step_by_step(), step_by_step()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert (torch._C._get_mkldnn_enabled(), torch._C._get_cudnn_enabled()) == (False, False)
+    second.__exit__(None, None, None)
+    assert (torch._C._get_mkldnn_enabled(), torch._C._get_cudnn_enabled()) == before
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_no_mode_is_left_behind_by_a_layer_that_is_interrupted(error):
+    class Interrupted(nn.GRU):
+        def forward(self, x):
+            raise error
+
+    layer = Interrupted(D, H)
+    with pytest.raises(error):
+        shown(layer, torch.randn(T, N, D))
+    assert torch._C._len_torch_function_stack() == 0
