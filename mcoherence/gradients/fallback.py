@@ -17,6 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from mcoherence.gradients.evidence import SumsOfRows
 from mcoherence.gradients.layer_rules.products import Rows, sure_squared_norms
 from mcoherence.gradients.layer_rules.registry import trainable
+from mcoherence.gradients.recurrent import weights_as_found
 from mcoherence.gradients.reference import LossFunction, loss_and_gradients
 from mcoherence.gradients.trees import Tree, arguments, leaves, length, refilled, rows
 from mcoherence.parameter_names import names_by_module
@@ -97,8 +98,10 @@ class WholeModel:
         rows_of = vmap(grad(loss_of_one), in_dims=(None, 0, 0))
         given, wanted = leaves(inputs), leaves(targets)
         for part in _chunks(length(inputs), detached):
-            with sdpa_kernel(SDPBackend.MATH):  # the fused kernels have no batching rule and would run one by one
-                yield rows_of(detached, [leaf[part] for leaf in given], [leaf[part] for leaf in wanted])
+            # The fused kernels have no batching rule and would run one by one.
+            with sdpa_kernel(SDPBackend.MATH), weights_as_found(self.model.modules()):
+                formed = rows_of(detached, [leaf[part] for leaf in given], [leaf[part] for leaf in wanted])
+            yield formed
 
     def rows_by_loop(self, parameters: Mapping[str, Tensor], inputs: Tree, targets: Tree) -> dict[str, Rows]:
         """The same by a plain loop, hooks on the parameters and all."""

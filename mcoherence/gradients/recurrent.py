@@ -9,7 +9,7 @@ Index letters: n examples, h units.
 """
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,7 +48,8 @@ class Recurrent:
             for layer in self.layers:
                 handles.append(layer.register_forward_pre_hook(before, prepend=True))
                 handles.append(layer.register_forward_hook(after, prepend=True, always_call=True))
-            yield
+            with weights_as_found(self.layers):
+                yield
         finally:
             for handle in handles:
                 handle.remove()
@@ -92,6 +93,28 @@ class _Shown(TorchFunctionMode):
                     return call.shown()
         with step_by_step():
             return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def weights_as_found(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Leave the lists of weights as they are that recurrent layers among the modules keep beside their parameters.
+
+    A call with other parameters in their place (`torch.func.functional_call`) fills them anew, and they are out of date
+    until the next call, which fills them again, with whatever the model has put there.
+    """
+    layers = [module for module in modules if isinstance(module, nn.RNNBase)]
+    found = [{name: layer.__dict__[name] for name in _LISTS if name in layer.__dict__} for layer in layers]
+    values = [{name: list(one) for name, one in lists.items()} for lists in found]
+    try:
+        yield
+    finally:
+        for layer, lists, of_lists in zip(layers, found, values, strict=True):
+            for name, one in lists.items():
+                one[:] = of_lists[name]
+            layer.__dict__.update(lists)
+
+
+_LISTS = ("_flat_weights", "_flat_weight_refs")
 
 
 def _is_watched_by_others() -> bool:

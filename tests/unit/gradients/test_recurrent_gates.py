@@ -249,10 +249,19 @@ def by_the_slope_of_a_state(layer, x):
     return state[0] if slope is None else 0 * state[0]
 
 
+def with_weights_put_in_for_a_call(layer, x):
+    own, layer._flat_weights = layer._flat_weights, [1.5 * weight for weight in layer._flat_weights]
+    try:
+        return layer(x)[0][:, -1]
+    finally:
+        layer._flat_weights = own
+
+
 OF_THEIR_OWN = [
     *(by_slope, by_jacobian, by_copy, by_copy_with_weights, of_a_constant_within_vmap, within_a_mode),
     *(of_a_tensor_of_its_own, traced, with_another_forward_for_a_call, with_a_hook_on_the_output),
     *(with_a_hook_on_an_output_that_is_not_used, by_the_slope_of_a_state),
+    with_weights_put_in_for_a_call,
 ]
 
 
@@ -287,6 +296,24 @@ def test_what_a_model_does_with_its_layer_is_done_with_torchs_own(read):
     expected = sum(g.flatten(1) @ g.sum(0).flatten() for g in rows.values())
     assert products == pytest.approx(expected.numpy(), rel=1e-9)
     assert {name: sorted(vars(module)) for name, module in model.named_modules()} == left
+
+
+def packed(layer, x):
+    return layer(nn.utils.rnn.pack_padded_sequence(x, [T] * len(x), batch_first=True))[1][0]
+
+
+@pytest.mark.parametrize("parametrised", [False, True])
+def test_the_weights_that_a_layer_keeps_beside_its_parameters_are_left_as_found(parametrised):
+    model = Reader(gru(), packed)
+    if parametrised:
+        nn.utils.parametrizations.weight_norm(model.recurrent, "weight_hh_l0")
+    kept = model.recurrent._flat_weights
+    before = list(kept)
+    inputs, targets = torch.randn(N, T, D), torch.arange(N) % 3
+    measured = gradient_statistics(model, PER_EXAMPLE, [(inputs, targets)], spot_check=0)
+    assert "recurrent.weight_ih_l0" in measured.evidence.by_whole_model  # with other weights in their place
+    assert model.recurrent._flat_weights is kept
+    assert all(now is then for now, then in zip(kept, before, strict=True))
 
 
 def test_inputs_are_handed_over_as_the_layers_own_forward_takes_them():
