@@ -29,7 +29,7 @@ from mcoherence.gradients.by_uses import ByUses, fit
 from mcoherence.gradients.directions import Directions
 from mcoherence.gradients.fallback import layer_rows
 from mcoherence.gradients.following import Following
-from mcoherence.gradients.graph import Users, above
+from mcoherence.gradients.graph import Users, above, numbers_of
 from mcoherence.gradients.kept_calls import KeptCalls
 from mcoherence.gradients.layer_names import layer_of
 from mcoherence.gradients.layer_products import layer_products
@@ -74,6 +74,7 @@ class Capture:
     keeping: whether to keep what the calls of a batch gave; kept: of the batch at hand.
     lowest: what to ask autograd for so that it comes by all layers; of passes for products only.
     edges: what to ask autograd for besides the parameters that are not summed here, and to `hand` back.
+    handed_on: numbers that the operations of the first batch handed on; 0 before it.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -98,6 +99,7 @@ class Capture:
         self._directions: Directions | None = None
         self.lowest: list[Any] = []
         self.edges: list[GradientEdge] = []
+        self.handed_on = 0
         self.keeping = False
         self.kept = KeptCalls()
         self._probe: Probe | None = None
@@ -148,6 +150,7 @@ class Capture:
         routes = None
         while routes is None:
             routes = self._routes(losses)
+        self.handed_on = self.handed_on or numbers_of(routes.reached)
         for layer in routes.not_by_call:
             layer.call = None
         for layer in self.layers:
