@@ -40,8 +40,8 @@ class Recurrent:
 
     def _forward(self, forward: Callable[..., Any]) -> Callable[..., Any]:
         def through(*args: Any, **kwargs: Any) -> Any:
-            transformed = torch._C._functorch.peek_interpreter_stack() is not None  # vmap goes through no fused call
-            if not transformed and not (self.shown and torch.is_grad_enabled()):
+            # vmap takes the examples one by one through a fused call, with a warning.
+            if not _is_transformed() and not (self.shown and torch.is_grad_enabled()):
                 return forward(*args, **kwargs)
             with _Shown():
                 return forward(*args, **kwargs)
@@ -169,7 +169,8 @@ def _is_plain(values: Sequence[Any]) -> bool:
     """Whether these are ordinary tensors of one dtype of 32 or 64 bits, and nothing changes what is done to them."""
     first = values[0]
     return (
-        forward_ad._current_level < 0
+        not _is_transformed()
+        and forward_ad._current_level < 0
         and not torch.is_autocast_enabled(first.device.type)
         and first.dtype in (torch.float32, torch.float64)
         and first.dim() == 3
@@ -178,7 +179,11 @@ def _is_plain(values: Sequence[Any]) -> bool:
             type(value) in (Tensor, nn.Parameter)
             and value.dtype == first.dtype
             and value.layout == torch.strided
-            and not torch._C._functorch.is_functorch_wrapped_tensor(value)
             for value in values
         )
     )
+
+
+def _is_transformed() -> bool:
+    """Whether vmap, grad or another transform of torch.func is at work."""
+    return torch._C._functorch.peek_interpreter_stack() is not None
