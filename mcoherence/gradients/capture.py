@@ -11,7 +11,8 @@ squared norms (`layer_products`).
 Not every use of a parameter is one call of its module. Between the forward and the backward pass of every batch
 `routing` tells which layers their calls do not account for. Their parameters, and those that belong to no layer, are
 measured where the graph shows their uses (`by_uses`), and what is not understood there is left to
-`fallback.WholeModel`.
+`fallback.WholeModel`. So that the graph shows the uses of recurrent layers' weights, these are computed in another way
+meanwhile (`recurrent`).
 """
 
 from collections.abc import Collection, Iterable, Iterator
@@ -314,7 +315,7 @@ class Capture:
         return found
 
     def _let_go(self) -> None:
-        """Of the graph: the backward pass is over, and passes to come are the model's own."""
+        """Let go of the graph: the backward pass is over, and in passes to come recurrent layers are torch's own."""
         self._uses.let_go()
         self._recurrent.shown = False
 

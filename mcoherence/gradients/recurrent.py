@@ -1,9 +1,13 @@
 """Recurrent layers computed so that autograd's graph shows every use of their weights.
 
-torch computes nn.RNN, nn.GRU and nn.LSTM by one call of oneDNN or cuDNN, inside of which no gradient of a gate can be
-seen, or step by step, with up to twenty nodes for each. Here torch's call gives the output, outside of the graph. It
-tells the state before each step, so that the gates of all steps are two products with the weights, of the inputs and of
-these states, which the graph shows. Only the gradient of the gates is then found step by step (`recurrent_gates`).
+torch computes nn.RNN, nn.GRU and nn.LSTM by one fused call of oneDNN or cuDNN, inside of which no gradient of a gate
+can be seen, or step by step, with up to twenty nodes of the graph for each step. Here torch's own call is made outside
+of the graph, and gives the output. The output tells the state before each step. So the gates of all steps are two
+products with the weights, one of all inputs and one of all these states, and the graph shows both. Step by step go only
+the cells of an LSTM and the gradient of the gates (`recurrent_gates`).
+
+All other calls (`_Call.of` and `_is_plain` say which) torch computes step by step, in the graph: those of packed
+sequences, with projections, with dropout, in half precision, and inside of vmap.
 
 Index letters: n examples, h units.
 """
@@ -22,7 +26,10 @@ from mcoherence.gradients.recurrent_gates import KINDS, Gates, KnownCall, Recurr
 
 
 class Recurrent:
-    """The recurrent layers of a model, in whose place others compute the same while `shown` is true."""
+    """The recurrent layers of a model.
+
+    shown: whether their calls show every use of their weights in the graph; else they are torch's own.
+    """
 
     def __init__(self, model: nn.Module) -> None:
         self.shown = False
@@ -30,7 +37,7 @@ class Recurrent:
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """The layers' calls go through here inside the block, those of a checkpoint in a backward pass too."""
+        """The layers' calls go through here inside the block, also those that a checkpoint makes in a backward pass."""
         with ExitStack() as stack:
             for layer in self._layers:
                 own = layer.__dict__.get("forward")
@@ -40,8 +47,8 @@ class Recurrent:
 
     def _forward(self, forward: Callable[..., Any]) -> Callable[..., Any]:
         def through(*args: Any, **kwargs: Any) -> Any:
-            transformed = torch._C._functorch.peek_interpreter_stack() is not None  # vmap goes through no fused call
-            if not transformed and not (self.shown and torch.is_grad_enabled()):
+            # Never torch's fused call inside of vmap, which takes the examples through it one by one, and warns.
+            if not _is_transformed() and not (self.shown and torch.is_grad_enabled()):
                 return forward(*args, **kwargs)
             with _Shown():
                 return forward(*args, **kwargs)
@@ -57,6 +64,8 @@ def _put_back(layer: nn.Module, own: Any) -> None:
 
 
 class _Shown(TorchFunctionMode):
+    """Inside of it torch's recurrent functions show every use of their weights in the graph."""
+
     def __torch_function__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
         kind = KINDS.get(func)
         if kind is None:
@@ -71,7 +80,7 @@ class _Shown(TorchFunctionMode):
 
 @contextmanager
 def _step_by_step() -> Iterator[None]:
-    """Without oneDNN and cuDNN, as for packed sequences, projections, dropout, and what is wrapped for vmap."""
+    """Without oneDNN and cuDNN torch computes recurrent layers step by step, all of it in the graph."""
     cudnn, one_dnn = torch._C._get_cudnn_enabled(), torch._C._get_mkldnn_enabled()
     torch._C._set_cudnn_enabled(False)
     torch._C._set_mkldnn_enabled(False)
@@ -84,10 +93,10 @@ def _step_by_step() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _Call:
-    """A call of torch's, of sequences that are all as long.
+    """A call of one of torch's recurrent functions, of sequences that are all as long.
 
-    inputs: of each step; starts: what each kind of state begins with, [layers and directions, n, h].
-    weights: of the inputs, of the states, and their biases, for each layer and direction.
+    inputs: of each step; starts: what each kind of state begins with, [layers * directions, n, h].
+    weights: for each layer and direction the weight of the inputs, that of the states, and their biases if there are.
     """
 
     function: Callable[..., Any]
@@ -101,7 +110,7 @@ class _Call:
     @classmethod
     def of(cls, function: Callable[..., Any], kind: RecurrentKind, args: Sequence[Any]) -> "_Call | None":
         """The call with these arguments; None of one that has to be computed step by step."""
-        if len(args) != 9 or not isinstance(args[3], bool):  # of packed sequences
+        if len(args) != 9 or not isinstance(args[3], bool):  # packed sequences have their weights there
             return None
         inputs, starts, weights, biased, layers, dropout, training, both, batch_first = args
         starts = (starts,) if isinstance(starts, Tensor) else tuple(starts)
@@ -114,7 +123,7 @@ class _Call:
         return cls(function, kind, inputs, starts, by_layer, directions, 1 if batch_first else 0)
 
     def shown(self) -> Any:
-        """What the call returns."""
+        """What the call returns: the output, and the last states of every kind, [layers * directions, n, h]."""
         values, finals = self.inputs, []
         for layer in range(0, len(self.weights), self.directions):
             values, found = self._layer(values, layer)
@@ -122,7 +131,7 @@ class _Call:
         return values, *(torch.stack(states) for states in zip(*finals, strict=True))
 
     def _layer(self, inputs: Tensor, layer: int) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
-        """Output, and the last states of each direction, of the layer whose weights begin at this place."""
+        """Output, and the last states of each direction, of the layer whose weights begin at place `layer`."""
         weights = self.weights[layer : layer + self.directions]
         starts = tuple(one[layer : layer + self.directions] for one in self.starts)
         with torch.no_grad():
@@ -132,12 +141,12 @@ class _Call:
                 inputs.detach(),
                 first if len(first) > 1 else first[0],
                 flat,
-                len(weights[0]) == 4,
-                1,
-                0.0,
-                False,
-                self.directions == 2,
-                self.steps_axis == 1,
+                has_biases=len(weights[0]) == 4,
+                num_layers=1,
+                dropout=0.0,
+                train=False,
+                bidirectional=self.directions == 2,
+                batch_first=self.steps_axis == 1,
             )[0]
         parts, finals = [], []
         for k, (of_direction, out) in enumerate(zip(weights, output.chunk(self.directions, -1), strict=True)):
@@ -151,6 +160,7 @@ class _Call:
     def _direction(
         self, inputs: Tensor, output: Tensor, starts: tuple[Tensor, ...], weights: Sequence[Tensor], order: StepOrder
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """`output`, as a part of the graph, and the last states, [n, h]."""
         of_inputs, of_states, *biases = weights
         first = tuple(one.detach() for one in starts)
         before = order.before(output, first[0])
@@ -166,19 +176,22 @@ class _Call:
 
 
 def _is_plain(values: Sequence[Any]) -> bool:
-    """Whether these are ordinary tensors of one dtype of 32 or 64 bits, and nothing changes what is done to them."""
+    """Whether these are ordinary tensors of one dtype of 32 or 64 bits, and no autocast or transform is at work."""
     first = values[0]
     return (
-        forward_ad._current_level < 0
+        not _is_transformed()
+        and forward_ad._current_level < 0
         and not torch.is_autocast_enabled(first.device.type)
         and first.dtype in (torch.float32, torch.float64)
         and first.dim() == 3
         and first.numel() > 0
         and all(
-            type(value) in (Tensor, nn.Parameter)
-            and value.dtype == first.dtype
-            and value.layout == torch.strided
-            and not torch._C._functorch.is_functorch_wrapped_tensor(value)
+            type(value) in (Tensor, nn.Parameter) and value.dtype == first.dtype and value.layout == torch.strided
             for value in values
         )
     )
+
+
+def _is_transformed() -> bool:
+    """Whether vmap, grad or another transform of torch.func is at work."""
+    return torch._C._functorch.peek_interpreter_stack() is not None
