@@ -30,7 +30,7 @@ from mcoherence.gradients.by_uses import ByUses, fit
 from mcoherence.gradients.directions import Directions
 from mcoherence.gradients.fallback import layer_rows
 from mcoherence.gradients.following import Following
-from mcoherence.gradients.graph import Users, above, numbers_of
+from mcoherence.gradients.graph import Users, above, numbers_of, users_below
 from mcoherence.gradients.kept_calls import KeptCalls
 from mcoherence.gradients.layer_names import layer_of
 from mcoherence.gradients.layer_products import layer_products
@@ -151,7 +151,8 @@ class Capture:
         routes = None
         while routes is None:
             routes = self._routes(losses)
-        self.handed_on = self.handed_on or numbers_of(routes.reached)
+        if not self.handed_on:
+            self.handed_on = numbers_of(users_below([losses.grad_fn], {}))
         for layer in routes.not_by_call:
             layer.call = None
         for layer in self.layers:
@@ -303,7 +304,6 @@ class Capture:
 
     def products(self) -> dict[str, Tensor]:
         """{layer: products float64 [D, n]} of the parameters that calls account for, added up over each layer."""
-        self._recurrent.shown = False
         found: dict[str, Tensor] = {}
         for layer in self.layers:
             if not any(layer.qualified(name) in self.routed for name in layer.parameters):
@@ -312,6 +312,7 @@ class Capture:
             if name not in self.routed:
                 owner = layer_of(name)
                 found[owner] = found[owner] + value if owner in found else value
+        self._let_go()
         return found
 
     def _let_go(self) -> None:

@@ -67,15 +67,11 @@ def test_batches_after_the_first_go_together_and_sums_are_those_of_the_loop():
 
 
 def test_a_pass_stays_as_small_as_told(monkeypatch):
-    # A first batch of 7 hands on 7 (5 + 5 + 3) numbers and the losses, two transposed weights besides
-    monkeypatch.setattr(small_batches, "MOST_TOGETHER", 3 * (7 * (5 + 5 + 3 + 3) + 7 + 1 + 5 * (D + 3)))
+    # A first batch of 7 hands on the outputs of four operations and the losses, and two transposed weights.
+    monkeypatch.setattr(small_batches, "MOST_TOGETHER", 3 * (7 * (5 + 5 + 3 + 3 + 1) + 5 * (D + 3)))
     model = network()
     gradient_statistics(model, PER_EXAMPLE, sample(*[7] * 8))
-    joined = [n for n in model.sizes if n > 3]
-    assert joined[0] == 7
-    assert max(joined) <= 21
-    assert max(joined) > 7
-    assert sum(joined) == 56
+    assert [n for n in model.sizes if n > 3] == [7, 21, 21, 7]
 
 
 def test_batches_of_other_shapes_dtypes_and_groups_stay_apart():
