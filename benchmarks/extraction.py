@@ -15,7 +15,7 @@ method, as the growth of its resident set over the state before the first pass (
     opacus     per-example gradients by hooks, rows reduced at once; opacus, ghost   norms without the rows
     torchjd    the Gram matrix of all examples' gradients, which tells more than the two sums
 
-The last four come with `make setup-tests`.
+BackPACK, Opacus and TorchJD come with `make setup-tests`.
 """
 
 import argparse
@@ -177,7 +177,7 @@ def torchjd(model: nn.Module, inputs: Tensor, targets: Tensor) -> Pass:
 
 
 def _has_batch_norm(model: nn.Module) -> bool:
-    """Whether TorchJD has to pull every loss back by itself, which takes a backward pass for each."""
+    """Whether there is batch norm, with which TorchJD takes a backward pass for each loss."""
     return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
 
 

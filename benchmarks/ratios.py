@@ -5,7 +5,8 @@
 In one process, the three in turn, round after round; medians of the ratios within a round:
 
     plain   forward pass and backward pass of the summed loss to all parameters
-    batch   a batch of a long sweep: one pass of mcoherence.gradients
+    batch   a batch of a sweep without its checks: of 12 or more, or of one where 12 plain passes take over a second.
+            Batches of small networks are joined in it.
     call    gradient_statistics on 12 batches against 12 plain passes. Where these take over a second, a call of one
             batch and eleven times `batch` stand for it.
 
@@ -14,6 +15,7 @@ threads on a quiet one. --exact holds Q and |S|^2 of each network in float64 aga
 """
 
 import argparse
+import itertools
 import json
 import statistics
 import time
@@ -25,6 +27,8 @@ from networks import NETWORKS, problem
 from mcoherence import gradient_statistics
 from mcoherence.gradients.passes import Passes
 from mcoherence.gradients.reference import per_example_gradients
+from mcoherence.gradients.sweep import measured_batches
+from mcoherence.gradients.tally import Tally
 from mcoherence.gradients.trees import length, mapped, outputs_of, rows
 
 BATCHES = 12
@@ -41,12 +45,14 @@ def ratios(name: str, rounds: int, clock: Callable[[], float]) -> dict[str, floa
     def plain() -> None:
         torch.autograd.grad(loss_fn(outputs_of(model, inputs), targets).sum(), parameters, allow_unused=True)
 
-    def batch() -> None:
-        passes.measure(inputs, targets)
-
-    def seconds_of_sweep(times: int = 1) -> float:
+    def seconds_of_sweep(batches: int) -> float:
+        """Of each of so many batches."""
         with passes.capture.active():
-            return seconds(batch, times)
+            start = clock()
+            same = itertools.repeat((inputs, targets), batches)
+            for _ in measured_batches(passes, Tally(passes, spot_check=0, parts=2), same, groups=None):
+                pass
+            return (clock() - start) / batches
 
     def seconds(run: Callable[[], object], times: int = 1) -> float:
         start = clock()
@@ -55,12 +61,12 @@ def ratios(name: str, rounds: int, clock: Callable[[], float]) -> dict[str, floa
         return (clock() - start) / times
 
     plain()
-    seconds_of_sweep()
+    seconds_of_sweep(1)
     times = max(1, int(TURN_SECONDS / max(1e-6, seconds(plain))))
     number = BATCHES if BATCHES * seconds(plain) < LONG_SECONDS else 1
     taken = []
     for _ in range(rounds):
-        first, ours = seconds(plain, times), seconds_of_sweep(times)
+        first, ours = seconds(plain, times), seconds_of_sweep(max(times, number))
         call = seconds(lambda: gradient_statistics(model, loss_fn, [(inputs, targets)] * number))
         again = seconds(plain, times)
         taken.append(((first + again) / 2, ours, call + (BATCHES - number) * ours))

@@ -255,7 +255,7 @@ def _strided(node: Any, output: Shape, argument: int, shape: Shape, axis: int) -
 
 
 def _recurrent(node: Any, output: Shape, argument: int, shape: Shape, axis: int) -> int | None:
-    """Sequences of which each goes its own way."""
+    """Each sequence by itself, whichever the argument."""
     return axis if axis == axis_of_examples(node) and shape[axis] == output[axis] else None
 
 
@@ -310,5 +310,5 @@ _NAMES: dict[Rule, str] = {
     _strided: "AsStrided",
 }
 _BY_NAME: dict[str, Rule] = {name: rule for rule, names in _NAMES.items() for name in names.split()}
-_BY_NAME["GatesBackward"] = _recurrent
+_BY_NAME["GatesBackward"] = _recurrent  # of `recurrent_gates`; nodes of an autograd Function have no number
 _RULES: dict[str, Rule] = {}

@@ -11,7 +11,8 @@ squared norms (`layer_products`).
 Not every use of a parameter is one call of its module. Between the forward and the backward pass of every batch
 `routing` tells which layers their calls do not account for. Their parameters, and those that belong to no layer, are
 measured where the graph shows their uses (`by_uses`), and what is not understood there is left to
-`fallback.WholeModel`.
+`fallback.WholeModel`. So that the graph shows the uses of recurrent layers' weights, these are computed in another way
+meanwhile (`recurrent`).
 """
 
 from collections.abc import Collection, Iterable, Iterator
@@ -29,7 +30,7 @@ from mcoherence.gradients.by_uses import ByUses, fit
 from mcoherence.gradients.directions import Directions
 from mcoherence.gradients.fallback import layer_rows
 from mcoherence.gradients.following import Following
-from mcoherence.gradients.graph import Users, above
+from mcoherence.gradients.graph import Users, above, numbers_of, users_below
 from mcoherence.gradients.kept_calls import KeptCalls
 from mcoherence.gradients.layer_names import layer_of
 from mcoherence.gradients.layer_products import layer_products
@@ -74,6 +75,7 @@ class Capture:
     keeping: whether to keep what the calls of a batch gave; kept: of the batch at hand.
     lowest: what to ask autograd for so that it comes by all layers; of passes for products only.
     edges: what to ask autograd for besides the parameters that are not summed here, and to `hand` back.
+    handed_on: numbers that the operations of the first batch handed on; 0 before it.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -99,6 +101,7 @@ class Capture:
         self._directions: Directions | None = None
         self.lowest: list[Any] = []
         self.edges: list[GradientEdge] = []
+        self.handed_on = 0
         self.keeping = False
         self.kept = KeptCalls()
         self._probe: Probe | None = None
@@ -149,6 +152,8 @@ class Capture:
         routes = None
         while routes is None:
             routes = self._routes(losses)
+        if not self.handed_on:
+            self.handed_on = numbers_of(users_below([losses.grad_fn], {}))
         for layer in routes.not_by_call:
             layer.call = None
         for layer in self.layers:
@@ -300,7 +305,6 @@ class Capture:
 
     def products(self) -> dict[str, Tensor]:
         """{layer: products float64 [D, n]} of the parameters that calls account for, added up over each layer."""
-        self._recurrent.shown = False
         found: dict[str, Tensor] = {}
         for layer in self.layers:
             if not any(layer.qualified(name) in self.routed for name in layer.parameters):
@@ -309,6 +313,7 @@ class Capture:
             if name not in self.routed:
                 owner = layer_of(name)
                 found[owner] = found[owner] + value if owner in found else value
+        self.let_go()
         return found
 
     def stop_showing(self) -> bool:
@@ -321,7 +326,7 @@ class Capture:
         self._recurrent.by_steps = True
 
     def let_go(self) -> None:
-        """Of the graph: the backward pass is over, and passes to come are the model's own."""
+        """Let go of the graph: the backward pass is over, and in passes to come recurrent layers are torch's own."""
         self._uses.let_go()
         self._recurrent.shown = False
 

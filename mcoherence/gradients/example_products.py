@@ -17,9 +17,10 @@ from mcoherence.gradients.evidence import IdentityError, tolerance
 from mcoherence.gradients.example_rows import MOST_WAITING_BYTES, OrderedExamples
 from mcoherence.gradients.kept_calls import MOST_BYTES, KeptCalls
 from mcoherence.gradients.layer_names import layer_of
+from mcoherence.gradients.small_batches import Piece
 from mcoherence.gradients.spot_check import Batch, apart, drawn
 from mcoherence.gradients.statistics import GradientStatistics
-from mcoherence.gradients.sweep import Measuring, Piece
+from mcoherence.gradients.sweep import Measuring
 from mcoherence.gradients.trees import usable
 
 
@@ -94,18 +95,18 @@ def products_of(
     passes = ProductPasses(now.passes, directions)
     found = _Products(directions.count, rows)
     norms = torch.from_numpy(np.sqrt(rows.sq_norms.sum(axis=1)))
-    known = set()
-    for index, (positions, calls) in enumerate([] if capture.routed else kept.batches):
+    known = np.zeros(len(norms), dtype=np.bool_)
+    for positions, calls in [] if capture.routed else kept.batches:
         by_layer = calls.products(directions, capture.careful)
         if by_layer is not None:
             found.put(positions, by_layer)
-            known.add(index)
-    if len(known) == len(kept.batches) and sum(len(positions) for positions, _ in kept.batches) == len(norms):
+            known[positions.numpy()] = True
+    if known.all():
         return found.gathered()
     came = 0
-    for index, piece in enumerate(again):
+    for piece in again:
         came += len(piece.positions)
-        if came <= len(norms) and index not in known:
+        if came <= len(norms) and not known[piece.positions.numpy()].all():
             again_measured = passes.measure(piece.inputs, piece.targets, norms[piece.positions])
             found.put(piece.positions, again_measured.by_layer, again_measured.losses)
     if came != len(norms):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mcoherence.gradients.layer_names import layer_of, layers_of
 from mcoherence.gradients.passes import BatchSums
-from mcoherence.gradients.sweep import Piece
+from mcoherence.gradients.small_batches import Piece
 
 
 @dataclass(frozen=True)

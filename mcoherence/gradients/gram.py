@@ -17,11 +17,11 @@ from mcoherence.gradients import pairs
 from mcoherence.gradients.evidence import IdentityError, tolerance
 from mcoherence.gradients.group_sums import real_rows
 from mcoherence.gradients.reference import LossFunction, loss_and_gradients
+from mcoherence.gradients.small_batches import Piece
 from mcoherence.gradients.statistics import GradientStatistics, statistics_of
 from mcoherence.gradients.sweep import (
     WHOLE_SAMPLE,
     Measuring,
-    Piece,
     Totals,
     measured_batches,
     measuring,

@@ -5,8 +5,10 @@ that parameter passes through that call. Functional use of another module's weig
 cached tensor break this without a trace in any hook, but not without a trace in autograd's graph.
 """
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from torch.autograd.graph import Node
 
@@ -81,6 +83,12 @@ def above(nodes: Iterable[Node], users: Users) -> set[Node]:
                 found.add(user)
                 stack.append(user)
     return found
+
+
+def numbers_of(nodes: Iterable[Node]) -> int:
+    """How many numbers the operations of these nodes hand on; leaves, which are no operations, hand on none."""
+    inner: Iterator[Any] = (node for node in nodes if node.next_functions)
+    return sum(math.prod(output.shape) for node in inner for output in node._input_metadata)
 
 
 def _leaves(nodes: Iterable[Node]) -> set[int]:

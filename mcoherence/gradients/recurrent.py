@@ -1,9 +1,13 @@
 """Recurrent layers computed so that autograd's graph shows every use of their weights.
 
-torch computes nn.RNN, nn.GRU and nn.LSTM by one call of oneDNN or cuDNN, inside of which no gradient of a gate can be
-seen, or step by step, with up to twenty nodes for each. Here torch's call gives the output, outside of the graph. It
-tells the state before each step, so that the gates of all steps are two products with the weights, of the inputs and of
-these states, which the graph shows. Only the gradient of the gates is then found step by step (`recurrent_gates`).
+torch computes nn.RNN, nn.GRU and nn.LSTM by one fused call of oneDNN or cuDNN, inside of which no gradient of a gate
+can be seen, or step by step, with up to twenty nodes of the graph for each step. Here torch's own call is made outside
+of the graph, and gives the output. The output tells the state before each step. So the gates of all steps are two
+products with the weights, one of all inputs and one of all these states, and the graph shows both. Step by step go only
+the cells of an LSTM and the gradient of the gates (`recurrent_gates`).
+
+All other calls (`_Call.of` and `_is_plain` say which) torch computes step by step, in the graph: those of packed
+sequences, with projections, with dropout, in half precision, and inside of vmap.
 
 Index letters: n examples, h units.
 """
@@ -25,10 +29,11 @@ from mcoherence.gradients.watching import Watch
 
 
 class Recurrent:
-    """The recurrent layers of a model, in whose place others compute the same while `shown` is true.
+    """The recurrent layers of a model.
 
+    shown: whether their calls show every use of their weights in the graph; else they are torch's own.
     active: inside of `in_place`, after which a copy of a layer may live on.
-    by_steps: whether they are then torch's own, step by step, of which gradients can be differentiated again.
+    by_steps: whether they are shown step by step by torch itself, so that gradients can be differentiated again.
     layers: those of the model.
     """
 
@@ -38,7 +43,7 @@ class Recurrent:
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """The layers' calls go through here inside the block, those of a checkpoint in a backward pass too.
+        """The layers' calls go through here inside the block, also those that a checkpoint makes in a backward pass.
 
         By hooks: copies that a model makes of its layer take them along, and are computed with weights of their own.
         """
@@ -65,8 +70,8 @@ class Recurrent:
         def before(*_: object) -> None:
             if not hasattr(of_thread, "begun"):
                 of_thread.begun = []
-            transformed = torch._C._functorch.peek_interpreter_stack() is not None  # vmap goes through no fused call
-            of_thread.begun.append(self.active and (transformed or (self.shown and torch.is_grad_enabled())))
+            # Never torch's fused call inside of vmap, which takes the examples through it one by one, and warns.
+            of_thread.begun.append(self.active and (_is_transformed() or (self.shown and torch.is_grad_enabled())))
             if of_thread.begun[-1]:
                 _Shown(self).__enter__()  # type: ignore[no-untyped-call]
 
@@ -78,6 +83,8 @@ class Recurrent:
 
 
 class _Shown(TorchFunctionMode):
+    """Inside of it torch's recurrent functions show every use of their weights in the graph."""
+
     def __init__(self, recurrent: Recurrent) -> None:
         super().__init__()
         self._recurrent = recurrent
@@ -126,7 +133,7 @@ def _is_watched_by_others() -> bool:
 
 @contextmanager
 def step_by_step() -> Iterator[None]:
-    """Without oneDNN and cuDNN, as for packed sequences, projections, dropout, and what is wrapped for vmap."""
+    """Without oneDNN and cuDNN torch computes recurrent layers step by step, all of it in the graph."""
     with _FUSED.lock:
         if not _FUSED.refused:
             _FUSED.found = torch._C._get_cudnn_enabled(), torch._C._get_mkldnn_enabled()
@@ -157,10 +164,10 @@ _FUSED = _Fused()
 
 @dataclass(frozen=True)
 class _Call:
-    """A call of torch's, of sequences that are all as long.
+    """A call of one of torch's recurrent functions, of sequences that are all as long.
 
-    inputs: of each step; starts: what each kind of state begins with, [layers and directions, n, h].
-    weights: of the inputs, of the states, and their biases, for each layer and direction.
+    inputs: of each step; starts: what each kind of state begins with, [layers * directions, n, h].
+    weights: for each layer and direction the weight of the inputs, that of the states, and their biases if there are.
     """
 
     function: Callable[..., Any]
@@ -174,7 +181,7 @@ class _Call:
     @classmethod
     def of(cls, function: Callable[..., Any], kind: RecurrentKind, args: Sequence[Any]) -> "_Call | None":
         """The call with these arguments; None of one that has to be computed step by step."""
-        if len(args) != 9 or not isinstance(args[3], bool):  # of packed sequences
+        if len(args) != 9 or not isinstance(args[3], bool):  # packed sequences have their weights there
             return None
         inputs, starts, weights, biased, layers, dropout, training, both, batch_first = args
         starts = (starts,) if isinstance(starts, Tensor) else tuple(starts)
@@ -187,7 +194,7 @@ class _Call:
         return cls(function, kind, inputs, starts, by_layer, directions, 1 if batch_first else 0)
 
     def shown(self) -> Any:
-        """What the call returns."""
+        """What the call returns: the output, and the last states of every kind, [layers * directions, n, h]."""
         values, finals = self.inputs, []
         for layer in range(0, len(self.weights), self.directions):
             values, found = self._layer(values, layer)
@@ -196,7 +203,7 @@ class _Call:
         return values.clone(), *(torch.stack(states) for states in zip(*finals, strict=True))
 
     def _layer(self, inputs: Tensor, layer: int) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
-        """Output, and the last states of each direction, of the layer whose weights begin at this place."""
+        """Output, and the last states of each direction, of the layer whose weights begin at place `layer`."""
         weights = self.weights[layer : layer + self.directions]
         starts = tuple(one[layer : layer + self.directions] for one in self.starts)
         with torch.no_grad():
@@ -206,12 +213,12 @@ class _Call:
                 inputs.detach(),
                 first if len(first) > 1 else first[0],
                 flat,
-                len(weights[0]) == 4,
-                1,
-                0.0,
-                False,
-                self.directions == 2,
-                self.steps_axis == 1,
+                has_biases=len(weights[0]) == 4,
+                num_layers=1,
+                dropout=0.0,
+                train=False,
+                bidirectional=self.directions == 2,
+                batch_first=self.steps_axis == 1,
             )[0]
         parts, finals = [], []
         for k, (of_direction, out) in enumerate(zip(weights, output.chunk(self.directions, -1), strict=True)):
@@ -224,6 +231,7 @@ class _Call:
     def _direction(
         self, inputs: Tensor, output: Tensor, starts: tuple[Tensor, ...], weights: Sequence[Tensor], order: StepOrder
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """`output`, as a part of the graph, and the last states, [n, h]."""
         of_inputs, of_states, *biases = weights
         first = tuple(one.detach() for one in starts)
         before = order.before(output, first[0])
@@ -239,11 +247,11 @@ class _Call:
 
 
 def _is_plain(values: Sequence[Any]) -> bool:
-    """Whether these are ordinary tensors of one dtype of 32 or 64 bits, and nothing changes what is done to them."""
+    """Whether these are ordinary tensors of one dtype of 32 or 64 bits, and no autocast or transform is at work."""
     first = values[0]
     return (
-        forward_ad._current_level < 0
-        and torch._C._functorch.peek_interpreter_stack() is None
+        not _is_transformed()
+        and forward_ad._current_level < 0
         and not torch.is_autocast_enabled(first.device.type)
         and first.dtype in (torch.float32, torch.float64)
         and first.dim() == 3
@@ -253,3 +261,8 @@ def _is_plain(values: Sequence[Any]) -> bool:
             for value in values
         )
     )
+
+
+def _is_transformed() -> bool:
+    """Whether vmap, grad or another transform of torch.func is at work."""
+    return torch._C._functorch.peek_interpreter_stack() is not None

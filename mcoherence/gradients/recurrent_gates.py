@@ -1,7 +1,10 @@
-"""The gates of recurrent layers and their gradient, of calls of which the output is known.
+"""From the gates of a recurrent layer to its output, as one node of autograd's graph; the output is known already.
 
-Index letters: n examples, t steps, h units. A gate of every unit and step is [n, t, h], or [t, n, h] for layers whose
-steps come first; gates stand side by side along the last axis, in torch's order.
+A gate has two parts that are added up, one made of the step's input and one of the state before the step. In the
+formulas a and b are these two parts, h is the state before the step and h' that after it.
+
+Index letters: n examples, t steps, h units, k gates. A gate of every unit and step is [n, t, h], or [t, n, h] for
+layers whose steps come first; gates stand side by side along the last axis, [n, t, k h], in torch's order.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -42,11 +45,11 @@ class StepOrder:
 
 @dataclass(frozen=True)
 class KnownCall:
-    """A call in one direction, outside of the graph.
+    """What is known of a call in one direction, outside of the graph.
 
     of_inputs, of_states: the gates' two parts, biases included.
-    output, before: the output of each step, and of the one before it.
-    starts: what each state begins with, [n, h].
+    output, before: the state that is the output, after each step and before it.
+    starts: what each kind of state begins with, [n, h].
     """
 
     of_inputs: Tensor
@@ -59,7 +62,11 @@ class KnownCall:
 
 @dataclass(frozen=True)
 class FollowedGates:
-    """lasts: the last of the states besides the output, [n, h]; factors: what a gradient is multiplied with."""
+    """What follows from the gates.
+
+    lasts: of each kind of state besides the output (the cells of an LSTM) the last, [n, h].
+    factors: derivatives at every step, which the gradient is multiplied with.
+    """
 
     lasts: tuple[Tensor, ...]
     factors: tuple[Tensor, ...]
@@ -67,7 +74,7 @@ class FollowedGates:
 
 @dataclass(frozen=True)
 class OutputGradients:
-    """Gradients of the output of each step, and of the last of further states, [n, h]."""
+    """Gradients of the output of each step, and of the last of each other kind of state, [n, h]."""
 
     output: Tensor
     lasts: tuple[Tensor, ...]
@@ -75,7 +82,7 @@ class OutputGradients:
 
 @dataclass(frozen=True)
 class GateGradients:
-    """Gradients of the gates' two parts, and of what each state begins with, [n, h]."""
+    """Gradients of the gates' two parts, and of what each kind of state begins with, [n, h]."""
 
     of_inputs: Tensor
     of_states: Tensor
@@ -86,16 +93,16 @@ class RecurrentKind(Protocol):
     """One kind of recurrent layer."""
 
     def followed(self, known: KnownCall) -> FollowedGates:
-        """What follows at each step from the gates' two parts."""
+        """What follows from the gates' two parts, at all steps."""
 
     def gradients(
         self, weight: Tensor, factors: Sequence[Tensor], order: StepOrder, given: OutputGradients
     ) -> GateGradients:
-        """The gradient step by step, the last first; `weight` is that of the states."""
+        """The gradients, found step by step, the last first; `weight`, that of the states, is [k h, h]."""
 
 
 class _Elman:
-    """h' = f(a + b), a and b the gate's two parts and f tanh or the positive part, whose slope its value tells."""
+    """h' = f(a + b), where f is tanh or the positive part, whose slope follows from its value."""
 
     def __init__(self, slope: Callable[[Tensor], Tensor]) -> None:
         self._slope = slope
@@ -116,7 +123,7 @@ class _Elman:
 
 
 class _Gru:
-    """h' = (1 - z) n + z h with n = tanh(a_n + r b_n), r and z logistic; a and b are the gates' two parts."""
+    """h' = (1 - z) n + z h with n = tanh(a_n + r b_n), and r and z logistic."""
 
     def followed(self, known: KnownCall) -> FollowedGates:
         (a_r, a_z, a_n), (b_r, b_z, b_n) = known.of_inputs.chunk(3, -1), known.of_states.chunk(3, -1)
@@ -195,7 +202,7 @@ class DifferentiatedAgainError(RuntimeError):
 
 
 class Gates(torch.autograd.Function):
-    """The output, which is known, and the last of further states, from the gates' two parts and the states' starts."""
+    """The output, which is known, and the last of each other kind of state, as functions of gates and starts."""
 
     @staticmethod
     def forward(
@@ -207,7 +214,10 @@ class Gates(torch.autograd.Function):
         of_states: Tensor,
         *starts: Tensor,
     ) -> tuple[Tensor, ...]:
-        """The output, and of a further state its last, [n, 1, h], steps where those of the output are."""
+        """The output, and of each other kind of state the last, [n, 1, h], or [1, n, h] where steps come first.
+
+        starts: what each kind of state begins with, of the same shape.
+        """
         followed = kind.followed(known)
         ctx.kind, ctx.order = kind, known.order
         ctx.save_for_backward(weight, *followed.factors)
@@ -235,6 +245,6 @@ def _is_wrapped(values: Tensor) -> bool:
 
 
 def axis_of_examples(node: Node) -> int | None:
-    """Of all that goes in and comes out of the node of a recurrent layer's gates; None of any other node."""
+    """The axis of the examples in all that goes in and out of a node of `Gates`; None of any other node."""
     order = getattr(node, "order", None)
     return 1 - order.axis if isinstance(order, StepOrder) else None

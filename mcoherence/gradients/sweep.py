@@ -24,8 +24,9 @@ from mcoherence.gradients.model_state import ModelState
 from mcoherence.gradients.passes import BatchSums, Passes
 from mcoherence.gradients.reference import LossFunction
 from mcoherence.gradients.refusal import UnsupportedModelError, no_graph_kept, refuse_unsupported
+from mcoherence.gradients.small_batches import Piece, SmallBatches, joined
 from mcoherence.gradients.tally import Tally, require_parts
-from mcoherence.gradients.trees import Tree, length
+from mcoherence.gradients.trees import length
 from mcoherence.gradients.wrappers import plain_names, unwrapped
 from mcoherence.precision import float32_products, precision_name
 
@@ -90,24 +91,33 @@ def prepared(model: nn.Module, loss_fn: LossFunction, *, tf32: bool) -> Iterator
             yield Measuring(passes, names, "", where, precision_name(tf32), state)
 
 
-@dataclass(frozen=True)
-class Piece:
-    """Examples of one group: inputs and targets [n, ...], and their positions in the sample, int64 [n]."""
-
-    group: int
-    inputs: Tree
-    targets: Tree
-    positions: Tensor
-
-
 def measured_batches(
     passes: Passes, tally: Tally, batches: Iterable[tuple[Any, ...]], groups: Sequence[str] | None
 ) -> Iterator[tuple[Piece, BatchSums]]:
-    """The batches, of one group each, and what was measured of them."""
-    for piece in pieces(tally.counted(batches), groups):
-        measured = tally.checked(passes.measure(piece.inputs, piece.targets), piece.inputs, piece.targets)
-        tally.uncovered.update(measured.sums.keys() - measured.squared_norms.keys())
-        yield piece, measured
+    """The examples of the batches, of one group each time, and what was measured of them."""
+    small = SmallBatches(passes)
+    for parts in small.shared_out(pieces(tally.counted(batches), groups)):
+        for piece, measured in _measured(passes, tally, small, parts):
+            small.learn(measured)
+            tally.uncovered.update(measured.sums.keys() - measured.squared_norms.keys())
+            yield piece, measured
+
+
+def _measured(
+    passes: Passes, tally: Tally, small: SmallBatches, parts: Sequence[Piece]
+) -> Iterator[tuple[Piece, BatchSums]]:
+    """The parts joined; one by one where the model does not take them so, or where something else is wrong."""
+    if len(parts) > 1:
+        try:
+            whole = joined(parts)
+            found = tally.checked(passes.measure(whole.inputs, whole.targets), whole.inputs, whole.targets)
+        except Exception:  # a model may insist on a size; what is wrong with the examples shows again
+            small.stop()
+        else:
+            yield whole, found
+            return
+    for piece in parts:
+        yield piece, tally.checked(passes.measure(piece.inputs, piece.targets), piece.inputs, piece.targets)
 
 
 def pieces(batches: Iterable[tuple[Any, ...]], groups: Sequence[str] | None) -> Iterator[Piece]:

@@ -483,7 +483,7 @@ def early_exit(m, x):
     "forward",
     [
         early_exit,
-        lambda m, x: m.b(m.a(x).tanh()) * (2 if len(x) == 3 else 1),
+        lambda m, x: m.b(m.a(x).tanh()) * (2 if len(x) in (3, 7) else 1),  # 4 and 3 go together
         lambda m, x: m.b(m.a(x)) * (1 + (random.random() < 0.5)),
     ],
     ids=["on-values", "on-the-number-of-examples", "on-python's-generator"],

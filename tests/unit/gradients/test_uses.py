@@ -258,6 +258,22 @@ def test_an_lstm_in_float32_is_measured_at_its_uses_and_left_to_one_dnn_afterwar
     assert found.sum_sq_norms == pytest.approx(exact.sum_sq_norms, rel=1e-4)
 
 
+def scaled_by_one_sequence(m, x):
+    """The same sequence for all examples, read inside of vmap, which it does not depend on."""
+    start = torch.zeros(1, 1, D, dtype=x.dtype)
+    sequence = torch.linspace(-1, 1, T * D, dtype=x.dtype).view(T, 1, D)
+    return torch.func.vmap(lambda one: one * m.lstm(sequence, (start, start))[0][-1, 0])(x.mean(1))
+
+
+def test_a_recurrent_layer_that_a_model_calls_inside_of_vmap_is_measured():
+    torch.manual_seed(0)
+    model = Model(scaled_by_one_sequence, lstm=nn.LSTM(D, D)).double()
+    inputs, targets = torch.randn(N, T, D, dtype=torch.float64), torch.arange(N) % 3
+    found = gradient_statistics(model, PER_EXAMPLE, [(inputs, targets)])
+    for key, g in per_example_gradients(model, PER_EXAMPLE, inputs, targets).items():
+        assert found.sum_sq_norm(by="parameter")[key] == pytest.approx(float(g.square().sum()), rel=1e-10), key
+
+
 @pytest.mark.parametrize(
     ("name", "whole"), [("gain that is one and more", ()), ("relative positions", ("table.weight",))]
 )

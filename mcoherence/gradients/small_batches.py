@@ -1,0 +1,100 @@
+"""Small batches of a sweep that go through the model together.
+
+A pass of a small network is mostly calls of operations, and their number does not grow with the batch. Sums over
+examples do not depend on how the examples are shared out. So batches are joined as long as a pass stays small.
+
+Index letter: n examples.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mcoherence.gradients.passes import BatchSums, Passes
+from mcoherence.gradients.trees import Tree, concatenated, forms, leaves, mapped
+
+# Numbers that all operations of a pass hand on, 64 MiB in float32.
+MOST_TOGETHER = 2**24
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Examples of one group: inputs and targets [n, ...], and their positions in the sample, int64 [n]."""
+
+    group: int
+    inputs: Tree
+    targets: Tree
+    positions: Tensor
+
+    def copied(self) -> "Piece":
+        """The same examples, whatever a loader writes to its tensors when it is asked for the next ones."""
+        return Piece(self.group, mapped(_copied, self.inputs), mapped(_copied, self.targets), self.positions)
+
+    def kind(self) -> object:
+        """What pieces have in common that can be joined."""
+        where = [leaf.device for tree in (self.inputs, self.targets) for leaf in leaves(tree)]
+        return self.group, forms(self.inputs), forms(self.targets), where
+
+
+def _copied(leaf: Tensor) -> Tensor:
+    return leaf.detach().clone().requires_grad_(leaf.requires_grad)
+
+
+def joined(pieces: Sequence[Piece]) -> Piece:
+    """Pieces of one kind as one."""
+    return Piece(
+        pieces[0].group,
+        concatenated([piece.inputs for piece in pieces]),
+        concatenated([piece.targets for piece in pieces]),
+        torch.cat([piece.positions for piece in pieces]),
+    )
+
+
+class SmallBatches:
+    """How many examples of a sweep go through the model together, as its batches show.
+
+    Those of the first batch go alone, and so do all of a model that reads values of its inputs, draws random numbers
+    or has parameters that are measured through the whole model: what each of these costs grows with the batch. What was
+    read in the first batch may be of weights alone, which only the next one tells (`watching`).
+    """
+
+    def __init__(self, passes: Passes) -> None:
+        self._passes = passes
+        self._first = True
+        self._most: int | None = None  # examples, once it is known
+
+    def shared_out(self, pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
+        """The pieces, in their order, those together that are to be joined."""
+        waiting: list[Piece] = []
+        room, kind = 0, None
+        for piece in pieces:
+            n, found = len(piece.positions), piece.kind() if self._most else None
+            if waiting and (n > room or found != kind):
+                yield waiting
+                waiting = []
+            if not waiting:
+                room, kind = self._most or 0, found
+            room -= n
+            if room < n:  # the next one would hardly fit
+                yield [*waiting, piece]
+                waiting = []
+            else:
+                waiting.append(piece.copied())
+        if waiting:
+            yield waiting
+
+    def learn(self, measured: BatchSums) -> None:
+        """Take in what was measured of a batch."""
+        capture = self._passes.capture
+        first, self._first = self._first, False
+        if capture.routed or (measured.doubt and not first):
+            self.stop()
+        elif not measured.doubt and self._most is None:
+            self._most = math.floor(MOST_TOGETHER / capture.handed_on * measured.n) if capture.handed_on else 0
+
+    def stop(self) -> None:
+        """Join no more, as of batches that the model cannot take together."""
+        self._most = 0

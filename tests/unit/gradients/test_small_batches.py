@@ -1,0 +1,172 @@
+"""Small batches of a small network go through it together, and nothing that comes out tells."""
+
+import pytest
+import torch
+from torch import nn
+
+from mcoherence import example_statistics, gradient_statistics
+from mcoherence.gradients import small_batches
+from mcoherence.gradients.reference import per_example_gradients
+from mcoherence.gradients.refusal import UnsupportedModelError
+
+D = 4
+PER_EXAMPLE = nn.CrossEntropyLoss(reduction="none")
+
+
+class Counting(nn.Module):
+    """A small network that notes how many examples each of its passes has; those of checks have few."""
+
+    def __init__(self, only=None):
+        super().__init__()
+        self.layers, self.sizes, self.only = nn.Sequential(nn.Linear(D, 5), nn.Tanh(), nn.Linear(5, 3)), [], only
+
+    def forward(self, x):
+        self.sizes.append(len(x))
+        if self.only is not None and len(x) not in self.only:
+            raise ValueError(f"found {len(x)} examples")
+        return self.layers(x)
+
+
+def sample(*sizes):
+    torch.manual_seed(0)
+    return [(torch.randn(n, D, dtype=torch.float64), torch.arange(n) % 3) for n in sizes]
+
+
+def network(**options):
+    torch.manual_seed(1)
+    return Counting(**options).double()
+
+
+def by_loop(model, batches):
+    """{parameter: (Q, |S|^2)} of all examples, one by one."""
+    rows = [per_example_gradients(model, PER_EXAMPLE, *batch) for batch in batches]
+    return {
+        name: (
+            sum(float(one[name].square().sum()) for one in rows),
+            float(sum(one[name].sum(0) for one in rows).square().sum()),
+        )
+        for name in rows[0]
+    }
+
+
+def assert_equal(found, expected):
+    norms, sums = found.sum_sq_norm(by="parameter"), found.sq_norm_of_sum(by="parameter")
+    assert {name: (norms[name], sums[name]) for name in norms} == {
+        name: pytest.approx(values, rel=1e-12) for name, values in expected.items()
+    }
+
+
+def test_batches_after_the_first_go_together_and_sums_are_those_of_the_loop():
+    batches, model = sample(7, 7, 7, 7, 3), network()
+    expected = by_loop(model, batches)
+    model.sizes.clear()
+    found = gradient_statistics(model, PER_EXAMPLE, batches)
+    assert [n for n in model.sizes if n > 3] == [7, 24]
+    assert found.counts.tolist() == [31]
+    assert_equal(found, expected)
+
+
+def test_a_pass_stays_as_small_as_told(monkeypatch):
+    # A first batch of 7 hands on the outputs of four operations and the losses, and two transposed weights.
+    monkeypatch.setattr(small_batches, "MOST_TOGETHER", 3 * (7 * (5 + 5 + 3 + 3 + 1) + 5 * (D + 3)))
+    model = network()
+    gradient_statistics(model, PER_EXAMPLE, sample(*[7] * 8))
+    assert [n for n in model.sizes if n > 3] == [7, 21, 21, 7]
+
+
+def test_batches_of_other_shapes_dtypes_and_groups_stay_apart():
+    class Summed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table, self.head, self.seen = nn.Embedding(9, D), nn.Linear(D, 3), []
+
+        def forward(self, x):
+            self.seen.append(tuple(x.shape))
+            return self.head(self.table(x.long()).sum(1))
+
+    torch.manual_seed(0)
+    model = Summed().double()
+    inputs = [torch.randint(9, (4, t)) for t in (6, 6, 6, 5, 5, 6)]
+    inputs[-2] = inputs[-2].to(torch.int32)
+    batches = [(x, torch.arange(4) % 3) for x in inputs]
+    expected = by_loop(model, batches)
+    model.seen.clear()
+    found = gradient_statistics(model, PER_EXAMPLE, batches)
+    assert [shape for shape in model.seen if shape[0] > 3] == [(4, 6), (8, 6), (4, 5), (4, 5), (4, 6)]
+    assert_equal(found, expected)
+    model.seen.clear()
+    ids = [torch.zeros(4), torch.zeros(4), torch.ones(4), torch.ones(4), torch.ones(4), torch.zeros(4)]
+    of_groups = [(x, y, group.long()) for (x, y), group in zip(batches, ids, strict=True)]
+    found = gradient_statistics(model, PER_EXAMPLE, of_groups, groups=["a", "b"])
+    assert found.counts.tolist() == [12, 12]
+    for group, chosen in (("a", (0, 1, 5)), ("b", (2, 3, 4))):
+        exact = by_loop(model, [batches[i] for i in chosen])
+        assert found.sum_sq_norm(groups=[group]) == pytest.approx(sum(q for q, _ in exact.values()), rel=1e-12)
+        assert found.sq_norm_of_sum(groups=[group]) == pytest.approx(sum(s for _, s in exact.values()), rel=1e-12)
+
+
+def test_a_loader_may_write_the_next_batch_where_the_last_one_was():
+    batches = sample(5, 5, 5, 5)
+
+    def in_one_place():
+        inputs, targets = torch.empty(5, D, dtype=torch.float64), torch.empty(5, dtype=torch.int64)
+        for x, y in batches:
+            yield inputs.copy_(x), targets.copy_(y)
+
+    model = network()
+    assert_equal(gradient_statistics(model, PER_EXAMPLE, in_one_place()), by_loop(model, batches))
+
+
+def test_a_model_that_takes_batches_of_one_size_is_measured_batch_by_batch():
+    batches, model = sample(6, 6, 6, 6), network(only={1, 2, 6})
+    expected = by_loop(model, batches)
+    model.sizes.clear()
+    assert_equal(gradient_statistics(model, PER_EXAMPLE, batches), expected)
+    assert model.sizes.count(18) == 1
+    assert model.sizes.count(6) == 4
+
+
+def test_what_is_wrong_with_a_batch_is_said_of_it_alone():
+    batches = sample(6, 6, 6)
+    batches[2][0][4, 1] = torch.nan
+    with pytest.raises(Exception, match="not finite") as found:
+        gradient_statistics(network(), PER_EXAMPLE, batches)
+    with pytest.raises(type(found.value)) as alone:
+        gradient_statistics(network(), PER_EXAMPLE, batches[2:])
+    assert str(found.value) == str(alone.value)
+
+
+def test_a_model_that_mixes_examples_is_refused_as_ever():
+    class Centred(Counting):
+        def forward(self, x):
+            return super().forward(x - x.mean(0))
+
+    torch.manual_seed(1)
+    with pytest.raises(UnsupportedModelError):
+        gradient_statistics(Centred().double(), PER_EXAMPLE, sample(6, 6, 6))
+
+
+@pytest.mark.parametrize("reading", ["values", "random numbers"])
+def test_batches_of_which_a_pass_may_go_another_way_stay_apart(reading):
+    class Reading(Counting):
+        def forward(self, x):
+            if reading == "values":
+                return super().forward(x) + (0.0 if bool((x > 99).any()) else 1.0)
+            torch.rand(1)
+            return super().forward(x)
+
+    torch.manual_seed(1)
+    model, batches = Reading().double(), sample(6, 6, 6, 6)
+    gradient_statistics(model, PER_EXAMPLE, batches)
+    assert max(model.sizes) == 6
+
+
+def test_examples_keep_their_places_norms_and_products():
+    batches, model = sample(5, 5, 5, 4), network()
+    rows = [per_example_gradients(model, PER_EXAMPLE, *batch) for batch in batches]
+    norms = torch.cat([sum(g.flatten(1).square().sum(1) for g in one.values()) for one in rows])
+    total = {name: sum(one[name].sum(0) for one in rows) for name in rows[0]}
+    products = torch.cat([sum((g * total[name]).flatten(1).sum(1) for name, g in one.items()) for one in rows])
+    found = example_statistics(model, PER_EXAMPLE, batches, along="sum")
+    assert found.sq_norm == pytest.approx(norms.numpy(), rel=1e-12)
+    assert found.dot["sum"] == pytest.approx(products.numpy(), rel=1e-10)
