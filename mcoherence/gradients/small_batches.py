@@ -43,7 +43,7 @@ def _copied(leaf: Tensor) -> Tensor:
     return leaf.detach().clone().requires_grad_(leaf.requires_grad)
 
 
-def joined(pieces: Sequence[Piece]) -> Piece:
+def as_one(pieces: Sequence[Piece]) -> Piece:
     """Pieces of one kind as one."""
     return Piece(
         pieces[0].group,

@@ -24,7 +24,7 @@ from mcoherence.gradients.model_state import ModelState
 from mcoherence.gradients.passes import BatchSums, Passes
 from mcoherence.gradients.reference import LossFunction
 from mcoherence.gradients.refusal import UnsupportedModelError, no_graph_kept, refuse_unsupported
-from mcoherence.gradients.small_batches import Piece, SmallBatches, joined
+from mcoherence.gradients.small_batches import Piece, SmallBatches, as_one
 from mcoherence.gradients.tally import Tally, require_parts
 from mcoherence.gradients.trees import length
 from mcoherence.gradients.wrappers import plain_names, unwrapped
@@ -109,7 +109,7 @@ def _measured(
     """The parts joined; one by one where the model does not take them so, or where something else is wrong."""
     if len(parts) > 1:
         try:
-            whole = joined(parts)
+            whole = as_one(parts)
             found = tally.checked(passes.measure(whole.inputs, whole.targets), whole.inputs, whole.targets)
         except Exception:  # a model may insist on a size; what is wrong with the examples shows again
             small.stop()
