@@ -6,6 +6,7 @@ cached tensor break this without a trace in any hook, but not without a trace in
 """
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -86,9 +87,15 @@ def above(nodes: Iterable[Node], users: Users) -> set[Node]:
 
 
 def numbers_of(nodes: Iterable[Node]) -> int:
-    """How many numbers the operations of these nodes hand on; leaves, which are no operations, hand on none."""
-    inner: Iterator[Any] = (node for node in nodes if node.next_functions)
-    return sum(math.prod(output.shape) for node in inner for output in node._input_metadata)
+    """How many numbers the operations of these nodes make. Leaves are no operations, and views make none."""
+    making: Iterator[Any] = (node for node in nodes if node.next_functions and not _VIEW.fullmatch(node.name()))
+    return sum(math.prod(output.shape) for node in making for output in node._input_metadata)
+
+
+_VIEW = re.compile(
+    "(View|UnsafeView|ReshapeAlias|Unsqueeze|Squeeze|Alias|Transpose|T|Permute|Expand|Select|Slice|Split|"
+    r"SplitWithSizes|Unbind|AsStrided|Diagonal|Unfold|Detach)Backward\d+"
+)
 
 
 def _leaves(nodes: Iterable[Node]) -> set[int]:

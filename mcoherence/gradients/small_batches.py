@@ -16,8 +16,8 @@ from torch import Tensor
 from mcoherence.gradients.passes import BatchSums, Passes
 from mcoherence.gradients.trees import Tree, concatenated, forms, leaves, mapped
 
-# Numbers that all operations of a pass hand on, 64 MiB in float32.
-MOST_TOGETHER = 2**24
+# Numbers that all operations of a pass make, 32 MiB in float32.
+MOST_TOGETHER = 2**23
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class SmallBatches:
         if capture.routed or (measured.doubt and not first):
             self.stop()
         elif not measured.doubt and self._most is None:
-            self._most = math.floor(MOST_TOGETHER / capture.handed_on * measured.n) if capture.handed_on else 0
+            self._most = math.floor(MOST_TOGETHER / capture.made * measured.n) if capture.made else 0
 
     def stop(self) -> None:
         """Join no more, as of batches that the model cannot take together."""

@@ -67,8 +67,8 @@ def test_batches_after_the_first_go_together_and_sums_are_those_of_the_loop():
 
 
 def test_a_pass_stays_as_small_as_told(monkeypatch):
-    # A first batch of 7 hands on the outputs of four operations and the losses, and two transposed weights.
-    monkeypatch.setattr(small_batches, "MOST_TOGETHER", 3 * (7 * (5 + 5 + 3 + 3 + 1) + 5 * (D + 3)))
+    # Of each example four operations make 5, 5, 3 and 3 numbers, and its loss; transposed weights are views.
+    monkeypatch.setattr(small_batches, "MOST_TOGETHER", 21 * (5 + 5 + 3 + 3 + 1))
     model = network()
     gradient_statistics(model, PER_EXAMPLE, sample(*[7] * 8))
     assert [n for n in model.sizes if n > 3] == [7, 21, 21, 7]
