@@ -75,7 +75,7 @@ class Capture:
     keeping: whether to keep what the calls of a batch gave; kept: of the batch at hand.
     lowest: what to ask autograd for so that it comes by all layers; of passes for products only.
     edges: what to ask autograd for besides the parameters that are not summed here, and to `hand` back.
-    made: numbers that the operations of the first batch made; 0 before it.
+    counting: whether to count what the operations of a batch make; made: how many numbers that were.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -101,7 +101,7 @@ class Capture:
         self._directions: Directions | None = None
         self.lowest: list[Any] = []
         self.edges: list[GradientEdge] = []
-        self.made = 0
+        self.counting, self.made = False, 0
         self.keeping = False
         self.kept = KeptCalls()
         self._probe: Probe | None = None
@@ -152,7 +152,7 @@ class Capture:
         routes = None
         while routes is None:
             routes = self._routes(losses)
-        if not self.made:
+        if self.counting:
             self.made = numbers_of(users_below([losses.grad_fn], {}))
         for layer in routes.not_by_call:
             layer.call = None

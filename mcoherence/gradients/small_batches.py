@@ -36,7 +36,11 @@ class Piece:
     def kind(self) -> object:
         """What pieces have in common that can be joined."""
         where = [leaf.device for tree in (self.inputs, self.targets) for leaf in leaves(tree)]
-        return self.group, forms(self.inputs), forms(self.targets), where
+        return self.group, self.form(), where
+
+    def form(self) -> str:
+        """What all shows of an example but its values: containers, shapes and dtypes."""
+        return forms((self.inputs, self.targets))
 
 
 def _copied(leaf: Tensor) -> Tensor:
@@ -56,27 +60,29 @@ def as_one(pieces: Sequence[Piece]) -> Piece:
 class SmallBatches:
     """How many examples of a sweep go through the model together, as its batches show.
 
-    Those of the first batch go alone, and so do all of a model that reads values of its inputs, draws random numbers
-    or has parameters that are measured through the whole model: what each of these costs grows with the batch. What was
-    read in the first batch may be of weights alone, which only the next one tells (`watching`).
+    The first batch of each form, such as texts of one length, goes alone, for its operations to be counted. So do all
+    of a model that reads values of its inputs, draws random numbers or has parameters that are measured through the
+    whole model: what each of these costs grows with the batch. What was read in the first batch may be of weights
+    alone, which only the next one tells (`watching`).
     """
 
     def __init__(self, passes: Passes) -> None:
-        self._passes = passes
+        self._capture = passes.capture
         self._first = True
-        self._most: int | None = None  # examples, once it is known
+        self._stopped = False
+        self._most: dict[str, int] = {}  # examples, by their form
 
     def shared_out(self, pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
         """The pieces, in their order, those together that are to be joined."""
         waiting: list[Piece] = []
         room, kind = 0, None
         for piece in pieces:
-            n, found = len(piece.positions), piece.kind() if self._most else None
+            n, found = len(piece.positions), piece.kind()
             if waiting and (n > room or found != kind):
                 yield waiting
                 waiting = []
             if not waiting:
-                room, kind = self._most or 0, found
+                room, kind = self._room(piece), found
             room -= n
             if room < n:  # the next one would hardly fit
                 yield [*waiting, piece]
@@ -86,15 +92,21 @@ class SmallBatches:
         if waiting:
             yield waiting
 
-    def learn(self, measured: BatchSums) -> None:
+    def _room(self, piece: Piece) -> int:
+        """For how many examples, from this piece on."""
+        self._capture.counting = not self._stopped and piece.form() not in self._most
+        return 0 if self._stopped else self._most.get(piece.form(), 0)
+
+    def learn(self, piece: Piece, measured: BatchSums) -> None:
         """Take in what was measured of a batch."""
-        capture = self._passes.capture
+        capture = self._capture
         first, self._first = self._first, False
         if capture.routed or (measured.doubt and not first):
             self.stop()
-        elif not measured.doubt and self._most is None:
-            self._most = math.floor(MOST_TOGETHER / capture.made * measured.n) if capture.made else 0
+        elif not measured.doubt and capture.counting:
+            self._most[piece.form()] = math.floor(MOST_TOGETHER * measured.n / capture.made) if capture.made else 0
+        capture.counting, capture.made = False, 0
 
     def stop(self) -> None:
         """Join no more, as of batches that the model cannot take together."""
-        self._most = 0
+        self._stopped = True

@@ -98,7 +98,7 @@ def measured_batches(
     small = SmallBatches(passes)
     for parts in small.shared_out(pieces(tally.counted(batches), groups)):
         for piece, measured in _measured(passes, tally, small, parts):
-            small.learn(measured)
+            small.learn(piece, measured)
             tally.uncovered.update(measured.sums.keys() - measured.squared_norms.keys())
             yield piece, measured
 

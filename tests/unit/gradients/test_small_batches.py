@@ -74,6 +74,21 @@ def test_a_pass_stays_as_small_as_told(monkeypatch):
     assert [n for n in model.sizes if n > 3] == [7, 21, 21, 7]
 
 
+def test_room_is_counted_for_each_shape(monkeypatch):
+    class PerPosition(Counting):
+        def forward(self, x):
+            self.sizes.append(tuple(x.shape))
+            return self.layers(x).mean(1)
+
+    torch.manual_seed(1)
+    model = PerPosition().double()
+    short, long = ([(torch.randn(4, t, D).double(), torch.arange(4) % 3) for _ in range(5)] for t in (1, 50))
+    monkeypatch.setattr(small_batches, "MOST_TOGETHER", 8 * 50 * (5 + 5 + 3 + 1))  # two batches of the long ones
+    gradient_statistics(model, PER_EXAMPLE, short + long)
+    seen = [shape[:2] for shape in model.sizes if shape[0] > 3]
+    assert seen == [(4, 1), (16, 1), (4, 50), (8, 50), (8, 50)]
+
+
 def test_batches_of_other_shapes_dtypes_and_groups_stay_apart():
     class Summed(nn.Module):
         def __init__(self):
