@@ -39,7 +39,7 @@ class Piece:
         return self.group, self.form(), where
 
     def form(self) -> str:
-        """What all shows of an example but its values: containers, shapes and dtypes."""
+        """Containers, shapes and dtypes of an example: all that code sees of it but its values."""
         return forms((self.inputs, self.targets))
 
 
