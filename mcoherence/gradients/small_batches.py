@@ -61,9 +61,10 @@ class SmallBatches:
     """How many examples of a sweep go through the model together, as its batches show.
 
     The first batch of each form, such as texts of one length, goes alone, for its operations to be counted. So do all
-    of a model that reads values of its inputs, draws random numbers or has parameters that are measured through the
-    whole model: what each of these costs grows with the batch. What was read in the first batch may be of weights
-    alone, which only the next one tells (`watching`).
+    of a model that chooses rows by content, draws random numbers or has parameters that are measured through the whole
+    model: what each of these costs grows with the batch. What was chosen in the first batch may be by weights alone,
+    which only the next one tells (`watching`). Values that are read one by one keep no batches apart: each example is
+    held against what it would read alone, whichever others are beside it (`ways`).
     """
 
     def __init__(self, passes: Passes) -> None:
@@ -101,9 +102,10 @@ class SmallBatches:
         """Take in what was measured of a batch."""
         capture = self._capture
         first, self._first = self._first, False
-        if capture.routed or (measured.doubt and not first):
+        unclear = measured.doubt is not None and measured.doubt.values is None
+        if capture.routed or (unclear and not first):
             self.stop()
-        elif not measured.doubt and capture.counting:
+        elif not unclear and capture.counting:
             self._most[piece.form()] = math.floor(MOST_TOGETHER * measured.n / capture.made) if capture.made else 0
         capture.counting, capture.made = False, 0
 

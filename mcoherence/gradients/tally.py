@@ -84,15 +84,14 @@ class Tally:
             return measured
         in_doubt = self._ways.compared(measured, inputs, targets) if measured.doubt else None
         first = not self.sizes
+        examples: list[int] = []
+        spot = None
         if unseen or first or (in_doubt and in_doubt.gradients):
             examples = telling(measured, unseen, self.spot_check if unseen or first else 0)
             examples += [i for i in (in_doubt.gradients if in_doubt else ()) if i not in examples]
-            self.seen.update(shown(measured, examples))
-            checked = spot_checked(self.passes, measured, inputs, targets, examples)
-            measured = checked.measured
-            self.spot_examples += len(examples)
-            self.spot_error = float(np.fmax(self.spot_error, checked.relative_error))
-            self.at_kink |= checked.at_kink
+            seen = shown(measured, examples)
+            spot = spot_checked(self.passes, measured, inputs, targets, examples)
+            measured = spot.measured
         if in_doubt:
             alone = in_doubt.alone or (() if n in self.sizes else drawn(n, 1))
             require_same_losses(self.passes, measured, inputs, targets, alone)
@@ -102,6 +101,15 @@ class Tally:
             require_same_in_a_smaller_batch(self.passes, measured, inputs, targets)
         elif not in_doubt:
             require_same_losses(self.passes, measured, inputs, targets, drawn(n, 1))
+        # All is well. Had a check failed, the next would look at the same again: examples that went together and failed
+        # come once more, batch by batch.
+        if spot is not None:
+            self.seen.update(seen)
+            self.spot_examples += len(examples)
+            self.spot_error = float(np.fmax(self.spot_error, spot.relative_error))
+            self.at_kink |= spot.at_kink
+        if in_doubt:
+            self._ways.take(in_doubt)
         self.sizes.add(n)
         return measured
 

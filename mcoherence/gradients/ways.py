@@ -7,8 +7,8 @@ the values of the others are worked out from their inputs, without the model.
 Index letter: n examples of a batch.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -39,11 +39,15 @@ class Compared:
     alone: those whose loss alone is.
     together: those whose loss in a batch of their group is.
     gradients: those whose gradient alone is, since none that goes their way was looked at so far.
+    ways: what is known once these comparisons have found nothing: values of the batch, and of examples of it alone.
+    shown: likewise, by form and values of the batch, what an example that goes its way reads.
     """
 
     alone: tuple[int, ...]
     together: tuple[Group, ...] = ()
     gradients: tuple[int, ...] = ()
+    ways: frozenset[tuple[Any, ...]] = frozenset()
+    shown: Mapping[tuple[Any, ...], tuple[Read, ...]] = field(default_factory=dict)
 
 
 class Ways:
@@ -69,17 +73,23 @@ class Ways:
         in_batch = measured.doubt.values
         shown_by: tuple[int, ...] = ()
         key = (forms((inputs, targets)), typed(in_batch))
-        if key not in self._shown:
+        reads = self._shown.get(key)
+        if reads is None:
             found = None
             if self._failed < MOST_FAILED:
                 found = self._shown_by_one(in_batch, measured.n, inputs, targets)
             if found is None:
                 self._failed += 1
                 return unknown
-            shown_by, self._shown[key] = (found[0],), found[1]
+            shown_by, reads = (found[0],), found[1]
         of_all = leaves((self._passes.at_device(inputs), targets))
-        values = [_worked_out(self._shown[key], in_batch, _twins_of(of_all, i)) for i in range(measured.n)]
-        return self._compared(in_batch, values, shown_by)
+        values = [_worked_out(reads, in_batch, _twins_of(of_all, i)) for i in range(measured.n)]
+        return replace(self._compared(in_batch, values, shown_by), shown={key: reads})
+
+    def take(self, compared: Compared) -> None:
+        """Take in that these comparisons were made, and found nothing."""
+        self._looked_at |= compared.ways
+        self._shown |= compared.shown
 
     def _shown_by_one(
         self, in_batch: tuple[Value, ...], n: int, inputs: Tree, targets: Tree
@@ -100,14 +110,15 @@ class Ways:
         for i, of_one in enumerate(values):
             if of_one is not None and typed(of_one) != typed(in_batch):
                 groups.setdefault(typed(of_one), []).append(i)
-        new = [group[0] for key, group in groups.items() if (typed(in_batch), key) not in self._looked_at]
-        self._looked_at.update((typed(in_batch), key) for key in groups)
+        ways = {(typed(in_batch), key): group[0] for key, group in groups.items()}
+        new = [example for way, example in ways.items() if way not in self._looked_at]
         unknown = [i for i, of_one in enumerate(values) if of_one is None]
         single = [i for group in groups.values() if len(group) == 1 for i in group]
         return Compared(
             tuple(sorted({*shown_by, *unknown, *new, *single})),
             tuple(Group(tuple(group), values[group[0]] or ()) for group in groups.values() if len(group) > 1),
             tuple(new),
+            frozenset(ways),
         )
 
 

@@ -161,19 +161,52 @@ def test_a_model_that_mixes_examples_is_refused_as_ever():
         gradient_statistics(Centred().double(), PER_EXAMPLE, sample(6, 6, 6))
 
 
-@pytest.mark.parametrize("reading", ["values", "random numbers"])
-def test_batches_of_which_a_pass_may_go_another_way_stay_apart(reading):
+def test_a_parameter_is_looked_at_again_batch_by_batch_where_it_was_wrong_in_all_together():
+    """Losses are right, and it has no gradient in the first batch: only its gradient in a later one tells."""
+
+    class Late(Counting):
+        def __init__(self):
+            super().__init__()
+            self.late = nn.Linear(D, 3)
+
+        def forward(self, x):
+            more = self.late(x)
+            more = more if len(x) > 4 else more.detach()
+            return super().forward(x) + (x[:, 3:] > 9) * more
+
+    torch.manual_seed(1)
+    model, batches = Late().double(), sample(6, 6, 6, 6)
+    gradient_statistics(model, PER_EXAMPLE, batches)
+    for x, _ in batches[1:]:
+        x[:, 3] = 10
+    with pytest.raises(UnsupportedModelError, match="late"):
+        gradient_statistics(model, PER_EXAMPLE, batches)
+
+
+@pytest.mark.parametrize("doubtful", [lambda x: x[x > 99], lambda x: torch.rand(1)], ids=["rows", "random numbers"])
+def test_batches_of_which_a_pass_may_go_another_way_unseen_stay_apart(doubtful):
     class Reading(Counting):
         def forward(self, x):
-            if reading == "values":
-                return super().forward(x) + (0.0 if bool((x > 99).any()) else 1.0)
-            torch.rand(1)
+            doubtful(x)
             return super().forward(x)
 
     torch.manual_seed(1)
     model, batches = Reading().double(), sample(6, 6, 6, 6)
     gradient_statistics(model, PER_EXAMPLE, batches)
     assert max(model.sizes) == 6
+
+
+def test_batches_whose_pass_reads_a_value_go_together():
+    class Reading(Counting):
+        def forward(self, x):
+            return super().forward(x) + (0.0 if bool((x > 99).any()) else 1.0)
+
+    torch.manual_seed(1)
+    model, batches = Reading().double(), sample(6, 6, 6, 6)
+    expected = by_loop(model, batches)
+    model.sizes.clear()
+    assert_equal(gradient_statistics(model, PER_EXAMPLE, batches), expected)
+    assert [n for n in model.sizes if n > 3] == [6, 18]
 
 
 def test_examples_keep_their_places_norms_and_products():

@@ -54,9 +54,11 @@ def exact_m_coherence(model, batches):
 
 
 def passes_beside_measuring(model, batches, **options):
-    """What the batches give, and the sizes of the passes that were made beside those of the whole batches."""
+    """What the batches give one by one, and the sizes of the passes that were made beside those of whole batches."""
     model.sizes.clear()
-    statistics = gradient_statistics(model, LOSS, batches, **options)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(small_batches, "MOST_TOGETHER", 0)
+        statistics = gradient_statistics(model, LOSS, batches, **options)
     beside = list(model.sizes)
     for inputs, _ in batches:
         beside.remove(len(inputs["tokens"]))
@@ -118,6 +120,28 @@ def test_a_way_that_later_batches_go_is_compared_by_its_losses_again():
     model = Padded(SAME["all"], unmasked=lambda h: h * (1.01 if len(calls) > 6 else 1.0))
     model.embedding.register_forward_hook(lambda *_: calls.append(1))
     batches = [batch([2, 5, 5, 3], seed) for seed in range(6)]
+    with pytest.raises(UnsupportedModelError):
+        gradient_statistics(model, LOSS, batches)
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_of_batches_that_go_together_those_that_read_something_else_are_one_batch(name):
+    model = Padded(SAME[name])
+    some_padded = [batch([2, 5, 5, 3, 4, 3, 4, 1], seed) for seed in range(4)]
+    expected = exact_m_coherence(model, some_padded)
+    model.sizes.clear()
+    statistics = gradient_statistics(model, LOSS, some_padded)
+    assert statistics.m_coherence() == pytest.approx(expected, rel=1e-5)
+    # The first alone, with its two of length 5, and half of it; the three others as one, with their six.
+    assert sorted(size for size in model.sizes if size > 2) == [4, 6, 8, 24]
+
+
+@pytest.mark.parametrize("name", SAME)
+@pytest.mark.parametrize("unmasked", [lambda h: 1.01 * h, lambda h: h.detach()], ids=["loss", "gradient"])
+def test_so_is_the_way_of_a_single_text_in_a_batch_among_others(name, unmasked):
+    model = Padded(SAME[name], unmasked=unmasked)
+    batches = [batch([2, 3, 4, 1], seed) for seed in range(6)]
+    batches[3] = batch([2, 3, 5, 1], 3)
     with pytest.raises(UnsupportedModelError):
         gradient_statistics(model, LOSS, batches)
 
@@ -320,8 +344,7 @@ def test_truth_is_not_one():
     assert beside.count(2) >= 4
 
 
-def test_a_number_that_is_read_from_positions_alone_costs_a_single_pass(monkeypatch):
-    monkeypatch.setattr(small_batches, "MOST_TOGETHER", 0)
+def test_a_number_that_is_read_from_positions_alone_costs_a_single_pass():
     model = Padded(lambda mask: bool((torch.arange(mask.shape[1]).diff() != 1).any()))
     _, beside = passes_beside_measuring(model, [batch([2, 5, 4, 1, 2, 5], seed) for seed in range(4)])
     assert len(beside) <= 6
