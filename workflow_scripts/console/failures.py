@@ -1,8 +1,9 @@
-"""Why jobs failed: the message in a job's log, and which causes are equal."""
+"""Why jobs failed: the message in a job's log, which causes are equal, and what to say of all at the end."""
 
 import os
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 READ_AT_MOST = 65536  # bytes, of the end of a log
@@ -45,6 +46,46 @@ def cause(message: str) -> str:
         True
     """
     return PATHS_AND_NUMBERS.sub("_", message)
+
+
+@dataclass
+class _Cause:
+    message: str
+    jobs: int = 0
+
+
+@dataclass
+class Failures:
+    """Jobs of a run that failed and were not tried again, by their numbers."""
+
+    _causes: dict[str, _Cause] = field(default_factory=dict)
+    _of_jobs: dict[int, str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self._of_jobs)
+
+    def add(self, number: int, message: str) -> bool:
+        """Take down that a job failed, and why; whether none failed for an equal reason before."""
+        key = cause(message)
+        self._of_jobs[number] = key
+        is_new = key not in self._causes
+        self._causes.setdefault(key, _Cause(message)).jobs += 1
+        return is_new
+
+    def take_back(self, number: int) -> None:
+        """Of a job that is tried again."""
+        key = self._of_jobs.pop(number, None)
+        if key is not None:
+            self._causes[key].jobs -= 1
+
+    def lines(self) -> list[str]:
+        """How many jobs failed for each reason, in the order of the first."""
+        return [f"    {jobs_in_words(one.jobs)}: {one.message}" for one in self._causes.values() if one.jobs]
+
+
+def jobs_in_words(number: int) -> str:
+    """Such as "1 job" or "1,204 jobs"."""
+    return f"{number:,} job" if number == 1 else f"{number:,} jobs"
 
 
 def _end_of(log: str, since: float) -> list[str]:

@@ -5,7 +5,6 @@ written now and then. What is no word about jobs is passed on as Snakemake write
 """
 
 import logging
-import subprocess
 import threading
 import time
 from collections import Counter
@@ -15,11 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mcoherence.audit.time_left import TimeLeft, left_in_words
 from mcoherence.files.progress import time_in_words
-from workflow_scripts.console.failures import SAID_BY_US, cause, message_of
-from workflow_scripts.console.jobs import Seconds, ask_plan, planned_jobs
+from workflow_scripts.console.failures import SAID_BY_US, Failures, jobs_in_words, message_of
 from workflow_scripts.console.screen import Screen
+from workflow_scripts.console.what_is_left import WhatIsLeft
 from workflow_scripts.console.words_of_snakemake import (
     AT_THE_END,
     COMPLETE_LOG,
@@ -42,19 +40,12 @@ SECONDS_BETWEEN_LINES = 30.0  # of a file, at first; a tenth of what has passed 
 MOST_SECONDS_BETWEEN_LINES = 600.0
 CLOCKS_DIFFER = 60.0  # seconds, of machines that write to one file system
 SECONDS_BEFORE_ASKING = 15.0  # the plan, where a file is written: a shorter run tells nothing of what is left
-SHARE_OF_TIME = 0.02  # that reckoning what is left may take, at most
 
 
 @dataclass
 class _Running:
     text: str
     since: float
-
-
-@dataclass
-class _Cause:
-    message: str
-    jobs: int = 0
 
 
 @dataclass
@@ -65,8 +56,7 @@ class _State:
     done: int = 0
     running: dict[int, _Running] = field(default_factory=dict)
     texts: dict[int, str] = field(default_factory=dict)
-    failed: dict[int, str] = field(default_factory=dict)  # number of a job -> its cause
-    causes: dict[str, _Cause] = field(default_factory=dict)
+    failed: Failures = field(default_factory=Failures)
     stopping: bool = False  # as the user asked
 
 
@@ -78,12 +68,8 @@ class Console(logging.Handler):
         self._own, self._logger, self._clock = own, logger, clock
         self._screen = Screen(own.stream)
         self._state = _State()
-        self._left: TimeLeft | None = None
-        self._of_runs: dict[int, tuple[str, str]] = {}
-        self._ask: Callable[[], subprocess.Popen[str]] | None = None
-        self._plan: subprocess.Popen[str] | None = None
-        self._words = ""  # of what is left, and when they are to be found again
-        self._words_until = 0.0
+        assert self.lock is not None  # made above
+        self._left = WhatIsLeft(clock, self.lock)
         self._began = self._last_status = clock()  # of a file
         self._run_began = time.time() - CLOCKS_DIFFER
         self._at_work = "running"
@@ -105,13 +91,9 @@ class Console(logging.Handler):
             queued: whether jobs wait in the queue of a cluster before they run.
         """
         self._at_work = "queued or running" if queued else "running"
-        with suppress(Exception):
-            jobs, self._of_runs = planned_jobs(dag, gpus, ranks)
-            self._left = TimeLeft(jobs, there_is)
-            if self._of_runs:
-                self._ask = lambda: ask_plan(base, config, self._hear_plan)
-                if self._screen.is_terminal:
-                    self._ask_plan()
+        self._left.begin(dag, config, base, there_is, gpus, ranks)
+        if self._screen.is_terminal:
+            self._left.ask_plan()
         threading.Thread(target=self._keep_fresh, daemon=True).start()
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -132,9 +114,7 @@ class Console(logging.Handler):
     def end(self) -> None:
         """Write no more of what is left, so that others can write below."""
         self._over.set()
-        with suppress(Exception):
-            if self._plan is not None and self._plan.poll() is None:
-                self._plan.terminate()
+        self._left.stop()
         self.acquire()
         try:
             with suppress(Exception):
@@ -221,21 +201,19 @@ class Console(logging.Handler):
         told = {verb: verbs[verb] for verb in VERBS if verbs[verb]}
         others = self._state.total - sum(told.values())
         words = [f"{count:,} {verb}" for verb, count in told.items()] + [f"{others:,} others"] * bool(told and others)
-        self._line(f"{_jobs(self._state.total)}{': ' if words else ''}{', '.join(words)}")
+        self._line(f"{jobs_in_words(self._state.total)}{': ' if words else ''}{', '.join(words)}")
 
     def _job_info(self, record: Any) -> None:
         number, now = int(record.jobid), self._clock()
         text = " ".join(str(record.rule_msg or record.rule_name).split())
         self._state.texts[number] = text
         self._state.running[number] = _Running(text, now)
-        if self._left is not None:
-            self._left.start(number, now)
+        self._left.start(number)
 
     def _job_finished(self, record: Any) -> None:
         number, now = int(record.job_id), self._clock()
         self._state.done += 1
-        if self._left is not None:
-            self._left.end(number, now)
+        self._left.end(number)
         running = self._state.running.pop(number, None)
         if running is not None:
             self._line(f"{self._count()} {running.text} ({time_in_words(now - running.since)})")
@@ -260,14 +238,13 @@ class Console(logging.Handler):
         if logs and not with_reason:
             name, number = str(record.groupid), next(iter(logs))
             self._failed(
-                number, f"{_jobs(len(logs))} of the group {name}", auxiliary, self._said_of_groups.get(name, "")
+                number, f"{jobs_in_words(len(logs))} of the group {name}", auxiliary, self._said_of_groups.get(name, "")
             )
 
     def _gone(self, number: int) -> str:
         """Take down that a job ended, and not well; returns what it was."""
         running = self._state.running.pop(number, None)
-        if self._left is not None:
-            self._left.fail(number)
+        self._left.fail(number)
         text = self._state.texts.get(number, f"job {number}")
         return text if running is None else f"{text} ({time_in_words(self._clock() - running.since)})"
 
@@ -279,27 +256,20 @@ class Console(logging.Handler):
         message, log = message_of(logs, self._run_began)
         said = " ".join(POINTLESS.sub("", executor_says).split())
         whole = " - ".join(part for part in (message, said) if part) or "its log says nothing"
-        key = cause(whole)
-        self._state.failed[number] = key
-        if key in self._state.causes:
-            self._state.causes[key].jobs += 1
-            self._line(f"FAILED for a reason told above: {text}")
-        else:
-            self._state.causes[key] = _Cause(whole, 1)
+        if self._state.failed.add(number, whole):
             self._line(f"FAILED: {text}\n    {whole}\n    log: {log or next(iter(logs), 'none')}")
+        else:
+            self._line(f"FAILED for a reason told above: {text}")
 
     def _tried_again(self, number: int) -> None:
-        key = self._state.failed.pop(number, None)
-        if key is not None:
-            self._state.causes[key].jobs -= 1
+        self._state.failed.take_back(number)
         self._line(f"It is tried again: {self._state.texts.get(number, f'job {number}')}")
 
     def _sum_up_failures(self) -> None:
-        state, waiting = self._state, 0 if self._left is None else self._left.not_to_run()
+        failed, waiting = self._state.failed, self._left.not_to_run()
         self.end()
-        more = f", and for want of what they make {_jobs(waiting)} did not run" if waiting else ""
-        lines = [f"{_jobs(len(state.failed))} failed{more}:"]
-        lines += [f"    {_jobs(one.jobs)}: {one.message}" for one in state.causes.values() if one.jobs]
+        more = f", and for want of what they make {jobs_in_words(waiting)} did not run" if waiting else ""
+        lines = [f"{jobs_in_words(len(failed))} failed{more}:", *failed.lines()]
         lines += ["Mend what the messages say, and start again: what is done stays done."]
         self._line("\n".join(lines))
 
@@ -314,19 +284,7 @@ class Console(logging.Handler):
         """How much is done, what is left and what runs; "" before anything does, and of a single job."""
         if self._state.total < 2 or not (self._state.done or self._state.running):
             return ""
-        return f"{self._what_is_left()}; {self._what_runs()}"
-
-    def _what_is_left(self) -> str:
-        now = self._clock()
-        if now < self._words_until:
-            return self._words
-        if self._left is None:
-            self._words, self._words_until = f"{self._state.done} of {self._state.total} jobs done", now + 1
-            return self._words
-        left = self._left.left(now)
-        self._words = f"{min(int(100 * left.share), 99)} % of the work done, {left_in_words(left)}"
-        self._words_until = now + max(1.0, (self._clock() - now) / SHARE_OF_TIME)
-        return self._words
+        return f"{self._left.words(self._state.done, self._state.total)}; {self._what_runs()}"
 
     def _what_runs(self) -> str:
         running = self._state.running.values()
@@ -334,24 +292,7 @@ class Console(logging.Handler):
             return "no job runs"
         oldest = min(running, key=lambda one: one.since)
         since = time_in_words(self._clock() - oldest.since)
-        return f"{_jobs(len(running))} {self._at_work}, the longest for {since}: {oldest.text}"
-
-    def _hear_plan(self, seconds: Seconds) -> None:
-        self.acquire()
-        try:
-            if self._left is not None:
-                of_runs = self._of_runs.items()
-                self._left.plan({n: of[run] for n, (what, run) in of_runs if run in (of := seconds.get(what, {}))})
-                self._words_until = 0.0
-        finally:
-            self.release()
-
-    def _ask_plan(self) -> None:
-        """Ask once; without an answer the time left is told from what jobs took."""
-        ask, self._ask = self._ask, None
-        if ask is not None:
-            with suppress(OSError):
-                self._plan = ask()
+        return f"{jobs_in_words(len(running))} {self._at_work}, the longest for {since}: {oldest.text}"
 
     def _keep_fresh(self) -> None:
         """Until the run is over, write the line that changes every second; in a file now and then another one."""
@@ -365,7 +306,7 @@ class Console(logging.Handler):
                 else:
                     now = self._clock()
                     if now - self._began >= SECONDS_BEFORE_ASKING:
-                        self._ask_plan()
+                        self._left.ask_plan()
                     pause = max(SECONDS_BETWEEN_LINES, min((now - self._began) / 10, MOST_SECONDS_BETWEEN_LINES))
                     if now - self._last_status >= pause and (status := self._status_line()):
                         self._last_status = now
@@ -395,7 +336,3 @@ def install(asked: Any) -> Console | None:
     logger.removeHandler(own)
     logger.addHandler(console)
     return console
-
-
-def _jobs(number: int) -> str:
-    return f"{number:,} job" if number == 1 else f"{number:,} jobs"
