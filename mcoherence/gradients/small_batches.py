@@ -34,7 +34,7 @@ class Piece:
         return Piece(self.group, mapped(_copied, self.inputs), mapped(_copied, self.targets), self.positions)
 
     def kind(self) -> object:
-        """What pieces have in common that can be joined; nothing like it for those that cannot be."""
+        """What pieces have in common that can be joined."""
         where = [(leaf.device, leaf.requires_grad) for leaf in self._leaves()]
         return self.group, self.form(), where
 
