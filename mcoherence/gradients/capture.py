@@ -101,7 +101,7 @@ class Capture:
         self._directions: Directions | None = None
         self.lowest: list[Any] = []
         self.edges: list[GradientEdge] = []
-        self.counting, self.made = False, 0
+        self.counting, self.made, self._made_without_graph = False, 0, 0
         self.keeping = False
         self.kept = KeptCalls()
         self._probe: Probe | None = None
@@ -132,12 +132,12 @@ class Capture:
         self._examples, self._directions = examples, directions
         self._recurrent.shown = self._shows_recurrent
         worth_it = self._reads and not self._reads_others
-        watch = self._watch = Watch(Following(self._model) if worth_it else None)
+        watch = self._watch = Watch(Following(self._model) if worth_it else None, self.counting)
         try:
             with watch:
                 yield watch
         finally:
-            self._watch = None
+            self._watch, self._made_without_graph = None, watch.made
             self._reads_others |= worth_it and watch.values_read
             self._reads |= watch.values_read
 
@@ -153,7 +153,7 @@ class Capture:
         while routes is None:
             routes = self._routes(losses)
         if self.counting:
-            self.made = numbers_of(users_below([losses.grad_fn], {}))
+            self.made = self._made_without_graph + numbers_of(users_below([losses.grad_fn], {}))
         for layer in routes.not_by_call:
             layer.call = None
         for layer in self.layers:

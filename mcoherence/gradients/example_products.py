@@ -38,7 +38,7 @@ class FirstPass:
         """Keep the batch that was measured last, as long as there is room and all parameters are seen in calls."""
         capture, kept = self._capture, self._capture.kept
         if self._first is None and len(piece.positions) > 1:
-            self._first = piece
+            self._first = piece.copied()
         if not capture.keeping:
             return
         self._room -= kept.size

@@ -151,6 +151,7 @@ def _examples_and_sums(now: Measuring, batches: Iterable[tuple[Any, ...]]) -> tu
     totals, tally = Totals(1, now.passes.parameters), Tally(now.passes, 1, 2)
     for piece, measured in measured_batches(now.passes, tally, batches, None):
         totals.add(piece.group, measured)
+        piece = piece.copied()  # a loader may write the next examples to the same tensors
         for i in range(length(piece.inputs)):
             one = slice(i, i + 1)
             examples.append(Piece(0, rows(piece.inputs, one), rows(piece.targets, one), piece.positions[one]))

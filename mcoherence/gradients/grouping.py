@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mcoherence.gradients.trees import Tree, concatenated, length, rows, shapes
+from mcoherence.gradients.trees import Tree, concatenated, forms, length, rows
 
 # At most so many batches wait, beside the one in hand; then the group with most examples goes ahead, full or not.
 WAITING_BATCHES = 4
@@ -79,7 +79,7 @@ def batches_of_one_group(
                 yield group, inputs, targets
                 continue
             part = (rows(inputs, members), rows(targets, members))
-            kind = (group, (shapes(inputs), shapes(targets)))
+            kind = (group, forms((inputs, targets)))
             waiting.setdefault(kind, []).append(part)
             if _examples(waiting[kind]) >= size:
                 full, rest = _split(waiting.pop(kind), size)

@@ -89,6 +89,11 @@ class Passes:
                 self.capture.show_by_steps()
                 return self._measure(inputs, targets)
 
+    def undo(self) -> None:
+        """Put back what a pass that is not to count has changed of the model's buffers."""
+        if self._state is not None:
+            self._state.restore()
+
     def losses_alone(self, inputs: Tree, targets: Tree, chosen: Sequence[int]) -> Tensor:
         """The losses [k] of the chosen examples of a batch, each passed through the model alone."""
         inputs = self.at_device(inputs)

@@ -11,12 +11,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mcoherence.gradients.passes import BatchSums, Passes
 from mcoherence.gradients.trees import Tree, concatenated, forms, leaves, mapped
 
-# Numbers that all operations of a pass make, 32 MiB in float32.
+# Numbers of a pass, 32 MiB in float32: of the examples, which are copied, and those that all its operations make.
 MOST_TOGETHER = 2**23
 
 
@@ -35,16 +35,32 @@ class Piece:
 
     def kind(self) -> object:
         """What pieces have in common that can be joined."""
-        where = [leaf.device for tree in (self.inputs, self.targets) for leaf in leaves(tree)]
+        where = [(leaf.device, leaf.requires_grad) for leaf in self._leaves()]
         return self.group, self.form(), where
+
+    def is_plain(self) -> bool:
+        """Whether all is in its tensors: those of subclasses may say something of their own of a whole batch."""
+        return all(type(leaf) in (Tensor, nn.Parameter) for leaf in self._leaves())
+
+    def numbers(self) -> int:
+        """How many numbers its tensors hold."""
+        return sum(leaf.numel() for leaf in self._leaves())
 
     def form(self) -> str:
         """Containers, shapes and dtypes of an example: all that code sees of it but its values."""
         return forms((self.inputs, self.targets))
 
+    def _leaves(self) -> list[Tensor]:
+        return leaves((self.inputs, self.targets))
+
 
 def _copied(leaf: Tensor) -> Tensor:
     return leaf.detach().clone().requires_grad_(leaf.requires_grad)
+
+
+def is_unclear(measured: BatchSums) -> bool:
+    """Whether a pass may have gone another way than its examples alone, and what it read does not tell which."""
+    return measured.doubt is not None and measured.doubt.values is None
 
 
 def as_one(pieces: Sequence[Piece]) -> Piece:
@@ -60,11 +76,15 @@ def as_one(pieces: Sequence[Piece]) -> Piece:
 class SmallBatches:
     """How many examples of a sweep go through the model together, as its batches show.
 
-    The first batch of each form, such as texts of one length, goes alone, for its operations to be counted. So do all
-    of a model that chooses rows by content, draws random numbers or has parameters that are measured through the whole
-    model: what each of these costs grows with the batch. What was chosen in the first batch may be by weights alone,
-    which only the next one tells (`watching`). Values that are read one by one keep no batches apart: each example is
-    held against what it would read alone, whichever others are beside it (`ways`).
+    The first batch of each form, such as texts of one length, goes alone, for its operations to be counted; if it is
+    of one example, which is measured without a count, the first two. So do all of a model that chooses rows by content,
+    draws random numbers or has parameters that are measured through the whole model: what each of these costs grows
+    with the batch. What was chosen in the first batch may be by weights alone, which only the next one tells
+    (`watching`). Values that are read one by one keep no batches apart: each example is held against what it would read
+    alone, whichever others are beside it (`ways`).
+
+    A pass of joined batches that is unclear, or fails, or fails its checks, counts for nothing: these batches are
+    measured one by one.
     """
 
     def __init__(self, passes: Passes) -> None:
@@ -94,20 +114,30 @@ class SmallBatches:
             yield waiting
 
     def _room(self, piece: Piece) -> int:
-        """For how many examples, from this piece on."""
-        self._capture.counting = not self._stopped and piece.form() not in self._most
-        return 0 if self._stopped else self._most.get(piece.form(), 0)
+        """For how many examples, from this piece on; single ones of a form that is new go two by two."""
+        if self._stopped or not piece.is_plain():
+            return 0
+        self._capture.counting = piece.form() not in self._most
+        return self._most.get(piece.form(), 2 if len(piece.positions) == 1 else 0)
 
     def learn(self, piece: Piece, measured: BatchSums) -> None:
         """Take in what was measured of a batch."""
         capture = self._capture
-        first, self._first = self._first, False
-        unclear = measured.doubt is not None and measured.doubt.values is None
-        if capture.routed or (unclear and not first):
+        if capture.routed:
             self.stop()
-        elif not unclear and capture.counting:
-            self._most[piece.form()] = math.floor(MOST_TOGETHER * measured.n / capture.made) if capture.made else 0
+        elif is_unclear(measured):
+            self.doubt()
+        elif capture.counting and measured.n > 1:  # a single example is passed by itself, and shows nothing
+            self._most[piece.form()] = math.floor(MOST_TOGETHER * measured.n / max(1, capture.made + piece.numbers()))
+        if measured.n > 1:
+            self._first = False
         capture.counting, capture.made = False, 0
+
+    def doubt(self) -> None:
+        """Take in that a pass was unclear: in the first one what it read may be of weights alone."""
+        if not self._first:
+            self.stop()
+        self._first = False
 
     def stop(self) -> None:
         """Join no more, as of batches that the model cannot take together."""

@@ -24,7 +24,7 @@ from mcoherence.gradients.model_state import ModelState
 from mcoherence.gradients.passes import BatchSums, Passes
 from mcoherence.gradients.reference import LossFunction
 from mcoherence.gradients.refusal import UnsupportedModelError, no_graph_kept, refuse_unsupported
-from mcoherence.gradients.small_batches import Piece, SmallBatches, as_one
+from mcoherence.gradients.small_batches import Piece, SmallBatches, as_one, is_unclear
 from mcoherence.gradients.tally import Tally, require_parts
 from mcoherence.gradients.trees import length
 from mcoherence.gradients.wrappers import plain_names, unwrapped
@@ -97,6 +97,8 @@ def measured_batches(
     """The examples of the batches, of one group each time, and what was measured of them."""
     small = SmallBatches(passes)
     for parts in small.shared_out(pieces(tally.counted(batches), groups)):
+        if passes.capture.keeping:  # beyond the time that a loader lets its tensors be
+            parts = [part.copied() for part in parts]
         for piece, measured in _measured(passes, tally, small, parts):
             small.learn(piece, measured)
             tally.uncovered.update(measured.sums.keys() - measured.squared_norms.keys())
@@ -110,12 +112,18 @@ def _measured(
     if len(parts) > 1:
         try:
             whole = as_one(parts)
-            found = tally.checked(passes.measure(whole.inputs, whole.targets), whole.inputs, whole.targets)
+            found = passes.measure(whole.inputs, whole.targets)
+            unclear = is_unclear(found)
+            if not unclear:
+                found = tally.checked_together(found, whole.inputs, whole.targets)
         except Exception:  # a model may insist on a size; what is wrong with the examples shows again
+            passes.undo()
             small.stop()
         else:
-            yield whole, found
-            return
+            if not unclear:
+                yield whole, found
+                return
+            small.doubt()
     for piece in parts:
         yield piece, tally.checked(passes.measure(piece.inputs, piece.targets), piece.inputs, piece.targets)
 

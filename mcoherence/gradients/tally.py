@@ -113,6 +113,20 @@ class Tally:
         self.sizes.add(n)
         return measured
 
+    def checked_together(self, measured: BatchSums, inputs: Tree, targets: Tree) -> BatchSums:
+        """The same of batches that were joined: each was of a size that its user chose, and this one is of none.
+
+        So of every new size the loss of the last example, which a model that is made for fewer does not expect, is
+        compared too, and both losses even if `spot_check` is 0.
+        """
+        n = measured.n
+        if n not in self.sizes:
+            alone = [n - 1] if self.spot_check else sorted({*drawn(n, 1), n - 1})
+            require_same_losses(self.passes, measured, inputs, targets, alone)
+        checked = self.checked(measured, inputs, targets)
+        self.sizes.add(n)
+        return checked
+
     def evidence(
         self, counts: NDArray[np.int64], sum_sq_norms: NDArray[np.float64], group_sums: Sequence[Tensor]
     ) -> Evidence:

@@ -69,13 +69,11 @@ def refilled(tree: Tree, values: Sequence[Tensor]) -> Tree:
     return mapped(lambda _: next(given), tree)
 
 
-def shapes(tree: Tree) -> tuple[tuple[int, ...], ...]:
-    """The shapes of an example's tensors: two trees can be concatenated where they are the same."""
-    return tuple(tuple(leaf.shape[1:]) for leaf in leaves(tree))
-
-
 def forms(tree: Tree) -> str:
-    """The same, and where these stand in the tree and their dtypes: all that code sees of them but their values."""
+    """Where tensors stand in the tree, their shapes by example and dtypes: all that code sees of them but their values.
+
+    Two trees can be concatenated where these are the same.
+    """
     return repr(mapped(lambda leaf: (tuple(leaf.shape[1:]), leaf.dtype), tree))
 
 

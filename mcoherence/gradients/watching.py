@@ -85,14 +85,16 @@ class Watch(TorchFunctionMode):
     values_read: a value, or a shape that depends on values, came back to Python.
     reads: all values that came back, in order; None once there was something else, such as rows chosen by content.
     hooks: a hook was put on a tensor, or its node was asked for, where one can be put too.
+    counting: whether to count what functions make that autograd's graph does not show; made: how many numbers.
     """
 
-    def __init__(self, following: Following | None = None) -> None:
+    def __init__(self, following: Following | None = None, counting: bool = False) -> None:
         super().__init__()
         self._following = following
         self.values_read = False
         self.reads: list[Read] | None = []
         self.hooks = False
+        self.counting, self.made = counting, 0
 
     def __torch_function__(
         self,
@@ -110,6 +112,8 @@ class Watch(TorchFunctionMode):
         if kind is not _PLAIN:
             self._note(kind, args, kwargs)
         result = func(*args, **kwargs)
+        if self.counting:
+            self.made += _made_without_graph(result, args)
         if self._following is not None:
             self._following.take(func, args, kwargs, result)
         return result
@@ -143,6 +147,15 @@ class Watch(TorchFunctionMode):
             self.hooks = True
         elif not self._is_fixed((args[1:] if kind is _INDEXES else args, kwargs)) and _takes_values(kind, args, kwargs):
             self.values_read, self.reads = True, None
+
+
+def _made_without_graph(result: Any, args: tuple[Any, ...]) -> int:
+    """How many numbers a call has made that no node of autograd's graph stands for, as those of frozen layers."""
+    if isinstance(result, tuple | list):
+        return sum(_made_without_graph(part, args) for part in result)
+    if not isinstance(result, Tensor) or result.requires_grad or result._is_view():
+        return 0
+    return 0 if any(result is argument for argument in args) else result.numel()
 
 
 def _takes_values(kind: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:

@@ -77,3 +77,30 @@ def test_many_groups_in_mixed_batches_equal_the_loop_and_each_other():
     for c, name in enumerate(names):
         expected = float(flat[targets == c].square().sum())
         assert abs(statistics.sum_sq_norm(groups=[name]) / expected - 1) < 1e-10
+
+
+def test_examples_wait_with_those_whose_parts_have_the_same_names_in_the_same_order():
+    class Difference(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Linear(2, 3), nn.Linear(2, 3)
+
+        def forward(self, one, two):
+            return self.first(one) - 2.0 * self.second(two)
+
+    torch.manual_seed(0)
+    model, loss = Difference().double(), nn.CrossEntropyLoss(reduction="none")
+    one, two = torch.randn(6, 2).double(), torch.randn(6, 2).double()
+    targets, ids = torch.arange(6) % 3, torch.arange(6) % 2
+    batches = [({"one": one, "two": two}, targets, ids), ({"two": one, "one": two}, targets, ids)]
+    rows = [per_example_gradients(model, loss, inputs, targets) for inputs, *_ in batches]
+    expected = sum(float(one.square().sum()) for of_batch in rows for one in of_batch.values())
+    found = gradient_statistics(model, loss, batches, groups=["even", "odd"])
+    torch.testing.assert_close(found.sum_sq_norm(), expected, rtol=1e-12, atol=0.0)
+
+
+def test_numbers_of_two_types_keep_them_while_they_wait():
+    ids = torch.tensor([0, 1, 0, 1])
+    batches = [(torch.ones(4, 1, dtype=dtype), torch.zeros(4), ids) for dtype in (torch.float64, torch.float16)]
+    found = [inputs.dtype for _, inputs, _ in batches_of_one_group(batches, ["a", "b"])]
+    assert sorted(map(str, found)) == ["torch.float16"] * 2 + ["torch.float64"] * 2

@@ -1,10 +1,11 @@
 """Small batches of a small network go through it together, and nothing that comes out tells."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from mcoherence import example_statistics, gradient_statistics
+from mcoherence import example_gram, example_statistics, gradient_statistics
 from mcoherence.gradients import small_batches
 from mcoherence.gradients.reference import per_example_gradients
 from mcoherence.gradients.refusal import UnsupportedModelError
@@ -67,8 +68,8 @@ def test_batches_after_the_first_go_together_and_sums_are_those_of_the_loop():
 
 
 def test_a_pass_stays_as_small_as_told(monkeypatch):
-    # Of each example four operations make 5, 5, 3 and 3 numbers, and its loss; transposed weights are views.
-    monkeypatch.setattr(small_batches, "MOST_TOGETHER", 21 * (5 + 5 + 3 + 3 + 1))
+    # Of each example, D numbers and a label, four operations make 5, 5, 3 and 3 numbers, and its loss.
+    monkeypatch.setattr(small_batches, "MOST_TOGETHER", 21 * (D + 1 + 5 + 5 + 3 + 3 + 1))
     model = network()
     gradient_statistics(model, PER_EXAMPLE, sample(*[7] * 8))
     assert [n for n in model.sizes if n > 3] == [7, 21, 21, 7]
@@ -83,7 +84,7 @@ def test_room_is_counted_for_each_shape(monkeypatch):
     torch.manual_seed(1)
     model = PerPosition().double()
     short, long = ([(torch.randn(4, t, D).double(), torch.arange(4) % 3) for _ in range(5)] for t in (1, 50))
-    monkeypatch.setattr(small_batches, "MOST_TOGETHER", 8 * 50 * (5 + 5 + 3 + 1))  # two batches of the long ones
+    monkeypatch.setattr(small_batches, "MOST_TOGETHER", 8 * 50 * (D + 5 + 5 + 3 + 1))  # two batches of the long ones
     gradient_statistics(model, PER_EXAMPLE, short + long)
     seen = [shape[:2] for shape in model.sizes if shape[0] > 3]
     assert seen == [(4, 1), (16, 1), (4, 50), (8, 50), (8, 50)]
@@ -218,3 +219,160 @@ def test_examples_keep_their_places_norms_and_products():
     found = example_statistics(model, PER_EXAMPLE, batches, along="sum")
     assert found.sq_norm == pytest.approx(norms.numpy(), rel=1e-12)
     assert found.dot["sum"] == pytest.approx(products.numpy(), rel=1e-10)
+
+
+@pytest.mark.parametrize("spot_check", [0, 1])
+def test_batches_of_one_example_go_together_too(spot_check):
+    batches, model = sample(*[1] * 9, 5), network()
+    expected = by_loop(model, batches)
+    model.sizes.clear()
+    found = gradient_statistics(model, PER_EXAMPLE, batches, spot_check=spot_check)
+    assert [n for n in model.sizes if n > 2] == [12]
+    assert found.counts.tolist() == [14]
+    assert_equal(found, expected)
+
+
+def test_one_example_ahead_does_not_keep_others_apart():
+    batches, model = sample(1, 7, 7, 7), network()
+    expected = by_loop(model, batches)
+    model.sizes.clear()
+    assert_equal(gradient_statistics(model, PER_EXAMPLE, batches), expected)
+    assert [n for n in model.sizes if n > 3] == [7, 14]
+
+
+class Flagged(Counting):
+    """Of an example whose first number is 0 the second layer is asked, and that mixes such examples."""
+
+    def __init__(self):
+        super().__init__()
+        self.other = nn.Linear(D, 3)
+
+    def forward(self, x):
+        asked = x[:, :1] == 0
+        others = torch.where(asked, x, 0.0)
+        return torch.where(asked, self.other(others - others.mean(0)), super().forward(x))
+
+
+def test_a_check_that_fails_of_joined_batches_is_made_of_each_alone():
+    torch.manual_seed(1)
+    model, batches = Flagged().double(), sample(6, 6, 6)
+    for x, _ in batches[1:]:
+        x[:, 0] = 0.0
+    with pytest.raises(UnsupportedModelError, match=r"other\.weight"):
+        gradient_statistics(model, PER_EXAMPLE, batches)
+
+
+@pytest.mark.parametrize("spot_check", [0, 1])
+def test_a_model_that_is_right_for_few_examples_only_is_not_measured_with_more(spot_check):
+    class Roomy(Counting):
+        def forward(self, x):
+            scale = torch.ones(len(x), 1, dtype=x.dtype)
+            scale[8:] = 2.0
+            return super().forward(x * scale)
+
+    torch.manual_seed(1)
+    model, batches = Roomy().double(), sample(6, 6, 6, 6)
+    expected = by_loop(model, batches)
+    assert_equal(gradient_statistics(model, PER_EXAMPLE, batches, spot_check=spot_check), expected)
+
+
+def test_without_a_spot_check_losses_that_depend_on_the_size_are_those_of_the_batches_handed_in():
+    def over_size(outputs, targets):
+        return PER_EXAMPLE(outputs, targets) / len(targets)
+
+    batches, model = sample(6, 6, 6, 6), network()
+    found = gradient_statistics(model, over_size, batches, spot_check=0)
+    assert_equal(found, {name: (q / 36, s / 36) for name, (q, s) in by_loop(model, batches).items()})
+
+
+def test_a_buffer_that_grows_with_the_batch_is_put_back_before_batches_go_one_by_one():
+    class Growing(Counting):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("ones", torch.ones(8, dtype=torch.float64))
+
+        def forward(self, x):
+            if len(self.ones) < len(x):
+                self.ones = torch.ones(len(x), dtype=x.dtype)
+            return super().forward(x) * self.ones[: len(x), None]
+
+    torch.manual_seed(1)
+    model, batches = Growing().double(), sample(6, 6, 6, 6)
+    expected = by_loop(model, batches)
+    assert_equal(gradient_statistics(model, PER_EXAMPLE, batches), expected)
+    assert len(model.ones) == 8
+
+
+def test_tensors_that_say_something_of_their_batch_stay_apart():
+    class Scaled(torch.Tensor):
+        """A tensor with the scale of a batch, which is that of all that is made of it."""
+
+        @classmethod
+        def __torch_function__(cls, func, types, args=(), kwargs=None):
+            made = super().__torch_function__(func, types, args, kwargs)
+            flat = [one for arg in args for one in (arg if isinstance(arg, list | tuple) else (arg,))]
+            scales = [one.scale for one in flat if isinstance(one, Scaled) and "scale" in vars(one)]
+            if isinstance(made, Scaled) and scales:
+                made.scale = scales[0]
+            return made
+
+    class Scaling(Counting):
+        def forward(self, x):
+            return super().forward(x.as_subclass(torch.Tensor) * getattr(x, "scale", 1.0))
+
+    torch.manual_seed(1)
+    model, batches, scaled = Scaling().double(), sample(6, 6, 6), []
+    for i, (x, y) in enumerate(batches):
+        scaled.append((x.as_subclass(Scaled), y))
+        scaled[-1][0].scale = float(i + 1)
+    expected = by_loop(model, [(x * (i + 1), y) for i, (x, y) in enumerate(batches)])
+    assert_equal(gradient_statistics(model, PER_EXAMPLE, scaled), expected)
+
+
+def test_a_tensor_that_requires_a_gradient_stays_apart_from_one_that_does_not():
+    class Asking(Counting):
+        def forward(self, x):
+            return super().forward(x * (2.0 if x.requires_grad else 1.0))
+
+    torch.manual_seed(1)
+    model, batches = Asking().double(), sample(6, 6, 6)
+    expected = by_loop(model, [*batches[:2], (2.0 * batches[2][0], batches[2][1])])
+    batches[2][0].requires_grad_()
+    assert_equal(gradient_statistics(model, PER_EXAMPLE, batches), expected)
+
+
+@pytest.mark.parametrize("large", ["inputs", "frozen layers"])
+def test_what_no_operation_of_the_graph_makes_takes_room_too(monkeypatch, large):
+    class Frozen(Counting):
+        def __init__(self, inputs, hidden):
+            super().__init__()
+            self.layers = nn.Sequential(nn.Linear(inputs, hidden).requires_grad_(False), nn.Linear(hidden, 3))
+
+    inputs, hidden = (1000, 2) if large == "inputs" else (2, 1000)
+    torch.manual_seed(1)
+    model = Frozen(inputs, hidden).double()
+    batches = [(torch.randn(7, inputs).double(), torch.arange(7) % 3) for _ in range(7)]
+    monkeypatch.setattr(small_batches, "MOST_TOGETHER", 14 * (inputs + 1 + hidden + 3 + 3 + 1))
+    gradient_statistics(model, PER_EXAMPLE, batches)
+    assert [n for n in model.sizes if n > 3] == [7, 14, 14, 14]
+
+
+def test_numpy_may_write_the_next_batch_where_the_last_one_was():
+    class InOnePlace:
+        def __init__(self, batches):
+            self.batches = batches
+
+        def __iter__(self):
+            place = np.empty((5, D))
+            for x, y in self.batches:
+                place[:] = x.numpy()
+                yield torch.from_numpy(place), y
+
+    batches, model = sample(5, 5, 5, 5), network()
+    rows = [per_example_gradients(model, PER_EXAMPLE, *batch) for batch in batches]
+    flat = torch.cat([torch.cat([g.flatten(1) for g in one.values()], dim=1) for one in rows])
+    found = example_statistics(model, PER_EXAMPLE, InOnePlace(batches), along="sum")
+    assert found.dot["sum"] == pytest.approx((flat @ flat.sum(0)).numpy(), rel=1e-10)
+    assert example_gram(model, PER_EXAMPLE, InOnePlace(batches)).products == pytest.approx(
+        (flat @ flat.T).numpy(), rel=1e-10, abs=1e-12
+    )
