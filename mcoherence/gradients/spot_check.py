@@ -175,12 +175,14 @@ def require_same_in_a_smaller_batch(passes: Passes, measured: BatchSums, inputs:
 
     One forward pass shows losses that come back in another order than the examples, and those that mix examples in a
     way that leaves the gradient of a single one as it is. It does not where the half is in the same order, such as the
-    two outer examples of three that are reversed; so the first example is looked at alone besides.
+    two outer examples of three that are reversed; so the first example is looked at alone besides. Of two or three
+    examples the last one is the half, lest what it takes over from those before it go unseen.
 
     Raises:
         UnsupportedModelError: they disagree, and the examples alone say so too.
     """
-    chosen = sorted(drawn(measured.n, max(1, min(measured.n // 2, MOST_TOGETHER))))
+    n = measured.n
+    chosen = sorted(drawn(n, min(n // 2, MOST_TOGETHER))) if n > 3 else [n - 1]
     suspects = _others_together(passes, measured, inputs, targets, chosen)
     require_same_losses(passes, measured, inputs, targets, sorted({0, *suspects}))
 

@@ -98,3 +98,31 @@ def test_and_in_float64_a_disagreement_is_one():
 
     with pytest.raises(UnsupportedModelError, match=r"passed through the model alone"):
         gradient_statistics(Noisy(1, 1).double(), half_squares, [(AT_KINK.double() + 1, ONES.double())])
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 5, 6, 7, 8])
+def test_no_example_of_a_small_batch_takes_over_from_the_one_before_it_unseen(n):
+    class Passing(nn.Linear):
+        def forward(self, x):
+            found = super().forward(x)
+            return found + torch.cat([torch.zeros_like(found[:1]), found[:-1]])
+
+    torch.manual_seed(0)
+    with pytest.raises(UnsupportedModelError):
+        gradient_statistics(
+            Passing(3, 1).double(), half_squares, [(torch.randn(n, 3).double(), torch.randn(n).double())]
+        )
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 5, 6, 7, 8])
+@pytest.mark.parametrize("which", range(8))
+def test_nor_do_all_take_over_from_whichever_has_the_largest_input(n, which):
+    class Scaled(nn.Linear):
+        def forward(self, x):
+            return super().forward(x) / x.abs().max()
+
+    torch.manual_seed(0)
+    x = torch.randn(n, 3).double()
+    x[which % n, 0] = 9.0
+    with pytest.raises(UnsupportedModelError):
+        gradient_statistics(Scaled(3, 1).double(), half_squares, [(x, torch.randn(n).double())])
