@@ -75,7 +75,8 @@ class Capture:
     keeping: whether to keep what the calls of a batch gave; kept: of the batch at hand.
     lowest: what to ask autograd for so that it comes by all layers; of passes for products only.
     edges: what to ask autograd for besides the parameters that are not summed here, and to `hand` back.
-    counting: whether to count what the operations of a batch make; made: how many numbers that were.
+    counting: whether to count what the operations of a batch make; made: how many numbers that were, infinite
+        where that is not known.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -101,7 +102,8 @@ class Capture:
         self._directions: Directions | None = None
         self.lowest: list[Any] = []
         self.edges: list[GradientEdge] = []
-        self.counting, self.made, self._made_without_graph = False, 0, 0
+        self.counting = False
+        self.made = self._made_without_graph = 0.0
         self.keeping = False
         self.kept = KeptCalls()
         self._probe: Probe | None = None

@@ -93,6 +93,8 @@ class _Shown(TorchFunctionMode):
         kind = KINDS.get(func)
         if kind is None or torch._C._get_tracing_state() is not None:  # what is traced outlives the pass
             return func(*args, **(kwargs or {}))
+        if not (_is_transformed() or _has_trained_weights(args)):  # nothing to show
+            return func(*args, **(kwargs or {}))
         if not (kwargs or self._recurrent.by_steps or _is_watched_by_others()):
             with torch._C.DisableTorchFunction():  # these are no calls of the model
                 call = _Call.of(func, kind, args)
@@ -122,6 +124,11 @@ def weights_as_found(modules: Iterable[nn.Module]) -> Iterator[None]:
 
 
 _LISTS = ("_flat_weights", "_flat_weight_refs")
+
+
+def _has_trained_weights(args: Sequence[Any]) -> bool:
+    """Whether a gradient of weights is asked for; these are the arguments' lists."""
+    return any(weight.requires_grad for weights in args if isinstance(weights, list | tuple) for weight in weights)
 
 
 def _is_watched_by_others() -> bool:

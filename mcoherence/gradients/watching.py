@@ -9,6 +9,7 @@ models ask so whether positions are those of one text. Which tensors these are i
 (following.py), at a cost of a few microseconds, and so for models only that were seen to read something.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -44,6 +45,11 @@ _SIZED = {
     *("new_ones", "new_full", "new_empty", "narrow", "split", "split_with_sizes", "chunk", "expand", "repeat", "tile"),
     *("view", "reshape", "unflatten", "unfold", "as_strided", "select", "roll", "pad", "tril_indices", "triu_indices"),
     *("tril", "triu", "topk"),
+}
+# Functions that make many times their results inside. No function mode shows that, nor, of frozen layers, a graph.
+_HIDING = {
+    *("lstm", "gru", "rnn_tanh", "rnn_relu", "multi_head_attention_forward"),
+    *("_native_multi_head_attention", "_transformer_encoder_layer_fwd"),
 }
 _HOOKING = {"register_hook", "register_multi_grad_hook"}
 
@@ -85,7 +91,8 @@ class Watch(TorchFunctionMode):
     values_read: a value, or a shape that depends on values, came back to Python.
     reads: all values that came back, in order; None once there was something else, such as rows chosen by content.
     hooks: a hook was put on a tensor, or its node was asked for, where one can be put too.
-    counting: whether to count what functions make that autograd's graph does not show; made: how many numbers.
+    counting: whether to count what functions make that autograd's graph does not show; made: how many numbers, infinite
+        where that is not known.
     """
 
     def __init__(self, following: Following | None = None, counting: bool = False) -> None:
@@ -94,7 +101,7 @@ class Watch(TorchFunctionMode):
         self.values_read = False
         self.reads: list[Read] | None = []
         self.hooks = False
-        self.counting, self.made = counting, 0
+        self.counting, self.made = counting, 0.0
 
     def __torch_function__(
         self,
@@ -113,7 +120,7 @@ class Watch(TorchFunctionMode):
             self._note(kind, args, kwargs)
         result = func(*args, **kwargs)
         if self.counting:
-            self.made += _made_without_graph(result, args)
+            self.made += _made_without_graph(func, result, args)
         if self._following is not None:
             self._following.take(func, args, kwargs, result)
         return result
@@ -149,11 +156,15 @@ class Watch(TorchFunctionMode):
             self.values_read, self.reads = True, None
 
 
-def _made_without_graph(result: Any, args: tuple[Any, ...]) -> int:
+def _made_without_graph(function: Callable[..., Any], result: Any, args: tuple[Any, ...]) -> float:
     """How many numbers a call has made that no node of autograd's graph stands for, as those of frozen layers."""
     if isinstance(result, tuple | list):
-        return sum(_made_without_graph(part, args) for part in result)
-    if not isinstance(result, Tensor) or result.requires_grad or result._is_view():
+        return sum(_made_without_graph(function, part, args) for part in result)
+    if not isinstance(result, Tensor) or result.requires_grad:
+        return 0
+    if getattr(function, "__name__", "") in _HIDING:
+        return math.inf
+    if result._is_view():
         return 0
     return 0 if any(result is argument for argument in args) else result.numel()
 

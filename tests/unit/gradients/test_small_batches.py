@@ -357,6 +357,39 @@ def test_what_no_operation_of_the_graph_makes_takes_room_too(monkeypatch, large)
     assert [n for n in model.sizes if n > 3] == [7, 14, 14, 14]
 
 
+@pytest.mark.parametrize(
+    "hiding",
+    [
+        lambda: nn.LSTM(D, 3, batch_first=True),
+        lambda: nn.GRU(D, 3, batch_first=True),
+        lambda: nn.RNN(D, 3, batch_first=True),
+        lambda: nn.TransformerEncoderLayer(D, 2, 3, batch_first=True),
+    ],
+    ids=["lstm", "gru", "rnn", "attention"],
+)
+@pytest.mark.parametrize("frozen", [True, False])
+def test_batches_of_layers_that_hide_what_they_make_stay_apart(hiding, frozen):
+    class OverTime(Counting):
+        def __init__(self):
+            super().__init__()
+            self.hiding = hiding().requires_grad_(not frozen)
+            self.head = nn.LazyLinear(3)
+
+        def forward(self, x):
+            self.sizes.append(len(x))
+            found = self.hiding(x)
+            return self.head((found[0] if isinstance(found, tuple) else found).sum(1))
+
+    torch.manual_seed(0)
+    batches = [(torch.randn(6, 5, D).double(), torch.arange(6) % 3) for _ in range(4)]
+    model = OverTime().double()
+    model(batches[0][0])
+    expected = by_loop(model, batches)
+    model.sizes.clear()
+    assert_equal(gradient_statistics(model, PER_EXAMPLE, batches), expected)
+    assert [n for n in model.sizes if n > 3] == ([6] * 4 if frozen else [6, 18])
+
+
 def test_numpy_may_write_the_next_batch_where_the_last_one_was():
     class InOnePlace:
         def __init__(self, batches):
