@@ -18,7 +18,7 @@ from mcoherence.data.loading import image_loader
 from mcoherence.data.preparation import prepare_images
 from mcoherence.data.sources import Source, SourcePart
 from mcoherence.device import sent
-from mcoherence.gradients import fallback
+from mcoherence.gradients import fallback, small_batches
 from mcoherence.gradients.batch_norm import with_sample_statistics
 from mcoherence.gradients.gram import example_gram
 from mcoherence.gradients.layer_rules import convolution
@@ -290,7 +290,8 @@ def test_groups_mixed_in_a_batch_are_told_apart_without_waiting(gpu):
     assert gpu.waits <= 4 + 13 + 1  # a batch of one group each, and the losses of another size of batch
 
 
-def test_batches_that_lie_on_the_processor_are_sent_without_waiting(gpu):
+def test_batches_that_lie_on_the_processor_are_sent_without_waiting(gpu, monkeypatch):
+    monkeypatch.setattr(small_batches, "MOST_TOGETHER", 0)  # a pass for each
     waits, model = {}, on_gpu(network("convolutions"))
     for count in (2, 3):
         gpu.forget()
