@@ -263,6 +263,8 @@ class Console(logging.Handler):
 
     def _tried_again(self, number: int) -> None:
         self._state.failed.take_back(number)
+        if self._state.stopping:  # Snakemake says so, and ends
+            return
         self._line(f"It is tried again: {self._state.texts.get(number, f'job {number}')}")
 
     def _sum_up_failures(self) -> None:
