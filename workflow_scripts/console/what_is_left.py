@@ -29,6 +29,7 @@ class WhatIsLeft:
         self._of_runs: dict[int, tuple[str, str]] = {}
         self._ask: Callable[[], subprocess.Popen[str]] | None = None
         self._plan: subprocess.Popen[str] | None = None
+        self._has_plan = False
         self._words = ""
         self._words_until = 0.0  # when they are to be found again
 
@@ -39,6 +40,8 @@ class WhatIsLeft:
             self._jobs = TimeLeft(jobs, there_is)
             if self._of_runs:
                 self._ask = lambda: ask_plan(base, config, self._hear_plan)
+            else:
+                self._has_plan = True
 
     def ask_plan(self) -> None:
         """Ask once; without an answer the time left is told from what jobs took."""
@@ -76,23 +79,29 @@ class WhatIsLeft:
         """The share of the work and the time left, such as "12 % of the work done, 5 min left".
 
         Args:
-            done: number of jobs that have ended, told where nothing else is known.
+            done: number of jobs that have ended, told while nothing is known of what jobs take.
             total: number of all jobs.
         """
         now = self._clock()
         if now < self._words_until:
             return self._words
-        if self._jobs is None:
-            self._words, self._words_until = f"{done} of {total} jobs done", now + 1
-            return self._words
-        left = self._jobs.left(now)
-        self._words = f"{min(int(100 * left.share), 99)} % of the work done, {left_in_words(left)}"
+        left = None if self._jobs is None or self._waits_for_plan() else self._jobs.left(now)
+        if left is None or not (self._has_plan or left.measured):
+            self._words = f"{done} of {total} jobs done"
+        else:
+            self._words = f"{min(int(100 * left.share), 99)} % of the work done, {left_in_words(left)}"
         self._words_until = now + max(1.0, (self._clock() - now) / SHARE_OF_TIME)
         return self._words
+
+    def _waits_for_plan(self) -> bool:
+        """Whether the plan may still say what jobs take that train or measure; until then nothing tells it."""
+        asked = self._plan is not None and self._plan.poll() is None
+        return not self._has_plan and (self._ask is not None or asked)
 
     def _hear_plan(self, seconds: Seconds) -> None:
         with self._lock:
             if self._jobs is not None:
                 of_runs = self._of_runs.items()
                 self._jobs.plan({n: of[run] for n, (what, run) in of_runs if run in (of := seconds.get(what, {}))})
+                self._has_plan = True
                 self._words_until = 0.0

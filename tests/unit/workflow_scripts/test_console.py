@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import termios
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,9 +18,10 @@ from types import SimpleNamespace
 import pytest
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from workflow_scripts.console import handler
+from workflow_scripts.console import handler, what_is_left
 from workflow_scripts.console.failures import cause, message_of
 from workflow_scripts.console.jobs import planned_jobs
+from workflow_scripts.console.what_is_left import WhatIsLeft
 
 ROOT = Path(__file__).parents[3]
 SNAKEMAKE = [sys.executable, "-m", "snakemake", "--cores", "2", "--quiet", "host"]
@@ -286,6 +288,31 @@ def test_in_a_file_what_is_left_is_told_now_and_then(logger, monkeypatch):
     assert re.fullmatch(
         r".* \d+ % of the work done, .* left by the plan; 1 job queued or running, .*: Write the page", told
     )
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_no_time_is_told_before_the_plan_or_the_jobs_of_this_run_tell_it(monkeypatch, answers):
+    now, heard = [0.0], []
+    running = SimpleNamespace(poll=lambda: None, terminate=lambda: None)
+    monkeypatch.setattr(what_is_left, "ask_plan", lambda base, config, answer: heard.append(answer) or running)
+    left = WhatIsLeft(lambda: now[0], threading.Lock())
+    trainings = [job(number, "train_from_0", **RUN | {"seed": str(number)}) for number in range(4)]
+    left.begin(dag_of(*trainings), "{}", ROOT, {"cores": 1}, gpus=False, ranks=1)
+    left.start(0)
+    assert left.words(0, 4) == "0 of 4 jobs done"  # the plan was not asked yet
+    left.ask_plan()
+    now[0] = 10.0
+    assert left.words(0, 4) == "0 of 4 jobs done"
+    if answers:
+        heard[0]({"train": {f"digits/mlp/clean/sgd/full/seed{number}": 3600.0 for number in range(4)}})
+        assert left.words(0, 4) == "0 % of the work done, 4 h left by the plan"
+        return
+    running.poll = lambda: 1  # it ended and said nothing
+    now[0] = 20.0
+    assert left.words(0, 4) == "0 of 4 jobs done"
+    now[0] = 600.0
+    left.end(0)
+    assert left.words(1, 4) == "25 % of the work done, about 30 min left"
 
 
 @pytest.mark.parametrize(
