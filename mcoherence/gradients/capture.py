@@ -30,7 +30,7 @@ from mcoherence.gradients.by_uses import ByUses, fit
 from mcoherence.gradients.directions import Directions
 from mcoherence.gradients.fallback import layer_rows
 from mcoherence.gradients.following import Following
-from mcoherence.gradients.graph import Users, above, numbers_of, users_below
+from mcoherence.gradients.graph import Users, above
 from mcoherence.gradients.kept_calls import KeptCalls
 from mcoherence.gradients.layer_names import layer_of
 from mcoherence.gradients.layer_products import layer_products
@@ -75,8 +75,6 @@ class Capture:
     keeping: whether to keep what the calls of a batch gave; kept: of the batch at hand.
     lowest: what to ask autograd for so that it comes by all layers; of passes for products only.
     edges: what to ask autograd for besides the parameters that are not summed here, and to `hand` back.
-    counting: whether to count what the operations of a batch make; made: how many numbers that were, infinite
-        where that is not known.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -102,8 +100,6 @@ class Capture:
         self._directions: Directions | None = None
         self.lowest: list[Any] = []
         self.edges: list[GradientEdge] = []
-        self.counting = False
-        self.made = self._made_without_graph = 0.0
         self.keeping = False
         self.kept = KeptCalls()
         self._probe: Probe | None = None
@@ -124,22 +120,23 @@ class Capture:
             self._forget()
 
     @contextmanager
-    def recording(self, examples: int, directions: Directions | None = None) -> Iterator[Watch]:
+    def recording(self, examples: int, directions: Directions | None = None, counting: bool = False) -> Iterator[Watch]:
         """A forward pass of a batch of so many examples inside the block; calls outside it are not looked at.
 
-        The value tells what the pass did that no graph shows. With `directions` it is a pass for products with them, of
-        a batch that was measured before: its rows are the examples' or are routed, so that they are in no doubt.
+        The value tells what the pass did that no graph shows, and with `counting` what it made. With `directions` it is
+        a pass for products with them, of a batch that was measured before: its rows are the examples' or are routed, so
+        that they are in no doubt.
         """
         self._forget()
         self._examples, self._directions = examples, directions
         self._recurrent.shown = self._shows_recurrent
         worth_it = self._reads and not self._reads_others
-        watch = self._watch = Watch(Following(self._model) if worth_it else None, self.counting)
+        watch = self._watch = Watch(Following(self._model) if worth_it else None, counting)
         try:
             with watch:
                 yield watch
         finally:
-            self._watch, self._made_without_graph = None, watch.made
+            self._watch = None
             self._reads_others |= worth_it and watch.values_read
             self._reads |= watch.values_read
 
@@ -154,8 +151,6 @@ class Capture:
         routes = None
         while routes is None:
             routes = self._routes(losses)
-        if self.counting:
-            self.made = self._made_without_graph + numbers_of(users_below([losses.grad_fn], {}))
         for layer in routes.not_by_call:
             layer.call = None
         for layer in self.layers:

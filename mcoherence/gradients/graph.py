@@ -7,8 +7,9 @@ cached tensor break this without a trace in any hook, but not without a trace in
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from torch.autograd.graph import Node
@@ -86,10 +87,27 @@ def above(nodes: Iterable[Node], users: Users) -> set[Node]:
     return found
 
 
-def numbers_of(nodes: Iterable[Node]) -> int:
-    """How many numbers the operations of these nodes make. Leaves are no operations, and views make none."""
-    making: Iterator[Any] = (node for node in nodes if node.next_functions and not _VIEW.fullmatch(node.name()))
-    return sum(math.prod(output.shape) for node in making for output in node._input_metadata)
+@dataclass(frozen=True)
+class Made:
+    """What a pass makes.
+
+    numbers: how many; infinite where that is not known.
+    operations: that make some.
+    """
+
+    numbers: float
+    operations: int
+
+
+def made_by(nodes: Iterable[Node]) -> Made:
+    """What the operations of these nodes make. Leaves are no operations, and views make none."""
+    making: list[Any] = [node for node in nodes if node.next_functions and not _makes_views(node.name())]
+    return Made(sum(math.prod(output.shape) for node in making for output in node._input_metadata), len(making))
+
+
+@cache
+def _makes_views(name: str) -> bool:
+    return _VIEW.fullmatch(name) is not None
 
 
 _VIEW = re.compile(

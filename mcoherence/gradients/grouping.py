@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mcoherence.gradients.trees import Tree, concatenated, forms, length, rows
+from mcoherence.gradients.trees import Tree, concatenated, joinable, length, rows
 
 # At most so many batches wait, beside the one in hand; then the group with most examples goes ahead, full or not.
 WAITING_BATCHES = 4
@@ -59,7 +59,8 @@ def batches_of_one_group(
 ) -> Iterator[tuple[int, Tree, Tree]]:
     """(group, inputs [n, ...], targets [n, ...]), n no larger than the largest batch so far; empty ones are dropped.
 
-    Examples of different shapes, such as sentences padded batch by batch, never come in one batch.
+    Examples of different shapes, such as sentences padded batch by batch, never come in one batch, nor do those of
+    tensors that are not `joinable`.
 
     Args:
         batches: (inputs [n, ...], targets [n, ...], group ids [n]), the first two tensors or trees of them.
@@ -79,7 +80,11 @@ def batches_of_one_group(
                 yield group, inputs, targets
                 continue
             part = (rows(inputs, members), rows(targets, members))
-            kind = (group, forms((inputs, targets)))
+            alike = joinable(part)
+            if alike is None:
+                yield group, *part
+                continue
+            kind = (group, alike)
             waiting.setdefault(kind, []).append(part)
             if _examples(waiting[kind]) >= size:
                 full, rest = _split(waiting.pop(kind), size)

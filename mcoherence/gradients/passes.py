@@ -6,7 +6,7 @@ Index letter: n examples of a batch.
 import math
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from mcoherence.gradients.capture import Capture
 from mcoherence.gradients.evidence import distance_from_sum, is_sum_of_rows, sums_of_rows
 from mcoherence.gradients.fallback import WholeModel
 from mcoherence.gradients.following import Following
-from mcoherence.gradients.graph import has_reentrant_checkpoint
+from mcoherence.gradients.graph import Made, has_reentrant_checkpoint
 from mcoherence.gradients.layer_rules.products import least, sure_squared_norms
 from mcoherence.gradients.layers import has_node_hooks
 from mcoherence.gradients.model_state import ModelState
@@ -40,6 +40,7 @@ class BatchSums:
     losses: [n].
     doubt: the forward pass read values of tensors or drew random numbers, so that it may have gone another way than it
         would have for an example alone.
+    made: what the operations of the pass have made; None where it was not asked for, and of a single example.
     """
 
     n: int
@@ -48,6 +49,7 @@ class BatchSums:
     totals: dict[str, float]
     losses: Tensor
     doubt: Doubt | None = None
+    made: Made | None = None
 
 
 class Passes:
@@ -72,8 +74,13 @@ class Passes:
         """The inputs where the model is, apart from any graph; a copy if they were made in inference mode."""
         return on_device(inputs, self.device)
 
-    def measure(self, inputs: Tree, targets: Tree) -> BatchSums:
+    def measure(self, inputs: Tree, targets: Tree, *, counting: bool = False) -> BatchSums:
         """Sums of gradients and squared norms of one batch, inputs [n, ...] and targets [n, ...], or trees of them.
+
+        Args:
+            inputs: on any device.
+            targets: likewise.
+            counting: whether to count what operations make.
 
         Raises:
             UnsupportedModelError: the gradients of the examples do not add up to that of the batch, or a pass changes
@@ -84,10 +91,10 @@ class Passes:
         inputs, targets = self.at_device(inputs), usable(targets)
         with torch.enable_grad():
             try:
-                return self._measure(inputs, targets)
+                return self._measure(inputs, targets, counting)
             except DifferentiatedAgainError:
                 self.capture.show_by_steps()
-                return self._measure(inputs, targets)
+                return self._measure(inputs, targets, counting)
 
     def undo(self) -> None:
         """Put back what a pass that is not to count has changed of the model's buffers."""
@@ -130,25 +137,26 @@ class Passes:
         require_losses(losses, len(chosen))
         return losses.detach(), None if watch.reads is None else tuple(read.value for read in watch.reads)
 
-    def _measure(self, inputs: Tree, targets: Tree) -> BatchSums:
+    def _measure(self, inputs: Tree, targets: Tree, counting: bool) -> BatchSums:
         n = length(inputs)
         if n == 1:
             return self._measure_one(inputs, targets)
-        with self._drawing, self.capture.recording(n) as watch:
+        with self._drawing, self.capture.recording(n, counting=counting) as watch:
             losses = self.loss_fn(outputs_of(self.model, inputs), targets)
         require_losses(losses, n)
         doubt = Doubt(None) if self._drawing.happened else watch.doubt()
         self._require_unchanged()
+        made = watch.made(losses)
         if not losses.requires_grad:
             self.capture.let_go()
-            return BatchSums(n, {}, {}, {}, losses.detach(), doubt)
+            return BatchSums(n, {}, {}, {}, losses.detach(), doubt, made)
         self._refuse_checkpoints(losses)
         hooked = {name for name, p in self.parameters.items() if p._backward_hooks}
         self.capture.routed.update(hooked)
         if watch.hooks or has_node_hooks(self.model):
             self.capture.route_all()
             if self.capture.stop_showing():
-                return self._measure(inputs, targets)
+                return self._measure(inputs, targets, counting)
         self.capture.route(losses)
         in_hooks = self.capture.summed()
         # Autograd has to be asked for something, or no hook is called.
@@ -167,7 +175,7 @@ class Passes:
             self.capture.probe(losses)
         if in_hooks - sums.keys():  # a layer that was to sum and could not; once routed, autograd sums for it
             self.capture.routed.update(in_hooks - sums.keys())
-            return self._measure(inputs, targets)
+            return self._measure(inputs, targets, counting)
         norms, formed = self.capture.collected()
         formed = {name: value for name, value in formed.items() if name in sums}
         unmeasured = {name: value for name, value in sums.items() if name not in norms}
@@ -185,7 +193,7 @@ class Passes:
         if self._are_lossy(totals, alive | read(new), n):
             if not self.capture.careful:
                 self.capture.careful = True  # from here on: what is too small or too large once will be again
-                return self._measure(inputs, targets)
+                return self._measure(inputs, targets, counting)
             require_finite(norms, sums, losses.detach(), inputs, self.parameters)
         if not all(known["finite", name] for name in unmeasured):
             require_finite({}, unmeasured, losses.detach(), inputs, self.parameters)
@@ -196,7 +204,8 @@ class Passes:
                 for name in formed
                 if not is_sum_of_rows(known["distance", name], totals[name], whole, n, sums[name])
             )
-        return self._completed(BatchSums(n, norms, sums, totals, losses.detach(), doubt), inputs, targets, hooked)
+        measured = BatchSums(n, norms, sums, totals, losses.detach(), doubt, made)
+        return self._completed(measured, inputs, targets, hooked)
 
     def _measure_one(self, inputs: Tree, targets: Tree) -> BatchSums:
         """A batch of one: its gradient is that of its example. Passed twice over, as `reference` does and says why."""
@@ -246,7 +255,7 @@ class Passes:
             totals |= judged.totals
             self._require_unchanged()
         totals |= _totals({name: value for name, value in norms.items() if name not in totals})
-        return BatchSums(measured.n, norms, sums, totals, measured.losses, measured.doubt)
+        return replace(measured, squared_norms=norms, sums=sums, totals=totals)
 
     def _are_lossy(self, totals: Mapping[str, float], alive: Mapping[str, float | None], n: int) -> bool:
         """Whether squares have left the range of their dtype: not finite, or too small although gradients are not 0.

@@ -9,15 +9,23 @@ Index letter: n examples.
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mcoherence.gradients.passes import BatchSums, Passes
-from mcoherence.gradients.trees import Tree, concatenated, forms, leaves, mapped
+from mcoherence.gradients.trees import Tree, concatenated, forms, joinable, leaves, mapped
 
-# Numbers of a pass, 32 MiB in float32: of the examples, which are copied, and those that all its operations make.
-MOST_TOGETHER = 2**23
+# Of a pass: its examples, which are copied, and what its operations make.
+MOST_NUMBERS = 2**24  # 64 MiB in float32
+# As many of each operation, 2 MiB in float32, fill the caches of a processor; from there on larger passes are slower.
+MOST_OF_AN_OPERATION = 2**19
+# What a pass may come to where its numbers grow with the square of the examples, which a smaller pass does not tell.
+MOST_OF_SQUARES = 2**26
+MOST_BATCHES = 16  # whichever way a larger pass goes, it makes no more than so many of its user's own
+MOST_EXAMPLES = 4096
 
 
 @dataclass(frozen=True)
@@ -33,25 +41,20 @@ class Piece:
         """The same examples, whatever a loader writes to its tensors when it is asked for the next ones."""
         return Piece(self.group, mapped(_copied, self.inputs), mapped(_copied, self.targets), self.positions)
 
-    def kind(self) -> object:
-        """What pieces have in common that can be joined."""
-        where = [(leaf.device, leaf.requires_grad) for leaf in self._leaves()]
-        return self.group, self.form(), where
+    @cached_property
+    def kind(self) -> tuple[Any, ...] | None:
+        """What pieces have in common that can be joined; None of one that cannot."""
+        alike = joinable((self.inputs, self.targets)) if len(self.positions) > 1 else None
+        return None if alike is None else (self.group, *alike)
 
-    def is_plain(self) -> bool:
-        """Whether all is in its tensors: those of subclasses may say something of their own of a whole batch."""
-        return all(type(leaf) in (Tensor, nn.Parameter) for leaf in self._leaves())
-
-    def numbers(self) -> int:
-        """How many numbers its tensors hold."""
-        return sum(leaf.numel() for leaf in self._leaves())
-
+    @cached_property
     def form(self) -> str:
         """Containers, shapes and dtypes of an example: all that code sees of it but its values."""
         return forms((self.inputs, self.targets))
 
-    def _leaves(self) -> list[Tensor]:
-        return leaves((self.inputs, self.targets))
+    def numbers(self) -> int:
+        """How many numbers its tensors hold."""
+        return sum(leaf.numel() for leaf in leaves((self.inputs, self.targets)))
 
 
 def _copied(leaf: Tensor) -> Tensor:
@@ -76,34 +79,36 @@ def as_one(pieces: Sequence[Piece]) -> Piece:
 class SmallBatches:
     """How many examples of a sweep go through the model together, as its batches show.
 
-    The first batch of each form, such as texts of one length, goes alone, for its operations to be counted; if it is
-    of one example, which is measured without a count, the first two. So do all of a model that chooses rows by content,
-    draws random numbers or has parameters that are measured through the whole model: what each of these costs grows
-    with the batch. What was chosen in the first batch may be by weights alone, which only the next one tells
-    (`watching`). Values that are read one by one keep no batches apart: each example is held against what it would read
-    alone, whichever others are beside it (`ways`).
+    Batches of one example are never joined: these are the examples alone, whatever the model does with others. The
+    first batch of each form, such as texts of one length, goes alone, for what its operations make to be counted. So do
+    all of a model that chooses rows by content, draws random numbers or has parameters that are measured through the
+    whole model: what each of these costs grows with the batch. What was chosen in the first batch may be by weights
+    alone, which only the next one tells (`watching`). Values that are read one by one keep no batches apart: each
+    example is held against what it would read alone, whichever others are beside it (`ways`).
 
-    A pass of joined batches that is unclear, or fails, or fails its checks, counts for nothing: these batches are
-    measured one by one.
+    A pass of joined batches that is unclear, or fails, or fails its checks, counts for nothing, but that a parameter
+    which a rule misread stays with the whole model: these batches are measured one by one.
     """
 
     def __init__(self, passes: Passes) -> None:
         self._capture = passes.capture
+        self._of_an_operation = MOST_OF_AN_OPERATION if passes.device.type == "cpu" else MOST_NUMBERS
         self._first = True
         self._stopped = False
         self._most: dict[str, int] = {}  # examples, by their form
+        self._per_example: dict[str, float] = {}  # the most numbers so far, by form
 
     def shared_out(self, pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
         """The pieces, in their order, those together that are to be joined."""
         waiting: list[Piece] = []
         room, kind = 0, None
         for piece in pieces:
-            n, found = len(piece.positions), piece.kind()
+            n, found = len(piece.positions), piece.kind
             if waiting and (n > room or found != kind):
                 yield waiting
                 waiting = []
             if not waiting:
-                room, kind = self._room(piece), found
+                room, kind = 0 if found is None else self._room(piece), found
             room -= n
             if room < n:  # the next one would hardly fit
                 yield [*waiting, piece]
@@ -113,25 +118,25 @@ class SmallBatches:
         if waiting:
             yield waiting
 
-    def _room(self, piece: Piece) -> int:
-        """For how many examples, from this piece on; single ones of a form that is new go two by two."""
-        if self._stopped or not piece.is_plain():
-            return 0
-        self._capture.counting = piece.form() not in self._most
-        return self._most.get(piece.form(), 2 if len(piece.positions) == 1 else 0)
+    def counts(self, parts: Sequence[Piece]) -> bool:
+        """Whether it is to be counted what a pass of these parts makes."""
+        return not self._stopped and (len(parts) > 1 or parts[0].form not in self._most)
 
     def learn(self, piece: Piece, measured: BatchSums) -> None:
         """Take in what was measured of a batch."""
-        capture = self._capture
-        if capture.routed:
+        if self._capture.routed:
             self.stop()
         elif is_unclear(measured):
             self.doubt()
-        elif capture.counting and measured.n > 1:  # a single example is passed by itself, and shows nothing
-            self._most[piece.form()] = math.floor(MOST_TOGETHER * measured.n / max(1, capture.made + piece.numbers()))
+        elif measured.made is not None:
+            numbers = measured.made.numbers + piece.numbers()
+            per_example = max(self._per_example.get(piece.form, 1.0), numbers / measured.n)
+            most = min(MOST_NUMBERS, self._of_an_operation * max(1, measured.made.operations))
+            grown = math.sqrt(MOST_OF_SQUARES * measured.n / per_example)  # from n, were it by the square
+            self._per_example[piece.form] = per_example
+            self._most[piece.form] = math.floor(min(most / per_example, grown, MOST_EXAMPLES))
         if measured.n > 1:
             self._first = False
-        capture.counting, capture.made = False, 0
 
     def doubt(self) -> None:
         """Take in that a pass was unclear: in the first one what it read may be of weights alone."""
@@ -142,3 +147,9 @@ class SmallBatches:
     def stop(self) -> None:
         """Join no more, as of batches that the model cannot take together."""
         self._stopped = True
+
+    def _room(self, piece: Piece) -> int:
+        """For how many examples, from this piece on."""
+        if self._stopped:
+            return 0
+        return min(self._most.get(piece.form, 0), MOST_BATCHES * len(piece.positions))

@@ -23,7 +23,7 @@ from mcoherence.gradients.watching import Value, typed
 
 Norms = Mapping[str, Tensor]  # {parameter name: |g_i|^2, float64}
 MOST_ADDED = 4
-MOST_TOGETHER = 16
+MOST_IN_A_CHECK = 16
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ def require_same_losses(
 
 
 def require_same_in_a_smaller_batch(passes: Passes, measured: BatchSums, inputs: Tree, targets: Tree) -> None:
-    """Hold losses of half of a batch, MOST_TOGETHER at most, against those of these examples as a batch of their own.
+    """Hold losses of half of a batch, MOST_IN_A_CHECK at most, against those of these examples as a batch of their own.
 
     One forward pass shows losses that come back in another order than the examples, and those that mix examples in a
     way that leaves the gradient of a single one as it is. It does not where the half is in the same order, such as the
@@ -182,17 +182,23 @@ def require_same_in_a_smaller_batch(passes: Passes, measured: BatchSums, inputs:
         UnsupportedModelError: they disagree, and the examples alone say so too.
     """
     n = measured.n
-    chosen = sorted(drawn(n, min(n // 2, MOST_TOGETHER))) if n > 3 else [n - 1]
+    chosen = sorted(drawn(n, min(n // 2, MOST_IN_A_CHECK))) if n > 3 else [n - 1]
     suspects = _others_together(passes, measured, inputs, targets, chosen)
     require_same_losses(passes, measured, inputs, targets, sorted({0, *suspects}))
 
 
 def require_same_in_a_batch_of(
-    passes: Passes, measured: BatchSums, inputs: Tree, targets: Tree, chosen: Sequence[int], reads: Sequence[Value]
+    passes: Passes,
+    measured: BatchSums,
+    inputs: Tree,
+    targets: Tree,
+    chosen: Sequence[int],
+    reads: Sequence[Value] | None = None,
 ) -> None:
-    """Hold losses of examples that each would read some values alone against those in a batch of these examples.
+    """Hold losses of some examples of a batch against those in a batch of these examples.
 
-    Where that batch reads something else, the examples alone are taken in its place.
+    Where each would read the values `reads` alone, and that batch reads something else, the examples alone are taken in
+    its place.
 
     Raises:
         UnsupportedModelError: they disagree, and the examples alone say so too.
@@ -268,6 +274,16 @@ def drawn(n: int, k: int) -> list[int]:
     """Which k of n examples are drawn; decided by these numbers alone, so that the same call draws the same."""
     order = torch.randperm(n, generator=torch.Generator("cpu").manual_seed(n), device="cpu")
     return [int(i) for i in order[:k]]
+
+
+def one_of_each(parts: Sequence[int], seed: int) -> list[int]:
+    """An example drawn of each part of a batch, whose parts have so many examples."""
+    generator = torch.Generator("cpu").manual_seed(seed)
+    chosen, start = [], 0
+    for n in parts:
+        chosen.append(start + int(torch.randint(n, (), generator=generator, device="cpu")))
+        start += n
+    return chosen
 
 
 def _batch(passes: Passes, inputs: Tree, targets: Tree) -> Batch:

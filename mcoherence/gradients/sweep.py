@@ -17,6 +17,7 @@ from torch.utils.data import RandomSampler, SubsetRandomSampler, WeightedRandomS
 
 from mcoherence.device import describe_device, has_no_float64
 from mcoherence.gradients.eval_mode import eval_mode
+from mcoherence.gradients.evidence import IdentityError
 from mcoherence.gradients.fingerprint import fingerprint
 from mcoherence.gradients.group_sums import GroupSums
 from mcoherence.gradients.grouping import batches_of_one_group
@@ -97,35 +98,41 @@ def measured_batches(
     """The examples of the batches, of one group each time, and what was measured of them."""
     small = SmallBatches(passes)
     for parts in small.shared_out(pieces(tally.counted(batches), groups)):
-        if passes.capture.keeping:  # beyond the time that a loader lets its tensors be
-            parts = [part.copied() for part in parts]
-        for piece, measured in _measured(passes, tally, small, parts):
+        together = _joined(passes, tally, small, parts) if len(parts) > 1 else None
+        for piece, measured in _one_by_one(passes, tally, small, parts) if together is None else [together]:
             small.learn(piece, measured)
             tally.uncovered.update(measured.sums.keys() - measured.squared_norms.keys())
             yield piece, measured
 
 
-def _measured(
+def _joined(
+    passes: Passes, tally: Tally, small: SmallBatches, parts: Sequence[Piece]
+) -> tuple[Piece, BatchSums] | None:
+    """The parts as one batch; None where the model does not take them so, or where something else is wrong."""
+    try:
+        whole = as_one(parts)
+        found = passes.measure(whole.inputs, whole.targets, counting=small.counts(parts))
+        if is_unclear(found) or (found.doubt and not tally.spot_check):
+            small.doubt()
+            return None
+        return whole, tally.checked_joined(found, whole, [len(part.positions) for part in parts])
+    except (UnsupportedModelError, IdentityError):  # of these examples or of their number; their batches will show
+        tally.distrust()
+    except Exception:  # a model may insist on a size; what is wrong with the examples shows again
+        pass
+    passes.undo()
+    small.stop()
+    return None
+
+
+def _one_by_one(
     passes: Passes, tally: Tally, small: SmallBatches, parts: Sequence[Piece]
 ) -> Iterator[tuple[Piece, BatchSums]]:
-    """The parts joined; one by one where the model does not take them so, or where something else is wrong."""
-    if len(parts) > 1:
-        try:
-            whole = as_one(parts)
-            found = passes.measure(whole.inputs, whole.targets)
-            unclear = is_unclear(found)
-            if not unclear:
-                found = tally.checked_together(found, whole.inputs, whole.targets)
-        except Exception:  # a model may insist on a size; what is wrong with the examples shows again
-            passes.undo()
-            small.stop()
-        else:
-            if not unclear:
-                yield whole, found
-                return
-            small.doubt()
-    for piece in parts:
-        yield piece, tally.checked(passes.measure(piece.inputs, piece.targets), piece.inputs, piece.targets)
+    for part in parts:
+        # What is kept of a pass is kept beyond the time that a loader lets its tensors be.
+        piece = part.copied() if passes.capture.keeping else part
+        measured = passes.measure(piece.inputs, piece.targets, counting=small.counts(parts))
+        yield piece, tally.checked(measured, piece)
 
 
 def pieces(batches: Iterable[tuple[Any, ...]], groups: Sequence[str] | None) -> Iterator[Piece]:

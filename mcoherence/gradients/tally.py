@@ -16,8 +16,10 @@ from torch import Tensor
 from mcoherence.gradients.evidence import Evidence, bound_ratio
 from mcoherence.gradients.group_sums import sq_norms_of_sums
 from mcoherence.gradients.passes import BatchSums, Passes
+from mcoherence.gradients.small_batches import Piece
 from mcoherence.gradients.spot_check import (
     drawn,
+    one_of_each,
     require_same_in_a_batch_of,
     require_same_in_a_smaller_batch,
     require_same_losses,
@@ -25,8 +27,26 @@ from mcoherence.gradients.spot_check import (
     spot_checked,
     telling,
 )
-from mcoherence.gradients.trees import Tree, length, require_tree
-from mcoherence.gradients.ways import Ways
+from mcoherence.gradients.trees import length, require_tree
+from mcoherence.gradients.ways import Compared, Ways
+
+
+@dataclass(frozen=True)
+class _Due:
+    """What of a batch is to be compared with what.
+
+    gradients: examples whose gradient is with that alone.
+    alone: those whose loss is with that alone.
+    together: those whose losses are with those in a batch of them.
+    smaller: whether some losses are with those in a batch of half as many.
+    ways: the same of examples that alone may go another way.
+    """
+
+    gradients: Sequence[int]
+    alone: Sequence[int]
+    together: Sequence[int]
+    smaller: bool
+    ways: Compared
 
 
 @dataclass
@@ -39,6 +59,7 @@ class Tally:
     asked: number of examples handed in so far.
     uncovered: names of the parameters that are in S and not in Q.
     sizes: numbers of examples of the batches so far that were checked.
+    joined: {form of examples: the largest number of them that were joined and checked}.
     seen: names of the parameters that had a gradient at an example that was checked.
     """
 
@@ -48,6 +69,7 @@ class Tally:
     asked: int = 0
     uncovered: set[str] = field(default_factory=set)
     sizes: set[int] = field(default_factory=set)
+    joined: dict[str, int] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
     spot_examples: int = 0
     spot_error: float = math.nan
@@ -55,6 +77,7 @@ class Tally:
 
     def __post_init__(self) -> None:
         self._ways = Ways(self.passes, self.spot_check)
+        self._distrusts = False
 
     def counted(self, batches: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
         """The batches as they are, their examples counted as they are handed on."""
@@ -68,63 +91,81 @@ class Tally:
             self.asked += length(batch[0])
             yield batch
 
-    def checked(self, measured: BatchSums, inputs: Tree, targets: Tree) -> BatchSums:
-        """The batch as measured, put right where a spot check is due and asks for it.
+    def checked(self, measured: BatchSums, piece: Piece) -> BatchSums:
+        """A batch as it was handed in and measured, put right where a spot check is due and asks for it.
 
         Due is the first batch of more than one example (a single one is measured as the loop does), any with gradients
         of parameters that no checked example has shown yet, and any that is in doubt. Of that, the losses of all that
         may go another way alone are compared (ways.py), of the first batch of another size that of one example, and of
-        the first of all those of some examples with a smaller batch of them.
+        the first of all those of some examples with a smaller batch of them; the last of all batches once a larger one
+        was found wrong.
         """
         n = measured.n
         if not self.spot_check or n == 1:
             return measured
-        unseen = [name for name, total in measured.totals.items() if total > 0 and name not in self.seen]
-        if not (measured.doubt or unseen or n not in self.sizes):
+        unseen = self._unseen(measured)
+        if not (measured.doubt or unseen or n not in self.sizes or self._distrusts):
             return measured
-        in_doubt = self._ways.compared(measured, inputs, targets) if measured.doubt else None
+        ways = self._ways.compared(measured, piece.inputs, piece.targets) if measured.doubt else Compared(())
         first = not self.sizes
-        examples: list[int] = []
-        spot = None
-        if unseen or first or (in_doubt and in_doubt.gradients):
-            examples = telling(measured, unseen, self.spot_check if unseen or first else 0)
-            examples += [i for i in (in_doubt.gradients if in_doubt else ()) if i not in examples]
-            seen = shown(measured, examples)
-            spot = spot_checked(self.passes, measured, inputs, targets, examples)
+        at_random = self.spot_check if unseen or first else 0
+        all_alone = len(ways.alone) == n
+        smaller = (first or self._distrusts) and not all_alone
+        shown_otherwise = ways.alone or n in self.sizes if measured.doubt else smaller
+        one = [] if shown_otherwise else drawn(n, 1)
+        due = _Due(telling(measured, unseen, at_random), [*ways.alone, *one], together=(), smaller=smaller, ways=ways)
+        measured = self._compared(due, measured, piece)
+        self.sizes.add(n)
+        return measured
+
+    def checked_joined(self, measured: BatchSums, piece: Piece, parts: Sequence[int]) -> BatchSums:
+        """The same of batches that were joined, of so many examples each.
+
+        Their sizes were chosen by the user, this one by nobody, and what goes wrong at it may depend on the examples.
+        So of every one the losses of an example of each part, and of the last, which a model that is made for fewer
+        does not expect, are compared with those in a batch of their own; of one that is larger than all before of its
+        form, the gradient of an example too. Both even if `spot_check` is 0.
+        """
+        unseen = self._unseen(measured) if self.spot_check else []
+        larger = measured.n > self.joined.get(piece.form, 0)
+        ways = self._ways.compared(measured, piece.inputs, piece.targets) if measured.doubt else Compared(())
+        gradients = telling(measured, unseen, int(larger or bool(unseen)))
+        together = sorted({*one_of_each(parts, seed=self.asked), measured.n - 1})
+        due = _Due(gradients, ways.alone, together, smaller=False, ways=ways)
+        measured = self._compared(due, measured, piece)
+        self.joined[piece.form] = max(measured.n, self.joined.get(piece.form, 0))
+        return measured
+
+    def distrust(self) -> None:
+        """Take in that a check of joined batches failed: by their number, or by examples that may come again."""
+        self._distrusts = True
+
+    def _unseen(self, measured: BatchSums) -> list[str]:
+        return [name for name, total in measured.totals.items() if total > 0 and name not in self.seen]
+
+    def _compared(self, due: "_Due", measured: BatchSums, piece: Piece) -> BatchSums:
+        """The batch after what is due, put right where that asks for it; what was seen is taken in if all is well."""
+        batch = (piece.inputs, piece.targets)
+        examples = [*due.gradients, *(i for i in due.ways.gradients if i not in due.gradients)]
+        seen = shown(measured, examples) if examples else set()
+        spot = spot_checked(self.passes, measured, *batch, examples) if examples else None
+        if spot is not None:
             measured = spot.measured
-        if in_doubt:
-            alone = in_doubt.alone or (() if n in self.sizes else drawn(n, 1))
-            require_same_losses(self.passes, measured, inputs, targets, alone)
-            for group in in_doubt.together:
-                require_same_in_a_batch_of(self.passes, measured, inputs, targets, group.examples, group.values)
-        if first and not (in_doubt and len(in_doubt.alone) == n):
-            require_same_in_a_smaller_batch(self.passes, measured, inputs, targets)
-        elif not in_doubt:
-            require_same_losses(self.passes, measured, inputs, targets, drawn(n, 1))
-        # All is well. Had a check failed, the next would look at the same again: examples that went together and failed
-        # come once more, batch by batch.
+        require_same_losses(self.passes, measured, *batch, due.alone)
+        for group in due.ways.together:
+            require_same_in_a_batch_of(self.passes, measured, *batch, group.examples, group.values)
+        if due.together:
+            require_same_in_a_batch_of(self.passes, measured, *batch, due.together)
+        if due.smaller:
+            require_same_in_a_smaller_batch(self.passes, measured, *batch)
+        # All is well. Had a check failed, the next would have to look at the same again.
         if spot is not None:
             self.seen.update(seen)
             self.spot_examples += len(examples)
             self.spot_error = float(np.fmax(self.spot_error, spot.relative_error))
             self.at_kink |= spot.at_kink
-        if in_doubt:
-            self._ways.take(in_doubt)
-        self.sizes.add(n)
+        self._ways.take(due.ways)
         return measured
-
-    def checked_together(self, measured: BatchSums, inputs: Tree, targets: Tree) -> BatchSums:
-        """The same of batches that were joined: each was of a size that its user chose, and this one is of none.
-
-        So of the first of a size beyond all before the loss of the last example, which a model that is made for fewer
-        does not expect, is compared too, even if `spot_check` is 0.
-        """
-        n = measured.n
-        if n > max(self.sizes, default=0):
-            require_same_losses(self.passes, measured, inputs, targets, [n - 1])
-        checked = self.checked(measured, inputs, targets)
-        self.sizes.add(n)
-        return checked
 
     def evidence(
         self, counts: NDArray[np.int64], sum_sq_norms: NDArray[np.float64], group_sums: Sequence[Tensor]

@@ -77,6 +77,18 @@ def forms(tree: Tree) -> str:
     return repr(mapped(lambda leaf: (tuple(leaf.shape[1:]), leaf.dtype), tree))
 
 
+def joinable(tree: Tree) -> tuple[Any, ...] | None:
+    """What trees have in common that can be joined without a trace: form, devices, and what requires a gradient.
+
+    None where a tensor says something besides, which is then of its batch as a whole: one with attributes of its own,
+    or of a subclass.
+    """
+    found = leaves(tree)
+    if any(type(leaf) is not Tensor or vars(leaf) for leaf in found):
+        return None
+    return (forms(tree), *((leaf.device, leaf.requires_grad) for leaf in found))
+
+
 def on_device(tree: Tree, device: torch.device) -> Tree:
     """The tree there, apart from any graph, and `usable`; what requires a gradient still does, as checkpoints ask."""
     return usable(mapped(lambda leaf: sent(leaf.detach(), device).requires_grad_(leaf.requires_grad), tree))

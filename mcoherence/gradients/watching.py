@@ -16,9 +16,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import Node
 from torch.overrides import TorchFunctionMode
 
 from mcoherence.gradients.following import Called, Following
+from mcoherence.gradients.graph import Made, made_by, users_below
 
 _READING = {
     *("__bool__", "__int__", "__float__", "__complex__", "__index__", "__contains__", "__array__", "item", "tolist"),
@@ -46,11 +48,10 @@ _SIZED = {
     *("view", "reshape", "unflatten", "unfold", "as_strided", "select", "roll", "pad", "tril_indices", "triu_indices"),
     *("tril", "triu", "topk"),
 }
-# Functions that make many times their results inside. No function mode shows that, nor, of frozen layers, a graph.
-_HIDING = {
-    *("lstm", "gru", "rnn_tanh", "rnn_relu", "multi_head_attention_forward"),
-    *("_native_multi_head_attention", "_transformer_encoder_layer_fwd"),
-}
+# Functions that make many times their results inside. No function mode shows that, nor a graph; of the second ones a
+# graph does, where there is one.
+_RECURRENT = {"lstm", "gru", "rnn_tanh", "rnn_relu"}
+_HIDING = {"multi_head_attention_forward", "_native_multi_head_attention", "_transformer_encoder_layer_fwd"}
 _HOOKING = {"register_hook", "register_multi_grad_hook"}
 
 
@@ -91,8 +92,7 @@ class Watch(TorchFunctionMode):
     values_read: a value, or a shape that depends on values, came back to Python.
     reads: all values that came back, in order; None once there was something else, such as rows chosen by content.
     hooks: a hook was put on a tensor, or its node was asked for, where one can be put too.
-    counting: whether to count what functions make that autograd's graph does not show; made: how many numbers, infinite
-        where that is not known.
+    counting: whether to count what functions make.
     """
 
     def __init__(self, following: Following | None = None, counting: bool = False) -> None:
@@ -101,7 +101,9 @@ class Watch(TorchFunctionMode):
         self.values_read = False
         self.reads: list[Read] | None = []
         self.hooks = False
-        self.counting, self.made = counting, 0.0
+        self._counting = counting
+        self._numbers, self._operations = 0.0, 0  # of functions that autograd's graph does not show
+        self._nodes: list[Node] = []
 
     def __torch_function__(
         self,
@@ -119,8 +121,8 @@ class Watch(TorchFunctionMode):
         if kind is not _PLAIN:
             self._note(kind, args, kwargs)
         result = func(*args, **kwargs)
-        if self.counting:
-            self.made += _made_without_graph(func, result, args)
+        if self._counting:
+            self._count(func, result, args)
         if self._following is not None:
             self._following.take(func, args, kwargs, result)
         return result
@@ -130,6 +132,28 @@ class Watch(TorchFunctionMode):
         if not self.values_read:
             return None
         return Doubt(None if self.reads is None else tuple(read.value for read in self.reads))
+
+    def made(self, losses: Tensor) -> Made | None:
+        """What the pass has made until it had these losses; None where that was not counted. The graph is let go."""
+        if not self._counting:
+            return None
+        nodes, self._nodes = [losses.grad_fn, *self._nodes], []
+        shown = made_by(users_below(nodes, {}))
+        return Made(self._numbers + shown.numbers, self._operations + shown.operations)
+
+    def _count(self, func: Callable[..., Any], result: Any, args: tuple[Any, ...]) -> None:
+        if isinstance(result, tuple | list):
+            for part in result:
+                self._count(func, part, args)
+        elif isinstance(result, Tensor):
+            name = getattr(func, "__name__", "")
+            if name in _RECURRENT or (name in _HIDING and not result.requires_grad):
+                self._numbers = math.inf
+            elif result.grad_fn is not None:
+                self._nodes.append(result.grad_fn)
+            elif not result._is_view() and not any(result is argument for argument in args):
+                self._numbers += result.numel()
+                self._operations += 1
 
     def _reading(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         fixed = self._is_fixed((args, kwargs))
@@ -154,19 +178,6 @@ class Watch(TorchFunctionMode):
             self.hooks = True
         elif not self._is_fixed((args[1:] if kind is _INDEXES else args, kwargs)) and _takes_values(kind, args, kwargs):
             self.values_read, self.reads = True, None
-
-
-def _made_without_graph(function: Callable[..., Any], result: Any, args: tuple[Any, ...]) -> float:
-    """How many numbers a call has made that no node of autograd's graph stands for, as those of frozen layers."""
-    if isinstance(result, tuple | list):
-        return sum(_made_without_graph(function, part, args) for part in result)
-    if not isinstance(result, Tensor) or result.requires_grad:
-        return 0
-    if getattr(function, "__name__", "") in _HIDING:
-        return math.inf
-    if result._is_view():
-        return 0
-    return 0 if any(result is argument for argument in args) else result.numel()
 
 
 def _takes_values(kind: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:

@@ -38,6 +38,7 @@ class ProbePasses:
         self._spot_check, self._tf32 = spot_check, tf32
         self._since_check = 0  # calls since the last one that was checked in full, that one among them
         self._sizes: frozenset[int] = frozenset()
+        self._joined: dict[str, int] = {}
         self._seen: frozenset[str] = frozenset()
         self._routed: frozenset[str] = frozenset()
 
@@ -55,19 +56,20 @@ class ProbePasses:
             totals = Totals(len(names), passes.parameters)
             tally = Tally(passes, self._spot_check, 2 if self._groups is None else 3)
             tally.sizes.update(self._sizes)
+            tally.joined.update(self._joined)
             tally.seen.update(self._seen)
             for piece, measured in measured_batches(passes, tally, batches, self._groups):
                 totals.add(piece.group, measured)
             now.require_unchanged()
             found = statistics_of(names, now, totals, tally)
-        self._sizes, self._seen = frozenset(tally.sizes), frozenset(tally.seen)
+        self._sizes, self._joined, self._seen = frozenset(tally.sizes), dict(tally.joined), frozenset(tally.seen)
         self._routed, self._since_check = frozenset(passes.capture.routed), since + 1
         return found
 
     def forget(self) -> None:
         """Check the next call in full."""
         self._since_check = 0
-        self._sizes, self._seen, self._routed = frozenset(), frozenset(), frozenset()
+        self._sizes, self._joined, self._seen, self._routed = frozenset(), {}, frozenset(), frozenset()
 
     def leaves_range(self, model: nn.Module, batches: Sequence[Batch]) -> bool:
         """Whether losses or gradients of the sample are NaN or infinite by the doing of the network.

@@ -291,7 +291,7 @@ def test_groups_mixed_in_a_batch_are_told_apart_without_waiting(gpu):
 
 
 def test_batches_that_lie_on_the_processor_are_sent_without_waiting(gpu, monkeypatch):
-    monkeypatch.setattr(small_batches, "MOST_TOGETHER", 0)  # a pass for each
+    monkeypatch.setattr(small_batches, "MOST_NUMBERS", 0)  # a pass for each
     waits, model = {}, on_gpu(network("convolutions"))
     for count in (2, 3):
         gpu.forget()

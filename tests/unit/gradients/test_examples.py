@@ -250,7 +250,7 @@ def test_no_more_is_kept_than_the_bound(monkeypatch):
     )
     one_batch = 8 * 3 * (4 + 5 + 5 + 3)  # inputs and output gradients of two layers, float64, 3 examples
     monkeypatch.setattr(example_products, "MOST_BYTES", 2 * one_batch)
-    monkeypatch.setattr(small_batches, "MOST_TOGETHER", 0)
+    monkeypatch.setattr(small_batches, "MOST_NUMBERS", 0)
     example_statistics(mlp(), PER_EXAMPLE, [batch[:2] for batch in batches_of(*[3] * 5)], along="sum")
     assert sizes == [one_batch] * 2
 

@@ -1,5 +1,6 @@
 """Examples of many groups in any order: every example once, in batches of one group, none larger than those given."""
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -104,3 +105,29 @@ def test_numbers_of_two_types_keep_them_while_they_wait():
     batches = [(torch.ones(4, 1, dtype=dtype), torch.zeros(4), ids) for dtype in (torch.float64, torch.float16)]
     found = [inputs.dtype for _, inputs, _ in batches_of_one_group(batches, ["a", "b"])]
     assert sorted(map(str, found)) == ["torch.float16"] * 2 + ["torch.float64"] * 2
+
+
+class Tagged(torch.Tensor):
+    """A tensor that says something of its batch by its type."""
+
+
+@pytest.mark.parametrize("differ", ["type", "requires a gradient"])
+def test_examples_wait_with_those_that_a_model_cannot_tell_from_them(differ):
+    class Telling(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(4, 3)
+
+        def forward(self, x):
+            tells = isinstance(x, Tagged) if differ == "type" else x.requires_grad
+            return self.layer(x.as_subclass(torch.Tensor) * (2.0 if tells else 1.0))
+
+    torch.manual_seed(0)
+    model, ids = Telling().double(), torch.arange(6) % 2
+    one, two = torch.randn(6, 4).double(), torch.randn(6, 4).double()
+    rows = [per_example_gradients(model, PER_EXAMPLE, inputs, torch.arange(6) % 3) for inputs in (one, 2.0 * two)]
+    expected = sum(float(one.square().sum()) for of_batch in rows for one in of_batch.values())
+    two = two.as_subclass(Tagged) if differ == "type" else two.requires_grad_()
+    batches = [(inputs, torch.arange(6) % 3, ids) for inputs in (one, two)]
+    found = gradient_statistics(model, PER_EXAMPLE, batches, groups=["even", "odd"])
+    torch.testing.assert_close(found.sum_sq_norm(), expected, rtol=1e-12, atol=0.0)

@@ -57,7 +57,7 @@ def passes_beside_measuring(model, batches, **options):
     """What the batches give one by one, and the sizes of the passes that were made beside those of whole batches."""
     model.sizes.clear()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(small_batches, "MOST_TOGETHER", 0)
+        patch.setattr(small_batches, "MOST_NUMBERS", 0)
         statistics = gradient_statistics(model, LOSS, batches, **options)
     beside = list(model.sizes)
     for inputs, _ in batches:
@@ -132,8 +132,9 @@ def test_of_batches_that_go_together_those_that_read_something_else_are_one_batc
     model.sizes.clear()
     statistics = gradient_statistics(model, LOSS, some_padded)
     assert statistics.m_coherence() == pytest.approx(expected, rel=1e-5)
-    # The first alone, with its two of length 5, and half of it; the three others as one, with their six.
-    assert sorted(size for size in model.sizes if size > 2) == [4, 6, 8, 24]
+    # The first alone, with its two of length 5, and half of it; the three others as one, with their six, and with one of
+    # each and the last.
+    assert sorted(size for size in model.sizes if size > 2) == [4, 4, 6, 8, 24]
 
 
 @pytest.mark.parametrize("name", SAME)
