@@ -303,7 +303,7 @@ def gradient_statistics(
     Measured in eval mode, with gradients on whatever surrounds the call. Weights, buffers, `.grad`, `requires_grad`,
     the mode of every module and the generators of torch, NumPy and Python are left as found.
     Groups may be mixed in a batch: examples wait until there are enough of their group for a batch of it alone. Small
-    batches of a small network go through it together (`small_batches`), which takes up to 32 MiB.
+    batches of a small network go through it together, and are checked for that (`small_batches`).
 
     Parameters whose gradient no call of their own module accounts for (tied weights, modules used twice, hooks)
     are measured exactly too, at the cost of a further pass through the whole model by vmap or, where the model cannot
@@ -319,7 +319,7 @@ def gradient_statistics(
             its forward, else the whole as one.
         groups: names of the groups that group_ids count from 0; None measures one group named "all".
         spot_check: number of random examples of the first batch that are measured once more one by one and compared;
-            0 for none. Unless it is 0, the loss of one example of every further size of batch is compared too; in a
+            0 for none, but of small batches that go together. Unless it is 0, the loss of one example of every further size of batch is compared too; in a
             batch whose forward pass selects rows by content or draws random numbers, the losses of all; and in one that
             reads values of tensors (`if mask.all()`), those of the examples that would read others alone.
             docs/gradients.md says what cannot be found so.

@@ -65,7 +65,8 @@ class Failures:
         return len(self._of_jobs)
 
     def add(self, number: int, message: str) -> bool:
-        """Take down that a job failed, and why; whether none failed for an equal reason before."""
+        """Take down that a job failed, and why, for the last time; whether none failed for an equal reason before."""
+        self.take_back(number)
         key = cause(message)
         self._of_jobs[number] = key
         is_new = key not in self._causes

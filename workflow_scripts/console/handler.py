@@ -91,9 +91,13 @@ class Console(logging.Handler):
             queued: whether jobs wait in the queue of a cluster before they run.
         """
         self._at_work = "queued or running" if queued else "running"
-        self._left.begin(dag, config, base, there_is, gpus, ranks)
-        if self._screen.is_terminal:
-            self._left.ask_plan()
+        self.acquire()
+        try:
+            self._left.begin(dag, config, base, there_is, gpus, ranks)
+            if self._screen.is_terminal:
+                self._left.ask_plan()
+        finally:
+            self.release()
         threading.Thread(target=self._keep_fresh, daemon=True).start()
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -114,9 +118,9 @@ class Console(logging.Handler):
     def end(self) -> None:
         """Write no more of what is left, so that others can write below."""
         self._over.set()
-        self._left.stop()
         self.acquire()
         try:
+            self._left.stop()
             with suppress(Exception):
                 self._screen.status("")
         finally:
@@ -262,9 +266,9 @@ class Console(logging.Handler):
             self._line(f"FAILED for a reason told above: {text}")
 
     def _tried_again(self, number: int) -> None:
-        self._state.failed.take_back(number)
-        if self._state.stopping:  # Snakemake says so, and ends
+        if self._state.stopping:  # Snakemake says so, but ends
             return
+        self._state.failed.take_back(number)
         self._line(f"It is tried again: {self._state.texts.get(number, f'job {number}')}")
 
     def _sum_up_failures(self) -> None:

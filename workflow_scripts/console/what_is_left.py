@@ -7,11 +7,12 @@ import subprocess
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mcoherence.audit.time_left import TimeLeft, left_in_words
 from workflow_scripts.console.jobs import Seconds, ask_plan, planned_jobs
 
+T = TypeVar("T")
 SHARE_OF_TIME = 0.02  # that reckoning what is left may take, at most
 
 
@@ -58,22 +59,19 @@ class WhatIsLeft:
 
     def start(self, number: int) -> None:
         """A job has started."""
-        if self._jobs is not None:
-            self._jobs.start(number, self._clock())
+        self._tell(lambda jobs: jobs.start(number, self._clock()))
 
     def end(self, number: int) -> None:
         """A job has ended well."""
-        if self._jobs is not None:
-            self._jobs.end(number, self._clock())
+        self._tell(lambda jobs: jobs.end(number, self._clock()))
 
     def fail(self, number: int) -> None:
         """A job has failed."""
-        if self._jobs is not None:
-            self._jobs.fail(number)
+        self._tell(lambda jobs: jobs.fail(number))
 
     def not_to_run(self) -> int:
         """How many jobs wait for some that failed."""
-        return 0 if self._jobs is None else self._jobs.not_to_run()
+        return self._tell(lambda jobs: jobs.not_to_run()) or 0
 
     def words(self, done: int, total: int) -> str:
         """The share of the work and the time left, such as "12 % of the work done, 5 min left".
@@ -85,7 +83,7 @@ class WhatIsLeft:
         now = self._clock()
         if now < self._words_until:
             return self._words
-        left = None if self._jobs is None or self._waits_for_plan() else self._jobs.left(now)
+        left = None if self._waits_for_plan() else self._tell(lambda jobs: jobs.left(now))
         if left is None or not (self._has_plan or left.measured):
             self._words = f"{done} of {total} jobs done"
         else:
@@ -93,15 +91,25 @@ class WhatIsLeft:
         self._words_until = now + max(1.0, (self._clock() - now) / SHARE_OF_TIME)
         return self._words
 
+    def _tell(self, what: Callable[[TimeLeft], T]) -> T | None:
+        """Tell or ask of the jobs; None where they are not known, as from the first fault on."""
+        if self._jobs is None:
+            return None
+        try:
+            return what(self._jobs)
+        except Exception:
+            self._jobs = None
+            return None
+
     def _waits_for_plan(self) -> bool:
         """Whether the plan may still say what jobs take that train or measure; until then nothing tells it."""
         asked = self._plan is not None and self._plan.poll() is None
         return not self._has_plan and (self._ask is not None or asked)
 
     def _hear_plan(self, seconds: Seconds) -> None:
+        of_runs = self._of_runs.items()
+        planned = {n: of[run] for n, (what, run) in of_runs if run in (of := seconds.get(what, {}))}
         with self._lock:
-            if self._jobs is not None:
-                of_runs = self._of_runs.items()
-                self._jobs.plan({n: of[run] for n, (what, run) in of_runs if run in (of := seconds.get(what, {}))})
-                self._has_plan = True
-                self._words_until = 0.0
+            self._tell(lambda jobs: jobs.plan(planned))
+            self._has_plan = True
+            self._words_until = 0.0

@@ -18,8 +18,9 @@ from types import SimpleNamespace
 import pytest
 from snakemake_interface_logger_plugins.common import LogEvent
 
+from mcoherence.audit.time_left import TimeLeft
 from workflow_scripts.console import handler, what_is_left
-from workflow_scripts.console.failures import cause, message_of
+from workflow_scripts.console.failures import Failures, cause, message_of
 from workflow_scripts.console.jobs import planned_jobs
 from workflow_scripts.console.what_is_left import WhatIsLeft
 
@@ -193,6 +194,37 @@ def test_jobs_that_the_user_stops_have_not_failed(logger, stop):
     assert said[-2:] == ["Complete log(s): it.log", "Stopped. Start again to go on: what is done stays done."]
     assert not [line for line in said if "FAILED" in line or "tried again" in line]
     assert len([line for line in said if line.endswith(" ...")]) == 1
+
+
+def test_a_job_that_failed_before_the_user_stopped_is_told_at_the_end_though_snakemake_says_it_is_tried_again(logger):
+    console = handler.install(asked())
+    logger.info("", extra={"event": LogEvent.RUN_INFO, "stats": {"page": 2, "total": 2}})
+    logger.info("", extra={"event": LogEvent.JOB_INFO, "jobid": 1, "rule_msg": "Write the page", "rule_name": "page"})
+    logger.error("", extra={"event": LogEvent.JOB_ERROR, "jobid": 1, "rule_msg": None, "log": ["nowhere.log"]})
+    logger.info(STOPS[1])
+    logger.info("Trying to restart job 1.")
+    logger.info("Exiting because a job execution failed. Look below for error messages")
+    assert "1 job failed:\n    1 job: its log says nothing" in console._own.stream.getvalue()
+
+
+def test_a_job_that_fails_twice_counts_once():
+    failures = Failures()
+    assert failures.add(1, "error: one")
+    assert failures.add(1, "error: another")
+    assert (len(failures), failures.lines()) == (1, ["    1 job: error: another"])
+
+
+def test_a_fault_in_what_is_left_leaves_that_out_and_no_more(logger, monkeypatch):
+    class Faulty(TimeLeft):
+        def start(self, number, now):
+            raise RuntimeError("a fault")
+
+    monkeypatch.setattr(what_is_left, "TimeLeft", Faulty)
+    left = WhatIsLeft(lambda: 0.0, threading.Lock())
+    left.begin(dag_of(job(1, "page")), "{}", ROOT, {"cores": 2}, gpus=False, ranks=1)
+    left.start(1)
+    left.end(1)
+    assert (left.words(1, 2), left.not_to_run()) == ("1 of 2 jobs done", 0)
 
 
 def test_of_a_group_those_jobs_failed_whose_logs_say_why_or_else_the_group(logger, tmp_path):
