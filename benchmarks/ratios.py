@@ -5,8 +5,9 @@
 In one process, the three in turn, round after round; medians of the ratios within a round:
 
     plain   forward pass and backward pass of the summed loss to all parameters
-    batch   a batch of a sweep without its checks: of 12 or more, or of one where 12 plain passes take over a second.
-            Batches of small networks are joined in it.
+    batch   a batch of a long sweep, 36 or more, without the first and its checks; where 12 plain passes take over a
+            second, a sweep of one batch without checks stands for it. Batches of small networks are joined in it, and
+            what is compared in each pass of joined ones is part of it.
     call    gradient_statistics on 12 batches against 12 plain passes. Where these take over a second, a call of one
             batch and eleven times `batch` stand for it.
 
@@ -46,11 +47,15 @@ def ratios(name: str, rounds: int, clock: Callable[[], float]) -> dict[str, floa
         torch.autograd.grad(loss_fn(outputs_of(model, inputs), targets).sum(), parameters, allow_unused=True)
 
     def seconds_of_sweep(batches: int) -> float:
-        """Of each of so many batches."""
+        """Of each of so many batches, after a first one; of a single batch without one."""
+        first = int(batches > 1)
         with passes.capture.active():
+            same = itertools.repeat((inputs, targets), batches + first)
+            sweep = measured_batches(passes, Tally(passes, spot_check=first, parts=2), same, groups=None)
+            for _ in itertools.islice(sweep, first):
+                pass
             start = clock()
-            same = itertools.repeat((inputs, targets), batches)
-            for _ in measured_batches(passes, Tally(passes, spot_check=0, parts=2), same, groups=None):
+            for _ in sweep:
                 pass
             return (clock() - start) / batches
 
@@ -66,7 +71,7 @@ def ratios(name: str, rounds: int, clock: Callable[[], float]) -> dict[str, floa
     number = BATCHES if BATCHES * seconds(plain) < LONG_SECONDS else 1
     taken = []
     for _ in range(rounds):
-        first, ours = seconds(plain, times), seconds_of_sweep(max(times, number))
+        first, ours = seconds(plain, times), seconds_of_sweep(max(times, 3 * number) if number > 1 else 1)
         call = seconds(lambda: gradient_statistics(model, loss_fn, [(inputs, targets)] * number))
         again = seconds(plain, times)
         taken.append(((first + again) / 2, ours, call + (BATCHES - number) * ours))

@@ -17,7 +17,7 @@ from mcoherence.gradients.trees import Tree, concatenated, joinable, length, row
 # At most so many batches wait, beside the one in hand; then the group with most examples goes ahead, full or not.
 WAITING_BATCHES = 4
 
-Piece = tuple[Tree, Tree]
+Part = tuple[Tree, Tree]
 GroupIds = Tensor | NDArray[np.integer | np.bool_] | Sequence[int]
 
 
@@ -69,7 +69,7 @@ def batches_of_one_group(
     Raises:
         ValueError: group ids are not one for each example, or of no group.
     """
-    waiting: dict[tuple[int, Any], list[Piece]] = {}
+    waiting: dict[tuple[int, Any], list[Part]] = {}
     size = 0
     for inputs, targets, given in batches:
         size = max(size, length(inputs))
@@ -93,16 +93,16 @@ def batches_of_one_group(
         while sum(map(_examples, waiting.values())) > WAITING_BATCHES * size:
             kind = max(waiting, key=lambda name: _examples(waiting[name]))
             yield kind[0], *_split(waiting.pop(kind), size)[0]
-    for (group, _), pieces in waiting.items():
-        yield group, *_split(pieces, size)[0]
+    for (group, _), parts in waiting.items():
+        yield group, *_split(parts, size)[0]
 
 
-def _examples(pieces: list[Piece]) -> int:
-    return sum(length(inputs) for inputs, _ in pieces)
+def _examples(parts: list[Part]) -> int:
+    return sum(length(inputs) for inputs, _ in parts)
 
 
-def _split(pieces: list[Piece], size: int) -> tuple[Piece, Piece]:
+def _split(parts: list[Part], size: int) -> tuple[Part, Part]:
     """The first `size` examples, and the rest."""
-    inputs, targets = (concatenated(parts) for parts in zip(*pieces, strict=True))
+    inputs, targets = (concatenated(trees) for trees in zip(*parts, strict=True))
     first, rest = slice(None, size), slice(size, None)
     return (rows(inputs, first), rows(targets, first)), (rows(inputs, rest), rows(targets, rest))

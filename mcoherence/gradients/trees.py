@@ -84,9 +84,14 @@ def joinable(tree: Tree) -> tuple[Any, ...] | None:
     or of a subclass.
     """
     found = leaves(tree)
-    if any(type(leaf) is not Tensor or vars(leaf) for leaf in found):
+    if not all(map(is_plain, found)):
         return None
     return (forms(tree), *((leaf.device, leaf.requires_grad) for leaf in found))
+
+
+def is_plain(leaf: Tensor) -> bool:
+    """Whether a tensor says nothing but its values."""
+    return type(leaf) is Tensor and not vars(leaf)
 
 
 def on_device(tree: Tree, device: torch.device) -> Tree:

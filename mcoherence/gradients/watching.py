@@ -48,10 +48,11 @@ _SIZED = {
     *("view", "reshape", "unflatten", "unfold", "as_strided", "select", "roll", "pad", "tril_indices", "triu_indices"),
     *("tril", "triu", "topk"),
 }
-# Functions that make many times their results inside. No function mode shows that, nor a graph; of the second ones a
-# graph does, where there is one.
-_RECURRENT = {"lstm", "gru", "rnn_tanh", "rnn_relu"}
-_HIDING = {"multi_head_attention_forward", "_native_multi_head_attention", "_transformer_encoder_layer_fwd"}
+# Functions that make many times their results inside, which no function mode shows; a graph does, where there is one.
+_HIDING = {
+    *("lstm", "gru", "rnn_tanh", "rnn_relu", "multi_head_attention_forward"),
+    *("_native_multi_head_attention", "_transformer_encoder_layer_fwd"),
+}
 _HOOKING = {"register_hook", "register_multi_grad_hook"}
 
 
@@ -146,11 +147,10 @@ class Watch(TorchFunctionMode):
             for part in result:
                 self._count(func, part, args)
         elif isinstance(result, Tensor):
-            name = getattr(func, "__name__", "")
-            if name in _RECURRENT or (name in _HIDING and not result.requires_grad):
-                self._numbers = math.inf
-            elif result.grad_fn is not None:
+            if result.grad_fn is not None:
                 self._nodes.append(result.grad_fn)
+            elif getattr(func, "__name__", "") in _HIDING:
+                self._numbers = math.inf
             elif not result._is_view() and not any(result is argument for argument in args):
                 self._numbers += result.numel()
                 self._operations += 1

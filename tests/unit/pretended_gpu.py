@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
+from mcoherence.gradients import trees
+
 GPU, CPU = torch.device("cuda", 0), torch.device("cpu")
 _INSIDE = "meta"  # what torch's own C++ takes the device for, so that it makes no tensors of values itself
 
@@ -177,6 +179,9 @@ def pretended_gpu(monkeypatch: Any) -> Iterator[PretendedGpu]:
         patch.setattr(torch.cuda, "set_rng_state", lambda state, device=GPU: generator.state.copy_(state))
         patch.setattr(torch.cuda, "get_device_name", lambda device=GPU: "pretended")
         patch.setattr(torch.cuda, "synchronize", lambda device=GPU: None)
+        patch.setattr(
+            trees, "is_plain", lambda leaf, is_plain=trees.is_plain: isinstance(leaf, OnGpu) or is_plain(leaf)
+        )
         with PretendedGpu() as gpu:
             yield gpu
 

@@ -287,7 +287,7 @@ def test_groups_mixed_in_a_batch_are_told_apart_without_waiting(gpu):
     gpu.forget()
     found = mixed(model, given)
     same_sums(found, expected)
-    assert gpu.waits <= 4 + 13 + 1  # a batch of one group each, and the losses of another size of batch
+    assert gpu.waits <= 4 + 13 + 3  # a batch of one group each, and the losses of another size, and of those joined
 
 
 def test_batches_that_lie_on_the_processor_are_sent_without_waiting(gpu, monkeypatch):
@@ -299,6 +299,17 @@ def test_batches_that_lie_on_the_processor_are_sent_without_waiting(gpu, monkeyp
         waits[count] = gpu.waits
     same_sums(found, sums(network("convolutions"), batches("convolutions", 3)))
     assert waits[3] - waits[2] == 1
+
+
+def test_batches_that_go_together_wait_as_long_as_fewer_of_them(gpu):
+    waits, model = {}, on_gpu(network("convolutions"))
+    for count in (3, 6):
+        given = on_gpu(batches("convolutions", count))
+        gpu.forget()
+        found = sums(model, given)
+        waits[count] = gpu.waits
+    same_sums(found, sums(network("convolutions"), batches("convolutions", 6)))
+    assert waits[6] == waits[3]
 
 
 def test_a_monitor_measures_there_what_it_does_on_the_processor(gpu):
