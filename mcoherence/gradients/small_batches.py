@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mcoherence.gradients.graph import Made
 from mcoherence.gradients.passes import BatchSums, Passes
 from mcoherence.gradients.trees import Tree, concatenated, forms, joinable, leaves, mapped
 
@@ -22,6 +23,7 @@ from mcoherence.gradients.trees import Tree, concatenated, forms, joinable, leav
 MOST_NUMBERS = 2**24  # 64 MiB in float32
 # As many of each operation, 2 MiB in float32, fill the caches of a processor; from there on larger passes are slower.
 MOST_OF_AN_OPERATION = 2**19
+ENOUGH_OF_AN_OPERATION = 2**17  # as many take longer than the call itself: nothing is gained by more
 # What a pass may come to where its numbers grow with the square of the examples, which a smaller pass does not tell.
 MOST_OF_SQUARES = 2**26
 MOST_BATCHES = 16  # whichever way a larger pass goes, it makes no more than so many of its user's own
@@ -92,7 +94,7 @@ class SmallBatches:
 
     def __init__(self, passes: Passes) -> None:
         self._capture = passes.capture
-        self._of_an_operation = MOST_OF_AN_OPERATION if passes.device.type == "cpu" else MOST_NUMBERS
+        self._on_processor = passes.device.type == "cpu"
         self._first = True
         self._stopped = False
         self._most: dict[str, int] = {}  # examples, by their form
@@ -129,12 +131,7 @@ class SmallBatches:
         elif is_unclear(measured):
             self.doubt()
         elif measured.made is not None:
-            numbers = measured.made.numbers + piece.numbers()
-            per_example = max(self._per_example.get(piece.form, 1.0), numbers / measured.n)
-            most = min(MOST_NUMBERS, self._of_an_operation * max(1, measured.made.operations))
-            grown = math.sqrt(MOST_OF_SQUARES * measured.n / per_example)  # from n, were it by the square
-            self._per_example[piece.form] = per_example
-            self._most[piece.form] = math.floor(min(most / per_example, grown, MOST_EXAMPLES))
+            self._most[piece.form] = self._most_examples(piece, measured, measured.made)
         if measured.n > 1:
             self._first = False
 
@@ -147,6 +144,19 @@ class SmallBatches:
     def stop(self) -> None:
         """Join no more, as of batches that the model cannot take together."""
         self._stopped = True
+
+    def _most_examples(self, piece: Piece, measured: BatchSums, made: Made) -> int:
+        """How many examples of the piece's form may go together."""
+        numbers, operations = made.numbers + piece.numbers(), max(1, made.operations)
+        per_example = max(self._per_example.get(piece.form, 1.0), numbers / measured.n)
+        self._per_example[piece.form] = per_example
+        most: float = MOST_NUMBERS
+        if self._on_processor:
+            if piece.form not in self._most and numbers >= ENOUGH_OF_AN_OPERATION * operations:
+                return 0
+            most = min(most, MOST_OF_AN_OPERATION * operations)
+        grown = math.sqrt(MOST_OF_SQUARES * measured.n / per_example)  # from n, were it by the square
+        return math.floor(min(most / per_example, grown, MOST_EXAMPLES))
 
     def _room(self, piece: Piece) -> int:
         """For how many examples, from this piece on."""

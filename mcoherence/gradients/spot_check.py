@@ -3,6 +3,7 @@
 Index letters: n examples of a batch, k of them that are measured again.
 """
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -276,14 +277,14 @@ def drawn(n: int, k: int) -> list[int]:
     return [int(i) for i in order[:k]]
 
 
-def one_of_each(parts: Sequence[int], seed: int) -> list[int]:
-    """An example drawn of each part of a batch, whose parts have so many examples."""
+def drawn_of_parts(parts: Sequence[int], seed: int) -> list[int]:
+    """The last example of a batch of several parts, and one drawn of each other part, as many as the smallest holds."""
     generator = torch.Generator("cpu").manual_seed(seed)
-    chosen, start = [], 0
-    for n in parts:
-        chosen.append(start + int(torch.randint(n, (), generator=generator, device="cpu")))
-        start += n
-    return chosen
+    ends = list(itertools.accumulate(parts))
+    order = torch.randperm(len(parts) - 1, generator=generator, device="cpu").tolist()
+    offsets = torch.rand(len(parts), generator=generator, device="cpu").tolist()
+    chosen = [ends[i] - 1 - int(parts[i] * offsets[i]) for i in order[: min(parts) - 1]]
+    return [*sorted(chosen), ends[-1] - 1]
 
 
 def _batch(passes: Passes, inputs: Tree, targets: Tree) -> Batch:

@@ -19,7 +19,7 @@ from mcoherence.gradients.passes import BatchSums, Passes
 from mcoherence.gradients.small_batches import Piece
 from mcoherence.gradients.spot_check import (
     drawn,
-    one_of_each,
+    drawn_of_parts,
     require_same_in_a_batch_of,
     require_same_in_a_smaller_batch,
     require_same_losses,
@@ -122,16 +122,15 @@ class Tally:
         """The same of batches that were joined, of so many examples each.
 
         Their sizes were chosen by the user, this one by nobody, and what goes wrong at it may depend on the examples.
-        So of every one the losses of an example of each part, and of the last, which a model that is made for fewer
-        does not expect, are compared with those in a batch of their own; of one that is larger than all before of its
-        form, the gradient of an example too. Both even if `spot_check` is 0.
+        So of every one the losses of examples of several parts, with the last, which a model that is made for fewer
+        does not expect, are compared with those in a batch of their own that is no larger than a user's; of one that is
+        larger than all before of its form, the gradient of an example too. Both even if `spot_check` is 0.
         """
         unseen = self._unseen(measured) if self.spot_check else []
         larger = measured.n > self.joined.get(piece.form, 0)
         ways = self._ways.compared(measured, piece.inputs, piece.targets) if measured.doubt else Compared(())
         gradients = telling(measured, unseen, int(larger or bool(unseen)))
-        together = sorted({*one_of_each(parts, seed=self.asked), measured.n - 1})
-        due = _Due(gradients, ways.alone, together, smaller=False, ways=ways)
+        due = _Due(gradients, ways.alone, drawn_of_parts(parts, self.asked), smaller=False, ways=ways)
         measured = self._compared(due, measured, piece)
         self.joined[piece.form] = max(measured.n, self.joined.get(piece.form, 0))
         return measured

@@ -63,8 +63,8 @@ def test_batches_after_the_first_go_together_and_sums_are_those_of_the_loop():
     model.sizes.clear()
     found = gradient_statistics(model, PER_EXAMPLE, batches)
     # Of the first batch the gradient of an example, passed as twins and by itself, and half of it and one twice over.
-    # Of those joined the gradient of an example, and one of each batch and the last.
-    assert model.sizes == [7, 2, 1, 3, 2, 24, 2, 1, 5]
+    # Of those joined the gradient of an example, and as many as the smallest of them holds.
+    assert model.sizes == [7, 2, 1, 3, 2, 24, 2, 1, 3]
     assert found.counts.tolist() == [31]
     assert_equal(found, expected)
 
