@@ -10,18 +10,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mcoherence.gradients.batch_again import batch_again
 from mcoherence.gradients.batch_products import ProductPasses, product_rounding
 from mcoherence.gradients.capture import Capture
+from mcoherence.gradients.chosen_examples import drawn
 from mcoherence.gradients.directions import Directions, contracted
 from mcoherence.gradients.evidence import IdentityError, tolerance
 from mcoherence.gradients.example_rows import MOST_WAITING_BYTES, OrderedExamples
 from mcoherence.gradients.kept_calls import MOST_BYTES, KeptCalls
 from mcoherence.gradients.layer_names import layer_of
+from mcoherence.gradients.same_losses import apart
 from mcoherence.gradients.small_batches import Piece
-from mcoherence.gradients.spot_check import Batch, apart, drawn
 from mcoherence.gradients.statistics import GradientStatistics
 from mcoherence.gradients.sweep import Measuring
-from mcoherence.gradients.trees import usable
 
 
 class FirstPass:
@@ -59,11 +60,10 @@ class FirstPass:
         """
         if self._first is None or not number:
             return
-        passes, piece = now.passes, self._first
+        piece = self._first
         chosen = drawn(len(piece.positions), number)
         places = piece.positions[chosen].numpy()
-        inputs, targets = passes.at_device(piece.inputs), usable(piece.targets)
-        batch = Batch(passes.model, passes.loss_fn, passes.parameters, inputs, targets)
+        batch = batch_again(now.passes, piece.inputs, piece.targets)
         norms = torch.from_numpy(np.sqrt(rows.sq_norms[places].sum(axis=1)))
 
         def violations(by_layer: Mapping[str, Tensor]) -> Iterator[str]:

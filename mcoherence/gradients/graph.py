@@ -99,7 +99,7 @@ class Made:
     operations: int
 
 
-def made_by(nodes: Iterable[Node]) -> Made:
+def made_at(nodes: Iterable[Node]) -> Made:
     """What the operations of these nodes make. Leaves are no operations, and views make none."""
     making: list[Any] = [node for node in nodes if node.next_functions and not _makes_views(node.name())]
     return Made(sum(math.prod(output.shape) for node in making for output in node._input_metadata), len(making))

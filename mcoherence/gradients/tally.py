@@ -13,20 +13,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mcoherence.gradients.chosen_examples import drawn, drawn_of_parts, shown, telling
 from mcoherence.gradients.evidence import Evidence, bound_ratio
 from mcoherence.gradients.group_sums import sq_norms_of_sums
 from mcoherence.gradients.passes import BatchSums, Passes
-from mcoherence.gradients.small_batches import Piece
-from mcoherence.gradients.spot_check import (
-    drawn,
-    drawn_of_parts,
+from mcoherence.gradients.same_losses import (
     require_same_in_a_batch_of,
     require_same_in_a_smaller_batch,
     require_same_losses,
-    shown,
-    spot_checked,
-    telling,
 )
+from mcoherence.gradients.small_batches import Piece
+from mcoherence.gradients.spot_check import spot_checked
 from mcoherence.gradients.trees import length, require_tree
 from mcoherence.gradients.ways import Compared, Ways
 

@@ -20,7 +20,7 @@ from torch.autograd.graph import Node
 from torch.overrides import TorchFunctionMode
 
 from mcoherence.gradients.following import Called, Following
-from mcoherence.gradients.graph import Made, made_by, users_below
+from mcoherence.gradients.graph import Made, made_at, users_below
 
 _READING = {
     *("__bool__", "__int__", "__float__", "__complex__", "__index__", "__contains__", "__array__", "item", "tolist"),
@@ -139,7 +139,7 @@ class Watch(TorchFunctionMode):
         if not self._counting:
             return None
         nodes, self._nodes = [losses.grad_fn, *self._nodes], []
-        shown = made_by(users_below(nodes, {}))
+        shown = made_at(users_below(nodes, {}))
         return Made(self._numbers + shown.numbers, self._operations + shown.operations)
 
     def _count(self, func: Callable[..., Any], result: Any, args: tuple[Any, ...]) -> None:

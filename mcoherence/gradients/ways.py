@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mcoherence.gradients.chosen_examples import drawn
 from mcoherence.gradients.passes import BatchSums, Passes
 from mcoherence.gradients.reference import twice
-from mcoherence.gradients.spot_check import drawn
 from mcoherence.gradients.trees import Tree, forms, leaves
 from mcoherence.gradients.watching import Read, Value, typed
 

@@ -253,7 +253,7 @@ def test_a_module_under_two_names_keeps_its_weights_even_where_float64_is_asked(
 
 
 def _run_in_float64(model, batch, chosen):
-    from mcoherence.gradients.spot_check import in_float64
+    from mcoherence.gradients.batch_again import in_float64
 
     double = in_float64(model, batch)
     assert all(value.dtype == torch.float64 for value in double.norms_within(chosen).values())
