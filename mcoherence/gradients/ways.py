@@ -39,8 +39,8 @@ class Compared:
     alone: those whose loss alone is.
     together: those whose loss in a batch of their group is.
     gradients: those whose gradient alone is, since none that goes their way was looked at so far.
-    ways: what is known once these comparisons have found nothing: values of the batch, and of examples of it alone.
-    shown: likewise, by form and values of the batch, what an example that goes its way reads.
+    ways: pairs to remember if all comparisons agree: values that the batch reads, values that an example reads alone.
+    shown: to remember likewise, by form and values of the batch: what an example that goes its way reads.
     """
 
     alone: tuple[int, ...]
