@@ -3,7 +3,6 @@
 Index letters: n examples of a batch, k of them that are chosen.
 """
 
-import itertools
 from collections.abc import Sequence
 
 import torch
@@ -48,13 +47,3 @@ def drawn(n: int, k: int) -> list[int]:
     """Which k of n examples are drawn; decided by these numbers alone, so that the same call draws the same."""
     order = torch.randperm(n, generator=torch.Generator("cpu").manual_seed(n), device="cpu")
     return [int(i) for i in order[:k]]
-
-
-def drawn_of_parts(parts: Sequence[int], seed: int) -> list[int]:
-    """The last example of a batch of several parts, and one drawn of each other part, as many as the smallest holds."""
-    generator = torch.Generator("cpu").manual_seed(seed)
-    ends = list(itertools.accumulate(parts))
-    order = torch.randperm(len(parts) - 1, generator=generator, device="cpu").tolist()
-    offsets = torch.rand(len(parts), generator=generator, device="cpu").tolist()
-    chosen = [ends[i] - 1 - int(parts[i] * offsets[i]) for i in order[: min(parts) - 1]]
-    return [*sorted(chosen), ends[-1] - 1]

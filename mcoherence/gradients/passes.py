@@ -100,6 +100,16 @@ class Passes:
         """Put back what a pass that is not to count has changed of the model's buffers."""
         if self._state is not None:
             self._state.restore()
+            for module in self.model.modules():  # as they were before this pass
+                module.training = False
+
+    def losses(self, inputs: Tree, targets: Tree) -> Tensor:
+        """The losses [n] of a batch, from a forward pass that counts for nothing else."""
+        with torch.enable_grad():  # a model may want to put hooks on its tensors
+            losses = self.loss_fn(outputs_of(self.model, self.at_device(inputs)), usable(targets))
+        require_losses(losses, length(inputs))
+        self._require_unchanged()
+        return losses.detach()
 
     def losses_alone(self, inputs: Tree, targets: Tree, chosen: Sequence[int]) -> Tensor:
         """The losses [k] of the chosen examples of a batch, each passed through the model alone."""

@@ -70,12 +70,11 @@ def require_same_in_a_batch_of(
     inputs: Tree,
     targets: Tree,
     chosen: Sequence[int],
-    reads: Sequence[Value] | None = None,
+    reads: Sequence[Value],
 ) -> None:
-    """Hold losses of some examples of a batch against those in a batch of these examples.
+    """Hold losses of examples that each would read some values alone against those in a batch of these examples.
 
-    Where each would read the values `reads` alone, and that batch reads something else, the examples alone are taken in
-    its place.
+    Where that batch reads something else, the examples alone are taken in its place.
 
     Raises:
         UnsupportedModelError: they disagree, and the examples alone say so too.

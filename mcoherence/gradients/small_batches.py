@@ -8,7 +8,7 @@ Index letter: n examples.
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -32,16 +32,22 @@ MOST_EXAMPLES = 4096
 
 @dataclass(frozen=True)
 class Piece:
-    """Examples of one group: inputs and targets [n, ...], and their positions in the sample, int64 [n]."""
+    """Examples of one group.
+
+    inputs, targets: [n, ...].
+    positions: in the sample, int64 [n].
+    losses: [n], as they were when the batch came, of one that waits for others.
+    """
 
     group: int
     inputs: Tree
     targets: Tree
     positions: Tensor
+    losses: Tensor | None = None
 
     def copied(self) -> "Piece":
         """The same examples, whatever a loader writes to its tensors when it is asked for the next ones."""
-        return Piece(self.group, mapped(_copied, self.inputs), mapped(_copied, self.targets), self.positions)
+        return replace(self, inputs=mapped(_copied, self.inputs), targets=mapped(_copied, self.targets))
 
     @cached_property
     def kind(self) -> tuple[Any, ...] | None:
@@ -75,6 +81,7 @@ def as_one(pieces: Sequence[Piece]) -> Piece:
         concatenated([piece.inputs for piece in pieces]),
         concatenated([piece.targets for piece in pieces]),
         torch.cat([piece.positions for piece in pieces]),
+        torch.cat([piece.losses for piece in pieces if piece.losses is not None]),
     )
 
 
@@ -83,20 +90,26 @@ class SmallBatches:
 
     Batches of one example are never joined: these are the examples alone, whatever the model does with others. The
     first batch of each form, such as texts of one length, goes alone, for what its operations make to be counted. So do
-    all of a model that chooses rows by content, draws random numbers or has parameters that are measured through the
-    whole model: what each of these costs grows with the batch. What was chosen in the first batch may be by weights
-    alone, which only the next one tells (`watching`). Values that are read one by one keep no batches apart: each
-    example is held against what it would read alone, whichever others are beside it (`ways`).
+    all of a model in half precision, and of one that chooses rows by content, draws random numbers or has parameters
+    that are measured through the whole model: what each of these costs grows with the batch. What was chosen in the
+    first batch may be by weights alone, which only the next one tells (`watching`). Values that are read one by one
+    keep no batches apart: each example is held against what it would read alone, whichever others are beside it
+    (`ways`).
+
+    A model may take something of a batch as a whole, which its examples have in common and those of others do not. So
+    the losses of a batch that waits are taken when it comes, by a forward pass of its own, and those of the pass of all
+    are held against them.
 
     A pass of joined batches that is unclear, or fails, or fails its checks, counts for nothing, but that a parameter
     which a rule misread stays with the whole model: these batches are measured one by one.
     """
 
     def __init__(self, passes: Passes) -> None:
-        self._capture = passes.capture
+        self._passes, self._capture = passes, passes.capture
         self._on_processor = passes.device.type == "cpu"
         self._first = True
-        self._stopped = False
+        # In half precision a gradient is no longer the sum of as many examples: rounding adds up.
+        self._stopped = any(p.dtype.itemsize < 4 for p in passes.parameters.values())
         self._most: dict[str, int] = {}  # examples, by their form
         self._per_example: dict[str, float] = {}  # the most numbers so far, by form
 
@@ -112,13 +125,27 @@ class SmallBatches:
             if not waiting:
                 room, kind = 0 if found is None else self._room(piece), found
             room -= n
-            if room < n:  # the next one would hardly fit
-                yield [*waiting, piece]
+            fits = room >= n and len(waiting) + 1 < MOST_BATCHES  # the next one
+            known = self._with_losses(piece) if fits or waiting else None
+            if known is None:
+                yield from ([one] for one in (*waiting, piece))
                 waiting = []
+            elif fits:
+                waiting.append(known.copied())
             else:
-                waiting.append(piece.copied())
+                yield [*waiting, known]
+                waiting = []
         if waiting:
             yield waiting
+
+    def _with_losses(self, piece: Piece) -> Piece | None:
+        """The batch with its losses; None where a forward pass fails, which its own pass will tell."""
+        try:
+            return replace(piece, losses=self._passes.losses(piece.inputs, piece.targets))
+        except Exception:
+            self._passes.undo()
+            self.stop()
+            return None
 
     def counts(self, parts: Sequence[Piece]) -> bool:
         """Whether it is to be counted what a pass of these parts makes."""
@@ -160,6 +187,4 @@ class SmallBatches:
 
     def _room(self, piece: Piece) -> int:
         """For how many examples, from this piece on."""
-        if self._stopped:
-            return 0
-        return min(self._most.get(piece.form, 0), MOST_BATCHES * len(piece.positions))
+        return 0 if self._stopped else self._most.get(piece.form, 0)

@@ -115,7 +115,7 @@ def _joined(
         if is_unclear(found) or (found.doubt and not tally.spot_check):
             small.doubt()
             return None
-        return whole, tally.checked_joined(found, whole, [len(part.positions) for part in parts])
+        return whole, tally.checked_joined(found, whole)
     except (UnsupportedModelError, IdentityError):  # of these examples or of their number; their batches will show
         tally.distrust()
     except Exception:  # a model may insist on a size; what is wrong with the examples shows again

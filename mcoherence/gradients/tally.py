@@ -13,11 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mcoherence.gradients.chosen_examples import drawn, drawn_of_parts, shown, telling
+from mcoherence.gradients.chosen_examples import drawn, shown, telling
 from mcoherence.gradients.evidence import Evidence, bound_ratio
 from mcoherence.gradients.group_sums import sq_norms_of_sums
 from mcoherence.gradients.passes import BatchSums, Passes
+from mcoherence.gradients.refusal import UnsupportedModelError
 from mcoherence.gradients.same_losses import (
+    apart,
     require_same_in_a_batch_of,
     require_same_in_a_smaller_batch,
     require_same_losses,
@@ -34,14 +36,12 @@ class _Due:
 
     gradients: examples whose gradient is with that alone.
     alone: those whose loss is with that alone.
-    together: those whose losses are with those in a batch of them.
     smaller: whether some losses are with those in a batch of half as many.
     ways: the same of examples that alone may go another way.
     """
 
     gradients: Sequence[int]
     alone: Sequence[int]
-    together: Sequence[int]
     smaller: bool
     ways: Compared
 
@@ -97,6 +97,7 @@ class Tally:
         the first of all those of some examples with a smaller batch of them; the last of all batches once a larger one
         was found wrong.
         """
+        require_same_as_before(measured, piece)
         n = measured.n
         if not self.spot_check or n == 1:
             return measured
@@ -110,24 +111,24 @@ class Tally:
         smaller = (first or self._distrusts) and not all_alone
         shown_otherwise = ways.alone or n in self.sizes if measured.doubt else smaller
         one = [] if shown_otherwise else drawn(n, 1)
-        due = _Due(telling(measured, unseen, at_random), [*ways.alone, *one], together=(), smaller=smaller, ways=ways)
+        due = _Due(telling(measured, unseen, at_random), [*ways.alone, *one], smaller=smaller, ways=ways)
         measured = self._compared(due, measured, piece)
         self.sizes.add(n)
         return measured
 
-    def checked_joined(self, measured: BatchSums, piece: Piece, parts: Sequence[int]) -> BatchSums:
-        """The same of batches that were joined, of so many examples each.
+    def checked_joined(self, measured: BatchSums, piece: Piece) -> BatchSums:
+        """The same of batches that were joined.
 
-        Their sizes were chosen by the user, this one by nobody, and what goes wrong at it may depend on the examples.
-        So of every one the losses of examples of several parts, with the last, which a model that is made for fewer
-        does not expect, are compared with those in a batch of their own that is no larger than a user's; of one that is
-        larger than all before of its form, the gradient of an example too. Both even if `spot_check` is 0.
+        Their sizes were chosen by the user, this one by nobody, and a batch may be right by itself only: for its number
+        of examples, or for what all of them have in common. So all losses are held against those of each batch by
+        itself; and of more examples than ever before of a form, the gradient of one against that of the example alone.
+        Both even if `spot_check` is 0.
         """
+        require_same_as_before(measured, piece)
         unseen = self._unseen(measured) if self.spot_check else []
         larger = measured.n > self.joined.get(piece.form, 0)
         ways = self._ways.compared(measured, piece.inputs, piece.targets) if measured.doubt else Compared(())
-        gradients = telling(measured, unseen, int(larger or bool(unseen)))
-        due = _Due(gradients, ways.alone, drawn_of_parts(parts, self.asked), smaller=False, ways=ways)
+        due = _Due(telling(measured, unseen, int(larger or bool(unseen))), ways.alone, smaller=False, ways=ways)
         measured = self._compared(due, measured, piece)
         self.joined[piece.form] = max(measured.n, self.joined.get(piece.form, 0))
         return measured
@@ -150,8 +151,6 @@ class Tally:
         require_same_losses(self.passes, measured, *batch, due.alone)
         for group in due.ways.together:
             require_same_in_a_batch_of(self.passes, measured, *batch, group.examples, group.values)
-        if due.together:
-            require_same_in_a_batch_of(self.passes, measured, *batch, due.together)
         if due.smaller:
             require_same_in_a_smaller_batch(self.passes, measured, *batch)
         # All is well. Had a check failed, the next would have to look at the same again.
@@ -193,6 +192,16 @@ class Tally:
             spot_relative_error=self.spot_error,
             spot_at_kink=self.at_kink,
             by_whole_model=tuple(name for name in parameters if name in self.passes.capture.routed),
+        )
+
+
+def require_same_as_before(measured: BatchSums, piece: Piece) -> None:
+    """Raise UnsupportedModelError where the losses of a batch that waited are others than when it came."""
+    if piece.losses is not None and bool(apart(measured.losses, piece.losses, measured.losses.dtype).any()):
+        raise UnsupportedModelError(
+            "the losses of a batch are others in its pass than they were when the loader handed it over, as where the "
+            "loader sets something in the model or the loss for each batch, and batches wait for others; measure the "
+            "batches of each setting in a call of their own, and add up with `merge`"
         )
 
 

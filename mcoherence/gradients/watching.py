@@ -154,6 +154,7 @@ class Watch(TorchFunctionMode):
             elif not result._is_view() and not any(result is argument for argument in args):
                 self._numbers += result.numel()
                 self._operations += 1
+            self._numbers += _unfolded(func, result, args)
 
     def _reading(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         fixed = self._is_fixed((args, kwargs))
@@ -178,6 +179,15 @@ class Watch(TorchFunctionMode):
             self.hooks = True
         elif not self._is_fixed((args[1:] if kind is _INDEXES else args, kwargs)) and _takes_values(kind, args, kwargs):
             self.values_read, self.reads = True, None
+
+
+def _unfolded(func: Callable[..., Any], result: Tensor, args: tuple[Any, ...]) -> int:
+    """How many numbers a convolution makes where it unfolds its inputs, as in float64."""
+    name = getattr(func, "__name__", "")
+    if not name.startswith("conv") or len(args) < 2 or not isinstance(args[1], Tensor) or not args[1].dim():
+        return 0
+    weight = args[1]
+    return (args[0] if "transpose" in name else result).numel() // len(weight) * weight[0].numel()
 
 
 def _takes_values(kind: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:

@@ -252,7 +252,7 @@ def test_sums_take_one_wait_a_batch_and_few_a_call(gpu, name):
     same_sums(found, expected)
     assert found.evidence.spot_examples == 1
     assert all(one.device == GPU for one in found.group_sums)
-    assert 1 <= of_batch <= NETWORKS[name][2]
+    assert 1 <= of_batch <= NETWORKS[name][2] + 1  # the losses of one that waited for others
     assert of_call <= 13  # two fingerprints, buffers, the spot check, Q and |S|^2
 
 
@@ -273,7 +273,7 @@ def test_norms_and_products_of_examples_take_hardly_more_waits(gpu, name):
     assert found.sq_norms == pytest.approx(expected.sq_norms, rel=1e-12, abs=1e-14 * expected.sq_norms.max())
     assert found.products == pytest.approx(expected.products, rel=1e-9, abs=1e-12 * scale)
     assert found.losses == pytest.approx(expected.losses, rel=1e-12)
-    assert 1 <= of_batch <= NETWORKS[name][2] + NETWORKS[name][3]
+    assert 1 <= of_batch <= NETWORKS[name][2] + NETWORKS[name][3] + 1
     assert of_call <= 25
 
 
