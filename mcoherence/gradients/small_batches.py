@@ -23,7 +23,8 @@ from mcoherence.gradients.trees import Tree, concatenated, forms, joinable, leav
 MOST_NUMBERS = 2**24  # 64 MiB in float32
 # As many of each operation, 2 MiB in float32, fill the caches of a processor; from there on larger passes are slower.
 MOST_OF_AN_OPERATION = 2**19
-ENOUGH_OF_AN_OPERATION = 2**17  # as many take longer than the call itself: nothing is gained by more
+# As many take so long beside the call itself that more of them gain less than the losses of each batch cost.
+ENOUGH_OF_AN_OPERATION = 2**16
 # What a pass may come to where its numbers grow with the square of the examples, which a smaller pass does not tell.
 MOST_OF_SQUARES = 2**26
 MOST_BATCHES = 16  # whichever way a larger pass goes, it makes no more than so many of its user's own
