@@ -17,9 +17,10 @@ from mcoherence.gradients.chosen_examples import drawn, shown, telling
 from mcoherence.gradients.evidence import Evidence, bound_ratio
 from mcoherence.gradients.group_sums import sq_norms_of_sums
 from mcoherence.gradients.passes import BatchSums, Passes
-from mcoherence.gradients.refusal import UnsupportedModelError
+from mcoherence.gradients.refusal import MIXED, UnsupportedModelError
 from mcoherence.gradients.same_losses import (
     apart,
+    far_apart,
     require_same_in_a_batch_of,
     require_same_in_a_smaller_batch,
     require_same_losses,
@@ -124,7 +125,7 @@ class Tally:
         itself; and of more examples than ever before of a form, the gradient of one against that of the example alone.
         Both even if `spot_check` is 0.
         """
-        require_same_as_before(measured, piece)
+        require_same_together(measured, piece)
         unseen = self._unseen(measured) if self.spot_check else []
         larger = measured.n > self.joined.get(piece.form, 0)
         ways = self._ways.compared(measured, piece.inputs, piece.targets) if measured.doubt else Compared(())
@@ -195,9 +196,15 @@ class Tally:
         )
 
 
+def require_same_together(measured: BatchSums, piece: Piece) -> None:
+    """Raise UnsupportedModelError where the losses of joined batches are others than those of each by itself."""
+    if piece.losses is None or bool(apart(measured.losses, piece.losses, measured.losses.dtype).any()):
+        raise UnsupportedModelError(MIXED)
+
+
 def require_same_as_before(measured: BatchSums, piece: Piece) -> None:
     """Raise UnsupportedModelError where the losses of a batch that waited are others than when it came."""
-    if piece.losses is not None and bool(apart(measured.losses, piece.losses, measured.losses.dtype).any()):
+    if piece.losses is not None and bool(far_apart(measured.losses, piece.losses, measured.losses.dtype).any()):
         raise UnsupportedModelError(
             "the losses of a batch are others in its pass than they were when the loader handed it over, as where the "
             "loader sets something in the model or the loss for each batch, and batches wait for others; measure the "

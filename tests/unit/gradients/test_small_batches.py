@@ -366,6 +366,15 @@ def test_a_loader_that_sets_something_for_each_batch_is_refused_where_batches_wa
         gradient_statistics(model, PER_EXAMPLE, loader())
 
 
+def test_losses_that_are_not_numbers_are_the_same_when_their_batch_has_waited():
+    def undefined_for_some(outputs, targets):
+        return torch.where(targets == 0, torch.nan, PER_EXAMPLE(outputs, targets))
+
+    batches, model = sample(6, 6), network()
+    found = gradient_statistics(model, undefined_for_some, batches, spot_check=0)
+    assert found.counts.tolist() == [12]
+
+
 @torch.jit.script
 def doubled_where_large(x: torch.Tensor) -> torch.Tensor:
     if bool((x[:, 0] > 5).any()):
