@@ -1,6 +1,7 @@
 """What gradient statistics cost against plain forward and backward passes, for every network of `networks.py`.
 
-    python benchmarks/ratios.py [--networks NAME ...] [--rounds 5] [--wall] [--threads 1] [--exact] [--json FILE]
+    python benchmarks/ratios.py [--networks NAME ...] [--rounds 5] [--wall] [--threads 1] [--exact] [--apart]
+        [--json FILE]
 
 In one process, the three in turn, round after round; medians of the ratios within a round:
 
@@ -12,7 +13,8 @@ In one process, the three in turn, round after round; medians of the ratios with
             batch and eleven times `batch` stand for it.
 
 Processor time of one thread, which is what a machine under other load can tell; --wall takes wall time, for several
-threads on a quiet one. --exact holds Q and |S|^2 of each network in float64 against the loop over single examples.
+threads on a quiet one. --apart joins no batches. --exact holds Q and |S|^2 of each network in float64 against the loop
+over single examples.
 """
 
 import argparse
@@ -26,6 +28,7 @@ import torch
 from networks import NETWORKS, problem
 
 from mcoherence import gradient_statistics
+from mcoherence.gradients import small_batches
 from mcoherence.gradients.passes import Passes
 from mcoherence.gradients.reference import per_example_gradients
 from mcoherence.gradients.sweep import measured_batches
@@ -111,9 +114,12 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--wall", action="store_true", help="wall time, not processor time of this thread")
     parser.add_argument("--exact", action="store_true", help="errors against the loop in float64, no times")
+    parser.add_argument("--apart", action="store_true", help="join no small batches")
     parser.add_argument("--json", help="file to write the rows to")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    if options.apart:
+        small_batches.MOST_NUMBERS = 0
     clock = time.perf_counter if options.wall else time.thread_time
     found: dict[str, dict[str, float]] = {}
     for name in options.networks:
