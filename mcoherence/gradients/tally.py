@@ -95,8 +95,8 @@ class Tally:
         Due is the first batch of more than one example (a single one is measured as the loop does), any with gradients
         of parameters that no checked example has shown yet, and any that is in doubt. Of that, the losses of all that
         may go another way alone are compared (ways.py), of the first batch of another size that of one example, and of
-        the first of all those of some examples with a smaller batch of them; the last of all batches once a larger one
-        was found wrong.
+        the first of all those of some examples with a smaller batch of them. That last check is made of every batch
+        once joined ones were found wrong.
         """
         require_same_as_before(measured, piece)
         n = measured.n
