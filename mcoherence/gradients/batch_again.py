@@ -45,14 +45,14 @@ class Batch:
         gradients = (one for _, one in self._alone(chosen))
         return products_of_rows(({name: g.unsqueeze(0) for name, g in one.items()} for one in gradients), directions)
 
-    def _alone(self, chosen: Sequence[int]) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
-        for i in chosen:
-            yield loss_and_gradients(self.model, self.loss_fn, self.parameters, *self._one(i))
-
     def products_within(self, chosen: Sequence[int], directions: Directions) -> dict[str, Tensor]:
         """g_i . V_d {layer: float64 [D, k]} of the same gradients with directions."""
         gradients = self._gradients_within(chosen)
         return products_of_rows(({name: g.unsqueeze(0) for name, g in one.items()} for one in gradients), directions)
+
+    def _alone(self, chosen: Sequence[int]) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+        for i in chosen:
+            yield loss_and_gradients(self.model, self.loss_fn, self.parameters, *self._one(i))
 
     def _gradients_within(self, chosen: Sequence[int]) -> Iterator[dict[str, Tensor]]:
         with torch.enable_grad():
@@ -75,9 +75,9 @@ class Batch:
     def _one(self, i: int) -> tuple[Tree, Tree]:
         return rows(self.inputs, slice(i, i + 1)), rows(self.targets, slice(i, i + 1))
 
-    def _norms(self, rows: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    def _norms(self, gradients: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
         return {
-            name: torch.cat([sure_squared_norms(row[name].detach().unsqueeze(0)) for row in rows])
+            name: torch.cat([sure_squared_norms(row[name].detach().unsqueeze(0)) for row in gradients])
             for name in self.parameters
         }
 

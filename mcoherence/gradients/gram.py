@@ -146,8 +146,8 @@ def example_gram(
 
 
 def _examples_and_sums(now: Measuring, batches: Iterable[tuple[Any, ...]]) -> tuple[list[Piece], GradientStatistics]:
-    """The examples one by one, and the statistics of their batches, with all checks of networks and losses."""
-    examples = []
+    """The examples in their order, and the statistics of their batches, with all checks of networks and losses."""
+    examples: list[Piece] = []
     totals, tally = Totals(1, now.passes.parameters), Tally(now.passes, 1, 2)
     for piece, measured in measured_batches(now.passes, tally, batches, None):
         totals.add(piece.group, measured)
@@ -155,7 +155,8 @@ def _examples_and_sums(now: Measuring, batches: Iterable[tuple[Any, ...]]) -> tu
         for i in range(length(piece.inputs)):
             one = slice(i, i + 1)
             examples.append(Piece(0, rows(piece.inputs, one), rows(piece.targets, one), piece.positions[one]))
-    return examples, statistics_of((WHOLE_SAMPLE,), now, totals, tally)
+    in_order = sorted(examples, key=lambda one: int(one.positions))  # batches that wait come after others
+    return in_order, statistics_of((WHOLE_SAMPLE,), now, totals, tally)
 
 
 def _require_sums_of(gram: NDArray[np.float64], sample: GradientStatistics, now: Measuring) -> None:

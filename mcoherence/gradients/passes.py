@@ -6,6 +6,7 @@ Index letter: n examples of a batch.
 import math
 import random
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +19,8 @@ from mcoherence.gradients.capture import Capture
 from mcoherence.gradients.evidence import distance_from_sum, is_sum_of_rows, sums_of_rows
 from mcoherence.gradients.fallback import WholeModel
 from mcoherence.gradients.following import Following
-from mcoherence.gradients.graph import Made, has_reentrant_checkpoint
+from mcoherence.gradients.graph import Made, differentiates_by_torch_alone, has_reentrant_checkpoint
+from mcoherence.gradients.independence.trace import Calls, Trace
 from mcoherence.gradients.layer_rules.products import least, sure_squared_norms
 from mcoherence.gradients.layers import has_node_hooks
 from mcoherence.gradients.model_state import ModelState
@@ -29,6 +31,9 @@ from mcoherence.gradients.reference import LossFunction, dense, loss_alone, loss
 from mcoherence.gradients.refusal import MIXED, REENTRANT, UnsupportedModelError
 from mcoherence.gradients.trees import Tree, leaves, length, mapped, on_device, outputs_of, rows, usable
 from mcoherence.gradients.watching import Doubt, Read, Value, Watch
+
+# What the operations of a pass may give while it is looked at, since that is kept: 128 MiB in float32.
+MOST_LOOKED_AT = 2**25
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,7 @@ class BatchSums:
     doubt: the forward pass read values of tensors or drew random numbers, so that it may have gone another way than it
         would have for an example alone.
     made: what the operations of the pass have made; None where it was not asked for, and of a single example.
+    calls: what the forward pass calls; None where it was not asked for, or is not known to keep the examples apart.
     """
 
     n: int
@@ -50,6 +56,7 @@ class BatchSums:
     losses: Tensor
     doubt: Doubt | None = None
     made: Made | None = None
+    calls: Calls | None = None
 
 
 class Passes:
@@ -66,6 +73,7 @@ class Passes:
         self.whole_model = WholeModel(model, self.loss_fn)
         self.device = next((p.device for p in model.parameters()), torch.device("cpu"))
         self._state = state
+        self._modes = {module: module.training for module in model.modules()}
         self._looked_for_checkpoints = False
         self._silent: set[str] = set()  # names of parameters whose squares added up to 0 in an earlier batch
         self._drawing = _Drawing(self.device)
@@ -74,13 +82,13 @@ class Passes:
         """The inputs where the model is, apart from any graph; a copy if they were made in inference mode."""
         return on_device(inputs, self.device)
 
-    def measure(self, inputs: Tree, targets: Tree, *, counting: bool = False) -> BatchSums:
+    def measure(self, inputs: Tree, targets: Tree, *, looking: bool = False) -> BatchSums:
         """Sums of gradients and squared norms of one batch, inputs [n, ...] and targets [n, ...], or trees of them.
 
         Args:
             inputs: on any device.
             targets: likewise.
-            counting: whether to count what operations make.
+            looking: whether to look at what the pass makes and calls.
 
         Raises:
             UnsupportedModelError: the gradients of the examples do not add up to that of the batch, or a pass changes
@@ -91,25 +99,17 @@ class Passes:
         inputs, targets = self.at_device(inputs), usable(targets)
         with torch.enable_grad():
             try:
-                return self._measure(inputs, targets, counting)
+                return self._measure(inputs, targets, looking)
             except DifferentiatedAgainError:
                 self.capture.show_by_steps()
-                return self._measure(inputs, targets, counting)
+                return self._measure(inputs, targets, looking)
 
     def undo(self) -> None:
-        """Put back what a pass that is not to count has changed of the model's buffers."""
+        """Put back what a pass that is not to count has changed of the model's buffers and modes."""
         if self._state is not None:
             self._state.restore()
-            for module in self.model.modules():  # as they were before this pass
-                module.training = False
-
-    def losses(self, inputs: Tree, targets: Tree) -> Tensor:
-        """The losses [n] of a batch, from a forward pass that counts for nothing else."""
-        with torch.enable_grad():  # a model may want to put hooks on its tensors
-            losses = self.loss_fn(outputs_of(self.model, self.at_device(inputs)), usable(targets))
-        require_losses(losses, length(inputs))
-        self._require_unchanged()
-        return losses.detach()
+        for module, mode in self._modes.items():
+            module.training = mode
 
     def losses_alone(self, inputs: Tree, targets: Tree, chosen: Sequence[int]) -> Tensor:
         """The losses [k] of the chosen examples of a batch, each passed through the model alone."""
@@ -147,26 +147,32 @@ class Passes:
         require_losses(losses, len(chosen))
         return losses.detach(), None if watch.reads is None else tuple(read.value for read in watch.reads)
 
-    def _measure(self, inputs: Tree, targets: Tree, counting: bool) -> BatchSums:
+    def _measure(self, inputs: Tree, targets: Tree, looking: bool) -> BatchSums:
         n = length(inputs)
         if n == 1:
             return self._measure_one(inputs, targets)
-        with self._drawing, self.capture.recording(n, counting=counting) as watch:
+        trace = Trace(leaves((inputs, targets)), n, MOST_LOOKED_AT) if looking else None
+        with self._drawing, self.capture.recording(n, counting=looking) as watch, trace or nullcontext():
             losses = self.loss_fn(outputs_of(self.model, inputs), targets)
         require_losses(losses, n)
-        doubt = Doubt(None) if self._drawing.happened else watch.doubt()
+        drawn = self._drawing.happened
+        out_of_sight = drawn or watch.hooks or watch.reads_out_of_sight
+        calls = None if trace is None or out_of_sight else trace.calls(losses)
+        doubt = Doubt(None) if drawn else watch.doubt() if calls is None or calls.in_doubt else None
         self._require_unchanged()
         made = watch.made(losses)
         if not losses.requires_grad:
             self.capture.let_go()
-            return BatchSums(n, {}, {}, {}, losses.detach(), doubt, made)
+            return BatchSums(n, {}, {}, {}, losses.detach(), doubt, made, calls)
         self._refuse_checkpoints(losses)
         hooked = {name for name, p in self.parameters.items() if p._backward_hooks}
         self.capture.routed.update(hooked)
         if watch.hooks or has_node_hooks(self.model):
             self.capture.route_all()
             if self.capture.stop_showing():
-                return self._measure(inputs, targets, counting)
+                return self._measure(inputs, targets, looking)
+        if not differentiates_by_torch_alone(losses.grad_fn):
+            calls = None
         self.capture.route(losses)
         in_hooks = self.capture.summed()
         # Autograd has to be asked for something, or no hook is called.
@@ -185,7 +191,7 @@ class Passes:
             self.capture.probe(losses)
         if in_hooks - sums.keys():  # a layer that was to sum and could not; once routed, autograd sums for it
             self.capture.routed.update(in_hooks - sums.keys())
-            return self._measure(inputs, targets, counting)
+            return self._measure(inputs, targets, looking)
         norms, formed = self.capture.collected()
         formed = {name: value for name, value in formed.items() if name in sums}
         unmeasured = {name: value for name, value in sums.items() if name not in norms}
@@ -203,7 +209,7 @@ class Passes:
         if self._are_lossy(totals, alive | read(new), n):
             if not self.capture.careful:
                 self.capture.careful = True  # from here on: what is too small or too large once will be again
-                return self._measure(inputs, targets, counting)
+                return self._measure(inputs, targets, looking)
             require_finite(norms, sums, losses.detach(), inputs, self.parameters)
         if not all(known["finite", name] for name in unmeasured):
             require_finite({}, unmeasured, losses.detach(), inputs, self.parameters)
@@ -214,7 +220,7 @@ class Passes:
                 for name in formed
                 if not is_sum_of_rows(known["distance", name], totals[name], whole, n, sums[name])
             )
-        measured = BatchSums(n, norms, sums, totals, losses.detach(), doubt, made)
+        measured = BatchSums(n, norms, sums, totals, losses.detach(), doubt, made, calls)
         return self._completed(measured, inputs, targets, hooked)
 
     def _measure_one(self, inputs: Tree, targets: Tree) -> BatchSums:

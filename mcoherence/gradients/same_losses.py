@@ -119,15 +119,6 @@ def _chosen_losses(measured: BatchSums, chosen: Sequence[int]) -> Tensor:
 
 def apart(within: Tensor, alone: Tensor, dtype: torch.dtype) -> Tensor:
     """Which losses [k] differ by more than rounding, bool [k]; a small loss is known no better than a larger one."""
-    return _apart_by({torch.float64: 1e-7, torch.float32: 1e-4}.get(dtype, 1e-1), within, alone)
-
-
-def far_apart(one: Tensor, other: Tensor, dtype: torch.dtype) -> Tensor:
-    """Which losses [k] differ by more than TF32 products in another order explain, bool [k]; NaN is NaN."""
-    differ = _apart_by({torch.float64: 1e-6, torch.float32: 1e-2}.get(dtype, 0.3), one, other)
-    return differ & (one != other) & ~(one.isnan() & other.isnan())
-
-
-def _apart_by(allowed: float, one: Tensor, other: Tensor) -> Tensor:
-    scale = torch.maximum(one.abs(), other.abs()).to(torch.float64)
-    return ~((one.to(torch.float64) - other.to(torch.float64)).abs() <= allowed * (scale + 1e-2))
+    allowed = {torch.float64: 1e-7, torch.float32: 1e-4}.get(dtype, 1e-1)
+    scale = torch.maximum(within.abs(), alone.abs()).to(torch.float64)
+    return ~((within.to(torch.float64) - alone.to(torch.float64)).abs() <= allowed * (scale + 1e-2))

@@ -13,9 +13,11 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mcoherence.gradients.graph import Made
+from mcoherence.gradients.independence.axes import NotKnownError
+from mcoherence.gradients.independence.known import KnownApart
 from mcoherence.gradients.passes import BatchSums, Passes
 from mcoherence.gradients.trees import Tree, concatenated, forms, joinable, leaves, mapped
 
@@ -23,11 +25,7 @@ from mcoherence.gradients.trees import Tree, concatenated, forms, joinable, leav
 MOST_NUMBERS = 2**24  # 64 MiB in float32
 # As many of each operation, 2 MiB in float32, fill the caches of a processor; from there on larger passes are slower.
 MOST_OF_AN_OPERATION = 2**19
-# As many take so long beside the call itself that more of them gain less than the losses of each batch cost.
-ENOUGH_OF_AN_OPERATION = 2**16
-# What a pass may come to where its numbers grow with the square of the examples, which a smaller pass does not tell.
-MOST_OF_SQUARES = 2**26
-MOST_BATCHES = 16  # whichever way a larger pass goes, it makes no more than so many of its user's own
+MOST_BATCHES = 8  # the overhead of a call is an eighth then
 MOST_EXAMPLES = 4096
 
 
@@ -37,14 +35,12 @@ class Piece:
 
     inputs, targets: [n, ...].
     positions: in the sample, int64 [n].
-    losses: [n], as they were when the batch came, of one that waits for others.
     """
 
     group: int
     inputs: Tree
     targets: Tree
     positions: Tensor
-    losses: Tensor | None = None
 
     def copied(self) -> "Piece":
         """The same examples, whatever a loader writes to its tensors when it is asked for the next ones."""
@@ -52,13 +48,13 @@ class Piece:
 
     @cached_property
     def kind(self) -> tuple[Any, ...] | None:
-        """What pieces have in common that can be joined; None of one that cannot."""
+        """What pieces that can be joined have in common; None of one that cannot."""
         alike = joinable((self.inputs, self.targets)) if len(self.positions) > 1 else None
         return None if alike is None else (self.group, *alike)
 
     @cached_property
     def form(self) -> str:
-        """Containers, shapes and dtypes of an example: all that code sees of it but its values."""
+        """Containers, shapes and dtypes of an example."""
         return forms((self.inputs, self.targets))
 
     def numbers(self) -> int:
@@ -70,11 +66,6 @@ def _copied(leaf: Tensor) -> Tensor:
     return leaf.detach().clone().requires_grad_(leaf.requires_grad)
 
 
-def is_unclear(measured: BatchSums) -> bool:
-    """Whether a pass may have gone another way than its examples alone, and what it read does not tell which."""
-    return measured.doubt is not None and measured.doubt.values is None
-
-
 def as_one(pieces: Sequence[Piece]) -> Piece:
     """Pieces of one kind as one."""
     return Piece(
@@ -82,110 +73,96 @@ def as_one(pieces: Sequence[Piece]) -> Piece:
         concatenated([piece.inputs for piece in pieces]),
         concatenated([piece.targets for piece in pieces]),
         torch.cat([piece.positions for piece in pieces]),
-        torch.cat([piece.losses for piece in pieces if piece.losses is not None]),
     )
 
 
 class SmallBatches:
-    """How many examples of a sweep go through the model together, as its batches show.
+    """Which batches of a sweep go through the model together, as its first ones show.
 
-    Batches of one example are never joined: these are the examples alone, whatever the model does with others. The
-    first batch of each form, such as texts of one length, goes alone, for what its operations make to be counted. So do
-    all of a model in half precision, and of one that chooses rows by content, draws random numbers or has parameters
-    that are measured through the whole model: what each of these costs grows with the batch. What was chosen in the
-    first batch may be by weights alone, which only the next one tells (`watching`). Values that are read one by one
-    keep no batches apart: each example is held against what it would read alone, whichever others are beside it
-    (`ways`).
+    Only batches that are known to come out as by themselves: no code of the user's runs from one to the next, and the
+    passes of the first batch and of the joined ones call the same operations, which keep examples apart
+    (`independence`). The first batch of each form, such as texts of one length, goes alone for that, and for what its
+    operations make to be counted. So does the first of each size.
 
-    A model may take something of a batch as a whole, which its examples have in common and those of others do not. So
-    the losses of a batch that waits are taken when it comes, by a forward pass of its own, and those of the pass of all
-    are held against them.
+    Batches of one example are never joined: these are the examples alone, whatever the model does with others. Nor are
+    those of a model in half precision, of one with parameters that are measured through the whole model, which costs as
+    much of each example, or of one with recurrent layers: to look at the calls of every step takes longer than a call
+    of some batches gains.
 
-    A pass of joined batches that is unclear, or fails, or fails its checks, counts for nothing, but that a parameter
-    which a rule misread stays with the whole model: these batches are measured one by one.
+    A pass of joined batches that fails, or its check, counts for nothing, but that a parameter which a rule misread
+    stays with the whole model: these batches are measured one by one, and no others are joined.
     """
 
-    def __init__(self, passes: Passes) -> None:
-        self._passes, self._capture = passes, passes.capture
+    def __init__(self, passes: Passes, *, undisturbed: bool) -> None:
+        """`undisturbed`: whether no code of the user's runs from one batch to the next."""
+        self._capture = passes.capture
         self._on_processor = passes.device.type == "cpu"
-        self._first = True
         # In half precision a gradient is no longer the sum of as many examples: rounding adds up.
-        self._stopped = any(p.dtype.itemsize < 4 for p in passes.parameters.values())
+        half = any(p.dtype.itemsize < 4 for p in passes.parameters.values())
+        recurrent = any(isinstance(module, nn.RNNBase) for module in passes.model.modules())
+        self._stopped = not undisturbed or half or recurrent
+        self._apart = KnownApart()
         self._most: dict[str, int] = {}  # examples, by their form
         self._per_example: dict[str, float] = {}  # the most numbers so far, by form
 
     def shared_out(self, pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
-        """The pieces, in their order, those together that are to be joined."""
-        waiting: list[Piece] = []
-        room, kind = 0, None
+        """All pieces, those together that are to be joined; of one kind in their order."""
+        waiting: dict[tuple[Any, ...], list[Piece]] = {}
         for piece in pieces:
-            n, found = len(piece.positions), piece.kind
-            if waiting and (n > room or found != kind):
-                yield waiting
-                waiting = []
-            if not waiting:
-                room, kind = 0 if found is None else self._room(piece), found
-            room -= n
-            fits = room >= n and len(waiting) + 1 < MOST_BATCHES  # the next one
-            known = self._with_losses(piece) if fits or waiting else None
-            if known is None:
-                yield from ([one] for one in (*waiting, piece))
-                waiting = []
-            elif fits:
-                waiting.append(known.copied())
+            kind, n = piece.kind, len(piece.positions)
+            if kind is None or not self._is_known(piece.form, n):
+                yield [piece]
+                continue
+            others = waiting.pop(kind, [])
+            room = self._most.get(piece.form, 0) - sum(len(other.positions) for other in others)
+            if others and n > room:
+                yield others
+                others, room = [], self._most.get(piece.form, 0)
+            if room < 2 * n or len(others) + 1 == MOST_BATCHES:  # none of its size would fit after it
+                yield [*others, piece]
             else:
-                yield [*waiting, known]
-                waiting = []
-        if waiting:
-            yield waiting
+                waiting[kind] = [*others, piece.copied()]
+            while sum(map(len, waiting.values())) > MOST_BATCHES:
+                yield waiting.pop(next(iter(waiting)))
+        yield from waiting.values()
 
-    def _with_losses(self, piece: Piece) -> Piece | None:
-        """The batch with its losses; None where a forward pass fails, which its own pass will tell."""
-        try:
-            return replace(piece, losses=self._passes.losses(piece.inputs, piece.targets))
-        except Exception:
-            self._passes.undo()
-            self.stop()
-            return None
+    def _is_known(self, form: str, n: int) -> bool:
+        return not self._stopped and self._apart.is_known(form, n)
 
-    def counts(self, parts: Sequence[Piece]) -> bool:
-        """Whether it is to be counted what a pass of these parts makes."""
-        return not self._stopped and (len(parts) > 1 or parts[0].form not in self._most)
+    def looks_at(self, parts: Sequence[Piece]) -> bool:
+        """Whether it is to be looked at what a pass of these parts calls and makes."""
+        form, n = parts[0].form, _examples(parts)
+        if self._stopped or n == 1 or not self._apart.may_be(form):
+            return False
+        return not self._apart.is_known(form, n) or (len(parts) > 1 and self._apart.reads(form))
 
-    def learn(self, piece: Piece, measured: BatchSums) -> None:
-        """Take in what was measured of a batch."""
+    def learn(self, parts: Sequence[Piece], measured: BatchSums) -> None:
+        """Take in what was measured of parts in one pass.
+
+        Raises:
+            NotKnownError: of joined ones, that they come out as by themselves.
+        """
         if self._capture.routed:
             self.stop()
-        elif is_unclear(measured):
-            self.doubt()
-        elif measured.made is not None:
-            self._most[piece.form] = self._most_examples(piece, measured, measured.made)
-        if measured.n > 1:
-            self._first = False
-
-    def doubt(self) -> None:
-        """Take in that a pass was unclear: in the first one what it read may be of weights alone."""
-        if not self._first:
-            self.stop()
-        self._first = False
+        if self.looks_at(parts):
+            self._apart.take(parts[0].form, measured.n, measured.calls)
+            if measured.made is not None:
+                self._most[parts[0].form] = self._most_examples(parts, measured, measured.made)
+        if len(parts) > 1 and not self._is_known(parts[0].form, measured.n):
+            raise NotKnownError
 
     def stop(self) -> None:
-        """Join no more, as of batches that the model cannot take together."""
+        """Join no more."""
         self._stopped = True
 
-    def _most_examples(self, piece: Piece, measured: BatchSums, made: Made) -> int:
-        """How many examples of the piece's form may go together."""
-        numbers, operations = made.numbers + piece.numbers(), max(1, made.operations)
-        per_example = max(self._per_example.get(piece.form, 1.0), numbers / measured.n)
-        self._per_example[piece.form] = per_example
-        most: float = MOST_NUMBERS
-        if self._on_processor:
-            if piece.form not in self._most and numbers >= ENOUGH_OF_AN_OPERATION * operations:
-                return 0
-            most = min(most, MOST_OF_AN_OPERATION * operations)
-        grown = math.sqrt(MOST_OF_SQUARES * measured.n / per_example)  # from n, were it by the square
-        return math.floor(min(most / per_example, grown, MOST_EXAMPLES))
+    def _most_examples(self, parts: Sequence[Piece], measured: BatchSums, made: Made) -> int:
+        """How many examples of the parts' form may go together."""
+        form = parts[0].form
+        numbers, operations = made.numbers + sum(part.numbers() for part in parts), max(1, made.operations)
+        self._per_example[form] = max(self._per_example.get(form, 1.0), numbers / measured.n)
+        most = min(MOST_NUMBERS, MOST_OF_AN_OPERATION * operations) if self._on_processor else MOST_NUMBERS
+        return math.floor(min(most / self._per_example[form], MOST_EXAMPLES))
 
-    def _room(self, piece: Piece) -> int:
-        """For how many examples, from this piece on."""
-        return 0 if self._stopped else self._most.get(piece.form, 0)
+
+def _examples(parts: Sequence[Piece]) -> int:
+    return sum(len(part.positions) for part in parts)

@@ -17,17 +17,18 @@ from torch.utils.data import RandomSampler, SubsetRandomSampler, WeightedRandomS
 
 from mcoherence.device import describe_device, has_no_float64
 from mcoherence.gradients.eval_mode import eval_mode
-from mcoherence.gradients.evidence import IdentityError
 from mcoherence.gradients.fingerprint import fingerprint
 from mcoherence.gradients.group_sums import GroupSums
 from mcoherence.gradients.grouping import batches_of_one_group
+from mcoherence.gradients.independence.axes import NotKnownError
 from mcoherence.gradients.model_state import ModelState
 from mcoherence.gradients.passes import BatchSums, Passes
 from mcoherence.gradients.reference import LossFunction
 from mcoherence.gradients.refusal import UnsupportedModelError, no_graph_kept, refuse_unsupported
-from mcoherence.gradients.small_batches import Piece, SmallBatches, as_one, is_unclear
-from mcoherence.gradients.tally import Tally, require_parts
-from mcoherence.gradients.trees import length
+from mcoherence.gradients.small_batches import Piece, SmallBatches, as_one
+from mcoherence.gradients.sources import runs_no_code
+from mcoherence.gradients.tally import Tally
+from mcoherence.gradients.trees import length, require_parts
 from mcoherence.gradients.wrappers import plain_names, unwrapped
 from mcoherence.precision import float32_products, precision_name
 
@@ -96,33 +97,35 @@ def measured_batches(
     passes: Passes, tally: Tally, batches: Iterable[tuple[Any, ...]], groups: Sequence[str] | None
 ) -> Iterator[tuple[Piece, BatchSums]]:
     """The examples of the batches, of one group each time, and what was measured of them."""
-    small = SmallBatches(passes)
+    small = SmallBatches(passes, undisturbed=runs_no_code(batches))
     for parts in small.shared_out(pieces(tally.counted(batches), groups)):
-        together = _joined(passes, tally, small, parts) if len(parts) > 1 else None
-        for piece, measured in _one_by_one(passes, tally, small, parts) if together is None else [together]:
-            small.learn(piece, measured)
+        for piece, measured in _measured(passes, tally, small, parts):
             tally.uncovered.update(measured.sums.keys() - measured.squared_norms.keys())
             yield piece, measured
+
+
+def _measured(
+    passes: Passes, tally: Tally, small: SmallBatches, parts: Sequence[Piece]
+) -> Iterable[tuple[Piece, BatchSums]]:
+    together = _joined(passes, tally, small, parts) if len(parts) > 1 else None
+    return _one_by_one(passes, tally, small, parts) if together is None else [together]
 
 
 def _joined(
     passes: Passes, tally: Tally, small: SmallBatches, parts: Sequence[Piece]
 ) -> tuple[Piece, BatchSums] | None:
     """The parts as one batch; None where the model does not take them so, or where something else is wrong."""
+    whole = as_one(parts)
     try:
-        whole = as_one(parts)
-        found = passes.measure(whole.inputs, whole.targets, counting=small.counts(parts))
-        if is_unclear(found) or (found.doubt and not tally.spot_check):
-            small.doubt()
-            return None
+        found = passes.measure(whole.inputs, whole.targets, looking=small.looks_at(parts))
+        small.learn(parts, found)
+        if found.doubt and not tally.spot_check:
+            raise NotKnownError
         return whole, tally.checked_joined(found, whole)
-    except (UnsupportedModelError, IdentityError):  # of these examples or of their number; their batches will show
-        tally.distrust()
-    except Exception:  # a model may insist on a size; what is wrong with the examples shows again
-        pass
-    passes.undo()
-    small.stop()
-    return None
+    except Exception:  # of these examples or of their number: their batches will show what is wrong, if anything is
+        passes.undo()
+        small.stop()
+        return None
 
 
 def _one_by_one(
@@ -131,7 +134,8 @@ def _one_by_one(
     for part in parts:
         # What is kept of a pass is kept beyond the time that a loader lets its tensors be.
         piece = part.copied() if passes.capture.keeping else part
-        measured = passes.measure(piece.inputs, piece.targets, counting=small.counts(parts))
+        measured = passes.measure(piece.inputs, piece.targets, looking=small.looks_at([piece]))
+        small.learn([piece], measured)
         yield piece, tally.checked(measured, piece)
 
 

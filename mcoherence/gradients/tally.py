@@ -17,17 +17,14 @@ from mcoherence.gradients.chosen_examples import drawn, shown, telling
 from mcoherence.gradients.evidence import Evidence, bound_ratio
 from mcoherence.gradients.group_sums import sq_norms_of_sums
 from mcoherence.gradients.passes import BatchSums, Passes
-from mcoherence.gradients.refusal import MIXED, UnsupportedModelError
 from mcoherence.gradients.same_losses import (
-    apart,
-    far_apart,
     require_same_in_a_batch_of,
     require_same_in_a_smaller_batch,
     require_same_losses,
 )
 from mcoherence.gradients.small_batches import Piece
 from mcoherence.gradients.spot_check import spot_checked
-from mcoherence.gradients.trees import length, require_tree
+from mcoherence.gradients.trees import length, require_parts
 from mcoherence.gradients.ways import Compared, Ways
 
 
@@ -75,7 +72,6 @@ class Tally:
 
     def __post_init__(self) -> None:
         self._ways = Ways(self.passes, self.spot_check)
-        self._distrusts = False
 
     def counted(self, batches: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
         """The batches as they are, their examples counted as they are handed on."""
@@ -92,26 +88,26 @@ class Tally:
     def checked(self, measured: BatchSums, piece: Piece) -> BatchSums:
         """A batch as it was handed in and measured, put right where a spot check is due and asks for it.
 
-        Due is the first batch of more than one example (a single one is measured as the loop does), any with gradients
-        of parameters that no checked example has shown yet, and any that is in doubt. Of that, the losses of all that
-        may go another way alone are compared (ways.py), of the first batch of another size that of one example, and of
-        the first of all those of some examples with a smaller batch of them. That last check is made of every batch
-        once joined ones were found wrong.
+        Compared are, of a batch of more than one example (a single one is measured as the loop does):
+
+        - gradients, in the first batch and where parameters have some that no checked example has shown yet;
+        - the losses of all examples that may go another way alone, of a batch in doubt (ways.py);
+        - the loss of one example, of the first batch of another size;
+        - the losses of some examples with those in a smaller batch of them, of the first batch.
         """
-        require_same_as_before(measured, piece)
         n = measured.n
         if not self.spot_check or n == 1:
             return measured
         unseen = self._unseen(measured)
-        if not (measured.doubt or unseen or n not in self.sizes or self._distrusts):
+        if not (measured.doubt or unseen or n not in self.sizes):
             return measured
         ways = self._ways.compared(measured, piece.inputs, piece.targets) if measured.doubt else Compared(())
         first = not self.sizes
         at_random = self.spot_check if unseen or first else 0
         all_alone = len(ways.alone) == n
-        smaller = (first or self._distrusts) and not all_alone
-        shown_otherwise = ways.alone or n in self.sizes if measured.doubt else smaller
-        one = [] if shown_otherwise else drawn(n, 1)
+        smaller = first and not all_alone
+        seen_already = bool(ways.alone) or n in self.sizes if measured.doubt else smaller
+        one = [] if seen_already else drawn(n, 1)
         due = _Due(telling(measured, unseen, at_random), [*ways.alone, *one], smaller=smaller, ways=ways)
         measured = self._compared(due, measured, piece)
         self.sizes.add(n)
@@ -120,28 +116,23 @@ class Tally:
     def checked_joined(self, measured: BatchSums, piece: Piece) -> BatchSums:
         """The same of batches that were joined.
 
-        Their sizes were chosen by the user, this one by nobody, and a batch may be right by itself only: for its number
-        of examples, or for what all of them have in common. So all losses are held against those of each batch by
-        itself; and of more examples than ever before of a form, the gradient of one against that of the example alone.
-        Both even if `spot_check` is 0.
+        They are known to come out as by themselves, but for examples that alone would read another value. Yet of more
+        examples than ever before of a form the gradient of one of the last batch is held against that of the example
+        alone, even if `spot_check` is 0.
         """
-        require_same_together(measured, piece)
         unseen = self._unseen(measured) if self.spot_check else []
-        larger = measured.n > self.joined.get(piece.form, 0)
+        examples = telling(measured, unseen, int(bool(unseen)))
+        if measured.n > self.joined.get(piece.form, 0):
+            examples = list(dict.fromkeys((measured.n - 1, *examples)))
         ways = self._ways.compared(measured, piece.inputs, piece.targets) if measured.doubt else Compared(())
-        due = _Due(telling(measured, unseen, int(larger or bool(unseen))), ways.alone, smaller=False, ways=ways)
-        measured = self._compared(due, measured, piece)
+        measured = self._compared(_Due(examples, ways.alone, smaller=False, ways=ways), measured, piece)
         self.joined[piece.form] = max(measured.n, self.joined.get(piece.form, 0))
         return measured
-
-    def distrust(self) -> None:
-        """Take in that a check of joined batches failed: by their number, or by examples that may come again."""
-        self._distrusts = True
 
     def _unseen(self, measured: BatchSums) -> list[str]:
         return [name for name, total in measured.totals.items() if total > 0 and name not in self.seen]
 
-    def _compared(self, due: "_Due", measured: BatchSums, piece: Piece) -> BatchSums:
+    def _compared(self, due: _Due, measured: BatchSums, piece: Piece) -> BatchSums:
         """The batch after what is due, put right where that asks for it; what was seen is taken in if all is well."""
         batch = (piece.inputs, piece.targets)
         examples = [*due.gradients, *(i for i in due.ways.gradients if i not in due.gradients)]
@@ -194,34 +185,3 @@ class Tally:
             spot_at_kink=self.at_kink,
             by_whole_model=tuple(name for name in parameters if name in self.passes.capture.routed),
         )
-
-
-def require_same_together(measured: BatchSums, piece: Piece) -> None:
-    """Raise UnsupportedModelError where the losses of joined batches are others than those of each by itself."""
-    if piece.losses is None or bool(apart(measured.losses, piece.losses, measured.losses.dtype).any()):
-        raise UnsupportedModelError(MIXED)
-
-
-def require_same_as_before(measured: BatchSums, piece: Piece) -> None:
-    """Raise UnsupportedModelError where the losses of a batch that waited are others than when it came."""
-    if piece.losses is not None and bool(far_apart(measured.losses, piece.losses, measured.losses.dtype).any()):
-        raise UnsupportedModelError(
-            "the losses of a batch are others in its pass than they were when the loader handed it over, as where the "
-            "loader sets something in the model or the loss for each batch, and batches wait for others; measure the "
-            "batches of each setting in a call of their own, and add up with `merge`"
-        )
-
-
-def require_parts(batch: object, parts: int) -> None:
-    """ValueError unless a batch is (inputs [n, ...], targets [n, ...]) and, of three parts, group ids besides."""
-    expected = "(inputs, targets, group_ids)" if parts == 3 else "(inputs, targets)"
-    if not isinstance(batch, tuple | list) or len(batch) != parts:
-        found = f"{len(batch)} parts" if isinstance(batch, tuple | list) else type(batch).__name__
-        hint = "; group ids go with groups=[names]" if parts == 2 and found == "3 parts" else ""
-        hint = "; put a single batch into a list, [(inputs, targets)]" if found == "Tensor" else hint
-        raise ValueError(f"batches: found {found}, expected each batch to be {expected}{hint}")
-    inputs, targets = batch[:2]
-    require_tree("inputs", inputs)
-    require_tree("targets", targets)
-    if length(inputs) != length(targets):
-        raise ValueError(f"targets: found {length(targets)} of them for {length(inputs)} inputs, expected as many")

@@ -70,9 +70,10 @@ def refilled(tree: Tree, values: Sequence[Tensor]) -> Tree:
 
 
 def forms(tree: Tree) -> str:
-    """Where tensors stand in the tree, their shapes by example and dtypes: all that code sees of them but their values.
+    """Where tensors stand in the tree, and their shapes by example and dtypes.
 
-    Two trees can be concatenated where these are the same.
+    Two trees of the same form can be concatenated. Plain tensors of theirs may differ in values, in devices, and in
+    whether they require a gradient.
     """
     return repr(mapped(lambda leaf: (tuple(leaf.shape[1:]), leaf.dtype), tree))
 
@@ -167,6 +168,21 @@ def require_tree(name: str, tree: Tree) -> None:
                 f"{place}: found {size} rows, expected {n} as in {first}: an example in every row of every tensor; "
                 "what is the same for all examples belongs into the model"
             )
+
+
+def require_parts(batch: object, parts: int) -> None:
+    """ValueError unless a batch is (inputs [n, ...], targets [n, ...]) and, of three parts, group ids besides."""
+    expected = "(inputs, targets, group_ids)" if parts == 3 else "(inputs, targets)"
+    if not isinstance(batch, tuple | list) or len(batch) != parts:
+        found = f"{len(batch)} parts" if isinstance(batch, tuple | list) else type(batch).__name__
+        hint = "; group ids go with groups=[names]" if parts == 2 and found == "3 parts" else ""
+        hint = "; put a single batch into a list, [(inputs, targets)]" if found == "Tensor" else hint
+        raise ValueError(f"batches: found {found}, expected each batch to be {expected}{hint}")
+    inputs, targets = batch[:2]
+    require_tree("inputs", inputs)
+    require_tree("targets", targets)
+    if length(inputs) != length(targets):
+        raise ValueError(f"targets: found {length(targets)} of them for {length(inputs)} inputs, expected as many")
 
 
 def named_leaves(name: str, tree: Tree) -> Iterator[tuple[str, Any]]:

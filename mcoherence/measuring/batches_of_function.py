@@ -17,7 +17,6 @@ from mcoherence.data.named_data import IGNORED, BatchReading, NamedData, Positio
 from mcoherence.errors import UserError, first_line
 from mcoherence.files.progress import progress
 from mcoherence.gradients import trees
-from mcoherence.gradients.tally import require_parts
 from mcoherence.gradients.tree_digest import TreeDigest
 from mcoherence.own_functions import own_function
 
@@ -123,7 +122,7 @@ class BatchesOfFunction(NamedData):
                 )
             inputs, targets = (_tensors(part) for part in batch[:2])
             try:
-                require_parts((inputs, targets), 2)
+                trees.require_parts((inputs, targets), 2)
             except ValueError as error:
                 raise UserError(f"{self.name}: {error}; let the function pair each input with its target") from error
             if trees.length(inputs):

@@ -12,9 +12,8 @@ from torch import Tensor
 
 from mcoherence.errors import UserError
 from mcoherence.gradients.grouping import group_ids
-from mcoherence.gradients.tally import require_parts
 from mcoherence.gradients.tree_digest import TreeDigest
-from mcoherence.gradients.trees import Tree, leaves, length, mapped, named_leaves, rows
+from mcoherence.gradients.trees import Tree, leaves, length, mapped, named_leaves, require_parts, rows
 
 Batch = tuple[Any, ...]
 EXPECTED = "expected one batch (inputs, targets) or a list of them, with `groups` (inputs, targets, group_ids)"

@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 from mcoherence.gradients import trees
+from mcoherence.gradients.independence import trace
 
 GPU, CPU = torch.device("cuda", 0), torch.device("cpu")
 _INSIDE = "meta"  # what torch's own C++ takes the device for, so that it makes no tensors of values itself
@@ -182,6 +183,7 @@ def pretended_gpu(monkeypatch: Any) -> Iterator[PretendedGpu]:
         patch.setattr(
             trees, "is_plain", lambda leaf, is_plain=trees.is_plain: isinstance(leaf, OnGpu) or is_plain(leaf)
         )
+        patch.setattr(trace, "_place", lambda one, place=trace._place: place(_held(one)))
         with PretendedGpu() as gpu:
             yield gpu
 

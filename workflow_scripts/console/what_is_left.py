@@ -59,19 +59,19 @@ class WhatIsLeft:
 
     def start(self, number: int) -> None:
         """A job has started."""
-        self._tell(lambda jobs: jobs.start(number, self._clock()))
+        self._unless_faulty(lambda jobs: jobs.start(number, self._clock()))
 
     def end(self, number: int) -> None:
         """A job has ended well."""
-        self._tell(lambda jobs: jobs.end(number, self._clock()))
+        self._unless_faulty(lambda jobs: jobs.end(number, self._clock()))
 
     def fail(self, number: int) -> None:
         """A job has failed."""
-        self._tell(lambda jobs: jobs.fail(number))
+        self._unless_faulty(lambda jobs: jobs.fail(number))
 
     def not_to_run(self) -> int:
         """How many jobs wait for some that failed."""
-        return self._tell(lambda jobs: jobs.not_to_run()) or 0
+        return self._unless_faulty(lambda jobs: jobs.not_to_run()) or 0
 
     def words(self, done: int, total: int) -> str:
         """The share of the work and the time left, such as "12 % of the work done, 5 min left".
@@ -83,7 +83,7 @@ class WhatIsLeft:
         now = self._clock()
         if now < self._words_until:
             return self._words
-        left = None if self._waits_for_plan() else self._tell(lambda jobs: jobs.left(now))
+        left = None if self._waits_for_plan() else self._unless_faulty(lambda jobs: jobs.left(now))
         if left is None or not (self._has_plan or left.measured):
             self._words = f"{done} of {total} jobs done"
         else:
@@ -91,7 +91,7 @@ class WhatIsLeft:
         self._words_until = now + max(1.0, (self._clock() - now) / SHARE_OF_TIME)
         return self._words
 
-    def _tell(self, what: Callable[[TimeLeft], T]) -> T | None:
+    def _unless_faulty(self, what: Callable[[TimeLeft], T]) -> T | None:
         """Tell or ask of the jobs; None where they are not known, as from the first fault on."""
         if self._jobs is None:
             return None
@@ -110,6 +110,6 @@ class WhatIsLeft:
         of_runs = self._of_runs.items()
         planned = {n: of[run] for n, (what, run) in of_runs if run in (of := seconds.get(what, {}))}
         with self._lock:
-            self._tell(lambda jobs: jobs.plan(planned))
+            self._unless_faulty(lambda jobs: jobs.plan(planned))
             self._has_plan = True
             self._words_until = 0.0

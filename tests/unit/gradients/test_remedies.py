@@ -391,24 +391,6 @@ def sharded_weights():
 
 
 @follows(
-    "the losses of a batch are others in its pass than they were when the loader handed it over, as where the loader"
-)
-def a_setting_of_each_batch():
-    model = Model(lambda m, x: m.factor * m.a(x), a=linear())
-
-    def loader(factors):
-        for model.factor in factors:
-            yield sample()
-
-    def of_each():
-        one, other = (measured(model, batches=loader([factor] * 3)) for factor in (1.0, 2.0))
-        assert one.merge(other).counts.tolist() == [36]
-
-    yield lambda: measured(model, batches=loader([1.0, 1.0, 1.0, 2.0, 2.0, 2.0]))
-    yield of_each
-
-
-@follows(
     "along: found names in {} that are of other parameters in the wrapper than in the model within, expected names"
 )
 def a_direction_of_a_wrapped_model():
