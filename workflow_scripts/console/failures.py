@@ -65,7 +65,7 @@ class Failures:
         return len(self._of_jobs)
 
     def add(self, number: int, message: str) -> bool:
-        """Take down that a job failed, and why; the latest reason counts. Whether none failed for an equal one before."""
+        """Take down that a job failed, and why: the latest reason. Whether none failed for an equal one before."""
         self.take_back(number)
         key = cause(message)
         self._of_jobs[number] = key
