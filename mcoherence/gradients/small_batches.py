@@ -21,6 +21,9 @@ from mcoherence.gradients.independence.known import KnownApart
 from mcoherence.gradients.passes import BatchSums, Passes
 from mcoherence.gradients.trees import Tree, concatenated, forms, joinable, leaves, mapped
 
+# Off: what looks at a pass does not see yet values that a script reads from memory, tensors that share memory, and the
+# length of constants in their products. So it took batches for known that come out otherwise when they are joined.
+JOINS = False
 # Of a pass: its examples, which are copied, and what its operations make.
 MOST_NUMBERS = 2**24  # 64 MiB in float32
 # As many of each operation, 2 MiB in float32, fill the caches of a processor; from there on larger passes are slower.
@@ -100,7 +103,7 @@ class SmallBatches:
         # In half precision a gradient is no longer the sum of as many examples: rounding adds up.
         half = any(p.dtype.itemsize < 4 for p in passes.parameters.values())
         recurrent = any(isinstance(module, nn.RNNBase) for module in passes.model.modules())
-        self._stopped = not undisturbed or half or recurrent
+        self._stopped = not (JOINS and undisturbed) or half or recurrent
         self._apart = KnownApart()
         self._most: dict[str, int] = {}  # examples, by their form
         self._per_example: dict[str, float] = {}  # the most numbers so far, by form

@@ -15,6 +15,11 @@ D = 4
 PER_EXAMPLE = nn.CrossEntropyLoss(reduction="none")
 
 
+@pytest.fixture(autouse=True)
+def joining(monkeypatch):
+    monkeypatch.setattr(small_batches, "JOINS", True)
+
+
 class Counting(nn.Module):
     """A small network that notes how many examples each of its passes has."""
 

@@ -125,7 +125,8 @@ def test_a_way_that_later_batches_go_is_compared_by_its_losses_again():
 
 
 @pytest.mark.parametrize("name", SAME)
-def test_of_batches_that_go_together_those_that_read_something_else_are_one_batch(name):
+def test_of_batches_that_go_together_those_that_read_something_else_are_one_batch(name, monkeypatch):
+    monkeypatch.setattr(small_batches, "JOINS", True)
     model = Padded(SAME[name])
     some_padded = [batch([2, 5, 5, 3, 4, 3, 4, 1], seed) for seed in range(4)]
     expected = exact_m_coherence(model, some_padded)
