@@ -28,9 +28,10 @@ from mcoherence.device import sent
 from mcoherence.gradients.alignment import EXAMPLES_FIRST, Layout, layouts
 from mcoherence.gradients.by_uses import ByUses, fit
 from mcoherence.gradients.directions import Directions
+from mcoherence.gradients.edges import lowest_edges, with_none_below
 from mcoherence.gradients.fallback import layer_rows
 from mcoherence.gradients.following import Following
-from mcoherence.gradients.graph import Users, above
+from mcoherence.gradients.graph import Users
 from mcoherence.gradients.kept_calls import KeptCalls
 from mcoherence.gradients.layer_names import layer_of
 from mcoherence.gradients.layer_products import layer_products
@@ -158,9 +159,9 @@ class Capture:
             summable = layer.call is not None and layer.call.output_node in routes.reached and self._directions is None
             layer.summing = summable and layer.call is not None and sums_here(layer, layer.call)
         if self._directions is not None:
-            self.lowest = self._edges(routes.calls, routes.uses, routes.reached)
+            self.lowest = lowest_edges(routes.calls, routes.uses, routes.reached, self._trained)
         elif not routes.sure:
-            edges = self._edges(routes.calls, routes.uses, routes.reached)
+            edges = lowest_edges(routes.calls, routes.uses, routes.reached, self._trained)
             of_uses = [use.node._input_metadata[0].dtype for uses in routes.uses.values() for use in uses]
             dtypes = [losses.dtype, *(call.dtype for call in routes.calls), *of_uses]
             self._probe = Probe(edges, dtypes, self._examples)
@@ -168,7 +169,9 @@ class Capture:
         kept = self.kept if self.keeping else None
         self._uses.watch(routes.uses, routes.places, self._examples, self._directions, kept, self.careful)
         if self._directions is None:
-            self.edges = self._edges_of_summed(routes.calls, routes.uses, routes.reached)
+            summed = [layer.call.output for layer in self.layers if layer.summing and layer.call is not None]
+            summed += [GradientEdge(use.node, 0) for name in self._uses.summed() for use in routes.uses[name]]
+            self.edges = with_none_below(summed, routes.calls, routes.uses, routes.reached)
 
     def _routes(self, losses: Tensor) -> "_Routes | None":
         """How all is measured by what is known so far; None where that does not go, and now more is known."""
@@ -247,27 +250,6 @@ class Capture:
                 self._route(place)
             else:
                 self.routed.add(place[0])
-
-    def _edges(self, calls: list[Call], found: dict[str, tuple[Use, ...]], reached: Users) -> list[Any]:
-        """What autograd has to be asked for so that it comes by all of these places, and does little else."""
-        nodes = [call.output_node for call in calls] + [use.node for uses in found.values() for use in uses]
-        upper = above(nodes, reached)
-        lowest: list[Any] = [call.output for call in calls if call.output_node not in upper]
-        return lowest + [
-            self._trained[name] for name, uses in found.items() if not all(use.node in upper for use in uses)
-        ]
-
-    def _edges_of_summed(
-        self, calls: list[Call], found: dict[str, tuple[Use, ...]], reached: Users
-    ) -> list[GradientEdge]:
-        """Places where gradients are summed here and below which there may be nothing that autograd is asked for."""
-        summed = [layer.call.output for layer in self.layers if layer.summing and layer.call is not None]
-        summed += [GradientEdge(use.node, 0) for name in self._uses.summed() for use in found[name]]
-        if not summed:
-            return []
-        nodes = [call.output_node for call in calls] + [use.node for uses in found.values() for use in uses]
-        upper = above(nodes, reached)
-        return list({edge.node: edge for edge in summed if edge.node not in upper}.values())
 
     def summed(self) -> set[str]:
         """Names of the parameters whose per-example gradients the hooks of this batch are to form and sum."""

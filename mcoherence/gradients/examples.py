@@ -183,7 +183,7 @@ def example_statistics(
             which is g_i . S - |g_i|^2; 0 where that is rounding of |g_i| |S|. Other directions stay as they are.
         groups: names of the groups that group_ids count from 0.
         spot_check: number of examples of the first batch that are measured once more one by one, as in
-            `gradient_statistics`; 0 for none, except of small batches that go together.
+            `gradient_statistics`; 0 for none.
         tf32: whether float32 products may be TF32's on a GPU that has it.
 
     Raises:

@@ -21,8 +21,8 @@ from mcoherence.gradients.independence.known import KnownApart
 from mcoherence.gradients.passes import BatchSums, Passes
 from mcoherence.gradients.trees import Tree, concatenated, forms, joinable, leaves, mapped
 
-# Off: what looks at a pass does not see yet values that a script reads from memory, tensors that share memory, and the
-# length of constants in their products. So it took batches for known that come out otherwise when they are joined.
+# Off: what looks at a pass overlooks values that a script reads from memory, tensors that share memory, and the length
+# of constants in their products. So batches were joined that come out otherwise (benchmarks/RESULTS.md).
 JOINS = False
 # Of a pass: its examples, which are copied, and what its operations make.
 MOST_NUMBERS = 2**24  # 64 MiB in float32
@@ -80,10 +80,10 @@ def as_one(pieces: Sequence[Piece]) -> Piece:
 
 
 class SmallBatches:
-    """Which batches of a sweep go through the model together, as its first ones show.
+    """Which batches of a sweep go through the model together, as its first ones show; none while JOINS is off.
 
-    Only batches that are known to come out as by themselves: no code of the user's runs from one to the next, and the
-    passes of the first batch and of the joined ones call the same operations, which keep examples apart
+    Only batches that are taken for known to come out as by themselves: no code of the user's runs from one to the next,
+    and the passes of the first batch and of the joined ones call the same operations, which keep examples apart
     (`independence`). The first batch of each form, such as texts of one length, goes alone for that, and for what its
     operations make to be counted. So does the first of each size.
 
@@ -112,7 +112,7 @@ class SmallBatches:
         """All pieces, those together that are to be joined; of one kind in their order."""
         waiting: dict[tuple[Any, ...], list[Piece]] = {}
         for piece in pieces:
-            kind, n = piece.kind, len(piece.positions)
+            kind, n = None if self._stopped else piece.kind, len(piece.positions)
             if kind is None or not self._is_known(piece.form, n):
                 yield [piece]
                 continue
@@ -134,8 +134,11 @@ class SmallBatches:
 
     def looks_at(self, parts: Sequence[Piece]) -> bool:
         """Whether it is to be looked at what a pass of these parts calls and makes."""
-        form, n = parts[0].form, _examples(parts)
-        if self._stopped or n == 1 or not self._apart.may_be(form):
+        n = _examples(parts)
+        if self._stopped or n == 1:
+            return False
+        form = parts[0].form
+        if not self._apart.may_be(form):
             return False
         return not self._apart.is_known(form, n) or (len(parts) > 1 and self._apart.reads(form))
 

@@ -319,10 +319,10 @@ def gradient_statistics(
             its forward, else the whole as one.
         groups: names of the groups that group_ids count from 0; None measures one group named "all".
         spot_check: number of random examples of the first batch that are measured once more one by one and compared;
-            0 for none, except of small batches that go together. Unless it is 0, the loss of one example of every
-            further size of batch is compared too; in a batch whose forward pass selects rows by content or draws random
-            numbers, the losses of all; and in one that reads values of tensors (`if mask.all()`), those of the examples
-            that would read others alone. docs/gradients.md says what cannot be found so.
+            0 for none. Unless it is 0, the loss of one example of every further size of batch is compared too; in a
+            batch whose forward pass selects rows by content or draws random numbers, the losses of all; and in one that
+            reads values of tensors (`if mask.all()`), those of the examples that would read others alone.
+            docs/gradients.md says what cannot be found so.
         tf32: whether float32 products may be TF32's on a GPU that has it; see `mcoherence.precision`.
 
     Raises:

@@ -25,7 +25,9 @@ from mcoherence.gradients.independence.axes import (
     broadcast,
     without_examples,
 )
-from mcoherence.gradients.independence.operations import BY_NUMBER, RULES, OperationCall, require, tensors_among
+from mcoherence.gradients.independence.axis_operations import BY_NUMBER
+from mcoherence.gradients.independence.lookup import rule_of
+from mcoherence.gradients.independence.operation_call import OperationCall, require, tensors_among
 
 # Arguments that tell the shape of a result, which is compared itself.
 _OF_SHAPES = {
@@ -250,7 +252,7 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return counting, False
         if counting and name == "unsqueeze":
             return [Counting(counting[0].axis + (call["dim"] % call.results[0].dim() <= counting[0].axis))], False
-        rule = RULES.get(name)
+        rule = rule_of(name)
         if not all(isinstance(seen.kinds[id(one)], Constant | Counting) for one in call.tensors()):
             require(rule is not None)
             assert rule is not None
@@ -266,7 +268,9 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
         require(seen.operation.writes == {"self"})
         name = seen.operation.name
         if name in _TURNING:
-            return RULES[name.removesuffix("_")](call)
+            turned = rule_of(name.removesuffix("_"))
+            assert turned is not None
+            return turned(call)
         dims = call.tensor("self").dim()
         if name in _WRITING_NUMBERS:
             require(len(call.tensors()) == 1)
@@ -308,7 +312,7 @@ class _Operation:
 def _operation(func: OpOverload) -> _Operation:
     schema = func._schema
     name, overload = schema.name.removeprefix("aten::"), func._overloadname
-    draws = torch.Tag.nondeterministic_seeded in func.tags and name not in RULES
+    draws = torch.Tag.nondeterministic_seeded in func.tags and rule_of(name) is None
     return _Operation(
         name,
         overload,
