@@ -1,7 +1,6 @@
 """What gradient statistics cost against plain forward and backward passes, for every network of `networks.py`.
 
-    python benchmarks/ratios.py [--networks NAME ...] [--rounds 5] [--wall] [--threads 1] [--exact] [--joined]
-        [--json FILE]
+    python benchmarks/ratios.py [--networks NAME ...] [--rounds 5] [--wall] [--threads 1] [--exact] [--json FILE]
 
 In one process, the three in turn, round after round; medians of the ratios within a round:
 
@@ -13,8 +12,7 @@ In one process, the three in turn, round after round; medians of the ratios with
             batch and eleven times `batch` stand for it.
 
 Processor time of one thread, which is what a machine under other load can tell; --wall takes wall time, for several
-threads on a quiet one. --joined joins small batches. --exact holds Q and |S|^2 of each network in float64 against
-the loop over single examples.
+threads on a quiet one. --exact holds Q and |S|^2 of each network in float64 against the loop over single examples.
 """
 
 import argparse
@@ -28,7 +26,6 @@ import torch
 from networks import NETWORKS, problem
 
 from mcoherence import gradient_statistics
-from mcoherence.gradients import small_batches
 from mcoherence.gradients.passes import Passes
 from mcoherence.gradients.reference import per_example_gradients
 from mcoherence.gradients.sweep import measured_batches
@@ -53,7 +50,7 @@ def ratios(name: str, rounds: int, clock: Callable[[], float]) -> dict[str, floa
         """Of each of so many batches, after a first one; of a single batch without one."""
         first = int(batches > 1)
         with passes.capture.active():
-            same = itertools.repeat((inputs, targets), batches + first)
+            same = [(inputs, targets)] * (batches + first)
             sweep = measured_batches(passes, Tally(passes, spot_check=first, parts=2), same, groups=None)
             for _ in itertools.islice(sweep, first):
                 pass
@@ -114,11 +111,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--wall", action="store_true", help="wall time, not processor time of this thread")
     parser.add_argument("--exact", action="store_true", help="errors against the loop in float64, no times")
-    parser.add_argument("--joined", action="store_true", help="join small batches")
     parser.add_argument("--json", help="file to write the rows to")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    small_batches.JOINS = options.joined
     clock = time.perf_counter if options.wall else time.thread_time
     found: dict[str, dict[str, float]] = {}
     for name in options.networks:

@@ -27,7 +27,8 @@ from mcoherence.gradients.evidence import tolerance
 from mcoherence.gradients.layer_names import layer_of
 from mcoherence.gradients.layer_products import make_dual, tangent_of, with_forward_mode
 from mcoherence.gradients.layers import has_node_hooks
-from mcoherence.gradients.passes import Passes, require_losses
+from mcoherence.gradients.losses import require_losses
+from mcoherence.gradients.passes import Passes
 from mcoherence.gradients.recurrent_gates import DifferentiatedAgainError
 from mcoherence.gradients.reference import dense, loss_alone
 from mcoherence.gradients.refusal import MIXED, UnsupportedModelError

@@ -73,6 +73,7 @@ class Capture:
 
     routed: names of the parameters whose gradient is not accounted for here; once routed, always routed.
     careful: rules compute in float64, whatever the model's dtype.
+    by_calls: whether the pass at hand is accounted for by one call of each layer, whose rows are sure.
     keeping: whether to keep what the calls of a batch gave; kept: of the batch at hand.
     lowest: what to ask autograd for so that it comes by all layers; of passes for products only.
     edges: what to ask autograd for besides the parameters that are not summed here, and to `hand` back.
@@ -102,6 +103,7 @@ class Capture:
         self.lowest: list[Any] = []
         self.edges: list[GradientEdge] = []
         self.keeping = False
+        self.by_calls = False
         self.kept = KeptCalls()
         self._probe: Probe | None = None
 
@@ -147,11 +149,15 @@ class Capture:
             self._route(layer)
         self.routed.update(self._trained)
 
-    def route(self, losses: Tensor) -> None:
-        """Decide what is measured by its layer's one call and what at its uses, given the losses [n] of the pass."""
+    def route(self, losses: Tensor, *, example_wise: bool = False) -> None:
+        """Decide what is measured by its layer's one call and what at its uses, given the losses [n] of the pass.
+
+        Of an `example_wise` model the rows of every call are known to be the examples', whatever is above it.
+        """
         routes = None
         while routes is None:
-            routes = self._routes(losses)
+            routes = self._routes(losses, example_wise)
+        self.by_calls = routes.sure and not routes.not_by_call and not any(routes.uses.values()) and not self.routed
         for layer in routes.not_by_call:
             layer.call = None
         for layer in self.layers:
@@ -173,7 +179,7 @@ class Capture:
             summed += [GradientEdge(use.node, 0) for name in self._uses.summed() for use in routes.uses[name]]
             self.edges = with_none_below(summed, routes.calls, routes.uses, routes.reached)
 
-    def _routes(self, losses: Tensor) -> "_Routes | None":
+    def _routes(self, losses: Tensor, example_wise: bool) -> "_Routes | None":
         """How all is measured by what is known so far; None where that does not go, and now more is known."""
         assert losses.grad_fn is not None
         not_by_call, reached = unaccounted(self.layers, losses.grad_fn, self._examples, self.routed | self._by_uses)
@@ -188,7 +194,9 @@ class Capture:
         ]
         used = self._uses.found(reached, self._by_uses - self.routed)
         understood = {name: uses for name, uses in used.items() if uses is not None}
-        places, sure = self._layouts(calls, understood, reached)
+        places, sure = {call.output_node: EXAMPLES_FIRST for call in calls}, True
+        if not example_wise:
+            places, sure = self._layouts(calls, understood, reached)
         lost = {name for name, uses in used.items() if uses is None or not self._fit(name, uses, places)}
         if lost:
             self._give_up(lost)
@@ -314,6 +322,7 @@ class Capture:
         for layer in self.layers:
             layer.forget()
         self._uses.forget()
+        self.by_calls = False
         self._probe, self._directions, self.lowest, self.edges, self.kept = None, None, [], [], KeptCalls()
 
     def _route(self, layer: Layer) -> None:

@@ -124,11 +124,3 @@ def _leaves(nodes: Iterable[Node]) -> set[int]:
 def has_reentrant_checkpoint(root: Node) -> bool:
     """Whether a reentrant activation checkpoint is below `root`: weights inside of it are no leaves of the graph."""
     return any(node.name() == "CheckpointFunctionBackward" for node in users_below([root], {}))
-
-
-def differentiates_by_torch_alone(root: Node | None) -> bool:
-    """Whether every node below `root` is one of torch's own operations, and none a function of the user's."""
-    return all(_OF_TORCH.fullmatch(node.name()) for node in users_below([root], {}))
-
-
-_OF_TORCH = re.compile(r"\w+Backward\d+|(struct )?torch::autograd::(AccumulateGrad|CopySlices)")

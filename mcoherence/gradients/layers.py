@@ -108,7 +108,7 @@ def measurable_layers(model: nn.Module) -> list[Layer]:
     layers: list[Layer] = []
     covered: set[nn.Module] = set()
     for name, module in model.named_modules():
-        if module in covered or _is_altered(module):
+        if module in covered or has_hooks(module):
             continue
         rule = rule_for(module)
         parameters = {key: p for key, p in module.named_parameters(recurse=rule is not None) if p.requires_grad}
@@ -120,7 +120,7 @@ def measurable_layers(model: nn.Module) -> list[Layer]:
     return layers
 
 
-def _is_altered(module: nn.Module) -> bool:
+def has_hooks(module: nn.Module) -> bool:
     """Whether hooks, which may change what goes in and comes out, are on the module, on one within it, or on all."""
     return has_global_hooks() or any(
         part._forward_hooks or part._forward_pre_hooks or part._backward_hooks or part._backward_pre_hooks

@@ -6,7 +6,6 @@ Index letter: n examples of a batch.
 import math
 import random
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,26 +13,29 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mcoherence.device import sent
 from mcoherence.gradients.capture import Capture
 from mcoherence.gradients.evidence import distance_from_sum, is_sum_of_rows, sums_of_rows
+from mcoherence.gradients.example_wise import is_example_wise
 from mcoherence.gradients.fallback import WholeModel
 from mcoherence.gradients.following import Following
-from mcoherence.gradients.graph import Made, differentiates_by_torch_alone, has_reentrant_checkpoint
-from mcoherence.gradients.independence.trace import Calls, Trace
+from mcoherence.gradients.graph import Made, has_reentrant_checkpoint
 from mcoherence.gradients.layer_rules.products import least, sure_squared_norms
 from mcoherence.gradients.layers import has_node_hooks
+from mcoherence.gradients.losses import (
+    PartLosses,
+    StaysApartError,
+    losses_by_part,
+    require_losses,
+    with_targets_at_outputs,
+)
 from mcoherence.gradients.model_state import ModelState
 from mcoherence.gradients.not_finite import require_finite
 from mcoherence.gradients.reading import read
 from mcoherence.gradients.recurrent_gates import DifferentiatedAgainError
 from mcoherence.gradients.reference import LossFunction, dense, loss_alone, loss_of_twins, require_same_alone, twice
 from mcoherence.gradients.refusal import MIXED, REENTRANT, UnsupportedModelError
-from mcoherence.gradients.trees import Tree, leaves, length, mapped, on_device, outputs_of, rows, usable
+from mcoherence.gradients.trees import Tree, leaves, length, on_device, outputs_of, rows, usable
 from mcoherence.gradients.watching import Doubt, Read, Value, Watch
-
-# What the operations of a pass may give while it is looked at, since that is kept: 128 MiB in float32.
-MOST_LOOKED_AT = 2**25
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,8 @@ class BatchSums:
     doubt: the forward pass read values of tensors or drew random numbers, so that it may have gone another way than it
         would have for an example alone.
     made: what the operations of the pass have made; None where it was not asked for, and of a single example.
-    calls: what the forward pass calls; None where it was not asked for, or is not known to keep the examples apart.
+    by_calls: whether every parameter's gradient comes by the one call of its layer, whose rows are known to be the
+        examples'.
     """
 
     n: int
@@ -56,18 +59,20 @@ class BatchSums:
     losses: Tensor
     doubt: Doubt | None = None
     made: Made | None = None
-    calls: Calls | None = None
+    by_calls: bool = False
 
 
 class Passes:
     """Passes through one model in eval mode; its hooks are in place inside `capture.active()`.
 
+    example_wise: whether the model keeps examples apart whatever the batch is.
     state: what the model was like before the first pass; without it, what a pass changes is not looked for.
     """
 
     def __init__(self, model: nn.Module, loss_fn: LossFunction, state: ModelState | None = None) -> None:
         self.model = model
-        self.loss_fn = _with_targets_at_outputs(loss_fn)
+        self.loss_fn = with_targets_at_outputs(loss_fn)
+        self.example_wise = is_example_wise(model)
         self.parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self.capture = Capture(model)
         self.whole_model = WholeModel(model, self.loss_fn)
@@ -82,27 +87,31 @@ class Passes:
         """The inputs where the model is, apart from any graph; a copy if they were made in inference mode."""
         return on_device(inputs, self.device)
 
-    def measure(self, inputs: Tree, targets: Tree, *, looking: bool = False) -> BatchSums:
+    def measure(
+        self, inputs: Tree, targets: Tree, *, counting: bool = False, sizes: Sequence[int] | None = None
+    ) -> BatchSums:
         """Sums of gradients and squared norms of one batch, inputs [n, ...] and targets [n, ...], or trees of them.
 
         Args:
             inputs: on any device.
             targets: likewise.
-            looking: whether to look at what the pass makes and calls.
+            counting: whether to count what the pass makes.
+            sizes: numbers of examples of the batches that were joined to this one; the model is example-wise.
 
         Raises:
             UnsupportedModelError: the gradients of the examples do not add up to that of the batch, or a pass changes
                 the model.
             IdentityError: gradients are not finite.
             ValueError: the losses are not one per example.
+            StaysApartError: the batches that were joined are not known to come out as by themselves.
         """
         inputs, targets = self.at_device(inputs), usable(targets)
         with torch.enable_grad():
             try:
-                return self._measure(inputs, targets, looking)
+                return self._measure(inputs, targets, counting, sizes)
             except DifferentiatedAgainError:
                 self.capture.show_by_steps()
-                return self._measure(inputs, targets, looking)
+                return self._measure(inputs, targets, counting, sizes)
 
     def undo(self) -> None:
         """Put back what a pass that is not to count has changed of the model's buffers and modes."""
@@ -147,33 +156,36 @@ class Passes:
         require_losses(losses, len(chosen))
         return losses.detach(), None if watch.reads is None else tuple(read.value for read in watch.reads)
 
-    def _measure(self, inputs: Tree, targets: Tree, looking: bool) -> BatchSums:
+    def _measure(self, inputs: Tree, targets: Tree, counting: bool, sizes: Sequence[int] | None) -> BatchSums:
         n = length(inputs)
         if n == 1:
             return self._measure_one(inputs, targets)
-        trace = Trace(leaves((inputs, targets)), n, MOST_LOOKED_AT) if looking else None
-        with self._drawing, self.capture.recording(n, counting=looking) as watch, trace or nullcontext():
-            losses = self.loss_fn(outputs_of(self.model, inputs), targets)
+        parts: Sequence[PartLosses] = ()
+        with self._drawing, self.capture.recording(n, counting=counting) as watch:
+            outputs = outputs_of(self.model, inputs)
+            if sizes:
+                parts = losses_by_part(self.loss_fn, outputs, targets, sizes)
+            losses = torch.cat([part.losses for part in parts]) if parts else self.loss_fn(outputs, targets)
         require_losses(losses, n)
-        drawn = self._drawing.happened
-        out_of_sight = drawn or watch.hooks or watch.reads_out_of_sight
-        calls = None if trace is None or out_of_sight else trace.calls(losses)
-        doubt = Doubt(None) if drawn else watch.doubt() if calls is None or calls.in_doubt else None
+        doubt = Doubt(None) if self._drawing.happened else watch.doubt()
+        if parts and (doubt or watch.hooks or not all(part.keep_examples_apart() for part in parts)):
+            raise StaysApartError
         self._require_unchanged()
         made = watch.made(losses)
         if not losses.requires_grad:
             self.capture.let_go()
-            return BatchSums(n, {}, {}, {}, losses.detach(), doubt, made, calls)
+            return BatchSums(n, {}, {}, {}, losses.detach(), doubt, made)
         self._refuse_checkpoints(losses)
         hooked = {name for name, p in self.parameters.items() if p._backward_hooks}
         self.capture.routed.update(hooked)
         if watch.hooks or has_node_hooks(self.model):
             self.capture.route_all()
             if self.capture.stop_showing():
-                return self._measure(inputs, targets, looking)
-        if not differentiates_by_torch_alone(losses.grad_fn):
-            calls = None
-        self.capture.route(losses)
+                return self._measure(inputs, targets, counting, sizes)
+        self.capture.route(losses, example_wise=bool(parts))
+        by_calls = self.capture.by_calls
+        if parts and not by_calls:
+            raise StaysApartError
         in_hooks = self.capture.summed()
         # Autograd has to be asked for something, or no hook is called.
         by_autograd = [name for name in self.parameters if name not in in_hooks]
@@ -191,7 +203,7 @@ class Passes:
             self.capture.probe(losses)
         if in_hooks - sums.keys():  # a layer that was to sum and could not; once routed, autograd sums for it
             self.capture.routed.update(in_hooks - sums.keys())
-            return self._measure(inputs, targets, looking)
+            return self._measure(inputs, targets, counting, sizes)
         norms, formed = self.capture.collected()
         formed = {name: value for name, value in formed.items() if name in sums}
         unmeasured = {name: value for name, value in sums.items() if name not in norms}
@@ -209,7 +221,7 @@ class Passes:
         if self._are_lossy(totals, alive | read(new), n):
             if not self.capture.careful:
                 self.capture.careful = True  # from here on: what is too small or too large once will be again
-                return self._measure(inputs, targets, looking)
+                return self._measure(inputs, targets, counting, sizes)
             require_finite(norms, sums, losses.detach(), inputs, self.parameters)
         if not all(known["finite", name] for name in unmeasured):
             require_finite({}, unmeasured, losses.detach(), inputs, self.parameters)
@@ -220,7 +232,9 @@ class Passes:
                 for name in formed
                 if not is_sum_of_rows(known["distance", name], totals[name], whole, n, sums[name])
             )
-        measured = BatchSums(n, norms, sums, totals, losses.detach(), doubt, made, calls)
+        if parts and (self.capture.routed or sums.keys() - norms.keys()):
+            raise StaysApartError
+        measured = BatchSums(n, norms, sums, totals, losses.detach(), doubt, made, by_calls)
         return self._completed(measured, inputs, targets, hooked)
 
     def _measure_one(self, inputs: Tree, targets: Tree) -> BatchSums:
@@ -327,28 +341,6 @@ class _Drawing:
         return tuple(states)
 
 
-def require_losses(losses: object, n: int) -> None:
-    """Raise ValueError unless losses are a tensor [n]."""
-    if not isinstance(losses, Tensor) or losses.shape != (n,):
-        found = f"losses of shape {tuple(losses.shape)}" if isinstance(losses, Tensor) else type(losses).__name__
-        way_out = 'use reduction="none"'
-        if isinstance(losses, Tensor) and losses.dim() > 1 and len(losses) == n:
-            way_out = "sum each example's: losses.flatten(1).sum(1)"
-            if losses.shape == (n, n):
-                way_out = "bring outputs and targets to one shape, of which torch has made all pairs here"
-        raise ValueError(f"loss_fn: found {found}, expected one loss per example, a tensor of shape ({n},); {way_out}")
-
-
 def _totals(norms: Mapping[str, Tensor]) -> dict[str, float]:
     """{name: sum}."""
     return read({name: value.sum() for name, value in norms.items()})
-
-
-def _with_targets_at_outputs(loss_fn: LossFunction) -> LossFunction:
-    """The loss with targets moved to the device that the outputs are on; a model may span several."""
-
-    def losses(outputs: Any, targets: Tree) -> Tensor:
-        found = leaves(outputs)
-        return loss_fn(outputs, mapped(lambda leaf: sent(leaf, found[0].device), targets) if found else targets)
-
-    return losses

@@ -3,7 +3,7 @@
 A pass of a small network is mostly calls of operations, and their number does not grow with the batch. Sums over
 examples do not depend on how the examples are shared out. So batches are joined as long as a pass stays small.
 
-Index letter: n examples.
+Index letter: n examples of a batch.
 """
 
 import math
@@ -13,17 +13,11 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from mcoherence.gradients.graph import Made
-from mcoherence.gradients.independence.axes import NotKnownError
-from mcoherence.gradients.independence.known import KnownApart
 from mcoherence.gradients.passes import BatchSums, Passes
-from mcoherence.gradients.trees import Tree, concatenated, forms, joinable, leaves, mapped
+from mcoherence.gradients.trees import Tree, is_plain, mapped
 
-# Off: what looks at a pass overlooks values that a script reads from memory, tensors that share memory, and the length
-# of constants in their products. So batches were joined that come out otherwise (benchmarks/RESULTS.md).
-JOINS = False
 # Of a pass: its examples, which are copied, and what its operations make.
 MOST_NUMBERS = 2**24  # 64 MiB in float32
 # As many of each operation, 2 MiB in float32, fill the caches of a processor; from there on larger passes are slower.
@@ -51,18 +45,16 @@ class Piece:
 
     @cached_property
     def kind(self) -> tuple[Any, ...] | None:
-        """What pieces that can be joined have in common; None of one that cannot."""
-        alike = joinable((self.inputs, self.targets)) if len(self.positions) > 1 else None
-        return None if alike is None else (self.group, *alike)
+        """What pieces that can be joined have in common; None of one that cannot: two plain tensors can."""
+        leaves = (self.inputs, self.targets)
+        if len(self.positions) < 2 or not all(isinstance(leaf, Tensor) and _says_its_values(leaf) for leaf in leaves):
+            return None
+        return tuple((leaf.shape[1:], leaf.dtype, leaf.device, leaf.requires_grad) for leaf in leaves)
 
-    @cached_property
-    def form(self) -> str:
-        """Containers, shapes and dtypes of an example."""
-        return forms((self.inputs, self.targets))
 
-    def numbers(self) -> int:
-        """How many numbers its tensors hold."""
-        return sum(leaf.numel() for leaf in leaves((self.inputs, self.targets)))
+def _says_its_values(leaf: Tensor) -> bool:
+    """Whether a part of a longer tensor that has the values of this one is as good."""
+    return is_plain(leaf) and leaf.is_contiguous() and not leaf._backward_hooks and not leaf.grad_fn
 
 
 def _copied(leaf: Tensor) -> Tensor:
@@ -70,105 +62,80 @@ def _copied(leaf: Tensor) -> Tensor:
 
 
 def as_one(pieces: Sequence[Piece]) -> Piece:
-    """Pieces of one kind as one."""
+    """Pieces of one group and kind as one."""
+    positions = torch.cat([one.positions for one in pieces])
     return Piece(
-        pieces[0].group,
-        concatenated([piece.inputs for piece in pieces]),
-        concatenated([piece.targets for piece in pieces]),
-        torch.cat([piece.positions for piece in pieces]),
+        pieces[0].group, _joined([one.inputs for one in pieces]), _joined([one.targets for one in pieces]), positions
     )
 
 
+def _joined(leaves: Sequence[Tensor]) -> Tensor:
+    return torch.cat([leaf.detach() for leaf in leaves]).requires_grad_(leaves[0].requires_grad)
+
+
 class SmallBatches:
-    """Which batches of a sweep go through the model together, as its first ones show; none while JOINS is off.
+    """Which batches of a sweep go through the model together.
 
-    Only batches that are taken for known to come out as by themselves: no code of the user's runs from one to the next,
-    and the passes of the first batch and of the joined ones call the same operations, which keep examples apart
-    (`independence`). The first batch of each form, such as texts of one length, goes alone for that, and for what its
-    operations make to be counted. So does the first of each size.
+    Only those of a model that keeps examples apart whatever the batch is (`example_wise`), of plain tensors, and where
+    no code of the user's runs from one batch to the next. What the loss function does with a batch is looked at in the
+    first one of its kind and size, which goes alone: it is to read no values, draw no random numbers, write to none of
+    its arguments, and use parameters by their layers alone. In a joined pass it is asked batch by batch (`losses`).
 
-    Batches of one example are never joined: these are the examples alone, whatever the model does with others. Nor are
-    those of a model in half precision, of one with parameters that are measured through the whole model, which costs as
-    much of each example, or of one with recurrent layers: to look at the calls of every step takes longer than a call
-    of some batches gains.
+    Batches of one example are never joined: these are the examples alone. Nor are those in half precision, in which a
+    gradient is no longer the sum of as many examples: rounding adds up.
 
-    A pass of joined batches that fails, or its check, counts for nothing, but that a parameter which a rule misread
-    stays with the whole model: these batches are measured one by one, and no others are joined.
+    A pass of joined batches that fails, or its check, counts for nothing: these batches are measured one by one, and no
+    others are joined.
     """
 
     def __init__(self, passes: Passes, *, undisturbed: bool) -> None:
         """`undisturbed`: whether no code of the user's runs from one batch to the next."""
-        self._capture = passes.capture
-        self._on_processor = passes.device.type == "cpu"
-        # In half precision a gradient is no longer the sum of as many examples: rounding adds up.
-        half = any(p.dtype.itemsize < 4 for p in passes.parameters.values())
-        recurrent = any(isinstance(module, nn.RNNBase) for module in passes.model.modules())
-        self._stopped = not (JOINS and undisturbed) or half or recurrent
-        self._apart = KnownApart()
-        self._most: dict[str, int] = {}  # examples, by their form
-        self._per_example: dict[str, float] = {}  # the most numbers so far, by form
+        self._device = passes.device.type
+        half = any(p.dtype not in (torch.float32, torch.float64) for p in passes.model.parameters())
+        self._stopped = not (undisturbed and passes.example_wise) or half or torch.is_autocast_enabled(self._device)
+        self._known: set[tuple[Any, ...]] = set()  # kinds, each with a number of examples
+        self._most: dict[tuple[Any, ...], int] = {}  # examples, by kind
 
     def shared_out(self, pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
-        """All pieces, those together that are to be joined; of one kind in their order."""
+        """All pieces, those together that are to be joined; of one group and kind in their order."""
         waiting: dict[tuple[Any, ...], list[Piece]] = {}
         for piece in pieces:
-            kind, n = None if self._stopped else piece.kind, len(piece.positions)
-            if kind is None or not self._is_known(piece.form, n):
+            kind, n = piece.kind, len(piece.positions)
+            if self._stopped or kind is None or (kind, n) not in self._known:
                 yield [piece]
                 continue
-            others = waiting.pop(kind, [])
-            room = self._most.get(piece.form, 0) - sum(len(other.positions) for other in others)
+            others = waiting.pop((piece.group, kind), [])
+            room = self._most[kind] - sum(len(other.positions) for other in others)
             if others and n > room:
                 yield others
-                others, room = [], self._most.get(piece.form, 0)
+                others, room = [], self._most[kind]
             if room < 2 * n or len(others) + 1 == MOST_BATCHES:  # none of its size would fit after it
                 yield [*others, piece]
             else:
-                waiting[kind] = [*others, piece.copied()]
+                waiting[piece.group, kind] = [*others, piece.copied()]
             while sum(map(len, waiting.values())) > MOST_BATCHES:
                 yield waiting.pop(next(iter(waiting)))
         yield from waiting.values()
 
-    def _is_known(self, form: str, n: int) -> bool:
-        return not self._stopped and self._apart.is_known(form, n)
+    def counts(self, piece: Piece) -> bool:
+        """Whether what a pass of this piece makes is to be counted."""
+        return not self._stopped and piece.kind is not None and piece.kind not in self._most
 
-    def looks_at(self, parts: Sequence[Piece]) -> bool:
-        """Whether it is to be looked at what a pass of these parts calls and makes."""
-        n = _examples(parts)
-        if self._stopped or n == 1:
-            return False
-        form = parts[0].form
-        if not self._apart.may_be(form):
-            return False
-        return not self._apart.is_known(form, n) or (len(parts) > 1 and self._apart.reads(form))
-
-    def learn(self, parts: Sequence[Piece], measured: BatchSums) -> None:
-        """Take in what was measured of parts in one pass.
-
-        Raises:
-            NotKnownError: of joined ones, that they come out as by themselves.
-        """
-        if self._capture.routed:
+    def learn(self, piece: Piece, measured: BatchSums, *, written: bool) -> None:
+        """Take in what was measured of a piece alone, and whether its tensors were `written` to meanwhile."""
+        if self._stopped or piece.kind is None:
+            return
+        if written or measured.doubt is not None or not measured.by_calls:
             self.stop()
-        if self.looks_at(parts):
-            self._apart.take(parts[0].form, measured.n, measured.calls)
-            if measured.made is not None:
-                self._most[parts[0].form] = self._most_examples(parts, measured, measured.made)
-        if len(parts) > 1 and not self._is_known(parts[0].form, measured.n):
-            raise NotKnownError
+            return
+        self._known.add((piece.kind, measured.n))
+        if measured.made is not None:
+            numbers = measured.made.numbers + piece.inputs.numel() + piece.targets.numel()
+            most = MOST_NUMBERS
+            if self._device == "cpu":
+                most = min(most, MOST_OF_AN_OPERATION * max(1, measured.made.operations))
+            self._most[piece.kind] = math.floor(min(most * measured.n / numbers, MOST_EXAMPLES))
 
     def stop(self) -> None:
         """Join no more."""
         self._stopped = True
-
-    def _most_examples(self, parts: Sequence[Piece], measured: BatchSums, made: Made) -> int:
-        """How many examples of the parts' form may go together."""
-        form = parts[0].form
-        numbers, operations = made.numbers + sum(part.numbers() for part in parts), max(1, made.operations)
-        self._per_example[form] = max(self._per_example.get(form, 1.0), numbers / measured.n)
-        most = min(MOST_NUMBERS, MOST_OF_AN_OPERATION * operations) if self._on_processor else MOST_NUMBERS
-        return math.floor(min(most / self._per_example[form], MOST_EXAMPLES))
-
-
-def _examples(parts: Sequence[Piece]) -> int:
-    return sum(len(part.positions) for part in parts)

@@ -3,10 +3,10 @@
 Such code may set something in the model or the loss for each batch, which no look at the batches tells.
 """
 
-import itertools
 from collections.abc import Iterable
 from typing import Any
 
+from torch import Tensor
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
@@ -17,21 +17,29 @@ from torch.utils.data import (
     default_collate,
 )
 
+from mcoherence.gradients.trees import is_plain
+
 
 def runs_no_code(batches: Iterable[Any]) -> bool:
-    """Whether batches are handed on by Python or torch alone: in a list or tuple, or by a loader of torch's.
+    """Whether batches of plain tensors are handed on by Python or torch alone.
 
-    A loader counts whose data set is a `TensorDataset`, or a `Subset` of one, or is read in other processes.
+    That is in a list or tuple, or by a loader of torch's from a `TensorDataset`, or a `Subset` of one.
     """
-    if type(batches) in (list, tuple, itertools.repeat):
-        return True
-    if type(batches) is not DataLoader or type(batches.sampler) not in (SequentialSampler, RandomSampler):
+    if type(batches) in (list, tuple):
+        return all(type(batch) in (list, tuple) and _are_plain(batch) for batch in batches)
+    if type(batches) is not DataLoader or batches.num_workers or type(batches.batch_sampler) is not BatchSampler:
         return False
-    if batches.num_workers:
-        return type(batches.batch_sampler) in (BatchSampler, type(None))
-    by_torch = batches.collate_fn is default_collate and type(batches.batch_sampler) is BatchSampler
-    return by_torch and _is_of_tensors(batches.dataset)
+    sampler: Any = batches.batch_sampler.sampler
+    if type(sampler) not in (SequentialSampler, RandomSampler) or batches.collate_fn is not default_collate:
+        return False
+    return sampler.data_source is batches.dataset and _is_of_tensors(batches.dataset)
 
 
 def _is_of_tensors(data: Any) -> bool:
-    return type(data) is TensorDataset or (type(data) is Subset and _is_of_tensors(data.dataset))
+    if type(data) is Subset:
+        return type(data.indices) in (list, tuple, range) and _is_of_tensors(data.dataset)
+    return type(data) is TensorDataset and _are_plain(data.tensors)
+
+
+def _are_plain(tensors: Iterable[Any]) -> bool:
+    return all(isinstance(tensor, Tensor) and is_plain(tensor) for tensor in tensors)

@@ -71,6 +71,16 @@ def spot_checked(passes: Passes, measured: BatchSums, inputs: Tree, targets: Tre
     return SpotCheck(measured, max(found.values(), default=0.0), at_kink)
 
 
+def error_alone(
+    passes: Passes, measured: BatchSums, inputs: Tree, targets: Tree, chosen: Sequence[int]
+) -> float | None:
+    """The largest relative error of the chosen examples' |g_i|^2 against those alone; None beyond rounding."""
+    dtypes = {name: p.dtype for name, p in passes.parameters.items()}
+    alone = batch_again(passes, inputs, targets).norms_alone(chosen)
+    found = spot_errors(chosen_norms(measured, chosen), alone, dtypes)
+    return None if beyond_rounding(found, dtypes) else max(found.values(), default=0.0)
+
+
 def beyond_rounding(errors: Mapping[str, float], dtypes: Mapping[str, torch.dtype]) -> dict[str, float]:
     """{parameter name: relative error} of those that rounding does not explain (NaN included)."""
     return {name: error for name, error in errors.items() if not error <= tolerance(dtypes[name])}

@@ -20,7 +20,6 @@ from mcoherence.gradients.eval_mode import eval_mode
 from mcoherence.gradients.fingerprint import fingerprint
 from mcoherence.gradients.group_sums import GroupSums
 from mcoherence.gradients.grouping import batches_of_one_group
-from mcoherence.gradients.independence.axes import NotKnownError
 from mcoherence.gradients.model_state import ModelState
 from mcoherence.gradients.passes import BatchSums, Passes
 from mcoherence.gradients.reference import LossFunction
@@ -28,7 +27,7 @@ from mcoherence.gradients.refusal import UnsupportedModelError, no_graph_kept, r
 from mcoherence.gradients.small_batches import Piece, SmallBatches, as_one
 from mcoherence.gradients.sources import runs_no_code
 from mcoherence.gradients.tally import Tally
-from mcoherence.gradients.trees import length, require_parts
+from mcoherence.gradients.trees import leaves, length, require_parts
 from mcoherence.gradients.wrappers import plain_names, unwrapped
 from mcoherence.precision import float32_products, precision_name
 
@@ -115,13 +114,11 @@ def _joined(
     passes: Passes, tally: Tally, small: SmallBatches, parts: Sequence[Piece]
 ) -> tuple[Piece, BatchSums] | None:
     """The parts as one batch; None where the model does not take them so, or where something else is wrong."""
-    whole = as_one(parts)
     try:
-        found = passes.measure(whole.inputs, whole.targets, looking=small.looks_at(parts))
-        small.learn(parts, found)
-        if found.doubt and not tally.spot_check:
-            raise NotKnownError
-        return whole, tally.checked_joined(found, whole)
+        whole = as_one(parts)
+        found = passes.measure(whole.inputs, whole.targets, sizes=[len(part.positions) for part in parts])
+        tally.check_joined(found, whole)
+        return whole, found
     except Exception:  # of these examples or of their number: their batches will show what is wrong, if anything is
         passes.undo()
         small.stop()
@@ -134,9 +131,15 @@ def _one_by_one(
     for part in parts:
         # What is kept of a pass is kept beyond the time that a loader lets its tensors be.
         piece = part.copied() if passes.capture.keeping else part
-        measured = passes.measure(piece.inputs, piece.targets, looking=small.looks_at([piece]))
-        small.learn([piece], measured)
+        before = _versions(piece)
+        measured = passes.measure(piece.inputs, piece.targets, counting=small.counts(piece))
+        small.learn(piece, measured, written=_versions(piece) != before)
         yield piece, tally.checked(measured, piece)
+
+
+def _versions(piece: Piece) -> list[int]:
+    """How often each of a piece's tensors has been written to."""
+    return [leaf._version for leaf in leaves((piece.inputs, piece.targets)) if not leaf.is_inference()]
 
 
 def pieces(batches: Iterable[tuple[Any, ...]], groups: Sequence[str] | None) -> Iterator[Piece]:

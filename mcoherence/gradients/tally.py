@@ -16,6 +16,7 @@ from torch import Tensor
 from mcoherence.gradients.chosen_examples import drawn, shown, telling
 from mcoherence.gradients.evidence import Evidence, bound_ratio
 from mcoherence.gradients.group_sums import sq_norms_of_sums
+from mcoherence.gradients.losses import StaysApartError
 from mcoherence.gradients.passes import BatchSums, Passes
 from mcoherence.gradients.same_losses import (
     require_same_in_a_batch_of,
@@ -23,7 +24,7 @@ from mcoherence.gradients.same_losses import (
     require_same_losses,
 )
 from mcoherence.gradients.small_batches import Piece
-from mcoherence.gradients.spot_check import spot_checked
+from mcoherence.gradients.spot_check import error_alone, spot_checked
 from mcoherence.gradients.trees import length, require_parts
 from mcoherence.gradients.ways import Compared, Ways
 
@@ -54,7 +55,7 @@ class Tally:
     asked: number of examples handed in so far.
     uncovered: names of the parameters that are in S and not in Q.
     sizes: numbers of examples of the batches so far that were checked.
-    joined: {form of examples: the largest number of them that were joined and checked}.
+    joined: {kind of examples: the largest number of them that were joined and checked}.
     seen: names of the parameters that had a gradient at an example that was checked.
     """
 
@@ -64,7 +65,7 @@ class Tally:
     asked: int = 0
     uncovered: set[str] = field(default_factory=set)
     sizes: set[int] = field(default_factory=set)
-    joined: dict[str, int] = field(default_factory=dict)
+    joined: dict[tuple[Any, ...], int] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
     spot_examples: int = 0
     spot_error: float = math.nan
@@ -113,21 +114,29 @@ class Tally:
         self.sizes.add(n)
         return measured
 
-    def checked_joined(self, measured: BatchSums, piece: Piece) -> BatchSums:
-        """The same of batches that were joined.
+    def check_joined(self, measured: BatchSums, piece: Piece) -> None:
+        """Hold batches that were joined against examples alone, where there is something new.
 
-        They are known to come out as by themselves, but for examples that alone would read another value. Yet of more
-        examples than ever before of a form the gradient of one of the last batch is held against that of the example
-        alone, even if `spot_check` is 0.
+        They are known to come out as by themselves. Yet of more examples than ever before of a kind the gradient of one
+        of the last batch is looked at, and those of parameters that no example has shown.
+
+        Raises:
+            StaysApartError: they disagree.
         """
-        unseen = self._unseen(measured) if self.spot_check else []
+        if not self.spot_check:
+            return
+        unseen, kind = self._unseen(measured), piece.kind
         examples = telling(measured, unseen, int(bool(unseen)))
-        if measured.n > self.joined.get(piece.form, 0):
+        assert kind is not None
+        if measured.n > self.joined.get(kind, 0):
             examples = list(dict.fromkeys((measured.n - 1, *examples)))
-        ways = self._ways.compared(measured, piece.inputs, piece.targets) if measured.doubt else Compared(())
-        measured = self._compared(_Due(examples, ways.alone, smaller=False, ways=ways), measured, piece)
-        self.joined[piece.form] = max(measured.n, self.joined.get(piece.form, 0))
-        return measured
+        if not examples:
+            return
+        error = error_alone(self.passes, measured, piece.inputs, piece.targets, examples)
+        if error is None:
+            raise StaysApartError
+        self.joined[kind] = max(measured.n, self.joined.get(kind, 0))
+        self._take_spot(shown(measured, examples), len(examples), error)
 
     def _unseen(self, measured: BatchSums) -> list[str]:
         return [name for name, total in measured.totals.items() if total > 0 and name not in self.seen]
@@ -147,12 +156,15 @@ class Tally:
             require_same_in_a_smaller_batch(self.passes, measured, *batch)
         # All is well. Had a check failed, the next would have to look at the same again.
         if spot is not None:
-            self.seen.update(seen)
-            self.spot_examples += len(examples)
-            self.spot_error = float(np.fmax(self.spot_error, spot.relative_error))
+            self._take_spot(seen, len(examples), spot.relative_error)
             self.at_kink |= spot.at_kink
         self._ways.take(due.ways)
         return measured
+
+    def _take_spot(self, seen: set[str], examples: int, error: float) -> None:
+        self.seen.update(seen)
+        self.spot_examples += examples
+        self.spot_error = float(np.fmax(self.spot_error, error))
 
     def evidence(
         self, counts: NDArray[np.int64], sum_sq_norms: NDArray[np.float64], group_sums: Sequence[Tensor]

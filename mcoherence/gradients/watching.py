@@ -41,10 +41,6 @@ _READING = {
         "storage",
     ),
 }
-# Those of them that look at memory themselves.
-_OUT_OF_SIGHT = {
-    *("__array__", "tolist", "numpy", "__format__", "__repr__", "__dlpack__", "data_ptr", "untyped_storage", "storage"),
-}
 # Functions that read a size or a number from a tensor which is handed over in its place.
 _SIZED = {
     *("arange", "range", "linspace", "logspace", "zeros", "ones", "full", "empty", "eye", "rand", "randn", "new_zeros"),
@@ -96,7 +92,6 @@ class Watch(TorchFunctionMode):
     following: which tensors are known, where what is computed of weights alone may be read; None if nothing may.
     values_read: a value, or a shape that depends on values, came back to Python.
     reads: all values that came back, in order; None once there was something else, such as rows chosen by content.
-    reads_out_of_sight: numbers came back otherwise than by an operation of torch's.
     hooks: a hook was put on a tensor, or its node was asked for, where one can be put too.
     counting: whether to count what functions make.
     """
@@ -106,7 +101,6 @@ class Watch(TorchFunctionMode):
         self._following = following
         self.values_read = False
         self.reads: list[Read] | None = []
-        self.reads_out_of_sight = False
         self.hooks = False
         self._counting = counting
         self._numbers, self._operations = 0.0, 0  # of functions that autograd's graph does not show
@@ -124,7 +118,6 @@ class Watch(TorchFunctionMode):
             kind = _KINDS[func] = _kind(func)
         kwargs = kwargs or {}
         if kind is _READS:
-            self.reads_out_of_sight |= _name(func) in _OUT_OF_SIGHT
             return self._reading(func, args, kwargs)
         if kind is not _PLAIN:
             self._note(kind, args, kwargs)

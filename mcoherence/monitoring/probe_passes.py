@@ -5,6 +5,7 @@ single examples are compared anew where something is new.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +39,7 @@ class ProbePasses:
         self._spot_check, self._tf32 = spot_check, tf32
         self._since_check = 0  # calls since the last one that was checked in full, that one among them
         self._sizes: frozenset[int] = frozenset()
-        self._joined: dict[str, int] = {}
+        self._joined: dict[tuple[Any, ...], int] = {}
         self._seen: frozenset[str] = frozenset()
         self._routed: frozenset[str] = frozenset()
 

@@ -18,8 +18,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
-from mcoherence.gradients import trees
-from mcoherence.gradients.independence import trace
+from mcoherence.gradients import example_wise, small_batches, sources, trees
 
 GPU, CPU = torch.device("cuda", 0), torch.device("cpu")
 _INSIDE = "meta"  # what torch's own C++ takes the device for, so that it makes no tensors of values itself
@@ -180,10 +179,9 @@ def pretended_gpu(monkeypatch: Any) -> Iterator[PretendedGpu]:
         patch.setattr(torch.cuda, "set_rng_state", lambda state, device=GPU: generator.state.copy_(state))
         patch.setattr(torch.cuda, "get_device_name", lambda device=GPU: "pretended")
         patch.setattr(torch.cuda, "synchronize", lambda device=GPU: None)
-        patch.setattr(
-            trees, "is_plain", lambda leaf, is_plain=trees.is_plain: isinstance(leaf, OnGpu) or is_plain(leaf)
-        )
-        patch.setattr(trace, "_place", lambda one, place=trace._place: place(_held(one)))
+        for module in (trees, small_batches, sources):
+            patch.setattr(module, "is_plain", lambda leaf, known=trees.is_plain: isinstance(leaf, OnGpu) or known(leaf))
+        patch.setattr(example_wise, "_are_plain", lambda tensors: True)
         with PretendedGpu() as gpu:
             yield gpu
 

@@ -301,8 +301,7 @@ def test_batches_that_lie_on_the_processor_are_sent_without_waiting(gpu, monkeyp
     assert waits[3] - waits[2] == 1
 
 
-def test_batches_that_go_together_wait_as_long_as_fewer_of_them(gpu, monkeypatch):
-    monkeypatch.setattr(small_batches, "JOINS", True)
+def test_batches_that_go_together_wait_as_long_as_fewer_of_them(gpu):
     waits, model = {}, on_gpu(network("convolutions"))
     for count in (3, 6):
         given = on_gpu(batches("convolutions", count))

@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from mcoherence import gradient_statistics
-from mcoherence.gradients import small_batches
 from mcoherence.gradients.reference import per_example_gradients
 from mcoherence.gradients.refusal import UnsupportedModelError
 from mcoherence.gradients.watching import Watch
@@ -56,9 +55,7 @@ def exact_m_coherence(model, batches):
 def passes_beside_measuring(model, batches, **options):
     """What the batches give one by one, and the sizes of the passes that were made beside those of whole batches."""
     model.sizes.clear()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(small_batches, "MOST_NUMBERS", 0)
-        statistics = gradient_statistics(model, LOSS, batches, **options)
+    statistics = gradient_statistics(model, LOSS, batches, **options)
     beside = list(model.sizes)
     for inputs, _ in batches:
         beside.remove(len(inputs["tokens"]))
@@ -122,21 +119,6 @@ def test_a_way_that_later_batches_go_is_compared_by_its_losses_again():
     batches = [batch([2, 5, 5, 3], seed) for seed in range(6)]
     with pytest.raises(UnsupportedModelError):
         gradient_statistics(model, LOSS, batches)
-
-
-@pytest.mark.parametrize("name", SAME)
-def test_of_batches_that_go_together_those_that_read_something_else_are_one_batch(name, monkeypatch):
-    monkeypatch.setattr(small_batches, "JOINS", True)
-    model = Padded(SAME[name])
-    some_padded = [batch([2, 5, 5, 3, 4, 3, 4, 1], seed) for seed in range(4)]
-    expected = exact_m_coherence(model, some_padded)
-    model.sizes.clear()
-    statistics = gradient_statistics(model, LOSS, some_padded)
-    assert statistics.m_coherence() == pytest.approx(expected, rel=1e-5)
-    # The first alone, with its two of length 5, and half of it. The three others as one, with their six, where a value
-    # is read of which it is known what it says of each example alone.
-    together = [4, 6, 8, 24] if name in ("all", "one of several") else [4, 8, 8, 8, 8]
-    assert sorted(size for size in model.sizes if size > 2) == together
 
 
 @pytest.mark.parametrize("name", SAME)

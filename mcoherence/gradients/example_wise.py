@@ -1,0 +1,77 @@
+"""Networks that keep the examples of a batch apart whatever the batch is: chains of torch's own layers.
+
+What each of these layers computes of an example in eval mode is known, and a chain has no other code. So an example
+comes out as it would in any other batch, but for rounding. Of a network with a forward method of its own that cannot be
+known: what it does to one batch says nothing of the next.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from torch import Tensor, nn
+
+from mcoherence.gradients.layers import has_hooks
+
+_ANY = (
+    *(nn.Sequential, nn.Identity),
+    *(nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
+    *(nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d),
+    *(nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d),
+    *(nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d),
+    *(nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d),
+    *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish),
+    *(nn.Sigmoid, nn.LogSigmoid, nn.Tanh, nn.Tanhshrink, nn.Softplus, nn.Softsign, nn.Softshrink, nn.Hardshrink),
+    *(nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.Threshold),
+)
+
+
+def _in_eval_mode(layer: Any) -> bool:
+    return not layer.training
+
+
+def _by_running_statistics(layer: Any) -> bool:
+    return not layer.training and layer.running_mean is not None and layer.running_var is not None
+
+
+def _along_later_axes(name: str) -> Callable[[Any], bool]:
+    def is_along(layer: Any) -> bool:
+        axis = getattr(layer, name)
+        return isinstance(axis, int) and axis >= 1  # counted from the end it may be that of the examples
+
+    return is_along
+
+
+# What has to be so of a layer of the type.
+_CONDITIONS: dict[type[nn.Module], Callable[[Any], bool]] = {
+    **dict.fromkeys(_ANY, lambda layer: True),
+    **dict.fromkeys((nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout), _in_eval_mode),
+    **dict.fromkeys((nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d), _by_running_statistics),
+    **dict.fromkeys((nn.Softmax, nn.LogSoftmax, nn.Softmin, nn.GLU, nn.Unflatten), _along_later_axes("dim")),
+    nn.Flatten: _along_later_axes("start_dim"),
+    # The first writes to the table as it reads it, and the second divides by how often a row is in the batch.
+    nn.Embedding: lambda layer: layer.max_norm is None and not layer.scale_grad_by_freq and not layer.sparse,
+}
+
+
+def is_example_wise(model: nn.Module) -> bool:
+    """Whether a model is a chain of torch's own layers that each keep the examples of a batch apart, in eval mode.
+
+    Subclasses are others, and so are layers with hooks, with a forward of their own, with parametrisations, and with
+    parameters of a type of their own.
+
+    Example:
+        >>> is_example_wise(nn.Sequential(nn.Linear(2, 3), nn.ReLU()))
+        True
+        >>> is_example_wise(nn.Sequential(nn.Linear(2, 3), nn.Softmax(dim=0)))
+        False
+    """
+    return not has_hooks(model) and all(map(_is_plain, model.modules())) and _are_plain(model.parameters())
+
+
+def _is_plain(layer: nn.Module) -> bool:
+    condition = _CONDITIONS.get(type(layer))
+    return condition is not None and "forward" not in vars(layer) and _are_plain(layer.buffers()) and condition(layer)
+
+
+def _are_plain(tensors: Iterable[Tensor]) -> bool:
+    return all(type(tensor) in (Tensor, nn.Parameter) for tensor in tensors)
