@@ -56,8 +56,8 @@ _CONDITIONS: dict[type[nn.Module], Callable[[Any], bool]] = {
 def is_example_wise(model: nn.Module) -> bool:
     """Whether a model is a chain of torch's own layers that each keep the examples of a batch apart, in eval mode.
 
-    Subclasses are others, and so are layers with hooks, with a forward of their own, with parametrisations, and with
-    parameters of a type of their own.
+    Subclasses are others, and so are layers with hooks, with parametrisations, with a method that was replaced, and
+    with parameters of a type of their own.
 
     Example:
         >>> is_example_wise(nn.Sequential(nn.Linear(2, 3), nn.ReLU()))
@@ -68,9 +68,20 @@ def is_example_wise(model: nn.Module) -> bool:
     return not has_hooks(model) and all(map(_is_plain, model.modules())) and _are_plain(model.parameters())
 
 
+def settings_of(model: nn.Module) -> list[Any]:
+    """All that stands in a chain's layers beside tensors and layers, and how many hooks; to be compared."""
+    found: list[Any] = []
+    for layer in model.modules():
+        found += [len(value) if isinstance(value, dict) else value for value in vars(layer).values()]
+    return found
+
+
 def _is_plain(layer: nn.Module) -> bool:
     condition = _CONDITIONS.get(type(layer))
-    return condition is not None and "forward" not in vars(layer) and _are_plain(layer.buffers()) and condition(layer)
+    if condition is None or not _are_plain(layer.buffers()) or not condition(layer):
+        return False
+    of_its_own = any(callable(value) and hasattr(type(layer), name) for name, value in vars(layer).items())
+    return not of_its_own and type(layer).forward.__module__.startswith("torch.nn.")
 
 
 def _are_plain(tensors: Iterable[Tensor]) -> bool:

@@ -1,13 +1,12 @@
 """What a loss function is handed, and what it has to give.
 
-It is anybody's code, which may depend on how many examples it is given, or on the batch as a whole. So of batches that
-went through a model together it is handed the outputs of each, as it would be without joining.
+It is anybody's code. It may depend on how many examples it is given, or on the batch as a whole, and keep or write to
+what it is given. So of batches that went through a model together it is handed the outputs of each, as it would be
+without joining, and differentiated before it is asked again.
 
-Index letters: N examples of all batches, n of one of them.
+Index letter: n examples of a batch.
 """
 
-import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +19,7 @@ from mcoherence.gradients.alignment import in_doubt
 from mcoherence.gradients.graph import users_below
 from mcoherence.gradients.reference import LossFunction
 from mcoherence.gradients.trees import Tree, leaves, mapped
+from mcoherence.gradients.watching import Doubt, Watch
 
 
 def with_targets_at_outputs(loss_fn: LossFunction) -> LossFunction:
@@ -48,35 +48,66 @@ class StaysApartError(Exception):
     """Batches that were joined are to be measured one by one."""
 
 
+class LossFailedError(Exception):
+    """A loss function raised an error, or gave what is no losses."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 @dataclass(frozen=True)
 class PartLosses:
-    """Of one batch: its losses [n], and the node of what came out of the model; None without a gradient."""
+    """The losses of one of the batches that went through a model together, taken and differentiated by themselves.
+
+    losses: [n].
+    output_grads: gradient of their sum with respect to the batch's outputs, [n, ...].
+    doubt: see `BatchSums`.
+    overwritten: a truth value, [], whether the loss wrote over its outputs unseen, which the model may have saved.
+    """
 
     losses: Tensor
-    outputs: Node | None
-
-    def keep_examples_apart(self) -> bool:
-        """Whether the losses are known not to mix the rows of the outputs, by the graph between them."""
-        root, end = self.losses.grad_fn, self.outputs
-        return root is None or end is None or not in_doubt(users_below([root], {end: None}), [end], len(self.losses))
+    output_grads: Tensor
+    doubt: Doubt | None
+    overwritten: Tensor
 
 
-def losses_by_part(loss_fn: LossFunction, outputs: Any, targets: Tensor, sizes: Sequence[int]) -> list[PartLosses]:
-    """The losses of batches of these sizes, of outputs [N, ...] and targets [N, ...].
+def losses_of_part(loss_fn: LossFunction, outputs: Tensor, targets: Tree) -> PartLosses:
+    """The losses of one batch, from its rows [n, ...] of the outputs of several, and from its targets [n, ...].
+
+    What the loss keeps or writes to is differentiated before it is asked again.
 
     Raises:
-        StaysApartError: the outputs are not one tensor [N, ...].
-        ValueError: losses are not one per example.
+        StaysApartError: it is not known that the losses depend on these outputs alone, each on its own row.
+        LossFailedError: the loss raised an error, or gave what is no losses, one per example.
     """
-    if not isinstance(outputs, Tensor) or not outputs.dim() or len(outputs) != sum(sizes):
+    rows = outputs.detach().clone().requires_grad_()
+    of_part = rows.clone()  # no leaf, as what a model gives is none
+    node, version = of_part.grad_fn, of_part._version
+    try:
+        with Watch() as watch:
+            losses = loss_fn(of_part, targets)
+        require_losses(losses, len(rows))
+    except Exception as error:
+        raise LossFailedError(error) from error
+    if watch.hooks:
         raise StaysApartError
-    parts = []
-    for end, n in zip(itertools.accumulate(sizes), sizes, strict=True):
-        rows = slice(end - n, end)
-        with torch._C.DisableTorchFunction():  # these are no calls of the loss's
-            of_part = outputs[rows].clone()  # which it may write to
-            node, of_targets = of_part.grad_fn, targets[rows]
-        losses = loss_fn(of_part, of_targets)
-        require_losses(losses, n)
-        parts.append(PartLosses(losses, node))
-    return parts
+    overwritten = torch.zeros((), dtype=torch.bool, device=rows.device)
+    if of_part._version == version:
+        overwritten = (of_part.detach() != rows.detach()).any()
+    gradient = None
+    if losses.requires_grad:
+        below = users_below([losses.grad_fn], {})
+        leaves_below = [leaf for one in below if (leaf := getattr(one, "variable", None)) is not None]
+        if any(leaf is not rows for leaf in leaves_below) or _mix(losses, node):
+            raise StaysApartError
+        (gradient,) = torch.autograd.grad(losses.sum(), rows, allow_unused=True)
+    if gradient is None:
+        gradient = torch.zeros_like(rows)
+    return PartLosses(losses.detach().clone(), gradient, watch.doubt(), overwritten)
+
+
+def _mix(losses: Tensor, outputs: Node | None) -> bool:
+    """Whether the losses [n] may mix the rows of the outputs, by the graph between them."""
+    assert outputs is not None
+    return in_doubt(users_below([losses.grad_fn], {outputs: None}), [outputs], len(losses))

@@ -15,16 +15,17 @@ from torch import Tensor, nn
 
 from mcoherence.gradients.capture import Capture
 from mcoherence.gradients.evidence import distance_from_sum, is_sum_of_rows, sums_of_rows
-from mcoherence.gradients.example_wise import is_example_wise
+from mcoherence.gradients.example_wise import is_example_wise, settings_of
 from mcoherence.gradients.fallback import WholeModel
 from mcoherence.gradients.following import Following
 from mcoherence.gradients.graph import Made, has_reentrant_checkpoint
 from mcoherence.gradients.layer_rules.products import least, sure_squared_norms
 from mcoherence.gradients.layers import has_node_hooks
 from mcoherence.gradients.losses import (
+    LossFailedError,
     PartLosses,
     StaysApartError,
-    losses_by_part,
+    losses_of_part,
     require_losses,
     with_targets_at_outputs,
 )
@@ -33,7 +34,7 @@ from mcoherence.gradients.not_finite import require_finite
 from mcoherence.gradients.reading import read
 from mcoherence.gradients.recurrent_gates import DifferentiatedAgainError
 from mcoherence.gradients.reference import LossFunction, dense, loss_alone, loss_of_twins, require_same_alone, twice
-from mcoherence.gradients.refusal import MIXED, REENTRANT, UnsupportedModelError
+from mcoherence.gradients.refusal import CHANGED_BY_LOSS, MIXED, REENTRANT, UnsupportedModelError
 from mcoherence.gradients.trees import Tree, leaves, length, on_device, outputs_of, rows, usable
 from mcoherence.gradients.watching import Doubt, Read, Value, Watch
 
@@ -87,31 +88,70 @@ class Passes:
         """The inputs where the model is, apart from any graph; a copy if they were made in inference mode."""
         return on_device(inputs, self.device)
 
-    def measure(
-        self, inputs: Tree, targets: Tree, *, counting: bool = False, sizes: Sequence[int] | None = None
-    ) -> BatchSums:
+    def measure(self, inputs: Tree, targets: Tree, *, counting: bool = False) -> BatchSums:
         """Sums of gradients and squared norms of one batch, inputs [n, ...] and targets [n, ...], or trees of them.
 
         Args:
             inputs: on any device.
             targets: likewise.
             counting: whether to count what the pass makes.
-            sizes: numbers of examples of the batches that were joined to this one; the model is example-wise.
 
         Raises:
             UnsupportedModelError: the gradients of the examples do not add up to that of the batch, or a pass changes
                 the model.
             IdentityError: gradients are not finite.
             ValueError: the losses are not one per example.
-            StaysApartError: the batches that were joined are not known to come out as by themselves.
         """
         inputs, targets = self.at_device(inputs), usable(targets)
         with torch.enable_grad():
             try:
-                return self._measure(inputs, targets, counting, sizes)
+                return self._measure(inputs, targets, counting)
             except DifferentiatedAgainError:
                 self.capture.show_by_steps()
-                return self._measure(inputs, targets, counting, sizes)
+                return self._measure(inputs, targets, counting)
+
+    def measure_joined(self, inputs: Tensor, targets: Sequence[Tensor]) -> BatchSums:
+        """As `measure`, of several batches in one pass of a model that is `example_wise`.
+
+        The loss is asked once for each batch, in their order, as it would be without joining.
+
+        Args:
+            inputs: of all batches, [n, ...].
+            targets: of each.
+
+        Raises:
+            StaysApartError: the batches are not known to come out as by themselves.
+            LossFailedError: the loss raised an error, or gave what is no losses, one per example.
+        """
+        inputs, sizes, settings = self.at_device(inputs), [len(one) for one in targets], settings_of(self.model)
+        parts: list[PartLosses] = []
+        found = None
+        with torch.enable_grad():
+            while found is None:
+                with self.capture.recording(len(inputs)):
+                    outputs = outputs_of(self.model, inputs)
+                if not isinstance(outputs, Tensor) or not outputs.dim() or len(outputs) != len(inputs):
+                    raise StaysApartError
+                if not parts:
+                    with self._drawing:
+                        for rows_of, one in zip(torch.split(outputs, sizes), targets, strict=True):
+                            parts.append(losses_of_part(self.loss_fn, rows_of, usable(one)))
+                self._require_unchanged()
+                if settings_of(self.model) != settings:
+                    raise LossFailedError(UnsupportedModelError(CHANGED_BY_LOSS))
+                if not outputs.requires_grad:
+                    raise StaysApartError
+                self.capture.route(outputs, example_wise=True)
+                if not self.capture.by_calls:
+                    raise StaysApartError
+                losses = torch.cat([part.losses for part in parts])
+                output_grads = torch.cat([part.output_grads for part in parts])
+                found = self._differentiated(outputs, output_grads, BatchSums(len(inputs), {}, {}, {}, losses), inputs)
+        known = read({"overwritten": torch.stack([part.overwritten for part in parts]).any()})
+        if known["overwritten"] or self.capture.routed or self._are_lossy_in_part(found, sizes):
+            raise StaysApartError
+        doubt = Doubt(None) if self._drawing.happened else next((part.doubt for part in parts if part.doubt), None)
+        return replace(found, doubt=doubt, by_calls=True)
 
     def undo(self) -> None:
         """Put back what a pass that is not to count has changed of the model's buffers and modes."""
@@ -156,43 +196,51 @@ class Passes:
         require_losses(losses, len(chosen))
         return losses.detach(), None if watch.reads is None else tuple(read.value for read in watch.reads)
 
-    def _measure(self, inputs: Tree, targets: Tree, counting: bool, sizes: Sequence[int] | None) -> BatchSums:
+    def _measure(self, inputs: Tree, targets: Tree, counting: bool) -> BatchSums:
         n = length(inputs)
         if n == 1:
             return self._measure_one(inputs, targets)
-        parts: Sequence[PartLosses] = ()
         with self._drawing, self.capture.recording(n, counting=counting) as watch:
-            outputs = outputs_of(self.model, inputs)
-            if sizes:
-                parts = losses_by_part(self.loss_fn, outputs, targets, sizes)
-            losses = torch.cat([part.losses for part in parts]) if parts else self.loss_fn(outputs, targets)
+            losses = self.loss_fn(outputs_of(self.model, inputs), targets)
         require_losses(losses, n)
         doubt = Doubt(None) if self._drawing.happened else watch.doubt()
-        if parts and (doubt or watch.hooks or not all(part.keep_examples_apart() for part in parts)):
-            raise StaysApartError
         self._require_unchanged()
         made = watch.made(losses)
+        batch = BatchSums(n, {}, {}, {}, losses.detach(), doubt, made)
         if not losses.requires_grad:
             self.capture.let_go()
-            return BatchSums(n, {}, {}, {}, losses.detach(), doubt, made)
+            return batch
         self._refuse_checkpoints(losses)
         hooked = {name for name, p in self.parameters.items() if p._backward_hooks}
         self.capture.routed.update(hooked)
         if watch.hooks or has_node_hooks(self.model):
             self.capture.route_all()
             if self.capture.stop_showing():
-                return self._measure(inputs, targets, counting, sizes)
-        self.capture.route(losses, example_wise=bool(parts))
-        by_calls = self.capture.by_calls
-        if parts and not by_calls:
-            raise StaysApartError
+                return self._measure(inputs, targets, counting)
+        self.capture.route(losses)
+        measured = self._differentiated(losses, None, batch, inputs)
+        if measured is None:
+            return self._measure(inputs, targets, counting)
+        return self._completed(measured, inputs, targets, hooked)
+
+    def _differentiated(self, root: Tensor, given: Tensor | None, batch: BatchSums, inputs: Tree) -> BatchSums | None:
+        """A batch with what the backward pass from `root` gives; None where the forward pass is to be made again.
+
+        Args:
+            root: the losses [n], or the outputs [n, ...] with the gradient with respect to them.
+            given: that gradient; None from the losses.
+            batch: what is known so far.
+            inputs: of the batch.
+        """
+        by_calls, n, losses = self.capture.by_calls, batch.n, batch.losses
         in_hooks = self.capture.summed()
         # Autograd has to be asked for something, or no hook is called.
         by_autograd = [name for name in self.parameters if name not in in_hooks]
         if not by_autograd and not self.capture.edges:
             by_autograd = [next(iter(self.parameters))]
         asked: Sequence[Any] = [*(self.parameters[name] for name in by_autograd), *self.capture.edges]
-        gradients = torch.autograd.grad(losses.sum(), asked, allow_unused=True, retain_graph=self.capture.in_doubt)
+        start = root.sum() if given is None else root
+        gradients = torch.autograd.grad(start, asked, given, allow_unused=True, retain_graph=self.capture.in_doubt)
         self.capture.hand(gradients[len(by_autograd) :])
         sums = {
             name: dense(gradient)
@@ -200,10 +248,10 @@ class Passes:
             if gradient is not None
         } | self.capture.sums()
         if self.capture.in_doubt:
-            self.capture.probe(losses)
+            self.capture.probe(root)
         if in_hooks - sums.keys():  # a layer that was to sum and could not; once routed, autograd sums for it
             self.capture.routed.update(in_hooks - sums.keys())
-            return self._measure(inputs, targets, counting, sizes)
+            return None
         norms, formed = self.capture.collected()
         formed = {name: value for name, value in formed.items() if name in sums}
         unmeasured = {name: value for name, value in sums.items() if name not in norms}
@@ -221,10 +269,10 @@ class Passes:
         if self._are_lossy(totals, alive | read(new), n):
             if not self.capture.careful:
                 self.capture.careful = True  # from here on: what is too small or too large once will be again
-                return self._measure(inputs, targets, counting, sizes)
-            require_finite(norms, sums, losses.detach(), inputs, self.parameters)
+                return None
+            require_finite(norms, sums, losses, inputs, self.parameters)
         if not all(known["finite", name] for name in unmeasured):
-            require_finite({}, unmeasured, losses.detach(), inputs, self.parameters)
+            require_finite({}, unmeasured, losses, inputs, self.parameters)
         if formed:
             whole = sum(totals.values())
             self.capture.routed.update(
@@ -232,10 +280,7 @@ class Passes:
                 for name in formed
                 if not is_sum_of_rows(known["distance", name], totals[name], whole, n, sums[name])
             )
-        if parts and (self.capture.routed or sums.keys() - norms.keys()):
-            raise StaysApartError
-        measured = BatchSums(n, norms, sums, totals, losses.detach(), doubt, made, by_calls)
-        return self._completed(measured, inputs, targets, hooked)
+        return replace(batch, squared_norms=norms, sums=sums, totals=totals, by_calls=by_calls)
 
     def _measure_one(self, inputs: Tree, targets: Tree) -> BatchSums:
         """A batch of one: its gradient is that of its example. Passed twice over, as `reference` does and says why."""
@@ -302,6 +347,16 @@ class Passes:
             if 0.0 < total < least(n * p.numel(), torch.promote_types(p.dtype, torch.float32)):
                 return not self.capture.careful
         return False
+
+    def _are_lossy_in_part(self, measured: BatchSums, sizes: Sequence[int]) -> bool:
+        """Whether squares may have left the range of their dtype in one of the joined batches of these sizes alone."""
+        alive = [name for name, total in measured.totals.items() if total > 0.0]
+        if self.capture.careful or not alive:
+            return False
+        together = torch.stack([measured.squared_norms[name] for name in alive])
+        bounds = [least(max(sizes) * self.parameters[name].numel(), self.parameters[name].dtype) for name in alive]
+        of_parts = torch.stack([part.sum(dim=1) for part in torch.split(together, list(sizes), dim=1)])
+        return bool((of_parts < torch.tensor(bounds, dtype=of_parts.dtype, device=of_parts.device)).any())
 
     def _refuse_checkpoints(self, losses: Tensor) -> None:
         """Of the first batch: gradients of weights inside a reentrant checkpoint would be missing without a word."""

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mcoherence.gradients.example_wise import settings_of
 from mcoherence.gradients.passes import BatchSums, Passes
 from mcoherence.gradients.trees import Tree, is_plain, mapped
 
@@ -54,7 +55,9 @@ class Piece:
 
 def _says_its_values(leaf: Tensor) -> bool:
     """Whether a part of a longer tensor that has the values of this one is as good."""
-    return is_plain(leaf) and leaf.is_contiguous() and not leaf._backward_hooks and not leaf.grad_fn
+    if not is_plain(leaf) or leaf.layout != torch.strided or leaf.is_quantized:
+        return False
+    return leaf.is_contiguous() and not leaf._backward_hooks and not leaf.grad_fn
 
 
 def _copied(leaf: Tensor) -> Tensor:
@@ -78,8 +81,9 @@ class SmallBatches:
 
     Only those of a model that keeps examples apart whatever the batch is (`example_wise`), of plain tensors, and where
     no code of the user's runs from one batch to the next. What the loss function does with a batch is looked at in the
-    first one of its kind and size, which goes alone: it is to read no values, draw no random numbers, write to none of
-    its arguments, and use parameters by their layers alone. In a joined pass it is asked batch by batch (`losses`).
+    first one of its kind and size, which goes alone: it is to use the outputs alone, each on its own row. In a joined
+    pass it is asked batch by batch, in their order (`losses`). Where its values are checked against those of examples
+    alone, it is to read no values and to draw no random numbers besides, of which each batch has its own checks.
 
     Batches of one example are never joined: these are the examples alone. Nor are those in half precision, in which a
     gradient is no longer the sum of as many examples: rounding adds up.
@@ -88,44 +92,63 @@ class SmallBatches:
     others are joined.
     """
 
-    def __init__(self, passes: Passes, *, undisturbed: bool) -> None:
-        """`undisturbed`: whether no code of the user's runs from one batch to the next."""
-        self._device = passes.device.type
+    def __init__(self, passes: Passes, *, undisturbed: bool, checked: bool) -> None:
+        """What is joined in a sweep.
+
+        Args:
+            passes: those through the model.
+            undisturbed: whether no code of the user's runs from one batch to the next.
+            checked: whether examples are compared with those alone.
+        """
+        self._device, self._checked = passes.device.type, checked
         half = any(p.dtype not in (torch.float32, torch.float64) for p in passes.model.parameters())
         self._stopped = not (undisturbed and passes.example_wise) or half or torch.is_autocast_enabled(self._device)
+        self._model = passes.model
+        self._settings = [] if self._stopped else settings_of(passes.model)
         self._known: set[tuple[Any, ...]] = set()  # kinds, each with a number of examples
         self._most: dict[tuple[Any, ...], int] = {}  # examples, by kind
 
     def shared_out(self, pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
-        """All pieces, those together that are to be joined; of one group and kind in their order."""
-        waiting: dict[tuple[Any, ...], list[Piece]] = {}
-        for piece in pieces:
-            kind, n = piece.kind, len(piece.positions)
-            if self._stopped or kind is None or (kind, n) not in self._known:
-                yield [piece]
-                continue
-            others = waiting.pop((piece.group, kind), [])
-            room = self._most[kind] - sum(len(other.positions) for other in others)
-            if others and n > room:
-                yield others
-                others, room = [], self._most[kind]
-            if room < 2 * n or len(others) + 1 == MOST_BATCHES:  # none of its size would fit after it
-                yield [*others, piece]
+        """All pieces in their order, those together that are to be joined."""
+        waiting: list[Piece] = []
+        coming = iter(pieces)
+        while True:
+            try:
+                piece = next(coming, None)
+            except Exception:  # those that came before may have something to tell first
+                if waiting:
+                    yield waiting
+                raise
+            if waiting and (piece is None or not self._go_together(waiting, piece)):
+                yield waiting
+                waiting = []
+            if piece is None:
+                return
+            if self._may_wait(piece):
+                waiting.append(piece)
             else:
-                waiting[piece.group, kind] = [*others, piece.copied()]
-            while sum(map(len, waiting.values())) > MOST_BATCHES:
-                yield waiting.pop(next(iter(waiting)))
-        yield from waiting.values()
+                yield [piece]
+
+    def _may_wait(self, piece: Piece) -> bool:
+        return not self._stopped and piece.kind is not None and (piece.kind, len(piece.positions)) in self._known
+
+    def _go_together(self, waiting: Sequence[Piece], piece: Piece) -> bool:
+        alike = (piece.group, piece.kind) == (waiting[0].group, waiting[0].kind)
+        if not alike or not self._may_wait(piece) or len(waiting) == MOST_BATCHES:
+            return False
+        assert piece.kind is not None
+        return sum(len(one.positions) for one in (*waiting, piece)) <= self._most[piece.kind]
 
     def counts(self, piece: Piece) -> bool:
         """Whether what a pass of this piece makes is to be counted."""
         return not self._stopped and piece.kind is not None and piece.kind not in self._most
 
     def learn(self, piece: Piece, measured: BatchSums, *, written: bool) -> None:
-        """Take in what was measured of a piece alone, and whether its tensors were `written` to meanwhile."""
+        """Take in what was measured of a piece alone, and whether its inputs were `written` to meanwhile."""
         if self._stopped or piece.kind is None:
             return
-        if written or measured.doubt is not None or not measured.by_calls:
+        changed = written or settings_of(self._model) != self._settings
+        if changed or not measured.by_calls or not self.allows(measured):
             self.stop()
             return
         self._known.add((piece.kind, measured.n))
@@ -135,6 +158,10 @@ class SmallBatches:
             if self._device == "cpu":
                 most = min(most, MOST_OF_AN_OPERATION * max(1, measured.made.operations))
             self._most[piece.kind] = math.floor(min(most * measured.n / numbers, MOST_EXAMPLES))
+
+    def allows(self, measured: BatchSums) -> bool:
+        """Whether there is nothing in a pass that its batch has to be checked for by itself."""
+        return measured.doubt is None or not self._checked
 
     def stop(self) -> None:
         """Join no more."""

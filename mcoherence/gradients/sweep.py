@@ -20,6 +20,7 @@ from mcoherence.gradients.eval_mode import eval_mode
 from mcoherence.gradients.fingerprint import fingerprint
 from mcoherence.gradients.group_sums import GroupSums
 from mcoherence.gradients.grouping import batches_of_one_group
+from mcoherence.gradients.losses import LossFailedError, StaysApartError
 from mcoherence.gradients.model_state import ModelState
 from mcoherence.gradients.passes import BatchSums, Passes
 from mcoherence.gradients.reference import LossFunction
@@ -96,7 +97,7 @@ def measured_batches(
     passes: Passes, tally: Tally, batches: Iterable[tuple[Any, ...]], groups: Sequence[str] | None
 ) -> Iterator[tuple[Piece, BatchSums]]:
     """The examples of the batches, of one group each time, and what was measured of them."""
-    small = SmallBatches(passes, undisturbed=runs_no_code(batches))
+    small = SmallBatches(passes, undisturbed=runs_no_code(batches), checked=bool(tally.spot_check))
     for parts in small.shared_out(pieces(tally.counted(batches), groups)):
         for piece, measured in _measured(passes, tally, small, parts):
             tally.uncovered.update(measured.sums.keys() - measured.squared_norms.keys())
@@ -114,15 +115,23 @@ def _joined(
     passes: Passes, tally: Tally, small: SmallBatches, parts: Sequence[Piece]
 ) -> tuple[Piece, BatchSums] | None:
     """The parts as one batch; None where the model does not take them so, or where something else is wrong."""
+    before = [_versions(part) for part in parts]
+    of_loss: Exception | None = None
     try:
         whole = as_one(parts)
-        found = passes.measure(whole.inputs, whole.targets, sizes=[len(part.positions) for part in parts])
+        found = passes.measure_joined(whole.inputs, [part.targets for part in parts])
+        if not small.allows(found) or [_versions(part) for part in parts] != before:
+            raise StaysApartError
         tally.check_joined(found, whole)
         return whole, found
+    except LossFailedError as failed:
+        of_loss = failed.error
     except Exception:  # of these examples or of their number: their batches will show what is wrong, if anything is
         passes.undo()
         small.stop()
-        return None
+    if of_loss is not None:
+        raise of_loss
+    return None
 
 
 def _one_by_one(
@@ -138,8 +147,8 @@ def _one_by_one(
 
 
 def _versions(piece: Piece) -> list[int]:
-    """How often each of a piece's tensors has been written to."""
-    return [leaf._version for leaf in leaves((piece.inputs, piece.targets)) if not leaf.is_inference()]
+    """How often each tensor of a piece's inputs has been written to."""
+    return [leaf._version for leaf in leaves(piece.inputs) if not leaf.is_inference()]
 
 
 def pieces(batches: Iterable[tuple[Any, ...]], groups: Sequence[str] | None) -> Iterator[Piece]:

@@ -118,7 +118,7 @@ class Tally:
         """Hold batches that were joined against examples alone, where there is something new.
 
         They are known to come out as by themselves. Yet of more examples than ever before of a kind the gradient of one
-        of the last batch is looked at, and those of parameters that no example has shown.
+        is looked at, and those of parameters that no example has shown.
 
         Raises:
             StaysApartError: they disagree.
@@ -126,12 +126,11 @@ class Tally:
         if not self.spot_check:
             return
         unseen, kind = self._unseen(measured), piece.kind
-        examples = telling(measured, unseen, int(bool(unseen)))
         assert kind is not None
-        if measured.n > self.joined.get(kind, 0):
-            examples = list(dict.fromkeys((measured.n - 1, *examples)))
-        if not examples:
+        new = bool(unseen) or measured.n > self.joined.get(kind, 0)
+        if not new:
             return
+        examples = telling(measured, unseen, 1)
         error = error_alone(self.passes, measured, piece.inputs, piece.targets, examples)
         if error is None:
             raise StaysApartError

@@ -20,13 +20,17 @@ PER_EXAMPLE = nn.CrossEntropyLoss(reduction="none")
 @pytest.fixture(autouse=True)
 def passed(monkeypatch):
     """Numbers of examples of the passes that are measured."""
-    sizes, measure = [], Passes.measure
+    sizes = []
 
-    def measured(self, inputs, *given, **options):
-        sizes.append(length(inputs))
-        return measure(self, inputs, *given, **options)
+    def noting(measure):
+        def measured(self, inputs, *given, **options):
+            sizes.append(length(inputs))
+            return measure(self, inputs, *given, **options)
 
-    monkeypatch.setattr(Passes, "measure", measured)
+        return measured
+
+    for name in ("measure", "measure_joined"):
+        monkeypatch.setattr(Passes, name, noting(getattr(Passes, name)))
     return sizes
 
 
@@ -71,7 +75,7 @@ def assert_equal(found, expected):
 def test_batches_after_the_first_of_their_size_go_together_and_sums_are_those_of_the_loop(passed):
     batches, model = sample(7, 7, 7, 7, 3), network()
     found = gradient_statistics(model, PER_EXAMPLE, batches)
-    assert passed == [7, 3, 21]
+    assert passed == [7, 21, 3]
     assert found.counts.tolist() == [31]
     assert_equal(found, by_loop(model, batches))
 
@@ -90,7 +94,7 @@ def test_a_pass_holds_eight_batches_at_most_whatever_they_make(passed):
 
 def test_no_more_than_eight_go_together_where_they_shrink(passed):
     gradient_statistics(network(), PER_EXAMPLE, sample(100, 100, *[2] * 40))
-    assert passed == [100, 2, 100 + 7 * 2, *[8 * 2] * 4]
+    assert passed == [100, 100, 2, *[8 * 2] * 4, 7 * 2]
 
 
 def test_what_a_convolution_unfolds_takes_room(monkeypatch, passed):
@@ -127,11 +131,11 @@ def summed_up(outputs, targets):
 def test_shapes_dtypes_and_groups_stay_apart_and_examples_keep_their_places(passed):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Embedding(9, D), nn.Linear(D, 3), nn.Tanh()).double()
-    inputs = [torch.randint(9, (4, t)) for t in (6, 6, 6, 5, 5, 6)]
-    inputs[-2] = inputs[-2].to(torch.int32)
+    inputs = [torch.randint(9, (4, t)) for t in (6, 6, 6, 5, 5, 6, 6, 6)]
+    inputs[4] = inputs[4].to(torch.int32)
     batches = [(x, torch.arange(4).double()) for x in inputs]
     found = gradient_statistics(model, summed_up, batches)
-    assert sorted(passed) == [4, 4, 4, 12]  # the last one with the second and third
+    assert passed == [4, 8, 4, 4, 12]  # two kinds come between
     assert_equal(found, by_loop(model, batches, summed_up))
     rows = [per_example_gradients(model, summed_up, *batch) for batch in batches]
     flat = torch.cat([torch.cat([g.flatten(1) for g in one.values()], 1) for one in rows])
@@ -141,29 +145,20 @@ def test_shapes_dtypes_and_groups_stay_apart_and_examples_keep_their_places(pass
     assert of_examples.sq_norm == pytest.approx(flat.square().sum(1).numpy(), rel=1e-12)
     assert of_examples.dot["sum"] == pytest.approx((flat @ flat.sum(0)).numpy(), rel=1e-10, abs=1e-9)
 
-    ids = [torch.zeros(4), torch.zeros(4), torch.ones(4), torch.ones(4), torch.ones(4), torch.zeros(4)]
+    ids = [torch.full((4,), group) for group in (0, 0, 1, 1, 1, 0, 0, 1)]
     of_groups = [(x, y, group.long()) for (x, y), group in zip(batches, ids, strict=True)]
     found = gradient_statistics(model, summed_up, of_groups, groups=["a", "b"])
-    assert found.counts.tolist() == [12, 12]
-    for group, chosen in (("a", (0, 1, 5)), ("b", (2, 3, 4))):
+    assert found.counts.tolist() == [16, 16]
+    for group, chosen in (("a", (0, 1, 5, 6)), ("b", (2, 3, 4, 7))):
         exact = by_loop(model, [batches[i] for i in chosen], summed_up)
         assert found.sum_sq_norm(groups=[group]) == pytest.approx(sum(q for q, _ in exact.values()), rel=1e-12)
         assert found.sq_norm_of_sum(groups=[group]) == pytest.approx(sum(s for _, s in exact.values()), rel=1e-12)
 
 
-def test_groups_that_alternate_are_joined_each(passed):
-    batches, model = sample(*[12] * 8), network()
-    of_groups = [(x, y, torch.arange(12) % 2) for x, y in batches]
-    found = gradient_statistics(model, PER_EXAMPLE, of_groups, groups=["even", "odd"])
-    assert sum(passed) == 8 * 12
-    assert max(passed) > 12
-    assert_equal(found, by_loop(model, batches))
-
-
 def test_batches_of_one_example_are_the_examples_alone(passed):
-    batches, model = sample(1, 7, 7, 1, 7, 1), network()
+    batches, model = sample(1, 1, 7, 7, 7, 1), network()
     assert_equal(gradient_statistics(model, PER_EXAMPLE, batches), by_loop(model, batches))
-    assert sorted(passed) == [1, 1, 1, 7, 14]
+    assert passed == [1, 1, 7, 14, 1]
 
 
 def test_a_pass_that_fails_counts_for_nothing_and_is_told_of_its_batch_alone(passed):
@@ -244,23 +239,234 @@ def test_a_loss_that_is_not_the_same_each_time_is_asked_as_often_and_in_order():
 @pytest.mark.parametrize(
     "does",
     [
-        lambda outputs, targets, model: bool((outputs > 9).any()),
-        lambda outputs, targets, model: outputs[outputs > 9],
-        lambda outputs, targets, model: torch.rand(1),
-        lambda outputs, targets, model: outputs.register_hook(lambda g: g),
-        lambda outputs, targets, model: outputs.grad_fn,
-        lambda outputs, targets, model: targets.add_(0),
+        lambda outputs, targets: bool((outputs > 9).any()),
+        lambda outputs, targets: outputs[outputs > 9],
+        lambda outputs, targets: torch.rand(1),
     ],
-    ids=["reads a value", "chooses rows", "draws", "has a hook", "asks for the graph", "writes to targets"],
+    ids=["reads a value", "chooses rows", "draws"],
 )
-def test_where_a_loss_does_what_cannot_be_told_of_more_batches_they_stay_apart(passed, does):
+def test_batches_that_are_each_checked_by_what_their_loss_reads_stay_apart(passed, does):
     def loss_fn(outputs, targets):
-        does(outputs, targets, model)
+        does(outputs, targets)
         return PER_EXAMPLE(outputs, targets)
 
     batches, model = sample(*[6] * 5), network()
-    gradient_statistics(model, loss_fn, batches, spot_check=0)
+    assert_equal(gradient_statistics(model, loss_fn, batches), by_loop(model, batches))
     assert passed == [6] * 5
+    passed.clear()
+    assert_equal(gradient_statistics(model, loss_fn, batches, spot_check=0), by_loop(model, batches))
+    assert passed == [6, 24]
+
+
+@pytest.mark.parametrize(
+    "does",
+    [lambda outputs: outputs.register_hook(lambda g: g), lambda outputs: outputs.grad_fn],
+    ids=["puts a hook", "asks for the graph"],
+)
+def test_batches_of_a_loss_that_may_change_gradients_unseen_stay_apart(passed, does):
+    def loss_fn(outputs, targets):
+        does(outputs)
+        return PER_EXAMPLE(outputs, targets)
+
+    gradient_statistics(network(), loss_fn, sample(*[6] * 5), spot_check=0)
+    assert passed == [6] * 5
+
+
+# What a loss function may keep from one batch to the next, or write to: nothing is put off past its next call.
+
+
+def checkpointed():
+    """Losses that are worked out again in the backward pass, from labels that were kept."""
+    kept = {}
+
+    def again(outputs):
+        return PER_EXAMPLE(outputs, kept["labels"])
+
+    def loss_fn(outputs, targets):
+        kept["labels"] = targets
+        return torch.utils.checkpoint.checkpoint(again, outputs, use_reentrant=False)
+
+    return loss_fn
+
+
+def weighted_in_place():
+    """Weights in memory that is written to again, behind autograd's back."""
+    weights = torch.zeros(6, dtype=torch.float64)
+
+    def loss_fn(outputs, targets):
+        weights[: len(targets)].data.copy_(1.0 + 9.0 * targets)
+        return PER_EXAMPLE(outputs, targets) * weights[: len(targets)]
+
+    return loss_fn
+
+
+def packed_in_place():
+    """What autograd saves is packed into memory that is used again."""
+    place = torch.zeros(1000, dtype=torch.float64)
+
+    def pack(saved):
+        if saved.dtype != torch.float64:
+            return saved
+        return place[: saved.numel()].copy_(saved.detach().flatten()).shape, saved.shape
+
+    def unpack(packed):
+        return packed if isinstance(packed, torch.Tensor) else place[: packed[0][0]].reshape(packed[1])
+
+    def loss_fn(outputs, targets):
+        with torch.autograd.graph.saved_tensors_hooks(pack, unpack):
+            return outputs.square().sum(1)
+
+    return loss_fn
+
+
+def returning_one_tensor():
+    """The same memory each time."""
+    places = {n: torch.zeros(n, dtype=torch.float64) for n in (1, 2, 5, 6)}
+
+    def loss_fn(outputs, targets):
+        return places[len(targets)].detach_().zero_().add_(PER_EXAMPLE(outputs, targets))
+
+    return loss_fn
+
+
+def by_identity():
+    """Weights by which tensor holds the labels."""
+    seen = []
+
+    def loss_fn(outputs, targets):
+        if not any(one is targets for one in seen):
+            seen.append(targets)
+        return PER_EXAMPLE(outputs, targets) * (1.0 + next(i for i, one in enumerate(seen) if one is targets))
+
+    return loss_fn
+
+
+def cooling():
+    """A temperature that moves with each call, and is read now and then."""
+    calls = []
+
+    def loss_fn(outputs, targets):
+        calls.append(float(outputs.detach().mean()) if len(calls) % 5 == 4 else 0.0)
+        return PER_EXAMPLE(outputs * (1.0 + len(calls) + sum(calls)), targets)
+
+    return loss_fn
+
+
+def running():
+    """Prototypes that move with each batch."""
+    prototypes = torch.ones(3, dtype=torch.float64)
+
+    def loss_fn(outputs, targets):
+        prototypes.mul_(0.9)
+        return PER_EXAMPLE(outputs * prototypes, targets)
+
+    return loss_fn
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        *(checkpointed, weighted_in_place, packed_in_place, returning_one_tensor, by_identity, cooling, running),
+    ],
+)
+@pytest.mark.parametrize("last", [6, 5])
+def test_a_loss_that_keeps_something_is_asked_as_without_joining(passed, make, last):
+    batches, model = sample(*[6] * 8, last), network()
+    found = gradient_statistics(model, make(), batches, spot_check=0)
+    assert max(passed) > 6
+    rows = example_statistics(model, make(), batches, spot_check=0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(small_batches, "MOST_NUMBERS", 0)
+        alone = gradient_statistics(model, make(), batches, spot_check=0)
+        rows_alone = example_statistics(model, make(), batches, spot_check=0)
+    np.testing.assert_allclose(found.sum_sq_norms, alone.sum_sq_norms, rtol=1e-12)
+    np.testing.assert_allclose(found.sq_norm_of_sum(), alone.sq_norm_of_sum(), rtol=1e-12)
+    np.testing.assert_allclose(rows.sq_norm, rows_alone.sq_norm, rtol=1e-12)
+    np.testing.assert_allclose(rows.losses, rows_alone.losses, rtol=1e-12)
+
+
+def test_a_loss_that_writes_over_what_the_network_saved_keeps_batches_apart(passed):
+    def loss_fn(outputs, targets):
+        outputs.data.add_(1e-6)
+        return outputs.sum(1) * (1.0 + targets)
+
+    model = nn.Sequential(network(), nn.ReLU())
+    batches = sample(*[6] * 5)
+    found = gradient_statistics(model, loss_fn, batches, spot_check=0)
+    assert_equal(found, one_by_one(model, batches, loss_fn, spot_check=0))
+    assert passed[1] == 24  # which counts for nothing
+    assert passed[2:6] == [6] * 4
+
+
+def test_losses_that_reach_into_those_of_other_batches_are_refused_as_without_joining():
+    def made():
+        bank = []
+
+        def loss_fn(outputs, targets):
+            bank.append(outputs.mean(0))
+            return PER_EXAMPLE(outputs - bank[-2 if len(bank) > 1 else 0].sum() * (len(bank) > 1), targets)
+
+        return loss_fn
+
+    def error_of(batches):
+        with pytest.raises(Exception, match=r".") as found:
+            gradient_statistics(network(), made(), batches, spot_check=0)
+        return type(found.value)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(small_batches, "MOST_NUMBERS", 0)
+        alone = error_of(sample(*[6] * 6))
+    assert error_of(sample(*[6] * 6)) is alone
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda layer: setattr(layer, "negative_slope", 0.25),
+        lambda layer: layer.register_forward_hook(lambda layer, given, output: 2.0 * output),
+    ],
+    ids=["a setting", "a hook"],
+)
+@pytest.mark.parametrize("at", [1, 4])
+def test_a_loss_that_changes_the_network_keeps_batches_apart_or_is_refused(passed, change, at):
+    calls = []
+
+    def loss_fn(outputs, targets):
+        calls.append(len(targets))
+        if len(calls) == at:
+            change(model[1])
+        return PER_EXAMPLE(outputs, targets)
+
+    torch.manual_seed(1)
+    model, batches = nn.Sequential(nn.Linear(D, 5), nn.LeakyReLU(0.5), nn.Linear(5, 3)).double(), sample(*[6] * 6)
+    if at == 1:
+        gradient_statistics(model, loss_fn, batches, spot_check=0)
+        assert passed == [6] * 6
+    else:
+        with pytest.raises(UnsupportedModelError, match="the loss function changes the network"):
+            gradient_statistics(model, loss_fn, batches, spot_check=0)
+
+
+def test_an_error_of_the_loss_is_raised_at_its_batch():
+    calls = []
+
+    def loss_fn(outputs, targets):
+        calls.append(len(targets))
+        if len(calls) == 5:
+            raise KeyError("the fifth")
+        return PER_EXAMPLE(outputs, targets)
+
+    with pytest.raises(KeyError, match="the fifth"):
+        gradient_statistics(network(), loss_fn, sample(*[6] * 9), spot_check=0)
+    assert len(calls) == 5
+
+
+def test_a_batch_that_is_none_is_told_of_after_what_is_wrong_before_it():
+    batches = sample(*[6] * 5)
+    batches[2][0][0] = torch.nan
+    batches[4] = (batches[4][0], batches[4][1][:3])
+    with pytest.raises(Exception, match="not finite"):
+        gradient_statistics(network(), PER_EXAMPLE, batches, spot_check=0)
 
 
 @pytest.mark.parametrize(
@@ -289,18 +495,23 @@ def test_a_loss_may_write_to_its_outputs(passed):
     assert passed == [6, 24]
 
 
-def test_a_loss_that_begins_to_write_to_its_targets_is_asked_again_with_them_as_they_were():
-    calls = []
+def test_a_loss_may_write_to_its_targets_and_to_those_of_batches_to_come(passed):
+    def measured():
+        batches, calls = sample(*[6] * 6), []
 
-    def loss_fn(outputs, targets):
-        calls.append(len(targets))
-        if len(calls) == 8:
-            targets.zero_()
-        return PER_EXAMPLE(outputs, targets)
+        def loss_fn(outputs, targets):
+            calls.append(len(targets))
+            if len(calls) < 6:
+                batches[len(calls)][1].add_(1).remainder_(3)
+            return PER_EXAMPLE(outputs, targets.add_(1).remainder_(3))
 
-    batches, model = sample(*[6] * 5), network()
-    expected = by_loop(model, batches)
-    assert_equal(gradient_statistics(model, loss_fn, batches, spot_check=0), expected)
+        return gradient_statistics(network(), loss_fn, batches, spot_check=0)
+
+    found = measured()
+    assert passed == [6, 30]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(small_batches, "MOST_NUMBERS", 0)
+        np.testing.assert_allclose(found.sum_sq_norms, measured().sum_sq_norms, rtol=1e-12)
 
 
 def test_a_loss_that_mixes_the_examples_of_later_batches_alone_is_refused_as_without_joining():
