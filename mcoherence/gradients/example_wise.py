@@ -68,7 +68,7 @@ def is_example_wise(model: nn.Module) -> bool:
     return not has_hooks(model) and all(map(_is_plain, model.modules())) and _are_plain(model.parameters())
 
 
-def settings_of(model: nn.Module) -> list[Any]:
+def layer_settings(model: nn.Module) -> list[Any]:
     """All that stands in a chain's layers beside tensors and layers, and how many hooks; to be compared."""
     found: list[Any] = []
     for layer in model.modules():

@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mcoherence.device import sent
 from mcoherence.gradients.capture import Capture
 from mcoherence.gradients.evidence import distance_from_sum, is_sum_of_rows, sums_of_rows
-from mcoherence.gradients.example_wise import is_example_wise, settings_of
+from mcoherence.gradients.example_wise import is_example_wise, layer_settings
 from mcoherence.gradients.fallback import WholeModel
 from mcoherence.gradients.following import Following
 from mcoherence.gradients.graph import Made, has_reentrant_checkpoint
@@ -123,7 +124,7 @@ class Passes:
             StaysApartError: the batches are not known to come out as by themselves.
             LossFailedError: the loss raised an error, or gave what is no losses, one per example.
         """
-        inputs, sizes, settings = self.at_device(inputs), [len(one) for one in targets], settings_of(self.model)
+        inputs, sizes, settings = self.at_device(inputs), [len(one) for one in targets], layer_settings(self.model)
         parts: list[PartLosses] = []
         found = None
         with torch.enable_grad():
@@ -137,7 +138,7 @@ class Passes:
                         for rows_of, one in zip(torch.split(outputs, sizes), targets, strict=True):
                             parts.append(losses_of_part(self.loss_fn, rows_of, usable(one)))
                 self._require_unchanged()
-                if settings_of(self.model) != settings:
+                if layer_settings(self.model) != settings:
                     raise LossFailedError(UnsupportedModelError(CHANGED_BY_LOSS))
                 if not outputs.requires_grad:
                     raise StaysApartError
@@ -147,8 +148,8 @@ class Passes:
                 losses = torch.cat([part.losses for part in parts])
                 output_grads = torch.cat([part.output_grads for part in parts])
                 found = self._differentiated(outputs, output_grads, BatchSums(len(inputs), {}, {}, {}, losses), inputs)
-        known = read({"overwritten": torch.stack([part.overwritten for part in parts]).any()})
-        if known["overwritten"] or self.capture.routed or self._are_lossy_in_part(found, sizes):
+        unlike = [*(part.overwritten for part in parts), self._are_lossy_in_part(found, sizes)]
+        if self.capture.routed or read({"any": torch.stack(unlike).any()})["any"]:
             raise StaysApartError
         doubt = Doubt(None) if self._drawing.happened else next((part.doubt for part in parts if part.doubt), None)
         return replace(found, doubt=doubt, by_calls=True)
@@ -348,15 +349,18 @@ class Passes:
                 return not self.capture.careful
         return False
 
-    def _are_lossy_in_part(self, measured: BatchSums, sizes: Sequence[int]) -> bool:
-        """Whether squares may have left the range of their dtype in one of the joined batches of these sizes alone."""
+    def _are_lossy_in_part(self, measured: BatchSums, sizes: Sequence[int]) -> Tensor:
+        """Whether squares may have left the range of their dtype in one of the joined batches of these sizes alone, [].
+
+        So it may be where all of them are 0 in one, and not in others.
+        """
         alive = [name for name, total in measured.totals.items() if total > 0.0]
         if self.capture.careful or not alive:
-            return False
+            return torch.zeros((), dtype=torch.bool, device=measured.losses.device)
         together = torch.stack([measured.squared_norms[name] for name in alive])
         bounds = [least(max(sizes) * self.parameters[name].numel(), self.parameters[name].dtype) for name in alive]
         of_parts = torch.stack([part.sum(dim=1) for part in torch.split(together, list(sizes), dim=1)])
-        return bool((of_parts < torch.tensor(bounds, dtype=of_parts.dtype, device=of_parts.device)).any())
+        return (of_parts < sent(torch.tensor(bounds, dtype=of_parts.dtype), of_parts.device)).any()
 
     def _refuse_checkpoints(self, losses: Tensor) -> None:
         """Of the first batch: gradients of weights inside a reentrant checkpoint would be missing without a word."""

@@ -18,7 +18,7 @@ MIXED = (
 
 CHANGED_BY_LOSS = (
     "the loss function changes the network, a setting or a hook of a layer, so that examples were measured by "
-    "different networks; take that out of the loss function, and measure each network in a call of its own"
+    "different networks; take that out of the loss function"
 )
 REENTRANT = (
     "reentrant activation checkpoints, which cannot be asked for the gradients of single tensors; use "

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mcoherence.gradients.example_wise import settings_of
+from mcoherence.gradients.example_wise import layer_settings
 from mcoherence.gradients.passes import BatchSums, Passes
 from mcoherence.gradients.trees import Tree, is_plain, mapped
 
@@ -104,7 +104,7 @@ class SmallBatches:
         half = any(p.dtype not in (torch.float32, torch.float64) for p in passes.model.parameters())
         self._stopped = not (undisturbed and passes.example_wise) or half or torch.is_autocast_enabled(self._device)
         self._model = passes.model
-        self._settings = [] if self._stopped else settings_of(passes.model)
+        self._settings = [] if self._stopped else layer_settings(passes.model)
         self._known: set[tuple[Any, ...]] = set()  # kinds, each with a number of examples
         self._most: dict[tuple[Any, ...], int] = {}  # examples, by kind
 
@@ -147,7 +147,7 @@ class SmallBatches:
         """Take in what was measured of a piece alone, and whether its inputs were `written` to meanwhile."""
         if self._stopped or piece.kind is None:
             return
-        changed = written or settings_of(self._model) != self._settings
+        changed = written or layer_settings(self._model) != self._settings
         if changed or not measured.by_calls or not self.allows(measured):
             self.stop()
             return
