@@ -245,6 +245,8 @@ def _batch_norm(node: Any, output: Shape, argument: int, shape: Shape, axis: int
 
 def _strided(node: Any, output: Shape, argument: int, shape: Shape, axis: int) -> int | None:
     """What torch does to the layout of a channel's mean: the same elements in the same places."""
+    if len(node._saved_stride) != len(shape):
+        return None
     strides = (math.prod(shape[place + 1 :]) for place in range(len(shape)))
     in_order = all(
         size == 1 or one == other for size, one, other in zip(shape, node._saved_stride, strides, strict=True)

@@ -19,7 +19,7 @@ from mcoherence.gradients.alignment import in_doubt
 from mcoherence.gradients.graph import users_below
 from mcoherence.gradients.reference import LossFunction
 from mcoherence.gradients.trees import Tree, leaves, mapped
-from mcoherence.gradients.watching import Doubt, Watch
+from mcoherence.gradients.watching import Watch
 
 
 def with_targets_at_outputs(loss_fn: LossFunction) -> LossFunction:
@@ -48,27 +48,17 @@ class StaysApartError(Exception):
     """Batches that were joined are to be measured one by one."""
 
 
-class LossFailedError(Exception):
-    """A loss function raised an error, or gave what is no losses."""
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__(str(error))
-        self.error = error
-
-
 @dataclass(frozen=True)
 class PartLosses:
     """The losses of one of the batches that went through a model together, taken and differentiated by themselves.
 
     losses: [n].
     output_grads: gradient of their sum with respect to the batch's outputs, [n, ...].
-    doubt: see `BatchSums`.
     overwritten: a truth value, [], whether the loss wrote over its outputs unseen, which the model may have saved.
     """
 
     losses: Tensor
     output_grads: Tensor
-    doubt: Doubt | None
     overwritten: Tensor
 
 
@@ -79,22 +69,18 @@ def losses_of_part(loss_fn: LossFunction, outputs: Tensor, targets: Tree) -> Par
 
     Raises:
         StaysApartError: it is not known that the losses depend on these outputs alone, each on its own row.
-        LossFailedError: the loss raised an error, or gave what is no losses, one per example.
+        ValueError: they are not one per example.
     """
     rows = outputs.detach().clone().requires_grad_()
     of_part = rows.clone()  # no leaf, as what a model gives is none
     node, version = of_part.grad_fn, of_part._version
-    try:
-        with Watch() as watch:
-            losses = loss_fn(of_part, targets)
-        require_losses(losses, len(rows))
-    except Exception as error:
-        raise LossFailedError(error) from error
-    if watch.hooks:
+    with Watch() as watch:
+        losses = loss_fn(of_part, targets)
+    require_losses(losses, len(rows))
+    if watch.hooks or watch.differentiates or watch.values_read or of_part._version != version:
         raise StaysApartError
-    overwritten = torch.zeros((), dtype=torch.bool, device=rows.device)
-    if of_part._version == version:
-        overwritten = (of_part.detach() != rows.detach()).any()
+    before, now = rows.detach(), of_part.detach()
+    overwritten = ((now != before) & ~(now.isnan() & before.isnan())).any()
     gradient = None
     if losses.requires_grad:
         below = users_below([losses.grad_fn], {})
@@ -104,7 +90,7 @@ def losses_of_part(loss_fn: LossFunction, outputs: Tensor, targets: Tree) -> Par
         (gradient,) = torch.autograd.grad(losses.sum(), rows, allow_unused=True)
     if gradient is None:
         gradient = torch.zeros_like(rows)
-    return PartLosses(losses.detach().clone(), gradient, watch.doubt(), overwritten)
+    return PartLosses(losses.detach().clone(), gradient, overwritten)
 
 
 def _mix(losses: Tensor, outputs: Node | None) -> bool:

@@ -5,6 +5,7 @@ Index letter: n examples of a batch.
 
 import math
 import random
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,7 +24,6 @@ from mcoherence.gradients.graph import Made, has_reentrant_checkpoint
 from mcoherence.gradients.layer_rules.products import least, sure_squared_norms
 from mcoherence.gradients.layers import has_node_hooks
 from mcoherence.gradients.losses import (
-    LossFailedError,
     PartLosses,
     StaysApartError,
     losses_of_part,
@@ -35,7 +35,7 @@ from mcoherence.gradients.not_finite import require_finite
 from mcoherence.gradients.reading import read
 from mcoherence.gradients.recurrent_gates import DifferentiatedAgainError
 from mcoherence.gradients.reference import LossFunction, dense, loss_alone, loss_of_twins, require_same_alone, twice
-from mcoherence.gradients.refusal import CHANGED_BY_LOSS, MIXED, REENTRANT, UnsupportedModelError
+from mcoherence.gradients.refusal import MIXED, REENTRANT, UnsupportedModelError
 from mcoherence.gradients.trees import Tree, leaves, length, on_device, outputs_of, rows, usable
 from mcoherence.gradients.watching import Doubt, Read, Value, Watch
 
@@ -51,7 +51,7 @@ class BatchSums:
         would have for an example alone.
     made: what the operations of the pass have made; None where it was not asked for, and of a single example.
     by_calls: whether every parameter's gradient comes by the one call of its layer, whose rows are known to be the
-        examples'.
+        examples', and nothing in the pass asks autograd for gradients.
     """
 
     n: int
@@ -114,7 +114,7 @@ class Passes:
     def measure_joined(self, inputs: Tensor, targets: Sequence[Tensor]) -> BatchSums:
         """As `measure`, of several batches in one pass of a model that is `example_wise`.
 
-        The loss is asked once for each batch, in their order, as it would be without joining.
+        The loss is asked for each batch, in their order, as it would be without joining.
 
         Args:
             inputs: of all batches, [n, ...].
@@ -122,7 +122,6 @@ class Passes:
 
         Raises:
             StaysApartError: the batches are not known to come out as by themselves.
-            LossFailedError: the loss raised an error, or gave what is no losses, one per example.
         """
         inputs, sizes, settings = self.at_device(inputs), [len(one) for one in targets], layer_settings(self.model)
         parts: list[PartLosses] = []
@@ -138,9 +137,7 @@ class Passes:
                         for rows_of, one in zip(torch.split(outputs, sizes), targets, strict=True):
                             parts.append(losses_of_part(self.loss_fn, rows_of, usable(one)))
                 self._require_unchanged()
-                if layer_settings(self.model) != settings:
-                    raise LossFailedError(UnsupportedModelError(CHANGED_BY_LOSS))
-                if not outputs.requires_grad:
+                if layer_settings(self.model) != settings or self._drawing.happened or not outputs.requires_grad:
                     raise StaysApartError
                 self.capture.route(outputs, example_wise=True)
                 if not self.capture.by_calls:
@@ -151,8 +148,7 @@ class Passes:
         unlike = [*(part.overwritten for part in parts), self._are_lossy_in_part(found, sizes)]
         if self.capture.routed or read({"any": torch.stack(unlike).any()})["any"]:
             raise StaysApartError
-        doubt = Doubt(None) if self._drawing.happened else next((part.doubt for part in parts if part.doubt), None)
-        return replace(found, doubt=doubt, by_calls=True)
+        return found
 
     def undo(self) -> None:
         """Put back what a pass that is not to count has changed of the model's buffers and modes."""
@@ -166,8 +162,8 @@ class Passes:
         inputs = self.at_device(inputs)
         with torch.enable_grad():  # a model may want to put hooks on its tensors
             ones = [slice(i, i + 1) for i in chosen]
-            alone = [loss_alone(self.model, self.loss_fn, rows(inputs, one), rows(targets, one)) for one in ones]
-        return torch.cat([loss.detach() for loss in alone])
+            alone = (loss_alone(self.model, self.loss_fn, rows(inputs, one), rows(targets, one)) for one in ones)
+            return torch.cat([loss.detach().clone() for loss in alone])  # a loss may use its memory again
 
     def reads_alone(self, inputs: Tree, targets: Tree, i: int) -> tuple[Read, ...] | None:
         """What a pass of example i of a batch alone reads; None where that cannot be worked out for others."""
@@ -195,7 +191,7 @@ class Passes:
             inputs, targets = rows(self.at_device(inputs), index), rows(usable(targets), index)
             losses = self.loss_fn(outputs_of(self.model, inputs), targets)
         require_losses(losses, len(chosen))
-        return losses.detach(), None if watch.reads is None else tuple(read.value for read in watch.reads)
+        return losses.detach().clone(), None if watch.reads is None else tuple(read.value for read in watch.reads)
 
     def _measure(self, inputs: Tree, targets: Tree, counting: bool) -> BatchSums:
         n = length(inputs)
@@ -207,8 +203,8 @@ class Passes:
         doubt = Doubt(None) if self._drawing.happened else watch.doubt()
         self._require_unchanged()
         made = watch.made(losses)
-        batch = BatchSums(n, {}, {}, {}, losses.detach(), doubt, made)
-        if not losses.requires_grad:
+        batch = BatchSums(n, {}, {}, {}, losses.detach().clone(), doubt, made)  # a loss may use its memory again
+        if losses.grad_fn is None:
             self.capture.let_go()
             return batch
         self._refuse_checkpoints(losses)
@@ -222,6 +218,7 @@ class Passes:
         measured = self._differentiated(losses, None, batch, inputs)
         if measured is None:
             return self._measure(inputs, targets, counting)
+        measured = replace(measured, by_calls=measured.by_calls and not watch.differentiates)
         return self._completed(measured, inputs, targets, hooked)
 
     def _differentiated(self, root: Tensor, given: Tensor | None, batch: BatchSums, inputs: Tree) -> BatchSums | None:
@@ -355,10 +352,12 @@ class Passes:
         So it may be where all of them are 0 in one, and not in others.
         """
         alive = [name for name, total in measured.totals.items() if total > 0.0]
-        if self.capture.careful or not alive:
+        if not alive:
             return torch.zeros((), dtype=torch.bool, device=measured.losses.device)
         together = torch.stack([measured.squared_norms[name] for name in alive])
-        bounds = [least(max(sizes) * self.parameters[name].numel(), self.parameters[name].dtype) for name in alive]
+        bounds = [sys.float_info.min] * len(alive)
+        if not self.capture.careful:
+            bounds = [least(max(sizes) * self.parameters[name].numel(), self.parameters[name].dtype) for name in alive]
         of_parts = torch.stack([part.sum(dim=1) for part in torch.split(together, list(sizes), dim=1)])
         return (of_parts < sent(torch.tensor(bounds, dtype=of_parts.dtype), of_parts.device)).any()
 

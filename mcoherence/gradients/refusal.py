@@ -16,10 +16,6 @@ MIXED = (
 )
 
 
-CHANGED_BY_LOSS = (
-    "the loss function changes the network, a setting or a hook of a layer, so that examples were measured by "
-    "different networks; take that out of the loss function"
-)
 REENTRANT = (
     "reentrant activation checkpoints, which cannot be asked for the gradients of single tensors; use "
     "torch.utils.checkpoint.checkpoint(..., use_reentrant=False), or switch checkpoints off for the measurement"

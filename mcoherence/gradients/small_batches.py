@@ -14,6 +14,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._device import DeviceContext
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 from mcoherence.gradients.example_wise import layer_settings
 from mcoherence.gradients.passes import BatchSums, Passes
@@ -76,20 +78,27 @@ def _joined(leaves: Sequence[Tensor]) -> Tensor:
     return torch.cat([leaf.detach() for leaf in leaves]).requires_grad_(leaves[0].requires_grad)
 
 
+def has_modes() -> bool:
+    """Whether a mode of torch's is on, which may change what operations do; the device to make tensors on does not."""
+    of_functions: list[Any] = torch.overrides._get_current_function_mode_stack()  # type: ignore[no-untyped-call]
+    others = [mode for mode in of_functions if not isinstance(mode, DeviceContext)]
+    return bool(others or _get_current_dispatch_mode_stack())
+
+
 class SmallBatches:
     """Which batches of a sweep go through the model together.
 
     Only those of a model that keeps examples apart whatever the batch is (`example_wise`), of plain tensors, and where
     no code of the user's runs from one batch to the next. What the loss function does with a batch is looked at in the
-    first one of its kind and size, which goes alone: it is to use the outputs alone, each on its own row. In a joined
-    pass it is asked batch by batch, in their order (`losses`). Where its values are checked against those of examples
-    alone, it is to read no values and to draw no random numbers besides, of which each batch has its own checks.
+    first one of its kind and size, which goes alone: it is to use the outputs alone, each on its own row, to read no
+    values, to draw no random numbers and to ask for no gradients. In a joined pass it is asked batch by batch, in their
+    order (`losses`).
 
     Batches of one example are never joined: these are the examples alone. Nor are those in half precision, in which a
     gradient is no longer the sum of as many examples: rounding adds up.
 
     A pass of joined batches that fails, or its check, counts for nothing: these batches are measured one by one, and no
-    others are joined.
+    others are joined. The loss is asked again then, as in checks of examples; so nothing is joined without checks.
     """
 
     def __init__(self, passes: Passes, *, undisturbed: bool, checked: bool) -> None:
@@ -100,9 +109,10 @@ class SmallBatches:
             undisturbed: whether no code of the user's runs from one batch to the next.
             checked: whether examples are compared with those alone.
         """
-        self._device, self._checked = passes.device.type, checked
+        self._device = passes.device.type
         half = any(p.dtype not in (torch.float32, torch.float64) for p in passes.model.parameters())
-        self._stopped = not (undisturbed and passes.example_wise) or half or torch.is_autocast_enabled(self._device)
+        altered = half or torch.is_autocast_enabled(self._device) or has_modes()
+        self._stopped = altered or not (undisturbed and checked and passes.example_wise)
         self._model = passes.model
         self._settings = [] if self._stopped else layer_settings(passes.model)
         self._known: set[tuple[Any, ...]] = set()  # kinds, each with a number of examples
@@ -148,7 +158,7 @@ class SmallBatches:
         if self._stopped or piece.kind is None:
             return
         changed = written or layer_settings(self._model) != self._settings
-        if changed or not measured.by_calls or not self.allows(measured):
+        if changed or not measured.by_calls or measured.doubt is not None:
             self.stop()
             return
         self._known.add((piece.kind, measured.n))
@@ -158,10 +168,6 @@ class SmallBatches:
             if self._device == "cpu":
                 most = min(most, MOST_OF_AN_OPERATION * max(1, measured.made.operations))
             self._most[piece.kind] = math.floor(min(most * measured.n / numbers, MOST_EXAMPLES))
-
-    def allows(self, measured: BatchSums) -> bool:
-        """Whether there is nothing in a pass that its batch has to be checked for by itself."""
-        return measured.doubt is None or not self._checked
 
     def stop(self) -> None:
         """Join no more."""

@@ -123,8 +123,6 @@ class Tally:
         Raises:
             StaysApartError: they disagree.
         """
-        if not self.spot_check:
-            return
         unseen, kind = self._unseen(measured), piece.kind
         assert kind is not None
         new = bool(unseen) or measured.n > self.joined.get(kind, 0)

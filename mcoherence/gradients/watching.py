@@ -54,6 +54,7 @@ _HIDING = {
     *("_native_multi_head_attention", "_transformer_encoder_layer_fwd"),
 }
 _HOOKING = {"register_hook", "register_multi_grad_hook"}
+_DIFFERENTIATING = {"grad", "backward"}
 
 
 Value = bool | int | float | str
@@ -93,6 +94,7 @@ class Watch(TorchFunctionMode):
     values_read: a value, or a shape that depends on values, came back to Python.
     reads: all values that came back, in order; None once there was something else, such as rows chosen by content.
     hooks: a hook was put on a tensor, or its node was asked for, where one can be put too.
+    differentiates: autograd was asked for gradients.
     counting: whether to count what functions make.
     """
 
@@ -102,6 +104,7 @@ class Watch(TorchFunctionMode):
         self.values_read = False
         self.reads: list[Read] | None = []
         self.hooks = False
+        self.differentiates = False
         self._counting = counting
         self._numbers, self._operations = 0.0, 0  # of functions that autograd's graph does not show
         self._nodes: list[Node] = []
@@ -177,6 +180,8 @@ class Watch(TorchFunctionMode):
     def _note(self, kind: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         if kind is _HOOKS:
             self.hooks = True
+        elif kind is _DIFFERENTIATES:
+            self.differentiates = True
         elif not self._is_fixed((args[1:] if kind is _INDEXES else args, kwargs)) and _takes_values(kind, args, kwargs):
             self.values_read, self.reads = True, None
 
@@ -198,6 +203,7 @@ def _takes_values(kind: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -
 
 
 _PLAIN, _READS, _HOOKS, _INDEXES, _CHOOSES, _SIZES = "plain", "reads", "hooks", "indexes", "chooses", "sizes"
+_DIFFERENTIATES = "differentiates"
 _KINDS: dict[Callable[..., Any], str] = {}
 
 
@@ -215,6 +221,8 @@ def _kind(func: Callable[..., Any]) -> str:
         return _HOOKS
     if name in _SIZED:
         return _SIZES
+    if name in _DIFFERENTIATING:
+        return _DIFFERENTIATES
     return {"__getitem__": _INDEXES, "__setitem__": _INDEXES, "where": _CHOOSES, "one_hot": _CHOOSES}.get(name, _PLAIN)
 
 

@@ -182,6 +182,7 @@ def pretended_gpu(monkeypatch: Any) -> Iterator[PretendedGpu]:
         for module in (trees, small_batches, sources):
             patch.setattr(module, "is_plain", lambda leaf, known=trees.is_plain: isinstance(leaf, OnGpu) or known(leaf))
         patch.setattr(example_wise, "_are_plain", lambda tensors: True)
+        patch.setattr(small_batches, "has_modes", lambda: False)
         with PretendedGpu() as gpu:
             yield gpu
 

@@ -34,22 +34,6 @@ def measured(model, loss=CE, batches=None, **options):
     return gradient_statistics(model, loss, [sample()] if batches is None else batches, **options)
 
 
-# Loss functions
-
-
-@follows("different networks; take that out of the loss function")
-def what_changes_the_network():
-    model, calls = nn.Sequential(nn.Linear(4, 5), nn.LeakyReLU(), nn.Linear(5, 3)), []
-
-    def changing(outputs, targets):
-        calls.append(1)
-        model[1].negative_slope = 0.01 if len(calls) < 4 else 0.1
-        return CE(outputs, targets)
-
-    yield lambda: measured(model, changing, [sample()] * 6, spot_check=0)
-    yield lambda: measured(model, CE, [sample()] * 6, spot_check=0)
-
-
 # Batch norm
 
 
