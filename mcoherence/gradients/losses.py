@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import Node
 
 from mcoherence.device import sent
 from mcoherence.gradients.alignment import in_doubt
@@ -79,21 +78,15 @@ def losses_of_part(loss_fn: LossFunction, outputs: Tensor, targets: Tree) -> Par
     require_losses(losses, len(rows))
     if watch.hooks or watch.differentiates or watch.values_read or of_part._version != version:
         raise StaysApartError
-    before, now = rows.detach(), of_part.detach()
-    overwritten = ((now != before) & ~(now.isnan() & before.isnan())).any()
+    overwritten = (of_part.detach() != rows.detach()).any()  # or NaN
     gradient = None
     if losses.requires_grad:
         below = users_below([losses.grad_fn], {})
         leaves_below = [leaf for one in below if (leaf := getattr(one, "variable", None)) is not None]
-        if any(leaf is not rows for leaf in leaves_below) or _mix(losses, node):
+        assert node is not None
+        if any(leaf is not rows for leaf in leaves_below) or in_doubt(below, [node], len(losses)):
             raise StaysApartError
         (gradient,) = torch.autograd.grad(losses.sum(), rows, allow_unused=True)
     if gradient is None:
         gradient = torch.zeros_like(rows)
     return PartLosses(losses.detach().clone(), gradient, overwritten)
-
-
-def _mix(losses: Tensor, outputs: Node | None) -> bool:
-    """Whether the losses [n] may mix the rows of the outputs, by the graph between them."""
-    assert outputs is not None
-    return in_doubt(users_below([losses.grad_fn], {outputs: None}), [outputs], len(losses))

@@ -264,14 +264,14 @@ def test_a_loss_that_asks_for_gradients_of_the_weights_keeps_batches_apart(passe
     def loss_fn(outputs, targets):
         calls.append(1)
         losses = PER_EXAMPLE(outputs, targets)
-        if when == "from the start" or targets[0] == 1:
+        if when == "from the start" or len(calls) == 9:
             (given,) = torch.autograd.grad(losses.sum(), model[2].weight, retain_graph=True)
             losses = losses + 0.0 * given.norm()
         return losses
 
     model, batches = network(), sample(*[6] * 5)
     assert_equal(gradient_statistics(model, loss_fn, batches), by_loop(model, batches))
-    assert passed == [6] * 5
+    assert passed == ([6] * 5 if when == "from the start" else [6, 24, 6, 6, 6, 6])
 
 
 # What a loss function may keep from one batch to the next, or write to: nothing is put off past its next call.
