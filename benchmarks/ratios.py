@@ -6,8 +6,8 @@ In one process, the three in turn, round after round; medians of the ratios with
 
     plain   forward pass and backward pass of the summed loss to all parameters
     batch   a batch of a long sweep, 36 or more, without the first and its checks; where 12 plain passes take over a
-            second, a sweep of one batch without checks stands for it. Batches of small networks are joined in it, and
-            what is compared in each pass of joined ones is part of it.
+            second, a sweep of one batch without checks stands for it. Small batches of chains of torch's own layers are
+            joined in it.
     call    gradient_statistics on 12 batches against 12 plain passes. Where these take over a second, a call of one
             batch and eleven times `batch` stand for it.
 

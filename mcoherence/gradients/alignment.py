@@ -245,7 +245,7 @@ def _batch_norm(node: Any, output: Shape, argument: int, shape: Shape, axis: int
 
 def _strided(node: Any, output: Shape, argument: int, shape: Shape, axis: int) -> int | None:
     """What torch does to the layout of a channel's mean: the same elements in the same places."""
-    if len(node._saved_stride) != len(shape):
+    if len(node._saved_stride) != len(shape):  # of the tensor that this is a view of
         return None
     strides = (math.prod(shape[place + 1 :]) for place in range(len(shape)))
     in_order = all(

@@ -68,9 +68,9 @@ class Batch:
     def losses(self, chosen: Sequence[int]) -> tuple[Tensor, Tensor]:
         """The losses [k] of the chosen examples in the batch, and alone."""
         with torch.enable_grad():
-            within = self.loss_fn(outputs_of(self.model, self.inputs), self.targets)[list(chosen)]
-            alone = [loss_alone(self.model, self.loss_fn, *self._one(i)) for i in chosen]
-        return within.detach(), torch.cat([loss.detach() for loss in alone])
+            within = self.loss_fn(outputs_of(self.model, self.inputs), self.targets)[list(chosen)].detach()
+            alone = (loss_alone(self.model, self.loss_fn, *self._one(i)) for i in chosen)
+            return within, torch.cat([loss.detach().clone() for loss in alone])  # a loss may use its memory again
 
     def _one(self, i: int) -> tuple[Tree, Tree]:
         return rows(self.inputs, slice(i, i + 1)), rows(self.targets, slice(i, i + 1))

@@ -152,7 +152,8 @@ class Capture:
     def route(self, losses: Tensor, *, example_wise: bool = False) -> None:
         """Decide what is measured by its layer's one call and what at its uses, given the losses [n] of the pass.
 
-        Of an `example_wise` model the rows of every call are known to be the examples', whatever is above it.
+        Or given what came out of the model, [n, ...], where the losses have been differentiated by themselves. Of an
+        `example_wise` model the rows of every call are known to be the examples', whatever is above it.
         """
         routes = None
         while routes is None:

@@ -69,14 +69,16 @@ def is_example_wise(model: nn.Module) -> bool:
 
 
 def layer_settings(model: nn.Module) -> list[Any]:
-    """What the layers of a model are set to: their types, numbers and texts, and how many hooks; to be compared."""
+    """Which layers a model has, their numbers, texts and functions, and how many hooks; to be compared."""
     found: list[Any] = []
     for layer in model.modules():
-        found.append(type(layer))
+        found += [id(layer), type(layer)]
         for value in vars(layer).values():
             parts = tuple(value) if type(value) in (tuple, list) else (value,)
             if isinstance(value, dict):
                 found.append(len(value))
+            elif callable(value):
+                found.append(id(value))
             elif all(part is None or type(part) in (bool, int, float, str) for part in parts):
                 found.append(parts)
     return found

@@ -5,7 +5,6 @@ Index letter: n examples of a batch.
 
 import math
 import random
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,22 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mcoherence.device import sent
 from mcoherence.gradients.capture import Capture
 from mcoherence.gradients.evidence import distance_from_sum, is_sum_of_rows, sums_of_rows
-from mcoherence.gradients.example_wise import is_example_wise, layer_settings
+from mcoherence.gradients.example_wise import is_example_wise
 from mcoherence.gradients.fallback import WholeModel
 from mcoherence.gradients.following import Following
 from mcoherence.gradients.graph import Made, has_reentrant_checkpoint
 from mcoherence.gradients.layer_rules.products import least, sure_squared_norms
 from mcoherence.gradients.layers import has_node_hooks
-from mcoherence.gradients.losses import (
-    PartLosses,
-    StaysApartError,
-    losses_of_part,
-    require_losses,
-    with_targets_at_outputs,
-)
+from mcoherence.gradients.losses import require_losses, with_targets_at_outputs
 from mcoherence.gradients.model_state import ModelState
 from mcoherence.gradients.not_finite import require_finite
 from mcoherence.gradients.reading import read
@@ -68,6 +60,7 @@ class Passes:
     """Passes through one model in eval mode; its hooks are in place inside `capture.active()`.
 
     example_wise: whether the model keeps examples apart whatever the batch is.
+    drawing: tells whether passes draw random numbers.
     state: what the model was like before the first pass; without it, what a pass changes is not looked for.
     """
 
@@ -83,7 +76,7 @@ class Passes:
         self._modes = {module: module.training for module in model.modules()}
         self._looked_for_checkpoints = False
         self._silent: set[str] = set()  # names of parameters whose squares added up to 0 in an earlier batch
-        self._drawing = _Drawing(self.device)
+        self.drawing = Drawing(self.device)
 
     def at_device(self, inputs: Tree) -> Tree:
         """The inputs where the model is, apart from any graph; a copy if they were made in inference mode."""
@@ -110,45 +103,6 @@ class Passes:
             except DifferentiatedAgainError:
                 self.capture.show_by_steps()
                 return self._measure(inputs, targets, counting)
-
-    def measure_joined(self, inputs: Tensor, targets: Sequence[Tensor]) -> BatchSums:
-        """As `measure`, of several batches in one pass of a model that is `example_wise`.
-
-        The loss is asked for each batch, in their order, as it would be without joining.
-
-        Args:
-            inputs: of all batches, [n, ...].
-            targets: of each.
-
-        Raises:
-            StaysApartError: the batches are not known to come out as by themselves.
-        """
-        inputs, sizes, settings = self.at_device(inputs), [len(one) for one in targets], layer_settings(self.model)
-        parts: list[PartLosses] = []
-        found = None
-        with torch.enable_grad():
-            while found is None:
-                with self.capture.recording(len(inputs)):
-                    outputs = outputs_of(self.model, inputs)
-                if not isinstance(outputs, Tensor) or not outputs.dim() or len(outputs) != len(inputs):
-                    raise StaysApartError
-                if not parts:
-                    with self._drawing:
-                        for rows_of, one in zip(torch.split(outputs, sizes), targets, strict=True):
-                            parts.append(losses_of_part(self.loss_fn, rows_of, usable(one)))
-                self._require_unchanged()
-                if layer_settings(self.model) != settings or self._drawing.happened or not outputs.requires_grad:
-                    raise StaysApartError
-                self.capture.route(outputs, example_wise=True)
-                if not self.capture.by_calls:
-                    raise StaysApartError
-                losses = torch.cat([part.losses for part in parts])
-                output_grads = torch.cat([part.output_grads for part in parts])
-                found = self._differentiated(outputs, output_grads, BatchSums(len(inputs), {}, {}, {}, losses), inputs)
-        unlike = [*(part.overwritten for part in parts), self._are_lossy_in_part(found, sizes)]
-        if self.capture.routed or read({"any": torch.stack(unlike).any()})["any"]:
-            raise StaysApartError
-        return found
 
     def undo(self) -> None:
         """Put back what a pass that is not to count has changed of the model's buffers and modes."""
@@ -197,11 +151,11 @@ class Passes:
         n = length(inputs)
         if n == 1:
             return self._measure_one(inputs, targets)
-        with self._drawing, self.capture.recording(n, counting=counting) as watch:
+        with self.drawing, self.capture.recording(n, counting=counting) as watch:
             losses = self.loss_fn(outputs_of(self.model, inputs), targets)
         require_losses(losses, n)
-        doubt = Doubt(None) if self._drawing.happened else watch.doubt()
-        self._require_unchanged()
+        doubt = Doubt(None) if self.drawing.happened else watch.doubt()
+        self.require_unchanged()
         made = watch.made(losses)
         batch = BatchSums(n, {}, {}, {}, losses.detach().clone(), doubt, made)  # a loss may use its memory again
         if losses.grad_fn is None:
@@ -215,13 +169,13 @@ class Passes:
             if self.capture.stop_showing():
                 return self._measure(inputs, targets, counting)
         self.capture.route(losses)
-        measured = self._differentiated(losses, None, batch, inputs)
+        measured = self.differentiated(losses, None, batch, inputs)
         if measured is None:
             return self._measure(inputs, targets, counting)
         measured = replace(measured, by_calls=measured.by_calls and not watch.differentiates)
         return self._completed(measured, inputs, targets, hooked)
 
-    def _differentiated(self, root: Tensor, given: Tensor | None, batch: BatchSums, inputs: Tree) -> BatchSums | None:
+    def differentiated(self, root: Tensor, given: Tensor | None, batch: BatchSums, inputs: Tree) -> BatchSums | None:
         """A batch with what the backward pass from `root` gives; None where the forward pass is to be made again.
 
         Args:
@@ -284,7 +238,7 @@ class Passes:
         """A batch of one: its gradient is that of its example. Passed twice over, as `reference` does and says why."""
         loss = loss_alone(self.model, self.loss_fn, inputs, targets)
         require_same_alone(self.model, self.loss_fn, inputs, targets, loss)
-        self._require_unchanged()
+        self.require_unchanged()
         gradients: Sequence[Tensor | None] = [None] * len(self.parameters)
         if loss.requires_grad:
             self._refuse_checkpoints(loss)
@@ -295,7 +249,7 @@ class Passes:
             if gradient is not None
         }
         norms = {name: sure_squared_norms(value.unsqueeze(0)) for name, value in sums.items()}
-        return BatchSums(1, norms, sums, _totals(norms), loss.detach())
+        return BatchSums(1, norms, sums, _totals(norms), loss.detach().clone())
 
     def _completed(self, measured: BatchSums, inputs: Tree, targets: Tree, hooked: set[str]) -> BatchSums:
         """The batch with every parameter in `sums` measured: what the calls do not account for by the whole model.
@@ -326,7 +280,7 @@ class Passes:
                 )
             norms |= {name: value.squared_norms for name, value in formed.items()}
             totals |= judged.totals
-            self._require_unchanged()
+            self.require_unchanged()
         totals |= _totals({name: value for name, value in norms.items() if name not in totals})
         return replace(measured, squared_norms=norms, sums=sums, totals=totals)
 
@@ -346,21 +300,6 @@ class Passes:
                 return not self.capture.careful
         return False
 
-    def _are_lossy_in_part(self, measured: BatchSums, sizes: Sequence[int]) -> Tensor:
-        """Whether squares may have left the range of their dtype in one of the joined batches of these sizes alone, [].
-
-        So it may be where all of them are 0 in one, and not in others.
-        """
-        alive = [name for name, total in measured.totals.items() if total > 0.0]
-        if not alive:
-            return torch.zeros((), dtype=torch.bool, device=measured.losses.device)
-        together = torch.stack([measured.squared_norms[name] for name in alive])
-        bounds = [sys.float_info.min] * len(alive)
-        if not self.capture.careful:
-            bounds = [least(max(sizes) * self.parameters[name].numel(), self.parameters[name].dtype) for name in alive]
-        of_parts = torch.stack([part.sum(dim=1) for part in torch.split(together, list(sizes), dim=1)])
-        return (of_parts < sent(torch.tensor(bounds, dtype=of_parts.dtype), of_parts.device)).any()
-
     def _refuse_checkpoints(self, losses: Tensor) -> None:
         """Of the first batch: gradients of weights inside a reentrant checkpoint would be missing without a word."""
         assert losses.grad_fn is not None
@@ -368,12 +307,13 @@ class Passes:
             raise UnsupportedModelError(REENTRANT)
         self._looked_for_checkpoints = True
 
-    def _require_unchanged(self) -> None:
+    def require_unchanged(self) -> None:
+        """Raise UnsupportedModelError if a pass has changed what the model was like."""
         if self._state is not None:
             self._state.require_unchanged()
 
 
-class _Drawing:
+class Drawing:
     """Whether a block draws from torch's, Python's or NumPy's generator; the last two are asked in the first only."""
 
     def __init__(self, device: torch.device) -> None:

@@ -56,7 +56,7 @@ class Piece:
 
 
 def _says_its_values(leaf: Tensor) -> bool:
-    """Whether a part of a longer tensor that has the values of this one is as good."""
+    """Whether a tensor says nothing but its values and shape."""
     if not is_plain(leaf) or leaf.layout != torch.strided or leaf.is_quantized:
         return False
     return leaf.is_contiguous() and not leaf._backward_hooks and not leaf.grad_fn
@@ -92,7 +92,7 @@ class SmallBatches:
     no code of the user's runs from one batch to the next. What the loss function does with a batch is looked at in the
     first one of its kind and size, which goes alone: it is to use the outputs alone, each on its own row, to read no
     values, to draw no random numbers and to ask for no gradients. In a joined pass it is asked batch by batch, in their
-    order (`losses`).
+    order (`joined_pass`).
 
     Batches of one example are never joined: these are the examples alone. Nor are those in half precision, in which a
     gradient is no longer the sum of as many examples: rounding adds up.
@@ -109,9 +109,9 @@ class SmallBatches:
             undisturbed: whether no code of the user's runs from one batch to the next.
             checked: whether examples are compared with those alone.
         """
-        self._device = passes.device.type
-        half = any(p.dtype not in (torch.float32, torch.float64) for p in passes.model.parameters())
-        altered = half or torch.is_autocast_enabled(self._device) or has_modes()
+        self._device, self._capture = passes.device.type, passes.capture
+        other = any(p.dtype not in (torch.float32, torch.float64) for p in passes.model.parameters())
+        altered = other or torch.is_autocast_enabled(self._device) or has_modes()
         self._stopped = altered or not (undisturbed and checked and passes.example_wise)
         self._model = passes.model
         self._settings = [] if self._stopped else layer_settings(passes.model)
@@ -154,11 +154,11 @@ class SmallBatches:
         return not self._stopped and piece.kind is not None and piece.kind not in self._most
 
     def learn(self, piece: Piece, measured: BatchSums, *, written: bool) -> None:
-        """Take in what was measured of a piece alone, and whether its inputs were `written` to meanwhile."""
+        """Take in what was measured of a piece alone, and whether its tensors were `written` to meanwhile."""
         if self._stopped or piece.kind is None:
             return
         changed = written or layer_settings(self._model) != self._settings
-        if changed or not measured.by_calls or measured.doubt is not None:
+        if changed or not measured.by_calls or measured.doubt is not None or self._capture.routed:
             self.stop()
             return
         self._known.add((piece.kind, measured.n))

@@ -303,7 +303,8 @@ def gradient_statistics(
     Measured in eval mode, with gradients on whatever surrounds the call. Weights, buffers, `.grad`, `requires_grad`,
     the mode of every module and the generators of torch, NumPy and Python are left as found.
     Groups may be mixed in a batch: examples wait until there are enough of their group for a batch of it alone. Small
-    batches that follow each other go through a chain of torch's own layers together (`small_batches`).
+    batches that follow each other go through an `nn.Sequential` of torch's own layers together (docs/gradients.md says
+    when).
 
     Parameters whose gradient no call of their own module accounts for (tied weights, modules used twice, hooks)
     are measured exactly too, at the cost of a further pass through the whole model by vmap or, where the model cannot

@@ -20,7 +20,7 @@ from mcoherence.gradients.eval_mode import eval_mode
 from mcoherence.gradients.fingerprint import fingerprint
 from mcoherence.gradients.group_sums import GroupSums
 from mcoherence.gradients.grouping import batches_of_one_group
-from mcoherence.gradients.losses import StaysApartError
+from mcoherence.gradients.joined_pass import StaysApartError, measure_joined
 from mcoherence.gradients.model_state import ModelState
 from mcoherence.gradients.passes import BatchSums, Passes
 from mcoherence.gradients.reference import LossFunction
@@ -115,16 +115,18 @@ def _joined(
     passes: Passes, tally: Tally, small: SmallBatches, parts: Sequence[Piece]
 ) -> tuple[Piece, BatchSums] | None:
     """The parts as one batch; None where the model does not take them so, or where something else is wrong."""
-    before = [_versions(part) for part in parts]
+    capture, before = passes.capture, [_versions(part) for part in parts]
+    routed, careful = set(capture.routed), capture.careful
     try:
         whole = as_one(parts)
-        found = passes.measure_joined(whole.inputs, [part.targets for part in parts])
+        found = measure_joined(passes, whole.inputs, [part.targets for part in parts])
         if [_versions(part) for part in parts] != before:
             raise StaysApartError
         tally.check_joined(found, whole)
         return whole, found
     except Exception:  # of these examples or of their number: their batches will show what is wrong, if anything is
         passes.undo()
+        capture.routed, capture.careful = routed, careful
         small.stop()
         return None
 
@@ -137,13 +139,14 @@ def _one_by_one(
         piece = part.copied() if passes.capture.keeping else part
         before = _versions(piece)
         measured = passes.measure(piece.inputs, piece.targets, counting=small.counts(piece))
+        measured = tally.checked(measured, piece)
         small.learn(piece, measured, written=_versions(piece) != before)
-        yield piece, tally.checked(measured, piece)
+        yield piece, measured
 
 
 def _versions(piece: Piece) -> list[int]:
-    """How often each tensor of a piece's inputs has been written to."""
-    return [leaf._version for leaf in leaves(piece.inputs) if not leaf.is_inference()]
+    """How often each of a piece's tensors has been written to."""
+    return [leaf._version for leaf in leaves((piece.inputs, piece.targets)) if not leaf.is_inference()]
 
 
 def pieces(batches: Iterable[tuple[Any, ...]], groups: Sequence[str] | None) -> Iterator[Piece]:

@@ -16,7 +16,7 @@ from torch import Tensor
 from mcoherence.gradients.chosen_examples import drawn, shown, telling
 from mcoherence.gradients.evidence import Evidence, bound_ratio
 from mcoherence.gradients.group_sums import sq_norms_of_sums
-from mcoherence.gradients.losses import StaysApartError
+from mcoherence.gradients.joined_pass import StaysApartError
 from mcoherence.gradients.passes import BatchSums, Passes
 from mcoherence.gradients.same_losses import (
     require_same_in_a_batch_of,

@@ -28,9 +28,9 @@ class ProbePasses:
 
     Checked in full, as `gradient_statistics` is, are the first call, every CHECKED_EVERY-th after it, and the first
     after an error. In the calls between, single examples are compared where a parameter has a gradient for the first
-    time, where a batch is of a size that was not there before, where small batches go together, where examples may read
-    other values than their batch, and where a pass draws random numbers; weights that a pass writes to behind
-    autograd's back are not looked for. All else is checked in every call.
+    time, where a batch is of a size that was not there before, where more small batches go together than before, where
+    examples may read other values than their batch, and where a pass draws random numbers; weights that a pass writes
+    to behind autograd's back are not looked for. All else is checked in every call.
     """
 
     def __init__(self, loss_fn: LossFunction, groups: Sequence[str] | None, spot_check: int, tf32: bool) -> None:

@@ -179,8 +179,9 @@ def pretended_gpu(monkeypatch: Any) -> Iterator[PretendedGpu]:
         patch.setattr(torch.cuda, "set_rng_state", lambda state, device=GPU: generator.state.copy_(state))
         patch.setattr(torch.cuda, "get_device_name", lambda device=GPU: "pretended")
         patch.setattr(torch.cuda, "synchronize", lambda device=GPU: None)
+        is_plain = trees.is_plain
         for module in (trees, small_batches, sources):
-            patch.setattr(module, "is_plain", lambda leaf, known=trees.is_plain: isinstance(leaf, OnGpu) or known(leaf))
+            patch.setattr(module, "is_plain", lambda leaf: isinstance(leaf, OnGpu) or is_plain(leaf))
         patch.setattr(example_wise, "_are_plain", lambda tensors: True)
         patch.setattr(small_batches, "has_modes", lambda: False)
         with PretendedGpu() as gpu:
