@@ -76,7 +76,7 @@ class Passes:
         self._modes = {module: module.training for module in model.modules()}
         self._looked_for_checkpoints = False
         self._silent: set[str] = set()  # names of parameters whose squares added up to 0 in an earlier batch
-        self.drawing = Drawing(self.device)
+        self.drawing = RandomDraws(self.device)
 
     def at_device(self, inputs: Tree) -> Tree:
         """The inputs where the model is, apart from any graph; a copy if they were made in inference mode."""
@@ -313,7 +313,7 @@ class Passes:
             self._state.require_unchanged()
 
 
-class Drawing:
+class RandomDraws:
     """Whether a block draws from torch's, Python's or NumPy's generator; the last two are asked in the first only."""
 
     def __init__(self, device: torch.device) -> None:
