@@ -13,7 +13,7 @@ PATHS_AND_NUMBERS = re.compile(r"[\w.~-]*/[^\s,;:'\"()]*|\d+")
 # What a log may end with besides the reason: torch's launcher, Snakemake in a job of a cluster.
 AFTERWARDS = re.compile(
     r"^(launch: |Exiting because|WorkflowError:$|At least one job did not complete|Complete log|Elapsed time|srun: |"
-    r"slurmstepd: |Shutting down, this|\s*$)"
+    r"slurmstepd: |Shutting down, this|Storing output in storage\.|\s*$)"
 )
 
 
@@ -36,6 +36,22 @@ def message_of(logs: Iterable[str], since: float = 0.0) -> tuple[str, str]:
         if lines and not last[0]:
             last = (_shown(lines[-1]), log)
     return last
+
+
+def silence(log: str | None) -> str:
+    """Why a log says nothing, as far as that can be told: a full disk takes no log.
+
+    Args:
+        log: the file; None where there is none.
+    """
+    folder = next((parent for parent in Path(log).absolute().parents if parent.is_dir()), None) if log else None
+    try:
+        room = None if folder is None else os.statvfs(folder).f_bavail
+    except OSError:
+        room = None
+    if room == 0:
+        return f"its log says nothing, and there is no room left on the disk of {folder}; make room, and run again"
+    return "its log says nothing"
 
 
 def cause(message: str) -> str:

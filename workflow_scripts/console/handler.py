@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mcoherence.files.progress import time_in_words
-from workflow_scripts.console.failures import SAID_BY_US, Failures, jobs_in_words, message_of
+from workflow_scripts.console.failures import SAID_BY_US, Failures, jobs_in_words, message_of, silence
 from workflow_scripts.console.screen import Screen
 from workflow_scripts.console.what_is_left import WhatIsLeft
 from workflow_scripts.console.words_of_snakemake import (
@@ -259,7 +259,7 @@ class Console(logging.Handler):
             return
         message, log = message_of(logs, self._run_began)
         said = " ".join(POINTLESS.sub("", executor_says).split())
-        whole = " - ".join(part for part in (message, said) if part) or "its log says nothing"
+        whole = " - ".join(part for part in (message, said) if part) or silence(next(iter(logs), None))
         if self._state.failed.add(number, whole):
             self._line(f"FAILED: {text}\n    {whole}\n    log: {log or next(iter(logs), 'none')}")
         else:

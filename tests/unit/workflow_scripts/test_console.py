@@ -20,7 +20,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 
 from mcoherence.audit.time_left import TimeLeft
 from workflow_scripts.console import handler, what_is_left
-from workflow_scripts.console.failures import Failures, cause, message_of
+from workflow_scripts.console.failures import Failures, cause, message_of, silence
 from workflow_scripts.console.jobs import planned_jobs
 from workflow_scripts.console.what_is_left import WhatIsLeft
 
@@ -207,6 +207,16 @@ def test_a_job_that_failed_before_the_user_stopped_is_told_at_the_end_though_sna
     assert "1 job failed:\n    1 job: its log says nothing" in console._own.stream.getvalue()
 
 
+def test_a_log_that_says_nothing_on_a_full_disk_is_told_so(monkeypatch, tmp_path):
+    log = str(tmp_path / "logs/train/seed0.log")
+    assert silence(log) == silence(None) == "its log says nothing"
+    full = SimpleNamespace(f_bavail=0)
+    monkeypatch.setattr(os, "statvfs", lambda folder: full)
+    assert silence(log) == (
+        f"its log says nothing, and there is no room left on the disk of {tmp_path}; make room, and run again"
+    )
+
+
 def test_a_job_that_fails_twice_counts_once():
     failures = Failures()
     assert failures.add(1, "error: one")
@@ -352,6 +362,7 @@ def test_no_time_is_told_before_the_plan_or_the_jobs_of_this_run_tell_it(monkeyp
     [
         ("error: a/b: found 3\n", "error: a/b: found 3"),
         ("error: first\nlaunch: no srun here\nerror: last\nIt goes on.\n", "error: last"),
+        ("No module named snakemake\nStoring output in storage.\n", "No module named snakemake"),
         ("Traceback (most recent call last):\n  File\nKeyError: 'x'\n\n", "KeyError: 'x'"),
         ("train: 0/5\n\x1b[31merror\x07\n", "[31merror"),
         ("", ""),
