@@ -15,9 +15,8 @@ measured where the graph shows their uses (`by_uses`), and what is not understoo
 meanwhile (`recurrent`).
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -41,31 +40,13 @@ from mcoherence.gradients.layers import Argument, Call, Layer, measurable_layers
 from mcoherence.gradients.probe import Probe, lengths
 from mcoherence.gradients.recurrent import Recurrent
 from mcoherence.gradients.refusal import UnsupportedModelError as UnsupportedModelError  # users catch it by this path
-from mcoherence.gradients.routing import unaccounted
+from mcoherence.gradients.routing import Routes, unaccounted
 from mcoherence.gradients.rule_calls import by_rule, sums_here
 from mcoherence.gradients.uses import Use
 from mcoherence.gradients.watching import Watch
 from mcoherence.parameter_names import names_by_module
 
 Place = Layer | tuple[str, int]  # a layer, or one use of a parameter, by name and number
-
-
-@dataclass(frozen=True)
-class _Routes:
-    """How the parameters of a batch are measured.
-
-    not_by_call: layers that no one call accounts for; calls: those of all others that took part in the losses.
-    uses: of the parameters that are measured at their uses, by name.
-    places: where the examples are at these nodes; sure: whether they are there, and first at every call.
-    reached: the graph.
-    """
-
-    not_by_call: Collection[Layer]
-    calls: list[Call]
-    uses: dict[str, tuple[Use, ...]]
-    places: dict[Node, Layout]
-    sure: bool
-    reached: Users
 
 
 class Capture:
@@ -158,7 +139,7 @@ class Capture:
         routes = None
         while routes is None:
             routes = self._routes(losses, example_wise)
-        self.by_calls = routes.sure and not routes.not_by_call and not any(routes.uses.values()) and not self.routed
+        self.by_calls = routes.are_sure_calls() and not self.routed
         for layer in routes.not_by_call:
             layer.call = None
         for layer in self.layers:
@@ -180,7 +161,7 @@ class Capture:
             summed += [GradientEdge(use.node, 0) for name in self._uses.summed() for use in routes.uses[name]]
             self.edges = with_none_below(summed, routes.calls, routes.uses, routes.reached)
 
-    def _routes(self, losses: Tensor, example_wise: bool) -> "_Routes | None":
+    def _routes(self, losses: Tensor, example_wise: bool) -> Routes | None:
         """How all is measured by what is known so far; None where that does not go, and now more is known."""
         assert losses.grad_fn is not None
         not_by_call, reached = unaccounted(self.layers, losses.grad_fn, self._examples, self.routed | self._by_uses)
@@ -208,7 +189,7 @@ class Capture:
         if not sure and others - self._by_uses:
             self._by_uses |= others  # positions that are as many as examples, say
             return None
-        return _Routes(not_by_call, calls, understood, places, sure, reached)
+        return Routes(not_by_call, calls, understood, places, sure, reached)
 
     def _layouts(
         self, calls: list[Call], used: dict[str, tuple[Use, ...]], reached: Users

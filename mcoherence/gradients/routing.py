@@ -1,13 +1,37 @@
 """Which layers do their calls account for? Decided between the forward and the backward pass of every batch."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 
 from torch.autograd.graph import Node
 
-from mcoherence.gradients.alignment import in_doubt
+from mcoherence.gradients.alignment import Layout, in_doubt
 from mcoherence.gradients.graph import GraphCut, Users, parameters_outside_calls, users_below
-from mcoherence.gradients.layers import Layer
+from mcoherence.gradients.layers import Call, Layer
+from mcoherence.gradients.uses import Use
+
+
+@dataclass(frozen=True)
+class Routes:
+    """How the parameters of a batch are measured.
+
+    not_by_call: layers that no one call accounts for; calls: those of all others that took part in the losses.
+    uses: of the parameters that are measured at their uses, by name.
+    places: where the examples are at these nodes; sure: whether they are there, and first at every call.
+    reached: the graph.
+    """
+
+    not_by_call: Collection[Layer]
+    calls: list[Call]
+    uses: dict[str, tuple[Use, ...]]
+    places: dict[Node, Layout]
+    sure: bool
+    reached: Users
+
+    def are_sure_calls(self) -> bool:
+        """Whether one call of each layer accounts for all, and its rows are known to be the examples'."""
+        return self.sure and not self.not_by_call and not any(self.uses.values())
 
 
 def unaccounted(
