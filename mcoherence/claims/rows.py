@@ -122,6 +122,19 @@ def past_transient(
     return table[table["step"].to_numpy() >= end]
 
 
+def while_learning(table: pd.DataFrame, accuracy: pd.DataFrame, settings: ClaimSettings) -> pd.DataFrame:
+    """The rows of each run until it has fitted its training examples, that checkpoint too; all rows where it never has.
+
+    What m-coherence does afterwards is not about learning these labels: a step that goes too far loses some of what was
+    fitted, and the gradients of all that was lost agree, whatever the labels.
+    """
+    keys = run_keys(accuracy)
+    fitted = accuracy[(accuracy["part"] == "train") & (accuracy["accuracy"] >= settings.fitted)]
+    first = fitted.groupby(keys)["step"].min().rename("fitted_from").reset_index()
+    end = table[keys].merge(first, on=keys, how="left")["fitted_from"].fillna(np.inf).to_numpy()
+    return table[table["step"].to_numpy() <= end]
+
+
 def early_windows(accuracy: pd.DataFrame, settings: ClaimSettings) -> dict[tuple[str, str, str], float]:
     """The last step that is early in training, by data set, network and optimiser, for the entries of SGD.
 

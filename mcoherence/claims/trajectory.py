@@ -1,8 +1,9 @@
 """Claims about the course of m-coherence along training, with real and with random labels: P1 to P5.
 
-Peaks are smoothed and past the transient, both as `mcoherence.tables.curves` reads them off each run's curve. Real and
-random labels are compared at equal steps and at equal training loss, at every learning rate that the study has for SGD.
-The papers say "near" and "much larger" without numbers: the factor that stands for these words is a setting, `near`.
+Peaks are smoothed and past the transient, both as `mcoherence.tables.curves` reads them off each run's curve, and lie
+no later than the checkpoint at which the run has fitted its labels. Real and random labels are compared at equal steps
+and at equal training loss, at every learning rate that the study has for SGD. The papers say "near" and "much larger"
+without numbers: the factor that stands for these words is a setting, `near`.
 """
 
 from dataclasses import replace
@@ -26,6 +27,7 @@ from mcoherence.claims.rows import (
     log_spacing,
     neighbours,
     past_transient,
+    while_learning,
     wholly_random,
 )
 from mcoherence.claims.settings import ClaimSettings
@@ -49,6 +51,7 @@ from mcoherence.tables.rows import run_keys
 IMAGENET_SIDE = 224  # pixels
 TRANSIENT_STEPS = 25  # arXiv 2008.01217 sees the initial drop within about so many
 LOSS_LEVELS = np.arange(0.9, 0.05, -0.1)  # of the training loss before training, at which curves are compared
+NO_PEAK = "the others have no end of their transient before they fit their labels"
 EARLY_LEVELS = LOSS_LEVELS[:5]  # 0.9 to 0.5: the first half of the loss
 
 
@@ -58,8 +61,8 @@ EARLY_LEVELS = LOSS_LEVELS[:5]  # 0.9 to 0.5: the first half of the loss
     short="real labels peak higher",
     source="arXiv 2203.10036; 2008.01217 (ICLR 2021 version)",
     statistic=(
-        "log10 of the ratio of the smoothed peaks, real over random; and the mean of log10 of the ratio at equal "
-        "training loss, at 9 to 1 tenths of the loss before training"
+        "log10 of the ratio of the smoothed peaks until the labels are fitted, real over random; and the mean of log10 "
+        "of the ratio at equal training loss, at 9 to 1 tenths of the loss before training"
     ),
     unit="factor",
     figure="coherence_by_step",
@@ -69,16 +72,17 @@ EARLY_LEVELS = LOSS_LEVELS[:5]  # 0.9 to 0.5: the first half of the loss
 def peak_real_over_random(tables: Tables, settings: ClaimSettings) -> Parts:
     """Log10 of peak m-coherence with real labels over that with random labels, and of m-coherence at equal loss.
 
-    Per network and rate of SGD. Null: the same of different seeds of one kind of labels.
+    Per network and rate of SGD. Peaks are those until a run has fitted its labels. Null: the same of different seeds of
+    one kind of labels.
     """
     parts = {}
     at_loss = dict(_at_losses(tables, settings, LOSS_LEVELS))
     for place, curves in curves_by_place(tables, settings):
-        peaks = peaks_by_run(past_transient(curves, settings), curves, settings)["log10"]
+        peaks = peaks_by_run(_learning(curves, tables, settings), curves, settings)["log10"]
         for clean, random, added in clean_and_random(curves):
             real, drawn, where = peaks[clean.labels], peaks[random.labels], f"{place_name(place)}{added}"
             null = nulls.equal_conditions([real, drawn], settings.confidence)
-            parts[where] = Measured(real - drawn, null=null)
+            parts[where] = Measured(real - drawn, null=null, missing_because=NO_PEAK)
             parts[f"{where}, at equal training loss"] = _at_equal_loss(at_loss[place], clean, random, settings)
     return parts
 
@@ -123,9 +127,9 @@ def early_coherence_by_noise(tables: Tables, settings: ClaimSettings) -> Parts:
     short="random labels rise late and return",
     source="arXiv 2008.01217; 2203.10036",
     statistic=(
-        "log10 of the smoothed m-coherence over near at the checkpoint at which the other seeds' is highest; where the "
-        "peak is beyond near, log10 of near minus |log10 of the smoothed m-coherence| at the end; log10 of "
-        "the ratio of the steps of the peaks, random over real; the factor near is our own choice"
+        "log10 of the smoothed m-coherence over near at the checkpoint at which the other seeds' is highest, until one "
+        "has fitted; where the peak is beyond near, log10 of near minus |log10 of the smoothed m-coherence| at the "
+        "end; log10 of the ratio of the steps of the peaks, random over real; the factor near is our own choice"
     ),
     unit="factor",
     figure="coherence_by_step",
@@ -136,7 +140,8 @@ def random_rises_and_falls(tables: Tables, settings: ClaimSettings) -> Parts:
     """Rise of the random-label curve beyond `near`, its end near 1, and the lateness of its peak, per network and rate.
 
     The highest of many values that scatter about 1 is above 1. So the other seeds say at which checkpoint a run is
-    read, and it has to stand beyond the factor that counts as near 1: a few per cent are no rise. A run that has not
+    read, of those until the first run has fitted its labels, and it has to stand beyond the factor that counts as near
+    1: a few per cent are no rise. A run that has not
     fitted its labels may have its rise and its return before it, and has no number; a curve that only falls, so that
     its transient has no end, counts as 1, or as its end where that is lower. An end near 1 says nothing of a run that
     has not been far from it, so a run that has no peak beyond `near` has no number for its return. Nulls: 1, the
@@ -152,14 +157,15 @@ def random_rises_and_falls(tables: Tables, settings: ClaimSettings) -> Parts:
     redrawn = coherence[(coherence["group"] == REDRAWN) & (coherence["layer"] == WHOLE_NETWORK)]
     near = float(np.log10(settings.near))
     for place, curves in curves_by_place(tables, settings):
-        later = past_transient(curves, settings)
-        peaks = peaks_by_run(later, curves, settings)
+        later, learning = past_transient(curves, settings), _learning(curves, tables, settings)
+        peaks = peaks_by_run(learning, curves, settings)
         ends = number_by_run(later, curves, lambda run: float(smoothed_of_run(run, settings)[-1]))
         checkpoints_that_fit = number_by_run(_where_fitted(curves, tables, settings), curves, len)
         without_rise = number_by_run(curves, curves, _without_rise).where(ends.isna())
         for one, added in wholly_random(curves):
             where = f"{place_name(place)}{added}"
-            own = smoothed_by_step(_of_labels(later, one), settings).reindex(columns=ends[one.labels].index)
+            own = smoothed_by_step(_until_one_has_fitted(_of_labels(learning, one)), settings)
+            own = own.reindex(columns=ends[one.labels].index)
             height = at_best_of_others(own)
             fits = checkpoints_that_fit[one.labels].notna()
             rise = (height.fillna(without_rise[one.labels]) - near).where(fits)
@@ -223,7 +229,7 @@ def coherence_near_one_when_fitted(tables: Tables, settings: ClaimSettings) -> P
     parts = {}
     for place, curves in curves_by_place(tables, settings):
         fitted = _where_fitted(curves, tables, settings)
-        peaks = peaks_by_run(past_transient(curves, settings), curves, settings)["log10"]
+        peaks = peaks_by_run(_learning(curves, tables, settings), curves, settings)["log10"]
         for one in label_sets_by_noise(curves):
             if one.noise not in (0, 1):
                 continue
@@ -286,6 +292,18 @@ def drops_at_the_start(tables: Tables, settings: ClaimSettings) -> Parts:
 def _without_rise(run: pd.DataFrame) -> float:
     """log10 of the height of a curve that only falls: that of 1, or of its end where that is lower."""
     return min(0.0, float(np.log10(run["m_coherence"].iloc[-1])))
+
+
+def _learning(curves: pd.DataFrame, tables: Tables, settings: ClaimSettings) -> pd.DataFrame:
+    """The rows of each run from the end of its transient to the checkpoint at which it has fitted its labels."""
+    return while_learning(past_transient(curves, settings), tables["accuracy"], settings)
+
+
+def _until_one_has_fitted(learning: pd.DataFrame) -> pd.DataFrame:
+    """The rows at the checkpoints up to the last one of the run that has the fewest."""
+    shortest = learning.groupby("seed")["step"].max().min()
+    rows: pd.DataFrame = learning[learning["step"] <= shortest]
+    return rows
 
 
 def _where_fitted(curves: pd.DataFrame, tables: Tables, settings: ClaimSettings) -> pd.DataFrame:

@@ -110,7 +110,7 @@ class Experiment:
     def entries(self) -> dict[str, str]:
         """Key of the experiment's own section -> the section of the config whose entries it names."""
         properties = (self.schema or {}).get("properties", {})
-        named = [key for key, schema in properties.items() if schema.get("$ref") in (NAMES["$ref"], NAME)]
+        named = [key for key, schema in properties.items() if schema.get("$ref") in (NAMES["$ref"], NAME, ONE_OR_MORE)]
         return {key: "optimizers" if key.endswith("optimizer") else key for key in named}
 
 
@@ -124,13 +124,18 @@ SWEEPS = "6. Exploratory sweeps"
 
 # Parts of the schemas of sections. A key that names entries is called like their section, or `optimizer`.
 NAMES = {"$ref": "#/$defs/names"}
-NAME = "#/$defs/name"
+NAME, ONE_OR_MORE = "#/$defs/name", "#/$defs/name_or_names"
 SEEDS = {"$ref": "#/$defs/seeds"}
 
 
 def one_name(description: str) -> dict[str, Any]:
     """The schema of a key that holds the name of one entry."""
     return {"$ref": NAME, "description": description}
+
+
+def one_or_more_names(description: str) -> dict[str, Any]:
+    """The schema of a key that holds the name of one entry, or a list of names."""
+    return {"$ref": ONE_OR_MORE, "description": description}
 
 
 def section_schema(description: str, **properties: Mapping[str, Any]) -> dict[str, Any]:

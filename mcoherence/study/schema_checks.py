@@ -93,7 +93,7 @@ def _expected(error: Any) -> str:
         "minProperties": lambda: f"at least {_counted(wanted, 'key')}",
         "pattern": lambda: str(error.schema.get("title", f"text like {wanted}")),
         "not": lambda: "an odd number" if wanted == {"multipleOf": 2} else f"nothing like {wanted}",
-        "anyOf": lambda: "one of the forms that its description names",
+        "anyOf": lambda: str(error.schema.get("title", "one of the forms that its description names")),
     }
     return words.get(error.validator, lambda: str(error.message))()
 

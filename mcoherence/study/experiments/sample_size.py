@@ -1,6 +1,15 @@
 """Coherence on samples of several sizes m, along the same runs."""
 
-from mcoherence.study.experiment import COHERENCE, NAMES, SEEDS, Experiment, Figure, Table, one_name, section_schema
+from mcoherence.study.experiment import (
+    COHERENCE,
+    NAMES,
+    SEEDS,
+    Experiment,
+    Figure,
+    Table,
+    one_or_more_names,
+    section_schema,
+)
 from mcoherence.study.result_names import OTHER_SAMPLE
 from mcoherence.study.runs import Config, Grid, grid
 
@@ -22,7 +31,9 @@ EXPERIMENT = Experiment(
         datasets=NAMES,
         models=NAMES,
         labels=NAMES,
-        optimizer=one_name("Optimiser of the runs."),
+        optimizer=one_or_more_names(
+            "Optimiser of the runs; several are several rates, and the claim is tested at each."
+        ),
         seeds=SEEDS,
         sizes={
             "type": "array",
