@@ -92,6 +92,26 @@ def test_peaks_are_compared_past_the_transient_and_at_equal_loss_at_every_rate()
     }
 
 
+def test_a_peak_after_the_labels_are_fitted_is_none_of_learning_them():
+    """Real labels are fitted at step 100, where m-coherence is 20; what it does then, 90, is not compared."""
+    coherence = pd.concat([curve([400, 50, 2, 20, 90]), curve([400, 50, 2, 8, 40], noise=1.0)])
+    fitted = [accuracy([0.1, 0.1, 0.2, 1.0, 1.0]), accuracy([0.1, 0.1, 0.2, 1.0, 1.0], noise=1.0)]
+    found = values(peak_real_over_random({"coherence": coherence, "accuracy": pd.concat(fitted)}, SETTINGS))
+    assert found["glyphs, net, sgd"] == pytest.approx([math.log10(20 / 8)])
+    # Random labels that are never fitted are compared by all of their course.
+    never = [fitted[0], accuracy([0.1, 0.1, 0.2, 0.4, 0.9], noise=1.0)]
+    found = values(peak_real_over_random({"coherence": coherence, "accuracy": pd.concat(never)}, SETTINGS))
+    assert found["glyphs, net, sgd"] == pytest.approx([math.log10(20 / 40)])
+
+
+def test_a_run_that_fits_its_labels_in_its_transient_has_no_peak():
+    coherence = pd.concat([curve(REAL), curve(RANDOM, noise=1.0)])
+    fitted = pd.concat([accuracy([0.1, 1, 1, 1, 1]), accuracy([0.1, 0.1, 0.2, 0.8, 1.0], noise=1.0)])
+    measured = peak_real_over_random({"coherence": coherence, "accuracy": fitted}, SETTINGS)["glyphs, net, sgd"]
+    assert measured.per_seed.isna().all()
+    assert "before they fit" in part_of("", measured, 0.95).reason
+
+
 def test_losses_that_one_run_has_not_passed_are_not_compared():
     tables = {
         "coherence": pd.concat([curve(REAL), curve(RANDOM, noise=1.0)]),
@@ -177,6 +197,15 @@ def test_a_run_is_read_where_the_other_seeds_are_highest():
     )
     found = values(random_rises_and_falls({"coherence": coherence, "accuracy": fits(coherence)}, SETTINGS))
     assert found["glyphs, net, sgd, rises beyond 3"] == pytest.approx([math.log10(0.5 / 3), math.log10(2 / 3)])
+
+
+def test_a_rise_after_the_first_run_has_fitted_is_none_of_learning():
+    """Seed 0 has fitted at step 100; that all runs stand at 9 from step 500 on says nothing of learning the labels."""
+    coherence = pd.concat(curve([1, 1, 1, 2, 9, 9], noise=1.0, seed=seed, steps=STEPS_OF_RANDOM) for seed in (0, 1))
+    rows = coherence[coherence["group"] == "train"].assign(part="train", loss=math.nan)
+    fitted = (rows["step"] >= rows["seed"].map({0: 100, 1: 500})).astype(float)
+    found = values(random_rises_and_falls({"coherence": coherence, "accuracy": rows.assign(accuracy=fitted)}, SETTINGS))
+    assert found["glyphs, net, sgd, rises beyond 3"] == pytest.approx([math.log10(2 / 3)] * 2)
 
 
 def test_scatter_about_1_is_as_often_above_1_as_below_it():
@@ -393,8 +422,38 @@ def test_alexnet_is_compared_with_resnet_at_the_peaks_past_the_transient_on_rand
         curve([900, 900, 1, 4, 1], noise=1.0, seed=1),
         curve([900, 900, 900, 900, 900], noise=0.0, seed=0),
     ]
-    found = values(alexnet_coherent_on_random_labels({"coherence": pd.concat(rows)}, SETTINGS))
-    assert found == {"glyphs, sgd, alex over net": pytest.approx([math.log10(5), math.log10(1.5 / 3)])}
+    coherence = pd.concat(rows)
+    tables = {"coherence": coherence, "accuracy": fits(coherence)}
+    expected = [math.log10(5), math.log10(1.5 / 3)]
+    assert values(alexnet_coherent_on_random_labels(tables, SETTINGS)) == {
+        "glyphs, sgd, alex over net": pytest.approx(expected)
+    }
+    # A value after the fit is no peak: the ResNet has fitted at step 100.
+    later = coherence.assign(m_coherence=coherence["m_coherence"].where(coherence["step"] < 1000, 70.0))
+    early_fit = pd.concat(fits(later[later["step"] <= 100]).assign(model=model) for model in ("alex", "net"))
+    assert values(alexnet_coherent_on_random_labels({"coherence": later, "accuracy": early_fit}, SETTINGS)) == {
+        "glyphs, sgd, alex over net": pytest.approx(expected)
+    }
+
+
+def test_networks_are_compared_at_their_highest_rates_and_at_their_next():
+    """A rate is the network's own: the lower one of the AlexNet is another entry than that of the ResNet."""
+    rates = {"sgd": {"alex": 0.02, "net": 0.1}, "slow": {"net": 0.01}, "slowest": {"alex": 0.001}}
+    methods = dict.fromkeys(rates, "sgd")
+    coherence = pd.concat(
+        [
+            curve([500, 500, 2, 60, 1], model="alex", noise=1.0),
+            curve([500, 500, 2, 30, 1], model="alex", noise=1.0, optimizer="slowest"),
+            curve([900, 900, 1, 4, 1], noise=1.0),
+            curve([900, 900, 1, 2, 1], noise=1.0, optimizer="slow"),
+        ]
+    )
+    tables = {"coherence": coherence, "accuracy": fits(coherence)}
+    found = values(alexnet_coherent_on_random_labels(tables, replace(SETTINGS, rates=rates, methods=methods)))
+    assert found == {
+        "glyphs, sgd, alex over net": pytest.approx([math.log10(15 / 3)]),
+        "glyphs, slowest and slow, alex over net": pytest.approx([math.log10(15 / 3)]),
+    }
 
 
 def sizes(own=50, **curves):

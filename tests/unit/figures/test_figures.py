@@ -419,6 +419,19 @@ def test_samples_of_several_sizes_are_drawn_apart_by_their_dashes(coherence: pd.
     assert _legend(figure)[:2] == ["m = 360", "m = 1,720"]
 
 
+def test_samples_of_several_sizes_at_two_rates_have_a_panel_for_each_rate(coherence: pd.DataFrame) -> None:
+    few = _select(coherence, group="train", layer="model", optimizer="sgd", model="mlp", labels="clean").assign(m=360)
+    slow = few.assign(optimizer="rm3", m_coherence=3 * few["m_coherence"])
+    figure = sample_size.draw({"sample_size": pd.concat([few, slow])}, STYLE)
+    drawn = {
+        " ".join(axes.get_title().split()): np.asarray(line.get_ydata())
+        for axes in _panels(figure, 1, 2)[0]
+        for line in axes.get_lines()
+        if line.get_label() == "m = 360"
+    }
+    assert drawn["clean labels, RM3"] == pytest.approx(3 * drawn["clean labels, SGD"])
+
+
 def test_both_starts_are_drawn_in_percent_for_the_test_set_and_easy_and_hard_examples(accuracy: pd.DataFrame) -> None:
     clean = _select(accuracy, labels="clean", optimizer="sgd", part="train")
     table = pd.concat(
