@@ -4,11 +4,12 @@ What the curves of m-coherence show can be a matter of the learning rate: after 
 agree to take it back. So the parts of a claim say which rate they are at, and whether it is stable.
 """
 
+import re
 from dataclasses import replace
 
 import pandas as pd
 
-from mcoherence.claims.measured import Exact, LearningRate, Measured, Tables
+from mcoherence.claims.measured import Exact, LearningRate, Measured, Parts, Tables
 from mcoherence.claims.rows import sgd_rows
 from mcoherence.claims.settings import ClaimSettings
 
@@ -55,20 +56,50 @@ def largest_fall(runs: pd.DataFrame, fitted: float) -> float:
     return float(largest)
 
 
-def with_rates(where: str, measured: Measured | Exact, rates: RatesOfNetworks) -> Measured | Exact:
-    """The statistic with the rates that its network is trained at by SGD.
+def with_rates(parts: Parts, rates: RatesOfNetworks) -> Parts:
+    """The parts of one claim, each with the rates of SGD at which the claim is tested in the same condition.
 
-    Whose it is, says `trained`, or its place, which begins with data set, network and optimiser entry.
+    Whose it is, says a part's `trained`, or its place, which begins with data set, network and optimiser entry. Two
+    parts are of one condition where their places differ in entries of SGD alone. So a part whose condition the study
+    has at one rate only says so, even where other conditions of the network are tested at two.
     """
-    if isinstance(measured, Exact):
-        return measured
-    for (dataset, model), of_network in rates.items():
-        for optimizer in of_network:
-            trained = (dataset, model, optimizer)
-            if measured.trained == trained or f"{where}, ".startswith(f"{', '.join(trained)}, "):
-                here = {name: replace(rate, here=name == optimizer) for name, rate in of_network.items()}
-                return replace(measured, rates=here)
-    return measured
+    runs = {where: _trained(where, one, rates) for where, one in parts.items() if isinstance(one, Measured)}
+    entries = {entry for of_network in rates.values() for entry in of_network}
+    conditions = {where: _without(entries, where) for where in parts}
+    found: dict[str, Measured | Exact] = {}
+    for where, one in parts.items():
+        run = runs.get(where)
+        if isinstance(one, Exact) or run is None:
+            found[where] = one
+            continue
+        tested = {
+            other[1]
+            for place, other in runs.items()
+            if other and other[0] == run[0] and conditions[place] == conditions[where]
+        }
+        of_network = {name: rate for name, rate in rates[run[0]].items() if name in tested}
+        here = {name: replace(rate, here=name == run[1]) for name, rate in of_network.items()}
+        found[where] = replace(one, rates=here)
+    return found
+
+
+def _trained(where: str, measured: Measured, rates: RatesOfNetworks) -> tuple[tuple[str, str], str] | None:
+    """((data set, network), entry of SGD) whose runs a part is of, None where it is of no entry with a known rate."""
+    for network, of_network in rates.items():
+        for entry in of_network:
+            if measured.trained == (*network, entry) or f"{where}, ".startswith(f"{', '.join((*network, entry))}, "):
+                return network, entry
+    return None
+
+
+def _without(entries: set[str], where: str) -> str:
+    """A place without the names of entries, of which two can stand together: `one and other`.
+
+    >>> _without({"sgd", "sgd_slow"}, "digits, mlp, sgd_slow, noise 0"), _without({"sgd", "slow"}, "d, sgd and slow, a")
+    ('digits, mlp, , noise 0', 'd, , a')
+    """
+    name = rf"\b(?:{'|'.join(map(re.escape, sorted(entries)))})\b"
+    return re.sub(rf"{name}(?: and {name})?", "", where) if entries else where
 
 
 def _training_accuracies(tables: Tables) -> list[pd.DataFrame]:

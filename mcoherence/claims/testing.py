@@ -165,10 +165,8 @@ def _claim(
     absent = dict.fromkeys(settings.experiments[name] for name in description.tables if name not in tables)
     parts = {} if absent else description.parts(tables, settings)
     alone = {
-        where: replace(
-            part_of(where, with_rates(where, one, rates), settings.confidence), unit=one.unit or description.unit
-        )
-        for where, one in parts.items()
+        where: replace(part_of(where, one, settings.confidence), unit=one.unit or description.unit)
+        for where, one in with_rates(parts, rates).items()
     }
     decides = {where: not isinstance(measured, Measured) or measured.decides for where, measured in parts.items()}
     deciding = corrected([part for where, part in alone.items() if decides[where]], settings.confidence)

@@ -67,20 +67,32 @@ BOTH = {("d", "net"): {"fast": LearningRate(0.3, False), "slow": LearningRate(0.
 VALUES = pd.Series([1.0, 2.0])
 
 
-@pytest.mark.parametrize(
-    ("where", "trained"), [("d, net, slow, noise 0", None), ("d, net, slow", None), ("elsewhere", ("d", "net", "slow"))]
-)
-def test_a_part_has_its_own_rate_and_names_the_others(where, trained):
-    found = with_rates(where, Measured(VALUES, rounding(0.0), trained=trained), BOTH).rates
-    assert found == {"fast": LearningRate(0.3, False, here=False), "slow": LearningRate(0.1, True, here=True)}
-    assert rates_in_words(found) == "0.1 (stable); elsewhere 0.3 (not stable)"
-    assert rates_in_words({"slow": LearningRate(0.1, False)}) == "one rate, 0.1 (not stable)"
+def test_a_part_has_its_own_rate_and_those_at_which_its_condition_is_tested_too():
+    parts = {
+        "d, net, fast, noise 0": Measured(VALUES, rounding(0.0)),
+        "d, net, slow, noise 0": Measured(VALUES, rounding(0.0)),
+        "d, net, fast, noise 1": Measured(VALUES, rounding(0.0)),  # tested at one rate
+        "elsewhere, fast": Measured(VALUES, rounding(0.0), trained=("d", "net", "fast")),
+        "elsewhere, slow and other": Measured(VALUES, rounding(0.0), trained=("d", "net", "slow")),
+    }
+    rates = {**BOTH, ("d", "another"): {"other": LearningRate(0.2, True)}}
+    found = {where: one.rates for where, one in with_rates(parts, rates).items()}
+    at_slow = {"fast": LearningRate(0.3, False, here=False), "slow": LearningRate(0.1, True, here=True)}
+    assert found["d, net, slow, noise 0"] == found["elsewhere, slow and other"] == at_slow
+    assert found["d, net, fast, noise 1"] == {"fast": LearningRate(0.3, False)}
+    assert {where: rates_in_words(rates) for where, rates in found.items()} == {
+        "d, net, fast, noise 0": "0.3 (not stable); elsewhere 0.1 (stable)",
+        "d, net, slow, noise 0": "0.1 (stable); elsewhere 0.3 (not stable)",
+        "d, net, fast, noise 1": "one rate, 0.3 (not stable)",
+        "elsewhere, fast": "0.3 (not stable); elsewhere 0.1 (stable)",
+        "elsewhere, slow and other": "0.1 (stable); elsewhere 0.3 (not stable)",
+    }
 
 
 @pytest.mark.parametrize("where", ["d, net, slower, noise 0", "d, net, m3 against slow, gap", "d, net"])
 def test_what_is_of_no_entry_of_sgd_has_no_rate(where):
-    assert with_rates(where, Measured(VALUES, rounding(0.0)), BOTH).rates is None
-    assert with_rates("d, net, slow", Exact(1.0, 0.0), BOTH) == Exact(1.0, 0.0)
+    assert with_rates({where: Measured(VALUES, rounding(0.0))}, BOTH)[where].rates is None
+    assert with_rates({"d, net, slow": Exact(1.0, 0.0)}, BOTH) == {"d, net, slow": Exact(1.0, 0.0)}
 
 
 def test_methods_are_compared_at_one_rate_as_far_as_it_is_known():
