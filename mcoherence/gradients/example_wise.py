@@ -5,12 +5,16 @@ comes out as it would in any other batch, but for rounding. Of a network with a 
 known: what it does to one batch says nothing of the next.
 """
 
+import types
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
-from mcoherence.gradients.layers import has_hooks
+from mcoherence.gradients.layers import has_global_hooks, has_hooks
 
 _ANY = (
     *(nn.Sequential, nn.Identity),
@@ -65,32 +69,73 @@ def is_example_wise(model: nn.Module) -> bool:
         >>> is_example_wise(nn.Sequential(nn.Linear(2, 3), nn.Softmax(dim=0)))
         False
     """
-    return not has_hooks(model) and all(map(_is_plain, model.modules())) and _are_plain(model.parameters())
+    plain = all(map(_is_plain, model.modules())) and _are_plain(model.parameters())
+    return plain and not has_hooks(model) and _is_torchs_own(model)
 
 
 def layer_settings(model: nn.Module) -> list[Any]:
-    """Which layers a model has, their numbers, texts and functions, and how many hooks; to be compared."""
-    found: list[Any] = []
+    """Which layers a model has, what each of them keeps besides tensors, and how many hooks; to be compared.
+
+    What is no number, text or short list of these counts by its identity: what layers of torch compute by is none of
+    it, and what a user keeps on a layer may be long.
+    """
+    found: list[Any] = [has_global_hooks()]
     for layer in model.modules():
         found += [id(layer), type(layer)]
         for value in vars(layer).values():
-            parts = tuple(value) if type(value) in (tuple, list) else (value,)
+            if isinstance(value, Tensor):  # no layer computes by one that is no parameter or buffer
+                continue
+            parts = value if type(value) in (tuple, list) and len(value) <= _LONGEST_SETTING else (value,)
             if isinstance(value, dict):
                 found.append(len(value))
-            elif callable(value):
+            elif all(part is None or isinstance(part, _NUMBERS_AND_TEXTS) for part in parts):
+                found.append(tuple(parts))
+            else:
                 found.append(id(value))
-            elif all(part is None or type(part) in (bool, int, float, str) for part in parts):
-                found.append(parts)
     return found
+
+
+_LONGEST_SETTING = 16  # of those of torch's layers: paddings of three axes are 6 numbers, slices of an Unflatten a few
+_TENSORS = ("weight", "bias", "running_mean", "running_var")  # that layers compute by
+_NUMBERS_AND_TEXTS = (bool, int, float, complex, str, np.generic)
 
 
 def _is_plain(layer: nn.Module) -> bool:
     condition = _CONDITIONS.get(type(layer))
     if condition is None or not _are_plain(layer.buffers()) or not condition(layer):
         return False
-    of_its_own = any(callable(value) and hasattr(type(layer), name) for name, value in vars(layer).items())
-    return not of_its_own and type(layer).forward.__module__.startswith("torch.nn.")
+    own = vars(layer)
+    replaced = any(callable(value) and hasattr(type(layer), name) for name, value in own.items())
+    return not replaced and not any(isinstance(own.get(name), Tensor) for name in _TENSORS)
 
 
 def _are_plain(tensors: Iterable[Tensor]) -> bool:
     return all(type(tensor) in (Tensor, nn.Parameter) for tensor in tensors)
+
+
+def _functions(owner: Any) -> dict[str, Any]:
+    """The functions that a module or class has, by name."""
+    kinds = (types.FunctionType, types.BuiltinFunctionType)
+    return {name: one for name, one in vars(owner).items() if isinstance(one, kinds)}
+
+
+def _is_torchs(function: Any) -> bool:
+    code = getattr(function, "__code__", None)
+    return code is None or code.co_filename.startswith(_FOLDER)
+
+
+# What the layers call, before anybody could replace it but those who did so before this was imported, by code that does
+# not lie in torch's folder.
+_FOLDER = str(Path(torch.__file__).parent)
+_CLASSES = {base for one in _CONDITIONS for base in one.__mro__ if issubclass(base, nn.Module)}
+_CALLED = {owner: _functions(owner) for owner in (nn.functional, *_CLASSES)}
+_REPLACED_BEFORE = not all(_is_torchs(one) for functions in _CALLED.values() for one in functions.values())
+
+
+def _is_torchs_own(model: nn.Module) -> bool:
+    """Whether nothing that the layers of a model call was replaced."""
+    owners = {nn.functional, *(base for one in {*map(type, model.modules())} for base in one.__mro__)}
+    known = [(vars(owner), _CALLED[owner]) for owner in owners if owner in _CALLED]
+    return not _REPLACED_BEFORE and all(
+        now.get(name) is one for now, functions in known for name, one in functions.items()
+    )

@@ -24,12 +24,23 @@ from mcoherence.gradients.losses import require_losses
 from mcoherence.gradients.passes import BatchSums, Passes
 from mcoherence.gradients.reading import read
 from mcoherence.gradients.reference import LossFunction
+from mcoherence.gradients.refusal import UnsupportedModelError
 from mcoherence.gradients.trees import outputs_of, usable
 from mcoherence.gradients.watching import Watch
 
 
 class StaysApartError(Exception):
     """Batches that were joined are to be measured one by one."""
+
+
+class NetworkChangedError(UnsupportedModelError):
+    """The loss function changes the network while it is measured."""
+
+
+NETWORK_CHANGED = (
+    "the loss function changes the network while it is measured (a setting, a layer or a hook), expected one that "
+    "leaves it as it is; change the network between two calls"
+)
 
 
 @dataclass(frozen=True)
@@ -56,6 +67,7 @@ def measure_joined(passes: Passes, inputs: Tensor, targets: Sequence[Tensor]) ->
 
     Raises:
         StaysApartError: the batches are not known to come out as by themselves.
+        NetworkChangedError: the loss function has changed the network; asked again it would be another one.
         UnsupportedModelError, IdentityError, ValueError: as those of `Passes.measure`, and what the loss raises. Which
             batch is at fault, a pass of each will tell.
     """
@@ -66,8 +78,10 @@ def measure_joined(passes: Passes, inputs: Tensor, targets: Sequence[Tensor]) ->
         with passes.drawing:
             rows = torch.split(outputs, sizes)
             parts = [losses_of_part(passes.loss_fn, own, usable(one)) for own, one in zip(rows, targets, strict=True)]
-        changed = layer_settings(passes.model) != settings or has_node_hooks(passes.model)
-        if changed or passes.drawing.happened or any(p._backward_hooks for p in passes.parameters.values()):
+        hooks = has_node_hooks(passes.model) or any(p._backward_hooks for p in passes.parameters.values())
+        if hooks or layer_settings(passes.model) != settings:
+            raise NetworkChangedError(NETWORK_CHANGED)
+        if passes.drawing.happened:
             raise StaysApartError
         batch = BatchSums(len(inputs), {}, {}, {}, torch.cat([part.losses for part in parts]))
         output_grads = torch.cat([part.output_grads for part in parts])

@@ -4,6 +4,7 @@ Such code may set something in the model or the loss for each batch, which no lo
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
@@ -20,25 +21,44 @@ from torch.utils.data import (
 from mcoherence.gradients.trees import is_plain
 
 
-def runs_no_code(batches: Iterable[Any]) -> bool:
-    """Whether batches of plain tensors are handed on by Python or torch alone.
+@dataclass(frozen=True)
+class Source:
+    """Batches, and what is known of where they come from.
 
-    That is in a list or tuple, or by a loader of torch's from a `TensorDataset`, or a `Subset` of one.
+    batches: as they are handed in; of a list or tuple, those that are in it when the call begins.
+    runs_no_code: whether batches of plain tensors are handed on by Python or torch alone: in a list or tuple, or by a
+        loader of torch's from a `TensorDataset`, or a `Subset` of one.
+    data: the tensors of such a data set.
     """
+
+    batches: Iterable[Any]
+    runs_no_code: bool
+    data: tuple[Tensor, ...] = ()
+
+    def versions(self) -> list[int]:
+        """How often each of the data set's tensors has been written to."""
+        return [tensor._version for tensor in self.data if not tensor.is_inference()]
+
+
+def source_of(batches: Iterable[Any]) -> Source:
+    """Where batches come from."""
     if type(batches) in (list, tuple):
-        return all(type(batch) in (list, tuple) and _are_plain(batch) for batch in batches)
+        held = tuple(tuple(batch) if type(batch) is list else batch for batch in batches)
+        return Source(held, all(type(batch) is tuple and _are_plain(batch) for batch in held))
     if type(batches) is not DataLoader or batches.num_workers or type(batches.batch_sampler) is not BatchSampler:
-        return False
+        return Source(batches, runs_no_code=False)
     sampler: Any = batches.batch_sampler.sampler
     if type(sampler) not in (SequentialSampler, RandomSampler) or batches.collate_fn is not default_collate:
-        return False
-    return sampler.data_source is batches.dataset and _is_of_tensors(batches.dataset)
+        return Source(batches, runs_no_code=False)
+    data = _tensors_of(batches.dataset)
+    return Source(batches, sampler.data_source is batches.dataset and _are_plain(data) and bool(data), data)
 
 
-def _is_of_tensors(data: Any) -> bool:
+def _tensors_of(data: Any) -> tuple[Tensor, ...]:
+    """The tensors of a `TensorDataset`, or of what a `Subset` is of; none of others."""
     if type(data) is Subset:
-        return type(data.indices) in (list, tuple, range) and _is_of_tensors(data.dataset)
-    return type(data) is TensorDataset and _are_plain(data.tensors)
+        return _tensors_of(data.dataset) if type(data.indices) in (list, tuple, range) else ()
+    return tuple(data.tensors) if type(data) is TensorDataset else ()
 
 
 def _are_plain(tensors: Iterable[Any]) -> bool:

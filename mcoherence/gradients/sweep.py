@@ -20,13 +20,13 @@ from mcoherence.gradients.eval_mode import eval_mode
 from mcoherence.gradients.fingerprint import fingerprint
 from mcoherence.gradients.group_sums import GroupSums
 from mcoherence.gradients.grouping import batches_of_one_group
-from mcoherence.gradients.joined_pass import StaysApartError, measure_joined
+from mcoherence.gradients.joined_pass import NetworkChangedError, StaysApartError, measure_joined
 from mcoherence.gradients.model_state import ModelState
 from mcoherence.gradients.passes import BatchSums, Passes
 from mcoherence.gradients.reference import LossFunction
 from mcoherence.gradients.refusal import UnsupportedModelError, no_graph_kept, refuse_unsupported
 from mcoherence.gradients.small_batches import Piece, SmallBatches, as_one
-from mcoherence.gradients.sources import runs_no_code
+from mcoherence.gradients.sources import Source, source_of
 from mcoherence.gradients.tally import Tally
 from mcoherence.gradients.trees import leaves, length, require_parts
 from mcoherence.gradients.wrappers import plain_names, unwrapped
@@ -97,17 +97,24 @@ def measured_batches(
     passes: Passes, tally: Tally, batches: Iterable[tuple[Any, ...]], groups: Sequence[str] | None
 ) -> Iterator[tuple[Piece, BatchSums]]:
     """The examples of the batches, of one group each time, and what was measured of them."""
-    small = SmallBatches(passes, undisturbed=runs_no_code(batches), checked=bool(tally.spot_check))
-    for parts in small.shared_out(pieces(tally.counted(batches), groups)):
-        for piece, measured in _measured(passes, tally, small, parts):
+    source = source_of(batches)
+    small = SmallBatches(passes, undisturbed=source.runs_no_code, checked=bool(tally.spot_check))
+    for parts in small.shared_out(pieces(tally.counted(source.batches), groups)):
+        for piece, measured in _measured(passes, tally, small, parts, source):
             tally.uncovered.update(measured.sums.keys() - measured.squared_norms.keys())
             yield piece, measured
 
 
 def _measured(
-    passes: Passes, tally: Tally, small: SmallBatches, parts: Sequence[Piece]
+    passes: Passes, tally: Tally, small: SmallBatches, parts: Sequence[Piece], source: Source
 ) -> Iterable[tuple[Piece, BatchSums]]:
+    before = source.versions()
     together = _joined(passes, tally, small, parts) if len(parts) > 1 else None
+    if len(parts) > 1 and source.versions() != before:
+        raise ValueError(
+            "batches: the loss function writes to the data set that they come from, and later ones have been read from "
+            "it, expected one that leaves it as it is; give it a copy, or hand in a list of batches"
+        )
     return _one_by_one(passes, tally, small, parts) if together is None else [together]
 
 
@@ -124,11 +131,22 @@ def _joined(
             raise StaysApartError
         tally.check_joined(found, whole)
         return whole, found
-    except Exception:  # of these examples or of their number: their batches will show what is wrong, if anything is
+    except Exception as error:  # of these examples or of their number: their batches show what is wrong, if anything is
+        if isinstance(error, NetworkChangedError) or _is_the_users(error):
+            raise
         passes.undo()
         capture.routed, capture.careful = routed, careful
         small.stop()
         return None
+
+
+def _is_the_users(error: Exception) -> bool:
+    """Whether an error is of a kind that no code of torch's or of this project raises, and so is meant for the user.
+
+    Such as a time limit of theirs, by a signal or in the loss.
+    """
+    ours = type(error).__module__.partition(".")[0] in ("builtins", "torch", "mcoherence")
+    return isinstance(error, OSError) or not ours
 
 
 def _one_by_one(

@@ -9,8 +9,8 @@ from mcoherence.gradients.layer_rules.products import (
     prefers_product_rows,
     product_rows,
     product_squared_norms,
+    rank_one,
     squared_norms,
-    trusted,
 )
 from mcoherence.gradients.layer_rules.registry import layer_rule, trainable, weight_and_bias
 
@@ -48,10 +48,7 @@ def linear_squared_norms(names: Sequence[str], inputs: Tensor, output_grads: Ten
     n = inputs.shape[0]
     if inputs.dim() == 2:  # one position: the weight's gradient has rank one, and the bias's is a factor of it
         of_bias, of_inputs = squared_norms(output_grads), squared_norms(inputs)
-        of_weight = trusted(of_inputs * of_bias, of_inputs, inputs.numel(), inputs.dtype)
-        if "bias" not in names:  # else its own norms tell
-            of_weight = trusted(of_weight, of_bias, output_grads.numel(), output_grads.dtype)
-        norms = {"weight": of_weight, "bias": of_bias}
+        norms = {"weight": rank_one(of_inputs, of_bias, inputs, output_grads), "bias": of_bias}
         return {name: norms[name] for name in names}
     a = inputs.reshape(n, -1, inputs.shape[-1])
     b = output_grads.reshape(n, -1, output_grads.shape[-1])

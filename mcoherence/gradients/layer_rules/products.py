@@ -83,24 +83,24 @@ def least(terms: int, dtype: torch.dtype) -> float:
 _TINY = float(torch.finfo(torch.float32).tiny)
 
 
-def trusted(norms: Tensor, factor: Tensor, terms: int, dtype: torch.dtype) -> Tensor:
-    """Norms, float64 [n], that `factor` has gone into; NaN where that has lost what counts, so that they are not sure.
+def trusted(norms: Tensor, other: Tensor, terms: int, dtype: torch.dtype) -> Tensor:
+    """Norms, float64 [n], each a product of two factors; NaN where one has lost what counts, so that they are not sure.
 
-    What leaves the range of a dtype in a result shows there; in a factor it does not, if the other is large. NaN tells
-    the caller to do it over in float64. A total of exactly 0 is left: whether that is the truth shows in the sum of the
-    gradients (`passes`).
+    What leaves the range of a dtype in a result shows there; in a factor it does not, where the other is large. A
+    factor has lost no more than its terms could, so the norms no more than that times the other factor: of all examples
+    that is to be nothing beside their total. NaN tells the caller to do it over in float64. A total of exactly 0 is
+    left: whether that is the truth shows in the sum of the gradients (`passes`).
 
     Args:
-        norms: of the examples.
-        factor: sums of squares, whose total counts.
-        terms: squares in all of them together.
-        dtype: of the squares.
+        norms: of the examples, [n].
+        other: the factor that is not asked about, of the examples, [n].
+        terms: squares in the factor of one example.
+        dtype: of these squares.
     """
-    bound = least(terms, dtype)
-    if factor.device.type == "cpu":  # a value is at hand
-        return torch.full_like(norms, torch.nan) if 0.0 < float(factor.sum()) < bound else norms
-    total = factor.sum()
-    return torch.where((total > 0.0) & (total < bound), torch.nan, norms)
+    total, lost = norms.sum(), least(terms, dtype) * other.sum()
+    if total.device.type == "cpu":  # values are at hand
+        return torch.full_like(norms, torch.nan) if 0.0 < float(total) < float(lost) else norms
+    return torch.where((total > 0.0) & (total < lost), torch.nan, norms)
 
 
 def looked_up_squared_norms(index: Tensor, output_grads: Tensor) -> Tensor:
@@ -198,8 +198,13 @@ def product_rows(inputs: Tensor, output_grads: Tensor) -> tuple[Tensor, Tensor]:
 def rank_one_squared_norms(inputs: Tensor, output_grads: Tensor) -> Tensor:
     """|b_i a_i^T|_F^2 = |a_i|^2 |b_i|^2, float64 [n], for inputs a [n, ..., d] and output_grads b [n, ..., p]."""
     of_inputs, of_grads = squared_norms(inputs), squared_norms(output_grads)
-    norms = trusted(of_inputs * of_grads, of_inputs, inputs.numel(), inputs.dtype)
-    return trusted(norms, of_grads, output_grads.numel(), output_grads.dtype)
+    return rank_one(of_inputs, of_grads, inputs, output_grads)
+
+
+def rank_one(of_inputs: Tensor, of_grads: Tensor, inputs: Tensor, output_grads: Tensor) -> Tensor:
+    """|a_i|^2 |b_i|^2, float64 [n], of squared norms [n] of inputs a [n, ...] and output_grads b [n, ...]."""
+    norms = trusted(of_inputs * of_grads, of_grads, inputs.shape[1:].numel(), inputs.dtype)
+    return trusted(norms, of_inputs, output_grads.shape[1:].numel(), output_grads.dtype)
 
 
 def gram_squared_norms(input_gram: Tensor, grad_gram: Tensor) -> Tensor:
@@ -209,9 +214,11 @@ def gram_squared_norms(input_gram: Tensor, grad_gram: Tensor) -> Tensor:
     """
     norms: Tensor = (input_gram * grad_gram).sum(dim=(1, 2), dtype=torch.float64).clamp_min_(0.0)
     n, positions = input_gram.shape[:2]
-    norms = trusted(norms, norms, n * positions**2, input_gram.dtype)
-    for gram in (input_gram, grad_gram):
-        norms = trusted(norms, gram.diagonal(dim1=1, dim2=2), GRAM_TERMS * n * positions, gram.dtype)
+    norms = trusted(norms, norms.new_ones(n), positions**2, input_gram.dtype)
+    for gram, other in ((input_gram, grad_gram), (grad_gram, input_gram)):
+        # Of a Gram matrix, t times its trace is at least the sum of what its entries are in size.
+        sizes = positions * other.diagonal(dim1=1, dim2=2).sum(dim=1, dtype=torch.float64)
+        norms = trusted(norms, sizes, GRAM_TERMS, gram.dtype)
     return norms
 
 

@@ -1,11 +1,14 @@
 """Chains of torch's layers that keep examples apart, whatever the batch is."""
 
+import functools
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from mcoherence.gradients import example_wise
-from mcoherence.gradients.example_wise import is_example_wise
+from mcoherence.gradients.example_wise import is_example_wise, layer_settings
 
 # A layer, and the shape of an example's input.
 KEEPING = [
@@ -123,3 +126,53 @@ def test_nor_of_parameters_and_buffers_of_a_type_of_their_own():
     model = nn.BatchNorm1d(2).eval()
     model.running_mean = torch.zeros(2).as_subclass(Parameter)
     assert not is_example_wise(model)
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [(nn.Tanh, "forward"), (nn.functional, "leaky_relu"), (nn.Module, "__call__"), (nn.Module, "_call_impl")],
+)
+def test_nor_where_something_of_torchs_was_replaced(monkeypatch, owner, name):
+    """However well the replacement is dressed up."""
+    model, own = nn.Sequential(nn.Linear(2, 2), nn.Tanh()), getattr(owner, name)
+    assert is_example_wise(model)
+
+    @functools.wraps(own)
+    def replaced(*given, **named):
+        return own(*given, **named)
+
+    monkeypatch.setattr(owner, name, replaced)
+    assert not is_example_wise(model)
+
+
+def test_nor_of_a_layer_whose_bias_is_no_parameter():
+    layer = nn.Linear(2, 2)
+    del layer.bias
+    layer.bias = torch.ones(2)
+    assert not is_example_wise(nn.Sequential(layer))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda layer: setattr(layer, "negative_slope", np.float32(0.25)),
+        lambda layer: setattr(layer, "inplace", True),
+        lambda layer: setattr(layer, "new", 1),
+        lambda layer: setattr(layer, "__class__", nn.ELU),
+        lambda layer: layer.register_forward_hook(lambda *_: None),
+    ],
+    ids=["a number of NumPy's", "a truth value", "an attribute", "a type", "a hook"],
+)
+def test_settings_tell_that_a_layer_has_changed(change):
+    model = nn.Sequential(nn.LeakyReLU(np.float32(0.5)))
+    before = layer_settings(model)
+    assert layer_settings(model) == before
+    change(model[0])
+    assert layer_settings(model) != before
+
+
+def test_what_a_user_keeps_on_a_layer_is_not_read_through():
+    """A history of losses may be long, and no layer of torch's computes by it."""
+    model = nn.Sequential(nn.LeakyReLU())
+    model.losses = [0.5] * 1000
+    assert len(layer_settings(model)) < 50

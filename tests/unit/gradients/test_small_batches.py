@@ -1,9 +1,12 @@
 """Small batches of a chain of torch's layers go through it together, and nothing that comes out tells."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn.modules.module import register_module_forward_hook
 from torch.overrides import TorchFunctionMode
 from torch.utils.data import BatchSampler, DataLoader, SequentialSampler, Subset, TensorDataset
 
@@ -375,11 +378,12 @@ def test_losses_that_reach_into_those_of_other_batches_are_refused_as_without_jo
         lambda model: setattr(model[1], "__class__", nn.Sigmoid),
         lambda model: setattr(model[1], "forward", torch.sigmoid),
         lambda model: model.__setitem__(1, nn.LeakyReLU(0.5)),
-        lambda model: model[0].weight.register_hook(lambda gradient: 2.0 * gradient),
+        lambda model: setattr(model[1], "negative_slope", np.float64(0.25)),
+        lambda model: register_module_forward_hook(lambda layer, given, output: 2.0 * output),
     ],
-    ids=["a setting", "a hook", "a type", "a method", "a layer", "a hook of a weight"],
+    ids=["a setting", "a hook", "a type", "a method", "a layer", "a number of NumPy's", "a hook on every module"],
 )
-def test_a_loss_that_changes_the_network_ends_joining(passed, change):
+def test_a_loss_that_changes_the_network_while_batches_are_joined_is_refused(passed, change):
     calls = []
 
     def loss_fn(outputs, targets):
@@ -390,8 +394,69 @@ def test_a_loss_that_changes_the_network_ends_joining(passed, change):
 
     torch.manual_seed(1)
     model = nn.Sequential(nn.Linear(D, 5), nn.LeakyReLU(0.5), nn.Linear(5, 3)).double()
+    try:
+        with pytest.raises(UnsupportedModelError, match="loss function changes the network while it is measured"):
+            gradient_statistics(model, loss_fn, sample(*[6] * 10))
+    finally:
+        torch.nn.modules.module._global_forward_hooks.clear()
+    assert passed == [6, 48]
+
+
+def test_a_loss_that_puts_a_hook_on_a_weight_ends_joining(passed):
+    calls = []
+
+    def loss_fn(outputs, targets):
+        calls.append(len(targets))
+        if len(calls) == 9:  # in the joined pass
+            model[0].weight.register_hook(lambda gradient: 2.0 * gradient)
+        return PER_EXAMPLE(outputs, targets)
+
+    model = network()
     gradient_statistics(model, loss_fn, sample(*[6] * 6))
     assert passed == [6, 30, 6, 6, 6, 6, 6]
+
+
+def test_a_list_is_taken_as_it_is_when_the_call_begins(passed):
+    batches, others = sample(*[6] * 4), sample(*[7] * 4)
+    expected = by_loop(network(), batches)
+
+    def loss_fn(outputs, targets):
+        batches[3] = others[3]
+        batches.append(others[0])
+        return PER_EXAMPLE(outputs, targets)
+
+    assert_equal(gradient_statistics(network(), loss_fn, batches), expected)
+    assert passed == [6, 18]
+
+
+def test_a_loss_that_writes_to_a_data_set_which_was_read_ahead_is_refused():
+    data = TensorDataset(torch.randn(36, D, dtype=torch.float64), torch.arange(36) % 3)
+    calls = []
+
+    def loss_fn(outputs, targets):
+        calls.append(len(targets))
+        if len(calls) == 9:
+            data.tensors[1][30:] = 0
+        return PER_EXAMPLE(outputs, targets)
+
+    with pytest.raises(ValueError, match="writes to the data set that they come from"):
+        gradient_statistics(network(), loss_fn, DataLoader(data, batch_size=6))
+
+
+@pytest.mark.parametrize("kind", [TimeoutError, type("Stop", (Exception,), {})])
+def test_an_error_of_the_users_own_kind_ends_the_call(kind):
+    """A time limit, say, that a signal brings into a joined pass: the loss is not asked again."""
+    calls = []
+
+    def loss_fn(outputs, targets):
+        calls.append(len(targets))
+        if len(calls) == 9:
+            raise kind
+        return PER_EXAMPLE(outputs, targets)
+
+    with pytest.raises(kind):
+        gradient_statistics(network(), loss_fn, sample(*[6] * 6))
+    assert len(calls) == 9
 
 
 def test_a_loss_may_keep_tensors_on_the_network(passed):
@@ -422,6 +487,37 @@ def test_what_a_loss_gives_without_the_network_is_measured_as_nothing():
     )
     assert found.counts.tolist() == [8]
     assert found.sum_sq_norm() == 0.0
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (nn.Linear(4, 3, bias=False), (4,)),
+        (nn.Linear(64, 64, bias=False), (2, 64)),
+        (nn.Conv2d(64, 64, 3, bias=False), (64, 4, 4)),
+        (nn.Conv1d(32, 64, 3, bias=False), (32, 4)),
+    ],
+    ids=["rank one", "linear", "2d", "1d"],
+)
+@pytest.mark.parametrize(("inputs", "weight"), [(2.7e-23, 1e14), (1e14, 2.7e-23)], ids=["inputs", "gradients"])
+@pytest.mark.parametrize("together", [True, False], ids=["joined", "handed in as one"])
+def test_squares_of_a_factor_that_leave_float32_in_one_batch_are_not_hidden_by_others(
+    layer, shape, inputs, weight, together
+):
+    """|a|^2 is below the normal numbers of float32 in one batch, and |b|^2 is large: its gradients are not small."""
+    model = nn.Sequential(layer)
+    small = (torch.full((6, *shape), inputs), torch.full((6,), weight))
+    batches = [*[(torch.ones(6, *shape), torch.full((6,), 1e-10))] * 3, small]
+    if not together:
+        batches = [tuple(torch.cat(parts) for parts in zip(*batches, strict=True))]
+
+    def loss_fn(outputs, targets):
+        return outputs.flatten(1).sum(1) * targets
+
+    wide = nn.Sequential(copy.deepcopy(layer).double())
+    rows = [per_example_gradients(wide, loss_fn, x.double(), t.double())["0.weight"] for x, t in batches]
+    expected = sum(float(one.square().sum()) for one in rows)
+    assert gradient_statistics(model, loss_fn, batches).sum_sq_norm() == pytest.approx(expected, rel=1e-5)
 
 
 def test_squares_of_one_batch_that_are_too_small_for_float32_are_those_of_the_batch_alone():
