@@ -114,9 +114,9 @@ def _are_plain(tensors: Iterable[Tensor]) -> bool:
 
 
 def _functions(owner: Any) -> dict[str, Any]:
-    """The functions that a module or class has, by name."""
-    kinds = (types.FunctionType, types.BuiltinFunctionType)
-    return {name: one for name, one in vars(owner).items() if isinstance(one, kinds)}
+    """The functions that a module or class has, by name; less those that make layers: torch.compile replaces them."""
+    kinds, makers = (types.FunctionType, types.BuiltinFunctionType), ("__init__", "__setstate__")
+    return {name: one for name, one in vars(owner).items() if isinstance(one, kinds) and name not in makers}
 
 
 def _is_torchs(function: Any) -> bool:

@@ -22,7 +22,7 @@ from mcoherence.gradients.trees import is_plain
 
 
 @dataclass(frozen=True)
-class Source:
+class BatchSource:
     """Batches, and what is known of where they come from.
 
     batches: as they are handed in; of a list or tuple, those that are in it when the call begins.
@@ -40,18 +40,18 @@ class Source:
         return [tensor._version for tensor in self.data if not tensor.is_inference()]
 
 
-def source_of(batches: Iterable[Any]) -> Source:
+def source_of(batches: Iterable[Any]) -> BatchSource:
     """Where batches come from."""
     if type(batches) in (list, tuple):
         held = tuple(tuple(batch) if type(batch) is list else batch for batch in batches)
-        return Source(held, all(type(batch) is tuple and _are_plain(batch) for batch in held))
+        return BatchSource(held, all(type(batch) is tuple and _are_plain(batch) for batch in held))
     if type(batches) is not DataLoader or batches.num_workers or type(batches.batch_sampler) is not BatchSampler:
-        return Source(batches, runs_no_code=False)
+        return BatchSource(batches, runs_no_code=False)
     sampler: Any = batches.batch_sampler.sampler
     if type(sampler) not in (SequentialSampler, RandomSampler) or batches.collate_fn is not default_collate:
-        return Source(batches, runs_no_code=False)
+        return BatchSource(batches, runs_no_code=False)
     data = _tensors_of(batches.dataset)
-    return Source(batches, sampler.data_source is batches.dataset and _are_plain(data) and bool(data), data)
+    return BatchSource(batches, sampler.data_source is batches.dataset and _are_plain(data) and bool(data), data)
 
 
 def _tensors_of(data: Any) -> tuple[Tensor, ...]:

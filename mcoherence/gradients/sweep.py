@@ -26,7 +26,7 @@ from mcoherence.gradients.passes import BatchSums, Passes
 from mcoherence.gradients.reference import LossFunction
 from mcoherence.gradients.refusal import UnsupportedModelError, no_graph_kept, refuse_unsupported
 from mcoherence.gradients.small_batches import Piece, SmallBatches, as_one
-from mcoherence.gradients.sources import Source, source_of
+from mcoherence.gradients.sources import BatchSource, source_of
 from mcoherence.gradients.tally import Tally
 from mcoherence.gradients.trees import leaves, length, require_parts
 from mcoherence.gradients.wrappers import plain_names, unwrapped
@@ -106,7 +106,7 @@ def measured_batches(
 
 
 def _measured(
-    passes: Passes, tally: Tally, small: SmallBatches, parts: Sequence[Piece], source: Source
+    passes: Passes, tally: Tally, small: SmallBatches, parts: Sequence[Piece], source: BatchSource
 ) -> Iterable[tuple[Piece, BatchSums]]:
     before = source.versions()
     together = _joined(passes, tally, small, parts) if len(parts) > 1 else None

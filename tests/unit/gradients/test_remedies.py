@@ -152,6 +152,49 @@ def a_loader_that_shuffles():
     yield lambda: example_statistics(linear(), CE, DataLoader(data, batch_size=2, shuffle=False))
 
 
+def counting(does, when):
+    """Cross-entropy that does something else as it is called for the `when`th time."""
+    calls = []
+
+    def loss(outputs, targets):
+        calls.append(len(targets))
+        if len(calls) == when:
+            does()
+        return CE(outputs, targets)
+
+    return loss
+
+
+@follows("the loss function changes the network while it is measured (a setting, a layer or a hook), expected one that")
+def a_loss_that_changes_the_network():
+    model, batches = nn.Sequential(nn.Linear(4, 3), nn.LeakyReLU()), [sample()] * 6
+
+    def change():
+        model[1].negative_slope *= 0.5
+
+    yield lambda: measured(model, counting(change, 9), batches)
+
+    def between_two_calls():
+        measured(model, CE, batches)
+        change()
+        measured(model, CE, batches)
+
+    yield between_two_calls
+
+
+@follows("batches: the loss function writes to the data set that they come from, and later ones have been read from it")
+def a_loss_that_writes_to_the_data():
+    data, model = TensorDataset(*sample(36)), nn.Sequential(linear())
+
+    def write():
+        data.tensors[1][30:] = 0
+
+    yield lambda: measured(model, counting(write, 9), DataLoader(data, batch_size=6))
+    copied = TensorDataset(*(tensor.clone() for tensor in data.tensors))
+    yield lambda: measured(model, counting(write, 9), DataLoader(copied, batch_size=6))
+    yield lambda: measured(model, counting(write, 9), list(DataLoader(data, batch_size=6)))
+
+
 @follows("; put a single batch into a list, [(inputs, targets)]")
 def a_batch_without_a_list():
     yield lambda: measured(linear(), batches=sample(2))
