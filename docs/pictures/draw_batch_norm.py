@@ -55,8 +55,9 @@ def main(results: Path, path: Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
     for axes in grid[-1]:
         axes.set_xlabel("training step")
-    grid[0, 1].legend(title="batch norm by", frameon=False)
-    figure.tight_layout()
+    handles, names = grid[0, 0].get_legend_handles_labels()
+    figure.legend(handles, [f"batch norm by {name}" for name in names], loc="lower center", ncols=3, frameon=False)
+    figure.tight_layout(rect=(0, 0.06, 1, 1))
     figure.savefig(path, dpi=140, metadata={"Software": None})
 
 
