@@ -6,6 +6,7 @@ Libraries that take long to import are imported by the commands that need them, 
 import argparse
 import logging
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -24,8 +25,21 @@ class OneLineParser(argparse.ArgumentParser):
     """A parser that tells a mistake in one line and exits with status 1, as all of this project does."""
 
     def error(self, message: str) -> NoReturn:
-        """Say it and leave."""
+        """Say it and leave, in this project's words: the option, what was found, what was expected."""
+        message = message.removeprefix("argument ")
+        message = re.sub(
+            r": expected (\w+|at least one) arguments?$", r": found another number of values, expected \1", message
+        )
         self.exit(1, f"error: {message}; see {self.prog} --help\n")
+
+    def _check_value(self, action: argparse.Action, value: object) -> None:
+        """Refuse a value that is none of the choices, with the one that is spelled nearly like it."""
+        choices = None if action.choices is None else [str(one) for one in action.choices]
+        if choices is not None and value not in choices:
+            expected, near = " or ".join(choices), ""
+            if len(choices) > 2:  # of two names the nearer one by spelling is often not the one meant
+                expected, near = f"one of {', '.join(choices)}", meant(str(value), choices)
+            raise argparse.ArgumentError(action, f"found {value!r}{near}, expected {expected}")
 
 
 def parser() -> argparse.ArgumentParser:
