@@ -14,6 +14,7 @@ from typing import NoReturn
 import mcoherence
 from mcoherence.command import examples, measure, merge, show, verify
 from mcoherence.errors import UserError, fault_of_own_code, first_line, meant, raised_at, with_kind
+from mcoherence.files.faults import refusal_of_system
 from mcoherence.files.whose import in_truth
 
 COMMANDS = (measure, merge, examples, show, verify)
@@ -111,7 +112,7 @@ def _refusal_of(error: Exception) -> str | None:
     """The user's mistake, or the machine's limit, that an error is, in a line; None where it may be a bug."""
     if isinstance(error, OSError):
         named = f"{error.filename}: " if error.filename else ""
-        return f"{named}{error.strerror or first_line(error)}" if error.errno else None
+        return refusal_of_system(error) or (f"{named}{error.strerror or first_line(error)}" if error.errno else None)
     if isinstance(error, ModuleNotFoundError):
         name = (error.name or "").partition(".")[0]
         extra = next((extra for extra, names in EXTRAS.items() if name in names), None)
