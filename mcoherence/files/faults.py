@@ -37,6 +37,7 @@ REFUSALS = {
     errno.ENOTDIR: "expected a folder on the way there, and there is a file; move it away and run again",
     errno.ENOLCK: "expected a file system with locks; work on another one",
 }
+ROOM = 2**26  # bytes: a disk with more is not the one that was full
 OF_A_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)  # which is that of some folder
 
 
@@ -50,18 +51,20 @@ def refusal_of_system(error: OSError) -> str | None:
 
 
 def _written_in(number: int) -> str:
-    """Where a program was writing that the system refused without a name, as far as can be known.
+    """Where a program was writing that the system refused without a name: "" where that cannot be known.
 
-    That is the working folder or the one for temporary files: of a full disk the one with less room, of a quota, of
-    which nothing can be asked, both.
+    That is the working folder or the one for temporary files: of a full disk the one that has no room, of a quota or a
+    limit, of which nothing can be asked, both.
     """
     temporary = tempfile.tempdir or os.environ.get("TMPDIR") or "/tmp"  # gettempdir() would try to write
     places = [place for place in dict.fromkeys((os.getcwd(), str(temporary))) if os.path.isdir(place)]
     disks = {place: os.statvfs(place) for place in places}
-    if number == errno.ENOSPC:  # of equal ones the first
-        return min(places, key=lambda one: disks[one].f_favail and disks[one].f_bavail * disks[one].f_frsize)
+    if number == errno.ENOSPC:
+        room = {place: disk.f_bavail * disk.f_frsize if disk.f_favail else 0 for place, disk in disks.items()}
+        short = [place for place in places if room[place] < ROOM]
+        return min(short, key=lambda place: room[place]) if short else ""  # of equal ones the first
     if number == errno.EROFS:
-        places = [place for place in places if disks[place].f_flag & os.ST_RDONLY] or places
+        return " or ".join(place for place in places if disks[place].f_flag & os.ST_RDONLY)
     return " or ".join(places)
 
 

@@ -92,10 +92,11 @@ def test_what_the_system_refuses_is_one_line(error, line):
 @pytest.mark.parametrize(
     ("number", "free", "expected"),
     [
-        (errno.ENOSPC, {"study": 0, "tmp": 900}, "HERE/study"),
-        (errno.ENOSPC, {"study": 900, "tmp": 0}, "HERE/tmp"),
-        (errno.ENOSPC, {"study": 0, "tmp": 0}, "HERE/study"),  # one disk
-        (errno.EDQUOT, {"study": 900, "tmp": 900}, "HERE/study or HERE/tmp"),  # nobody says whose is used up
+        (errno.ENOSPC, {"study": 0, "tmp": 2**30}, "HERE/study: "),
+        (errno.ENOSPC, {"study": 2**30, "tmp": 4096}, "HERE/tmp: "),
+        (errno.ENOSPC, {"study": 0, "tmp": 0}, "HERE/study: "),  # one disk
+        (errno.ENOSPC, {"study": 2**30, "tmp": 2**30}, ""),  # it was another one, which nobody names
+        (errno.EDQUOT, {"study": 2**30, "tmp": 2**30}, "HERE/study or HERE/tmp: "),  # nobody says whose is used up
     ],
 )
 def test_of_a_full_disk_without_a_file_the_folder_is_named(tmp_path, monkeypatch, number, free, expected):
@@ -112,7 +113,7 @@ def test_of_a_full_disk_without_a_file_the_folder_is_named(tmp_path, monkeypatch
     with pytest.raises(SystemExit) as caught:
         run(main)
     said = caught.value.code.replace(str(tmp_path), "HERE")
-    assert said.startswith(f"error: {expected}: refused by the system ({os.strerror(number)}), expected room ")
+    assert said.startswith(f"error: {expected}refused by the system ({os.strerror(number)}), expected room ")
 
 
 def test_code_of_a_users_own_that_fails_or_ends_python_is_one_line_that_says_where():
