@@ -66,8 +66,9 @@ class StudyConfig:
 
     def _layer_of(self, key: tuple[str, ...]) -> str:
         """The topmost layer that says what stands at a key; else the topmost file that has most of the way there."""
-        deepest, found = 0, next(name for name, _ in reversed(self.layers) if name != ARGUMENTS)
-        for name, layer in reversed(self.layers):
+        found = next(name for name, _ in self.layers[::-1] if name != ARGUMENTS)
+        deepest = 0
+        for name, layer in self.layers[::-1]:
             depth, decided = _followed(layer, key)
             entry = depth >= 2 and key[0] in SECTIONS_OF_ENTRIES and name != ARGUMENTS  # it replaces those below
             if decided or entry:
@@ -104,10 +105,9 @@ def study_config(
         config = over(config, one, entries=True)
         if not replace_default:  # else it is a whole config, what the study's own file says and what it does not
             own = over(own, one, entries=True)
-    layers = [(_shown(path), one) for path, one in zip(files, given, strict=True)]
-    layers = [*([] if replace_default and files else [(_shown(default), below)]), *layers]
-    if arguments:
-        layers.append((ARGUMENTS, arguments))
+    layers: list[tuple[str, Mapping[str, Any]]] = [] if replace_default and files else [(_shown(default), below)]
+    layers += [(_shown(path), one) for path, one in zip(files, given, strict=True)]
+    layers += [(ARGUMENTS, arguments)] if arguments else []
     return StudyConfig(over(config, arguments, entries=False), over(own, arguments, entries=False), tuple(layers))
 
 

@@ -99,6 +99,7 @@ def job(folder, name, arguments, largest=resource.RLIM_INFINITY, before=lambda: 
             os.dup2(writer, 2)
             sys.stdout = sys.stderr = open(writer, "w", buffering=1)  # noqa: SIM115
             os.chdir(folder)
+            sys.path.append(str(folder))  # for modules of the study's own, as by `python -m`
             sys.argv = [name, *arguments]
             provenance.git_commit = lambda: "unknown"  # as in the copy of the workflow, which is no repository
             before()
