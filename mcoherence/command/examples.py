@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mcoherence.command.named import add_named_options, add_weights, named_files, named_measurement, require_place
-from mcoherence.command.option_types import file_path
+from mcoherence.command.option_types import path_of
 from mcoherence.errors import UserError, meant
 from mcoherence.study.shards import Shard
 
@@ -39,7 +39,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     out.add_argument(
         "--out",
         metavar="O.csv|O.parquet",
-        type=file_path,
+        type=path_of,
         required=True,
         help="both forms are written, in place of earlier ones",
     )

@@ -20,7 +20,7 @@ from mcoherence.command.named import (
     require_place,
     shard_of,
 )
-from mcoherence.command.option_types import file_path
+from mcoherence.command.option_types import path_of
 from mcoherence.errors import UserError
 from mcoherence.files.whose import HDF5_SUFFIXES
 from mcoherence.study.shards import Shard
@@ -34,7 +34,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     out.add_argument(
         "--out",
         metavar="O.h5",
-        type=file_path,
+        type=path_of,
         required=True,
         help="the coherence file, .h5 or .hdf5; an earlier one is replaced",
     )

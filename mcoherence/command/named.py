@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mcoherence.command.option_types import decimal_number, file_path, whole_number
+from mcoherence.command.option_types import decimal_number_of, path_of, whole_number_of
 from mcoherence.errors import UserError
 from mcoherence.study.shards import Shard
 
@@ -63,7 +63,7 @@ def add_named_options(parser: argparse.ArgumentParser) -> None:
     )
     data.add_argument("--part", choices=("train", "test"), default="train", help="of images.h5, or what D is (train)")
     data.add_argument(
-        "--labels", metavar="L.h5", type=file_path, help="labels.h5 of a study: trained on in place of D's own"
+        "--labels", metavar="L.h5", type=path_of, help="labels.h5 of a study: trained on in place of D's own"
     )
     data.add_argument(
         "--groups",
@@ -71,20 +71,20 @@ def add_named_options(parser: argparse.ArgumentParser) -> None:
         help="measure each class, or pristine and corrupt labels, apart; without: all examples together",
     )
     data.add_argument(
-        "--sample", metavar="M", type=whole_number, help="measure M examples, drawn at random; without: all"
+        "--sample", metavar="M", type=whole_number_of, help="measure M examples, drawn at random; without: all"
     )
-    data.add_argument("--seed", type=whole_number, default=0, help="of the draw (0)")
+    data.add_argument("--seed", type=whole_number_of, default=0, help="of the draw (0)")
     images = parser.add_argument_group("images of a folder", "They are read as RGB, grey ones too.")
-    images.add_argument("--resize", type=whole_number, default=256, help="pixels of the shorter side (256)")
+    images.add_argument("--resize", type=whole_number_of, default=256, help="pixels of the shorter side (256)")
     images.add_argument(
-        "--size", type=whole_number, default=224, help="pixels of the square that is cut out of the centre (224)"
+        "--size", type=whole_number_of, default=224, help="pixels of the square that is cut out of the centre (224)"
     )
-    images.add_argument("--mean", type=decimal_number, nargs=3, help="taken off (pixel / 255); without: ImageNet's")
-    images.add_argument("--std", type=decimal_number, nargs=3, help="divided by after that; without: ImageNet's")
+    images.add_argument("--mean", type=decimal_number_of, nargs=3, help="taken off (pixel / 255); without: ImageNet's")
+    images.add_argument("--std", type=decimal_number_of, nargs=3, help="divided by after that; without: ImageNet's")
     images.add_argument(
         "--class-names",
         metavar="FILE",
-        type=file_path,
+        type=path_of,
         help="a class a line, in the order of the network's outputs; without: the folders in alphabetical order",
     )
     how = parser.add_argument_group("how it is computed")
@@ -96,18 +96,18 @@ def add_named_options(parser: argparse.ArgumentParser) -> None:
         help="what batch norm normalises by: running statistics, or those of the whole sample (running)",
     )
     how.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (auto)")
-    how.add_argument("--threads", type=whole_number, default=_processors(), help="of the processor (all)")
+    how.add_argument("--threads", type=whole_number_of, default=_processors(), help="of the processor (all)")
     how.add_argument("--deterministic", action=argparse.BooleanOptionalAction, default=True, help="or refuse (yes)")
     how.add_argument(
-        "--batch-size", type=whole_number, default=64, help="examples at a time; lower it for want of memory (64)"
+        "--batch-size", type=whole_number_of, default=64, help="examples at a time; lower it for want of memory (64)"
     )
-    how.add_argument("--workers", type=whole_number, default=2, help="processes that read images ahead (2)")
+    how.add_argument("--workers", type=whole_number_of, default=2, help="processes that read images ahead (2)")
 
 
 def add_weights(parser: argparse.ArgumentParser) -> None:
     """The option that names one file of weights."""
     group = parser.add_argument_group("its weights")
-    group.add_argument("--weights", metavar="W", nargs=1, type=file_path, required=True, help=WEIGHTS)
+    group.add_argument("--weights", metavar="W", nargs=1, type=path_of, required=True, help=WEIGHTS)
     parser.set_defaults(steps=None)
 
 
@@ -118,14 +118,14 @@ def add_weights_of_training(parser: argparse.ArgumentParser) -> None:
         "--weights",
         metavar="W",
         nargs="+",
-        type=file_path,
+        type=path_of,
         required=True,
         help=f"{WEIGHTS}; several files, in the order of training, are measured one after the other into one result",
     )
     group.add_argument(
         "--steps",
         nargs="+",
-        type=whole_number,
+        type=whole_number_of,
         help="updates made until each W; without: as checkpoints say, else 0, 1, ...",
     )
 

@@ -6,14 +6,14 @@ from pathlib import Path
 MOST = 2**63 - 1  # of a number that numpy and torch count with
 
 
-def file_path(text: str) -> Path:
+def path_of(text: str) -> Path:
     """The path that a text names; an empty text, such as a variable that is not set, would be the working directory."""
     if not text:
         raise argparse.ArgumentTypeError("found '', as a variable that is not set gives, expected a path")
     return Path(text)
 
 
-def whole_number(text: str) -> int:
+def whole_number_of(text: str) -> int:
     """The whole number that a text is."""
     try:
         number = int(text)
@@ -24,7 +24,7 @@ def whole_number(text: str) -> int:
     return number
 
 
-def decimal_number(text: str) -> float:
+def decimal_number_of(text: str) -> float:
     """The number that a text is, NaN and infinity among them."""
     try:
         return float(text)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mcoherence.command.option_types import file_path
+from mcoherence.command.option_types import path_of
 from mcoherence.errors import UserError, first_line, with_kind
 from mcoherence.files.faults import REMEDY, FileFaultError
 from mcoherence.files.whose import HDF5_SUFFIXES, in_truth, sealed_form, unreadable, whose
@@ -34,9 +34,7 @@ MOST_NAMED = 3  # files of other programs that are named before the rest is coun
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
-    parser.add_argument(
-        "path", metavar="FILE|FOLDER", type=file_path, help="a result file, a study, or a folder of some"
-    )
+    parser.add_argument("path", metavar="FILE|FOLDER", type=path_of, help="a result file, a study, or a folder of some")
     parser.add_argument(
         "--code", action="store_true", help="of a study: ask besides that the code in this checkout made every file"
     )
