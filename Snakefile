@@ -59,7 +59,7 @@ try:
     config.update(catalogue.with_entries_made(config))
     checks.check_references(config, STUDY and STUDY.own)
 except UserError as error:
-    sys.exit(f"error: {error}")
+    sys.exit(f"error: {STUDY.in_its_file(str(error)) if STUDY else error}")
 
 
 include: "rules/common.smk"

@@ -97,8 +97,11 @@ def meant(found: str, known: Iterable[str]) -> str:
 
     >>> meant("trainning", ["training", "models"])
     ' (did you mean training?)'
+    >>> meant("SGD", ["sgd", "sgd_slow"])
+    ' (did you mean sgd?)'
     >>> meant("lr", ["training", "models"])
     ''
     """
-    near = get_close_matches(found, known, n=1, cutoff=0.6)
-    return f" (did you mean {near[0]}?)" if near else ""
+    names = {name.lower(): name for name in known}
+    near = get_close_matches(found.lower(), names, n=1, cutoff=0.6)
+    return f" (did you mean {names[near[0]]}?)" if near else ""

@@ -4,7 +4,7 @@ import re
 from importlib import import_module
 from typing import Any
 
-from mcoherence.errors import UserError
+from mcoherence.errors import UserError, meant
 
 NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
@@ -38,5 +38,8 @@ def own_function(name: str) -> Any:
             "one; run where the file lies, or add its folder to PYTHONPATH"
         ) from error
     if not hasattr(found, attribute):
-        raise UserError(f"{name}: found no {attribute!r} in the module, expected a function of that name")
+        raise UserError(
+            f"{name}: found no {attribute!r} in the module{meant(attribute, dir(found))}, expected a function of that "
+            "name"
+        )
     return getattr(found, attribute)

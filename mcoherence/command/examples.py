@@ -9,11 +9,11 @@ its gradient), dot_NAME (its product with each direction; dot_NAME_of_others for
 
 import argparse
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mcoherence.command.named import add_named_options, add_weights, named_files, named_measurement, require_place
-from mcoherence.errors import UserError
+from mcoherence.command.option_types import path_of
+from mcoherence.errors import UserError, meant
 from mcoherence.study.shards import Shard
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     out.add_argument(
         "--out",
         metavar="O.csv|O.parquet",
-        type=Path,
+        type=path_of,
         required=True,
         help="both forms are written, in place of earlier ones",
     )
@@ -78,7 +78,8 @@ def _directions(names: Sequence[str], groups: Sequence[str], model: "nn.Module")
     for one in names:
         if one not in known:
             raise UserError(
-                f"--along: found {one!r}, expected sum, weights, or sum:GROUP of a group of --groups; name one of these"
+                f"--along: found {one!r}{meant(one, known)}, expected sum, weights, or sum:GROUP of a group of "
+                "--groups; name one of these"
             )
     weights = {name: p.detach() for name, p in model.named_parameters()}
     return {one: weights if one == "weights" else one for one in names}

@@ -6,6 +6,7 @@ Libraries that take long to import are imported by the commands that need them, 
 import argparse
 import logging
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -13,6 +14,7 @@ from typing import NoReturn
 import mcoherence
 from mcoherence.command import examples, measure, merge, show, verify
 from mcoherence.errors import UserError, fault_of_own_code, first_line, meant, raised_at, with_kind
+from mcoherence.files.faults import refusal_of_system
 from mcoherence.files.whose import in_truth
 
 COMMANDS = (measure, merge, examples, show, verify)
@@ -24,8 +26,21 @@ class OneLineParser(argparse.ArgumentParser):
     """A parser that tells a mistake in one line and exits with status 1, as all of this project does."""
 
     def error(self, message: str) -> NoReturn:
-        """Say it and leave."""
+        """Say it and leave, in this project's words: the option, what was found, what was expected."""
+        message = message.removeprefix("argument ")
+        message = re.sub(
+            r": expected (\w+|at least one) arguments?$", r": found another number of values, expected \1", message
+        )
         self.exit(1, f"error: {message}; see {self.prog} --help\n")
+
+    def _check_value(self, action: argparse.Action, value: object) -> None:
+        """Refuse a value that is none of the choices, with the one that is spelled nearly like it."""
+        choices = None if action.choices is None else [str(one) for one in action.choices]
+        if choices is not None and value not in choices:
+            expected, near = " or ".join(choices), ""
+            if len(choices) > 2:  # of two names the nearer one by spelling is often not the one meant
+                expected, near = f"one of {', '.join(choices)}", meant(str(value), choices)
+            raise argparse.ArgumentError(action, f"found {value!r}{near}, expected {expected}")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -97,7 +112,7 @@ def _refusal_of(error: Exception) -> str | None:
     """The user's mistake, or the machine's limit, that an error is, in a line; None where it may be a bug."""
     if isinstance(error, OSError):
         named = f"{error.filename}: " if error.filename else ""
-        return f"{named}{error.strerror or first_line(error)}" if error.errno else None
+        return refusal_of_system(error) or (f"{named}{error.strerror or first_line(error)}" if error.errno else None)
     if isinstance(error, ModuleNotFoundError):
         name = (error.name or "").partition(".")[0]
         extra = next((extra for extra, names in EXTRAS.items() if name in names), None)

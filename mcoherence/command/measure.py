@@ -11,7 +11,6 @@ In pieces, on several machines maybe: --shard 1/4 to --shard 4/4, each with its 
 
 import argparse
 import sys
-from pathlib import Path
 
 from mcoherence.command.named import (
     add_named_options,
@@ -21,6 +20,7 @@ from mcoherence.command.named import (
     require_place,
     shard_of,
 )
+from mcoherence.command.option_types import path_of
 from mcoherence.errors import UserError
 from mcoherence.files.whose import HDF5_SUFFIXES
 from mcoherence.study.shards import Shard
@@ -34,7 +34,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     out.add_argument(
         "--out",
         metavar="O.h5",
-        type=Path,
+        type=path_of,
         required=True,
         help="the coherence file, .h5 or .hdf5; an earlier one is replaced",
     )

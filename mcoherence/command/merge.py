@@ -4,19 +4,19 @@ mcoherence merge shard1.h5 shard2.h5 --out coherence.h5
 """
 
 import argparse
-from pathlib import Path
 
+from mcoherence.command.option_types import path_of
 from mcoherence.errors import UserError
 from mcoherence.files.whose import HDF5_SUFFIXES
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
-    parser.add_argument("shards", metavar="SHARD.h5", nargs="+", type=Path, help="all shards, in any order")
+    parser.add_argument("shards", metavar="SHARD.h5", nargs="+", type=path_of, help="all shards, in any order")
     parser.add_argument(
         "--out",
         metavar="O.h5",
-        type=Path,
+        type=path_of,
         required=True,
         help="the coherence file, .h5 or .hdf5; an earlier one is replaced",
     )

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mcoherence.command.option_types import decimal_number_of, path_of, whole_number_of
 from mcoherence.errors import UserError
 from mcoherence.study.shards import Shard
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from mcoherence.measuring.named_network import NamedMeasurement, NamedSample
 
 
+MOST_THREADS = 4096  # far above the processors of any machine, and below what systems refuse or torch cannot hold
 WEIGHTS = (
     "a state_dict, or a dictionary with one, wrapped or not: safetensors, or what torch.save wrote (read without "
     "unpickling anything but tensors)"
@@ -61,26 +63,28 @@ def add_named_options(parser: argparse.ArgumentParser) -> None:
     )
     data.add_argument("--part", choices=("train", "test"), default="train", help="of images.h5, or what D is (train)")
     data.add_argument(
-        "--labels", metavar="L.h5", type=Path, help="labels.h5 of a study: trained on in place of D's own"
+        "--labels", metavar="L.h5", type=path_of, help="labels.h5 of a study: trained on in place of D's own"
     )
     data.add_argument(
         "--groups",
         choices=("class", "changed"),
         help="measure each class, or pristine and corrupt labels, apart; without: all examples together",
     )
-    data.add_argument("--sample", metavar="M", type=int, help="measure M examples, drawn at random; without: all")
-    data.add_argument("--seed", type=int, default=0, help="of the draw (0)")
-    images = parser.add_argument_group("images of a folder", "They are read as RGB, grey ones too.")
-    images.add_argument("--resize", type=int, default=256, help="pixels of the shorter side (256)")
-    images.add_argument(
-        "--size", type=int, default=224, help="pixels of the square that is cut out of the centre (224)"
+    data.add_argument(
+        "--sample", metavar="M", type=whole_number_of, help="measure M examples, drawn at random; without: all"
     )
-    images.add_argument("--mean", type=float, nargs=3, help="taken off (pixel / 255); without: ImageNet's")
-    images.add_argument("--std", type=float, nargs=3, help="divided by after that; without: ImageNet's")
+    data.add_argument("--seed", type=whole_number_of, default=0, help="of the draw (0)")
+    images = parser.add_argument_group("images of a folder", "They are read as RGB, grey ones too.")
+    images.add_argument("--resize", type=whole_number_of, default=256, help="pixels of the shorter side (256)")
+    images.add_argument(
+        "--size", type=whole_number_of, default=224, help="pixels of the square that is cut out of the centre (224)"
+    )
+    images.add_argument("--mean", type=decimal_number_of, nargs=3, help="taken off (pixel / 255); without: ImageNet's")
+    images.add_argument("--std", type=decimal_number_of, nargs=3, help="divided by after that; without: ImageNet's")
     images.add_argument(
         "--class-names",
         metavar="FILE",
-        type=Path,
+        type=path_of,
         help="a class a line, in the order of the network's outputs; without: the folders in alphabetical order",
     )
     how = parser.add_argument_group("how it is computed")
@@ -92,16 +96,18 @@ def add_named_options(parser: argparse.ArgumentParser) -> None:
         help="what batch norm normalises by: running statistics, or those of the whole sample (running)",
     )
     how.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (auto)")
-    how.add_argument("--threads", type=int, default=_processors(), help="of the processor (all)")
+    how.add_argument("--threads", type=whole_number_of, default=_processors(), help="of the processor (all)")
     how.add_argument("--deterministic", action=argparse.BooleanOptionalAction, default=True, help="or refuse (yes)")
-    how.add_argument("--batch-size", type=int, default=64, help="examples at a time; lower it for want of memory (64)")
-    how.add_argument("--workers", type=int, default=2, help="processes that read images ahead (2)")
+    how.add_argument(
+        "--batch-size", type=whole_number_of, default=64, help="examples at a time; lower it for want of memory (64)"
+    )
+    how.add_argument("--workers", type=whole_number_of, default=2, help="processes that read images ahead (2)")
 
 
 def add_weights(parser: argparse.ArgumentParser) -> None:
     """The option that names one file of weights."""
     group = parser.add_argument_group("its weights")
-    group.add_argument("--weights", metavar="W", nargs=1, type=Path, required=True, help=WEIGHTS)
+    group.add_argument("--weights", metavar="W", nargs=1, type=path_of, required=True, help=WEIGHTS)
     parser.set_defaults(steps=None)
 
 
@@ -112,12 +118,15 @@ def add_weights_of_training(parser: argparse.ArgumentParser) -> None:
         "--weights",
         metavar="W",
         nargs="+",
-        type=Path,
+        type=path_of,
         required=True,
         help=f"{WEIGHTS}; several files, in the order of training, are measured one after the other into one result",
     )
     group.add_argument(
-        "--steps", nargs="+", type=int, help="updates made until each W; without: as checkpoints say, else 0, 1, ..."
+        "--steps",
+        nargs="+",
+        type=whole_number_of,
+        help="updates made until each W; without: as checkpoints say, else 0, 1, ...",
     )
 
 
@@ -179,7 +188,6 @@ def named_measurement(arguments: argparse.Namespace, command: str, shard: Shard,
     from mcoherence.files.provenance import provenance
     from mcoherence.measuring.measurement import PRECISIONS
     from mcoherence.measuring.named_network import NamedMeasurement, fitting_network, named_sample
-    from mcoherence.own_functions import own_function
     from mcoherence.precision import precision_name
     from mcoherence.study.code_digest import package_digest
 
@@ -187,6 +195,8 @@ def named_measurement(arguments: argparse.Namespace, command: str, shard: Shard,
         found = getattr(arguments, key)
         if found is not None and found < least:
             raise UserError(f"--{key.replace('_', '-')}: found {found}, expected {least} or more")
+    if arguments.threads > MOST_THREADS:
+        raise UserError(f"--threads: found {arguments.threads}, expected at most {MOST_THREADS}")
     if arguments.device not in ("auto", *devices()):
         there = ", ".join(devices())
         raise UserError(f"--device: found {arguments.device!r}, expected one that this machine has ({there}), or auto")
@@ -194,7 +204,7 @@ def named_measurement(arguments: argparse.Namespace, command: str, shard: Shard,
         if not path.is_file():
             found = "found a folder" if path.is_dir() else "not found"
             raise UserError(f"{path}: {found}, expected a file; look at the path")
-    loss = torch.nn.CrossEntropyLoss(reduction="none") if arguments.loss is None else own_function(arguments.loss)
+    loss = torch.nn.CrossEntropyLoss(reduction="none") if arguments.loss is None else _own_loss(arguments.loss)
     step, epoch = _moments(arguments)
     data = _data(arguments)
     labels = None if arguments.labels is None else read_labels(arguments.labels)
@@ -253,6 +263,16 @@ def named_measurement(arguments: argparse.Namespace, command: str, shard: Shard,
         code=package_digest(command, Path(__file__).parents[2]),
     )
     return Named(measurement, replace(origin, inputs={**origin.inputs, **data.digests(sample.index)}))
+
+
+def _own_loss(name: str) -> Any:
+    """The function that --loss names."""
+    from mcoherence.own_functions import own_function
+
+    try:
+        return own_function(name)
+    except UserError as error:
+        raise UserError(f"--loss: {error}") from error
 
 
 def _named_code(name: str, option: str) -> dict[str, str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mcoherence.command.columns import four_digits, in_columns, rows_of_settings
+from mcoherence.command.option_types import path_of
 from mcoherence.command.show_studies import lines_of_claims, lines_of_study, lines_of_two
 from mcoherence.errors import UserError, meant
 from mcoherence.files.whose import HDF5_SUFFIXES
@@ -30,9 +31,11 @@ MOST_ROWS = 20  # of a table file
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
-    parser.add_argument("paths", metavar="FILE|STUDY", nargs="+", type=Path, help="one file or study, or two studies")
     parser.add_argument(
-        "--png", type=Path, help="draw a coherence file or a monitor's CSV: this PNG, and a PDF beside it"
+        "paths", metavar="FILE|STUDY", nargs="+", type=path_of, help="one file or study, or two studies"
+    )
+    parser.add_argument(
+        "--png", type=path_of, help="draw a coherence file or a monitor's CSV: this PNG, and a PDF beside it"
     )
     parser.add_argument(
         "--groups",

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mcoherence.errors import UserError, first_line
+from mcoherence.command.option_types import path_of
+from mcoherence.errors import UserError, first_line, with_kind
 from mcoherence.files.faults import REMEDY, FileFaultError
 from mcoherence.files.whose import HDF5_SUFFIXES, in_truth, sealed_form, unreadable, whose
 
@@ -33,7 +34,7 @@ MOST_NAMED = 3  # files of other programs that are named before the rest is coun
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
-    parser.add_argument("path", metavar="FILE|FOLDER", type=Path, help="a result file, a study, or a folder of some")
+    parser.add_argument("path", metavar="FILE|FOLDER", type=path_of, help="a result file, a study, or a folder of some")
     parser.add_argument(
         "--code", action="store_true", help="of a study: ask besides that the code in this checkout made every file"
     )
@@ -62,9 +63,13 @@ def run(arguments: argparse.Namespace) -> int:
             good.append(f"{study}: {verify_study(study, arguments.code, tell)}")
     if path not in studies:
         files = list(_files_beside(path, studies)) if path.is_dir() else [path]
-        good += _verify_files(path, files, tell)
-        if not any(line.startswith(str(path)) for line in good) and not studies and not faults:
-            raise UserError(f"{path}: found no result file of mcoherence in it, expected some; look at the path")
+        verified, lines = _verify_files(path, files, tell)
+        good += lines
+        if not verified and not studies and not faults:
+            raise UserError(
+                f"{path}: found no results of a study in it, and no other files of mcoherence that can be verified, "
+                "expected some; name the folder of a study, such as results/digits, or of files that a command wrote"
+            )
     print("\n".join(faults or good))
     return 1 if faults else 0
 
@@ -126,12 +131,15 @@ class _Inputs:
         return ", ".join(said)
 
 
-def _verify_files(path: Path, files: list[Path], tell: Callable[[UserError], None]) -> list[str]:
-    """Verify files one by one; returns what was verified, in words, of which `path` begins the first line."""
+def _verify_files(path: Path, files: list[Path], tell: Callable[[UserError], None]) -> tuple[int, list[str]]:
+    """Verify files one by one; returns how many, and what was verified in words, of which `path` begins the first line.
+
+    In a folder files of other programs are passed over and named, and so are copies of figures.
+    """
     from mcoherence.audit.origins import NoOriginError, read_provenance
     from mcoherence.audit.shown_checks import passed_on
 
-    inputs, silent, others = _Inputs(), 0, list[Path]()
+    inputs, silent, others, copies = _Inputs(), 0, list[Path](), list[Path]()
     for file in files:
         check = _reader(file)
         if check is None:
@@ -142,23 +150,52 @@ def _verify_files(path: Path, files: list[Path], tell: Callable[[UserError], Non
         if file != path and unreadable(file) is None and whose(file) == "another's":
             others.append(file)
             continue
+        if (figure := _copied_figure(sealed_form(file))) is not None:
+            copies.append(file)
+            if file == path:
+                raise UserError(
+                    f"{file}: found a copy of the figure {figure} as it was drawn, without its PDF or under another "
+                    f"name, expected {figure}.png and {figure}.pdf beside it; give both these names, or draw it again"
+                )
+            continue
         with passed_on(tell):
             check(file)
             try:
                 _count_inputs(sealed_form(file), read_provenance(sealed_form(file)), inputs, tell)
             except NoOriginError:
                 silent += 1
-    verified = len(files) - len(others)
+    verified = len(files) - len(others) - len(copies)
     lines = []
     if verified:
         without = f", {silent} without a word of what made it" if silent else ""
         lines.append(
             f"{path}: {verified} {'file' if verified == 1 else 'files'} as written{without}; {inputs.in_words()}"
         )
-    if others:
-        more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
-        lines.append(f"of other programs, not verified: {', '.join(map(str, others[:MOST_NAMED]))}{more}")
-    return lines
+    for kind, passed_over in (("of other programs", others), ("copies of figures without their PDF", copies)):
+        if passed_over:
+            more = f" and {len(passed_over) - MOST_NAMED} more" if len(passed_over) > MOST_NAMED else ""
+            lines.append(f"{kind}, not verified: {', '.join(map(str, passed_over[:MOST_NAMED]))}{more}")
+    return verified, lines
+
+
+def _copied_figure(png: Path) -> str | None:
+    """The figure that a whole PNG outside of any study is, where it lies under another name or without its PDF.
+
+    It was taken along for a page or a talk. Nobody is to delete it, as a study's own would be to be drawn again.
+    """
+    from mcoherence.files.pictures import FIGURE, check_seal, texts_of
+
+    if png.suffix != ".png" or not png.is_file() or unreadable(png) is not None:
+        return None
+    try:
+        content = png.read_bytes()
+        check_seal(content)
+        figure = texts_of(content)[FIGURE]
+    except (ValueError, LookupError):
+        return None
+    if figure == png.stem and png.with_suffix(".pdf").exists():
+        return None
+    return None if any(is_study(folder) for folder in png.absolute().parents) else figure
 
 
 def _count_inputs(file: Path, origin: "Provenance", inputs: _Inputs, tell: Callable[[UserError], None]) -> None:
@@ -308,8 +345,15 @@ def verify_study(folder: Path, code: bool, tell: Callable[[UserError], None]) ->
 
     beside = [folder / "config.json", folder / "tables/dictionary.csv"]
     config = _config_of(folder)
-    tables = [Path(table_file(str(folder), name)) for name in tables_of(config)]
-    figures = [folder / f"figures/{name}.png" for name in figures_of(config)]
+    try:
+        tables = [Path(table_file(str(folder), name)) for name in tables_of(config)]
+        figures = [folder / f"figures/{name}.png" for name in figures_of(config)]
+        made = expected_files(config, folder)
+    except (LookupError, TypeError, AttributeError, ValueError) as error:  # an edited file, or another program's
+        raise UserError(
+            f"{folder / 'config.json'}: found a config that no study of this version has ({with_kind(error)}), "
+            "expected that of a finished study; run the study to its end, or name single files"
+        ) from error
     check_shown(figures, tables, folder / "claims.json", folder / "study.html", beside, tell)
     if (folder / "index.html").exists():  # a study from before there was one is whole without
         check_front_page(folder, tell)
@@ -322,7 +366,7 @@ def verify_study(folder: Path, code: bool, tell: Callable[[UserError], None]) ->
 
     findings = check_results(config, folder, made_by, tell_and_note, limit=0)
     states = [state for _, state in logs_with_states(config, folder) if state.is_file()]
-    files = [*(Path(file.path) for file in expected_files(config, folder)), *states]
+    files = [*(Path(file.path) for file in made), *states]
     for file in progress(files, len(files), "read"):
         if file.is_file() and not any(line.startswith(f"{file}: ") for line in faulty):
             with passed_on(tell):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mcoherence.data.arguments import class_labels, share, whole_number
 from mcoherence.data.random_streams import LABEL_CORRUPTION, random_stream
-from mcoherence.errors import UserError
+from mcoherence.errors import UserError, meant
 
 SCHEMES = ("uniform", "permute", "symmetric", "pair", "class_conditional")
 
@@ -63,7 +63,8 @@ def corrupt_labels(
     original = class_labels("label corruption", labels, num_classes)
     fraction = share("label corruption", fraction)
     if scheme not in SCHEMES:
-        raise UserError(f"label corruption: found scheme {scheme!r}, expected one of {', '.join(SCHEMES)}")
+        near = meant(scheme, SCHEMES)
+        raise UserError(f"label corruption: found scheme {scheme!r}{near}, expected one of {', '.join(SCHEMES)}")
     if scheme in ("symmetric", "pair") and num_classes < 2:
         raise UserError(f"label corruption: found {num_classes} class, expected at least 2 for scheme {scheme}")
     if (transition is not None) != (scheme == "class_conditional"):

@@ -24,6 +24,7 @@ from mcoherence.data.arguments import whole_number
 from mcoherence.data.sources import Decoded, Items, Source, SourcePart
 from mcoherence.data.store import IMAGES_SCHEMA
 from mcoherence.errors import UserError
+from mcoherence.files.atomic import naming
 from mcoherence.files.canonical import canonical_json
 from mcoherence.files.digests import short_digest
 from mcoherence.files.hdf5 import new_hdf5, write_attributes
@@ -170,7 +171,7 @@ def _decode_part(partial: Path, part: SourcePart, shape: tuple[int, int, int], w
     """
     partial.parent.mkdir(parents=True, exist_ok=True)
     complaints: list[str] = []
-    with partial.open("a+b") as kept:
+    with naming(partial), partial.open("a+b") as kept:
         done = _good_blocks(kept, part, shape)
         remaining = [part.items[rows] for rows in _slices(len(part.items), shape, done)]
         decoded = progress(_decoded(part, remaining, workers), len(remaining), f"decode {name}")

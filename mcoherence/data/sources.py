@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcoherence.data.source_modules import SOURCES, module_of_source
-from mcoherence.errors import UserError
+from mcoherence.errors import UserError, meant
 
 Items = Sequence[Any] | NDArray[np.uint8]
 # Images uint8 [n, C, H, W] of n items, and a line about each that could not be decoded (its image is then undefined).
@@ -63,8 +63,9 @@ def open_source(settings: Mapping[str, Any], data_folder: str | os.PathLike[str]
     """
     source = settings.get("source")
     if source not in SOURCES and ":" not in str(source):
+        near = meant(str(source), SOURCES)
         raise UserError(
-            f"source: found {source!r}, expected one of {', '.join(SOURCES)}, or module:function; choose one"
+            f"source: found {source!r}{near}, expected one of {', '.join(SOURCES)}, or module:function; choose one"
         )
     opener = import_module(module_of_source(str(source)))
     opened: Source = opener.open_source(settings, Path(data_folder), download)

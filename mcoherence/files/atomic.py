@@ -46,6 +46,21 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """What the disk refuses in the block carries the name of the file, which a write alone does not know.
+
+    Raises:
+        OSError: as it was raised, with the name of `path` where it had none.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in OF_THE_DISK and error.filename is None:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
+
+
 def _remove_left(path: Path) -> None:
     """Remove the temporary files of writers of `path` that were killed: nobody else ever would."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):

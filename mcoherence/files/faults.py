@@ -6,6 +6,7 @@ one of this project at all is asked by those who tell the user (`mcoherence.file
 
 import errno
 import os
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -36,14 +37,35 @@ REFUSALS = {
     errno.ENOTDIR: "expected a folder on the way there, and there is a file; move it away and run again",
     errno.ENOLCK: "expected a file system with locks; work on another one",
 }
+ROOM = 2**26  # bytes: a disk with more is not the one that was full
+OF_A_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)  # which is that of some folder
 
 
 def refusal_of_system(error: OSError) -> str | None:
     """One line about what the system refused: a full disk, a folder without permission; None for others."""
     if error.errno not in REFUSALS:
         return None
-    where = f"{error.filename}: " if error.filename else ""
-    return f"{where}refused by the system ({error.strerror or first_line(error)}), {REFUSALS[error.errno]}"
+    where = error.filename or (_written_in(error.errno) if error.errno in OF_A_DISK else "")
+    refused = f"refused by the system ({error.strerror or first_line(error)}), {REFUSALS[error.errno]}"
+    return f"{where}: {refused}" if where else refused
+
+
+def _written_in(number: int) -> str:
+    """Where a program was writing that the system refused without a name: "" where that cannot be known.
+
+    That is the working folder or the one for temporary files: of a full disk the one that has no room, of a quota or a
+    limit, of which nothing can be asked, both.
+    """
+    temporary = tempfile.tempdir or os.environ.get("TMPDIR") or "/tmp"  # gettempdir() would try to write
+    places = [place for place in dict.fromkeys((os.getcwd(), str(temporary))) if os.path.isdir(place)]
+    disks = {place: os.statvfs(place) for place in places}
+    if number == errno.ENOSPC:
+        room = {place: disk.f_bavail * disk.f_frsize if disk.f_favail else 0 for place, disk in disks.items()}
+        short = [place for place in places if room[place] < ROOM]
+        return min(short, key=lambda place: room[place]) if short else ""  # of equal ones the first
+    if number == errno.EROFS:
+        return " or ".join(place for place in places if disks[place].f_flag & os.ST_RDONLY)
+    return " or ".join(places)
 
 
 class FileFaultError(UserError):

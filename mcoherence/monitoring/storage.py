@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mcoherence.errors import UserError
-from mcoherence.files.atomic import write_text
+from mcoherence.files.atomic import naming, write_text
 from mcoherence.files.hdf5 import open_hdf5, read_names, write_hdf5
 from mcoherence.monitoring.reading import HDF5_SUFFIXES, tidy_rows
 from mcoherence.monitoring.rows import Measurements, file_groups, file_layers, file_unions, sums_of
@@ -92,7 +92,7 @@ class _CsvFile:
             return
         block = _csv(tidy_rows(sums_of(last)), header=self._size == 0).encode()
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.open("ab", buffering=0) as file:
+        with naming(self._path), self._path.open("ab", buffering=0) as file:
             found = os.fstat(file.fileno())
             if found.st_size != self._size or self._number not in (None, found.st_ino):
                 other = "another file" if found.st_size == self._size else f"{found.st_size} bytes"

@@ -25,6 +25,8 @@ SECTIONS_OF_ENTRIES = ("datasets", "models", "labels", "optimizers")
 # is of all entries.
 COMBINATIONS, COMBINED, MORE_COMBINATIONS = "label_noise", frozenset(SECTIONS_OF_ENTRIES), "further"
 TRAINING, LENGTH, OF_SINGLE_ENTRIES = "training", "updates", ("for_datasets", "for_models", "for_optimizers")
+ARGUMENTS = "--config"  # as messages name what the command line gives
+OF_CONFIG, UNKNOWN_KEY = "config: ", re.compile(r"found the unknown key '(.*?)'")  # what messages begin with, or say
 LARGEST_BYTES, LARGEST_VALUES, DEEPEST = 2**22, 100_000, 30
 
 PLAIN, MERGE, TEXT = "plain", "<<", "tag:yaml.org,2002:str"
@@ -39,10 +41,41 @@ BASE_60 = re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
 
 @dataclass(frozen=True)
 class StudyConfig:
-    """The config of a study, and what of it is its own: all of it where the study is the default one."""
+    """The config of a study, and what of it is its own: all of it where the study is the default one.
+
+    layers: what it is made of, the lowest first: a file as a message names it, or --config; its keys and values.
+    """
 
     config: Mapping[str, Any]
     own: Mapping[str, Any]
+    layers: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+
+    def in_its_file(self, message: str) -> str:
+        """A message about a key of the config with the file that has the key, or in which it is to be written.
+
+        A message about something else is returned as it is.
+        """
+        said = message.removeprefix(OF_CONFIG)
+        key, colon, rest = said.partition(": ")
+        path = () if key == "the config" else tuple(key.split("."))
+        if not colon or (path and said == message and not any(path[0] in layer for _, layer in self.layers)):
+            return message
+        if unknown := UNKNOWN_KEY.match(rest):
+            path = (*path, unknown[1])
+        return f"{OF_CONFIG}{self._layer_of(path)}: {said}"
+
+    def _layer_of(self, key: tuple[str, ...]) -> str:
+        """The topmost layer that says what stands at a key; else the topmost file that has most of the way there."""
+        found = next(name for name, _ in self.layers[::-1] if name != ARGUMENTS)
+        deepest = 0
+        for name, layer in self.layers[::-1]:
+            depth, decided = _followed(layer, key)
+            entry = depth >= 2 and key[0] in SECTIONS_OF_ENTRIES and name != ARGUMENTS  # it replaces those below
+            if decided or entry:
+                return name
+            if depth > deepest:
+                deepest, found = depth, name
+        return found
 
 
 def study_config(
@@ -65,13 +98,29 @@ def study_config(
             f"config: {_shown(files[-1])}: found no study, expected a name of its own, so that it never writes into "
             "the results of another; add study: NAME"
         )
-    config: dict[str, Any] = {} if replace_default and files else read_config(default)
+    below: dict[str, Any] = {} if replace_default and files else read_config(default)
+    config = below
     own: dict[str, Any] = {} if files else config
     for one in given:
         config = over(config, one, entries=True)
         if not replace_default:  # else it is a whole config, what the study's own file says and what it does not
             own = over(own, one, entries=True)
-    return StudyConfig(over(config, arguments, entries=False), over(own, arguments, entries=False))
+    layers: list[tuple[str, Mapping[str, Any]]] = [] if replace_default and files else [(_shown(default), below)]
+    layers += [(_shown(path), one) for path, one in zip(files, given, strict=True)]
+    layers += [(ARGUMENTS, arguments)] if arguments else []
+    return StudyConfig(over(config, arguments, entries=False), over(own, arguments, entries=False), tuple(layers))
+
+
+def _followed(layer: Any, key: tuple[str, ...]) -> tuple[int, bool]:
+    """How far a key leads into what a file says, and whether that decides what stands there, whatever lies below."""
+    for depth, name in enumerate(key):
+        if isinstance(layer, list) and name.isdecimal() and int(name) < len(layer):
+            layer = layer[int(name)]
+        elif isinstance(layer, Mapping) and name in layer:
+            layer = layer[name]
+        else:
+            return depth, not isinstance(layer, Mapping)
+    return len(key), bool(key)
 
 
 def over(config: Mapping[str, Any], other: Mapping[str, Any], entries: bool) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
 from math import isfinite
 from typing import Any
@@ -31,11 +32,12 @@ def check_config(config: Config, schema: Config) -> None:
     from jsonschema import Draft202012Validator, validators
     from jsonschema.exceptions import best_match
 
-    _check_finite(config, ())
     # JSON's 3.0 is an integer, but here it would name files and count steps.
     types = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
-    error = best_match(validators.extend(Draft202012Validator, type_checker=types)(schema).iter_errors(config))
+    validator = validators.extend(Draft202012Validator, type_checker=types)(schema)
+    error = best_match(validator.iter_errors(_not_finite_marked(config)))
     if error is None:
+        _check_finite(config, ())
         return
     key = ".".join(str(part) for part in error.absolute_path) or "the config"
     found = _found(error)
@@ -47,6 +49,25 @@ def check_config(config: Config, schema: Config) -> None:
         f"config: {key}: found {found}; expected {_expected(error)}; every key is described in "
         "schemas/config.schema.json"
     )
+
+
+@dataclass(frozen=True)
+class _NotFinite:
+    """NaN or infinity, which is no number to a schema: its bounds say nothing of NaN."""
+
+    value: float
+
+    def __repr__(self) -> str:
+        return repr(self.value)
+
+
+def _not_finite_marked(value: Any) -> Any:
+    """A value of the config with its NaNs and infinities marked."""
+    if isinstance(value, float) and not isfinite(value):
+        return _NotFinite(value)
+    if isinstance(value, Mapping):
+        return {name: _not_finite_marked(one) for name, one in value.items()}
+    return [_not_finite_marked(one) for one in value] if isinstance(value, list) else value
 
 
 def _found(error: Any) -> str:
@@ -111,13 +132,15 @@ def _type_in_words(error: Any) -> str:
     kinds = [wanted] if isinstance(wanted, str) else wanted
     quoted = {"number", "integer"} & set(kinds) and _is_number_in_quotes(error.instance)
     words = " or ".join("a whole number" if one == "integer" and quoted else TYPES.get(one, one) for one in kinds)
+    if isinstance(error.instance, _NotFinite):
+        words = words.replace(TYPES["number"], "a finite number")
     return words + (", without quotes" if quoted else "") + _example(error.schema)
 
 
 def _example(schema: Config) -> str:
-    """A right value in words, the default of a key that has one; empty where there is none to learn from."""
-    default = schema.get("default")
-    return "" if isinstance(default, bool) or not default else f", such as {json.dumps(default)}"
+    """A right value in words, the default of a key or its example; empty where there is none to learn from."""
+    right = schema.get("default") or next(iter(schema.get("examples", ())), None)
+    return "" if isinstance(right, bool) or not right else f", such as {json.dumps(right)}"
 
 
 def _counted(number: int, what: str) -> str:
@@ -127,7 +150,7 @@ def _counted(number: int, what: str) -> str:
 def _choices(found: object, choices: list[Any]) -> str:
     """The values that a key can have; where they are many, those that are spelled like the one found."""
     names = [str(choice) for choice in choices]
-    near = get_close_matches(str(found), names, n=5, cutoff=0.5) if len(names) > 20 else []
+    near = get_close_matches(str(found).lower(), names, n=5, cutoff=0.5) if len(names) > 20 else []
     if near:
         return f"one of {len(names)} names, such as {', '.join(near)}"
     # Of a few names the nearest by spelling is often not the one meant: gpu is no cpu.

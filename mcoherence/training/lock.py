@@ -10,6 +10,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from mcoherence.errors import UserError
+from mcoherence.files.atomic import naming
 
 OPERATIONAL = True  # no number depends on it; docs/reruns.md
 
@@ -36,7 +37,8 @@ def only_trainer(path: Path, seconds: float = SECONDS_TO_WAIT) -> Iterator[None]
             "then run again"
         ) from error
     try:
-        path.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
+        with naming(path):
+            path.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
         yield
     finally:
         path.unlink(missing_ok=True)  # before it is let go: whoever waits for this file then makes a new one

@@ -7,14 +7,14 @@ import pytest
 pytestmark = pytest.mark.apart
 STUDY = Path(__file__).parents[1] / "digits_study.yaml"
 CASES = [
-    ("lr: 0.3}", "lr: fast}", "config: optimizers.sgd.lr: found 'fast'; expected a number"),
-    ("seeds: [0, 1, 2, 3, 4]", "seed: [0, 1, 2, 3, 4]", "config: label_noise: found"),
+    ("lr: 0.3}", "lr: fast}", "error: config: config.yaml: optimizers.sgd.lr: found 'fast'; expected a number"),
+    ("seeds: [0, 1, 2, 3, 4]", "seed: [0, 1, 2, 3, 4]", "config: config.yaml: label_noise: found"),
     (
         "optimizers: [sgd, sgd_slow, m3, rm3]",
         "optimizers: [sgd, adam]",
-        "label_noise.optimizers: found 'adam', expected an entry of optimizers",
+        "error: config: config.yaml: label_noise.optimizers: found 'adam', expected an entry of optimizers",
     ),
-    ("lr: 0.3}", "lr: .nan}", "error: config: optimizers.sgd.lr: found nan; expected a finite number"),
+    ("lr: 0.3}", "lr: .nan}", "error: config: config.yaml: optimizers.sgd.lr: found nan; expected a finite number"),
     ("updates: 840", "updates: 0840", "config.yaml, line 25: training.updates: found 0840, which YAML takes for octal"),
 ]
 
@@ -39,6 +39,10 @@ def is_refused(workflow, own, message):
 
 OWN = [
     ("device: cpu\n", "error: config: miniature.yaml: found no study, expected a name of its own"),
+    (
+        "study: a\ntraining: {updates: 0}\n",
+        "error: config: miniature.yaml: training.updates: found 0; expected at least 1",
+    ),
     ("study: a\nstudy: b\n", "error: config: miniature.yaml, line 2: study: found the key twice, in lines 1 and 2"),
 ]
 
@@ -70,6 +74,8 @@ def test_no_string_of_a_config_or_of_the_command_line_is_run_as_a_command(workfl
     answer = workflow_copy.run("--dry-run", "--quiet", "all")
     assert answer.returncode == 1
     assert [
-        line for line in answer.stdout.splitlines() if line.startswith("error: operational.training_resources.workers")
+        line
+        for line in answer.stdout.splitlines()
+        if line.startswith("error: config: miniature.yaml: operational.training_resources.workers")
     ]
     assert not (workflow_copy.folder / "pwned").exists()

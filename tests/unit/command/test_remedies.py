@@ -13,6 +13,8 @@ from torch import nn
 
 from mcoherence.data.store import IMAGES_SCHEMA, LABELS_SCHEMA
 from mcoherence.errors import UserError
+from mcoherence.figures.panels import message_figure
+from mcoherence.figures.saving import save_figure
 from mcoherence.files.hdf5 import write_hdf5
 from mcoherence.files.provenance import provenance
 from mcoherence.files.tables import write_table
@@ -526,7 +528,7 @@ def test_a_result_goes_where_the_message_says(user, message, out, way_out):
     follow(message, steps, None)
 
 
-@follows("--along: found {}, expected sum, weights, or sum:GROUP of a group of --groups; name one of these")
+@follows("--along: found {}{}, expected sum, weights, or sum:GROUP of a group of --groups; name one of these")
 def an_unknown_direction(user):
     asked = (*NETWORK, *FOLDER, "--along")
     yield lambda: user.measure(*asked, "sum:class0", command="examples")
@@ -659,10 +661,36 @@ def code_of_a_file(user, files):
     yield lambda: user.run("verify", files["coherence"])
 
 
-@follows("{}: found no result file of mcoherence in it, expected some; look at the path")
+@follows("expected some; name the folder of a study, such as results/digits, or of files that a command wrote")
 def a_folder_without_results(user, files):
     yield lambda: user.run("verify", "photos")
     yield lambda: user.run("verify", files["coherence"].parent)
+
+
+@follows(
+    "{}: found a copy of the figure {} as it was drawn, without its PDF or under another name, expected {}.png and"
+)
+def a_copied_figure(user):
+    png, pdf = user.results / "summary.png", user.results / "summary.pdf"
+    save_figure(message_figure("summary"), png, pdf, 60, provenance({}, []))
+    talk = user.results / "talk.png"
+    shutil.copy2(png, talk)
+    yield lambda: user.run("verify", talk)
+    yield lambda: user.run("verify", png)
+    save_figure(message_figure("talk"), talk, user.results / "talk.pdf", 60, provenance({}, []))
+    yield lambda: user.run("verify", talk)
+
+
+@follows(
+    "{}: found a config that no study of this version has ({}), expected that of a finished study; run the study to"
+)
+def a_config_of_no_study(user, files):
+    study = user.results / "study"
+    study.mkdir()
+    (study / "config.json").write_text('{"experiments": ["label_noise"]}')
+    shutil.copy2(files["coherence"], study / "coherence.h5")
+    yield lambda: user.run("verify", study)
+    yield lambda: user.run("verify", study / "coherence.h5")
 
 
 @follows("delete the file and run again")

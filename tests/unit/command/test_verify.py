@@ -16,6 +16,8 @@ from safetensors.torch import save_file
 from mcoherence import GradientStatistics, example_statistics, gradient_statistics
 from mcoherence.audit.origins import read_provenance
 from mcoherence.command.verify import is_study
+from mcoherence.figures.panels import message_figure
+from mcoherence.figures.saving import save_figure
 from mcoherence.files.hdf5 import read_hdf5, write_hdf5
 from mcoherence.files.provenance import provenance
 from mcoherence.files.tables import write_table
@@ -115,7 +117,7 @@ def test_every_damaged_file_of_a_folder_is_named_in_a_line_of_its_own(place, mea
     [
         ("nothing.h5", "nothing.h5: not found, expected a result file"),
         ("weights.pt", "weights.pt: found a file that carries no seal of this project"),
-        ("photos/class0", "found no result file of mcoherence in it"),
+        ("photos/class0", "found no results of a study in it, and no other files of mcoherence"),
     ],
 )
 def test_what_cannot_be_verified_is_said(place, capsys, name, message):
@@ -188,6 +190,60 @@ def test_files_of_other_programs_are_named_and_never_called_damaged(place, measu
         (line,) = said(place, capsys, path)[1]
         assert "found nothing in it that says mcoherence wrote it" in line
         assert "delete" not in line
+
+
+def drawn(folder, name="coherence", kept_as=None):
+    """A figure as a study draws it; of a copy under another name the PNG alone."""
+    save_figure(message_figure(name), folder / f"{name}.png", folder / f"{name}.pdf", 60, provenance({}, []))
+    if kept_as is None:
+        return folder / f"{name}.png"
+    (folder / f"{name}.pdf").unlink()
+    return (folder / f"{name}.png").rename(folder / kept_as)
+
+
+def test_a_folder_of_pictures_holds_no_results_and_none_of_them_is_to_be_deleted(place, tmp_path, capsys):
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    drawn(docs, "median_scale_mlp", kept_as="median_scale.png")
+    drawn(docs, "claims", kept_as="claims.png")
+    assert place.run("verify", docs) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == (
+        f"error: {docs}: found no results of a study in it, and no other files of mcoherence that can be verified, "
+        "expected some; name the folder of a study, such as results/digits, or of files that a command wrote"
+    )
+
+
+def test_copies_of_figures_beside_results_are_named_and_not_verified(place, measured, capsys):
+    copy = drawn(measured.parent, "summary", kept_as="talk.png")
+    whole = drawn(measured.parent)
+    assert said(place, capsys, measured.parent) == (
+        0,
+        [
+            f"{measured.parent}: 2 files as written; 2 inputs as they were",
+            f"copies of figures without their PDF, not verified: {copy}",
+        ],
+    )
+    changed_byte(whole, 100)
+    status, (line,) = said(place, capsys, measured.parent)
+    assert (status, line.partition(": ")[0]) == (1, str(whole))
+
+
+def test_a_figure_of_a_study_without_its_pdf_is_a_fault(place, tmp_path, capsys):
+    (tmp_path / "runs/digits/mlp/clean/sgd/full/seed0").mkdir(parents=True)
+    (tmp_path / "figures").mkdir()
+    png = drawn(tmp_path / "figures", "summary")
+    png.with_suffix(".pdf").unlink()
+    expected = "missing or unreadable (No such file or directory); delete the file and run again"
+    assert said(place, capsys, tmp_path / "figures") == (1, [f"{png.with_suffix('.pdf')}: {expected}"])
+
+
+def test_the_config_of_no_study_is_one_line(place, tmp_path, capsys):
+    for text in ('{"experiments": ["label_noise"]}', '{"experiments": ["label_noises"]}', '{"experiments": 3}'):
+        (tmp_path / "config.json").write_text(text)
+        status, (line,) = said(place, capsys, tmp_path)
+        assert status == 1
+        assert line.startswith(f"{tmp_path}/config.json: found a config that no study of this version has (")
 
 
 def test_a_file_that_cannot_be_read_now_is_not_called_damaged(place, measured, tmp_path, capsys, monkeypatch):

@@ -257,7 +257,7 @@ def pixels_of_an_own_source(tmp_path, monkeypatch):
     yield lambda: open_source(settings, tmp_path, False)
 
 
-@follows("source: found {}, expected one of {}, or module:function; choose one")
+@follows("source: found {}{}, expected one of {}, or module:function; choose one")
 def an_unknown_source(tmp_path):
     yield lambda: open_source({"source": "mnst", "train_size": None, "test_size": None, "seed": 0}, tmp_path, False)
     yield lambda: open_source({"source": "digits", "train_size": 20, "test_size": None, "seed": 0}, tmp_path, False)

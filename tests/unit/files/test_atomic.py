@@ -4,10 +4,11 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from mcoherence.files.atomic import atomic_path, copy_file, write_text
+from mcoherence.files.atomic import atomic_path, copy_file, naming, write_text
 
 
 def test_a_writer_that_fails_leaves_nothing_behind(tmp_path):
@@ -23,6 +24,17 @@ def test_a_writer_that_fails_leaves_nothing_behind(tmp_path):
         write_half()
     assert target.read_text() == "before"
     assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux that is always full")
+def test_a_write_that_the_disk_refuses_carries_the_name_of_its_file():
+    full = Path("/dev/full")
+    with pytest.raises(OSError, match="No space left on device") as unnamed:
+        full.write_text("x")
+    assert unnamed.value.filename is None
+    with pytest.raises(OSError, match="No space left on device") as named, naming(full):
+        full.write_text("x")
+    assert named.value.filename == "/dev/full"
 
 
 def test_text_and_copies_have_the_bytes_that_were_handed_over(tmp_path):

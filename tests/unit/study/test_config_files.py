@@ -200,6 +200,51 @@ def test_the_default_can_be_left_out(tmp_path):
     assert study_config(ROOT / "config.yaml", [own], {}, replace_default=True).config == {"study": "own"}
 
 
+OWN = """
+study: own
+datasets: {digits: {source: cifar10}}
+training: {updates: 1, batch: 3}
+experiments: [c]
+trainning: {}
+"""
+# What is refused -> what says it: the default, 0.yaml; the study's own file, 1.yaml; or the command line.
+PLACES = {
+    "config: training.updates: found 1; expected 2": "1.yaml",
+    "config: training.checkpoints.every: found 3; expected 4": "0.yaml",
+    "config: training.lr: found 'x'; expected a number": "--config",
+    "config: training: found the unknown key 'batch'; expected only the keys updates": "1.yaml",
+    "config: training: found the unknown key 'lr' (did you mean x?); expected only the keys updates": "--config",
+    "config: the config: found the unknown key 'trainning'; expected only the keys training": "1.yaml",
+    "config: the config: found no key claims; expected all of claims": "1.yaml",
+    "config: experiments.0: found 'c'; expected one of a, b": "1.yaml",  # a list takes the place of the list below
+    "experiments: found c without a, expected both; add a": "1.yaml",
+    "config: datasets.letters.source: found 'glyphs'; expected others": "0.yaml",
+    "datasets.digits.train_size: found 9, expected more; raise it": "1.yaml",  # it replaces the default's entry whole
+    "config: claims.near: found 1; expected more than 1": "1.yaml",  # nobody says it, so it is to be written there
+}
+
+
+@pytest.mark.parametrize(("message", "file"), PLACES.items(), ids=PLACES)
+def test_what_is_refused_is_said_with_the_file_that_says_it(tmp_path, monkeypatch, message, file):
+    monkeypatch.chdir(tmp_path)
+    study = config_of(tmp_path, OWN, training={"lr": "x"})
+    assert study.in_its_file(message) == f"config: {file}: {message.removeprefix('config: ')}"
+
+
+def test_what_is_not_of_the_config_is_said_as_it_is(tmp_path):
+    message = "photos/1.png: found no image that can be read, expected one of PNG; mend it"
+    assert config_of(tmp_path, OWN).in_its_file(message) == message
+
+
+def test_of_the_default_study_the_file_is_the_default(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    study = config_of(tmp_path)
+    assert (
+        study.in_its_file("config: claims.near: found 1; expected 2")
+        == "config: 0.yaml: claims.near: found 1; expected 2"
+    )
+
+
 def test_what_lies_below_is_not_changed():
     below = {"training": {"updates": 1}}
     assert over(below, {"training": {"updates": 2}}, entries=True) == {"training": {"updates": 2}}

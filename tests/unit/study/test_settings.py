@@ -539,13 +539,17 @@ def test_a_run_has_a_number_of_jobs_and_checkpoints_that_can_be_planned(training
         (
             ("optimizers", "sgd", "lr"),
             float("nan"),
-            r"^config: optimizers\.sgd\.lr: found nan; expected a finite number$",
+            r"^config: optimizers\.sgd\.lr: found nan; expected a finite number, such as 0\.1;",
         ),
-        (("claims", "confidence"), float("inf"), r"^config: claims\.confidence: found inf; expected a finite number$"),
+        (
+            ("claims", "confidence"),
+            float("inf"),
+            r"^config: claims\.confidence: found inf; expected a finite number, such as 0\.95;",
+        ),
         (
             ("labels", "x"),
             {"fraction": 0.5, "scheme": "class_conditional", "transition": [[1.0, float("nan")]]},
-            r"^config: labels\.x\.transition\.0\.1: found nan; expected a finite number$",
+            r"^config: labels\.x\.transition\.0\.1: found nan; expected a finite number;",
         ),
         (("training", "updates"), 0, r"training\.updates: found 0; expected at least 1;"),
         (("training", "updates"), 10**18, r"training\.updates: found 10{18}; expected at most 1000000000;"),

@@ -121,6 +121,26 @@ def test_checkpoints_follow_the_definition_of_the_optimiser(method, data):
             assert torch.allclose(value, expected[step][name], rtol=1e-5, atol=1e-7), (step, name)
 
 
+def test_groups_that_do_not_divide_the_mini_batch_differ_by_one_example_and_count_alike(data):
+    """20 examples in 7 groups: six of 3 and one of 2, whatever their size each of them one vote of the median."""
+    run = settings({"method": "m3", "lr": 0.5, "groups": 7}, stop=1, checkpoint_steps=(1,), batch_size=20)
+    saved, _ = weights_at_checkpoints(run, data)
+    model, (_, batch) = first_weights(run, data), next(draws_from(0, 20, 20, run.seed))
+    parts = [batch[3 * one : 3 * one + 3] for one in range(7)]
+    assert [len(part) for part in parts] == [3, 3, 3, 3, 3, 3, 2]
+    descend(model, median([gradient(model, data, part) for part in parts]), lr=0.5)
+    for name, value in model.state_dict().items():
+        assert torch.allclose(saved[1][name], value, rtol=1e-5, atol=1e-7), name
+
+
+def test_a_group_without_an_example_in_the_last_mini_batch_of_an_epoch_counts_as_a_gradient_of_zero(data):
+    """19 and then 1 of 20 examples in three groups: of g, 0 and 0 the median is 0, in every coordinate."""
+    run = settings({"method": "m3", "lr": 0.5}, stop=2, checkpoint_steps=(0, 1, 2), batch_size=19)
+    saved, _ = weights_at_checkpoints(run, data)
+    assert any(not torch.equal(saved[0][name], saved[1][name]) for name in saved[0])
+    assert all(torch.equal(saved[1][name], saved[2][name]) for name in saved[0])
+
+
 def test_every_optimiser_starts_from_the_weights_of_the_seed(data):
     starts = [weights_at_checkpoints(settings({"method": m, "lr": 0.5}), data)[0][0] for m in ("sgd", "rm3")]
     other = weights_at_checkpoints(settings({"method": "sgd", "lr": 0.5}, seed=2), data)[0][0]

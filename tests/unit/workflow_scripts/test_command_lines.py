@@ -3,7 +3,9 @@
 import errno
 import gc
 import importlib
+import os
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -85,6 +87,33 @@ def test_what_the_system_refuses_is_one_line(error, line):
     with pytest.raises(SystemExit) as caught:
         run(main)
     assert caught.value.code.startswith(line)
+
+
+@pytest.mark.parametrize(
+    ("number", "free", "expected"),
+    [
+        (errno.ENOSPC, {"study": 0, "tmp": 2**30}, "HERE/study: "),
+        (errno.ENOSPC, {"study": 2**30, "tmp": 4096}, "HERE/tmp: "),
+        (errno.ENOSPC, {"study": 0, "tmp": 0}, "HERE/study: "),  # one disk
+        (errno.ENOSPC, {"study": 2**30, "tmp": 2**30}, ""),  # it was another one, which nobody names
+        (errno.EDQUOT, {"study": 2**30, "tmp": 2**30}, "HERE/study or HERE/tmp: "),  # nobody says whose is used up
+    ],
+)
+def test_of_a_full_disk_without_a_file_the_folder_is_named(tmp_path, monkeypatch, number, free, expected):
+    for name in free:
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "study")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    room = {str(tmp_path / name): SimpleNamespace(f_favail=9, f_bavail=one, f_frsize=1) for name, one in free.items()}
+    monkeypatch.setattr("os.statvfs", room.__getitem__)
+
+    def main():
+        raise OSError(number, os.strerror(number))
+
+    with pytest.raises(SystemExit) as caught:
+        run(main)
+    said = caught.value.code.replace(str(tmp_path), "HERE")
+    assert said.startswith(f"error: {expected}refused by the system ({os.strerror(number)}), expected room ")
 
 
 def test_code_of_a_users_own_that_fails_or_ends_python_is_one_line_that_says_where():
