@@ -150,13 +150,17 @@ class Keeper:
         Raises:
             SystemExit: with LEAVE_STATUS, after a signal.
         """
-        started = time.monotonic()
+        started, kept = time.monotonic(), True
         try:
             self._write(state)
         except OSError as error:
+            kept = False
             _say(f"resume: the state after update {state.update} could not be kept ({error}); training goes on")
         if self._agree(self._leaving):
-            _say(f"asked to leave: kept the state after update {state.update}; start again to go on from there")
+            if kept:
+                _say(f"asked to leave: kept the state after update {state.update}; start again to go on from there")
+            else:
+                _say("asked to leave: start again to go on from the last state that was kept")
             raise SystemExit(LEAVE_STATUS)
         now = time.monotonic()
         self._next = now + max(self._seconds, (now - started) / SHARE_OF_TIME)

@@ -169,6 +169,20 @@ def test_a_full_disk_costs_the_state_and_not_the_training(capsys):
     assert "the state after update 4 could not be kept ([Errno 28] No space left on device)" in capsys.readouterr().err
 
 
+def test_asked_to_leave_on_a_full_disk_nobody_is_told_that_the_state_was_kept(capsys):
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    with Keeper(full, seconds=1e6) as keeper:
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(SystemExit) as caught:
+            keeper.keep(state(4))
+    assert caught.value.code == LEAVE_STATUS
+    said = capsys.readouterr().err
+    assert "asked to leave: start again to go on from the last state that was kept" in said
+    assert "kept the state" not in said
+
+
 def test_keeping_states_takes_a_fiftieth_of_the_time_at_most(monkeypatch):
     clock = [0.0]
     monkeypatch.setattr("mcoherence.training.resume.time.monotonic", lambda: clock[0])
