@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import RandomSampler, SubsetRandomSampler, WeightedRandomSampler
 
 from mcoherence.device import describe_device, has_no_float64
+from mcoherence.errors import UserError
 from mcoherence.gradients.eval_mode import eval_mode
 from mcoherence.gradients.fingerprint import fingerprint
 from mcoherence.gradients.group_sums import GroupSums
@@ -118,6 +119,14 @@ def _measured(
     return _one_by_one(passes, tally, small, parts) if together is None else [together]
 
 
+# What code of torch's, of this project and of a loss function raises of what it is given. Others are of a kind of the
+# user's own, such as a time limit by a signal, and end the call.
+_OF_A_BATCH = (
+    *(StaysApartError, UserError, ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError),
+    *(RuntimeError, TypeError, ValueError),
+)
+
+
 def _joined(
     passes: Passes, tally: Tally, small: SmallBatches, parts: Sequence[Piece]
 ) -> tuple[Piece, BatchSums] | None:
@@ -131,22 +140,13 @@ def _joined(
             raise StaysApartError
         tally.check_joined(found, whole)
         return whole, found
-    except Exception as error:  # of these examples or of their number: their batches show what is wrong, if anything is
-        if isinstance(error, NetworkChangedError) or _is_the_users(error):
-            raise
+    except NetworkChangedError:
+        raise
+    except _OF_A_BATCH:  # of these examples or of their number: their batches show what is wrong, if anything is
         passes.undo()
         capture.routed, capture.careful = routed, careful
         small.stop()
         return None
-
-
-def _is_the_users(error: Exception) -> bool:
-    """Whether an error is of a kind that no code of torch's or of this project raises, and so is meant for the user.
-
-    Such as a time limit of theirs, by a signal or in the loss.
-    """
-    ours = type(error).__module__.partition(".")[0] in ("builtins", "torch", "mcoherence")
-    return isinstance(error, OSError) or not ours
 
 
 def _one_by_one(
