@@ -60,12 +60,14 @@ def with_rates(parts: Parts, rates: RatesOfNetworks) -> Parts:
     """The parts of one claim, each with the rates of SGD at which the claim is tested in the same condition.
 
     Whose it is, says a part's `trained`, or its place, which begins with data set, network and optimiser entry. Two
-    parts are of one condition where their places differ in entries of SGD alone. So a part whose condition the study
-    has at one rate only says so, even where other conditions of the network are tested at two.
+    parts are of one condition where their places differ in entries of SGD alone, and both decide or neither does. So a
+    part whose condition the study has at one rate only says so, even where other conditions are tested at two.
     """
     runs = {where: _trained(where, one, rates) for where, one in parts.items() if isinstance(one, Measured)}
     entries = {entry for of_network in rates.values() for entry in of_network}
-    conditions = {where: _without(entries, where) for where in parts}
+    conditions = {
+        where: (_without(entries, where), isinstance(one, Measured) and one.decides) for where, one in parts.items()
+    }
     found: dict[str, Measured | Exact] = {}
     for where, one in parts.items():
         run = runs.get(where)

@@ -201,6 +201,7 @@ def random_rises_and_falls(tables: Tables, settings: ClaimSettings) -> Parts:
                 null=nulls.equal_conditions([late, soon], settings.confidence),
                 resolution=log_spacing(later["step"]),
                 trained=place,
+                missing_because="the others have a peak at step 0, which has no logarithm, or none before they fit",
             )
     return parts
 

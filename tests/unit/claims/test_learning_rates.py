@@ -89,6 +89,16 @@ def test_a_part_has_its_own_rate_and_those_at_which_its_condition_is_tested_too(
     }
 
 
+def test_what_is_only_reported_at_another_rate_is_not_tested_at_it():
+    parts = {
+        "m3 against fast": Measured(VALUES, rounding(0.0), trained=("d", "net", "fast")),
+        "m3 against slow": Measured(VALUES, rounding(0.0), trained=("d", "net", "slow"), decides=False),
+    }
+    found = with_rates(parts, BOTH)
+    assert rates_in_words(found["m3 against fast"].rates) == "one rate, 0.3 (not stable)"
+    assert rates_in_words(found["m3 against slow"].rates) == "one rate, 0.1 (stable)"
+
+
 @pytest.mark.parametrize("where", ["d, net, slower, noise 0", "d, net, m3 against slow, gap", "d, net"])
 def test_what_is_of_no_entry_of_sgd_has_no_rate(where):
     assert with_rates({where: Measured(VALUES, rounding(0.0))}, BOTH)[where].rates is None
