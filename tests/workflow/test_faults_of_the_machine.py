@@ -37,7 +37,7 @@ RULES = (
     "describe_study", "page",
 )  # fmt: skip
 LARGE = ("prepare_dataset", "train", "measure_coherence", "draw_easy_hard")  # of more than a page, so begun on the disk
-TRIED = LARGE if SAMPLE else RULES  # on disks that are mounted; all of them, make test-faults
+TRIED = LARGE if SAMPLE else RULES  # on disks that are mounted; all of them without MCOHERENCE_FAULTS=sample
 
 
 @pytest.fixture(scope="module")
