@@ -40,22 +40,32 @@ def draw(tables: Tables, style: FigureStyle) -> Figure:
     loss = over_seeds(rows[rows["m_coherence"] > 0], by, "loss", style.confidence)  # of the same seeds
     summary = summary.merge(loss[[*by, "mean"]].rename(columns={"mean": "loss"}), on=by)
     figure, grid = draw_panels(rows, summary, "loss", style, label_looks)
+    largest = _largest_shown(summary)
     for axes in grid.flat:
-        _loss_axis(axes, summary["loss"])
+        _loss_axis(axes, largest)
     label_below(grid, "training loss\n(falls to the right)")
     name_panels(grid, rows, style)
     add_legend(figure, rows, summary, style, label_looks, null=pd.DataFrame())
     return figure
 
 
-def _loss_axis(axes: Axes, losses: pd.Series) -> None:
+def _largest_shown(summary: pd.DataFrame) -> float:
+    """The largest loss of the axis: that of all lines, but no more than twice the median one before training.
+
+    An untrained network with batch norm can have a loss in the hundreds, beside which all others would have no room.
+    """
+    losses = summary.loc[np.isfinite(summary["loss"])]
+    before = losses.loc[losses["step"] == losses["step"].min(), "loss"].median()
+    return float(min(losses["loss"].max(), 2 * before))
+
+
+def _loss_axis(axes: Axes, largest: float) -> None:
     """A horizontal axis of losses down to 0, on a square-root scale.
 
     A linear one would squeeze the end of training, where the loss is near 0, into a corner; a logarithmic one
     its long beginning, where the loss has barely left the value of guessing.
     """
     axes.set_xscale("function", functions=(lambda loss: np.sqrt(np.maximum(loss, 0)), np.square))
-    largest = losses[np.isfinite(losses)].max()
     axes.set_xlim(1.08 * largest if largest > 0 else 1.0, 0)
     ticks = [0, 0.1, 0.5, 1, *2.0 ** np.arange(1, 10)]
     axes.xaxis.set_major_locator(FixedLocator([tick for tick in ticks if tick <= max(largest, 0)]))

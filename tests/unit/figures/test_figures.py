@@ -254,6 +254,17 @@ def test_alpha_and_alignment_have_a_row_each(figures: dict[str, Figure], coheren
     assert _legend(figures["alignment_by_step"])[-1] == "labels redrawn: 95% of single runs"
 
 
+def test_a_huge_loss_before_training_does_not_take_the_room_of_all_others(
+    coherence: pd.DataFrame, accuracy: pd.DataFrame
+) -> None:
+    one = (accuracy["model"] == "cnn") & (accuracy["optimizer"] == "rm3") & (accuracy["step"] == accuracy["step"].min())
+    huge = accuracy.assign(loss=accuracy["loss"].where(~one, 500.0))
+    figure = coherence_by_loss.draw({"coherence": coherence, "accuracy": huge}, STYLE)
+    first = huge[(huge["part"] == "train") & (huge["step"] == huge["step"].min())]
+    left, _ = _panels(figure, 2, 3)[1][2].get_xlim()
+    assert left <= 1.08 * 2 * first["loss"].median() < 100
+
+
 def test_coherence_by_loss_pairs_each_checkpoint_with_its_own_loss(
     figures: dict[str, Figure], coherence: pd.DataFrame, accuracy: pd.DataFrame
 ) -> None:
