@@ -11,8 +11,9 @@ import argparse
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mcoherence.command.named import add_named_options, add_weights, named_files, named_measurement, require_place
+from mcoherence.command.named import add_named_options, add_weights, named_files, named_measurement
 from mcoherence.command.option_types import path_of
+from mcoherence.command.result_place import require_place
 from mcoherence.errors import UserError, meant
 from mcoherence.study.shards import Shard
 

@@ -17,10 +17,10 @@ from mcoherence.command.named import (
     add_weights_of_training,
     named_files,
     named_measurement,
-    require_place,
     shard_of,
 )
 from mcoherence.command.option_types import path_of
+from mcoherence.command.result_place import require_place
 from mcoherence.errors import UserError
 from mcoherence.files.whose import HDF5_SUFFIXES
 from mcoherence.study.shards import Shard

@@ -24,7 +24,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Check that they are all the shards of one measurement, add them up and write."""
-    from mcoherence.command.named import require_place
+    from mcoherence.command.result_place import require_place
     from mcoherence.command.show import headline
     from mcoherence.files.hdf5 import write_hdf5
     from mcoherence.measuring.joining import add_all_shards

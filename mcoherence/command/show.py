@@ -242,7 +242,7 @@ def _of_coherence(path: Path, names: Sequence[str] | None, everything: bool) -> 
 
 def _drawn(path: Path, png: Path, names: Sequence[str] | None) -> str:
     """Draw a coherence file, and say so."""
-    from mcoherence.command.named import require_place
+    from mcoherence.command.result_place import require_place
     from mcoherence.figures.one_measurement import draw_by_layer, draw_by_step
     from mcoherence.figures.saving import save_figure
     from mcoherence.files.provenance import provenance

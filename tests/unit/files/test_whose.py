@@ -13,7 +13,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from safetensors.torch import save_file
 
-from mcoherence.command.named import require_place
+from mcoherence.command.result_place import require_place
 from mcoherence.errors import UserError
 from mcoherence.files.digests import sha256_of
 from mcoherence.files.faults import FileFaultError, Hdf5FaultError, UnreadableError
