@@ -36,7 +36,10 @@ def test_an_own_network_is_trained_again_when_its_code_changes(workflow_copy, mo
 
     absent = workflow_copy.run("--dry-run", "--quiet", "all", "--", *LOGS)
     assert absent.returncode == 1
-    assert "error: models.mine.architecture: found 'nets.mine:linear', but no nets/mine.py" in absent.stdout
+    assert (
+        "error: config: miniature.yaml: models.mine.architecture: found 'nets.mine:linear', but no nets/mine.py"
+        in absent.stdout
+    )
     assert not (folder / "results").exists()
 
     module.write_text(NETWORK)
@@ -83,7 +86,10 @@ def test_data_of_ones_own_are_prepared_again_when_their_code_changes(workflow_co
     (folder / "miniature.yaml").write_text(OF_DATA)
     absent = workflow_copy.run("--dry-run", "--quiet", "all", "--", images)
     assert absent.returncode == 1
-    assert "error: datasets.mine.source: found 'own.data:data', but no own/data.py" in absent.stdout
+    assert (
+        "error: config: miniature.yaml: datasets.mine.source: found 'own.data:data', but no own/data.py"
+        in absent.stdout
+    )
 
     (folder / "own").mkdir()
     module = folder / "own/data.py"
