@@ -128,28 +128,37 @@ def gpt() -> Problem:
 
 
 class _Encoder(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        layer = nn.TransformerEncoderLayer(64, 4, 256, batch_first=True)
+        layer = nn.TransformerEncoderLayer(width, 4, 4 * width, batch_first=True)
         self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
-        self.head = nn.Linear(64, CLASSES)
+        self.head = nn.Linear(width, CLASSES)
 
     def forward(self, x: Tensor, padding: Tensor) -> Tensor:
         found: Tensor = self.head(self.encoder(x, src_key_padding_mask=padding)[:, 0])
         return found
 
 
+def _encoder(width: int, positions: int) -> Problem:
+    padding = torch.arange(positions) >= torch.randint(positions // 2, positions + 1, (32, 1))
+    inputs = (torch.randn(32, positions, width), padding)
+    return _Encoder(width), of_classes, inputs, torch.randint(0, CLASSES, (32,))
+
+
 def encoder_padding() -> Problem:
     """nn.TransformerEncoder, 2 layers of width 64, 32 texts of 24 positions of which up to half are padding."""
-    padding = torch.arange(24) >= torch.randint(12, 25, (32, 1))
-    inputs = (torch.randn(32, 24, 64), padding)
-    return _Encoder(), of_classes, inputs, torch.randint(0, CLASSES, (32,))
+    return _encoder(64, 24)
+
+
+def encoder_wide() -> Problem:
+    """The same of width 256, with texts of 64."""
+    return _encoder(256, 64)
 
 
 class _Attention(nn.Module):
-    def __init__(self, mask: Tensor) -> None:
+    def __init__(self, width: int, heads: int, mask: Tensor) -> None:
         super().__init__()
-        self.attention = nn.MultiheadAttention(64, 4, batch_first=True)
+        self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
         self.register_buffer("mask", mask)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -157,16 +166,24 @@ class _Attention(nn.Module):
         return found
 
 
+def _attention(width: int, heads: int, mask: Tensor) -> Problem:
+    model = _Attention(width, heads, mask)
+    return model, of_pooled, torch.randn(32, len(mask), width), torch.randint(0, CLASSES, (32,))
+
+
 def attention_causal() -> Problem:
     """nn.MultiheadAttention of width 64 with a causal mask of bool, 32 texts of 24."""
-    model = _Attention(torch.ones(24, 24).triu(1).bool())
-    return model, of_pooled, torch.randn(32, 24, 64), torch.randint(0, CLASSES, (32,))
+    return _attention(64, 4, torch.ones(24, 24).triu(1).bool())
 
 
 def attention_float() -> Problem:
     """The same with a mask of floating point numbers, added to the scores."""
-    model = _Attention(torch.randn(24, 24))
-    return model, of_pooled, torch.randn(32, 24, 64), torch.randint(0, CLASSES, (32,))
+    return _attention(64, 4, torch.randn(24, 24))
+
+
+def attention_wide() -> Problem:
+    """nn.MultiheadAttention of width 256 with a causal mask of bool, 32 texts of 64."""
+    return _attention(256, 8, torch.ones(64, 64).triu(1).bool())
 
 
 class _Logits(nn.Module):
@@ -278,8 +295,10 @@ NETWORKS: dict[str, tuple[Callable[[], Problem], float, float]] = {
     "vit": (vit, 1.20, 1.25),
     "gpt": (gpt, 1.15, 1.20),
     "encoder_padding": (encoder_padding, 1.30, 1.35),
+    "encoder_wide": (encoder_wide, 1.30, 1.35),
     "attention_causal": (attention_causal, 1.30, 1.35),
     "attention_float": (attention_float, 1.30, 1.35),
+    "attention_wide": (attention_wide, 1.30, 1.35),
     "hf_gpt2": (hf_gpt2, 1.6, 1.6),
     "hf_llama": (hf_llama, 1.6, 1.6),
     "hf_bert": (hf_bert, 1.6, 1.6),

@@ -21,7 +21,7 @@ from typing import Any
 
 from torch.autograd.graph import Node
 
-from mcoherence.gradients.graph import Users, above
+from mcoherence.gradients.graph import Users, users_first
 from mcoherence.gradients.recurrent_gates import axis_of_examples
 
 Shape = tuple[int, ...]
@@ -50,31 +50,30 @@ def layouts(users: Users, targets: Iterable[Node], examples: int) -> tuple[dict[
 
     Where it is not, a node may be missing, and what is told of the others has to be tried (`probe`).
     """
-    wanted = {node for node in targets if node in users}
-    concerned = above(wanted, users) | wanted
-    waiting = {node: len(users[node]) for node in concerned}  # users whose layout is not known yet
-    below: dict[Node, list[tuple[Node, int | None]]] = {}
-    for node in concerned:
+    found: dict[Node, Layout] = {}
+    sure, shapes = True, _Shapes()
+    for node in users_first(targets, users):
+        if not users[node]:
+            found[node] = EXAMPLES_FIRST
         for user, argument in users[node]:
-            below.setdefault(user, []).append((node, argument))
-    found = {node: EXAMPLES_FIRST for node, count in waiting.items() if not count}
-    ready, sure = list(found), True
-    shapes: dict[Node, list[Shape]] = {}
-    while ready:
-        user = ready.pop()
-        here, entries = found[user], below.get(user, ())
-        rule = _rule_of(user) if entries else _unknown
-        for node, argument in entries:
-            if argument is None:  # across a call
+            here = found.get(user)
+            if here is None:
+                layout = None
+            elif argument is None:  # across a call
                 layout = here if here == EXAMPLES_FIRST else None
             else:
-                layout = _layout_of_argument(user, rule, argument, node, examples, here, shapes)
+                layout = _layout_of_argument(user, argument, node, examples, here, shapes)
             if layout is None or found.setdefault(node, layout) != layout:
                 sure = False
-            left = waiting[node] = waiting[node] - 1
-            if not left and node in found:
-                ready.append(node)
     return found, sure
+
+
+class _Shapes(dict[Node, list[Shape]]):
+    """Of all outputs of nodes, asked for once."""
+
+    def __missing__(self, node: Any) -> list[Shape]:
+        found = self[node] = [tuple(one.shape) for one in node._input_metadata]
+        return found
 
 
 def by_example(values: Any, layout: Layout, examples: int) -> Any:
@@ -98,20 +97,12 @@ def _rule_of(user: Node) -> Rule:
     return rule
 
 
-def _shapes_of(node: Any, known: dict[Node, list[Shape]]) -> list[Shape]:
-    """Of all outputs of a node."""
-    found = known.get(node)
-    if found is None:
-        found = known[node] = [tuple(one.shape) for one in node._input_metadata]
-    return found
-
-
 def _layout_of_argument(
-    user: Any, rule: Rule, argument: int, node: Any, examples: int, layout: Layout, known: dict[Node, list[Shape]]
+    user: Any, argument: int, node: Any, examples: int, layout: Layout, known: _Shapes
 ) -> Layout | None:
     axis, outer = layout
     try:
-        output, shapes = _shapes_of(user, known)[0], _shapes_of(node, known)
+        rule, output, shapes = _rule_of(user), known[user][0], known[node]
         shape = shapes[0] if len(shapes) == 1 else shapes[user.next_functions[argument][1]]
         if rule is _elementwise and shape == output:  # most operations of most networks
             return layout

@@ -109,8 +109,8 @@ class ByUses:
             self._hooks[node]((output_grads,))
 
     def squared_norms(self) -> dict[str, Tensor]:
-        """|g_i|^2, float64 [n], of all whose backward pass has come by."""
-        return {name: one.squared_norms() for name, one in self._gathered.items() if one.came}
+        """|g_i|^2, float64 [n], of those whose backward pass has come by and whose rows were not formed."""
+        return {name: one.squared_norms() for name, one in self._gathered.items() if one.came and not one.is_spread}
 
     def rows(self) -> dict[str, Rows]:
         """Those whose rows were formed, with the sum of these."""

@@ -83,21 +83,22 @@ def layer_settings(model: nn.Module) -> list[Any]:
     for layer in model.modules():
         found += [id(layer), type(layer)]
         for value in vars(layer).values():
-            if isinstance(value, Tensor):  # no layer computes by one that is no parameter or buffer
-                continue
-            parts = value if type(value) in (tuple, list) and len(value) <= _LONGEST_SETTING else (value,)
-            if isinstance(value, dict):
+            kind = type(value)
+            if kind in _USUAL:  # most values; this is asked in every batch
+                found.append(value)
+            elif isinstance(value, dict):
                 found.append(len(value))
-            elif all(part is None or isinstance(part, _NUMBERS_AND_TEXTS) for part in parts):
-                found.append(tuple(parts))
-            else:
-                found.append(id(value))
+            elif not isinstance(value, Tensor):  # no layer computes by one that is no parameter or buffer
+                parts = value if kind in (tuple, list) and len(value) <= _LONGEST_SETTING else (value,)
+                plain = all(part is None or isinstance(part, _NUMBERS_AND_TEXTS) for part in parts)
+                found.append(tuple(parts) if plain else id(value))
     return found
 
 
 _LONGEST_SETTING = 16  # of those of torch's layers: paddings of three axes are 6 numbers, slices of an Unflatten a few
 _TENSORS = ("weight", "bias", "running_mean", "running_var")  # that layers compute by
 _NUMBERS_AND_TEXTS = (bool, int, float, complex, str, np.generic)
+_USUAL = {bool, int, float, str, type(None)}
 
 
 def _is_plain(layer: nn.Module) -> bool:

@@ -87,6 +87,21 @@ def above(nodes: Iterable[Node], users: Users) -> set[Node]:
     return found
 
 
+def users_first(nodes: Iterable[Node], users: Users) -> Iterable[Node]:
+    """The nodes and all above them, each after its users."""
+    order: dict[Node, None] = {}
+    begun: set[Node] = set()
+    stack = [node for node in nodes if node in users]
+    while stack:
+        node = stack[-1]
+        if node in begun:
+            order[stack.pop()] = None
+        else:
+            begun.add(node)
+            stack += [user for user, _ in users[node] if user not in begun]
+    return order
+
+
 @dataclass(frozen=True)
 class Made:
     """What a pass makes.

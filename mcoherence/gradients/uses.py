@@ -99,14 +99,47 @@ class Spread:
         """Gradients [n, elements] by the parameter, from those by what enters."""
         if self.edge is None:
             return rows
-        shape = self.edge.node._input_metadata[self.edge.output_nr].shape
-        given = rows.reshape(len(rows), *shape).to(self.edge.node._input_metadata[self.edge.output_nr].dtype)
+        output = self.edge.node._input_metadata[self.edge.output_nr]
+        lookup = _lookup_below(self.edge.node, parameter)
+        if lookup is self.edge.node:
+            return _added_up(lookup, rows)
+        given = rows.reshape(len(rows), *output.shape).to(output.dtype)
+        below: Any = parameter if lookup is None else GradientEdge(lookup, 0)
         try:
-            (found,) = torch.autograd.grad(self.edge, parameter, given, retain_graph=True, is_grads_batched=True)
+            (found,) = torch.autograd.grad(self.edge, below, given, retain_graph=True, is_grads_batched=True)
         except RuntimeError:  # a function that somebody has written for single gradients
-            ones = [torch.autograd.grad(self.edge, parameter, one, retain_graph=True)[0] for one in given]
+            ones = [torch.autograd.grad(self.edge, below, one, retain_graph=True)[0] for one in given]
             found = torch.stack(ones)
-        return found.reshape(len(rows), -1)
+        return found.reshape(len(rows), -1) if lookup is None else _added_up(lookup, found)
+
+
+def _lookup_below(node: Any, parameter: Tensor) -> Node | None:
+    """The node of rows of the parameter chosen by index, at this one or straight below; None where there is none."""
+    while node.name() != "EmbeddingBackward0":
+        following = [below for below, _ in node.next_functions if below is not None]
+        if len(following) != 1:
+            return None
+        node = following[0]
+    is_whole = getattr(node.next_functions[0][0], "variable", None) is parameter
+    found: Node = node
+    return found if is_whole and not node._saved_scale_grad_by_freq and _is_kept(node, _INDICES, "indices") else None
+
+
+_INDICES = "_raw_saved_indices"
+
+
+def _added_up(node: Any, rows: Tensor) -> Tensor:
+    """Gradients [n, elements] by a table, from those [n, elements] by the rows of it that a node has looked up.
+
+    Autograd batched over the examples gives the same, and takes several times as long for a small table.
+    """
+    index: Tensor = node._saved_indices.flatten()
+    given = rows.reshape(len(rows), len(index), -1)
+    size = node._saved_weight_sym_argsize_0
+    found = given.new_zeros(len(given), size, given.shape[2]).index_add_(1, index, given)
+    if -1 < node._saved_padding_idx < size:
+        found[:, node._saved_padding_idx] = 0.0
+    return found.flatten(1)
 
 
 @dataclass(frozen=True)
@@ -166,7 +199,7 @@ class Lookup:
     def is_kept(self) -> bool:
         """Whether the indices are there still, and nothing is done to a gradient but to add it up."""
         node: Any = self.node
-        return not node._saved_scale_grad_by_freq and _is_kept(self.node, "_raw_saved_indices", "indices")
+        return not node._saved_scale_grad_by_freq and _is_kept(self.node, _INDICES, "indices")
 
     def fits(self, layout: Layout) -> bool:
         """Whether the examples are along the indices."""

@@ -18,7 +18,6 @@ import os
 import sys
 import tokenize
 from collections.abc import Mapping, MutableMapping, Sequence
-from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -147,7 +146,7 @@ def install(environment: Mapping[str, str] = os.environ) -> None:
         sys.meta_path.insert(0, _Finder(start["modules"]))
 
 
-class _Finder(MetaPathFinder):
+class _Finder:  # its base, in importlib.abc, imports archives and temporary files: 8 ms in every job
     """Finds modules as Python does, with a loader that compares those whose code decides numbers."""
 
     def __init__(self, modules: Mapping[str, Sequence[str]]) -> None:

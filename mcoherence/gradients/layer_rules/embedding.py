@@ -34,10 +34,13 @@ def lookup_squared_norms(index: Tensor, output_grads: Tensor, vocabulary: int) -
     n = len(index)
     if index.device.type != "cpu":
         return looked_up_squared_norms(index, output_grads)
+    d = output_grads.shape[-1]
     key = (torch.arange(n, device=index.device).unsqueeze(1) * vocabulary + index).flatten()
+    if vocabulary <= index.shape[1]:  # no more than what came in; to sort takes several times as long
+        rows = output_grads.new_zeros(n * vocabulary, d).index_add_(0, key, output_grads.reshape(-1, d))
+        return squared_norms(rows.reshape(n, -1))
     distinct, position = torch.unique(key, return_inverse=True)
-    rows = output_grads.new_zeros(len(distinct), output_grads.shape[-1])
-    rows.index_add_(0, position, output_grads.reshape(-1, output_grads.shape[-1]))
+    rows = output_grads.new_zeros(len(distinct), d).index_add_(0, position, output_grads.reshape(-1, d))
     norms = squared_norms(rows)
     example = torch.div(distinct, vocabulary, rounding_mode="floor")
     return norms.new_zeros(n).index_add_(0, example, norms)

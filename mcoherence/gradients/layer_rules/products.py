@@ -83,24 +83,39 @@ def least(terms: int, dtype: torch.dtype) -> float:
 _TINY = float(torch.finfo(torch.float32).tiny)
 
 
-def trusted(norms: Tensor, other: Tensor, terms: int, dtype: torch.dtype) -> Tensor:
+def trusted(norms: Tensor, *lost: Tensor | float) -> Tensor:
     """Norms, float64 [n], each a product of two factors; NaN where one has lost what counts, so that they are not sure.
 
-    What leaves the range of a dtype in a result shows there; in a factor it does not, where the other is large. A
-    factor has lost no more than its terms could, so the norms no more than that times the other factor: of all examples
-    that is to be nothing beside their total. NaN tells the caller to do it over in float64. A total of exactly 0 is
-    left: whether that is the truth shows in the sum of the gradients (`passes`).
+    What leaves the range of a dtype in a result shows there; in a factor it does not, where the other is large. What
+    was lost of all examples is to be nothing beside their total. NaN tells the caller to do it over in float64. A total
+    of exactly 0 is left: whether that is the truth shows in the sum of the gradients (`passes`).
 
     Args:
         norms: of the examples, [n].
-        other: the factor that is not asked about, of the examples, [n].
+        lost: what may have been lost of their total, of each factor (`may_be_lost`).
+    """
+    total = at_hand(norms.sum())
+    if isinstance(total, float):
+        return torch.full_like(norms, torch.nan) if any(0.0 < total < one for one in lost) else norms
+    for one in lost:
+        norms = torch.where((total > 0.0) & (total < one), torch.nan, norms)
+    return norms
+
+
+def may_be_lost(other: Tensor, terms: int, dtype: torch.dtype) -> Tensor | float:
+    """What a factor may have lost of a total of products: no more than its terms could, times the other factor.
+
+    Args:
+        other: the other factor, of the examples, [n] or more.
         terms: squares in the factor of one example.
         dtype: of these squares.
     """
-    total, lost = norms.sum(), least(terms, dtype) * other.sum()
-    if total.device.type == "cpu":  # values are at hand
-        return torch.full_like(norms, torch.nan) if 0.0 < float(total) < float(lost) else norms
-    return torch.where((total > 0.0) & (total < lost), torch.nan, norms)
+    return least(terms, dtype) * at_hand(other.sum(dtype=torch.float64))
+
+
+def at_hand(value: Tensor) -> Tensor | float:
+    """A value of no axes as a number on a processor; as it is elsewhere, where to ask would wait for what was begun."""
+    return float(value) if value.device.type == "cpu" else value
 
 
 def looked_up_squared_norms(index: Tensor, output_grads: Tensor) -> Tensor:
@@ -145,18 +160,27 @@ def product_squared_norms(inputs: Tensor, output_grads: Tensor) -> Tensor:
         inputs: [n, t, d].
         output_grads: [n, t, p].
     """
-    positions, d, p = inputs.shape[1], inputs.shape[2], output_grads.shape[2]
+    n, positions, d = inputs.shape
+    p = output_grads.shape[2]
     if positions == 1:
         return rank_one_squared_norms(inputs, output_grads)
     by_gram = positions * (d + p) < d * p
+    of_chunk = _by_gram if by_gram else _by_product
     size = examples_at_a_time(inputs.device, positions**2 if by_gram else d * p)
-    norms = []
-    for a, b in zip(torch.split(inputs, size), torch.split(output_grads, size), strict=True):
-        if by_gram:
-            norms.append(gram_squared_norms(a @ a.transpose(1, 2), b @ b.transpose(1, 2)))
-        else:
-            norms.append(squared_norms(b.transpose(1, 2) @ a))
-    return torch.cat(norms)
+    if n <= size:
+        return of_chunk(inputs, output_grads)
+    chunks = zip(torch.split(inputs, size), torch.split(output_grads, size), strict=True)
+    return torch.cat([of_chunk(a, b) for a, b in chunks])
+
+
+def _by_gram(inputs: Tensor, output_grads: Tensor) -> Tensor:
+    return gram_squared_norms(
+        torch.bmm(inputs, inputs.transpose(1, 2)), torch.bmm(output_grads, output_grads.transpose(1, 2))
+    )
+
+
+def _by_product(inputs: Tensor, output_grads: Tensor) -> Tensor:
+    return squared_norms(torch.bmm(output_grads.transpose(1, 2), inputs))
 
 
 # Elements of rows that are formed at a time where they are summed too: what fits a processor's cache.
@@ -183,11 +207,15 @@ def product_rows(inputs: Tensor, output_grads: Tensor) -> tuple[Tensor, Tensor]:
         inputs: [n, t, d].
         output_grads: [n, t, p].
     """
-    d, p = inputs.shape[2], output_grads.shape[2]
+    n, _, d = inputs.shape
+    p = output_grads.shape[2]
     size = max(1, ROWS_AT_A_TIME // (d * p))
+    if n <= size:
+        rows = torch.bmm(output_grads.transpose(1, 2), inputs)
+        return squared_norms(rows), rows.sum(dim=0)
     norms, total = [], output_grads.new_zeros(p, d)
     for a, b in zip(torch.split(inputs, size), torch.split(output_grads, size), strict=True):
-        rows = b.transpose(1, 2) @ a
+        rows = torch.bmm(b.transpose(1, 2), a)
         # Few operations a chunk: those of `squared_norms` would take a third as long as the products do.
         norms.append(torch.linalg.vector_norm(rows, dim=2) if d >= _WIDE else squared_norms(rows))
         total += rows.sum(dim=0) if len(rows) > 1 else rows[0]
@@ -203,8 +231,11 @@ def rank_one_squared_norms(inputs: Tensor, output_grads: Tensor) -> Tensor:
 
 def rank_one(of_inputs: Tensor, of_grads: Tensor, inputs: Tensor, output_grads: Tensor) -> Tensor:
     """|a_i|^2 |b_i|^2, float64 [n], of squared norms [n] of inputs a [n, ...] and output_grads b [n, ...]."""
-    norms = trusted(of_inputs * of_grads, of_grads, inputs.shape[1:].numel(), inputs.dtype)
-    return trusted(norms, of_inputs, output_grads.shape[1:].numel(), output_grads.dtype)
+    return trusted(
+        of_inputs * of_grads,
+        may_be_lost(of_grads, inputs.shape[1:].numel(), inputs.dtype),
+        may_be_lost(of_inputs, output_grads.shape[1:].numel(), output_grads.dtype),
+    )
 
 
 def gram_squared_norms(input_gram: Tensor, grad_gram: Tensor) -> Tensor:
@@ -214,12 +245,14 @@ def gram_squared_norms(input_gram: Tensor, grad_gram: Tensor) -> Tensor:
     """
     norms: Tensor = (input_gram * grad_gram).sum(dim=(1, 2), dtype=torch.float64).clamp_min_(0.0)
     n, positions = input_gram.shape[:2]
-    norms = trusted(norms, norms.new_ones(n), positions**2, input_gram.dtype)
-    for gram, other in ((input_gram, grad_gram), (grad_gram, input_gram)):
-        # Of a Gram matrix, t times its trace is at least the sum of what its entries are in size.
-        sizes = positions * other.diagonal(dim1=1, dim2=2).sum(dim=1, dtype=torch.float64)
-        norms = trusted(norms, sizes, GRAM_TERMS, gram.dtype)
-    return norms
+    # Of a Gram matrix, t times its trace is at least the sum of what its entries are in size.
+    traces = [gram.diagonal(dim1=1, dim2=2) for gram in (input_gram, grad_gram)]
+    return trusted(
+        norms,
+        n * least(positions**2, input_gram.dtype),
+        positions * may_be_lost(traces[1], GRAM_TERMS, input_gram.dtype),
+        positions * may_be_lost(traces[0], GRAM_TERMS, grad_gram.dtype),
+    )
 
 
 # Products that a sum behind one entry of a Gram matrix is taken to have, in telling whether some may have been lost.

@@ -72,6 +72,11 @@ def buckets(m, x):
     return (scores.softmax(-1) @ m.a(x)).mean(1)
 
 
+def positions(m, x):
+    """A table is looked up once for all examples, some rows twice, one of padding."""
+    return m.a(x + m.table(torch.tensor([2, 0, 1, 2]))).tanh().mean(1)
+
+
 def low_rank(m, x):
     return (x @ m.w + (x @ m.down) @ m.up).tanh().mean(1)
 
@@ -162,6 +167,8 @@ USES = {
     "tied head with padding": lambda: tied(padding_idx=1),
     "there and back": lambda: Model(there_and_back, a=nn.Linear(D, 3, bias=False)),
     "relative positions": lambda: Model(buckets, table=nn.Embedding(T, D), a=nn.Linear(D, D)),
+    "positions": lambda: Model(positions, table=nn.Embedding(6, D), a=nn.Linear(D, D)),
+    "positions with padding": lambda: Model(positions, table=nn.Embedding(6, D, padding_idx=1), a=nn.Linear(D, D)),
     "low rank beside a bare weight": lambda: Model(low_rank, w=bare(D, D), down=bare(D, 2), up=bare(2, D)),
     "gain that is one and more": lambda: Model(lambda m, x: (x * (1 + m.gain)).tanh().mean(1), gain=bare(D)),
     "three calls": lambda: Model(lambda m, x: m.a(m.a(m.a(x).tanh()).tanh()).mean(1), a=nn.Linear(D, D)),
