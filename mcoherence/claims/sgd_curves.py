@@ -9,20 +9,37 @@ from numpy.typing import NDArray
 from mcoherence.claims.measured import Tables
 from mcoherence.claims.rows import sgd_rows
 from mcoherence.claims.settings import ClaimSettings
+from mcoherence.study.result_names import REDRAWN
+from mcoherence.tables.columns import WHOLE_NETWORK
 from mcoherence.tables.curves import peak, smoothed
-from mcoherence.tables.rows import whole_network
+from mcoherence.tables.rows import run_keys, whole_network
 
 KEYS = ["labels", "seed"]
 Place = tuple[str, str, str]  # data set, network, optimiser entry
 
 
 def curves_by_place(tables: Tables, settings: ClaimSettings) -> list[tuple[Place, pd.DataFrame]]:
-    """(data set, network, entry of SGD) and rows of the whole network's coherence on the training sample."""
-    rows = sgd_rows(whole_network(tables["coherence"]), settings)
+    """(data set, network, entry of SGD) and rows of the whole network's coherence on the training sample.
+
+    A column `redrawn` has m-coherence of the same examples at the same weights with their labels redrawn; NaN where the
+    study has not measured that.
+    """
+    coherence = tables["coherence"]
+    rows = sgd_rows(whole_network(coherence), settings)
+    keys = [*run_keys(rows), "step"]
+    of_redrawn = coherence.loc[
+        (coherence["group"] == REDRAWN) & (coherence["layer"] == WHOLE_NETWORK), [*keys, "m_coherence"]
+    ]
+    rows = rows.merge(of_redrawn.rename(columns={"m_coherence": "redrawn"}), on=keys, how="left")
     return [
         ((str(dataset), str(model), str(optimizer)), group)
         for (dataset, model, optimizer), group in rows.groupby(["dataset", "model", "optimizer"])
     ]
+
+
+def with_labels_redrawn(curves: pd.DataFrame) -> pd.DataFrame:
+    """The same rows with the m-coherence of labels redrawn in the place of their own."""
+    return curves.assign(m_coherence=curves["redrawn"])
 
 
 def place_name(place: Place) -> str:

@@ -4,15 +4,20 @@ Peaks are smoothed and past the transient, both as `mcoherence.tables.curves` re
 no later than the checkpoint at which the run has fitted its labels. Real and random labels are compared at equal steps
 and at equal training loss, at every learning rate that the study has for SGD. The papers say "near" and "much larger"
 without numbers: the factor that stands for these words is a setting, `near`.
+
+That m-coherence is high says nothing of the labels by itself: a network that is sure of its answers is wrong with
+confidence about labels redrawn, and all examples agree to take that back. So where the study has measured the same
+examples at the same weights with labels redrawn, a difference has to be there beyond what these give as well
+(`compared_labels`), and a height is held against theirs.
 """
 
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from mcoherence.claims import nulls
+from mcoherence.claims.compared_labels import at_equal_loss, beyond_redrawn, curves_at_losses
 from mcoherence.claims.measured import Measured, Parts, Tables
 from mcoherence.claims.registry import claim
 from mcoherence.claims.rows import (
@@ -33,24 +38,21 @@ from mcoherence.claims.rows import (
 from mcoherence.claims.settings import ClaimSettings
 from mcoherence.claims.sgd_curves import (
     KEYS,
-    Place,
     curves_by_place,
     number_by_run,
     peaks_by_run,
     place_name,
-    rows_at_place,
     run_index,
     smoothed_by_step,
     smoothed_of_run,
+    with_labels_redrawn,
 )
-from mcoherence.study.result_names import REDRAWN
-from mcoherence.tables.columns import RUN_COLUMNS, WHOLE_NETWORK
-from mcoherence.tables.curves import at_losses
-from mcoherence.tables.rows import run_keys
+from mcoherence.tables.columns import RUN_COLUMNS
 
 IMAGENET_SIDE = 224  # pixels
 TRANSIENT_STEPS = 25  # arXiv 2008.01217 sees the initial drop within about so many
 LOSS_LEVELS = np.arange(0.9, 0.05, -0.1)  # of the training loss before training, at which curves are compared
+LABELS_REDRAWN = "the same weights with labels redrawn"
 NO_PEAK = "the others have no end of their transient before they fit their labels"
 EARLY_LEVELS = LOSS_LEVELS[:5]  # 0.9 to 0.5: the first half of the loss
 
@@ -62,7 +64,8 @@ EARLY_LEVELS = LOSS_LEVELS[:5]  # 0.9 to 0.5: the first half of the loss
     source="arXiv 2203.10036; 2008.01217 (ICLR 2021 version)",
     statistic=(
         "log10 of the ratio of the smoothed peaks until the labels are fitted, real over random; and the mean of log10 "
-        "of the ratio at equal training loss, at 9 to 1 tenths of the loss before training"
+        "of the ratio at equal training loss, at 9 to 1 tenths of the loss before training; or what is left of either "
+        "beyond labels redrawn at the same weights, if that is less"
     ),
     unit="factor",
     figure="coherence_by_step",
@@ -72,18 +75,20 @@ EARLY_LEVELS = LOSS_LEVELS[:5]  # 0.9 to 0.5: the first half of the loss
 def peak_real_over_random(tables: Tables, settings: ClaimSettings) -> Parts:
     """Log10 of peak m-coherence with real labels over that with random labels, and of m-coherence at equal loss.
 
-    Per network and rate of SGD. Peaks are those until a run has fitted its labels. Null: the same of different seeds of
-    one kind of labels.
+    Per network and rate of SGD. Peaks are those until a run has fitted its labels. Null: the same of
+    different seeds of one kind of labels.
     """
     parts = {}
-    at_loss = dict(_at_losses(tables, settings, LOSS_LEVELS))
+    at_loss = dict(curves_at_losses(tables, settings, LOSS_LEVELS))
     for place, curves in curves_by_place(tables, settings):
-        peaks = peaks_by_run(_learning(curves, tables, settings), curves, settings)["log10"]
+        learning = _learning(curves, tables, settings)
+        peaks, by_chance = (
+            peaks_by_run(rows, curves, settings)["log10"] for rows in (learning, with_labels_redrawn(learning))
+        )
         for clean, random, added in clean_and_random(curves):
-            real, drawn, where = peaks[clean.labels], peaks[random.labels], f"{place_name(place)}{added}"
-            null = nulls.equal_conditions([real, drawn], settings.confidence)
-            parts[where] = Measured(real - drawn, null=null, missing_because=NO_PEAK)
-            parts[f"{where}, at equal training loss"] = _at_equal_loss(at_loss[place], clean, random, settings)
+            where = f"{place_name(place)}{added}"
+            parts[where] = beyond_redrawn(peaks, by_chance, clean, random, settings, missing_because=NO_PEAK)
+            parts[f"{where}, at equal training loss"] = at_equal_loss(at_loss[place], clean, random, settings)
     return parts
 
 
@@ -94,7 +99,8 @@ def peak_real_over_random(tables: Tables, settings: ClaimSettings) -> Parts:
     source="arXiv 2008.01217",
     statistic=(
         "log10 of the ratio of the geometric means, less over more noise, until the runs with the least noise are "
-        "half-way to the target accuracy; and at equal training loss, at 9 to 5 tenths of the loss before training"
+        "half-way to the target accuracy; and at equal training loss, at 9 to 5 tenths of the loss before training; "
+        "or what is left of either beyond labels redrawn at the same weights, if that is less"
     ),
     unit="factor",
     figure="coherence_by_step",
@@ -108,16 +114,17 @@ def early_coherence_by_noise(tables: Tables, settings: ClaimSettings) -> Parts:
     """
     parts = {}
     windows = early_windows(tables["accuracy"], settings)
-    at_loss = dict(_at_losses(tables, settings, EARLY_LEVELS))
+    at_loss = dict(curves_at_losses(tables, settings, EARLY_LEVELS))
     for place, curves in curves_by_place(tables, settings):
         rows = early(past_transient(curves, settings), windows)
-        means = log10(rows["m_coherence"]).groupby([rows[key] for key in KEYS]).mean().reindex(run_index(curves))
+        means, by_chance = (
+            log10(rows[name]).groupby([rows[key] for key in KEYS]).mean().reindex(run_index(curves))
+            for name in ("m_coherence", "redrawn")
+        )
         for less, more in neighbours(curves):
             where = f"{place_name(place)}, {less.words} over {more.level}"
-            of_less, of_more = means[less.labels], means[more.labels]
-            null = nulls.equal_conditions([of_less, of_more], settings.confidence)
-            parts[where] = Measured(of_less - of_more, null=null)
-            parts[f"{where}, at equal training loss"] = _at_equal_loss(at_loss[place], less, more, settings)
+            parts[where] = beyond_redrawn(means, by_chance, less, more, settings)
+            parts[f"{where}, at equal training loss"] = at_equal_loss(at_loss[place], less, more, settings)
     return parts
 
 
@@ -129,7 +136,8 @@ def early_coherence_by_noise(tables: Tables, settings: ClaimSettings) -> Parts:
     statistic=(
         "log10 of the smoothed m-coherence over near at the checkpoint at which the other seeds' is highest, until one "
         "has fitted; where the peak is beyond near, log10 of near minus |log10 of the smoothed m-coherence| at the "
-        "end; log10 of the ratio of the steps of the peaks, random over real; the factor near is our own choice"
+        "end; log10 of the ratio of the steps of the peaks, random over real, or what is left of it beyond labels "
+        "redrawn at the same weights, if that is less; the factor near is our own choice"
     ),
     unit="factor",
     figure="coherence_by_step",
@@ -144,17 +152,12 @@ def random_rises_and_falls(tables: Tables, settings: ClaimSettings) -> Parts:
     1: a few per cent are no rise. A run that has not
     fitted its labels may have its rise and its return before it, and has no number; a curve that only falls, so that
     its transient has no end, counts as 1, or as its end where that is lower. An end near 1 says nothing of a run that
-    has not been far from it, so a run that has no peak beyond `near` has no number for its return. Nulls: 1, the
-    m-coherence of gradients with no direction in common; the same runs as if they ended at their peaks; the lateness of
-    different seeds of one kind of labels.
-
-    What the same weights give with labels redrawn stands in the note, where the study has it, and is no null. A network
-    that is fitted to some random labels is sure of them, so that with others it is wrong with confidence, and all its
-    examples agree to take that back: coherence that the fit has made, and not what there is without it.
+    has not been far from it, so a run that has no peak beyond `near` has no number for its return. Nulls: the height
+    that the same weights have there with labels redrawn (without these: 1, the m-coherence of gradients with no
+    direction in common); the same runs as if they ended at their peaks; the lateness of different seeds of one kind of
+    labels, beyond that of labels redrawn.
     """
     parts = {}
-    coherence = tables["coherence"]
-    redrawn = coherence[(coherence["group"] == REDRAWN) & (coherence["layer"] == WHOLE_NETWORK)]
     near = float(np.log10(settings.near))
     for place, curves in curves_by_place(tables, settings):
         later, learning = past_transient(curves, settings), _learning(curves, tables, settings)
@@ -169,14 +172,18 @@ def random_rises_and_falls(tables: Tables, settings: ClaimSettings) -> Parts:
             height = at_best_of_others(own)
             fits = checkpoints_that_fit[one.labels].notna()
             rise = (height.fillna(without_rise[one.labels]) - near).where(fits)
-            null = nulls.around(-near, rise, settings.confidence, "m-coherence 1, gradients without a common direction")
-            others = smoothed_by_step(_of_labels(rows_at_place(redrawn, place), one), settings).reindex_like(own)
-            by_chance = at_best_of_others(own, others).mean()
+            others = smoothed_by_step(with_labels_redrawn(_of_labels(curves, one)), settings).reindex_like(own)
+            by_chance = at_best_of_others(own, others)
+            if by_chance.isna().all():
+                why = "m-coherence 1, gradients without a common direction"
+                null = nulls.around(-near, rise, settings.confidence, why)
+            else:
+                null = nulls.redrawn(by_chance - near, settings.confidence, LABELS_REDRAWN)
             beside = {
                 "at the first checkpoint past the transient": float(own.bfill().head(1).to_numpy().mean())
                 if len(own)
                 else np.nan,
-                "labels redrawn, at the same weights as the value,": by_chance,
+                "labels redrawn, at the same weights as the value,": float(by_chance.mean()),
             }
             note = "; ".join(f"{what} {number:+.3f}" for what, number in beside.items() if np.isfinite(number))
             parts[f"{where}, rises beyond {settings.near:g}"] = Measured(
@@ -193,15 +200,20 @@ def random_rises_and_falls(tables: Tables, settings: ClaimSettings) -> Parts:
                 missing_because=f"the others do not fit all their labels, or have no peak beyond {settings.near:g}",
             )
         steps = log10(peaks["step"])
+        steps_by_chance = log10(peaks_by_run(with_labels_redrawn(learning), curves, settings)["step"].clip(lower=1))
         for clean, random, added in clean_and_random(curves):
-            late, soon = steps[random.labels], steps[clean.labels]
-            # Each peak lies within half a spacing of its checkpoint.
-            parts[f"{place_name(place)}{added}, peak later than with real labels"] = Measured(
-                late - soon,
-                null=nulls.equal_conditions([late, soon], settings.confidence),
-                resolution=log_spacing(later["step"]),
-                trained=place,
+            later_peak = beyond_redrawn(
+                steps,
+                steps_by_chance,
+                random,
+                clean,
+                settings,
                 missing_because="the others have a peak at step 0, which has no logarithm, or none before they fit",
+            )
+            # Each of two peaks lies within half a spacing of its checkpoint, and so do those of labels redrawn.
+            spacings = 1 if steps_by_chance.isna().all() else 2
+            parts[f"{place_name(place)}{added}, peak later than with real labels"] = replace(
+                later_peak, resolution=spacings * log_spacing(later["step"]), trained=place
             )
     return parts
 
@@ -336,47 +348,3 @@ def _returned(ends: pd.Series, peaks: pd.Series, settings: ClaimSettings) -> Mea
         states_level=True,
         missing_because=f"the others have no peak beyond {settings.near:g} to return from",
     )
-
-
-def _at_losses(
-    tables: Tables, settings: ClaimSettings, shares: NDArray[np.float64]
-) -> list[tuple[Place, pd.DataFrame]]:
-    """log10 m-coherence at shares of the training loss before training, a row per (labels, seed), a column per share.
-
-    NaN at a loss that the run has not passed since the end of its transient. The loss before training is the mean over
-    the runs of a place, so that all its runs are compared at the same losses.
-    """
-    loss = tables["accuracy"].query("part == 'train'")[[*run_keys(tables["accuracy"]), "step", "loss"]]
-    found = []
-    for place, curves in curves_by_place(tables, settings):
-        keys = run_keys(curves)
-        joined = curves.merge(loss, on=[*keys, "step"]).sort_values("step")
-        first = past_transient(joined, settings).groupby(keys)["step"].min()
-        levels = shares * joined.loc[joined["step"] == joined["step"].min(), "loss"].mean()
-        rows = {}
-        for key, run in joined.groupby(keys):
-            begin = int((run["step"] < first.get(key, np.inf)).sum())
-            labels_and_seed = tuple(run[name].iloc[0] for name in KEYS)
-            rows[labels_and_seed] = at_losses(run["loss"], run["m_coherence"], levels, begin)
-        index = pd.MultiIndex.from_tuples(list(rows), names=KEYS)
-        found.append((place, pd.DataFrame(list(rows.values()), index=index, columns=shares).sort_index()))
-    return found
-
-
-def _at_equal_loss(at_loss: pd.DataFrame, less: LabelSet, more: LabelSet, settings: ClaimSettings) -> Measured:
-    """Mean difference of log10 m-coherence of two label sets over the losses that all runs of both have passed."""
-    common = at_loss.loc[[less.labels, more.labels]].dropna(axis=1)
-    one, other = (common.xs(which.labels, level="labels") for which in (less, more))
-
-    def mean_difference(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.asarray((a - b).mean(axis=1))
-
-    if common.empty:
-        no_loss = pd.Series(np.nan, index=at_loss.xs(less.labels, level="labels").index)
-        missing = "there is no loss that all runs have passed"
-        return Measured(no_loss, null=nulls.unknown("losses that all runs have passed"), missing_because=missing)
-    null = nulls.equal_conditions([one, other], settings.confidence, mean_difference)
-    levels = ", ".join(f"{share:.1f}" for share in common.columns)
-    note = f"at {levels} of the loss before training"
-    lead = pd.DataFrame(one - other)  # by seed
-    return Measured(pd.Series(lead.to_numpy(np.float64).mean(axis=1), index=lead.index), null=null, note=note)

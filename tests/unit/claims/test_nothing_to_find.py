@@ -261,6 +261,31 @@ def is_wrong_here(claim, part):
     return part.where.endswith(WRONG_HERE.get(claim.id, "no such part"))
 
 
+# What a curve's height, and how late it is highest, do not show by themselves; where it ends is another matter.
+OF_THE_LABELS = {"P1": "", "P2": "", "P3": ("rises beyond 3", "peak later than with real labels")}
+
+
+def of_weights_alone(draw):
+    """m-coherence that depends on what a network was trained on, and not on the labels that it is measured with."""
+    table = coherence(draw)
+    courses = {"clean": [1, 9, 30, 12, 3, 1], "half": [1, 4, 12, 14, 5, 1], "random": [1, 2, 3, 9, 14, 1]}
+    course = [courses[name][STEPS.index(step)] for name, step in zip(table["labels"], table["step"], strict=True)]
+    return table.assign(m_coherence=table["m_coherence"] * course)
+
+
+@pytest.mark.parametrize("id", OF_THE_LABELS)
+def test_a_course_that_is_the_same_with_labels_redrawn_supports_nothing_of_labels(tables, id):
+    one = next(claim for claim in CLAIMS if claim.id == id)
+    study = dict(tables, coherence=of_weights_alone(np.random.default_rng(1)))
+    raw = dict(study, coherence=study["coherence"].query("group != 'redrawn'"))
+    (found,), (without) = (check_claims(of, SETTINGS, [one]) for of in (study, raw))
+    parts = [part for part in found.parts if part.where.endswith(OF_THE_LABELS[id])]
+    assert parts
+    assert not [part.where for part in parts if part.verdict != "inconclusive"]
+    # Without labels redrawn the same courses are taken for what they look like.
+    assert [part for part in without[0].parts if part.verdict == "supported" and part.where.endswith(OF_THE_LABELS[id])]
+
+
 @pytest.mark.parametrize("id", [one.id for one in CLAIMS])
 def test_nothing_is_refuted_by_there_being_nothing_to_find_but_what_is_wrong(outcome, id):
     claim = outcome[id]

@@ -159,8 +159,12 @@ def random_labels(end=1.0, middle=(2, 5, 8), redrawn=False):
             curve([400, 50, 2, 20, 1], seed=seed),
             curve([400, 50, *middle, end], noise=1.0, seed=seed, steps=STEPS_OF_RANDOM),
             *(
-                curve([9, 9, 9, 9, 4, 9], noise=1.0, seed=seed, steps=STEPS_OF_RANDOM).assign(group=REDRAWN)
+                one.assign(group=REDRAWN)
                 for _ in range(redrawn)
+                for one in (
+                    curve([9, 9, 9, 9, 9], seed=seed),
+                    curve([9, 9, 9, 9, 4, 9], noise=1.0, seed=seed, steps=STEPS_OF_RANDOM),
+                )
             ),
         )
     ]
@@ -179,7 +183,8 @@ def test_random_labels_rise_beyond_near_and_return_and_peak_later():
     found = values(measured)
     rise = measured["glyphs, net, sgd, rises beyond 3"]
     assert rise.per_seed.tolist() == pytest.approx([math.log10(8 / 3)] * 2)
-    assert rise.null.rule.startswith("-0.477121 (m-coherence 1, gradients without a common direction)")
+    assert rise.null.rule.startswith("the same statistic of the same weights with labels redrawn")
+    assert rise.null.expected == pytest.approx(math.log10(4 / 3))  # 4 where the value is read
     assert rise.note == (
         "at the first checkpoint past the transient +0.301; labels redrawn, at the same weights as the value, +0.602"
     )
@@ -276,13 +281,77 @@ def test_a_run_that_never_rose_has_nothing_to_return_from_and_refutes_nothing():
     assert part.reason == "0 of 2 seeds have a number: the others do not fit all their labels, or have no peak beyond 3"
 
 
-def test_without_redrawn_labels_the_same_is_tested():
+def test_without_redrawn_labels_a_rise_is_held_against_1():
     with_them, without = (
         random_rises_and_falls(random_labels(redrawn=redrawn), SETTINGS)["glyphs, net, sgd, rises beyond 3"]
         for redrawn in (True, False)
     )
     assert without.per_seed.equals(with_them.per_seed)
-    assert without.null == with_them.null
+    assert without.null.rule.startswith("-0.477121 (m-coherence 1, gradients without a common direction)")
+
+
+def with_redrawn(real, random):
+    """The tables of P1 with labels redrawn at the same weights: at the steps of real and of random labels."""
+    frames = [
+        curve(values, noise=noise, seed=seed).assign(group=group)
+        for seed in (0, 1, 2)
+        for noise, of_own, of_redrawn in ((0.0, REAL, real), (1.0, RANDOM, random))
+        for group, values in (("train", of_own), (REDRAWN, of_redrawn))
+    ]
+    trained = [
+        accuracy([0.1, 0.1, 0.2, 0.8, 1.0], LOSS, noise=noise, seed=seed) for seed in (0, 1, 2) for noise in (0.0, 1.0)
+    ]
+    return {"coherence": pd.concat(frames), "accuracy": pd.concat(trained)}
+
+
+def test_what_labels_redrawn_give_too_is_taken_off_a_comparison():
+    """Past the transient, from step 10 on: 20 over 8 with own labels, 10 over 5 with labels redrawn."""
+    measured = peak_real_over_random(with_redrawn([1, 1, 2, 10, 1], [1, 1, 2, 5, 1]), SETTINGS)
+    peaks = measured["glyphs, net, sgd"]
+    assert peaks.per_seed.tolist() == pytest.approx([math.log10(20 / 8) - math.log10(10 / 5)] * 3)
+    assert peaks.note == "by itself +0.398, beyond labels redrawn at the same weights +0.097"
+    # At equal loss the lead of own labels at step 100 is log10 2.5 and that of labels redrawn log10 2; both are 0 at
+    # steps 10 and 1000, so that each mean is the same share of them.
+    at_loss, alone = (
+        peak_real_over_random(tables, SETTINGS)["glyphs, net, sgd, at equal training loss"]
+        for tables in (
+            with_redrawn([1, 1, 2, 10, 1], [1, 1, 2, 5, 1]),
+            with_redrawn([math.nan] * 5, [math.nan] * 5),
+        )
+    )
+    share = (math.log10(2.5) - math.log10(2)) / math.log10(2.5)
+    assert at_loss.per_seed.tolist() == pytest.approx([share * one for one in alone.per_seed])
+
+
+def test_a_lead_that_labels_redrawn_have_too_supports_nothing():
+    same = with_redrawn(REAL, RANDOM)
+    for where, one in peak_real_over_random(same, SETTINGS).items():
+        assert one.per_seed.tolist() == pytest.approx([0.0] * 3), where
+        assert part_of(where, one, 0.95).verdict == "inconclusive"
+
+
+def test_a_claim_is_not_refuted_where_only_labels_redrawn_have_the_larger_lead():
+    """Real labels peak higher, 20 over 8; with labels redrawn 80 over 8."""
+    measured = peak_real_over_random(with_redrawn([1, 1, 2, 80, 1], [1, 1, 2, 8, 1]), SETTINGS)["glyphs, net, sgd"]
+    part = part_of("", measured, 0.95)
+    assert part.value == pytest.approx(math.log10(2.5) - 1)
+    assert (part.verdict, part.reason) == ("inconclusive", "less than with labels redrawn, but not below 0 by itself")
+
+
+def test_labels_redrawn_that_lead_the_other_way_add_nothing():
+    """Real labels peak at 20 over 8; with labels redrawn at 2 over 80."""
+    measured = peak_real_over_random(with_redrawn([1, 1, 2, 2, 1], [1, 1, 2, 80, 1]), SETTINGS)["glyphs, net, sgd"]
+    assert measured.per_seed.tolist() == pytest.approx([math.log10(20 / 8)] * 3)
+
+
+def test_a_peak_as_late_with_labels_redrawn_is_no_later_peak():
+    tables = random_labels(redrawn=True)
+    late = tables["coherence"]
+    late.loc[(late["group"] == REDRAWN) & (late["noise"] == 1) & (late["step"] == 500), "m_coherence"] = 90.0
+    measured = random_rises_and_falls(tables, SETTINGS)["glyphs, net, sgd, peak later than with real labels"]
+    # Own labels peak at step 500 after 100, labels redrawn at 500 after 10, the first checkpoint of a flat curve.
+    assert measured.per_seed.tolist() == pytest.approx([math.log10(500 / 100) - math.log10(500 / 10)] * 2)
+    assert measured.resolution == pytest.approx(2 * math.log10(1000 / 100))
 
 
 def test_label_sets_of_one_noise_are_never_pooled():
