@@ -43,8 +43,9 @@ TRAINED_ON = ("easy", "hard", "random")
 def time_grows_with_noise(tables: Tables, settings: ClaimSettings) -> Parts:
     """Log10 ratio of the times to the target accuracy of neighbouring noise levels, per network under SGD.
 
-    The time is interpolated between checkpoints; a run that never reaches the target counts with its last step, a
-    lower bound of its time. Two such runs say nothing about their order, and have no number.
+    The time is interpolated between checkpoints, and not known better than to the gap between them; a run that never
+    reaches the target counts with its last step, a lower bound of its time. Two such runs say nothing about their order,
+    and have no number.
     """
     parts = {}
     training = tables["accuracy"].query("part == 'train'")
@@ -58,11 +59,14 @@ def time_grows_with_noise(tables: Tables, settings: ClaimSettings) -> Parts:
         ).rename_axis(["labels", "seed"])
         reached = pd.Series(runs["accuracy"].max() >= settings.target_accuracy)
         known = times.where(reached)
+        steps = curves["step"]
+        before_all = steps[log10(steps.clip(lower=1)) <= times.min()].max()
         for less, more in neighbours(curves):
             longer = times.xs(more.labels) - times.xs(less.labels)
             parts[f"{where}, {more.words} over {less.level}"] = Measured(
                 longer.where(reached.xs(more.labels) | reached.xs(less.labels)),
                 null=equal_conditions([known.xs(one.labels) for one in (less, more)], settings.confidence),
+                resolution=log_spacing(steps[steps >= before_all]),
                 missing_because="in the others no run of either kind reaches the target",
             )
     return parts

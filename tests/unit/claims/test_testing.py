@@ -1,6 +1,7 @@
 """Claims on tables written out by hand: what supports them, what refutes them, what leaves them open."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -39,6 +40,14 @@ def rows(**columns):
     ]
 
 
+def with_middles(values):
+    """(step, value) at STEPS, and from step 2 on in the middle between two of them on a log axis, where both are."""
+    found = [(float(STEPS[0]), values[0])]
+    for (step, value), (later, other) in pairwise(zip(STEPS[1:], values[1:], strict=True)):
+        found += [(float(step), value), (np.sqrt(step * later), (value + other) / 2)]
+    return [*found, (float(STEPS[-1]), values[-1])]
+
+
 def make_tables(curves, train, medians, final, easy_hard):
     """The four tables from a few numbers each; every seed differs a little.
 
@@ -49,14 +58,14 @@ def make_tables(curves, train, medians, final, easy_hard):
     wobble = {0: 1.0, 1: 1.01, 2: 0.99}
     coherence, accuracy, learning = [], [], []
     for name, values in curves.items():
-        for step, value in zip(STEPS, values, strict=True):
-            for group, number in (("train", value), ("redrawn", 1.0)):
+        for step, log in with_middles(np.log(values)):
+            for group, number in (("train", np.exp(log)), ("redrawn", 1.0)):
                 coherence += rows(
                     labels=name, noise=LABELS[name], optimizer="sgd", step=step, epoch=step / 10, group=group,
                     layer="model", m_coherence=lambda seed, number=number: number * wobble[seed],
                 )  # fmt: skip
     for (optimizer, name), (test, corrupt) in final.items():
-        for step, value in zip(STEPS, train[name], strict=True):
+        for step, value in with_middles(train[name]):
             parts = {"train": value, "pristine": value, "test": test, "corrupt": corrupt}
             for part, number in parts.items():
                 accuracy += rows(
@@ -223,7 +232,11 @@ def test_values_are_the_stated_statistics():
     assert claims["P1"].decisive.value == pytest.approx(np.log10(40 / 8))
     late = next(part for part in claims["P3"].parts if part.where.endswith("later than with real labels"))
     assert late.value == pytest.approx(np.log10(20 / 2))
-    assert late.interval == pytest.approx((1 - np.log10(20 / 6), 1 + np.log10(20 / 6)))  # the widest gap of the steps
+    assert late.interval == pytest.approx((1 - np.log10(20 / 6), 1 + np.log10(20 / 6)))  # twice the widest gap
+    slower = next(part for part in claims["P8"].parts if part.where.endswith("noise 1 over 0.5"))
+    # 0.9 is reached between checkpoints, and not known better than to the gap between them.
+    low, high = slower.interval
+    assert (high - low) / 2 == pytest.approx(np.log10(20 / 6) / 2, abs=0.02)
     gap = next(part for part in claims["P13"].parts if part.where.endswith("noise 0.5, gap"))
     # (1 - 0.6) - (1 - 0.8), times the mean wobble of 1
     assert gap.value == pytest.approx(0.2)
