@@ -29,7 +29,7 @@ from mcoherence.study.results import batch_norm_of, redrawn_labels, steps_of_res
 from mcoherence.study.runs import Config, Run, runs_of_grids
 from mcoherence.study.settings import model_settings, training_of_run
 from mcoherence.study.subset_sizes import trained_examples
-from mcoherence.tables import dictionary, equal_fit, label_errors, toy
+from mcoherence.tables import confusion, dictionary, equal_fit, label_errors, toy
 from mcoherence.tables.columns import ALL_SEEDS, MEASURED_WORLD, ONE_CHECKPOINT, OTHER_SEEDS, TRAIN_GROUP, WHOLE_NETWORK
 from mcoherence.tables.dictionary import columns_of
 from mcoherence.tables.overfit import RANDOM_SCHEMES
@@ -39,20 +39,25 @@ from mcoherence.tables.runs import run_columns
 Rows = Callable[[Run], pd.DataFrame]
 SEEDS = 2
 EXAMPLES = 100  # what numbers of examples grow to
+MEASURES = ("m_coherence", "alpha", "pairwise_alignment")
 # Numbers that a table has beside those of its own module.
 SHARED_NUMBERS = {
     "accuracy": ("n", "accuracy", "loss"),
-    "coherence": ("n", "sq_norm_of_sum", "m_coherence", "alpha"),
+    "coherence": ("n", "sq_norm_of_sum", *MEASURES),
     "learning_time": ("n",),
     "overfit": ("train_accuracy", "test_accuracy"),
     "contributions": ("sq_norm_of_sum",),
-    "sample_size": ("m_coherence", "alpha"),
+    "sample_size": MEASURES,
     "easy_hard": ("n", "accuracy", "loss"),
     "difficulty_agreement": ("n",),
-    "difficulty_coherence": ("n", "m_coherence", "cosine"),
-    "sweep": ("m_coherence", "train_accuracy", "test_accuracy"),
+    "difficulty_coherence": ("n", *MEASURES, "cosine"),
+    "sweep": (*MEASURES, "train_accuracy", "test_accuracy"),
     "confusion": ("train_accuracy",),
 }
+# Tables of measurements whose batch norm is the study's choice.
+MEASURED = frozenset(
+    {"coherence", "contributions", "sample_size", "early_stopping", "difficulty_coherence", "sweep", "examples"}
+)
 
 
 def planned_tables(config: Config, wanted: Iterable[str]) -> dict[str, pd.DataFrame]:
@@ -74,9 +79,7 @@ def _coherence(config: Config) -> pd.DataFrame:
     def rows(run: Run) -> pd.DataFrame:
         layers = {WHOLE_NETWORK: "", **_layers_of_run(config, run)}
         groups = (TRAIN_GROUP, *GROUPS, *([REDRAWN] if redrawn_labels(config, run) else []))
-        found = _crossed(
-            _course(config, run), group=groups, layer=tuple(layers), batch_norm=[batch_norm_of(config, run)]
-        )
+        found = _crossed(_course(config, run), group=groups, layer=tuple(layers))
         return found.assign(layer_type=found["layer"].map(layers))
 
     return _without_examples(_with_numbers(config, "coherence", rows), "group")
@@ -153,7 +156,8 @@ def _difficulty_agreement(config: Config) -> pd.DataFrame:
 def _difficulty_coherence(config: Config) -> pd.DataFrame:
     pairs = pd.DataFrame(combinations_with_replacement(DIFFICULTY_GROUPS, 2), columns=["group", "other"])
     table = _with_numbers(config, "difficulty_coherence", lambda run: _course(config, run).merge(pairs, how="cross"))
-    return table.assign(m_coherence=table["m_coherence"].where(table["group"] == table["other"]))
+    within = table["group"] == table["other"]
+    return table.assign(**{name: table[name].where(within) for name in MEASURES})
 
 
 def _sweep(config: Config) -> pd.DataFrame:
@@ -169,7 +173,12 @@ def _sweep(config: Config) -> pd.DataFrame:
 
 def _confusion(config: Config) -> pd.DataFrame:
     structures = TABLES["confusion"].own(config)["structures"]
-    return _with_numbers(config, "confusion", lambda run: _course(config, run).assign(**structures[run.model]))
+
+    def rows(run: Run) -> pd.DataFrame:
+        structure = structures[run.model]
+        return _course(config, run).assign(**structure, batch_norm=confusion.mini_batch_statistics(structure))
+
+    return _with_numbers(config, "confusion", rows)
 
 
 def _median_scale(config: Config) -> pd.DataFrame:
@@ -252,11 +261,16 @@ def _crossed(rows: pd.DataFrame, **columns: Sequence[Any]) -> pd.DataFrame:
 
 
 def _with_numbers(config: Config, name: str, rows: Rows) -> pd.DataFrame:
-    """The table's rows with the columns that name their runs, and a stand-in for every number that it has none of."""
+    """The table's rows with the columns that name their runs, and a stand-in for every number that it has none of.
+
+    Those of measurements say besides by what statistics batch norm normalises.
+    """
     runs = _runs(name, config)
     noise = {run.labels: config["labels"][run.labels]["fraction"] for run in runs}
     frames = [rows(run) for run in runs]
     named = pd.DataFrame([run_columns(run, noise) for run in runs])  # at once: a study has thousands of runs
+    if name in MEASURED:
+        named["batch_norm"] = [batch_norm_of(config, run) for run in runs]
     named = named.loc[np.repeat(np.arange(len(runs)), list(map(len, frames)))].reset_index(drop=True)
     table = pd.concat([named, pd.concat(frames, ignore_index=True)], axis=1)
     own = [

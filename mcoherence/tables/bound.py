@@ -37,7 +37,7 @@ COLUMNS = {
     "gap": Column("nats", "test minus training loss; the test labels are clean, whatever was trained on"),
 }
 _RUN = [*RUN_COLUMNS]  # a list, as pandas takes a tuple for one key
-_ORDER = [*_RUN, "step", "epoch", *COLUMNS, "diverged"]
+_ORDER = [*_RUN, "step", "epoch", *COLUMNS, "batch_norm", "diverged"]
 
 
 def log_bound(learning_rates: ArrayLike, alpha: ArrayLike, beta: float) -> Float64Array:

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from mcoherence.coherence import alpha, pairwise_alignment
 from mcoherence.study.result_names import GROUPS, REDRAWN
 from mcoherence.study.runs import Run
 from mcoherence.tables.columns import TRAIN_GROUP, WHOLE_NETWORK, Column
@@ -15,8 +14,6 @@ from mcoherence.tables.sums import Sums
 COLUMNS = {
     "layer_type": Column("", "class of the layer's module, such as Conv2d; missing for the whole network"),
     "sum_sq_norm": Column("(loss/weight)²", "Q, the sum of the examples' squared gradient norms"),
-    "pairwise_alignment": Column("share", "mean inner product of two examples' gradients over mean squared norm"),
-    "batch_norm": Column("", "statistics that batch norm normalised by: running, sample, minibatch; none without it"),
 }
 
 
@@ -38,7 +35,6 @@ def coherence_by_layer(sums: Sums, groups: Sequence[str] = (TRAIN_GROUP, *GROUPS
     for group in filter(sums.has, groups):
         count = sums.count(group)
         for layer in (WHOLE_NETWORK, *sums.layers):
-            measured = sums.m_coherence(group, layer)  # the numerator of the others, whose Q is 1 then
             frames.append(
                 pd.DataFrame(
                     {
@@ -50,9 +46,7 @@ def coherence_by_layer(sums: Sums, groups: Sequence[str] = (TRAIN_GROUP, *GROUPS
                         "n": count,
                         "sum_sq_norm": sums.total(group, layer),
                         "sq_norm_of_sum": sums.inner(group, group, layer),
-                        "m_coherence": measured,
-                        "alpha": alpha(measured, 1.0, count),
-                        "pairwise_alignment": pairwise_alignment(measured, 1.0, count),
+                        **sums.measures(group, layer),
                         "batch_norm": sums.batch_norm,
                         "diverged": sums.diverged,
                     }

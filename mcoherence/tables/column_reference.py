@@ -22,7 +22,7 @@ TABLES = {
     ),
     "bound": (
         "run of plain SGD, checkpoint and assumed smoothness: the bound on the generalisation gap",
-        "RUN, step, epoch, beta_times_lr, log10_bound, relative_bound, gap, diverged",
+        "RUN, step, epoch, beta_times_lr, log10_bound, relative_bound, gap, batch_norm, diverged",
     ),
     "coherence": (
         "run, checkpoint, group of examples and layer",
@@ -32,12 +32,12 @@ TABLES = {
     "confusion": (
         "run and checkpoint: cosines of its mini-batches' gradients, and what tells its network from others",
         "RUN, architecture, width, depth, normalised, skip, step, epoch, pairs, confusion, min_cosine, cosine_05, "
-        "median_cosine, cosine_95, negative, train_accuracy, diverged",
+        "median_cosine, cosine_95, negative, train_accuracy, batch_norm, diverged",
     ),
     "contributions": (
         "run, checkpoint and world: shares of pristine and corrupt examples in the gradient",
         "RUN, step, epoch, world, n_pristine, n_corrupt, sq_norm_of_sum, f_pristine, f_corrupt, i_pristine, "
-        "i_corrupt, diverged",
+        "i_corrupt, batch_norm, diverged",
     ),
     "difficulty": (
         "reference run and training example: how hard it is",
@@ -50,12 +50,14 @@ TABLES = {
     ),
     "difficulty_coherence": (
         "run, checkpoint and pair of groups of easy, hard and random examples",
-        "RUN, step, epoch, group, other, n, n_other, m_coherence, alignment, cosine, diverged",
+        "RUN, step, epoch, group, other, n, n_other, m_coherence, alpha, pairwise_alignment, alignment, cosine, "
+        "batch_norm, diverged",
     ),
     "early_stopping": (
         "run: its best checkpoint and its last one",
-        "RUN, best_step, best_epoch, best_test_accuracy, best_m_coherence, last_step, last_epoch, "
-        "last_test_accuracy, last_m_coherence, diverged",
+        "RUN, best_step, best_epoch, best_test_accuracy, best_m_coherence, best_alpha, best_pairwise_alignment, "
+        "last_step, last_epoch, last_test_accuracy, last_m_coherence, last_alpha, last_pairwise_alignment, batch_norm, "
+        "diverged",
     ),
     "easy_hard": (
         "run on a part of the training examples, and part that it is tested on",
@@ -67,16 +69,16 @@ TABLES = {
     ),
     "examples": (
         "run that looks for wrong labels, and training example: its scores, higher = more trusted",
-        "RUN, index, label, original, changed, OWN, diverged",
+        "RUN, index, label, original, changed, OWN, batch_norm, diverged",
     ),
     "group_alignment": (
         "run, checkpoint and pair of groups: how their gradients lie to each other",
         "RUN, step, epoch, group_a, group_b, layer, n_a, n_b, inner, cosine, cross_m_coherence, cross_alignment, "
-        "diverged",
+        "batch_norm, diverged",
     ),
     "label_errors": (
         "run and score: how well the score finds the labels that were changed",
-        "RUN, scheme, ranked_by, over, n, wrong, auroc, false_negatives, diverged",
+        "RUN, scheme, ranked_by, over, n, wrong, auroc, false_negatives, batch_norm, diverged",
     ),
     "learning_time": (
         "run and group of examples: when they are learned for good",
@@ -93,17 +95,17 @@ TABLES = {
     ),
     "sample_size": (
         "run, size of the measured sample and checkpoint",
-        "RUN, step, epoch, m, own_sample, m_coherence, alpha, diverged",
+        "RUN, step, epoch, m, own_sample, m_coherence, alpha, pairwise_alignment, batch_norm, diverged",
     ),
     "sweep": (
         "swept setting, run and checkpoint",
-        "setting, value, RUN, step, epoch, past_transient, m_coherence, smoothed_m_coherence, train_accuracy, "
-        "test_accuracy, diverged",
+        "setting, value, RUN, step, epoch, past_transient, m_coherence, alpha, pairwise_alignment, "
+        "smoothed_m_coherence, train_accuracy, test_accuracy, batch_norm, diverged",
     ),
     "toy": (
         "regression in six dimensions, checkpoint and measured sample",
         "data, trained_on, measured, step, train_loss, test_loss, w1, w2, w3, w4, w5, w6, g1, g2, g3, g4, g5, g6, "
-        "m_coherence, alpha",
+        "m_coherence, alpha, pairwise_alignment",
     ),
 }
 

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mcoherence.files.hdf5 import open_hdf5
-from mcoherence.study.result_names import CONFUSION_SCHEMA
+from mcoherence.study.result_names import CONFUSION_SCHEMA, NO_BATCH_NORM
 from mcoherence.study.runs import Run
 from mcoherence.tables.accuracy import accuracy_of_run
 from mcoherence.tables.columns import Column
@@ -47,8 +47,8 @@ def table(
     """The cosines of the mini-batches' gradients, a row per run and checkpoint.
 
     Columns: run, architecture, width, depth, normalised, skip (of its network), step, epoch, pairs, confusion,
-    min_cosine, cosine_05, median_cosine, cosine_95, negative, train_accuracy (on the labels trained on), diverged (the
-    numbers are NaN there).
+    min_cosine, cosine_05, median_cosine, cosine_95, negative, train_accuracy (on the labels trained on), batch_norm,
+    diverged (the numbers are NaN there).
 
     Args:
         results: the study's folder.
@@ -58,10 +58,15 @@ def table(
     """
     frames = []
     for run in runs:
-        rows = _rows_of_run(results, run)
+        rows = _rows_of_run(results, run, mini_batch_statistics(structures[run.model]))
         structure = pd.DataFrame({name: structures[run.model][name] for name in STRUCTURE}, index=rows.index)
         frames.append(named(run, noise, pd.concat([structure, rows], axis=1)))
     return pd.concat(frames, ignore_index=True)
+
+
+def mini_batch_statistics(structure: Mapping[str, Any]) -> str:
+    """By what statistics a network of this structure normalised: minibatch; none, for one without batch norm."""
+    return "minibatch" if structure["normalised"] else NO_BATCH_NORM
 
 
 def cosines(gram: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -75,7 +80,7 @@ def cosines(gram: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(gram[:, first, second] / (norms[:, first] * norms[:, second]))
 
 
-def _rows_of_run(results: str, run: Run) -> pd.DataFrame:
+def _rows_of_run(results: str, run: Run, batch_norm: str) -> pd.DataFrame:
     """The rows of one run, without the columns that name it and its network."""
     with open_hdf5(Path(run.file(results, "confusion")), CONFUSION_SCHEMA) as file:
         step, epoch, diverged, gram = (file[name][:] for name in ("step", "epoch", "diverged", "gram"))
@@ -97,6 +102,7 @@ def _rows_of_run(results: str, run: Run) -> pd.DataFrame:
             "cosine_95": high,
             "negative": np.where(lost, np.nan, (of_pairs < 0).mean(axis=1)),
             "train_accuracy": np.where(diverged, np.nan, accuracy),
+            "batch_norm": batch_norm,
             "diverged": diverged,
         }
     )

@@ -64,5 +64,5 @@ def contributions_of_file(path: Path) -> pd.DataFrame:
             count = columns[f"n_{group}"]
             rate = inner[group] / (n.sum() ** 2 * count) if count else np.full(len(sums.step), np.nan)
             columns[f"i_{group}"] = over_updates(sums.step, rate)
-        frames.append(pd.DataFrame(columns | {"diverged": sums.diverged}))
+        frames.append(pd.DataFrame(columns | {"batch_norm": sums.batch_norm, "diverged": sums.diverged}))
     return pd.concat(frames, ignore_index=True)

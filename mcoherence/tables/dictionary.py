@@ -38,10 +38,14 @@ COLUMNS = {
         "examples", "|S|²/Q: what a step for one example does for all, in units of its own (arXiv 2008.01217)"
     ),
     "alpha": Column("share", "m-coherence over the number of examples (arXiv 2203.10036)"),
+    "pairwise_alignment": Column("share", "mean inner product of two examples' gradients over mean squared norm"),
     "cosine": Column("share", "S_a · S_b / (|S_a| |S_b|), between the two groups' summed gradients"),
     "train_accuracy": Column("share", "training examples predicted as the label trained on"),
     "test_accuracy": Column("share", "test examples predicted as their clean label"),
     "other": Column("", "what the row compares with: another seed or score, or another group of examples"),
+    "batch_norm": Column(
+        "", "statistics that batch norm normalised by in measuring: running, sample, minibatch; none without it"
+    ),
     "diverged": Column("", "whether loss or weights had stopped being finite; what is measured is missing then"),
 }
 

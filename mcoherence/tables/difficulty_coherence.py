@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mcoherence.coherence import cosine_of_sums, cross_alignment, m_coherence, pairwise_alignment
+from mcoherence.coherence import cosine_of_sums, cross_alignment
 from mcoherence.study.result_names import DIFFICULTY_COHERENCE_SCHEMA
 from mcoherence.study.runs import Run
 from mcoherence.tables.columns import Column
@@ -24,9 +24,10 @@ def table(results: str, runs: Sequence[Run], noise: Mapping[str, float]) -> pd.D
     """How the gradients of easy, hard and random examples agree: one row per run, checkpoint and pair of groups.
 
     Columns: run, step, epoch, group and other (easy_train, easy_test, hard_train, ...; a group with itself too), n,
-    n_other, m_coherence (of the group; NaN between two groups), alignment (mean inner product of an example of one and
-    another example of the other over their root mean square norms; does not depend on n), cosine (of the two groups'
-    mean gradients; positive: a small step along either lowers the loss of both), diverged.
+    n_other, m_coherence, alpha and pairwise_alignment (of the group; NaN between two groups), alignment (mean inner
+    product of an example of one and another example of the other over their root mean square norms; does not depend on
+    n; of a group with itself it is its pairwise_alignment), cosine (of the two groups' mean gradients; positive: a
+    small step along either lowers the loss of both), batch_norm, diverged.
     """
     return rows_of_runs(runs, noise, lambda run: agreement_of_file(Path(run.file(results, "difficulty_coherence"))))
 
@@ -37,18 +38,14 @@ def agreement_of_file(path: Path) -> pd.DataFrame:
     frames = []
     for a, b in combinations_with_replacement(sums.groups, 2):
         inner, totals, counts = sums.inner(a, b), (sums.total(a), sums.total(b)), (sums.count(a), sums.count(b))
+        measures = sums.measures(a)
         if a == b:
-            measured = {
-                "m_coherence": m_coherence(inner, totals[0]),
-                "alignment": pairwise_alignment(inner, totals[0], counts[0]),
-                "cosine": 1.0,
-            }
+            measured = measures | {"alignment": measures["pairwise_alignment"], "cosine": 1.0}
         else:
-            measured = {
-                "m_coherence": np.nan,
+            measured = dict.fromkeys(measures, np.nan) | {
                 "alignment": cross_alignment(inner, *totals, *counts),
                 "cosine": cosine_of_sums(inner, sums.inner(a, a), sums.inner(b, b)),
             }
         names = {"step": sums.step, "epoch": sums.epoch, "group": a, "other": b, "n": counts[0], "n_other": counts[1]}
-        frames.append(pd.DataFrame(names | measured | {"diverged": sums.diverged}))
+        frames.append(pd.DataFrame(names | measured | {"batch_norm": sums.batch_norm, "diverged": sums.diverged}))
     return pd.concat(frames, ignore_index=True)

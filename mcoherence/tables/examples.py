@@ -22,6 +22,7 @@ from mcoherence.tables.confusion import FIRST_EPOCH
 from mcoherence.tables.difficulty import second_split_times
 from mcoherence.tables.inputs import labels_of, training_answers
 from mcoherence.tables.runs import rows_of_runs
+from mcoherence.tables.sums import batch_norm_statistics
 
 FloatArray = NDArray[np.float64]
 
@@ -43,6 +44,8 @@ OVER_TRAINING = {
     "forgetting": Column("events", "minus its forgetting events; where never right, minus the number of checkpoints"),
     "second_split": Column("updates", "step of training on the other half from which it stays wrong; else one more"),
 }
+# Scores of predictions as evaluated, for which batch norm has the running statistics, whatever it has in measuring.
+OF_PREDICTIONS = ("forgetting", "second_split")
 LAST, MEAN = "last", "mean"
 TRUSTED = "higher = more trusted"
 COLUMNS = {
@@ -60,8 +63,8 @@ def table(results: str, runs: Sequence[Run], noise: Mapping[str, float]) -> pd.D
     """Every training example: one row per run and example.
 
     Columns: run, index, label, original, changed, the scores of AT_CHECKPOINTS as NAME_last and NAME_mean, those of
-    OVER_TRAINING, diverged. A run that diverged by its end has no scores (NaN); an example whose half was trained by a
-    run that did has no second_split.
+    OVER_TRAINING, batch_norm (of all scores but those OF_PREDICTIONS), diverged. A run that diverged by its end has no
+    scores (NaN); an example whose half was trained by a run that did has no second_split.
 
     Args:
         results: the study's folder.
@@ -94,7 +97,7 @@ def _rows_of_run(results: str, run: Run) -> pd.DataFrame:
     """The rows of one run, without the columns that name it."""
     labels = labels_of(results, run)
     with open_hdf5(Path(run.file(results, "example_scores")), EXAMPLE_SCORES_SCHEMA) as file:
-        epoch, diverged = file["epoch"][:], file["diverged"][:]
+        epoch, diverged, batch_norm = file["epoch"][:], file["diverged"][:], batch_norm_statistics(file)
         measured = {name: file[name][:] for name in (*GRADIENT_SCORES, *LOGIT_SCORES)}
     last_step, correct, _ = training_answers(results, run, labels)
     trained = epoch >= min(FIRST_EPOCH, epoch[-1])
@@ -114,6 +117,7 @@ def _rows_of_run(results: str, run: Run) -> pd.DataFrame:
             "original": labels.original,
             "changed": labels.changed,
             **{name: np.where(lost, np.nan, values) for name, values in scores.items()},
+            "batch_norm": batch_norm,
             "diverged": lost,
         }
     )

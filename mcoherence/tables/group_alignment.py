@@ -58,6 +58,7 @@ def alignment_of_pairs(sums: Sums) -> pd.DataFrame:
                     "cosine": cosine_of_sums(inner, sums.inner(a, a), sums.inner(b, b)),
                     "cross_m_coherence": cross_m_coherence(inner, *totals),
                     "cross_alignment": cross_alignment(inner, *totals, *counts),
+                    "batch_norm": sums.batch_norm,
                     "diverged": sums.diverged,
                 }
             )

@@ -11,9 +11,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mcoherence.files.tables import read_table
+from mcoherence.study.result_names import NO_BATCH_NORM
 from mcoherence.study.runs import Run, table_file
 from mcoherence.tables.columns import RUN_COLUMNS, Column
-from mcoherence.tables.examples import AT_CHECKPOINTS, LAST, MEAN, OVER_TRAINING
+from mcoherence.tables.examples import AT_CHECKPOINTS, LAST, MEAN, OF_PREDICTIONS, OVER_TRAINING
 from mcoherence.tables.rank_statistics import probability_of_more
 
 TRAINING = "training"  # of a score that is of the whole course of training
@@ -48,8 +49,8 @@ def table(
 def detections(examples: pd.DataFrame, schemes: Mapping[str, str]) -> pd.DataFrame:
     """A row per run and score: how well the score tells changed labels from the others.
 
-    Columns: run, scheme, ranked_by, over, n (examples), wrong, auroc, false_negatives, diverged. No numbers where an
-    example has no score, or where no label was changed.
+    Columns: run, scheme, ranked_by, over, n (examples), wrong, auroc, false_negatives, batch_norm (for the score),
+    diverged. No numbers where an example has no score, or where no label was changed.
 
     Args:
         examples: the tidy table examples.
@@ -59,6 +60,8 @@ def detections(examples: pd.DataFrame, schemes: Mapping[str, str]) -> pd.DataFra
     for keys, of_run in examples.groupby(list(RUN_COLUMNS), sort=False, observed=True):
         run = dict(zip(RUN_COLUMNS, keys, strict=True))
         changed = of_run["changed"].to_numpy(np.bool_)
+        measured = str(of_run["batch_norm"].iloc[0])
+        evaluated = NO_BATCH_NORM if measured == NO_BATCH_NORM else "running"
         for (score, over), column in SCORES.items():
             values = of_run[column].to_numpy(np.float64)
             found = {
@@ -69,6 +72,7 @@ def detections(examples: pd.DataFrame, schemes: Mapping[str, str]) -> pd.DataFra
                 "wrong": int(changed.sum()),
                 "auroc": auroc(values, changed),
                 "false_negatives": false_negatives(values, changed),
+                "batch_norm": evaluated if score in OF_PREDICTIONS else measured,
                 "diverged": bool(of_run["diverged"].any()),
             }
             rows.append(run | found)

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from mcoherence.coherence import alpha
 from mcoherence.errors import UserError
 from mcoherence.study.result_names import OTHER_SAMPLE
 from mcoherence.study.runs import Run
@@ -23,7 +22,7 @@ def table(results: str, runs: Sequence[Run], noise: Mapping[str, float], *, size
     """The whole network's coherence on training samples of several sizes: a row per run, size and checkpoint.
 
     Columns: run, step, epoch, m (examples in the sample), own_sample (whether it is that of coherence.h5, with which
-    the others share no example), m_coherence, alpha, diverged.
+    the others share no example), m_coherence, alpha, pairwise_alignment, batch_norm, diverged.
 
     Args:
         results: the study's folder.
@@ -52,14 +51,13 @@ def table(results: str, runs: Sequence[Run], noise: Mapping[str, float], *, size
 
 def coherence_of_sample(sums: Sums) -> pd.DataFrame:
     """The rows of one run on one sample, without the columns that name the run."""
-    measured, count = sums.m_coherence(TRAIN_GROUP), sums.count(TRAIN_GROUP)
     return pd.DataFrame(
         {
             "step": sums.step,
             "epoch": sums.epoch,
-            "m": count,
-            "m_coherence": measured,
-            "alpha": alpha(measured, 1.0, count),
+            "m": sums.count(TRAIN_GROUP),
+            **sums.measures(TRAIN_GROUP),
+            "batch_norm": sums.batch_norm,
             "diverged": sums.diverged,
         }
     )

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from mcoherence.coherence import alpha, alpha_from_minibatches, m_coherence
+from mcoherence.coherence import alpha, alpha_from_minibatches, m_coherence, pairwise_alignment
 from mcoherence.files.hdf5 import open_hdf5, read_names
 from mcoherence.study.result_names import CORRUPT, GROUPS, PRISTINE
 from mcoherence.tables.columns import TRAIN_GROUP, WHOLE_NETWORK
@@ -69,7 +69,7 @@ class Sums:
                 groups=tuple(read_names(file, "group")),
                 layers={name: parameter_layer == index for index, name in enumerate(names)},
                 layer_types=dict(zip(names, read_names(file, "layer_type"), strict=True)),
-                batch_norm=json.loads(file.attrs.get("batch_norm", "{}")).get("statistics", "running"),
+                batch_norm=batch_norm_statistics(file),
                 unions={name: tuple(of) for name, of in json.loads(file.attrs.get("unions", "{}")).items()} or UNIONS,
             )
 
@@ -108,6 +108,18 @@ class Sums:
         of_means = np.where(count > 1, alpha(squared / size**2, total, count), np.nan)
         return np.asarray(m * alpha_from_minibatches(of_means, size))
 
+    def measures(self, group: str, layer: str = WHOLE_NETWORK) -> dict[str, NDArray[np.float64]]:
+        """The columns m_coherence, alpha and pairwise_alignment of a group in one layer or the whole network.
+
+        Each float64 [K]: m-coherence in examples, the others as shares.
+        """
+        measured, count = self.m_coherence(group, layer), self.count(group)  # the others' numerator, whose Q is 1 then
+        return {
+            "m_coherence": measured,
+            "alpha": alpha(measured, 1.0, count),
+            "pairwise_alignment": pairwise_alignment(measured, 1.0, count),
+        }
+
     def inner(self, a: str, b: str, layer: str = WHOLE_NETWORK) -> NDArray[np.float64]:
         """S_a . S_b of two groups in one layer or the whole network, float64 [K]; |S|^2 where both are the same."""
         pairs = self.gram[:, self._members(a)][:, :, self._members(b)]
@@ -130,6 +142,15 @@ class Sums:
         if layer == WHOLE_NETWORK:
             return np.ones(self.gram.shape[-1], dtype=np.bool_)
         return self.layers[layer]
+
+
+def batch_norm_statistics(file: h5py.File) -> str:
+    """By what statistics a measurement normalised: running, sample, minibatch; none, for a network without batch norm.
+
+    A file that does not say it is older than the choice, when there were running statistics alone.
+    """
+    said: Mapping[str, Any] = json.loads(file.attrs.get("batch_norm", "{}"))
+    return str(said.get("statistics", "running"))
 
 
 def _sums_of(file: h5py.File) -> dict[str, Any]:

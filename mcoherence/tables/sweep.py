@@ -35,9 +35,9 @@ def table(
     """The course of every run of the sweeps, a row per swept setting, run and checkpoint.
 
     Columns: setting, value (of that setting in the run's network), run, step, epoch, past_transient (whether peaks are
-    looked for there; False throughout where the transient has no end), m_coherence (of the training sample, all
-    parameters), smoothed_m_coherence (NaN before the end of the transient), train_accuracy (on the labels trained on),
-    test_accuracy, diverged (the numbers are NaN there).
+    looked for there; False throughout where the transient has no end), m_coherence, alpha and pairwise_alignment (of
+    the training sample, all parameters), smoothed_m_coherence (NaN before the end of the transient), train_accuracy (on
+    the labels trained on), test_accuracy, batch_norm, diverged (the numbers are NaN there).
 
     Args:
         results: the study's folder.
@@ -66,7 +66,7 @@ def _with_reading(course: pd.DataFrame, reading: Reading) -> pd.DataFrame:
     curve = np.full(len(course), np.nan)
     curve[later] = 10 ** smoothed(step[later], m_coherence[later], reading.peak_window)
     course.insert(2, "past_transient", later)
-    course.insert(4, "smoothed_m_coherence", curve)
+    course.insert(list(course.columns).index("train_accuracy"), "smoothed_m_coherence", curve)
     return course
 
 
@@ -76,12 +76,12 @@ def _course_of_run(results: str, run: Run) -> pd.DataFrame:
     accuracy = {part: scores.loc[scores["part"] == part, "accuracy"].to_numpy() for part in ("train", "test")}
     sums = coherence_of(results, run).over_parameters()
     measured = {
-        "m_coherence": sums.m_coherence(TRAIN_GROUP),
+        **sums.measures(TRAIN_GROUP),
         "train_accuracy": accuracy["train"],
         "test_accuracy": accuracy["test"],
     }
     return pd.DataFrame(
         {"step": sums.step, "epoch": sums.epoch}
         | {name: np.where(sums.diverged, np.nan, numbers) for name, numbers in measured.items()}
-        | {"diverged": sums.diverged}
+        | {"batch_norm": sums.batch_norm, "diverged": sums.diverged}
     )

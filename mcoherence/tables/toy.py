@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mcoherence.coherence import alpha, m_coherence
+from mcoherence.coherence import alpha, m_coherence, pairwise_alignment
 from mcoherence.study.runs import Run
 from mcoherence.tables.columns import TOY_TRAINING_EXAMPLES, Column
 
@@ -107,4 +107,5 @@ def _measure(weights: Float64Array, data: Regression, trained_on: int, measured:
         **{f"g{component}": float(mean) for component, mean in enumerate(gradients.mean(axis=0), start=1)},
         "m_coherence": float(m_coherence(sq_norm_of_sum, sum_sq_norm)),
         "alpha": float(alpha(sq_norm_of_sum, sum_sq_norm, measured)),
+        "pairwise_alignment": float(pairwise_alignment(sq_norm_of_sum, sum_sq_norm, measured)),
     }

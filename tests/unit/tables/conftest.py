@@ -17,6 +17,7 @@ from mcoherence.tables.column_reference import header
 from mcoherence.tables.dictionary import columns_of
 
 NOISE = {"noisy": 0.8}
+NORMALISED = {"batch_norm": {"statistics": "sample", "layers": ["bn"]}}  # what every measurement here says of itself
 HISTORY = {  # predictions of reference runs at steps 0, 10, 20 by subset; examples 0 and 3 are half a
     "full": [[0, 1, 0, 1], [0, 0, 1, 1], [0, 1, 1, 1]],
     "half_a": [[0, 0, 0, 1], [0, 0, 0, 0], [0, 0, 0, 0]],
@@ -70,7 +71,8 @@ class Study:
 
     def write_coherence(self, sums, sum_sq_norm, n, steps, diverged=None, name="coherence"):
         """Sums [K][3][P] of the groups' gradients, a number per parameter; the last parameter is a layer of its own."""
-        write_hdf5(self.file(name), COHERENCE_SCHEMA, gradient_sums(GROUPS, sums, sum_sq_norm, n, steps, diverged), {})
+        content = gradient_sums(GROUPS, sums, sum_sq_norm, n, steps, diverged)
+        write_hdf5(self.file(name), COHERENCE_SCHEMA, content, NORMALISED)
 
 
 def gradient_sums(groups, sums, sum_sq_norm, n, steps, diverged=None):
@@ -99,6 +101,12 @@ def study(tmp_path):
 def sums_of():
     """`gradient_sums`, for tests of files other than coherence.h5."""
     return gradient_sums
+
+
+@pytest.fixture
+def normalised():
+    """Attributes of a measurement whose batch norm normalised by the statistics of the sample."""
+    return NORMALISED
 
 
 @pytest.fixture

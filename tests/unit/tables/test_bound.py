@@ -72,8 +72,12 @@ def make_tables(alphas, optimizers=("sgd",), seeds=(0, 1)):
         run |= {"optimizer": optimizer, "subset": "full", "seed": seed}
         for step, value in zip(STEPS, values, strict=True):
             place = {"step": step, "epoch": step / 2, "diverged": bool(np.isnan(value))}
+            how = {"batch_norm": "sample" if optimizer == "sgd" else "none"}
             coherence += [
-                run | place | {"group": group, "layer": layer, "alpha": value / (1 + seed) if group == "train" else 0.9}
+                run
+                | place
+                | how
+                | {"group": group, "layer": layer, "alpha": value / (1 + seed) if group == "train" else 0.9}
                 for group, layer in (("train", "model"), ("heldout", "model"), ("heldout", "output"))
             ]
             accuracy += [
@@ -87,6 +91,7 @@ def test_the_table_has_the_bound_at_the_checkpoints_of_each_run():
     alphas = {"clean": (0.5, 0.5, 0.5), "random": (0.0, 0.0, 0.0)}
     table = bound_along_runs(*make_tables(alphas), {"sgd": {"lr": 0.2}}, [0.5, 1])
     assert len(table) == 2 * 2 * 2 * len(STEPS)
+    assert (table["batch_norm"] == "sample").all()
     rows = table.query("labels == 'clean' and seed == 0 and beta_times_lr == 0.5").set_index("step")
     # beta = 2.5, each update multiplies by 1.5 and adds 0.2 sqrt(2 / 2): 0.2, 0.5, 0.95
     assert 10 ** rows["log10_bound"].to_numpy() == pytest.approx([0, 0.2, 0.95])

@@ -24,3 +24,4 @@ def test_coherence_of_groups_their_union_and_layers(study, described):
     assert np.isnan(rows.loc[("heldout", "conv"), "m_coherence"])
     assert rows.loc[("train", "model"), "alpha"] == pytest.approx(33 / 21 / 5)
     assert rows.loc[("train", "model"), "pairwise_alignment"] == pytest.approx((33 / 21 - 1) / 4)
+    assert (rows["batch_norm"] == "sample").all()

@@ -5,7 +5,7 @@ import pytest
 
 from mcoherence.files.hdf5 import write_hdf5
 from mcoherence.study.result_names import CONFUSION_SCHEMA
-from mcoherence.tables.confusion import cosines, table
+from mcoherence.tables.confusion import cosines, mini_batch_statistics, table
 
 STRUCTURE = {"net": {"architecture": "deep_mlp", "width": 8.0, "depth": 2.0, "normalised": False, "skip": True}}
 # three mini-batches' gradients in two dimensions
@@ -33,7 +33,13 @@ def test_a_run_has_its_pairs_least_and_quantiles(measured, described):
     assert found["confusion"].tolist() == pytest.approx([2, 0, np.nan], nan_ok=True)  # -2 of the second and third
     assert found["negative"].tolist() == pytest.approx([2 / 3, 0, np.nan], nan_ok=True)
     assert (found["pairs"] == 3).all()
+    assert (found["batch_norm"] == "none").all()
     assert found["train_accuracy"].tolist() == pytest.approx([0.25, 0.5, np.nan], nan_ok=True)
     assert found.loc[0, ["architecture", "width", "depth", "normalised", "skip"]].tolist() == [
         "deep_mlp", 8, 2, False, True,
     ]  # fmt: skip
+
+
+def test_batch_norm_of_a_network_that_has_it_is_that_of_the_mini_batch():
+    assert mini_batch_statistics({"normalised": True}) == "minibatch"
+    assert mini_batch_statistics({"normalised": False}) == "none"

@@ -9,12 +9,12 @@ from mcoherence.study.result_names import CONTRIBUTIONS_SCHEMA
 from mcoherence.tables.contributions import table
 
 
-def test_contributions_of_the_measured_world_and_a_null_world(study, sums_of, described):
+def test_contributions_of_the_measured_world_and_a_null_world(study, sums_of, normalised, described):
     # cells pp, cp, pc, cc with 2, 1, 1, 1 examples; their sums in one parameter and none in another, at two checkpoints
     sums = [[[3, 0], [1, 0], [2, 0], [-2, 0]], [[0, 0], [2, 0], [0, 0], [0, 0]]]
     content = sums_of(["pp", "cp", "pc", "cc"], sums, np.ones((2, 4, 2)), n=[2, 1, 1, 1], steps=[0, 10])
     content["corrupt_cells"] = corrupt_cells(2)
-    write_hdf5(study.file("contributions"), CONTRIBUTIONS_SCHEMA, content, {})
+    write_hdf5(study.file("contributions"), CONTRIBUTIONS_SCHEMA, content, normalised)
     found = table(study.results, [study.run], study.noise)
     described("contributions", found)
     rows = found.set_index(["world", "step"])
@@ -29,3 +29,4 @@ def test_contributions_of_the_measured_world_and_a_null_world(study, sums_of, de
     assert last["i_pristine"] == pytest.approx(10 * (20 / 25 + 0) / 2 / 3)
     assert last["i_corrupt"] == pytest.approx(10 * (-4 / 25 + 4 / 25) / 2 / 2)
     assert first["i_pristine"] == 0.0
+    assert (rows["batch_norm"] == "sample").all()

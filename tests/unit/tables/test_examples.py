@@ -23,7 +23,7 @@ PREDICTIONS = {
 
 
 @pytest.fixture
-def scored(study):
+def scored(study, normalised):
     """Writes the results of a run whose scores at epochs 0, 1 and 3 are 100, 1 and 4 times those of the example."""
 
     def write(diverged=(False, False, False), lost="none"):
@@ -36,7 +36,7 @@ def scored(study):
         content = {"step": np.array([0, 10, 20]), "epoch": np.array([0.0, 1.0, 3.0]), "diverged": np.array(diverged)}
         for number, name in enumerate((*GRADIENT_SCORES, *LOGIT_SCORES), start=1):
             content[name] = np.outer([100.0, 1.0, 4.0], number * np.arange(1.0, 5.0))
-        write_hdf5(study.file("example_scores"), EXAMPLE_SCORES_SCHEMA, content, {})
+        write_hdf5(study.file("example_scores"), EXAMPLE_SCORES_SCHEMA, content, normalised)
         return table(study.results, [study.run], study.noise)
 
     return write
@@ -48,6 +48,7 @@ def test_scores_are_of_the_end_and_of_training_and_more_is_more_trusted(scored, 
     assert rows["index"].tolist() == [0, 1, 2, 3]
     assert rows[["label", "original"]].to_numpy().tolist() == [[0, 0], [1, 1], [1, 0], [0, 1]]
     assert rows["changed"].tolist() == [False, False, True, True]
+    assert (rows["batch_norm"] == "sample").all()
     place = {name: number for number, name in enumerate((*GRADIENT_SCORES, *LOGIT_SCORES), start=1)}
     known = {"class_cosine": "class_cosine", "class_product": "class_dot", "all_cosine": "all_cosine"}
     known |= {"all_product": "all_dot", "margin": "margin", "confidence": "confidence"}

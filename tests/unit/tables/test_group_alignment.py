@@ -25,3 +25,4 @@ def test_groups_against_each_other(measured, described):
     assert both["cosine"] == pytest.approx(2 / np.sqrt(5))
     assert both["cross_m_coherence"] == pytest.approx(2 / np.sqrt(13))
     assert (both["n_a"], both["n_b"]) == (1, 6)
+    assert (rows["batch_norm"] == "sample").all()

@@ -43,6 +43,7 @@ def test_a_row_for_each_score_of_each_run(described):
         [
             {"dataset": "d", "model": "net", "labels": "wrong", "noise": 0.5, "optimizer": "sgd", "subset": "full"}
             | {"seed": seed, "changed": number < 2, "diverged": seed == 1}
+            | {"batch_norm": "sample" if seed == 0 else "none"}
             | {column: np.nan if seed == 1 else float(number) for column in SCORES.values()}
             for seed in (0, 1)
             for number in range(4)
@@ -56,6 +57,11 @@ def test_a_row_for_each_score_of_each_run(described):
     assert (first["auroc"].drop(("margin", "mean")) == 1).all()
     assert first.loc[("margin", "mean"), ["auroc", "false_negatives"]].tolist() == [0, 1]
     assert first.loc[("loss", "last"), ["scheme", "n", "wrong", "diverged"]].tolist() == ["pair", 4, 2, False]
+    # what is read off predictions has running statistics, whatever the gradients were measured by
+    of_predictions = first["batch_norm"].index.get_level_values("ranked_by").isin(["forgetting", "second_split"])
+    assert (first.loc[of_predictions, "batch_norm"] == "running").all()
+    assert (first.loc[~of_predictions, "batch_norm"] == "sample").all()
+    assert (found.loc[found["seed"] == 1, "batch_norm"] == "none").all()
     second = found[found["seed"] == 1]
     assert second["diverged"].all()
     assert second[["auroc", "false_negatives"]].isna().all(axis=None)

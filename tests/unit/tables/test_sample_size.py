@@ -16,4 +16,6 @@ def test_every_size_has_its_rows_after_those_of_the_studys_own_size(study, descr
     # of both groups together: (3, 1) and (2, 1) over Q = 10
     assert found["m_coherence"].tolist() == pytest.approx([1.0, 0.5])
     assert found["alpha"].tolist() == pytest.approx([1.0 / 6, 0.5 / 2])
+    assert found["pairwise_alignment"].tolist() == pytest.approx([0.0, -0.5])  # (1 - 1) / 5 and (0.5 - 1) / 1
+    assert found["batch_norm"].tolist() == ["sample", "sample"]
     assert found["step"].tolist() == [8, 8]

@@ -45,6 +45,32 @@ def test_over_parameters_the_whole_network_has_the_same_sums(sums):
     assert not whole.layers
 
 
+def test_the_three_measures_of_a_group_stand_together(sums):
+    """Train: S = (5, 2, 2), Q = 21, n = 5; its layer conv: S = (5, 2), Q = 14. Held-out: one example, so no pair."""
+    whole = sums.measures("train")
+    assert list(whole) == ["m_coherence", "alpha", "pairwise_alignment"]
+    assert [values.tolist() for values in whole.values()] == [[33 / 21], [33 / 21 / 5], [(33 / 21 - 1) / 4]]
+    layer = sums.measures("train", "conv")
+    assert [values.tolist() for values in layer.values()] == [[29 / 14], [29 / 14 / 5], [(29 / 14 - 1) / 4]]
+    alone = sums.measures("heldout")
+    assert (alone["m_coherence"], alone["alpha"]) == (1, 1)
+    assert np.isnan(alone["pairwise_alignment"])
+
+
+@pytest.mark.parametrize("statistics", ["running", "sample", "minibatch", "none"])
+def test_a_file_says_by_what_batch_norm_normalised(tmp_path, sums_of, statistics):
+    content = sums_of(["train"], [SUMS[:1]], [TOTALS[:1]], n=[2], steps=[7])
+    said = {"batch_norm": {"statistics": statistics, "layers": []}}
+    write_hdf5(tmp_path / "coherence.h5", COHERENCE_SCHEMA, content, said)
+    assert Sums.read(tmp_path / "coherence.h5", COHERENCE_SCHEMA).batch_norm == statistics
+
+
+def test_a_file_from_before_there_was_a_choice_has_running_statistics(tmp_path, sums_of):
+    content = sums_of(["train"], [SUMS[:1]], [TOTALS[:1]], n=[2], steps=[7])
+    write_hdf5(tmp_path / "coherence.h5", COHERENCE_SCHEMA, content, {})
+    assert Sums.read(tmp_path / "coherence.h5", COHERENCE_SCHEMA).batch_norm == "running"
+
+
 def test_groups_of_other_files_have_the_names_that_these_give_them(tmp_path, sums_of):
     content = sums_of(["easy_train", "hard_train"], [SUMS[:2]], [TOTALS[:2]], n=[2, 3], steps=[7])
     write_hdf5(tmp_path / "difficulty_coherence.h5", DIFFICULTY_COHERENCE_SCHEMA, content, {})

@@ -22,6 +22,10 @@ def test_a_sweep_has_the_course_of_each_run_under_every_setting_that_it_is_part_
         assert rows["past_transient"].tolist() == [False, True, True]
         # sums of pristine and corrupt: (2, 1), (2, 0), (1, 1); their squared norms add up to 13, 13, 4
         np.testing.assert_allclose(rows["m_coherence"], [5 / 13, 4 / 13, 2 / 4])
+        # six examples
+        np.testing.assert_allclose(rows["alpha"], [5 / 13 / 6, 4 / 13 / 6, 2 / 4 / 6])
+        np.testing.assert_allclose(rows["pairwise_alignment"], [-8 / 13 / 5, -9 / 13 / 5, -0.5 / 5])
+        assert (rows["batch_norm"] == "sample").all()
         # Steps 4 and 8 are less than an octave apart: a mean from each to half an octave further.
         there, gap = np.log10([4 / 13, 2 / 4]), np.log2(9 / 5)
         means = 10 ** (there + np.diff(there) * np.array([1, -1]) * 0.25 / gap)
@@ -40,6 +44,6 @@ def test_a_run_that_begins_by_no_fall_has_no_transient(measured):
 def test_a_checkpoint_that_diverged_has_no_numbers_in_a_sweep(make, measured):
     measured.write([False, False, True])
     found = make()
-    numbers = found[["m_coherence", "train_accuracy", "test_accuracy"]]
+    numbers = found[["m_coherence", "alpha", "pairwise_alignment", "train_accuracy", "test_accuracy"]]
     assert (numbers.isna().all(axis=1) == found["diverged"]).all()
     assert found["diverged"].sum() == 2  # once in each sweep

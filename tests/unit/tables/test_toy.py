@@ -13,6 +13,7 @@ from mcoherence.tables.toy import REGRESSIONS, example_gradients, example_losses
 
 WEIGHTS = [f"w{component}" for component in range(1, 7)]
 MEAN_GRADIENT = [f"g{component}" for component in range(1, 7)]
+MEASURES = ["m_coherence", "alpha", "pairwise_alignment"]
 STEPS = [0, 1, 2, 3, 10, 100, 2000]
 
 
@@ -74,6 +75,8 @@ def test_m_coherence_of_the_examples_trained_on_is_the_same_at_every_step(lr, la
     assert len(rows) == 41
     assert rows["m_coherence"].to_numpy() == pytest.approx(coherence, rel=1e-14, abs=0)
     assert rows["alpha"].to_numpy() == pytest.approx(alpha, rel=1e-14, abs=0)
+    # 1/2 of any two of four or five that share one of their two components; 0 of those that share none
+    assert rows["pairwise_alignment"].to_numpy() == pytest.approx(0.5 if data == "real" else 0, rel=1e-14, abs=1e-14)
 
 
 def test_examples_that_are_fitted_exactly_have_no_coherence():
@@ -130,7 +133,7 @@ def test_gradients_are_those_of_the_losses():
 
 def test_the_table_is_tidy_and_begins_at_zero(table):
     keys = ["data", "trained_on", "measured", "step"]
-    assert list(table) == [*keys, "train_loss", "test_loss", *WEIGHTS, *MEAN_GRADIENT, "m_coherence", "alpha"]
+    assert list(table) == [*keys, "train_loss", "test_loss", *WEIGHTS, *MEAN_GRADIENT, *MEASURES]
     assert not table.duplicated(keys).any()
     assert len(table) == 2 * 3 * len(STEPS)
     start = rows_of(table, "real").loc[0]
