@@ -19,7 +19,11 @@ RatesOfNetworks = dict[tuple[str, str], dict[str, LearningRate]]  # (data set, n
 
 
 def rates_of(tables: Tables, settings: ClaimSettings) -> RatesOfNetworks:
-    """The rates of SGD that a study trains each network with on each data set, from its table accuracy or sweep."""
+    """The rates of SGD that a study trains each network with on each data set.
+
+    By the training accuracy in its tables accuracy, sweep and confusion; a network that two of them have counts as the
+    first of these says.
+    """
     found: RatesOfNetworks = {}
     for runs in _training_accuracies(tables):
         of_sgd = sgd_rows(runs, settings)
@@ -106,10 +110,10 @@ def _without(entries: set[str], where: str) -> str:
 
 def _training_accuracies(tables: Tables) -> list[pd.DataFrame]:
     found = []
-    if "sweep" in tables:
-        found.append(
-            tables["sweep"].drop(columns="accuracy", errors="ignore").rename(columns={"train_accuracy": "accuracy"})
-        )
+    for name in ("confusion", "sweep"):
+        if "train_accuracy" in tables.get(name, ()):
+            table = tables[name].drop(columns="accuracy", errors="ignore")
+            found.append(table.rename(columns={"train_accuracy": "accuracy"}))
     if "part" in tables.get("accuracy", ()):
         found.append(tables["accuracy"].query("part == 'train'"))
     return found

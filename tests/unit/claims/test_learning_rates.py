@@ -58,9 +58,10 @@ def test_a_rate_at_which_a_run_diverged_is_not_stable():
     assert rates_of({"accuracy": table}, SETTINGS)["d", "net"]["slow"].stable is False
 
 
-def test_a_sweep_says_its_own_training_accuracy():
+@pytest.mark.parametrize("name", ["sweep", "confusion"])
+def test_a_table_that_has_its_own_training_accuracy_says_it(name):
     table = run([0.1, 0.5, 0.3], optimizer="slow").rename(columns={"accuracy": "train_accuracy"}).drop(columns="part")
-    assert rates_of({"sweep": table}, SETTINGS) == {("d", "net"): {"slow": LearningRate(0.1, False)}}
+    assert rates_of({name: table}, SETTINGS) == {("d", "net"): {"slow": LearningRate(0.1, False)}}
 
 
 BOTH = {("d", "net"): {"fast": LearningRate(0.3, False), "slow": LearningRate(0.1, True)}}
