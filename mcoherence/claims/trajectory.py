@@ -49,10 +49,7 @@ from mcoherence.tables.curves import at_losses
 from mcoherence.tables.rows import run_keys
 
 IMAGENET_SIDE = 224  # pixels
-TRANSIENT_STEPS = 25  # arXiv 2008.01217 sees the initial drop within about so many
-LOSS_LEVELS = np.arange(0.9, 0.05, -0.1)  # of the training loss before training, at which curves are compared
 NO_PEAK = "the others have no end of their transient before they fit their labels"
-EARLY_LEVELS = LOSS_LEVELS[:5]  # 0.9 to 0.5: the first half of the loss
 
 
 @claim(
@@ -62,7 +59,7 @@ EARLY_LEVELS = LOSS_LEVELS[:5]  # 0.9 to 0.5: the first half of the loss
     source="arXiv 2203.10036; 2008.01217 (ICLR 2021 version)",
     statistic=(
         "log10 of the ratio of the smoothed peaks until the labels are fitted, real over random; and the mean of log10 "
-        "of the ratio at equal training loss, at 9 to 1 tenths of the loss before training"
+        "of the ratio at equal training loss, at loss_levels of the loss before training"
     ),
     unit="factor",
     figure="coherence_by_step",
@@ -76,7 +73,7 @@ def peak_real_over_random(tables: Tables, settings: ClaimSettings) -> Parts:
     one kind of labels.
     """
     parts = {}
-    at_loss = dict(_at_losses(tables, settings, LOSS_LEVELS))
+    at_loss = dict(_at_losses(tables, settings, np.array(settings.loss_levels)))
     for place, curves in curves_by_place(tables, settings):
         peaks = peaks_by_run(_learning(curves, tables, settings), curves, settings)["log10"]
         for clean, random, added in clean_and_random(curves):
@@ -94,7 +91,7 @@ def peak_real_over_random(tables: Tables, settings: ClaimSettings) -> Parts:
     source="arXiv 2008.01217",
     statistic=(
         "log10 of the ratio of the geometric means, less over more noise, until the runs with the least noise are "
-        "half-way to the target accuracy; and at equal training loss, at 9 to 5 tenths of the loss before training"
+        "half-way to the target accuracy; and at equal training loss, at early_loss_levels of the loss before training"
     ),
     unit="factor",
     figure="coherence_by_step",
@@ -108,7 +105,7 @@ def early_coherence_by_noise(tables: Tables, settings: ClaimSettings) -> Parts:
     """
     parts = {}
     windows = early_windows(tables["accuracy"], settings)
-    at_loss = dict(_at_losses(tables, settings, EARLY_LEVELS))
+    at_loss = dict(_at_losses(tables, settings, np.array(settings.early_loss_levels)))
     for place, curves in curves_by_place(tables, settings):
         rows = early(past_transient(curves, settings), windows)
         means = log10(rows["m_coherence"]).groupby([rows[key] for key in KEYS]).mean().reindex(run_index(curves))
@@ -251,8 +248,9 @@ def coherence_near_one_when_fitted(tables: Tables, settings: ClaimSettings) -> P
     short="falls from m at the start",
     source="arXiv 2008.01217",
     statistic=(
-        "log10 of near, minus log10 of m over the value at step 0; and the smaller of log10 of 10 over the least value "
-        "of steps 1 to 25 and log10 of step 0 over it, less what another of these checkpoints in its place would give"
+        "log10 of near, minus log10 of m over the value at step 0; and the smaller of log10 of drop_below over the "
+        "least value of steps 1 to drop_steps and log10 of step 0 over it, less what another of these checkpoints in "
+        "its place would give"
     ),
     unit="factor",
     figure="coherence_by_step",
@@ -261,7 +259,7 @@ def coherence_near_one_when_fitted(tables: Tables, settings: ClaimSettings) -> P
     asserted_from=IMAGENET_SIDE,
 )
 def drops_at_the_start(tables: Tables, settings: ClaimSettings) -> Parts:
-    """How near m the run starts, and how far it drops by 25 steps and below 10, log10; per network, rate and noise.
+    """How near m the run starts, and how far it drops by drop_steps, below drop_below, log10; by network, rate, noise.
 
     The first of some values that scatter is above the least of the others more often than not. So the mean of the drop
     from every checkpoint of the stretch to the least of the others is taken off. Nulls: the orthogonal limit; the same
@@ -269,7 +267,7 @@ def drops_at_the_start(tables: Tables, settings: ClaimSettings) -> Parts:
     """
     parts = {}
     for place, curves in curves_by_place(tables, settings):
-        for _, one, runs in by_label_set(curves[curves["step"] <= TRANSIENT_STEPS]):
+        for _, one, runs in by_label_set(curves[curves["step"] <= settings.drop_steps]):
             where = f"{place_name(place)}, {one.words}"
             logs = log10(runs["m_coherence"]).groupby([runs["seed"], runs["step"]]).mean().unstack()
             if 0 not in logs or len(logs.columns) < 3:
@@ -282,11 +280,12 @@ def drops_at_the_start(tables: Tables, settings: ClaimSettings) -> Parts:
             least = pd.DataFrame({step: logs.drop(columns=step).min(axis=1) for step in logs})
             drops = logs - least
             beyond = drops.sub(drops.mean(axis=1), axis=0)
-            smaller = beyond.where(beyond <= 1 - least, 1 - least).where(beyond.notna())
+            below = np.log10(settings.drop_below) - least
+            smaller = beyond.where(beyond <= below, below).where(beyond.notna())
             null = nulls.redrawn(
                 smaller.drop(columns=0), settings.confidence, "the other checkpoints in the place of the first"
             )
-            parts[f"{where}, drops to below 10"] = Measured(smaller[0], null=null)
+            parts[f"{where}, drops to below {settings.drop_below:g}"] = Measured(smaller[0], null=null)
     return parts
 
 
@@ -376,7 +375,7 @@ def _at_equal_loss(at_loss: pd.DataFrame, less: LabelSet, more: LabelSet, settin
         missing = "there is no loss that all runs have passed"
         return Measured(no_loss, null=nulls.unknown("losses that all runs have passed"), missing_because=missing)
     null = nulls.equal_conditions([one, other], settings.confidence, mean_difference)
-    levels = ", ".join(f"{share:.1f}" for share in common.columns)
+    levels = ", ".join(f"{share:g}" for share in common.columns)
     note = f"at {levels} of the loss before training"
     lead = pd.DataFrame(one - other)  # by seed
     return Measured(pd.Series(lead.to_numpy(np.float64).mean(axis=1), index=lead.index), null=null, note=note)
