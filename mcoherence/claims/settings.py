@@ -29,6 +29,8 @@ MEANINGS = {
     "early_loss_levels": "such shares that are early in training",
     "drop_steps": "steps from the start within which m-coherence should fall from near m",
     "drop_below": "m-coherence below which it should fall within them",
+    "learning_share": "of the way from the accuracy before training to 1, from where on a fall of it counts; but no "
+    "further than to twice that accuracy",
 }
 
 
@@ -76,6 +78,7 @@ class ClaimSettings:
     early_loss_levels: Sequence[float] = (0.9, 0.8, 0.7, 0.6, 0.5)
     drop_steps: int = 25
     drop_below: float = 10.0
+    learning_share: float = 1 / 9
 
     def entries(self, method: str) -> list[str]:
         """Names of the optimiser entries that use `method`."""
