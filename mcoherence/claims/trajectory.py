@@ -255,7 +255,7 @@ def coherence_near_one_when_fitted(tables: Tables, settings: ClaimSettings) -> P
     unit="factor",
     figure="coherence_by_step",
     tables=("coherence",),
-    needs="runs of SGD with checkpoints in the first 25 steps",
+    needs="runs of SGD with checkpoints in the first steps (drop_steps)",
     asserted_from=IMAGENET_SIDE,
 )
 def drops_at_the_start(tables: Tables, settings: ClaimSettings) -> Parts:
