@@ -4,6 +4,7 @@ That m-coherence is higher with one kind of labels may be a matter of the weight
 are redrawn show it: whatever they give as well is not about the labels that were learned.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -70,7 +71,7 @@ def _least(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64
 
 
 def curves_at_losses(
-    tables: Tables, settings: ClaimSettings, shares: NDArray[np.float64]
+    tables: Tables, settings: ClaimSettings, shares: Sequence[float]
 ) -> list[tuple[Place, tuple[pd.DataFrame, pd.DataFrame]]]:
     """log10 m-coherence at shares of the training loss before training, and the same of labels redrawn.
 
@@ -84,7 +85,7 @@ def curves_at_losses(
         keys = run_keys(curves)
         joined = curves.merge(loss, on=[*keys, "step"]).sort_values("step")
         first = past_transient(joined, settings).groupby(keys)["step"].min()
-        levels = shares * joined.loc[joined["step"] == joined["step"].min(), "loss"].mean()
+        levels = np.array(shares) * joined.loc[joined["step"] == joined["step"].min(), "loss"].mean()
         frames = []
         for name in ("m_coherence", "redrawn"):
             rows = {}
@@ -93,7 +94,7 @@ def curves_at_losses(
                 labels_and_seed = tuple(run[name_of_key].iloc[0] for name_of_key in KEYS)
                 rows[labels_and_seed] = at_losses(run["loss"], run[name], levels, begin)
             index = pd.MultiIndex.from_tuples(list(rows), names=KEYS)
-            frames.append(pd.DataFrame(list(rows.values()), index=index, columns=shares).sort_index())
+            frames.append(pd.DataFrame(list(rows.values()), index=index, columns=list(shares)).sort_index())
         found.append((place, (frames[0], frames[1])))
     return found
 
@@ -110,5 +111,5 @@ def at_equal_loss(
         return Measured(no_loss, null=nulls.unknown("losses that all runs have passed"), missing_because=missing)
     means, means_by_chance = (one[passed].mean(axis=1, skipna=False) for one in (own, by_chance))
     found = beyond_redrawn(means, means_by_chance, less, more, settings)
-    note = f"at {', '.join(f'{share:.1f}' for share in passed)} of the loss before training"
+    note = f"at {', '.join(f'{share:g}' for share in passed)} of the loss before training"
     return replace(found, note=f"{note}; {found.note}" if found.note else note)

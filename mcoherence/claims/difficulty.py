@@ -40,7 +40,8 @@ def easy_more_coherent_early(tables: Tables, settings: ClaimSettings) -> Parts:
         within = early(past_transient(own, settings, by=("group",)), windows)
         means = log10(within["m_coherence"]).groupby([within["group"], within["seed"]]).mean()
         easy, hard = (_of(means, group) for group in (EASY_TRAIN, HARD_TRAIN))
-        parts[where] = Measured(easy - hard, null=equal_conditions([easy, hard], settings.confidence))
+        null = equal_conditions([easy, hard], settings.confidence)
+        parts[where] = Measured(easy - hard, null=null, trained=_trained(rows))
     return parts
 
 
@@ -69,7 +70,7 @@ def easy_step_helps_hard(tables: Tables, settings: ClaimSettings) -> Parts:
         cosine = early(pair, windows).groupby("seed")["cosine"].mean()
         null = around(0.0, cosine, settings.confidence, "gradients that have nothing to do with one another")
         untrained = pair.loc[pair["step"] == 0, "cosine"].mean()
-        parts[where] = Measured(cosine, null=null, note=f"before training {untrained:+.3f}")
+        parts[where] = Measured(cosine, null=null, trained=_trained(rows), note=f"before training {untrained:+.3f}")
     return parts
 
 
@@ -98,7 +99,8 @@ def easy_step_carries_over(tables: Tables, settings: ClaimSettings) -> Parts:
             .mean()
             for kind in ("easy", "hard")
         )
-        parts[where] = Measured(easy - hard, null=equal_conditions([easy, hard], settings.confidence))
+        null = equal_conditions([easy, hard], settings.confidence)
+        parts[where] = Measured(easy - hard, null=null, trained=_trained(rows))
     return parts
 
 
@@ -195,6 +197,15 @@ def _corrupt_against_pristine(table: pd.DataFrame, column: str, sign: int, setti
 
 def _networks(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     return [(f"{dataset}, {model}", rows) for (dataset, model), rows in table.groupby(["dataset", "model"])]
+
+
+def _trained(rows: pd.DataFrame) -> tuple[str, str, str]:
+    """Data set, network and optimiser entry of a network's runs: a study has one entry for all its runs on difficulty.
+
+    The places of parts do not name it.
+    """
+    dataset, model, optimizer = rows[["dataset", "model", "optimizer"]].iloc[0]
+    return str(dataset), str(model), str(optimizer)
 
 
 def _pair(rows: pd.DataFrame, first: str, second: str) -> pd.DataFrame:

@@ -44,8 +44,8 @@ def time_grows_with_noise(tables: Tables, settings: ClaimSettings) -> Parts:
     """Log10 ratio of the times to the target accuracy of neighbouring noise levels, per network under SGD.
 
     The time is interpolated between checkpoints, and not known better than to the gap between them; a run that never
-    reaches the target counts with its last step, a lower bound of its time. Two such runs say nothing about their order,
-    and have no number.
+    reaches the target counts with its last step, a lower bound of its time. Two such runs say nothing about their
+    order, and have no number.
     """
     parts = {}
     training = tables["accuracy"].query("part == 'train'")

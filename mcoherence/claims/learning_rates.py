@@ -14,12 +14,15 @@ from mcoherence.claims.rows import sgd_rows
 from mcoherence.claims.settings import ClaimSettings
 
 ROUNDING = 1e-9  # of differences of accuracies
-LEARNING = 2  # times the accuracy before training, from where on a fall of it is one of what was learned
 RatesOfNetworks = dict[tuple[str, str], dict[str, LearningRate]]  # (data set, network) -> optimiser entry -> its rate
 
 
 def rates_of(tables: Tables, settings: ClaimSettings) -> RatesOfNetworks:
-    """The rates of SGD that a study trains each network with on each data set, from its table accuracy or sweep."""
+    """The rates of SGD that a study trains each network with on each data set.
+
+    By the training accuracy in its tables accuracy, sweep and confusion; a network that two of them have counts as the
+    first of these says.
+    """
     found: RatesOfNetworks = {}
     for runs in _training_accuracies(tables):
         of_sgd = sgd_rows(runs, settings)
@@ -27,28 +30,33 @@ def rates_of(tables: Tables, settings: ClaimSettings) -> RatesOfNetworks:
             rate = settings.rates.get(str(optimizer), {}).get(str(model))
             if rate is not None:
                 diverged = "diverged" in rows and bool(rows["diverged"].any())
-                stable = not diverged and largest_fall(rows, settings.fitted) <= settings.stable_fall + ROUNDING
+                fall = largest_fall(rows, settings.fitted, settings.learning_share)
+                stable = not diverged and fall <= settings.stable_fall + ROUNDING
                 found.setdefault((str(dataset), str(model)), {})[str(optimizer)] = LearningRate(rate, stable)
     return found
 
 
-def largest_fall(runs: pd.DataFrame, fitted: float) -> float:
+def largest_fall(runs: pd.DataFrame, fitted: float, learning_share: float) -> float:
     """The largest fall of the training accuracy from one checkpoint to the next, of any run while it learns.
 
-    A run learns from the first checkpoint that has LEARNING times the accuracy before training, the mean over the runs,
-    to the one that has fitted. What an untrained network answers changes with its first steps whatever their length,
+    A run learns from the first checkpoint at the level c + min(c, (1 - c) learning_share), with c the accuracy before
+    training, the mean over the runs, to the one that has fitted. The default, 1 / 9, makes it 2 c where c is 0.1 or
+    less, which is chance with ten classes or more; with fewer, where 2 c may be beyond what can be reached, a ninth of
+    the way from c to 1. What an untrained network answers changes with its first steps whatever their length,
     with batch norm most of all, whose running statistics are not the data's yet. Of a run that never learns every
     checkpoint before the fit counts. 0 where none falls.
 
     Args:
         runs: step and accuracy on the labels trained on, of runs of one network that labels and seed tell apart.
         fitted: accuracy from which a run has fitted its labels; what comes later does not count.
+        learning_share: of the way from the accuracy before training to 1.
     """
     untrained = float(runs.loc[runs["step"] == runs["step"].min(), "accuracy"].mean())
+    level = untrained + min(untrained, (1 - untrained) * learning_share)
     largest = 0.0
     for _, run in runs.groupby(["labels", "seed"]):
         accuracy = run.sort_values("step")["accuracy"].to_numpy()
-        learning = (accuracy >= LEARNING * untrained).nonzero()[0]
+        learning = (accuracy >= level - ROUNDING).nonzero()[0]
         reached = (accuracy >= fitted).nonzero()[0]
         begin = learning[0] if len(learning) else 0
         course = accuracy[begin : reached[0] + 1] if len(reached) else accuracy[begin:]
@@ -106,10 +114,10 @@ def _without(entries: set[str], where: str) -> str:
 
 def _training_accuracies(tables: Tables) -> list[pd.DataFrame]:
     found = []
-    if "sweep" in tables:
-        found.append(
-            tables["sweep"].drop(columns="accuracy", errors="ignore").rename(columns={"train_accuracy": "accuracy"})
-        )
+    for name in ("confusion", "sweep"):
+        if "train_accuracy" in tables.get(name, ()):
+            table = tables[name].drop(columns="accuracy", errors="ignore")
+            found.append(table.rename(columns={"train_accuracy": "accuracy"}))
     if "part" in tables.get("accuracy", ()):
         found.append(tables["accuracy"].query("part == 'train'"))
     return found

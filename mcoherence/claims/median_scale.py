@@ -14,7 +14,6 @@ how many they are.
 """
 
 from dataclasses import dataclass, replace
-from math import log2
 
 import numpy as np
 import pandas as pd
@@ -27,7 +26,6 @@ from mcoherence.claims.registry import claim
 from mcoherence.claims.settings import ClaimSettings
 from mcoherence.tables.median_scale import KIND
 
-DELAY = log2(1.25)  # doublings of SGD's time up to which another time counts as equal
 FINDINGS = {
     (True, True): "prevention and delay",
     (True, False): "prevention",
@@ -75,14 +73,14 @@ class Finding:
         """The setting, in words."""
         return f"{self.dataset}, {self.model}, {self.method}, batches of {self.batch_size}"
 
-    def delay_is_open_because(self, confidence: float) -> str:
+    def delay_is_open_because(self, settings: ClaimSettings) -> str:
         """Why a run that never gets there leaves the delay open; empty where none does."""
-        return open_because(interval(self.longer, confidence), self.never, self.never_by_sgd)
+        return open_because(interval(self.longer, settings.confidence), self.never, self.never_by_sgd, settings.delay)
 
-    def words(self, confidence: float, margin: float) -> str:
+    def words(self, settings: ClaimSettings) -> str:
         """Prevention, delay, both, neither, or open, where an interval neither passes its margin nor stays within."""
-        prevents = passes(interval(self.fewer, confidence), margin)
-        delays = passes(interval(self.longer, confidence), DELAY)
+        prevents = passes(interval(self.fewer, settings.confidence), settings.equivalence_margin)
+        delays = passes(interval(self.longer, settings.confidence), settings.delay)
         if (delays and self.never_by_sgd) or (delays is False and self.never):  # may be shorter, or longer
             delays = None
         if prevents is None or delays is None:
@@ -97,8 +95,10 @@ def interval(values: PerSeed, confidence: float) -> Interval | None:
     return students_t(numbers, confidence) if len(numbers) > 1 and np.isfinite(numbers).all() else None
 
 
-def open_because(longer: Interval | None, never: int, never_by_sgd: int) -> str:
+def open_because(longer: Interval | None, never: int, never_by_sgd: int, margin: float) -> str:
     """Why a delay stays open although its interval is known, in words; empty where the interval decides.
+
+    margin: doublings up to which times count as equal.
 
     The true delay of a method that never gets there is longer than that to the end of the runs, and shorter where SGD
     never does. So the one leaves standing a delay that is there already, the other a method that is faster already.
@@ -106,9 +106,9 @@ def open_because(longer: Interval | None, never: int, never_by_sgd: int) -> str:
     if longer is None:
         return ""
     low, high = longer
-    if never and low <= DELAY:
+    if never and low <= margin:
         return LONGER
-    return SHORTER if never_by_sgd and high >= -DELAY else ""
+    return SHORTER if never_by_sgd and high >= -margin else ""
 
 
 def passes(bounds: Interval | None, margin: float) -> bool | None:
@@ -160,7 +160,7 @@ def settings_without(table: pd.DataFrame, found: list[Finding]) -> dict[str, int
     return {str(method): len(rows) - compared.count(str(method)) for method, rows in kinds.groupby("method")}
 
 
-def statement(found: list[Finding], confidence: float, margin: float) -> dict[str, str]:
+def statement(found: list[Finding], settings: ClaimSettings) -> dict[str, str]:
     """Method -> a sentence: in how many settings it prevents, delays, does both or neither, and for which groups.
 
     Settings are counted one by one, with an interval each that is not corrected for their number.
@@ -170,7 +170,7 @@ def statement(found: list[Finding], confidence: float, margin: float) -> dict[st
         own = [one for one in found if one.method == method]
         words: dict[str, list[Finding]] = {}
         for one in own:
-            words.setdefault(one.words(confidence, margin), []).append(one)
+            words.setdefault(one.words(settings), []).append(one)
         counts = ", ".join(
             f"{name} in {len(where)} ({_range([one.per_class for one in where])})" for name, where in words.items()
         )
@@ -194,8 +194,8 @@ def _range(values: list[float]) -> str:
     statistic=(
         "prevention: accuracy on corrupt examples where that on pristine ones first reaches equal_fit, SGD's minus the "
         "method's; delay: doublings of SGD's time until half of the corrupt labels are fitted, the whole run standing "
-        "for a time that does not come within it, with either. A finding, in words, follows from both intervals over "
-        "seeds, which are not corrected for the number of settings"
+        "for a time that does not come within it, with either, and times within delay_factor equal. A finding, in "
+        "words, follows from both intervals over seeds, which are not corrected for the number of settings"
     ),
     unit="points",
     figure="median_scale",
@@ -214,7 +214,7 @@ def prevention_or_delay(tables: Tables, settings: ClaimSettings) -> Parts:
     found, margin = findings(table), settings.equivalence_margin
     without = settings_without(table, found)
     parts: dict[str, Measured] = {}
-    for method, sentence in statement(found, settings.confidence, margin).items():
+    for method, sentence in statement(found, settings).items():
         own = [one for one in found if one.method == method]
         number = len(own) + without[method]
         fitted = [one for one in own if one.fewer.notna().all()]
@@ -223,18 +223,18 @@ def prevention_or_delay(tables: Tables, settings: ClaimSettings) -> Parts:
             _mean(fitted, "fitted_by_sgd", "fitted", settings), margin=margin, note=sentence, open_because=left_out
         )
         delay = _mean(own, "time", "time_of_sgd", settings)
-        unfinished = [sum(one.never for one in own), sum(one.never_by_sgd for one in own)]
-        ended = open_because(interval(delay.per_seed, settings.confidence), *unfinished)
+        unfinished = sum(one.never for one in own), sum(one.never_by_sgd for one in own)
+        ended = open_because(interval(delay.per_seed, settings.confidence), *unfinished, settings.delay)
         never = f"{sum(one.never > 0 for one in own)} of the method, {sum(one.never_by_sgd > 0 for one in own)} of SGD"
         parts[f"{method}, {_mean_of(len(own), number)}, delay"] = replace(
             delay,
-            margin=DELAY,
+            margin=settings.delay,
             unit="doublings",
             note=f"{sentence}; settings with a run that never fits half of the corrupt labels: {never}",
             open_because=_left_out(number, without[method], 0, settings.equal_fit) or ended,
         )
     for one in found:
-        words = one.words(settings.confidence, margin)
+        words = one.words(settings)
         note = f"{words}; {one.per_class:.2g} examples of a class in a group"
         parts[f"{one.where}, prevention"] = Measured(
             one.fewer,
@@ -248,9 +248,9 @@ def prevention_or_delay(tables: Tables, settings: ClaimSettings) -> Parts:
         parts[f"{one.where}, delay"] = Measured(
             one.longer,
             null=equal_conditions([one.time_of_sgd, one.time], settings.confidence),
-            margin=DELAY,
+            margin=settings.delay,
             note=note + (f"; {' and '.join(seeds)} never fit half of the corrupt labels" if seeds else ""),
-            open_because=one.delay_is_open_because(settings.confidence),
+            open_because=one.delay_is_open_because(settings),
             unit="doublings",
         )
     return parts

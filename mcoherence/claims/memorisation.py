@@ -14,8 +14,6 @@ from mcoherence.claims.measured import Measured, Parts, PerSeed, Tables, differe
 from mcoherence.claims.registry import claim
 from mcoherence.claims.settings import ClaimSettings
 
-OTHER_LEVELS = (0.8, 0.9, 0.99)  # of the accuracy on pristine examples, reported beside the one that decides
-
 
 @claim(
     "E12",
@@ -25,8 +23,8 @@ OTHER_LEVELS = (0.8, 0.9, 0.99)  # of the accuracy on pristine examples, reporte
     source="this project; no paper is known to us that states it (arXiv 2003.07422 compares at the end of training)",
     statistic=(
         "accuracy on corrupt examples where that on pristine ones first reaches equal_fit, linear between checkpoints: "
-        "SGD's minus the method's. Other levels, and methods that are not meant to suppress, are reported and decide "
-        "nothing"
+        "SGD's minus the method's. Other levels (other_fits), and methods that are not meant to suppress, are reported "
+        "and decide nothing"
     ),
     unit="points",
     figure="equal_fit",
@@ -42,7 +40,7 @@ def fewer_corrupt_at_equal_fit(tables: Tables, settings: ClaimSettings) -> Parts
     (not in `settings.suppressing`) are controls, and reported.
     """
     found: dict[str, tuple[Measured, bool]] = {}
-    for level in dict.fromkeys((settings.equal_fit, *OTHER_LEVELS)):
+    for level in dict.fromkeys((settings.equal_fit, *settings.other_fits)):
         rows = tables["equal_fit"]
         rows = rows[np.isclose(rows["pristine_accuracy"].astype(float), level)]
         for (dataset, model, labels, noise), here in rows.groupby(["dataset", "model", "labels", "noise"]):

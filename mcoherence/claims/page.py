@@ -116,7 +116,7 @@ verdict follows by the same rules. It supports or refutes no paper.</p>
 <thead><tr><th>Name</th><th>Value</th><th>What it is</th></tr></thead>
 <tbody>
 {% for name, value in thresholds.items() %}
-<tr><td><code>{{ name }}</code></td><td class="number">{{ "%g" | format(value) }}</td><td>{{ meanings[name] }}</td></tr>
+<tr><td><code>{{ name }}</code></td><td class="number">{{ threshold(value) }}</td><td>{{ meanings[name] }}</td></tr>
 {% endfor %}
 </tbody>
 </table>
@@ -243,6 +243,7 @@ def claims_page(
         diverged=sorted({run for claim in claims for run in claim.diverged}),
         cells=cells,
         part_on_axis=part_on_axis,
+        threshold=_threshold,
         rates=lambda part: rates_in_words(part.rates) if part.rates else NOTHING,
     )
 
@@ -272,6 +273,11 @@ def part_on_axis(part: Part) -> Drawing | None:
     # A null of no width is drawn all the same.
     band = (at(null[0]), max(round(at(null[1]) - at(null[0]), 1), 1.0)) if null else None
     return Drawing(at(0.0), at(part.t_interval[0]), at(part.t_interval[1]), at(part.value), band)
+
+
+def _threshold(value: float | list[float]) -> str:
+    """A threshold as the page shows it: a number, or several, a dash for none."""
+    return ", ".join(f"{one:g}" for one in (value if isinstance(value, list) else [value])) or NOTHING
 
 
 def _as_text(interval: Interval) -> str:

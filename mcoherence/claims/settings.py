@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import log2
 
 from mcoherence.tables.curves import DEFAULT, Reading
 
@@ -21,6 +22,15 @@ MEANINGS = {
     "early_share": "of the way from the accuracy before training to the target, until which training is early",
     "stable_fall": "fall of the training accuracy between checkpoints up to which a rate is stable",
     "equal_fit": "accuracy on pristine examples at which accuracies on corrupt ones are compared",
+    "other_fits": "other accuracies on pristine examples at which those on corrupt ones are reported beside it",
+    "delay_factor": "factor of SGD's time up to which another time counts as equal",
+    "least_noise": "fraction of random labels from which test labels should be predicted better than noisy ones",
+    "loss_levels": "shares of the training loss before training at which curves are compared",
+    "early_loss_levels": "such shares that are early in training",
+    "drop_steps": "steps from the start within which m-coherence should fall from near m",
+    "drop_below": "m-coherence below which it should fall within them",
+    "learning_share": "of the way from the accuracy before training to 1, from where on a fall of it counts; but no "
+    "further than to twice that accuracy",
 }
 
 
@@ -61,6 +71,14 @@ class ClaimSettings:
     transient_start: float = DEFAULT.transient_start
     transient_factor: float = DEFAULT.transient_factor
     equal_fit: float = 0.95
+    other_fits: Sequence[float] = (0.8, 0.9, 0.99)
+    delay_factor: float = 1.25
+    least_noise: float = 0.5
+    loss_levels: Sequence[float] = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
+    early_loss_levels: Sequence[float] = (0.9, 0.8, 0.7, 0.6, 0.5)
+    drop_steps: int = 25
+    drop_below: float = 10.0
+    learning_share: float = 1 / 9
 
     def entries(self, method: str) -> list[str]:
         """Names of the optimiser entries that use `method`."""
@@ -71,6 +89,11 @@ class ClaimSettings:
         """How curves of m-coherence are read."""
         return Reading(self.first_step, self.peak_window, self.transient_start, self.transient_factor)
 
+    @property
+    def delay(self) -> float:
+        """How many doublings of SGD's time another time may be off and still count as equal: log2 of delay_factor."""
+        return log2(self.delay_factor)
+
     def same_rate(self, one: str, other: str, model: str) -> bool:
         """Whether two optimiser entries train a network at the same learning rate, as far as the study says them.
 
@@ -79,7 +102,11 @@ class ClaimSettings:
         rates = [self.rates.get(entry, {}).get(model) for entry in (one, other)]
         return None in rates or rates[0] == rates[1]
 
-    def thresholds(self) -> dict[str, float]:
+    def thresholds(self) -> dict[str, float | list[float]]:
         """The thresholds that the study has by name, in the order of `MEANINGS`, which says what each is."""
         found = {name: getattr(self, name) for name in MEANINGS}
-        return {name: value for name, value in found.items() if value is not None}
+        return {
+            name: list(value) if isinstance(value, Sequence) else value
+            for name, value in found.items()
+            if value is not None
+        }

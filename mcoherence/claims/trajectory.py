@@ -50,11 +50,8 @@ from mcoherence.claims.sgd_curves import (
 from mcoherence.tables.columns import RUN_COLUMNS
 
 IMAGENET_SIDE = 224  # pixels
-TRANSIENT_STEPS = 25  # arXiv 2008.01217 sees the initial drop within about so many
-LOSS_LEVELS = np.arange(0.9, 0.05, -0.1)  # of the training loss before training, at which curves are compared
 LABELS_REDRAWN = "the same weights with labels redrawn"
 NO_PEAK = "the others have no end of their transient before they fit their labels"
-EARLY_LEVELS = LOSS_LEVELS[:5]  # 0.9 to 0.5: the first half of the loss
 
 
 @claim(
@@ -64,7 +61,7 @@ EARLY_LEVELS = LOSS_LEVELS[:5]  # 0.9 to 0.5: the first half of the loss
     source="arXiv 2203.10036; 2008.01217 (ICLR 2021 version)",
     statistic=(
         "log10 of the ratio of the smoothed peaks until the labels are fitted, real over random; and the mean of log10 "
-        "of the ratio at equal training loss, at 9 to 1 tenths of the loss before training; or what is left of either "
+        "of the ratio at equal training loss, at loss_levels of the loss before training; or what is left of either "
         "beyond labels redrawn at the same weights, if that is less"
     ),
     unit="factor",
@@ -79,7 +76,7 @@ def peak_real_over_random(tables: Tables, settings: ClaimSettings) -> Parts:
     different seeds of one kind of labels.
     """
     parts = {}
-    at_loss = dict(curves_at_losses(tables, settings, LOSS_LEVELS))
+    at_loss = dict(curves_at_losses(tables, settings, settings.loss_levels))
     for place, curves in curves_by_place(tables, settings):
         learning = _learning(curves, tables, settings)
         peaks, by_chance = (
@@ -99,8 +96,8 @@ def peak_real_over_random(tables: Tables, settings: ClaimSettings) -> Parts:
     source="arXiv 2008.01217",
     statistic=(
         "log10 of the ratio of the geometric means, less over more noise, until the runs with the least noise are "
-        "half-way to the target accuracy; and at equal training loss, at 9 to 5 tenths of the loss before training; "
-        "or what is left of either beyond labels redrawn at the same weights, if that is less"
+        "half-way to the target accuracy; and at equal training loss, at early_loss_levels of the loss before "
+        "training; or what is left of either beyond labels redrawn at the same weights, if that is less"
     ),
     unit="factor",
     figure="coherence_by_step",
@@ -114,7 +111,7 @@ def early_coherence_by_noise(tables: Tables, settings: ClaimSettings) -> Parts:
     """
     parts = {}
     windows = early_windows(tables["accuracy"], settings)
-    at_loss = dict(curves_at_losses(tables, settings, EARLY_LEVELS))
+    at_loss = dict(curves_at_losses(tables, settings, settings.early_loss_levels))
     for place, curves in curves_by_place(tables, settings):
         rows = early(past_transient(curves, settings), windows)
         means, by_chance = (
@@ -263,17 +260,18 @@ def coherence_near_one_when_fitted(tables: Tables, settings: ClaimSettings) -> P
     short="falls from m at the start",
     source="arXiv 2008.01217",
     statistic=(
-        "log10 of near, minus log10 of m over the value at step 0; and the smaller of log10 of 10 over the least value "
-        "of steps 1 to 25 and log10 of step 0 over it, less what another of these checkpoints in its place would give"
+        "log10 of near, minus log10 of m over the value at step 0; and the smaller of log10 of drop_below over the "
+        "least value of steps 1 to drop_steps and log10 of step 0 over it, less what another of these checkpoints in "
+        "its place would give"
     ),
     unit="factor",
     figure="coherence_by_step",
     tables=("coherence",),
-    needs="runs of SGD with checkpoints in the first 25 steps",
+    needs="runs of SGD with checkpoints in the first steps (drop_steps)",
     asserted_from=IMAGENET_SIDE,
 )
 def drops_at_the_start(tables: Tables, settings: ClaimSettings) -> Parts:
-    """How near m the run starts, and how far it drops by 25 steps and below 10, log10; per network, rate and noise.
+    """How near m the run starts, and how far it drops by drop_steps, below drop_below, log10; by network, rate, noise.
 
     The first of some values that scatter is above the least of the others more often than not. So the mean of the drop
     from every checkpoint of the stretch to the least of the others is taken off. Nulls: the orthogonal limit; the same
@@ -281,7 +279,7 @@ def drops_at_the_start(tables: Tables, settings: ClaimSettings) -> Parts:
     """
     parts = {}
     for place, curves in curves_by_place(tables, settings):
-        for _, one, runs in by_label_set(curves[curves["step"] <= TRANSIENT_STEPS]):
+        for _, one, runs in by_label_set(curves[curves["step"] <= settings.drop_steps]):
             where = f"{place_name(place)}, {one.words}"
             logs = log10(runs["m_coherence"]).groupby([runs["seed"], runs["step"]]).mean().unstack()
             if 0 not in logs or len(logs.columns) < 3:
@@ -294,11 +292,12 @@ def drops_at_the_start(tables: Tables, settings: ClaimSettings) -> Parts:
             least = pd.DataFrame({step: logs.drop(columns=step).min(axis=1) for step in logs})
             drops = logs - least
             beyond = drops.sub(drops.mean(axis=1), axis=0)
-            smaller = beyond.where(beyond <= 1 - least, 1 - least).where(beyond.notna())
+            below = np.log10(settings.drop_below) - least
+            smaller = beyond.where(beyond <= below, below).where(beyond.notna())
             null = nulls.redrawn(
                 smaller.drop(columns=0), settings.confidence, "the other checkpoints in the place of the first"
             )
-            parts[f"{where}, drops to below 10"] = Measured(smaller[0], null=null)
+            parts[f"{where}, drops to below {settings.drop_below:g}"] = Measured(smaller[0], null=null)
     return parts
 
 

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from mcoherence.claims.median_scale import DELAY, Finding, findings
+from mcoherence.claims.median_scale import Finding, findings
 from mcoherence.figures.intervals import over_seeds
 from mcoherence.figures.legends import bars_handle, legend_below
 from mcoherence.figures.panels import column_titles, label_below, message_figure, panel_grid, row_title, say_not_run
@@ -100,7 +100,8 @@ def _draw_times(
     axes: Axes, found: list[Finding], methods: list[str], shifts: dict[str, float], style: FigureStyle
 ) -> None:
     """Doublings of the reference's time, with the share that counts as equal as a band."""
-    axes.axhspan(-DELAY, DELAY, color=NEUTRAL, alpha=0.15, linewidth=0)
+    equal = np.log2(style.delay_factor)
+    axes.axhspan(-equal, equal, color=NEUTRAL, alpha=0.15, linewidth=0)
     axes.axhline(0, color=NEUTRAL, linewidth=0.8)
     for name in methods:
         own = sorted(

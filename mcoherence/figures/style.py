@@ -59,12 +59,14 @@ class FigureStyle:
         reference_optimizer: the one that a figure shows when it shows only one.
         confidence: coverage of the intervals over seeds.
         dpi: dots per inch of the PNG files.
+        delay_factor: factor of SGD's time up to which another time counts as equal, of the section `claims`.
     """
 
     optimizer_colors: dict[str, str]
     reference_optimizer: str
     confidence: float = 0.95
     dpi: int = 200
+    delay_factor: float = 1.25
 
     def color(self, optimizer: str) -> str:
         """The optimiser's colour; that every optimiser of a study has one is `study.colors`' business."""

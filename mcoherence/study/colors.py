@@ -36,6 +36,8 @@ def assigned(names: Iterable[str], given: Mapping[str, str]) -> dict[str, str]:
 def figure_settings(config: Config, optimizers: Iterable[str]) -> dict[str, Any]:
     """The config's `figures` with a colour for each of the study's optimisers, and one of these as the reference.
 
+    With the threshold of `claims` that a figure shows as a band, too.
+
     Args:
         config: of the study.
         optimizers: of its runs, in their order; those that the config gives a colour come first, in its order.
@@ -47,7 +49,12 @@ def figure_settings(config: Config, optimizers: Iterable[str]) -> dict[str, Any]
     if found and reference not in found:  # the default's, of a study whose optimisers are called otherwise
         reference = found[0]
     colors = assigned(ordered, given)
-    return {**config["figures"], "optimizer_colors": colors, "reference_optimizer": reference}
+    return {
+        **config["figures"],
+        "optimizer_colors": colors,
+        "reference_optimizer": reference,
+        "delay_factor": config["claims"]["delay_factor"],
+    }
 
 
 def distance(one: str, other: str) -> float:

@@ -63,7 +63,8 @@ def winsorization(config: Config) -> dict[str, dict[str, float]]:
 def levels_of_fit(config: Config) -> list[float]:
     """The accuracies on pristine examples at which runs are compared: a grid, and those that statement E12 is about."""
     every_second = [percent / 100 for percent in range(10, 101, 2)]
-    return sorted({*every_second, 0.95, 0.99, config["claims"].get("equal_fit", 0.95)})
+    claims = config["claims"]
+    return sorted({*every_second, 0.95, 0.99, claims.get("equal_fit", 0.95), *claims.get("other_fits", [])})
 
 
 def check(config: Config) -> None:

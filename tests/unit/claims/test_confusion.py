@@ -1,9 +1,12 @@
 """The statement on gradient confusion, on least cosines written out by hand."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
 from mcoherence.claims.confusion import confusion_by_structure
+from mcoherence.claims.measured import rates_in_words
 from mcoherence.claims.registry import claims_of
 from mcoherence.claims.settings import ClaimSettings
 from mcoherence.claims.testing import check_claims
@@ -56,6 +59,18 @@ def test_networks_of_several_architectures_are_not_compared():
     narrow, wide = ({network: LEAST[network]} for network in list(LEAST)[:2])
     tables = {"confusion": pd.concat([table_of(narrow), table_of(wide, architecture="mlp")])}
     assert confusion_by_structure(tables, SETTINGS) == {}
+
+
+def test_what_is_compared_in_training_says_its_learning_rate():
+    """That of the network that should have the higher cosine. Before training there is none."""
+    curve = pd.DataFrame({"step": [0, 5, 10, 40], "train_accuracy": [0.1, 0.5, 0.3, 0.9]})
+    table = table_of(dict(list(LEAST.items())[:2])).merge(curve, on="step")
+    rates = {"sgd": {str(network): 0.3 for network in LEAST}}
+    (description,) = (one for one in claims_of("mcoherence.claims") if one.id == "E13")
+    (claim,) = check_claims({"confusion": table}, replace(SETTINGS, methods={"sgd": "sgd"}, rates=rates), [description])
+    assert {part.where.rpartition(", ")[2]: part.rates and rates_in_words(part.rates) for part in claim.parts} == {
+        "at the start": None, "in training": "one rate, 0.3 (not stable)",
+    }  # fmt: skip
 
 
 def test_it_is_reported():

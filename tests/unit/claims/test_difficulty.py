@@ -1,5 +1,6 @@
 """Statements about easy and hard examples, on small tables with known answers."""
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -7,8 +8,10 @@ import pandas as pd
 import pytest
 
 from mcoherence.claims.difficulty import probability_of_more
+from mcoherence.claims.measured import rates_in_words
 from mcoherence.claims.registry import claims_of
 from mcoherence.claims.settings import ClaimSettings
+from mcoherence.claims.testing import check_claims
 
 SETTINGS = ClaimSettings(confidence=0.95, first_step=8, target_accuracy=0.9, methods={"sgd": "sgd"})
 RUN = {"dataset": "d", "model": "net", "labels": "noisy", "noise": 0.5, "optimizer": "sgd"}
@@ -69,6 +72,17 @@ def test_an_easy_step_is_asked_about_hard_examples_where_only_easy_ones_are_trai
 def test_carrying_over_compares_each_kind_in_its_own_runs(coherence, accuracy):
     found = parts("E3", difficulty_coherence=coherence, accuracy=accuracy)
     assert found["d, net"] == {3: pytest.approx(0.4), 4: pytest.approx(0.4)}
+
+
+@pytest.mark.parametrize("identifier", ["E1", "E2", "E3"])
+def test_what_gradients_show_says_the_learning_rate_and_whether_it_is_stable(coherence, accuracy, identifier):
+    """Training accuracies 0.1, 0.5 and 1.0: nothing falls. Another rate of the study is not tested here."""
+    training = pd.concat([accuracy, accuracy.assign(part="train")])
+    tables = {"difficulty_coherence": coherence, "accuracy": pd.concat([training, training.assign(optimizer="slow")])}
+    settings = replace(SETTINGS, methods={"sgd": "sgd", "slow": "sgd"}, rates={"sgd": {"net": 0.3}, "slow": {"net": 1}})
+    (statement,) = (one for one in claims_of("mcoherence.claims") if one.id == identifier)
+    (claim,) = check_claims(tables, settings, [statement])
+    assert [(part.where, rates_in_words(part.rates)) for part in claim.parts] == [("d, net", "one rate, 0.3 (stable)")]
 
 
 def test_agreement_is_what_exceeds_chance():

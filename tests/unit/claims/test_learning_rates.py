@@ -3,7 +3,8 @@
 import pandas as pd
 import pytest
 
-from mcoherence.claims.learning_rates import largest_fall, rates_of, with_rates
+from mcoherence.claims import learning_rates
+from mcoherence.claims.learning_rates import rates_of, with_rates
 from mcoherence.claims.measured import Exact, LearningRate, Measured, rates_in_words
 from mcoherence.claims.nulls import rounding
 from mcoherence.claims.settings import ClaimSettings
@@ -23,18 +24,42 @@ def run(accuracy, **names):
     return pd.DataFrame(NAMES | {"step": range(len(accuracy)), "accuracy": accuracy, "diverged": False} | names)
 
 
+def largest_fall(runs, fitted=0.999, learning_share=1 / 9):
+    return learning_rates.largest_fall(runs, fitted, learning_share)
+
+
 def test_the_largest_fall_is_of_any_run_between_neighbouring_checkpoints_before_the_fit():
     runs = pd.concat([run([0.1, 0.5, 0.45, 0.9, 1.0, 0.2]), run([0.1, 0.5, 0.38, 0.9], seed=1)])
-    assert largest_fall(runs, fitted=0.999) == pytest.approx(0.12)
-    assert largest_fall(run([0.1, 0.5, 1.0, 0.2]), fitted=0.999) == 0  # after the fit it does not count
-    assert largest_fall(run([0.1, 0.5, 0.98, 1.0]), fitted=0.999) == 0
+    assert largest_fall(runs) == pytest.approx(0.12)
+    assert largest_fall(run([0.1, 0.5, 1.0, 0.2])) == 0  # after the fit it does not count
+    assert largest_fall(run([0.1, 0.5, 0.98, 1.0])) == 0
     backwards = run([0.1, 0.5, 0.1])[::-1]  # whatever the order of the rows
-    assert largest_fall(backwards, fitted=0.999) == pytest.approx(0.4)
+    assert largest_fall(backwards) == pytest.approx(0.4)
 
 
 def test_what_an_untrained_network_answers_may_change():
-    assert largest_fall(run([0.1, 0.15, 0.05, 0.2, 0.19]), fitted=0.999) == pytest.approx(0.01)  # from 0.2 on
-    assert largest_fall(run([0.1, 0.15, 0.05, 0.12]), fitted=0.999) == pytest.approx(0.1)  # it never learns
+    assert largest_fall(run([0.1, 0.15, 0.05, 0.2, 0.19])) == pytest.approx(0.01)  # from 0.2 on
+    assert largest_fall(run([0.1, 0.15, 0.05, 0.12])) == pytest.approx(0.1)  # it never learns
+
+
+def test_two_classes_learn_from_well_below_everything():
+    """Chance is 1/2, twice that is 1: a ninth of the way up is 5/9, which 0.9 has, and falls of 0.4 follow."""
+    runs = run([0.5, 0.9, 0.5, 0.95, 0.55, 0.98, 1.0])
+    assert largest_fall(runs) == pytest.approx(0.4)
+    assert largest_fall(run([0.5, 0.55, 0.45, 0.56, 0.54])) == pytest.approx(0.02)  # from 0.56 on
+
+
+def test_ten_classes_and_more_learn_from_twice_chance_on():
+    assert largest_fall(run([0.1, 0.19, 0.05, 0.2, 0.17])) == pytest.approx(0.03)  # from 0.2 on
+    chance = 1 / 62  # twice that, 0.032, comes before a ninth of the way, 0.125
+    assert largest_fall(run([chance, 0.032, 0.01, 0.033, 0.028])) == pytest.approx(0.005)
+
+
+def test_from_where_falls_count_is_a_setting():
+    """Chance is 1/4: a third of the way up is 0.5, and beyond it, at 0.55, comes a fall of 0.02."""
+    runs = run([0.25, 0.45, 0.4, 0.55, 0.53])
+    assert largest_fall(runs, learning_share=1 / 3) == pytest.approx(0.02)
+    assert largest_fall(runs, learning_share=0) == pytest.approx(0.05)
 
 
 def test_a_rate_is_stable_where_no_run_of_any_labels_falls_by_more_than_the_threshold():
@@ -58,9 +83,10 @@ def test_a_rate_at_which_a_run_diverged_is_not_stable():
     assert rates_of({"accuracy": table}, SETTINGS)["d", "net"]["slow"].stable is False
 
 
-def test_a_sweep_says_its_own_training_accuracy():
+@pytest.mark.parametrize("name", ["sweep", "confusion"])
+def test_a_table_that_has_its_own_training_accuracy_says_it(name):
     table = run([0.1, 0.5, 0.3], optimizer="slow").rename(columns={"accuracy": "train_accuracy"}).drop(columns="part")
-    assert rates_of({"sweep": table}, SETTINGS) == {("d", "net"): {"slow": LearningRate(0.1, False)}}
+    assert rates_of({name: table}, SETTINGS) == {("d", "net"): {"slow": LearningRate(0.1, False)}}
 
 
 BOTH = {("d", "net"): {"fast": LearningRate(0.3, False), "slow": LearningRate(0.1, True)}}

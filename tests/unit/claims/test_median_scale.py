@@ -1,5 +1,7 @@
 """Prevention, delay, both or neither, on tables whose answer is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -48,16 +50,26 @@ def with_sgd(fewer, factor, spread=0.0):
 )
 def test_a_finding_follows_from_both_differences(fewer, factor, expected):
     (found,) = findings(with_sgd(fewer, factor))
-    assert found.words(0.95, 0.02) == expected
+    assert found.words(SETTINGS) == expected
     assert found.fewer.tolist() == pytest.approx([fewer] * 3)
     assert found.longer.tolist() == pytest.approx([np.log2(factor)] * 3)
 
 
+def test_from_where_a_method_takes_longer_is_a_setting():
+    """It takes 1.1 times as long: equal within a factor of 1.25, a delay beyond one of 1.05."""
+    table = with_sgd(0.0, 1.1)
+    narrow = replace(SETTINGS, delay_factor=1.05)
+    assert [findings(table)[0].words(one) for one in (SETTINGS, narrow)] == ["neither", "delay"]
+    where = "d, net, m3, batches of 12, delay"
+    margins = [prevention_or_delay({"median_scale": table}, one)[where].margin for one in (SETTINGS, narrow)]
+    assert margins == pytest.approx([np.log2(1.25), np.log2(1.05)])
+
+
 def test_what_varies_too_much_over_seeds_is_open():
-    assert findings(with_sgd(0.1, 1.0, spread=0.3))[0].words(0.95, 0.02) == "open"
-    assert findings(with_sgd(0.1, 2.0, spread=0.3))[0].words(0.95, 0.02) == "delay, else open"
+    assert findings(with_sgd(0.1, 1.0, spread=0.3))[0].words(SETTINGS) == "open"
+    assert findings(with_sgd(0.1, 2.0, spread=0.3))[0].words(SETTINGS) == "delay, else open"
     one_seed = with_sgd(0.3, 2.0).query("seed == 0")
-    assert findings(one_seed)[0].words(0.95, 0.02) == "open"
+    assert findings(one_seed)[0].words(SETTINGS) == "open"
 
 
 def test_times_that_do_not_come_count_with_the_end_of_the_run_for_both():
@@ -65,12 +77,12 @@ def test_times_that_do_not_come_count_with_the_end_of_the_run_for_both():
     (found,) = findings(table)
     assert (found.never, found.never_by_sgd) == (3, 0)
     assert found.longer.tolist() == pytest.approx(np.log2([88 / 10, 88 / 12, 88 / 11]).tolist())
-    assert found.words(0.95, 0.02) == "prevention and delay"  # a lower bound of the delay is enough for one
+    assert found.words(SETTINGS) == "prevention and delay"  # a lower bound of the delay is enough for one
     table.loc[(table["method"] == "sgd") & (table["seed"] == 1), "memorised_epoch"] = np.inf
     (found,) = findings(table)
     assert (found.never, found.never_by_sgd) == (3, 1)
     assert found.longer.tolist() == pytest.approx([np.log2(88 / 10), 0, np.log2(88 / 11)])
-    assert found.words(0.95, 0.02) == "prevention, else open"  # nothing is known beyond the end
+    assert found.words(SETTINGS) == "prevention, else open"  # nothing is known beyond the end
 
 
 def test_a_shorter_run_bounds_the_time_of_both():
@@ -83,7 +95,7 @@ def test_a_shorter_run_bounds_the_time_of_both():
 
 def test_that_it_may_take_longer_than_the_run_is_no_finding_that_it_does_not():
     table = with_sgd(0.3, np.inf).assign(end_epoch=12.5)  # less than 1.25 times SGD's time
-    assert findings(table)[0].words(0.95, 0.02) == "prevention, else open"
+    assert findings(table)[0].words(SETTINGS) == "prevention, else open"
 
 
 def test_a_delay_beyond_the_end_of_the_runs_is_no_equality():
@@ -106,7 +118,7 @@ def test_where_sgd_never_gets_there_a_faster_method_is_no_open_question():
     table.loc[table["method"] == "sgd", "memorised_epoch"] = np.inf
     part = part_of("", prevention_or_delay({"median_scale": table}, SETTINGS)["d, net, m3, batches of 12, delay"], 0.95)
     assert part.verdict == "not supported"
-    assert findings(table)[0].words(0.95, 0.02) == "prevention"
+    assert findings(table)[0].words(SETTINGS) == "prevention"
     table.loc[table["method"] == "m3", "memorised_epoch"] = 80.0
     part = part_of("", prevention_or_delay({"median_scale": table}, SETTINGS)["d, net, m3, batches of 12, delay"], 0.95)
     assert part.reason == (
@@ -118,7 +130,7 @@ def test_a_run_that_never_fits_the_pristine_examples_leaves_its_setting_open():
     table = with_sgd(0.3, 2.0)
     table.loc[(table["method"] == "m3") & (table["seed"] == 2), "corrupt_at_fit"] = np.nan
     (found,) = findings(table)
-    assert found.words(0.95, 0.02) == "delay, else open"
+    assert found.words(SETTINGS) == "delay, else open"
     part = part_of(
         "", prevention_or_delay({"median_scale": table}, SETTINGS)["d, net, m3, batches of 12, prevention"], 0.95
     )
@@ -175,9 +187,7 @@ def test_only_chosen_rates_and_reported_seeds_count():
 def test_the_statement_counts_settings_and_names_their_groups():
     other = with_sgd(0.0, 1.0).assign(batch_size=60, per_class=2.0)
     found = findings(pd.concat([with_sgd(0.0, 2.0), other], ignore_index=True))
-    assert statement(found, 0.95, 0.02) == {
-        "m3": "of 2 settings delay in 1 (0.4 per class), neither in 1 (2 per class)"
-    }
+    assert statement(found, SETTINGS) == {"m3": "of 2 settings delay in 1 (0.4 per class), neither in 1 (2 per class)"}
 
 
 def test_the_claim_reports_both_numbers_with_the_finding_in_words():
@@ -200,3 +210,10 @@ def test_two_batch_sizes_with_as_many_of_a_class_in_a_group_are_two_points():
     figure = median_scale.draw({"median_scale": pd.concat(both, ignore_index=True)}, style)
     [points] = [one for one in figure.axes[1].containers if one.get_label() == "m3"]
     assert points[0].get_ydata() == pytest.approx([1.0, 1.0])  # one doubling of SGD's time
+
+
+def test_the_band_of_equal_times_is_that_of_the_setting():
+    style = FigureStyle({"sgd": "#0072b2", "m3": "#d55e00"}, "sgd", delay_factor=2)
+    figure = median_scale.draw({"median_scale": with_sgd(0.3, 4.0)}, style)
+    (band,) = figure.axes[1].patches
+    assert (band.get_y(), band.get_height()) == (-1, 2)  # a doubling to either side

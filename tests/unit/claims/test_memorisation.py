@@ -129,6 +129,13 @@ def test_the_level_is_a_setting():
     assert [part.where[-3:] for part in claim.parts if part.verdict != "reported"] == ["0.9"]
 
 
+def test_the_other_levels_are_a_setting():
+    claim = claim_on({"sgd": SGD, "m3": M3}, replace(SETTINGS, other_fits=[0.99]))
+    assert {part.where.rpartition(" ")[2]: part.verdict for part in claim.parts} == {
+        "0.95": "supported", "0.99": "reported",
+    }  # fmt: skip
+
+
 def test_it_is_no_papers_and_has_a_level_of_its_own():
     assert (E12.level, E12.source[:13]) == ("own", "this project;")
 

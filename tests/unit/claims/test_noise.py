@@ -1,5 +1,7 @@
 """The claims on label noise on tables written out by hand: what supports them, what refutes them, what is left out."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -99,6 +101,12 @@ def test_clean_test_accuracy_of_methods_that_do_not_memorise():
     assert tested["d, net, rm3, noise 0.5"] == "not supported"
     for noise in (0.25, 1.0):
         assert clean_test_beats_noisy_train({"overfit": overfit_rows(AS_IN_THE_PAPER, noise)}, SETTINGS) == {}
+
+
+def test_the_noise_from_which_methods_are_tested_is_a_setting():
+    table = overfit_rows(AS_IN_THE_PAPER, 0.25)
+    found = clean_test_beats_noisy_train({"overfit": table}, replace(SETTINGS, least_noise=0.25))
+    assert set(found) == {f"d, net, {name}, noise 0.25" for name in ("c2", "c8", "rm3")}
 
 
 def test_networks_that_are_not_trained_are_what_clean_test_accuracy_is_held_against():

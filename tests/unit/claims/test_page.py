@@ -1,5 +1,7 @@
 """Both forms of the outcome of the claims, JSON and a page, say the same."""
 
+from dataclasses import replace
+
 import pytest
 
 from mcoherence.claims.measured import LearningRate
@@ -156,8 +158,15 @@ def test_the_thresholds_are_printed_with_their_values(written):
     thresholds = read_claims(*written)["thresholds"]
     assert (thresholds["equivalence_margin"], thresholds["near"], thresholds["fitted"]) == (0.02, 3, 0.999)
     page = written[1].read_text()
+    assert '<td><code>other_fits</code></td><td class="number">0.8, 0.9, 0.99</td>' in page
     for name, value in thresholds.items():
-        assert f'<td><code>{name}</code></td><td class="number">{value:g}</td>' in page
+        if not isinstance(value, list):
+            assert f'<td><code>{name}</code></td><td class="number">{value:g}</td>' in page
+
+
+def test_a_threshold_of_no_values_is_a_dash_on_the_page():
+    page = claims_page([], replace(SETTINGS, other_fits=[]))
+    assert '<td><code>other_fits</code></td><td class="number">–</td>' in page
 
 
 def test_the_drawing_has_the_null_beside_the_interval_on_one_axis():

@@ -449,6 +449,29 @@ def test_a_drop_that_ends_above_10_is_not_deep_enough():
     assert found["glyphs, net, sgd, noise 0, drops to below 10"] == pytest.approx([-math.log10(2)])
 
 
+def test_the_stretch_of_the_initial_drop_and_its_depth_are_settings():
+    """Steps 0, 5, 10 and 100: from 400 down to 2 of these, and below 4 by a factor of 2."""
+    settings = replace(SETTINGS, drop_steps=100, drop_below=4)
+    found = values(drops_at_the_start({"coherence": curve([400, 5, 20, 2, 1])}, settings))
+    assert found["glyphs, net, sgd, noise 0, drops to below 4"] == pytest.approx([math.log10(2)])
+
+
+def test_the_losses_at_which_curves_are_compared_are_settings():
+    """Real labels have the same losses at the same steps and 2.5 times the m-coherence at step 100, where it is 0.6."""
+    coherence = pd.concat([curve([400, 50, 2, 20, 1]), curve([400, 50, 2, 8, 1], noise=1.0)])
+    losses = pd.concat([accuracy([0.1, 0.1, 0.2, 0.8, 1.0], LOSS, noise=noise) for noise in (0.0, 1.0)])
+    tables = {"coherence": coherence, "accuracy": losses}
+    settings = replace(SETTINGS, loss_levels=[0.25, 0.3], early_loss_levels=[0.3])  # 0.5 and 0.6 of 2.0
+    lead = math.log10(2.5)
+    for function, where, expected in (
+        (peak_real_over_random, "glyphs, net, sgd", (lead + lead * 0.4 / 0.5) / 2),  # 0.5 is a fifth of the way to 0.1
+        (early_coherence_by_noise, "glyphs, net, sgd, noise 0 over 1", lead),
+    ):
+        part = function(tables, settings)[f"{where}, at equal training loss"]
+        assert part.per_seed.tolist() == pytest.approx([expected])
+    assert part.note == "at 0.3 of the loss before training"
+
+
 def test_convolutions_count_by_their_geometric_mean_and_the_steps_that_they_are_ahead():
     layers = {
         "model": ("", REAL),  # whose transient ends at step 10

@@ -58,10 +58,11 @@ def test_figures_know_a_colour_for_each_optimiser_of_the_study_in_its_order():
     config = {
         "optimizers": {"a": {}, "b": {}, "unused": {}, "c": {}},
         "figures": {"optimizer_colors": {"c": "#000000"}, "reference_optimizer": "a", "dpi": 100},
+        "claims": {"delay_factor": 1.5, "near": 3},
     }
     colors = {"c": "#000000", "b": PALETTE[0], "a": PALETTE[1]}
     settings = figure_settings(config, ["b", "a", "b", "c"])
-    assert settings == {"optimizer_colors": colors, "reference_optimizer": "a", "dpi": 100}
+    assert settings == {"optimizer_colors": colors, "reference_optimizer": "a", "dpi": 100, "delay_factor": 1.5}
 
 
 def test_a_study_without_the_reference_optimiser_shows_its_own_first_one():
@@ -69,5 +70,6 @@ def test_a_study_without_the_reference_optimiser_shows_its_own_first_one():
     config = {
         "optimizers": {"sgd": {}, "momentum": {}},
         "figures": {"optimizer_colors": {}, "reference_optimizer": "sgd"},
+        "claims": {"delay_factor": 1.25},
     }
     assert figure_settings(config, ["momentum"])["reference_optimizer"] == "momentum"
