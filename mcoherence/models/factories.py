@@ -64,8 +64,8 @@ def made_network(
             "that are arguments of the function"
         ) from error
     except (RuntimeError, ValueError, LookupError, AssertionError, ArithmeticError) as error:
-        place = raised_at(error)
-        if not options or is_of_device(error) or (place is not None and not place.ours):
+        place, of_device = raised_at(error), is_of_device(error)
+        if not options or of_device or (place is not None and not place.ours):
             raise  # told by where the user's own code raised it
         raise UserError(
             f"{factory}: found options {dict(options)}, with which it fails ({with_kind(error)}), expected some that "
