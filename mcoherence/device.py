@@ -106,11 +106,13 @@ def is_of_device(error: Exception) -> bool:
 
 
 @contextmanager
-def enough_memory(way_out: str) -> Iterator[None]:
+def enough_memory(way_out: str, what: str = "this job", key: str = "memory") -> Iterator[None]:
     """Turns want of memory inside the block, or in a function that this decorates, into one line.
 
     Args:
         way_out: what to do then, such as "lower operational.gpu_batch_mb".
+        what: the room was wanted for.
+        key: file or option that asked for it.
 
     Raises:
         UserError: memory did not do, on the device or the machine.
@@ -118,14 +120,14 @@ def enough_memory(way_out: str) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        refused = without_memory(error, way_out)
+        refused = without_memory(error, way_out, what, key)
         if refused is None:
             raise
         raise refused from error
 
 
-def without_memory(error: BaseException, way_out: str) -> UserError | None:
-    """One line for an error of torch or numpy for want of memory, with a way out; None for any other error."""
+def without_memory(error: BaseException, way_out: str, what: str = "this job", key: str = "memory") -> UserError | None:
+    """One line for an error of torch or numpy for want of memory, arguments as of `enough_memory`; None for others."""
     said = str(error)
     if isinstance(error, torch.OutOfMemoryError) or "backend out of memory" in said:
         where, asked = "GPU", re.search(r"[Tt]ried to allocate ([\d.]+ \w+)", said)
@@ -134,7 +136,8 @@ def without_memory(error: BaseException, way_out: str) -> UserError | None:
     else:
         return None
     more = "" if asked is None else f", asked for {asked[1]} more"
-    return UserError(f"memory: found a {where} that has too little{more}; expected room for this job; {way_out}")
+    kind = "" if key == "memory" else " memory"
+    return UserError(f"{key}: found a {where} that has too little{kind}{more}; expected room for {what}; {way_out}")
 
 
 def without_determinism(error: RuntimeError) -> UserError | None:

@@ -102,6 +102,6 @@ def meant(found: str, known: Iterable[str]) -> str:
     >>> meant("lr", ["training", "models"])
     ''
     """
-    names = {name.lower(): name for name in known}
+    names = {name.lower(): name for name in known if name != found}  # it was refused
     near = get_close_matches(found.lower(), names, n=1, cutoff=0.6)
     return f" (did you mean {names[near[0]]}?)" if near else ""

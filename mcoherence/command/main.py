@@ -9,6 +9,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 from typing import NoReturn
 
 import mcoherence
@@ -33,6 +34,10 @@ class OneLineParser(argparse.ArgumentParser):
         )
         self.exit(1, f"error: {message}; see {self.prog} --help\n")
 
+    def options(self) -> list[str]:
+        """The options that it takes, as they are written: `--help`, say."""
+        return [name for name in self._option_string_actions if name.startswith("--")]
+
     def _check_value(self, action: argparse.Action, value: object) -> None:
         """Refuse a value that is none of the choices, with the one that is spelled nearly like it."""
         choices = None if action.choices is None else [str(one) for one in action.choices]
@@ -55,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
     for module in COMMANDS:
         described = (module.__doc__ or "").strip()
         one = commands.add_parser(
-            module.__name__.rpartition(".")[2],
+            _name_of(module),
             help=described.splitlines()[0].rstrip("."),
             description=described,
             formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -73,19 +78,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     here = os.getcwd()
+    chosen = argparse.Namespace()
     sys.path.insert(0, here)  # where modules of the user's own are looked for first, as by `python -m`
     try:
         chosen, unknown = parser().parse_known_args(arguments)
         if unknown:  # told here: the parser of all commands would name its own --help
             chosen.parser.error(f"found {unknown[0]}, which this command does not take{_meant(unknown[0], chosen)}")
-        status: int = chosen.run(chosen)
+        status = _status_of(chosen)
     except UserError as error:
         return _told(in_truth(error))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read the output has gone
         return 1
     except Exception as error:
-        refused = _refusal_of(error) or _fault_of_own_code(error)
+        refused = _refusal_of(error, chosen) or _fault_of_own_code(error)
         if refused is None:
             raise
         return _told(refused)
@@ -97,10 +103,46 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
+def _status_of(chosen: argparse.Namespace) -> int:
+    """The exit status of the command; UserError where a function of the user's own ends Python in it."""
+    try:
+        status: int = chosen.run(chosen)
+    except SystemExit as end:  # no command of ours leaves so
+        place = raised_at(end)
+        if place is None or place.ours:
+            raise UserError(
+                "--model, --data, --loss: found that what one of them names ends Python (sys.exit), expected functions "
+                "that return; name others"
+            ) from end
+        raise UserError(
+            f"{place.file}:{place.line}: found that it ends Python (sys.exit) in {place.function}, expected code that "
+            "returns; take it out"
+        ) from end
+    return status
+
+
 def _meant(unknown: str, chosen: argparse.Namespace) -> str:
-    """The option of a command that is spelled nearly like one that is none, as a question; else nothing."""
-    known = {name.replace("_", "-") for name in vars(chosen)} - {"run", "parser"}
-    return meant(unknown.partition("=")[0], [f"--{name}" for name in known]) if unknown.startswith("--") else ""
+    """Which commands take an option that one does not, or its option that is spelled nearly so; else nothing."""
+    name = unknown.partition("=")[0]
+    if not name.startswith("--"):
+        return ""
+    if others := [command for command, one in _parsers().items() if name in one.options()]:
+        return f", but {' and '.join(others)} {'does' if len(others) == 1 else 'do'}"
+    near = meant(name.removeprefix("--"), [one.removeprefix("--") for one in chosen.parser.options()])
+    return near.replace("(did you mean ", "(did you mean --")
+
+
+def _parsers() -> dict[str, OneLineParser]:
+    """A parser of each command, by its name."""
+    parsers = {_name_of(module): OneLineParser(add_help=False) for module in COMMANDS}
+    for module in COMMANDS:
+        module.add_options(parsers[_name_of(module)])
+    return parsers
+
+
+def _name_of(module: ModuleType) -> str:
+    """What a command is called: as its module."""
+    return module.__name__.rpartition(".")[2]
 
 
 def _told(message: str) -> int:
@@ -108,7 +150,7 @@ def _told(message: str) -> int:
     return 1
 
 
-def _refusal_of(error: Exception) -> str | None:
+def _refusal_of(error: Exception, chosen: argparse.Namespace) -> str | None:
     """The user's mistake, or the machine's limit, that an error is, in a line; None where it may be a bug."""
     if isinstance(error, OSError):
         named = f"{error.filename}: " if error.filename else ""
@@ -132,10 +174,26 @@ def _refusal_of(error: Exception) -> str | None:
             f"--device: found an operation without a deterministic algorithm on this device ({first_line(error)}); "
             "give --no-deterministic, which the file then says, or --device cpu"
         )
-    return (
-        f"--batch-size: found no memory left on the device ({first_line(error)}); lower it, or let a function "
-        "as --data yield smaller batches"
-    )
+    return _without_memory(error, chosen)
+
+
+def _without_memory(error: Exception, chosen: argparse.Namespace) -> str | None:
+    """The line for want of memory that nobody nearer to it told of: while passes of batches run, as a rule."""
+    from mcoherence.device import without_memory
+
+    size, data = getattr(chosen, "batch_size", None), getattr(chosen, "data", "")
+    if size is None:
+        return _line(without_memory(error, "run it where there is more", "this command"))
+    if ":" in data and not os.path.exists(data):
+        return _line(without_memory(error, "let the function yield smaller batches", "its batches", "--data"))
+    if size > 1:
+        return _line(without_memory(error, "lower it", f"the passes of {size} examples at a time", "--batch-size"))
+    way_out = "name a smaller network or smaller images, or run it where there is more"
+    return _line(without_memory(error, way_out, "the passes of one example at a time"))
+
+
+def _line(refused: UserError | None) -> str | None:
+    return None if refused is None else str(refused)
 
 
 def _fault_of_own_code(error: Exception) -> str | None:

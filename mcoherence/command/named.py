@@ -182,7 +182,7 @@ def named_measurement(arguments: argparse.Namespace, command: str, shard: Shard,
 
     from mcoherence.data.named_data import IGNORED, BatchReading
     from mcoherence.data.store import read_labels
-    from mcoherence.device import describe_device, devices, prepare_measuring_device
+    from mcoherence.device import describe_device, devices, enough_memory, prepare_measuring_device
     from mcoherence.files.provenance import provenance
     from mcoherence.measuring.measurement import PRECISIONS
     from mcoherence.measuring.named_network import NamedMeasurement, fitting_network, named_sample
@@ -227,14 +227,21 @@ def named_measurement(arguments: argparse.Namespace, command: str, shard: Shard,
         **further,
     }
     taken_off: dict[Path, str] = {}
+    reading = BatchReading(device, PRECISIONS[arguments.precision], arguments.batch_size, arguments.workers)
+
+    def network(path: Path) -> Any:
+        asked_by = "--model-options" if arguments.model_options else "--model" if arguments.model else str(path)
+        with enough_memory("name a smaller one, or run where there is more", "the network", asked_by):
+            return _network(arguments, path, sample, taken_off).to(device, reading.dtype)
+
     measurement = NamedMeasurement(
-        network=lambda path: _network(arguments, path, sample, taken_off),
+        network=network,
         weights=arguments.weights,
         step=np.array(step, dtype=np.int64),
         epoch=np.array(epoch, dtype=np.float64),
         sample=sample,
         loss=loss,
-        reading=BatchReading(device, PRECISIONS[arguments.precision], arguments.batch_size, arguments.workers),
+        reading=reading,
         batch_norm=arguments.batch_norm,
         shard=shard,
         run={"model": arguments.model or settings["model"]["architecture"], "data": arguments.data},
@@ -359,7 +366,7 @@ def _data(arguments: argparse.Namespace) -> "NamedData":
 def _lines(path: Path) -> list[str]:
     """The lines of a file of names."""
     try:
-        names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        names = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"--class-names: {path} cannot be read ({error}); expected a name a line, in UTF-8") from error
     if len(set(names)) < len(names) or not names:

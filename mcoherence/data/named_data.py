@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mcoherence.data.image_folder import FOLDERS, ImageFile, class_folders, decode_files, images_of_classes
 from mcoherence.data.loading import image_loader, input_table, inputs_of
+from mcoherence.data.pixels import LARGEST
 from mcoherence.data.store import read_class_names, read_targets
 from mcoherence.device import sent
 from mcoherence.errors import UserError
@@ -53,8 +54,11 @@ class BatchReading:
 class NamedData(ABC):
     """N examples in a fixed order.
 
-    name: as the user wrote it; part: "train" or "test", what they are called in a result.
+    name: as the user wrote it; part: "train" or "test", what they are called in a result. `sized_by` are
+    the options that say how large one example is, if any do.
     """
+
+    sized_by: str | None = None
 
     def __init__(self, name: str, part: str) -> None:
         self.name, self.part = name, part
@@ -127,6 +131,8 @@ class ImagesOfFolder(NamedData):
     Classes are in the order of their names, as torchvision's ImageFolder has them, or in that of `class_names`.
     """
 
+    sized_by = "--size, --resize"
+
     def __init__(
         self,
         folder: Path,
@@ -139,6 +145,12 @@ class ImagesOfFolder(NamedData):
     ) -> None:
         """List the images; errors of `images_of_classes`, and UserError where folders and names do not agree."""
         super().__init__(str(folder), part)
+        for key, side in (("--size", size), ("--resize", resize)):
+            if side**2 > LARGEST:
+                raise UserError(
+                    f"{key}: found {side}, expected at most {math.isqrt(LARGEST)}, as no image of more than {LARGEST} "
+                    "pixels is read; lower it"
+                )
         if resize < size:
             raise UserError(f"--resize: found {resize}, expected at least the {size} of --size; raise it")
         numbers = [*mean, *std]

@@ -33,6 +33,8 @@ def group_ids(ids: GroupIds, examples: int, groups: Sequence[str]) -> Tensor:
         ValueError: they are of another type or length, or name a group that is not there.
     """
     expected = f"expected {examples} integers from 0 to {len(groups) - 1}, one for each example"
+    if isinstance(ids, np.ndarray):
+        ids = ids.astype(ids.dtype.newbyteorder("="), copy=False)  # torch knows no other order of bytes
     try:
         found = torch.as_tensor(ids, device="cpu")
     except (TypeError, ValueError, RuntimeError):

@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor
 
 from mcoherence.device import sent
-from mcoherence.gradients.reference import LossFunction
+from mcoherence.gradients.reference import LossFunction, require_real
 from mcoherence.gradients.trees import Tree, leaves, mapped
 
 
@@ -20,7 +20,7 @@ def with_targets_at_outputs(loss_fn: LossFunction) -> LossFunction:
 
 
 def require_losses(losses: object, n: int) -> None:
-    """Raise ValueError unless losses are a tensor [n]."""
+    """Raise ValueError unless losses are a tensor [n] of real numbers."""
     if not isinstance(losses, Tensor) or losses.shape != (n,):
         found = f"losses of shape {tuple(losses.shape)}" if isinstance(losses, Tensor) else type(losses).__name__
         way_out = 'use reduction="none"'
@@ -29,3 +29,4 @@ def require_losses(losses: object, n: int) -> None:
             if losses.shape == (n, n):
                 way_out = "bring outputs and targets to one shape, of which torch has made all pairs here"
         raise ValueError(f"loss_fn: found {found}, expected one loss per example, a tensor of shape ({n},); {way_out}")
+    require_real(losses)

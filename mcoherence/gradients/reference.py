@@ -121,7 +121,17 @@ def loss_of_twins(model: Callable[[Tree], Any], loss_fn: LossFunction, inputs: T
             f"loss_fn: found losses of shape {tuple(losses.shape)} for two examples, expected one per example, (2,); "
             'use reduction="none", and no .squeeze() of the axis of examples'
         )
+    require_real(losses)
     return losses[:1]
+
+
+def require_real(losses: Tensor) -> None:
+    """Raise ValueError where losses are complex: there is no direction in which they fall."""
+    if losses.is_complex():
+        raise ValueError(
+            f"loss_fn: found losses of type {str(losses.dtype).removeprefix('torch.')}, expected real numbers, which "
+            "can be lowered; take .real or .abs() of them"
+        )
 
 
 def require_same_alone(

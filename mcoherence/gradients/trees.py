@@ -158,6 +158,11 @@ def require_tree(name: str, tree: Tree) -> None:
             raise ValueError(f"{place}: found {_kind(leaf)}, expected a tensor [n, ...] with an example in every row")
         if leaf.dim() == 0:
             raise ValueError(f"{place}: found a tensor without axes, expected [n, ...] with an example in every row")
+        if leaf.is_meta:
+            raise ValueError(
+                f"{place}: found a tensor on the meta device, which holds no values, expected one on cpu or a GPU; "
+                "make it there"
+            )
         sizes[place] = len(leaf)
     if not sizes:
         raise ValueError(f"{name}: found no tensor, expected one [n, ...], or a dict, tuple or list of such tensors")

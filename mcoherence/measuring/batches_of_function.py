@@ -120,13 +120,16 @@ class BatchesOfFunction(NamedData):
                     f"{f' of {len(batch)}' if isinstance(batch, tuple | list) else ''}, expected (inputs, targets), or "
                     "(inputs, targets, changed); let the function yield these"
                 )
-            inputs, targets = (_tensors(part) for part in batch[:2])
+            try:
+                inputs, targets, marks = (_tensors(part) for part in (*batch, None)[:3])
+            except ValueError as error:
+                raise UserError(f"{self.name}: {error}") from error
             try:
                 trees.require_parts((inputs, targets), 2)
             except ValueError as error:
                 raise UserError(f"{self.name}: {error}; let the function pair each input with its target") from error
             if trees.length(inputs):
-                yield inputs, targets, batch[2] if len(batch) == 3 else None
+                yield inputs, targets, marks
 
     @cached_property
     def _seen(self) -> "_Seen":
@@ -142,7 +145,8 @@ class BatchesOfFunction(NamedData):
                 labels.append(np.unique(numbers))
                 whole += [numbers] if numbers.ndim == 1 else []
             if marks is not None:
-                changed.append(np.atleast_1d(np.asarray(_tensors(marks), dtype=np.bool_)))
+                marks = marks.cpu() if isinstance(marks, Tensor) else marks
+                changed.append(np.atleast_1d(np.asarray(marks, dtype=np.bool_)))
         if not sizes:
             raise UserError(f"{self.name}: found no batches, expected at least one; let the function yield some")
         marked = np.concatenate(changed) if changed else None
@@ -178,14 +182,35 @@ class _Seen:
 
 
 def _tensors(tree: Any) -> Any:
-    """A tree with tensors in the place of NumPy's arrays."""
+    """A tree with tensors in the place of NumPy's arrays; ValueError for one that holds no numbers of torch's."""
+    if isinstance(tree, Tensor) and tree.is_meta:
+        raise ValueError(
+            "found a tensor on the meta device, which holds no values, expected one on cpu or a GPU; let the function "
+            "make it there"
+        )
     if isinstance(tree, np.ndarray) and tree.dtype.kind in "biufc":
-        return torch.from_numpy(np.ascontiguousarray(tree))
+        return _tensor(tree)
     if isinstance(tree, Mapping):
         return {key: _tensors(value) for key, value in tree.items()}
     if isinstance(tree, tuple) and hasattr(tree, "_fields"):  # a named one
         return type(tree)(*(_tensors(part) for part in tree))
     return type(tree)(map(_tensors, tree)) if isinstance(tree, list | tuple) else tree
+
+
+def _tensor(array: NDArray[Any]) -> Tensor:
+    """The array as a tensor, whatever its strides and the order of its bytes.
+
+    Raises:
+        ValueError: torch has no such numbers.
+    """
+    native = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
+    try:
+        return torch.from_numpy(native)
+    except TypeError as error:
+        raise ValueError(
+            f"found an array of {array.dtype}, expected numbers of a type that torch has, such as float64; convert it "
+            "by .astype"
+        ) from error
 
 
 def _moved(tensor: Tensor, reading: BatchReading) -> Tensor:

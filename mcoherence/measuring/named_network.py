@@ -5,6 +5,7 @@ Index letters: K sets of weights, G groups, m examples of the sample, N examples
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from mcoherence.data.named_data import IGNORED, BatchReading, NamedData
 from mcoherence.data.store import Labels
-from mcoherence.device import is_of_device
+from mcoherence.device import enough_memory, is_of_device
 from mcoherence.errors import UserError, first_line
 from mcoherence.files.hdf5 import new_hdf5, write_contents
 from mcoherence.files.progress import progress
@@ -37,6 +38,8 @@ from mcoherence.study.shards import Shard
 Grouping = Literal["class", "changed"]
 GROUPINGS: tuple[Grouping, ...] = ("class", "changed")
 WHOLE = {"train": "train", "test": GROUPS[HELDOUT]}  # what the whole sample is called, by the part that it is from
+LOWER = "lower them, or name a smaller network"  # where there is no room for two examples
+SMALLER = "name a smaller network, or run where there is more"
 # What a network, or a loss, makes of inputs that are not for it.
 UNFIT = (RuntimeError, ValueError, TypeError, LookupError, AssertionError, AttributeError)
 
@@ -219,10 +222,13 @@ def fitting_network(measurement: NamedMeasurement, weights: Path) -> nn.Module:
     sample, reading = measurement.sample, measurement.reading
     model = unwrapped(measurement.network(weights)).to(reading.device, reading.dtype)
     _require_memory(model, sample.groups)
-    inputs, targets = next(sample.batches(slice(0, 2), reading))
+    sized_by = sample.data.sized_by
+    with enough_memory(LOWER, "two examples", sized_by) if sized_by else nullcontext():
+        inputs, targets = next(sample.batches(slice(0, 2), reading))
     name = sample.data.name
+    smaller = (LOWER, "two examples", sized_by) if sized_by else (SMALLER, "two examples", "--model")
     try:
-        with torch.enable_grad():
+        with torch.enable_grad(), enough_memory(*smaller):
             outputs = outputs_of(model, inputs)
     except UNFIT as error:
         _pass_on(error)
@@ -238,7 +244,8 @@ def fitting_network(measurement: NamedMeasurement, weights: Path) -> nn.Module:
         )
     _require_labels_within(measurement, outputs)
     try:
-        losses = measurement.loss(outputs, targets)
+        with enough_memory(*smaller):
+            losses = measurement.loss(outputs, targets)
     except UNFIT as error:
         _pass_on(error)
         raise UserError(
@@ -249,6 +256,11 @@ def fitting_network(measurement: NamedMeasurement, weights: Path) -> nn.Module:
         raise UserError(
             f"--loss: found {_in_words(losses)} for {length(inputs)} examples, expected one loss for each; let "
             "it return them unreduced, summed over what else an example has"
+        )
+    if losses.is_complex():
+        raise UserError(
+            f"--loss: found losses of type {str(losses.dtype).removeprefix('torch.')}, expected real numbers, which "
+            "can be lowered; let it return .real or .abs() of them"
         )
     if not losses.requires_grad and any(p.requires_grad for p in model.parameters()):
         raise UserError(

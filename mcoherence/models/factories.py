@@ -16,7 +16,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from mcoherence.errors import UserError, first_line
+from mcoherence.device import is_of_device
+from mcoherence.errors import UserError, first_line, raised_at, with_kind
 from mcoherence.files.faults import UnreadableError
 from mcoherence.files.seals import SealError, carried_seal, check_tensor_bytes
 from mcoherence.own_functions import own_function
@@ -62,6 +63,14 @@ def made_network(
             f"{factory}: found options {dict(options)}, which it does not take ({first_line(error)}), expected options "
             "that are arguments of the function"
         ) from error
+    except (RuntimeError, ValueError, LookupError, AssertionError, ArithmeticError) as error:
+        place, of_device = raised_at(error), is_of_device(error)
+        if not options or of_device or (place is not None and not place.ours):
+            raise  # told by where the user's own code raised it
+        raise UserError(
+            f"{factory}: found options {dict(options)}, with which it fails ({with_kind(error)}), expected some that "
+            "it builds a network of; give others"
+        ) from error
     if not isinstance(model, nn.Module):
         raise UserError(f"{factory}: found a {type(model).__name__}, expected it to return a torch.nn.Module")
     lazy = next((name for name, p in model.named_parameters() if is_lazy(p)), None)
@@ -69,6 +78,11 @@ def made_network(
         raise UserError(
             f"{factory}: found {lazy} without a shape, as lazy layers have it, expected a network that is whole; let "
             "the function pass an example through it"
+        )
+    if empty := [name for name, value in (*model.named_parameters(), *model.named_buffers()) if value.is_meta]:
+        raise UserError(
+            f"{factory}: found {empty[0]} on the meta device, which holds no values, expected a network with some; "
+            "build it on cpu"
         )
     return model.eval()
 
@@ -145,6 +159,11 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> str:
         if tensor.layout is not torch.strided:
             raise UserError(
                 f"{path}: found {name} stored sparse, expected every one of its values; save tensor.to_dense()"
+            )
+        if tensor.is_meta:
+            raise UserError(
+                f"{path}: found {name} without its values, on the meta device, expected all of them; save the "
+                "state_dict of a network whose weights were loaded, or drawn"
             )
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise UserError(

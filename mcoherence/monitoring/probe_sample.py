@@ -94,8 +94,6 @@ def _batch(batch: Any, groups: Sequence[str] | None, place: int) -> Batch:
     except ValueError as error:
         raise UserError(f"sample: {error}") from error
     inputs, targets = (mapped(lambda leaf: leaf.detach().clone(), part) for part in batch[:2])
-    if any(leaf.is_meta for leaf in leaves((inputs, targets))):
-        raise UserError("sample: found tensors on the device meta, which hold no numbers; hand over real ones")
     for name, leaf in named_leaves("inputs", inputs):
         if leaf.is_floating_point() and bool((wrong := ~(leaf < torch.inf)).any()):
             example = int(wrong.reshape(len(leaf), -1).any(dim=1).nonzero()[0])

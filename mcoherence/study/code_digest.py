@@ -19,11 +19,14 @@ Left out is:
 
 import ast
 import hashlib
+import io
+import tokenize
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from mcoherence.errors import UserError, first_line
 from mcoherence.files.digests import short_digest
 
 OPERATIONAL = True  # no number depends on it; docs/reruns.md
@@ -165,7 +168,7 @@ def _read(file: Path) -> _Source:
 
 @cache
 def _read_version(file: Path, _modified: int) -> _Source:
-    tree = ast.parse(file.read_text(encoding="utf-8"), filename=file.name)
+    tree = ast.parse(_text_of(file), filename=file.name)
     digest, imports = _walk(tree)
     absolute: list[str] = []
     relative: list[tuple[int, str, str]] = []
@@ -178,6 +181,37 @@ def _read_version(file: Path, _modified: int) -> _Source:
             absolute += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
     names = tuple(absolute), tuple(relative)
     return _Source(file.name == "__init__.py", is_operational(tree), digest, *names)
+
+
+def _text_of(file: Path) -> str:
+    """The text of a source file, in UTF-8 or in the encoding that its first lines name, as Python reads it.
+
+    Raises:
+        UserError: it is in another encoding, as only a module of the user's own is.
+    """
+    content = file.read_bytes()
+    try:
+        encoding, _ = tokenize.detect_encoding(io.BytesIO(content).readline)
+        text = content.decode(encoding)
+    except (SyntaxError, UnicodeError, LookupError) as error:
+        raise UserError(
+            f"{file}: found {_not_decoded(content, error)}, expected UTF-8, or an encoding that its first line names "
+            "as `# -*- coding: latin-1 -*-` does; save it as UTF-8 without such a line, or name there what it is in"
+        ) from error
+    if "\0" in text:
+        line = text[: text.index("\0")].count("\n") + 1
+        raise UserError(f"{file}: found a zero byte in line {line}, expected text, as Python reads it; mend the file")
+    return text
+
+
+def _not_decoded(content: bytes, error: Exception) -> str:
+    """What in a source file Python cannot decode: the first byte that is no UTF-8, or the encoding that is named."""
+    try:
+        content.decode()
+    except UnicodeDecodeError as stray:
+        line = content[: stray.start].count(b"\n") + 1
+        return f"the byte 0x{content[stray.start]:02x} in line {line}, which is no UTF-8"
+    return f"an encoding named in which Python cannot read it ({first_line(error)})"
 
 
 def _walk(tree: ast.Module) -> tuple[str, list[ast.Import | ast.ImportFrom]]:

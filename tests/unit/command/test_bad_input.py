@@ -43,6 +43,10 @@ def make_files(folder: Path) -> None:
     torch.save({name: list(map(str, value.flatten().tolist()[:2])) for name, value in state.items()}, bad / "texts.pt")
     torch.save(dict(state, **{"0.weight": state["0.weight"].to(torch.complex64)}), bad / "complex.pt")
     torch.save(dict(state, **{"0.weight": state["0.weight"].to_sparse()}), bad / "sparse.pt")
+    torch.save({name: value.to("meta") for name, value in state.items()}, bad / "meta.pt")
+    (folder / "bad_latin.py").write_bytes(
+        "# Gr\u00fc\u00dfe\nfrom command_user import batches, net, half_of_square as loss\n".encode("latin-1")
+    )
     pixels = Image.fromarray(np.arange(192, dtype=np.uint8).reshape(8, 8, 3))
     for name in ("empty_image", "text_image", "eps", "bomb", "cut_image", "float_tiff"):
         for number in range(3):

@@ -252,3 +252,30 @@ def test_the_console_script_is_the_command():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     module, _, function = project["scripts"]["mcoherence"].partition(":")
     assert getattr(import_module(module), function) is main
+
+
+def test_what_arrays_are_in_memory_does_not_matter(place, tmp_path):
+    """Order of bytes and strides are of the machine that wrote them; numbers, labels and marks are the same."""
+    (place.folder / "command_arrays.py").write_text(
+        "from command_user import batches\n\n\ndef arrays(order):\n"
+        "    for inputs, targets, changed in batches():\n"
+        "        kinds = (inputs, 'f4'), (targets, 'i8'), (changed, 'i4')\n"
+        "        yield [one.numpy().astype(order + kind) for one, kind in kinds]\n"
+    )
+    found = []
+    for order in ("<", ">"):
+        data = ("--data", "command_arrays:arrays", "--data-options", f"order={order}", "--groups", "changed")
+        out = tmp_path / f"{len(found)}.h5"
+        assert place.run("measure", *NETWORK, *data, *QUICK, "--out", out) == 0
+        content = read_hdf5(out, COHERENCE_SCHEMA)[0]
+        found.append([content[name].tolist() for name in ("gram", "sum_sq_norm", "sample/group")])
+    assert found[0] == found[1]
+    table = tmp_path / "e.csv"
+    assert place.run("examples", *NETWORK, *data, *QUICK, "--out", table) == 0
+
+
+def test_names_of_classes_may_begin_with_a_byte_order_mark(place, tmp_path):
+    for encoding in ("utf-8", "utf-8-sig"):
+        (tmp_path / "names.txt").write_text("class0\nclass1\nclass2\n", encoding=encoding)
+        asked = (*NETWORK, *FOLDER, *QUICK, "--class-names", tmp_path / "names.txt", "--out", tmp_path / "o.h5")
+        assert place.run("measure", *asked) == 0

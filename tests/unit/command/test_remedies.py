@@ -25,6 +25,8 @@ from .conftest import FOLDER, NETWORK, QUICK
 MODEL, WEIGHTS = NETWORK[:2], NETWORK[2:]
 FUNCTION = ("--data", "command_user:batches")
 MODULE = """
+import sys
+
 import numpy as np
 import torch
 from torch import nn
@@ -98,6 +100,45 @@ def detached(outputs, targets):
     return unreduced(outputs, targets).detach()
 
 
+def turned(outputs, targets):
+    return unreduced(outputs, targets) * (1 + 1j)
+
+
+def real(outputs, targets):
+    return turned(outputs, targets).real
+
+
+def pooled(width=4, side=8, passes=None):
+    if width > 8:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 TiB.")
+    return Pooled(width, side, passes)
+
+
+class Pooled(nn.Module):
+    def __init__(self, width, side, passes):
+        super().__init__()
+        self.conv, self.head, self.side, self.left = nn.Conv2d(3, width, 3), nn.Linear(width, 3), side, [passes]
+
+    def forward(self, x):
+        if self.left[0] is not None:
+            self.left[0] -= 1
+        if x.shape[-1] > self.side and not (self.left[0] or 0) > 0:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return self.head(self.conv(x).mean(dim=(2, 3)))
+
+
+def on_meta(device="meta"):
+    with torch.device(device):
+        return small_network()
+
+
+def leaving(last=None, inputs_on="cpu", kind="float32"):
+    if last is not None:
+        sys.exit(last)
+    inputs = torch.ones(4, 3, 8, 8, device=inputs_on)
+    yield inputs if inputs_on == "meta" else inputs.numpy().astype(kind), torch.arange(4) % 3
+
+
 def sized(size=9):
     yield torch.ones(4, 3, 8, 8), torch.arange(4) % 3
     yield torch.ones(4, 3, size, size), torch.arange(4) % 3
@@ -112,6 +153,10 @@ def lazy(whole=False):
 
 def small_network(outputs=3):
     return nn.Sequential(nn.Flatten(), nn.Linear(192, outputs))
+
+
+def flat():
+    yield torch.ones(4, 192), torch.arange(4) % 3
 
 
 def one():
@@ -174,8 +219,18 @@ class User:
         """A measurement of the small network of the user's module on its own weights."""
         if weights is None:
             weights = self.results / "small.pt"
-            torch.save(nn.Sequential(nn.Flatten(), nn.Linear(192, 3)).state_dict(), weights)
+            torch.save(small_state(), weights)
         return self.measure("--model", "remedy_user:small_network", "--weights", weights, *words)
+
+    def small_of(self, factory, *words):
+        """The same of another factory of it."""
+        weights = self.results / "small.pt"
+        torch.save(small_state(), weights)
+        return self.measure("--model", f"remedy_user:{factory}", "--weights", weights, *words, *FOLDER)
+
+
+def small_state():
+    return nn.Sequential(nn.Flatten(), nn.Linear(192, 3)).state_dict()
 
 
 # Options that contradict each other or the data
@@ -186,7 +241,7 @@ OPTIONS = [  # message, what was typed, what the message makes of it: each way o
     ("--shard: found {} shards of {} examples; ask for fewer", ["--shard", "1/20"], [["--shard", "1/2"]]),
     ("--sample: found {}, expected at most the {} examples of {}; lower it", ["--sample", 13], [["--sample", 12], []]),
     ("--resize: found {}, expected at least the {} of --size; raise it", ["--resize", 6], [["--resize", 8]]),
-    ("--batch-size: found no memory left on the device ({}); ",
+    ("lower it",
      ["--loss", "remedy_user:hungry"], [["--loss", "remedy_user:hungry", "--batch-size", 4]]),
     ("--device: found an operation without a deterministic algorithm on this device ({}); give --no-deterministic",
      ["--loss", "remedy_user:without_determinism"],
@@ -195,6 +250,10 @@ OPTIONS = [  # message, what was typed, what the message makes of it: each way o
      ["--loss", "remedy_user:reduced"], [["--loss", "remedy_user:unreduced"]]),
     ("--loss: found losses that do not depend on the weights, expected some that do; take out what detaches them",
      ["--loss", "remedy_user:detached"], [["--loss", "remedy_user:unreduced"]]),
+    ("--loss: found losses of type {}, expected real numbers, which can be lowered; let it return .real or .abs() of",
+     ["--loss", "remedy_user:turned"], [["--loss", "remedy_user:real"]]),
+    ("{}: found {}, expected at most {}, as no image of more than {} pixels is read; lower it",
+     ["--resize", 99999999999], [["--resize", 8]]),
 ]  # fmt: skip
 
 
@@ -206,6 +265,104 @@ def test_an_option_as_the_message_says_is_taken(user, message, wrong, ways_out):
             yield lambda way_out=way_out: user.measure(*NETWORK, *FOLDER, *way_out)
 
     follow(message, steps, None)
+
+
+ROOM = [  # the same of a network of the user's own, with its data and options
+    ("name a smaller one, or run where there is more",
+     ["pooled", "--model-options", "width=9", *FOLDER], [["pooled", "--model-options", "width=4", *FOLDER]]),
+    ("lower them, or name a smaller network",
+     ["pooled", "--model-options", "side=6", *FOLDER],
+     [["pooled", "--model-options", "side=6", *FOLDER[:2], "--size", 6, "--resize", 6], ["pooled", *FOLDER]]),
+    ("name a smaller network, or run where there is more",
+     ["pooled", "--model-options", "side=6", "--data", "remedy_user:few"], [["pooled", "--data", "remedy_user:few"]]),
+    ("name a smaller network or smaller images, or run it where there is more",
+     ["pooled", "--model-options", "side=6", "passes=2", *FOLDER, "--batch-size", 1],
+     [["pooled", *FOLDER, "--batch-size", 1],
+      ["pooled", "--model-options", "side=6", *FOLDER[:2], "--size", 6, "--resize", 6, "--batch-size", 1]]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("message", "wrong", "ways_out"), ROOM, ids=[message for message, *_ in ROOM])
+def test_less_memory_is_asked_for_as_the_message_says(user, message, wrong, ways_out):
+    weights = user.results / "pooled.pt"
+
+    def measured(name, *words):
+        torch.save(nn.ModuleDict({"conv": nn.Conv2d(3, 4, 3), "head": nn.Linear(4, 3)}).state_dict(), weights)
+        user.measure("--model", f"remedy_user:{name}", "--weights", weights, *words)
+
+    def steps():
+        yield lambda: measured(*wrong)
+        for way_out in ways_out:
+            yield lambda way_out=way_out: measured(*way_out)
+
+    follow(message, steps, None)
+
+
+def test_an_installed_function_that_ends_python_is_told_by_the_options(user, monkeypatch):
+    folder = user.results / "site-packages"
+    folder.mkdir()
+    (folder / "leaving_of_others.py").write_text("import sys\n\n\ndef net():\n    sys.exit(3)\n")
+    monkeypatch.syspath_prepend(folder)
+
+    def steps():
+        yield lambda: user.measure("--model", "leaving_of_others:net", *WEIGHTS, *FOLDER)
+        yield lambda: user.measure(*NETWORK, *FOLDER)
+
+    follow("--model, --data, --loss: found that what one of them names ends Python (sys.exit), expected", steps, None)
+
+
+def test_code_that_is_not_found_by_reading_is_told_when_it_is_imported(user):
+    def measured(text):
+        (user.folder / "remedy_hidden.py").write_text(text)
+        (user.folder / "remedy_loader.py").write_text(
+            "import importlib\nnet = importlib.import_module('remedy_hidden').net\n"
+        )
+        try:
+            user.measure("--model", "remedy_loader:net", *WEIGHTS, *FOLDER)
+        finally:
+            for name in ("remedy_hidden", "remedy_loader"):
+                sys.modules.pop(name, None)
+
+    def steps():
+        yield lambda: measured("def net(:\n")
+        yield lambda: measured("from command_user import net\n\n# mended\n")
+
+    follow("{}: found code that is not valid Python ({}: {}), expected some that is; mend it", steps, None)
+
+
+def test_a_network_is_built_where_it_has_values_and_of_options_that_it_takes(user):
+    def built():
+        yield lambda: user.small_of("on_meta")
+        yield lambda: user.small_of("on_meta", "--model-options", "device=cpu")
+
+    message = "{}: found {} on the meta device, which holds no values, expected a network with some; build it on cpu"
+    follow(message, built, None)
+    installed = ("--model", "torch.nn:Linear", "--weights", user.results / "linear.pt", "--data", "remedy_user:flat")
+    torch.save(nn.Linear(192, 3).state_dict(), installed[3])
+
+    def of_options():
+        yield lambda: user.measure(*installed, "--model-options", "in_features=-1", "out_features=3")
+        yield lambda: user.measure(*installed, "--model-options", "in_features=192", "out_features=3")
+
+    follow(
+        "{}: found options {}, with which it fails ({}), expected some that it builds a network of", of_options, None
+    )
+
+
+def test_weights_are_saved_with_their_values(user):
+    state, path = small_state(), user.results / "meta.pt"
+
+    def measured(saved):
+        torch.save(saved, path)
+        user.small(*FOLDER, weights=path)
+
+    def steps():
+        yield lambda: measured({name: value.to("meta") for name, value in state.items()})
+        yield lambda: measured(state)
+
+    follow(
+        "{}: found {} without its values, on the meta device, expected all of them; save the state_dict of", steps, None
+    )
 
 
 BATCHES = [  # the same of a function that yields the data
@@ -245,9 +402,17 @@ BATCHES = [  # the same of a function that yields the data
      ["remedy_user:MODULE_LEVEL"], [["remedy_user:few"], ["remedy_user:as_", "--data-options", "kind=paired"]]),
     ("--data: found {}, which is no folder, no file and no module:function; look at the path",
      ["remedy_user"], [["remedy_user:few"]]),
-    ("--batch-size: found no memory left on the device ({}); ",
+    ("let the function yield smaller batches",
      ["command_user:batches", "--loss", "remedy_user:hungry"],
      [["command_user:batches", "--data-options", "size=4", "--loss", "remedy_user:hungry"]]),
+    ("{}:{}: found that it ends Python (sys.exit) in {}, expected code that returns; take it out",
+     ["remedy_user:leaving", "--data-options", "last=3"], [["remedy_user:leaving"]]),
+    ("found a tensor on the meta device, which holds no values, expected one on cpu or a GPU; let the function make it",
+     ["remedy_user:leaving", "--data-options", "inputs_on=meta"], [["remedy_user:leaving"]]),
+    ("found an array of {}, expected numbers of a type that torch has, such as float64; convert it by .astype",
+     ["remedy_user:leaving", "--data-options", "kind=longdouble"],
+     [["remedy_user:leaving", "--data-options", "kind=float64"],
+      ["remedy_user:leaving", "--data-options", "kind=>f4"]]),
 ]  # fmt: skip
 
 

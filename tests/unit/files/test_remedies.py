@@ -416,7 +416,7 @@ def an_operation_without_determinism():
     torch.set_deterministic_debug_mode(mode)
 
 
-@follows("memory: found a {} that has too little{}; expected room for this job; {}")
+@follows("{}: found a {} that has too little{}{}; expected room for {}; {}")
 def too_little_memory():
     @device.enough_memory("lower operational.cpu_batch_mb")
     def batch(rows):
@@ -499,6 +499,25 @@ def code_that_is_no_python(tmp_path):
     yield lambda: network_code("nets_wrong:net", [tmp_path])
     (tmp_path / "nets_wrong.py").write_text("def net(): pass\n")
     yield lambda: network_code("nets_wrong:net", [tmp_path])
+
+
+@follows("{}: found {}, expected UTF-8, or an encoding that its first line names as `# -*- coding: latin-1 -*-` does;")
+def code_in_another_encoding(tmp_path):
+    text, file = "# Gr\u00fc\u00dfe\ndef net(): pass\n", tmp_path / "nets_encoded.py"
+    file.write_bytes(text.encode("latin-1"))
+    yield lambda: network_code("nets_encoded:net", [tmp_path])
+    file.write_text(text, encoding="utf-8")
+    yield lambda: network_code("nets_encoded:net", [tmp_path])
+    file.write_bytes(f"# -*- coding: latin-1 -*-\n{text}".encode("latin-1"))
+    yield lambda: network_code("nets_encoded:net", [tmp_path])
+
+
+@follows("{}: found a zero byte in line {}, expected text, as Python reads it; mend the file")
+def code_with_a_zero_byte(tmp_path):
+    (tmp_path / "nets_zero.py").write_bytes(b"def net(): pass\n\0\0")
+    yield lambda: network_code("nets_zero:net", [tmp_path])
+    (tmp_path / "nets_zero.py").write_bytes(b"def net(): pass\n")
+    yield lambda: network_code("nets_zero:net", [tmp_path])
 
 
 # A study that was edited while it runs

@@ -258,6 +258,8 @@ def examples_without_a_class():
         ("loss_fn: found {}, expected one loss per example, a tensor of shape ({},); {}", nn.CrossEntropyLoss(), CE),
         ('loss_fn: found losses of shape {} for two examples, expected one per example, (2,); use reduction="none"',
          lambda o, t: CE(o, t) if len(t) != 2 else CE(o, t).mean(), CE),
+        ("loss_fn: found losses of type {}, expected real numbers, which can be lowered; take .real or .abs() of them",
+         lambda o, t: CE(o, t) * (1 + 1j), lambda o, t: (CE(o, t) * (1 + 1j)).real),
         ("bring outputs and targets to one shape, of which torch has made all pairs here",
          lambda o, t: F.mse_loss(o[:, :1], t.float(), reduction="none"),
          lambda o, t: F.mse_loss(o[:, 0], t.float(), reduction="none")),

@@ -169,7 +169,7 @@ def test_a_sample_is_one_batch_or_a_list_of_them_with_one_digest(given):
             "sample: inputs: found nan in example 0 of batch 0",
         ),
         ([(INPUTS, torch.zeros(3)), ({"x": INPUTS / 0}, torch.zeros(3))], None, r"sample: inputs\['x'\]: found inf in"),
-        ((INPUTS.to("meta"), torch.zeros(3)), None, "sample: found tensors on the device meta"),
+        ((INPUTS.to("meta"), torch.zeros(3)), None, "sample: inputs: found a tensor on the meta device"),
         ((INPUTS[:0], torch.zeros(0)), None, "sample: found no examples"),
         ([], None, "sample: found a batch of 0 parts"),
     ],

@@ -120,7 +120,7 @@ def an_example_with_nan():
     yield lambda: monitor(batch=(inputs[kept], targets[kept]))(0)
 
 
-@follows("sample: found tensors on the device meta, which hold no numbers; hand over real ones")
+@follows("{}: found a tensor on the meta device, which holds no values, expected one on cpu or a GPU; make it there")
 def a_sample_without_numbers():
     inputs, targets = sample(6)[:2]
     yield lambda: monitor(batch=(inputs.to("meta"), targets.to("meta")))

@@ -1,10 +1,12 @@
 """The digest changes with the code that a module reaches, and with nothing else."""
 
+import os
 from pathlib import Path
 
 import pytest
 
-from mcoherence.study.code_digest import code_digest, import_closure, module_digests, package_digests
+from mcoherence.errors import UserError
+from mcoherence.study.code_digest import code_digest, digest_of_source, import_closure, module_digests, package_digests
 
 ROOT = Path(__file__).parents[3]
 
@@ -77,6 +79,38 @@ def test_anything_else_does_not(root, name, old, new):
     before = code_digest("scripts.entry", root)
     edit(root, name, old, new)
     assert code_digest("scripts.entry", root) == before
+
+
+@pytest.mark.parametrize("encoded", [
+    lambda text: f"# -*- coding: latin-1 -*-\n{text}".encode("latin-1"),
+    lambda text: f"#!/usr/bin/python\n# vim: set fileencoding=cp1252 :\n{text}".encode("cp1252"),
+    lambda text: text.encode("utf-8-sig"),
+    lambda text: text.replace("\n", "\r\n").encode(),
+])  # fmt: skip
+def test_a_module_in_an_encoding_that_it_names_has_the_digest_of_its_text(root, encoded):
+    module, text = root / "library/other.py", "# Gr\u00fc\u00dfe\nVALUE = 'stra\u00dfe'\n"
+    module.write_bytes(text.encode())
+    plain = module_digests("library.other", root)
+    module.write_bytes(encoded(text))
+    os.utime(module, ns=(1, 1))  # so that it is read anew
+    assert module_digests("library.other", root) == plain
+    assert digest_of_source(encoded(text)) == plain["library.other"]  # as jobs compare it
+
+
+@pytest.mark.parametrize(("content", "found"), [
+    ("# Gr\u00fc\u00dfe\n".encode("latin-1"), "the byte 0xfc in line 1, which is no UTF-8"),
+    (b"\n\nVALUE = '\xe9'\n", "the byte 0xe9 in line 3, which is no UTF-8"),
+    (b"# -*- coding: ascii -*-\nVALUE = '\xe9'\n", "the byte 0xe9 in line 2, which is no UTF-8"),
+    (b"# -*- coding: nonsense -*-\n", "an encoding named in which Python cannot read it"),
+    (b"# -*- coding: rot13 -*-\n", "an encoding named in which Python cannot read it"),
+    (b"\xef\xbb\xbf# -*- coding: latin-1 -*-\n", "an encoding named in which Python cannot read it"),
+    (b"VALUE = 1\n\0\n", "a zero byte in line 2"),
+])  # fmt: skip
+def test_a_module_in_no_encoding_is_one_line_that_names_the_file(root, content, found):
+    (root / "library/other.py").write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        code_digest("scripts.second", root)
+    assert str(caught.value).startswith(f"{root / 'library/other.py'}: found {found}")
 
 
 def test_a_docstring_in_the_middle_of_a_function_is_code(root):
