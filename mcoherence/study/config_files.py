@@ -169,6 +169,32 @@ def over(config: Mapping[str, Any], other: Mapping[str, Any], entries: bool) -> 
     return joined
 
 
+def with_homes(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config that its schema allows, with ~ and ~NAME at the beginning of every path as the home that they stand for.
+
+    So files, their names and what is noted of them are those of the path written in full.
+
+    Raises:
+        UserError: there is no home of that name.
+    """
+    datasets = {
+        name: {**entry, "root": _with_home(f"datasets.{name}.root", entry["root"])} if "root" in entry else entry
+        for name, entry in config["datasets"].items()
+    }
+    folder = {"data_folder": _with_home("data_folder", config["data_folder"])} if "data_folder" in config else {}
+    return {**config, **folder, "datasets": datasets}
+
+
+def _with_home(key: str, path: str) -> str:
+    full = os.path.expanduser(path)
+    if full.startswith("~"):
+        raise UserError(
+            f"config: {key}: found {path}, expected ~ or the ~NAME of a user of this machine; write the path in full, "
+            "or ./~NAME for a folder of that name"
+        )
+    return full
+
+
 def _without(config: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {key: value for key, value in config.items() if key != name}
 

@@ -472,6 +472,12 @@ def test_a_config_as_the_message_says_is_read(tmp_path, message, wrong, right):
     follow(message, steps, None)
 
 
+@follows("config: {}: found {}, expected ~ or the ~NAME of a user of this machine; write the path in full, or ./~NAME")
+def a_home_of_nobody(tmp_path):
+    for path in ("~nobody_of_this_name/data", str(tmp_path / "data"), "./~nobody_of_this_name/data", "~/data"):
+        yield lambda path=path: config_files.with_homes({"data_folder": path, "datasets": {}})
+
+
 @follows(
     "config: {}: found no study, expected a name of its own, so that it never writes into the results of another; add"
 )
