@@ -123,6 +123,15 @@ def require_places(results: Path, files: Iterable[str]) -> None:
             raise UserError(f"{path}: found a folder, expected a file; move it away and run again")
 
 
+def require_writable(folder: Path) -> None:
+    """UserError where nothing can be written in a folder: in the last one on the way to it that is there."""
+    there = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
+    if os.access(there, os.W_OK | os.X_OK):
+        return
+    number = errno.EROFS if os.statvfs(there).f_flag & os.ST_RDONLY else errno.EACCES
+    raise UserError(refusal_of_system(OSError(number, os.strerror(number), str(there))))
+
+
 def require_readable(path: Path, error: OSError) -> None:
     """UnreadableError where an error of reading says nothing of the file's content: it is locked, say, or not ours."""
     if error.errno == errno.EISDIR:
