@@ -57,7 +57,7 @@ def class_labels(what: str, found: Any, num_classes: int | None = None) -> NDArr
     outside = labels[(labels < 0) | (labels > most)]
     if outside.size and num_classes is None:
         raise UserError(
-            f"{what}: found label {outside[0]}, expected whole numbers from 0 on; number the classes 0, 1, 2, ..., and "
+            f"{what}: found label {outside[0]}, expected whole numbers from 0 on; let the classes be 0, 1, 2, ..., and "
             "leave out examples without a label"
         )
     if outside.size:

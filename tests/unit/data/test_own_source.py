@@ -68,7 +68,7 @@ def test_a_part_of_them_has_its_share_of_each_class(returned, tmp_path):
         ),
         (
             (IMAGES, [-1, 0, 1, 0], IMAGES, TARGETS),
-            "train_targets: found label -1, expected whole numbers from 0 on; number the classes 0, 1, 2, ..., and",
+            "train_targets: found label -1, expected whole numbers from 0 on; let the classes be 0, 1, 2, ..., and",
         ),
         ((IMAGES, np.eye(4), IMAGES, TARGETS), "train_targets: found labels of shape [4, 4], expected [N]"),
         ((IMAGES, TARGETS, IMAGES, TARGETS, ["one"]), "found 1 class names"),

@@ -25,7 +25,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (6, 3, 4, 4), dtype=np.uint8)
 ARGUMENTS = [  # message, what is refused, what is taken
     ("{}: found label {}, a label outside 0..{}; check num_classes",
      lambda: class_labels("labels", [0, 3], 3), [lambda: class_labels("labels", [0, 3], 4)]),
-    ("{}: found label {}, expected whole numbers from 0 on; number the classes 0, 1, 2, ..., and leave out examples",
+    ("{}: found label {}, expected whole numbers from 0 on; let the classes be 0, 1, 2, ..., and leave out examples",
      lambda: class_labels("labels", [-1, 1, 2]),
      [lambda: class_labels("labels", [0, 1, 2]), lambda: class_labels("labels", [1, 2])]),
     ("{}: found {}s that are masked out, expected one for each example; leave them out",
