@@ -55,6 +55,7 @@ try:
         config.update(STUDY.config)
     config.update(catalogue.in_one_spelling(config))
     schema_checks.check_config(config, json.loads((BASE / "schemas/config.schema.json").read_text()))
+    config.update(config_files.with_homes(config))
     validate(config, "schemas/config.schema.json")  # fills in the defaults
     config.update(catalogue.with_entries_made(config))
     checks.check_references(config, STUDY and STUDY.own)

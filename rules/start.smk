@@ -10,6 +10,7 @@ from mcoherence.study.code_digest import module_digest, source_file
 from mcoherence.study.network_code import own_modules
 from workflow_scripts.group_errors import tell_of_groups
 from workflow_scripts.jobs import started
+from workflow_scripts.write_protection import refuse_what_may_not_be_written
 
 CODE_NOTES = Path(RESULTS) / "code"
 RULES = {file: started.rules_digest(file) for file in (BASE / "Snakefile", *sorted(BASE.glob("rules/*.smk")))}
@@ -97,6 +98,8 @@ def why_prepared_again(path):
 
 comparison = None
 if workflow.is_main_process:
+    if "--lint" not in sys.argv:  # which writes nothing
+        refuse_what_may_not_be_written()
     tell_of_groups()
     if Path(RESULTS).exists() and "--report" not in sys.argv:
         from workflow_scripts.comparing import Comparison  # reads files, for which it imports what takes its time

@@ -29,13 +29,7 @@ from mcoherence.training.state import TrainingState, read_state, write_state
 from workflow_scripts.command_line import computing_options, settings_parser
 from workflow_scripts.jobs.entry import run
 
-MORE_MEMORY = (
-    "share mini-batches out over more GPUs (operational.ranks), keep fewer images (operational.images_memory_mb), "
-    "lower operational.jobs_per_gpu, or choose a smaller training.batch_size, which is another training"
-)
 
-
-@enough_memory(MORE_MEMORY)
 def main() -> None:
     """Train from where the segment begins, or from where a killed job left it, and write what is scheduled."""
     parser = settings_parser(__doc__, computing_options())
@@ -52,7 +46,13 @@ def main() -> None:
         sys.exit(launch(arguments.ranks))
     threads = max(1, arguments.threads // arguments.ranks)
     device = device_of_rank(prepare_device(arguments.device, threads, bool(arguments.deterministic)))
-    with joined(device) as ranks:
+    model = arguments.settings["run"]["model"]
+    more_memory = (
+        "share mini-batches out over more GPUs (operational.ranks), keep fewer images (operational.images_memory_mb), "
+        "lower operational.jobs_per_gpu, or choose another training: a smaller training.batch_size, or a smaller "
+        f"network models.{model}"
+    )
+    with enough_memory(more_memory), joined(device) as ranks:
         execution = Execution(device, ranks, bool(arguments.channels_last), bool(arguments.compile))
         folder = arguments.state.parent
         with only_trainer(folder / "lock") if ranks.leads else nullcontext():

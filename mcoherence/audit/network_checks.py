@@ -16,11 +16,12 @@ import torch.nn.functional as F  # noqa: N812
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from mcoherence.device import without_memory
 from mcoherence.errors import UserError, fault_of_own_code, in_own_code, raised_at, with_kind
 from mcoherence.gradients.evidence import IdentityError
 from mcoherence.gradients.statistics import gradient_statistics
 from mcoherence.measuring.measurement import PRECISIONS
-from mcoherence.models.build import EmptyOnMeta, construct, is_own, outline, require_logits
+from mcoherence.models.build import EmptyOnMeta, construct, is_of_torchvision, is_own, outline, require_logits
 from mcoherence.models.checkpoints import NetworkSettings, load_checkpoint, save_checkpoint
 from mcoherence.models.initial_weights import OutputChange
 from mcoherence.optim.methods import METHODS
@@ -59,6 +60,11 @@ def check_network(use: NetworkUse) -> None:
         _check(use)
     except UserError as error:
         raise UserError(f"models.{use.name}: {error}") from error
+    except (RuntimeError, MemoryError) as error:
+        refused = without_memory(error, f"make the network models.{use.name} smaller, or run it where there is more")
+        if refused is None:
+            raise
+        raise refused from error
 
 
 def _check(use: NetworkUse) -> None:
@@ -67,6 +73,8 @@ def _check(use: NetworkUse) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         if not own:
+            if not is_of_torchvision(use.settings):  # else none of its weights are made
+                _require_memory(use, shape)
             trial = outline(use.settings, shape, use.classes or SOME_CLASSES)
             require_logits(trial, name, shape, use.classes)
             if isinstance(trial, OutputChange):  # whose output is to be zero at the start, which takes weights

@@ -50,6 +50,8 @@ def read_provenance(path: str | os.PathLike[str]) -> Provenance:
         raise
     except (OSError, LookupError, TypeError, ValueError, AttributeError, UserError) as error:
         passing = _passing(error)
+        if passing is None and path.is_dir():  # HDF5 gives that no number
+            passing = IsADirectoryError(errno.EISDIR, "Is a directory")
         if passing is not None:
             raise UnreadableError(path, passing.strerror or repr(passing)) from passing
         reason = str(error).removeprefix(f"{path}: ") or repr(error)

@@ -55,6 +55,11 @@ def class_labels(what: str, found: Any, num_classes: int | None = None) -> NDArr
     labels = _whole_numbers(what, found, "label", "flatten a column, or take the argmax of one-hot labels")
     most = np.iinfo(np.int64).max if num_classes is None else num_classes - 1
     outside = labels[(labels < 0) | (labels > most)]
+    if outside.size and num_classes is None:
+        raise UserError(
+            f"{what}: found label {outside[0]}, expected whole numbers from 0 on; let the classes be 0, 1, 2, ..., and "
+            "leave out examples without a label"
+        )
     if outside.size:
         raise UserError(f"{what}: found label {outside[0]}, a label outside 0..{most}; check num_classes")
     return labels.astype(np.int64)

@@ -48,7 +48,8 @@ def open_source(settings: Mapping[str, Any], _data_folder: Path, _download: bool
         labels = class_labels(f"{name}: {part}_targets", targets)
         if len(labels) != len(checked) or not len(labels):
             raise UserError(
-                f"{name}: found {len(checked)} {part}_images and {len(labels)} {part}_targets, expected as many"
+                f"{name}: found {len(checked)} {part}_images and {len(labels)} {part}_targets, expected as many of "
+                "both and at least 1; let the function return a target for each image of both parts"
             )
         last = max(last, int(labels.max()))
         chosen = stratified_positions(

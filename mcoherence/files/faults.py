@@ -95,6 +95,8 @@ class UnreadableError(UserError):
         self.path, self.reason = path, reason
 
     def __str__(self) -> str:
+        if self.path.is_dir():
+            return _in_its_way(self.path)
         return (
             f"{self.path}: cannot be read now ({self.reason}), expected a file that this user may read and nobody "
             "writes to; change its permissions, or wait for whoever holds it, and run again"
@@ -120,12 +122,24 @@ def require_places(results: Path, files: Iterable[str]) -> None:
             raise UserError(f"{folder}: found a file, expected a folder; move it away and run again")
     for path in sorted(results.joinpath(*place) for place in near if len(place) < 3):
         if path.is_dir():
-            raise UserError(f"{path}: found a folder, expected a file; move it away and run again")
+            raise UserError(_in_its_way(path))
+
+
+def _in_its_way(path: Path) -> str:
+    """What to say of a folder that stands in the place of a file."""
+    return f"{path}: found a folder, expected a file; move it away and run again"
+
+
+def require_writable(folder: Path) -> None:
+    """UserError where nothing can be written in a folder: in the last one on the way to it that is there."""
+    there = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
+    if os.access(there, os.W_OK | os.X_OK):
+        return
+    number = errno.EROFS if os.statvfs(there).f_flag & os.ST_RDONLY else errno.EACCES
+    raise UserError(refusal_of_system(OSError(number, os.strerror(number), str(there))))
 
 
 def require_readable(path: Path, error: OSError) -> None:
     """UnreadableError where an error of reading says nothing of the file's content: it is locked, say, or not ours."""
-    if error.errno == errno.EISDIR:
-        raise UserError(f"{path}: found a folder, expected a file; move it away and run again") from error
     if error.errno not in (None, errno.ENOENT, errno.ENOTDIR, errno.EINVAL):
         raise UnreadableError(path, error.strerror or first_line(error)) from error

@@ -60,7 +60,7 @@ def outline(settings: Mapping[str, Any], input_shape: Shape, num_classes: int) -
     torchvision's networks are on the meta device, which draws and stores nothing. Plain ones and a user's own have
     weights: the former are small, and nobody knows what the constructor of the latter computes.
     """
-    if _architectures().module_of(settings["architecture"]) == _architectures().TORCHVISION:
+    if is_of_torchvision(settings):
         return skeleton(settings, input_shape, num_classes)
     with torch.random.fork_rng(devices=[]):
         return construct(settings, input_shape, num_classes)
@@ -101,6 +101,11 @@ def _separate_buffers(model: nn.Module) -> None:
                 stride for stride, size in zip(buffer.stride(), buffer.shape, strict=True) if size > 1
             ]:
                 setattr(module, name, buffer.clone(memory_format=torch.contiguous_format))
+
+
+def is_of_torchvision(settings: Mapping[str, Any]) -> bool:
+    """Whether the network is one of torchvision's."""
+    return bool(_architectures().module_of(settings["architecture"]) == _architectures().TORCHVISION)
 
 
 def is_own(settings: Mapping[str, Any]) -> bool:

@@ -21,6 +21,7 @@ OWN_KEYS = (
     "channels_last", "compile", "deterministic", "jobs_per_gpu", "fork_jobs", "checkpoints_per_job",
     "examples_per_shard",
 )  # fmt: skip
+SNAKEMAKES_OWN = ("cores", "_cores", "_nodes", "threads")  # which it knows by its own options
 PLAIN_WORDS = r"[\w.:,=@/+%-]+( [\w.:,=@/+%-]+)*"
 
 
@@ -78,6 +79,11 @@ def _check_training_resources(operational: Config) -> None:
             raise UserError(f"{key}: found {value!r}, expected no such resource; set {there}'s own key {name}")
         if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
             raise UserError(f"operational.training_resources: found the name {name!r}, expected letters, digits and _")
+        if name in SNAKEMAKES_OWN:
+            raise UserError(
+                f"{key}: found {value!r}, expected no such resource; give Snakemake --cores, or, for a cluster, set "
+                "cpus_per_task"
+            )
         if name in OTHER_SPELLINGS:
             other = OTHER_SPELLINGS[name]
             raise UserError(f"{key}: found {value!r}, expected no such resource; set {other}, in megabytes")

@@ -37,6 +37,20 @@ FRACTION = re.compile(r"[-+]?([0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)([eE][-+]?[0
 NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 LEADING_ZERO = re.compile(r"[-+]?0(_*[0-9][0-9_]*|[ob][0-7_]+)")
 BASE_60 = re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
+# What a comma between digits leaves in braces: the number before it, and what follows as a key without a value.
+BEFORE_COMMA, AFTER_COMMA = re.compile(r"[-+]?[0-9]+"), re.compile(r"[0-9]+([eE][-+]?[0-9]+)?")
+END_OF_FILE = "'<stream end>'"  # as PyYAML says it
+COMMENT_FOR_VALUE = re.compile(r"(?:: +|\[ *)(#[^\s,}\]]+)")  # as in `sgd: #0072B2`
+
+
+POINT = "a number with a decimal point and no comma"
+
+
+def point_for_comma(found: str) -> str:
+    """How a number with a comma between digits is to be written: 0,3 as 0.3; 1,000 may also be a thousand."""
+    before, after = found.split(",")
+    thousands = re.fullmatch(r"[-+]?[1-9][0-9]{0,2}", before) and re.fullmatch(r"[0-9]{3}", after)
+    return f"write {before}.{after}" + (f", or {before}{after} for thousands" if thousands else "")
 
 
 @dataclass(frozen=True)
@@ -155,6 +169,32 @@ def over(config: Mapping[str, Any], other: Mapping[str, Any], entries: bool) -> 
     return joined
 
 
+def with_homes(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config that its schema allows, with ~ and ~NAME at the beginning of every path as the home that they stand for.
+
+    So files, their names and what is noted of them are those of the path written in full.
+
+    Raises:
+        UserError: there is no home of that name.
+    """
+    datasets = {
+        name: {**entry, "root": _with_home(f"datasets.{name}.root", entry["root"])} if "root" in entry else entry
+        for name, entry in config["datasets"].items()
+    }
+    folder = {"data_folder": _with_home("data_folder", config["data_folder"])} if "data_folder" in config else {}
+    return {**config, **folder, "datasets": datasets}
+
+
+def _with_home(key: str, path: str) -> str:
+    full = os.path.expanduser(path)
+    if full.startswith("~"):
+        raise UserError(
+            f"config: {key}: found {path}, expected ~ or the ~NAME of a user of this machine; write the path in full, "
+            "or ./~NAME for a folder of that name"
+        )
+    return full
+
+
 def _without(config: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {key: value for key, value in config.items() if key != name}
 
@@ -201,12 +241,47 @@ def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
     except RecursionError as error:
         raise UserError(f"{where}: found values nested too deeply, expected at most {DEEPEST} levels") from error
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        place = "" if mark is None else f", line {mark.line + 1}"
-        problem = " ".join(str(error.problem or error.context).split())
-        raise UserError(f"{where}{place}: is no YAML ({problem}); correct it") from error
+        raise _no_yaml(where, text, error) from error
     except yaml.YAMLError as error:
         raise UserError(f"{where}: is no YAML ({' '.join(str(error).split())}); correct it") from error
+
+
+def _no_yaml(where: str, text: str, error: yaml.MarkedYAMLError) -> UserError:
+    """What PyYAML could not read, with the line to look at: of what is not closed, where it was opened."""
+    mark, problem = error.problem_mark or error.context_mark, " ".join(str(error.problem or error.context).split())
+    opened, scalars = _open_at(text, mark.index if mark else 0)
+    for found in COMMENT_FOR_VALUE.finditer(text, opened.index, mark.index) if opened and mark else ():
+        if not any(start <= found.start(1) < end for start, end in scalars):
+            line = text.count("\n", 0, found.start(1)) + 1
+            return UserError(
+                f"{where}, line {line}: found {found[1]} without quotes, expected "
+                f'them around text with a #, which else begins a comment that hides the rest; write "{found[1]}"'
+            )
+    if opened and END_OF_FILE in problem:
+        mark, problem = opened, f"found {text[opened.index]} without its end"
+    elif mark is not None and error.context_mark is not None and mark.index >= len(text.rstrip()):
+        mark = error.context_mark  # of what is not ended either; there may be no line where the file ends
+    place = "" if mark is None else f", line {mark.line + 1}"
+    return UserError(f"{where}{place}: is no YAML ({problem}); correct it")
+
+
+def _open_at(text: str, end: int) -> tuple[yaml.Mark | None, list[tuple[int, int]]]:
+    """Where the last bracket was opened that is not closed before `end`, and from where to where words before it go."""
+    opened: list[yaml.Mark] = []
+    scalars = []
+    try:
+        for token in yaml.scan(text, Loader=yaml.SafeLoader):
+            if token.start_mark.index >= end:
+                break
+            if isinstance(token, yaml.FlowMappingStartToken | yaml.FlowSequenceStartToken):
+                opened.append(token.start_mark)
+            elif isinstance(token, yaml.FlowMappingEndToken | yaml.FlowSequenceEndToken):
+                del opened[-1:]
+            elif isinstance(token, yaml.ScalarToken):
+                scalars.append((token.start_mark.index, token.end_mark.index))
+    except yaml.YAMLError:  # the same error, or one that comes later
+        pass
+    return (opened[-1] if opened else None), scalars
 
 
 def _is_json(text: str) -> bool:
@@ -221,6 +296,12 @@ def _shown(path: Path) -> str:
     """A path as its user would write it: relative where it lies below the working directory."""
     relative = os.path.relpath(path)
     return printable(str(path) if relative.startswith("..") else relative)
+
+
+def is_text(word: str) -> bool:
+    """Whether a word without quotes stands for itself in a config file, and for no number, true, false or null."""
+    numbers = (WHOLE, FRACTION, NOT_FINITE, LEADING_ZERO, BASE_60)
+    return word.lower() not in CONSTANTS and not any(one.fullmatch(word) for one in numbers)
 
 
 class _PlainLoader(yaml.SafeLoader):  # type: ignore[misc]
@@ -273,8 +354,10 @@ class _Values:
         own: dict[str, Any] = {}
         merged: dict[str, Any] = {}
         lines: dict[str, int] = {}
-        for key_node, value_node in node.value:
-            name = self._key(key_node, key)
+        for number, (key_node, value_node) in enumerate(node.value):
+            if number and node.flow_style:
+                self._refuse_comma(node.value[number - 1], (key_node, value_node), key)
+            name = self._key(key_node, value_node, key)
             line = key_node.start_mark.line + 1
             if name in lines:
                 twice = f"the key twice, in lines {lines[name]} and {line}"
@@ -290,14 +373,27 @@ class _Values:
                 own[name] = self._of(value_node, (*key, name), above)
         return {**merged, **own}
 
-    def _key(self, node: yaml.Node, key: tuple[str, ...]) -> str:
-        """The text of a key."""
+    def _refuse_comma(self, one: tuple[yaml.Node, ...], next_one: tuple[yaml.Node, ...], key: tuple[str, ...]) -> None:
+        """Refuse 0,3 in braces, which YAML takes for 0 and then a key 3 without a value; each is a key and a value."""
+        name, before, after, value = (*one, *next_one)
+        words = (before, after)
+        if value.start_mark.index < value.end_mark.index or any(node.tag != PLAIN for node in (name, value, *words)):
+            return
+        if BEFORE_COMMA.fullmatch(before.value) and AFTER_COMMA.fullmatch(after.value):
+            found = ",".join(node.value for node in words)
+            raise self._error(before, (*key, name.value), found, POINT, point_for_comma(found))
+
+    def _key(self, node: yaml.Node, value: yaml.Node, key: tuple[str, ...]) -> str:
+        """The text of a key; `value` is what stands behind it."""
         if not isinstance(node, yaml.ScalarNode) or node.tag not in (PLAIN, TEXT):
             raise self._error(node, key, "a key that is no text", "text")
         name = node.value if node.tag == TEXT or node.value == MERGE else self._plain(node, key)
-        if not isinstance(name, str):
-            raise self._error(node, key, f"{node.value} as a key", "text", f'write "{node.value}"')
-        return name
+        if isinstance(name, str):
+            return name
+        if value.tag == PLAIN and value.value and not isinstance(self._plain(value, (*key, node.value)), str):
+            both = f'write "{node.value}": "{value.value}" where both are names, else "{node.value}": {value.value}'
+            raise self._error(node, key, f"{node.value} as a key", "text", both)
+        raise self._error(node, key, f"{node.value} as a key", "text", f'write "{node.value}"')
 
     def _plain(self, node: yaml.Node, key: tuple[str, ...]) -> Any:
         """What a word without quotes stands for: a constant, a number or itself."""

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from mcoherence.study.config_files import is_text
+
 Schema = Mapping[str, Any]
 
 LARGEST = 10**8  # a bound from here on keeps out what no machine could do; readers are not told
@@ -338,7 +340,7 @@ def _is_of(entry: Mapping[str, Any], key: Key) -> bool:
 def _shown(value: Any, longest: int = 60) -> str:
     """A value as it is written in one line of YAML, cut where it is long."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    text = re.sub(r'"([\w./-]+)"', r"\1", text)  # words need no quotation marks
+    text = re.sub(r'"([\w./-]+)"', lambda word: word[1] if is_text(word[1]) else word[0], text)  # words need no quotes
     return (text if len(text) <= longest else f"{text[:longest]}...").replace("|", "\\|")
 
 

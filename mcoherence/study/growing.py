@@ -12,6 +12,9 @@ GROWING = (*IN_MEGABYTES, "runtime")  # a retry was short of one of them, maybe
 OTHER_SPELLINGS = {"mem": "mem_mb", "mem_mib": "mem_mb", "disk": "disk_mb", "disk_mib": "disk_mb"}
 MINUTES: Mapping[str, int] = {"": 1, "m": 1, "h": 60, "d": 24 * 60, "w": 7 * 24 * 60}
 
+# Beyond what any machine has, and any job is allowed.
+MOST_MEGABYTES, MOST_MINUTES = 10**8, 365 * 24 * 60
+
 
 def amount(name: str, value: int | str) -> int:
     """How much of a growing resource a value stands for: megabytes, or the minutes of `runtime`.
@@ -27,11 +30,15 @@ def amount(name: str, value: int | str) -> int:
     if name != "runtime":
         if not re.fullmatch(r"[0-9]+", text, re.ASCII):
             raise UserError(f"{key}: found {value!r}, expected a whole number of megabytes, such as 16000")
+        if int(text[:20]) > MOST_MEGABYTES:
+            raise UserError(f"{key}: found {value!r}, expected at most {MOST_MEGABYTES} megabytes; lower it")
         return int(text)
     found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([mhdw]?)", text, re.ASCII)
-    minutes = round(float(found[1]) * MINUTES[found[2]]) if found else 0
+    minutes = min(round(float(found[1][:20]) * MINUTES[found[2]]), MOST_MINUTES + 1) if found else 0
     if minutes < 1:
         raise UserError(f"{key}: found {value!r}, expected minutes, such as 240, or hours or days, such as 4h or 2d")
+    if minutes > MOST_MINUTES:
+        raise UserError(f"{key}: found {value!r}, expected a year at most, 365d; lower it")
     return minutes
 
 

@@ -1,6 +1,7 @@
 """The check of a config against its JSON schema, and the words in which it is refused."""
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -8,13 +9,14 @@ from math import isfinite
 from typing import Any
 
 from mcoherence.errors import UserError, meant
-from mcoherence.study.config_files import SECTIONS_OF_ENTRIES
+from mcoherence.study.config_files import POINT, SECTIONS_OF_ENTRIES, point_for_comma
 from mcoherence.study.runs import Config
 
+IN_QUOTES = "text, in quotes where it looks like a number"
 TYPES = {
     "number": "a number",
     "integer": "a whole number, without a point",
-    "string": "text, in quotes where it looks like a number",
+    "string": IN_QUOTES,
     "boolean": "true or false",
     "array": "a list",
     "object": "keys with values",
@@ -126,14 +128,27 @@ def _is_number_in_quotes(value: object) -> bool:
         return False
 
 
+def _is_right_in_quotes(value: object, schema: Config) -> bool:
+    """Whether a number would be taken as text, as far as these few keys of a schema say all that is asked of it."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    whole = schema.keys() <= {"type", "description", "title", "pattern", "minLength", "default"}
+    return is_number and whole and re.search(schema.get("pattern", ""), str(value)) is not None
+
+
 def _type_in_words(error: Any) -> str:
     """The kinds of values that fit, with a right one where the schema has one."""
     wanted = error.validator_value
     kinds = [wanted] if isinstance(wanted, str) else wanted
     quoted = {"number", "integer"} & set(kinds) and _is_number_in_quotes(error.instance)
+    if {"number", "integer"} & set(kinds) and re.fullmatch(r"[-+]?\d+,\d+([eE][-+]?\d+)?", str(error.instance)):
+        return f"{POINT}; {point_for_comma(error.instance)}"
     words = " or ".join("a whole number" if one == "integer" and quoted else TYPES.get(one, one) for one in kinds)
     if isinstance(error.instance, _NotFinite):
         words = words.replace(TYPES["number"], "a finite number")
+    if error.instance is None:
+        words = words.replace(IN_QUOTES, f"{IN_QUOTES} or has a #, which begins a comment")
+    if "string" in kinds and _is_right_in_quotes(error.instance, error.schema):
+        return f'{words}; write "{error.instance}"'
     return words + (", without quotes" if quoted else "") + _example(error.schema)
 
 

@@ -7,6 +7,7 @@ from mcoherence.data.subsets import split_counts
 from mcoherence.errors import UserError, meant
 from mcoherence.optim.methods import METHODS
 from mcoherence.study.catalogue import halved_datasets, results_of, scored_networks
+from mcoherence.study.cutting import cut_of
 from mcoherence.study.data_sizes import CLASS_NAMES
 from mcoherence.study.experiments.confusion import MINI_BATCHES
 from mcoherence.study.result_names import FULL, OTHER_SAMPLE
@@ -17,6 +18,7 @@ from mcoherence.study.subset_sizes import known_classes, known_size, split_share
 
 MOST_SEED, MOST_SEED_OF_SCIKIT_LEARN = 2**63 - 1, 2**32 - 1
 MOST_SEGMENTS, MOST_CHECKPOINTS = 1_000, 10_000  # of a run; each is a rule or a file
+MOST_PARTS = 10_000  # jobs that make one result of a run
 
 
 def check_amounts(config: Config, own: Config, runs: Sequence[Run]) -> None:
@@ -35,6 +37,7 @@ def check_amounts(config: Config, own: Config, runs: Sequence[Run]) -> None:
     _check_sizes(config, own, runs)
     _check_splits(config, runs)
     _check_minibatches(config)
+    _check_parts(config)
 
 
 def _check_splits(config: Config, runs: Sequence[Run]) -> None:
@@ -88,6 +91,21 @@ def _check_minibatches(config: Config) -> None:
                         f"measurement.minibatch_size: found {size}, expected at most half of the {settings[key]} "
                         f"examples of {key}, for two mini-batches or more; lower it"
                     )
+
+
+def _check_parts(config: Config) -> None:
+    """Check that no result of a run is cut into more jobs than can be planned."""
+    sizes = config.get("operational", {})
+    asked = [key for key in ("examples_per_shard", "checkpoints_per_job") if sizes.get(key)]
+    for name, made in results_of(config).items() if asked else ():
+        for run in made:
+            jobs = cut_of(config, run, name).jobs
+            if jobs > MOST_PARTS:
+                key = asked[0]
+                raise UserError(
+                    f"operational.{key}: found {sizes[key]}, which makes {jobs} jobs of one result ({name}) of a run, "
+                    f"expected at most {MOST_PARTS}; raise it"
+                )
 
 
 def _check_groups(config: Config, runs: Sequence[Run]) -> None:

@@ -50,3 +50,20 @@ def test_one_image_in_place_of_another_prepares_the_folder_again(workflow_copy):
     assert line.startswith("error: ")
     assert "Traceback" not in refused.stdout
     assert workflow_copy.run("--dry-run", "--quiet", "all", "--", "plan").returncode == 0
+
+
+def test_a_home_in_a_path_is_that_of_the_user_and_writing_it_in_full_makes_nothing_again(workflow_copy, monkeypatch):
+    home = workflow_copy.folder.with_name("home")
+    monkeypatch.setenv("HOME", str(home))
+    pixels = np.random.default_rng(0).integers(0, 256, size=(32, 8, 8, 3), dtype=np.uint8)
+    for number, image in enumerate(pixels):
+        path = home / f"photos/{'train' if number < 24 else 'val'}/class{number % 2}/{number}.bmp"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(path)
+    study = STUDY.replace("data_folder: own", "data_folder: ~/data").replace("root: photos", "root: ~/photos")
+    (workflow_copy.folder / "miniature.yaml").write_text(study)
+    answer = workflow_copy.run("--cores", "1", "--quiet", "reason", "--", IMAGES)
+    assert answer.returncode == 0, answer.stdout[-5000:]
+    assert not list(workflow_copy.folder.rglob("~*"))
+    (workflow_copy.folder / "miniature.yaml").write_text(study.replace("~", str(home)))
+    assert workflow_copy.planned(IMAGES) == {}

@@ -1,8 +1,13 @@
 """A wrong config gives one clear line that names the key, without a traceback, and nothing runs."""
 
+import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
+
+from tests.workflow.conftest import SNAKEMAKE
 
 pytestmark = pytest.mark.apart
 STUDY = Path(__file__).parents[1] / "digits_study.yaml"
@@ -79,3 +84,29 @@ def test_no_string_of_a_config_or_of_the_command_line_is_run_as_a_command(workfl
         if line.startswith("error: config: miniature.yaml: operational.training_resources.workers")
     ]
     assert not (workflow_copy.folder / "pwned").exists()
+
+
+@pytest.mark.skipif(
+    not shutil.which("unshare") or subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode != 0,
+    reason="mounts of one's own take root",
+)
+@pytest.mark.parametrize("folder", ["results", "."])
+def test_what_was_made_on_a_disk_that_is_read_only_now_is_one_line(workflow_copy, folder):
+    """Of files that another config would make again, and of Snakemake's own folder."""
+    images = "results/miniature/data/digits/images.h5"
+    assert workflow_copy.run("--cores", "1", "--", images).returncode == 0
+    other = "study: miniature\ndatasets: {digits: {source: digits, train_size: 720, seed: 7}}\n"
+    (workflow_copy.folder / "other.yaml").write_text(other)
+    changed = ["--configfile", "miniature.yaml", "other.yaml"]
+    for options in (["--cores", "1"], ["--dry-run", "--quiet", "all"]):
+        mounted = 'mount --bind $0 $0 && mount -o remount,ro,bind $0 && cd $PWD && exec "$@"'
+        answer = subprocess.run(
+            ["unshare", "--mount", "sh", "-c", mounted, folder, SNAKEMAKE, *options, *changed, "--", images],
+            cwd=workflow_copy.folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
+            env=os.environ | {"COLUMNS": "200"},
+        )  # fmt: skip
+        assert answer.returncode == 1
+        (line,) = [line for line in answer.stdout.splitlines() if line.startswith("error: ")]
+        assert "(Read-only file system), expected a disk that may be written to; mount it so, or work in" in line
+        assert "Traceback" not in answer.stdout
+        assert "Exception" not in answer.stdout

@@ -5,6 +5,7 @@ import sys
 import pytest
 import torch
 
+from mcoherence.audit import network_checks
 from mcoherence.audit.network_checks import NetworkUse, check_network
 from mcoherence.errors import UserError
 
@@ -157,3 +158,31 @@ def test_a_network_is_tried_in_the_precisions_that_it_is_used_in(mine):
         check_network(use())
     with pytest.raises(UserError, match=r"in train mode \(RuntimeError: .* expected logits in float64"):
         check_network(use(measured=None, trained="float64"))
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"architecture": "deep_mlp", "width": 1000000, "depth": 1000},
+        {"architecture": "mlp", "hidden": [1000000, 1000000]},
+        {"architecture": "cnn", "channels": [1000000, 1000000], "hidden": 3},
+    ],
+    ids=lambda entry: entry["architecture"],
+)
+def test_a_plain_network_without_room_is_named_before_any_of_it_is_made(entry):
+    with pytest.raises(UserError, match=r"^models\.large: .*: found weights of \d+ GB, expected at most .* smaller$"):
+        check_network(NetworkUse("large", entry, [1, 8, 8], 10, None, "float32", None))
+
+
+def test_a_network_for_which_the_memory_does_not_do_is_named(monkeypatch):
+    def without_room(*_):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4000 bytes.")
+
+    monkeypatch.setattr(network_checks, "outline", without_room)
+    entry = {"architecture": "mlp", "hidden": [4]}
+    with pytest.raises(UserError) as caught:
+        check_network(NetworkUse("large", entry, [1, 8, 8], 10, None, "float32", None))
+    assert str(caught.value) == (
+        "memory: found a machine that has too little, asked for 4000 bytes more; expected room for this job; make the "
+        "network models.large smaller, or run it where there is more"
+    )

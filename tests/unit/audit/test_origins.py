@@ -151,3 +151,11 @@ def test_a_file_that_cannot_be_read_now_is_not_taken_for_a_damaged_one(tmp_path,
     found = Origins(tmp_path / "kept.json").of(str(path))
     assert found is not None
     assert found.code == ORIGIN.code
+
+
+@pytest.mark.parametrize("name", ["a.h5", "difficulty.png", "t.parquet", "a.safetensors", "claims.json", "study.html"])
+def test_a_folder_in_the_place_of_a_file_is_to_be_moved_away(tmp_path, name):
+    (tmp_path / name).mkdir()
+    with pytest.raises(UserError) as caught:
+        read_provenance(tmp_path / name)
+    assert str(caught.value) == f"{tmp_path / name}: found a folder, expected a file; move it away and run again"

@@ -62,6 +62,14 @@ def test_a_part_of_them_has_its_share_of_each_class(returned, tmp_path):
             "test_images: found an array of uint8 [4, 2, 2], expected uint8 [N, 3",
         ),
         ((IMAGES, TARGETS[:3], IMAGES, TARGETS), "found 4 train_images and 3 train_targets, expected as many"),
+        (
+            (IMAGES, TARGETS, IMAGES[:0], []),
+            "found 0 test_images and 0 test_targets, expected as many of both and at least 1; let the function",
+        ),
+        (
+            (IMAGES, [-1, 0, 1, 0], IMAGES, TARGETS),
+            "train_targets: found label -1, expected whole numbers from 0 on; let the classes be 0, 1, 2, ..., and",
+        ),
         ((IMAGES, np.eye(4), IMAGES, TARGETS), "train_targets: found labels of shape [4, 4], expected [N]"),
         ((IMAGES, TARGETS, IMAGES, TARGETS, ["one"]), "found 1 class names"),
     ],

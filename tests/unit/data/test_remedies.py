@@ -25,6 +25,9 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (6, 3, 4, 4), dtype=np.uint8)
 ARGUMENTS = [  # message, what is refused, what is taken
     ("{}: found label {}, a label outside 0..{}; check num_classes",
      lambda: class_labels("labels", [0, 3], 3), [lambda: class_labels("labels", [0, 3], 4)]),
+    ("{}: found label {}, expected whole numbers from 0 on; let the classes be 0, 1, 2, ..., and leave out examples",
+     lambda: class_labels("labels", [-1, 1, 2]),
+     [lambda: class_labels("labels", [0, 1, 2]), lambda: class_labels("labels", [1, 2])]),
     ("{}: found {}s that are masked out, expected one for each example; leave them out",
      lambda: class_labels("labels", np.ma.array([0, 1], mask=[False, True])),
      [lambda: class_labels("labels", np.ma.array([0, 1], mask=[False, True]).compressed())]),
@@ -255,6 +258,16 @@ def pixels_of_an_own_source(tmp_path, monkeypatch):
     yield lambda: open_source(settings, tmp_path, False)
     pixels_of_mine.images = (255 * pixels_of_mine.images).round().astype(np.uint8)
     yield lambda: open_source(settings, tmp_path, False)
+
+
+@follows("{}: found {} {}_images and {} {}_targets, expected as many of both and at least 1; let the function return a")
+def an_own_source_without_a_test_part(tmp_path, monkeypatch):
+    code = "import numpy as np\ndef data():\n    images = np.zeros((2, 3, 4, 4), np.uint8)\n"
+    monkeypatch.syspath_prepend(tmp_path)
+    for number, part in enumerate(("images[:0], []", "images, [0, 1]")):
+        (tmp_path / f"part_of_mine_{number}.py").write_text(f"{code}    return images, [0, 1], {part}\n")
+        settings = {"source": f"part_of_mine_{number}:data", "shape": [3, 4, 4]}
+        yield lambda settings=settings: open_source(settings, tmp_path, False)
 
 
 @follows("source: found {}{}, expected one of {}, or module:function; choose one")

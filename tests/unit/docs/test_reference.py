@@ -9,6 +9,7 @@ import pytest
 import mcoherence
 from mcoherence import optim
 from mcoherence.study import config_reference
+from mcoherence.study.config_files import read_config
 from mcoherence.study.config_reference import Key, example, keys_below, resolved
 from workflow_scripts.write_schema import SCHEMA as SCHEMA_FILE
 
@@ -53,6 +54,20 @@ def test_every_key_says_what_it_is():
 
 def test_no_example_is_kept_of_a_key_that_there_is_not():
     assert config_reference.EXAMPLES.keys() <= {key.name for key in every_key()}
+
+
+def test_every_value_that_the_page_shows_is_read_as_it_is_written(tmp_path):
+    page = (ROOT / "docs/configuration.md").read_text()
+    shown = set(re.findall(r"(?:example|default|in `config\.yaml`): `([^`]*)`", page))
+    whole = {value for value in shown if not value.endswith("...")}
+    assert len(whole) > 100
+    for value in sorted(whole):
+        (tmp_path / "own.yaml").write_text(f"key: {value}\n")
+        assert read_config(tmp_path / "own.yaml")["key"] is not None or value == "null", value
+
+
+def test_words_that_would_be_numbers_without_quotes_keep_them():
+    assert config_reference._shown({"3": "8", "a": "true", "b": "1e3"}) == '{"3": "8", a: "true", b: "1e3"}'
 
 
 def test_entries_of_several_kinds_say_which_of_them_have_a_key(monkeypatch):

@@ -447,6 +447,16 @@ CONFIGS = [
     ('write the number in full, or "{}" in quotes', b"study: 010", b'study: "010"'),
     ('write the number in full, or "{}" in quotes', b"study: 1:30", b"study: 90"),
     ("{}: found {}; expected {}{}", b"study: a\nstudy: b\n", b"study: a\n"),
+    ('write "{}"', b"labels: {3: a}", b'labels: {"3": a}'),
+    ('write "{}": "{}" where both are names, else "{}": {}', b"labels: {3: 8}", b'labels: {"3": "8"}'),
+    ('write "{}": "{}" where both are names, else "{}": {}', b"options: {3: 8}", b'options: {"3": 8}'),
+    (
+        "{}: found {} without quotes, expected them around text with a #, which else begins a comment that hides the",
+        b"colors: {sgd: #0072B2}",
+        b'colors: {sgd: "#0072B2"}',
+    ),
+    ("write {}.{}", b"sgd: {lr: 0,3}", b"sgd: {lr: 0.3}"),
+    ("write {}.{}", b"training: {updates: 1,000}", b"training: {updates: 1000}"),
 ]
 
 
@@ -460,6 +470,12 @@ def test_a_config_as_the_message_says_is_read(tmp_path, message, wrong, right):
             yield lambda: config_files.read_config(path)
 
     follow(message, steps, None)
+
+
+@follows("config: {}: found {}, expected ~ or the ~NAME of a user of this machine; write the path in full, or ./~NAME")
+def a_home_of_nobody(tmp_path):
+    for path in ("~nobody_of_this_name/data", str(tmp_path / "data"), "./~nobody_of_this_name/data", "~/data"):
+        yield lambda path=path: config_files.with_homes({"data_folder": path, "datasets": {}})
 
 
 @follows(

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,8 @@ import pytest
 import yaml
 
 from mcoherence.errors import UserError
-from mcoherence.study.config_files import file_of_study, over, read_config, study_config
+from mcoherence.study.config_files import file_of_study, over, read_config, study_config, with_homes
+from mcoherence.study.config_reference import Key, keys_below, resolved
 
 ROOT = Path(__file__).parents[3]
 CONFIG_FILES = [ROOT / "config.yaml", *sorted((ROOT / "studies").glob("*.yaml"))]
@@ -89,10 +91,23 @@ def test_words_stand_for(tmp_path, text, value):
         ),
         ("a: !!python/object/apply:os.system [ls]", "line 1: a: found the tag"),
         ("a: !!set {x}", "line 1: a: found the tag"),
-        ("a: {3: 8}", 'line 1: a: found 3 as a key; expected text; write "3"'),
+        ("a: {3: b}", 'line 1: a: found 3 as a key; expected text; write "3"'),
+        (
+            "a: {3: 8}",
+            'line 1: a: found 3 as a key; expected text; write "3": "8" where both are names, else "3": 8',
+        ),
+        ("a: {lr: 0,3}", "line 1: a.lr: found 0,3; expected a number with a decimal point and no comma; write 0.3"),
+        ("a: {lr: 0,05, b: 1}", "line 1: a.lr: found 0,05; expected a number with a decimal point and no comma"),
+        ("a: {n: 1,000}", "found 1,000; expected a number with a decimal point and no comma; write 1.000, or 1000 for"),
         ("true: 1", "line 1: top level: found true as a key"),
         ("? [a]\n: 1", "line 1: top level: found a key that is no text"),
         ("a:\n\tb: 1", "line 2: is no YAML"),
+        ("a: {b: 1,\nc: 2\n", "line 1: is no YAML (found { without its end)"),
+        ("a: {b: [1}\n", "line 1: is no YAML"),
+        ("a: 'b\n", "line 1: is no YAML"),  # a file of one line has no line 2
+        ("a: {b: #fff}", "line 1: found #fff without quotes, expected them around text with a #, which else begins a"),
+        ("a: {b: 'x: #y',\nc: #fff}\nd: {e: 1}", "line 2: found #fff without quotes, expected them around text with"),
+        ("a: [#fff, #eee]", 'a comment that hides the rest; write "#fff"'),
         ("a: *b", "line 1: is no YAML (found undefined alias 'b')"),
         ("a: 1\n---\nb: 2\n", "line 2: is no YAML (but found another document)"),
         ("- a\n", "found no keys with values"),
@@ -249,6 +264,36 @@ def test_what_lies_below_is_not_changed():
     below = {"training": {"updates": 1}}
     assert over(below, {"training": {"updates": 2}}, entries=True) == {"training": {"updates": 2}}
     assert below == {"training": {"updates": 1}}
+
+
+def test_a_home_stands_for_the_same_path_written_in_full(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+
+    def config(home):
+        roots = {"photos": f"{home}/photos", "below": "photos", "named": "x/~"}
+        return {
+            "data_folder": f"{home}/data",
+            "datasets": {name: {"source": "folder", "root": root} for name, root in roots.items()}
+            | {"digits": {"source": "digits"}},
+            "study": "~",
+        }
+
+    assert with_homes(config("~")) == config("/home/me") == with_homes(config("/home/me"))
+    assert with_homes({"datasets": {}}) == {"datasets": {}}
+
+
+def test_the_config_has_no_path_but_those_whose_home_is_known():
+    """A new key whose value is a path goes into `with_homes`, and here."""
+    schema = json.loads((ROOT / "schemas/config.schema.json").read_text())
+    keys = {
+        key.name
+        for name in schema["properties"]
+        for key in keys_below(Key((name,), resolved(schema["properties"][name], schema)), schema)
+    }
+    named = {
+        key for key in {*keys, *schema["properties"]} if re.search(r"folder|path|root|file|dir", key.split(".")[-1])
+    }
+    assert named == {"data_folder", "datasets.NAME.root"}
 
 
 def test_make_says_in_one_line_what_snakemake_could_not_read(tmp_path):
