@@ -20,6 +20,7 @@ from mcoherence.claims.sgd_curves import KEYS, Place, curves_by_place
 from mcoherence.tables.curves import at_losses
 from mcoherence.tables.rows import run_keys
 
+NOT_MEASURED = "of the others labels redrawn were not measured"
 NOT_LOWER = "less than with labels redrawn, but not below 0 by itself"
 
 
@@ -30,8 +31,9 @@ def beyond_redrawn(
     other: LabelSet,
     settings: ClaimSettings,
     missing_because: str = "",
+    resolution: float = 0.0,
 ) -> Measured:
-    """How far `one` is above `other`: by itself, or beyond what labels redrawn give, whichever is less, by seed.
+    """How far `one` is above `other`: by itself, or beyond the same of labels redrawn, whichever is less, by seed.
 
     By itself where labels redrawn were not measured. Null: the same of different seeds of one label set. A claim is
     about the difference itself, so that it is refuted only where that is below 0 too.
@@ -43,24 +45,29 @@ def beyond_redrawn(
         other: that which has less.
         settings: of the study.
         missing_because: why a seed may have no number, in words.
+        resolution: how far a difference can be off; that of labels redrawn can be as far.
     """
     both = [one.labels, other.labels]
     difference = own[one.labels] - own[other.labels]
     if by_chance[both].isna().all():
         null = nulls.equal_conditions([own[labels] for labels in both], settings.confidence)
-        return Measured(difference, null=null, missing_because=missing_because)
+        return Measured(difference, null=null, missing_because=missing_because, resolution=resolution)
     numbers = [pd.DataFrame({"own": own[labels], "excess": (own - by_chance)[labels]}) for labels in both]
     beyond = numbers[0]["excess"] - numbers[1]["excess"]
     per_seed = pd.concat([difference, beyond], axis=1).min(axis=1, skipna=False)
+    only_redrawn_missing = any((one["own"].notna() & one["excess"].isna()).any() for one in numbers)
     found = Measured(
-        per_seed, null=nulls.equal_conditions(numbers, settings.confidence, _least), missing_because=missing_because
+        per_seed,
+        null=nulls.equal_conditions(numbers, settings.confidence, _least),
+        missing_because=NOT_MEASURED if only_redrawn_missing else missing_because,
+        resolution=2 * resolution,
     )
     if len(per_seed) < 2 or not np.isfinite(per_seed).all():
         return found
-    is_lower = students_t(difference.to_numpy(np.float64), settings.confidence)[1] < 0
+    is_lower = students_t(difference.to_numpy(np.float64), settings.confidence)[1] + resolution < 0
     return replace(
         found,
-        note=f"by itself {difference.mean():+.3f}, beyond labels redrawn at the same weights {beyond.mean():+.3f}",
+        note=f"by itself {difference.mean():+.3f}, beyond the same of labels redrawn {beyond.mean():+.3f}",
         open_because=NOT_LOWER if per_seed.mean() < 0 and not is_lower else "",
     )
 

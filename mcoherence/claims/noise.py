@@ -195,7 +195,7 @@ def control_narrows_less(tables: Tables, settings: ClaimSettings) -> Parts:
     unit="points",
     figure="optimizers",
     tables=("overfit",),
-    needs="runs of M3 or RM3 with at least half of the labels random",
+    needs="runs of M3 or RM3 with labels that are random in part, from least_noise on",
 )
 def clean_test_beats_noisy_train(tables: Tables, settings: ClaimSettings) -> Parts:
     """Accuracy on clean test labels minus that on the noisy training labels, at the last step, from least_noise on.

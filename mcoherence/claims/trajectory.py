@@ -62,7 +62,7 @@ NO_PEAK = "the others have no end of their transient before they fit their label
     statistic=(
         "log10 of the ratio of the smoothed peaks until the labels are fitted, real over random; and the mean of log10 "
         "of the ratio at equal training loss, at loss_levels of the loss before training; or what is left of either "
-        "beyond labels redrawn at the same weights, if that is less"
+        "beyond the same of labels redrawn, if that is less"
     ),
     unit="factor",
     figure="coherence_by_step",
@@ -97,7 +97,7 @@ def peak_real_over_random(tables: Tables, settings: ClaimSettings) -> Parts:
     statistic=(
         "log10 of the ratio of the geometric means, less over more noise, until the runs with the least noise are "
         "half-way to the target accuracy; and at equal training loss, at early_loss_levels of the loss before "
-        "training; or what is left of either beyond labels redrawn at the same weights, if that is less"
+        "training; or what is left of either beyond the same of labels redrawn, if that is less"
     ),
     unit="factor",
     figure="coherence_by_step",
@@ -133,8 +133,8 @@ def early_coherence_by_noise(tables: Tables, settings: ClaimSettings) -> Parts:
     statistic=(
         "log10 of the smoothed m-coherence over near at the checkpoint at which the other seeds' is highest, until one "
         "has fitted; where the peak is beyond near, log10 of near minus |log10 of the smoothed m-coherence| at the "
-        "end; log10 of the ratio of the steps of the peaks, random over real, or what is left of it beyond labels "
-        "redrawn at the same weights, if that is less; the factor near is our own choice"
+        "end; log10 of the ratio of the steps of the peaks, random over real, or what is left of it beyond that of "
+        "labels redrawn, if that is less; the factor near is our own choice"
     ),
     unit="factor",
     figure="coherence_by_step",
@@ -164,12 +164,14 @@ def random_rises_and_falls(tables: Tables, settings: ClaimSettings) -> Parts:
         without_rise = number_by_run(curves, curves, _without_rise).where(ends.isna())
         for one, added in wholly_random(curves):
             where = f"{place_name(place)}{added}"
-            own = smoothed_by_step(_until_one_has_fitted(_of_labels(learning, one)), settings)
-            own = own.reindex(columns=ends[one.labels].index)
+            rows = _until_one_has_fitted(_of_labels(learning, one))
+            own, others = (
+                smoothed_by_step(of, settings).reindex(columns=ends[one.labels].index)
+                for of in (rows, with_labels_redrawn(rows))
+            )
             height = at_best_of_others(own)
             fits = checkpoints_that_fit[one.labels].notna()
             rise = (height.fillna(without_rise[one.labels]) - near).where(fits)
-            others = smoothed_by_step(with_labels_redrawn(_of_labels(curves, one)), settings).reindex_like(own)
             by_chance = at_best_of_others(own, others)
             if by_chance.isna().all():
                 why = "m-coherence 1, gradients without a common direction"
@@ -206,12 +208,9 @@ def random_rises_and_falls(tables: Tables, settings: ClaimSettings) -> Parts:
                 clean,
                 settings,
                 missing_because="the others have a peak at step 0, which has no logarithm, or none before they fit",
+                resolution=log_spacing(later["step"]),  # each peak lies within half a spacing of its checkpoint
             )
-            # Each of two peaks lies within half a spacing of its checkpoint, and so do those of labels redrawn.
-            spacings = 1 if steps_by_chance.isna().all() else 2
-            parts[f"{place_name(place)}{added}, peak later than with real labels"] = replace(
-                later_peak, resolution=spacings * log_spacing(later["step"]), trained=place
-            )
+            parts[f"{place_name(place)}{added}, peak later than with real labels"] = replace(later_peak, trained=place)
     return parts
 
 

@@ -134,8 +134,8 @@ def _added_up(node: Any, rows: Tensor) -> Tensor:
     Autograd batched over the examples gives the same, and takes several times as long for a small table.
     """
     index: Tensor = node._saved_indices.flatten()
-    given = rows.reshape(len(rows), len(index), -1)
-    size = node._saved_weight_sym_argsize_0
+    size, width = node._saved_weight_sym_argsize_0, node._input_metadata[0].shape[-1]
+    given = rows.reshape(len(rows), len(index), width)
     found = given.new_zeros(len(given), size, given.shape[2]).index_add_(1, index, given)
     if -1 < node._saved_padding_idx < size:
         found[:, node._saved_padding_idx] = 0.0

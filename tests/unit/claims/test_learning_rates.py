@@ -78,6 +78,13 @@ def test_a_rate_is_stable_where_no_run_of_any_labels_falls_by_more_than_the_thre
     }
 
 
+def test_a_fall_of_the_threshold_itself_is_stable_whatever_rounding_makes_of_it():
+    """0.92 less 0.9 is 0.02 and a little."""
+    assert SETTINGS.stable_fall < 0.92 - 0.9
+    rates = rates_of({"accuracy": run([0.1, 0.92, 0.9, 1.0], optimizer="fast")}, SETTINGS)
+    assert rates["d", "net"]["fast"].stable
+
+
 def test_a_rate_at_which_a_run_diverged_is_not_stable():
     table = run([0.1, 0.5, float("nan")], optimizer="slow").assign(diverged=[False, False, True])
     assert rates_of({"accuracy": table}, SETTINGS)["d", "net"]["slow"].stable is False

@@ -309,7 +309,7 @@ def test_what_labels_redrawn_give_too_is_taken_off_a_comparison():
     measured = peak_real_over_random(with_redrawn([1, 1, 2, 10, 1], [1, 1, 2, 5, 1]), SETTINGS)
     peaks = measured["glyphs, net, sgd"]
     assert peaks.per_seed.tolist() == pytest.approx([math.log10(20 / 8) - math.log10(10 / 5)] * 3)
-    assert peaks.note == "by itself +0.398, beyond labels redrawn at the same weights +0.097"
+    assert peaks.note == "by itself +0.398, beyond the same of labels redrawn +0.097"
     # At equal loss the lead of own labels at step 100 is log10 2.5 and that of labels redrawn log10 2; both are 0 at
     # steps 10 and 1000, so that each mean is the same share of them.
     at_loss, alone = (
@@ -336,6 +336,64 @@ def test_a_claim_is_not_refuted_where_only_labels_redrawn_have_the_larger_lead()
     part = part_of("", measured, 0.95)
     assert part.value == pytest.approx(math.log10(2.5) - 1)
     assert (part.verdict, part.reason) == ("inconclusive", "less than with labels redrawn, but not below 0 by itself")
+
+
+def test_seeds_without_redrawn_labels_are_told_apart_from_those_without_a_peak():
+    tables = with_redrawn([1, 1, 2, 10, 1], [1, 1, 2, 5, 1])
+    coherence = tables["coherence"]
+    tables["coherence"] = coherence[(coherence["group"] != REDRAWN) | (coherence["seed"] != 2)]
+    part = part_of("", peak_real_over_random(tables, SETTINGS)["glyphs, net, sgd"], 0.95)
+    assert part.reason == "2 of 3 seeds have a number: of the others labels redrawn were not measured"
+
+
+def test_redrawn_labels_are_looked_at_until_the_fit_as_their_own_are():
+    """Random labels are fitted at step 500; what comes after it does not count, here 900 with labels redrawn."""
+    coherence = random_labels(redrawn=True)["coherence"]
+    own = coherence[coherence["group"] == "train"]
+    accuracy = own.assign(part="train", loss=math.nan, accuracy=(own["step"] >= 500).astype(float))
+    later = (coherence["group"] == REDRAWN) & (coherence["step"] > 500)
+    changed = coherence.assign(m_coherence=coherence["m_coherence"].mask(later, 900.0))
+    before, after = (
+        random_rises_and_falls(
+            {"coherence": one, "accuracy": accuracy}, replace(SETTINGS, peak_window=2.5, first_step=10)
+        )
+        for one in (coherence, changed)
+    )
+    where = "glyphs, net, sgd, rises beyond 3"
+    assert before[where].null.interval is not None
+    assert before[where].null == after[where].null
+
+
+def test_a_flat_curve_of_labels_redrawn_has_its_peak_at_step_0_which_counts_as_1():
+    tables = random_labels(redrawn=True)
+    coherence = tables["coherence"].assign(
+        m_coherence=lambda rows: rows["m_coherence"].mask((rows["group"] == "train") & (rows["step"] < 10), 1.0)
+    )
+    accuracy = fits(coherence)
+    where = "glyphs, net, sgd, peak later than with real labels"
+    measured = random_rises_and_falls({"coherence": coherence, "accuracy": accuracy}, SETTINGS)[where]
+    # Own labels peak at 500 after 100; with labels redrawn both are at 9 from step 0 on.
+    assert measured.per_seed.tolist() == pytest.approx([math.log10(5)] * 2)
+
+
+def test_a_peak_that_is_not_earlier_than_the_spacing_tells_refutes_nothing():
+    """Random labels peak at step 10 and real ones at 20, one spacing later; labels redrawn at 160 and 10."""
+    steps = (0, 5, 10, 20, 40, 80, 160, 320)
+
+    def peaking(at, **names):
+        return curve([9.0 if step == at else 1.0 for step in steps], steps=steps, **names)
+
+    frames = [
+        peaking(at, noise=noise, seed=seed).assign(group=group)
+        for seed in (0, 1, 2)
+        for noise, own, of_redrawn in ((0.0, 20, 10), (1.0, 10, 160))
+        for group, at in (("train", own), (REDRAWN, of_redrawn))
+    ]
+    coherence = pd.concat(frames)
+    tables = {"coherence": coherence, "accuracy": fits(coherence, seeds=(0, 1, 2))}
+    measured = random_rises_and_falls(tables, SETTINGS)["glyphs, net, sgd, peak later than with real labels"]
+    assert measured.per_seed.tolist() == pytest.approx([math.log10(10 / 20) - math.log10(160 / 10)] * 3)
+    assert part_of("", measured, 0.95).verdict == "inconclusive"
 
 
 def test_labels_redrawn_that_lead_the_other_way_add_nothing():

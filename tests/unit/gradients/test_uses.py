@@ -77,6 +77,12 @@ def positions(m, x):
     return m.a(x + m.table(torch.tensor([2, 0, 1, 2]))).tanh().mean(1)
 
 
+def no_positions(m, x):
+    """A table is looked up nowhere, and stands before what is added to all examples."""
+    rows = torch.cat([m.table(torch.arange(0)), torch.zeros(T, D, dtype=x.dtype)])
+    return m.a(x + rows).tanh().mean(1)
+
+
 def low_rank(m, x):
     return (x @ m.w + (x @ m.down) @ m.up).tanh().mean(1)
 
@@ -168,6 +174,7 @@ USES = {
     "there and back": lambda: Model(there_and_back, a=nn.Linear(D, 3, bias=False)),
     "relative positions": lambda: Model(buckets, table=nn.Embedding(T, D), a=nn.Linear(D, D)),
     "positions": lambda: Model(positions, table=nn.Embedding(6, D), a=nn.Linear(D, D)),
+    "no positions": lambda: Model(no_positions, table=nn.Embedding(6, D), a=nn.Linear(D, D)),
     "positions with padding": lambda: Model(positions, table=nn.Embedding(6, D, padding_idx=1), a=nn.Linear(D, D)),
     "low rank beside a bare weight": lambda: Model(low_rank, w=bare(D, D), down=bare(D, 2), up=bare(2, D)),
     "gain that is one and more": lambda: Model(lambda m, x: (x * (1 + m.gain)).tanh().mean(1), gain=bare(D)),
