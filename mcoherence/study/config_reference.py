@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mcoherence.study.config_files import is_text
+from mcoherence.study.yaml_values import is_text
 
 Schema = Mapping[str, Any]
 

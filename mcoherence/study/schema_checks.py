@@ -9,8 +9,9 @@ from math import isfinite
 from typing import Any
 
 from mcoherence.errors import UserError, meant
-from mcoherence.study.config_files import POINT, SECTIONS_OF_ENTRIES, point_for_comma
+from mcoherence.study.config_files import SECTIONS_OF_ENTRIES
 from mcoherence.study.runs import Config
+from mcoherence.study.yaml_values import POINT, point_for_comma
 
 IN_QUOTES = "text, in quotes where it looks like a number"
 TYPES = {
