@@ -245,6 +245,30 @@ def test_gram_products_and_formed_rows_give_the_same_norms():
     assert torch.allclose(gram, products.squared_norms(rows), rtol=1e-12)
 
 
+@pytest.fixture
+def threads(request):
+    """Those that torch may use for an operation, for the time of a test."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5], indirect=True)
+@pytest.mark.parametrize("widths", [(70, 90), (90, 70), (3, 5), (5, 3)], ids=str)  # of _WIDE or more, and fewer
+@pytest.mark.parametrize("elements", [1, 4 * 70 * 90, 20 * 70 * 90], ids=["few", "some", "many"])
+def test_products_a_few_examples_at_a_time_are_those_of_each_example(elements, widths, threads, monkeypatch):
+    monkeypatch.setattr(products, "ROWS_AT_A_TIME", elements)
+    torch.manual_seed(0)
+    (d, p), n = widths, 23
+    a, b = torch.randn(n, 6, d).double(), torch.randn(n, 6, p).double()
+    norms, total = products.product_rows(a, b)
+    rows = torch.einsum("ntp,ntd->npd", b, a)
+    assert torch.allclose(norms, rows.square().sum(dim=(1, 2)), rtol=1e-12)
+    assert total.shape == (p, d)
+    assert torch.allclose(total, rows.sum(dim=0), rtol=1e-12, atol=1e-12)
+
+
 def small_problem(n=8):
     torch.manual_seed(1)
     model = nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.Tanh(), nn.Linear(5, 4))
