@@ -20,8 +20,7 @@ def batch_norm_eval(layer: nn.Module, inputs: Tensor, output_grads: Tensor) -> d
     if layer.training or layer.running_mean is None or layer.running_var is None:
         raise NotModelledError("batch norm by the statistics of the batch")
     if output_grads.device.type == "cpu" and output_grads.shape[2:].numel() >= MANY_POSITIONS:
-        n = len(inputs)
-        return _by_library(layer, inputs, output_grads, layer.running_mean.repeat(n), layer.running_var.repeat(n))
+        return _by_library(layer, inputs, output_grads, layer.running_mean, layer.running_var)
     return _per_channel(layer, _by_running_statistics(layer, inputs), output_grads)
 
 
@@ -71,7 +70,7 @@ MANY_POSITIONS = 16
 def _by_library(
     layer: nn.Module, inputs: Tensor, output_grads: Tensor, mean: Tensor, variance: Tensor
 ) -> dict[str, Tensor]:
-    """Squared norms for inputs and output_grads [n, C, *] and statistics [n C].
+    """Squared norms for inputs and output_grads [n, C, *] and statistics [C].
 
     Channels of examples are channels of one example to torch's backward pass of batch norm, which sums both gradients
     in one go over what was given, without a temporary.
@@ -82,8 +81,9 @@ def _by_library(
     n, channels = output_grads.shape[:2]
     as_one = (1, n * channels, -1)
     dtype = inputs.dtype
+    means, variances = (one.to(dtype).expand(n, channels).reshape(-1) for one in (mean, variance))
     _, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
-        output_grads.reshape(as_one), inputs.reshape(as_one), None, mean.to(dtype), variance.to(dtype), None, None,
+        output_grads.reshape(as_one), inputs.reshape(as_one), None, means, variances, None, None,
         False, eps, [False, True, True],
     )  # fmt: skip
     rows = {"weight": of_weight, "bias": of_bias}
