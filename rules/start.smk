@@ -6,7 +6,7 @@ from contextlib import suppress
 from mcoherence.audit.why import record_code
 from mcoherence.errors import UserError
 from mcoherence.files.faults import refusal_of_system, require_places
-from mcoherence.study.code_digest import module_digest, source_file
+from mcoherence.study.code_digest import keep_what_was_read, module_digest, source_file
 from mcoherence.study.network_code import own_modules
 from workflow_scripts.group_errors import tell_of_groups
 from workflow_scripts.jobs import started
@@ -98,6 +98,7 @@ def why_prepared_again(path):
 
 comparison = None
 if workflow.is_main_process:
+    atexit.register(keep_what_was_read)
     if "--lint" not in sys.argv:  # which writes nothing
         refuse_what_may_not_be_written()
     tell_of_groups()

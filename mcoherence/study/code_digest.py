@@ -21,13 +21,15 @@ import ast
 import hashlib
 import io
 import tokenize
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from mcoherence.errors import UserError, first_line
 from mcoherence.files.digests import short_digest
+from mcoherence.study import known_sources
+from mcoherence.study.known_sources import KnownSources, folder_of_user
 
 OPERATIONAL = True  # no number depends on it; docs/reruns.md
 
@@ -56,7 +58,7 @@ def digest_of_modules(modules: Mapping[str, str]) -> str:
 
 def module_digests(module: str, *roots: Path) -> dict[str, str]:
     """Module that `module` reaches, itself included -> hexadecimal digest of its code alone."""
-    return {name: _read(file).digest for name, file in _closure(module, roots).items()}
+    return SourceTree(*roots).module_digests(module)
 
 
 def module_digest(module: str, *roots: Path) -> str | None:
@@ -72,15 +74,12 @@ def digest_of_source(source: bytes) -> str:
 
 def package_digests(package: str, root: Path) -> dict[str, str]:
     """The `module_digests` of all modules below a package's folder together: of what is found by its place alone."""
-    folder = root.joinpath(*package.split("."))
-    files = (file.relative_to(folder) for file in sorted(folder.rglob("*.py")) if file != folder / "__init__.py")
-    names = [".".join((package, *file.with_suffix("").parts)).removesuffix(".__init__") for file in files]
-    return {module: digest for name in names for module, digest in module_digests(name, root).items()}
+    return SourceTree(root).package_digests(package)
 
 
 def package_digest(module: str, root: Path) -> str:
     """As `code_digest`, of the module's own package alone, whatever else is installed below `root`."""
-    own = _closure(module, [root], module.partition(".")[0])
+    own = SourceTree(root).closure(module, module.partition(".")[0])
     return digest_of_modules({name: _read(file).digest for name, file in own.items()})
 
 
@@ -89,36 +88,64 @@ def import_closure(module: str, *roots: Path) -> set[str]:
 
     Operational modules are passed over, and what only they reach.
     """
-    return set(_closure(module, roots))
+    return set(SourceTree(*roots).closure(module))
 
 
-def _closure(module: str, roots: Sequence[Path], package: str = "") -> dict[str, Path]:
-    """The modules of the import closure, with their files; those of one package where it is named."""
-    reached: dict[str, Path] = {}
-    waiting = [module]
-    while waiting:
-        name = waiting.pop()
-        if name in reached:
-            continue
-        file = source_file(name, *roots)
-        if file is None:
-            continue
-        waiting += [name.rpartition(".")[0]] if "." in name else []
-        if _read(file).operational and name != module:
-            continue
-        reached[name] = file
+def keep_what_was_read() -> None:
+    """Keep what was read off source files for later starts, which then need not parse them."""
+    _known().keep()
+
+
+class SourceTree:
+    """The first-party modules below some folders, each looked for and read once: as they were when first asked for.
+
+    Args:
+        roots: folders that hold the first-party packages, in the order of search.
+    """
+
+    def __init__(self, *roots: Path) -> None:
+        """Look at the folders' names alone."""
+        self._roots = roots
+        self._outermost = frozenset[str]().union(*(_names_below(root, root.stat().st_mtime_ns) for root in roots))
+        self._modules: dict[str, _Module | None] = {}
+
+    def module_digests(self, module: str) -> dict[str, str]:
+        """Module that `module` reaches, itself included -> hexadecimal digest of its code alone."""
+        return {name: found.source.digest for name in self.closure(module) if (found := self._module(name))}
+
+    def package_digests(self, package: str) -> dict[str, str]:
+        """The `module_digests` of all modules below a package's folder together."""
+        folder = self._roots[0].joinpath(*package.split("."))
+        files = (file.relative_to(folder) for file in sorted(folder.rglob("*.py")) if file != folder / "__init__.py")
+        names = [".".join((package, *file.with_suffix("").parts)).removesuffix(".__init__") for file in files]
+        return {module: digest for name in names for module, digest in self.module_digests(name).items()}
+
+    def closure(self, module: str, package: str = "") -> dict[str, Path]:
+        """The modules of the import closure, with their files; those of one package where it is named."""
+        reached: dict[str, Path] = {}
+        waiting = [module]
+        while waiting:
+            name = waiting.pop()
+            if name in reached or (found := self._module(name)) is None:
+                continue
+            waiting += [name.rpartition(".")[0]] if "." in name else []
+            if found.source.operational and name != module:
+                continue
+            reached[name] = found.file
+            waiting += [imported for imported in found.imports if package in ("", imported.partition(".")[0])]
+        return reached
+
+    def _module(self, name: str) -> "_Module | None":
+        if name not in self._modules:
+            file = source_file(name, *self._roots)
+            self._modules[name] = None if file is None else self._read(name, file)
+        return self._modules[name]
+
+    def _read(self, name: str, file: Path) -> "_Module":
+        source = _read(file)
         # most imports are of libraries; nothing below those is looked for
-        waiting += [
-            imported
-            for imported in _read(file).imports(name)
-            if _is_below(imported, roots) and package in ("", imported.partition(".")[0])
-        ]
-    return reached
-
-
-def _is_below(module: str, roots: Sequence[Path]) -> bool:
-    """Whether the module's outermost package, or the module itself, may be below one of `roots`."""
-    return any(module.partition(".")[0] in _names_below(root, root.stat().st_mtime_ns) for root in roots)
+        imports = {one for one in source.imports(name) if one.partition(".")[0] in self._outermost}
+        return _Module(file, source, tuple(sorted(imports)))
 
 
 @cache
@@ -161,14 +188,39 @@ class _Source:
         return names
 
 
+@dataclass(frozen=True)
+class _Module:
+    """A module of a tree: its file, what was read off it, and which modules of the tree it may import."""
+
+    file: Path
+    source: _Source
+    imports: tuple[str, ...]
+
+
 def _read(file: Path) -> _Source:
-    """The file, read once while it does not change: the closures of a study's rules share most of their modules."""
+    """The file, read once while it does not change: the trees of a process share most of their modules."""
     return _read_version(file, file.stat().st_mtime_ns)
 
 
 @cache
 def _read_version(file: Path, _modified: int) -> _Source:
-    tree = ast.parse(_text_of(file), filename=file.name)
+    content = file.read_bytes()
+    is_package = file.name == "__init__.py"
+    if (known := _known().of(content)) is not None:
+        operational, digest, absolute, relative = known
+        return _Source(is_package, operational, digest, tuple(absolute), tuple(map(tuple, relative)))
+    source = _parsed(file, content, is_package)
+    _known().add(content, [source.operational, source.digest, source.absolute, source.relative])
+    return source
+
+
+@cache
+def _known() -> KnownSources:
+    return KnownSources(folder_of_user(), [Path(__file__), Path(known_sources.__file__)])
+
+
+def _parsed(file: Path, content: bytes, is_package: bool) -> _Source:
+    tree = ast.parse(_text_of(file, content), filename=file.name)
     digest, imports = _walk(tree)
     absolute: list[str] = []
     relative: list[tuple[int, str, str]] = []
@@ -179,17 +231,15 @@ def _read_version(file: Path, _modified: int) -> _Source:
             relative += [(node.level, node.module or "", alias.name) for alias in node.names]
         elif node.module:
             absolute += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    names = tuple(absolute), tuple(relative)
-    return _Source(file.name == "__init__.py", is_operational(tree), digest, *names)
+    return _Source(is_package, is_operational(tree), digest, tuple(absolute), tuple(relative))
 
 
-def _text_of(file: Path) -> str:
-    """The text of a source file, in UTF-8 or in the encoding that its first lines name, as Python reads it.
+def _text_of(file: Path, content: bytes) -> str:
+    """The text of a source file: its bytes in UTF-8, or in the encoding that its first lines name, as Python has it.
 
     Raises:
         UserError: it is in another encoding, as only a module of the user's own is.
     """
-    content = file.read_bytes()
     try:
         encoding, _ = tokenize.detect_encoding(io.BytesIO(content).readline)
         text = content.decode(encoding)

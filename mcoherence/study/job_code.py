@@ -11,7 +11,7 @@ from pathlib import Path
 from mcoherence.data.source_modules import module_of_source
 from mcoherence.models.architectures import module_of
 from mcoherence.study.catalogue import figures_of, tables_of
-from mcoherence.study.code_digest import digest_of_modules, module_digests, package_digests
+from mcoherence.study.code_digest import SourceTree, digest_of_modules
 from mcoherence.study.cutting import cut_of
 from mcoherence.study.results import RESULTS, result
 from mcoherence.study.runs import Config, Run
@@ -140,17 +140,18 @@ def unnoted(_digest: str, _modules: Mapping[str, str]) -> None:
 
 
 def code_at(root: Path, note: Callable[[str, Mapping[str, str]], None] = unnoted) -> Callable[[Modules], str]:
-    """A function from modules to the digest of their code as it is below `root` now, one after the other.
+    """A function from modules to the digest of their code, one after the other, as it is below `root` when first asked.
 
     Args:
         root: folder that holds the packages.
         note: is told each digest, and the modules that it stands for with their own digests.
     """
+    tree = SourceTree(root)
 
     @cache
     def digest(module: str) -> str:
         package = module.removesuffix(".*")
-        modules = module_digests(module, root) if package == module else package_digests(package, root)
+        modules = tree.module_digests(module) if package == module else tree.package_digests(package)
         found = digest_of_modules(modules)
         note(found, modules)
         return found
