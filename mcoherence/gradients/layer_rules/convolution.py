@@ -96,14 +96,15 @@ def _way_of_channels(
 ) -> Callable[[Convolution, Tensor, Tensor], Tensor] | None:
     """How to form the gradients of kernels of one channel; None where the library's weight gradient does.
 
-    Seen on an AMD EPYC (torch 2.15): with oneDNN a convolution takes a fifth to a twentieth of the time of the weight
-    gradient for kernels of 5x5 and 7x7, and as long for 3x3. Without it one product for each position of the kernel
-    takes a tenth to a half for maps of 2x2 to 8x8, and as long for larger ones.
+    Seen on an AMD EPYC (torch 2.15): with oneDNN a convolution takes a half to a twentieth of the time of the weight
+    gradient for kernels of 5x5, 7x7 and 3x3x3 and maps up to 224x224; as long for 3x3, and up to 1.6 times as long for
+    kernels of one axis. Without it one product for each position of the kernel takes a tenth to a half for maps of 2x2
+    to 8x8, and as long for larger ones.
     """
     if layer.groups != layer.in_channels:
         return None
     if _has_onednn(inputs):
-        return _correlated if math.prod(layer.kernel_size) > 9 else None
+        return _correlated if len(layer.kernel_size) > 1 and math.prod(layer.kernel_size) > 9 else None
     return _correlated_by_position if output_shape[2:].numel() <= FEW_POSITIONS else None
 
 
@@ -116,8 +117,8 @@ def _correlated(layer: Convolution, inputs: Tensor, output_grads: Tensor) -> Ten
     # The library's fast code wants less padding than the kernel is long, which here is the output map.
     x, padding = _for_call(layer, inputs, below=min(map_size))
     found = torch.convolution(
-        x.reshape(1, -1, *x.shape[2:]), output_grads.reshape(-1, 1, *map_size), None, layer.dilation, padding,
-        layer.stride, False, [0] * len(padding), n * inputs.shape[1],
+        x.reshape(1, -1, *x.shape[2:]).contiguous(), output_grads.reshape(-1, 1, *map_size).contiguous(), None,
+        layer.dilation, padding, layer.stride, False, [0] * len(padding), n * inputs.shape[1],
     )  # fmt: skip
     # Input positions that no kernel reaches give more than the kernel's positions.
     for axis, size in enumerate(layer.kernel_size, start=2):
