@@ -98,8 +98,8 @@ def why_prepared_again(path):
 
 comparison = None
 if workflow.is_main_process:
-    atexit.register(keep_what_was_read)
     if "--lint" not in sys.argv:  # which writes nothing
+        atexit.register(keep_what_was_read)
         refuse_what_may_not_be_written()
     tell_of_groups()
     if Path(RESULTS).exists() and "--report" not in sys.argv:

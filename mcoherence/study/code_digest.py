@@ -23,7 +23,7 @@ import io
 import tokenize
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 from mcoherence.errors import UserError, first_line
@@ -92,8 +92,12 @@ def import_closure(module: str, *roots: Path) -> set[str]:
 
 
 def keep_what_was_read() -> None:
-    """Keep what was read off source files for later starts, which then need not parse them."""
-    _known().keep()
+    """Keep what was read off source files for later starts, which then need not parse them.
+
+    Not where the code that reads them was edited since it was imported: it would be taken for what the new code reads.
+    """
+    if _own_code() == OWN_CODE:
+        _known().keep()
 
 
 class SourceTree:
@@ -104,9 +108,8 @@ class SourceTree:
     """
 
     def __init__(self, *roots: Path) -> None:
-        """Look at the folders' names alone."""
+        """Nothing is looked at yet."""
         self._roots = roots
-        self._outermost = frozenset[str]().union(*(_names_below(root, root.stat().st_mtime_ns) for root in roots))
         self._modules: dict[str, _Module | None] = {}
 
     def module_digests(self, module: str) -> dict[str, str]:
@@ -138,14 +141,18 @@ class SourceTree:
     def _module(self, name: str) -> "_Module | None":
         if name not in self._modules:
             file = source_file(name, *self._roots)
-            self._modules[name] = None if file is None else self._read(name, file)
+            self._modules[name] = None if file is None else self._read_module(name, file)
         return self._modules[name]
 
-    def _read(self, name: str, file: Path) -> "_Module":
+    def _read_module(self, name: str, file: Path) -> "_Module":
         source = _read(file)
         # most imports are of libraries; nothing below those is looked for
         imports = {one for one in source.imports(name) if one.partition(".")[0] in self._outermost}
         return _Module(file, source, tuple(sorted(imports)))
+
+    @cached_property
+    def _outermost(self) -> frozenset[str]:
+        return frozenset[str]().union(*(_names_below(root, root.stat().st_mtime_ns) for root in self._roots))
 
 
 @cache
@@ -216,7 +223,14 @@ def _read_version(file: Path, _modified: int) -> _Source:
 
 @cache
 def _known() -> KnownSources:
-    return KnownSources(folder_of_user(), [Path(__file__), Path(known_sources.__file__)])
+    return KnownSources(folder_of_user(), OWN_CODE)
+
+
+def _own_code() -> bytes:
+    return b"".join(Path(file).read_bytes() for file in (__file__, known_sources.__file__))
+
+
+OWN_CODE = _own_code()  # as it runs, read where it is imported
 
 
 def _parsed(file: Path, content: bytes, is_package: bool) -> _Source:

@@ -29,8 +29,8 @@ Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
 def kernel_rows(layer: nn.Module, inputs: Tensor, output_grads: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Squared norms and sums of weight's and bias's gradients, which are formed for a few examples at a time.
 
-    A kernel of one position is a matrix, and its gradients are products of matrices. Of kernels of one channel see
-    `_rows_of_channels`. Others come from the convolution library's own weight gradient, with the examples of a call as
+    A kernel of one position is a matrix, and its gradients are products of matrices. Of depthwise layers see
+    `_depthwise_rows`. Others come from the convolution library's own weight gradient, with the examples of a call as
     groups of channels of one example: on a CPU that costs about what autograd's one call for the batch does, and stands
     in for it.
 
@@ -44,8 +44,8 @@ def kernel_rows(layer: nn.Module, inputs: Tensor, output_grads: Tensor) -> tuple
     names = weight_and_bias(layer)
     if _is_matrix(layer):
         norm, total = product_rows(inputs.flatten(2).transpose(1, 2), output_grads.flatten(2).transpose(1, 2))
-    elif (correlate := _way_of_channels(layer, inputs, output_grads.shape)) is not None:
-        norm, total = _rows_of_channels(layer, inputs, output_grads, correlate)
+    elif (correlate := _depthwise_way(layer, inputs, output_grads.shape)) is not None:
+        norm, total = _depthwise_rows(layer, inputs, output_grads, correlate)
     else:
         norm, total = _rows_by_library(layer, inputs, output_grads)
     norms, sums = {"weight": norm}, {"weight": total.reshape(layer.weight.shape)}
@@ -56,7 +56,7 @@ def kernel_rows(layer: nn.Module, inputs: Tensor, output_grads: Tensor) -> tuple
 
 
 def _rows_by_library(layer: Convolution, inputs: Tensor, output_grads: Tensor) -> tuple[Tensor, Tensor]:
-    x, padding = _for_call(layer, inputs)
+    x, padding = _input_and_padding(layer, inputs)
     weight = layer.weight.detach().to(x.dtype).contiguous()
     size = _examples_per_call(layer, len(x))
     norms, total = [], torch.zeros_like(weight).view(-1)
@@ -74,15 +74,16 @@ def _rows_by_library(layer: Convolution, inputs: Tensor, output_grads: Tensor) -
     return torch.cat(norms), total
 
 
-def _rows_of_channels(
+def _depthwise_rows(
     layer: Convolution, inputs: Tensor, output_grads: Tensor, correlate: Callable[[Convolution, Tensor, Tensor], Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """Those of kernels that see one channel each: a convolution of this channel with its output gradients.
+    """Squared norms and sum of the weight's gradients of a layer whose kernels see one channel each.
 
-    The gradient at position k of a kernel is sum_t x(stride t + dilation k) b(t), so b is the kernel of a convolution
-    whose stride and dilation are those of the layer, exchanged.
+    The gradient at position k of a kernel is sum_t x(stride t + dilation k) b(t): a convolution of the channel with b,
+    whose stride and dilation are the layer's dilation and stride.
     """
-    size = examples_at_a_time(inputs.device, layer.weight.numel())
+    per_example = inputs[0].numel() + output_grads[0].numel() + layer.weight.numel()
+    size = examples_at_a_time(inputs.device, per_example)
     norms, total = [], torch.zeros_like(layer.weight, dtype=inputs.dtype, memory_format=torch.contiguous_format)
     for x, b in zip(torch.split(inputs, size), torch.split(output_grads, size), strict=True):
         rows = correlate(layer, x, b)
@@ -91,31 +92,49 @@ def _rows_of_channels(
     return torch.cat(norms), total
 
 
-def _way_of_channels(
+def _depthwise_way(
     layer: Convolution, inputs: Tensor, output_shape: torch.Size
 ) -> Callable[[Convolution, Tensor, Tensor], Tensor] | None:
-    """How to form the gradients of kernels of one channel; None where the library's weight gradient does.
+    """How to form the weight's gradients of a depthwise layer; None where the library's weight gradient is as fast.
 
-    Seen on an AMD EPYC (torch 2.15): with oneDNN a convolution takes a half to a twentieth of the time of the weight
-    gradient for kernels of 5x5, 7x7 and 3x3x3 and maps up to 224x224; as long for 3x3, and up to 1.6 times as long for
-    kernels of one axis. Without it one product for each position of the kernel takes a tenth to a half for maps of 2x2
-    to 8x8, and as long for larger ones.
+    Seen on an AMD EPYC (torch 2.15), as parts of the time of the library's weight gradient:
+
+    - A convolution of oneDNN takes a half to a twentieth for kernels of 5x5, 7x7 and 3x3x3 on maps up to 224x224, as
+      long for 3x3, and longer for kernels of one axis, a dilation of 3, and three axes with a stride.
+    - Without oneDNN a product for each position of the kernel takes a tenth to a half for maps of 2x2 to 8x8, as long
+      for larger ones, and many times as long for many outputs of one channel.
     """
     if layer.groups != layer.in_channels:
         return None
-    if _has_onednn(inputs):
-        return _correlated if len(layer.kernel_size) > 1 and math.prod(layer.kernel_size) > 9 else None
-    return _correlated_by_position if output_shape[2:].numel() <= FEW_POSITIONS else None
+    positions = output_shape[2:].numel()
+    if positions == 1:
+        return _scaled
+    if not _runs_in_onednn(inputs):
+        return _correlated_by_position if layer.groups > 1 and positions <= SMALL_MAP else None
+    axes = len(layer.kernel_size)
+    is_slow = axes == 1 or max(layer.dilation) > 2 or (axes == 3 and max(layer.stride) > 1)
+    return _correlated if not is_slow and layer.weight[0, 0].numel() > SMALL_KERNEL else None
 
 
-FEW_POSITIONS = 64
+SMALL_KERNEL = 9  # positions of a kernel, 3x3
+SMALL_MAP = 64  # positions of an output map, 8x8
+
+
+def _scaled(layer: Convolution, inputs: Tensor, output_grads: Tensor) -> Tensor:
+    """As `_correlated`, of a map of one position: the patch that it sees, times its output gradient."""
+    n, channels, *_ = inputs.shape
+    patch = padded(layer, inputs)
+    for axis, (size, gap) in enumerate(zip(layer.kernel_size, layer.dilation, strict=True), start=2):
+        patch = patch[(slice(None),) * axis + (slice(0, gap * (size - 1) + 1, gap),)]
+    b = output_grads.reshape(n, channels, -1, *[1] * len(layer.kernel_size))
+    return (patch.unsqueeze(2) * b).reshape(n, -1, *layer.kernel_size)
 
 
 def _correlated(layer: Convolution, inputs: Tensor, output_grads: Tensor) -> Tensor:
     """The weight's gradients of a depthwise layer, [n, p, *kernel], by one convolution of the library."""
     n, map_size = len(inputs), output_grads.shape[2:]
     # The library's fast code wants less padding than the kernel is long, which here is the output map.
-    x, padding = _for_call(layer, inputs, below=min(map_size))
+    x, padding = _input_and_padding(layer, inputs, below=min(map_size))
     found = torch.convolution(
         x.reshape(1, -1, *x.shape[2:]).contiguous(), output_grads.reshape(-1, 1, *map_size).contiguous(), None,
         layer.dilation, padding, layer.stride, False, [0] * len(padding), n * inputs.shape[1],
@@ -140,8 +159,8 @@ def _correlated_by_position(layer: Convolution, inputs: Tensor, output_grads: Te
     return torch.stack(found, dim=2).reshape(n, -1, *layer.kernel_size)
 
 
-def _has_onednn(inputs: Tensor) -> bool:
-    """Whether convolutions of these are oneDNN's: not of float64, nor where torch was built without it."""
+def _runs_in_onednn(inputs: Tensor) -> bool:
+    """Whether a convolution of this input runs in oneDNN: not in float64, nor where torch was built without it."""
     library: Any = torch.backends.mkldnn
     return inputs.dtype == torch.float32 and bool(library.is_available() and library.enabled)
 
@@ -174,7 +193,7 @@ def prefers_kernel_rows(layer: nn.Module, inputs: Tensor, output_shape: torch.Si
         return False
     if _is_matrix(layer):
         return prefers_product_rows(inputs.device, output_shape[2:].numel(), inputs.shape[1], output_shape[1])
-    if _way_of_channels(layer, inputs, output_shape) is not None:
+    if _depthwise_way(layer, inputs, output_shape) is not None:
         return True
     by_kernel = ON_PROCESSOR.element * 2.5 * layer.weight.numel()
     by_kernel += ON_PROCESSOR.call / _examples_per_call(layer, inputs.shape[0])
@@ -341,8 +360,11 @@ def padded(layer: Convolution, inputs: Tensor) -> Tensor:
     return F.pad(inputs, padding, mode=mode) if any(padding) else inputs
 
 
-def _for_call(layer: Convolution, inputs: Tensor, below: float = math.inf) -> tuple[Tensor, list[int]]:
-    """The input and its padding for a call of the library, which pads by zeros alone and here by less than `below`."""
+def _input_and_padding(layer: Convolution, inputs: Tensor, below: float = math.inf) -> tuple[Tensor, list[int]]:
+    """What a call of the library is given: the input, and by how much to pad each axis with zeros, less than `below`.
+
+    Padding of another kind or size is made part of the input.
+    """
     if layer.padding_mode == "zeros" and not isinstance(layer.padding, str) and max(_padding(layer)) < below:
         return inputs, [int(size) for size in layer.padding]
     return padded(layer, inputs), [0] * len(layer.kernel_size)

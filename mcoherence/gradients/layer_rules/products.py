@@ -213,20 +213,19 @@ def product_rows(inputs: Tensor, output_grads: Tensor) -> tuple[Tensor, Tensor]:
     if n <= size:
         rows = torch.bmm(output_grads.transpose(1, 2), inputs)
         return squared_norms(rows), rows.sum(dim=0)
-    one_a_thread = min(torch.get_num_threads(), examples_at_a_time(inputs.device, d * p))  # sooner than all share one
-    size = max(size, one_a_thread)
-    # The shorter axis first: that is up to a tenth faster.
-    if p > d:
-        norm, total = _product_rows(output_grads, inputs, size)
-        return norm, total.t()
-    return _product_rows(inputs, output_grads, size)
+    # One example a thread is faster than all threads on one product, where memory allows.
+    size = max(size, min(torch.get_num_threads(), examples_at_a_time(inputs.device, d * p)))
+    if p <= d:
+        return _products_in_chunks(inputs, output_grads, size)
+    norm, total = _products_in_chunks(output_grads, inputs, size)  # the shorter axis first is up to a tenth faster
+    return norm, total.t()
 
 
-def _product_rows(inputs: Tensor, output_grads: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """As `product_rows`, so many examples at a time."""
-    d, p = inputs.shape[2], output_grads.shape[2]
-    norms, total = [], output_grads.new_zeros(p, d)
-    for a, b in zip(torch.split(inputs, size), torch.split(output_grads, size), strict=True):
+def _products_in_chunks(right: Tensor, left: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """|sum_t l_t r_t^T|_F^2 per example and the sum of all, [p, d], for right r [n, t, d] and left l [n, t, p]."""
+    d, p = right.shape[2], left.shape[2]
+    norms, total = [], left.new_zeros(p, d)
+    for a, b in zip(torch.split(right, size), torch.split(left, size), strict=True):
         rows = torch.bmm(b.transpose(1, 2), a)
         # Few operations a chunk: those of `squared_norms` would take a third as long as the products do.
         norms.append(torch.linalg.vector_norm(rows, dim=2) if d >= _WIDE else squared_norms(rows))
@@ -239,7 +238,7 @@ def _product_rows(inputs: Tensor, output_grads: Tensor, size: int) -> tuple[Tens
     return (_squared(found).sum(dim=1) if d >= _WIDE else found), total
 
 
-_FEW = 8  # rows that are sooner added one by one than summed first, which writes and reads their sum once more
+_FEW = 8  # rows that are faster added one by one than summed first, which writes and reads their sum once more
 
 
 def rank_one_squared_norms(inputs: Tensor, output_grads: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Sums and squared norms of per-example gradients against the loop over single examples, in float64."""
 
 import dataclasses
+import itertools
 import math
 
 import numpy as np
@@ -246,13 +247,20 @@ DEPTHWISE = {
     "map-smaller-than-the-padding": (nn.Conv2d(3, 3, 7, padding=3, groups=3), (3, 2, 2)),
     "same": (nn.Conv2d(3, 3, (4, 5), padding="same", groups=3), (3, 9, 8)),
     "circular": (nn.Conv2d(3, 3, 5, padding=2, padding_mode="circular", groups=3), (3, 9, 8)),
+    "map-of-one-position": (nn.Conv2d(3, 6, 7, padding=3, groups=3), (3, 1, 1)),
+    "one-position-far-apart": (nn.Conv2d(3, 3, (2, 3), dilation=(4, 2), stride=5, groups=3), (3, 6, 7)),
     "one-axis": (nn.Conv1d(3, 6, 11, padding=4, groups=3), (3, 13)),
     "three-axes": (nn.Conv3d(2, 2, (3, 2, 3), padding=1, groups=2), (2, 4, 5, 3)),
 }
 
 
-@pytest.mark.parametrize("way", [convolution._correlated, convolution._correlated_by_position])
-@pytest.mark.parametrize("name", DEPTHWISE)
+WAYS = [
+    *itertools.product(DEPTHWISE, [convolution._correlated, convolution._correlated_by_position]),
+    *itertools.product(["map-of-one-position", "one-position-far-apart"], [convolution._scaled]),
+]
+
+
+@pytest.mark.parametrize(("name", "way"), WAYS)
 def test_gradients_of_kernels_of_one_channel_are_those_of_autograd(name, way):
     torch.manual_seed(0)
     layer, shape = DEPTHWISE[name]

@@ -1,5 +1,6 @@
 """What was read off source files is found again by their bytes, and never taken from a damaged file."""
 
+import hashlib
 import os
 import time
 from pathlib import Path
@@ -9,11 +10,13 @@ import pytest
 from mcoherence.study import code_digest, known_sources
 from mcoherence.study.known_sources import KnownSources, folder_of_user
 
-READER = Path(__file__)
+
+def sealed(text):
+    return hashlib.sha256(text).hexdigest().encode() + b"\n" + text + b"\n"
 
 
-def known(folder, reader=READER):
-    return KnownSources(folder, [reader])
+def known(folder, reader=b"version 1"):
+    return KnownSources(folder, reader)
 
 
 @pytest.fixture
@@ -30,10 +33,8 @@ def test_what_was_kept_is_known_by_bytes(folder):
     assert known(folder).of(b"a ") is None
 
 
-def test_code_that_reads_otherwise_knows_nothing_of_it(folder, tmp_path):
-    other = tmp_path / "reader.py"
-    other.write_text("pass\n")
-    assert known(folder, other).of(b"a") is None
+def test_code_that_reads_otherwise_knows_nothing_of_it(folder):
+    assert known(folder, b"version 2").of(b"a") is None
 
 
 def test_another_python_knows_nothing_of_it(folder, monkeypatch):
@@ -49,6 +50,8 @@ def test_another_python_knows_nothing_of_it(folder, monkeypatch):
         pytest.param(lambda content: b"", id="empty"),
         pytest.param(lambda content: b"\xff" + content[1:], id="the-seal"),
         pytest.param(lambda content: content.partition(b"\n")[2], id="no-seal"),
+        pytest.param(lambda content: sealed(b"[]"), id="no-table"),
+        pytest.param(lambda content: sealed(b"{"), id="no-json"),
     ],
 )
 def test_a_damaged_file_is_as_good_as_none(folder, damage):
@@ -94,24 +97,47 @@ def test_so_many_are_kept_those_in_use_first(folder, monkeypatch):
     assert [known(folder).of(source) is not None for source in (b"a", b"b", b"c", b"d")] == [True, False, True, True]
 
 
-def test_what_other_code_kept_goes_after_a_month_unused(folder, tmp_path):
-    other = tmp_path / "reader.py"
-    other.write_text("pass\n")
+def test_a_pipe_in_its_place_is_not_waited_for(folder):
+    (file,) = folder.iterdir()
+    file.unlink()
+    os.mkfifo(file)
+    assert known(folder).of(b"a") is None
+
+
+def test_two_starts_at_once_keep_what_both_read(folder):
+    one, other = known(folder), known(folder)
+    one.add(b"b", "of b")
+    other.add(b"c", "of c")
+    one.keep()
+    other.keep()
+    assert [known(folder).of(source) for source in (b"a", b"b", b"c")] == ["of a", "of b", "of c"]
+
+
+def test_what_other_code_kept_goes_after_a_month_without_anything_new(folder):
     (old,) = folder.iterdir()
     for days, left in ((29, 2), (31, 1)):
         then = time.time() - days * 24 * 3600
         os.utime(old, (then, then))
-        newer = known(folder, other)
+        newer = known(folder, b"version 2")
         newer.add(b"%d" % days, "other")
         newer.keep()
         assert len(list(folder.iterdir())) == left
 
 
-@pytest.mark.parametrize(("named", "found"), [("/a/b", "/a/b/mcoherence"), ("", "H"), ("relative", "H")])
-def test_the_folder_is_that_of_the_user(named, found, monkeypatch):
+@pytest.mark.parametrize("named", ["", "relative", "/a/b"])
+def test_the_folder_is_that_of_the_user(named, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", named)
-    monkeypatch.setenv("HOME", "/home/somebody")
-    assert folder_of_user() == Path(found.replace("H", "/home/somebody/.cache/mcoherence"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert folder_of_user() == (Path("/a/b") if named == "/a/b" else tmp_path / ".cache") / "mcoherence"
+
+
+@pytest.mark.parametrize("home", ["", "relative", "/nowhere/at/all", None])
+def test_a_user_without_a_home_has_none(home, monkeypatch, tmp_path):
+    (tmp_path / "relative").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("HOME") if home is None else monkeypatch.setenv("HOME", home)
+    assert folder_of_user() is None
 
 
 def test_a_source_that_is_known_has_the_digest_and_the_imports_of_one_that_is_parsed(tmp_path, monkeypatch):
@@ -135,6 +161,12 @@ def test_a_source_that_is_known_has_the_digest_and_the_imports_of_one_that_is_pa
         assert at_a_new_start() == parsed
     assert parsed.keys() == {"package.one", "package.three"}
     (package / "three.py").write_text("x = 2\n")
+    with monkeypatch.context() as edited:  # while the study starts: what is read belongs to the code that runs
+        edited.setattr(code_digest, "_own_code", lambda: b"edited")
+        at_a_new_start()
+        code_digest.keep_what_was_read()
+    code_digest._known.cache_clear()
+    assert code_digest._known().of(b"x = 2\n") is None
     changed = at_a_new_start()
     assert {name for name in parsed if parsed[name] != changed[name]} == {"package.three"}
     code_digest._known.cache_clear()
