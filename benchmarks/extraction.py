@@ -30,7 +30,7 @@ import torch
 from torch import Tensor, nn
 
 from mcoherence import gradient_statistics
-from mcoherence.gradients.passes import Passes
+from mcoherence.gradients.batch.passes import Passes
 
 Pass = Callable[[], object]
 TURN_SECONDS = 0.2  # a turn lasts at least about this long

@@ -26,11 +26,11 @@ import torch
 from networks import NETWORKS, problem
 
 from mcoherence import gradient_statistics
-from mcoherence.gradients.passes import Passes
+from mcoherence.gradients.batch.passes import Passes
+from mcoherence.gradients.given.trees import length, mapped, outputs_of, rows
 from mcoherence.gradients.reference import per_example_gradients
-from mcoherence.gradients.sweep import measured_batches
-from mcoherence.gradients.tally import Tally
-from mcoherence.gradients.trees import length, mapped, outputs_of, rows
+from mcoherence.gradients.sweep.sample_pass import measured_batches
+from mcoherence.gradients.sweep.tally import Tally
 
 BATCHES = 12
 TURN_SECONDS = 0.1  # a turn lasts at least about this long

@@ -28,7 +28,8 @@ def without_wrappers(names: Iterable[str]) -> dict[str, str]:
     """{name in a state_dict: the same without what wrappers put before it}, by the names alone.
 
     "_orig_mod" is taken out wherever it stands, "module" where all names begin with it, as often as they do. What an
-    averaged model counts is left out. `mcoherence.gradients.wrappers` has the like of a model, whose types say more.
+    averaged model counts is left out. `mcoherence.gradients.given.wrappers` has the like of a model, whose types say
+    more.
 
     Example:
         >>> without_wrappers(["module.0._orig_mod.weight", "module.0.bias", "n_averaged"])

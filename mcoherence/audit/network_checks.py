@@ -18,7 +18,7 @@ from torch.nn.parameter import is_lazy
 
 from mcoherence.device import without_memory
 from mcoherence.errors import UserError, fault_of_own_code, in_own_code, raised_at, with_kind
-from mcoherence.gradients.evidence import IdentityError
+from mcoherence.gradients.batch.evidence import IdentityError
 from mcoherence.gradients.statistics import gradient_statistics
 from mcoherence.measuring.measurement import PRECISIONS
 from mcoherence.models.build import EmptyOnMeta, construct, is_of_torchvision, is_own, outline, require_logits

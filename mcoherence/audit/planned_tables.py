@@ -19,7 +19,7 @@ import pandas as pd
 
 from mcoherence.data.subsets import SUBSETS
 from mcoherence.files.canonical import canonical_json
-from mcoherence.gradients.layer_names import layers_of
+from mcoherence.gradients.given.layer_names import layers_of
 from mcoherence.models.build import outline
 from mcoherence.study.catalogue import TABLES, tables_of
 from mcoherence.study.data_sizes import Size, size_of

@@ -162,8 +162,8 @@ def _refusal_of(error: Exception, chosen: argparse.Namespace) -> str | None:
     if "torch" not in sys.modules:
         return None
     from mcoherence.device import is_of_device, without_determinism
-    from mcoherence.gradients.evidence import IdentityError
-    from mcoherence.gradients.refusal import UnsupportedModelError
+    from mcoherence.gradients.batch.evidence import IdentityError
+    from mcoherence.gradients.given.refusal import UnsupportedModelError
 
     if isinstance(error, IdentityError | UnsupportedModelError):
         return str(error)

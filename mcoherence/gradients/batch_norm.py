@@ -20,8 +20,8 @@ from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.nn.parameter import is_lazy
 
 from mcoherence.device import has_no_float64
-from mcoherence.gradients.refusal import UnsupportedModelError, no_graph_kept
-from mcoherence.gradients.trees import Tree, length, on_device, outputs_of
+from mcoherence.gradients.given.refusal import UnsupportedModelError, no_graph_kept
+from mcoherence.gradients.given.trees import Tree, length, on_device, outputs_of
 
 _STATISTICS = ("running_mean", "running_var")
 _NEVER_OF_A_BATCH = "FrozenBatchNorm2d"  # torchvision's: an affine map with fixed numbers, in training too

@@ -10,19 +10,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mcoherence.gradients.batch_again import batch_again
-from mcoherence.gradients.batch_products import ProductPasses, product_rounding
-from mcoherence.gradients.capture import Capture
-from mcoherence.gradients.chosen_examples import drawn
-from mcoherence.gradients.directions import Directions, contracted
-from mcoherence.gradients.evidence import IdentityError, tolerance
+from mcoherence.gradients.batch.batch_products import ProductPasses, product_rounding
+from mcoherence.gradients.batch.capture import Capture
+from mcoherence.gradients.batch.directions import Directions, contracted
+from mcoherence.gradients.batch.evidence import IdentityError, tolerance
+from mcoherence.gradients.batch.kept_calls import MOST_BYTES, KeptCalls
+from mcoherence.gradients.checks.batch_again import batch_again
+from mcoherence.gradients.checks.chosen_examples import drawn
+from mcoherence.gradients.checks.same_losses import apart
 from mcoherence.gradients.example_rows import MOST_WAITING_BYTES, OrderedExamples
-from mcoherence.gradients.kept_calls import MOST_BYTES, KeptCalls
-from mcoherence.gradients.layer_names import layer_of
-from mcoherence.gradients.same_losses import apart
-from mcoherence.gradients.small_batches import Piece
+from mcoherence.gradients.given.layer_names import layer_of
+from mcoherence.gradients.given.pieces import Piece
 from mcoherence.gradients.statistics import GradientStatistics
-from mcoherence.gradients.sweep import Measuring
+from mcoherence.gradients.sweep.sample_pass import Measuring
 
 
 class FirstPass:

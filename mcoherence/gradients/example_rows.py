@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mcoherence.gradients.layer_names import layer_of, layers_of
-from mcoherence.gradients.passes import BatchSums
-from mcoherence.gradients.small_batches import Piece
+from mcoherence.gradients.batch.passes import BatchSums
+from mcoherence.gradients.given.layer_names import layer_of, layers_of
+from mcoherence.gradients.given.pieces import Piece
 
 
 @dataclass(frozen=True)

@@ -12,17 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from mcoherence.gradients.evidence import Evidence
+from mcoherence.gradients.batch.evidence import Evidence
 from mcoherence.gradients.example_products import FirstPass, products_of, require_sums
 from mcoherence.gradients.example_rows import ExampleRows, OrderedExamples
-from mcoherence.gradients.layer_names import layer_of
+from mcoherence.gradients.given.layer_names import layer_of
+from mcoherence.gradients.given.losses import LossFunction
 from mcoherence.gradients.own_left_out import products_with_others
 from mcoherence.gradients.pairs import share_helped
-from mcoherence.gradients.reference import LossFunction
 from mcoherence.gradients.requested_directions import Along, Direction, members_of, requested, tensors_of
 from mcoherence.gradients.rounding import share_of_products
 from mcoherence.gradients.statistics import require_number, statistics_of
-from mcoherence.gradients.sweep import (
+from mcoherence.gradients.sweep.sample_pass import (
     Totals,
     checked_batches,
     group_names,
@@ -32,7 +32,7 @@ from mcoherence.gradients.sweep import (
     pieces,
     require_known_order,
 )
-from mcoherence.gradients.tally import Tally
+from mcoherence.gradients.sweep.tally import Tally
 
 if TYPE_CHECKING:
     import pandas as pd

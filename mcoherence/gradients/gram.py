@@ -14,12 +14,14 @@ from torch import Tensor, nn
 
 from mcoherence.coherence import Float64Array
 from mcoherence.gradients import pairs
-from mcoherence.gradients.evidence import IdentityError, tolerance
-from mcoherence.gradients.group_sums import real_rows
-from mcoherence.gradients.reference import LossFunction, loss_and_gradients
-from mcoherence.gradients.small_batches import Piece
+from mcoherence.gradients.batch.evidence import IdentityError, tolerance
+from mcoherence.gradients.batch.group_sums import real_rows
+from mcoherence.gradients.given.alone import loss_and_gradients
+from mcoherence.gradients.given.losses import LossFunction
+from mcoherence.gradients.given.pieces import Piece
+from mcoherence.gradients.given.trees import length, rows
 from mcoherence.gradients.statistics import GradientStatistics, statistics_of
-from mcoherence.gradients.sweep import (
+from mcoherence.gradients.sweep.sample_pass import (
     WHOLE_SAMPLE,
     Measuring,
     Totals,
@@ -27,8 +29,7 @@ from mcoherence.gradients.sweep import (
     measuring,
     require_known_order,
 )
-from mcoherence.gradients.tally import Tally
-from mcoherence.gradients.trees import length, rows
+from mcoherence.gradients.sweep.tally import Tally
 
 # Elements of per-example gradients alive at a time, at most, beside those of two examples.
 ELEMENTS = 2**26

@@ -20,12 +20,13 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from mcoherence.coherence import Float64Array, alpha, alpha_from_minibatches
+from mcoherence.gradients.batch.evidence import IdentityError
+from mcoherence.gradients.batch.group_sums import GroupSums, products_of_sums
 from mcoherence.gradients.batch_norm import with_batch_statistics
-from mcoherence.gradients.evidence import IdentityError
-from mcoherence.gradients.group_sums import GroupSums, products_of_sums
-from mcoherence.gradients.reading import read
-from mcoherence.gradients.reference import LossFunction, dense
-from mcoherence.gradients.trees import Tree, length, on_device, outputs_of
+from mcoherence.gradients.given.alone import dense
+from mcoherence.gradients.given.losses import LossFunction
+from mcoherence.gradients.given.reading import read
+from mcoherence.gradients.given.trees import Tree, length, on_device, outputs_of
 from mcoherence.precision import float32_products
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from mcoherence.gradients.trees import length, rows
+from mcoherence.gradients.given.trees import length, rows
 
 
 def without_padding(batches: Iterable[tuple[Any, ...]]) -> "Unpadded":

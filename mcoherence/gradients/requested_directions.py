@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mcoherence.gradients.directions import Directions
-from mcoherence.gradients.reading import read
+from mcoherence.gradients.batch.directions import Directions
+from mcoherence.gradients.given.reading import read
+from mcoherence.gradients.given.wrappers import plain_names
 from mcoherence.gradients.statistics import GradientStatistics
-from mcoherence.gradients.sweep import Measuring
-from mcoherence.gradients.wrappers import plain_names
+from mcoherence.gradients.sweep.sample_pass import Measuring
 
 SUM = "sum"
 # What may be asked for: the name of a sum, or a tensor for every parameter.

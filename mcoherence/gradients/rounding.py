@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from mcoherence.gradients.group_sums import sum_dtype
+from mcoherence.gradients.batch.group_sums import sum_dtype
 
 # In roundings of the dtype that sums are kept and products computed in, float32 or wider: those of bfloat16 and float16
 # are far larger than what they leave of a sum over many elements, so that 0 in its place would be untrue. Seen on

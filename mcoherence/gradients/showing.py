@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from mcoherence.gradients.evidence import Evidence
+from mcoherence.gradients.batch.evidence import Evidence
 
 if TYPE_CHECKING:
     import pandas as pd

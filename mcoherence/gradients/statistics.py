@@ -18,14 +18,23 @@ from torch import Tensor, nn
 
 from mcoherence import coherence
 from mcoherence.gradients import noise
-from mcoherence.gradients.evidence import Evidence
-from mcoherence.gradients.group_sums import products_of_sums
-from mcoherence.gradients.layer_names import layer_of, layers_of
-from mcoherence.gradients.reference import LossFunction
+from mcoherence.gradients.batch.evidence import Evidence
+from mcoherence.gradients.batch.group_sums import products_of_sums
+from mcoherence.gradients.given.layer_names import layer_of, layers_of
+from mcoherence.gradients.given.losses import LossFunction
 from mcoherence.gradients.rounding import share_of_sums
-from mcoherence.gradients.sweep import WHOLE_SAMPLE as WHOLE_SAMPLE  # readers of results know it by this path
-from mcoherence.gradients.sweep import Measuring, Totals, group_names, indices_of_groups, measured_batches, measuring
-from mcoherence.gradients.tally import Tally
+from mcoherence.gradients.sweep.sample_pass import (
+    WHOLE_SAMPLE as WHOLE_SAMPLE,  # readers of results know it by this path
+)
+from mcoherence.gradients.sweep.sample_pass import (
+    Measuring,
+    Totals,
+    group_names,
+    indices_of_groups,
+    measured_batches,
+    measuring,
+)
+from mcoherence.gradients.sweep.tally import Tally
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -20,7 +20,7 @@ from torch import Tensor
 from mcoherence.errors import UserError
 from mcoherence.files.hdf5 import read_hdf5, write_hdf5
 from mcoherence.files.provenance import provenance
-from mcoherence.gradients.evidence import Evidence
+from mcoherence.gradients.batch.evidence import Evidence
 
 SUMS = "mcoherence/gradient_statistics/1"
 EXAMPLES = "mcoherence/example_statistics/1"

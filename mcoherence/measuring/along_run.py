@@ -17,8 +17,8 @@ from torch import nn
 
 from mcoherence.files.hdf5 import new_hdf5, write_contents
 from mcoherence.files.progress import progress
+from mcoherence.gradients.batch.evidence import merged
 from mcoherence.gradients.batch_norm import batch_norm_layers
-from mcoherence.gradients.evidence import merged
 from mcoherence.gradients.minibatches import MinibatchStatistics
 from mcoherence.gradients.statistics import GradientStatistics
 from mcoherence.measuring.by_examples import ByExamples

@@ -16,8 +16,8 @@ from torch import Tensor
 from mcoherence.data.named_data import IGNORED, BatchReading, NamedData, Positions
 from mcoherence.errors import UserError, first_line
 from mcoherence.files.progress import progress
-from mcoherence.gradients import trees
-from mcoherence.gradients.tree_digest import TreeDigest
+from mcoherence.gradients.given import trees
+from mcoherence.gradients.given.tree_digest import TreeDigest
 from mcoherence.own_functions import own_function
 
 

@@ -25,8 +25,8 @@ from mcoherence.data.loading import ImageLoader
 from mcoherence.device import sent
 from mcoherence.errors import UserError
 from mcoherence.files.progress import progress
+from mcoherence.gradients.batch.evidence import Evidence, merged
 from mcoherence.gradients.batch_norm import with_sample_statistics
-from mcoherence.gradients.evidence import Evidence, merged
 from mcoherence.gradients.examples import example_statistics
 from mcoherence.gradients.own_left_out import cosines_with_others, products_with_others
 from mcoherence.gradients.requested_directions import Direction

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from mcoherence.errors import UserError
 from mcoherence.files.hdf5 import open_hdf5, read_hdf5
 from mcoherence.files.provenance import Provenance, merged_provenance
-from mcoherence.gradients.evidence import Evidence, merged
+from mcoherence.gradients.batch.evidence import Evidence, merged
 from mcoherence.measuring.record import CoherenceRecord, MinibatchRecord
 from mcoherence.study.result_names import BATCH, GRADIENT_SCORES, LOGIT_SCORES
 

@@ -22,12 +22,12 @@ from mcoherence.device import enough_memory, is_of_device
 from mcoherence.errors import UserError, first_line
 from mcoherence.files.hdf5 import new_hdf5, write_contents
 from mcoherence.files.progress import progress
+from mcoherence.gradients.batch.evidence import merged
 from mcoherence.gradients.batch_norm import with_sample_statistics
-from mcoherence.gradients.evidence import merged
-from mcoherence.gradients.reference import LossFunction
+from mcoherence.gradients.given.losses import LossFunction
+from mcoherence.gradients.given.trees import leaves, length, outputs_of
+from mcoherence.gradients.given.wrappers import unwrapped
 from mcoherence.gradients.statistics import GradientStatistics, gradient_statistics
-from mcoherence.gradients.trees import leaves, length, outputs_of
-from mcoherence.gradients.wrappers import unwrapped
 from mcoherence.measuring.along_run import normalised_by, write_group_sums
 from mcoherence.measuring.job import EVERYTHING
 from mcoherence.measuring.record import evidence_of, record_of, stacked

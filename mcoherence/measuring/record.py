@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from mcoherence.coherence import m_coherence
-from mcoherence.gradients.evidence import Evidence, bound_ratio
-from mcoherence.gradients.layer_names import by_layer, layer_indices, layers_of
+from mcoherence.gradients.batch.evidence import Evidence, bound_ratio
+from mcoherence.gradients.given.layer_names import by_layer, layer_indices, layers_of
 from mcoherence.gradients.minibatches import MinibatchStatistics, alpha_of_examples
 from mcoherence.gradients.statistics import GradientStatistics
 

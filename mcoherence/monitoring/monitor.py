@@ -15,12 +15,12 @@ from torch import nn
 from mcoherence.errors import UserError
 from mcoherence.files.digests import short_digest
 from mcoherence.files.provenance import provenance
+from mcoherence.gradients.batch.evidence import merged
 from mcoherence.gradients.batch_norm import batch_norm_layers
-from mcoherence.gradients.evidence import merged
-from mcoherence.gradients.reference import LossFunction
+from mcoherence.gradients.given.losses import LossFunction
+from mcoherence.gradients.given.wrappers import unwrapped
 from mcoherence.gradients.rounding import share_of_sums
 from mcoherence.gradients.statistics import WHOLE_SAMPLE
-from mcoherence.gradients.wrappers import unwrapped
 from mcoherence.measuring.record import CoherenceRecord, record_of, stacked
 from mcoherence.monitoring.cost import Clock, Cost
 from mcoherence.monitoring.logging import Log, for_loggers, hand_over, require_log

@@ -5,18 +5,19 @@ single examples are compared anew where something is new.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mcoherence.gradients.eval_mode import eval_mode
-from mcoherence.gradients.passes import Passes
-from mcoherence.gradients.reference import LossFunction, dense
+from mcoherence.gradients.batch.passes import Passes
+from mcoherence.gradients.checks.checks import AlreadyChecked
+from mcoherence.gradients.given.alone import dense
+from mcoherence.gradients.given.eval_mode import eval_mode
+from mcoherence.gradients.given.losses import LossFunction
+from mcoherence.gradients.given.trees import outputs_of, usable
 from mcoherence.gradients.statistics import GradientStatistics, statistics_of
-from mcoherence.gradients.sweep import Totals, group_names, measured_batches, measuring, prepared
-from mcoherence.gradients.tally import Tally
-from mcoherence.gradients.trees import outputs_of, usable
+from mcoherence.gradients.sweep.sample_pass import Totals, group_names, measured_batches, measuring, prepared
+from mcoherence.gradients.sweep.tally import Tally
 from mcoherence.monitoring.probe_sample import Batch, not_finite
 from mcoherence.precision import float32_products
 
@@ -38,9 +39,7 @@ class ProbePasses:
         self._loss_fn, self._groups = loss_fn, groups
         self._spot_check, self._tf32 = spot_check, tf32
         self._since_check = 0  # calls since the last one that was checked in full, that one among them
-        self._sizes: frozenset[int] = frozenset()
-        self._joined: dict[tuple[Any, ...], int] = {}
-        self._seen: frozenset[str] = frozenset()
+        self._before = AlreadyChecked()
         self._routed: frozenset[str] = frozenset()
 
     def statistics(self, model: nn.Module, batches: Sequence[Batch]) -> GradientStatistics:
@@ -55,22 +54,19 @@ class ProbePasses:
             # A parameter whose rule a check has found to misread it stays with the whole model.
             passes.capture.routed.update(self._routed & passes.parameters.keys())
             totals = Totals(len(names), passes.parameters)
-            tally = Tally(passes, self._spot_check, 2 if self._groups is None else 3)
-            tally.sizes.update(self._sizes)
-            tally.joined.update(self._joined)
-            tally.seen.update(self._seen)
+            tally = Tally(passes, self._spot_check, 2 if self._groups is None else 3, self._before)
             for piece, measured in measured_batches(passes, tally, batches, self._groups):
                 totals.add(piece.group, measured)
             now.require_unchanged()
             found = statistics_of(names, now, totals, tally)
-        self._sizes, self._joined, self._seen = frozenset(tally.sizes), dict(tally.joined), frozenset(tally.seen)
-        self._routed, self._since_check = frozenset(passes.capture.routed), since + 1
+        self._before, self._routed = tally.checks.so_far(), frozenset(passes.capture.routed)
+        self._since_check = since + 1
         return found
 
     def forget(self) -> None:
         """Check the next call in full."""
         self._since_check = 0
-        self._sizes, self._joined, self._seen, self._routed = frozenset(), {}, frozenset(), frozenset()
+        self._before, self._routed = AlreadyChecked(), frozenset()
 
     def leaves_range(self, model: nn.Module, batches: Sequence[Batch]) -> bool:
         """Whether losses or gradients of the sample are NaN or infinite by the doing of the network.

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from mcoherence.errors import UserError
-from mcoherence.gradients.grouping import group_ids
-from mcoherence.gradients.tree_digest import TreeDigest
-from mcoherence.gradients.trees import Tree, leaves, length, mapped, named_leaves, require_parts, rows
+from mcoherence.gradients.given.tree_digest import TreeDigest
+from mcoherence.gradients.given.trees import Tree, leaves, length, mapped, named_leaves, require_parts, rows
+from mcoherence.gradients.sweep.grouping import group_ids
 
 Batch = tuple[Any, ...]
 EXPECTED = "expected one batch (inputs, targets) or a list of them, with `groups` (inputs, targets, group_ids)"

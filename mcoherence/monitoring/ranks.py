@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from mcoherence.errors import UserError, first_line
-from mcoherence.gradients.evidence import Evidence, merged
-from mcoherence.gradients.fingerprint import fingerprint
+from mcoherence.gradients.batch.evidence import Evidence, merged
+from mcoherence.gradients.given.fingerprint import fingerprint
 from mcoherence.gradients.statistics import GradientStatistics
 
 

@@ -11,8 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mcoherence.coherence import alpha, m_coherence, pairwise_alignment
-from mcoherence.gradients.evidence import Evidence
-from mcoherence.gradients.layer_names import by_layer
+from mcoherence.gradients.batch.evidence import Evidence
+from mcoherence.gradients.given.layer_names import by_layer
 from mcoherence.gradients.noise import gradient_variance, mean_gradient_sq_norm, running_noise_scale
 from mcoherence.gradients.statistics import WHOLE_SAMPLE
 from mcoherence.measuring.record import CoherenceRecord

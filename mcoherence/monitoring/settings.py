@@ -7,7 +7,7 @@ from torch import nn
 
 from mcoherence.errors import UserError
 from mcoherence.gradients.statistics import WHOLE_SAMPLE
-from mcoherence.gradients.sweep import group_names
+from mcoherence.gradients.sweep.sample_pass import group_names
 from mcoherence.monitoring.schedule import as_whole_number
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from mcoherence.errors import UserError, first_line
-from mcoherence.gradients.refusal import refuse_unsupported
+from mcoherence.gradients.given.refusal import refuse_unsupported
 from mcoherence.gradients.statistics import WHOLE_SAMPLE, GradientStatistics
 from mcoherence.measuring.by_examples import diverged_statistics
 from mcoherence.monitoring.probe_passes import ProbePasses, weights_are_finite

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mcoherence.errors import UserError
-from mcoherence.gradients.evidence import Evidence
+from mcoherence.gradients.batch.evidence import Evidence
 from mcoherence.measuring.record import CoherenceRecord
 from mcoherence.monitoring.schedule import as_whole_number
 

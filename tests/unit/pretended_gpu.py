@@ -18,7 +18,9 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
-from mcoherence.gradients import example_wise, small_batches, sources, trees
+from mcoherence.gradients.batch import example_wise
+from mcoherence.gradients.given import pieces, trees
+from mcoherence.gradients.sweep import small_batches, sources
 
 GPU, CPU = torch.device("cuda", 0), torch.device("cpu")
 _INSIDE = "meta"  # what torch's own C++ takes the device for, so that it makes no tensors of values itself
@@ -180,7 +182,7 @@ def pretended_gpu(monkeypatch: Any) -> Iterator[PretendedGpu]:
         patch.setattr(torch.cuda, "get_device_name", lambda device=GPU: "pretended")
         patch.setattr(torch.cuda, "synchronize", lambda device=GPU: None)
         is_plain = trees.is_plain
-        for module in (trees, small_batches, sources):
+        for module in (trees, pieces, sources):
             patch.setattr(module, "is_plain", lambda leaf: isinstance(leaf, OnGpu) or is_plain(leaf))
         patch.setattr(example_wise, "_are_plain", lambda tensors: True)
         patch.setattr(small_batches, "has_modes", lambda: False)

@@ -18,12 +18,13 @@ from mcoherence.data.loading import image_loader
 from mcoherence.data.preparation import prepare_images
 from mcoherence.data.sources import Source, SourcePart
 from mcoherence.device import sent
-from mcoherence.gradients import fallback, small_batches
+from mcoherence.gradients.batch import fallback
 from mcoherence.gradients.batch_norm import with_sample_statistics
 from mcoherence.gradients.gram import example_gram
 from mcoherence.gradients.layer_rules import convolution
 from mcoherence.gradients.layer_rules.lookup import RULES
 from mcoherence.gradients.minibatches import minibatch_statistics
+from mcoherence.gradients.sweep import small_batches
 from mcoherence.measuring.along_run import measure_run
 from mcoherence.measuring.confusion import mini_batch_gram
 from mcoherence.measuring.evaluation import evaluate_run

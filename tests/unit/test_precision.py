@@ -118,7 +118,7 @@ def test_a_model_on_a_gpu_without_float64_is_measured_on_the_processor_and_says_
     model = Watching()
     expected = gradient_statistics(model, LOSS, [BATCH])
     model.seen.clear()
-    monkeypatch.setattr("mcoherence.gradients.sweep.has_no_float64", lambda device: True)
+    monkeypatch.setattr("mcoherence.gradients.sweep.sample_pass.has_no_float64", lambda device: True)
     with pytest.warns(UserWarning, match="measuring on the processor: Apple's GPU has no float64"):
         found = gradient_statistics(model, LOSS, [BATCH])
     assert model.seen == set()

@@ -19,6 +19,8 @@ ROOMS = (
     "models", "gradients", "optim", "data", "files", "device", "precision", "parameter_names", "coherence",
     "own_functions", "errors",
 )  # fmt: skip
+# Folders within a room, from the top; "" is the room's own modules.
+INNER_ROOMS = {"gradients": ("", "sweep", "checks", "batch", "graph", "given", "layer_rules")}
 PLACE = {room: index for index, room in enumerate(ROOMS)}
 FOLDERS = tuple(room for room in ROOMS if (LIBRARY / room).is_dir())
 HEAVY = {"h5py", "matplotlib", "numpy", "pandas", "PIL", "pyarrow", "safetensors", "scipy", "sklearn", "torch"}
@@ -79,6 +81,18 @@ def test_every_module_of_the_library_is_in_a_room():
 def test_imports_point_down():
     up = [f"{a} imports {b}" for a, b in IMPORT_LINES if PLACE[room_of(a)] > PLACE[room_of(b)]]
     assert up == []
+
+
+@pytest.mark.parametrize("room", INNER_ROOMS)
+def test_imports_between_folders_of_a_room_point_down(room):
+    def folder_of(module: str) -> str:
+        parts = module.removesuffix(".__init__").split(".")[2:]
+        return parts[0] if (LIBRARY / room / parts[0]).is_dir() else ""
+
+    within = [(a, b) for a, b in IMPORT_LINES if room_of(a) == room_of(b) == room and b != f"mcoherence.{room}"]
+    place = {folder: index for index, folder in enumerate(INNER_ROOMS[room])}
+    assert {folder_of(module) for pair in within for module in pair} == set(place)
+    assert [f"{a} imports {b}" for a, b in within if place[folder_of(a)] > place[folder_of(b)]] == []
 
 
 def test_no_modules_import_each_other_in_a_circle():

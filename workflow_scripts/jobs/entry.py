@@ -48,7 +48,7 @@ def _refusal_of(error: Exception) -> str | None:
     if "torch" not in sys.modules:
         return None
     from mcoherence.device import without_determinism, without_memory
-    from mcoherence.gradients.evidence import IdentityError
+    from mcoherence.gradients.batch.evidence import IdentityError
 
     if isinstance(error, IdentityError):
         return str(error)

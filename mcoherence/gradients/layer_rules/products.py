@@ -88,7 +88,7 @@ def trusted(norms: Tensor, *lost: Tensor | float) -> Tensor:
 
     What leaves the range of a dtype in a result shows there; in a factor it does not, where the other is large. What
     was lost of all examples is to be nothing beside their total. NaN tells the caller to do it over in float64. A total
-    of exactly 0 is left: whether that is the truth shows in the sum of the gradients (`passes`).
+    of exactly 0 is left: whether that is the truth shows in the sum of the gradients (`batch.passes`).
 
     Args:
         norms: of the examples, [n].

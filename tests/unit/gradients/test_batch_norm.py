@@ -9,9 +9,9 @@ from torch import nn
 
 from mcoherence.coherence import alpha, alpha_from_minibatches
 from mcoherence.gradients.batch_norm import batch_norm_layers, with_batch_statistics, with_sample_statistics
+from mcoherence.gradients.given.refusal import UnsupportedModelError
 from mcoherence.gradients.minibatches import alpha_of_examples, minibatch_statistics
 from mcoherence.gradients.reference import per_example_gradients
-from mcoherence.gradients.refusal import UnsupportedModelError
 from mcoherence.gradients.statistics import gradient_statistics
 
 LOSS = nn.CrossEntropyLoss(reduction="none")

@@ -8,10 +8,10 @@ from torch import nn
 from torch.nn.utils import parametrizations, parametrize
 
 from mcoherence import gradient_statistics
-from mcoherence.gradients.evidence import IdentityError, bound_ratio
+from mcoherence.gradients.batch.evidence import IdentityError, bound_ratio
+from mcoherence.gradients.given.refusal import UnsupportedModelError
 from mcoherence.gradients.layer_rules.registry import RULES, Registered, only_argument
 from mcoherence.gradients.reference import per_example_gradients
-from mcoherence.gradients.refusal import UnsupportedModelError
 from tests.unit.gradients.model_of_function import Model
 
 PER_EXAMPLE = nn.CrossEntropyLoss(reduction="none")
@@ -410,7 +410,7 @@ def test_an_embedding_that_changes_with_the_batch_is_refused_by_name(layer):
 
 
 def test_whole_model_rows_are_formed_in_chunks(monkeypatch):
-    monkeypatch.setattr("mcoherence.gradients.fallback.ROWS_BUDGET", 50)
+    monkeypatch.setattr("mcoherence.gradients.batch.fallback.ROWS_BUDGET", 50)
     model, inputs, targets, _ = problem("used-twice")
     statistics = gradient_statistics(model, PER_EXAMPLE, [(inputs, targets)])
     assert_equal_to_loop(statistics, per_example_gradients(model, PER_EXAMPLE, inputs, targets))

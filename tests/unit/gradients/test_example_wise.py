@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from mcoherence.gradients import example_wise
-from mcoherence.gradients.example_wise import is_example_wise, layer_settings
+from mcoherence.gradients.batch import example_wise
+from mcoherence.gradients.batch.example_wise import is_example_wise, layer_settings
 
 # A layer, and the shape of an example's input.
 KEEPING = [

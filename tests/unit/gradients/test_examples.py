@@ -9,10 +9,12 @@ import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
 from mcoherence import example_statistics, gradient_statistics
-from mcoherence.gradients import batch_products, example_products, kept_calls, small_batches
-from mcoherence.gradients.batch_again import Batch
-from mcoherence.gradients.evidence import IdentityError
+from mcoherence.gradients import example_products
+from mcoherence.gradients.batch import batch_products, kept_calls
+from mcoherence.gradients.batch.evidence import IdentityError
+from mcoherence.gradients.checks.batch_again import Batch
 from mcoherence.gradients.reference import per_example_gradients
+from mcoherence.gradients.sweep import small_batches
 from tests.unit.gradients.against_the_loop import same, snapshot
 
 PER_EXAMPLE = nn.CrossEntropyLoss(reduction="none")

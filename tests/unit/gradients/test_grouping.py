@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mcoherence import gradient_statistics
-from mcoherence.gradients.grouping import WAITING_BATCHES, batches_of_one_group
 from mcoherence.gradients.reference import per_example_gradients
+from mcoherence.gradients.sweep.grouping import WAITING_BATCHES, batches_of_one_group
 
 PER_EXAMPLE = nn.CrossEntropyLoss(reduction="none")
 NAMES = [f"group{i}" for i in range(100)]

@@ -12,10 +12,10 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.checkpoint import checkpoint
 
 from mcoherence import example_statistics, gradient_statistics, without_padding
+from mcoherence.gradients.given.refusal import UnsupportedModelError
+from mcoherence.gradients.given.trees import arguments, leaves, mapped
+from mcoherence.gradients.given.wrappers import plain_names, unwrapped
 from mcoherence.gradients.reference import per_example_gradients
-from mcoherence.gradients.refusal import UnsupportedModelError
-from mcoherence.gradients.trees import arguments, leaves, mapped
-from mcoherence.gradients.wrappers import plain_names, unwrapped
 
 PAGE = (Path(__file__).parents[3] / "docs/gradients.md").read_text()
 PER_EXAMPLE = nn.CrossEntropyLoss(reduction="none")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mcoherence.gradients.layer_names import by_layer, layer_indices, layer_of, layers_of
+from mcoherence.gradients.given.layer_names import by_layer, layer_indices, layer_of, layers_of
 
 PARAMETERS = ("scale", "0.conv.weight", "0.conv.bias", "1.weight", "0.conv.gain")
 

@@ -8,7 +8,7 @@ from torch.utils.checkpoint import checkpoint
 from torch.utils.data import DataLoader, TensorDataset
 
 from mcoherence import CoherenceMonitor, example_gram, example_statistics, gradient_statistics
-from mcoherence.gradients.refusal import UnsupportedModelError
+from mcoherence.gradients.given.refusal import UnsupportedModelError
 from tests.unit.gradients.model_of_function import Model
 from tests.unit.gradients.reversible import Reversible
 

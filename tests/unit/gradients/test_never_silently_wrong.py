@@ -12,11 +12,11 @@ from torch import nn
 from torch.ao.quantization import FakeQuantize, MovingAverageMinMaxObserver
 
 from mcoherence import gradient_statistics
-from mcoherence.gradients.evidence import IdentityError
-from mcoherence.gradients.fingerprint import fingerprint
-from mcoherence.gradients.probe import are_of_one_example_each, weights
+from mcoherence.gradients.batch.evidence import IdentityError
+from mcoherence.gradients.given.fingerprint import fingerprint
+from mcoherence.gradients.given.refusal import UnsupportedModelError
+from mcoherence.gradients.graph.probe import are_of_one_example_each, weights
 from mcoherence.gradients.reference import per_example_gradients
-from mcoherence.gradients.refusal import UnsupportedModelError
 from tests.unit.gradients.model_of_function import Model
 
 PER_EXAMPLE = nn.CrossEntropyLoss(reduction="none")
@@ -207,7 +207,7 @@ def test_so_are_hooks_on_all_modules():
 
 
 def test_a_rule_that_the_spot_check_finds_misread_loses_its_sums_too(monkeypatch):
-    from mcoherence.gradients import layers
+    from mcoherence.gradients.batch import layers
 
     monkeypatch.setattr(layers, "has_global_hooks", lambda: False)  # as if they were not looked for
     torch.manual_seed(0)
@@ -239,7 +239,7 @@ class TwoNames(nn.Module):
 
 
 def test_a_module_under_two_names_keeps_its_weights_even_where_float64_is_asked(monkeypatch):
-    monkeypatch.setattr("mcoherence.gradients.spot_check.agree_in_float64", _run_in_float64)
+    monkeypatch.setattr("mcoherence.gradients.checks.spot_check.agree_in_float64", _run_in_float64)
     torch.manual_seed(0)
     model, inputs = TwoNames(), torch.randn(6, 4)
     before = {name: (p, p.detach().clone()) for name, p in model.named_parameters(remove_duplicate=False)}
@@ -253,7 +253,7 @@ def test_a_module_under_two_names_keeps_its_weights_even_where_float64_is_asked(
 
 
 def _run_in_float64(model, batch, chosen):
-    from mcoherence.gradients.batch_again import in_float64
+    from mcoherence.gradients.checks.batch_again import in_float64
 
     double = in_float64(model, batch)
     assert all(value.dtype == torch.float64 for value in double.norms_within(chosen).values())

@@ -8,9 +8,9 @@ from torch import nn
 from mcoherence import example_gram, example_statistics, gradient_statistics
 from mcoherence.gradients import gram as gram_module
 from mcoherence.gradients import noise, pairs
-from mcoherence.gradients.evidence import IdentityError
+from mcoherence.gradients.batch.evidence import IdentityError
+from mcoherence.gradients.given.refusal import UnsupportedModelError
 from mcoherence.gradients.reference import per_example_gradients
-from mcoherence.gradients.refusal import UnsupportedModelError
 
 PER_EXAMPLE = nn.CrossEntropyLoss(reduction="none")
 DIFFERENT = ~np.eye(9, dtype=bool)

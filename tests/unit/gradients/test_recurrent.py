@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from mcoherence import gradient_statistics
-from mcoherence.gradients import eval_mode
+from mcoherence.gradients.given import eval_mode
 from mcoherence.gradients.reference import per_example_gradients
 
 PER_EXAMPLE = nn.CrossEntropyLoss(reduction="none")

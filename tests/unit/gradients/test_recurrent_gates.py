@@ -11,9 +11,9 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.checkpoint import checkpoint
 
 from mcoherence import example_statistics, gradient_statistics
-from mcoherence.gradients.alignment import layouts
-from mcoherence.gradients.graph import users_below
-from mcoherence.gradients.recurrent import Recurrent, step_by_step
+from mcoherence.gradients.graph.alignment import layouts
+from mcoherence.gradients.graph.recurrent import Recurrent, step_by_step
+from mcoherence.gradients.graph.walk import users_below
 from mcoherence.gradients.reference import per_example_gradients
 
 N, T, D, H = 3, 5, 4, 6

@@ -11,11 +11,11 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.data import BatchSampler, DataLoader, SequentialSampler, Subset, TensorDataset
 
 from mcoherence import example_gram, example_statistics, gradient_statistics
-from mcoherence.gradients import small_batches, sweep
-from mcoherence.gradients.passes import Passes
+from mcoherence.gradients.batch.passes import Passes
+from mcoherence.gradients.given.refusal import UnsupportedModelError
+from mcoherence.gradients.given.trees import length
 from mcoherence.gradients.reference import per_example_gradients
-from mcoherence.gradients.refusal import UnsupportedModelError
-from mcoherence.gradients.trees import length
+from mcoherence.gradients.sweep import sample_pass, small_batches
 
 D = 4
 PER_EXAMPLE = nn.CrossEntropyLoss(reduction="none")
@@ -34,7 +34,7 @@ def passed(monkeypatch):
         return measured
 
     monkeypatch.setattr(Passes, "measure", noting(Passes.measure))
-    monkeypatch.setattr(sweep, "measure_joined", noting(sweep.measure_joined))
+    monkeypatch.setattr(sample_pass, "measure_joined", noting(sample_pass.measure_joined))
     return sizes
 
 

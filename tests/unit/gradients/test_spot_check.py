@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from mcoherence import gradient_statistics
-from mcoherence.gradients.evidence import Evidence
+from mcoherence.gradients.batch.evidence import Evidence
+from mcoherence.gradients.given.refusal import UnsupportedModelError
 from mcoherence.gradients.reference import per_example_gradients
-from mcoherence.gradients.refusal import UnsupportedModelError
 
 
 class Added(nn.Module):

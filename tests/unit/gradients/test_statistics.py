@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from mcoherence import gradient_statistics
-from mcoherence.gradients import capture
+from mcoherence.gradients.batch import capture
+from mcoherence.gradients.given.refusal import UnsupportedModelError
 from mcoherence.gradients.layer_rules import convolution, lookup, products, registry
 from mcoherence.gradients.reference import per_example_gradients
-from mcoherence.gradients.refusal import UnsupportedModelError
 
 PER_EXAMPLE = nn.CrossEntropyLoss(reduction="none")
 

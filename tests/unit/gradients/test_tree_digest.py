@@ -2,8 +2,8 @@
 
 import torch
 
-from mcoherence.gradients.tree_digest import TreeDigest
-from mcoherence.gradients.trees import rows
+from mcoherence.gradients.given.tree_digest import TreeDigest
+from mcoherence.gradients.given.trees import rows
 
 A, B = torch.arange(12.0).reshape(6, 2), torch.ones(6, 2)
 TREE = ({"a": A, "b": (B, None)}, torch.arange(6))

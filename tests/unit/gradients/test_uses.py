@@ -8,7 +8,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from torch.utils.checkpoint import checkpoint
 
 from mcoherence import example_statistics, gradient_statistics
-from mcoherence.gradients import by_uses
+from mcoherence.gradients.batch import by_uses
 from mcoherence.gradients.reference import per_example_gradients
 from tests.unit.gradients.model_of_function import Model
 

@@ -5,8 +5,8 @@ import warnings
 import pytest
 import torch
 
-from mcoherence.gradients.following import Following
-from mcoherence.gradients.watching import Watch
+from mcoherence.gradients.graph.following import Following
+from mcoherence.gradients.graph.watching import Watch
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # scripts are deprecated, and are still met

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from mcoherence import gradient_statistics
+from mcoherence.gradients.given.refusal import UnsupportedModelError
+from mcoherence.gradients.graph.watching import Watch
 from mcoherence.gradients.reference import per_example_gradients
-from mcoherence.gradients.refusal import UnsupportedModelError
-from mcoherence.gradients.watching import Watch
 
 LOSS = nn.CrossEntropyLoss(reduction="none")
 TOKENS, WIDTH, CLASSES = 5, 4, 3

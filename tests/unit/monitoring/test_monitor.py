@@ -13,7 +13,7 @@ from torch import nn
 
 from mcoherence import CoherenceMonitor, gradient_statistics
 from mcoherence.errors import UserError
-from mcoherence.gradients.wrappers import unwrapped
+from mcoherence.gradients.given.wrappers import unwrapped
 from mcoherence.monitoring.logging import takes_all_at_once
 from mcoherence.monitoring.probe_passes import weights_are_finite
 from mcoherence.monitoring.schedule import MeasuringSteps

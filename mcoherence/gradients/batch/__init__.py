@@ -1,0 +1,1 @@
+"""One forward and backward pass of a batch: sums of gradients, squared norms of the examples' gradients."""

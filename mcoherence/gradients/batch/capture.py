@@ -1,0 +1,386 @@
+"""Hooks that see, for every layer with parameters, what went in and the gradient with respect to what came out.
+
+A forward hook keeps the input and puts a tensor hook on the output. This survives in-place activations (a module's
+backward hook does not), and the output itself is never kept, because an in-place operation would overwrite it.
+Squared norms are taken inside the tensor hook and the tensors are let go at once, so that no more than one layer's
+worth of extra memory is alive at a time.
+
+With directions in the space of the parameters, products of the examples' gradients with them are taken in place of the
+squared norms (`layer_products`).
+
+Not every use of a parameter is one call of its module. Between the forward and the backward pass of every batch
+`routing` tells which layers their calls do not account for. Their parameters, and those that belong to no layer, are
+measured where the graph shows their uses (`by_uses`), and what is not understood there is left to
+`fallback.WholeModel`. So that the graph shows the uses of recurrent layers' weights, these are computed in another way
+meanwhile (`graph.recurrent`).
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, Node
+
+from mcoherence.device import sent
+from mcoherence.gradients.batch.by_uses import ByUses, fit
+from mcoherence.gradients.batch.directions import Directions
+from mcoherence.gradients.batch.edges import lowest_edges, with_none_below
+from mcoherence.gradients.batch.fallback import layer_rows
+from mcoherence.gradients.batch.kept_calls import KeptCalls
+from mcoherence.gradients.batch.layer_products import layer_products
+from mcoherence.gradients.batch.layers import Argument, Call, Layer, measurable_layers
+from mcoherence.gradients.batch.routing import Routes, unaccounted
+from mcoherence.gradients.batch.rule_calls import by_rule, sums_here
+from mcoherence.gradients.given.layer_names import layer_of
+from mcoherence.gradients.given.refusal import (
+    UnsupportedModelError as UnsupportedModelError,  # users catch it by this path
+)
+from mcoherence.gradients.graph.alignment import EXAMPLES_FIRST, Layout, layouts
+from mcoherence.gradients.graph.following import Following
+from mcoherence.gradients.graph.probe import Probe, lengths
+from mcoherence.gradients.graph.recurrent import Recurrent
+from mcoherence.gradients.graph.uses import Use
+from mcoherence.gradients.graph.walk import Users
+from mcoherence.gradients.graph.watching import Watch
+from mcoherence.gradients.layer_rules.products import Rows
+from mcoherence.gradients.layer_rules.registry import NotModelledError, only_argument
+from mcoherence.parameter_names import names_by_module
+
+Place = Layer | tuple[str, int]  # a layer, or one use of a parameter, by name and number
+
+
+class Capture:
+    """Squared norms of per-example gradients, layer by layer, from the hooks of one backward pass.
+
+    routed: names of the parameters whose gradient is not accounted for here; once routed, always routed.
+    careful: rules compute in float64, whatever the model's dtype.
+    by_calls: whether the pass at hand is accounted for by one call of each layer, whose rows are sure.
+    keeping: whether to keep what the calls of a batch gave; kept: of the batch at hand.
+    lowest: what to ask autograd for so that it comes by all layers; of passes for products only.
+    edges: what to ask autograd for besides the parameters that are not summed here, and to `hand` back.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.layers = measurable_layers(model)
+        self.careful = False
+        measurable = {id(p) for layer in self.layers for p in layer.parameters.values()}
+        names = names_by_module(model)
+        self._trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        self.routed: set[str] = set()
+        self._uses = ByUses(self._trained)
+        # By all of their names, each its own layer's. A layer without a rule is tried by its uses, then by its call.
+        self._by_uses = {name for known in names.values() if len(known) != 1 for name in known}
+        self._by_uses |= {name for name, p in self._trained.items() if id(p) not in measurable}
+        self._by_uses |= {layer.qualified(name) for layer in self.layers if not layer.rule for name in layer.parameters}
+        self._by_call_alone: set[str] = set()
+        self._model = model
+        self._recurrent = Recurrent(model)
+        self._shows_recurrent = bool(self._recurrent.layers)
+        self._reads = False  # whether a pass has read the values of tensors, and others than fixed ones
+        self._reads_others = False
+        self._examples = 0
+        self._watch: Watch | None = None
+        self._directions: Directions | None = None
+        self.lowest: list[Any] = []
+        self.edges: list[GradientEdge] = []
+        self.keeping = False
+        self.by_calls = False
+        self.kept = KeptCalls()
+        self._probe: Probe | None = None
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Hooks in place inside the block, and gone after it."""
+        handles = []
+        for layer in self.layers:
+            handles.append(layer.module.register_forward_pre_hook(self._before(layer), with_kwargs=True))
+            handles.append(layer.module.register_forward_hook(self._after(layer)))
+        try:
+            with self._recurrent.in_place():
+                yield
+        finally:
+            for handle in handles:
+                handle.remove()
+            self._forget()
+
+    @contextmanager
+    def recording(self, examples: int, directions: Directions | None = None, counting: bool = False) -> Iterator[Watch]:
+        """A forward pass of a batch of so many examples inside the block; calls outside it are not looked at.
+
+        The value tells what the pass did that no graph shows, and with `counting` what it made. With `directions` it is
+        a pass for products with them, of a batch that was measured before: its rows are the examples' or are routed, so
+        that they are in no doubt.
+        """
+        self._forget()
+        self._examples, self._directions = examples, directions
+        self._recurrent.shown = self._shows_recurrent
+        worth_it = self._reads and not self._reads_others
+        watch = self._watch = Watch(Following(self._model) if worth_it else None, counting)
+        try:
+            with watch:
+                yield watch
+        finally:
+            self._watch = None
+            self._reads_others |= worth_it and watch.values_read
+            self._reads |= watch.values_read
+
+    def route_all(self) -> None:
+        """Leave every parameter to the whole model: hooks may change gradients behind the back of those here."""
+        for layer in self.layers:
+            self._route(layer)
+        self.routed.update(self._trained)
+
+    def route(self, losses: Tensor, *, example_wise: bool = False) -> None:
+        """Decide what is measured by its layer's one call and what at its uses, given the losses [n] of the pass.
+
+        Or given what came out of the model, [n, ...], where the losses have been differentiated by themselves. Of an
+        `example_wise` model the rows of every call are known to be the examples', whatever is above it.
+        """
+        routes = None
+        while routes is None:
+            routes = self._routes(losses, example_wise)
+        self.by_calls = routes.are_sure_calls() and not self.routed
+        for layer in routes.not_by_call:
+            layer.call = None
+        for layer in self.layers:
+            layer.by_call = layer.call is not None
+            summable = layer.call is not None and layer.call.output_node in routes.reached and self._directions is None
+            layer.summing = summable and layer.call is not None and sums_here(layer, layer.call)
+        if self._directions is not None:
+            self.lowest = lowest_edges(routes.calls, routes.uses, routes.reached, self._trained)
+        elif not routes.sure:
+            edges = lowest_edges(routes.calls, routes.uses, routes.reached, self._trained)
+            of_uses = [use.node._input_metadata[0].dtype for uses in routes.uses.values() for use in uses]
+            dtypes = [losses.dtype, *(call.dtype for call in routes.calls), *of_uses]
+            self._probe = Probe(edges, dtypes, self._examples)
+            self._uses.probing = True
+        kept = self.kept if self.keeping else None
+        self._uses.watch(routes.uses, routes.places, self._examples, self._directions, kept, self.careful)
+        if self._directions is None:
+            summed = [layer.call.output for layer in self.layers if layer.summing and layer.call is not None]
+            summed += [GradientEdge(use.node, 0) for name in self._uses.summed() for use in routes.uses[name]]
+            self.edges = with_none_below(summed, routes.calls, routes.uses, routes.reached)
+
+    def _routes(self, losses: Tensor, example_wise: bool) -> Routes | None:
+        """How all is measured by what is known so far; None where that does not go, and now more is known."""
+        assert losses.grad_fn is not None
+        not_by_call, reached = unaccounted(self.layers, losses.grad_fn, self._examples, self.routed | self._by_uses)
+        more = {layer.qualified(name) for layer in not_by_call for name in layer.parameters} - self.routed
+        if more - self._by_uses:
+            self._by_uses |= more
+            return None
+        calls = [
+            layer.call
+            for layer in self.layers
+            if layer not in not_by_call and layer.call is not None and layer.call.output_node in reached
+        ]
+        used = self._uses.found(reached, self._by_uses - self.routed)
+        understood = {name: uses for name, uses in used.items() if uses is not None}
+        places, sure = {call.output_node: EXAMPLES_FIRST for call in calls}, True
+        if not example_wise:
+            places, sure = self._layouts(calls, understood, reached)
+        lost = {name for name, uses in used.items() if uses is None or not self._fit(name, uses, places)}
+        if lost:
+            self._give_up(lost)
+            return None
+        moved = {call.output_node for call in calls if places.get(call.output_node) != EXAMPLES_FIRST}
+        doubted = [layer for layer in self.layers if layer.call is not None and layer.call.output_node in moved]
+        others = {layer.qualified(name) for layer in doubted for name in layer.parameters} - self._by_call_alone
+        if not sure and others - self._by_uses:
+            self._by_uses |= others  # positions that are as many as examples, say
+            return None
+        return Routes(not_by_call, calls, understood, places, sure, reached)
+
+    def _layouts(
+        self, calls: list[Call], used: dict[str, tuple[Use, ...]], reached: Users
+    ) -> tuple[dict[Node, Layout], bool]:
+        """Where the examples are at all of these places, and whether that is sure, and as calls need it."""
+        of_calls = [call.output_node for call in calls]
+        nodes = [*of_calls, *(use.node for uses in used.values() for use in uses)]
+        if not nodes:
+            return {}, True
+        found, sure = layouts(reached, nodes, self._examples)
+        return found, sure and all(found[node] == EXAMPLES_FIRST for node in of_calls)
+
+    def _fit(self, name: str, uses: tuple[Use, ...], places: dict[Node, Layout]) -> bool:
+        return fit(uses, self._trained[name], places, self._examples)
+
+    def _give_up(self, names: set[str]) -> None:
+        """Measure no longer by their uses; layers that are called once by their call, if it does, others not at all."""
+        for layer in self.layers:
+            own = {layer.qualified(name) for name in layer.parameters}
+            if own & names and not own & self._by_call_alone:
+                self._by_call_alone |= own
+                self._by_uses -= own
+                names = names - own
+        self.routed |= names
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether the rows of layers may be others than those of the examples, so that `graph.probe` is to be called.
+
+        The backward pass before it then has to keep the graph.
+        """
+        return self._probe is not None
+
+    def probe(self, losses: Tensor) -> None:
+        """Route the layers whose rows are not those of the examples, by a second backward pass of weighted losses."""
+        probe = self._probe
+        assert probe is not None
+        try:
+            given = sent(probe.weights.to(losses.dtype), losses.device)
+            torch.autograd.grad(losses, tuple(probe.edges), given, allow_unused=True)
+        except RuntimeError:  # something in the model has let go of what it needs: there is no telling
+            probe.edges = []
+        seen: dict[Place, list[Tensor]] = {layer: layer.lengths for layer in self.layers if layer.lengths}
+        for use, of_rows in self._uses.lengths.items():
+            seen[use] = of_rows
+        for place in probe.failed(seen):
+            if isinstance(place, Layer):
+                self._route(place)
+            else:
+                self.routed.add(place[0])
+
+    def summed(self) -> set[str]:
+        """Names of the parameters whose per-example gradients the hooks of this batch are to form and sum."""
+        of_calls = {layer.qualified(name) for layer in self.layers if layer.summing for name in layer.parameters}
+        return of_calls | (self._uses.summed() - self.routed)
+
+    def hand(self, output_grads: Iterable[Tensor | None]) -> None:
+        """What autograd gave for `edges`: it has gone up to these places, and not through them."""
+        for edge, given in zip(self.edges, output_grads, strict=True):
+            self._uses.hand(edge.node, given)
+
+    def sums(self) -> dict[str, Tensor]:
+        """{qualified name: sum of the per-example gradients} of what was summed in the hooks."""
+        of_calls = {layer.qualified(name): value for layer in self.layers for name, value in layer.sums.items()}
+        return of_calls | self._uses.sums()
+
+    def collected(self) -> tuple[dict[str, Tensor], dict[str, Rows]]:
+        """Of the parameters that calls account for, by qualified name, where they took part in the batch's loss.
+
+        Returns:
+            {name: |g_i|^2, float64 [n]} and, for the layers without a rule, {name: the same and the sum of the rows}.
+        """
+        norms = {layer.qualified(k): v for layer in self.layers for k, v in layer.squared_norms.items()}
+        of_uses = self._uses.rows()
+        rows = {layer.qualified(k): v for layer in self.layers for k, v in layer.rows.items()} | of_uses
+        norms |= self._uses.squared_norms() | {name: value.squared_norms for name, value in of_uses.items()}
+        # A tied parameter has one name among the trained; its other layers know it by names of their own.
+        # In the model's order, by which numbers are added up and examples drawn, whatever order a rule returns.
+        self.let_go()
+        seen = {name: norms[name] for name in self._trained if name in norms and name not in self.routed}
+        return seen, {name: value for name, value in rows.items() if name in seen}
+
+    def products(self) -> dict[str, Tensor]:
+        """{layer: products float64 [D, n]} of the parameters that calls account for, added up over each layer."""
+        found: dict[str, Tensor] = {}
+        for layer in self.layers:
+            if not any(layer.qualified(name) in self.routed for name in layer.parameters):
+                found |= layer.products
+        for name, value in self._uses.products().items():
+            if name not in self.routed:
+                owner = layer_of(name)
+                found[owner] = found[owner] + value if owner in found else value
+        self.let_go()
+        return found
+
+    def stop_showing(self) -> bool:
+        """Leave recurrent layers as they are from here on, hooks and all; whether the pass before showed them."""
+        before, self._shows_recurrent = self._shows_recurrent, False
+        return before
+
+    def show_by_steps(self) -> None:
+        """Show recurrent layers step by step from here on: their gradients are differentiated in turn."""
+        self._recurrent.by_steps = True
+
+    def let_go(self) -> None:
+        """Let go of the graph: the backward pass is over, and in passes to come recurrent layers are torch's own."""
+        self._uses.let_go()
+        self._recurrent.shown = False
+
+    def _forget(self) -> None:
+        self._recurrent.shown = False
+        for layer in self.layers:
+            layer.forget()
+        self._uses.forget()
+        self.by_calls = False
+        self._probe, self._directions, self.lowest, self.edges, self.kept = None, None, [], [], KeptCalls()
+
+    def _route(self, layer: Layer) -> None:
+        layer.call = None
+        self.routed.update(layer.qualified(name) for name in layer.parameters)
+
+    def _before(self, layer: Layer) -> Any:
+        call_input = layer.rule.call_input if layer.rule else only_argument
+
+        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            if self._watch is not None:
+                if not layer.has_own_weights():  # but those that functional_call has put in their place
+                    self._route(layer)
+                with torch._C.DisableTorchFunction():  # these are no calls of the model
+                    tensor = call_input(args, kwargs) if torch.is_grad_enabled() else None
+                    layer.started.append(None if tensor is None else Argument.of(tensor))
+
+        return hook
+
+    def _after(self, layer: Layer) -> Any:
+        def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+            if self._watch is not None:
+                with torch._C.DisableTorchFunction():  # these are no calls of the model
+                    self._finish_call(layer, output)
+
+        return hook
+
+    def _finish_call(self, layer: Layer, output: Any) -> None:
+        argument = layer.started.pop()
+        first = output[0] if isinstance(output, tuple) and layer.rule is not None else output
+        if isinstance(first, Tensor) and not first.requires_grad:
+            return
+        layer.calls += 1
+        layer.call = None
+        by_example = isinstance(first, Tensor) and first.dim() > 0 and len(first) == self._examples
+        if argument is None or not by_example:
+            return
+        # A module that writes into its input, or hands it back, has no output apart from it.
+        if argument.is_unchanged() and first.grad_fn is not argument.node:
+            layer.call = Call(argument, GradientEdge(first.grad_fn, first.output_nr), first.shape, first.dtype)
+            first.register_hook(lambda output_grads: self._measure(layer, output_grads))
+
+    def _measure(self, layer: Layer, output_grads: Tensor) -> None:
+        if not layer.by_call:
+            return
+        output_grads = output_grads.detach()
+        if self._probe is not None:
+            layer.lengths.append(lengths(output_grads))
+        if layer.call is None:  # routed, or measured before
+            return
+        argument, layer.call = layer.call.argument, None
+        if not argument.is_unchanged():  # written to after the call
+            self._route(layer)
+            return
+        if self.keeping:
+            self.kept.calls.append((layer, argument, output_grads))
+        if self._directions is not None:
+            self._multiply(layer, argument.tensor, output_grads, self._directions)
+            return
+        try:
+            layer.squared_norms, layer.sums = by_rule(layer, argument.tensor, output_grads, self.careful)
+        except NotModelledError:
+            self._measure_without_rule(layer, argument.tensor, output_grads)
+
+    def _multiply(self, layer: Layer, inputs: Tensor, output_grads: Tensor, directions: Directions) -> None:
+        try:
+            layer.products = layer_products(layer, inputs, output_grads, directions, self.careful)
+        except Exception:  # what forward mode cannot do raises all kinds of errors; the whole model tells a real one
+            self._route(layer)
+
+    def _measure_without_rule(self, layer: Layer, inputs: Tensor, output_grads: Tensor) -> None:
+        try:
+            layer.rows = layer_rows(layer.module, inputs, output_grads)
+        except Exception:  # what vmap cannot vectorise raises all kinds of errors; the whole model tells a real one
+            self._route(layer)
+        else:
+            layer.squared_norms = {name: rows.squared_norms for name, rows in layer.rows.items()}

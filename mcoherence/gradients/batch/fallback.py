@@ -1,0 +1,139 @@
+"""Per-example gradients without a rule: of one layer by vmap over that layer alone, or of any parameters by the model.
+
+Index letters: n examples.
+
+Both form the rows, and hand back their sum beside their squared norms, so that the caller can hold it against
+autograd's own gradient of the whole batch: a layer that keeps a parameter where `functional_call` does not see it, or
+that mixes examples, shows there.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vjp, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from mcoherence.gradients.batch.evidence import SumsOfRows
+from mcoherence.gradients.given.alone import loss_and_gradients
+from mcoherence.gradients.given.losses import LossFunction
+from mcoherence.gradients.given.trees import Tree, arguments, leaves, length, refilled, rows
+from mcoherence.gradients.graph.recurrent import weights_as_found
+from mcoherence.gradients.layer_rules.products import Rows, sure_squared_norms
+from mcoherence.gradients.layer_rules.registry import trainable
+from mcoherence.parameter_names import names_by_module
+
+# Elements of the rows alive at a time; what is formed is bounded by this and by the size of one example's gradient.
+# Elsewhere than on a processor, where each chunk costs the launches of a pass: 512 MiB of float32.
+ROWS_BUDGET, ROWS_BUDGET_ELSEWHERE = 2**24, 2**27
+
+
+def layer_rows(layer: nn.Module, inputs: Tensor, output_grads: Tensor) -> dict[str, Rows]:
+    """Rows {own parameter name: Rows} for inputs [n, ...] and output_grads [n, ...] of any layer, by vmap over it.
+
+    Only this layer runs again, once per example, to pull its output gradient back onto its own parameters.
+    """
+    own = {name: p.detach() for name, p in trainable(layer).items()}
+
+    def pulled_back(example: Tensor, output_grad: Tensor) -> dict[str, Tensor]:
+        _, pull_back = vjp(  # type: ignore[misc]
+            lambda parameters: functional_call(layer, parameters, (example.unsqueeze(0),), tie_weights=False), own
+        )
+        (gradients,) = pull_back(output_grad.unsqueeze(0))
+        return dict(gradients)
+
+    chunks = _chunks(len(inputs), own)
+    with torch.enable_grad():
+        return _condensed(vmap(pulled_back)(inputs[part], output_grads[part]) for part in chunks)
+
+
+class WholeModel:
+    """Per-example gradients of chosen parameters through the whole model, however they are used in it."""
+
+    def __init__(self, model: nn.Module, loss_fn: LossFunction) -> None:
+        self.model = model
+        self.loss_fn = loss_fn
+        self._vmap_is_right = True
+        self._names = names_by_module(model)
+
+    def rows(
+        self,
+        parameters: Mapping[str, Tensor],
+        inputs: Tree,
+        targets: Tree,
+        judge: Callable[[Mapping[str, Rows]], SumsOfRows],
+    ) -> tuple[dict[str, Rows], SumsOfRows]:
+        """Rows {parameter name: Rows} for inputs [n, ...] and targets [n, ...], by vmap, else by a plain loop.
+
+        vmap serves as long as the model can be vectorised and none of its rows are astray; once it has failed, this
+        object loops over the examples.
+
+        Returns:
+            The rows, and what they add up to, as `judge` says.
+        """
+        if self._vmap_is_right:
+            try:
+                formed = _condensed(self.by_vmap(parameters, inputs, targets))
+                judged = judge(formed)
+                if not judged.astray:
+                    return formed, judged
+            except Exception:  # what vmap cannot vectorise raises all kinds of errors; the loop then tells a real one
+                pass
+            self._vmap_is_right = False
+        formed = self.rows_by_loop(parameters, inputs, targets)
+        return formed, judge(formed)
+
+    def by_vmap(self, parameters: Mapping[str, Tensor], inputs: Tree, targets: Tree) -> Iterator[dict[str, Tensor]]:
+        """Per-example gradients {parameter name: [c, *parameter shape]}, chunk by chunk, by vmap over the model."""
+        detached = {name: p.detach() for name, p in parameters.items()}
+
+        # Ties are resolved here and not by functional_call; `parameter_names` says why.
+        names = {name: self._names[id(p)] for name, p in parameters.items()}
+
+        def loss_of_one(chosen: dict[str, Tensor], of_input: list[Tensor], of_target: list[Tensor]) -> Tensor:
+            everywhere = {alias: value for name, value in chosen.items() for alias in names[name]}
+            args, kwargs = arguments(self.model, refilled(inputs, [leaf.unsqueeze(0) for leaf in of_input]))
+            outputs = functional_call(self.model, everywhere, args, kwargs, tie_weights=False)
+            return self.loss_fn(outputs, refilled(targets, [leaf.unsqueeze(0) for leaf in of_target])).sum()
+
+        rows_of = vmap(grad(loss_of_one), in_dims=(None, 0, 0))
+        given, wanted = leaves(inputs), leaves(targets)
+        for part in _chunks(length(inputs), detached):
+            # The fused kernels have no batching rule and would run one by one.
+            with sdpa_kernel(SDPBackend.MATH), weights_as_found(self.model.modules()):
+                formed = rows_of(detached, [leaf[part] for leaf in given], [leaf[part] for leaf in wanted])
+            yield formed
+
+    def rows_by_loop(self, parameters: Mapping[str, Tensor], inputs: Tree, targets: Tree) -> dict[str, Rows]:
+        """The same by a plain loop, hooks on the parameters and all."""
+        return _condensed(self.by_loop(parameters, inputs, targets))
+
+    def by_loop(self, parameters: Mapping[str, Tensor], inputs: Tree, targets: Tree) -> Iterator[dict[str, Tensor]]:
+        """Per-example gradients {parameter name: [1, *parameter shape]}, one example after the other."""
+        for i in range(length(inputs)):
+            chosen = slice(i, i + 1)
+            _, gradients = loss_and_gradients(
+                self.model, self.loss_fn, parameters, rows(inputs, chosen), rows(targets, chosen)
+            )
+            yield {name: gradient.unsqueeze(0) for name, gradient in gradients.items()}
+
+
+def _chunks(n: int, parameters: Mapping[str, Tensor]) -> list[slice]:
+    """Slices of n examples, none with more rows than the budget of the parameters' device allows."""
+    on_processor = all(p.device.type == "cpu" for p in parameters.values())
+    budget = ROWS_BUDGET if on_processor else ROWS_BUDGET_ELSEWHERE
+    size = max(1, budget // max(1, sum(p.numel() for p in parameters.values())))
+    return [slice(start, min(start + size, n)) for start in range(0, n, size)]
+
+
+def _condensed(chunks: Iterator[Mapping[str, Tensor]]) -> dict[str, Rows]:
+    """Rows of consecutive chunks {name: [c, *parameter shape]}, each let go before the next is formed."""
+    norms: dict[str, list[Tensor]] = {}
+    totals: dict[str, Tensor] = {}
+    for chunk in chunks:
+        for name, value in chunk.items():
+            formed = value.detach()
+            norms.setdefault(name, []).append(sure_squared_norms(formed))
+            total = formed.sum(dim=0, dtype=torch.promote_types(formed.dtype, torch.float32))
+            totals[name] = totals[name] + total if name in totals else total
+    return {name: Rows(torch.cat(norms[name]), totals[name]) for name in norms}

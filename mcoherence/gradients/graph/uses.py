@@ -1,0 +1,341 @@
+"""The uses of a parameter as autograd's graph shows them: where no single call of a module accounts for its gradient.
+
+Index letters: n examples, t positions, d and p the two axes of a matrix.
+
+The weights of attention and of recurrent layers are used by no call that a hook could watch; a head may share its
+weight with an embedding, and a layer may be called several times. But the graph has a node for every use, and the
+gradient that arrives there still has its rows by example (`alignment`); autograd goes on to sum over them. Three kinds
+of use are understood:
+
+- `Spread`: the parameter, or a function of it alone, is added to the examples or multiplied with them: class tokens,
+  position embeddings, layer scale, biases. The gradient's rows by example are formed.
+- `Product`: a matrix product of rows with the parameter. The gradient of an example is sum_t a_t b_t^T.
+- `Lookup`: rows of the parameter chosen by index. It is the same with a one at the index in place of a_t.
+
+Products and lookups of one parameter add up before they are squared, be they steps of a recurrent layer, several calls
+of a layer, or embedding and head: for E of a lookup and H of a product |H + E|^2 = |H|^2 + |E|^2 + 2 H.E, and for H.E
+only the rows of H that the example looks up are formed. A parameter with any other use is left to the whole model.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import GradientEdge, Node
+
+from mcoherence.gradients.graph.alignment import Layout, by_example
+from mcoherence.gradients.graph.walk import Users
+
+# What changes the shape of a tensor and keeps its elements in their order.
+_RESHAPING = {
+    *("UnsqueezeBackward0", "SqueezeBackward0", "SqueezeBackward1", "ViewBackward0", "UnsafeViewBackward0"),
+    *("AliasBackward0", "ToCopyBackward0"),
+}
+
+# (node, which of its arguments) -> the factor by which an output gradient is multiplied on its way to the argument,
+# and what the node has saved for that
+_FACTORS: dict[tuple[str, int], tuple[Callable[[Any], Any], str | None]] = {
+    ("ExpandBackward0", 0): (lambda node: 1, None),
+    ("AddBackward0", 0): (lambda node: 1, None),
+    ("AddBackward0", 1): (lambda node: node._saved_alpha, None),
+    ("AddmmBackward0", 0): (lambda node: node._saved_beta, None),
+    ("SubBackward0", 0): (lambda node: 1, None),
+    ("SubBackward0", 1): (lambda node: -node._saved_alpha, None),
+    ("MulBackward0", 0): (lambda node: node._saved_other, "_raw_saved_other"),
+    ("MulBackward0", 1): (lambda node: node._saved_self, "_raw_saved_self"),
+}
+# (node, which of its arguments is the matrix) -> what the node has saved of the rows
+_PRODUCTS = {("MmBackward0", 1): "self", ("AddmmBackward0", 2): "mat1"}
+_MOST_USES = 4096
+
+
+@dataclass(frozen=True)
+class Spread:
+    """An operation that spreads a parameter over the examples.
+
+    node: its node in the graph.
+    argument: which of its arguments the parameter is.
+    shape: of the parameter as it enters, one for each axis of the output.
+    edge: of what enters, if that is a function of the parameter; None if it is the parameter in another shape.
+    """
+
+    node: Node
+    argument: int
+    shape: tuple[int, ...]
+    edge: GradientEdge | None
+
+    def is_kept(self) -> bool:
+        """Whether the factor is there still: what the operation saved may have been written to since."""
+        _, saved = _FACTORS[self.node.name(), self.argument]
+        return saved is None or _is_kept(self.node, saved, "factor")
+
+    def kind(self) -> object:
+        """What uses that are taken together have in common."""
+        return Spread, self.shape
+
+    def is_plain(self) -> bool:
+        """Whether a gradient comes to the parameter as it is, but for its sum."""
+        factor, saved = _FACTORS[self.node.name(), self.argument]
+        return self.edge is None and saved is None and factor(self.node) == 1
+
+    def fits(self, layout: Layout) -> bool:
+        """Whether the examples are where the parameter is spread."""
+        return self.shape[layout[0]] == 1
+
+    def rows(self, output_grads: Tensor, layout: Layout, examples: int) -> Tensor:
+        """Gradients [n, elements] by what enters, from the gradient of the operation's output."""
+        factor = _FACTORS[self.node.name(), self.argument][0](self.node)
+        given = output_grads if isinstance(factor, int | float) and factor == 1 else output_grads * factor
+        rows: Tensor = by_example(given, layout, examples)
+        others = self.shape[: layout[0]] + self.shape[layout[0] + 1 :]
+        spread = [2 + place for place, size in enumerate(others) if size == 1 and rows.shape[2 + place] != 1]
+        if rows.shape[1] != 1:
+            spread.append(1)
+        return (rows.sum(dim=spread) if spread else rows).reshape(examples, -1)
+
+    def pulled_back(self, rows: Tensor, parameter: Tensor) -> Tensor:
+        """Gradients [n, elements] by the parameter, from those by what enters."""
+        if self.edge is None:
+            return rows
+        output = self.edge.node._input_metadata[self.edge.output_nr]
+        lookup = _lookup_below(self.edge.node, parameter)
+        if lookup is self.edge.node:
+            return _added_up(lookup, rows)
+        given = rows.reshape(len(rows), *output.shape).to(output.dtype)
+        below: Any = parameter if lookup is None else GradientEdge(lookup, 0)
+        try:
+            (found,) = torch.autograd.grad(self.edge, below, given, retain_graph=True, is_grads_batched=True)
+        except RuntimeError:  # a function that somebody has written for single gradients
+            ones = [torch.autograd.grad(self.edge, below, one, retain_graph=True)[0] for one in given]
+            found = torch.stack(ones)
+        return found.reshape(len(rows), -1) if lookup is None else _added_up(lookup, found)
+
+
+def _lookup_below(node: Any, parameter: Tensor) -> Node | None:
+    """The node of rows of the parameter chosen by index, at this one or straight below; None where there is none."""
+    while node.name() != "EmbeddingBackward0":
+        following = [below for below, _ in node.next_functions if below is not None]
+        if len(following) != 1:
+            return None
+        node = following[0]
+    is_whole = getattr(node.next_functions[0][0], "variable", None) is parameter
+    found: Node = node
+    return found if is_whole and not node._saved_scale_grad_by_freq and _is_kept(node, _INDICES, "indices") else None
+
+
+_INDICES = "_raw_saved_indices"
+
+
+def _added_up(node: Any, rows: Tensor) -> Tensor:
+    """Gradients [n, elements] by a table, from those [n, elements] by the rows of it that a node has looked up.
+
+    Autograd batched over the examples gives the same, and takes several times as long for a small table.
+    """
+    index: Tensor = node._saved_indices.flatten()
+    size, width = node._saved_weight_sym_argsize_0, node._input_metadata[0].shape[-1]
+    given = rows.reshape(len(rows), len(index), width)
+    found = given.new_zeros(len(given), size, given.shape[2]).index_add_(1, index, given)
+    if -1 < node._saved_padding_idx < size:
+        found[:, node._saved_padding_idx] = 0.0
+    return found.flatten(1)
+
+
+@dataclass(frozen=True)
+class Product:
+    """A product of rows with the parameter as a matrix.
+
+    turned: whether the parameter was transposed before, as nn.Linear does.
+    shape: of the parameter, as a matrix.
+    """
+
+    node: Node
+    turned: bool
+    shape: tuple[int, ...]
+
+    def kind(self) -> object:
+        """What uses that are taken together have in common."""
+        return Product, self.turned, self.shape
+
+    def is_kept(self) -> bool:
+        """Whether the rows are there still."""
+        name = _PRODUCTS[self.node.name(), 1 if self.node.name() == "MmBackward0" else 2]
+        return _is_kept(self.node, f"_raw_saved_{name}", name)
+
+    def fits(self, layout: Layout) -> bool:
+        """Whether the examples are in the rows."""
+        return layout[0] == 0
+
+    def saved(self) -> Tensor:
+        """The rows that are multiplied with the parameter."""
+        node: Any = self.node
+        saved: Tensor = node._saved_self if node.name() == "MmBackward0" else node._saved_mat1
+        return saved.detach()
+
+    def factors(self, output_grads: Tensor, saved: Tensor, layout: Layout, examples: int) -> tuple[Tensor, Tensor]:
+        """(left, right), [n, t, p] and [n, t, d], of which the parameter's gradient [p, d] is the sum of products."""
+        return self.ordered(by_example(saved, layout, examples), by_example(output_grads, layout, examples))
+
+    def ordered(self, rows: Tensor, grads: Tensor) -> tuple[Tensor, Tensor]:
+        """Which of rows [n, t, *] and gradients [n, t, *] goes with the parameter's first axis, and which the last."""
+        return (grads, rows) if self.turned else (rows, grads)
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """Rows of the parameter that are chosen by index, as nn.Embedding does.
+
+    shape: of the parameter, as a matrix.
+    """
+
+    node: Node
+    shape: tuple[int, ...]
+
+    def kind(self) -> object:
+        """What uses that are taken together have in common."""
+        return Lookup, self.shape
+
+    def is_kept(self) -> bool:
+        """Whether the indices are there still, and nothing is done to a gradient but to add it up."""
+        node: Any = self.node
+        return not node._saved_scale_grad_by_freq and _is_kept(self.node, _INDICES, "indices")
+
+    def fits(self, layout: Layout) -> bool:
+        """Whether the examples are along the indices."""
+        return layout[0] < len(self.node._input_metadata[0].shape) - 1
+
+    def index(self, layout: Layout, examples: int) -> Tensor:
+        """Int64 [n, t]."""
+        node: Any = self.node
+        index: Tensor = by_example(node._saved_indices, layout, examples).reshape(examples, -1).to(torch.int64)
+        return index
+
+    def grads(self, output_grads: Tensor, layout: Layout, examples: int) -> Tensor:
+        """[n, t, d], 0 where the index is that of padding, which has no gradient."""
+        node: Any = self.node
+        grads: Tensor = by_example(output_grads, layout, examples).reshape(examples, -1, output_grads.shape[-1])
+        if -1 < node._saved_padding_idx < node._saved_weight_sym_argsize_0:
+            grads = grads * (self.index(layout, examples) != node._saved_padding_idx).unsqueeze(-1)
+        return grads
+
+
+Use = Spread | Product | Lookup
+
+
+def uses_of(users: Users, leaf: Node, shape: tuple[int, ...]) -> tuple[Use, ...] | None:
+    """All uses of a parameter in the graph; None where one is not understood, or they do not go together.
+
+    Args:
+        users: the graph.
+        leaf: the parameter's node.
+        shape: of the parameter.
+    """
+    found: list[Use] = []
+    for use in _found_uses(users, leaf, shape):
+        if use is None or len(found) == _MOST_USES or not use.is_kept():
+            return None
+        found.append(use)
+    # The gradients of products and lookups add up as matrices, which views of the parameter may have others of.
+    kinds = {None if isinstance(use, Spread) else use.shape for use in found}
+    return tuple(found) if len(kinds) == 1 else None
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A tensor that is a function of a parameter alone: its node, which of its outputs, and its shape.
+
+    in_order: whether it has the parameter's elements in their order.
+    turned: whether it is the parameter's matrix transposed; None if it is no such matrix.
+    """
+
+    node: Node
+    output: int
+    shape: tuple[int, ...]
+    in_order: bool = True
+    turned: bool | None = False
+
+
+def _found_uses(users: Users, leaf: Node, shape: tuple[int, ...]) -> Iterator[Use | None]:
+    places = [_Place(leaf, 0, shape)]
+    while places:
+        place = places.pop()
+        for user, argument in users[place.node]:
+            if argument == 0 and user.name() == "TBackward0" and len(place.shape) == 2:  # in every step of a recurrence
+                turned = None if place.turned is None else not place.turned
+                places.append(_Place(user, 0, place.shape[::-1], False, turned))
+                continue
+            if argument is None or user.next_functions[argument][1] != place.output:
+                if argument is None:
+                    yield None
+                continue
+            found = _use(users, place, user, argument)
+            if isinstance(found, list):
+                places += found
+            else:
+                yield found
+
+
+def _use(users: Users, place: _Place, user: Any, argument: int) -> Use | list[_Place] | None:
+    """What a user of a place is: a use, one that is not understood (None), or functions of the parameter alone."""
+    name, shapes = user.name(), [tuple(one.shape) for one in user._input_metadata]
+    if any(one.dtype.is_complex for one in user._input_metadata):
+        return None
+    if (name, argument) in _PRODUCTS and place.turned is not None and len(place.shape) == 2:
+        shape = place.shape[::-1] if place.turned else place.shape
+        return Product(user, place.turned, shape) if name == "MmBackward0" or user._saved_alpha == 1 else None
+    if (name, argument) in _FACTORS:
+        padded = (1,) * (len(shapes[0]) - len(place.shape)) + place.shape
+        alone = sum(following is not None for following, _ in user.next_functions) == 1
+        if padded != shapes[0] or not alone:
+            edge = None if place.in_order else GradientEdge(place.node, place.output)
+            return Spread(user, argument, padded, edge)
+    if name == "EmbeddingBackward0" and place.in_order and place.turned is False and not _is_spread(users, user):
+        return Lookup(user, place.shape)
+    if sum(following is not None for following, _ in user.next_functions) != 1 or name.startswith("torch::"):
+        return None
+    if name in _RESHAPING and len(shapes) == 1:
+        same = place.turned if shapes[0] == place.shape else False if place.turned is False else None
+        return [_Place(user, 0, shapes[0], place.in_order, same)]
+    if len(place.shape) == 2 and _swaps(user, name):
+        return [_Place(user, 0, shapes[0], False, None if place.turned is None else not place.turned)]
+    return [_Place(user, output, shape, False, None) for output, shape in enumerate(shapes)]
+
+
+def _swaps(node: Any, name: str) -> bool:
+    """Whether a node transposes a matrix; axes below 0 are told without their sign, but are even or odd as ever."""
+    if name == "TransposeBackward0":
+        return bool(node._saved_dim0 % 2 != node._saved_dim1 % 2)
+    return name == "TBackward0" or (name == "PermuteBackward0" and node._saved_dims[0] % 2 == 1)
+
+
+def _is_spread(users: Users, node: Node) -> bool:
+    """Whether what is looked up goes on to be spread over the examples, as positions are."""
+    shape = tuple(node._input_metadata[0].shape)
+    while users[node]:
+        user, argument = users[node][0]
+        output = tuple(user._input_metadata[0].shape)
+        if argument is not None and (user.name(), argument) in _FACTORS:
+            padded = (1,) * (len(output) - len(shape)) + shape
+            # Along the last axis statistics of an example are spread over its own values.
+            if any(one == 1 and other != 1 for one, other in zip(padded[:-1], output[:-1], strict=True)):
+                return True
+        if sum(following is not None for following, _ in user.next_functions) != 1:
+            return False
+        node, shape = user, output
+    return False
+
+
+def _is_kept(node: Any, raw: str, name: str) -> bool:
+    """Whether what a node saved is as it was, and may be looked at: hooks, those of checkpoints, give it once only.
+
+    Sparse tensors have no rows that could be told apart here.
+    """
+    saved = getattr(node, raw)
+    if getattr(saved, "unpack_hook", saved) is not None:
+        return False
+    try:
+        kept = getattr(node, raw.replace("_raw", ""))
+    except RuntimeError:
+        return False
+    return not isinstance(kept, Tensor) or kept.layout == torch.strided
