@@ -15,7 +15,7 @@ from torch.autograd.graph import Node
 from mcoherence.gradients.batch.directions import Directions, contracted
 from mcoherence.gradients.batch.fallback import ROWS_BUDGET
 from mcoherence.gradients.batch.kept_calls import KeptCalls
-from mcoherence.gradients.graph.alignment import EXAMPLES_FIRST, Layout, by_example
+from mcoherence.gradients.graph.alignment import EXAMPLES_FIRST, SHARED, Layout, by_example
 from mcoherence.gradients.graph.probe import lengths
 from mcoherence.gradients.graph.uses import Lookup, Product, Spread, Use, uses_of
 from mcoherence.gradients.graph.walk import Users
@@ -152,7 +152,13 @@ def fit(uses: Sequence[Use], parameter: Tensor, layouts: Mapping[Node, Layout], 
     for use in uses:
         layout, shape = layout_of(use, layouts), use.node._input_metadata[0].shape
         axis, outer = layout
-        if axis >= len(shape) or not shape[axis] or shape[axis] % (outer * examples) or not use.fits(layout):
+        if (
+            layout == SHARED
+            or axis >= len(shape)
+            or not shape[axis]
+            or shape[axis] % (outer * examples)
+            or not use.fits(layout)
+        ):
             return False
     is_function = any(isinstance(use, Spread) and use.edge is not None for use in uses)
     return not (is_function and len(uses) > 1 and examples * parameter.numel() > ROWS_BUDGET)

@@ -10,9 +10,9 @@ squared norms (`layer_products`).
 
 Not every use of a parameter is one call of its module. Between the forward and the backward pass of every batch
 `routing` tells which layers their calls do not account for. Their parameters, and those that belong to no layer, are
-measured where the graph shows their uses (`by_uses`), and what is not understood there is left to
-`fallback.WholeModel`. So that the graph shows the uses of recurrent layers' weights, these are computed in another way
-meanwhile (`graph.recurrent`).
+measured where the graph shows their uses (`by_uses`), or where what is computed of them meets the examples
+(`by_entries`), and what is not understood there is left to `fallback.WholeModel`. So that the graph shows the uses of
+recurrent layers' weights, these are computed in another way meanwhile (`graph.recurrent`).
 """
 
 from collections.abc import Iterable, Iterator
@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, Node
 
 from mcoherence.device import sent
+from mcoherence.gradients.batch.by_entries import ByEntries, leaves_of
 from mcoherence.gradients.batch.by_uses import ByUses, fit
 from mcoherence.gradients.batch.directions import Directions
 from mcoherence.gradients.batch.edges import lowest_edges, with_none_below
@@ -74,6 +75,8 @@ class Capture:
         self._by_uses = {name for known in names.values() if len(known) != 1 for name in known}
         self._by_uses |= {name for name, p in self._trained.items() if id(p) not in measurable}
         self._by_uses |= {layer.qualified(name) for layer in self.layers if not layer.rule for name in layer.parameters}
+        self._entries = ByEntries(self._trained)
+        self._by_entries: set[str] = set()  # of those, whose uses are not understood
         self._by_call_alone: set[str] = set()
         self._model = model
         self._recurrent = Recurrent(model)
@@ -149,19 +152,22 @@ class Capture:
             summable = layer.call is not None and layer.call.output_node in routes.reached and self._directions is None
             layer.summing = summable and layer.call is not None and sums_here(layer, layer.call)
         if self._directions is not None:
-            self.lowest = lowest_edges(routes.calls, routes.uses, routes.reached, self._trained)
+            self.lowest = lowest_edges(routes.calls, routes.nodes, routes.reached, self._trained)
         elif not routes.sure:
-            edges = lowest_edges(routes.calls, routes.uses, routes.reached, self._trained)
-            of_uses = [use.node._input_metadata[0].dtype for uses in routes.uses.values() for use in uses]
+            edges = lowest_edges(routes.calls, routes.nodes, routes.reached, self._trained)
+            of_uses = [node._input_metadata[0].dtype for nodes in routes.nodes.values() for node in nodes]
             dtypes = [losses.dtype, *(call.dtype for call in routes.calls), *of_uses]
             self._probe = Probe(edges, dtypes, self._examples)
-            self._uses.probing = True
+            self._uses.probing = self._entries.probing = True
         kept = self.kept if self.keeping else None
         self._uses.watch(routes.uses, routes.places, self._examples, self._directions, kept, self.careful)
+        self._entries.watch(routes.entries, self._examples, self._directions, self.careful)
+        if routes.entries and kept is not None:
+            kept.complete = False
         if self._directions is None:
             summed = [layer.call.output for layer in self.layers if layer.summing and layer.call is not None]
             summed += [GradientEdge(use.node, 0) for name in self._uses.summed() for use in routes.uses[name]]
-            self.edges = with_none_below(summed, routes.calls, routes.uses, routes.reached)
+            self.edges = with_none_below(summed, routes.calls, routes.nodes, routes.reached)
 
     def _routes(self, losses: Tensor, example_wise: bool) -> Routes | None:
         """How all is measured by what is known so far; None where that does not go, and now more is known."""
@@ -176,29 +182,39 @@ class Capture:
             for layer in self.layers
             if layer not in not_by_call and layer.call is not None and layer.call.output_node in reached
         ]
-        used = self._uses.found(reached, self._by_uses - self.routed)
+        tried = self._by_uses - self.routed
+        used = self._uses.found(reached, tried - self._by_entries)
         understood = {name: uses for name, uses in used.items() if uses is not None}
+        by_entries = (tried & self._by_entries) | (used.keys() - understood.keys())
         places, sure = {call.output_node: EXAMPLES_FIRST for call in calls}, True
         if not example_wise:
-            places, sure = self._layouts(calls, understood, reached)
-        lost = {name for name, uses in used.items() if uses is None or not self._fit(name, uses, places)}
-        if lost:
+            places, sure = self._layouts(calls, understood, by_entries, reached)
+        unfit = {name for name, uses in understood.items() if not self._fit(name, uses, places)}
+        if not by_entries >= unfit or not self._by_entries >= by_entries:
+            self._by_entries |= by_entries | unfit
+            return None
+        entered = self._entries.found(reached, by_entries, places, self._examples)
+        if lost := {name for name, entries in entered.items() if entries is None}:
             self._give_up(lost)
             return None
+        entries = {name: found for name, found in entered.items() if found is not None}
         moved = {call.output_node for call in calls if places.get(call.output_node) != EXAMPLES_FIRST}
         doubted = [layer for layer in self.layers if layer.call is not None and layer.call.output_node in moved]
         others = {layer.qualified(name) for layer in doubted for name in layer.parameters} - self._by_call_alone
         if not sure and others - self._by_uses:
             self._by_uses |= others  # positions that are as many as examples, say
             return None
-        return Routes(not_by_call, calls, understood, places, sure, reached)
+        return Routes(not_by_call, calls, understood, entries, places, sure, reached)
 
     def _layouts(
-        self, calls: list[Call], used: dict[str, tuple[Use, ...]], reached: Users
+        self, calls: list[Call], used: dict[str, tuple[Use, ...]], by_entries: set[str], reached: Users
     ) -> tuple[dict[Node, Layout], bool]:
         """Where the examples are at all of these places, and whether that is sure, and as calls need it."""
         of_calls = [call.output_node for call in calls]
         nodes = [*of_calls, *(use.node for uses in used.values() for use in uses)]
+        if by_entries:
+            leaves = leaves_of(reached, {name: self._trained[name] for name in by_entries})
+            nodes += [user for leaf in leaves.values() for user, _ in reached[leaf]]
         if not nodes:
             return {}, True
         found, sure = layouts(reached, nodes, self._examples)
@@ -235,7 +251,7 @@ class Capture:
         except RuntimeError:  # something in the model has let go of what it needs: there is no telling
             probe.edges = []
         seen: dict[Place, list[Tensor]] = {layer: layer.lengths for layer in self.layers if layer.lengths}
-        for use, of_rows in self._uses.lengths.items():
+        for use, of_rows in (self._uses.lengths | self._entries.lengths).items():
             seen[use] = of_rows
         for place in probe.failed(seen):
             if isinstance(place, Layer):
@@ -265,7 +281,7 @@ class Capture:
             {name: |g_i|^2, float64 [n]} and, for the layers without a rule, {name: the same and the sum of the rows}.
         """
         norms = {layer.qualified(k): v for layer in self.layers for k, v in layer.squared_norms.items()}
-        of_uses = self._uses.rows()
+        of_uses = self._uses.rows() | self._entries.rows()
         rows = {layer.qualified(k): v for layer in self.layers for k, v in layer.rows.items()} | of_uses
         norms |= self._uses.squared_norms() | {name: value.squared_norms for name, value in of_uses.items()}
         # A tied parameter has one name among the trained; its other layers know it by names of their own.
@@ -280,7 +296,7 @@ class Capture:
         for layer in self.layers:
             if not any(layer.qualified(name) in self.routed for name in layer.parameters):
                 found |= layer.products
-        for name, value in self._uses.products().items():
+        for name, value in (self._uses.products() | self._entries.products()).items():
             if name not in self.routed:
                 owner = layer_of(name)
                 found[owner] = found[owner] + value if owner in found else value
@@ -299,6 +315,7 @@ class Capture:
     def let_go(self) -> None:
         """Let go of the graph: the backward pass is over, and in passes to come recurrent layers are torch's own."""
         self._uses.let_go()
+        self._entries.let_go()
         self._recurrent.shown = False
 
     def _forget(self) -> None:
@@ -306,6 +323,7 @@ class Capture:
         for layer in self.layers:
             layer.forget()
         self._uses.forget()
+        self._entries.forget()
         self.by_calls = False
         self._probe, self._directions, self.lowest, self.edges, self.kept = None, None, [], [], KeptCalls()
 

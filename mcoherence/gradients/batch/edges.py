@@ -10,34 +10,33 @@ from torch import Tensor
 from torch.autograd.graph import GradientEdge, Node
 
 from mcoherence.gradients.batch.layers import Call
-from mcoherence.gradients.graph.uses import Use
 from mcoherence.gradients.graph.walk import Users, above
 
 
 def lowest_edges(
-    calls: Sequence[Call], uses: Mapping[str, Sequence[Use]], reached: Users, parameters: Mapping[str, Tensor]
+    calls: Sequence[Call], places: Mapping[str, Sequence[Node]], reached: Users, parameters: Mapping[str, Tensor]
 ) -> list[Any]:
     """What has to be asked for so that a pass comes by all of these places, and does little else.
 
     Args:
         calls: of layers.
-        uses: of parameters, by their names.
+        places: nodes of uses of parameters, by their names.
         reached: nodes below the losses, with their users.
         parameters: by their names.
     """
-    upper = _above_others(calls, uses, reached)
+    upper = _above_others(calls, places, reached)
     lowest: list[Any] = [call.output for call in calls if call.output_node not in upper]
-    return lowest + [parameters[name] for name, found in uses.items() if not all(use.node in upper for use in found)]
+    return lowest + [parameters[name] for name, nodes in places.items() if not all(node in upper for node in nodes)]
 
 
 def with_none_below(
-    edges: Iterable[GradientEdge], calls: Sequence[Call], uses: Mapping[str, Sequence[Use]], reached: Users
+    edges: Iterable[GradientEdge], calls: Sequence[Call], places: Mapping[str, Sequence[Node]], reached: Users
 ) -> list[GradientEdge]:
     """Those of the edges below which there may be nothing else that autograd is asked for, once each."""
-    upper = _above_others(calls, uses, reached)
+    upper = _above_others(calls, places, reached)
     return list({edge.node: edge for edge in edges if edge.node not in upper}.values())
 
 
-def _above_others(calls: Sequence[Call], uses: Mapping[str, Sequence[Use]], reached: Users) -> set[Node]:
-    nodes = [call.output_node for call in calls] + [use.node for found in uses.values() for use in found]
+def _above_others(calls: Sequence[Call], places: Mapping[str, Sequence[Node]], reached: Users) -> set[Node]:
+    nodes = [call.output_node for call in calls] + [node for found in places.values() for node in found]
     return above(nodes, reached)

@@ -8,6 +8,7 @@ from torch.autograd.graph import Node
 
 from mcoherence.gradients.batch.layers import Call, Layer
 from mcoherence.gradients.graph.alignment import Layout, in_doubt
+from mcoherence.gradients.graph.entries import Entry
 from mcoherence.gradients.graph.uses import Use
 from mcoherence.gradients.graph.walk import GraphCut, Users, parameters_outside_calls, users_below
 
@@ -17,7 +18,7 @@ class Routes:
     """How the parameters of a batch are measured.
 
     not_by_call: layers that no one call accounts for; calls: those of all others that took part in the losses.
-    uses: of the parameters that are measured at their uses, by name.
+    uses: of the parameters that are measured at their uses, by name; entries: of those measured at these.
     places: where the examples are at these nodes; sure: whether they are there, and first at every call.
     reached: the graph.
     """
@@ -25,13 +26,19 @@ class Routes:
     not_by_call: Collection[Layer]
     calls: list[Call]
     uses: dict[str, tuple[Use, ...]]
+    entries: dict[str, tuple[Entry, ...]]
     places: dict[Node, Layout]
     sure: bool
     reached: Users
 
     def are_sure_calls(self) -> bool:
         """Whether one call of each layer accounts for all, and its rows are known to be the examples'."""
-        return self.sure and not self.not_by_call and not any(self.uses.values())
+        return self.sure and not self.not_by_call and not any(self.nodes.values())
+
+    @property
+    def nodes(self) -> dict[str, list[Node]]:
+        """Of all uses and entries, by the name of the parameter."""
+        return {name: [one.node for one in found] for name, found in (*self.uses.items(), *self.entries.items())}
 
 
 def unaccounted(

@@ -12,6 +12,10 @@ it by a second backward pass.
 Along its axis of examples a tensor has a whole number of entries for each example. Those of the first example come
 first; or, where positions come before examples and both are one axis, position by position. So a `Layout` is an axis
 and the number of times that all examples follow each other along it.
+
+Other tensors the examples share: weights, what is computed of them alone, and a table of positions. An operation that
+meets the examples with such a tensor spreads it over them, or multiplies each of their rows with it; all that is below
+it on that side is shared too, whatever operations these are.
 """
 
 import math
@@ -27,6 +31,7 @@ from mcoherence.gradients.graph.walk import Users, users_first
 Shape = tuple[int, ...]
 Layout = tuple[int, int]
 EXAMPLES_FIRST: Layout = (0, 1)
+SHARED: Layout = (-1, 0)  # by all examples: no axis is theirs
 # (node, shape of its output, which argument, shape of the argument, axis of the examples in the output)
 # -> the axis of the examples in the argument; None where it is not known, or not known to be in order
 Rule = Callable[[Any, Shape, int, Shape, int], int | None]
@@ -48,24 +53,38 @@ def in_doubt(users: Users, layers: Iterable[Node], examples: int) -> bool:
 def layouts(users: Users, targets: Iterable[Node], examples: int) -> tuple[dict[Node, Layout], bool]:
     """Where the examples are in the outputs of the nodes above the targets and of these, and whether that is sure.
 
-    Where it is not, a node may be missing, and what is told of the others has to be tried (`probe`).
+    What they share is `SHARED`. Where it is not sure, a node may be missing, and what is told of the others has to be
+    tried (`probe`).
     """
     found: dict[Node, Layout] = {}
     sure, shapes = True, _Shapes()
     for node in users_first(targets, users):
-        if not users[node]:
-            found[node] = EXAMPLES_FIRST
-        for user, argument in users[node]:
-            here = found.get(user)
-            if here is None:
-                layout = None
-            elif argument is None:  # across a call
-                layout = here if here == EXAMPLES_FIRST else None
-            else:
-                layout = _layout_of_argument(user, argument, node, examples, here, shapes)
-            if layout is None or found.setdefault(node, layout) != layout:
+        if len(users[node]) == 1:  # most nodes
+            user, argument = users[node][0]
+            layout = _told_by(user, argument, node, examples, found.get(user), shapes)
+            if layout is None:
                 sure = False
+            else:
+                found[node] = layout
+            continue
+        told = [_told_by(user, argument, node, examples, found.get(user), shapes) for user, argument in users[node]]
+        seen = {layout: None for layout in told if layout is not None} if told else {EXAMPLES_FIRST: None}
+        sure = sure and len(seen) == 1 and None not in told
+        # What is shared on one way and not on the other is neither.
+        if len(seen) == 1 or (seen and SHARED not in seen):
+            found[node] = next(iter(seen))
     return found, sure
+
+
+def _told_by(
+    user: Node, argument: int | None, node: Node, examples: int, here: Layout | None, shapes: "_Shapes"
+) -> Layout | None:
+    """Where the examples are in a node's output by what one of its users has them, `here`."""
+    if here is None or here == SHARED:
+        return here if argument is not None else None
+    if argument is None:  # across a call
+        return here if here == EXAMPLES_FIRST else None
+    return _layout_of_argument(user, argument, node, examples, here, shapes)
 
 
 class _Shapes(dict[Node, list[Shape]]):
@@ -106,14 +125,87 @@ def _layout_of_argument(
         shape = shapes[0] if len(shapes) == 1 else shapes[user.next_functions[argument][1]]
         if rule is _elementwise and shape == output:  # most operations of most networks
             return layout
-        if not output or not shape or output[axis] == 0 or output[axis] % (outer * examples):
+        if not output or output[axis] == 0 or output[axis] % (outer * examples):
+            return None
+        if _is_shared(rule, user, output, argument, shape, axis, examples) or (
+            rule is _repeated and _is_repeated_whole(user, shape, layout, examples)
+        ):
+            return SHARED
+        if rule is _convolved and axis == 1:
+            return _convolved_by_groups(user, argument, shape, layout, examples)
+        if not shape:
             return None
         if rule is _view:
             return _viewed(output, shape, layout, examples)
+        if _is_along(user, axis, shape):
+            return _of_blocks(user, argument, layout, known)
         found = rule(user, output, argument, shape, axis)
         return (found, outer) if found is not None and shape[found] == output[axis] else None
     except (AttributeError, IndexError, RuntimeError, TypeError):  # an operation that does not tell what it did
         return None
+
+
+def _is_shared(rule: Rule, node: Any, output: Shape, argument: int, shape: Shape, axis: int, examples: int) -> bool:
+    """Whether an operation meets each entry along the axis of the examples with the whole of an argument."""
+    if rule is _elementwise:
+        place = axis - (len(output) - len(shape))
+        return output[axis] > 1 and (place < 0 or shape[place] == 1)
+    if rule in (_matrices, _batched_matrices):
+        first = 1 if node.name().startswith(("Addm", "Baddbmm")) else 0
+        if argument < first:
+            return _is_shared(_elementwise, node, output, argument, shape, axis, examples)
+        # The rows of the left matrix are the output's, and so are the columns of the right one.
+        return axis == len(output) - (2 if argument > first else 1)
+    if rule is _repeated:
+        return len(shape) == len(output) and shape[axis] == 1 < output[axis]
+    if rule is _normalized:
+        return argument > 0 and axis < len(output) - len(node._saved_normalized_shape)
+    if rule is _looked_up:  # w[index] of as many rows as examples may be of the examples themselves
+        whose = node.name() == "EmbeddingBackward0" or shape[0] % examples
+        return axis == 0 and argument == 0 and len(output) >= len(shape) and bool(whose)
+    return axis == 0 and argument > 0 and rule in (_convolved, _first_argument, _batch_norm, _rows)
+
+
+def _is_repeated_whole(node: Any, shape: Shape, layout: Layout, examples: int) -> bool:
+    """Whether each example gets the whole of what is repeated, once or several times."""
+    axis, outer = layout
+    repeats = node._saved_repeats
+    return outer == 1 and len(shape) == len(repeats) and repeats[axis] % examples == 0 and repeats[axis] > 0
+
+
+def _convolved_by_groups(node: Any, argument: int, shape: Shape, layout: Layout, examples: int) -> Layout | None:
+    """Of a convolution that has the examples as groups of its channels, each with kernels of its own."""
+    place, outer = 1 if argument == 0 else 0, layout[1]
+    whole = outer * examples
+    if node._saved_transposed or node._saved_groups % whole or shape[place] % whole:
+        return None
+    return place, outer
+
+
+def _is_along(node: Any, axis: int, shape: Shape) -> bool:
+    """Whether a node joins or cuts tensors along the axis of the examples."""
+    return node.name() in _JOINING_OR_CUTTING and _signed(node._saved_dim) % len(shape) == axis
+
+
+_JOINING_OR_CUTTING = {"CatBackward0", "SliceBackward0", "SplitBackward0", "SplitWithSizesBackward0"}
+
+
+def _of_blocks(node: Any, argument: int, layout: Layout, known: _Shapes) -> Layout | None:
+    """Of what joins or cuts tensors along the axis of the examples: all examples follow each other in each block."""
+    axis, outer = layout
+    arguments = [None if one is None else known[one][output] for one, output in node.next_functions[: argument + 1]]
+    shape, output = arguments[argument], known[node][0]
+    block = output[axis] // outer
+    if shape is None or shape[axis] % block or len({one[axis] for one in known[node]}) > 1:
+        return None
+    if node.name() == "CatBackward0":
+        before = [None if one is None else one[axis] for one in arguments[:argument]]
+        in_place = not any(size is None or size % block for size in before)
+    elif node.name() == "SliceBackward0":
+        in_place = node._saved_step == 1 and _signed(node._saved_start) % shape[axis] % block == 0
+    else:
+        in_place = True
+    return (axis, shape[axis] // block) if in_place else None
 
 
 def _viewed(output: Shape, shape: Shape, layout: Layout, examples: int) -> Layout | None:
@@ -176,6 +268,26 @@ def _attention(node: Any, output: Shape, argument: int, shape: Shape, axis: int)
 def _first_argument(node: Any, output: Shape, argument: int, shape: Shape, axis: int) -> int | None:
     """As `_batched`, by the first argument; the others are weights."""
     return _batched(node, output, argument, shape, axis) if argument == 0 else None
+
+
+def _convolved(node: Any, output: Shape, argument: int, shape: Shape, axis: int) -> int | None:
+    """By the first argument; `_convolved_by_groups` has examples that are groups of channels."""
+    return _first_argument(node, output, argument, shape, axis)
+
+
+def _rows(node: Any, output: Shape, argument: int, shape: Shape, axis: int) -> int | None:
+    """Products of a matrix's rows with a vector."""
+    return axis if argument == 0 else None
+
+
+def _looked_up(node: Any, output: Shape, argument: int, shape: Shape, axis: int) -> int | None:
+    """Rows of a table; which ones is told by what has no gradient."""
+    return None
+
+
+def _ctc(node: Any, output: Shape, argument: int, shape: Shape, axis: int) -> int | None:
+    """Losses [n] of log probabilities [t, n, classes]."""
+    return len(shape) - 2 if axis == 0 and argument == 0 and len(shape) == 3 else None
 
 
 def _along(attribute: str) -> Rule:
@@ -281,7 +393,11 @@ _NAMES: dict[Rule, str] = {
         "ScaledDotProductFlashAttentionForCpu ScaledDotProductFlashAttention ScaledDotProductEfficientAttention "
         "ScaledDotProductCudnnAttention ScaledDotProductFusedAttentionOverrideable"
     ),
-    _first_argument: "Convolution ConvolutionOverrideable NativeGroupNorm",
+    _first_argument: "ConvolutionOverrideable NativeGroupNorm",
+    _convolved: "Convolution",
+    _rows: "Mv",
+    _looked_up: "Embedding Index",
+    _ctc: "CtcLoss",
     _matrices: "Mm Addmm",
     _batched_matrices: "Bmm Baddbmm",
     _along("_saved_dim"): (

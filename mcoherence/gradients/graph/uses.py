@@ -36,15 +36,20 @@ _RESHAPING = {
 
 # (node, which of its arguments) -> the factor by which an output gradient is multiplied on its way to the argument,
 # and what the node has saved for that
-_FACTORS: dict[tuple[str, int], tuple[Callable[[Any], Any], str | None]] = {
-    ("ExpandBackward0", 0): (lambda node: 1, None),
-    ("AddBackward0", 0): (lambda node: 1, None),
-    ("AddBackward0", 1): (lambda node: node._saved_alpha, None),
-    ("AddmmBackward0", 0): (lambda node: node._saved_beta, None),
-    ("SubBackward0", 0): (lambda node: 1, None),
-    ("SubBackward0", 1): (lambda node: -node._saved_alpha, None),
-    ("MulBackward0", 0): (lambda node: node._saved_other, "_raw_saved_other"),
-    ("MulBackward0", 1): (lambda node: node._saved_self, "_raw_saved_self"),
+FACTORS: dict[tuple[str, int], tuple[Callable[[Any], Any], tuple[str, ...]]] = {
+    ("ExpandBackward0", 0): (lambda node: 1, ()),
+    ("AddBackward0", 0): (lambda node: 1, ()),
+    ("AddBackward0", 1): (lambda node: node._saved_alpha, ()),
+    ("AddmmBackward0", 0): (lambda node: node._saved_beta, ()),
+    ("SubBackward0", 0): (lambda node: 1, ()),
+    ("SubBackward0", 1): (lambda node: -node._saved_alpha, ()),
+    ("MulBackward0", 0): (lambda node: node._saved_other, ("other",)),
+    ("MulBackward0", 1): (lambda node: node._saved_self, ("self",)),
+    ("DivBackward0", 0): (lambda node: 1 / node._saved_other, ("other",)),
+    ("DivBackward0", 1): (lambda node: -node._saved_self / node._saved_other.square(), ("self", "other")),
+    ("WhereBackward0", 0): (lambda node: node._saved_condition, ("condition",)),
+    ("WhereBackward0", 1): (lambda node: ~node._saved_condition, ("condition",)),
+    ("BaddbmmBackward0", 0): (lambda node: node._saved_beta, ()),
 }
 # (node, which of its arguments is the matrix) -> what the node has saved of the rows
 _PRODUCTS = {("MmBackward0", 1): "self", ("AddmmBackward0", 2): "mat1"}
@@ -68,8 +73,8 @@ class Spread:
 
     def is_kept(self) -> bool:
         """Whether the factor is there still: what the operation saved may have been written to since."""
-        _, saved = _FACTORS[self.node.name(), self.argument]
-        return saved is None or _is_kept(self.node, saved, "factor")
+        _, saved = FACTORS[self.node.name(), self.argument]
+        return all(is_kept(self.node, f"_raw_saved_{name}", name) for name in saved)
 
     def kind(self) -> object:
         """What uses that are taken together have in common."""
@@ -77,8 +82,8 @@ class Spread:
 
     def is_plain(self) -> bool:
         """Whether a gradient comes to the parameter as it is, but for its sum."""
-        factor, saved = _FACTORS[self.node.name(), self.argument]
-        return self.edge is None and saved is None and factor(self.node) == 1
+        factor, saved = FACTORS[self.node.name(), self.argument]
+        return self.edge is None and not saved and factor(self.node) == 1
 
     def fits(self, layout: Layout) -> bool:
         """Whether the examples are where the parameter is spread."""
@@ -86,7 +91,7 @@ class Spread:
 
     def rows(self, output_grads: Tensor, layout: Layout, examples: int) -> Tensor:
         """Gradients [n, elements] by what enters, from the gradient of the operation's output."""
-        factor = _FACTORS[self.node.name(), self.argument][0](self.node)
+        factor = FACTORS[self.node.name(), self.argument][0](self.node)
         given = output_grads if isinstance(factor, int | float) and factor == 1 else output_grads * factor
         rows: Tensor = by_example(given, layout, examples)
         others = self.shape[: layout[0]] + self.shape[layout[0] + 1 :]
@@ -122,7 +127,7 @@ def _lookup_below(node: Any, parameter: Tensor) -> Node | None:
         node = following[0]
     is_whole = getattr(node.next_functions[0][0], "variable", None) is parameter
     found: Node = node
-    return found if is_whole and not node._saved_scale_grad_by_freq and _is_kept(node, _INDICES, "indices") else None
+    return found if is_whole and not node._saved_scale_grad_by_freq and is_kept(node, _INDICES, "indices") else None
 
 
 _INDICES = "_raw_saved_indices"
@@ -161,7 +166,7 @@ class Product:
     def is_kept(self) -> bool:
         """Whether the rows are there still."""
         name = _PRODUCTS[self.node.name(), 1 if self.node.name() == "MmBackward0" else 2]
-        return _is_kept(self.node, f"_raw_saved_{name}", name)
+        return is_kept(self.node, f"_raw_saved_{name}", name)
 
     def fits(self, layout: Layout) -> bool:
         """Whether the examples are in the rows."""
@@ -199,7 +204,7 @@ class Lookup:
     def is_kept(self) -> bool:
         """Whether the indices are there still, and nothing is done to a gradient but to add it up."""
         node: Any = self.node
-        return not node._saved_scale_grad_by_freq and _is_kept(self.node, _INDICES, "indices")
+        return not node._saved_scale_grad_by_freq and is_kept(self.node, _INDICES, "indices")
 
     def fits(self, layout: Layout) -> bool:
         """Whether the examples are along the indices."""
@@ -284,9 +289,11 @@ def _use(users: Users, place: _Place, user: Any, argument: int) -> Use | list[_P
     if (name, argument) in _PRODUCTS and place.turned is not None and len(place.shape) == 2:
         shape = place.shape[::-1] if place.turned else place.shape
         return Product(user, place.turned, shape) if name == "MmBackward0" or user._saved_alpha == 1 else None
-    if (name, argument) in _FACTORS:
+    if (name, argument) in FACTORS:
         padded = (1,) * (len(shapes[0]) - len(place.shape)) + place.shape
         alone = sum(following is not None for following, _ in user.next_functions) == 1
+        if not may_spread(padded, shapes[0]):
+            return None
         if padded != shapes[0] or not alone:
             edge = None if place.in_order else GradientEdge(place.node, place.output)
             return Spread(user, argument, padded, edge)
@@ -302,6 +309,11 @@ def _use(users: Users, place: _Place, user: Any, argument: int) -> Use | list[_P
     return [_Place(user, output, shape, False, None) for output, shape in enumerate(shapes)]
 
 
+def may_spread(shape: tuple[int, ...], output: tuple[int, ...]) -> bool:
+    """Whether an axis of a tensor of this shape is that of the output, or is spread along it."""
+    return len(shape) == len(output) and all(one in (1, other) for one, other in zip(shape, output, strict=True))
+
+
 def _swaps(node: Any, name: str) -> bool:
     """Whether a node transposes a matrix; axes below 0 are told without their sign, but are even or odd as ever."""
     if name == "TransposeBackward0":
@@ -315,7 +327,7 @@ def _is_spread(users: Users, node: Node) -> bool:
     while users[node]:
         user, argument = users[node][0]
         output = tuple(user._input_metadata[0].shape)
-        if argument is not None and (user.name(), argument) in _FACTORS:
+        if argument is not None and (user.name(), argument) in FACTORS:
             padded = (1,) * (len(output) - len(shape)) + shape
             # Along the last axis statistics of an example are spread over its own values.
             if any(one == 1 and other != 1 for one, other in zip(padded[:-1], output[:-1], strict=True)):
@@ -326,13 +338,13 @@ def _is_spread(users: Users, node: Node) -> bool:
     return False
 
 
-def _is_kept(node: Any, raw: str, name: str) -> bool:
+def is_kept(node: Any, raw: str, name: str) -> bool:
     """Whether what a node saved is as it was, and may be looked at: hooks, those of checkpoints, give it once only.
 
     Sparse tensors have no rows that could be told apart here.
     """
     saved = getattr(node, raw)
-    if getattr(saved, "unpack_hook", saved) is not None:
+    if any(getattr(one, "unpack_hook", one) is not None for one in (saved if isinstance(saved, tuple) else (saved,))):
         return False
     try:
         kept = getattr(node, raw.replace("_raw", ""))

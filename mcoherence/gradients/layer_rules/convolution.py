@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from mcoherence.gradients.layer_rules.kernels import kernel_gradients
 from mcoherence.gradients.layer_rules.products import (
     examples_at_a_time,
     gram_squared_norms,
@@ -57,20 +58,15 @@ def kernel_rows(layer: nn.Module, inputs: Tensor, output_grads: Tensor) -> tuple
 
 def _rows_by_library(layer: Convolution, inputs: Tensor, output_grads: Tensor) -> tuple[Tensor, Tensor]:
     x, padding = _input_and_padding(layer, inputs)
-    weight = layer.weight.detach().to(x.dtype).contiguous()
     size = _examples_per_call(layer, len(x))
-    norms, total = [], torch.zeros_like(weight).view(-1)
+    norms, total = [], x.new_zeros(layer.weight.numel())
     for inputs_of_call, grads_of_call in zip(torch.split(x, size), torch.split(output_grads, size), strict=True):
-        k = len(inputs_of_call)
-        _, found, _ = torch.ops.aten.convolution_backward(
-            grads_of_call.reshape(1, -1, *output_grads.shape[2:]).contiguous(),
-            inputs_of_call.reshape(1, -1, *x.shape[2:]).contiguous(),
-            weight.new_empty((k * len(weight), *weight.shape[1:])), None, layer.stride, padding, layer.dilation,
-            False, [0] * len(padding), layer.groups * k, (False, True, False),
-        )  # fmt: skip
-        rows = found.reshape(k, -1)
+        rows = kernel_gradients(
+            inputs_of_call, grads_of_call, layer.weight.shape, stride=layer.stride, padding=padding,
+            dilation=layer.dilation, groups=layer.groups,
+        ).flatten(1)  # fmt: skip
         norms.append(squared_norms(rows))
-        total += rows.sum(dim=0) if k > 1 else rows[0]
+        total += rows.sum(dim=0) if len(rows) > 1 else rows[0]
     return torch.cat(norms), total
 
 

@@ -96,7 +96,7 @@ SETTINGS = {
     "batch-norm-1d": lambda: (nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.Linear(5, 4)), (6,)),
     "in-place-relu": lambda: (nn.Sequential(nn.Linear(6, 5), nn.ReLU(inplace=True), nn.Linear(5, 4)), (6,)),
     "dropout": lambda: (nn.Sequential(nn.Linear(6, 5), nn.Dropout(0.9), nn.Linear(5, 4)), (6,)),
-    "conv-transpose-by-fallback": lambda: (
+    "conv-transpose": lambda: (
         nn.Sequential(nn.ConvTranspose2d(2, 3, 3), nn.Flatten(), nn.Linear(108, 4)),
         (2, 4, 4),
     ),
@@ -152,7 +152,7 @@ SETTINGS = {
 }
 
 
-BY_FALLBACK = {"conv-transpose-by-fallback", "prelu-by-fallback"}
+BY_FALLBACK = {"prelu-by-fallback"}
 
 
 @pytest.fixture(params=SETTINGS.values(), ids=SETTINGS.keys())

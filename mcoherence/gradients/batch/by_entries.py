@@ -1,0 +1,229 @@
+"""Squared norms of per-example gradients of parameters by what is computed of them and meets the examples (`entries`).
+
+Index letters: n examples, c examples of a chunk, D directions.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import GradientEdge, Node
+
+from mcoherence.gradients.batch.directions import Directions, contracted
+from mcoherence.gradients.batch.fallback import ROWS_BUDGET
+from mcoherence.gradients.graph.alignment import Layout, by_example
+from mcoherence.gradients.graph.entries import Arrived, Entry, entries_of
+from mcoherence.gradients.graph.probe import lengths
+from mcoherence.gradients.graph.walk import Users
+from mcoherence.gradients.layer_rules.products import Rows, at_least_float32, sure_squared_norms
+
+
+class ByEntries:
+    """What was seen of parameters where what is computed of them meets the examples of a batch.
+
+    lengths: {(parameter name, number of its entry): of the rows of the gradient there}, and of those of weighted
+        losses.
+    probing: whether to take them.
+    """
+
+    def __init__(self, parameters: Mapping[str, Tensor]) -> None:
+        self._parameters = parameters
+        self._handles: list[Any] = []
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop what was seen of the batch before."""
+        self.let_go()
+        self.lengths: dict[tuple[str, int], list[Tensor]] = {}
+        self.probing = False
+        self._gathered: dict[str, _Gathered] = {}
+
+    def let_go(self) -> None:
+        """Take the hooks off, by which the graph and what was seen of it would hold each other."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def found(
+        self, users: Users, names: Collection[str], places: Mapping[Node, Layout], examples: int
+    ) -> dict[str, tuple[Entry, ...] | None]:
+        """{name: its entries, or None where they are not understood or too large} of those of `names` in the graph."""
+        found = {}
+        for name, leaf in leaves_of(users, {name: self._parameters[name] for name in names}).items():
+            entries = entries_of(users, leaf, places, examples)
+            several = entries is not None and len({(one.source.node, one.source.output_nr) for one in entries}) > 1
+            large = several and examples * self._parameters[name].numel() > ROWS_BUDGET
+            found[name] = None if large else entries
+        return found
+
+    def watch(
+        self, found: Mapping[str, tuple[Entry, ...]], examples: int, directions: Directions | None, careful: bool
+    ) -> None:
+        """Measure these parameters in the backward pass to come."""
+        sources: dict[tuple[Node, int], _Source] = {}
+        for name, entries in found.items():
+            if directions is not None and name not in directions.tensors:
+                continue
+            along = None if directions is None else directions.tensors[name]
+            self._gathered[name] = gathered = _Gathered(self._parameters[name], examples, along)
+            for number, entry in enumerate(entries):
+                key = entry.source.node, entry.source.output_nr
+                source = sources.setdefault(key, _Source(entry.source, examples, careful))
+                source.add(entry, gathered, (name, number))
+        by_node: dict[Node, list[tuple[_Source, Entry]]] = {}
+        for source in sources.values():
+            for entry in source.entries.values():
+                by_node.setdefault(entry.node, []).append((source, entry))
+        self._handles = [node.register_prehook(self._hook(of_node, examples)) for node, of_node in by_node.items()]
+
+    def rows(self) -> dict[str, Rows]:
+        """What is known of the rows of those of which all has come."""
+        return {name: rows for name, one in self._gathered.items() if (rows := one.finished()) is not None}
+
+    def products(self) -> dict[str, Tensor]:
+        """Products with directions, float64 [D, n]."""
+        for gathered in self._gathered.values():
+            for source in tuple(gathered.sources):
+                source.pull_back()  # some of its entries were not reached
+        return {name: one.products for name, one in self._gathered.items() if one.products is not None}
+
+    def _hook(self, of_node: Sequence[tuple["_Source", Entry]], examples: int) -> Any:
+        def hook(output_grads: tuple[Tensor | None, ...]) -> None:
+            given = None if output_grads[0] is None else output_grads[0].detach()
+            kind = "cpu" if given is None else given.device.type
+            with torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext():
+                for source, entry in of_node:
+                    if self.probing and given is not None:
+                        here = lengths(by_example(given, entry.layout, examples))
+                        for place in source.places[entry.node, entry.argument]:
+                            self.lengths.setdefault(place, []).append(here)
+                    source.take(entry, given)
+
+        return hook
+
+
+def leaves_of(users: Users, parameters: Mapping[str, Tensor]) -> dict[str, Node]:
+    """{name: node} of the parameters that are in the graph."""
+    names = {id(p): name for name, p in parameters.items()}
+    variables = ((node, getattr(node, "variable", None)) for node in users)
+    return {names[id(leaf)]: node for node, leaf in variables if leaf is not None and id(leaf) in names}
+
+
+class _Source:
+    """A tensor that all examples share, and what has come to its entries.
+
+    entries: {(node, argument): the entry}.
+    places: {(node, argument): names of parameters, with the entry's number among theirs}.
+    """
+
+    def __init__(self, edge: GradientEdge, examples: int, careful: bool) -> None:
+        self._edge, self._examples, self._careful = edge, examples, careful
+        self.entries: dict[tuple[Node, int], Entry] = {}
+        self.places: dict[tuple[Node, int], list[tuple[str, int]]] = {}
+        self._gathered: list[_Gathered] = []
+        self._came: set[tuple[Node, int]] = set()
+        self._arrived: list[Arrived] = []
+
+    def add(self, entry: Entry, gathered: "_Gathered", place: tuple[str, int]) -> None:
+        """One of its entries, and a parameter that it is computed of."""
+        key = entry.node, entry.argument
+        self.entries[key] = entry
+        self.places.setdefault(key, []).append(place)
+        if gathered not in self._gathered:
+            self._gathered.append(gathered)
+            gathered.add(self)
+
+    def take(self, entry: Entry, output_grads: Tensor | None) -> None:
+        """The gradient that has arrived at an entry; only the first counts."""
+        key = entry.node, entry.argument
+        if key in self._came:
+            return
+        self._came.add(key)
+        if output_grads is not None:
+            self._arrived.append(entry.arrived(output_grads, self._examples, self._wide))
+        if len(self._came) == len(self.entries):
+            self.pull_back()
+
+    def pull_back(self) -> None:
+        """Hand on to the parameters what has arrived."""
+        arrived, self._arrived = self._arrived, []
+        leaves = [one.parameter for one in self._gathered]
+        size = (
+            max(1, ROWS_BUDGET // max(1, sum(leaf.numel() for leaf in leaves) + arrived[0].rows_size)) if arrived else 1
+        )
+        for start in range(0, self._examples if arrived else 0, size):
+            part = slice(start, min(start + size, self._examples))
+            rows = arrived[0].rows(part)
+            for one in arrived[1:]:
+                rows = rows + one.rows(part)
+            found: Sequence[Tensor | None] = [rows]
+            if getattr(self._edge.node, "variable", None) is None:
+                found = _pulled_back(self._edge, leaves, rows)
+            for gathered, value in zip(self._gathered, found, strict=True):
+                if value is not None:
+                    gathered.take(part, value)
+        for gathered in self._gathered:
+            gathered.sources.discard(self)
+
+    def _wide(self, values: Tensor) -> Tensor:
+        return values.to(torch.float64) if self._careful else at_least_float32(values)
+
+
+def _pulled_back(source: GradientEdge, leaves: Sequence[Tensor], rows: Tensor) -> Sequence[Tensor | None]:
+    """Gradients [c, *shape of the leaf] from those [c, *shape] by what is computed of them."""
+    node: Any = source.node
+    given = rows.to(node._input_metadata[source.output_nr].dtype)
+    try:
+        return torch.autograd.grad(source, leaves, given, retain_graph=True, allow_unused=True, is_grads_batched=True)
+    except RuntimeError:  # a function that somebody has written for single gradients
+        ones = [torch.autograd.grad(source, leaves, one, retain_graph=True, allow_unused=True) for one in given]
+        return [None if of_leaf[0] is None else torch.stack(of_leaf) for of_leaf in zip(*ones, strict=True)]
+
+
+class _Gathered:
+    """The gradients of the examples by one parameter so far.
+
+    along: directions [D, *parameter shape], whose products are taken in place of norms.
+    sources: those that it has something to get from yet.
+    products: with directions, float64 [D, n].
+    """
+
+    def __init__(self, parameter: Tensor, examples: int, along: Tensor | None) -> None:
+        self.parameter, self._examples, self._along = parameter, examples, along
+        self.sources: set[_Source] = set()
+        self.products: Tensor | None = None
+        self._of_several = False
+        self._norms: list[Tensor] = []
+        self._total: Tensor | None = None
+        self._rows: Tensor | None = None  # [n, *parameter shape], the sum over several sources
+
+    def add(self, source: _Source) -> None:
+        """One more source."""
+        self._of_several = bool(self.sources)
+        self.sources.add(source)
+
+    def take(self, part: slice, rows: Tensor) -> None:
+        """Gradients [c, *parameter shape] of the examples of a part, from one of its sources."""
+        if self._along is not None:
+            if self.products is None:
+                size = len(self._along), self._examples
+                self.products = torch.zeros(size, dtype=torch.float64, device=rows.device)
+            self.products[:, part] += contracted(rows.reshape(len(rows), -1), self._along.reshape(len(self._along), -1))
+        elif self._of_several:
+            if self._rows is None:
+                self._rows = rows.new_zeros(self._examples, *self.parameter.shape)
+            self._rows[part] += rows
+        else:
+            self._norms.append(sure_squared_norms(rows))
+            total = rows.sum(dim=0)
+            self._total = total if self._total is None else self._total + total
+
+    def finished(self) -> Rows | None:
+        """What is kept of the rows; None where something is yet to come, or nothing has."""
+        if self.sources:
+            return None
+        if self._rows is not None:
+            return Rows(sure_squared_norms(self._rows), self._rows.sum(dim=0))
+        return None if self._total is None else Rows(torch.cat(self._norms), self._total)

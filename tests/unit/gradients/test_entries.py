@@ -1,0 +1,325 @@
+"""Parameters of which something is computed that all examples share: norms, sums and products equal the loop."""
+
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import nn
+from torch.nn.utils import parametrizations, prune
+
+from mcoherence import example_statistics, gradient_statistics
+from mcoherence.gradients.batch import by_entries, capture
+from mcoherence.gradients.given.refusal import UnsupportedModelError
+from mcoherence.gradients.graph import entries
+from mcoherence.gradients.reference import per_example_gradients
+from tests.unit.gradients.model_of_function import Model
+
+PER_EXAMPLE = nn.CrossEntropyLoss(reduction="none")
+N, T, D = 5, 4, 6  # examples, positions, features
+
+
+def bare(*shape):
+    return nn.Parameter(torch.randn(shape) / 2)
+
+
+def maps(x):
+    """[n, T, D] as maps [n, 2, T, 3]."""
+    return x.reshape(-1, T, 2, 3).transpose(1, 2)
+
+
+def pooled(x):
+    return x.flatten(2).mean(2)
+
+
+def frames(m, x):
+    """Positions are frames, each a map of its own, so that each example has T rows."""
+    each = m.norm(m.conv(x.reshape(-1, 2, 3).unsqueeze(-1))).relu()
+    return each.flatten(1).reshape(len(x), T, -1).mean(1)
+
+
+def pairs(m, x):
+    """Both halves of a pair through the same layers, in one call of twice as many rows."""
+    both = m.norm(m.conv(torch.cat([maps(x), maps(x.flip(1))]))).tanh()
+    one, other = pooled(both).chunk(2)
+    return one * other + one
+
+
+def called_twice(m, x):
+    first = m.norm(m.conv(maps(x)))
+    return pooled(first) + pooled(m.norm(m.conv(first.tanh())))
+
+
+def steps(m, x):
+    for _ in range(3):
+        x = x + m.norm(m.a(x)).tanh()
+    return x.mean(1)
+
+
+def cross_attention(m, x):
+    found = m.attention(x, m.context(x[:, :3]), m.context(x[:, :3]), need_weights=False)[0]
+    return found.mean(1)
+
+
+def memory_of_all(m, x):
+    """Queries that all examples share look at each example."""
+    found = m.attention(m.queries.repeat(len(x), 1, 1), x, x, need_weights=False)[0]
+    return found.mean(1)
+
+
+def experts(m, x):
+    """Dense experts: one product of matrices for each, examples and positions among its rows."""
+    rows = x.reshape(1, -1, D).expand(3, -1, -1)
+    hidden = torch.baddbmm(m.b, rows, m.w1).tanh()
+    mixed = torch.einsum("etd,edk->etk", hidden, m.w2).mean(0)
+    return mixed.reshape(len(x), T, -1).mean(1)
+
+
+def heads_apart(m, x):
+    return torch.einsum("ntd,hdk->nthk", x, m.w).tanh().flatten(2).mean(1)
+
+
+def left_of_a_product(m, x):
+    """The examples are columns."""
+    columns, several = x.mean(1).t(), x.permute(2, 1, 0)
+    one = (m.w @ columns).tanh() + torch.addmm(m.b, m.w.tanh(), columns, alpha=0.5, beta=2.0)
+    products = torch.bmm(m.several, several).tanh() + torch.baddbmm(m.b, m.several.tanh(), several, alpha=0.5)
+    return one.t() + products.mean(1).sum(0)[:, None]
+
+
+def computed_positions(m, x):
+    """A network makes positions of a table that is no parameter, as many rows as examples."""
+    table = torch.linspace(-1, 1, T * 2, dtype=x.dtype).view(T, 2)
+    return m.a(x + m.second(m.first(table).tanh())).tanh().mean(1)
+
+
+def bias_of_scores(m, x):
+    distance = (torch.arange(T)[:, None] - torch.arange(T)[None]).to(x.dtype).unsqueeze(-1)
+    scores = x @ x.transpose(1, 2) + m.second(m.first(distance).tanh()).squeeze(-1)
+    return (scores.softmax(-1) @ m.a(x)).mean(1)
+
+
+def merged(m, x):
+    return F.linear(x, m.frozen + m.up @ m.down).tanh().mean(1)
+
+
+def normalised_head(m, x):
+    return F.normalize(x.mean(1), dim=1) @ F.normalize(m.w, dim=0) * m.scale.exp()
+
+
+def made_by_a_network(m, x):
+    """The kernel of a convolution is what a network makes of a parameter."""
+    kernel = m.hyper(m.z).view(3, 2, 3, 3)
+    return pooled(F.conv2d(maps(x), kernel, m.bias, padding=1).relu()) + pooled(F.conv2d(maps(x), kernel.tanh()))
+
+
+def kernels_of_examples(m, x):
+    """Each example has a kernel of its own: a mixture of the same, the examples being groups of channels."""
+    kernel = torch.einsum("nk,kpcij->npcij", x[:, 0, :2].softmax(1), m.w).flatten(0, 1)
+    found = F.conv2d(maps(x).reshape(1, -1, T, 3), kernel, padding=1, groups=len(x))
+    return pooled(found.reshape(len(x), 3, T, 3).tanh())
+
+
+def chosen_by_index(m, x):
+    """A table looked up by w[index]: by each example, with negative numbers, and for all; and a function of it."""
+    index = (x[..., 0] * 3).long().clamp(-3, 3)
+    found = m.table[index] + m.table[torch.tensor([0, 1, -1, 3])] * x
+    return (found + F.embedding(index.abs(), m.table.tanh(), padding_idx=1)).tanh().mean(1)
+
+
+def repeated(m, x):
+    """Keys that all examples share, repeated for the heads of each example one after the other."""
+    rows = x.reshape(len(x), T, 2, 3).transpose(1, 2).flatten(0, 1)
+    keys = m.keys.repeat(len(x), 1, 1)
+    return (torch.bmm(rows, keys.transpose(1, 2)).softmax(-1) @ keys).reshape(len(x), 2, T, 3).mean((1, 2))
+
+
+def mask_token(m, x):
+    return m.a(torch.where(x[..., :1] > 0, x, m.token) / (1 + m.gain.square())).tanh().mean(1)
+
+
+class Stretched(torch.autograd.Function):
+    """A function of several weights without a rule for many gradients at once."""
+
+    @staticmethod
+    def forward(ctx, a, b):
+        ctx.save_for_backward(a, b)
+        return a * b
+
+    @staticmethod
+    def backward(ctx, grad):
+        a, b = (saved.detach().numpy() for saved in ctx.saved_tensors)
+        return torch.from_numpy(grad.numpy() * b), torch.from_numpy(grad.numpy() * a)
+
+
+def with_hooks(kind, layer, name):
+    """A layer whose weight a hook computes before every call, as older torch does."""
+    kind(layer, name)
+    return layer
+
+
+def conv(**options):
+    return nn.Conv2d(2, 3, 3, padding=1, **options)
+
+
+def as_model(layer):
+    return Model(lambda m, x: pooled(m.layer(maps(x)).tanh()), layer=layer)
+
+
+ENTRIES = {
+    "frames": lambda: Model(frames, conv=nn.Conv2d(2, 4, (2, 1)), norm=nn.GroupNorm(2, 4)),
+    "pairs": lambda: Model(pairs, conv=conv(bias=True), norm=nn.BatchNorm2d(3)),
+    "called twice": lambda: Model(called_twice, conv=nn.Conv2d(2, 2, 3, padding=1, bias=True), norm=nn.GroupNorm(1, 2)),
+    "steps": lambda: Model(steps, a=nn.Linear(D, D), norm=nn.LayerNorm(D)),
+    "layer norm of two axes, twice": lambda: Model(lambda m, x: m.n(m.n(x).tanh()).mean(1), n=nn.LayerNorm((T, D))),
+    "cross attention": lambda: Model(
+        cross_attention, attention=nn.MultiheadAttention(D, 2, batch_first=True), context=nn.Linear(D, D)
+    ),
+    "queries of all": lambda: Model(
+        memory_of_all, attention=nn.MultiheadAttention(D, 2, batch_first=True), queries=bare(1, 3, D)
+    ),
+    "decoder layer": lambda: Model(
+        lambda m, x: m.layer(x, x[:, :2]).mean(1), layer=nn.TransformerDecoderLayer(D, 2, 8, batch_first=True)
+    ),
+    "experts": lambda: Model(experts, w1=bare(3, D, 4), b=bare(3, 1, 4), w2=bare(3, 4, 3)),
+    "heads apart": lambda: Model(heads_apart, w=bare(2, D, 3)),
+    "left of a product": lambda: Model(left_of_a_product, w=bare(3, D), several=bare(D, 3, T), b=bare(3, 1)),
+    "product with a vector": lambda: Model(lambda m, x: (x.flatten(0, 1) @ m.v.tanh()).view(-1, T).sin(), v=bare(D)),
+    "positions that a network makes": lambda: Model(
+        computed_positions, first=nn.Linear(2, 3), second=nn.Linear(3, D), a=nn.Linear(D, D)
+    ),
+    "a bias of scores that a network makes": lambda: Model(
+        bias_of_scores, first=nn.Linear(1, 3), second=nn.Linear(3, 1), a=nn.Linear(D, D)
+    ),
+    "low rank, merged": lambda: Model(merged, frozen=torch.randn(3, D).double(), up=bare(3, 2), down=bare(2, D)),
+    "head of unit length": lambda: Model(normalised_head, w=bare(D, 3), scale=bare()),
+    "softmax of a weight": lambda: Model(lambda m, x: (x @ m.w.softmax(0)).mean(1), w=bare(D, 3)),
+    "kernel that a network makes": lambda: Model(made_by_a_network, hyper=nn.Linear(4, 54), z=bare(4), bias=bare(3)),
+    "kernels of examples": lambda: Model(kernels_of_examples, w=bare(2, 3, 2, 3, 3)),
+    "chosen by index": lambda: Model(chosen_by_index, table=bare(7, D)),
+    "repeated for heads": lambda: Model(repeated, keys=bare(2, 5, 3)),
+    "mask token": lambda: Model(mask_token, a=nn.Linear(D, D), token=bare(D), gain=bare(D)),
+    "somebody's function of two weights": lambda: Model(
+        lambda m, x: (x @ Stretched.apply(m.a, m.b)).tanh().mean(1), a=bare(D, 3), b=bare(D, 3)
+    ),
+    "weight norm": lambda: as_model(parametrizations.weight_norm(conv())),
+    "weight norm by hooks": lambda: as_model(with_hooks(nn.utils.weight_norm, conv(), "weight")),
+    "spectral norm": lambda: as_model(parametrizations.spectral_norm(conv())),
+    "orthogonal": lambda: Model(
+        lambda m, x: m.a(x).tanh().mean(1), a=parametrizations.orthogonal(nn.Linear(D, D), orthogonal_map="cayley")
+    ),
+    "pruned": lambda: as_model(prune.random_unstructured(conv(groups=1), "weight", 0.3)),
+    "transposed convolution": lambda: as_model(nn.ConvTranspose2d(2, 4, 3, stride=2, output_padding=1, groups=2)),
+    "tied transposed convolution": lambda: Model(
+        lambda m, x: pooled(F.conv_transpose2d(m.c(maps(x)).tanh(), m.c.weight, stride=2)), c=nn.Conv2d(2, 3, 2)
+    ),
+    "convolution along one axis": lambda: Model(
+        lambda m, x: F.conv1d(F.conv1d(x, m.w, dilation=2).tanh(), m.w[:, :2], m.b).mean(2), w=bare(2, T, 2), b=bare(2)
+    ),
+}
+
+
+def problem(name):
+    torch.manual_seed(0)
+    model = ENTRIES[name]().double()
+    inputs = torch.randn(N, T, D, dtype=torch.float64)
+    model.train()
+    with torch.no_grad():
+        classes = model(inputs).shape[1]  # statistics of batch norm, and vectors of spectral norm
+    return model.eval(), inputs, torch.arange(N) % min(classes, 3)
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_norms_sums_and_products_equal_the_loop_without_the_whole_model(name, monkeypatch):
+    monkeypatch.setattr(capture, "layer_rows", None)  # nor by running a layer again
+    model, inputs, targets = problem(name)
+    batches = [(inputs[:2], targets[:2]), (inputs[2:], targets[2:])]
+    found = gradient_statistics(model, PER_EXAMPLE, batches)
+    assert found.evidence.by_whole_model == ()
+    rows = per_example_gradients(model, PER_EXAMPLE, inputs, targets)
+    whole = sum(float(g.square().sum()) for g in rows.values())
+    norms, sums = found.sum_sq_norm(by="parameter"), found.sq_norm_of_sum(by="parameter")
+    for key, g in rows.items():
+        assert norms[key] == pytest.approx(float(g.square().sum()), rel=1e-10, abs=1e-25 * whole), key
+        assert sums[key] == pytest.approx(float(g.sum(0).square().sum()), rel=1e-10, abs=1e-25 * whole), key
+    flat = torch.cat([g.flatten(1) if g.dim() > 1 else g[:, None] for g in rows.values()], dim=1)
+    torch.manual_seed(1)
+    along = {key: torch.randn_like(g[0]) for key, g in rows.items()}
+    wanted = flat @ torch.cat([value.flatten() for value in along.values()])
+    products = example_statistics(model, PER_EXAMPLE, batches, along={"sum": "sum", "given": along})
+    assert products.dot["sum"] == pytest.approx((flat @ flat.sum(0)).numpy(), rel=1e-9, abs=1e-12 * whole)
+    assert products.dot["given"] == pytest.approx(wanted.numpy(), rel=1e-9, abs=1e-12 * whole)
+
+
+@pytest.mark.parametrize("name", ["weight norm", "kernel that a network makes", "chosen by index"])
+def test_rows_are_formed_for_a_few_examples_at_a_time(name, monkeypatch):
+    model, inputs, targets = problem(name)
+    expected = gradient_statistics(model, PER_EXAMPLE, [(inputs, targets)])
+    monkeypatch.setattr(by_entries, "ROWS_BUDGET", 2 * sum(p.numel() for p in model.parameters()))
+    found = gradient_statistics(model, PER_EXAMPLE, [(inputs, targets)])
+    assert found.sum_sq_norms == pytest.approx(expected.sum_sq_norms, rel=1e-12)
+
+
+def test_a_parameter_with_several_functions_whose_rows_would_be_too_large_goes_through_the_whole_model(monkeypatch):
+    monkeypatch.setattr(by_entries, "ROWS_BUDGET", 10)
+    model, inputs, targets = problem("kernel that a network makes")
+    found = gradient_statistics(model, PER_EXAMPLE, [(inputs, targets)])
+    assert set(found.evidence.by_whole_model) == {"z", "hyper.weight", "hyper.bias"}
+    for key, g in per_example_gradients(model, PER_EXAMPLE, inputs, targets).items():
+        assert found.sum_sq_norm(by="parameter")[key] == pytest.approx(float(g.square().sum()), rel=1e-10), key
+
+
+def test_in_half_precision_rows_are_formed_in_float32():
+    model, inputs, targets = problem("called twice")
+    exact = gradient_statistics(model, PER_EXAMPLE, [(inputs, targets)])
+    found = gradient_statistics(model.to(torch.bfloat16), PER_EXAMPLE, [(inputs.to(torch.bfloat16), targets)])
+    assert found.sum_sq_norms == pytest.approx(exact.sum_sq_norms, rel=0.1)
+
+
+def content_decides(m, x):
+    """Rows sorted by content go through the layer, and nobody sees back whose they are."""
+    order = x[:, 0, 0].argsort()
+    return m.norm(m.norm(x[order]).tanh())[order.argsort()].mean(1)
+
+
+def unknown_operation(m, x):
+    return torch.cdist(m.a(x).mean(1), m.w.softmax(0))
+
+
+def mixed_batch(m, x):
+    """A shared tensor that is computed of all examples."""
+    return (x @ (m.w * x.detach().mean((0, 1))[:, None]).softmax(0)).mean(1)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: Model(content_decides, norm=nn.LayerNorm(D)),
+        lambda: Model(unknown_operation, a=nn.Linear(D, D), w=bare(3, D)),
+    ],
+    ids=["content decides", "unknown operation"],
+)
+def test_what_is_not_understood_is_left_to_the_whole_model(build):
+    torch.manual_seed(0)
+    model, inputs, targets = build().double(), torch.randn(N, T, D, dtype=torch.float64), torch.arange(N) % 3
+    found = gradient_statistics(model, PER_EXAMPLE, [(inputs, targets)])
+    assert found.evidence.by_whole_model
+    for key, g in per_example_gradients(model, PER_EXAMPLE, inputs, targets).items():
+        assert found.sum_sq_norm(by="parameter")[key] == pytest.approx(float(g.square().sum()), rel=1e-10), key
+
+
+def test_a_shared_tensor_that_is_computed_of_the_examples_is_refused():
+    torch.manual_seed(0)
+    model, inputs = Model(mixed_batch, w=bare(D, 3)).double(), torch.randn(N, T, D, dtype=torch.float64)
+    with pytest.raises(UnsupportedModelError, match="mixes the examples of a batch"):
+        gradient_statistics(model, PER_EXAMPLE, [(inputs, torch.arange(N) % 3)])
+
+
+def test_every_operation_that_is_known_is_used_by_a_network_here(monkeypatch):
+    met = set()
+    plain = entries.Entry.arrived
+    monkeypatch.setattr(
+        entries.Entry, "arrived", lambda self, *given: met.add((self.node.name(), self.argument)) or plain(self, *given)
+    )
+    for name in ENTRIES:
+        model, inputs, targets = problem(name)
+        gradient_statistics(model, PER_EXAMPLE, [(inputs, targets)], spot_check=0)
+    assert set(entries._OPERATIONS) - met == set()
