@@ -12,12 +12,16 @@ from torch import Tensor
 from torch.autograd.graph import GradientEdge, Node
 
 from mcoherence.gradients.batch.directions import Directions, contracted
-from mcoherence.gradients.batch.fallback import ROWS_BUDGET
+from mcoherence.gradients.batch.fallback import ROWS_BUDGET, ROWS_BUDGET_ELSEWHERE
 from mcoherence.gradients.graph.alignment import Layout, by_example
 from mcoherence.gradients.graph.entries import Arrived, Entry, entries_of
 from mcoherence.gradients.graph.probe import lengths
 from mcoherence.gradients.graph.walk import Users
 from mcoherence.gradients.layer_rules.products import Rows, at_least_float32, sure_squared_norms
+
+# Elements of rows that are formed and handed on at a time by a processor. Seen on an AMD EPYC for ten networks with
+# weights that are functions of others: a quarter as many, or 16 times, take up to 1.5 times as long for some.
+AT_A_TIME = 2**20
 
 
 class ByEntries:
@@ -149,23 +153,27 @@ class _Source:
     def pull_back(self) -> None:
         """Hand on to the parameters what has arrived."""
         arrived, self._arrived = self._arrived, []
-        leaves = [one.parameter for one in self._gathered]
-        size = (
-            max(1, ROWS_BUDGET // max(1, sum(leaf.numel() for leaf in leaves) + arrived[0].rows_size)) if arrived else 1
-        )
-        for start in range(0, self._examples if arrived else 0, size):
-            part = slice(start, min(start + size, self._examples))
+        for part in self._parts(arrived):
             rows = arrived[0].rows(part)
             for one in arrived[1:]:
                 rows = rows + one.rows(part)
             found: Sequence[Tensor | None] = [rows]
             if getattr(self._edge.node, "variable", None) is None:
-                found = _pulled_back(self._edge, leaves, rows)
+                found = _pulled_back(self._edge, [one.parameter for one in self._gathered], rows)
             for gathered, value in zip(self._gathered, found, strict=True):
                 if value is not None:
                     gathered.take(part, value)
         for gathered in self._gathered:
             gathered.sources.discard(self)
+
+    def _parts(self, arrived: Sequence[Arrived]) -> list[slice]:
+        """The examples in chunks; none where nothing has arrived."""
+        if not arrived:
+            return []
+        budget = AT_A_TIME if arrived[0].given.device.type == "cpu" else ROWS_BUDGET_ELSEWHERE
+        elements = arrived[0].rows_size + sum(one.parameter.numel() for one in self._gathered)
+        size = max(1, budget // max(1, elements))
+        return [slice(start, min(start + size, self._examples)) for start in range(0, self._examples, size)]
 
     def _wide(self, values: Tensor) -> Tensor:
         return values.to(torch.float64) if self._careful else at_least_float32(values)
@@ -180,6 +188,11 @@ def _pulled_back(source: GradientEdge, leaves: Sequence[Tensor], rows: Tensor) -
     except RuntimeError:  # a function that somebody has written for single gradients
         ones = [torch.autograd.grad(source, leaves, one, retain_graph=True, allow_unused=True) for one in given]
         return [None if of_leaf[0] is None else torch.stack(of_leaf) for of_leaf in zip(*ones, strict=True)]
+
+
+def _by_stride(rows: Tensor) -> list[int]:
+    """The axes of an example's gradient as they lie in memory: a sum in another order takes ten times as long."""
+    return sorted(range(rows.dim() - 1), key=lambda axis: -rows.stride(1 + axis))
 
 
 class _Gathered:
@@ -216,8 +229,10 @@ class _Gathered:
                 self._rows = rows.new_zeros(self._examples, *self.parameter.shape)
             self._rows[part] += rows
         else:
-            self._norms.append(sure_squared_norms(rows))
-            total = rows.sum(dim=0)
+            axes = _by_stride(rows)
+            in_memory = rows.permute(0, *(1 + axis for axis in axes))
+            self._norms.append(sure_squared_norms(in_memory))
+            total = in_memory.sum(dim=0).permute(*(axes.index(axis) for axis in range(len(axes))))
             self._total = total if self._total is None else self._total + total
 
     def finished(self) -> Rows | None:

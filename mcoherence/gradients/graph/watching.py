@@ -25,7 +25,7 @@ from mcoherence.gradients.graph.walk import Made, made_at, users_below
 _READING = {
     *("__bool__", "__int__", "__float__", "__complex__", "__index__", "__contains__", "__array__", "item", "tolist"),
     *("numpy", "is_nonzero", "equal", "allclose", "nonzero", "argwhere", "masked_select", "unique"),
-    *("unique_consecutive", "bincount", "repeat_interleave", "tensor_split"),
+    *("unique_consecutive", "bincount"),
     # What is not zero in a sparse tensor, which may be made of a dense one.
     *("_nnz", "values", "indices", "_values", "_indices"),
     *("crow_indices", "col_indices", "ccol_indices", "row_indices"),
@@ -53,6 +53,8 @@ _HIDING = {
     *("lstm", "gru", "rnn_tanh", "rnn_relu", "multi_head_attention_forward"),
     *("_native_multi_head_attention", "_transformer_encoder_layer_fwd"),
 }
+# Functions that read numbers from a tensor, unless these are handed over as numbers.
+_COUNTED = {"repeat_interleave", "tensor_split"}
 _HOOKING = {"register_hook", "register_multi_grad_hook"}
 _DIFFERENTIATING = {"grad", "backward"}
 
@@ -120,9 +122,9 @@ class Watch(TorchFunctionMode):
         if kind is None:
             kind = _KINDS[func] = _kind(func)
         kwargs = kwargs or {}
-        if kind is _READS:
+        if kind is _READS or (kind is _COUNTS and not _has_counts(args, kwargs)):
             return self._reading(func, args, kwargs)
-        if kind is not _PLAIN:
+        if kind not in (_PLAIN, _COUNTS):
             self._note(kind, args, kwargs)
         result = func(*args, **kwargs)
         if self._counting:
@@ -203,7 +205,7 @@ def _takes_values(kind: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -
 
 
 _PLAIN, _READS, _HOOKS, _INDEXES, _CHOOSES, _SIZES = "plain", "reads", "hooks", "indexes", "chooses", "sizes"
-_DIFFERENTIATES = "differentiates"
+_DIFFERENTIATES, _COUNTS = "differentiates", "counts"
 _KINDS: dict[Callable[..., Any], str] = {}
 
 
@@ -215,6 +217,8 @@ def _kind(func: Callable[..., Any]) -> str:
     name = _name(func)
     if name in _READING:
         return _READS
+    if name in _COUNTED:
+        return _COUNTS
     if name in _HOOKING:
         return _HOOKS
     if name == "__get__" and getattr(getattr(func, "__self__", None), "__name__", "") == "grad_fn":
@@ -224,6 +228,13 @@ def _kind(func: Callable[..., Any]) -> str:
     if name in _DIFFERENTIATING:
         return _DIFFERENTIATES
     return {"__getitem__": _INDEXES, "__setitem__": _INDEXES, "where": _CHOOSES, "one_hot": _CHOOSES}.get(name, _PLAIN)
+
+
+def _has_counts(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+    """Whether the second argument, by whatever name, is a number or several."""
+    names = ("repeats", "sections", "indices", "indices_or_sections")
+    given = args[1] if len(args) > 1 else next((kwargs[name] for name in names if name in kwargs), None)
+    return isinstance(given, int) or (isinstance(given, tuple | list) and all(isinstance(one, int) for one in given))
 
 
 def _by_content(index: Any) -> bool:

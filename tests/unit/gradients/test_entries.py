@@ -253,7 +253,7 @@ def test_norms_sums_and_products_equal_the_loop_without_the_whole_model(name, mo
 def test_rows_are_formed_for_a_few_examples_at_a_time(name, monkeypatch):
     model, inputs, targets = problem(name)
     expected = gradient_statistics(model, PER_EXAMPLE, [(inputs, targets)])
-    monkeypatch.setattr(by_entries, "ROWS_BUDGET", 2 * sum(p.numel() for p in model.parameters()))
+    monkeypatch.setattr(by_entries, "AT_A_TIME", 2 * sum(p.numel() for p in model.parameters()))
     found = gradient_statistics(model, PER_EXAMPLE, [(inputs, targets)])
     assert found.sum_sq_norms == pytest.approx(expected.sum_sq_norms, rel=1e-12)
 
