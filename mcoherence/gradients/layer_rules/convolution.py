@@ -43,6 +43,11 @@ def kernel_rows(layer: nn.Module, inputs: Tensor, output_grads: Tensor) -> tuple
     assert isinstance(layer, Convolution)
     _require_batch_axis(layer, inputs)
     names = weight_and_bias(layer)
+    if (reaching := _reaching(layer, inputs.shape, output_grads.shape)) is not None:
+        norms, sums = kernel_rows(reaching.layer, reaching.window(inputs), output_grads)
+        total = torch.zeros_like(layer.weight, dtype=sums["weight"].dtype)
+        total[:, :, *reaching.positions] = sums["weight"]
+        return norms, sums | {"weight": total}
     if _is_matrix(layer):
         norm, total = product_rows(inputs.flatten(2).transpose(1, 2), output_grads.flatten(2).transpose(1, 2))
     elif (correlate := _depthwise_way(layer, inputs, output_grads.shape)) is not None:
@@ -80,7 +85,7 @@ def _depthwise_rows(
     """
     per_example = inputs[0].numel() + output_grads[0].numel() + layer.weight.numel()
     size = examples_at_a_time(inputs.device, per_example)
-    norms, total = [], torch.zeros_like(layer.weight, dtype=inputs.dtype, memory_format=torch.contiguous_format)
+    norms, total = [], inputs.new_zeros(layer.weight.shape)
     for x, b in zip(torch.split(inputs, size), torch.split(output_grads, size), strict=True):
         rows = correlate(layer, x, b)
         norms.append(squared_norms(rows))
@@ -187,6 +192,8 @@ def prefers_kernel_rows(layer: nn.Module, inputs: Tensor, output_shape: torch.Si
     assert isinstance(layer, Convolution)
     if inputs.device.type != "cpu" or not layer.weight.requires_grad or set(trainable(layer)) - {"weight", "bias"}:
         return False
+    if (reaching := _reaching(layer, inputs.shape, output_shape)) is not None:
+        return prefers_kernel_rows(reaching.layer, reaching.window(inputs), output_shape)
     if _is_matrix(layer):
         return prefers_product_rows(inputs.device, output_shape[2:].numel(), inputs.shape[1], output_shape[1])
     if _depthwise_way(layer, inputs, output_shape) is not None:
@@ -253,6 +260,8 @@ def convolution(layer: nn.Module, inputs: Tensor, output_grads: Tensor) -> dict[
     assert isinstance(layer, Convolution)
     _require_batch_axis(layer, inputs)
     names = weight_and_bias(layer)
+    if (reaching := _reaching(layer, inputs.shape, output_grads.shape)) is not None:
+        return convolution(reaching.layer, reaching.window(inputs), output_grads)
     norms = {}
     if "weight" in names:
         costs = _costs(layer, inputs.shape, output_grads.shape, costs_on(inputs.device))
@@ -323,6 +332,57 @@ def _seen_from(layer: Convolution, offsets: tuple[int, ...], output_size: torch.
         slice(offset * gap, offset * gap + step * (count - 1) + 1, step)
         for offset, gap, step, count in zip(offsets, layer.dilation, layer.stride, output_size, strict=True)
     )
+
+
+@dataclass(frozen=True)
+class _Reaching:
+    """A convolution without the positions of its kernel that see nothing but padding, whose gradient is 0.
+
+    layer: with these alone, and no padding.
+    positions: of the whole kernel, a slice for each axis.
+    padding: of the input, as F.pad takes it; less than none where the input is cut.
+    """
+
+    layer: Convolution
+    positions: tuple[slice, ...]
+    padding: list[int]
+
+    def window(self, inputs: Tensor) -> Tensor:
+        """The part of the input that these positions see, padded."""
+        return F.pad(inputs, self.padding)
+
+
+def _reaching(layer: Convolution, input_shape: torch.Size, output_shape: torch.Size) -> _Reaching | None:
+    """What is left of a convolution whose kernel reaches beyond the input at all of its positions; None of others.
+
+    As far-reaching kernels on small maps do: 3x3 with a dilation of 36 on 33x33.
+    """
+    if layer.padding_mode != "zeros" or max(layer.dilation) == 1:
+        return None
+    before = _padding(layer)[-2::-2]
+    positions: list[slice] = []
+    padding: list[int] = []
+    for size, count, kernel, step, gap, pad in zip(
+        input_shape[2:], output_shape[2:], layer.kernel_size, layer.stride, layer.dilation, before, strict=True
+    ):
+        last = (count - 1) * step - pad  # where the kernel's first position is at the last of the output's
+        seen = [k for k in range(kernel) if last + k * gap >= 0 and k * gap - pad < size]
+        if not seen:
+            return None
+        first, end = seen[0], seen[-1] + 1
+        positions.append(slice(first, end))
+        padding = [pad - first * gap, last + (end - 1) * gap + 1 - size, *padding]
+    kernel_size = tuple(one.stop - one.start for one in positions)
+    if kernel_size == tuple(layer.kernel_size):
+        return None
+    kind: Any = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}[len(kernel_size)]
+    reaching: Convolution = kind(
+        layer.in_channels, layer.out_channels, kernel_size, stride=layer.stride, dilation=layer.dilation,
+        groups=layer.groups, bias=layer.bias is not None, device="meta",
+    )  # fmt: skip
+    for name, p in reaching.named_parameters():
+        p.requires_grad_(name in trainable(layer))
+    return _Reaching(reaching, tuple(positions), padding)
 
 
 def _require_batch_axis(layer: Convolution, inputs: Tensor) -> None:

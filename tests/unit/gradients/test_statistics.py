@@ -107,6 +107,12 @@ SETTINGS = {
     ),
     "conv1d-stride": lambda: conv(4, 6, 3, kind=nn.Conv1d, shape=(4, 9), stride=2, padding=2, padding_mode="circular"),
     "conv1d-pointwise": lambda: conv(4, 6, 1, kind=nn.Conv1d, shape=(4, 9)),
+    "conv-far-reaching": lambda: conv(4, 6, 3, padding=12, dilation=12, groups=2),
+    "conv-far-reaching-stride": lambda: conv(4, 6, (3, 2), padding=(10, 1), dilation=(10, 2), stride=(2, 1)),
+    "conv-far-reaching-to-one-side": lambda: conv(2, 3, (2, 3), stride=(2, 1), padding=(3, 2), dilation=(11, 2)),
+    "conv1d-far-reaching-depthwise": lambda: conv(
+        4, 8, 5, kind=nn.Conv1d, shape=(4, 9), groups=4, padding=22, dilation=11
+    ),
     "conv-pointwise": lambda: conv(4, 6, 1),
     "conv-pointwise-stride-groups": lambda: conv(4, 6, 1, stride=2, groups=2),
     "conv3d": lambda: conv(2, 3, 2, kind=nn.Conv3d, shape=(2, 4, 3, 5)),

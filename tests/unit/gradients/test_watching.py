@@ -59,6 +59,9 @@ READ = {
     "a weight": (lambda x: float((WEIGHT * 2).sum()), False),
     "a size of positions": (lambda x: x[:, : torch.arange(3).max()], False),
     "a mask of positions": (lambda x: x[torch.arange(4) < 2], False),
+    "how often by a tensor": (lambda x: x.repeat_interleave(x[:, 0].abs().long(), 0), True),
+    "how often by a tensor alone": (lambda x: torch.repeat_interleave(x[:, 0].abs().long()), True),
+    "where to split by a tensor": (lambda x: x.tensor_split(x[:1, 0].abs().long()), True),
     "an example": (lambda x: bool(x.mean() > 0), True),
     "an example among others": (lambda x: bool(torch.cat([torch.zeros(4, 3), x]).any()), True),
     "a mask of examples": (lambda x: x[x[:, 0] > 0], True),
@@ -71,6 +74,15 @@ READ = {
     "what operations write to": (lambda x: bool(torch.ops.aten.copy_(torch.zeros(4, 3), x).any()), True),
     "what came from elsewhere": (lambda x: bool(KEPT), True),
 }
+
+
+def test_numbers_that_are_handed_over_as_numbers_are_not_read():
+    with Watch(None) as watch:
+        X.repeat_interleave(2, 1)
+        torch.repeat_interleave(X, repeats=2, dim=0)
+        X.tensor_split(2)
+        torch.tensor_split(X, indices=(1, 2), dim=1)
+    assert not watch.values_read
 
 
 @pytest.mark.parametrize("name", READ)
