@@ -163,6 +163,8 @@ def _is_shared(rule: Rule, node: Any, output: Shape, argument: int, shape: Shape
     if rule is _looked_up:  # w[index] of as many rows as examples may be of the examples themselves
         whose = node.name() == "EmbeddingBackward0" or shape[0] % examples
         return axis == 0 and argument == 0 and len(output) >= len(shape) and bool(whose)
+    if rule is _bilinear:
+        return axis == 0 and argument == 1 and is_bilinear(node)
     return axis == 0 and argument > 0 and rule in (_convolved, _first_argument, _batch_norm, _rows)
 
 
@@ -278,6 +280,17 @@ def _convolved(node: Any, output: Shape, argument: int, shape: Shape, axis: int)
 def _rows(node: Any, output: Shape, argument: int, shape: Shape, axis: int) -> int | None:
     """Products of a matrix's rows with a vector."""
     return axis if argument == 0 else None
+
+
+def _bilinear(node: Any, output: Shape, argument: int, shape: Shape, axis: int) -> int | None:
+    """sum_ij x_i w_oij y_j of [n, i], [o, i, j] and [n, j], as nn.Bilinear has it."""
+    return axis if axis == 0 and argument != 1 and is_bilinear(node) else None
+
+
+def is_bilinear(node: Any) -> bool:
+    """Whether a product of three tensors is that of nn.Bilinear."""
+    expanded = node._saved_expand1, node._saved_expand2, node._saved_expand3
+    return expanded == ((1, 3), (0,), (1, 2)) and node._saved_sumdim == (2, 3)
 
 
 def _looked_up(node: Any, output: Shape, argument: int, shape: Shape, axis: int) -> int | None:
@@ -396,6 +409,7 @@ _NAMES: dict[Rule, str] = {
     _first_argument: "ConvolutionOverrideable NativeGroupNorm",
     _convolved: "Convolution",
     _rows: "Mv",
+    _bilinear: "Trilinear",
     _looked_up: "Embedding Index",
     _ctc: "CtcLoss",
     _matrices: "Mm Addmm",

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, Node
 
-from mcoherence.gradients.graph.alignment import EXAMPLES_FIRST, SHARED, Layout, by_example
+from mcoherence.gradients.graph.alignment import EXAMPLES_FIRST, SHARED, Layout, by_example, is_bilinear
 from mcoherence.gradients.graph.uses import FACTORS, Spread, is_kept, may_spread
 from mcoherence.gradients.graph.walk import Users
 from mcoherence.gradients.layer_rules.kernels import kernel_gradients
@@ -211,6 +211,10 @@ def _vector(settings: None, saved: tuple[Tensor, ...], grads: Tensor) -> Tensor:
     return (saved[0] * grads.unsqueeze(-1)).sum(dim=1)
 
 
+def _bilinear(settings: None, saved: tuple[Tensor, ...], grads: Tensor) -> Tensor:
+    return torch.einsum("cko,cki,ckj->coij", grads, *saved)
+
+
 def _of_kernel(node: Any) -> tuple[tuple[int, ...], dict[str, Any]]:
     options = ("stride", "padding", "dilation", "groups", "transposed", "output_padding")
     return tuple(node._saved_weight.shape), {name: getattr(node, f"_saved_{name}") for name in options}
@@ -322,6 +326,7 @@ _OPERATIONS: dict[tuple[str, int], _Operation] = {
     ("EmbeddingBackward0", 0): _Operation(_table, ("indices",), 0, _of_table, fits=_is_plain_lookup),
     ("IndexBackward0", 0): _Operation(_table, ("indices",), 0, _of_table, fits=_has_one_index),
     ("RepeatBackward0", 0): _Operation(_repeated, (), 0, _repeats, fits=_is_repeated_for_examples),
+    ("TrilinearBackward0", 1): _Operation(_bilinear, ("i1", "i3"), 0, fits=is_bilinear),
     ("MvBackward0", 1): _Operation(_vector, ("self",)),
     ("ConvolutionBackward0", 1): _Operation(_kernel, ("input",), settings=_of_kernel, others=("weight",)),
     ("ConvolutionBackward0", 2): _Operation(_over_positions),

@@ -225,6 +225,60 @@ class Lookup:
         return grads
 
 
+@dataclass(frozen=True)
+class BagLookup(Lookup):
+    """Rows of the parameter that are chosen by index and added up over bags of them, as nn.EmbeddingBag does."""
+
+    def is_kept(self) -> bool:
+        """As of a lookup; the largest of the rows in a bag is no sum."""
+        node: Any = self.node
+        kept = all(
+            is_kept(self.node, f"_raw_saved_{name}", name) for name in ("indices", "offsets", "per_sample_weights")
+        )
+        return kept and node._saved_mode != _LARGEST and not node._saved_scale_grad_by_freq
+
+    def fits(self, layout: Layout) -> bool:
+        """Whether the examples are along the bags."""
+        return layout[0] == 0
+
+    def index(self, layout: Layout, examples: int) -> Tensor:
+        """Int64 [n, t], filled up with zeros where a bag has fewer than t."""
+        index: Tensor = by_example(self._bags()[0], layout, examples).reshape(examples, -1)
+        return index
+
+    def grads(self, output_grads: Tensor, layout: Layout, examples: int) -> Tensor:
+        """[n, t, d], 0 where there is no row."""
+        given = output_grads.unsqueeze(1) * self._bags()[1].to(output_grads.dtype).unsqueeze(2)
+        grads: Tensor = by_example(given, layout, examples).reshape(examples, -1, output_grads.shape[-1])
+        return grads
+
+    def _bags(self) -> tuple[Tensor, Tensor]:
+        """Which rows are in each bag, int64 [bags, t], and what each is multiplied by, [bags, t]."""
+        node: Any = self.node
+        index, bags = node._saved_indices, self.node._input_metadata[0].shape[0]
+        starts = node._saved_offsets[:bags]
+        sizes = torch.cat([starts[1:], starts.new_tensor([len(index)])]) - starts
+        bag = torch.repeat_interleave(sizes, output_size=len(index))
+        place = torch.arange(len(index), device=index.device) - starts[bag]
+        weights = node._saved_per_sample_weights
+        weights = (
+            torch.ones(len(index), device=index.device, dtype=torch.float64) if weights is None else weights.detach()
+        )
+        weights = weights * (index != node._saved_padding_idx) if self._pads() else weights
+        longest = int(sizes.max()) if bags else 0
+        chosen, given = index.new_zeros(bags, longest, dtype=torch.int64), weights.new_zeros(bags, longest)
+        chosen[bag, place], given[bag, place] = index.to(torch.int64), weights
+        return chosen, given / (given != 0).sum(dim=1, keepdim=True).clamp_min(
+            1
+        ) if node._saved_mode == _MEAN else given
+
+    def _pads(self) -> bool:
+        node: Any = self.node
+        return bool(node._saved_padding_idx < node._saved_weight_sym_argsize_0)
+
+
+_MEAN, _LARGEST = 1, 2  # modes of nn.EmbeddingBag
+
 Use = Spread | Product | Lookup
 
 
@@ -299,6 +353,8 @@ def _use(users: Users, place: _Place, user: Any, argument: int) -> Use | list[_P
             return Spread(user, argument, padded, edge)
     if name == "EmbeddingBackward0" and place.in_order and place.turned is False and not _is_spread(users, user):
         return Lookup(user, place.shape)
+    if name == "EmbeddingBagBackward0" and argument == 0 and place.in_order and place.turned is False:
+        return BagLookup(user, place.shape)
     if sum(following is not None for following, _ in user.next_functions) != 1 or name.startswith("torch::"):
         return None
     if name in _RESHAPING and len(shapes) == 1:

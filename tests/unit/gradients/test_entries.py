@@ -182,6 +182,7 @@ ENTRIES = {
     "experts": lambda: Model(experts, w1=bare(3, D, 4), b=bare(3, 1, 4), w2=bare(3, 4, 3)),
     "heads apart": lambda: Model(heads_apart, w=bare(2, D, 3)),
     "left of a product": lambda: Model(left_of_a_product, w=bare(3, D), several=bare(D, 3, T), b=bare(3, 1)),
+    "bilinear": lambda: Model(lambda m, x: m.b(x[:, 0], m.b(x[:, 1], x[:, 2]).tanh()), b=nn.Bilinear(D, D, D)),
     "product with a vector": lambda: Model(lambda m, x: (x.flatten(0, 1) @ m.v.tanh()).view(-1, T).sin(), v=bare(D)),
     "positions that a network makes": lambda: Model(
         computed_positions, first=nn.Linear(2, 3), second=nn.Linear(3, D), a=nn.Linear(D, D)

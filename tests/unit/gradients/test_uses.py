@@ -77,6 +77,16 @@ def positions(m, x):
     return m.a(x + m.table(torch.tensor([2, 0, 1, 2]))).tanh().mean(1)
 
 
+def bags(m, x):
+    """Bags of rows of a table: of as many each, averaged; of other sizes and none, weighted; some rows are padding."""
+    rows = (x * 3).long().abs() % 7
+    sizes = rows[:, 0, 0] % (T + 1)
+    held = torch.arange(T) < sizes[:, None]
+    starts, flat, weights = sizes.cumsum(0) - sizes, rows[..., 0][held], x[..., 1].sin()[held]
+    some = F.embedding_bag(flat, m.table.weight, starts, mode="sum", per_sample_weights=weights, padding_idx=2)
+    return m.mean(rows[:, 0]) + some + m.table(rows[:, 1]) + F.embedding_bag(rows[:, 2], m.table.weight, padding_idx=0)
+
+
 def no_positions(m, x):
     """A table is looked up nowhere, and stands before what is added to all examples."""
     rows = torch.cat([m.table(torch.arange(0)), torch.zeros(T, D, dtype=x.dtype)])
@@ -174,6 +184,7 @@ USES = {
     "there and back": lambda: Model(there_and_back, a=nn.Linear(D, 3, bias=False)),
     "relative positions": lambda: Model(buckets, table=nn.Embedding(T, D), a=nn.Linear(D, D)),
     "positions": lambda: Model(positions, table=nn.Embedding(6, D), a=nn.Linear(D, D)),
+    "bags": lambda: Model(bags, table=nn.EmbeddingBag(7, D, mode="sum"), mean=nn.EmbeddingBag(7, D, mode="mean")),
     "no positions": lambda: Model(no_positions, table=nn.Embedding(6, D), a=nn.Linear(D, D)),
     "positions with padding": lambda: Model(positions, table=nn.Embedding(6, D, padding_idx=1), a=nn.Linear(D, D)),
     "low rank beside a bare weight": lambda: Model(low_rank, w=bare(D, D), down=bare(D, 2), up=bare(2, D)),
