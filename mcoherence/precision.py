@@ -7,7 +7,7 @@ is float32 here unless a setting says TF32, which is then part of what is record
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -53,6 +53,13 @@ def float32_products(tf32: bool = False) -> Iterator[None]:
         yield
     finally:
         _restore(found)
+
+
+def without_autocast(device_type: str) -> AbstractContextManager[object]:
+    """Within the block, operations compute in the dtypes that they are given, whatever surrounds it."""
+    if not torch.is_autocast_enabled(device_type):
+        return nullcontext()
+    return torch.autocast(device_type, enabled=False)
 
 
 def _read() -> tuple[str | None, bool | None, list[str]]:

@@ -97,9 +97,9 @@ class ProductPasses:
         before = set(capture.routed)
         routed = {name: p for name, p in passes.parameters.items() if name in before}
         found = torch.autograd.grad(losses.sum(), [*capture.lowest, *routed.values()], allow_unused=True)
+        by_layer = capture.products()
         if capture.routed - before:  # a layer that forward mode cannot differentiate
             return self._measure(inputs, targets, norms)
-        by_layer = capture.products()
         sums = {
             name: dense(gradient)
             for name, gradient in zip(routed, found[len(capture.lowest) :], strict=True)

@@ -3,8 +3,9 @@
 Index letters: n examples, c examples of a chunk, D directions.
 """
 
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import nullcontext
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -13,11 +14,12 @@ from torch.autograd.graph import GradientEdge, Node
 
 from mcoherence.gradients.batch.directions import Directions, contracted
 from mcoherence.gradients.batch.fallback import ROWS_BUDGET, ROWS_BUDGET_ELSEWHERE
-from mcoherence.gradients.graph.alignment import Layout, by_example
-from mcoherence.gradients.graph.entries import Arrived, Entry, entries_of
+from mcoherence.gradients.graph.entries import Arrived, Entries, Entry, most_numbers_below, pulled_back
+from mcoherence.gradients.graph.layout import Layout, by_example
 from mcoherence.gradients.graph.probe import lengths
-from mcoherence.gradients.graph.walk import Users
+from mcoherence.gradients.graph.walk import Users, leaves_of
 from mcoherence.gradients.layer_rules.products import Rows, at_least_float32, sure_squared_norms
+from mcoherence.precision import without_autocast
 
 # Elements of rows that are formed and handed on at a time by a processor. Seen on an AMD EPYC for ten networks with
 # weights that are functions of others: a quarter as many, or 16 times, take up to 1.5 times as long for some.
@@ -30,6 +32,7 @@ class ByEntries:
     lengths: {(parameter name, number of its entry): of the rows of the gradient there}, and of those of weighted
         losses.
     probing: whether to take them.
+    failed: names of parameters of which something could not be had after all.
     """
 
     def __init__(self, parameters: Mapping[str, Tensor]) -> None:
@@ -42,7 +45,10 @@ class ByEntries:
         self.let_go()
         self.lengths: dict[tuple[str, int], list[Tensor]] = {}
         self.probing = False
+        self.failed: set[str] = set()
         self._gathered: dict[str, _Gathered] = {}
+        self._sources: list[_Source] = []
+        self._busy = False
 
     def let_go(self) -> None:
         """Take the hooks off, by which the graph and what was seen of it would hold each other."""
@@ -51,12 +57,12 @@ class ByEntries:
         self._handles = []
 
     def found(
-        self, users: Users, names: Collection[str], places: Mapping[Node, Layout], examples: int
+        self, users: Users, names: Collection[str], layouts: Mapping[Node, Layout], examples: int
     ) -> dict[str, tuple[Entry, ...] | None]:
         """{name: its entries, or None where they are not understood or too large} of those of `names` in the graph."""
-        found = {}
+        found, all_entries = {}, Entries(users, layouts, examples)
         for name, leaf in leaves_of(users, {name: self._parameters[name] for name in names}).items():
-            entries = entries_of(users, leaf, places, examples)
+            entries = all_entries.of(leaf)
             several = entries is not None and len({(one.source.node, one.source.output_nr) for one in entries}) > 1
             large = several and examples * self._parameters[name].numel() > ROWS_BUDGET
             found[name] = None if large else entries
@@ -80,61 +86,96 @@ class ByEntries:
         for source in sources.values():
             for entry in source.entries.values():
                 by_node.setdefault(entry.node, []).append((source, entry))
+        self._sources = list(sources.values())
         self._handles = [node.register_prehook(self._hook(of_node, examples)) for node, of_node in by_node.items()]
+        # Autograd comes to a source when all that it will bring has come to its entries.
+        self._handles += [one.node.register_prehook(self._end(one)) for one in self._sources if not one.is_leaf]
 
     def rows(self) -> dict[str, Rows]:
         """What is known of the rows of those of which all has come."""
-        return {name: rows for name, one in self._gathered.items() if (rows := one.finished()) is not None}
+        return {name: rows for name, one in self._came().items() if (rows := one.finished()) is not None}
 
     def products(self) -> dict[str, Tensor]:
         """Products with directions, float64 [D, n]."""
-        for gathered in self._gathered.values():
-            for source in tuple(gathered.sources):
-                source.pull_back()  # some of its entries were not reached
-        return {name: one.products for name, one in self._gathered.items() if one.products is not None}
+        return {name: one.products for name, one in self._came().items() if one.products is not None}
+
+    def _came(self) -> dict[str, "_Gathered"]:
+        for source in self._sources:
+            if source.is_leaf:
+                source.pull_back()
+        self.failed.update(name for name, one in self._gathered.items() if one.sources)  # a gradient has not come
+        return {name: one for name, one in self._gathered.items() if name not in self.failed}
 
     def _hook(self, of_node: Sequence[tuple["_Source", Entry]], examples: int) -> Any:
         def hook(output_grads: tuple[Tensor | None, ...]) -> None:
             given = None if output_grads[0] is None else output_grads[0].detach()
-            kind = "cpu" if given is None else given.device.type
-            with torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext():
+            with without_autocast("cpu" if given is None else given.device.type):
                 for source, entry in of_node:
-                    if self.probing and given is not None:
-                        here = lengths(by_example(given, entry.layout, examples))
-                        for place in source.places[entry.node, entry.argument]:
-                            self.lengths.setdefault(place, []).append(here)
-                    source.take(entry, given)
+                    with self._failing(source):
+                        if self.probing and given is not None:
+                            here = lengths(by_example(given, entry.layout, examples))
+                            for place in source.names[entry.node, entry.argument]:
+                                self.lengths.setdefault(place, []).append(here)
+                        source.take(entry, given)
 
         return hook
 
+    def _end(self, source: "_Source") -> Any:
+        def hook(output_grads: tuple[Tensor | None, ...]) -> None:
+            if self._busy:  # what is pulled back from another source comes by here too
+                return
+            given = next((one for one in output_grads if one is not None), None)
+            with without_autocast("cpu" if given is None else given.device.type), self._failing(source):
+                source.pull_back()
 
-def leaves_of(users: Users, parameters: Mapping[str, Tensor]) -> dict[str, Node]:
-    """{name: node} of the parameters that are in the graph."""
-    names = {id(p): name for name, p in parameters.items()}
-    variables = ((node, getattr(node, "variable", None)) for node in users)
-    return {names[id(leaf)]: node for node, leaf in variables if leaf is not None and id(leaf) in names}
+        return hook
+
+    @contextmanager
+    def _failing(self, source: "_Source") -> Iterator[None]:
+        """Note whose parameters are not to be had where something fails inside: the whole model tells a real error."""
+        self._busy = True
+        try:
+            yield
+        except torch.OutOfMemoryError:
+            raise
+        except Exception:
+            self.failed.update(name for names in source.names.values() for name, _ in names)
+        finally:
+            self._busy = False
 
 
 class _Source:
     """A tensor that all examples share, and what has come to its entries.
 
     entries: {(node, argument): the entry}.
-    places: {(node, argument): names of parameters, with the entry's number among theirs}.
+    names: {(node, argument): names of parameters, with the entry's number among theirs}.
     """
 
     def __init__(self, edge: GradientEdge, examples: int, careful: bool) -> None:
         self._edge, self._examples, self._careful = edge, examples, careful
         self.entries: dict[tuple[Node, int], Entry] = {}
-        self.places: dict[tuple[Node, int], list[tuple[str, int]]] = {}
+        self.names: dict[tuple[Node, int], list[tuple[str, int]]] = {}
         self._gathered: list[_Gathered] = []
         self._came: set[tuple[Node, int]] = set()
+        self._done = False
         self._arrived: list[Arrived] = []
+        self._rows: Tensor | None = None  # [n, *shape], of entries where it is smaller than what has arrived
+
+    @property
+    def node(self) -> Node:
+        """The node that it comes from."""
+        return self._edge.node
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether it is a parameter itself."""
+        return getattr(self._edge.node, "variable", None) is not None
 
     def add(self, entry: Entry, gathered: "_Gathered", place: tuple[str, int]) -> None:
         """One of its entries, and a parameter that it is computed of."""
         key = entry.node, entry.argument
         self.entries[key] = entry
-        self.places.setdefault(key, []).append(place)
+        self.names.setdefault(key, []).append(place)
         if gathered not in self._gathered:
             self._gathered.append(gathered)
             gathered.add(self)
@@ -146,48 +187,48 @@ class _Source:
             return
         self._came.add(key)
         if output_grads is not None:
-            self._arrived.append(entry.arrived(output_grads, self._examples, self._wide))
+            self._keep(entry.arrived(output_grads, self._examples, self._wide))
         if len(self._came) == len(self.entries):
             self.pull_back()
 
+    def _keep(self, arrived: Arrived) -> None:
+        if len(self.entries) > 1 and self._examples * math.prod(arrived.shape) <= arrived.size:
+            rows = arrived.rows(slice(None))
+            self._rows = rows if self._rows is None else self._rows + rows
+        else:
+            self._arrived.append(arrived)
+
     def pull_back(self) -> None:
-        """Hand on to the parameters what has arrived."""
-        arrived, self._arrived = self._arrived, []
-        for part in self._parts(arrived):
-            rows = arrived[0].rows(part)
-            for one in arrived[1:]:
-                rows = rows + one.rows(part)
-            found: Sequence[Tensor | None] = [rows]
-            if getattr(self._edge.node, "variable", None) is None:
-                found = _pulled_back(self._edge, [one.parameter for one in self._gathered], rows)
+        """Hand on to the parameters what has arrived, once."""
+        if self._done:
+            return
+        self._done = True
+        for part in self._parts():
+            rows = [] if self._rows is None else [self._rows[part]]
+            for one in self._arrived:
+                rows = [rows[0] + one.rows(part)] if rows else [one.rows(part)]
+            found: Sequence[Tensor | None] = rows
+            if not self.is_leaf:
+                found = pulled_back(self._edge, [one.parameter for one in self._gathered], rows[0])
             for gathered, value in zip(self._gathered, found, strict=True):
                 if value is not None:
-                    gathered.take(part, value)
+                    gathered.take(part, self._wide(value))
+        self._arrived, self._rows = [], None
         for gathered in self._gathered:
             gathered.sources.discard(self)
 
-    def _parts(self, arrived: Sequence[Arrived]) -> list[slice]:
+    def _parts(self) -> list[slice]:
         """The examples in chunks; none where nothing has arrived."""
-        if not arrived:
+        if not self._arrived and self._rows is None:
             return []
-        budget = AT_A_TIME if arrived[0].given.device.type == "cpu" else ROWS_BUDGET_ELSEWHERE
-        elements = arrived[0].rows_size + sum(one.parameter.numel() for one in self._gathered)
+        device = self._rows.device if self._rows is not None else self._arrived[0].given.device
+        budget = AT_A_TIME if device.type == "cpu" else ROWS_BUDGET_ELSEWHERE
+        elements = most_numbers_below(self._edge.node) + sum(one.parameter.numel() for one in self._gathered)
         size = max(1, budget // max(1, elements))
         return [slice(start, min(start + size, self._examples)) for start in range(0, self._examples, size)]
 
     def _wide(self, values: Tensor) -> Tensor:
         return values.to(torch.float64) if self._careful else at_least_float32(values)
-
-
-def _pulled_back(source: GradientEdge, leaves: Sequence[Tensor], rows: Tensor) -> Sequence[Tensor | None]:
-    """Gradients [c, *shape of the leaf] from those [c, *shape] by what is computed of them."""
-    node: Any = source.node
-    given = rows.to(node._input_metadata[source.output_nr].dtype)
-    try:
-        return torch.autograd.grad(source, leaves, given, retain_graph=True, allow_unused=True, is_grads_batched=True)
-    except RuntimeError:  # a function that somebody has written for single gradients
-        ones = [torch.autograd.grad(source, leaves, one, retain_graph=True, allow_unused=True) for one in given]
-        return [None if of_leaf[0] is None else torch.stack(of_leaf) for of_leaf in zip(*ones, strict=True)]
 
 
 def _by_stride(rows: Tensor) -> list[int]:
@@ -230,9 +271,9 @@ class _Gathered:
             self._rows[part] += rows
         else:
             axes = _by_stride(rows)
-            in_memory = rows.permute(0, *(1 + axis for axis in axes))
+            in_memory = rows.permute([0, *(1 + axis for axis in axes)])
             self._norms.append(sure_squared_norms(in_memory))
-            total = in_memory.sum(dim=0).permute(*(axes.index(axis) for axis in range(len(axes))))
+            total = in_memory.sum(dim=0).permute([axes.index(axis) for axis in range(len(axes))])
             self._total = total if self._total is None else self._total + total
 
     def finished(self) -> Rows | None:

@@ -5,7 +5,6 @@ Index letters: n examples, t positions, D directions.
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -13,12 +12,11 @@ from torch import Tensor
 from torch.autograd.graph import Node
 
 from mcoherence.gradients.batch.directions import Directions, contracted
-from mcoherence.gradients.batch.fallback import ROWS_BUDGET
 from mcoherence.gradients.batch.kept_calls import KeptCalls
-from mcoherence.gradients.graph.alignment import EXAMPLES_FIRST, SHARED, Layout, by_example
+from mcoherence.gradients.graph.layout import EXAMPLES_FIRST, Layout, by_example, may_hold
 from mcoherence.gradients.graph.probe import lengths
 from mcoherence.gradients.graph.uses import Lookup, Product, Spread, Use, uses_of
-from mcoherence.gradients.graph.walk import Users
+from mcoherence.gradients.graph.walk import Users, leaves_of
 from mcoherence.gradients.layer_rules.embedding import lookup_squared_norms
 from mcoherence.gradients.layer_rules.products import (
     Rows,
@@ -29,6 +27,7 @@ from mcoherence.gradients.layer_rules.products import (
     product_squared_norms,
     sure_squared_norms,
 )
+from mcoherence.precision import without_autocast
 
 
 class ByUses:
@@ -56,12 +55,8 @@ class ByUses:
 
     def found(self, users: Users, names: AbstractSet[str]) -> dict[str, tuple[Use, ...] | None]:
         """{name: its uses in the graph, or None where they are not understood} of those of `names` that are in it."""
-        leaves = {id(variable): node for node in users if (variable := getattr(node, "variable", None)) is not None}
-        return {
-            name: uses_of(users, leaves[id(p)], tuple(p.shape))
-            for name, p in self._parameters.items()
-            if name in names and id(p) in leaves
-        }
+        leaves = leaves_of(users, {name: p for name, p in self._parameters.items() if name in names})
+        return {name: uses_of(users, leaf, tuple(self._parameters[name].shape)) for name, leaf in leaves.items()}
 
     def watch(
         self,
@@ -82,7 +77,7 @@ class ByUses:
             gathered = _Gathered(self._parameters[name], uses, places, examples, along, careful)
             self._gathered[name] = gathered
             if kept is not None:
-                if all(isinstance(use, Spread) and use.edge is None for use in uses):
+                if isinstance(uses[0], Spread):
                     gathered.kept = kept.rows, name
                 else:
                     kept.complete = False
@@ -131,8 +126,7 @@ class ByUses:
             if given is None:
                 return
             given = given.detach()
-            kind = given.device.type
-            with torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext():
+            with without_autocast(given.device.type):
                 for name, number, gathered in entries:
                     if self.probing:
                         here = by_example(given, gathered.layouts[number], gathered.examples)
@@ -147,21 +141,13 @@ def layout_of(use: Use, layouts: Mapping[Node, Layout]) -> Layout:
     return layouts.get(use.node, EXAMPLES_FIRST)
 
 
-def fit(uses: Sequence[Use], parameter: Tensor, layouts: Mapping[Node, Layout], examples: int) -> bool:
-    """Whether the examples may be where the uses ask for them, and what has to be formed of them is not too large."""
-    for use in uses:
-        layout, shape = layout_of(use, layouts), use.node._input_metadata[0].shape
-        axis, outer = layout
-        if (
-            layout == SHARED
-            or axis >= len(shape)
-            or not shape[axis]
-            or shape[axis] % (outer * examples)
-            or not use.fits(layout)
-        ):
-            return False
-    is_function = any(isinstance(use, Spread) and use.edge is not None for use in uses)
-    return not (is_function and len(uses) > 1 and examples * parameter.numel() > ROWS_BUDGET)
+def fit(uses: Sequence[Use], layouts: Mapping[Node, Layout], examples: int) -> bool:
+    """Whether the examples may be where the uses ask for them."""
+    places = ((use, layout_of(use, layouts)) for use in uses)
+    return all(
+        may_hold(tuple(use.node._input_metadata[0].shape), layout, examples) and use.fits(layout)
+        for use, layout in places
+    )
 
 
 class _Gathered:
@@ -210,7 +196,6 @@ class _Gathered:
         self._given: list[Tensor] = []  # of uses that are taken together, and the rows that they multiply
         self._saved: list[Tensor] = []
         self._rows: Tensor | None = None  # [n, elements], the sum over spreads
-        self._formed: Rows | None = None  # in place of these, where only their norms and their sum are kept
         self._factors: list[tuple[Tensor, Tensor]] = []  # of the products so far, [n, t, p] and [n, t, d]
         self._looked_up: dict[int, Tensor] = {}  # gradients of the lookups so far, [n, t, d]
         self._of_lookups: Tensor | None = None  # what the products give to the rows looked up, [n, all t, d]
@@ -232,7 +217,7 @@ class _Gathered:
             return
         given = self._wide(output_grads)
         if isinstance(use, Spread):
-            self._take_rows(use, use.rows(given, layout, self.examples))
+            self._take_rows(use.rows(given, layout, self.examples))
         elif isinstance(use, Product):
             self._take_factors(*use.factors(given, self._wide(use.saved()), layout, self.examples))
         else:
@@ -255,7 +240,7 @@ class _Gathered:
                 by_shape.setdefault(one.shape, []).append(one)
             for ones in by_shape.values():
                 whole = self._wide(torch.stack(ones)).sum(dim=0) if len(ones) > 1 else self._wide(ones[0])
-                self._take_rows(use, use.rows(whole, layout, self.examples))
+                self._take_rows(use.rows(whole, layout, self.examples))
         elif isinstance(use, Product):
             of_steps = all(len(one) == self.examples for one in given)
             grads, rows = (
@@ -266,21 +251,12 @@ class _Gathered:
             )
             self._take_factors(*use.ordered(self._wide(rows), self._wide(grads)))
 
-    def _take_rows(self, use: Spread, rows: Tensor) -> None:
-        size = len(rows) if use.edge is None else max(1, ROWS_BUDGET // max(1, self.parameter.numel()))
-        parts = (use.pulled_back(part, self.parameter) for part in torch.split(rows, size))
+    def _take_rows(self, rows: Tensor) -> None:
         if self.along is not None:
-            products = torch.cat([contracted(part, self.along) for part in parts], dim=1)
+            products = contracted(rows, self.along)
             self.products = products if self.products is None else self.products + products
-        elif use.edge is not None and len(self.uses) == 1:  # rows may be far larger than what entered
-            norms, total = [], torch.zeros((), dtype=rows.dtype, device=rows.device)
-            for part in parts:
-                norms.append(sure_squared_norms(part))
-                total = total + part.sum(dim=0)
-            self._formed = Rows(torch.cat(norms), total.reshape(self.parameter.shape))
         else:
-            whole = torch.cat(list(parts))
-            self._rows = whole if self._rows is None else self._rows + whole
+            self._rows = rows if self._rows is None else self._rows + rows
 
     def _take_factors(self, left: Tensor, right: Tensor) -> None:
         if self.along is not None:
@@ -348,8 +324,6 @@ class _Gathered:
     def of_rows(self) -> Rows:
         """The rows' norms and sum."""
         self._finish()
-        if self._formed is not None:
-            return self._formed
         assert self._rows is not None
         if self.kept is not None:
             kept, name = self.kept

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, Node
 
 from mcoherence.device import sent
-from mcoherence.gradients.batch.by_entries import ByEntries, leaves_of
+from mcoherence.gradients.batch.by_entries import ByEntries
 from mcoherence.gradients.batch.by_uses import ByUses, fit
 from mcoherence.gradients.batch.directions import Directions
 from mcoherence.gradients.batch.edges import lowest_edges, with_none_below
@@ -38,12 +38,13 @@ from mcoherence.gradients.given.layer_names import layer_of
 from mcoherence.gradients.given.refusal import (
     UnsupportedModelError as UnsupportedModelError,  # users catch it by this path
 )
-from mcoherence.gradients.graph.alignment import EXAMPLES_FIRST, Layout, layouts
+from mcoherence.gradients.graph.alignment import layouts
 from mcoherence.gradients.graph.following import Following
+from mcoherence.gradients.graph.layout import EXAMPLES_FIRST, Layout
 from mcoherence.gradients.graph.probe import Probe, lengths
 from mcoherence.gradients.graph.recurrent import Recurrent
 from mcoherence.gradients.graph.uses import Use
-from mcoherence.gradients.graph.walk import Users
+from mcoherence.gradients.graph.walk import Users, leaves_of
 from mcoherence.gradients.graph.watching import Watch
 from mcoherence.gradients.layer_rules.products import Rows
 from mcoherence.gradients.layer_rules.registry import NotModelledError, only_argument
@@ -189,8 +190,8 @@ class Capture:
         places, sure = {call.output_node: EXAMPLES_FIRST for call in calls}, True
         if not example_wise:
             places, sure = self._layouts(calls, understood, by_entries, reached)
-        unfit = {name for name, uses in understood.items() if not self._fit(name, uses, places)}
-        if not by_entries >= unfit or not self._by_entries >= by_entries:
+        unfit = {name for name, uses in understood.items() if not fit(uses, places, self._examples)}
+        if unfit or by_entries - self._by_entries:  # others are to be followed in the graph
             self._by_entries |= by_entries | unfit
             return None
         entered = self._entries.found(reached, by_entries, places, self._examples)
@@ -219,9 +220,6 @@ class Capture:
             return {}, True
         found, sure = layouts(reached, nodes, self._examples)
         return found, sure and all(found[node] == EXAMPLES_FIRST for node in of_calls)
-
-    def _fit(self, name: str, uses: tuple[Use, ...], places: dict[Node, Layout]) -> bool:
-        return fit(uses, self._trained[name], places, self._examples)
 
     def _give_up(self, names: set[str]) -> None:
         """Measure no longer by their uses; layers that are called once by their call, if it does, others not at all."""
@@ -280,8 +278,10 @@ class Capture:
         Returns:
             {name: |g_i|^2, float64 [n]} and, for the layers without a rule, {name: the same and the sum of the rows}.
         """
+        entered = self._entries.rows()
+        self.routed |= self._entries.failed
         norms = {layer.qualified(k): v for layer in self.layers for k, v in layer.squared_norms.items()}
-        of_uses = self._uses.rows() | self._entries.rows()
+        of_uses = self._uses.rows() | entered
         rows = {layer.qualified(k): v for layer in self.layers for k, v in layer.rows.items()} | of_uses
         norms |= self._uses.squared_norms() | {name: value.squared_norms for name, value in of_uses.items()}
         # A tied parameter has one name among the trained; its other layers know it by names of their own.
@@ -296,7 +296,9 @@ class Capture:
         for layer in self.layers:
             if not any(layer.qualified(name) in self.routed for name in layer.parameters):
                 found |= layer.products
-        for name, value in (self._uses.products() | self._entries.products()).items():
+        entered = self._entries.products()
+        self.routed |= self._entries.failed
+        for name, value in (self._uses.products() | entered).items():
             if name not in self.routed:
                 owner = layer_of(name)
                 found[owner] = found[owner] + value if owner in found else value

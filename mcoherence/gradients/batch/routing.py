@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from torch.autograd.graph import Node
 
 from mcoherence.gradients.batch.layers import Call, Layer
-from mcoherence.gradients.graph.alignment import Layout, in_doubt
+from mcoherence.gradients.graph.alignment import in_doubt
 from mcoherence.gradients.graph.entries import Entry
+from mcoherence.gradients.graph.layout import Layout
 from mcoherence.gradients.graph.uses import Use
 from mcoherence.gradients.graph.walk import GraphCut, Users, parameters_outside_calls, users_below
 

@@ -3,8 +3,6 @@
 Index letter: n examples.
 """
 
-from contextlib import nullcontext
-
 import torch
 from torch import Tensor
 
@@ -12,6 +10,7 @@ from mcoherence.gradients.batch.group_sums import sum_dtype
 from mcoherence.gradients.batch.layers import Call, Layer
 from mcoherence.gradients.layer_rules.products import at_least_float32
 from mcoherence.gradients.layer_rules.registry import NotModelledError
+from mcoherence.precision import without_autocast
 
 
 def sums_here(layer: Layer, call: Call) -> bool:
@@ -32,7 +31,7 @@ def by_rule(
         inputs, output_grads = _wide(inputs), _wide(output_grads)
     inputs, output_grads = at_least_float32(inputs), at_least_float32(output_grads)
     kind = inputs.device.type
-    with torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext():
+    with without_autocast(kind):
         if layer.summing and layer.rule.summing is not None:
             norms, sums = layer.rule.summing(layer.module, inputs, output_grads)
             return norms, {name: value.to(sum_dtype(layer.parameters[name].dtype)) for name, value in sums.items()}

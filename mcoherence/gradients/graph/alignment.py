@@ -9,29 +9,25 @@ the axis of the examples followed through it. The operations listed here keep th
 along that axis where their shapes and settings say so; at any other the layers below are in doubt, and `probe` settles
 it by a second backward pass.
 
-Along its axis of examples a tensor has a whole number of entries for each example. Those of the first example come
-first; or, where positions come before examples and both are one axis, position by position. So a `Layout` is an axis
-and the number of times that all examples follow each other along it.
-
-Other tensors the examples share: weights, what is computed of them alone, and a table of positions. An operation that
-meets the examples with such a tensor spreads it over them, or multiplies each of their rows with it; all that is below
-it on that side is shared too, whatever operations these are.
+Other tensors the examples share (`sharing`); all that is below such an argument is shared too, whatever operations
+these are.
 """
 
 import math
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from torch.autograd.graph import Node
 
+from mcoherence.gradients.graph.blocks import FOLLOWING
+from mcoherence.gradients.graph.layout import EXAMPLES_FIRST, SHARED, Layout, Shape, Shapes, may_hold, signed
 from mcoherence.gradients.graph.recurrent_gates import axis_of_examples
+from mcoherence.gradients.graph.sharing import SHARING, Sharing, is_bilinear, spread
 from mcoherence.gradients.graph.walk import Users, users_first
 
-Shape = tuple[int, ...]
-Layout = tuple[int, int]
-EXAMPLES_FIRST: Layout = (0, 1)
-SHARED: Layout = (-1, 0)  # by all examples: no axis is theirs
 # (node, shape of its output, which argument, shape of the argument, axis of the examples in the output)
 # -> the axis of the examples in the argument; None where it is not known, or not known to be in order
 Rule = Callable[[Any, Shape, int, Shape, int], int | None]
@@ -57,7 +53,7 @@ def layouts(users: Users, targets: Iterable[Node], examples: int) -> tuple[dict[
     tried (`probe`).
     """
     found: dict[Node, Layout] = {}
-    sure, shapes = True, _Shapes()
+    sure, shapes = True, Shapes()
     for node in users_first(targets, users):
         if len(users[node]) == 1:  # most nodes
             user, argument = users[node][0]
@@ -77,7 +73,7 @@ def layouts(users: Users, targets: Iterable[Node], examples: int) -> tuple[dict[
 
 
 def _told_by(
-    user: Node, argument: int | None, node: Node, examples: int, here: Layout | None, shapes: "_Shapes"
+    user: Node, argument: int | None, node: Node, examples: int, here: Layout | None, shapes: Shapes
 ) -> Layout | None:
     """Where the examples are in a node's output by what one of its users has them, `here`."""
     if here is None or here == SHARED:
@@ -87,152 +83,53 @@ def _told_by(
     return _layout_of_argument(user, argument, node, examples, here, shapes)
 
 
-class _Shapes(dict[Node, list[Shape]]):
-    """Of all outputs of nodes, asked for once."""
+@dataclass(frozen=True)
+class _Operation:
+    """What is known of an operation by its name.
 
-    def __missing__(self, node: Any) -> list[Shape]:
-        found = self[node] = [tuple(one.shape) for one in node._input_metadata]
-        return found
+    axis: the rule for its arguments that have the examples, and as it has them.
+    shares: whether an argument is one that all examples share.
+    follows: when the examples follow each other otherwise in an argument, and how.
+    """
 
-
-def by_example(values: Any, layout: Layout, examples: int) -> Any:
-    """A tensor whose axis of examples is as told, as [n, k, *others], k the entries of an example along that axis."""
-    axis, outer = layout
-    inner = values.shape[axis] // (outer * examples)
-    if axis == 0 and outer == 1:
-        return values.reshape(examples, inner, *values.shape[1:])
-    if axis == 0 and inner == 1:
-        return values.reshape(outer, examples, *values.shape[1:]).transpose(0, 1)
-    split = values.reshape(*values.shape[:axis], outer, examples, inner, *values.shape[axis + 1 :])
-    moved = split.movedim(axis + 1, 0)
-    return moved.movedim((axis + 1, axis + 2), (1, 2)).flatten(1, 2)
+    axis: Rule
+    shares: Sharing | None
+    follows: Any
 
 
-def _rule_of(user: Node) -> Rule:
-    name = user.name()
-    rule = _RULES.get(name)
-    if rule is None:
-        rule = _RULES[name] = _BY_NAME.get(re.sub(r"Backward\d+$", "", name), _unknown)
-    return rule
+@cache
+def _operation_named(name: str) -> _Operation:
+    plain = re.sub(r"Backward\d+$", "", name)
+    rule = _BY_NAME.get(plain, _unknown)
+    return _Operation(rule, SHARING.get(plain, spread if rule is _elementwise else None), FOLLOWING.get(plain))
 
 
 def _layout_of_argument(
-    user: Any, argument: int, node: Any, examples: int, layout: Layout, known: _Shapes
+    user: Any, argument: int, node: Any, examples: int, layout: Layout, known: Shapes
 ) -> Layout | None:
     axis, outer = layout
     try:
-        rule, output, shapes = _rule_of(user), known[user][0], known[node]
+        operation, output, shapes = _operation_named(user.name()), known[user][0], known[node]
         shape = shapes[0] if len(shapes) == 1 else shapes[user.next_functions[argument][1]]
-        if rule is _elementwise and shape == output:  # most operations of most networks
+        if shape == output and operation.axis is _elementwise:  # most operations of most networks
             return layout
-        if not output or output[axis] == 0 or output[axis] % (outer * examples):
+        if not may_hold(output, layout, examples):
             return None
-        if _is_shared(rule, user, output, argument, shape, axis, examples) or (
-            rule is _repeated and _is_repeated_whole(user, shape, layout, examples)
-        ):
+        if operation.shares is not None and operation.shares(user, output, argument, shape, layout, examples):
             return SHARED
-        if rule is _convolved and axis == 1:
-            return _convolved_by_groups(user, argument, shape, layout, examples)
         if not shape:
             return None
-        if rule is _view:
-            return _viewed(output, shape, layout, examples)
-        if _is_along(user, axis, shape):
-            return _of_blocks(user, argument, layout, known)
-        found = rule(user, output, argument, shape, axis)
-        return (found, outer) if found is not None and shape[found] == output[axis] else None
+        if operation.follows is not None and operation.follows[0](user, shape, layout):
+            found: Layout | None = operation.follows[1](user, argument, shape, layout, examples, known)
+            return found
+        place = operation.axis(user, output, argument, shape, axis)
+        return (place, outer) if place is not None and shape[place] == output[axis] else None
     except (AttributeError, IndexError, RuntimeError, TypeError):  # an operation that does not tell what it did
         return None
 
 
-def _is_shared(rule: Rule, node: Any, output: Shape, argument: int, shape: Shape, axis: int, examples: int) -> bool:
-    """Whether an operation meets each entry along the axis of the examples with the whole of an argument."""
-    if rule is _elementwise:
-        place = axis - (len(output) - len(shape))
-        return output[axis] > 1 and (place < 0 or shape[place] == 1)
-    if rule in (_matrices, _batched_matrices):
-        first = 1 if node.name().startswith(("Addm", "Baddbmm")) else 0
-        if argument < first:
-            return _is_shared(_elementwise, node, output, argument, shape, axis, examples)
-        # The rows of the left matrix are the output's, and so are the columns of the right one.
-        return axis == len(output) - (2 if argument > first else 1)
-    if rule is _repeated:
-        return len(shape) == len(output) and shape[axis] == 1 < output[axis]
-    if rule is _normalized:
-        return argument > 0 and axis < len(output) - len(node._saved_normalized_shape)
-    if rule is _looked_up:  # w[index] of as many rows as examples may be of the examples themselves
-        whose = node.name() == "EmbeddingBackward0" or shape[0] % examples
-        return axis == 0 and argument == 0 and len(output) >= len(shape) and bool(whose)
-    if rule is _bilinear:
-        return axis == 0 and argument == 1 and is_bilinear(node)
-    return axis == 0 and argument > 0 and rule in (_convolved, _first_argument, _batch_norm, _rows)
-
-
-def _is_repeated_whole(node: Any, shape: Shape, layout: Layout, examples: int) -> bool:
-    """Whether each example gets the whole of what is repeated, once or several times."""
-    axis, outer = layout
-    repeats = node._saved_repeats
-    return outer == 1 and len(shape) == len(repeats) and repeats[axis] % examples == 0 and repeats[axis] > 0
-
-
-def _convolved_by_groups(node: Any, argument: int, shape: Shape, layout: Layout, examples: int) -> Layout | None:
-    """Of a convolution that has the examples as groups of its channels, each with kernels of its own."""
-    place, outer = 1 if argument == 0 else 0, layout[1]
-    whole = outer * examples
-    if node._saved_transposed or node._saved_groups % whole or shape[place] % whole:
-        return None
-    return place, outer
-
-
-def _is_along(node: Any, axis: int, shape: Shape) -> bool:
-    """Whether a node joins or cuts tensors along the axis of the examples."""
-    return node.name() in _JOINING_OR_CUTTING and _signed(node._saved_dim) % len(shape) == axis
-
-
-_JOINING_OR_CUTTING = {"CatBackward0", "SliceBackward0", "SplitBackward0", "SplitWithSizesBackward0"}
-
-
-def _of_blocks(node: Any, argument: int, layout: Layout, known: _Shapes) -> Layout | None:
-    """Of what joins or cuts tensors along the axis of the examples: all examples follow each other in each block."""
-    axis, outer = layout
-    arguments = [None if one is None else known[one][output] for one, output in node.next_functions[: argument + 1]]
-    shape, output = arguments[argument], known[node][0]
-    block = output[axis] // outer
-    if shape is None or shape[axis] % block or len({one[axis] for one in known[node]}) > 1:
-        return None
-    if node.name() == "CatBackward0":
-        before = [None if one is None else one[axis] for one in arguments[:argument]]
-        in_place = not any(size is None or size % block for size in before)
-    elif node.name() == "SliceBackward0":
-        in_place = node._saved_step == 1 and _signed(node._saved_start) % shape[axis] % block == 0
-    else:
-        in_place = True
-    return (axis, shape[axis] // block) if in_place else None
-
-
-def _viewed(output: Shape, shape: Shape, layout: Layout, examples: int) -> Layout | None:
-    """Of what changes the shape alone: the axis in which the number of the example is whole."""
-    axis, outer = layout
-    before = math.prod(output[:axis]) * outer  # entries before the first of the second example come round again
-    if not before:
-        return None
-    start = 1
-    for place, size in enumerate(shape):
-        if before % start == 0 and size and size % (before // start * examples) == 0:
-            return place, before // start
-        start *= size
-        if not start:
-            return None
-    return None
-
-
 def _unknown(node: Any, output: Shape, argument: int, shape: Shape, axis: int) -> int | None:
     return None
-
-
-def _view(node: Any, output: Shape, argument: int, shape: Shape, axis: int) -> int | None:
-    """What changes the shape alone; `_viewed` has it."""
-    raise NotImplementedError
 
 
 def _elementwise(node: Any, output: Shape, argument: int, shape: Shape, axis: int) -> int | None:
@@ -272,11 +169,6 @@ def _first_argument(node: Any, output: Shape, argument: int, shape: Shape, axis:
     return _batched(node, output, argument, shape, axis) if argument == 0 else None
 
 
-def _convolved(node: Any, output: Shape, argument: int, shape: Shape, axis: int) -> int | None:
-    """By the first argument; `_convolved_by_groups` has examples that are groups of channels."""
-    return _first_argument(node, output, argument, shape, axis)
-
-
 def _rows(node: Any, output: Shape, argument: int, shape: Shape, axis: int) -> int | None:
     """Products of a matrix's rows with a vector."""
     return axis if argument == 0 else None
@@ -285,17 +177,6 @@ def _rows(node: Any, output: Shape, argument: int, shape: Shape, axis: int) -> i
 def _bilinear(node: Any, output: Shape, argument: int, shape: Shape, axis: int) -> int | None:
     """sum_ij x_i w_oij y_j of [n, i], [o, i, j] and [n, j], as nn.Bilinear has it."""
     return axis if axis == 0 and argument != 1 and is_bilinear(node) else None
-
-
-def is_bilinear(node: Any) -> bool:
-    """Whether a product of three tensors is that of nn.Bilinear."""
-    expanded = node._saved_expand1, node._saved_expand2, node._saved_expand3
-    return expanded == ((1, 3), (0,), (1, 2)) and node._saved_sumdim == (2, 3)
-
-
-def _looked_up(node: Any, output: Shape, argument: int, shape: Shape, axis: int) -> int | None:
-    """Rows of a table; which ones is told by what has no gradient."""
-    return None
 
 
 def _ctc(node: Any, output: Shape, argument: int, shape: Shape, axis: int) -> int | None:
@@ -309,7 +190,7 @@ def _along(attribute: str) -> Rule:
     def rule(node: Any, output: Shape, argument: int, shape: Shape, axis: int) -> int | None:
         named = getattr(node, attribute)
         count = max(len(shape), len(output))
-        axes = {_signed(one) % count for one in (named if isinstance(named, tuple | list) else [named])}
+        axes = {signed(one) % count for one in (named if isinstance(named, tuple | list) else [named])}
         if not axes:  # along all of them
             return None
         if len(shape) > len(output):
@@ -325,7 +206,7 @@ def _along(attribute: str) -> Rule:
 
 
 def _transposed(node: Any, output: Shape, argument: int, shape: Shape, axis: int) -> int | None:
-    one, other = (_signed(value) % len(shape) for value in (node._saved_dim0, node._saved_dim1))
+    one, other = (signed(value) % len(shape) for value in (node._saved_dim0, node._saved_dim1))
     return {one: other, other: one}.get(axis, axis)
 
 
@@ -334,7 +215,7 @@ def _turned(node: Any, output: Shape, argument: int, shape: Shape, axis: int) ->
 
 
 def _permuted(node: Any, output: Shape, argument: int, shape: Shape, axis: int) -> int | None:
-    return _signed(node._saved_dims[axis]) % len(shape)
+    return signed(node._saved_dims[axis]) % len(shape)
 
 
 def _sliced(node: Any, output: Shape, argument: int, shape: Shape, axis: int) -> int | None:
@@ -377,13 +258,7 @@ def _recurrent(node: Any, output: Shape, argument: int, shape: Shape, axis: int)
     return axis if axis == axis_of_examples(node) and shape[axis] == output[axis] else None
 
 
-def _signed(axis: int) -> int:
-    """Nodes hand negative numbers back as if they had no sign."""
-    return axis - 2**64 if axis >= 2**63 else axis
-
-
 _NAMES: dict[Rule, str] = {
-    _view: "View UnsafeView ReshapeAlias Unsqueeze Squeeze Alias",
     _elementwise: (
         "Add Sub Rsub Mul Div Neg Abs Exp Exp2 Expm1 Log Log2 Log10 Log1P Sqrt Rsqrt Pow Reciprocal Sin Cos Tan Sinh "
         "Cosh Tanh Asin Acos Atan Atan2 Sigmoid Relu Gelu Silu Elu Celu LeakyRelu Hardtanh Hardswish Hardsigmoid "
@@ -406,11 +281,9 @@ _NAMES: dict[Rule, str] = {
         "ScaledDotProductFlashAttentionForCpu ScaledDotProductFlashAttention ScaledDotProductEfficientAttention "
         "ScaledDotProductCudnnAttention ScaledDotProductFusedAttentionOverrideable"
     ),
-    _first_argument: "ConvolutionOverrideable NativeGroupNorm",
-    _convolved: "Convolution",
+    _first_argument: "Convolution ConvolutionOverrideable NativeGroupNorm",
     _rows: "Mv",
     _bilinear: "Trilinear",
-    _looked_up: "Embedding Index",
     _ctc: "CtcLoss",
     _matrices: "Mm Addmm",
     _batched_matrices: "Bmm Baddbmm",
@@ -434,4 +307,3 @@ _NAMES: dict[Rule, str] = {
 }
 _BY_NAME: dict[str, Rule] = {name: rule for rule, names in _NAMES.items() for name in names.split()}
 _BY_NAME["GatesBackward"] = _recurrent  # of `recurrent_gates`; nodes of an autograd Function have no number
-_RULES: dict[str, Rule] = {}

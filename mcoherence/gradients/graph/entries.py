@@ -10,7 +10,7 @@ known where W meets the examples, from the gradient that arrives there and from 
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -19,8 +19,9 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, Node
 
-from mcoherence.gradients.graph.alignment import EXAMPLES_FIRST, SHARED, Layout, by_example, is_bilinear
-from mcoherence.gradients.graph.uses import FACTORS, Spread, is_kept, may_spread
+from mcoherence.gradients.graph.layout import EXAMPLES_FIRST, SHARED, Layout, Shape, by_example, may_hold
+from mcoherence.gradients.graph.sharing import is_bilinear
+from mcoherence.gradients.graph.uses import SPREADING, Spread, is_kept
 from mcoherence.gradients.graph.walk import Users
 from mcoherence.gradients.layer_rules.kernels import kernel_gradients
 
@@ -44,29 +45,27 @@ class Entry:
     layout: Layout
 
     @cached_property
-    def shape(self) -> tuple[int, ...]:
+    def shape(self) -> Shape:
         """Of the shared tensor."""
         source: Any = self.source.node
         return tuple(source._input_metadata[self.source.output_nr].shape)
 
     @cached_property
     def _spread(self) -> Spread | None:
-        if (self.node.name(), self.argument) not in FACTORS:
+        if (self.node.name(), self.argument) not in SPREADING:
             return None
         padded = (1,) * (len(self.node._input_metadata[0].shape) - len(self.shape)) + self.shape
-        return Spread(self.node, self.argument, padded, None)
+        return Spread(self.node, self.argument, padded)
 
     def is_understood(self, examples: int) -> bool:
         """Whether the examples' gradients can be had here."""
-        (axis, outer), output = self.layout, self.node._input_metadata[0]
-        if output.dtype.is_complex or axis >= len(output.shape) or not output.shape[axis]:
-            return False
-        if output.shape[axis] % (outer * examples):
+        output = self.node._input_metadata[0]
+        if output.dtype.is_complex or not may_hold(tuple(output.shape), self.layout, examples):
             return False
         if (spread := self._spread) is not None:
-            return may_spread(spread.shape, tuple(output.shape)) and spread.is_kept() and spread.fits(self.layout)
+            return spread.is_kept() and spread.fits(self.layout)
         known = _OPERATIONS.get((self.node.name(), self.argument))
-        return known is not None and known.axis in (None, axis) and known.is_ready(self.node)
+        return known is not None and known.is_ready(self.node, self.layout, examples)
 
     def arrived(self, output_grads: Tensor, examples: int, wide: Callable[[Tensor], Tensor]) -> "Arrived":
         """What is to be known of the gradient of the operation's output, while its node has what it saved."""
@@ -90,15 +89,15 @@ class Arrived:
     made: gradients [c, *shape] of both for a chunk; None where they are given.
     """
 
-    shape: tuple[int, ...]
+    shape: Shape
     given: Tensor
     saved: tuple[Tensor, ...]
     made: Callable[[tuple[Tensor, ...], Tensor], Tensor] | None
 
     @property
-    def rows_size(self) -> int:
-        """Elements of the gradient of one example."""
-        return math.prod(self.shape)
+    def size(self) -> int:
+        """Elements that are kept of it."""
+        return self.given.numel() + sum(one.numel() for one in self.saved)
 
     def rows(self, part: slice) -> Tensor:
         """The gradients [c, *shape] of the examples of a part by the shared tensor."""
@@ -108,12 +107,118 @@ class Arrived:
         return given.reshape(len(given), *self.shape)
 
 
+class Entries:
+    """The entries of all shared tensors of a graph, each looked for once.
+
+    Args:
+        users: the graph below the losses.
+        layouts: where the examples are in the outputs of nodes, and what they share.
+        examples: their number, n.
+    """
+
+    def __init__(self, users: Users, layouts: Mapping[Node, Layout], examples: int) -> None:
+        self._users, self._layouts, self._examples = users, layouts, examples
+        self._above: dict[Node, dict[tuple[Node, int], Entry] | None] = {}  # a shared node, by node and argument
+
+    def of(self, leaf: Node) -> tuple[Entry, ...] | None:
+        """Those of what is computed of a parameter, given its node.
+
+        None where one is not understood, or it meets no example.
+        """
+        shared = self._shared_above(leaf)
+        for node in shared:
+            if node not in self._above:
+                self._above[node] = self._entries_above(node)
+        found = self._above[leaf]
+        return tuple(found.values()) or None if found is not None else None
+
+    def _shared_above(self, leaf: Node) -> list[Node]:
+        """The leaf and the shared nodes above it of which the entries are not known yet, each after its users."""
+        order: dict[Node, None] = {}
+        begun: set[Node] = set()
+        stack = [leaf]
+        while stack:
+            node = stack[-1]
+            if node in self._above or node in order:
+                stack.pop()
+            elif node in begun:
+                order[stack.pop()] = None
+            else:
+                begun.add(node)
+                stack += [user for user, _ in self._users[node] if self._layouts.get(user) == SHARED]
+        return list(order)
+
+    def _entries_above(self, node: Node) -> dict[tuple[Node, int], Entry] | None:
+        found: dict[tuple[Node, int], Entry] = {}
+        for user, argument in self._users[node]:
+            if argument is None:  # what the examples go through
+                return None
+            if self._layouts.get(user) == SHARED:
+                above = self._above[user]
+                if above is None:
+                    return None
+                found |= above
+                continue
+            source = GradientEdge(node, user.next_functions[argument][1])
+            entry = Entry(user, argument, source, self._layouts.get(user, EXAMPLES_FIRST))
+            if not entry.is_understood(self._examples):
+                return None
+            found[user, argument] = entry
+        return found if len(found) <= _MOST_ENTRIES else None
+
+
+_MOST_ENTRIES = 4096
+
+
+def pulled_back(source: GradientEdge, leaves: Sequence[Tensor], rows: Tensor) -> Sequence[Tensor | None]:
+    """Gradients [c, *shape of the leaf] from those [c, *shape] by what is computed of them, in its dtype."""
+    node: Any = source.node
+    given = rows.to(node._input_metadata[source.output_nr].dtype)
+    if _is_lookup_of(node, leaves):
+        index = node._saved_indices.expand(len(rows), *node._saved_indices.shape)
+        return [_table(_of_table(node), (index,), given)]
+    try:
+        return torch.autograd.grad(source, leaves, given, retain_graph=True, allow_unused=True, is_grads_batched=True)
+    except RuntimeError:  # a function that somebody has written for single gradients
+        ones = [torch.autograd.grad(source, leaves, one, retain_graph=True, allow_unused=True) for one in given]
+        return [None if of_leaf[0] is None else torch.stack(of_leaf) for of_leaf in zip(*ones, strict=True)]
+
+
+def _is_lookup_of(node: Any, leaves: Sequence[Tensor]) -> bool:
+    """Whether it is a table looked up for all examples, where batched autograd takes several times as long."""
+    if node.name() != "EmbeddingBackward0" or len(leaves) != 1 or not _is_plain_lookup(node):
+        return False
+    return getattr(node.next_functions[0][0], "variable", None) is leaves[0] and is_kept(
+        node, "_raw_saved_indices", "indices"
+    )
+
+
+def most_numbers_below(source: Node) -> int:
+    """The largest number of elements that an operation between a shared tensor and its parameters makes."""
+    most, waiting, seen = 0, [source], {source}
+    while waiting:
+        node: Any = waiting.pop()
+        most = max(most, *(math.prod(one.shape) for one in node._input_metadata))
+        below = [one for one, _ in node.next_functions if one is not None and one not in seen]
+        waiting += below
+        seen.update(below)
+    return most
+
+
 def _no_settings(node: Any) -> None:
     return None
 
 
-def _always(node: Any) -> bool:
-    return True
+def _first(node: Any, layout: Layout, examples: int) -> bool:
+    return layout[0] == 0
+
+
+def _second(node: Any, layout: Layout, examples: int) -> bool:
+    return layout[0] == 1
+
+
+def _third(node: Any, layout: Layout, examples: int) -> bool:
+    return layout[0] == 2
 
 
 @dataclass(frozen=True)
@@ -122,61 +227,29 @@ class _Operation:
 
     rows: of its settings, of what it has saved of the examples, and of the gradient of its output.
     saved: names of what it has saved of the examples.
-    axis: where these have to be in its output; None anywhere.
+    fits: whether it is one that is understood, and the examples are where they have to be in its output.
     settings: what else is to be known of the node.
     others: names of saved tensors among that.
-    fits: whether the operation is one that is understood.
     """
 
     rows: Rows
     saved: tuple[str, ...] = ()
-    axis: int | None = 0
+    fits: Callable[[Any, Layout, int], bool] = _first
     settings: Callable[[Any], Any] = _no_settings
     others: tuple[str, ...] = ()
-    fits: Callable[[Any], bool] = _always
 
-    def is_ready(self, node: Any) -> bool:
-        """Whether what the node has saved is there still, and the operation is one that is understood."""
+    def is_ready(self, node: Any, layout: Layout, examples: int) -> bool:
+        """Whether what the node has saved is there still, and the operation and the layout are as they have to be."""
         kept = (is_kept(node, f"_raw_saved_{name}", name) for name in (*self.saved, *self.others))
-        return all(kept) and self.fits(node)
+        if not all(kept) or not self.fits(node, layout, examples):
+            return False
+        shapes = [tuple(value.shape) for value in self.saved_by(node)]
+        return all(may_hold(shape, layout, examples) for shape in shapes)
 
     def saved_by(self, node: Any) -> tuple[Tensor, ...]:
         """What the node has saved of the examples."""
         found = (getattr(node, f"_saved_{name}") for name in self.saved)
         return tuple(value[0] if isinstance(value, tuple) else value for value in found)
-
-
-def entries_of(users: Users, leaf: Node, places: Mapping[Node, Layout], examples: int) -> tuple[Entry, ...] | None:
-    """All entries of what is computed of a parameter; None where one is not understood, or it meets no example.
-
-    Args:
-        users: the graph below the losses.
-        leaf: the parameter's node.
-        places: where the examples are in the outputs of nodes, and what they share.
-        examples: their number, n.
-    """
-    found: list[Entry] = []
-    waiting, seen = [(leaf, 0)], {(leaf, 0)}
-    while waiting:
-        node, output = waiting.pop()
-        for user, argument in users[node]:
-            if argument is None:  # what the examples go through
-                return None
-            if user.next_functions[argument][1] != output:
-                continue
-            if places.get(user) == SHARED:
-                above = [(user, number) for number in range(len(user._input_metadata))]
-                waiting += [one for one in above if one not in seen]
-                seen.update(above)
-                continue
-            entry = Entry(user, argument, GradientEdge(node, output), places.get(user, EXAMPLES_FIRST))
-            if len(found) == MOST_ENTRIES or not entry.is_understood(examples):
-                return None
-            found.append(entry)
-    return tuple(found) or None
-
-
-MOST_ENTRIES = 256  # of each the gradients are kept until all have come
 
 
 # Settings are the factor of the product.
@@ -215,15 +288,15 @@ def _bilinear(settings: None, saved: tuple[Tensor, ...], grads: Tensor) -> Tenso
     return torch.einsum("cko,cki,ckj->coij", grads, *saved)
 
 
-def _of_kernel(node: Any) -> tuple[tuple[int, ...], dict[str, Any]]:
+def _of_kernel(node: Any) -> dict[str, Any]:
     options = ("stride", "padding", "dilation", "groups", "transposed", "output_padding")
-    return tuple(node._saved_weight.shape), {name: getattr(node, f"_saved_{name}") for name in options}
+    found = {name: getattr(node, f"_saved_{name}") for name in options}
+    weight: Any = node.next_functions[1][0]
+    return found | {"shape": tuple(weight._input_metadata[node.next_functions[1][1]].shape)}
 
 
-def _kernel(settings: tuple[tuple[int, ...], dict[str, Any]], saved: tuple[Tensor, ...], grads: Tensor) -> Tensor:
-    shape, options = settings
-    rows = kernel_gradients(saved[0].flatten(0, 1), grads.flatten(0, 1), shape, **options)
-    return rows if saved[0].shape[1] == 1 else rows.reshape(*grads.shape[:2], *shape).sum(dim=1)
+def _kernel(settings: dict[str, Any], saved: tuple[Tensor, ...], grads: Tensor) -> Tensor:
+    return kernel_gradients(saved[0], grads, **settings)
 
 
 def _over_positions(settings: object, saved: tuple[Tensor, ...], grads: Tensor) -> Tensor:
@@ -239,6 +312,14 @@ def _of_batch_norm(node: Any) -> tuple[Tensor, Tensor]:
 def _batch_norm_weight(settings: tuple[Tensor, Tensor], saved: tuple[Tensor, ...], grads: Tensor) -> Tensor:
     mean, scale = (value.to(grads.dtype).reshape(-1, *[1] * (grads.dim() - 3)) for value in settings)
     return _over_positions(None, (), (saved[0] - mean) * scale * grads)
+
+
+def _is_eval(node: Any, layout: Layout, examples: int) -> bool:
+    return layout[0] == 0 and not node._saved_training
+
+
+def _before_normalized(node: Any, layout: Layout, examples: int) -> bool:
+    return layout[0] < len(node._input_metadata[0].shape) - _normalized_axes(node)
 
 
 def _normalized_axes(node: Any) -> int:
@@ -274,14 +355,14 @@ def _of_table(node: Any) -> tuple[int, int]:
     return size, padding if padding < size else -1
 
 
-def _has_one_index(node: Any) -> bool:
+def _has_one_index(node: Any, layout: Layout, examples: int) -> bool:
     """Of w[index]: whether there is one index, of numbers, along the first axis."""
     indices = node._saved_indices
-    return len(indices) == 1 and indices[0] is not None and indices[0].dtype != torch.bool
+    return layout[0] == 0 and len(indices) == 1 and indices[0] is not None and indices[0].dtype != torch.bool
 
 
-def _is_plain_lookup(node: Any) -> bool:
-    return not node._saved_scale_grad_by_freq
+def _is_plain_lookup(node: Any, layout: Layout = EXAMPLES_FIRST, examples: int = 1) -> bool:
+    return layout[0] == 0 and not node._saved_scale_grad_by_freq
 
 
 def _table(settings: tuple[int, int], saved: tuple[Tensor, ...], grads: Tensor) -> Tensor:
@@ -300,10 +381,14 @@ def _repeats(node: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return tuple(node._saved_self_sym_sizes), tuple(node._saved_repeats)
 
 
-def _is_repeated_for_examples(node: Any) -> bool:
-    """Whether no other axis than the first is repeated, or one of a single entry is."""
-    sizes, repeats = _repeats(node)
-    return len(sizes) == len(repeats) and all(1 in pair for pair in zip(sizes[1:], repeats[1:], strict=True))
+def _is_repeated_for_examples(node: Any, layout: Layout, examples: int) -> bool:
+    """Whether each example gets the whole, and along no other axis more than one entry is repeated."""
+    (sizes, repeats), (axis, outer) = _repeats(node), layout
+    if axis != 0 or len(sizes) != len(repeats):
+        return False
+    if any(1 not in pair for pair in zip(sizes[1:], repeats[1:], strict=True)):
+        return False
+    return sizes[0] == 1 or (outer == 1 and repeats[0] % examples == 0)
 
 
 def _repeated(settings: tuple[tuple[int, ...], tuple[int, ...]], saved: tuple[Tensor, ...], grads: Tensor) -> Tensor:
@@ -313,29 +398,34 @@ def _repeated(settings: tuple[tuple[int, ...], tuple[int, ...]], saved: tuple[Te
     return given.reshape(len(grads), -1, *sizes).sum(dim=1)
 
 
+def _is_bilinear(node: Any, layout: Layout, examples: int) -> bool:
+    return layout[0] == 0 and is_bilinear(node)
+
+
 _OF_BATCH_NORM = ("running_mean", "running_var")
+_OF_NORM = ("input", "result1", "result2")
 _OPERATIONS: dict[tuple[str, int], _Operation] = {
-    ("MmBackward0", 0): _Operation(_left_of_matrices, ("mat2",), 1, _factor),
-    ("MmBackward0", 1): _Operation(_right_of_matrices, ("self",), 0, _factor),
-    ("AddmmBackward0", 1): _Operation(_left_of_matrices, ("mat2",), 1, _factor),
-    ("AddmmBackward0", 2): _Operation(_right_of_matrices, ("mat1",), 0, _factor),
-    ("BmmBackward0", 0): _Operation(_left_of_batched, ("mat2",), 2, _factor),
-    ("BmmBackward0", 1): _Operation(_right_of_batched, ("self",), 1, _factor),
-    ("BaddbmmBackward0", 1): _Operation(_left_of_batched, ("batch2",), 2, _factor),
-    ("BaddbmmBackward0", 2): _Operation(_right_of_batched, ("batch1",), 1, _factor),
-    ("EmbeddingBackward0", 0): _Operation(_table, ("indices",), 0, _of_table, fits=_is_plain_lookup),
-    ("IndexBackward0", 0): _Operation(_table, ("indices",), 0, _of_table, fits=_has_one_index),
-    ("RepeatBackward0", 0): _Operation(_repeated, (), 0, _repeats, fits=_is_repeated_for_examples),
-    ("TrilinearBackward0", 1): _Operation(_bilinear, ("i1", "i3"), 0, fits=is_bilinear),
+    ("MmBackward0", 0): _Operation(_left_of_matrices, ("mat2",), _second, _factor),
+    ("MmBackward0", 1): _Operation(_right_of_matrices, ("self",), _first, _factor),
+    ("AddmmBackward0", 1): _Operation(_left_of_matrices, ("mat2",), _second, _factor),
+    ("AddmmBackward0", 2): _Operation(_right_of_matrices, ("mat1",), _first, _factor),
+    ("BmmBackward0", 0): _Operation(_left_of_batched, ("mat2",), _third, _factor),
+    ("BmmBackward0", 1): _Operation(_right_of_batched, ("self",), _second, _factor),
+    ("BaddbmmBackward0", 1): _Operation(_left_of_batched, ("batch2",), _third, _factor),
+    ("BaddbmmBackward0", 2): _Operation(_right_of_batched, ("batch1",), _second, _factor),
     ("MvBackward0", 1): _Operation(_vector, ("self",)),
-    ("ConvolutionBackward0", 1): _Operation(_kernel, ("input",), settings=_of_kernel, others=("weight",)),
+    ("TrilinearBackward0", 1): _Operation(_bilinear, ("i1", "i3"), _is_bilinear),
+    ("EmbeddingBackward0", 0): _Operation(_table, ("indices",), _is_plain_lookup, _of_table),
+    ("IndexBackward0", 0): _Operation(_table, ("indices",), _has_one_index, _of_table),
+    ("RepeatBackward0", 0): _Operation(_repeated, (), _is_repeated_for_examples, _repeats),
+    ("ConvolutionBackward0", 1): _Operation(_kernel, ("input",), _first, _of_kernel),
     ("ConvolutionBackward0", 2): _Operation(_over_positions),
-    ("NativeBatchNormBackward0", 1): _Operation(_batch_norm_weight, ("input",), 0, _of_batch_norm, _OF_BATCH_NORM),
-    ("NativeBatchNormBackward0", 2): _Operation(_over_positions),
-    ("NativeLayerNormBackward0", 1): _Operation(
-        _layer_norm_weight, ("input", "result1", "result2"), None, _normalized_axes
+    ("NativeBatchNormBackward0", 1): _Operation(
+        _batch_norm_weight, ("input",), _is_eval, _of_batch_norm, _OF_BATCH_NORM
     ),
-    ("NativeLayerNormBackward0", 2): _Operation(_over_others, (), None, _normalized_axes),
-    ("NativeGroupNormBackward0", 1): _Operation(_group_norm_weight, ("input", "result1", "result2"), 0, _groups),
+    ("NativeBatchNormBackward0", 2): _Operation(_over_positions, (), _is_eval),
+    ("NativeLayerNormBackward0", 1): _Operation(_layer_norm_weight, _OF_NORM, _before_normalized, _normalized_axes),
+    ("NativeLayerNormBackward0", 2): _Operation(_over_others, (), _before_normalized, _normalized_axes),
+    ("NativeGroupNormBackward0", 1): _Operation(_group_norm_weight, _OF_NORM, _first, _groups),
     ("NativeGroupNormBackward0", 2): _Operation(_over_positions),
 }

@@ -7,14 +7,15 @@ weight with an embedding, and a layer may be called several times. But the graph
 gradient that arrives there still has its rows by example (`alignment`); autograd goes on to sum over them. Three kinds
 of use are understood:
 
-- `Spread`: the parameter, or a function of it alone, is added to the examples or multiplied with them: class tokens,
-  position embeddings, layer scale, biases. The gradient's rows by example are formed.
+- `Spread`: the parameter is added to the examples or multiplied with them: class tokens, position embeddings, layer
+  scale, biases. The gradient's rows by example are formed.
 - `Product`: a matrix product of rows with the parameter. The gradient of an example is sum_t a_t b_t^T.
 - `Lookup`: rows of the parameter chosen by index. It is the same with a one at the index in place of a_t.
 
 Products and lookups of one parameter add up before they are squared, be they steps of a recurrent layer, several calls
 of a layer, or embedding and head: for E of a lookup and H of a product |H + E|^2 = |H|^2 + |E|^2 + 2 H.E, and for H.E
-only the rows of H that the example looks up are formed. A parameter with any other use is left to the whole model.
+only the rows of H that the example looks up are formed. A parameter with any other use, or of which a function is
+used, is tried by its `entries`.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,9 +24,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import GradientEdge, Node
+from torch.autograd.graph import Node
 
-from mcoherence.gradients.graph.alignment import Layout, by_example
+from mcoherence.gradients.graph.layout import Layout, by_example
 from mcoherence.gradients.graph.walk import Users
 
 # What changes the shape of a tensor and keeps its elements in their order.
@@ -34,22 +35,43 @@ _RESHAPING = {
     *("AliasBackward0", "ToCopyBackward0"),
 }
 
-# (node, which of its arguments) -> the factor by which an output gradient is multiplied on its way to the argument,
-# and what the node has saved for that
-FACTORS: dict[tuple[str, int], tuple[Callable[[Any], Any], tuple[str, ...]]] = {
-    ("ExpandBackward0", 0): (lambda node: 1, ()),
-    ("AddBackward0", 0): (lambda node: 1, ()),
-    ("AddBackward0", 1): (lambda node: node._saved_alpha, ()),
-    ("AddmmBackward0", 0): (lambda node: node._saved_beta, ()),
-    ("SubBackward0", 0): (lambda node: 1, ()),
-    ("SubBackward0", 1): (lambda node: -node._saved_alpha, ()),
-    ("MulBackward0", 0): (lambda node: node._saved_other, ("other",)),
-    ("MulBackward0", 1): (lambda node: node._saved_self, ("self",)),
-    ("DivBackward0", 0): (lambda node: 1 / node._saved_other, ("other",)),
-    ("DivBackward0", 1): (lambda node: -node._saved_self / node._saved_other.square(), ("self", "other")),
-    ("WhereBackward0", 0): (lambda node: node._saved_condition, ("condition",)),
-    ("WhereBackward0", 1): (lambda node: ~node._saved_condition, ("condition",)),
-    ("BaddbmmBackward0", 0): (lambda node: node._saved_beta, ()),
+# (node, gradient of its output) -> what the elements of an argument that is spread are multiplied with
+Weighing = Callable[[Any, Tensor], Tensor]
+
+
+def _as_it_is(node: Any, grads: Tensor) -> Tensor:
+    return grads
+
+
+def _times_alpha(node: Any, grads: Tensor) -> Tensor:
+    return grads if node._saved_alpha == 1 else grads * node._saved_alpha
+
+
+def _times_beta(node: Any, grads: Tensor) -> Tensor:
+    return grads if node._saved_beta == 1 else grads * node._saved_beta
+
+
+def _by_divisor(node: Any, grads: Tensor) -> Tensor:
+    # In this order nothing leaves the range that does not in autograd either.
+    found: Tensor = grads * (node._saved_self.to(grads.dtype) / node._saved_other) / node._saved_other
+    return -found
+
+
+# (node, which of its arguments): how an output gradient comes to the argument, and what the node has saved for that
+SPREADING: dict[tuple[str, int], tuple[Weighing, tuple[str, ...]]] = {
+    ("ExpandBackward0", 0): (_as_it_is, ()),
+    ("AddBackward0", 0): (_as_it_is, ()),
+    ("AddBackward0", 1): (_times_alpha, ()),
+    ("AddmmBackward0", 0): (_times_beta, ()),
+    ("BaddbmmBackward0", 0): (_times_beta, ()),
+    ("SubBackward0", 0): (_as_it_is, ()),
+    ("SubBackward0", 1): (lambda node, grads: -_times_alpha(node, grads), ()),
+    ("MulBackward0", 0): (lambda node, grads: grads * node._saved_other, ("other",)),
+    ("MulBackward0", 1): (lambda node, grads: grads * node._saved_self, ("self",)),
+    ("DivBackward0", 0): (lambda node, grads: grads / node._saved_other, ("other",)),
+    ("DivBackward0", 1): (_by_divisor, ("self", "other")),
+    ("WhereBackward0", 0): (lambda node, grads: grads.masked_fill(~node._saved_condition, 0.0), ("condition",)),
+    ("WhereBackward0", 1): (lambda node, grads: grads.masked_fill(node._saved_condition, 0.0), ("condition",)),
 }
 # (node, which of its arguments is the matrix) -> what the node has saved of the rows
 _PRODUCTS = {("MmBackward0", 1): "self", ("AddmmBackward0", 2): "mat1"}
@@ -58,22 +80,20 @@ _MOST_USES = 4096
 
 @dataclass(frozen=True)
 class Spread:
-    """An operation that spreads a parameter over the examples.
+    """An operation that spreads a tensor over the examples.
 
     node: its node in the graph.
-    argument: which of its arguments the parameter is.
-    shape: of the parameter as it enters, one for each axis of the output.
-    edge: of what enters, if that is a function of the parameter; None if it is the parameter in another shape.
+    argument: which of its arguments the tensor is.
+    shape: of the tensor, one for each axis of the output.
     """
 
     node: Node
     argument: int
     shape: tuple[int, ...]
-    edge: GradientEdge | None
 
     def is_kept(self) -> bool:
-        """Whether the factor is there still: what the operation saved may have been written to since."""
-        _, saved = FACTORS[self.node.name(), self.argument]
+        """Whether what the gradient is multiplied with is there still: it may have been written to since."""
+        _, saved = SPREADING[self.node.name(), self.argument]
         return all(is_kept(self.node, f"_raw_saved_{name}", name) for name in saved)
 
     def kind(self) -> object:
@@ -81,70 +101,33 @@ class Spread:
         return Spread, self.shape
 
     def is_plain(self) -> bool:
-        """Whether a gradient comes to the parameter as it is, but for its sum."""
-        factor, saved = FACTORS[self.node.name(), self.argument]
-        return self.edge is None and not saved and factor(self.node) == 1
+        """Whether a gradient comes to the tensor as it is, but for its sum."""
+        weighing, _ = SPREADING[self.node.name(), self.argument]
+        node: Any = self.node
+        if weighing is _times_alpha:
+            return bool(node._saved_alpha == 1)
+        return weighing is _as_it_is or (weighing is _times_beta and bool(node._saved_beta == 1))
 
     def fits(self, layout: Layout) -> bool:
-        """Whether the examples are where the parameter is spread."""
-        return self.shape[layout[0]] == 1
+        """Whether the examples are where the tensor is spread, and it is along no other axis in part."""
+        output = tuple(self.node._input_metadata[0].shape)
+        spread = len(self.shape) == len(output) and all(
+            one in (1, other) for one, other in zip(self.shape, output, strict=True)
+        )
+        return spread and self.shape[layout[0]] == 1
 
     def rows(self, output_grads: Tensor, layout: Layout, examples: int) -> Tensor:
-        """Gradients [n, elements] by what enters, from the gradient of the operation's output."""
-        factor = FACTORS[self.node.name(), self.argument][0](self.node)
-        given = output_grads if isinstance(factor, int | float) and factor == 1 else output_grads * factor
-        rows: Tensor = by_example(given, layout, examples)
+        """Gradients [n, elements] by the tensor, from the gradient of the operation's output."""
+        weighing, _ = SPREADING[self.node.name(), self.argument]
+        rows: Tensor = by_example(weighing(self.node, output_grads), layout, examples)
         others = self.shape[: layout[0]] + self.shape[layout[0] + 1 :]
         spread = [2 + place for place, size in enumerate(others) if size == 1 and rows.shape[2 + place] != 1]
         if rows.shape[1] != 1:
             spread.append(1)
         return (rows.sum(dim=spread) if spread else rows).reshape(examples, -1)
 
-    def pulled_back(self, rows: Tensor, parameter: Tensor) -> Tensor:
-        """Gradients [n, elements] by the parameter, from those by what enters."""
-        if self.edge is None:
-            return rows
-        output = self.edge.node._input_metadata[self.edge.output_nr]
-        lookup = _lookup_below(self.edge.node, parameter)
-        if lookup is self.edge.node:
-            return _added_up(lookup, rows)
-        given = rows.reshape(len(rows), *output.shape).to(output.dtype)
-        below: Any = parameter if lookup is None else GradientEdge(lookup, 0)
-        try:
-            (found,) = torch.autograd.grad(self.edge, below, given, retain_graph=True, is_grads_batched=True)
-        except RuntimeError:  # a function that somebody has written for single gradients
-            ones = [torch.autograd.grad(self.edge, below, one, retain_graph=True)[0] for one in given]
-            found = torch.stack(ones)
-        return found.reshape(len(rows), -1) if lookup is None else _added_up(lookup, found)
-
-
-def _lookup_below(node: Any, parameter: Tensor) -> Node | None:
-    """The node of rows of the parameter chosen by index, at this one or straight below; None where there is none."""
-    while node.name() != "EmbeddingBackward0":
-        following = [below for below, _ in node.next_functions if below is not None]
-        if len(following) != 1:
-            return None
-        node = following[0]
-    is_whole = getattr(node.next_functions[0][0], "variable", None) is parameter
-    found: Node = node
-    return found if is_whole and not node._saved_scale_grad_by_freq and is_kept(node, _INDICES, "indices") else None
-
 
 _INDICES = "_raw_saved_indices"
-
-
-def _added_up(node: Any, rows: Tensor) -> Tensor:
-    """Gradients [n, elements] by a table, from those [n, elements] by the rows of it that a node has looked up.
-
-    Autograd batched over the examples gives the same, and takes several times as long for a small table.
-    """
-    index: Tensor = node._saved_indices.flatten()
-    size, width = node._saved_weight_sym_argsize_0, node._input_metadata[0].shape[-1]
-    given = rows.reshape(len(rows), len(index), width)
-    found = given.new_zeros(len(given), size, given.shape[2]).index_add_(1, index, given)
-    if -1 < node._saved_padding_idx < size:
-        found[:, node._saved_padding_idx] = 0.0
-    return found.flatten(1)
 
 
 @dataclass(frozen=True)
@@ -302,9 +285,9 @@ def uses_of(users: Users, leaf: Node, shape: tuple[int, ...]) -> tuple[Use, ...]
 
 @dataclass(frozen=True)
 class _Place:
-    """A tensor that is a function of a parameter alone: its node, which of its outputs, and its shape.
+    """The parameter in the graph, in this shape or another: its node, which of its outputs, and its shape.
 
-    in_order: whether it has the parameter's elements in their order.
+    in_order: whether it has its elements in their order, and is not a transposed matrix.
     turned: whether it is the parameter's matrix transposed; None if it is no such matrix.
     """
 
@@ -321,53 +304,43 @@ def _found_uses(users: Users, leaf: Node, shape: tuple[int, ...]) -> Iterator[Us
         place = places.pop()
         for user, argument in users[place.node]:
             if argument == 0 and user.name() == "TBackward0" and len(place.shape) == 2:  # in every step of a recurrence
-                turned = None if place.turned is None else not place.turned
-                places.append(_Place(user, 0, place.shape[::-1], False, turned))
+                places.append(_turned(place, user, place.shape[::-1]))
                 continue
             if argument is None or user.next_functions[argument][1] != place.output:
                 if argument is None:
                     yield None
                 continue
             found = _use(users, place, user, argument)
-            if isinstance(found, list):
-                places += found
+            if isinstance(found, _Place):
+                places.append(found)
             else:
                 yield found
 
 
-def _use(users: Users, place: _Place, user: Any, argument: int) -> Use | list[_Place] | None:
-    """What a user of a place is: a use, one that is not understood (None), or functions of the parameter alone."""
+def _turned(place: _Place, node: Node, shape: tuple[int, ...]) -> _Place:
+    return _Place(node, 0, shape, False, None if place.turned is None else not place.turned)
+
+
+def _use(users: Users, place: _Place, user: Any, argument: int) -> Use | _Place | None:
+    """What a user of a place is: a use, the parameter in another shape, or something else (None)."""
     name, shapes = user.name(), [tuple(one.shape) for one in user._input_metadata]
     if any(one.dtype.is_complex for one in user._input_metadata):
         return None
     if (name, argument) in _PRODUCTS and place.turned is not None and len(place.shape) == 2:
         shape = place.shape[::-1] if place.turned else place.shape
         return Product(user, place.turned, shape) if name == "MmBackward0" or user._saved_alpha == 1 else None
-    if (name, argument) in FACTORS:
+    if (name, argument) in SPREADING:
         padded = (1,) * (len(shapes[0]) - len(place.shape)) + place.shape
         alone = sum(following is not None for following, _ in user.next_functions) == 1
-        if not may_spread(padded, shapes[0]):
-            return None
-        if padded != shapes[0] or not alone:
-            edge = None if place.in_order else GradientEdge(place.node, place.output)
-            return Spread(user, argument, padded, edge)
+        return Spread(user, argument, padded) if place.in_order and (padded != shapes[0] or not alone) else None
     if name == "EmbeddingBackward0" and place.in_order and place.turned is False and not _is_spread(users, user):
         return Lookup(user, place.shape)
     if name == "EmbeddingBagBackward0" and argument == 0 and place.in_order and place.turned is False:
         return BagLookup(user, place.shape)
-    if sum(following is not None for following, _ in user.next_functions) != 1 or name.startswith("torch::"):
-        return None
     if name in _RESHAPING and len(shapes) == 1:
         same = place.turned if shapes[0] == place.shape else False if place.turned is False else None
-        return [_Place(user, 0, shapes[0], place.in_order, same)]
-    if len(place.shape) == 2 and _swaps(user, name):
-        return [_Place(user, 0, shapes[0], False, None if place.turned is None else not place.turned)]
-    return [_Place(user, output, shape, False, None) for output, shape in enumerate(shapes)]
-
-
-def may_spread(shape: tuple[int, ...], output: tuple[int, ...]) -> bool:
-    """Whether an axis of a tensor of this shape is that of the output, or is spread along it."""
-    return len(shape) == len(output) and all(one in (1, other) for one, other in zip(shape, output, strict=True))
+        return _Place(user, 0, shapes[0], place.in_order, same)
+    return _turned(place, user, shapes[0]) if len(place.shape) == 2 and _swaps(user, name) else None
 
 
 def _swaps(node: Any, name: str) -> bool:
@@ -383,7 +356,7 @@ def _is_spread(users: Users, node: Node) -> bool:
     while users[node]:
         user, argument = users[node][0]
         output = tuple(user._input_metadata[0].shape)
-        if argument is not None and (user.name(), argument) in FACTORS:
+        if argument is not None and (user.name(), argument) in SPREADING:
             padded = (1,) * (len(output) - len(shape)) + shape
             # Along the last axis statistics of an example are spread over its own values.
             if any(one == 1 and other != 1 for one, other in zip(padded[:-1], output[:-1], strict=True)):

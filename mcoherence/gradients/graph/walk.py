@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from torch import Tensor
 from torch.autograd.graph import Node
 
 # For every node below a start, the nodes that take its output, and as which argument; None across a call.
@@ -129,6 +130,13 @@ _VIEW = re.compile(
     "(View|UnsafeView|ReshapeAlias|Unsqueeze|Squeeze|Alias|Transpose|T|Permute|Expand|Select|Slice|Split|"
     r"SplitWithSizes|Unbind|AsStrided|Diagonal|Unfold|Detach)Backward\d+"
 )
+
+
+def leaves_of(users: Users, parameters: Mapping[str, Tensor]) -> dict[str, Node]:
+    """{name: node} of those of the parameters that are in the graph."""
+    names = {id(p): name for name, p in parameters.items()}
+    variables = ((node, getattr(node, "variable", None)) for node in users)
+    return {names[id(leaf)]: node for node, leaf in variables if leaf is not None and id(leaf) in names}
 
 
 def _leaves(nodes: Iterable[Node]) -> set[int]:

@@ -67,7 +67,8 @@ def _rows_by_library(layer: Convolution, inputs: Tensor, output_grads: Tensor) -
     norms, total = [], x.new_zeros(layer.weight.numel())
     for inputs_of_call, grads_of_call in zip(torch.split(x, size), torch.split(output_grads, size), strict=True):
         rows = kernel_gradients(
-            inputs_of_call, grads_of_call, layer.weight.shape, stride=layer.stride, padding=padding,
+            inputs_of_call.unsqueeze(1), grads_of_call.unsqueeze(1), layer.weight.shape, stride=layer.stride,
+            padding=padding,
             dilation=layer.dilation, groups=layer.groups,
         ).flatten(1)  # fmt: skip
         norms.append(squared_norms(rows))

@@ -1,6 +1,6 @@
 """The gradients of a convolution's kernel, one for each example, by the convolution library.
 
-Index letters: n examples, C channels of the input, p channels of the output, g groups of channels.
+Index letters: n examples, k maps of an example, C channels of the input, p of the output, g groups of channels.
 """
 
 from collections.abc import Sequence
@@ -21,13 +21,13 @@ def kernel_gradients(
     transposed: bool = False,
     output_padding: Sequence[int] | None = None,
 ) -> Tensor:
-    """Gradients [n, *shape] by the kernel: the library's own, with the examples as groups of channels of one example.
+    """Gradients [n, *shape] by the kernel: the library's own, with the examples as groups of channels of k maps.
 
     On a CPU that costs about what autograd's one call for the batch does.
 
     Args:
-        inputs: [n, C, *].
-        output_grads: [n, p, *].
+        inputs: [n, k, C, *].
+        output_grads: [n, k, p, *].
         shape: of the kernel, [p, C / g, *], or transposed [C, p / g, *].
         stride: and the others, as torch's convolutions have them.
         padding: with zeros.
@@ -38,8 +38,8 @@ def kernel_gradients(
     """
     n = len(inputs)
     _, found, _ = torch.ops.aten.convolution_backward(
-        output_grads.reshape(1, -1, *output_grads.shape[2:]).contiguous(),
-        inputs.reshape(1, -1, *inputs.shape[2:]).contiguous(),
+        output_grads.transpose(0, 1).flatten(1, 2).contiguous(),
+        inputs.transpose(0, 1).flatten(1, 2).contiguous(),
         inputs.new_empty((n * shape[0], *shape[1:])), None, stride, padding, dilation, transposed,
         [0] * len(stride) if output_padding is None else output_padding, groups * n, (False, True, False),
     )  # fmt: skip

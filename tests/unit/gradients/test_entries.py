@@ -1,5 +1,7 @@
 """Parameters of which something is computed that all examples share: norms, sums and products equal the loop."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -9,7 +11,7 @@ from torch.nn.utils import parametrizations, prune
 from mcoherence import example_statistics, gradient_statistics
 from mcoherence.gradients.batch import by_entries, capture
 from mcoherence.gradients.given.refusal import UnsupportedModelError
-from mcoherence.gradients.graph import entries
+from mcoherence.gradients.graph import entries, uses
 from mcoherence.gradients.reference import per_example_gradients
 from tests.unit.gradients.model_of_function import Model
 
@@ -86,7 +88,7 @@ def left_of_a_product(m, x):
 
 
 def computed_positions(m, x):
-    """A network makes positions of a table that is no parameter, as many rows as examples."""
+    """A network makes positions of a table that is no parameter."""
     table = torch.linspace(-1, 1, T * 2, dtype=x.dtype).view(T, 2)
     return m.a(x + m.second(m.first(table).tanh())).tanh().mean(1)
 
@@ -132,8 +134,49 @@ def repeated(m, x):
     return (torch.bmm(rows, keys.transpose(1, 2)).softmax(-1) @ keys).reshape(len(x), 2, T, 3).mean((1, 2))
 
 
+def divided(m, x):
+    """By a parameter and of one: numerators that are truth values and bytes, divisors that are whole numbers."""
+    byte, count = (x * 3).abs().to(torch.uint8), torch.arange(1, T + 1)[:, None]
+    return ((x > 0) / (1 + m.gain.square()) + byte / (2 + m.gain.cos()) + m.gain / count).tanh().mean(1)
+
+
+def lengths_of_spans(m, x):
+    """Tables of other sizes, cut out of one parameter, and rows joined of blocks and cut again."""
+    both = torch.cat([x, x.sin(), x.cos()])
+    mapped = m.norm(both @ m.w[1 : D + 1])
+    first, second = mapped[: len(x)], mapped[len(x) :].split([len(x), len(x)])
+    return (first * second[0] + second[1]).mean(1) + m.w[0]
+
+
+def spread_every_way(m, x):
+    p, eye, above = m.p, torch.eye(D, dtype=x.dtype), x > 0
+    y = (p - ((p + x) + p)) - p
+    y = torch.where(above, p, (p * y) * p) + torch.where(above, y, p)
+    y = p / (2 + y.square()) + y / (2 + p.square()) + y / m.q + p.expand(len(x), T, D)
+    y = torch.baddbmm(p[None, None], y.tanh(), eye.expand(len(x), D, D), beta=0.5, alpha=2.0)
+    return torch.addmm(p, y.flatten(0, 1), eye, beta=2.0, alpha=0.5).view(-1, T, D).mean(1)
+
+
 def mask_token(m, x):
     return m.a(torch.where(x[..., :1] > 0, x, m.token) / (1 + m.gain.square())).tanh().mean(1)
+
+
+class Cut(torch.autograd.Function):
+    """A constant, but for the graph."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, grad):
+        return None
+
+
+def cut_off(m, x):
+    """Of two entries one gets no gradient."""
+    w = m.w.tanh()
+    return m.a(Cut.apply(x @ w).mean(1) + (x.sin() @ w).tanh().mean(1))
 
 
 class Stretched(torch.autograd.Function):
@@ -197,6 +240,10 @@ ENTRIES = {
     "kernels of examples": lambda: Model(kernels_of_examples, w=bare(2, 3, 2, 3, 3)),
     "chosen by index": lambda: Model(chosen_by_index, table=bare(7, D)),
     "repeated for heads": lambda: Model(repeated, keys=bare(2, 5, 3)),
+    "spread every way": lambda: Model(spread_every_way, p=bare(D), q=bare(D)),
+    "divided": lambda: Model(divided, gain=bare(D)),
+    "spans": lambda: Model(lengths_of_spans, w=bare(D + 2, 3), norm=nn.LayerNorm(3)),
+    "a use without a gradient": lambda: Model(cut_off, w=bare(D, 3), a=nn.Linear(3, 3)),
     "mask token": lambda: Model(mask_token, a=nn.Linear(D, D), token=bare(D), gain=bare(D)),
     "somebody's function of two weights": lambda: Model(
         lambda m, x: (x @ Stretched.apply(m.a, m.b)).tanh().mean(1), a=bare(D, 3), b=bare(D, 3)
@@ -268,11 +315,46 @@ def test_a_parameter_with_several_functions_whose_rows_would_be_too_large_goes_t
         assert found.sum_sq_norm(by="parameter")[key] == pytest.approx(float(g.square().sum()), rel=1e-10), key
 
 
-def test_in_half_precision_rows_are_formed_in_float32():
-    model, inputs, targets = problem("called twice")
-    exact = gradient_statistics(model, PER_EXAMPLE, [(inputs, targets)])
-    found = gradient_statistics(model.to(torch.bfloat16), PER_EXAMPLE, [(inputs.to(torch.bfloat16), targets)])
-    assert found.sum_sq_norms == pytest.approx(exact.sum_sq_norms, rel=0.1)
+@pytest.mark.parametrize("name", ["called twice", "weight norm", "kernel that a network makes"])
+def test_in_half_precision_rows_are_taken_in_float32(name, monkeypatch):
+    dtypes = set()
+    plain = by_entries._Gathered.take
+    monkeypatch.setattr(
+        by_entries._Gathered, "take", lambda self, part, rows: dtypes.add(rows.dtype) or plain(self, part, rows)
+    )
+    model, inputs, targets = problem(name)
+    model = model.to(torch.bfloat16)
+    gradient_statistics(model, PER_EXAMPLE, [(inputs.to(torch.bfloat16), targets)], spot_check=0)
+    assert dtypes == {torch.float32}
+
+
+def test_sums_of_rows_of_several_functions_are_as_wide_as_the_widest():
+    torch.manual_seed(0)
+    model = Model(lambda m, x: (x @ m.w.double()).float().tanh().mean(1) + (x.float() @ (m.w * m.v)).mean(1))
+    model.w, model.v = bare(D, 3), bare(D, 3)
+    inputs, targets = torch.randn(N, T, D, dtype=torch.float64), torch.arange(N) % 3
+    found = gradient_statistics(model, PER_EXAMPLE, [(inputs, targets)])
+    for key, g in per_example_gradients(model, PER_EXAMPLE, inputs, targets).items():
+        assert found.sum_sq_norm(by="parameter")[key] == pytest.approx(float(g.double().square().sum()), rel=1e-5), key
+
+
+@pytest.mark.parametrize("size", [1e-20, 1e20])
+def test_a_divisor_near_the_ends_of_the_range_is_not_squared(size):
+    torch.manual_seed(0)
+    model = Model(lambda m, x: m.a(x).mean(1) + (x.mean(1) * size) / m.w, a=nn.Linear(D, D), w=bare(D))
+    model.w.data = size * (1 + torch.rand(D))
+    inputs, targets = torch.randn(N, T, D), torch.arange(N) % 3
+    found = gradient_statistics(model, lambda out, t: PER_EXAMPLE(out, t) * 1e-9, [(inputs, targets)])
+    assert found.evidence.by_whole_model == ()
+
+
+def test_examples_are_told_from_positions_where_there_are_as_many_of_both():
+    for name in ENTRIES:
+        model, inputs, targets = problem(name)
+        inputs, targets = inputs[:T], targets[:T]
+        found = gradient_statistics(model, PER_EXAMPLE, [(inputs, targets)]).sum_sq_norm(by="parameter")
+        for key, g in per_example_gradients(model, PER_EXAMPLE, inputs, targets).items():
+            assert found[key] == pytest.approx(float(g.square().sum()), rel=1e-9, abs=1e-25), (name, key)
 
 
 def content_decides(m, x):
@@ -285,6 +367,15 @@ def unknown_operation(m, x):
     return torch.cdist(m.a(x).mean(1), m.w.softmax(0))
 
 
+def unknown_above_a_norm(m, x):
+    """Where the examples are is not told above the norm of a vector, as long as twice their number."""
+    return torch.cdist(m.a(x).mean(1), F.layer_norm(m.v, (10,), m.w)[:6][None] * m.gain)
+
+
+def unknown_above_what_is_repeated(m, x):
+    return torch.cdist(m.a(x).mean(1), m.w.repeat(1, 6))
+
+
 def mixed_batch(m, x):
     """A shared tensor that is computed of all examples."""
     return (x @ (m.w * x.detach().mean((0, 1))[:, None]).softmax(0)).mean(1)
@@ -295,8 +386,10 @@ def mixed_batch(m, x):
     [
         lambda: Model(content_decides, norm=nn.LayerNorm(D)),
         lambda: Model(unknown_operation, a=nn.Linear(D, D), w=bare(3, D)),
+        lambda: Model(unknown_above_a_norm, a=nn.Linear(D, D), v=bare(10), w=bare(10), gain=bare(3, D)),
+        lambda: Model(unknown_above_what_is_repeated, a=nn.Linear(D, D), w=bare(N, 1)),
     ],
-    ids=["content decides", "unknown operation"],
+    ids=["content decides", "unknown operation", "unknown above a norm", "unknown above what is repeated"],
 )
 def test_what_is_not_understood_is_left_to_the_whole_model(build):
     torch.manual_seed(0)
@@ -314,13 +407,44 @@ def test_a_shared_tensor_that_is_computed_of_the_examples_is_refused():
         gradient_statistics(model, PER_EXAMPLE, [(inputs, torch.arange(N) % 3)])
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_statistics_of_the_batch_are_refused_where_the_weight_of_their_norm_is_a_function(training):
+    def normalised(m, x):
+        mean, variance = (None, None) if training else (torch.zeros(D).double(), torch.ones(D).double())
+        return F.batch_norm(x.mean(1), mean, variance, 1 + m.w, m.b.exp(), training=training)
+
+    torch.manual_seed(0)
+    model, inputs = Model(normalised, w=bare(D), b=bare(D)).double(), torch.randn(N, T, D, dtype=torch.float64)
+    with pytest.raises(UnsupportedModelError, match="mixes the examples") if training else nullcontext():
+        found = gradient_statistics(model, PER_EXAMPLE, [(inputs, torch.arange(N) % 3)])
+        assert found.evidence.by_whole_model == ()
+
+
+def test_what_fails_in_a_hook_is_left_to_the_whole_model(monkeypatch):
+    monkeypatch.setattr(by_entries, "pulled_back", lambda *given: 1 / 0)
+    model, inputs, targets = problem("kernel that a network makes")
+    batches = [(inputs[:3], targets[:3]), (inputs[3:], targets[3:])]
+    found = gradient_statistics(model, PER_EXAMPLE, batches)
+    assert set(found.evidence.by_whole_model) == {"z", "hyper.weight", "hyper.bias"}
+    rows = per_example_gradients(model, PER_EXAMPLE, inputs, targets)
+    for key, g in rows.items():
+        assert found.sum_sq_norm(by="parameter")[key] == pytest.approx(float(g.square().sum()), rel=1e-10), key
+    flat = torch.cat([g.flatten(1) for g in rows.values()], dim=1)
+    products = example_statistics(model, PER_EXAMPLE, batches, along="sum").dot["sum"]
+    assert products == pytest.approx((flat @ flat.sum(0)).numpy(), rel=1e-9)
+
+
 def test_every_operation_that_is_known_is_used_by_a_network_here(monkeypatch):
     met = set()
     plain = entries.Entry.arrived
     monkeypatch.setattr(
         entries.Entry, "arrived", lambda self, *given: met.add((self.node.name(), self.argument)) or plain(self, *given)
     )
+    of_uses = uses.Spread.rows
+    monkeypatch.setattr(
+        uses.Spread, "rows", lambda self, *given: met.add((self.node.name(), self.argument)) or of_uses(self, *given)
+    )
     for name in ENTRIES:
         model, inputs, targets = problem(name)
         gradient_statistics(model, PER_EXAMPLE, [(inputs, targets)], spot_check=0)
-    assert set(entries._OPERATIONS) - met == set()
+    assert (set(entries._OPERATIONS) | set(uses.SPREADING)) - met == set()

@@ -8,7 +8,6 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from torch.utils.checkpoint import checkpoint
 
 from mcoherence import example_statistics, gradient_statistics
-from mcoherence.gradients.batch import by_entries, by_uses
 from mcoherence.gradients.reference import per_example_gradients
 from tests.unit.gradients.model_of_function import Model
 
@@ -295,19 +294,6 @@ def test_a_recurrent_layer_that_a_model_calls_inside_of_vmap_is_measured():
     model = Model(scaled_by_one_sequence, lstm=nn.LSTM(D, D)).double()
     inputs, targets = torch.randn(N, T, D, dtype=torch.float64), torch.arange(N) % 3
     found = gradient_statistics(model, PER_EXAMPLE, [(inputs, targets)])
-    for key, g in per_example_gradients(model, PER_EXAMPLE, inputs, targets).items():
-        assert found.sum_sq_norm(by="parameter")[key] == pytest.approx(float(g.square().sum()), rel=1e-10), key
-
-
-@pytest.mark.parametrize(
-    ("name", "whole"), [("gain that is one and more", ()), ("relative positions", ("table.weight",))]
-)
-def test_rows_of_functions_of_a_parameter_are_formed_in_parts_or_not_at_all(name, whole, monkeypatch):
-    for module in (by_uses, by_entries):
-        monkeypatch.setattr(module, "ROWS_BUDGET", 2 * D)
-    model, inputs, targets = problem(name)
-    found = gradient_statistics(model, PER_EXAMPLE, [(inputs, targets)])
-    assert found.evidence.by_whole_model == whole
     for key, g in per_example_gradients(model, PER_EXAMPLE, inputs, targets).items():
         assert found.sum_sq_norm(by="parameter")[key] == pytest.approx(float(g.square().sum()), rel=1e-10), key
 
