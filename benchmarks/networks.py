@@ -284,6 +284,120 @@ def small_cnn() -> Problem:
     return _images(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, CLASSES)), 180, 1, 8, 8)
 
 
+class _Decoder(nn.Module):
+    """Three layers that look at a context by cross attention."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        layer = nn.TransformerDecoderLayer(width, 4, 4 * width, dropout=0.0, batch_first=True)
+        self.decoder, self.head = nn.TransformerDecoder(layer, 3), nn.Linear(width, CLASSES)
+
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+        found: Tensor = self.head(self.decoder(x, context).mean(1))
+        return found
+
+
+def decoder() -> Problem:
+    """A decoder of three layers of width 128 with cross attention, 16 sequences of 32 beside 48."""
+    inputs = torch.randn(16, 32, 128), torch.randn(16, 48, 128)
+    return _Decoder(128), of_classes, inputs, torch.randint(0, CLASSES, (16,))
+
+
+class _GroupedQueries(nn.Module):
+    """Attention of eight queries that share two keys, and a gated layer, each behind a norm of its own writing."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.q, self.o = nn.Linear(width, width, bias=False), nn.Linear(width, width, bias=False)
+        self.k, self.v = nn.Linear(width, width // 4, bias=False), nn.Linear(width, width // 4, bias=False)
+        self.gate, self.up = nn.Linear(width, 3 * width, bias=False), nn.Linear(width, 3 * width, bias=False)
+        self.down = nn.Linear(3 * width, width, bias=False)
+        self.before, self.between = nn.Parameter(torch.zeros(width)), nn.Parameter(torch.zeros(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self._normalised(x, self.before)
+        size = x.shape[-1] // 8
+        query, key, value = (
+            part.unflatten(-1, (-1, size)).transpose(1, 2) for part in (self.q(y), self.k(y), self.v(y))
+        )
+        key, value = (part.repeat_interleave(4, 1) for part in (key, value))
+        mixed = nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True)
+        x = x + self.o(mixed.transpose(1, 2).flatten(2))
+        y = self._normalised(x, self.between)
+        found: Tensor = x + self.down(nn.functional.silu(self.gate(y)) * self.up(y))
+        return found
+
+    @staticmethod
+    def _normalised(x: Tensor, gain: Tensor) -> Tensor:
+        return x * (x.square().mean(-1, keepdim=True) + 1e-6).rsqrt() * (1 + gain)
+
+
+def grouped_queries() -> Problem:
+    """A language model of two such layers of width 128, 512 tokens, 8 texts of 96."""
+    model = nn.Sequential(nn.Embedding(512, 128), _GroupedQueries(128), _GroupedQueries(128), nn.Linear(128, 512))
+    return model, of_tokens, torch.randint(0, 512, (8, 96)), torch.randint(0, 512, (8, 96))
+
+
+class _Pairs(nn.Module):
+    """Both pictures of a pair through the same ResNet-18, in one batch of twice as many."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        from torchvision.models import resnet18
+
+        self.network = resnet18(num_classes=64)
+        self.head = nn.Linear(64, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        one, other = self.network(x.flatten(0, 1)).unflatten(0, (-1, 2)).unbind(1)
+        found: Tensor = self.head((one - other).abs())
+        return found
+
+
+def pairs() -> Problem:
+    """16 pairs of pictures of 3x64x64."""
+    return _images(_Pairs(), 16, 2, 3, 64, 64)
+
+
+def weight_norm() -> Problem:
+    """Four convolutions of 64 channels with weight norm, 16 images of 3x32x32."""
+    layers: list[nn.Module] = []
+    for before in (3, 64, 64, 64):
+        layers += [nn.utils.parametrizations.weight_norm(nn.Conv2d(before, 64, 3, padding=1)), nn.ReLU()]
+    return _images(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, CLASSES)), 16, 3, 32, 32)
+
+
+def swin_v2() -> Problem:
+    """Swin-v2 with layers (2, 2, 2), whose biases of positions a network makes, 16 images of 3x64x64."""
+    from torchvision.models.swin_transformer import PatchMergingV2, SwinTransformer, SwinTransformerBlockV2
+
+    model = SwinTransformer(
+        [4, 4], 48, [2, 2, 2], [3, 6, 12], [4, 4], num_classes=CLASSES, block=SwinTransformerBlockV2,
+        downsample_layer=PatchMergingV2,
+    )  # fmt: skip
+    return _images(model, 16, 3, 64, 64)
+
+
+class _Segmented(nn.Module):
+    """The mean over a picture of what a network says of each of its places."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.inner(x)["out"].mean((2, 3))
+        return found
+
+
+def deeplab() -> Problem:
+    """DeepLab-v3 on MobileNet-v3 with its dilations of 12 to 36, 8 images of 3x64x64."""
+    from torchvision.models.segmentation import deeplabv3_mobilenet_v3_large
+
+    network = deeplabv3_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=CLASSES)
+    return _images(_Segmented(network), 8, 3, 64, 64)
+
+
 # name: (function, what a batch of a long sweep and a call of 12 batches may cost against plain passes)
 NETWORKS: dict[str, tuple[Callable[[], Problem], float, float]] = {
     "resnet18": (resnet18, 1.15, 1.20),
@@ -308,6 +422,12 @@ NETWORKS: dict[str, tuple[Callable[[], Problem], float, float]] = {
     "rnn": (rnn, 3.0, 3.0),
     "mlp": (mlp, 1.15, 1.35),
     "small_cnn": (small_cnn, 1.4, 1.6),
+    "decoder": (decoder, 1.3, 1.35),
+    "grouped_queries": (grouped_queries, 1.3, 1.35),
+    "pairs": (pairs, 1.3, 1.35),
+    "weight_norm": (weight_norm, 1.3, 1.35),
+    "swin_v2": (swin_v2, 1.3, 1.35),
+    "deeplab": (deeplab, 1.3, 1.35),
 }
 
 

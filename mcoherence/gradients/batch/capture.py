@@ -50,7 +50,7 @@ from mcoherence.gradients.layer_rules.products import Rows
 from mcoherence.gradients.layer_rules.registry import NotModelledError, only_argument
 from mcoherence.parameter_names import names_by_module
 
-Place = Layer | tuple[str, int]  # a layer, or one use of a parameter, by name and number
+Place = Layer | tuple[str, int]  # a layer, or one use or entry of a parameter, by name and number
 
 
 class Capture:
@@ -161,7 +161,7 @@ class Capture:
             self._probe = Probe(edges, dtypes, self._examples)
             self._uses.probing = self._entries.probing = True
         kept = self.kept if self.keeping else None
-        self._uses.watch(routes.uses, routes.places, self._examples, self._directions, kept, self.careful)
+        self._uses.watch(routes.uses, routes.layouts, self._examples, self._directions, kept, self.careful)
         self._entries.watch(routes.entries, self._examples, self._directions, self.careful)
         if routes.entries and kept is not None:
             kept.complete = False
@@ -187,25 +187,25 @@ class Capture:
         used = self._uses.found(reached, tried - self._by_entries)
         understood = {name: uses for name, uses in used.items() if uses is not None}
         by_entries = (tried & self._by_entries) | (used.keys() - understood.keys())
-        places, sure = {call.output_node: EXAMPLES_FIRST for call in calls}, True
+        where, sure = {call.output_node: EXAMPLES_FIRST for call in calls}, True
         if not example_wise:
-            places, sure = self._layouts(calls, understood, by_entries, reached)
-        unfit = {name for name, uses in understood.items() if not fit(uses, places, self._examples)}
+            where, sure = self._layouts(calls, understood, by_entries, reached)
+        unfit = {name for name, uses in understood.items() if not fit(uses, where, self._examples)}
         if unfit or by_entries - self._by_entries:  # others are to be followed in the graph
             self._by_entries |= by_entries | unfit
             return None
-        entered = self._entries.found(reached, by_entries, places, self._examples)
+        entered = self._entries.found(reached, by_entries, where, self._examples)
         if lost := {name for name, entries in entered.items() if entries is None}:
             self._give_up(lost)
             return None
         entries = {name: found for name, found in entered.items() if found is not None}
-        moved = {call.output_node for call in calls if places.get(call.output_node) != EXAMPLES_FIRST}
+        moved = {call.output_node for call in calls if where.get(call.output_node) != EXAMPLES_FIRST}
         doubted = [layer for layer in self.layers if layer.call is not None and layer.call.output_node in moved]
         others = {layer.qualified(name) for layer in doubted for name in layer.parameters} - self._by_call_alone
         if not sure and others - self._by_uses:
             self._by_uses |= others  # positions that are as many as examples, say
             return None
-        return Routes(not_by_call, calls, understood, entries, places, sure, reached)
+        return Routes(not_by_call, calls, understood, entries, where, sure, reached)
 
     def _layouts(
         self, calls: list[Call], used: dict[str, tuple[Use, ...]], by_entries: set[str], reached: Users

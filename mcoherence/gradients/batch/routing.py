@@ -19,8 +19,9 @@ class Routes:
     """How the parameters of a batch are measured.
 
     not_by_call: layers that no one call accounts for; calls: those of all others that took part in the losses.
-    uses: of the parameters that are measured at their uses, by name; entries: of those measured at these.
-    places: where the examples are at these nodes; sure: whether they are there, and first at every call.
+    uses: of the parameters that are measured at their uses, by name.
+    entries: of the others, where what is computed of them meets the examples, by name.
+    layouts: where the examples are in the outputs of nodes; sure: whether they are there, and first at every call.
     reached: the graph.
     """
 
@@ -28,7 +29,7 @@ class Routes:
     calls: list[Call]
     uses: dict[str, tuple[Use, ...]]
     entries: dict[str, tuple[Entry, ...]]
-    places: dict[Node, Layout]
+    layouts: dict[Node, Layout]
     sure: bool
     reached: Users
 
