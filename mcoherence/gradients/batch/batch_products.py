@@ -93,7 +93,8 @@ class ProductPasses:
             capture.route_all()
             if capture.stop_showing():
                 return self._measure(inputs, targets, norms)
-        capture.route(losses)
+        if not capture.route(losses):
+            return self._measure(inputs, targets, norms)
         before = set(capture.routed)
         routed = {name: p for name, p in passes.parameters.items() if name in before}
         found = torch.autograd.grad(losses.sum(), [*capture.lowest, *routed.values()], allow_unused=True)

@@ -5,6 +5,7 @@ Index letters: n examples, c examples of a chunk, D directions.
 
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch.autograd.graph import GradientEdge, Node
 
 from mcoherence.gradients.batch.directions import Directions, contracted
 from mcoherence.gradients.batch.fallback import ROWS_BUDGET, ROWS_BUDGET_ELSEWHERE
-from mcoherence.gradients.graph.entries import Arrived, Entries, Entry, most_numbers_below, pulled_back
+from mcoherence.gradients.graph.entries import Arrived, Entries, Entry, numbers_below, pulled_back
 from mcoherence.gradients.graph.layout import Layout, by_example
 from mcoherence.gradients.graph.probe import lengths
 from mcoherence.gradients.graph.walk import Users, leaves_of
@@ -24,6 +25,13 @@ from mcoherence.precision import without_autocast
 # Elements of rows that are formed and handed on at a time by a processor. Seen on an AMD EPYC for ten networks with
 # weights that are functions of others: a quarter as many, or 16 times, take up to 1.5 times as long for some.
 AT_A_TIME = 2**20
+
+# What several functions of a parameter have in common is differentiated for each of them.
+MOST_TIMES = 4
+
+
+class UnfollowedError(Exception):
+    """It has not been followed in the forward pass what tensors are computed of."""
 
 
 class ByEntries:
@@ -57,16 +65,34 @@ class ByEntries:
         self._handles = []
 
     def found(
-        self, users: Users, names: Collection[str], layouts: Mapping[Node, Layout], examples: int
+        self,
+        users: Users,
+        names: Collection[str],
+        layouts: Mapping[Node, Layout],
+        examples: int,
+        fixed: AbstractSet[Node] | None,
     ) -> dict[str, tuple[Entry, ...] | None]:
-        """{name: its entries, or None where they are not understood or too large} of those of `names` in the graph."""
-        found, all_entries = {}, Entries(users, layouts, examples)
+        """{name: its entries, or None where they are not understood or dear} of those of `names` in the graph.
+
+        Raises:
+            UnfollowedError: that hangs on what is computed of weights alone, and nobody has followed it.
+        """
+        found, all_entries = {}, Entries(users, layouts, examples, fixed)
         for name, leaf in leaves_of(users, {name: self._parameters[name] for name in names}).items():
             entries = all_entries.of(leaf)
-            several = entries is not None and len({(one.source.node, one.source.output_nr) for one in entries}) > 1
-            large = several and examples * self._parameters[name].numel() > ROWS_BUDGET
-            found[name] = None if large else entries
+            found[name] = None if entries is None or self._are_dear(name, entries, examples) else entries
+        if all_entries.unfollowed:
+            raise UnfollowedError
         return found
+
+    def _are_dear(self, name: str, entries: Sequence[Entry], examples: int) -> bool:
+        """Whether rows of several functions of a parameter are too large, or much is computed again for each."""
+        sources = {one.source.node: None for one in entries}
+        if len({(one.source.node, one.source.output_nr) for one in entries}) == 1:
+            return False
+        again = sum(sum(numbers_below([node]).values()) for node in sources)
+        once = sum(numbers_below(list(sources)).values())
+        return examples * self._parameters[name].numel() > ROWS_BUDGET or again > MOST_TIMES * once
 
     def watch(
         self, found: Mapping[str, tuple[Entry, ...]], examples: int, directions: Directions | None, careful: bool
@@ -223,7 +249,7 @@ class _Source:
             return []
         device = self._rows.device if self._rows is not None else self._arrived[0].given.device
         budget = AT_A_TIME if device.type == "cpu" else ROWS_BUDGET_ELSEWHERE
-        elements = most_numbers_below(self._edge.node) + sum(one.parameter.numel() for one in self._gathered)
+        elements = max(numbers_below([self._edge.node]).values()) + sum(one.parameter.numel() for one in self._gathered)
         size = max(1, budget // max(1, elements))
         return [slice(start, min(start + size, self._examples)) for start in range(0, self._examples, size)]
 

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, Node
 
 from mcoherence.device import sent
-from mcoherence.gradients.batch.by_entries import ByEntries
+from mcoherence.gradients.batch.by_entries import ByEntries, UnfollowedError
 from mcoherence.gradients.batch.by_uses import ByUses, fit
 from mcoherence.gradients.batch.directions import Directions
 from mcoherence.gradients.batch.edges import lowest_edges, with_none_below
@@ -84,6 +84,8 @@ class Capture:
         self._shows_recurrent = bool(self._recurrent.layers)
         self._reads = False  # whether a pass has read the values of tensors, and others than fixed ones
         self._reads_others = False
+        self._follows = False  # what tensors are computed of, for the sake of entries
+        self._following: Following | None = None
         self._examples = 0
         self._watch: Watch | None = None
         self._directions: Directions | None = None
@@ -121,7 +123,8 @@ class Capture:
         self._examples, self._directions = examples, directions
         self._recurrent.shown = self._shows_recurrent
         worth_it = self._reads and not self._reads_others
-        watch = self._watch = Watch(Following(self._model) if worth_it else None, counting)
+        self._following = Following(self._model) if worth_it or self._follows else None
+        watch = self._watch = Watch(self._following, counting)
         try:
             with watch:
                 yield watch
@@ -136,15 +139,22 @@ class Capture:
             self._route(layer)
         self.routed.update(self._trained)
 
-    def route(self, losses: Tensor, *, example_wise: bool = False) -> None:
-        """Decide what is measured by its layer's one call and what at its uses, given the losses [n] of the pass.
+    def route(self, losses: Tensor, *, example_wise: bool = False) -> bool:
+        """Decide what is measured by its layer's one call and what in the graph, given the losses [n] of the pass.
 
+        False where the pass has to be made again, in which more is followed.
         Or given what came out of the model, [n, ...], where the losses have been differentiated by themselves. Of an
         `example_wise` model the rows of every call are known to be the examples', whatever is above it.
         """
         routes = None
-        while routes is None:
-            routes = self._routes(losses, example_wise)
+        try:
+            while routes is None:
+                routes = self._routes(losses, example_wise)
+        except UnfollowedError:
+            self._follows = True
+            return False
+        finally:
+            self._following = None
         self.by_calls = routes.are_sure_calls() and not self.routed
         for layer in routes.not_by_call:
             layer.call = None
@@ -169,6 +179,7 @@ class Capture:
             summed = [layer.call.output for layer in self.layers if layer.summing and layer.call is not None]
             summed += [GradientEdge(use.node, 0) for name in self._uses.summed() for use in routes.uses[name]]
             self.edges = with_none_below(summed, routes.calls, routes.nodes, routes.reached)
+        return True
 
     def _routes(self, losses: Tensor, example_wise: bool) -> Routes | None:
         """How all is measured by what is known so far; None where that does not go, and now more is known."""
@@ -194,7 +205,8 @@ class Capture:
         if unfit or by_entries - self._by_entries:  # others are to be followed in the graph
             self._by_entries |= by_entries | unfit
             return None
-        entered = self._entries.found(reached, by_entries, where, self._examples)
+        fixed = None if self._following is None else self._following.fixed_nodes()
+        entered = self._entries.found(reached, by_entries, where, self._examples, fixed)
         if lost := {name for name, entries in entered.items() if entries is None}:
             self._give_up(lost)
             return None

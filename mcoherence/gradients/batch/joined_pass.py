@@ -106,7 +106,8 @@ def _differentiated(
     passes: Passes, outputs: Tensor, output_grads: Tensor, batch: BatchSums, inputs: Tensor
 ) -> BatchSums | None:
     passes.require_unchanged()
-    passes.capture.route(outputs, example_wise=True)
+    if not passes.capture.route(outputs, example_wise=True):
+        raise StaysApartError
     if not passes.capture.by_calls:
         raise StaysApartError
     return passes.differentiated(outputs, output_grads, batch, inputs)

@@ -168,7 +168,8 @@ class Passes:
             self.capture.route_all()
             if self.capture.stop_showing():
                 return self._measure(inputs, targets, counting)
-        self.capture.route(losses)
+        if not self.capture.route(losses):
+            return self._measure(inputs, targets, counting)
         measured = self.differentiated(losses, None, batch, inputs)
         if measured is None:
             return self._measure(inputs, targets, counting)

@@ -11,18 +11,21 @@ known where W meets the examples, from the gradient that arrives there and from 
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import BackwardCFunction
 from torch.autograd.graph import GradientEdge, Node
 
+from mcoherence.gradients.given.alone import dense
 from mcoherence.gradients.graph.layout import EXAMPLES_FIRST, SHARED, Layout, Shape, by_example, may_hold
 from mcoherence.gradients.graph.sharing import is_bilinear
 from mcoherence.gradients.graph.uses import SPREADING, Spread, is_kept
-from mcoherence.gradients.graph.walk import Users
+from mcoherence.gradients.graph.walk import Users, makes_view
 from mcoherence.gradients.layer_rules.kernels import kernel_gradients
 
 # (settings, saved tensors and output gradients [c, k, *others]) -> gradients [c, *shape of the argument]
@@ -114,10 +117,16 @@ class Entries:
         users: the graph below the losses.
         layouts: where the examples are in the outputs of nodes, and what they share.
         examples: their number, n.
+        fixed: nodes of tensors that are known to be computed of weights and constants alone; None where nobody has
+            followed what they are computed of.
     """
 
-    def __init__(self, users: Users, layouts: Mapping[Node, Layout], examples: int) -> None:
+    def __init__(
+        self, users: Users, layouts: Mapping[Node, Layout], examples: int, fixed: AbstractSet[Node] | None
+    ) -> None:
         self._users, self._layouts, self._examples = users, layouts, examples
+        self._fixed = fixed
+        self.unfollowed = False  # whether more entries might be understood, had it been followed
         self._above: dict[Node, dict[tuple[Node, int], Entry] | None] = {}  # a shared node, by node and argument
 
     def of(self, leaf: Node) -> tuple[Entry, ...] | None:
@@ -161,12 +170,31 @@ class Entries:
                 continue
             source = GradientEdge(node, user.next_functions[argument][1])
             entry = Entry(user, argument, source, self._layouts.get(user, EXAMPLES_FIRST))
-            if not entry.is_understood(self._examples):
+            if not entry.is_understood(self._examples) or not self._is_fixed(node):
                 return None
             found[user, argument] = entry
         return found if len(found) <= _MOST_ENTRIES else None
 
+    def _is_fixed(self, node: Any) -> bool:
+        """Whether what all examples share hangs on none of them.
 
+        Were it computed of the batch, an example's gradient would be another in another batch, and no sum would tell.
+        """
+        while True:
+            if getattr(node, "variable", None) is not None or (self._fixed is not None and node in self._fixed):
+                return True
+            below = [following for following, _ in node.next_functions]
+            # Views and copies are made within calls, unseen; and functions that somebody has written are not seen.
+            known = makes_view(node.name()) or node.name() in _COPIES or isinstance(node, BackwardCFunction)
+            if not known or None in below or not below:
+                self.unfollowed |= self._fixed is None
+                return False
+            if len(below) > 1:
+                return all(self._is_fixed(one) for one in below)
+            node = below[0]
+
+
+_COPIES = ("CloneBackward0", "ToCopyBackward0")
 _MOST_ENTRIES = 4096
 
 
@@ -178,10 +206,11 @@ def pulled_back(source: GradientEdge, leaves: Sequence[Tensor], rows: Tensor) ->
         index = node._saved_indices.expand(len(rows), *node._saved_indices.shape)
         return [_table(_of_table(node), (index,), given)]
     try:
-        return torch.autograd.grad(source, leaves, given, retain_graph=True, allow_unused=True, is_grads_batched=True)
+        found = torch.autograd.grad(source, leaves, given, retain_graph=True, allow_unused=True, is_grads_batched=True)
+        return [None if one is None else dense(one) for one in found]
     except RuntimeError:  # a function that somebody has written for single gradients
         ones = [torch.autograd.grad(source, leaves, one, retain_graph=True, allow_unused=True) for one in given]
-        return [None if of_leaf[0] is None else torch.stack(of_leaf) for of_leaf in zip(*ones, strict=True)]
+        return [None if of_leaf[0] is None else dense(torch.stack(of_leaf)) for of_leaf in zip(*ones, strict=True)]
 
 
 def _is_lookup_of(node: Any, leaves: Sequence[Tensor]) -> bool:
@@ -193,16 +222,16 @@ def _is_lookup_of(node: Any, leaves: Sequence[Tensor]) -> bool:
     )
 
 
-def most_numbers_below(source: Node) -> int:
-    """The largest number of elements that an operation between a shared tensor and its parameters makes."""
-    most, waiting, seen = 0, [source], {source}
+def numbers_below(sources: Sequence[Node]) -> dict[Node, int]:
+    """How many numbers the operations between shared tensors and their parameters make, {node: elements}."""
+    made: dict[Node, int] = {}
+    waiting = list(sources)
     while waiting:
         node: Any = waiting.pop()
-        most = max(most, *(math.prod(one.shape) for one in node._input_metadata))
-        below = [one for one, _ in node.next_functions if one is not None and one not in seen]
-        waiting += below
-        seen.update(below)
-    return most
+        if node not in made:
+            made[node] = sum(math.prod(one.shape) for one in node._input_metadata)
+            waiting += [below for below, _ in node.next_functions if below is not None]
+    return made
 
 
 def _no_settings(node: Any) -> None:
@@ -358,7 +387,12 @@ def _of_table(node: Any) -> tuple[int, int]:
 def _has_one_index(node: Any, layout: Layout, examples: int) -> bool:
     """Of w[index]: whether there is one index, of numbers, along the first axis."""
     indices = node._saved_indices
-    return layout[0] == 0 and len(indices) == 1 and indices[0] is not None and indices[0].dtype != torch.bool
+    return (
+        layout[0] == 0
+        and len(indices) == 1
+        and indices[0] is not None
+        and indices[0].dtype not in (torch.bool, torch.uint8)
+    )
 
 
 def _is_plain_lookup(node: Any, layout: Layout = EXAMPLES_FIRST, examples: int = 1) -> bool:
@@ -368,13 +402,14 @@ def _is_plain_lookup(node: Any, layout: Layout = EXAMPLES_FIRST, examples: int =
 def _table(settings: tuple[int, int], saved: tuple[Tensor, ...], grads: Tensor) -> Tensor:
     """[c, *positions] and [c, *positions, *row] -> [c, rows, *row]."""
     size, padding = settings
-    index = saved[0].reshape(len(grads), -1) % size
-    given = grads.reshape(*index.shape, -1)
+    positions, width = saved[0][:1].numel(), math.prod(grads.shape[saved[0].dim() :])
+    index = saved[0].reshape(len(grads), positions) % max(size, 1)
+    given = grads.reshape(*index.shape, width)
     if padding >= 0:
         given = given * (index != padding).unsqueeze(-1)
     first = torch.arange(len(grads), device=index.device).unsqueeze(1) * size
     found = given.new_zeros(len(grads) * size, given.shape[2])
-    return found.index_add_(0, (index + first).flatten(), given.flatten(0, 1)).reshape(len(grads), size, -1)
+    return found.index_add_(0, (index + first).flatten(), given.flatten(0, 1)).reshape(len(grads), size, width)
 
 
 def _repeats(node: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -395,7 +430,8 @@ def _repeated(settings: tuple[tuple[int, ...], tuple[int, ...]], saved: tuple[Te
     sizes, repeats = settings
     spread = [2 + place for place, count in enumerate(repeats[1:]) if count != 1]
     given = grads.sum(dim=spread, keepdim=True) if spread else grads
-    return given.reshape(len(grads), -1, *sizes).sum(dim=1)
+    copies = given.shape[1] // max(sizes[0], 1)
+    return given.reshape(len(grads), copies, *sizes).sum(dim=1)
 
 
 def _is_bilinear(node: Any, layout: Layout, examples: int) -> bool:

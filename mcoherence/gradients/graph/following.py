@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import Node
 
 # What is kept of a pass to work it out again: masks and positions. Beyond that nothing is, as of a network whose first
 # layers are not trained.
@@ -99,6 +100,11 @@ class Following:
     def is_fixed(self, values: Any) -> bool:
         """Whether every tensor among arguments is; what may hold tensors unseen is not."""
         return not self._ended and _all_tensors(values, self._is_as_it_was_fixed)
+
+    def fixed_nodes(self) -> set[Node]:
+        """The nodes in autograd's graph of the fixed tensors that are none of the model's."""
+        tensors = (tensor for tensor, _ in self._fixed.values() if self._is_as_it_was_fixed(tensor))
+        return {tensor.grad_fn for tensor in tensors if tensor.grad_fn is not None}
 
     def call(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Called | None:
         """A call of known tensors, to be worked out again; None of others, and where it would give something else."""

@@ -117,12 +117,13 @@ class Made:
 
 def made_at(nodes: Iterable[Node]) -> Made:
     """What the operations of these nodes make. Leaves are no operations, and views make none."""
-    making: list[Any] = [node for node in nodes if node.next_functions and not _makes_views(node.name())]
+    making: list[Any] = [node for node in nodes if node.next_functions and not makes_view(node.name())]
     return Made(sum(math.prod(output.shape) for node in making for output in node._input_metadata), len(making))
 
 
 @cache
-def _makes_views(name: str) -> bool:
+def makes_view(name: str) -> bool:
+    """Whether a node of this name gives a view of its argument."""
     return _VIEW.fullmatch(name) is not None
 
 

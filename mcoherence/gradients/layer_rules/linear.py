@@ -12,7 +12,7 @@ from mcoherence.gradients.layer_rules.products import (
     rank_one,
     squared_norms,
 )
-from mcoherence.gradients.layer_rules.registry import layer_rule, trainable, weight_and_bias
+from mcoherence.gradients.layer_rules.registry import NotModelledError, layer_rule, trainable, weight_and_bias
 
 
 def linear_rows(layer: nn.Module, inputs: Tensor, output_grads: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -40,6 +40,8 @@ def prefers_linear_rows(layer: nn.Module, inputs: Tensor, output_shape: torch.Si
 @layer_rule(nn.Linear, summing=linear_rows, prefers_summing=prefers_linear_rows, linear_in_parameters=True)
 def linear(layer: nn.Module, inputs: Tensor, output_grads: Tensor) -> dict[str, Tensor]:
     """Squared norms for inputs [n, *, d] and output_grads [n, *, p], any number of position axes."""
+    if inputs.dim() < 2:
+        raise NotModelledError("Linear input without a batch axis")
     return linear_squared_norms(weight_and_bias(layer), inputs, output_grads)
 
 

@@ -127,6 +127,12 @@ def chosen_by_index(m, x):
     return (found + F.embedding(index.abs(), m.table.tanh(), padding_idx=1)).tanh().mean(1)
 
 
+def no_tokens(m, x):
+    """Tables that are looked up nowhere."""
+    none = torch.zeros(len(x), 0, dtype=torch.int64)
+    return m.a(x).mean(1) + F.embedding(none, m.table.tanh()).sum(1) + m.table[none].sum(1)
+
+
 def repeated(m, x):
     """Keys that all examples share, repeated for the heads of each example one after the other."""
     rows = x.reshape(len(x), T, 2, 3).transpose(1, 2).flatten(0, 1)
@@ -233,12 +239,22 @@ ENTRIES = {
     "a bias of scores that a network makes": lambda: Model(
         bias_of_scores, first=nn.Linear(1, 3), second=nn.Linear(3, 1), a=nn.Linear(D, D)
     ),
-    "low rank, merged": lambda: Model(merged, frozen=torch.randn(3, D).double(), up=bare(3, 2), down=bare(2, D)),
+    "low rank, merged": lambda: Model(merged, frozen=bare(3, D).requires_grad_(False), up=bare(3, 2), down=bare(2, D)),
     "head of unit length": lambda: Model(normalised_head, w=bare(D, 3), scale=bare()),
     "softmax of a weight": lambda: Model(lambda m, x: (x @ m.w.softmax(0)).mean(1), w=bare(D, 3)),
     "kernel that a network makes": lambda: Model(made_by_a_network, hyper=nn.Linear(4, 54), z=bare(4), bias=bare(3)),
     "kernels of examples": lambda: Model(kernels_of_examples, w=bare(2, 3, 2, 3, 3)),
     "chosen by index": lambda: Model(chosen_by_index, table=bare(7, D)),
+    "positions of a sparse table": lambda: Model(
+        lambda m, x: (x + m.a(m.table(torch.arange(T))).tanh()).mean(1),
+        table=nn.Embedding(T, D, sparse=True),
+        a=nn.Linear(D, D),
+    ),
+    "no tokens": lambda: Model(no_tokens, table=bare(7, D), a=nn.Linear(D, D)),
+    "a layer of one vector, as long as the examples of a batch": lambda: Model(
+        lambda m, x: m.b(x.mean(1)) + m.a(m.z.sin()), a=nn.Linear(4, 3), b=nn.Linear(D, 3), z=bare(4)
+    ),
+    "a layer of one vector": lambda: Model(lambda m, x: (x * m.a(m.z.sin())).mean(1), a=nn.Linear(3, D), z=bare(3)),
     "repeated for heads": lambda: Model(repeated, keys=bare(2, 5, 3)),
     "spread every way": lambda: Model(spread_every_way, p=bare(D), q=bare(D)),
     "divided": lambda: Model(divided, gain=bare(D)),
@@ -400,11 +416,61 @@ def test_what_is_not_understood_is_left_to_the_whole_model(build):
         assert found.sum_sq_norm(by="parameter")[key] == pytest.approx(float(g.square().sum()), rel=1e-10), key
 
 
-def test_a_shared_tensor_that_is_computed_of_the_examples_is_refused():
+def mixed_where_large(m, x):
+    return (x @ (m.w / x.detach().abs().max().clamp_min(6.0)).tanh()).mean(1)
+
+
+def mixed_activations(m, x):
+    return (x @ ((m.up @ m.down) / m.a(x).square().amax().clamp_min(9.0)).tanh()).mean(1)
+
+
+def of_the_first(m, x):
+    return (x @ m.a(x[:1].mean(1)).view(-1, 3)).mean(1)
+
+
+def neighbour(m, x):
+    """Rows of a table that is made of the examples, and of one more, so that it has no row for each."""
+    table = torch.cat([m.a(x.mean(1)), m.row[None]]).tanh()
+    return table[torch.arange(len(x)) + 1]
+
+
+MIXED = {
+    "batch": lambda: Model(mixed_batch, w=bare(D, 3)),
+    "where large": lambda: Model(mixed_where_large, w=bare(D, 3)),
+    "activations": lambda: Model(mixed_activations, up=bare(D, 2), down=bare(2, 3), a=nn.Linear(D, D)),
+    "of the first": lambda: Model(of_the_first, a=nn.Linear(D, 3 * D)),
+    "neighbour": lambda: Model(neighbour, a=nn.Linear(D, 3), row=bare(3)),
+}
+
+
+@pytest.mark.parametrize("name", MIXED)
+@pytest.mark.parametrize("spot_check", [0, 1])
+def test_a_shared_tensor_that_is_computed_of_the_examples_is_refused(name, spot_check):
+    """Even in a second batch, where nothing of it is compared with the examples alone."""
     torch.manual_seed(0)
-    model, inputs = Model(mixed_batch, w=bare(D, 3)).double(), torch.randn(N, T, D, dtype=torch.float64)
+    model, inputs = MIXED[name]().double(), torch.randn(2 * N, T, D, dtype=torch.float64)
+    inputs[N:] *= 9
+    targets = torch.arange(2 * N) % 3
     with pytest.raises(UnsupportedModelError, match="mixes the examples of a batch"):
-        gradient_statistics(model, PER_EXAMPLE, [(inputs, torch.arange(N) % 3)])
+        gradient_statistics(
+            model, PER_EXAMPLE, [(inputs[:N], targets[:N]), (inputs[N:], targets[N:])], spot_check=spot_check
+        )
+
+
+def one_generator(m, x):
+    """A network makes many weights, each by a function of its own."""
+    made = m.second(m.first(m.z).tanh()).tanh()
+    for index in range(len(m.z)):
+        x = (x @ made[index].view(D, D).sin()).tanh()
+    return x.mean(1)
+
+
+def test_much_that_several_functions_have_in_common_is_not_differentiated_for_each():
+    torch.manual_seed(0)
+    model = Model(one_generator, z=bare(8, 4), first=nn.Linear(4, 64), second=nn.Linear(64, D * D)).double()
+    inputs, targets = torch.randn(N, T, D, dtype=torch.float64), torch.arange(N) % 3
+    found = gradient_statistics(model, PER_EXAMPLE, [(inputs, targets)])
+    assert set(found.evidence.by_whole_model) == {name for name, _ in model.named_parameters()}
 
 
 @pytest.mark.parametrize("training", [True, False])
