@@ -124,11 +124,20 @@ class Following:
         writes = _writes(function, kwargs)
         targets = [*args[:1], *map(kwargs.get, ("out", "input", "self"))] if writes else []
         if _all_tensors((args, dict(kwargs)), lambda tensor: self._is_as_it_was_fixed(tensor, written=writes)):
+            self._count_writes(_tensors(targets))
             self._fixed |= {id(one): (one, _version(one)) for one in (*_tensors(result), *_tensors(targets))}
         elif self._any_known(targets):
             self._end()
         elif not unknown and self._of_inputs and (call := self.call(function, args, kwargs)) is not None:
             self._keep(call, result)
+
+    def _count_writes(self, targets: Sequence[Tensor]) -> None:
+        """Of fixed tensors that share the memory of others, into which something fixed was written once."""
+        bases = {id(_base(target)) for target in targets}
+        for key, (tensor, counted) in self._fixed.items() if bases else ():
+            now = _version(tensor)
+            if id(_base(tensor)) in bases and now is not None and counted is not None and now == counted + 1:
+                self._fixed[key] = tensor, now
 
     def unwritten(self) -> bool:
         """Whether what calls are worked out from is as it was: nothing was written into it, by another name maybe."""
@@ -202,6 +211,11 @@ def _all_tensors(values: Any, known: Callable[[Tensor], bool]) -> bool:
     if isinstance(values, slice):
         return _all_tensors((values.start, values.stop, values.step), known)
     return False
+
+
+def _base(tensor: Tensor) -> Tensor:
+    """What it is a view of, or itself."""
+    return tensor if tensor._base is None else tensor._base
 
 
 def _version(tensor: Tensor) -> int | None:

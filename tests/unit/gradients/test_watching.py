@@ -16,6 +16,12 @@ MODEL = torch.nn.Module()
 MODEL.register_buffer("weight", WEIGHT)
 
 
+def written_to_by_a_view(x):
+    bias = WEIGHT.clone()
+    bias[1:].zero_()
+    return bool(bias.sum() > 0)
+
+
 def written_to(x):
     mask = torch.zeros(4)
     mask[:2].copy_(x[:2, 0])
@@ -65,6 +71,7 @@ READ = {
     "an example": (lambda x: bool(x.mean() > 0), True),
     "an example among others": (lambda x: bool(torch.cat([torch.zeros(4, 3), x]).any()), True),
     "a mask of examples": (lambda x: x[x[:, 0] > 0], True),
+    "what something fixed was written to, by a view of it": (written_to_by_a_view, False),
     "what was written to": (written_to, True),
     "what was written to as out": (written_to_as_out, True),
     "what scripts write to": (written_to_by_a_script, True),
