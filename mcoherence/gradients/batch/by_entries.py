@@ -5,7 +5,6 @@ Index letters: n examples, c examples of a chunk, D directions.
 
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,7 +14,7 @@ from torch.autograd.graph import GradientEdge, Node
 
 from mcoherence.gradients.batch.directions import Directions, contracted
 from mcoherence.gradients.batch.fallback import ROWS_BUDGET, ROWS_BUDGET_ELSEWHERE
-from mcoherence.gradients.graph.entries import Arrived, Entries, Entry, numbers_below, pulled_back
+from mcoherence.gradients.graph.entries import Arrived, Entries, Entry, Followed, numbers_below, pulled_back
 from mcoherence.gradients.graph.layout import Layout, by_example
 from mcoherence.gradients.graph.probe import lengths
 from mcoherence.gradients.graph.walk import Users, leaves_of
@@ -70,14 +69,14 @@ class ByEntries:
         names: Collection[str],
         layouts: Mapping[Node, Layout],
         examples: int,
-        fixed: AbstractSet[Node] | None,
+        followed: Followed | None,
     ) -> dict[str, tuple[Entry, ...] | None]:
         """{name: its entries, or None where they are not understood or dear} of those of `names` in the graph.
 
         Raises:
             UnfollowedError: that hangs on what is computed of weights alone, and nobody has followed it.
         """
-        found, all_entries = {}, Entries(users, layouts, examples, fixed)
+        found, all_entries = {}, Entries(users, layouts, examples, {id(p) for p in self._parameters.values()}, followed)
         for name, leaf in leaves_of(users, {name: self._parameters[name] for name in names}).items():
             entries = all_entries.of(leaf)
             found[name] = None if entries is None or self._are_dear(name, entries, examples) else entries
@@ -87,11 +86,11 @@ class ByEntries:
 
     def _are_dear(self, name: str, entries: Sequence[Entry], examples: int) -> bool:
         """Whether rows of several functions of a parameter are too large, or much is computed again for each."""
-        sources = {one.source.node: None for one in entries}
-        if len({(one.source.node, one.source.output_nr) for one in entries}) == 1:
+        sources = {(one.source.node, one.source.output_nr) for one in entries}
+        if len(sources) == 1:
             return False
-        again = sum(sum(numbers_below([node]).values()) for node in sources)
-        once = sum(numbers_below(list(sources)).values())
+        below = {node: sum(numbers_below([node]).values()) for node, _ in sources}
+        again, once = sum(below[node] for node, _ in sources), sum(numbers_below(list(below)).values())
         return examples * self._parameters[name].numel() > ROWS_BUDGET or again > MOST_TIMES * once
 
     def watch(

@@ -39,6 +39,7 @@ from mcoherence.gradients.given.refusal import (
     UnsupportedModelError as UnsupportedModelError,  # users catch it by this path
 )
 from mcoherence.gradients.graph.alignment import layouts
+from mcoherence.gradients.graph.entries import Followed
 from mcoherence.gradients.graph.following import Following
 from mcoherence.gradients.graph.layout import EXAMPLES_FIRST, Layout
 from mcoherence.gradients.graph.probe import Probe, lengths
@@ -205,8 +206,9 @@ class Capture:
         if unfit or by_entries - self._by_entries:  # others are to be followed in the graph
             self._by_entries |= by_entries | unfit
             return None
-        fixed = None if self._following is None else self._following.fixed_nodes()
-        entered = self._entries.found(reached, by_entries, where, self._examples, fixed)
+        following = self._following
+        followed = None if following is None else Followed(following.seen_nodes(), following.fixed_nodes())
+        entered = self._entries.found(reached, by_entries, where, self._examples, followed)
         if lost := {name for name, entries in entered.items() if entries is None}:
             self._give_up(lost)
             return None

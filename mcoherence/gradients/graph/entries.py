@@ -18,7 +18,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import BackwardCFunction
 from torch.autograd.graph import GradientEdge, Node
 
 from mcoherence.gradients.given.alone import dense
@@ -110,6 +109,14 @@ class Arrived:
         return given.reshape(len(given), *self.shape)
 
 
+@dataclass(frozen=True)
+class Followed:
+    """Nodes of the graph: of all that calls gave, and of tensors that were computed of weights and constants alone."""
+
+    seen: AbstractSet[Node]
+    fixed: AbstractSet[Node]
+
+
 class Entries:
     """The entries of all shared tensors of a graph, each looked for once.
 
@@ -117,15 +124,20 @@ class Entries:
         users: the graph below the losses.
         layouts: where the examples are in the outputs of nodes, and what they share.
         examples: their number, n.
-        fixed: nodes of tensors that are known to be computed of weights and constants alone; None where nobody has
-            followed what they are computed of.
+        weights: ids of the model's parameters.
+        followed: what the tensors of the pass were computed of; None where nobody has followed it.
     """
 
     def __init__(
-        self, users: Users, layouts: Mapping[Node, Layout], examples: int, fixed: AbstractSet[Node] | None
+        self,
+        users: Users,
+        layouts: Mapping[Node, Layout],
+        examples: int,
+        weights: AbstractSet[int],
+        followed: Followed | None,
     ) -> None:
         self._users, self._layouts, self._examples = users, layouts, examples
-        self._fixed = fixed
+        self._weights, self._followed = weights, followed
         self.unfollowed = False  # whether more entries might be understood, had it been followed
         self._above: dict[Node, dict[tuple[Node, int], Entry] | None] = {}  # a shared node, by node and argument
 
@@ -180,18 +192,19 @@ class Entries:
 
         Were it computed of the batch, an example's gradient would be another in another batch, and no sum would tell.
         """
-        while True:
-            if getattr(node, "variable", None) is not None or (self._fixed is not None and node in self._fixed):
-                return True
-            below = [following for following, _ in node.next_functions]
-            # Views and copies are made within calls, unseen; and functions that somebody has written are not seen.
-            known = makes_view(node.name()) or node.name() in _COPIES or isinstance(node, BackwardCFunction)
-            if not known or None in below or not below:
-                self.unfollowed |= self._fixed is None
+        while (variable := getattr(node, "variable", None)) is None:
+            if self._followed is None:
+                self.unfollowed = True
                 return False
-            if len(below) > 1:
-                return all(self._is_fixed(one) for one in below)
+            if node in self._followed.fixed:
+                return True
+            # Views and copies of a parameter are made within calls, unseen.
+            below = [following for following, _ in node.next_functions]
+            made_within = node not in self._followed.seen and (makes_view(node.name()) or node.name() in _COPIES)
+            if not made_within or len(below) != 1 or below[0] is None:
+                return False
             node = below[0]
+        return id(variable) in self._weights
 
 
 _COPIES = ("CloneBackward0", "ToCopyBackward0")

@@ -17,6 +17,8 @@ from torch.autograd.graph import Node
 # What is kept of a pass to work it out again: masks and positions. Beyond that nothing is, as of a network whose first
 # layers are not trained.
 MOST_KEPT = 64 * 2**20
+# Of constants that a pass makes, which nobody else might keep.
+MOST_CONSTANTS = 2**30
 # Of what is no tensor, and holds none.
 _PLAIN_TYPES = (bool, int, float, complex, str, torch.dtype, torch.device, torch.layout, torch.memory_format, type(...))
 
@@ -88,6 +90,7 @@ class Following:
     def __init__(self, model: nn.Module, inputs: Sequence[Tensor] = ()) -> None:
         # By id, and kept alive, so that no other tensor takes one over.
         self._fixed = {id(tensor): (tensor, _version(tensor)) for tensor in (*model.parameters(), *model.buffers())}
+        self._own = set(self._fixed)
         self._of_inputs: dict[int, tuple[Tensor, Origin]] = {
             id(tensor): (tensor, Given(place)) for place, tensor in enumerate(inputs)
         }
@@ -95,14 +98,20 @@ class Following:
         self._versions = {id(tensor): (tensor, tensor._version) for tensor in inputs}
         self._settings = _settings()
         self._kept = 0
+        self._constants = 0  # bytes of fixed tensors without a gradient
+        self._seen: set[Node] = set()
         self._ended = False
 
     def is_fixed(self, values: Any) -> bool:
         """Whether every tensor among arguments is; what may hold tensors unseen is not."""
         return not self._ended and _all_tensors(values, self._is_as_it_was_fixed)
 
+    def seen_nodes(self) -> set[Node]:
+        """The nodes in autograd's graph of all that calls gave; others were made within calls."""
+        return self._seen
+
     def fixed_nodes(self) -> set[Node]:
-        """The nodes in autograd's graph of the fixed tensors that are none of the model's."""
+        """Those of the fixed tensors."""
         tensors = (tensor for tensor, _ in self._fixed.values() if self._is_as_it_was_fixed(tensor))
         return {tensor.grad_fn for tensor in tensors if tensor.grad_fn is not None}
 
@@ -116,16 +125,25 @@ class Following:
 
     def take(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> None:
         """Follow the result of a call. Once something else is written into a known tensor, none is known any more."""
-        if self._ended:
+        self._seen.update(one.grad_fn for one in _tensors(result) if one.grad_fn is not None)
+        if self._ended or _is_gradient(function):
+            return
+        if getattr(function, "__name__", "") in _COUNTING_NO_WRITE and self._holds_known((args[1:], dict(kwargs))):
+            self._end()
             return
         unknown = bool(args) and isinstance(args[0], Tensor) and not self._is_known(args[0])
         if unknown and "out" not in kwargs:  # most calls
             return
         writes = _writes(function, kwargs)
         targets = [*args[:1], *map(kwargs.get, ("out", "input", "self"))] if writes else []
-        if _all_tensors((args, dict(kwargs)), lambda tensor: self._is_as_it_was_fixed(tensor, written=writes)):
+        into = {id(one) for one in _tensors(targets)}
+        if _all_tensors((args, dict(kwargs)), lambda one: self._is_as_it_was_fixed(one, written=id(one) in into)):
             self._count_writes(_tensors(targets))
             self._fixed |= {id(one): (one, _version(one)) for one in (*_tensors(result), *_tensors(targets))}
+            made = (one for one in _tensors(result) if one.grad_fn is None and one._base is None)
+            self._constants += sum(one.numel() * one.element_size() for one in made)
+            if self._constants > MOST_CONSTANTS:
+                self._end()
         elif self._any_known(targets):
             self._end()
         elif not unknown and self._of_inputs and (call := self.call(function, args, kwargs)) is not None:
@@ -173,6 +191,14 @@ class Following:
 
     def _can_be_worked_out(self, tensor: Tensor) -> bool:
         return self._is_known(tensor) and not tensor.is_inference()  # such a tensor counts no writes
+
+    def _holds_known(self, values: Any) -> bool:
+        """Whether a fixed tensor that is none of the model's is among arguments."""
+        if isinstance(values, tuple | list):
+            return any(self._holds_known(value) for value in values)
+        if isinstance(values, dict):
+            return any(self._holds_known(value) for value in values.values())
+        return isinstance(values, Tensor) and id(values) in self._fixed and id(values) not in self._own
 
     def _any_known(self, values: Any) -> bool:
         if isinstance(values, tuple | list):
@@ -231,6 +257,16 @@ def _settings() -> tuple[object, ...]:
 
 def _tensors(result: Any) -> list[Tensor]:
     return [one for one in (result if isinstance(result, tuple | list) else (result,)) if isinstance(one, Tensor)]
+
+
+# Functions that write statistics of a batch into their arguments, which no version counts.
+_COUNTING_NO_WRITE = {"batch_norm", "instance_norm", "native_batch_norm"}
+
+
+def _is_gradient(function: Callable[..., Any]) -> bool:
+    """Whether it gives the `.grad` of a tensor, which is computed of other things than that."""
+    name = getattr(function, "__name__", "")
+    return name == "__get__" and getattr(getattr(function, "__self__", None), "__name__", "") == "grad"
 
 
 _WRITING: dict[Callable[..., Any], bool] = {}

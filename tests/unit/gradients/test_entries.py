@@ -1,5 +1,6 @@
 """Parameters of which something is computed that all examples share: norms, sums and products equal the loop."""
 
+import warnings
 from contextlib import nullcontext
 
 import pytest
@@ -434,7 +435,67 @@ def neighbour(m, x):
     return table[torch.arange(len(x)) + 1]
 
 
+def largest(x):
+    return x.detach().abs().max().clamp_min(6.0) / 6
+
+
+def chosen_weight(m, x):
+    return (x @ m.both[(x.sum() > 0).long()]).mean(1)
+
+
+class Divided(torch.autograd.Function):
+    """By what it is told otherwise than by an argument that is a tensor."""
+
+    @staticmethod
+    def forward(ctx, w, told):
+        ctx.by = told[0]
+        return w / ctx.by
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad / ctx.by, None
+
+
+def told_otherwise(m, x):
+    return (x @ Divided.apply(m.up @ m.down, [largest(x)])).mean(1)
+
+
+def a_leaf_that_is_no_weight(m, x):
+    return (x @ Stretched.apply(m.w, (torch.ones_like(m.w) / largest(x)).requires_grad_())).mean(1)
+
+
+def added_unseen(m, x):
+    """A script writes, and what is written to is added to something fixed."""
+    held, other = torch.ones((), dtype=x.dtype), torch.ones((), dtype=x.dtype)
+    WRITING.f(held, largest(x))
+    return (x @ (m.w / other.add_(held)).tanh()).mean(1)
+
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # scripts are deprecated, and are still met
+    WRITING = torch.jit.CompilationUnit("def f(a, x):\n    a.copy_(x)\n")
+
+
+def running_statistics(m, x):
+    """Kept of the batch in tensors of the moment, whose versions do not count it."""
+    mean, variance = torch.zeros(D, dtype=x.dtype), torch.ones(D, dtype=x.dtype)
+    F.batch_norm(x.flatten(0, 1), mean, variance, training=True, momentum=1.0)
+    return (x @ (m.w / variance.mean()).tanh()).mean(1)
+
+
+def gradient_of_the_batch(m, x):
+    v = torch.ones((), dtype=x.dtype).requires_grad_()
+    (v * largest(x)).backward()
+    return (x @ (m.w / v.grad).tanh()).mean(1)
+
+
 MIXED = {
+    "running statistics": lambda: Model(running_statistics, w=bare(D, 3)),
+    "gradient of the batch": lambda: Model(gradient_of_the_batch, w=bare(D, 3)),
+    "chosen weight": lambda: Model(chosen_weight, both=bare(2, D, 3)),
+    "told otherwise": lambda: Model(told_otherwise, up=bare(D, 2), down=bare(2, 3)),
+    "a leaf that is no weight": lambda: Model(a_leaf_that_is_no_weight, w=bare(D, 3)),
+    "added unseen": lambda: Model(added_unseen, w=bare(D, 3)),
     "batch": lambda: Model(mixed_batch, w=bare(D, 3)),
     "where large": lambda: Model(mixed_where_large, w=bare(D, 3)),
     "activations": lambda: Model(mixed_activations, up=bare(D, 2), down=bare(2, 3), a=nn.Linear(D, D)),
@@ -463,6 +524,21 @@ def one_generator(m, x):
     for index in range(len(m.z)):
         x = (x @ made[index].view(D, D).sin()).tanh()
     return x.mean(1)
+
+
+def parts_of_one_function(m, x):
+    for one in m.w.tanh().unbind(0):
+        x = (x @ one).sin()
+    return x.mean(1)
+
+
+def test_parts_of_one_function_are_not_differentiated_whole_for_each():
+    torch.manual_seed(0)
+    model = Model(parts_of_one_function, w=bare(8, D, D)).double()
+    inputs, targets = torch.randn(N, T, D, dtype=torch.float64), torch.arange(N) % 3
+    found = gradient_statistics(model, PER_EXAMPLE, [(inputs, targets)])
+    for key, g in per_example_gradients(model, PER_EXAMPLE, inputs, targets).items():
+        assert found.sum_sq_norm(by="parameter")[key] == pytest.approx(float(g.square().sum()), rel=1e-10), key
 
 
 def test_much_that_several_functions_have_in_common_is_not_differentiated_for_each():
