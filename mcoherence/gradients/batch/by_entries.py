@@ -14,9 +14,10 @@ from torch.autograd.graph import GradientEdge, Node
 
 from mcoherence.gradients.batch.directions import Directions, contracted
 from mcoherence.gradients.batch.fallback import ROWS_BUDGET, ROWS_BUDGET_ELSEWHERE
-from mcoherence.gradients.graph.entries import Arrived, Entries, Entry, Followed, numbers_below, pulled_back
+from mcoherence.gradients.graph.entries import Arrived, Entries, Entry, Followed
 from mcoherence.gradients.graph.layout import Layout, by_example
 from mcoherence.gradients.graph.probe import lengths
+from mcoherence.gradients.graph.pulling_back import numbers_below, pulled_back
 from mcoherence.gradients.graph.walk import Users, leaves_of
 from mcoherence.gradients.layer_rules.products import Rows, at_least_float32, sure_squared_norms
 from mcoherence.precision import without_autocast

@@ -12,7 +12,7 @@ from torch.nn.utils import parametrizations, prune
 from mcoherence import example_statistics, gradient_statistics
 from mcoherence.gradients.batch import by_entries, capture
 from mcoherence.gradients.given.refusal import UnsupportedModelError
-from mcoherence.gradients.graph import entries, uses
+from mcoherence.gradients.graph import entries, operations, uses
 from mcoherence.gradients.reference import per_example_gradients
 from tests.unit.gradients.model_of_function import Model
 
@@ -589,4 +589,4 @@ def test_every_operation_that_is_known_is_used_by_a_network_here(monkeypatch):
     for name in ENTRIES:
         model, inputs, targets = problem(name)
         gradient_statistics(model, PER_EXAMPLE, [(inputs, targets)], spot_check=0)
-    assert (set(entries._OPERATIONS) | set(uses.SPREADING)) - met == set()
+    assert (set(operations.OPERATIONS) | set(uses.SPREADING)) - met == set()
