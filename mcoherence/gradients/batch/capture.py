@@ -21,35 +21,30 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import GradientEdge, Node
+from torch.autograd.graph import GradientEdge
 
 from mcoherence.device import sent
 from mcoherence.gradients.batch.by_entries import ByEntries, UnfollowedError
-from mcoherence.gradients.batch.by_uses import ByUses, fit
+from mcoherence.gradients.batch.by_uses import ByUses
 from mcoherence.gradients.batch.directions import Directions
 from mcoherence.gradients.batch.edges import lowest_edges, with_none_below
 from mcoherence.gradients.batch.fallback import layer_rows
 from mcoherence.gradients.batch.kept_calls import KeptCalls
 from mcoherence.gradients.batch.layer_products import layer_products
 from mcoherence.gradients.batch.layers import Argument, Call, Layer, measurable_layers
-from mcoherence.gradients.batch.routing import Routes, unaccounted
+from mcoherence.gradients.batch.routing import Router
 from mcoherence.gradients.batch.rule_calls import by_rule, sums_here
 from mcoherence.gradients.given.layer_names import layer_of
 from mcoherence.gradients.given.refusal import (
     UnsupportedModelError as UnsupportedModelError,  # users catch it by this path
 )
-from mcoherence.gradients.graph.alignment import layouts
 from mcoherence.gradients.graph.entries import Followed
 from mcoherence.gradients.graph.following import Following
-from mcoherence.gradients.graph.layout import EXAMPLES_FIRST, Layout
 from mcoherence.gradients.graph.probe import Probe, lengths
 from mcoherence.gradients.graph.recurrent import Recurrent
-from mcoherence.gradients.graph.uses import Use
-from mcoherence.gradients.graph.walk import Users, leaves_of
 from mcoherence.gradients.graph.watching import Watch
 from mcoherence.gradients.layer_rules.products import Rows
 from mcoherence.gradients.layer_rules.registry import NotModelledError, only_argument
-from mcoherence.parameter_names import names_by_module
 
 Place = Layer | tuple[str, int]  # a layer, or one use or entry of a parameter, by name and number
 
@@ -57,7 +52,6 @@ Place = Layer | tuple[str, int]  # a layer, or one use or entry of a parameter, 
 class Capture:
     """Squared norms of per-example gradients, layer by layer, from the hooks of one backward pass.
 
-    routed: names of the parameters whose gradient is not accounted for here; once routed, always routed.
     careful: rules compute in float64, whatever the model's dtype.
     by_calls: whether the pass at hand is accounted for by one call of each layer, whose rows are sure.
     keeping: whether to keep what the calls of a batch gave; kept: of the batch at hand.
@@ -68,18 +62,9 @@ class Capture:
     def __init__(self, model: nn.Module) -> None:
         self.layers = measurable_layers(model)
         self.careful = False
-        measurable = {id(p) for layer in self.layers for p in layer.parameters.values()}
-        names = names_by_module(model)
         self._trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
-        self.routed: set[str] = set()
-        self._uses = ByUses(self._trained)
-        # By all of their names, each its own layer's. A layer without a rule is tried by its uses, then by its call.
-        self._by_uses = {name for known in names.values() if len(known) != 1 for name in known}
-        self._by_uses |= {name for name, p in self._trained.items() if id(p) not in measurable}
-        self._by_uses |= {layer.qualified(name) for layer in self.layers if not layer.rule for name in layer.parameters}
-        self._entries = ByEntries(self._trained)
-        self._by_entries: set[str] = set()  # of those, whose uses are not understood
-        self._by_call_alone: set[str] = set()
+        self._uses, self._entries = ByUses(self._trained), ByEntries(self._trained)
+        self._router = Router(model, self.layers, self._trained, self._uses, self._entries)
         self._model = model
         self._recurrent = Recurrent(model)
         self._shows_recurrent = bool(self._recurrent.layers)
@@ -96,6 +81,15 @@ class Capture:
         self.by_calls = False
         self.kept = KeptCalls()
         self._probe: Probe | None = None
+
+    @property
+    def routed(self) -> set[str]:
+        """Names of the parameters whose gradient is not accounted for here; once routed, always routed."""
+        return self._router.routed
+
+    @routed.setter
+    def routed(self, names: set[str]) -> None:
+        self._router.routed = names
 
     @contextmanager
     def active(self) -> Iterator[None]:
@@ -143,19 +137,20 @@ class Capture:
     def route(self, losses: Tensor, *, example_wise: bool = False) -> bool:
         """Decide what is measured by its layer's one call and what in the graph, given the losses [n] of the pass.
 
-        False where the pass has to be made again, in which more is followed.
         Or given what came out of the model, [n, ...], where the losses have been differentiated by themselves. Of an
         `example_wise` model the rows of every call are known to be the examples', whatever is above it.
+
+        Returns:
+            Whether that is decided; if not, the pass is to be made again, and more will be followed in it.
         """
-        routes = None
+        following, self._following = self._following, None
+        followed = None if following is None else Followed(following.seen_nodes(), following.fixed_nodes())
+        assert losses.grad_fn is not None
         try:
-            while routes is None:
-                routes = self._routes(losses, example_wise)
+            routes = self._router.routes(losses.grad_fn, self._examples, followed, example_wise=example_wise)
         except UnfollowedError:
             self._follows = True
             return False
-        finally:
-            self._following = None
         self.by_calls = routes.are_sure_calls() and not self.routed
         for layer in routes.not_by_call:
             layer.call = None
@@ -181,69 +176,6 @@ class Capture:
             summed += [GradientEdge(use.node, 0) for name in self._uses.summed() for use in routes.uses[name]]
             self.edges = with_none_below(summed, routes.calls, routes.nodes, routes.reached)
         return True
-
-    def _routes(self, losses: Tensor, example_wise: bool) -> Routes | None:
-        """How all is measured by what is known so far; None where that does not go, and now more is known."""
-        assert losses.grad_fn is not None
-        not_by_call, reached = unaccounted(self.layers, losses.grad_fn, self._examples, self.routed | self._by_uses)
-        more = {layer.qualified(name) for layer in not_by_call for name in layer.parameters} - self.routed
-        if more - self._by_uses:
-            self._by_uses |= more
-            return None
-        calls = [
-            layer.call
-            for layer in self.layers
-            if layer not in not_by_call and layer.call is not None and layer.call.output_node in reached
-        ]
-        tried = self._by_uses - self.routed
-        used = self._uses.found(reached, tried - self._by_entries)
-        understood = {name: uses for name, uses in used.items() if uses is not None}
-        by_entries = (tried & self._by_entries) | (used.keys() - understood.keys())
-        where, sure = {call.output_node: EXAMPLES_FIRST for call in calls}, True
-        if not example_wise:
-            where, sure = self._layouts(calls, understood, by_entries, reached)
-        unfit = {name for name, uses in understood.items() if not fit(uses, where, self._examples)}
-        if unfit or by_entries - self._by_entries:  # others are to be followed in the graph
-            self._by_entries |= by_entries | unfit
-            return None
-        following = self._following
-        followed = None if following is None else Followed(following.seen_nodes(), following.fixed_nodes())
-        entered = self._entries.found(reached, by_entries, where, self._examples, followed)
-        if lost := {name for name, entries in entered.items() if entries is None}:
-            self._give_up(lost)
-            return None
-        entries = {name: found for name, found in entered.items() if found is not None}
-        moved = {call.output_node for call in calls if where.get(call.output_node) != EXAMPLES_FIRST}
-        doubted = [layer for layer in self.layers if layer.call is not None and layer.call.output_node in moved]
-        others = {layer.qualified(name) for layer in doubted for name in layer.parameters} - self._by_call_alone
-        if not sure and others - self._by_uses:
-            self._by_uses |= others  # positions that are as many as examples, say
-            return None
-        return Routes(not_by_call, calls, understood, entries, where, sure, reached)
-
-    def _layouts(
-        self, calls: list[Call], used: dict[str, tuple[Use, ...]], by_entries: set[str], reached: Users
-    ) -> tuple[dict[Node, Layout], bool]:
-        """Where the examples are at all of these places, and whether that is sure, and as calls need it."""
-        of_calls = [call.output_node for call in calls]
-        nodes = [*of_calls, *(use.node for uses in used.values() for use in uses)]
-        if by_entries:
-            leaves = leaves_of(reached, {name: self._trained[name] for name in by_entries})
-            nodes += [user for leaf in leaves.values() for user, _ in reached[leaf]]
-        if not nodes:
-            return {}, True
-        found, sure = layouts(reached, nodes, self._examples)
-        return found, sure and all(found[node] == EXAMPLES_FIRST for node in of_calls)
-
-    def _give_up(self, names: set[str]) -> None:
-        """Measure no longer by their uses; layers that are called once by their call, if it does, others not at all."""
-        for layer in self.layers:
-            own = {layer.qualified(name) for name in layer.parameters}
-            if own & names and not own & self._by_call_alone:
-                self._by_call_alone |= own
-                self._by_uses -= own
-                names = names - own
-        self.routed |= names
 
     @property
     def in_doubt(self) -> bool:
