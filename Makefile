@@ -26,7 +26,7 @@ FOR_TESTS := .venv/.installed-for-tests
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-deps
 WORKERS ?= 2
 # Of test-faults, whose tests wait for SLURM half of the time.
-FAULT_WORKERS ?= 4
+FAULT_WORKERS ?= 3
 PYTEST := $(BIN)/pytest --dist loadgroup --no-loadscope-reorder --durations 40 --durations-min 5 --numprocesses
 
 # Snakemake keeps sources in the home's .cache and cannot start where nothing can be written there; then it does so here.
