@@ -35,9 +35,6 @@ from mcoherence.gradients.batch.layers import Argument, Call, Layer, measurable_
 from mcoherence.gradients.batch.routing import Router
 from mcoherence.gradients.batch.rule_calls import by_rule, sums_here
 from mcoherence.gradients.given.layer_names import layer_of
-from mcoherence.gradients.given.refusal import (
-    UnsupportedModelError as UnsupportedModelError,  # users catch it by this path
-)
 from mcoherence.gradients.graph.entries import Followed
 from mcoherence.gradients.graph.following import Following
 from mcoherence.gradients.graph.probe import Probe, lengths
