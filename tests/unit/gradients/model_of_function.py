@@ -1,5 +1,6 @@
-"""A model that is written down in one line."""
+"""A model that is written down in one line, and parts of such."""
 
+import torch
 from torch import nn
 
 
@@ -14,3 +15,20 @@ class Model(nn.Module):
 
     def forward(self, x):
         return self.function(self, x)
+
+
+class Cut(torch.autograd.Function):
+    """A constant, but for the graph."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, grad):
+        return None
+
+
+def bare(*shape):
+    """A parameter of no module."""
+    return nn.Parameter(torch.randn(shape) / 2)

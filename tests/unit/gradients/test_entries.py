@@ -14,14 +14,10 @@ from mcoherence.gradients.batch import by_entries, capture
 from mcoherence.gradients.given.refusal import UnsupportedModelError
 from mcoherence.gradients.graph import entries, operations, uses
 from mcoherence.gradients.reference import per_example_gradients
-from tests.unit.gradients.model_of_function import Model
+from tests.unit.gradients.model_of_function import Cut, Model, bare
 
 PER_EXAMPLE = nn.CrossEntropyLoss(reduction="none")
 N, T, D = 5, 4, 6  # examples, positions, features
-
-
-def bare(*shape):
-    return nn.Parameter(torch.randn(shape) / 2)
 
 
 def maps(x):
@@ -166,18 +162,6 @@ def spread_every_way(m, x):
 
 def mask_token(m, x):
     return m.a(torch.where(x[..., :1] > 0, x, m.token) / (1 + m.gain.square())).tanh().mean(1)
-
-
-class Cut(torch.autograd.Function):
-    """A constant, but for the graph."""
-
-    @staticmethod
-    def forward(ctx, x):
-        return x.clone()
-
-    @staticmethod
-    def backward(ctx, grad):
-        return None
 
 
 def cut_off(m, x):

@@ -12,7 +12,7 @@ from torch import nn
 from mcoherence import gradient_statistics
 from mcoherence.gradients.batch import capture
 from mcoherence.gradients.given.refusal import UnsupportedModelError
-from mcoherence.gradients.layer_rules import convolution, lookup, products, registry
+from mcoherence.gradients.layer_rules import convolution, depthwise, lookup, products, registry
 from mcoherence.gradients.reference import per_example_gradients
 
 PER_EXAMPLE = nn.CrossEntropyLoss(reduction="none")
@@ -261,8 +261,8 @@ DEPTHWISE = {
 
 
 WAYS = [
-    *itertools.product(DEPTHWISE, [convolution._correlated, convolution._correlated_by_position]),
-    *itertools.product(["map-of-one-position", "one-position-far-apart"], [convolution._scaled]),
+    *itertools.product(DEPTHWISE, [depthwise._correlated, depthwise._correlated_by_position]),
+    *itertools.product(["map-of-one-position", "one-position-far-apart"], [depthwise._scaled]),
 ]
 
 

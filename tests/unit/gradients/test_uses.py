@@ -9,7 +9,7 @@ from torch.utils.checkpoint import checkpoint
 
 from mcoherence import example_statistics, gradient_statistics
 from mcoherence.gradients.reference import per_example_gradients
-from tests.unit.gradients.model_of_function import Model
+from tests.unit.gradients.model_of_function import Cut, Model, bare
 
 PER_EXAMPLE = nn.CrossEntropyLoss(reduction="none")
 N, T, D = 5, 4, 6
@@ -103,18 +103,6 @@ def as_matrices(m, x):
     return F.linear(x, m.heads.view(-1, D)).mean(1) + (pooled @ m.square.squeeze(0) @ m.square.squeeze(0)).sum(1)
 
 
-class Cut(torch.autograd.Function):
-    """A constant, but for the graph."""
-
-    @staticmethod
-    def forward(ctx, x):
-        return x.clone()
-
-    @staticmethod
-    def backward(ctx, grad):
-        return None
-
-
 def cut_off(m, x):
     """Of two uses that are alike one gets no gradient."""
     return Cut.apply(x @ m.w + m.gain).mean(1) + (x.sin() @ m.w + m.gain).tanh().mean(1)
@@ -147,10 +135,6 @@ def transposed_back(m, x):
     """The strides of a transposed tensor put back, where examples are as many as features."""
     y = x[:, 0] + m.gain[0]
     return m.w.sum() * (y.t().as_strided(y.shape, y.stride()) if len(y) == D else y).tanh()
-
-
-def bare(*shape):
-    return nn.Parameter(torch.randn(shape) / 2)
 
 
 def masked(m, x, **mask):
