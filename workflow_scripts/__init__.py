@@ -3,16 +3,17 @@
 Run as `python -m workflow_scripts.NAME`, they import without the garbage collector, which would look through torch's
 many lasting objects again and again: a sixth of the time that torch takes to import, in every job.
 `jobs.entry.run` turns it on again. Where they are jobs of a study, they compare what they import with the code that it
-started with (`jobs.started`).
+started with (`jobs.started`); less `jobs.launch`, which computes nothing and becomes a command that does so.
 """
 
 import gc
 import sys
 
-from workflow_scripts.jobs import started
-
 OPERATIONAL = True  # no number depends on it; docs/reruns.md
 
 if sys.argv[0] == "-m":  # so named until the module is found: not where another program imports this package
     gc.disable()
-started.install()
+if sys.orig_argv[1:3] != ["-m", "workflow_scripts.jobs.launch"]:
+    from workflow_scripts.jobs import started
+
+    started.install()

@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from mcoherence.audit.peak_memory import peak_memory_file
 from mcoherence.errors import UserError
 
 
@@ -18,11 +19,6 @@ class JobRecord:
     seconds: float  # wall time
     peak_mb: float  # largest resident memory in MiB; NaN where it is unknown
     is_copy: bool  # started as a copy of a process that had imported what it needs (jobs/copy_client.py)
-
-
-def peak_memory_file(log: Path) -> Path:
-    """Where the largest resident memory of a job that is a copy stands, in MiB: beside its log."""
-    return log.with_name(f"{log.name}.peak_mb")
 
 
 def read_record(results: Path, job: Path) -> JobRecord:

@@ -4,15 +4,13 @@ Python and torch take 1.3 s to start, most of the time of a short job. The jobs 
 fork server (copy_server.py), which the first of them starts and which ends with their Snakemake. A job's own process
 stays as its client: it passes signals on and leaves as the copy left, and the copy does not outlive it.
 
-Imports nothing heavy.
+Imports nothing heavy, for every job is one, and what one job of a study needs where that needs it.
 """
 
 import contextlib
 import os
-import secrets
 import signal
 import socket
-import subprocess
 import sys
 from collections.abc import MutableMapping, Sequence
 from pathlib import Path
@@ -31,6 +29,8 @@ CONTAINERS = ("APPTAINER_CONTAINER", "SINGULARITY_CONTAINER")  # these may end w
 
 def offer(environment: MutableMapping[str, str] = os.environ) -> None:
     """Let the jobs that this process will start share a fork server; on Linux only, elsewhere copies are not safe."""
+    import secrets
+
     if sys.platform == "linux":
         environment[OFFER] = f"{os.getpid()}:{secrets.token_hex(8)}"
         environment.update(WITHOUT_THREADS)
@@ -102,6 +102,8 @@ def connected(offered: str) -> socket.socket:
     try:
         server.connect(server_name(offered))
     except ConnectionRefusedError:
+        import subprocess
+
         start = [sys.executable, "-m", "workflow_scripts.jobs.copy_server", "--offer", offered]
         # What goes wrong there is said in this job's log. The end of a pipe would be kept open, and its reader waiting.
         errors = None if os.path.isfile("/proc/self/fd/2") else subprocess.DEVNULL

@@ -1,14 +1,14 @@
 """What copy_client.py and copy_server.py say to each other: one request, signals while the copy runs, one answer.
 
 They meet at a socket in Linux's abstract name space, which leaves no file, and whose name one process alone can have.
+Messages are named tuples: every job is a client first, and would wait for `dataclasses` to be imported.
 """
 
 import json
 import signal
 import socket
 import struct
-from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 OPERATIONAL = True  # no number depends on it; docs/reruns.md
 
@@ -16,8 +16,7 @@ FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signa
 LENGTH = struct.Struct("!Q")  # of a message, in bytes; before it
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """What a copy needs to be like the process that asks for it, beside that one's standard streams."""
 
     module: str  # of workflow_scripts
@@ -26,8 +25,7 @@ class Request:
     environment: dict[str, str]
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """How a copy ended, or why there was none."""
 
     status: int = 0  # exit status, or minus the number of the signal that ended it
@@ -47,7 +45,7 @@ def server_name(offered: str) -> str:
 
 def packed(message: Request | Answer) -> bytes:
     """The message as it is sent."""
-    content = json.dumps(asdict(message)).encode()
+    content = json.dumps(message._asdict()).encode()
     return LENGTH.pack(len(content)) + content
 
 

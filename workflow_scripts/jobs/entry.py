@@ -21,8 +21,6 @@ def run(main: Callable[[], None]) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     try:
         main()
-    except UserError as error:
-        sys.exit(f"error: {error}")
     except SystemExit as end:
         place = raised_at(end)
         if place is None or place.ours:
@@ -32,17 +30,19 @@ def run(main: Callable[[], None]) -> None:
             "code that returns; take it out"
         )
     except Exception as error:
-        refused = _refusal_of(error) or fault_of_own_code(error)
+        refused = in_one_line(error)
         if refused is None:
             raise
         sys.exit(f"error: {refused}")
 
 
-def _refusal_of(error: Exception) -> str | None:
-    """What the machine or the user is at fault for, in a line; None where it may be a bug of ours.
+def in_one_line(error: Exception) -> str | None:
+    """What the user or the machine is at fault for, in a line; None where it may be a bug of ours."""
+    return str(error) if isinstance(error, UserError) else _refusal_of(error) or fault_of_own_code(error)
 
-    A command that computes nothing does not import torch.
-    """
+
+def _refusal_of(error: Exception) -> str | None:
+    """What of the machine or of torch it is; a command that computes nothing does not import torch."""
     if isinstance(error, OSError):
         return refusal_of_system(error)
     if "torch" not in sys.modules:

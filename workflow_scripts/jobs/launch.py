@@ -4,19 +4,17 @@
 
 Without a GPU it starts as a copy of a process that has imported what it needs, where one is offered.
 
-It is no part of the command's code digest, and imports nothing heavy.
+It is no part of the command's code digest. Every job goes through it, so what few of them need is imported where they
+need it: a job that becomes a copy is started in half of the time.
 """
 
 import argparse
 import os
-import shutil
 import sys
 from pathlib import Path
 
-from mcoherence.audit.job_records import peak_memory_file
+from mcoherence.audit.peak_memory import peak_memory_file
 from workflow_scripts.jobs.copy_client import run_as_copy
-from workflow_scripts.jobs.entry import run
-from workflow_scripts.jobs.gpu_lease import candidates, lease, lock_folder
 
 OPERATIONAL = True  # no number depends on it; docs/reruns.md
 
@@ -37,7 +35,7 @@ def main() -> None:
     arguments = parser.parse_args()
     job = os.environ.get("SLURM_JOB_ID")
     if arguments.own_step and job and os.environ.get(STEP_OF) != job:
-        if shutil.which("srun"):
+        if on_path("srun"):
             become_a_step(job, arguments.threads)
         print("launch: no srun here, so that SLURM's signals do not reach this job", file=sys.stderr)
     if log := os.environ.pop(STEP_LOG, None):
@@ -46,13 +44,32 @@ def main() -> None:
     peak_memory = peak_memory_file(log_file) if log_file else None
     if peak_memory:
         peak_memory.unlink(missing_ok=True)  # of an earlier start
-    gpus = candidates() if arguments.device in ("auto", "cuda") else []
-    if gpus:
-        leased = lease(arguments.gpus, gpus, lock_folder(), arguments.jobs_per_gpu)
-        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(leased)
-    elif arguments.gpus == 1:  # several ranks are started afresh anyway, and need another environment
+    wants_gpus = arguments.device in ("auto", "cuda") and may_have_gpus()
+    has_gpus = wants_gpus and take_gpus(arguments.gpus, arguments.jobs_per_gpu)
+    if not has_gpus and arguments.gpus == 1:  # several ranks are started afresh anyway, and need another environment
         run_as_copy(arguments.command, peak_memory)
     os.execvp(arguments.command[0], arguments.command)
+
+
+def may_have_gpus() -> bool:
+    """Whether there is a sign of GPUs, and so a need to look for them."""
+    return "CUDA_VISIBLE_DEVICES" in os.environ or on_path("nvidia-smi")
+
+
+def take_gpus(count: int, jobs_per_gpu: int) -> bool:
+    """Lease as many GPUs for this process and what it becomes, once they are free; whether there are any."""
+    from workflow_scripts.jobs.gpu_lease import candidates, lease, lock_folder
+
+    gpus = candidates()
+    if gpus:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(lease(count, gpus, lock_folder(), jobs_per_gpu))
+    return bool(gpus)
+
+
+def on_path(program: str) -> bool:
+    """Whether a program of this name can be run."""
+    folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    return any(os.access(os.path.join(folder, program), os.X_OK) for folder in folders)
 
 
 def become_a_step(job: str, threads: int) -> None:
@@ -85,4 +102,11 @@ def append_to(log: str) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    try:
+        main()
+    except Exception as error:
+        from workflow_scripts.jobs.entry import in_one_line
+
+        if (refused := in_one_line(error)) is None:
+            raise
+        sys.exit(f"error: {refused}")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.autograd.graph import Node
 
@@ -89,7 +90,9 @@ class Following:
 
     def __init__(self, model: nn.Module, inputs: Sequence[Tensor] = ()) -> None:
         # By id, and kept alive, so that no other tensor takes one over.
-        self._fixed = {id(tensor): (tensor, _version(tensor)) for tensor in (*model.parameters(), *model.buffers())}
+        self._fixed: dict[int, tuple[Tensor, int | None]] = {}
+        self._sharing: dict[int, set[int]] = {}  # of the fixed, by id of the tensor whose memory it is
+        self._add_fixed([*model.parameters(), *model.buffers()])
         self._own = set(self._fixed)
         self._of_inputs: dict[int, tuple[Tensor, Origin]] = {
             id(tensor): (tensor, Given(place)) for place, tensor in enumerate(inputs)
@@ -128,18 +131,18 @@ class Following:
         self._seen.update(one.grad_fn for one in _tensors(result) if one.grad_fn is not None)
         if self._ended or _is_gradient(function):
             return
-        if getattr(function, "__name__", "") in _COUNTING_NO_WRITE and self._holds_known((args[1:], dict(kwargs))):
+        if self._holds_known(_statistics_written(function, args, kwargs)):
             self._end()
             return
         unknown = bool(args) and isinstance(args[0], Tensor) and not self._is_known(args[0])
-        if unknown and "out" not in kwargs:  # most calls
+        if unknown and kwargs.get("out") is None:  # most calls
             return
         writes = _writes(function, kwargs)
         targets = [*args[:1], *map(kwargs.get, ("out", "input", "self"))] if writes else []
         into = {id(one) for one in _tensors(targets)}
         if _all_tensors((args, dict(kwargs)), lambda one: self._is_as_it_was_fixed(one, written=id(one) in into)):
             self._count_writes(_tensors(targets))
-            self._fixed |= {id(one): (one, _version(one)) for one in (*_tensors(result), *_tensors(targets))}
+            self._add_fixed([*_tensors(result), *_tensors(targets)])
             made = (one for one in _tensors(result) if one.grad_fn is None and one._base is None)
             self._constants += sum(one.numel() * one.element_size() for one in made)
             if self._constants > MOST_CONSTANTS:
@@ -149,13 +152,19 @@ class Following:
         elif not unknown and self._of_inputs and (call := self.call(function, args, kwargs)) is not None:
             self._keep(call, result)
 
+    def _add_fixed(self, tensors: Sequence[Tensor]) -> None:
+        for one in tensors:
+            self._fixed[id(one)] = one, _version(one)
+            self._sharing.setdefault(id(_base(one)), set()).add(id(one))
+
     def _count_writes(self, targets: Sequence[Tensor]) -> None:
         """Of fixed tensors that share the memory of others, into which something fixed was written once."""
-        bases = {id(_base(target)) for target in targets}
-        for key, (tensor, counted) in self._fixed.items() if bases else ():
-            now = _version(tensor)
-            if id(_base(tensor)) in bases and now is not None and counted is not None and now == counted + 1:
-                self._fixed[key] = tensor, now
+        for base in {id(_base(target)) for target in targets}:
+            for key in self._sharing.get(base, ()):
+                tensor, counted = self._fixed[key]
+                now = _version(tensor)
+                if now is not None and counted is not None and now == counted + 1:
+                    self._fixed[key] = tensor, now
 
     def unwritten(self) -> bool:
         """Whether what calls are worked out from is as it was: nothing was written into it, by another name maybe."""
@@ -174,7 +183,7 @@ class Following:
 
     def _end(self) -> None:
         self._ended = True
-        self._fixed, self._of_inputs, self._versions = {}, {}, {}
+        self._fixed, self._sharing, self._of_inputs, self._versions = {}, {}, {}, {}
 
     def _is_as_it_was_fixed(self, tensor: Tensor, *, written: bool = False) -> bool:
         """Whether a tensor is fixed, and was not written to by what no call shows, such as a script of torch's.
@@ -260,7 +269,18 @@ def _tensors(result: Any) -> list[Tensor]:
 
 
 # Functions that write statistics of a batch into their arguments, which no version counts.
-_COUNTING_NO_WRITE = {"batch_norm", "instance_norm", "native_batch_norm"}
+_COUNTING_NO_WRITE = {
+    *("batch_norm", "instance_norm", "native_batch_norm", "cudnn_batch_norm", "miopen_batch_norm"),
+    *("_native_batch_norm_legit", "_batch_norm_impl_index", "_batch_norm_with_update"),
+}
+
+
+def _statistics_written(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Any]:
+    """The arguments into which it may write statistics, second and third in torch.nn.functional, else after weights."""
+    if getattr(function, "__name__", "").partition(".")[0] not in _COUNTING_NO_WRITE:
+        return []
+    first = 1 if getattr(function, "__module__", None) == F.__name__ else 3
+    return [*args[first : first + 2], kwargs.get("running_mean"), kwargs.get("running_var")]
 
 
 def _is_gradient(function: Callable[..., Any]) -> bool:
@@ -279,4 +299,4 @@ def _writes(function: Callable[..., Any], kwargs: Mapping[str, Any]) -> bool:
         into_itself = name.endswith("_") and not name.endswith("__")
         by_operator = name.startswith("__i") and name not in ("__invert__", "__index__", "__int__")
         _WRITING[function] = into_itself or by_operator or name in ("__setitem__", "__set__")
-    return _WRITING[function] or "out" in kwargs or "inplace" in kwargs
+    return _WRITING[function] or kwargs.get("out") is not None or bool(kwargs.get("inplace"))

@@ -17,6 +17,7 @@ from torch import Tensor
 from mcoherence.gradients.graph.layout import EXAMPLES_FIRST, Layout, may_hold
 from mcoherence.gradients.graph.sharing import is_bilinear
 from mcoherence.gradients.graph.uses import is_kept
+from mcoherence.gradients.layer_rules.channels import MANY_POSITIONS, channel_rows
 from mcoherence.gradients.layer_rules.kernels import kernel_gradients
 
 # (settings, saved tensors and output gradients [c, k, *others]) -> gradients [c, *shape of the argument]
@@ -122,14 +123,22 @@ def _over_positions(settings: object, saved: tuple[Tensor, ...], grads: Tensor) 
     return grads.flatten(3).sum(dim=(1, 3)) if grads.dim() > 3 else grads.sum(dim=1)
 
 
-def _of_batch_norm(node: Any) -> tuple[Tensor, Tensor]:
-    """What is taken off each channel, and what it is multiplied by."""
-    return node._saved_running_mean, (node._saved_running_var + node._saved_eps).rsqrt()
+def _of_batch_norm(node: Any) -> tuple[Tensor, Tensor, float]:
+    """What is taken off each channel, by the square of what it is divided, and what is added to that."""
+    return node._saved_running_mean, node._saved_running_var, node._saved_eps
 
 
-def _batch_norm_weight(settings: tuple[Tensor, Tensor], saved: tuple[Tensor, ...], grads: Tensor) -> Tensor:
-    mean, scale = (value.to(grads.dtype).reshape(-1, *[1] * (grads.dim() - 3)) for value in settings)
-    return _over_positions(None, (), (saved[0] - mean) * scale * grads)
+def _batch_norm_weight(
+    settings: tuple[Tensor, Tensor, float], saved: tuple[Tensor, ...], grads: Tensor
+) -> Tensor:
+    (inputs,), (mean, variance, eps) = saved, settings
+    if grads.device.type == "cpu" and grads.shape[3:].numel() >= MANY_POSITIONS:
+        of_weight, _ = channel_rows(inputs.flatten(0, 1), grads.flatten(0, 1), mean, variance, eps)
+        return of_weight.reshape(*grads.shape[:3]).sum(dim=1)
+    mean, scale = (
+        value.to(grads.dtype).reshape(-1, *[1] * (grads.dim() - 3)) for value in (mean, (variance + eps).rsqrt())
+    )
+    return _over_positions(None, (), (inputs - mean) * scale * grads)
 
 
 def _is_eval(node: Any, layout: Layout, examples: int) -> bool:

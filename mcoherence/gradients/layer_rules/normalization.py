@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from mcoherence.gradients.layer_rules.channels import MANY_POSITIONS, channel_rows
 from mcoherence.gradients.layer_rules.products import squared_norms
 from mcoherence.gradients.layer_rules.registry import NotModelledError, layer_rule, weight_and_bias
 
@@ -62,32 +63,14 @@ def rms_norm(layer: nn.Module, inputs: Tensor, output_grads: Tensor) -> dict[str
     return _per_element(layer, len(layer.normalized_shape), x_hat, output_grads)
 
 
-# Seen on an AMD EPYC (torch 2.15, float32): a third to a seventh of the time of `_per_channel` from 256 positions on,
-# about the same at 16 and 64, and three times as long at 4.
-MANY_POSITIONS = 16
-
-
 def _by_library(
     layer: nn.Module, inputs: Tensor, output_grads: Tensor, mean: Tensor, variance: Tensor
 ) -> dict[str, Tensor]:
-    """Squared norms for inputs and output_grads [n, C, *] and statistics [C].
-
-    Channels of examples are channels of one example to torch's backward pass of batch norm, which sums both gradients
-    in one go over what was given, without a temporary.
-    """
+    """Squared norms for inputs and output_grads [n, C, *] and statistics [C]."""
     names = weight_and_bias(layer)
-    eps = layer.eps
-    assert isinstance(eps, float)
-    n, channels = output_grads.shape[:2]
-    as_one = (1, n * channels, -1)
-    dtype = inputs.dtype
-    means, variances = (one.to(dtype).expand(n, channels).reshape(-1) for one in (mean, variance))
-    _, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
-        output_grads.reshape(as_one), inputs.reshape(as_one), None, means, variances, None, None,
-        False, eps, [False, True, True],
-    )  # fmt: skip
-    rows = {"weight": of_weight, "bias": of_bias}
-    return {name: squared_norms(rows[name].reshape(n, channels)) for name in names}
+    assert isinstance(layer.eps, float)
+    rows = dict(zip(("weight", "bias"), channel_rows(inputs, output_grads, mean, variance, layer.eps), strict=True))
+    return {name: squared_norms(rows[name]) for name in names}
 
 
 def _by_running_statistics(layer: nn.Module, inputs: Tensor) -> Tensor:

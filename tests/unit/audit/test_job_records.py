@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from mcoherence.audit.job_records import JobRecord, peak_memory_file, read_record
+from mcoherence.audit.job_records import JobRecord, read_record
+from mcoherence.audit.peak_memory import peak_memory_file
 from mcoherence.errors import UserError
 from mcoherence.files.atomic import write_text
 

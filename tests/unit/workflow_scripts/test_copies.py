@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from mcoherence.audit.job_records import peak_memory_file
+from mcoherence.audit.peak_memory import peak_memory_file
 from workflow_scripts.jobs import copy_server
 from workflow_scripts.jobs.copy_client import CONTAINERS, OFFER, offer
 from workflow_scripts.jobs.copy_protocol import Request
