@@ -344,22 +344,27 @@ def _shape_of_verdict(verdict: str) -> alt.Shape:
 
 
 def _spec(chart: Any, description: str, choices: Sequence[alt.Parameter] = ()) -> Spec:
-    """The chart as JSON, with what all of them look like."""
+    """The chart as JSON, with what all of them look like.
+
+    It is dressed as JSON, since each method of Altair copies all of a chart. That it is valid, which takes longer to
+    check than to make it, is tested.
+    """
     if choices:
         chart = chart.add_params(*choices)
-    dressed = (
-        chart.properties(description=description, background="transparent")
-        .configure_view(stroke=None)
-        .configure_axis(
-            grid=True,
-            gridColor="#e6e6e6",
-            domainColor="#888",
-            labelFontSize=12,
-            titleFontSize=12,
-            titleFontWeight="normal",
-        )
-        .configure_header(labelFontSize=13)
-    )
-    spec: Spec = dressed.to_dict()
+    spec: Spec = chart.to_dict(validate=False)
     spec.pop("datasets", None)
-    return spec
+    config = spec["config"] | _LOOK | {"view": spec["config"].get("view", {}) | {"stroke": None}}
+    return spec | {"description": description, "background": "transparent", "config": config}
+
+
+_LOOK = {
+    "axis": {
+        "grid": True,
+        "gridColor": "#e6e6e6",
+        "domainColor": "#888",
+        "labelFontSize": 12,
+        "titleFontSize": 12,
+        "titleFontWeight": "normal",
+    },
+    "header": {"labelFontSize": 13},
+}

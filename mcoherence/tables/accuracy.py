@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from mcoherence.study.runs import Run
 from mcoherence.tables.inputs import evaluated, evaluation_of, labels_of, targets_of
+from mcoherence.tables.rows import stacked
 from mcoherence.tables.runs import rows_of_runs
 
 
@@ -39,21 +40,18 @@ def accuracy_of_run(results: str, run: Run) -> pd.DataFrame:
         "corrupt": ("train", labels.changed),
         "test": ("test", np.ones(len(targets), dtype=np.bool_)),
     }
-    frames = [
-        pd.DataFrame(
-            {
-                "step": step,
-                "epoch": epoch,
-                "part": name,
-                "n": int(mask.sum()),
-                "accuracy": np.where(diverged, np.nan, _mean_over(correct[source], mask)),
-                "loss": _mean_over(loss[source], mask),
-                "diverged": diverged,
-            }
-        )
+    return stacked(
+        {
+            "step": step,
+            "epoch": epoch,
+            "part": name,
+            "n": int(mask.sum()),
+            "accuracy": np.where(diverged, np.nan, _mean_over(correct[source], mask)),
+            "loss": _mean_over(loss[source], mask),
+            "diverged": diverged,
+        }
         for name, (source, mask) in parts.items()
-    ]
-    return pd.concat(frames, ignore_index=True)
+    )
 
 
 def _mean_over(values: NDArray[Any], mask: NDArray[np.bool_]) -> NDArray[np.float64]:

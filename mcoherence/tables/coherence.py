@@ -8,6 +8,7 @@ from mcoherence.study.result_names import GROUPS, REDRAWN
 from mcoherence.study.runs import Run
 from mcoherence.tables.columns import TRAIN_GROUP, WHOLE_NETWORK, Column
 from mcoherence.tables.inputs import coherence_of
+from mcoherence.tables.rows import stacked
 from mcoherence.tables.runs import rows_of_runs
 from mcoherence.tables.sums import Sums
 
@@ -31,25 +32,23 @@ def table(results: str, runs: Sequence[Run], noise: Mapping[str, float]) -> pd.D
 
 def coherence_by_layer(sums: Sums, groups: Sequence[str] = (TRAIN_GROUP, *GROUPS, REDRAWN)) -> pd.DataFrame:
     """The rows of one run, of those of the groups that it was measured in, without the columns that name it."""
-    frames = []
+    blocks = []
     for group in filter(sums.has, groups):
         count = sums.count(group)
         for layer in (WHOLE_NETWORK, *sums.layers):
-            frames.append(
-                pd.DataFrame(
-                    {
-                        "step": sums.step,
-                        "epoch": sums.epoch,
-                        "group": group,
-                        "layer": layer,
-                        "layer_type": sums.layer_types.get(layer, ""),
-                        "n": count,
-                        "sum_sq_norm": sums.total(group, layer),
-                        "sq_norm_of_sum": sums.inner(group, group, layer),
-                        **sums.measures(group, layer),
-                        "batch_norm": sums.batch_norm,
-                        "diverged": sums.diverged,
-                    }
-                )
+            blocks.append(
+                {
+                    "step": sums.step,
+                    "epoch": sums.epoch,
+                    "group": group,
+                    "layer": layer,
+                    "layer_type": sums.layer_types.get(layer, ""),
+                    "n": count,
+                    "sum_sq_norm": sums.total(group, layer),
+                    "sq_norm_of_sum": sums.inner(group, group, layer),
+                    **sums.measures(group, layer),
+                    "batch_norm": sums.batch_norm,
+                    "diverged": sums.diverged,
+                }
             )
-    return pd.concat(frames, ignore_index=True)
+    return stacked(blocks)

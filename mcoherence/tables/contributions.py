@@ -16,6 +16,7 @@ from mcoherence.measuring.worlds import inner_with_total, over_updates
 from mcoherence.study.result_names import CONTRIBUTIONS_SCHEMA
 from mcoherence.study.runs import Run
 from mcoherence.tables.columns import MEASURED_WORLD, Column
+from mcoherence.tables.rows import stacked
 from mcoherence.tables.runs import rows_of_runs
 from mcoherence.tables.sums import Sums
 
@@ -48,7 +49,7 @@ def contributions_of_file(path: Path) -> pd.DataFrame:
         corrupt = file["corrupt_cells"][:]  # bool [W, C]
     n, gram = sums.n[0], sums.gram[..., 0]  # [C], the same at every checkpoint; [K, C, C]
     squared = gram.sum(axis=(1, 2))
-    frames = []
+    blocks = []
     for world, cells in enumerate(corrupt):
         columns: dict[str, Any] = {
             "step": sums.step,
@@ -64,5 +65,5 @@ def contributions_of_file(path: Path) -> pd.DataFrame:
             count = columns[f"n_{group}"]
             rate = inner[group] / (n.sum() ** 2 * count) if count else np.full(len(sums.step), np.nan)
             columns[f"i_{group}"] = over_updates(sums.step, rate)
-        frames.append(pd.DataFrame(columns | {"batch_norm": sums.batch_norm, "diverged": sums.diverged}))
-    return pd.concat(frames, ignore_index=True)
+        blocks.append(columns | {"batch_norm": sums.batch_norm, "diverged": sums.diverged})
+    return stacked(blocks)

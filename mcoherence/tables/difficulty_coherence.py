@@ -11,6 +11,7 @@ from mcoherence.coherence import cosine_of_sums, cross_alignment
 from mcoherence.study.result_names import DIFFICULTY_COHERENCE_SCHEMA
 from mcoherence.study.runs import Run
 from mcoherence.tables.columns import Column
+from mcoherence.tables.rows import stacked
 from mcoherence.tables.runs import rows_of_runs
 from mcoherence.tables.sums import Sums
 
@@ -35,7 +36,7 @@ def table(results: str, runs: Sequence[Run], noise: Mapping[str, float]) -> pd.D
 def agreement_of_file(path: Path) -> pd.DataFrame:
     """The rows of one run, without the columns that name it, from its difficulty_coherence.h5."""
     sums = Sums.read(path, DIFFICULTY_COHERENCE_SCHEMA).over_parameters()
-    frames = []
+    blocks = []
     for a, b in combinations_with_replacement(sums.groups, 2):
         inner, totals, counts = sums.inner(a, b), (sums.total(a), sums.total(b)), (sums.count(a), sums.count(b))
         measures = sums.measures(a)
@@ -47,5 +48,5 @@ def agreement_of_file(path: Path) -> pd.DataFrame:
                 "cosine": cosine_of_sums(inner, sums.inner(a, a), sums.inner(b, b)),
             }
         names = {"step": sums.step, "epoch": sums.epoch, "group": a, "other": b, "n": counts[0], "n_other": counts[1]}
-        frames.append(pd.DataFrame(names | measured | {"batch_norm": sums.batch_norm, "diverged": sums.diverged}))
-    return pd.concat(frames, ignore_index=True)
+        blocks.append(names | measured | {"batch_norm": sums.batch_norm, "diverged": sums.diverged})
+    return stacked(blocks)

@@ -9,6 +9,7 @@ from mcoherence.study.result_names import CORRUPT, GROUPS, HELDOUT, PRISTINE
 from mcoherence.study.runs import Run
 from mcoherence.tables.columns import TRAIN_GROUP, WHOLE_NETWORK, Column
 from mcoherence.tables.inputs import coherence_of
+from mcoherence.tables.rows import stacked
 from mcoherence.tables.runs import rows_of_runs
 from mcoherence.tables.sums import Sums
 
@@ -41,26 +42,24 @@ def table(results: str, runs: Sequence[Run], noise: Mapping[str, float]) -> pd.D
 
 def alignment_of_pairs(sums: Sums) -> pd.DataFrame:
     """The rows of one run, without the columns that name it."""
-    frames = []
+    blocks = []
     for a, b in (pair for pair in PAIRS if all(map(sums.has, pair))):
         inner, totals, counts = sums.inner(a, b), (sums.total(a), sums.total(b)), (sums.count(a), sums.count(b))
-        frames.append(
-            pd.DataFrame(
-                {
-                    "step": sums.step,
-                    "epoch": sums.epoch,
-                    "group_a": a,
-                    "group_b": b,
-                    "layer": WHOLE_NETWORK,
-                    "n_a": counts[0],
-                    "n_b": counts[1],
-                    "inner": inner,
-                    "cosine": cosine_of_sums(inner, sums.inner(a, a), sums.inner(b, b)),
-                    "cross_m_coherence": cross_m_coherence(inner, *totals),
-                    "cross_alignment": cross_alignment(inner, *totals, *counts),
-                    "batch_norm": sums.batch_norm,
-                    "diverged": sums.diverged,
-                }
-            )
+        blocks.append(
+            {
+                "step": sums.step,
+                "epoch": sums.epoch,
+                "group_a": a,
+                "group_b": b,
+                "layer": WHOLE_NETWORK,
+                "n_a": counts[0],
+                "n_b": counts[1],
+                "inner": inner,
+                "cosine": cosine_of_sums(inner, sums.inner(a, a), sums.inner(b, b)),
+                "cross_m_coherence": cross_m_coherence(inner, *totals),
+                "cross_alignment": cross_alignment(inner, *totals, *counts),
+                "batch_norm": sums.batch_norm,
+                "diverged": sums.diverged,
+            }
         )
-    return pd.concat(frames, ignore_index=True)
+    return stacked(blocks)

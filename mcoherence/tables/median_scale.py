@@ -1,17 +1,16 @@
 """Memorisation by optimiser, size of mini-batch and rate: a row per run, with the rate that was chosen for its kind."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from mcoherence.data.store import read_class_names
 from mcoherence.study.runs import Run
 from mcoherence.tables.accuracy import accuracy_of_run
 from mcoherence.tables.columns import Column
 from mcoherence.tables.crossings import between, first_crossing
+from mcoherence.tables.inputs import classes_of
 from mcoherence.tables.runs import rows_of_runs
 
 # The accuracy on pristine examples that chooses a rate, and that on corrupt ones whose time is compared: the experiment
@@ -71,7 +70,7 @@ def table(
 
     def rows_of(run: Run) -> pd.DataFrame:
         entry = entries[run.optimizer]
-        classes = len(read_class_names(Path(run.file(results, "images"))))
+        classes = classes_of(results, run)
         known = {
             "method": entry["method"],
             "reference": entry["method"] == reference,

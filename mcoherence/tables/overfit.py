@@ -5,18 +5,15 @@ same chance, the true one among them. Source: arXiv 2002.10657, winsorised SGD a
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from mcoherence.data.store import LABELS_SCHEMA, read_class_names
-from mcoherence.files.hdf5 import open_hdf5, read_mapping
 from mcoherence.study.runs import Run
 from mcoherence.tables.accuracy import accuracy_of_run
 from mcoherence.tables.columns import Column
-from mcoherence.tables.inputs import labels_of
+from mcoherence.tables.inputs import classes_of, labels_of, scheme_of
 from mcoherence.tables.runs import rows_of_runs
 
 Float64Array = NDArray[np.float64]
@@ -84,10 +81,10 @@ def table(
 
 
 def _rows_of_run(results: str, run: Run, eps: float) -> pd.DataFrame:
-    classes = len(read_class_names(Path(run.file(results, "images"))))
+    classes = classes_of(results, run)
     rows = accuracy_of_run(results, run)
     train, test = (rows[rows["part"] == part].reset_index(drop=True) for part in ("train", "test"))
-    at_random = eps == 0 or _corruption_scheme(Path(run.file(results, "labels"))) in RANDOM_SCHEMES
+    at_random = eps == 0 or scheme_of(results, run) in RANDOM_SCHEMES
     ta, va = train["accuracy"], test["accuracy"]
     return pd.DataFrame(
         {
@@ -102,8 +99,3 @@ def _rows_of_run(results: str, run: Run, eps: float) -> pd.DataFrame:
             "diverged": train["diverged"],
         }
     )
-
-
-def _corruption_scheme(labels: Path) -> str:
-    with open_hdf5(labels, LABELS_SCHEMA) as file:
-        return str(read_mapping(file, "settings").get("scheme", "uniform"))

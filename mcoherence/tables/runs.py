@@ -14,6 +14,7 @@ import pandas as pd
 
 from mcoherence.study.runs import Run
 from mcoherence.tables.columns import RUN_COLUMNS
+from mcoherence.tables.rows import repeated
 
 
 def rows_of_runs(
@@ -26,7 +27,11 @@ def rows_of_runs(
         noise: label set -> fraction of labels selected for randomisation.
         rows_of: a run -> its rows, without the columns that name it.
     """
-    return pd.concat([named(run, noise, rows_of(run)) for run in runs], ignore_index=True)
+    runs = list(runs)
+    rows = [rows_of(run) for run in runs]
+    names, counts = [run_columns(run, noise) for run in runs], [len(of_run) for of_run in rows]
+    columns = {column: repeated([one[column] for one in names], counts) for column in RUN_COLUMNS}
+    return pd.concat([pd.DataFrame(columns), pd.concat(rows, ignore_index=True)], axis=1)
 
 
 def named(run: Run, noise: Mapping[str, float], rows: pd.DataFrame) -> pd.DataFrame:

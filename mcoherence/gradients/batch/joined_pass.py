@@ -132,9 +132,8 @@ def losses_of_part(loss_fn: LossFunction, outputs: Tensor, targets: Tensor) -> P
     gradient = None
     if losses.requires_grad:
         below = users_below([losses.grad_fn], {})
-        leaves_below = [leaf for one in below if (leaf := getattr(one, "variable", None)) is not None]
         assert node is not None
-        if any(leaf is not rows for leaf in leaves_below) or in_doubt(below, [node], len(losses)):
+        if any(leaf is not rows for leaf in below.variables.values()) or in_doubt(below, [node], len(losses)):
             raise StaysApartError
         (gradient,) = torch.autograd.grad(losses.sum(), rows, allow_unused=True)
     if gradient is None:

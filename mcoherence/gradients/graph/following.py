@@ -8,6 +8,7 @@ known.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -128,14 +129,18 @@ class Following:
 
     def take(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> None:
         """Follow the result of a call. Once something else is written into a known tensor, none is known any more."""
-        self._seen.update(one.grad_fn for one in _tensors(result) if one.grad_fn is not None)
-        if self._ended or _is_gradient(function):
+        for one in (result,) if isinstance(result, Tensor) else _tensors(result):
+            if one.grad_fn is not None:
+                self._seen.add(one.grad_fn)
+        if self._ended:
             return
-        if self._holds_known(_statistics_written(function, args, kwargs)):
-            self._end()
-            return
+        if (first := _statistics_written(function)) is not None:
+            statistics = *args[first : first + 2], kwargs.get("running_mean"), kwargs.get("running_var")
+            if self._holds_known(statistics):
+                self._end()
+                return
         unknown = bool(args) and isinstance(args[0], Tensor) and not self._is_known(args[0])
-        if unknown and kwargs.get("out") is None:  # most calls
+        if (unknown and kwargs.get("out") is None) or _is_gradient(function):  # most calls
             return
         writes = _writes(function, kwargs)
         targets = [*args[:1], *map(kwargs.get, ("out", "input", "self"))] if writes else []
@@ -275,12 +280,12 @@ _COUNTING_NO_WRITE = {
 }
 
 
-def _statistics_written(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Any]:
-    """The arguments into which it may write statistics, second and third in torch.nn.functional, else after weights."""
+@cache
+def _statistics_written(function: Callable[..., Any]) -> int | None:
+    """Where the two arguments are into which a function writes statistics; None of one that writes none."""
     if getattr(function, "__name__", "").partition(".")[0] not in _COUNTING_NO_WRITE:
-        return []
-    first = 1 if getattr(function, "__module__", None) == F.__name__ else 3
-    return [*args[first : first + 2], kwargs.get("running_mean"), kwargs.get("running_var")]
+        return None
+    return 1 if getattr(function, "__module__", None) == F.__name__ else 3  # after weight and bias
 
 
 def _is_gradient(function: Callable[..., Any]) -> bool:

@@ -128,9 +128,7 @@ def _of_batch_norm(node: Any) -> tuple[Tensor, Tensor, float]:
     return node._saved_running_mean, node._saved_running_var, node._saved_eps
 
 
-def _batch_norm_weight(
-    settings: tuple[Tensor, Tensor, float], saved: tuple[Tensor, ...], grads: Tensor
-) -> Tensor:
+def _batch_norm_weight(settings: tuple[Tensor, Tensor, float], saved: tuple[Tensor, ...], grads: Tensor) -> Tensor:
     (inputs,), (mean, variance, eps) = saved, settings
     if grads.device.type == "cpu" and grads.shape[3:].numel() >= MANY_POSITIONS:
         of_weight, _ = channel_rows(inputs.flatten(0, 1), grads.flatten(0, 1), mean, variance, eps)

@@ -15,8 +15,16 @@ from typing import Any
 from torch import Tensor
 from torch.autograd.graph import Node
 
-# For every node below a start, the nodes that take its output, and as which argument; None across a call.
-Users = dict[Node, list[tuple[Node, int | None]]]
+
+class Users(dict[Node, list[tuple[Node, int | None]]]):
+    """For every node below a start, the nodes that take its output, and as which argument; None across a call.
+
+    variables: the leaves among the nodes, with their tensors. To ask every node for one takes longer than to walk.
+    """
+
+    def __init__(self, start: Iterable[Node]) -> None:
+        super().__init__((node, []) for node in start)
+        self.variables: dict[Node, Tensor] = {}
 
 
 @dataclass(frozen=True)
@@ -46,10 +54,11 @@ def parameters_outside_calls(root: Node, cuts: Iterable[GraphCut]) -> tuple[set[
     """
     by_output = {cut.output_node: cut for cut in cuts}
     reached = users_below([root], {node: cut.input_node for node, cut in by_output.items()})
-    outside = _leaves(reached)
+    outside = _ids_of_leaves(reached)
     for cut in by_output.values():
         if cut.opaque:
-            inside = _leaves(users_below([following for following, _ in cut.output_node.next_functions], cut.end))
+            below = users_below([following for following, _ in cut.output_node.next_functions], cut.end)
+            inside = _ids_of_leaves(below)
             if inside - cut.own:
                 outside |= inside | cut.own
     return outside, reached
@@ -58,11 +67,13 @@ def parameters_outside_calls(root: Node, cuts: Iterable[GraphCut]) -> tuple[set[
 def users_below(start: Iterable[Node | None], bridges: Mapping[Node, Node | None]) -> Users:
     """The nodes below `start`, itself included, with their users; a walk goes on from a bridge's node as told there."""
     stack = [node for node in start if node is not None]
-    users: Users = {node: [] for node in stack}
+    users = Users(stack)
     while stack:
         node = stack.pop()
         across = node in bridges
         following_nodes = ((bridges[node], 0),) if across else node.next_functions
+        if (across or not following_nodes) and (variable := getattr(node, "variable", None)) is not None:
+            users.variables[node] = variable
         for argument, (following, _) in enumerate(following_nodes):
             if following is None:
                 continue
@@ -135,14 +146,12 @@ _VIEW = re.compile(
 
 def leaves_of(users: Users, parameters: Mapping[str, Tensor]) -> dict[str, Node]:
     """{name: node} of those of the parameters that are in the graph."""
-    names = {id(p): name for name, p in parameters.items()}
-    variables = ((node, getattr(node, "variable", None)) for node in users)
-    return {names[id(leaf)]: node for node, leaf in variables if leaf is not None and id(leaf) in names}
+    nodes = {id(variable): node for node, variable in users.variables.items()}
+    return {name: nodes[id(p)] for name, p in parameters.items() if id(p) in nodes}
 
 
-def _leaves(nodes: Iterable[Node]) -> set[int]:
-    variables = (getattr(node, "variable", None) for node in nodes)
-    return {id(variable) for variable in variables if variable is not None}
+def _ids_of_leaves(users: Users) -> set[int]:
+    return set(map(id, users.variables.values()))
 
 
 def has_reentrant_checkpoint(root: Node) -> bool:

@@ -6,8 +6,8 @@ Index letters: n examples, C channels.
 import torch
 from torch import Tensor
 
-# Of a channel, on a processor. Seen on an AMD EPYC (torch 2.15, float32): a third to a seventh of the time of elementwise
-# products from 256 positions on, about the same at 16 and 64, and three times as long at 4.
+# Of a channel, on a processor. Seen on an AMD EPYC (torch 2.15, float32): a third to a seventh of the time of
+# elementwise products from 256 positions on, about the same at 16 and 64, and three times as long at 4.
 MANY_POSITIONS = 16
 
 
