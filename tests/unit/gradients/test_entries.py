@@ -164,6 +164,25 @@ def mask_token(m, x):
     return m.a(torch.where(x[..., :1] > 0, x, m.token) / (1 + m.gain.square())).tanh().mean(1)
 
 
+def standardised_kernel(m, x):
+    """A kernel whose channels are normalised by their own mean and variance, with torch's function for batches."""
+    w = F.batch_norm(m.w.reshape(1, 3, -1), None, None, weight=m.gain.exp(), training=True, momentum=0.0)
+    return pooled(F.conv2d(maps(x), w.reshape_as(m.w), padding=1).tanh())
+
+
+def functions_that_could_write(m, x):
+    """Arguments that say that nothing is written to, and dropout that drops nothing."""
+    w = F.dropout(F.normalize(m.w, dim=0, out=None), 0.3, training=False, inplace=False)
+    return (x @ F.relu(w.sin() + m.b, inplace=False)).mean(1)
+
+
+class LoudNorm(nn.BatchNorm2d):
+    """A norm with a forward pass of its own, as libraries of networks write them."""
+
+    def forward(self, x):
+        return super().forward(x).tanh()
+
+
 def cut_off(m, x):
     """Of two entries one gets no gradient."""
     w = m.w.tanh()
@@ -245,6 +264,12 @@ ENTRIES = {
     "divided": lambda: Model(divided, gain=bare(D)),
     "spans": lambda: Model(lengths_of_spans, w=bare(D + 2, 3), norm=nn.LayerNorm(3)),
     "a use without a gradient": lambda: Model(cut_off, w=bare(D, 3), a=nn.Linear(3, 3)),
+    "standardised kernel": lambda: Model(standardised_kernel, w=bare(3, 2, 3, 3), gain=bare(3)),
+    "functions that could write": lambda: Model(functions_that_could_write, w=bare(D, 3), b=bare(3)),
+    "a norm of one's own": lambda: Model(lambda m, x: pooled(m.n(m.c(maps(x)))), c=conv(), n=LoudNorm(3)),
+    "a norm of one's own, of many positions": lambda: Model(
+        lambda m, x: pooled(m.n(m.c(maps(x).repeat(1, 1, 2, 2)))), c=conv(), n=LoudNorm(3)
+    ),
     "mask token": lambda: Model(mask_token, a=nn.Linear(D, D), token=bare(D), gain=bare(D)),
     "somebody's function of two weights": lambda: Model(
         lambda m, x: (x @ Stretched.apply(m.a, m.b)).tanh().mean(1), a=bare(D, 3), b=bare(D, 3)

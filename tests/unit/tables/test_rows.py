@@ -1,8 +1,9 @@
 """Rows that several readers of the tables ask for."""
 
+import numpy as np
 import pandas as pd
 
-from mcoherence.tables.rows import last_rows, partly_random, whole_network
+from mcoherence.tables.rows import last_rows, partly_random, stacked, whole_network
 
 
 def test_every_run_has_its_own_last_step():
@@ -31,3 +32,12 @@ def test_the_whole_network_is_all_layers_on_pristine_and_corrupt_examples_togeth
 
 def test_labels_random_in_part_are_neither_clean_nor_all_random():
     assert partly_random(pd.DataFrame({"noise": [0.0, 0.1, 0.9, 1.0]}))["noise"].tolist() == [0.1, 0.9]
+
+
+def test_blocks_stand_under_each_other_with_what_is_one_for_all_rows_repeated():
+    blocks = [{"step": np.array([1, 2]), "of": "a", "n": 3}, {"n": 4, "step": np.array([5]), "of": "b"}]
+    table = stacked(blocks)
+    assert table["step"].tolist() == [1, 2, 5]
+    assert table["of"].tolist() == ["a", "a", "b"]
+    assert table["n"].tolist() == [3, 3, 4]
+    assert table.dtypes.equals(pd.concat([pd.DataFrame(block) for block in blocks])[list(table)].dtypes)

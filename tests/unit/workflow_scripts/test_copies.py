@@ -53,6 +53,19 @@ def output(script, environment, **options):
     ).stdout.strip()
 
 
+def test_what_every_job_waits_for_before_it_is_one_is_little(environment):
+    """Of a client's imports; what only some jobs need, such as GPUs, and what compares code, is not among them."""
+    command = [sys.executable, *LAUNCH, "true"]
+    told = subprocess.run(
+        command, env=environment | {"PYTHONPROFILEIMPORTTIME": "1"}, text=True, stderr=subprocess.PIPE, check=True
+    )
+    imported = {line.rpartition("|")[2].strip() for line in told.stderr.splitlines() if line.startswith("import time:")}
+    assert "workflow_scripts.jobs.copy_client" in imported
+    for heavy in ("gpu_lease", "entry", "started"):
+        assert f"workflow_scripts.jobs.{heavy}" not in imported
+    assert not imported & {"dataclasses", "inspect", "logging", "hashlib", "secrets", "tempfile", "torch", "numpy"}
+
+
 def server_of(environment):
     """Process number of the fork server: the parent of a copy."""
     return int(output("echo $PPID", environment))
