@@ -172,6 +172,9 @@ def bound_ratio(
 ) -> float:
     """The largest |S|^2 / (n Q) over groups and layers, and over whatever axes come before them; 0 of nothing.
 
+    A layer whose gradients vanish by cancellation, such as a constant added to every logit, has rounding of the others'
+    as its own, of which the ratio may be anything. It counts as 0.
+
     Args:
         sq_norms_of_sums: |S|^2 by parameter, float64 [..., G, P].
         sum_sq_norms: Q by parameter, float64 [..., G, P].
@@ -184,12 +187,17 @@ def bound_ratio(
     """
     squared, bounds = by_layer(sq_norms_of_sums, parameters), counts[..., None] * by_layer(sum_sq_norms, parameters)
     floor = float(torch.finfo(dtype).tiny)
-    ratios = np.divide(squared, bounds, out=np.zeros_like(bounds), where=~(bounds <= floor))
-    broken = ~(ratios <= 1.0 + tolerance(dtype))
+    finite = np.isfinite(squared) & np.isfinite(bounds)
+    whole = np.where(finite, bounds, 0.0).sum(axis=-1, keepdims=True)
+    rounding = (100 * torch.finfo(dtype).eps) ** 2 * whole
+    ratios = np.divide(squared, bounds, out=np.zeros_like(bounds), where=~(bounds <= np.maximum(floor, rounding)))
+    broken = ~finite | ((bounds > floor) & (squared > (1.0 + tolerance(dtype)) * bounds + rounding))
     if broken.any():
         worst = layers_of(parameters)[int(np.argwhere(broken)[0][-1])]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found = (squared / bounds)[broken][0]
         raise IdentityError(
-            f"layer {worst!r}: |S|^2 / (n Q) is {ratios[broken][0]:.6g}, expected at most 1; "
+            f"layer {worst!r}: |S|^2 / (n Q) is {found:.6g}, expected at most 1; "
             "gradients that are not finite, or per-example gradients that were not seen in full"
         )
     return float(ratios.max(initial=0.0))

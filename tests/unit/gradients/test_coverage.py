@@ -453,6 +453,34 @@ def test_the_bound_ratio_is_the_largest_of_a_group_and_layer():
     assert bound_ratio(*(values[:0] for values in two), names, torch.float64) == 0.0
 
 
+def test_a_layer_whose_gradients_are_rounding_of_the_others_has_no_bound_to_break():
+    """Of float32, whose rounding is 1e-7: layer b is 1e-10 as long as a, and its sum is longer than its parts."""
+    counts, names = np.array([5]), ["a.weight", "b.weight"]
+    squared, total = np.array([[1.0, 3e-20]]), np.array([[2.0, 1e-21]])
+    assert bound_ratio(squared, total, counts, names, torch.float32) == 0.1
+    with pytest.raises(IdentityError, match=r"layer 'b'.* is 6e\+09"):  # no rounding is as long as that
+        bound_ratio(np.array([[1.0, 3e-8]]), np.array([[2.0, 1e-18]]), counts, names, torch.float32)
+
+
+class _Shifted(nn.Module):
+    """Adds one number to every logit, which changes no loss."""
+
+    def __init__(self):
+        super().__init__()
+        self.shift = nn.Parameter(torch.randn(1))
+
+    def forward(self, x):
+        return x + self.shift
+
+
+def test_a_constant_that_is_added_to_every_logit_is_measured():
+    for seed in range(40, 60):  # at 49 its sum, 1e-8 long, is longer than its parts
+        torch.manual_seed(seed)
+        model, inputs = nn.Sequential(nn.Linear(6, 4), _Shifted()), 3 * torch.randn(16, 6)
+        found = gradient_statistics(model, PER_EXAMPLE, [(inputs, torch.randint(3, (16,)))])
+        assert found.sum_sq_norm(by="parameter")["1.shift"] < 1e-10 * found.sum_sq_norm()
+
+
 @pytest.mark.parametrize("squared", [11.0, np.nan, np.inf])
 def test_a_sum_longer_than_its_parts_is_refused_by_layer(squared):
     one = (np.array([[1.0, squared]]), np.array([[1.0, 2.0]]), np.array([5]))
