@@ -189,7 +189,9 @@ class Capture:
         try:
             given = sent(probe.weights.to(losses.dtype), losses.device)
             torch.autograd.grad(losses, tuple(probe.edges), given, allow_unused=True)
-        except RuntimeError:  # something in the model has let go of what it needs: there is no telling
+        except torch.OutOfMemoryError:
+            raise
+        except Exception:  # something in the model has let go of what it needs, and fails by any error: no telling
             probe.edges = []
         seen: dict[Place, list[Tensor]] = {layer: layer.lengths for layer in self.layers if layer.lengths}
         for use, of_rows in (self._uses.lengths | self._entries.lengths).items():

@@ -708,3 +708,27 @@ def test_the_digest_of_weights_tells_their_order_and_takes_any_shape():
     copied = nn.Module()
     copied.register_buffer("x", whole[3:].clone())
     assert fingerprint(part) == fingerprint(copied)
+
+
+class DoubledOnce(torch.autograd.Function):
+    """Somebody's function whose backward pass uses up what it has kept, and says so by an error of its own."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.factors = [2.0]
+        return 2.0 * x
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad * ctx.factors.pop()
+
+
+def test_a_function_that_can_be_differentiated_once_leaves_what_is_below_it_to_the_whole_model():
+    torch.manual_seed(0)
+    model = two(lambda m, x: m.b(DoubledOnce.apply(m.a(x))))().double()
+    inputs, targets = torch.randn(5, 4, dtype=torch.float64), torch.arange(5) % 4
+    found = gradient_statistics(model, PER_EXAMPLE, [(inputs, targets)])
+    assert set(found.evidence.by_whole_model) == {name for name, _ in model.named_parameters()}
+    rows = loop(model, PER_EXAMPLE, inputs, targets)
+    expected = {name: float(value.square().sum()) for name, value in rows.items()}
+    assert found.sum_sq_norm(by="parameter") == pytest.approx(expected, rel=1e-12)
