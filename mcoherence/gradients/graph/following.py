@@ -91,10 +91,14 @@ class Following:
 
     def __init__(self, model: nn.Module, inputs: Sequence[Tensor] = ()) -> None:
         # By id, and kept alive, so that no other tensor takes one over.
-        self._fixed: dict[int, tuple[Tensor, int | None]] = {}
-        self._sharing: dict[int, set[int]] = {}  # of the fixed, by id of the tensor whose memory it is
-        self._add_fixed([*model.parameters(), *model.buffers()])
-        self._own = set(self._fixed)
+        self._fixed: dict[int, Tensor] = {}
+        # By id of the tensor whose memory it is: how often was written into it, and which fixed tensors have it. All
+        # views of a tensor count together.
+        self._counted: dict[int, int] = {}
+        self._sharing: dict[int, set[int]] = {}
+        own = [*model.parameters(), *model.buffers()]
+        self._add_fixed(own)
+        self._own = set(map(id, own))
         self._of_inputs: dict[int, tuple[Tensor, Origin]] = {
             id(tensor): (tensor, Given(place)) for place, tensor in enumerate(inputs)
         }
@@ -116,7 +120,7 @@ class Following:
 
     def fixed_nodes(self) -> set[Node]:
         """Those of the fixed tensors."""
-        tensors = (tensor for tensor, _ in self._fixed.values() if self._is_as_it_was_fixed(tensor))
+        tensors = filter(self._is_as_it_was_fixed, self._fixed.values())
         return {tensor.grad_fn for tensor in tensors if tensor.grad_fn is not None}
 
     def call(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Called | None:
@@ -127,49 +131,71 @@ class Following:
             return None
         return Called(function, self._by_origin(args), self._by_origin(dict(kwargs)))
 
-    def take(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> None:
-        """Follow the result of a call. Once something else is written into a known tensor, none is known any more."""
+    def targets(
+        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Sequence[Tensor]:
+        """The fixed tensors into which a call is about to write; to be asked before it, for `take`."""
+        if self._ended or not _writes(function, kwargs):
+            return ()
+        return [one for one in _tensors(_written(args, kwargs)) if self._is_as_it_was_fixed(one)]
+
+    def take(
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        result: Any,
+        targets: Sequence[Tensor],
+    ) -> None:
+        """Follow the result of a call. Once something else is written into a known tensor, none is known any more.
+
+        Args:
+            function: that was called.
+            args: with which arguments.
+            kwargs: and with which by name.
+            result: what it gave.
+            targets: the fixed tensors into which it was about to write, as `targets` gave them.
+        """
         for one in (result,) if isinstance(result, Tensor) else _tensors(result):
             if one.grad_fn is not None:
                 self._seen.add(one.grad_fn)
         if self._ended:
             return
-        if (first := _statistics_written(function)) is not None:
-            statistics = *args[first : first + 2], kwargs.get("running_mean"), kwargs.get("running_var")
-            if self._holds_known(statistics):
-                self._end()
-                return
+        if (places := _statistics_written(function)) is not None and not self._are_own(
+            [*args[places], *map(kwargs.get, _STATISTICS)]
+        ):
+            self._end()
+            return
         unknown = bool(args) and isinstance(args[0], Tensor) and not self._is_known(args[0])
         if (unknown and kwargs.get("out") is None) or _is_gradient(function):  # most calls
             return
-        writes = _writes(function, kwargs)
-        targets = [*args[:1], *map(kwargs.get, ("out", "input", "self"))] if writes else []
-        into = {id(one) for one in _tensors(targets)}
-        if _all_tensors((args, dict(kwargs)), lambda one: self._is_as_it_was_fixed(one, written=id(one) in into)):
-            self._count_writes(_tensors(targets))
-            self._add_fixed([*_tensors(result), *_tensors(targets)])
+        written = {id(one) for one in targets}
+        if _all_tensors((args, dict(kwargs)), lambda one: id(one) in written or self._is_as_it_was_fixed(one)):
+            for one in targets:  # with all that share its memory: into these too something fixed was written
+                self._counted[id(_base(one))] = one._version
+            self._add_fixed(_tensors(result))
             made = (one for one in _tensors(result) if one.grad_fn is None and one._base is None)
             self._constants += sum(one.numel() * one.element_size() for one in made)
             if self._constants > MOST_CONSTANTS:
                 self._end()
-        elif self._any_known(targets):
+        elif _writes(function, kwargs) and self._any_known(_written(args, kwargs)):
             self._end()
         elif not unknown and self._of_inputs and (call := self.call(function, args, kwargs)) is not None:
             self._keep(call, result)
 
     def _add_fixed(self, tensors: Sequence[Tensor]) -> None:
+        """Take tensors for fixed as they are now; those made in inference mode count no writes, and are not."""
         for one in tensors:
-            self._fixed[id(one)] = one, _version(one)
-            self._sharing.setdefault(id(_base(one)), set()).add(id(one))
-
-    def _count_writes(self, targets: Sequence[Tensor]) -> None:
-        """Of fixed tensors that share the memory of others, into which something fixed was written once."""
-        for base in {id(_base(target)) for target in targets}:
-            for key in self._sharing.get(base, ()):
-                tensor, counted = self._fixed[key]
-                now = _version(tensor)
-                if now is not None and counted is not None and now == counted + 1:
-                    self._fixed[key] = tensor, now
+            if one.is_inference():
+                continue
+            base, now = id(_base(one)), one._version
+            sharing = self._sharing.setdefault(base, set())
+            if self._counted.get(base, now) != now:  # something else was written into those of before, unseen
+                for key in sharing:
+                    self._fixed.pop(key, None)
+                sharing.clear()
+            sharing.add(id(one))
+            self._fixed[id(one)], self._counted[base] = one, now
 
     def unwritten(self) -> bool:
         """Whether what calls are worked out from is as it was: nothing was written into it, by another name maybe."""
@@ -188,17 +214,11 @@ class Following:
 
     def _end(self) -> None:
         self._ended = True
-        self._fixed, self._sharing, self._of_inputs, self._versions = {}, {}, {}, {}
+        self._fixed, self._counted, self._sharing, self._of_inputs, self._versions = {}, {}, {}, {}, {}
 
-    def _is_as_it_was_fixed(self, tensor: Tensor, *, written: bool = False) -> bool:
-        """Whether a tensor is fixed, and was not written to by what no call shows, such as a script of torch's.
-
-        If `written`, by a call that was seen once more than was counted.
-        """
-        if id(tensor) not in self._fixed:
-            return False
-        counted, now = self._fixed[id(tensor)][1], _version(tensor)
-        return now == counted or (written and now is not None and counted is not None and now == counted + 1)
+    def _is_as_it_was_fixed(self, tensor: Tensor) -> bool:
+        """Whether a tensor is fixed, and was not written to by what no call shows, such as a script of torch's."""
+        return id(tensor) in self._fixed and self._counted.get(id(_base(tensor))) == tensor._version
 
     def _is_known(self, tensor: Tensor) -> bool:
         return id(tensor) in self._fixed or id(tensor) in self._of_inputs
@@ -206,13 +226,9 @@ class Following:
     def _can_be_worked_out(self, tensor: Tensor) -> bool:
         return self._is_known(tensor) and not tensor.is_inference()  # such a tensor counts no writes
 
-    def _holds_known(self, values: Any) -> bool:
-        """Whether a fixed tensor that is none of the model's is among arguments."""
-        if isinstance(values, tuple | list):
-            return any(self._holds_known(value) for value in values)
-        if isinstance(values, dict):
-            return any(self._holds_known(value) for value in values.values())
-        return isinstance(values, Tensor) and id(values) in self._fixed and id(values) not in self._own
+    def _are_own(self, statistics: Any) -> bool:
+        """Whether running statistics are none, or the model's own, which are looked after by themselves."""
+        return all(one is None or id(one) in self._own for one in statistics)
 
     def _any_known(self, values: Any) -> bool:
         if isinstance(values, tuple | list):
@@ -258,11 +274,6 @@ def _base(tensor: Tensor) -> Tensor:
     return tensor if tensor._base is None else tensor._base
 
 
-def _version(tensor: Tensor) -> int | None:
-    """How often was written into it; None of inference mode, which does not count."""
-    return None if tensor.is_inference() else tensor._version
-
-
 def _settings() -> tuple[object, ...]:
     """What decides, beside its arguments, in which precision a function computes; a model may set it for some calls."""
     kinds = ("cpu", "cuda")
@@ -273,19 +284,31 @@ def _tensors(result: Any) -> list[Tensor]:
     return [one for one in (result if isinstance(result, tuple | list) else (result,)) if isinstance(one, Tensor)]
 
 
-# Functions that write statistics of a batch into their arguments, which no version counts.
+_STATISTICS = ("running_mean", "running_var", "running_min", "running_max")
+# Functions that write statistics of a batch into their arguments, which no version counts: where these are.
 _COUNTING_NO_WRITE = {
-    *("batch_norm", "instance_norm", "native_batch_norm", "cudnn_batch_norm", "miopen_batch_norm"),
-    *("_native_batch_norm_legit", "_batch_norm_impl_index", "_batch_norm_with_update"),
+    **dict.fromkeys(("batch_norm", "instance_norm", "native_batch_norm", "cudnn_batch_norm"), slice(3, 5)),
+    **dict.fromkeys(("miopen_batch_norm", "_native_batch_norm_legit", "_batch_norm_with_update"), slice(3, 5)),
+    **dict.fromkeys(("_batch_norm_impl_index", "batch_norm_gather_stats"), slice(3, 5)),
+    "batch_norm_gather_stats_with_counts": slice(3, 5),
+    "batch_norm_update_stats": slice(1, 3),
+    "fused_moving_avg_obs_fake_quant": slice(3, 7),  # and scale and zero point
+    "_fused_moving_avg_obs_fq_helper": slice(3, 7),
 }
 
 
 @cache
-def _statistics_written(function: Callable[..., Any]) -> int | None:
-    """Where the two arguments are into which a function writes statistics; None of one that writes none."""
-    if getattr(function, "__name__", "").partition(".")[0] not in _COUNTING_NO_WRITE:
-        return None
-    return 1 if getattr(function, "__module__", None) == F.__name__ else 3  # after weight and bias
+def _statistics_written(function: Callable[..., Any]) -> slice | None:
+    """Where the arguments are into which a function writes statistics; None of one that writes none."""
+    name = getattr(function, "__name__", "").partition(".")[0]
+    if getattr(function, "__module__", None) == F.__name__ and name in _COUNTING_NO_WRITE:
+        return slice(1, 3)  # before weight and bias
+    return _COUNTING_NO_WRITE.get(name)
+
+
+def _written(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Any]:
+    """The arguments into which a call of a function that writes does so."""
+    return [*args[:1], *map(kwargs.get, ("out", "input", "self"))]
 
 
 def _is_gradient(function: Callable[..., Any]) -> bool:

@@ -126,11 +126,12 @@ class Watch(TorchFunctionMode):
             return self._reading(func, args, kwargs)
         if kind not in (_PLAIN, _COUNTS):
             self._note(kind, args, kwargs)
+        targets = () if self._following is None else self._following.targets(func, args, kwargs)
         result = func(*args, **kwargs)
         if self._counting:
             self._count(func, result, args)
         if self._following is not None:
-            self._following.take(func, args, kwargs, result)
+            self._following.take(func, args, kwargs, result, targets)
         return result
 
     def doubt(self) -> Doubt | None:
@@ -173,7 +174,7 @@ class Watch(TorchFunctionMode):
         elif fixed:
             self.reads = reads
             assert self._following is not None
-            self._following.take(func, args, kwargs, result)
+            self._following.take(func, args, kwargs, result, ())
         return result
 
     def _is_fixed(self, values: Any) -> bool:

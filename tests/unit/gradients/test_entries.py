@@ -492,6 +492,59 @@ def running_statistics(m, x):
     return (x @ (m.w / variance.mean()).tanh()).mean(1)
 
 
+def by_what_is_held(write):
+    """A network that divides by a tensor of the moment, after `write(held, x)` of the batch; in the first it is 1."""
+
+    def forward(m, x):
+        held = torch.ones(1, dtype=x.dtype)
+        return (x @ (m.w / write(held, x)).tanh()).mean(1)
+
+    return lambda: Model(forward, w=bare(D, 3))
+
+
+def by_another_name(held, x):
+    """A name that has an example among its arguments, of which it is therefore not known that it is another name."""
+    held.view_as(x[0, 0, :1]).copy_(largest(x))
+    return held
+
+
+def of_normalisation(held, x):
+    """Statistics under another name; these are larger than 1 in both batches."""
+    mean, variance = (one.expand_as(x[0, 0, :1]) for one in (0 * held, held))
+    F.batch_norm(x.flatten()[:, None], mean, variance, training=True, momentum=1.0)
+    return held
+
+
+def updated(held, x):
+    torch.batch_norm_update_stats(x.flatten()[:, None], 0 * held, held, 1.0)
+    return held
+
+
+def observed(held, x):
+    on, scale, zero = torch.ones(1, dtype=torch.long), torch.ones(1), torch.zeros(1, dtype=torch.int32)
+    low, high = torch.zeros(1), torch.zeros(1)
+    torch.fused_moving_avg_obs_fake_quant(x.float(), on, on, low, high, scale, zero, 1.0, 0, 255, 0)
+    return held + high
+
+
+def in_inference_mode(held, x):
+    with torch.inference_mode():
+        held = held + 0
+        held.view_as(x[0, 0, :1]).copy_(largest(x))
+    return held.clone()
+
+
+HELD = {
+    "that drops nothing": lambda held, x: F.dropout(by_another_name(held, x), 0.3, False, inplace=True),
+    "that asks for no gradient": lambda held, x: by_another_name(held, x).requires_grad_(False),
+    "that changes no size": lambda held, x: by_another_name(held, x).resize_(1),
+    "update of statistics": updated,
+    "statistics under another name": of_normalisation,
+    "range that is observed": observed,
+    "inference mode": in_inference_mode,
+}
+
+
 def gradient_of_the_batch(m, x):
     v = torch.ones((), dtype=x.dtype).requires_grad_()
     (v * largest(x)).backward()
@@ -499,6 +552,7 @@ def gradient_of_the_batch(m, x):
 
 
 MIXED = {
+    **{f"held, {name}": by_what_is_held(write) for name, write in HELD.items()},
     "running statistics": lambda: Model(running_statistics, w=bare(D, 3)),
     "gradient of the batch": lambda: Model(gradient_of_the_batch, w=bare(D, 3)),
     "chosen weight": lambda: Model(chosen_weight, both=bare(2, D, 3)),
