@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mcoherence.study.runs import Run
 from mcoherence.tables.inputs import evaluated, evaluation_of, labels_of, targets_of
-from mcoherence.tables.rows import stacked
+from mcoherence.tables.rows import rows_of_blocks
 from mcoherence.tables.runs import rows_of_runs
 
 
@@ -40,7 +40,7 @@ def accuracy_of_run(results: str, run: Run) -> pd.DataFrame:
         "corrupt": ("train", labels.changed),
         "test": ("test", np.ones(len(targets), dtype=np.bool_)),
     }
-    return stacked(
+    return rows_of_blocks(
         {
             "step": step,
             "epoch": epoch,

@@ -8,7 +8,7 @@ from mcoherence.study.result_names import GROUPS, REDRAWN
 from mcoherence.study.runs import Run
 from mcoherence.tables.columns import TRAIN_GROUP, WHOLE_NETWORK, Column
 from mcoherence.tables.inputs import coherence_of
-from mcoherence.tables.rows import stacked
+from mcoherence.tables.rows import rows_of_blocks
 from mcoherence.tables.runs import rows_of_runs
 from mcoherence.tables.sums import Sums
 
@@ -51,4 +51,4 @@ def coherence_by_layer(sums: Sums, groups: Sequence[str] = (TRAIN_GROUP, *GROUPS
                     "diverged": sums.diverged,
                 }
             )
-    return stacked(blocks)
+    return rows_of_blocks(blocks)

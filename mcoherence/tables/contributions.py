@@ -16,7 +16,7 @@ from mcoherence.measuring.worlds import inner_with_total, over_updates
 from mcoherence.study.result_names import CONTRIBUTIONS_SCHEMA
 from mcoherence.study.runs import Run
 from mcoherence.tables.columns import MEASURED_WORLD, Column
-from mcoherence.tables.rows import stacked
+from mcoherence.tables.rows import rows_of_blocks
 from mcoherence.tables.runs import rows_of_runs
 from mcoherence.tables.sums import Sums
 
@@ -66,4 +66,4 @@ def contributions_of_file(path: Path) -> pd.DataFrame:
             rate = inner[group] / (n.sum() ** 2 * count) if count else np.full(len(sums.step), np.nan)
             columns[f"i_{group}"] = over_updates(sums.step, rate)
         blocks.append(columns | {"batch_norm": sums.batch_norm, "diverged": sums.diverged})
-    return stacked(blocks)
+    return rows_of_blocks(blocks)

@@ -11,7 +11,7 @@ from mcoherence.coherence import cosine_of_sums, cross_alignment
 from mcoherence.study.result_names import DIFFICULTY_COHERENCE_SCHEMA
 from mcoherence.study.runs import Run
 from mcoherence.tables.columns import Column
-from mcoherence.tables.rows import stacked
+from mcoherence.tables.rows import rows_of_blocks
 from mcoherence.tables.runs import rows_of_runs
 from mcoherence.tables.sums import Sums
 
@@ -49,4 +49,4 @@ def agreement_of_file(path: Path) -> pd.DataFrame:
             }
         names = {"step": sums.step, "epoch": sums.epoch, "group": a, "other": b, "n": counts[0], "n_other": counts[1]}
         blocks.append(names | measured | {"batch_norm": sums.batch_norm, "diverged": sums.diverged})
-    return stacked(blocks)
+    return rows_of_blocks(blocks)

@@ -9,7 +9,7 @@ from mcoherence.study.result_names import CORRUPT, GROUPS, HELDOUT, PRISTINE
 from mcoherence.study.runs import Run
 from mcoherence.tables.columns import TRAIN_GROUP, WHOLE_NETWORK, Column
 from mcoherence.tables.inputs import coherence_of
-from mcoherence.tables.rows import stacked
+from mcoherence.tables.rows import rows_of_blocks
 from mcoherence.tables.runs import rows_of_runs
 from mcoherence.tables.sums import Sums
 
@@ -62,4 +62,4 @@ def alignment_of_pairs(sums: Sums) -> pd.DataFrame:
                 "diverged": sums.diverged,
             }
         )
-    return stacked(blocks)
+    return rows_of_blocks(blocks)

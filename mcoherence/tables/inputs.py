@@ -28,25 +28,25 @@ MOST_KEPT = 32  # of labels, 32 bytes an example
 
 def labels_of(results: str, run: Run) -> Labels:
     """The labels that a run trains on; not to be written to, for other runs may get the same."""
-    found: Labels = _read_once(read_labels, *_as_it_is(run.file(results, "labels")))
+    found: Labels = read_once(read_labels, *_as_it_is(run.file(results, "labels")))
     return found
 
 
 def targets_of(results: str, run: Run) -> NDArray[np.int64]:
     """The classes of the test images, int64 [N]; from the labels, as those of a seed can have a split of their own."""
-    found: NDArray[np.int64] = _read_once(read_test_targets, *_as_it_is(run.file(results, "labels")))
+    found: NDArray[np.int64] = read_once(read_test_targets, *_as_it_is(run.file(results, "labels")))
     return found
 
 
 def scheme_of(results: str, run: Run) -> str:
     """How the labels that a run trains on are corrupted."""
-    found: str = _read_once(_read_scheme, *_as_it_is(run.file(results, "labels")))
+    found: str = read_once(_read_scheme, *_as_it_is(run.file(results, "labels")))
     return found
 
 
 def classes_of(results: str, run: Run) -> int:
     """How many classes the data of a run have."""
-    return len(_read_once(read_class_names, *_as_it_is(run.file(results, "images"))))
+    return len(read_once(read_class_names, *_as_it_is(run.file(results, "images"))))
 
 
 def _read_scheme(path: Path) -> str:
@@ -55,7 +55,8 @@ def _read_scheme(path: Path) -> str:
 
 
 @lru_cache(maxsize=MOST_KEPT)
-def _read_once(read: Callable[[Path], Any], path: Path, stamp: tuple[int, ...]) -> Any:
+def read_once(read: Callable[[Path], Any], path: Path, stamp: tuple[int, ...]) -> Any:
+    """What `read` gives for the file of this stamp, kept for the runs to come."""
     return read(path)
 
 

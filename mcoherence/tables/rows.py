@@ -12,12 +12,12 @@ from mcoherence.tables.columns import RUN_COLUMNS, TRAIN_GROUP, WHOLE_NETWORK
 TRAIN_SUBSET = "train_subset"  # what `subset` is called where a run is tested on other parts too
 
 
-def stacked(blocks: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+def rows_of_blocks(blocks: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """One table of blocks of rows with the same columns: arrays [rows], or one number or text for all rows of a block.
 
     A table of each block, put together by pandas, takes several times as long.
 
-    >>> stacked([{"step": np.array([1, 2]), "of": "a"}, {"step": np.array([1]), "of": "b"}])
+    >>> rows_of_blocks([{"step": np.array([1, 2]), "of": "a"}, {"step": np.array([1]), "of": "b"}])
        step of
     0     1  a
     1     2  a

@@ -10,6 +10,7 @@ import yaml
 
 from mcoherence.study import catalogue, settings
 from mcoherence.study.runs import runs_of_grids
+from mcoherence.tables import inputs
 
 MINIATURE = yaml.safe_load(Path(__file__).with_name("miniature.yaml").read_text())
 # The tables of the miniature study, and those that need nothing beyond its runs and tables.
@@ -20,6 +21,7 @@ TABLES = list(catalogue.tables_of({"experiments": EXPERIMENTS}))
 @pytest.fixture
 def opened(monkeypatch):
     """The paths of all HDF5 and Parquet files that are opened, as they are given."""
+    inputs.read_once.cache_clear()  # a job makes one table
     paths: list[str] = []
 
     class RecordingFile(h5py.File):

@@ -107,6 +107,7 @@ if __name__ == "__main__":
     except Exception as error:
         from workflow_scripts.jobs.entry import in_one_line
 
-        if (refused := in_one_line(error)) is None:
+        refused = in_one_line(error)
+        if refused is None:
             raise
         sys.exit(f"error: {refused}")

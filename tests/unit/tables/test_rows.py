@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from mcoherence.tables.rows import last_rows, partly_random, stacked, whole_network
+from mcoherence.tables.rows import last_rows, partly_random, rows_of_blocks, whole_network
 
 
 def test_every_run_has_its_own_last_step():
@@ -36,7 +36,7 @@ def test_labels_random_in_part_are_neither_clean_nor_all_random():
 
 def test_blocks_stand_under_each_other_with_what_is_one_for_all_rows_repeated():
     blocks = [{"step": np.array([1, 2]), "of": "a", "n": 3}, {"n": 4, "step": np.array([5]), "of": "b"}]
-    table = stacked(blocks)
+    table = rows_of_blocks(blocks)
     assert table["step"].tolist() == [1, 2, 5]
     assert table["of"].tolist() == ["a", "a", "b"]
     assert table["n"].tolist() == [3, 3, 4]
