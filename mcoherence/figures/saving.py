@@ -8,7 +8,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from matplotlib.backends import backend_agg, backend_pdf  # noqa: F401  (a copy of a process then has them: 0.1 s)
+from matplotlib.backends import backend_agg, backend_pdf  # noqa: F401  (once for all jobs that are copies: 0.1 s each)
 from matplotlib.figure import Figure
 
 from mcoherence.figures.style import theme

@@ -33,6 +33,18 @@ UNITS = {
     "number": ("the claim's own unit", 0),
 }
 
+_LOOK = {
+    "axis": {
+        "grid": True,
+        "gridColor": "#e6e6e6",
+        "domainColor": "#888",
+        "labelFontSize": 12,
+        "titleFontSize": 12,
+        "titleFontWeight": "normal",
+    },
+    "header": {"labelFontSize": 13},
+}
+
 Looks = Mapping[str, Mapping[str, str]]
 """The colour of each label set and of each optimiser, by kind: the two may have equal names."""
 
@@ -346,8 +358,8 @@ def _shape_of_verdict(verdict: str) -> alt.Shape:
 def _spec(chart: Any, description: str, choices: Sequence[alt.Parameter] = ()) -> Spec:
     """The chart as JSON, with what all of them look like.
 
-    It is dressed as JSON, since each method of Altair copies all of a chart. That it is valid, which takes longer to
-    check than to make it, is tested.
+    Common looks are added to the JSON, since each method of Altair copies the whole chart. Tests check that it is
+    valid, which takes longer than to make it.
     """
     if choices:
         chart = chart.add_params(*choices)
@@ -355,16 +367,3 @@ def _spec(chart: Any, description: str, choices: Sequence[alt.Parameter] = ()) -
     spec.pop("datasets", None)
     config = spec["config"] | _LOOK | {"view": spec["config"].get("view", {}) | {"stroke": None}}
     return spec | {"description": description, "background": "transparent", "config": config}
-
-
-_LOOK = {
-    "axis": {
-        "grid": True,
-        "gridColor": "#e6e6e6",
-        "domainColor": "#888",
-        "labelFontSize": 12,
-        "titleFontSize": 12,
-        "titleFontWeight": "normal",
-    },
-    "header": {"labelFontSize": 13},
-}

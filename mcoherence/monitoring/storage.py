@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from mcoherence.errors import UserError
 from mcoherence.files.atomic import naming, write_text
 from mcoherence.files.hdf5 import open_hdf5, read_names, write_hdf5
+from mcoherence.files.stamp import stamp_of
 from mcoherence.monitoring.reading import HDF5_SUFFIXES, tidy_rows
 from mcoherence.monitoring.rows import Measurements, file_groups, file_layers, file_unions, sums_of
 from mcoherence.study.result_names import COHERENCE_SCHEMA
@@ -149,7 +150,7 @@ class _Hdf5File:
             self._written = None
 
     def append(self, last: Measurements, every: Callable[[], Measurements]) -> None:
-        found = _told(self._path)
+        found = stamp_of(self._path)
         if found is None and self._written is not None:
             _warn_of_removal(self._path)
         elif found != self._written:
@@ -160,7 +161,7 @@ class _Hdf5File:
         self._write(every())
 
     def take_back(self, left: Measurements | None) -> None:
-        if _told(self._path) != self._written:
+        if stamp_of(self._path) != self._written:
             return  # not ours: the next measurement says so
         if left is not None:
             self._write(left)
@@ -185,7 +186,7 @@ class _Hdf5File:
         if unions := file_unions(measured.groups):
             attributes["unions"] = {name: list(of) for name, of in unions.items()}
         write_hdf5(self._path, COHERENCE_SCHEMA, datasets, attributes)
-        self._written = _told(self._path)
+        self._written = stamp_of(self._path)
 
     def _is_of_run(self, measured: Measurements) -> bool:
         """Whether the file is of the same sample and parameters, and the measurements begin alike."""
@@ -206,15 +207,6 @@ class _Hdf5File:
                 for name, values in found.items()
             )
         )
-
-
-def _told(path: Path) -> tuple[int, ...] | None:
-    """By what a file is told from another one that was put in its place; None where there is none."""
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return None
-    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _warn_of_removal(path: Path) -> None:

@@ -19,34 +19,37 @@ from numpy.typing import NDArray
 from mcoherence.data.store import LABELS_SCHEMA, Labels, read_class_names, read_labels, read_test_targets
 from mcoherence.data.subsets import SPLIT_SCHEMA
 from mcoherence.files.hdf5 import open_hdf5, read_mapping
+from mcoherence.files.stamp import stamp_of
 from mcoherence.study.result_names import COHERENCE_SCHEMA, EVALUATION_SCHEMA
 from mcoherence.study.runs import Run
 from mcoherence.tables.sums import Sums
 
-MOST_KEPT = 32  # of labels, 32 bytes an example
+# Labels are 18 bytes an example, and a tenth of that in their file: 3 MB of each at most, where a job has 2 GB.
+MOST_KEPT, LARGEST_KEPT = 32, 2**18
 
 
 def labels_of(results: str, run: Run) -> Labels:
     """The labels that a run trains on; not to be written to, for other runs may get the same."""
-    found: Labels = read_once(read_labels, *_as_it_is(run.file(results, "labels")))
+    found: Labels = _of_labels(read_labels, results, run)
     return found
 
 
 def targets_of(results: str, run: Run) -> NDArray[np.int64]:
     """The classes of the test images, int64 [N]; from the labels, as those of a seed can have a split of their own."""
-    found: NDArray[np.int64] = read_once(read_test_targets, *_as_it_is(run.file(results, "labels")))
+    found: NDArray[np.int64] = _of_labels(read_test_targets, results, run)
     return found
 
 
 def scheme_of(results: str, run: Run) -> str:
     """How the labels that a run trains on are corrupted."""
-    found: str = read_once(_read_scheme, *_as_it_is(run.file(results, "labels")))
+    found: str = _of_labels(_read_scheme, results, run)
     return found
 
 
 def classes_of(results: str, run: Run) -> int:
     """How many classes the data of a run have."""
-    return len(read_once(read_class_names, *_as_it_is(run.file(results, "images"))))
+    path = Path(run.file(results, "images"))
+    return len(read_once(read_class_names, path, stamp_of(path)))
 
 
 def _read_scheme(path: Path) -> str:
@@ -54,19 +57,17 @@ def _read_scheme(path: Path) -> str:
         return str(read_mapping(file, "settings").get("scheme", "uniform"))
 
 
+def _of_labels(read: Callable[[Path], Any], results: str, run: Run) -> Any:
+    path = Path(run.file(results, "labels"))
+    stamp = stamp_of(path)
+    large = stamp is not None and stamp[1] > LARGEST_KEPT
+    return read(path) if large else read_once(read, path, stamp)
+
+
 @lru_cache(maxsize=MOST_KEPT)
-def read_once(read: Callable[[Path], Any], path: Path, stamp: tuple[int, ...]) -> Any:
-    """What `read` gives for the file of this stamp, kept for the runs to come."""
+def read_once(read: Callable[[Path], Any], path: Path, stamp: tuple[int, int, int] | None) -> Any:
+    """What `read` gives for a file, kept for the runs to come while the file has this stamp."""
     return read(path)
-
-
-def _as_it_is(file: str) -> tuple[Path, tuple[int, ...]]:
-    """A path, and what becomes another when the file does; nothing of one that is missing, which reading tells."""
-    path = Path(file)
-    if not path.exists():
-        return path, ()
-    found = path.stat()
-    return path, (found.st_ino, found.st_size, found.st_mtime_ns)
 
 
 def evaluation_of(results: str, run: Run) -> AbstractContextManager[h5py.File]:

@@ -15,7 +15,10 @@ TRAIN_SUBSET = "train_subset"  # what `subset` is called where a run is tested o
 def rows_of_blocks(blocks: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """One table of blocks of rows with the same columns: arrays [rows], or one number or text for all rows of a block.
 
-    A table of each block, put together by pandas, takes several times as long.
+    Several times as fast as a table of each block, put together by pandas.
+
+    Raises:
+        ValueError: there are no blocks, they differ in their columns, or the arrays of a block in their lengths.
 
     >>> rows_of_blocks([{"step": np.array([1, 2]), "of": "a"}, {"step": np.array([1]), "of": "b"}])
        step of
@@ -23,11 +26,16 @@ def rows_of_blocks(blocks: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     1     2  a
     2     1  b
     """
-    parts: dict[str, list[NDArray[Any]]] = {}
+    blocks = list(blocks)
+    if len({frozenset(block) for block in blocks}) != 1:
+        raise ValueError(f"blocks: found {len(blocks)} of different columns, expected one or more of the same")
+    parts: dict[str, list[NDArray[Any]]] = {name: [] for name in blocks[0]}
     for block in blocks:
-        rows = next(len(values) for values in block.values() if isinstance(values, np.ndarray))
+        lengths = {len(values) for values in block.values() if isinstance(values, np.ndarray)}
+        if len(lengths) != 1:
+            raise ValueError(f"blocks: found arrays of {sorted(lengths)} rows in one block, expected one length")
         for name, values in block.items():
-            parts.setdefault(name, []).append(values if isinstance(values, np.ndarray) else repeated([values], [rows]))
+            parts[name].append(values if isinstance(values, np.ndarray) else repeated([values], [*lengths]))
     return pd.DataFrame({name: np.concatenate(of_blocks) for name, of_blocks in parts.items()})
 
 

@@ -97,7 +97,7 @@ EDITS = (
     Edit("the progress bar", "mcoherence/files/progress.py", "SECONDS_BETWEEN_LINES = 15.0", "SECONDS_BETWEEN_LINES = 30.0", {}),
     Edit("the text of an error", "mcoherence/device.py", "expected one that this machine has", "expected one of this machine's", {}),
     Edit("the text of an error of an optimiser", "mcoherence/optim/descent.py", "__name__}: found", "__name__}: got", {}),
-    Edit("how a user's mistake is printed", "workflow_scripts/jobs/entry.py", "error: {refused}", "mistake: {error}", {}),
+    Edit("how a user's mistake is printed", "workflow_scripts/jobs/entry.py", "error: {refused}", "mistake: {refused}", {}),
     Edit("the help of an option", "workflow_scripts/command_line.py", "the rule's settings, one JSON object", "settings of the rule as JSON", {}),
     Edit("a guess of memory", "mcoherence/study/data_sizes.py", "ACTIVATIONS_OF_LARGE, LARGE_SIDE = 800", "ACTIVATIONS_OF_LARGE, LARGE_SIDE = 900", {}),
     Edit("the size from which a run is measured in parts, above that of the study's runs", "mcoherence/study/cutting.py", "MEASURED_IN_PARTS = 200_000", "MEASURED_IN_PARTS = 300_000", {}),

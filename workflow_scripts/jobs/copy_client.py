@@ -4,7 +4,7 @@ Python and torch take 1.3 s to start, most of the time of a short job. The jobs 
 fork server (copy_server.py), which the first of them starts and which ends with their Snakemake. A job's own process
 stays as its client: it passes signals on and leaves as the copy left, and the copy does not outlive it.
 
-Imports nothing heavy, for every job is one, and what one job of a study needs where that needs it.
+Every job is such a client first. So nothing heavy is imported, and what few jobs need is imported where they need it.
 """
 
 import contextlib

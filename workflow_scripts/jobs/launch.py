@@ -10,6 +10,7 @@ need it: a job that becomes a copy is started in half of the time.
 
 import argparse
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def main() -> None:
     arguments = parser.parse_args()
     job = os.environ.get("SLURM_JOB_ID")
     if arguments.own_step and job and os.environ.get(STEP_OF) != job:
-        if on_path("srun"):
+        if shutil.which("srun"):
             become_a_step(job, arguments.threads)
         print("launch: no srun here, so that SLURM's signals do not reach this job", file=sys.stderr)
     if log := os.environ.pop(STEP_LOG, None):
@@ -52,8 +53,8 @@ def main() -> None:
 
 
 def may_have_gpus() -> bool:
-    """Whether there is a sign of GPUs, and so a need to look for them."""
-    return "CUDA_VISIBLE_DEVICES" in os.environ or on_path("nvidia-smi")
+    """Whether to import what looks for GPUs: `gpu_lease.candidates` finds none without one of these."""
+    return "CUDA_VISIBLE_DEVICES" in os.environ or shutil.which("nvidia-smi") is not None
 
 
 def take_gpus(count: int, jobs_per_gpu: int) -> bool:
@@ -64,12 +65,6 @@ def take_gpus(count: int, jobs_per_gpu: int) -> bool:
     if gpus:
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(lease(count, gpus, lock_folder(), jobs_per_gpu))
     return bool(gpus)
-
-
-def on_path(program: str) -> bool:
-    """Whether a program of this name can be run."""
-    folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
-    return any(os.access(os.path.join(folder, program), os.X_OK) for folder in folders)
 
 
 def become_a_step(job: str, threads: int) -> None:

@@ -189,7 +189,7 @@ class Capture:
         try:
             given = sent(probe.weights.to(losses.dtype), losses.device)
             torch.autograd.grad(losses, tuple(probe.edges), given, allow_unused=True)
-        except torch.OutOfMemoryError:
+        except (torch.OutOfMemoryError, MemoryError):
             raise
         except Exception:  # something in the model has let go of what it needs, and fails by any error: no telling
             probe.edges = []

@@ -163,6 +163,10 @@ def is_sum_of_rows(distance: float, total: float, whole: float, n: int, batch_gr
     return bool(distance**2 <= n * allowed + batch_gradient.numel() * (n * _least(batch_gradient.dtype)) ** 2)
 
 
+# Of the length of all gradients: what is longer is held against the bound, in half precision too.
+MOST_ROUNDING = 1e-3
+
+
 def bound_ratio(
     sq_norms_of_sums: NDArray[np.float64],
     sum_sq_norms: NDArray[np.float64],
@@ -189,7 +193,7 @@ def bound_ratio(
     floor = float(torch.finfo(dtype).tiny)
     finite = np.isfinite(squared) & np.isfinite(bounds)
     whole = np.where(finite, bounds, 0.0).sum(axis=-1, keepdims=True)
-    rounding = (100 * torch.finfo(dtype).eps) ** 2 * whole
+    rounding = min(100 * torch.finfo(dtype).eps, MOST_ROUNDING) ** 2 * whole
     ratios = np.divide(squared, bounds, out=np.zeros_like(bounds), where=~(bounds <= np.maximum(floor, rounding)))
     broken = ~finite | ((bounds > floor) & (squared > (1.0 + tolerance(dtype)) * bounds + rounding))
     if broken.any():

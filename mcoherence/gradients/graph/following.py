@@ -6,7 +6,7 @@ be worked out for other inputs without the model. What was computed of anything 
 known.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -92,8 +92,8 @@ class Following:
     def __init__(self, model: nn.Module, inputs: Sequence[Tensor] = ()) -> None:
         # By id, and kept alive, so that no other tensor takes one over.
         self._fixed: dict[int, Tensor] = {}
-        # By id of the tensor whose memory it is: how often was written into it, and which fixed tensors have it. All
-        # views of a tensor count together.
+        # By id of the tensor whose memory it is: its version when the fixed tensors that have this memory were last
+        # known to be fixed, and the ids of these. A tensor and its views have one version.
         self._counted: dict[int, int] = {}
         self._sharing: dict[int, set[int]] = {}
         own = [*model.parameters(), *model.buffers()]
@@ -145,7 +145,7 @@ class Following:
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
         result: Any,
-        targets: Sequence[Tensor],
+        targets: Sequence[Tensor] = (),
     ) -> None:
         """Follow the result of a call. Once something else is written into a known tensor, none is known any more.
 
@@ -154,7 +154,7 @@ class Following:
             args: with which arguments.
             kwargs: and with which by name.
             result: what it gave.
-            targets: the fixed tensors into which it was about to write, as `targets` gave them.
+            targets: the fixed tensors into which it was about to write, as `targets` gave them before.
         """
         for one in (result,) if isinstance(result, Tensor) else _tensors(result):
             if one.grad_fn is not None:
@@ -224,9 +224,10 @@ class Following:
         return id(tensor) in self._fixed or id(tensor) in self._of_inputs
 
     def _can_be_worked_out(self, tensor: Tensor) -> bool:
-        return self._is_known(tensor) and not tensor.is_inference()  # such a tensor counts no writes
+        of_inputs = id(tensor) in self._of_inputs and not tensor.is_inference()  # such a tensor counts no writes
+        return of_inputs or self._is_as_it_was_fixed(tensor)
 
-    def _are_own(self, statistics: Any) -> bool:
+    def _are_own(self, statistics: Iterable[Any]) -> bool:
         """Whether running statistics are none, or the model's own, which are looked after by themselves."""
         return all(one is None or id(one) in self._own for one in statistics)
 

@@ -124,7 +124,7 @@ def _over_positions(settings: object, saved: tuple[Tensor, ...], grads: Tensor) 
 
 
 def _of_batch_norm(node: Any) -> tuple[Tensor, Tensor, float]:
-    """What is taken off each channel, by the square of what it is divided, and what is added to that."""
+    """The running mean and variance, [channels] each, and eps."""
     return node._saved_running_mean, node._saved_running_var, node._saved_eps
 
 

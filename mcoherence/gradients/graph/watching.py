@@ -174,7 +174,7 @@ class Watch(TorchFunctionMode):
         elif fixed:
             self.reads = reads
             assert self._following is not None
-            self._following.take(func, args, kwargs, result, ())
+            self._following.take(func, args, kwargs, result)
         return result
 
     def _is_fixed(self, values: Any) -> bool:

@@ -17,7 +17,7 @@ def channel_rows(
     """Gradients by weight and bias, [n, C] each, for inputs and output_grads [n, C, *] and statistics [C].
 
     Channels of examples are channels of one example to torch's backward pass of batch norm, which sums both gradients
-    in one go over what was given, without a temporary.
+    in one go. There is no temporary where the examples' channels follow each other in memory.
     """
     n, channels = output_grads.shape[:2]
     as_one = (1, n * channels, -1)

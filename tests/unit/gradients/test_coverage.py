@@ -462,6 +462,13 @@ def test_a_layer_whose_gradients_are_rounding_of_the_others_has_no_bound_to_brea
         bound_ratio(np.array([[1.0, 3e-8]]), np.array([[2.0, 1e-18]]), counts, names, torch.float32)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
+def test_a_short_layer_is_held_against_the_bound_in_every_precision(dtype):
+    squared, total = np.array([[1.0, 3e-2]]), np.array([[2.0, 2e-3]])  # of b three times n Q, a thousandth of a's
+    with pytest.raises(IdentityError, match=r"layer 'b'.* is 3,"):
+        bound_ratio(squared, total, np.array([5]), ["a.weight", "b.weight"], dtype)
+
+
 class _Shifted(nn.Module):
     """Adds one number to every logit, which changes no loss."""
 

@@ -100,3 +100,11 @@ def test_what_was_computed_of_sizes_and_weights_alone_may_be_read(name):
             read(X)
         assert watch.values_read == expected
         assert (watch.doubt() is not None) == expected
+
+
+def test_what_was_written_to_unseen_is_not_worked_out_for_other_inputs():
+    following, held = Following(MODEL, [X]), torch.ones(3)
+    following.take(torch.ones, (3,), {}, held)
+    assert following.call(torch.gt, (X, held), {}) is not None
+    held.mul_(X[0])  # as by another name, of which nothing is told
+    assert following.call(torch.gt, (X, held), {}) is None

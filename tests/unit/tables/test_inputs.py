@@ -11,7 +11,10 @@ def test_labels_are_read_once_for_runs_that_share_them_and_anew_where_the_file_i
     run = SimpleNamespace(file=lambda results, name: f"{results}/{name}")
     path.write_text("one")
     assert [inputs.labels_of(str(tmp_path), run) for _ in range(3)] == ["one"] * 3
-    path.unlink()
-    path.write_text("other")
-    assert inputs.labels_of(str(tmp_path), run) == "other"
-    assert read == ["one", "other"]
+    (tmp_path / "new").write_text("two")  # as long, and in its place
+    (tmp_path / "new").rename(path)
+    assert inputs.labels_of(str(tmp_path), run) == "two"
+    assert read == ["one", "two"]
+    monkeypatch.setattr(inputs, "LARGEST_KEPT", 2)
+    assert [inputs.labels_of(str(tmp_path), run) for _ in range(2)] == ["two"] * 2  # too large to be kept
+    assert read == ["one", "two", "two", "two"]

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from mcoherence.tables.rows import last_rows, partly_random, rows_of_blocks, whole_network
 
@@ -41,3 +42,22 @@ def test_blocks_stand_under_each_other_with_what_is_one_for_all_rows_repeated():
     assert table["of"].tolist() == ["a", "a", "b"]
     assert table["n"].tolist() == [3, 3, 4]
     assert table.dtypes.equals(pd.concat([pd.DataFrame(block) for block in blocks])[list(table)].dtypes)
+
+
+@pytest.mark.parametrize(
+    ("blocks", "found"),
+    [
+        ([], "found 0 "),
+        ([{"a": np.arange(2)}, {"b": np.arange(2)}], "found 2 of different columns"),
+        ([{"a": 1}], r"arrays of \[\] rows"),
+        ([{"a": np.arange(2), "b": np.arange(1)}, {"a": np.arange(1), "b": np.arange(2)}], r"arrays of \[1, 2\] rows"),
+    ],
+)
+def test_blocks_that_make_no_table_are_refused(blocks, found):
+    with pytest.raises(ValueError, match=found):
+        rows_of_blocks(blocks)
+
+
+def test_a_block_without_rows_adds_none():
+    table = rows_of_blocks([{"a": np.arange(0.0), "of": "x"}, {"a": np.arange(2.0), "of": "y"}])
+    assert table.to_dict("list") == {"a": [0.0, 1.0], "of": ["y", "y"]}
