@@ -46,6 +46,13 @@ def local(folder: Path, *arguments: str) -> None:
     assert answer.returncode == 0, answer.stdout[-5000:]
 
 
+def prepare(folder: Path, study: str, *targets: str) -> None:
+    """Write the config of a study in `folder`, and do the jobs without SLURM that the trainings for `targets` need."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "study.yaml").write_text(study)
+    local(folder, "--until", "corrupt_labels", "check_network", "--", *targets)
+
+
 @dataclass
 class Submitted:
     """A study in a folder, run by Snakemake through a SLURM."""
@@ -198,9 +205,7 @@ def lab_by_process_group():
 def prepared(tmp_path_factory):
     """A folder in which the training has its images and labels, and its network is checked."""
     folder = tmp_path_factory.mktemp("prepared")
-    (folder / "study.yaml").write_text(ONE_RUN)
-    local(folder, "--", "results/one_run/data/digits/labels/half_random/seed0/labels.h5")
-    local(folder, "--until", "check_network", "--", STATE)
+    prepare(folder, ONE_RUN, STATE)
     return folder
 
 

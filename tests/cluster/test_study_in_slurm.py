@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -13,7 +14,7 @@ import pytest
 import yaml
 from safetensors.numpy import load_file
 
-from tests.cluster.conftest import ROOT, SNAKEFILE, Submitted, end, local
+from tests.cluster.conftest import ROOT, SNAKEFILE, Submitted, end, local, prepare
 
 pytestmark = pytest.mark.slow
 
@@ -28,7 +29,7 @@ training:
   batch_size: 20
   segment_updates: 6
   checkpoints: {every_step_until: 2, per_doubling: 1}
-label_noise: {models: [cnn], labels: [half_random], optimizers: [sgd, rm3], seeds: [0]}
+label_noise: {models: [cnn], labels: [half_random], optimizers: [rm3], seeds: [0]}
 measurement: {sample_size: 50, heldout_size: 20}
 device: cpu
 operational: {training_resources: {gpu: 1}}
@@ -80,7 +81,7 @@ def jobs_of(study) -> dict[str, list[dict[str, str]]]:
 def test_jobs_land_where_they_belong(in_slurm):
     jobs = jobs_of(in_slurm)
     assert {rule: len(found) for rule, found in jobs.items()} == {
-        "prepare_dataset": 1, "check_network": 1, "train": 2, "train_from_6": 2, "evaluate": 2, "measure_coherence": 2,
+        "prepare_dataset": 1, "check_network": 1, "train": 1, "train_from_6": 1, "evaluate": 1, "measure_coherence": 1,
         "tables_tabulate": 1,
     }  # fmt: skip
     for rule, found in jobs.items():
@@ -118,7 +119,7 @@ def test_its_numbers_are_those_of_a_local_run(in_slurm, locally):
 
     here, there = files(locally, "safetensors"), files(in_slurm.folder / RESULTS, "safetensors")
     assert list(here) == list(there)
-    assert len(here) == 2 * (7 + 2)  # runs, each with its checkpoints and the states at the ends of its segments
+    assert len(here) == 7 + 2  # the run's checkpoints, and the states at the ends of its segments
     for name, path in here.items():
         assert path.read_bytes() == there[name].read_bytes(), name
 
@@ -160,12 +161,13 @@ operational: {ranks: 2, training_resources: {slurm_partition: gpu, gpu: 2}}
 RUN_OF_RANKS = "results/ranks/runs/digits/mlp/clean/sgd/full/seed0"
 
 
-def test_two_ranks_share_one_job_and_train_as_they_do_without_slurm(lab, tmp_path, tmp_path_factory):
-    study, elsewhere = Submitted(lab, tmp_path), tmp_path_factory.mktemp("elsewhere")
-    for folder in (study.folder, elsewhere):
-        (folder / "study.yaml").write_text(TWO_RANKS)
-    local(elsewhere, "--", f"{RUN_OF_RANKS}/state/update200.safetensors")
-    study.run("--", f"{RUN_OF_RANKS}/state/update200.safetensors")
+def test_two_ranks_share_one_job_and_train_as_they_do_without_slurm(lab, tmp_path):
+    study, elsewhere = Submitted(lab, tmp_path / "slurm"), tmp_path / "elsewhere"
+    last = f"{RUN_OF_RANKS}/state/update200.safetensors"
+    prepare(elsewhere, TWO_RANKS, last)
+    shutil.copytree(elsewhere, study.folder)
+    local(elsewhere, "--", last)
+    study.run("--", last)
     [job] = jobs_of(study)["train"]
     assert (job["NumCPUs"], job["NumNodes"], job["TresPerJob"]) == ("2", "1", "gres:gpu:2")
     paths = sorted((elsewhere / RUN_OF_RANKS).rglob("*.safetensors"))
@@ -189,7 +191,7 @@ MEASURED = "results/parts/runs/digits/mlp/clean/sgd/full/seed0/coherence.h5"
 
 def test_early_checkpoints_are_measured_while_a_later_segment_trains(lab, tmp_path):
     study = Submitted(lab, tmp_path)
-    (tmp_path / "study.yaml").write_text(IN_PARTS)
+    prepare(tmp_path, IN_PARTS, MEASURED)
     study.run("--", MEASURED)
     jobs = jobs_of(study)
     [segment], early = jobs["train_from_60"], min(jobs["measure_coherence_part"], key=lambda job: job["StartTime"])
@@ -228,13 +230,10 @@ def mlp(shape, classes):
 def test_jobs_that_find_code_edited_while_they_waited_leave_and_run_once_it_is_taken_back(lab, tmp_path):
     runs = [f"results/edited/runs/digits/mine/clean/sgd/full/seed{seed}" for seed in (0, 1)]
     study = Submitted(lab, tmp_path)
-    (study.folder / "study.yaml").write_text(TWO_SEEDS)
     (study.folder / "my_network.py").write_text(OWN_NETWORK)
-    targets = [f"{run}/checkpoints/step20.safetensors" for run in runs]
-    labels = [f"results/edited/data/digits/labels/clean/seed{seed}/labels.h5" for seed in (0, 1)]
-    local(study.folder, "--", *labels)
     (study.folder / "go_on").touch()  # the check of the network trains it too
-    local(study.folder, "--until", "check_network", "--", *targets)
+    targets = [f"{run}/checkpoints/step20.safetensors" for run in runs]
+    prepare(study.folder, TWO_SEEDS, *targets)
     for name in ("go_on", "begun"):
         (study.folder / name).unlink(missing_ok=True)
     made = [study.folder / target for target in targets]

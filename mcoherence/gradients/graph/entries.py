@@ -132,6 +132,7 @@ class Entries:
         self._users, self._layouts, self._examples = users, layouts, examples
         self._weights, self._followed = weights, followed
         self.unfollowed = False  # whether more entries might be understood, had it been followed
+        self._of_examples: set[Node] = set()  # shared, but computed of the batch, as is known of them or what is above
         self._above: dict[Node, dict[tuple[Node, int], Entry] | None] = {}  # a shared node, by node and argument
 
     def of(self, leaf: Node) -> tuple[Entry, ...] | None:
@@ -145,6 +146,10 @@ class Entries:
                 self._above[node] = self._entries_above(node)
         found = self._above[leaf]
         return tuple(found.values()) or None if found is not None else None
+
+    def hang_on_examples(self, leaf: Node) -> bool:
+        """Whether what is computed of a parameter, as `of` has found it, is computed of the batch's examples too."""
+        return leaf in self._of_examples
 
     def _shared_above(self, leaf: Node) -> list[Node]:
         """The leaf and the shared nodes above it of which the entries are not known yet, each after its users."""
@@ -170,6 +175,7 @@ class Entries:
             if self._layouts.get(user) == SHARED:
                 above = self._above[user]
                 if above is None:
+                    self._of_examples |= {node} if user in self._of_examples else set()
                     return None
                 found |= above
                 continue
@@ -180,20 +186,24 @@ class Entries:
             found[user, argument] = entry
         return found if len(found) <= _MOST_ENTRIES else None
 
-    def _is_fixed(self, node: Any) -> bool:
+    def _is_fixed(self, shared: Any) -> bool:
         """Whether what all examples share hangs on none of them.
 
         Were it computed of the batch, an example's gradient would be another in another batch, and no sum would tell.
         """
+        node = shared
         while (variable := getattr(node, "variable", None)) is None:
             if self._followed is None:
                 self.unfollowed = True
                 return False
             if node in self._followed.fixed:
                 return True
+            if node in self._followed.seen:
+                self._of_examples.add(shared)
+                return False
             # Views and copies of a parameter are made within calls, unseen.
             below = [following for following, _ in node.next_functions]
-            made_within = node not in self._followed.seen and (makes_view(node.name()) or node.name() in _COPIES)
+            made_within = makes_view(node.name()) or node.name() in _COPIES
             if not made_within or len(below) != 1 or below[0] is None:
                 return False
             node = below[0]

@@ -551,7 +551,26 @@ def gradient_of_the_batch(m, x):
     return (x @ (m.w / v.grad).tanh()).mean(1)
 
 
+class Shifted(nn.Module):
+    """A layer without a rule, whose weights' gradients are the same with any weights."""
+
+    def __init__(self, unknown):
+        super().__init__()
+        self.weight = bare(D, 3)
+        self.unknown = unknown
+
+    def forward(self, x):
+        weight = self.weight + torch.arange(3) * (largest(x) - 1)
+        return torch.kron(x, torch.ones(1, 1, 1, dtype=x.dtype)) @ (weight.cumsum(0) if self.unknown else weight)
+
+
+def shifted(m, x):
+    return m.layer(x).tanh().mean(1)
+
+
 MIXED = {
+    "layer without a rule": lambda: Model(shifted, layer=Shifted(False)),
+    "layer that is not understood": lambda: Model(shifted, layer=Shifted(True)),
     **{f"held, {name}": by_what_is_held(write) for name, write in HELD.items()},
     "running statistics": lambda: Model(running_statistics, w=bare(D, 3)),
     "gradient of the batch": lambda: Model(gradient_of_the_batch, w=bare(D, 3)),
