@@ -10,9 +10,14 @@ from typing import Any
 
 import pytest
 
-workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-# Before torch is imported; jobs that a test starts inherit it.
-os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Share the cores among the workers, which inherit it, as do jobs that a test starts; before torch is imported.
+
+    Threads that are more than the cores wait for each other by spinning: a test of a second then takes minutes.
+    """
+    workers = config.getoption("numprocesses", default=None) or 1
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
 
 
 @pytest.hookimpl(optionalhook=True)
