@@ -161,8 +161,8 @@ class Following:
                 self._seen.add(one.grad_fn)
         if self._ended:
             return
-        if (places := _statistics_written(function)) is not None and not self._are_own(
-            [*args[places], *map(kwargs.get, _STATISTICS)]
+        if (places := _statistics_written(function)) is not None and not (
+            _uses_them_alone(args, kwargs) or self._are_own([*args[places], *map(kwargs.get, _STATISTICS)])
         ):
             self._end()
             return
@@ -305,6 +305,12 @@ def _statistics_written(function: Callable[..., Any]) -> slice | None:
     if getattr(function, "__module__", None) == F.__name__ and name in _COUNTING_NO_WRITE:
         return slice(1, 3)  # before weight and bias
     return _COUNTING_NO_WRITE.get(name)
+
+
+def _uses_them_alone(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+    """Whether a function of statistics is told to use those that it is given; all norms are told at the same place."""
+    told = (*args[5:6], kwargs.get("training"), kwargs.get("use_input_stats"))
+    return any(one is False for one in told)
 
 
 def _written(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Any]:
