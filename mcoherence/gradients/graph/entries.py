@@ -169,22 +169,22 @@ class Entries:
 
     def _entries_above(self, node: Node) -> dict[tuple[Node, int], Entry] | None:
         found: dict[tuple[Node, int], Entry] = {}
+        understood = True
         for user, argument in self._users[node]:
             if argument is None:  # what the examples go through
-                return None
-            if self._layouts.get(user) == SHARED:
+                understood = False
+            elif self._layouts.get(user) == SHARED:
                 above = self._above[user]
-                if above is None:
-                    self._of_examples |= {node} if user in self._of_examples else set()
-                    return None
-                found |= above
-                continue
-            source = GradientEdge(node, user.next_functions[argument][1])
-            entry = Entry(user, argument, source, self._layouts.get(user, EXAMPLES_FIRST))
-            if not entry.is_understood(self._examples) or not self._is_fixed(node):
-                return None
-            found[user, argument] = entry
-        return found if len(found) <= _MOST_ENTRIES else None
+                found |= above or {}
+                understood = understood and above is not None
+                if user in self._of_examples:
+                    self._of_examples.add(node)
+            else:
+                source = GradientEdge(node, user.next_functions[argument][1])
+                entry = found[user, argument] = Entry(user, argument, source, self._layouts.get(user, EXAMPLES_FIRST))
+                # Asked of what is not understood too: were it computed of examples, a call would be no way either.
+                understood = self._is_fixed(node) and understood and entry.is_understood(self._examples)
+        return found if understood and len(found) <= _MOST_ENTRIES else None
 
     def _is_fixed(self, shared: Any) -> bool:
         """Whether what all examples share hangs on none of them.

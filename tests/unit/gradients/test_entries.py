@@ -551,17 +551,35 @@ def gradient_of_the_batch(m, x):
     return (x @ (m.w / v.grad).tanh()).mean(1)
 
 
+class Product(torch.autograd.Function):
+    """Of matrices, by an operation of one's own."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x, w):
+        return x @ w
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx, grads):
+        x, w = ctx.saved_tensors
+        return grads @ w.T, x.flatten(0, 1).T @ grads.flatten(0, 1)
+
+
 class Shifted(nn.Module):
     """A layer without a rule, whose weights' gradients are the same with any weights."""
 
-    def __init__(self, unknown):
+    def __init__(self, *products):
         super().__init__()
-        self.weight = bare(D, 3)
-        self.unknown = unknown
+        self.weight, self.products = bare(D, 3), products
 
     def forward(self, x):
         weight = self.weight + torch.arange(3) * (largest(x) - 1)
-        return torch.kron(x, torch.ones(1, 1, 1, dtype=x.dtype)) @ (weight.cumsum(0) if self.unknown else weight)
+        return sum(product(x, weight) for product in self.products)
 
 
 def shifted(m, x):
@@ -569,8 +587,9 @@ def shifted(m, x):
 
 
 MIXED = {
-    "layer without a rule": lambda: Model(shifted, layer=Shifted(False)),
-    "layer that is not understood": lambda: Model(shifted, layer=Shifted(True)),
+    "layer without a rule": lambda: Model(shifted, layer=Shifted(torch.matmul)),
+    "layer half understood": lambda: Model(shifted, layer=Shifted(Product.apply, torch.matmul)),
+    "layer half understood, the other half": lambda: Model(shifted, layer=Shifted(torch.matmul, Product.apply)),
     **{f"held, {name}": by_what_is_held(write) for name, write in HELD.items()},
     "running statistics": lambda: Model(running_statistics, w=bare(D, 3)),
     "gradient of the batch": lambda: Model(gradient_of_the_batch, w=bare(D, 3)),
