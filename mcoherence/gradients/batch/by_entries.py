@@ -40,14 +40,12 @@ class ByEntries:
     lengths: {(parameter name, number of its entry): of the rows of the gradient there}, and of those of weighted
         losses.
     probing: whether to take them.
-    of_examples: names of parameters of which something is computed together with the examples, as was last found.
     failed: names of parameters of which something could not be had after all.
     """
 
     def __init__(self, parameters: Mapping[str, Tensor]) -> None:
         self._parameters = parameters
         self._handles: list[Any] = []
-        self.of_examples: set[str] = set()
         self.forget()
 
     def forget(self) -> None:
@@ -79,13 +77,10 @@ class ByEntries:
         Raises:
             UnfollowedError: that hangs on what is computed of weights alone, and nobody has followed it.
         """
-        self.of_examples = set()
         found, all_entries = {}, Entries(users, layouts, examples, {id(p) for p in self._parameters.values()}, followed)
         for name, leaf in leaves_of(users, {name: self._parameters[name] for name in names}).items():
             entries = all_entries.of(leaf)
             found[name] = None if entries is None or self._are_dear(name, entries, examples) else entries
-            if all_entries.hang_on_examples(leaf):
-                self.of_examples.add(name)
         if all_entries.unfollowed:
             raise UnfollowedError
         return found

@@ -28,23 +28,51 @@ from mcoherence.parameter_names import names_by_module
 ROWS_BUDGET, ROWS_BUDGET_ELSEWHERE = 2**24, 2**27
 
 
+# Relative difference of a layer's outputs that rounding explains; NaN is none.
+_SAME_OUTPUT = {torch.float64: 1e-7, torch.float32: 1e-3}
+
+
 def layer_rows(layer: nn.Module, inputs: Tensor, output_grads: Tensor) -> dict[str, Rows]:
     """Rows {own parameter name: Rows} for inputs [n, ...] and output_grads [n, ...] of any layer, by vmap over it.
 
-    Only this layer runs again, once per example, to pull its output gradient back onto its own parameters.
+    Only this layer runs again, once per example, to pull its output gradient back onto its own parameters. Where an
+    example's output is another without the others of its batch, these are not its gradients, and the totals are NaN,
+    which no sum of the batch equals.
     """
     own = {name: p.detach() for name, p in trainable(layer).items()}
 
-    def pulled_back(example: Tensor, output_grad: Tensor) -> dict[str, Tensor]:
-        _, pull_back = vjp(  # type: ignore[misc]
-            lambda parameters: functional_call(layer, parameters, (example.unsqueeze(0),), tie_weights=False), own
+    def output_of(parameters: dict[str, Tensor], batch: Tensor) -> Tensor:
+        output: Tensor = functional_call(layer, parameters, (batch,), tie_weights=False)
+        return output
+
+    def pulled_back(example: Tensor, output_grad: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        output, pull_back = vjp(  # type: ignore[misc]
+            lambda parameters: output_of(parameters, example.unsqueeze(0)), own
         )
         (gradients,) = pull_back(output_grad.unsqueeze(0))
-        return dict(gradients)
+        return output.squeeze(0), dict(gradients)
 
-    chunks = _chunks(len(inputs), own)
+    mixed: list[Tensor] = []
+
+    def chunks() -> Iterator[dict[str, Tensor]]:
+        for part in _chunks(len(inputs), own):
+            alone, gradients = vmap(pulled_back)(inputs[part], output_grads[part])
+            mixed.append(_differ(together[part], alone.detach()))
+            yield gradients
+
+    with torch.no_grad():
+        together = output_of(own, inputs)
     with torch.enable_grad():
-        return _condensed(vmap(pulled_back)(inputs[part], output_grads[part]) for part in chunks)
+        formed = _condensed(chunks())
+    off = torch.where(torch.cat(mixed).any(), torch.nan, 0.0)  # the device is not asked now
+    return {name: Rows(rows.squared_norms, rows.total + off.to(rows.total.dtype)) for name, rows in formed.items()}
+
+
+def _differ(within: Tensor, alone: Tensor) -> Tensor:
+    """Which of a layer's outputs [c, ...] differ by more than rounding, bool [c]."""
+    off, size = (torch.linalg.vector_norm(one.reshape(len(one), -1), dim=1) for one in (within - alone, within))
+    same: Tensor = off <= _SAME_OUTPUT.get(within.dtype.to_real(), 1e-1) * size
+    return ~same
 
 
 class WholeModel:

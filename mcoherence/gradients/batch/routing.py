@@ -118,7 +118,7 @@ class Router:
             return None
         entered = self._entries.found(reached, by_entries, where, examples, followed)
         if lost := {name for name, entries in entered.items() if entries is None}:
-            self._give_up(lost, self._entries.of_examples)
+            self._give_up(lost)
             return None
         entries = {name: found for name, found in entered.items() if found is not None}
         moved = {call.output_node for call in calls if where.get(call.output_node) != EXAMPLES_FIRST}
@@ -143,14 +143,11 @@ class Router:
         found, sure = layouts(reached, nodes, examples)
         return found, sure and all(found[node] == EXAMPLES_FIRST for node in of_calls)
 
-    def _give_up(self, names: set[str], of_examples: AbstractSet[str]) -> None:
-        """Measure no longer by their uses; layers that are called once by their call, if it does, others not at all.
-
-        A call whose weights are computed of the batch does not, for it would be run again with one example alone.
-        """
+    def _give_up(self, names: set[str]) -> None:
+        """Measure no longer by their uses; layers that are called once by their call, if it does, others not at all."""
         for layer in self._layers:
             own = {layer.qualified(name) for name in layer.parameters}
-            if own & names and not own & (self._by_call_alone | of_examples):
+            if own & names and not own & self._by_call_alone:
                 self._by_call_alone |= own
                 self._by_uses -= own
                 names = names - own

@@ -132,7 +132,6 @@ class Entries:
         self._users, self._layouts, self._examples = users, layouts, examples
         self._weights, self._followed = weights, followed
         self.unfollowed = False  # whether more entries might be understood, had it been followed
-        self._of_examples: set[Node] = set()  # shared, but computed of the batch, as is known of them or what is above
         self._above: dict[Node, dict[tuple[Node, int], Entry] | None] = {}  # a shared node, by node and argument
 
     def of(self, leaf: Node) -> tuple[Entry, ...] | None:
@@ -146,10 +145,6 @@ class Entries:
                 self._above[node] = self._entries_above(node)
         found = self._above[leaf]
         return tuple(found.values()) or None if found is not None else None
-
-    def hang_on_examples(self, leaf: Node) -> bool:
-        """Whether what is computed of a parameter, as `of` has found it, is computed of the batch's examples too."""
-        return leaf in self._of_examples
 
     def _shared_above(self, leaf: Node) -> list[Node]:
         """The leaf and the shared nodes above it of which the entries are not known yet, each after its users."""
@@ -169,41 +164,36 @@ class Entries:
 
     def _entries_above(self, node: Node) -> dict[tuple[Node, int], Entry] | None:
         found: dict[tuple[Node, int], Entry] = {}
-        understood = True
         for user, argument in self._users[node]:
             if argument is None:  # what the examples go through
-                understood = False
-            elif self._layouts.get(user) == SHARED:
+                return None
+            if self._layouts.get(user) == SHARED:
                 above = self._above[user]
-                found |= above or {}
-                understood = understood and above is not None
-                if user in self._of_examples:
-                    self._of_examples.add(node)
-            else:
-                source = GradientEdge(node, user.next_functions[argument][1])
-                entry = found[user, argument] = Entry(user, argument, source, self._layouts.get(user, EXAMPLES_FIRST))
-                # Asked of what is not understood too: were it computed of examples, a call would be no way either.
-                understood = self._is_fixed(node) and understood and entry.is_understood(self._examples)
-        return found if understood and len(found) <= _MOST_ENTRIES else None
+                if above is None:
+                    return None
+                found |= above
+                continue
+            source = GradientEdge(node, user.next_functions[argument][1])
+            entry = Entry(user, argument, source, self._layouts.get(user, EXAMPLES_FIRST))
+            if not entry.is_understood(self._examples) or not self._is_fixed(node):
+                return None
+            found[user, argument] = entry
+        return found if len(found) <= _MOST_ENTRIES else None
 
-    def _is_fixed(self, shared: Any) -> bool:
+    def _is_fixed(self, node: Any) -> bool:
         """Whether what all examples share hangs on none of them.
 
         Were it computed of the batch, an example's gradient would be another in another batch, and no sum would tell.
         """
-        node = shared
         while (variable := getattr(node, "variable", None)) is None:
             if self._followed is None:
                 self.unfollowed = True
                 return False
             if node in self._followed.fixed:
                 return True
-            if node in self._followed.seen:
-                self._of_examples.add(shared)
-                return False
             # Views and copies of a parameter are made within calls, unseen.
             below = [following for following, _ in node.next_functions]
-            made_within = makes_view(node.name()) or node.name() in _COPIES
+            made_within = node not in self._followed.seen and (makes_view(node.name()) or node.name() in _COPIES)
             if not made_within or len(below) != 1 or below[0] is None:
                 return False
             node = below[0]

@@ -589,6 +589,7 @@ def shifted(m, x):
 MIXED = {
     "layer without a rule": lambda: Model(shifted, layer=Shifted(torch.matmul)),
     "layer half understood": lambda: Model(shifted, layer=Shifted(Product.apply, torch.matmul)),
+    "layer that is not understood": lambda: Model(shifted, layer=Shifted(Product.apply)),
     "layer half understood, the other half": lambda: Model(shifted, layer=Shifted(torch.matmul, Product.apply)),
     **{f"held, {name}": by_what_is_held(write) for name, write in HELD.items()},
     "running statistics": lambda: Model(running_statistics, w=bare(D, 3)),
