@@ -12,9 +12,9 @@ import pytest
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Share the cores among the workers, which inherit it, as do jobs that a test starts; before torch is imported.
+    """Share the cores among the workers, before torch is imported. They inherit the setting, and so do jobs of tests.
 
-    Threads that are more than the cores wait for each other by spinning: a test of a second then takes minutes.
+    With more threads than cores, threads wait for each other by spinning: a test of a second then takes minutes.
     """
     workers = config.getoption("numprocesses", default=None) or 1
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))

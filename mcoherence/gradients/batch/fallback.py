@@ -28,16 +28,16 @@ from mcoherence.parameter_names import names_by_module
 ROWS_BUDGET, ROWS_BUDGET_ELSEWHERE = 2**24, 2**27
 
 
-# Relative difference of a layer's outputs that rounding explains; NaN is none.
+# By how much of its norm rounding may change a layer's output for an example; 0.1 in half precision.
 _SAME_OUTPUT = {torch.float64: 1e-7, torch.float32: 1e-3}
 
 
 def layer_rows(layer: nn.Module, inputs: Tensor, output_grads: Tensor) -> dict[str, Rows]:
     """Rows {own parameter name: Rows} for inputs [n, ...] and output_grads [n, ...] of any layer, by vmap over it.
 
-    Only this layer runs again, once per example, to pull its output gradient back onto its own parameters. Where an
-    example's output is another without the others of its batch, these are not its gradients, and the totals are NaN,
-    which no sum of the batch equals.
+    Only this layer runs again, once per example, to pull its output gradient back onto its own parameters. If its
+    output for an example alone is not the one for the batch, the layer mixes examples. These rows are wrong then, and
+    all totals are NaN, which equals no gradient of the batch.
     """
     own = {name: p.detach() for name, p in trainable(layer).items()}
 
@@ -69,7 +69,7 @@ def layer_rows(layer: nn.Module, inputs: Tensor, output_grads: Tensor) -> dict[s
 
 
 def _differ(within: Tensor, alone: Tensor) -> Tensor:
-    """Which of a layer's outputs [c, ...] differ by more than rounding, bool [c]."""
+    """Which outputs of a layer for c examples, [c, ...], differ by more than rounding, bool [c]; NaN differs."""
     off, size = (torch.linalg.vector_norm(one.reshape(len(one), -1), dim=1) for one in (within - alone, within))
     same: Tensor = off <= _SAME_OUTPUT.get(within.dtype.to_real(), 1e-1) * size
     return ~same
