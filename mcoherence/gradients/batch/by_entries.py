@@ -14,6 +14,7 @@ from torch.autograd.graph import GradientEdge, Node
 
 from mcoherence.gradients.batch.directions import Directions, contracted
 from mcoherence.gradients.batch.fallback import ROWS_BUDGET, ROWS_BUDGET_ELSEWHERE
+from mcoherence.gradients.graph.alignment import layouts
 from mcoherence.gradients.graph.entries import Arrived, Entries, Entry, Followed
 from mcoherence.gradients.graph.layout import Layout, by_example
 from mcoherence.gradients.graph.probe import lengths
@@ -68,7 +69,7 @@ class ByEntries:
         self,
         users: Users,
         names: Collection[str],
-        layouts: Mapping[Node, Layout],
+        where: Mapping[Node, Layout],
         examples: int,
         followed: Followed | None,
     ) -> dict[str, tuple[Entry, ...] | None]:
@@ -77,13 +78,35 @@ class ByEntries:
         Raises:
             UnfollowedError: that hangs on what is computed of weights alone, and nobody has followed it.
         """
-        found, all_entries = {}, Entries(users, layouts, examples, {id(p) for p in self._parameters.values()}, followed)
+        found, all_entries = {}, self._entries(users, where, examples, followed)
         for name, leaf in leaves_of(users, {name: self._parameters[name] for name in names}).items():
             entries = all_entries.of(leaf)
             found[name] = None if entries is None or self._are_dear(name, entries, examples) else entries
         if all_entries.unfollowed:
             raise UnfollowedError
         return found
+
+    def are_fixed(self, users: Users, names: Collection[str], examples: int, followed: Followed | None) -> bool:
+        """Whether what is computed of these parameters alone, within a call, is known to be the same for any examples.
+
+        Args:
+            users: the graph below the call's output [n, ...].
+            names: of the parameters.
+            examples: their number, n.
+            followed: what the tensors of the pass were computed of, if that is known.
+
+        Raises:
+            UnfollowedError: that is to be known first.
+        """
+        leaves = leaves_of(users, {name: self._parameters[name] for name in names}).values()
+        within = self._entries(users, layouts(users, leaves, examples)[0], examples, followed)
+        fixed = all(within.are_fixed(leaf) for leaf in leaves)
+        if within.unfollowed:
+            raise UnfollowedError
+        return fixed
+
+    def _entries(self, users: Users, where: Mapping[Node, Layout], examples: int, followed: Followed | None) -> Entries:
+        return Entries(users, where, examples, {id(p) for p in self._parameters.values()}, followed)
 
     def _are_dear(self, name: str, entries: Sequence[Entry], examples: int) -> bool:
         """Whether rows of several functions of a parameter are too large, or much is computed again for each."""

@@ -148,6 +148,7 @@ class Capture:
         except UnfollowedError:
             self._follows = True
             return False
+        self._follows = bool(routes.entries)  # calls are looked at once
         self.by_calls = routes.are_sure_calls() and not self.routed
         for layer in routes.not_by_call:
             layer.call = None
@@ -155,6 +156,8 @@ class Capture:
             layer.by_call = layer.call is not None
             summable = layer.call is not None and layer.call.output_node in routes.reached and self._directions is None
             layer.summing = summable and layer.call is not None and sums_here(layer, layer.call)
+        if self._directions is None and self._outputs_lack():
+            return False
         if self._directions is not None:
             self.lowest = lowest_edges(routes.calls, routes.nodes, routes.reached, self._trained)
         elif not routes.sure:
@@ -173,6 +176,13 @@ class Capture:
             summed += [GradientEdge(use.node, 0) for name in self._uses.summed() for use in routes.uses[name]]
             self.edges = with_none_below(summed, routes.calls, routes.nodes, routes.reached)
         return True
+
+    def _outputs_lack(self) -> bool:
+        """Whether a layer without a rule is now measured by its call and kept no outputs; it will from here on."""
+        lacking = [one for one in self.layers if one.rule is None and one.by_call and not one.keeps_outputs]
+        for layer in lacking:
+            layer.keeps_outputs = True
+        return bool(lacking)
 
     @property
     def in_doubt(self) -> bool:
@@ -216,6 +226,11 @@ class Capture:
         """{qualified name: sum of the per-example gradients} of what was summed in the hooks."""
         of_calls = {layer.qualified(name): value for layer in self.layers for name, value in layer.sums.items()}
         return of_calls | self._uses.sums()
+
+    def apart(self) -> dict[str, Tensor]:
+        """{qualified name: whether its layer, which has no rule, gave each example alone the same; bool []}."""
+        found = [(layer, layer.apart) for layer in self.layers]
+        return {layer.qualified(name): it_is for layer, it_is in found if it_is is not None for name in layer.rows}
 
     def collected(self) -> tuple[dict[str, Tensor], dict[str, Rows]]:
         """Of the parameters that calls account for, by qualified name, where they took part in the batch's loss.
@@ -311,7 +326,9 @@ class Capture:
             return
         # A module that writes into its input, or hands it back, has no output apart from it.
         if argument.is_unchanged() and first.grad_fn is not argument.node:
-            layer.call = Call(argument, GradientEdge(first.grad_fn, first.output_nr), first.shape, first.dtype)
+            edge = GradientEdge(first.grad_fn, first.output_nr)
+            outputs = first.detach().clone() if layer.keeps_outputs else None
+            layer.call = Call(argument, edge, first.shape, first.dtype, outputs)
             first.register_hook(lambda output_grads: self._measure(layer, output_grads))
 
     def _measure(self, layer: Layer, output_grads: Tensor) -> None:
@@ -322,7 +339,7 @@ class Capture:
             layer.lengths.append(lengths(output_grads))
         if layer.call is None:  # routed, or measured before
             return
-        argument, layer.call = layer.call.argument, None
+        argument, outputs, layer.call = layer.call.argument, layer.call.outputs, None
         if not argument.is_unchanged():  # written to after the call
             self._route(layer)
             return
@@ -334,18 +351,26 @@ class Capture:
         try:
             layer.squared_norms, layer.sums = by_rule(layer, argument.tensor, output_grads, self.careful)
         except NotModelledError:
-            self._measure_without_rule(layer, argument.tensor, output_grads)
+            if outputs is None:  # of a module whose rule does not go for this call
+                self._route(layer)
+                return
+            self._measure_without_rule(layer, argument.tensor, outputs, output_grads)
 
     def _multiply(self, layer: Layer, inputs: Tensor, output_grads: Tensor, directions: Directions) -> None:
         try:
             layer.products = layer_products(layer, inputs, output_grads, directions, self.careful)
+        except torch.OutOfMemoryError:
+            raise
         except Exception:  # what forward mode cannot do raises all kinds of errors; the whole model tells a real one
             self._route(layer)
 
-    def _measure_without_rule(self, layer: Layer, inputs: Tensor, output_grads: Tensor) -> None:
+    def _measure_without_rule(self, layer: Layer, inputs: Tensor, outputs: Tensor, output_grads: Tensor) -> None:
         try:
-            layer.rows = layer_rows(layer.module, inputs, output_grads)
+            measured = layer_rows(layer.module, inputs, outputs, output_grads)
+        except torch.OutOfMemoryError:
+            raise
         except Exception:  # what vmap cannot vectorise raises all kinds of errors; the whole model tells a real one
             self._route(layer)
         else:
+            layer.rows, layer.apart = measured.rows, measured.apart
             layer.squared_norms = {name: rows.squared_norms for name, rows in layer.rows.items()}

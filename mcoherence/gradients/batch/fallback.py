@@ -3,11 +3,12 @@
 Index letters: n examples.
 
 Both form the rows, and hand back their sum beside their squared norms, so that the caller can hold it against
-autograd's own gradient of the whole batch: a layer that keeps a parameter where `functional_call` does not see it, or
-that mixes examples, shows there.
+autograd's own gradient of the whole batch: a layer that keeps a parameter where `functional_call` does not see it shows
+there. A layer that mixes examples shows there or in its outputs.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,7 @@ from mcoherence.gradients.given.alone import loss_and_gradients
 from mcoherence.gradients.given.losses import LossFunction
 from mcoherence.gradients.given.trees import Tree, arguments, leaves, length, refilled, rows
 from mcoherence.gradients.graph.recurrent import weights_as_found
-from mcoherence.gradients.layer_rules.products import Rows, sure_squared_norms
+from mcoherence.gradients.layer_rules.products import Rows, at_least_float32, sure_squared_norms
 from mcoherence.gradients.layer_rules.registry import trainable
 from mcoherence.parameter_names import names_by_module
 
@@ -28,51 +29,70 @@ from mcoherence.parameter_names import names_by_module
 ROWS_BUDGET, ROWS_BUDGET_ELSEWHERE = 2**24, 2**27
 
 
-# By how much of its norm rounding may change a layer's output for an example; 0.1 in half precision.
-_SAME_OUTPUT = {torch.float64: 1e-7, torch.float32: 1e-3}
+@dataclass(frozen=True)
+class LayerRows:
+    """What a layer gives when it runs again for each example alone.
+
+    rows: {own parameter name: Rows}; the examples' gradients only if the layer keeps the examples apart.
+    apart: whether it gave each example alone what it gave it in the batch, up to rounding; bool [], on its device.
+    """
+
+    rows: dict[str, Rows]
+    apart: Tensor
 
 
-def layer_rows(layer: nn.Module, inputs: Tensor, output_grads: Tensor) -> dict[str, Rows]:
-    """Rows {own parameter name: Rows} for inputs [n, ...] and output_grads [n, ...] of any layer, by vmap over it.
+def layer_rows(layer: nn.Module, inputs: Tensor, outputs: Tensor, output_grads: Tensor) -> LayerRows:
+    """Gradients by the parameters of any layer, by vmap over it, given its inputs and outputs, [n, ...] each.
 
-    Only this layer runs again, once per example, to pull its output gradient back onto its own parameters. If its
-    output for an example alone is not the one for the batch, the layer mixes examples. These rows are wrong then, and
-    all totals are NaN, which equals no gradient of the batch.
+    Only this layer runs again, once per example, to pull the gradient of its output, [n, ...], back onto its own
+    parameters.
     """
     own = {name: p.detach() for name, p in trainable(layer).items()}
 
-    def output_of(parameters: dict[str, Tensor], batch: Tensor) -> Tensor:
-        output: Tensor = functional_call(layer, parameters, (batch,), tie_weights=False)
-        return output
-
     def pulled_back(example: Tensor, output_grad: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         output, pull_back = vjp(  # type: ignore[misc]
-            lambda parameters: output_of(parameters, example.unsqueeze(0)), own
+            lambda parameters: functional_call(layer, parameters, (example.unsqueeze(0),), tie_weights=False), own
         )
         (gradients,) = pull_back(output_grad.unsqueeze(0))
         return output.squeeze(0), dict(gradients)
 
-    mixed: list[Tensor] = []
+    apart = torch.ones((), dtype=torch.bool, device=outputs.device)
 
     def chunks() -> Iterator[dict[str, Tensor]]:
+        nonlocal apart
         for part in _chunks(len(inputs), own):
             alone, gradients = vmap(pulled_back)(inputs[part], output_grads[part])
-            mixed.append(_differ(together[part], alone.detach()))
+            apart = apart & are_same_outputs(outputs[part], alone.detach())
             yield gradients
 
-    with torch.no_grad():
-        together = output_of(own, inputs)
     with torch.enable_grad():
         formed = _condensed(chunks())
-    off = torch.where(torch.cat(mixed).any(), torch.nan, 0.0)  # the device is not asked now
-    return {name: Rows(rows.squared_norms, rows.total + off.to(rows.total.dtype)) for name, rows in formed.items()}
+    return LayerRows(formed, apart)
 
 
-def _differ(within: Tensor, alone: Tensor) -> Tensor:
-    """Which outputs of a layer for c examples, [c, ...], differ by more than rounding, bool [c]; NaN differs."""
-    off, size = (torch.linalg.vector_norm(one.reshape(len(one), -1), dim=1) for one in (within - alone, within))
-    same: Tensor = off <= _SAME_OUTPUT.get(within.dtype.to_real(), 1e-1) * size
-    return ~same
+def are_same_outputs(within: Tensor, alone: Tensor) -> Tensor:
+    """Whether what a layer gave c examples in their batch is what it gives each alone, both [c, ...]; bool [].
+
+    Element by element, up to rounding: that of the element, and of those of the same example that differ at all. So
+    neither many elements that are right nor a large one, such as what a mask is filled with, hide one that is not.
+    """
+    if within.shape != alone.shape:
+        return torch.zeros((), dtype=torch.bool, device=within.device)
+    one, other = (at_least_float32(value.reshape(len(value), -1)) for value in (within, alone))
+    equal = (one == other) | (one.isnan() & other.isnan())
+    size, off = one.abs(), (one - other).abs()
+    different = (~equal).sum(dim=1, keepdim=True).clamp_min(1)
+    usual = (size.masked_fill(equal, 0) / different).sum(dim=1, keepdim=True)  # a sum before this could overflow
+    rounding = _rounding(within.dtype)
+    return (equal | (off.isfinite() & (off <= rounding * size + rounding * usual))).all()
+
+
+def _rounding(dtype: torch.dtype) -> float:
+    """Relative error that rounding explains: some thousand times that of a result; in half precision a few times.
+
+    Results in half precision are rounded from sums in float32, the others are sums of thousands of rounded terms.
+    """
+    return {torch.float64: 1e-11, torch.float32: 2e-4}.get(dtype.to_real(), 4 * torch.finfo(dtype).eps)
 
 
 class WholeModel:

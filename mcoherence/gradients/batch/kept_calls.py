@@ -9,6 +9,7 @@ Index letters: n examples, D directions.
 
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from mcoherence.gradients.batch.directions import Directions, contracted
@@ -44,6 +45,8 @@ class KeptCalls:
                 return None
             try:
                 found |= layer_products(layer, argument.tensor, output_grads, directions, careful)
+            except torch.OutOfMemoryError:
+                raise
             except Exception:  # what forward mode cannot do raises all kinds of errors; a second pass tells a real one
                 return None
         for name, rows in self.rows.items():

@@ -33,12 +33,16 @@ class Argument:
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a module: its input, and the edge in the graph, the shape and the dtype of its output."""
+    """One call of a module: its input, and the edge in the graph, the shape and the dtype of its output.
+
+    outputs: a copy, since what follows may write into the output; None of a module whose outputs nobody asks for.
+    """
 
     argument: Argument
     output: GradientEdge
     output_shape: torch.Size
     dtype: torch.dtype
+    outputs: Tensor | None
 
     @property
     def output_node(self) -> Node:
@@ -51,11 +55,14 @@ class Layer:
     """A module with trainable parameters that its calls may account for, and what was seen of it in a batch.
 
     parameters: {name within the module: parameter}; those of its children too where a rule covers them.
+    keeps_outputs: whether a copy of what it gives is kept, in all batches to come.
     started: arguments of the calls that have begun and not ended.
     calls: finished calls that take part in the graph.
     call: the last call; None where it is not one tensor to one tensor, or has been dealt with.
     by_call: whether what comes to the output of the last call is measured, or was.
     summing: whether its gradients are summed here, and not by autograd.
+    rows: of a module without a rule.
+    apart: whether it gave each example alone what it gave it in the batch, bool [], of a module without a rule.
     products: of the examples' gradients with directions, by the qualified name of the module whose parameters they are.
     lengths: of the rows of its output gradient, and of those of weighted losses, where in doubt (`graph.probe`).
     """
@@ -64,6 +71,7 @@ class Layer:
     module: nn.Module
     rule: Registered | None
     parameters: dict[str, nn.Parameter]
+    keeps_outputs: bool = False
     started: list[Argument | None] = field(default_factory=list)
     calls: int = 0
     call: Call | None = None
@@ -72,6 +80,7 @@ class Layer:
     squared_norms: dict[str, Tensor] = field(default_factory=dict)
     sums: dict[str, Tensor] = field(default_factory=dict)
     rows: dict[str, Rows] = field(default_factory=dict)
+    apart: Tensor | None = None
     products: dict[str, Tensor] = field(default_factory=dict)
     lengths: list[Tensor] = field(default_factory=list)
 
@@ -96,6 +105,7 @@ class Layer:
         """Drop what was seen of the batch before."""
         self.started, self.calls, self.call, self.by_call, self.summing = [], 0, None, False, False
         self.squared_norms, self.sums, self.rows, self.products, self.lengths = {}, {}, {}, {}, []
+        self.apart = None
 
 
 def measurable_layers(model: nn.Module) -> list[Layer]:

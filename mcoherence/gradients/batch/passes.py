@@ -214,6 +214,7 @@ class Passes:
             | {("distance", name): distance_from_sum(sums[name], value) for name, value in formed.items()}
             | {("alive", name): sums[name].any() for name in self._silent if name in norms and name in sums}
             | {("finite", name): torch.isfinite(value).all() for name, value in unmeasured.items()}
+            | {("apart", name): it_is for name, it_is in self.capture.apart().items()}
         )
         totals = {name: known["total", name] for name in norms}
         alive = {name: known.get(("alive", name)) for name, total in totals.items() if total == 0.0 and name in sums}
@@ -232,7 +233,9 @@ class Passes:
                 name
                 for name in formed
                 if not is_sum_of_rows(known["distance", name], totals[name], whole, n, sums[name])
+                or not known.get(("apart", name), True)
             )
+        by_calls = by_calls and not self.capture.routed
         return replace(batch, squared_norms=norms, sums=sums, totals=totals, by_calls=by_calls)
 
     def _measure_one(self, inputs: Tree, targets: Tree) -> BatchSums:

@@ -118,7 +118,7 @@ class Router:
             return None
         entered = self._entries.found(reached, by_entries, where, examples, followed)
         if lost := {name for name, entries in entered.items() if entries is None}:
-            self._give_up(lost)
+            self._give_up(lost, examples, followed)
             return None
         entries = {name: found for name, found in entered.items() if found is not None}
         moved = {call.output_node for call in calls if where.get(call.output_node) != EXAMPLES_FIRST}
@@ -143,15 +143,26 @@ class Router:
         found, sure = layouts(reached, nodes, examples)
         return found, sure and all(found[node] == EXAMPLES_FIRST for node in of_calls)
 
-    def _give_up(self, names: set[str]) -> None:
-        """Measure no longer by their uses; layers that are called once by their call, if it does, others not at all."""
+    def _give_up(self, names: set[str], examples: int, followed: Followed | None) -> None:
+        """Leave what is not understood in the graph to the one call of its layer, or else to the whole model.
+
+        A call runs again for each example with what the layer finds outside of it. If this hangs on the batch, and
+        weights are computed of it, neither the layer's outputs nor its rows show that.
+        """
         for layer in self._layers:
             own = {layer.qualified(name) for name in layer.parameters}
-            if own & names and not own & self._by_call_alone:
+            if own & names and not own & self._by_call_alone and self._may_run_again(layer, own, examples, followed):
                 self._by_call_alone |= own
                 self._by_uses -= own
                 names = names - own
         self.routed |= names
+
+    def _may_run_again(self, layer: Layer, own: set[str], examples: int, followed: Followed | None) -> bool:
+        """Whether the layer was called, and what its call computes of its weights is the same for any examples."""
+        if layer.call is None:
+            return False
+        within = users_below([layer.call.output_node], _cut(layer, layer.call).end)
+        return self._entries.are_fixed(within, own, examples, followed)
 
 
 def unaccounted(
@@ -166,21 +177,17 @@ def unaccounted(
         routed: names of the parameters whose gradient is not to be had from calls, whatever this batch shows.
     """
     otherwise = {layer for layer in layers if layer.calls and not _is_one_call(layer, examples, routed)}
-    cuts = {
-        layer: GraphCut(
-            layer.call.output_node,
-            layer.call.argument.node,
-            frozenset(map(id, layer.parameters.values())),
-            layer.rule is None,
-        )
-        for layer in layers
-        if layer.call is not None and layer not in otherwise
-    }
+    cuts = {layer: _cut(layer, layer.call) for layer in layers if layer.call is not None and layer not in otherwise}
     mixing = {layer for layer, cut in cuts.items() if cut.opaque and _may_mix(cut, examples)}
     otherwise |= mixing
     outside, reached = parameters_outside_calls(root, [cut for layer, cut in cuts.items() if layer not in mixing])
     otherwise |= {layer for layer in layers if any(id(p) in outside for p in layer.parameters.values())}
     return otherwise, reached
+
+
+def _cut(layer: Layer, call: Call) -> GraphCut:
+    own = frozenset(map(id, layer.parameters.values()))
+    return GraphCut(call.output_node, call.argument.node, own, layer.rule is None)
 
 
 def _may_mix(cut: GraphCut, examples: int) -> bool:

@@ -144,7 +144,23 @@ class Entries:
             if node not in self._above:
                 self._above[node] = self._entries_above(node)
         found = self._above[leaf]
-        return tuple(found.values()) or None if found is not None else None
+        return tuple(found.values()) if found else None
+
+    def are_fixed(self, leaf: Node) -> bool:
+        """Whether all that is computed of a parameter until it meets the examples is known to hang on none of them.
+
+        Here they may meet in an operation that is not understood, such as somebody's own.
+        """
+        stack, met = [leaf], {leaf}
+        while stack:
+            for user, argument in self._users[stack.pop()]:
+                if argument is None or self._layouts.get(user) not in (None, SHARED) or user in met:
+                    continue
+                if not self._is_fixed(user):
+                    return False
+                met.add(user)
+                stack.append(user)
+        return True
 
     def _shared_above(self, leaf: Node) -> list[Node]:
         """The leaf and the shared nodes above it of which the entries are not known yet, each after its users."""

@@ -57,6 +57,10 @@ def _by_divisor(node: Any, grads: Tensor) -> Tensor:
     return -found
 
 
+def _where_negative(node: Any, grads: Tensor) -> Tensor:
+    return (grads * node._saved_self).masked_fill(node._saved_self > 0, 0.0)
+
+
 # (node, which of its arguments): how an output gradient comes to the argument, and what the node has saved for that
 SPREADING: dict[tuple[str, int], tuple[Weighing, tuple[str, ...]]] = {
     ("ExpandBackward0", 0): (_as_it_is, ()),
@@ -70,6 +74,7 @@ SPREADING: dict[tuple[str, int], tuple[Weighing, tuple[str, ...]]] = {
     ("MulBackward0", 1): (lambda node, grads: grads * node._saved_self, ("self",)),
     ("DivBackward0", 0): (lambda node, grads: grads / node._saved_other, ("other",)),
     ("DivBackward0", 1): (_by_divisor, ("self", "other")),
+    ("PreluKernelBackward0", 1): (_where_negative, ("self",)),
     ("WhereBackward0", 0): (lambda node, grads: grads.masked_fill(~node._saved_condition, 0.0), ("condition",)),
     ("WhereBackward0", 1): (lambda node, grads: grads.masked_fill(node._saved_condition, 0.0), ("condition",)),
 }

@@ -1,5 +1,6 @@
 """Parameters of which something is computed that all examples share: norms, sums and products equal the loop."""
 
+import math
 import warnings
 from contextlib import nullcontext
 
@@ -269,6 +270,12 @@ ENTRIES = {
     "a norm of one's own": lambda: Model(lambda m, x: pooled(m.n(m.c(maps(x)))), c=conv(), n=LoudNorm(3)),
     "a norm of one's own, of many positions": lambda: Model(
         lambda m, x: pooled(m.n(m.c(maps(x).repeat(1, 1, 2, 2)))), c=conv(), n=LoudNorm(3)
+    ),
+    "slopes": lambda: Model(
+        lambda m, x: m.each(m.one(x)).mean(1) + F.prelu(F.prelu(maps(x), m.slopes), m.slopes).mean((1, 2, 3))[:, None],
+        one=nn.PReLU(),
+        each=nn.PReLU(T),
+        slopes=bare(2),
     ),
     "mask token": lambda: Model(mask_token, a=nn.Linear(D, D), token=bare(D), gain=bare(D)),
     "somebody's function of two weights": lambda: Model(
@@ -571,14 +578,17 @@ class Product(torch.autograd.Function):
 
 
 class Shifted(nn.Module):
-    """A layer without a rule, whose weights' gradients are the same with any weights."""
+    """A layer without a rule, whose weights' gradients are the same with any weights.
 
-    def __init__(self, *products):
+    Its weights are shifted by what is the largest in the batch, or by what somebody has set for it.
+    """
+
+    def __init__(self, *products, by=largest):
         super().__init__()
-        self.weight, self.products = bare(D, 3), products
+        self.weight, self.products, self.by = bare(D, 3), products, by
 
     def forward(self, x):
-        weight = self.weight + torch.arange(3) * (largest(x) - 1)
+        weight = self.weight + torch.arange(3) * (self.by(x) - 1)
         return sum(product(x, weight) for product in self.products)
 
 
@@ -586,11 +596,44 @@ def shifted(m, x):
     return m.layer(x).tanh().mean(1)
 
 
+def shifted_by_what_was_left(m, x):
+    by = largest(x)
+    m.layer.by = lambda x: by
+    return shifted(m, x)
+
+
+def shifted_by_what_is_there_for_the_call(m, x):
+    found = shifted_by_what_was_left(m, x)
+    m.layer.by = lambda x: torch.ones((), dtype=x.dtype)
+    return found
+
+
+def beside_a_filling(value):
+    """Of the outputs of the layer one is what a mask is filled with, and is dropped."""
+    layer = Shifted(lambda x, weight: F.pad(Product.apply(x, weight), (0, 1), value=value))
+    return lambda: Model(lambda m, x: m.layer(x)[..., :3].tanh().mean(1), layer=layer)
+
+
 MIXED = {
     "layer without a rule": lambda: Model(shifted, layer=Shifted(torch.matmul)),
-    "layer half understood": lambda: Model(shifted, layer=Shifted(Product.apply, torch.matmul)),
-    "layer that is not understood": lambda: Model(shifted, layer=Shifted(Product.apply)),
-    "layer half understood, the other half": lambda: Model(shifted, layer=Shifted(torch.matmul, Product.apply)),
+    "layer with an operation of one's own": lambda: Model(shifted, layer=Shifted(Product.apply)),
+    "layer with an operation of one's own after another": lambda: Model(
+        shifted, layer=Shifted(torch.matmul, Product.apply)
+    ),
+    "layer with an operation of one's own before another": lambda: Model(
+        shifted, layer=Shifted(Product.apply, torch.matmul)
+    ),
+    **{
+        f"layer that finds something, {name}, {of}": lambda forward=forward, product=product: Model(
+            forward, layer=Shifted(product)
+        )
+        for name, forward in (
+            ("left for good", shifted_by_what_was_left),
+            ("for its call", shifted_by_what_is_there_for_the_call),
+        )
+        for of, product in (("understood", torch.matmul), ("not understood", Product.apply))
+    },
+    **{f"layer beside a filling of {value}": beside_a_filling(value) for value in (-1e9, -1.7e308, -math.inf)},
     **{f"held, {name}": by_what_is_held(write) for name, write in HELD.items()},
     "running statistics": lambda: Model(running_statistics, w=bare(D, 3)),
     "gradient of the batch": lambda: Model(gradient_of_the_batch, w=bare(D, 3)),
