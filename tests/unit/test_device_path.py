@@ -219,16 +219,21 @@ def products(model, given):
     return example_statistics(model, PER_EXAMPLE, [batch[:2] for batch in given], directions)
 
 
+IN_DOUBT = "rows chosen by an index"  # from the graph it is not known whose they are
+
+
 def per_batch(gpu, work, model, name, n=6):
     """(waits of a batch, waits of the rest of a call, operations of a batch, what came of two batches)."""
-    waits, operations = {}, {}
-    for count in (1, 2):
+    waits, operations, found = {}, {}, {}
+    for count in (1, 2, 3):
         given = on_gpu(batches(name, count, n))
         gpu.forget()
-        found = work(model, given)
+        found[count] = work(model, given)
         waits[count], operations[count] = gpu.waits, Counter(gpu.operations)
-    of_batch = waits[2] - waits[1]
-    return of_batch, waits[2] - 2 * of_batch, operations[2] - operations[1], found
+    # Of the second batch in doubt more is looked at. Others go together from the second on.
+    last = 3 if name == IN_DOUBT else 2
+    of_batch = waits[last] - waits[last - 1]
+    return of_batch, waits[2] - 2 * of_batch, operations[last] - operations[last - 1], found[2]
 
 
 def same_sums(found, expected):
@@ -251,10 +256,11 @@ def test_sums_take_one_wait_a_batch_and_few_a_call(gpu, name):
     assert found.gram.shape == (1, 1, len(found.parameters))
     assert (gpu.reads, len(gpu.to_processor)) == (Counter(), 1)  # all products at once
     same_sums(found, expected)
-    assert found.evidence.spot_examples == 1
+    assert found.evidence.spot_examples == (2 if name == IN_DOUBT else 1)
     assert all(one.device == GPU for one in found.group_sums)
     assert 1 <= of_batch <= NETWORKS[name][2] + 1  # the losses of one that waited for others
-    assert of_call <= 13  # two fingerprints, buffers, the spot check, Q and |S|^2
+    # Two fingerprints, buffers, the spot check, Q and |S|^2; and looks at all examples of both batches.
+    assert of_call <= (15 if name == IN_DOUBT else 13)
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,8 @@ from mcoherence.gradients.graph.entries import Followed
 from mcoherence.gradients.graph.following import Following
 from mcoherence.gradients.graph.probe import Probe, lengths
 from mcoherence.gradients.graph.recurrent import Recurrent
+from mcoherence.gradients.graph.untraced import Untraced
+from mcoherence.gradients.graph.walk import has_own_function
 from mcoherence.gradients.graph.watching import Watch
 from mcoherence.gradients.layer_rules.products import Rows
 from mcoherence.gradients.layer_rules.registry import NotModelledError, only_argument
@@ -50,6 +52,7 @@ class Capture:
     """Squared norms of per-example gradients, layer by layer, from the hooks of one backward pass.
 
     careful: rules compute in float64, whatever the model's dtype.
+    has_own_function: whether a function of somebody's own was in the graph of the pass at hand, if that is in doubt.
     by_calls: whether the pass at hand is accounted for by one call of each layer, whose rows are sure.
     keeping: whether to keep what the calls of a batch gave; kept: of the batch at hand.
     lowest: what to ask autograd for so that it comes by all layers; of passes for products only.
@@ -63,6 +66,7 @@ class Capture:
         self._uses, self._entries = ByUses(self._trained), ByEntries(self._trained)
         self._router = Router(model, self.layers, self._trained, self._uses, self._entries)
         self._model = model
+        self._own = frozenset(map(id, (*model.parameters(), *model.buffers())))
         self._recurrent = Recurrent(model)
         self._shows_recurrent = bool(self._recurrent.layers)
         self._reads = False  # whether a pass has read the values of tensors, and others than fixed ones
@@ -75,7 +79,7 @@ class Capture:
         self.lowest: list[Any] = []
         self.edges: list[GradientEdge] = []
         self.keeping = False
-        self.by_calls = False
+        self.by_calls = self.has_own_function = False
         self.kept = KeptCalls()
         self._probe: Probe | None = None
 
@@ -116,7 +120,8 @@ class Capture:
         self._recurrent.shown = self._shows_recurrent
         worth_it = self._reads and not self._reads_others
         self._following = Following(self._model) if worth_it or self._follows else None
-        watch = self._watch = Watch(self._following, counting)
+        untraced = Untraced(self._own) if directions is None else None
+        watch = self._watch = Watch(self._following, counting, untraced)
         try:
             with watch:
                 yield watch
@@ -166,6 +171,7 @@ class Capture:
             dtypes = [losses.dtype, *(call.dtype for call in routes.calls), *of_uses]
             self._probe = Probe(edges, dtypes, self._examples)
             self._uses.probing = self._entries.probing = True
+            self.has_own_function = has_own_function(routes.reached)
         kept = self.kept if self.keeping else None
         self._uses.watch(routes.uses, routes.layouts, self._examples, self._directions, kept, self.careful)
         self._entries.watch(routes.entries, self._examples, self._directions, self.careful)
@@ -286,7 +292,7 @@ class Capture:
             layer.forget()
         self._uses.forget()
         self._entries.forget()
-        self.by_calls = False
+        self.by_calls = self.has_own_function = False
         self._probe, self._directions, self.lowest, self.edges, self.kept = None, None, [], [], KeptCalls()
 
     def _route(self, layer: Layer) -> None:

@@ -152,6 +152,23 @@ class WholeModel:
                 formed = rows_of(detached, [leaf[part] for leaf in given], [leaf[part] for leaf in wanted])
             yield formed
 
+    def losses_by_vmap(self, inputs: Tree, targets: Tree) -> Tensor | None:
+        """The losses [n] of inputs [n, ...] and targets [n, ...], each example passed alone; None if that fails."""
+        given, wanted = leaves(inputs), leaves(targets)
+
+        def loss_of_one(of_input: list[Tensor], of_target: list[Tensor]) -> Tensor:
+            args, kwargs = arguments(self.model, refilled(inputs, [leaf.unsqueeze(0) for leaf in of_input]))
+            outputs = self.model(*args, **kwargs)
+            losses = self.loss_fn(outputs, refilled(targets, [leaf.unsqueeze(0) for leaf in of_target]))
+            return losses.squeeze(0)
+
+        try:
+            with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), weights_as_found(self.model.modules()):
+                losses: Tensor = vmap(loss_of_one)(given, wanted)
+        except Exception:  # what vmap cannot vectorise raises all kinds of errors
+            return None
+        return losses if losses.shape == (length(inputs),) else None
+
     def rows_by_loop(self, parameters: Mapping[str, Tensor], inputs: Tree, targets: Tree) -> dict[str, Rows]:
         """The same by a plain loop, hooks on the parameters and all."""
         return _condensed(self.by_loop(parameters, inputs, targets))

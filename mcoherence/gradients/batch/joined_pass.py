@@ -23,6 +23,7 @@ from mcoherence.gradients.given.reading import read
 from mcoherence.gradients.given.refusal import UnsupportedModelError
 from mcoherence.gradients.given.trees import outputs_of, usable
 from mcoherence.gradients.graph.alignment import in_doubt
+from mcoherence.gradients.graph.untraced import Untraced
 from mcoherence.gradients.graph.walk import users_below
 from mcoherence.gradients.graph.watching import Watch
 from mcoherence.gradients.layer_rules.products import least
@@ -49,11 +50,13 @@ class PartLosses:
     losses: [n].
     output_grads: gradient of their sum with respect to the batch's outputs, [n, ...].
     overwritten: a truth value, [], whether the loss wrote over its outputs unseen, which the model may have saved.
+    may_mix: whether examples may have met in it where no gradient shows it.
     """
 
     losses: Tensor
     output_grads: Tensor
     overwritten: Tensor
+    may_mix: bool
 
 
 def measure_joined(passes: Passes, inputs: Tensor, targets: Sequence[Tensor]) -> BatchSums:
@@ -82,7 +85,14 @@ def measure_joined(passes: Passes, inputs: Tensor, targets: Sequence[Tensor]) ->
             raise NetworkChangedError(NETWORK_CHANGED)
         if passes.drawing.happened:
             raise StaysApartError
-        batch = BatchSums(len(inputs), {}, {}, {}, torch.cat([part.losses for part in parts]))
+        batch = BatchSums(
+            len(inputs),
+            {},
+            {},
+            {},
+            torch.cat([part.losses for part in parts]),
+            may_mix=any(one.may_mix for one in parts),
+        )
         output_grads = torch.cat([part.output_grads for part in parts])
         while (found := _differentiated(passes, outputs, output_grads, batch, inputs)) is None:
             outputs = _outputs(passes, inputs)
@@ -123,7 +133,7 @@ def losses_of_part(loss_fn: LossFunction, outputs: Tensor, targets: Tensor) -> P
     rows = outputs.detach().clone().requires_grad_()
     of_part = rows.clone()  # no leaf, as what a model gives is none
     node, version = of_part.grad_fn, of_part._version
-    with Watch() as watch:
+    with Watch(untraced=Untraced(())) as watch:
         losses = loss_fn(of_part, targets)
     require_losses(losses, len(rows))
     if watch.hooks or watch.differentiates or watch.values_read or of_part._version != version:
@@ -138,7 +148,7 @@ def losses_of_part(loss_fn: LossFunction, outputs: Tensor, targets: Tensor) -> P
         (gradient,) = torch.autograd.grad(losses.sum(), rows, allow_unused=True)
     if gradient is None:
         gradient = torch.zeros_like(rows)
-    return PartLosses(losses.detach().clone(), gradient, overwritten)
+    return PartLosses(losses.detach().clone(), gradient, overwritten, watch.may_mix())
 
 
 def _lose_squares(passes: Passes, measured: BatchSums, sizes: Sequence[int]) -> Tensor:

@@ -41,6 +41,9 @@ class BatchSums:
     losses: [n].
     doubt: the forward pass read values of tensors or drew random numbers, so that it may have gone another way than it
         would have for an example alone.
+    may_mix: whether its examples may have met where no gradient shows it: something was computed of them without one,
+        or autograd's graph is in doubt.
+    own_backward: whether a function of somebody's own may have handed the examples' gradients on as it liked.
     made: what the operations of the pass have made; None where it was not asked for, and of a single example.
     by_calls: whether every parameter's gradient comes by the one call of its layer, whose rows are known to be the
         examples', and nothing in the pass asks autograd for gradients.
@@ -54,6 +57,8 @@ class BatchSums:
     doubt: Doubt | None = None
     made: Made | None = None
     by_calls: bool = False
+    may_mix: bool = False
+    own_backward: bool = False
 
 
 class Passes:
@@ -119,6 +124,13 @@ class Passes:
             alone = (loss_alone(self.model, self.loss_fn, rows(inputs, one), rows(targets, one)) for one in ones)
             return torch.cat([loss.detach().clone() for loss in alone])  # a loss may use its memory again
 
+    def losses_of_each(self, inputs: Tree, targets: Tree) -> Tensor | None:
+        """The losses [n] of all examples of a batch, each passed through the model alone, by vmap.
+
+        None where that cannot be done; it is a first look, at about the cost of a forward pass of the batch.
+        """
+        return self.whole_model.losses_by_vmap(self.at_device(inputs), usable(targets))
+
     def reads_alone(self, inputs: Tree, targets: Tree, i: int) -> tuple[Read, ...] | None:
         """What a pass of example i of a batch alone reads; None where that cannot be worked out for others."""
         pair = self._pair(inputs, targets, i)
@@ -170,10 +182,12 @@ class Passes:
                 return self._measure(inputs, targets, counting)
         if not self.capture.route(losses):
             return self._measure(inputs, targets, counting)
+        may_mix, own_backward = watch.may_mix() or self.capture.in_doubt, self.capture.has_own_function
         measured = self.differentiated(losses, None, batch, inputs)
         if measured is None:
             return self._measure(inputs, targets, counting)
-        measured = replace(measured, by_calls=measured.by_calls and not watch.differentiates)
+        by_calls = measured.by_calls and not watch.differentiates
+        measured = replace(measured, by_calls=by_calls, may_mix=may_mix, own_backward=own_backward)
         return self._completed(measured, inputs, targets, hooked)
 
     def differentiated(self, root: Tensor, given: Tensor | None, batch: BatchSums, inputs: Tree) -> BatchSums | None:
@@ -283,6 +297,8 @@ class Passes:
                     f"alone, do not add up to the gradient of the batch; {MIXED}"
                 )
             norms |= {name: value.squared_norms for name, value in formed.items()}
+            # Those of the batch may differ from them by as much as rounding may.
+            sums |= {name: value.total.to(sums[name].dtype) for name, value in formed.items()}
             totals |= judged.totals
             self.require_unchanged()
         totals |= _totals({name: value for name, value in norms.items() if name not in totals})

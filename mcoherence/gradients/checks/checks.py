@@ -17,10 +17,13 @@ from mcoherence.gradients.checks.same_losses import (
     require_same_in_a_batch_of,
     require_same_in_a_smaller_batch,
     require_same_losses,
+    require_same_of_each,
 )
-from mcoherence.gradients.checks.spot_check import error_alone, spot_checked
+from mcoherence.gradients.checks.spot_check import error_alone, require_same_sums, spot_checked
 from mcoherence.gradients.checks.ways import Compared, Ways
 from mcoherence.gradients.given.pieces import Piece
+
+MOST_SUMMED = 8  # examples
 
 
 @dataclass(frozen=True)
@@ -30,12 +33,16 @@ class _Due:
     gradients: examples whose gradient is with that alone.
     alone: those whose loss is with that alone.
     smaller: whether some losses are with those in a batch of half as many.
+    each: whether the losses of all are with those alone, in one pass.
+    sums: examples whose gradients' sum is with the gradient of a batch of them.
     ways: the same of examples that alone may go another way.
     """
 
     gradients: Sequence[int]
     alone: Sequence[int]
     smaller: bool
+    each: bool
+    sums: Sequence[int]
     ways: Compared
 
 
@@ -69,6 +76,8 @@ class Checks:
         self.at_kink = False
         self._passes = passes
         self._ways = Ways(passes, spot_check)
+        self._may_mix = 0  # batches whose examples may have met where no gradient shows it
+        self._have_mixed = False
         self._sizes = set(before.sizes)
         self._joined = dict(before.joined)
         self._seen = set(before.seen)
@@ -84,23 +93,26 @@ class Checks:
 
         - gradients, in the first batch and where parameters have some that no checked example has shown yet;
         - the losses of all examples that may go another way alone, of a batch in doubt (`checks.ways`);
-        - the loss of one example, of the first batch of another size;
-        - the losses of some examples with those in a smaller batch of them, of the first batch.
+        - the gradient of one, of the first batch of another size;
+        - the losses of some examples with those in a smaller batch of them, of the first batch;
+        - all losses, and a gradient, where examples may have met and no gradient shows it, of the first such batch, the
+          second, the fourth and so on.
         """
         n = measured.n
         if not self.spot_check or n == 1:
             return measured
         unseen = self._unseen(measured)
-        if not (measured.doubt or unseen or n not in self._sizes):
+        each = self._is_each_due(measured)
+        if not (measured.doubt or unseen or n not in self._sizes or each):
             return measured
         ways = self._ways.compared(measured, piece.inputs, piece.targets) if measured.doubt else Compared(())
         first = not self._sizes
-        at_random = self.spot_check if unseen or first else 0
+        at_random = self.spot_check if unseen or n not in self._sizes or each else 0
+        sums = drawn(n, min(n, MOST_SUMMED)) if each and measured.own_backward else []
         all_alone = len(ways.alone) == n
+        each = each and not all_alone
         smaller = first and not all_alone
-        seen_already = bool(ways.alone) or n in self._sizes if measured.doubt else smaller
-        one = [] if seen_already else drawn(n, 1)
-        due = _Due(telling(measured, unseen, at_random), [*ways.alone, *one], smaller=smaller, ways=ways)
+        due = _Due(telling(measured, unseen, at_random), ways.alone, smaller, each, sums, ways)
         measured = self._compared(due, measured, piece)
         self._sizes.add(n)
         return measured
@@ -113,7 +125,12 @@ class Checks:
 
         Raises:
             StaysApartError: they disagree.
+            UnsupportedModelError: their losses do.
         """
+        if self._is_each_due(measured):
+            self._have_mixed = True  # in case that it fails: the batches by themselves will show
+            require_same_of_each(self._passes, measured, piece.inputs, piece.targets)
+            self._have_mixed = False
         unseen, kind = self._unseen(measured), piece.kind
         assert kind is not None
         new = bool(unseen) or measured.n > self._joined.get(kind, 0)
@@ -126,17 +143,25 @@ class Checks:
         self._joined[kind] = max(measured.n, self._joined.get(kind, 0))
         self._take_spot(shown(measured, examples), len(examples), error)
 
+    def _is_each_due(self, measured: BatchSums) -> bool:
+        self._may_mix += measured.may_mix
+        return measured.may_mix and (self._have_mixed or self._may_mix.bit_count() == 1)
+
     def _unseen(self, measured: BatchSums) -> list[str]:
         return [name for name, total in measured.totals.items() if total > 0 and name not in self._seen]
 
     def _compared(self, due: _Due, measured: BatchSums, piece: Piece) -> BatchSums:
         """The batch after what is due, put right where that asks for it; what was seen is taken in if all is well."""
         batch = (piece.inputs, piece.targets)
+        if due.each:
+            require_same_of_each(self._passes, measured, *batch)
         examples = [*due.gradients, *(i for i in due.ways.gradients if i not in due.gradients)]
         seen = shown(measured, examples) if examples else set()
         spot = spot_checked(self._passes, measured, *batch, examples) if examples else None
         if spot is not None:
             measured = spot.measured
+        if due.sums:
+            require_same_sums(self._passes, *batch, due.sums)
         require_same_losses(self._passes, measured, *batch, due.alone)
         for group in due.ways.together:
             require_same_in_a_batch_of(self._passes, measured, *batch, group.examples, group.values)

@@ -17,6 +17,7 @@ from mcoherence.gradients.given.trees import Tree
 from mcoherence.gradients.graph.watching import Value, typed
 
 MOST_IN_A_CHECK = 16
+MOST_SUSPECTS = 4
 
 
 def require_same_losses(
@@ -45,6 +46,23 @@ def require_same_losses(
         f"the loss of example {suspects[0]} of a batch of {measured.n} is another when the example is passed through "
         f"the model alone; {MIXED}"
     )
+
+
+def require_same_of_each(passes: Passes, measured: BatchSums, inputs: Tree, targets: Tree) -> None:
+    """Hold the losses of all examples of a batch against those of the examples alone, in one pass where vmap can.
+
+    Where it cannot, some are held against those in a smaller batch. What disagrees by vmap is looked at alone.
+
+    Raises:
+        UnsupportedModelError: they disagree, and the examples alone say so too.
+    """
+    alone = passes.losses_of_each(inputs, targets)
+    if alone is None:
+        require_same_in_a_smaller_batch(passes, measured, inputs, targets)
+        return
+    others = _others(measured, range(measured.n), alone)
+    off = (measured.losses - alone).abs().tolist() if others else []
+    require_same_losses(passes, measured, inputs, targets, sorted(others, key=lambda i: -off[i])[:MOST_SUSPECTS])
 
 
 def require_same_in_a_smaller_batch(passes: Passes, measured: BatchSums, inputs: Tree, targets: Tree) -> None:

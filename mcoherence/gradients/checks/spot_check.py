@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from mcoherence.gradients.batch.evidence import spot_errors, tolerance
+from mcoherence.gradients.batch.evidence import spot_errors, sums_of_rows, tolerance
 from mcoherence.gradients.batch.passes import BatchSums, Passes
 from mcoherence.gradients.checks.batch_again import Batch, batch_again, in_float64
 from mcoherence.gradients.checks.chosen_examples import chosen_norms
@@ -69,6 +69,23 @@ def spot_checked(passes: Passes, measured: BatchSums, inputs: Tree, targets: Tre
             f"passed through the model alone; {MIXED}"
         )
     return SpotCheck(measured, max(found.values(), default=0.0), at_kink)
+
+
+def require_same_sums(passes: Passes, inputs: Tree, targets: Tree, chosen: Sequence[int]) -> None:
+    """Hold the gradient of chosen examples as a batch of their own against the sum of those of the examples alone.
+
+    A backward pass of somebody's own may turn the gradients of a batch around, which no length of one shows.
+
+    Raises:
+        UnsupportedModelError: they disagree, and by more than rounding.
+    """
+    together, alone = batch_again(passes, inputs, targets).sums(chosen)
+    alone = {name: rows for name, rows in alone.items() if name in together}
+    if astray := sums_of_rows(alone, together, 0.0).astray:
+        raise UnsupportedModelError(
+            f"parameter {astray[0]!r}: the gradients of {len(chosen)} examples, each passed through the model alone, "
+            f"do not add up to that of the batch of them; {MIXED}"
+        )
 
 
 def error_alone(

@@ -58,7 +58,8 @@ def _by_divisor(node: Any, grads: Tensor) -> Tensor:
 
 
 def _where_negative(node: Any, grads: Tensor) -> Tensor:
-    return (grads * node._saved_self).masked_fill(node._saved_self > 0, 0.0)
+    found: Tensor = (grads * node._saved_self).masked_fill(node._saved_self > 0, 0.0)
+    return found
 
 
 # (node, which of its arguments): how an output gradient comes to the argument, and what the node has saved for that

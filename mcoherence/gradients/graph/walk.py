@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any
 
 from torch import Tensor
+from torch.autograd.function import BackwardCFunction
 from torch.autograd.graph import Node
 
 
@@ -152,6 +153,11 @@ def leaves_of(users: Users, parameters: Mapping[str, Tensor]) -> dict[str, Node]
 
 def _ids_of_leaves(users: Users) -> set[int]:
     return set(map(id, users.variables.values()))
+
+
+def has_own_function(users: Users) -> bool:
+    """Whether a function of somebody's own (`torch.autograd.Function`) is among the nodes."""
+    return any(isinstance(node, BackwardCFunction) for node in users)
 
 
 def has_reentrant_checkpoint(root: Node) -> bool:

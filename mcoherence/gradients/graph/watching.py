@@ -20,6 +20,7 @@ from torch.autograd.graph import Node
 from torch.overrides import TorchFunctionMode
 
 from mcoherence.gradients.graph.following import Called, Following
+from mcoherence.gradients.graph.untraced import Untraced
 from mcoherence.gradients.graph.walk import Made, made_at, users_below
 
 _READING = {
@@ -98,10 +99,14 @@ class Watch(TorchFunctionMode):
     hooks: a hook was put on a tensor, or its node was asked for, where one can be put too.
     differentiates: autograd was asked for gradients.
     counting: whether to count what functions make.
+    untraced: looks for what is computed of the examples without a gradient; None where nobody asks.
     """
 
-    def __init__(self, following: Following | None = None, counting: bool = False) -> None:
+    def __init__(
+        self, following: Following | None = None, counting: bool = False, untraced: Untraced | None = None
+    ) -> None:
         super().__init__()
+        self._untraced = untraced
         self._following = following
         self.values_read = False
         self.reads: list[Read] | None = []
@@ -128,11 +133,18 @@ class Watch(TorchFunctionMode):
             self._note(kind, args, kwargs)
         targets = () if self._following is None else self._following.targets(func, args, kwargs)
         result = func(*args, **kwargs)
+        untraced = self._untraced
+        if untraced is not None and (untraced.waiting or not (isinstance(result, Tensor) and result.requires_grad)):
+            untraced.take(func, args, kwargs, result)
         if self._counting:
             self._count(func, result, args)
         if self._following is not None:
             self._following.take(func, args, kwargs, result, targets)
         return result
+
+    def may_mix(self) -> bool:
+        """Whether examples may have met where no gradient goes; known where that was asked for."""
+        return self._untraced is not None and self._untraced.found
 
     def doubt(self) -> Doubt | None:
         """What there is to doubt; None where nothing but fixed values was read."""

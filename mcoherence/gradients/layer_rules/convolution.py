@@ -109,6 +109,8 @@ def prefers_kernel_rows(layer: nn.Module, inputs: Tensor, output_shape: torch.Si
     assert isinstance(layer, Convolution)
     if inputs.device.type != "cpu" or not layer.weight.requires_grad or set(trainable(layer)) - {"weight", "bias"}:
         return False
+    if inputs.dim() != len(layer.kernel_size) + 2:  # of one example, whose channels are as many as examples
+        return False
     if (reaching := reaching_part(layer, inputs.shape, output_shape)) is not None:
         return prefers_kernel_rows(reaching.layer, reaching.window(inputs), output_shape)
     if _is_matrix(layer):

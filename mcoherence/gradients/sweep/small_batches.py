@@ -57,7 +57,7 @@ class SmallBatches:
             undisturbed: whether no code of the user's runs from one batch to the next.
             checked: whether examples are compared with those alone.
         """
-        self._device, self._capture = passes.device.type, passes.capture
+        self._device = passes.device.type
         other = any(p.dtype not in (torch.float32, torch.float64) for p in passes.model.parameters())
         altered = other or torch.is_autocast_enabled(self._device) or has_modes()
         self._stopped = altered or not (undisturbed and checked and passes.example_wise)
@@ -106,7 +106,7 @@ class SmallBatches:
         if self._stopped or piece.kind is None:
             return
         changed = written or layer_settings(self._model) != self._settings
-        if changed or not measured.by_calls or measured.doubt is not None or self._capture.routed:
+        if changed or not measured.by_calls or measured.doubt is not None:
             self.stop()
             return
         self._known.add((piece.kind, measured.n))
