@@ -7,7 +7,7 @@ axis, whatever they are given, are known here by name; any other is taken for on
 Index letter: n examples.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -66,6 +66,7 @@ class Untraced:
         self._constants: dict[int, tuple[Tensor, int]] = {}
         self._turned: dict[int, Tensor] = {}
         self._numbers: dict[int, Tensor] = {}
+        self._places: dict[int, Tensor] = {}  # 0, 1, 2, ... along the first axis
         self._bytes = 0
 
     @property
@@ -89,17 +90,38 @@ class Untraced:
         of_examples = [one for one in given if not self._is_constant(one, writes and one is args[0])]
         if not of_examples:
             self._keep(made)
+            if self._are_places(name, args, kwargs, made):
+                self._places[id(made[0])] = made[0]
         elif all(not one.dim() for one in made) and not any(one.requires_grad for one in of_examples):
             self._numbers |= {id(one): one for one in made}
         elif any(self._are_mixed(one) for one in of_examples):
             self.found = True
-        elif not _keeps_apart(name, args, kwargs, of_examples, made):
+        elif not (_keeps_apart(name, args, kwargs, of_examples, made) or self._takes_own_rows(name, args, made)):
             if name in _REARRANGING:
                 self._turned |= {id(one): one for one in made}
             else:
                 self.found = True
         if self.found:
-            self._constants, self._turned, self._numbers = {}, {}, {}
+            self._constants, self._turned, self._numbers, self._places = {}, {}, {}, {}
+
+    def _are_places(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], made: Sequence[Tensor]) -> bool:
+        """Whether a call has made the numbers of the rows of something, or has given them more axes of one."""
+        if name == "arange":
+            return len(args) == 1 and isinstance(args[0], int) and not {"start", "step"} & kwargs.keys()
+        if name not in ("__getitem__", *_KEEPING_ROWS) or id(args[0]) not in self._places or not made[0].dim():
+            return False
+        return made[0].numel() == len(made[0]) == len(args[0])
+
+    def _takes_own_rows(self, name: str, args: tuple[Any, ...], made: Sequence[Tensor]) -> bool:
+        """Whether what is chosen from [n, ...] by an index is, for each row, of that row."""
+        if name != "__getitem__" or not isinstance(args[1], tuple) or not args[1]:
+            return False
+        first, given = args[1][0], args[0]
+        if id(first) not in self._places or not self._is_constant(first, False) or not (given.dim() and made[0].dim()):
+            return False
+        tensors = [one for one in args[1] if isinstance(one, Tensor)]
+        spread = len(tensors) == len(args[1]) and all(one.dim() <= first.dim() for one in tensors)
+        return spread and len(first) == len(given) == len(made[0])
 
     def _are_mixed(self, tensor: Tensor) -> bool:
         """Whether what is computed of a tensor without a gradient may be of several examples."""

@@ -47,6 +47,10 @@ APART = {
     "mask of scores": score_mask,
     "mask that is written to": written_row_by_row,
     "one hot": lambda ids: F.one_hot(ids, 9).float().mean((1, 2)),
+    "own rows, by their numbers": lambda ids: padded(ids)[
+        torch.arange(N)[:, None, None, None], torch.arange(T)[None, None, None]
+    ],
+    "last token, by the numbers of rows": lambda ids: ids[torch.arange(N), padded(ids).sum(1) - 1] + 1,
     "turned": lambda ids: ids.transpose(0, 1),
     "rows joined": lambda ids: ids.flatten(),
     "positions": lambda ids: torch.arange(T).unsqueeze(0).flip(0).t().max() + torch.zeros_like(ids).sum(),
@@ -60,6 +64,9 @@ MIXED = {
     "order along the first axis": lambda ids: ids.argsort(0),
     "places among experts": lambda ids: F.one_hot(ids[:, 0], 9).cumsum(0),
     "first example": lambda ids: ids[:1],
+    "rows by other numbers": lambda ids: ids[torch.arange(N).flip(0), torch.arange(N) % T],
+    "rows by numbers from 1": lambda ids: ids[torch.arange(1, N + 1) % N, torch.zeros(N, dtype=torch.int64)],
+    "pairs of rows, by their numbers": lambda ids: ids[torch.arange(N), torch.zeros(2, 1, dtype=torch.int64)],
     "halves": lambda ids: ids.chunk(2),
     "rolled": lambda ids: ids.roll(1, 0),
     "sum of the turned": lambda ids: ids.transpose(0, 1).sum(1),
