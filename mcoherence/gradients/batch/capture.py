@@ -66,7 +66,7 @@ class Capture:
         self._uses, self._entries = ByUses(self._trained), ByEntries(self._trained)
         self._router = Router(model, self.layers, self._trained, self._uses, self._entries)
         self._model = model
-        self._own = frozenset(map(id, (*model.parameters(), *model.buffers())))
+        self._own = {id(one): one for one in (*model.parameters(), *model.buffers())}
         self._recurrent = Recurrent(model)
         self._shows_recurrent = bool(self._recurrent.layers)
         self._reads = False  # whether a pass has read the values of tensors, and others than fixed ones
@@ -120,13 +120,15 @@ class Capture:
         self._recurrent.shown = self._shows_recurrent
         worth_it = self._reads and not self._reads_others
         self._following = Following(self._model) if worth_it or self._follows else None
-        untraced = Untraced(self._own) if directions is None else None
+        untraced = Untraced(examples, self._own) if directions is None else None
         watch = self._watch = Watch(self._following, counting, untraced)
         try:
             with watch:
                 yield watch
         finally:
             self._watch = None
+            if untraced is not None:
+                untraced.forget()
             self._reads_others |= worth_it and watch.values_read
             self._reads |= watch.values_read
 
@@ -185,10 +187,11 @@ class Capture:
 
     def _outputs_lack(self) -> bool:
         """Whether a layer without a rule is now measured by its call and kept no outputs; it will from here on."""
-        lacking = [one for one in self.layers if one.rule is None and one.by_call and not one.keeps_outputs]
-        for layer in lacking:
-            layer.keeps_outputs = True
-        return bool(lacking)
+        before = [layer.keeps_outputs for layer in self.layers]
+        for layer in self.layers:
+            routed = any(layer.qualified(name) in self.routed for name in layer.parameters)
+            layer.keeps_outputs = not routed and (layer.keeps_outputs or (layer.rule is None and layer.by_call))
+        return any(one.keeps_outputs and not kept for one, kept in zip(self.layers, before, strict=True))
 
     @property
     def in_doubt(self) -> bool:

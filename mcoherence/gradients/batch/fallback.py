@@ -15,9 +15,11 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vjp, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from mcoherence.device import is_of_device
 from mcoherence.gradients.batch.evidence import SumsOfRows
 from mcoherence.gradients.given.alone import loss_and_gradients
 from mcoherence.gradients.given.losses import LossFunction
+from mcoherence.gradients.given.shadow import shadow
 from mcoherence.gradients.given.trees import Tree, arguments, leaves, length, refilled, rows
 from mcoherence.gradients.graph.recurrent import weights_as_found
 from mcoherence.gradients.layer_rules.products import Rows, at_least_float32, sure_squared_norms
@@ -73,16 +75,16 @@ def layer_rows(layer: nn.Module, inputs: Tensor, outputs: Tensor, output_grads: 
 def are_same_outputs(within: Tensor, alone: Tensor) -> Tensor:
     """Whether what a layer gave c examples in their batch is what it gives each alone, both [c, ...]; bool [].
 
-    Element by element, up to rounding: that of the element, and of those of the same example that differ at all. So
-    neither many elements that are right nor a large one, such as what a mask is filled with, hide one that is not.
+    Element by element, up to rounding: that of the element, and of the usual one of its example among those that differ
+    at all. So neither many elements that are right nor a few large ones, such as what a mask is filled with, hide one
+    that is not.
     """
     if within.shape != alone.shape:
         return torch.zeros((), dtype=torch.bool, device=within.device)
     one, other = (at_least_float32(value.reshape(len(value), -1)) for value in (within, alone))
     equal = (one == other) | (one.isnan() & other.isnan())
     size, off = one.abs(), (one - other).abs()
-    different = (~equal).sum(dim=1, keepdim=True).clamp_min(1)
-    usual = (size.masked_fill(equal, 0) / different).sum(dim=1, keepdim=True)  # a sum before this could overflow
+    usual = size.masked_fill(equal, torch.nan).nanmedian(dim=1, keepdim=True).values
     rounding = _rounding(within.dtype)
     return (equal | (off.isfinite() & (off <= rounding * size + rounding * usual))).all()
 
@@ -155,17 +157,24 @@ class WholeModel:
     def losses_by_vmap(self, inputs: Tree, targets: Tree) -> Tensor | None:
         """The losses [n] of inputs [n, ...] and targets [n, ...], each example passed alone; None if that fails."""
         given, wanted = leaves(inputs), leaves(targets)
-
-        def loss_of_one(of_input: list[Tensor], of_target: list[Tensor]) -> Tensor:
-            args, kwargs = arguments(self.model, refilled(inputs, [leaf.unsqueeze(0) for leaf in of_input]))
-            outputs = self.model(*args, **kwargs)
-            losses = self.loss_fn(outputs, refilled(targets, [leaf.unsqueeze(0) for leaf in of_target]))
-            return losses.squeeze(0)
-
         try:
-            with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), weights_as_found(self.model.modules()):
-                losses: Tensor = vmap(loss_of_one)(given, wanted)
-        except Exception:  # what vmap cannot vectorise raises all kinds of errors
+            model, loss_fn = shadow(self.model, self.loss_fn)
+
+            def loss_of_one(of_input: list[Tensor], of_target: list[Tensor]) -> Tensor:
+                args, kwargs = arguments(model, refilled(inputs, [leaf.unsqueeze(0) for leaf in of_input]))
+                outputs = model(*args, **kwargs)
+                losses: Tensor = loss_fn(outputs, refilled(targets, [leaf.unsqueeze(0) for leaf in of_target]))
+                return losses.squeeze(0)
+
+            # A model may want gradients; without them torch's encoders take a way that cannot be vectorised.
+            with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+                losses: Tensor = vmap(loss_of_one)(given, wanted).detach()
+        except torch.OutOfMemoryError:  # all examples at once may take more than their batch
+            return None
+        except Exception as error:  # what vmap cannot vectorise raises all kinds of errors
+            of_device = is_of_device(error)
+            if of_device:
+                raise
             return None
         return losses if losses.shape == (length(inputs),) else None
 

@@ -20,7 +20,7 @@ from mcoherence.gradients.batch.fallback import WholeModel
 from mcoherence.gradients.batch.layers import has_node_hooks
 from mcoherence.gradients.batch.not_finite import require_finite
 from mcoherence.gradients.given.alone import dense, loss_alone, loss_of_twins, require_same_alone, twice
-from mcoherence.gradients.given.losses import LossFunction, require_losses, with_targets_at_outputs
+from mcoherence.gradients.given.losses import LossFunction, TargetsAtOutputs, require_losses
 from mcoherence.gradients.given.model_state import ModelState
 from mcoherence.gradients.given.reading import read
 from mcoherence.gradients.given.refusal import MIXED, REENTRANT, UnsupportedModelError
@@ -71,7 +71,7 @@ class Passes:
 
     def __init__(self, model: nn.Module, loss_fn: LossFunction, state: ModelState | None = None) -> None:
         self.model = model
-        self.loss_fn = with_targets_at_outputs(loss_fn)
+        self.loss_fn = TargetsAtOutputs(loss_fn)
         self.example_wise = is_example_wise(model)
         self.parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self.capture = Capture(model)
@@ -127,7 +127,8 @@ class Passes:
     def losses_of_each(self, inputs: Tree, targets: Tree) -> Tensor | None:
         """The losses [n] of all examples of a batch, each passed through the model alone, by vmap.
 
-        None where that cannot be done; it is a first look, at about the cost of a forward pass of the batch.
+        None where that cannot be done. It is a first look, at about the cost of a forward pass of the batch, and leaves
+        no trace on the model or the loss.
         """
         return self.whole_model.losses_by_vmap(self.at_device(inputs), usable(targets))
 

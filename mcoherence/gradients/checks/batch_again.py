@@ -41,22 +41,21 @@ class Batch:
         """|g_i|^2 {parameter name: float64 [k]} of the chosen examples' own losses in one pass of the whole batch."""
         return self._norms(list(self._gradients_within(chosen)))
 
-    def sums(self, chosen: Sequence[int]) -> tuple[dict[str, Tensor], dict[str, Rows]]:
-        """The gradients of the chosen examples' losses as a batch of their own, and the same examples alone.
-
-        Returns:
-            {parameter name: gradient of the summed losses} and {parameter name: norms and sum of those alone}.
-        """
+    def sums_together(self, chosen: Sequence[int]) -> dict[str, Tensor]:
+        """{parameter name: gradient} of the summed losses of the chosen examples, as a batch of their own."""
         index = torch.tensor(chosen)
         with torch.enable_grad():
             losses = self.loss_fn(outputs_of(self.model, rows(self.inputs, index)), rows(self.targets, index))
         together = torch.autograd.grad(losses.sum(), list(self.parameters.values()), allow_unused=True)
+        return {name: dense(g) for name, g in zip(self.parameters, together, strict=True) if g is not None}
+
+    def rows_alone(self, chosen: Sequence[int]) -> dict[str, Rows]:
+        """{parameter name: norms and sum} of the gradients of the chosen examples, each passed alone."""
         alone = [gradients for _, gradients in self._alone(chosen)]
         norms = self._norms(alone)
-        return (
-            {name: dense(g) for name, g in zip(self.parameters, together, strict=True) if g is not None},
-            {name: Rows(norms[name], torch.stack([one[name] for one in alone]).sum(dim=0)) for name in self.parameters},
-        )
+        return {
+            name: Rows(norms[name], torch.stack([one[name] for one in alone]).sum(dim=0)) for name in self.parameters
+        }
 
     def products_alone(self, chosen: Sequence[int], directions: Directions) -> dict[str, Tensor]:
         """g_i . V_d {layer: float64 [D, k]} of the chosen examples, one forward and backward pass for each."""

@@ -102,17 +102,21 @@ class Checks:
         if not self.spot_check or n == 1:
             return measured
         unseen = self._unseen(measured)
-        each = self._is_each_due(measured)
+        each = self._has_its_turn(measured)
         if not (measured.doubt or unseen or n not in self._sizes or each):
             return measured
         ways = self._ways.compared(measured, piece.inputs, piece.targets) if measured.doubt else Compared(())
         first = not self._sizes
         at_random = self.spot_check if unseen or n not in self._sizes or each else 0
-        sums = drawn(n, min(n, MOST_SUMMED)) if each and measured.own_backward else []
         all_alone = len(ways.alone) == n
-        each = each and not all_alone
-        smaller = first and not all_alone
-        due = _Due(telling(measured, unseen, at_random), ways.alone, smaller, each, sums, ways)
+        due = _Due(
+            gradients=telling(measured, unseen, at_random),
+            alone=ways.alone,
+            smaller=first and not all_alone,
+            each=each and not all_alone,
+            sums=drawn(n, min(n, MOST_SUMMED)) if each and measured.own_backward else (),
+            ways=ways,
+        )
         measured = self._compared(due, measured, piece)
         self._sizes.add(n)
         return measured
@@ -127,13 +131,14 @@ class Checks:
             StaysApartError: they disagree.
             UnsupportedModelError: their losses do.
         """
-        if self._is_each_due(measured):
+        each = self._has_its_turn(measured)
+        if each:
             self._have_mixed = True  # in case that it fails: the batches by themselves will show
             require_same_of_each(self._passes, measured, piece.inputs, piece.targets)
             self._have_mixed = False
         unseen, kind = self._unseen(measured), piece.kind
         assert kind is not None
-        new = bool(unseen) or measured.n > self._joined.get(kind, 0)
+        new = each or bool(unseen) or measured.n > self._joined.get(kind, 0)
         if not new:
             return
         examples = telling(measured, unseen, 1)
@@ -143,7 +148,8 @@ class Checks:
         self._joined[kind] = max(measured.n, self._joined.get(kind, 0))
         self._take_spot(shown(measured, examples), len(examples), error)
 
-    def _is_each_due(self, measured: BatchSums) -> bool:
+    def _has_its_turn(self, measured: BatchSums) -> bool:
+        """Count a batch that may mix its examples; whether all are to be looked at, as of the first, second, fourth."""
         self._may_mix += measured.may_mix
         return measured.may_mix and (self._have_mixed or self._may_mix.bit_count() == 1)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from mcoherence.device import is_of_device
 from mcoherence.gradients.batch.evidence import spot_errors, sums_of_rows, tolerance
 from mcoherence.gradients.batch.passes import BatchSums, Passes
 from mcoherence.gradients.checks.batch_again import Batch, batch_again, in_float64
@@ -79,8 +80,15 @@ def require_same_sums(passes: Passes, inputs: Tree, targets: Tree, chosen: Seque
     Raises:
         UnsupportedModelError: they disagree, and by more than rounding.
     """
-    together, alone = batch_again(passes, inputs, targets).sums(chosen)
-    alone = {name: rows for name, rows in alone.items() if name in together}
+    batch = batch_again(passes, inputs, targets)
+    try:
+        together = batch.sums_together(chosen)
+    except Exception as error:  # models that take batches of some sizes only
+        of_device = is_of_device(error)
+        if of_device:
+            raise
+        return
+    alone = {name: rows for name, rows in batch.rows_alone(chosen).items() if name in together}
     if astray := sums_of_rows(alone, together, 0.0).astray:
         raise UnsupportedModelError(
             f"parameter {astray[0]!r}: the gradients of {len(chosen)} examples, each passed through the model alone, "

@@ -1,6 +1,7 @@
 """What a loss function is handed, and what it has to give."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
@@ -11,14 +12,16 @@ from mcoherence.gradients.given.trees import Tree, leaves, mapped
 LossFunction = Callable[[Any, Any], Tensor]
 
 
-def with_targets_at_outputs(loss_fn: LossFunction) -> LossFunction:
+@dataclass(frozen=True)
+class TargetsAtOutputs:
     """The loss with targets moved to the device that the outputs are on; a model may span several."""
 
-    def losses(outputs: Any, targets: Tree) -> Tensor:
-        found = leaves(outputs)
-        return loss_fn(outputs, mapped(lambda leaf: sent(leaf, found[0].device), targets) if found else targets)
+    loss_fn: LossFunction
 
-    return losses
+    def __call__(self, outputs: Any, targets: Tree) -> Tensor:
+        """The losses [n] of outputs [n, ...] and targets [n, ...]."""
+        found = leaves(outputs)
+        return self.loss_fn(outputs, mapped(lambda leaf: sent(leaf, found[0].device), targets) if found else targets)
 
 
 def require_losses(losses: object, n: int) -> None:

@@ -1,25 +1,27 @@
 """What a forward pass computes of the examples without a gradient: there they may mix, and no graph shows it.
 
 An example's mask, length or index is computed of that example; the longest text of a batch, or how many examples an
-expert has had, of them all. Both are tensors without a gradient. Calls that keep the examples apart along the first
-axis, whatever they are given, are known here by name; any other is taken for one that may mix them.
+expert has had, of them all. Both are tensors without a gradient, and autograd's graph shows only what has one. Calls
+that keep the rows of such tensors apart are known here by name and arguments; any other is taken for one that may mix
+them. That costs a look at the examples alone, and no more.
 
 Index letter: n examples.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
-# Of constants that a pass makes, which nobody else might keep.
+# Bytes of constants that a pass makes and that are kept here; beyond it examples count as mixed.
 MOST_CONSTANTS = 2**28
 
+# Of the first argument nothing but its shape is used.
 _BY_SHAPE = {
     *("zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones", "new_full", "new_empty"),
-    *("size", "dim", "numel", "stride", "is_floating_point", "is_complex"),
+    *("new_tensor", "size", "dim", "numel", "stride", "is_floating_point", "is_complex"),
 }
 _ELEMENTWISE = {
     *("add", "sub", "subtract", "rsub", "mul", "multiply", "div", "divide", "true_divide", "floor_divide", "remainder"),
@@ -29,148 +31,240 @@ _ELEMENTWISE = {
     *("eq", "ne", "lt", "le", "gt", "ge", "less", "greater", "not_equal", "logical_and", "logical_or", "logical_not"),
     *("logical_xor", "bitwise_and", "bitwise_or", "bitwise_not", "isnan", "isinf", "isfinite", "nan_to_num"),
     *("to", "float", "double", "half", "bfloat16", "int", "long", "short", "bool", "type", "type_as", "clone"),
-    *("contiguous", "detach", "requires_grad", "cpu", "cuda", "copy"),
+    *("contiguous", "detach", "requires_grad", "cpu", "cuda", "copy", "mse_loss", "l1_loss", "smooth_l1_loss"),
+    *("huber_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits", "kl_div", "poisson_nll_loss"),
     *("__add__", "__radd__", "__sub__", "__rsub__", "__mul__", "__rmul__", "__truediv__", "__rtruediv__", "__pow__"),
     *("__rpow__", "__floordiv__", "__rfloordiv__", "__mod__", "__neg__", "__abs__", "__invert__", "__and__", "__or__"),
     *("__xor__", "__rand__", "__ror__", "__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__"),
+    "scaled_dot_product_attention",  # whose masks are added to scores, with as many axes
 }
-_KEEPING_ROWS = {"view", "reshape", "flatten", "unflatten", "unsqueeze", "squeeze", "expand", "expand_as", "view_as"}
-_REARRANGING = {*_KEEPING_ROWS, "transpose", "permute", "t", "movedim", "swapaxes", "moveaxis", "swapdims"}
-# Along the axis that they are told, which is their second argument.
+# The rows of what is told first stay rows as long as there are as many, and for the last also as many axes.
+_RESHAPING = {"view", "reshape", "flatten", "unflatten", "unsqueeze", "squeeze", "view_as"}
+_REPEATING = {"expand", "expand_as", "repeat", "broadcast_to"}
+_REARRANGING = {
+    *_RESHAPING, *_REPEATING, "transpose", "permute", "t", "movedim", "swapaxes", "moveaxis", "swapdims",
+}  # fmt: skip
+# Along the axis that they are told second.
 _ALONG = {
     *("sum", "mean", "prod", "any", "all", "amax", "amin", "argmax", "argmin", "max", "min", "cumsum", "cumprod"),
     *("softmax", "log_softmax", "logsumexp", "sort", "argsort", "gather", "count_nonzero", "std", "var"),
+    *("cat", "concat", "stack"),
 }
-# Of the first argument, which has the examples first, and of others that are the same for all.
+# Of the first argument, with as many axes as said here or more; the others are the same for all examples.
 _LAYERS = {
-    *("linear", "matmul", "__matmul__", "conv1d", "conv2d", "conv3d", "layer_norm", "group_norm", "rms_norm"),
-    *("embedding", "max_pool1d", "max_pool2d", "max_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d", "pad"),
-    *("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_max_pool2d", "interpolate", "one_hot"),
+    **{"linear": 2, "embedding": 1, "one_hot": 1, "group_norm": 3, "interpolate": 3, "conv1d": 3, "conv2d": 4},
+    **{"conv3d": 5, "max_pool1d": 3, "max_pool2d": 4, "max_pool3d": 5, "avg_pool1d": 3, "avg_pool2d": 4},
+    **{"avg_pool3d": 5, "adaptive_avg_pool1d": 3, "adaptive_avg_pool2d": 4, "adaptive_avg_pool3d": 5},
+    **{"adaptive_max_pool1d": 3, "adaptive_max_pool2d": 4, "adaptive_max_pool3d": 5},
 }
+# Of outputs [n, C, *] and targets [n, *].
+_LOSSES = {"cross_entropy", "nll_loss", "multi_margin_loss"}
 
 
 class Untraced:
     """Whether examples may have met in the calls so far where no gradient goes.
 
     Args:
-        own: ids of the model's parameters and buffers.
+        examples: their number, n.
+        own: the model's parameters and buffers, by id.
 
-    found: whether they may.
+    found: whether they may, or so many constants were made that nobody can tell.
     """
 
-    def __init__(self, own: Collection[int]) -> None:
+    def __init__(self, examples: int, own: Mapping[int, Tensor]) -> None:
         self.found = False
-        self._own = own
-        # By id, and kept alive, so that no other tensor takes one over: constants, with their version, which counts
-        # what is written into them by any name; and what has the examples elsewhere than first.
+        self._examples, self._own = examples, own
+        # By id, and kept alive, so that no other tensor takes one over. Constants with their version, which counts what
+        # is written into them by any name.
         self._constants: dict[int, tuple[Tensor, int]] = {}
-        self._turned: dict[int, Tensor] = {}
+        self._turned: dict[int, Tensor] = {}  # that have the examples elsewhere than first
+        # Numbers of several examples. Python may ask for them, which is looked after elsewhere (`watching`).
         self._numbers: dict[int, Tensor] = {}
-        self._places: dict[int, Tensor] = {}  # 0, 1, 2, ... along the first axis
+        self._places: dict[int, Tensor] = {}  # 0, 1, 2, ... along the first axis, of constants
         self._bytes = 0
 
-    @property
-    def waiting(self) -> bool:
-        """Whether there are numbers of several examples that nothing else was computed with: every call is to be told.
-
-        Python may ask for their values. That is looked after elsewhere (`watching`).
-        """
-        return bool(self._numbers)
+    def forget(self) -> None:
+        """Let go of all tensors: the pass is over."""
+        self._constants, self._turned, self._numbers, self._places = {}, {}, {}, {}
 
     def take(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> None:
-        """Take in a call. Those that give tensors with a gradient alone need not be told of: the graph shows them."""
-        if self.found:
+        """Take in a call, and what it gave."""
+        if self.found or (isinstance(result, Tensor) and result.requires_grad and self._is_shown(args, kwargs)):
             return
         name, writes = _name(function)
-        made = [one for one in _tensors(args[0] if name == "__setitem__" else result) if not one.requires_grad]
-        given = [] if name in _BY_SHAPE else _tensors((args, *kwargs.values()))
+        written = args[0] if writes and args and isinstance(args[0], Tensor) else None
+        given = _tensors((args[1:] if name in _BY_SHAPE else args, *kwargs.values()))
+        shown = [one for one in given if one.requires_grad and id(one) not in self._own]
+        unseen = [one for one in given if not (one.requires_grad or self._is_constant(one, one is written))]
+        made = _tensors(written if name == "__setitem__" else result)
+        has_other_names = "out" in kwargs or (written is not None and written._base is not None)
         if not made:
-            self.found = any(id(one) in self._numbers for one in given)
             return
-        of_examples = [one for one in given if not self._is_constant(one, writes and one is args[0])]
-        if not of_examples:
-            self._keep(made)
+        if any(self._is_other_leaf(one) for one in shown):
+            self.found = True  # what is computed of it is in no graph of a parameter
+        elif not unseen and (not shown or all(one.requires_grad for one in made)):
+            self._keep([one for one in made if not one.requires_grad])
             if self._are_places(name, args, kwargs, made):
                 self._places[id(made[0])] = made[0]
-        elif all(not one.dim() for one in made) and not any(one.requires_grad for one in of_examples):
-            self._numbers |= {id(one): one for one in made}
-        elif any(self._are_mixed(one) for one in of_examples):
-            self.found = True
-        elif not (_keeps_apart(name, args, kwargs, of_examples, made) or self._takes_own_rows(name, args, made)):
-            if name in _REARRANGING:
-                self._turned |= {id(one): one for one in made}
-            else:
-                self.found = True
+        elif self._is_known_layer(name, args, unseen, made):
+            pass
+        elif any(self._is_mixed(one, name, args) for one in unseen):
+            self.found = not self._are_numbers(made) or any(id(one) in self._turned for one in unseen)
+        elif has_other_names or (shown and not all(one.requires_grad for one in made)):
+            self.found = True  # of an activation, maybe one that no loss comes back to
+        elif any(one.dim() and len(one) != self._examples for one in unseen) or not (
+            _keeps_apart(name, args, kwargs, unseen, made) or self._takes_own_rows(name, args, unseen, made)
+        ):
+            self._take_mixing(name, made)
         if self.found:
-            self._constants, self._turned, self._numbers, self._places = {}, {}, {}, {}
+            self.forget()
+        elif self._are_numbers(made) and unseen:
+            self._numbers |= {id(one): one for one in made}
 
-    def _are_places(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], made: Sequence[Tensor]) -> bool:
-        """Whether a call has made the numbers of the rows of something, or has given them more axes of one."""
-        if name == "arange":
-            return len(args) == 1 and isinstance(args[0], int) and not {"start", "step"} & kwargs.keys()
-        if name not in ("__getitem__", *_KEEPING_ROWS) or id(args[0]) not in self._places or not made[0].dim():
-            return False
-        return made[0].numel() == len(made[0]) == len(args[0])
+    def _take_mixing(self, name: str, made: Sequence[Tensor]) -> None:
+        if self._are_numbers(made):
+            return
+        if name in _REARRANGING and not any(one.requires_grad for one in made):
+            self._turned |= {id(one): one for one in made}
+        else:
+            self.found = True
 
-    def _takes_own_rows(self, name: str, args: tuple[Any, ...], made: Sequence[Tensor]) -> bool:
-        """Whether what is chosen from [n, ...] by an index is, for each row, of that row."""
-        if name != "__getitem__" or not isinstance(args[1], tuple) or not args[1]:
-            return False
-        first, given = args[1][0], args[0]
-        if id(first) not in self._places or not self._is_constant(first, False) or not (given.dim() and made[0].dim()):
-            return False
-        tensors = [one for one in args[1] if isinstance(one, Tensor)]
-        spread = len(tensors) == len(args[1]) and all(one.dim() <= first.dim() for one in tensors)
-        return spread and len(first) == len(given) == len(made[0])
+    @staticmethod
+    def _are_numbers(made: Sequence[Tensor]) -> bool:
+        return bool(made) and all(not (one.dim() or one.requires_grad) for one in made)
 
-    def _are_mixed(self, tensor: Tensor) -> bool:
-        """Whether what is computed of a tensor without a gradient may be of several examples."""
-        return id(tensor) in self._turned or id(tensor) in self._numbers or tensor.requires_grad
+    def _is_shown(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+        """Whether all that a call was given has a gradient or is the model's own; to be told quickly, of most calls."""
+        for values in (args, kwargs.values()):
+            for one in values:
+                if isinstance(one, Tensor):
+                    if id(one) not in self._own and (not one.requires_grad or one.is_leaf):
+                        return False
+                elif isinstance(one, tuple | list | dict) and any(isinstance(part, Tensor) for part in one):
+                    return False
+        return True
+
+    def _is_other_leaf(self, tensor: Tensor) -> bool:
+        """Whether a tensor with a gradient is none of the model's own, such as an input."""
+        return tensor.is_leaf and id(tensor) not in self._own
+
+    def _is_mixed(self, tensor: Tensor, name: str, args: Sequence[Any]) -> bool:
+        """Whether the rows of a tensor are not the examples', so that a call of it may mix them."""
+        if id(tensor) in self._numbers:
+            return True
+        by_element = name == "embedding" or (name == "linear" and tensor.dim() > 2)  # wherever the examples are
+        return id(tensor) in self._turned and not (by_element and args[0] is tensor)
+
+    def _is_known_layer(self, name: str, args: Sequence[Any], unseen: Sequence[Tensor], made: Sequence[Tensor]) -> bool:
+        """Whether it is attention or a recurrent layer, with the examples where torch takes them to be.
+
+        Attention has queries, keys and values [t, n, d] and masks [n, t]; an nn.MultiheadAttention that has the
+        examples first turns what it was given. A recurrent layer is told whether they are first.
+        """
+        if name == "multi_head_attention_forward":
+            return all(
+                id(one) in self._turned if one.dim() == 3 else one.dim() == 2 and len(one) == made[0].shape[1]
+                for one in unseen
+            )
+        known = name in ("lstm", "gru", "rnn_tanh", "rnn_relu") and len(unseen) == 1 and unseen[0] is args[0]
+        return known and isinstance(args[2], list) and args[-1] is True and len(args[0]) == self._examples
 
     def _is_constant(self, tensor: Tensor, is_written: bool) -> bool:
         """Whether a tensor hangs on no example; of one that was just written to, whether it did not before."""
         if id(tensor) in self._own:
             return True
-        if id(tensor) not in self._constants or tensor.requires_grad:
+        if id(tensor) not in self._constants:
             return False
         return self._constants[id(tensor)][1] == tensor._version - is_written
 
-    def _keep(self, made: list[Tensor]) -> None:
+    def _keep(self, made: Sequence[Tensor]) -> None:
         for one in made:
-            if id(one) not in self._own and not one.is_inference():
-                self._bytes += one.numel() * one.element_size() if one._base is None else 0
-                self._constants[id(one)] = one, one._version
+            if id(one) in self._own or one.is_inference():
+                continue
+            if id(one) not in self._constants and one._base is None:
+                self._bytes += one.numel() * one.element_size()
+            self._constants[id(one)] = one, one._version
         self.found = self._bytes > MOST_CONSTANTS
+
+    def _are_places(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], made: Sequence[Tensor]) -> bool:
+        """Whether a call of constants has made arange(n), or given it further axes, as arange(n)[:, None] does."""
+        if name == "arange":
+            return len(args) == 1 and isinstance(args[0], int) and not {"start", "step"} & kwargs.keys()
+        of_places = bool(args) and id(args[0]) in self._places
+        if name not in ("__getitem__", *_RESHAPING) or not of_places or not made[0].dim():
+            return False
+        index = args[1] if name == "__getitem__" else ()
+        if not all(one in (None, slice(None), ...) for one in (index if isinstance(index, tuple) else (index,))):
+            return False
+        return made[0].numel() == len(made[0]) == len(args[0])
+
+    def _takes_own_rows(self, name: str, args: Sequence[Any], unseen: Sequence[Tensor], made: Sequence[Tensor]) -> bool:
+        """Whether row i of what an index chooses is of row i, as in x[arange(n)[:, None], columns]."""
+        if name != "__getitem__" or not args[1:]:
+            return False
+        first, given = args[1], args[0]
+        if isinstance(first, Tensor) and self._is_constant(given, False):  # each example looks something up
+            return first.dim() > 0 and len(first) == len(made[0])
+        if not isinstance(first, tuple) or not first:
+            return False
+        first = first[0]
+        if id(first) not in self._places or not self._is_constant(first, False) or not (given.dim() and made[0].dim()):
+            return False
+        tensors = [one for one in args[1] if isinstance(one, Tensor)]
+        spread = len(tensors) == len(args[1]) and all(one.dim() <= first.dim() for one in tensors)
+        aligned = all(one is given or one.dim() == first.dim() for one in unseen)
+        return spread and aligned and len(first) == len(given) == len(made[0])
 
 
 def _keeps_apart(
-    name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], of_examples: list[Tensor], made: list[Tensor]
+    name: str, args: Sequence[Any], kwargs: Mapping[str, Any], unseen: Sequence[Tensor], made: Sequence[Tensor]
 ) -> bool:
-    """Whether what a call made of tensors [n, ...] of the examples has these first, each made of its own row."""
-    first = of_examples[0]
-    if not first.dim() or any(not one.dim() or len(one) != len(first) for one in (*of_examples, *made)):
+    """Whether what a call made of tensors [n, ...] without a gradient has the examples first, each made of its row.
+
+    What it was given besides is the same for all examples, or has a gradient.
+    """
+    first = unseen[0]
+    if name == "embedding" and first.is_floating_point():  # a table that is looked up in
+        return False
+    if not made or any(not one.dim() or len(one) != len(first) or not first.dim() for one in (*unseen, *made)):
         return False
     if name in _ELEMENTWISE:
-        return all(one.dim() == made[0].dim() for one in of_examples)
-    if not args or args[0] is not first:
-        return False
+        return all(one.dim() == made[0].dim() for one in unseen)
     if name in _ALONG:
-        return _is_along_others(args[1] if len(args) > 1 else kwargs.get("dim"), first.dim())
-    if len(of_examples) > 1:
+        dim = max((one.dim() for one in _tensors(args[:1])), default=0) + (name == "stack")
+        return _is_along_others(args[1] if len(args) > 1 else kwargs.get("dim"), dim)
+    if name in _LOSSES:
+        return True
+    if len(unseen) > 1 or not args or args[0] is not first:
         return False
     if name in ("__getitem__", "__setitem__"):
-        return _takes_all_rows(args[1])
-    return name in _KEEPING_ROWS or (name in _LAYERS and (first.dim() > 1 or name in ("embedding", "one_hot")))
+        return _takes_all_rows(args[1], first.dim())
+    if name in ("pad", "layer_norm", "rms_norm"):  # of the last axes: as many as there are numbers, or pairs of them
+        told = args[1] if len(args) > 1 and isinstance(args[1], tuple | list) else ()
+        axes = -(-len(told) // 2) if name == "pad" else len(told)
+        return bool(0 < axes < first.dim())
+    if name in ("matmul", "__matmul__"):
+        other = args[1]
+        return bool(first.dim() > 1 and isinstance(other, Tensor) and other.dim() <= 2)
+    if name in _REPEATING:
+        return bool(made[0].dim() == first.dim())
+    return name in _RESHAPING or bool(first.dim() >= _LAYERS.get(name, first.dim() + 1))
 
 
 def _is_along_others(axes: Any, dim: int) -> bool:
     several = axes if isinstance(axes, tuple | list) else (axes,)
-    return bool(several) and all(isinstance(axis, int) and axis % dim for axis in several)
+    return bool(several and dim) and all(isinstance(axis, int) and axis % dim for axis in several)
 
 
-def _takes_all_rows(index: Any) -> bool:
-    first = index[0] if isinstance(index, tuple) and index else index
-    return first is Ellipsis or (isinstance(first, slice) and first == slice(None))
+def _takes_all_rows(index: Any, dim: int) -> bool:
+    """Whether an index into `dim` axes takes the first one as it is, and leaves it first."""
+    parts = index if isinstance(index, tuple) else (index,)
+    plain = all(part is None or part is Ellipsis or isinstance(part, int | slice) for part in parts)
+    if not plain and sum(not (part is None or part is Ellipsis or isinstance(part, slice)) for part in parts) > 1:
+        return False  # of several tensors what they choose may come first
+    if parts[0] is Ellipsis:
+        return sum(part is not None for part in parts[1:]) < dim
+    return isinstance(parts[0], slice) and parts[0] == slice(None)
 
 
 @cache

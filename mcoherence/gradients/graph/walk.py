@@ -156,8 +156,10 @@ def _ids_of_leaves(users: Users) -> set[int]:
 
 
 def has_own_function(users: Users) -> bool:
-    """Whether a function of somebody's own (`torch.autograd.Function`) is among the nodes."""
-    return any(isinstance(node, BackwardCFunction) for node in users)
+    """Whether a function of a user's own (`torch.autograd.Function`) is among the nodes."""
+    kinds: set[Any] = {type(node) for node in users}
+    functions = [kind._forward_cls for kind in kinds if issubclass(kind, BackwardCFunction)]
+    return any(one.__module__.partition(".")[0] != __name__.partition(".")[0] for one in functions)
 
 
 def has_reentrant_checkpoint(root: Node) -> bool:

@@ -133,9 +133,8 @@ class Watch(TorchFunctionMode):
             self._note(kind, args, kwargs)
         targets = () if self._following is None else self._following.targets(func, args, kwargs)
         result = func(*args, **kwargs)
-        untraced = self._untraced
-        if untraced is not None and (untraced.waiting or not (isinstance(result, Tensor) and result.requires_grad)):
-            untraced.take(func, args, kwargs, result)
+        if self._untraced is not None:
+            self._untraced.take(func, args, kwargs, result)
         if self._counting:
             self._count(func, result, args)
         if self._following is not None:
@@ -143,7 +142,7 @@ class Watch(TorchFunctionMode):
         return result
 
     def may_mix(self) -> bool:
-        """Whether examples may have met where no gradient goes; known where that was asked for."""
+        """Whether examples may have met where no gradient goes; False where that was not asked for."""
         return self._untraced is not None and self._untraced.found
 
     def doubt(self) -> Doubt | None:

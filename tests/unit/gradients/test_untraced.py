@@ -1,5 +1,7 @@
 """Where no gradient goes, examples may mix unseen by autograd's graph: which calls are taken for that; what follows."""
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -11,14 +13,22 @@ from mcoherence.gradients.given.refusal import UnsupportedModelError
 from mcoherence.gradients.graph.untraced import Untraced
 from mcoherence.gradients.graph.watching import Watch
 from mcoherence.gradients.reference import per_example_gradients
+from mcoherence.gradients.sweep import sample_pass
 from tests.unit.gradients.model_of_function import Model, bare
 
 PER_EXAMPLE = nn.CrossEntropyLoss(reduction="none")
 N, T = 6, 5
 
 
+LAYERS = {
+    "recurrent": nn.GRU(1, 2, batch_first=True), "recurrent along the first axis": nn.GRU(1, 2),
+    "attention": nn.MultiheadAttention(1, 1, batch_first=True), "attention to the first axis": nn.MultiheadAttention(1, 1),
+}  # fmt: skip
+OWN = {id(p): p for layer in LAYERS.values() for p in layer.parameters()}
+
+
 def may_mix(function, *inputs):
-    with Watch(untraced=Untraced(())) as watch:
+    with Watch(untraced=Untraced(N, OWN)) as watch:
         function(*inputs)
     return watch.may_mix()
 
@@ -54,6 +64,17 @@ APART = {
     "turned": lambda ids: ids.transpose(0, 1),
     "rows joined": lambda ids: ids.flatten(),
     "positions": lambda ids: torch.arange(T).unsqueeze(0).flip(0).t().max() + torch.zeros_like(ids).sum(),
+    "repeated": lambda ids: ids.repeat(1, 3) + ids[:, None].expand(N, 3, T).reshape(N, 3 * T),
+    "weights of classes": lambda ids: torch.ones(7)[ids] * torch.ones(7)[ids[:, 0]][:, None],
+    "cut and joined": lambda ids: torch.cat([ids[:, 1:], ids[..., :1]], dim=1)[:, [0, 2]],
+    "padded": lambda ids: F.pad(ids, (1, 2)),
+    "constants that are summed in place": lambda ids: [
+        total := torch.zeros(1),
+        total.add_(1),
+        total + ids.new_zeros(1),
+    ],
+    "recurrent layer": lambda ids: LAYERS["recurrent"](ids[:, :, None].float()),
+    "attention": lambda ids: LAYERS["attention"](*[ids[:, :, None].float()] * 3, key_padding_mask=ids == 0),
     "frozen layers": lambda ids: F.layer_norm(F.linear(ids.float(), torch.ones(3, T)).relu(), (3,)),
 }
 MIXED = {
@@ -64,6 +85,18 @@ MIXED = {
     "order along the first axis": lambda ids: ids.argsort(0),
     "places among experts": lambda ids: F.one_hot(ids[:, 0], 9).cumsum(0),
     "first example": lambda ids: ids[:1],
+    "recurrent layer along the examples": lambda ids: LAYERS["recurrent along the first axis"](ids[:, :, None].float()),
+    "attention to the examples": lambda ids: LAYERS["attention to the first axis"](*[ids[:, :, None].float()] * 3),
+    "one number for all": lambda ids: torch.full_like(ids, ids.amax()) + 1,
+    "spread along the last axis": lambda ids: ids[:, 0].expand(N, N) > ids[:, :1],
+    "rows moved by padding": lambda ids: F.pad(ids, (0, 0, 1, -1)),
+    "norm over all": lambda ids: F.layer_norm(ids.float(), ids.shape),
+    "the first axis under an ellipsis": lambda ids: ids[..., torch.arange(N).flip(0), :],
+    "separated indices": lambda ids: ids.view(N, 1, T, 1)[
+        :, torch.zeros(N, dtype=torch.int64), :, torch.zeros(N).long()
+    ],
+    "rows along a batch of matrices": lambda ids: ids.float() @ torch.ones(N, T, 2),
+    "convolution of one": lambda ids: F.conv1d(ids.float(), torch.ones(N, N, 1)),
     "rows by other numbers": lambda ids: ids[torch.arange(N).flip(0), torch.arange(N) % T],
     "rows by numbers from 1": lambda ids: ids[torch.arange(1, N + 1) % N, torch.zeros(N, dtype=torch.int64)],
     "pairs of rows, by their numbers": lambda ids: ids[torch.arange(N), torch.zeros(2, 1, dtype=torch.int64)],
@@ -88,6 +121,38 @@ def test_what_is_computed_of_several_rows_may(name):
     assert may_mix(MIXED[name], torch.arange(N * T).view(N, T) % 7)
 
 
+def activation():
+    return torch.randn(N, T, requires_grad=True) * 2
+
+
+def test_what_is_computed_of_inputs_with_a_gradient_is_in_no_graph_of_a_parameter():
+    assert may_mix(lambda x: x - x.mean(0), torch.randn(N, T, requires_grad=True))
+
+
+WITH_ACTIVATIONS = {
+    "masked": (lambda h, x: h * (x != 0) + x.float(), False),
+    "attended to": (lambda h, x: F.scaled_dot_product_attention(h[None], h[None], h[None]).sum(0) + x, False),
+    "linear of the inputs": (lambda h, x: F.linear(x.float(), h[:2]), False),
+    "losses": (lambda h, x: F.cross_entropy(h, x[:, 0] % T, reduction="none") * F.mse_loss(h, x / 2)[None], True),
+    "losses by row": (lambda h, x: F.cross_entropy(h, x[:, 0] % T, reduction="none"), False),
+    "losses by element": (lambda h, x: F.mse_loss(h, x / 2, reduction="none").mean(1), False),
+    "chosen": (lambda h, x: h.gather(1, x[:, :1] % T)[torch.arange(N), x[:, 1] % 1], False),
+    "all pairs": (lambda h, x: h @ x.float().t(), True),
+    "pairs of rows": (lambda h, x: h[:, None] - x[None], True),
+    "distances": (lambda h, x: torch.cdist(h, x.float()), True),
+    "of an expression": (lambda h, x: torch.einsum("nd,md->nd", h, x.float()), True),
+    "by a number of all": (lambda h, x: h / x.amax(), True),
+    "rows chosen by content": (lambda h, x: h[x[:, 0] % N], True),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WITH_ACTIVATIONS)
+def test_examples_without_a_gradient_may_meet_activations_row_by_row_alone(name):
+    function, mixes = WITH_ACTIVATIONS[name]
+    inputs = torch.arange(N * T).view(N, T) % 7
+    assert may_mix(function, activation(), inputs) == mixes
+
+
 OF_ACTIVATIONS = {
     "cut off": lambda h: h.detach(),
     "a mean that is cut off": lambda h: h.mean(0).detach(),
@@ -100,26 +165,27 @@ OF_ACTIVATIONS = {
 
 @pytest.mark.parametrize("name", OF_ACTIVATIONS)
 def test_so_may_whatever_is_made_of_an_activation_without_a_gradient(name):
-    assert may_mix(OF_ACTIVATIONS[name], torch.randn(N, T, requires_grad=True))
+    assert may_mix(OF_ACTIVATIONS[name], activation())
 
 
 def test_a_number_of_several_examples_may_be_asked_for_but_not_computed_with():
     """What Python asks for is looked after by itself: the examples alone may ask for the same."""
-    h = torch.randn(N, T, requires_grad=True)
+    h = activation()
     assert not may_mix(lambda ids: bool((padded(ids).sum() + 1).sqrt() > 2), torch.arange(N * T).view(N, T))
     assert may_mix(lambda ids: h / padded(ids).sum(), torch.arange(N * T).view(N, T))
     assert may_mix(lambda ids: padded(ids) / padded(ids).sum(), torch.arange(N * T).view(N, T))
 
 
 def test_what_has_a_gradient_is_left_to_the_graph():
-    assert not may_mix(
-        lambda h: (h - h.mean(0)).relu().sum() * torch.zeros_like(h), torch.randn(N, T, requires_grad=True)
-    )
+    assert not may_mix(lambda h: (h - h.mean(0)).relu().sum() * torch.zeros_like(h), activation())
 
 
 def test_weights_and_buffers_are_the_same_for_all_examples():
     norm = nn.BatchNorm1d(T)
-    with Watch(untraced=Untraced({id(one) for one in (*norm.parameters(), *norm.buffers())})) as watch, torch.no_grad():
+    with (
+        Watch(untraced=Untraced(N, {id(one): one for one in (*norm.parameters(), *norm.buffers())})) as watch,
+        torch.no_grad(),
+    ):
         _ = norm.weight.sum() + norm.running_var.mean()
     assert not watch.may_mix()
 
@@ -148,6 +214,16 @@ def with_room_for_few(m, x):
     one = F.one_hot(chosen, h.shape[1])
     kept = (one.cumsum(0) * one).sum(-1) <= max(1, len(x) // h.shape[1])
     return m.b(h + torch.einsum("nd,edk,ne->nk", h, m.w, one.to(h.dtype)) * (weight * kept)[:, None])
+
+
+def by_a_full_tensor(m, x):
+    h = m.a(x).tanh()
+    return m.b(h * torch.full_like(h, x.amax()).clamp(min=5))
+
+
+def by_all_pairs(m, x):
+    h = m.a(x).tanh()
+    return m.b(h + 0.01 * (h @ x.t() - 12).relu() @ x)
 
 
 def by_the_brightest(m, x):
@@ -179,6 +255,8 @@ MODELS = {
     "by steps, in a second batch": (by_steps, lambda x: [0.1 * x, 6 * x + 2]),
     "with room for few": (with_room_for_few, lambda x: [x]),
     "by the brightest": (by_the_brightest, lambda x: [two_dark(x)]),
+    "by a full tensor, in a second batch": (by_a_full_tensor, lambda x: [x.clamp(-2, 2), 8 * x]),
+    "by all pairs, in a second batch": (by_all_pairs, lambda x: [0.1 * x, 8 * x]),
     "by places in use, in a second batch": (by_places_in_use, lambda x: [x, x * (torch.rand_like(x) > 0.95)]),
     "beside a branch without weight, in a second batch": (beside_a_branch_without_weight, lambda x: [0.3 * x, 3 * x]),
 }
@@ -224,15 +302,30 @@ LOSSES = {
 }
 
 
-@pytest.mark.parametrize("name", LOSSES)
-@pytest.mark.parametrize("joined", [True, False])
-def test_so_are_losses_that_do(name, joined):
+def chain():
     torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3)).double()
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_so_are_losses_that_do(name):
     loss_fn, lengths = LOSSES[name]
-    chain = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3)).double()
-    network = chain if joined else Model(lambda m, x: m.chain(x), chain=chain)
+    network = Model(lambda m, x: m.chain(x), chain=chain())
     with pytest.raises(UnsupportedModelError, match="mixes the examples of a batch"):
         gradient_statistics(network, loss_fn, [texts(one) for one in lengths])
+
+
+@pytest.mark.parametrize("some_shorter", [2, 5])
+def test_and_losses_of_batches_that_go_through_the_network_together(some_shorter, monkeypatch):
+    """The first batch is measured by itself. All of the others go together, unless a look at them fails."""
+    joined = []
+    measure = sample_pass.measure_joined
+    monkeypatch.setattr(sample_pass, "measure_joined", lambda *given: joined.append(given) or measure(*given))
+    batches = [texts([5] * 6) for _ in range(some_shorter)] + [texts([5, 4, 3, 2, 2, 5])] + [texts([5] * 6)]
+    gradient_statistics(chain(), over_the_longest, [*batches[:some_shorter], *batches[some_shorter + 1 :]])
+    assert joined
+    with pytest.raises(UnsupportedModelError, match="mixes the examples of a batch"):
+        gradient_statistics(chain(), over_the_longest, batches)
 
 
 def by_its_own_mask(m, x):
@@ -261,12 +354,61 @@ class Counted(Passes):
 
 @pytest.mark.parametrize(("spot_check", "looks"), [(0, 0), (1, 4)])
 def test_all_examples_are_looked_at_in_every_batch_that_is_a_power_of_two(spot_check, looks, monkeypatch):
-    monkeypatch.setattr("mcoherence.gradients.sweep.sample_pass.Passes", Counted)
+    monkeypatch.setattr(sample_pass, "Passes", Counted)
     monkeypatch.setattr(Counted, "looks", 0)
     network = model(lambda m, x: m.b(m.a(x).tanh() * (x.roll(1, 1).cummax(1)[0] > 0).sum(1, keepdim=True)))
     batch = torch.randn(5, 8), torch.arange(5) % 3
     gradient_statistics(network, PER_EXAMPLE, [batch] * 13, spot_check=spot_check)
     assert Counted.looks == looks
+
+
+def shortened(m, x):
+    """Texts are cut after the longest of the batch; a text ends with zeros, which are looked at as other tokens are."""
+    used = (x != 0).sum(1).amax()
+    return m.b(m.encoder(m.a(x[:, :, None].expand(-1, -1, 8)) * (torch.arange(8) < used)[:, None]).mean(1))
+
+
+def test_encoders_of_torch_are_looked_at_with_all_examples():
+    """In eval mode and without gradients they would take a way that vmap cannot."""
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(8, 2, 8, batch_first=True, dropout=0.0)
+    encoder = nn.TransformerEncoder(layer, 1, enable_nested_tensor=False)
+    network = Model(shortened, a=nn.Linear(8, 8), b=nn.Linear(8, 3), encoder=encoder).double()
+    x, targets = 1 + torch.rand(64, 8, dtype=torch.float64), torch.arange(64) % 3
+    one_short = x.clone()
+    one_short[37, 3:] = 0
+    with pytest.raises(UnsupportedModelError, match="the loss of example 37 of a batch of 64"):
+        gradient_statistics(network, PER_EXAMPLE, [(x, targets), (one_short, targets)])
+
+
+def test_what_a_model_and_a_loss_keep_of_a_look_is_gone_with_it():
+    class Keeping(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.log, self.table = nn.Linear(8, 8), nn.Linear(8, 3), [], {"by size": {}}
+
+        def forward(self, x):
+            h = self.a(x).tanh()
+            self.log.append(h.detach())
+            self.table["by size"].setdefault(len(x), torch.ones(1, 8) * h.detach().roll(1, 1)[:1] * 0 + 1)
+            return self.b(h * self.table["by size"][len(x)])
+
+    class Loss:
+        def __init__(self):
+            self.seen = []
+
+        def __call__(self, outputs, targets):
+            self.seen.append(outputs.detach())
+            return PER_EXAMPLE(outputs, targets)
+
+    torch.manual_seed(0)
+    network, loss_fn = Keeping(), Loss()
+    gradient_statistics(network, loss_fn, [(torch.randn(5, 8), torch.arange(5) % 3)] * 3)
+    kept = [*network.log, *network.table["by size"].values(), *loss_fn.seen]
+    assert len(kept) > 6
+    assert all(torch.isfinite(one).all() for one in kept)
+    assert network(torch.randn(1, 8)).shape == (1, 3)
+    copy.deepcopy((network, loss_fn))
 
 
 def test_of_a_model_that_vmap_cannot_take_some_are_looked_at_in_a_smaller_batch():
