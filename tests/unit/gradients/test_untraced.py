@@ -21,9 +21,11 @@ N, T = 6, 5
 
 
 LAYERS = {
-    "recurrent": nn.GRU(1, 2, batch_first=True), "recurrent along the first axis": nn.GRU(1, 2),
-    "attention": nn.MultiheadAttention(1, 1, batch_first=True), "attention to the first axis": nn.MultiheadAttention(1, 1),
-}  # fmt: skip
+    "recurrent": nn.GRU(1, 2, batch_first=True),
+    "recurrent along the first axis": nn.GRU(1, 2),
+    "attention": nn.MultiheadAttention(1, 1, batch_first=True),
+    "attention to the first axis": nn.MultiheadAttention(1, 1),
+}
 OWN = {id(p): p for layer in LAYERS.values() for p in layer.parameters()}
 
 
@@ -409,6 +411,23 @@ def test_what_a_model_and_a_loss_keep_of_a_look_is_gone_with_it():
     assert all(torch.isfinite(one).all() for one in kept)
     assert network(torch.randn(1, 8)).shape == (1, 3)
     copy.deepcopy((network, loss_fn))
+
+
+@pytest.mark.parametrize(
+    "forward",
+    [
+        lambda m, x: m.b(m.norm(m.a(x)).tanh()),
+        lambda m, x: m.b(m.a(x) * m.norm.running_var.flip(0).sum()),
+        lambda m, x: m.b(m.a(x) * m.zero.detach().max()),
+    ],
+)
+def test_what_hangs_on_weights_and_buffers_alone_costs_no_look(forward, monkeypatch):
+    monkeypatch.setattr(sample_pass, "Passes", Counted)
+    monkeypatch.setattr(Counted, "looks", 0)
+    network = model(forward)
+    network.norm = nn.BatchNorm1d(8)
+    gradient_statistics(network, PER_EXAMPLE, [(torch.randn(5, 8), torch.arange(5) % 3)])
+    assert Counted.looks == 0
 
 
 def test_of_a_model_that_vmap_cannot_take_some_are_looked_at_in_a_smaller_batch():
