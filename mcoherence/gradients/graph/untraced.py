@@ -61,6 +61,9 @@ _LAYERS = {
 _LOSSES = {"cross_entropy", "nll_loss", "multi_margin_loss"}
 
 
+_NO_TENSORS = {bool, int, float, str, torch.Size, torch.dtype, torch.device, torch.layout}
+
+
 class Untraced:
     """Whether examples may have met in the calls so far where no gradient goes.
 
@@ -89,7 +92,9 @@ class Untraced:
 
     def take(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> None:
         """Take in a call, and what it gave."""
-        if self.found or (isinstance(result, Tensor) and result.requires_grad and self._is_shown(args, kwargs)):
+        if self.found or type(result) in _NO_TENSORS:
+            return
+        if isinstance(result, Tensor) and result.requires_grad and self._is_shown(args, kwargs):
             return
         name, writes = _name(function)
         written = args[0] if writes and args and isinstance(args[0], Tensor) else None
@@ -135,13 +140,14 @@ class Untraced:
 
     def _is_shown(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
         """Whether all that a call was given has a gradient or is the model's own; to be told quickly, of most calls."""
-        for values in (args, kwargs.values()):
-            for one in values:
-                if isinstance(one, Tensor):
-                    if id(one) not in self._own and (not one.requires_grad or one.is_leaf):
-                        return False
-                elif isinstance(one, tuple | list | dict) and any(isinstance(part, Tensor) for part in one):
+        for one in (*args, *kwargs.values()) if kwargs else args:
+            if isinstance(one, Tensor):
+                if id(one) not in self._own and (one.grad_fn is None or not one.requires_grad):
                     return False
+            elif isinstance(one, dict) or (
+                type(one) in (tuple, list) and any(isinstance(part, Tensor) for part in one)
+            ):
+                return False
         return True
 
     def _is_other_leaf(self, tensor: Tensor) -> bool:
