@@ -59,8 +59,7 @@ _LAYERS = {
 }
 # Of outputs [n, C, *] and targets [n, *].
 _LOSSES = {"cross_entropy", "nll_loss", "multi_margin_loss"}
-
-
+# What most calls give that give no tensors.
 _NO_TENSORS = {bool, int, float, str, torch.Size, torch.dtype, torch.device, torch.layout}
 
 
@@ -94,8 +93,17 @@ class Untraced:
         """Take in a call, and what it gave."""
         if self.found or type(result) in _NO_TENSORS:
             return
-        if isinstance(result, Tensor) and result.requires_grad and self._is_shown(args, kwargs):
-            return
+        try:
+            if not (isinstance(result, Tensor) and result.requires_grad and self._is_shown(args, kwargs)):
+                self._look_at(function, args, kwargs, result)
+        except Exception:  # tensors of kinds that tell nothing of themselves; the user's pass must not fail by this
+            self.found = True
+        if self.found:
+            self.forget()
+
+    def _look_at(
+        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any
+    ) -> None:
         name, writes = _name(function)
         written = args[0] if writes and args and isinstance(args[0], Tensor) else None
         given = _tensors((args[1:] if name in _BY_SHAPE else args, *kwargs.values()))
@@ -121,9 +129,7 @@ class Untraced:
             _keeps_apart(name, args, kwargs, unseen, made) or self._takes_own_rows(name, args, unseen, made)
         ):
             self._take_mixing(name, made)
-        if self.found:
-            self.forget()
-        elif self._are_numbers(made) and unseen:
+        if self._are_numbers(made) and unseen:
             self._numbers |= {id(one): one for one in made}
 
     def _take_mixing(self, name: str, made: Sequence[Tensor]) -> None:
@@ -200,7 +206,8 @@ class Untraced:
         if name not in ("__getitem__", *_RESHAPING) or not of_places or not made[0].dim():
             return False
         index = args[1] if name == "__getitem__" else ()
-        if not all(one in (None, slice(None), ...) for one in (index if isinstance(index, tuple) else (index,))):
+        parts = index if isinstance(index, tuple) else (index,)
+        if not all(one is None or one is Ellipsis or (type(one) is slice and one == slice(None)) for one in parts):
             return False
         return made[0].numel() == len(made[0]) == len(args[0])
 

@@ -100,6 +100,9 @@ MIXED = {
     "rows along a batch of matrices": lambda ids: ids.float() @ torch.ones(N, T, 2),
     "convolution of one": lambda ids: F.conv1d(ids.float(), torch.ones(N, N, 1)),
     "rows by other numbers": lambda ids: ids[torch.arange(N).flip(0), torch.arange(N) % T],
+    "rows by numbers in another order": lambda ids: ids[
+        torch.arange(N)[torch.arange(N).flip(0)], torch.zeros(N, dtype=torch.int64)
+    ],
     "rows by numbers from 1": lambda ids: ids[torch.arange(1, N + 1) % N, torch.zeros(N, dtype=torch.int64)],
     "pairs of rows, by their numbers": lambda ids: ids[torch.arange(N), torch.zeros(2, 1, dtype=torch.int64)],
     "halves": lambda ids: ids.chunk(2),
@@ -176,6 +179,14 @@ def test_a_number_of_several_examples_may_be_asked_for_but_not_computed_with():
     assert not may_mix(lambda ids: bool((padded(ids).sum() + 1).sqrt() > 2), torch.arange(N * T).view(N, T))
     assert may_mix(lambda ids: h / padded(ids).sum(), torch.arange(N * T).view(N, T))
     assert may_mix(lambda ids: padded(ids) / padded(ids).sum(), torch.arange(N * T).view(N, T))
+
+
+def test_what_tells_nothing_of_itself_fails_no_pass():
+    class Strange(torch.Tensor):
+        def dim(self):
+            raise RuntimeError("asked for")
+
+    assert may_mix(lambda ids: ids.as_subclass(Strange) + 1, torch.arange(N * T).view(N, T))
 
 
 def test_what_has_a_gradient_is_left_to_the_graph():
