@@ -45,6 +45,8 @@ def _copied(value: Any, copies: dict[int, Any]) -> Any:
         found[:] = [_copied(one, copies) for one in value]
     elif type(value) is tuple:
         found = tuple(_copied(one, copies) for one in value)
+    elif isinstance(value, types.MethodType) and isinstance(value.__self__, nn.Module):
+        found = types.MethodType(value.__func__, _copied(value.__self__, copies))
     elif isinstance(value, set):
         found = copy.copy(value)
     return found
