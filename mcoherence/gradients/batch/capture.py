@@ -108,10 +108,17 @@ class Capture:
             self._forget()
 
     @contextmanager
-    def recording(self, examples: int, directions: Directions | None = None, counting: bool = False) -> Iterator[Watch]:
+    def recording(
+        self,
+        examples: int,
+        directions: Directions | None = None,
+        counting: bool = False,
+        given: Iterable[Tensor] = (),
+    ) -> Iterator[Watch]:
         """A forward pass of a batch of so many examples inside the block; calls outside it are not looked at.
 
-        The value tells what the pass did that no graph shows, and with `counting` what it made. With `directions` it is
+        The value tells what the pass did that no graph shows, and with `counting` what it made; `given` are inputs and
+        targets. With `directions` it is
         a pass for products with them, of a batch that was measured before: its rows are the examples' or are routed, so
         that they are in no doubt.
         """
@@ -120,7 +127,7 @@ class Capture:
         self._recurrent.shown = self._shows_recurrent
         worth_it = self._reads and not self._reads_others
         self._following = Following(self._model) if worth_it or self._follows else None
-        untraced = Untraced(examples, self._own) if directions is None else None
+        untraced = Untraced(examples, self._own, given) if directions is None else None
         watch = self._watch = Watch(self._following, counting, untraced)
         try:
             with watch:

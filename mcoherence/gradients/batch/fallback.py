@@ -18,10 +18,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from mcoherence.device import is_of_device
 from mcoherence.gradients.batch.evidence import SumsOfRows
 from mcoherence.gradients.given.alone import loss_and_gradients
+from mcoherence.gradients.given.as_found import left_as_found
 from mcoherence.gradients.given.losses import LossFunction
-from mcoherence.gradients.given.shadow import shadow
 from mcoherence.gradients.given.trees import Tree, arguments, leaves, length, refilled, rows
-from mcoherence.gradients.graph.recurrent import weights_as_found
 from mcoherence.gradients.layer_rules.products import Rows, at_least_float32, sure_squared_norms
 from mcoherence.gradients.layer_rules.registry import trainable
 from mcoherence.parameter_names import names_by_module
@@ -67,7 +66,7 @@ def layer_rows(layer: nn.Module, inputs: Tensor, outputs: Tensor, output_grads: 
             apart = apart & are_same_outputs(outputs[part], alone.detach())
             yield gradients
 
-    with torch.enable_grad():
+    with left_as_found(layer), torch.enable_grad():
         formed = _condensed(chunks())
     return LayerRows(formed, apart)
 
@@ -150,24 +149,23 @@ class WholeModel:
         given, wanted = leaves(inputs), leaves(targets)
         for part in _chunks(length(inputs), detached):
             # The fused kernels have no batching rule and would run one by one.
-            with sdpa_kernel(SDPBackend.MATH), weights_as_found(self.model.modules()):
+            with sdpa_kernel(SDPBackend.MATH), left_as_found(self.model, self.loss_fn):
                 formed = rows_of(detached, [leaf[part] for leaf in given], [leaf[part] for leaf in wanted])
             yield formed
 
     def losses_by_vmap(self, inputs: Tree, targets: Tree) -> Tensor | None:
         """The losses [n] of inputs [n, ...] and targets [n, ...], each example passed alone; None if that fails."""
         given, wanted = leaves(inputs), leaves(targets)
+
+        def loss_of_one(of_input: list[Tensor], of_target: list[Tensor]) -> Tensor:
+            args, kwargs = arguments(self.model, refilled(inputs, [leaf.unsqueeze(0) for leaf in of_input]))
+            outputs = self.model(*args, **kwargs)
+            losses = self.loss_fn(outputs, refilled(targets, [leaf.unsqueeze(0) for leaf in of_target]))
+            return losses.squeeze(0)
+
         try:
-            model, loss_fn = shadow(self.model, self.loss_fn)
-
-            def loss_of_one(of_input: list[Tensor], of_target: list[Tensor]) -> Tensor:
-                args, kwargs = arguments(model, refilled(inputs, [leaf.unsqueeze(0) for leaf in of_input]))
-                outputs = model(*args, **kwargs)
-                losses: Tensor = loss_fn(outputs, refilled(targets, [leaf.unsqueeze(0) for leaf in of_target]))
-                return losses.squeeze(0)
-
             # A model may want gradients; without them torch's encoders take a way that cannot be vectorised.
-            with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+            with left_as_found(self.model, self.loss_fn), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
                 losses: Tensor = vmap(loss_of_one)(given, wanted).detach()
         except torch.OutOfMemoryError:  # all examples at once may take more than their batch
             return None

@@ -133,7 +133,7 @@ def losses_of_part(loss_fn: LossFunction, outputs: Tensor, targets: Tensor) -> P
     rows = outputs.detach().clone().requires_grad_()
     of_part = rows.clone()  # no leaf, as what a model gives is none
     node, version = of_part.grad_fn, of_part._version
-    with Watch(untraced=Untraced(len(rows), {})) as watch:
+    with Watch(untraced=Untraced(len(rows), {}, [targets])) as watch:
         losses = loss_fn(of_part, targets)
     require_losses(losses, len(rows))
     if watch.hooks or watch.differentiates or watch.values_read or of_part._version != version:

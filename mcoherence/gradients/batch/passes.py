@@ -164,7 +164,8 @@ class Passes:
         n = length(inputs)
         if n == 1:
             return self._measure_one(inputs, targets)
-        with self.drawing, self.capture.recording(n, counting=counting) as watch:
+        given = leaves((inputs, targets))
+        with self.drawing, self.capture.recording(n, counting=counting, given=given) as watch:
             losses = self.loss_fn(outputs_of(self.model, inputs), targets)
         require_losses(losses, n)
         doubt = Doubt(None) if self.drawing.happened else watch.doubt()

@@ -1,13 +1,13 @@
 """Measure a model in eval mode and leave it as it was found."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TypeGuard
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mcoherence.gradients.given.model_state import ModelState
 from mcoherence.gradients.given.refusal import NESTED_BACKWARD, UnsupportedModelError, refuse_training_mode
@@ -30,6 +30,8 @@ def eval_mode(model: nn.Module) -> Iterator[ModelState]:
         UnsupportedModelError: a layer stays in training mode, and computes something else there.
     """
     modes = {module: module.training for module in model.modules()}
+    switching = [module for module in modes if type(module).train is not nn.Module.train or "train" in vars(module)]
+    weights: dict[Tensor, Tensor] = {p: p.detach().clone() for module in switching for p in module.parameters()}
     recurrent = [module for module in modes if runs_on_cudnn(module)]
     dropouts = [layer.dropout for layer in recurrent]
     cuda_devices = sorted({p.device.index for p in model.parameters() if p.device.type == "cuda"})
@@ -39,12 +41,18 @@ def eval_mode(model: nn.Module) -> Iterator[ModelState]:
         try:
             torch.clear_autocast_cache()  # weights cast without gradients, in a pass before this one
             model.eval()
+            _refuse_changed_weights(switching, weights)
             refuse_training_mode(model)
             for layer in recurrent:
                 layer.training, layer.dropout = True, 0.0
             with _nothing_accumulated(model):
                 yield state
         finally:
+            for module in switching:  # what they have begun for eval mode they end, such as merging weights
+                module.train(modes[module])
+            for p, value in weights.items():
+                if not _are_same(p, value):
+                    p.data.copy_(value)
             for module, training in modes.items():
                 module.training = training
             for layer, dropout in zip(recurrent, dropouts, strict=True):
@@ -52,6 +60,20 @@ def eval_mode(model: nn.Module) -> Iterator[ModelState]:
             state.restore()
             random.setstate(python_generator)
             np.random.set_state(numpy_generator)  # noqa: NPY002
+
+
+def _refuse_changed_weights(switching: Iterable[nn.Module], weights: Mapping[Tensor, Tensor]) -> None:
+    """Refuse a module that changes weights when it goes to eval mode: those that it merges would have no gradient."""
+    for module in switching:
+        if not all(_are_same(p, weights[p]) for p in module.parameters()):
+            raise UnsupportedModelError(
+                f"{type(module).__name__} changes weights when it goes to eval mode, as layers do that merge low-rank "
+                "weights; what is merged has no gradient then. Keep it from that (in loralib merge_weights=False)"
+            )
+
+
+def _are_same(one: Tensor, other: Tensor) -> bool:
+    return bool(((one == other) | (one.isnan() & other.isnan())).all())
 
 
 @contextmanager

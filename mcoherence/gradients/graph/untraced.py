@@ -8,7 +8,8 @@ them. That costs a look at the examples alone, and no more.
 Index letter: n examples.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -69,12 +70,15 @@ class Untraced:
     Args:
         examples: their number, n.
         own: the model's parameters and buffers, by id.
+        given: inputs and targets, [n, ...] each.
 
     found: whether they may, or so many constants were made that nobody can tell.
     """
 
-    def __init__(self, examples: int, own: Mapping[int, Tensor]) -> None:
+    def __init__(self, examples: int, own: Mapping[int, Tensor], given: Iterable[Tensor]) -> None:
         self.found = False
+        # Row i is of example i; let go with the tensors, which may be large. By id, so each with the tensor itself.
+        self._rows = {id(one): weakref.ref(one) for one in given}
         self._examples, self._own = examples, own
         # By id, and kept alive, so that no other tensor takes one over. Constants with their version, which counts what
         # is written into them by any name.
@@ -87,7 +91,7 @@ class Untraced:
 
     def forget(self) -> None:
         """Let go of all tensors: the pass is over."""
-        self._constants, self._turned, self._numbers, self._places = {}, {}, {}, {}
+        self._constants, self._turned, self._numbers, self._places, self._rows = {}, {}, {}, {}, {}
 
     def take(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> None:
         """Take in a call, and what it gave."""
@@ -109,26 +113,32 @@ class Untraced:
         given = _tensors((args[1:] if name in _BY_SHAPE else args, *kwargs.values()))
         shown = [one for one in given if one.requires_grad and id(one) not in self._own]
         unseen = [one for one in given if not (one.requires_grad or self._is_constant(one, one is written))]
-        made = _tensors(written if name == "__setitem__" else result)
+        made = _tensors(args[0] if name in ("__setitem__", "__set__") else result)
         has_other_names = "out" in kwargs or (written is not None and written._base is not None)
         if not made:
             return
-        if any(self._is_other_leaf(one) for one in shown):
+        if name == "__set__":  # such as `.data` of a tensor, which is another one then
+            self.found = bool(unseen or shown)
+        elif any(self._is_other_leaf(one) for one in shown):
             self.found = True  # what is computed of it is in no graph of a parameter
         elif not unseen and (not shown or all(one.requires_grad for one in made)):
+            self._places.pop(id(written), None)
             self._keep([one for one in made if not one.requires_grad])
             if self._are_places(name, args, kwargs, made):
                 self._places[id(made[0])] = made[0]
         elif self._is_known_layer(name, args, unseen, made):
             pass
         elif any(self._is_mixed(one, name, args) for one in unseen):
-            self.found = not self._are_numbers(made) or any(id(one) in self._turned for one in unseen)
+            self.found = not (self._are_numbers(made) and all(id(one) in self._numbers for one in unseen))
         elif has_other_names or (shown and not all(one.requires_grad for one in made)):
             self.found = True  # of an activation, maybe one that no loss comes back to
-        elif any(one.dim() and len(one) != self._examples for one in unseen) or not (
-            _keeps_apart(name, args, kwargs, unseen, made) or self._takes_own_rows(name, args, unseen, made)
-        ):
+        elif any(id(one) in self._turned for one in unseen):
+            self._take_turned(made)
+        elif not (_keeps_apart(name, args, kwargs, unseen, made) or self._takes_own_rows(name, args, unseen, made)):
             self._take_mixing(name, made)
+        else:
+            self._constants.pop(id(written), None)
+            self._rows |= {id(one): weakref.ref(one) for one in made if not one.requires_grad}
         if self._are_numbers(made) and unseen:
             self._numbers |= {id(one): one for one in made}
 
@@ -136,9 +146,12 @@ class Untraced:
         if self._are_numbers(made):
             return
         if name in _REARRANGING and not any(one.requires_grad for one in made):
-            self._turned |= {id(one): one for one in made}
+            self._take_turned(made)
         else:
             self.found = True
+
+    def _take_turned(self, made: Sequence[Tensor]) -> None:
+        self._turned |= {id(one): one for one in made if not one.requires_grad}
 
     @staticmethod
     def _are_numbers(made: Sequence[Tensor]) -> bool:
@@ -161,11 +174,12 @@ class Untraced:
         return tensor.is_leaf and id(tensor) not in self._own
 
     def _is_mixed(self, tensor: Tensor, name: str, args: Sequence[Any]) -> bool:
-        """Whether the rows of a tensor are not the examples', so that a call of it may mix them."""
-        if id(tensor) in self._numbers:
-            return True
-        by_element = name == "embedding" or (name == "linear" and tensor.dim() > 2)  # wherever the examples are
-        return id(tensor) in self._turned and not (by_element and args[0] is tensor)
+        """Whether the rows of a tensor are not known to be the examples', so that a call of it may mix them."""
+        if id(tensor) in self._turned:
+            by_element = name == "embedding" or (name == "linear" and tensor.dim() > 2)  # wherever the examples are
+            return not (by_element and args[0] is tensor)
+        known = self._rows.get(id(tensor))
+        return known is None or known() is not tensor or len(tensor) != self._examples
 
     def _is_known_layer(self, name: str, args: Sequence[Any], unseen: Sequence[Tensor], made: Sequence[Tensor]) -> bool:
         """Whether it is attention or a recurrent layer, with the examples where torch takes them to be.
@@ -174,12 +188,14 @@ class Untraced:
         examples first turns what it was given. A recurrent layer is told whether they are first.
         """
         if name == "multi_head_attention_forward":
-            return all(
-                id(one) in self._turned if one.dim() == 3 else one.dim() == 2 and len(one) == made[0].shape[1]
-                for one in unseen
+            masks = [one for one in unseen if all(one is not other for other in args[:3])]
+            turned = [one for one in unseen if any(one is other for other in args[:3])]
+            n = self._examples
+            return all(id(one) in self._turned and one.dim() == 3 and one.shape[1] == n for one in turned) and all(
+                one.dim() == 2 and len(one) == n and not self._is_mixed(one, name, args) for one in masks
             )
         known = name in ("lstm", "gru", "rnn_tanh", "rnn_relu") and len(unseen) == 1 and unseen[0] is args[0]
-        return known and isinstance(args[2], list) and args[-1] is True and len(args[0]) == self._examples
+        return known and isinstance(args[2], list) and args[-1] is True and not self._is_mixed(args[0], name, args)
 
     def _is_constant(self, tensor: Tensor, is_written: bool) -> bool:
         """Whether a tensor hangs on no example; of one that was just written to, whether it did not before."""
@@ -242,7 +258,8 @@ def _keeps_apart(
     if not made or any(not one.dim() or len(one) != len(first) or not first.dim() for one in (*unseen, *made)):
         return False
     if name in _ELEMENTWISE:
-        return all(one.dim() == made[0].dim() for one in unseen)
+        fits = made[0].dim() > 2 or name != "scaled_dot_product_attention"
+        return fits and all(one.dim() == made[0].dim() for one in unseen)
     if name in _ALONG:
         dim = max((one.dim() for one in _tensors(args[:1])), default=0) + (name == "stack")
         return _is_along_others(args[1] if len(args) > 1 else kwargs.get("dim"), dim)

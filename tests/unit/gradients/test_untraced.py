@@ -1,6 +1,7 @@
 """Where no gradient goes, examples may mix unseen by autograd's graph: which calls are taken for that; what follows."""
 
 import copy
+import warnings
 
 import pytest
 import torch
@@ -20,6 +21,9 @@ PER_EXAMPLE = nn.CrossEntropyLoss(reduction="none")
 N, T = 6, 5
 
 
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # scripts are deprecated, and are still met
+    SCRIPT = torch.jit.CompilationUnit("def mixed(x):\n    return x - x.sum(0)\n")
 LAYERS = {
     "recurrent": nn.GRU(1, 2, batch_first=True),
     "recurrent along the first axis": nn.GRU(1, 2),
@@ -30,7 +34,7 @@ OWN = {id(p): p for layer in LAYERS.values() for p in layer.parameters()}
 
 
 def may_mix(function, *inputs):
-    with Watch(untraced=Untraced(N, OWN)) as watch:
+    with Watch(untraced=Untraced(N, OWN, inputs)) as watch:
         function(*inputs)
     return watch.may_mix()
 
@@ -87,6 +91,16 @@ MIXED = {
     "order along the first axis": lambda ids: ids.argsort(0),
     "places among experts": lambda ids: F.one_hot(ids[:, 0], 9).cumsum(0),
     "first example": lambda ids: ids[:1],
+    "numbers of rows that were written to": lambda ids: [
+        a := torch.arange(N),
+        a.sub_(1),
+        ids[a, ids.argmax(1) % T] + 1,
+    ],
+    "a view made before": lambda ids: [b := torch.zeros(N, T), v := b[:1].expand(N, T), b.copy_(ids), v + 1],
+    "data of another": lambda ids: setattr(torch.zeros(N, T), "data", ids.float()),
+    "gradient of another": lambda ids: setattr(torch.zeros(N, T), "grad", ids.float()),
+    "attention of rows to each other": lambda ids: F.scaled_dot_product_attention(*[ids.float()] * 3),
+    "by a script": lambda ids: SCRIPT.mixed(ids) + 1,
     "recurrent layer along the examples": lambda ids: LAYERS["recurrent along the first axis"](ids[:, :, None].float()),
     "attention to the examples": lambda ids: LAYERS["attention to the first axis"](*[ids[:, :, None].float()] * 3),
     "one number for all": lambda ids: torch.full_like(ids, ids.amax()) + 1,
@@ -196,7 +210,7 @@ def test_what_has_a_gradient_is_left_to_the_graph():
 def test_weights_and_buffers_are_the_same_for_all_examples():
     norm = nn.BatchNorm1d(T)
     with (
-        Watch(untraced=Untraced(N, {id(one): one for one in (*norm.parameters(), *norm.buffers())})) as watch,
+        Watch(untraced=Untraced(N, {id(one): one for one in (*norm.parameters(), *norm.buffers())}, [])) as watch,
         torch.no_grad(),
     ):
         _ = norm.weight.sum() + norm.running_var.mean()
