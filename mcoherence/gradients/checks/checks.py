@@ -93,7 +93,8 @@ class Checks:
 
         - gradients, in the first batch and where parameters have some that no checked example has shown yet;
         - the losses of all examples that may go another way alone, of a batch in doubt (`checks.ways`);
-        - the gradient of one, of the first batch of another size;
+        - the gradient of one, of the first batch of another size; its loss, if the network keeps examples apart
+          whatever their number is;
         - the losses of some examples with those in a smaller batch of them, of the first batch;
         - all losses, and a gradient, where examples may have met and no gradient shows it, of the first such batch, the
           second, the fourth and so on.
@@ -107,11 +108,12 @@ class Checks:
             return measured
         ways = self._ways.compared(measured, piece.inputs, piece.targets) if measured.doubt else Compared(())
         first = not self._sizes
-        at_random = self.spot_check if unseen or n not in self._sizes or each else 0
         all_alone = len(ways.alone) == n
+        loss_alone = n not in self._sizes and self._passes.example_wise and not (first or all_alone)
+        at_random = self.spot_check if unseen or each or (n not in self._sizes and not loss_alone) else 0
         due = _Due(
             gradients=telling(measured, unseen, at_random),
-            alone=ways.alone,
+            alone=[*ways.alone, *(drawn(n, 1) if loss_alone else [])],
             smaller=first and not all_alone,
             each=each and not all_alone,
             sums=drawn(n, min(n, MOST_SUMMED)) if each and measured.own_backward else (),

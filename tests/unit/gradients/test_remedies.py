@@ -326,6 +326,31 @@ class Stubborn(nn.Dropout):
         return super().train(True)
 
 
+class Merging(nn.Linear):
+    """Adds what would be low-rank weights to its own in eval mode, and takes them away again."""
+
+    def __init__(self, merges):
+        super().__init__(4, 3)
+        self.merges = merges
+
+    def train(self, mode=True):
+        if self.merges and mode != self.training:
+            self.weight.data += -0.5 if mode else 0.5
+        return super().train(mode)
+
+
+class TurnedAround(torch.autograd.Function):
+    """Its backward pass turns the gradients of a batch around by a sign of the batch."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, grads):
+        return grads * grads.sum().sign()
+
+
 class Squeezed(nn.Module):
     def __init__(self, axis):
         super().__init__()
@@ -411,6 +436,11 @@ MODELS = [  # message, what is refused, what is measured
      lambda: checkpointed(True), [lambda: checkpointed(False), lambda: checkpointed(False, inside=False)], None),
     ("the model or the loss fails on one example, passed as a batch of two that are the same, shape {}, with",
      lambda: Model(lambda m, x: m.a(x.view(6, 4)), a=linear()), [lambda: Model(lambda m, x: m.a(x), a=linear())], None),
+    ("parameter {}: the gradients of {} examples, each passed through the model alone, do not add up to that of the",
+     lambda: Model(lambda m, x: m.a(TurnedAround.apply(m.b(x))), a=linear(), b=nn.Linear(4, 4)),
+     [lambda: Model(lambda m, x: m.a(m.b(x).clone()), a=linear(), b=nn.Linear(4, 4))], None),
+    ("{} changes weights when it goes to eval mode, as layers do that merge low-rank weights; what is merged has no",
+     lambda: nn.Sequential(Merging(True)), [lambda: nn.Sequential(Merging(False))], None),
     ("parameters with values were expected, found {} on meta, which holds none; make room for them",
      lambda: linear().to("meta"), [lambda: outside(linear().to("meta").to_empty(device="cpu"))], None),
 ]  # fmt: skip
