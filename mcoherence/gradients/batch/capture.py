@@ -117,10 +117,9 @@ class Capture:
     ) -> Iterator[Watch]:
         """A forward pass of a batch of so many examples inside the block; calls outside it are not looked at.
 
-        The value tells what the pass did that no graph shows, and with `counting` what it made; `given` are inputs and
-        targets. With `directions` it is
-        a pass for products with them, of a batch that was measured before: its rows are the examples' or are routed, so
-        that they are in no doubt.
+        The value tells what the pass did that no graph shows, and with `counting` what it made. `given` are its inputs
+        and targets. With `directions` it is a pass for products with them, of a batch that was measured before: its
+        rows are the examples' or are routed, so that they are in no doubt.
         """
         self._forget()
         self._examples, self._directions = examples, directions

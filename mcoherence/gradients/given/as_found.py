@@ -17,6 +17,7 @@ from torch import Tensor
 
 # Objects that are looked through; a data set that somebody keeps may have millions.
 MOST_OBJECTS = 20_000
+# The engine's own functions: by its hooks on the layers all of it could be reached.
 _OWN = __name__.rpartition(".given.")[0]
 _WITHOUT_PARTS = (
     *(Tensor, np.ndarray, str, bytes, int, float, complex, bool, type(None), type, types.ModuleType),
@@ -73,7 +74,7 @@ def _parts(one: Any) -> list[Any]:
     if isinstance(one, types.MethodType):
         return [one.__self__, one.__func__]
     if isinstance(one, types.FunctionType):
-        if str(one.__module__).startswith(_OWN):  # the hooks that measure, through which all is reached
+        if str(one.__module__).startswith(_OWN):
             return []
         cells = [cell for cell in one.__closure__ or () if _is_filled(cell)]
         return [*(cell.cell_contents for cell in cells), *(one.__defaults__ or ())]

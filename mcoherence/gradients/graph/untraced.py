@@ -39,7 +39,8 @@ _ELEMENTWISE = {
     *("__xor__", "__rand__", "__ror__", "__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__"),
     "scaled_dot_product_attention",  # whose masks are added to scores, with as many axes
 }
-# The rows of what is told first stay rows as long as there are as many, and for the last also as many axes.
+# The rows of the first argument stay rows if there are as many afterwards; where it is repeated, if there are as many
+# axes too.
 _RESHAPING = {"view", "reshape", "flatten", "unflatten", "unsqueeze", "squeeze", "view_as"}
 _REPEATING = {"expand", "expand_as", "repeat", "broadcast_to"}
 _REARRANGING = {

@@ -14,7 +14,7 @@ from mcoherence.gradients.pairs import stiffness_by_class
 from mcoherence.optim import M3, RM3, WinsorizedSGD
 from mcoherence.optim.by_name import class_of
 from tests.remedies.following import cases_of, follow, follows
-from tests.unit.gradients.model_of_function import Model
+from tests.unit.gradients.model_of_function import Model, Turned
 from tests.unit.gradients.reversible import Reversible
 
 CE = nn.CrossEntropyLoss(reduction="none")
@@ -339,18 +339,6 @@ class Merging(nn.Linear):
         return super().train(mode)
 
 
-class TurnedAround(torch.autograd.Function):
-    """Its backward pass turns the gradients of a batch around by a sign of the batch."""
-
-    @staticmethod
-    def forward(ctx, x):
-        return x.clone()
-
-    @staticmethod
-    def backward(ctx, grads):
-        return grads * grads.sum().sign()
-
-
 class Squeezed(nn.Module):
     def __init__(self, axis):
         super().__init__()
@@ -437,7 +425,7 @@ MODELS = [  # message, what is refused, what is measured
     ("the model or the loss fails on one example, passed as a batch of two that are the same, shape {}, with",
      lambda: Model(lambda m, x: m.a(x.view(6, 4)), a=linear()), [lambda: Model(lambda m, x: m.a(x), a=linear())], None),
     ("parameter {}: the gradients of {} examples, each passed through the model alone, do not add up to that of the",
-     lambda: Model(lambda m, x: m.a(TurnedAround.apply(m.b(x))), a=linear(), b=nn.Linear(4, 4)),
+     lambda: Model(lambda m, x: m.a(Turned.apply(m.b(x))), a=linear(), b=nn.Linear(4, 4)),
      [lambda: Model(lambda m, x: m.a(m.b(x).clone()), a=linear(), b=nn.Linear(4, 4))], None),
     ("{} changes weights when it goes to eval mode, as layers do that merge low-rank weights; what is merged has no",
      lambda: nn.Sequential(Merging(True)), [lambda: nn.Sequential(Merging(False))], None),

@@ -15,7 +15,7 @@ from mcoherence.gradients.graph.untraced import Untraced
 from mcoherence.gradients.graph.watching import Watch
 from mcoherence.gradients.reference import per_example_gradients
 from mcoherence.gradients.sweep import sample_pass
-from tests.unit.gradients.model_of_function import Model, bare
+from tests.unit.gradients.model_of_function import Model, Turned, bare
 
 PER_EXAMPLE = nn.CrossEntropyLoss(reduction="none")
 N, T = 6, 5
@@ -468,18 +468,6 @@ def test_of_a_model_that_vmap_cannot_take_some_are_looked_at_in_a_smaller_batch(
     x[1::2] = x[1::2].clamp(max=2)
     with pytest.raises(UnsupportedModelError, match="mixes the examples of a batch"):
         gradient_statistics(network, PER_EXAMPLE, [(x.clamp(max=2), targets), (3 * x, targets)])
-
-
-class Turned(torch.autograd.Function):
-    """Its backward pass turns the gradients of a batch around by a sign of the batch."""
-
-    @staticmethod
-    def forward(ctx, x):
-        return x.clone()
-
-    @staticmethod
-    def backward(ctx, grads):
-        return grads * grads.sum().sign()
 
 
 class Halved(torch.autograd.Function):
