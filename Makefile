@@ -23,7 +23,8 @@ endif
 BIN := .venv/bin
 INSTALLED := .venv/.installed$(if $(filter system,$(TORCH)),-on-system-torch)
 FOR_TESTS := .venv/.installed-for-tests
-PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-deps
+INSTALL := $(BIN)/python envs/install.py $(BIN)/pip
+INSTALL_THIS := $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 WORKERS ?= 2
 # Of test-faults, whose tests wait for SLURM half of the time.
 FAULT_WORKERS ?= 3
@@ -99,8 +100,8 @@ test-search: $(FOR_TESTS)
 	$(REQUIRE_PYTHON)
 	@test ! -e .venv/.installed-on-system-torch || rm -rf .venv
 	$(PYTHON) -m venv .venv
-	$(PIP_INSTALL) --require-hashes -r envs/requirements.lock
-	$(PIP_INSTALL) --no-build-isolation --editable .
+	$(INSTALL) envs/requirements.lock
+	$(INSTALL_THIS)
 	@touch $@
 
 # What PYTHON has is looked at from a throw-away environment first, so that nothing is lost where it does not do. What else
@@ -111,12 +112,12 @@ test-search: $(FOR_TESTS)
 		&& $(PYTHON) -m venv --without-pip --system-site-packages "$$trial" \
 		&& "$$trial/bin/python" envs/on_system_torch.py envs/requirements.lock > "$$trial/without_torch.lock" \
 		&& rm -rf .venv && $(PYTHON) -m venv --system-site-packages .venv && cp "$$trial/without_torch.lock" .venv
-	$(PIP_INSTALL) --ignore-installed --require-hashes -r .venv/without_torch.lock
-	$(PIP_INSTALL) --no-build-isolation --editable .
+	$(INSTALL) .venv/without_torch.lock --ignore-installed
+	$(INSTALL_THIS)
 	@touch $@
 
 $(FOR_TESTS): envs/test-requirements.lock $(INSTALLED)
-	$(PIP_INSTALL) --require-hashes -r envs/test-requirements.lock
+	$(INSTALL) envs/test-requirements.lock
 	@touch $@
 
 # Resolve both lists again, the second with the versions of the first, for the platforms named in pyproject.toml; versions in

@@ -72,7 +72,12 @@ for folder; do :; done
 mkdir -p "$folder/bin"
 echo "$@" > "$folder/made_by"
 printf '#!/bin/sh\\nexec {python} "$@"\\n' > "$folder/bin/python"
-printf '#!/bin/sh\\necho "$@" >> {folder}/installed\\n' > "$folder/bin/pip"
+cat > "$folder/bin/pip" <<'PIP'
+#!/bin/sh
+for asked; do :; done
+if grep -q "^${{LACKING:-nothing}}==" "$asked"; then echo "no $LACKING" >&2; exit 1; fi
+if [ -f "$asked" ]; then sed -n '/==/s/ .*//p' "$asked"; else echo "$asked"; fi >> {folder}/installed
+PIP
 chmod +x "$folder/bin/python" "$folder/bin/pip"
 """
 TORCHES = {
@@ -108,10 +113,17 @@ def make(tmp_path):
 
 
 def installed(folder):
-    """What pip was asked to install since this was asked last: the lists, and the folders."""
+    """What pip was asked to install since this was asked last: the list that has just these pins, and the folder."""
     lines = (folder / "installed").read_text().splitlines() if (folder / "installed").exists() else []
     (folder / "installed").unlink(missing_ok=True)
-    return [line.split()[-1] for line in lines]
+    asked, folders = sorted(line for line in lines if "==" in line), [line for line in lines if "==" not in line]
+    if not asked:
+        return folders
+    assert lines[-len(folders) :] == folders or not folders  # the study itself last
+    lists = [folder / name for name in (*LOCKS, ".venv/without_torch.lock") if (folder / name).exists()]
+    pins_of = {str(each.relative_to(folder)): [*blocks(each.read_text()).values()] for each in lists}
+    [found] = [name for name, each in pins_of.items() if sorted(text.split()[0] for text in each) == asked]
+    return [found, *folders]
 
 
 def blocks(lock: str) -> dict[str, str]:
@@ -179,3 +191,13 @@ def test_what_only_tests_need_is_installed_when_they_first_run(make, tmp_path):
         assert installed(tmp_path) == [LOCKS[1]]
         make("setup-tests")
         assert installed(tmp_path) == []
+
+
+def test_a_package_that_cannot_be_had_ends_the_set_up_which_can_be_made_again(make, tmp_path):
+    answer = make("setup", "LACKING=sympy")
+    assert answer.returncode == 2
+    assert "no sympy" in answer.stderr
+    assert not (tmp_path / ".venv/.installed").exists()
+    (tmp_path / "installed").unlink()
+    assert make("setup").returncode == 0
+    assert installed(tmp_path) == [LOCKS[0], "."]
