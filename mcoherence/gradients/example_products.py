@@ -17,7 +17,8 @@ from mcoherence.gradients.batch.evidence import IdentityError, tolerance
 from mcoherence.gradients.batch.kept_calls import MOST_BYTES, KeptCalls
 from mcoherence.gradients.checks.batch_again import batch_again
 from mcoherence.gradients.checks.chosen_examples import drawn
-from mcoherence.gradients.checks.same_losses import apart
+from mcoherence.gradients.checks.inner_precision import coarsest_dtype
+from mcoherence.gradients.checks.same_losses import differ
 from mcoherence.gradients.example_rows import MOST_WAITING_BYTES, OrderedExamples
 from mcoherence.gradients.given.layer_names import layer_of
 from mcoherence.gradients.given.pieces import Piece
@@ -66,15 +67,15 @@ class FirstPass:
         batch = batch_again(now.passes, piece.inputs, piece.targets)
         norms = torch.from_numpy(np.sqrt(rows.sq_norms[places].sum(axis=1)))
 
-        def violations(by_layer: Mapping[str, Tensor]) -> Iterator[str]:
+        def violations(by_layer: Mapping[str, Tensor], inner: torch.dtype | None = None) -> Iterator[str]:
             together = torch.stack([*by_layer.values()]).cpu() if by_layer else ()
             for layer, expected in zip(by_layer, together, strict=True):
                 mine = torch.from_numpy(products[:, places, rows.layers.index(layer)])
-                yield from _violation(now, directions, layer, mine - expected, expected.abs(), norms)
+                yield from _violation(now, directions, layer, mine - expected, expected.abs(), norms, inner)
 
         # The examples alone take a fraction of the batch's pass; at the kink of an activation only that tells.
         if any(violations(batch.products_alone(chosen, directions))):
-            for violation in violations(batch.products_within(chosen, directions)):
+            for violation in violations(batch.products_within(chosen, directions), coarsest_dtype(batch)):
                 raise IdentityError(violation)
 
 
@@ -158,7 +159,7 @@ class _Products:
 
 def _require_same(found: Tensor, losses: Tensor, dtype: torch.dtype) -> None:
     """Raise ValueError unless losses, computed in that dtype, are those of the first pass."""
-    if apart(found, losses, dtype).any():
+    if differ(found, losses, dtype).any():
         raise ValueError(
             "batches: found other losses in the second pass than in the first, expected the same examples in the same "
             "order; use shuffle=False and no random augmentation, or hand over a list of batches"
@@ -188,7 +189,13 @@ def require_sums(
 
 
 def _violation(
-    now: Measuring, directions: Directions, layer: str, off: Tensor, sizes: Tensor, norms: Tensor
+    now: Measuring,
+    directions: Directions,
+    layer: str,
+    off: Tensor,
+    sizes: Tensor,
+    norms: Tensor,
+    inner: torch.dtype | None = None,
 ) -> Iterator[str]:
     """What is wrong, in words, if products of a layer are off by more than rounding explains; else nothing.
 
@@ -199,8 +206,10 @@ def _violation(
         off: differences between products that should be equal, [D, k].
         sizes: of the products, [D, k].
         norms: |g_i| of the examples that are behind each, [k] or one for all.
+        inner: another dtype that the model computes in.
     """
     dtypes = [p.dtype for name, p in now.passes.parameters.items() if layer_of(name) == layer]
+    dtypes += [inner] if inner is not None else []
     coarsest = max(dtypes, key=lambda dtype: torch.finfo(dtype).eps)
     of_direction = directions.norms_by_layer[layer][:, None]
     allowed = tolerance(coarsest) * sizes + product_rounding(coarsest) * of_direction * norms

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from mcoherence.gradients.given.alone import loss_and_gradients
 from mcoherence.gradients.given.eval_mode import eval_mode
 from mcoherence.gradients.given.losses import LossFunction
+from mcoherence.gradients.given.model_state import state_kept
 from mcoherence.gradients.given.trees import Tree, length, rows
 from mcoherence.gradients.given.wrappers import plain_names, unwrapped
 from mcoherence.precision import float32_products
@@ -42,7 +43,7 @@ def per_example_gradients(model: nn.Module, loss_fn: LossFunction, inputs: Tree,
     plain = plain_names(model)
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     found: dict[str, list[Tensor]] = {name: [] for name in parameters}
-    with float32_products(), eval_mode(model):
+    with float32_products(), eval_mode(model), state_kept(loss_fn):
         for i in range(length(inputs)):
             one = slice(i, i + 1)
             _, gradients = loss_and_gradients(model, loss_fn, parameters, rows(inputs, one), rows(targets, one))

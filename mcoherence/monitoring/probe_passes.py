@@ -14,6 +14,7 @@ from mcoherence.gradients.checks.checks import AlreadyChecked
 from mcoherence.gradients.given.alone import dense
 from mcoherence.gradients.given.eval_mode import eval_mode
 from mcoherence.gradients.given.losses import LossFunction
+from mcoherence.gradients.given.model_state import state_kept
 from mcoherence.gradients.given.trees import outputs_of, usable
 from mcoherence.gradients.statistics import GradientStatistics, statistics_of
 from mcoherence.gradients.sweep.sample_pass import Totals, group_names, measured_batches, measuring, prepared
@@ -75,7 +76,7 @@ class ProbePasses:
         also where the passes that would tell fail.
         """
         try:
-            with float32_products(self._tf32), eval_mode(model):
+            with float32_products(self._tf32), eval_mode(model), state_kept(self._loss_fn):
                 passes = Passes(model, self._loss_fn)
                 return any(_leaves_range(passes, batch) for batch in batches)
         except Exception:  # the error of the measurement itself says more

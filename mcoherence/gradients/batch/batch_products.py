@@ -33,7 +33,6 @@ from mcoherence.gradients.given.losses import require_losses
 from mcoherence.gradients.given.refusal import MIXED, UnsupportedModelError
 from mcoherence.gradients.given.trees import Tree, arguments, length, outputs_of, usable
 from mcoherence.gradients.graph.recurrent_gates import DifferentiatedAgainError
-from mcoherence.parameter_names import names_by_module
 
 ByLayer = dict[str, Tensor]  # {layer: products float64 [D, n]}
 Way = Callable[[Mapping[str, Tensor], Tree, Tree], ByLayer]
@@ -53,7 +52,6 @@ class ProductPasses:
     def __init__(self, passes: Passes, directions: Directions) -> None:
         self._passes = passes
         self._directions = directions
-        self._names = names_by_module(passes.model)
         self._ways: list[Way] = [self._by_forward_mode, self._by_double_backward, self._by_vmap, self._by_loop]
 
     def measure(self, inputs: Tree, targets: Tree, norms: Tensor) -> BatchProducts:
@@ -191,11 +189,12 @@ class ProductPasses:
         with torch.no_grad(), with_forward_mode(passes.model):
             for d in range(directions.count):
                 with forward_ad.dual_level():
-                    everywhere: dict[str, Tensor] = {}
-                    for name, p in members.items():
-                        dual = make_dual(p.detach(), directions.tensors[name][d].to(p.dtype))
-                        everywhere |= dict.fromkeys(self._names[id(p)], dual)
-                    outputs = functional_call(passes.model, everywhere, args, kwargs, tie_weights=False)
+                    duals = {
+                        name: make_dual(p.detach(), directions.tensors[name][d].to(p.dtype))
+                        for name, p in members.items()
+                    }
+                    stand_ins = passes.whole_model.stand_ins(duals)
+                    outputs = functional_call(passes.model, stand_ins, args, kwargs, tie_weights=False)
                     losses = passes.loss_fn(outputs, targets)
                     tangent = tangent_of(losses)
                     products.append((torch.zeros_like(losses) if tangent is None else tangent).to(torch.float64))

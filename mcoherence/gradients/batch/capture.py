@@ -22,6 +22,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge
+from torch.utils._pytree import tree_map_only
+from torch.utils.hooks import RemovableHandle
 
 from mcoherence.device import sent
 from mcoherence.gradients.batch.by_entries import ByEntries, UnfollowedError
@@ -81,6 +83,7 @@ class Capture:
         self.keeping = False
         self.by_calls = self.has_own_function = False
         self.kept = KeptCalls()
+        self._handles: list[RemovableHandle] = []
         self._probe: Probe | None = None
 
     @property
@@ -95,17 +98,22 @@ class Capture:
     @contextmanager
     def active(self) -> Iterator[None]:
         """Hooks in place inside the block, and gone after it."""
-        handles = []
+        self._handles = []
         for layer in self.layers:
-            handles.append(layer.module.register_forward_pre_hook(self._before(layer), with_kwargs=True))
-            handles.append(layer.module.register_forward_hook(self._after(layer)))
+            self._handles.append(layer.module.register_forward_pre_hook(self._before(layer), with_kwargs=True))
+            self._handles.append(layer.module.register_forward_hook(self._after(layer)))
         try:
             with self._recurrent.in_place():
                 yield
         finally:
-            for handle in handles:
+            for handle in self._handles:
                 handle.remove()
             self._forget()
+
+    def hand_copies(self) -> None:
+        """Hand the model copies of its inputs from here on, since it writes to them."""
+        hook = self._model.register_forward_pre_hook(_copies, prepend=True, with_kwargs=True)
+        self._handles.append(hook)
 
     @contextmanager
     def recording(
@@ -336,7 +344,9 @@ class Capture:
             return
         layer.calls += 1
         layer.call = None
-        by_example = isinstance(first, Tensor) and first.dim() > 0 and len(first) == self._examples
+        by_example = (
+            isinstance(first, Tensor) and not first.is_nested and first.dim() > 0 and len(first) == self._examples
+        )
         if argument is None or not by_example:
             return
         # A module that writes into its input, or hands it back, has no output apart from it.
@@ -389,3 +399,8 @@ class Capture:
         else:
             layer.rows, layer.apart = measured.rows, measured.apart
             layer.squared_norms = {name: rows.squared_norms for name, rows in layer.rows.items()}
+
+
+def _copies(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    copied_args, copied = tree_map_only(Tensor, Tensor.clone, (args, kwargs))
+    return copied_args, copied

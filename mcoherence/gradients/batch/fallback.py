@@ -18,7 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from mcoherence.device import is_of_device
 from mcoherence.gradients.batch.evidence import SumsOfRows
 from mcoherence.gradients.given.alone import loss_and_gradients
-from mcoherence.gradients.given.as_found import left_as_found
+from mcoherence.gradients.given.leftovers import no_leftovers_on
 from mcoherence.gradients.given.losses import LossFunction
 from mcoherence.gradients.given.trees import Tree, arguments, leaves, length, refilled, rows
 from mcoherence.gradients.layer_rules.products import Rows, at_least_float32, sure_squared_norms
@@ -61,12 +61,14 @@ def layer_rows(layer: nn.Module, inputs: Tensor, outputs: Tensor, output_grads: 
 
     def chunks() -> Iterator[dict[str, Tensor]]:
         nonlocal apart
-        for part in _chunks(len(inputs), own):
-            alone, gradients = vmap(pulled_back)(inputs[part], output_grads[part])
-            apart = apart & are_same_outputs(outputs[part], alone.detach())
-            yield gradients
+        with no_leftovers_on(layer) as take_away:
+            for part in _chunks(len(inputs), own):
+                alone, gradients = vmap(pulled_back)(inputs[part], output_grads[part])
+                take_away()
+                apart = apart & are_same_outputs(outputs[part], alone.detach())
+                yield gradients
 
-    with left_as_found(layer), torch.enable_grad():
+    with torch.enable_grad():
         formed = _condensed(chunks())
     return LayerRows(formed, apart)
 
@@ -103,7 +105,9 @@ class WholeModel:
         self.model = model
         self.loss_fn = loss_fn
         self._vmap_is_right = True
-        self._names = names_by_module(model)
+        self._shrunk = 1  # chunks of examples hold so many times fewer, for want of memory
+        names = names_by_module(model)
+        self._places = {name: names[id(p)] for name, p in model.named_parameters()}
 
     def rows(
         self,
@@ -120,15 +124,19 @@ class WholeModel:
         Returns:
             The rows, and what they add up to, as `judge` says.
         """
-        if self._vmap_is_right:
+        while self._vmap_is_right:
             try:
                 formed = _condensed(self.by_vmap(parameters, inputs, targets))
                 judged = judge(formed)
                 if not judged.astray:
                     return formed, judged
+                self._vmap_is_right = False
+            except torch.OutOfMemoryError:
+                if self._shrunk >= length(inputs):
+                    raise
+                self._shrunk *= 2
             except Exception:  # what vmap cannot vectorise raises all kinds of errors; the loop then tells a real one
-                pass
-            self._vmap_is_right = False
+                self._vmap_is_right = False
         formed = self.rows_by_loop(parameters, inputs, targets)
         return formed, judge(formed)
 
@@ -136,22 +144,39 @@ class WholeModel:
         """Per-example gradients {parameter name: [c, *parameter shape]}, chunk by chunk, by vmap over the model."""
         detached = {name: p.detach() for name, p in parameters.items()}
 
-        # Ties are resolved here and not by functional_call; `parameter_names` says why.
-        names = {name: self._names[id(p)] for name, p in parameters.items()}
-
         def loss_of_one(chosen: dict[str, Tensor], of_input: list[Tensor], of_target: list[Tensor]) -> Tensor:
-            everywhere = {alias: value for name, value in chosen.items() for alias in names[name]}
             args, kwargs = arguments(self.model, refilled(inputs, [leaf.unsqueeze(0) for leaf in of_input]))
-            outputs = functional_call(self.model, everywhere, args, kwargs, tie_weights=False)
+            outputs = functional_call(self.model, self.stand_ins(chosen), args, kwargs, tie_weights=False)
             return self.loss_fn(outputs, refilled(targets, [leaf.unsqueeze(0) for leaf in of_target])).sum()
 
         rows_of = vmap(grad(loss_of_one), in_dims=(None, 0, 0))
         given, wanted = leaves(inputs), leaves(targets)
-        for part in _chunks(length(inputs), detached):
-            # The fused kernels have no batching rule and would run one by one.
-            with sdpa_kernel(SDPBackend.MATH), left_as_found(self.model, self.loss_fn):
-                formed = rows_of(detached, [leaf[part] for leaf in given], [leaf[part] for leaf in wanted])
-            yield formed
+        with no_leftovers_on(self.model, self.loss_fn) as take_away:
+            for part in _chunks(length(inputs), detached, self._shrunk):
+                # The fused kernels have no batching rule and would run one by one.
+                with sdpa_kernel(SDPBackend.MATH):
+                    formed = rows_of(detached, [leaf[part] for leaf in given], [leaf[part] for leaf in wanted])
+                take_away()
+                yield formed
+
+    def stand_ins(self, chosen: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What `functional_call` is to take in place of each parameter and buffer, by all of its places.
+
+        Args:
+            chosen: by name, of some parameters. Of the others they are aliases: a model that writes `p.data` or is cast
+                (`module.to`) in its forward pass would leave a dead tensor of a pass by vmap in the parameter itself,
+                and the next pass would end the process (torch 2.15).
+        """
+        # Ties are resolved here and not by functional_call; `parameter_names` says why.
+        found: dict[str, Tensor] = {}
+        aliases: dict[int, Tensor] = {}
+        for module_name, module in self.model.named_modules():
+            for name, value in (*module._parameters.items(), *module._buffers.items()):
+                if value is not None:
+                    alias = aliases.get(id(value))
+                    aliases[id(value)] = value.detach() if alias is None else alias
+                    found[f"{module_name}.{name}" if module_name else name] = aliases[id(value)]
+        return found | {place: value for name, value in chosen.items() for place in self._places[name]}
 
     def losses_by_vmap(self, inputs: Tree, targets: Tree) -> Tensor | None:
         """The losses [n] of inputs [n, ...] and targets [n, ...], each example passed alone; None if that fails."""
@@ -165,7 +190,7 @@ class WholeModel:
 
         try:
             # A model may want gradients; without them torch's encoders take a way that cannot be vectorised.
-            with left_as_found(self.model, self.loss_fn), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+            with no_leftovers_on(self.model, self.loss_fn), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
                 losses: Tensor = vmap(loss_of_one)(given, wanted).detach()
         except torch.OutOfMemoryError:  # all examples at once may take more than their batch
             return None
@@ -190,11 +215,11 @@ class WholeModel:
             yield {name: gradient.unsqueeze(0) for name, gradient in gradients.items()}
 
 
-def _chunks(n: int, parameters: Mapping[str, Tensor]) -> list[slice]:
-    """Slices of n examples, none with more rows than the budget of the parameters' device allows."""
+def _chunks(n: int, parameters: Mapping[str, Tensor], shrunk: int = 1) -> list[slice]:
+    """Slices of n examples, none with more than n / shrunk, nor more rows than the parameters' device has room for."""
     on_processor = all(p.device.type == "cpu" for p in parameters.values())
     budget = ROWS_BUDGET if on_processor else ROWS_BUDGET_ELSEWHERE
-    size = max(1, budget // max(1, sum(p.numel() for p in parameters.values())))
+    size = max(1, min(n // shrunk, budget // max(1, sum(p.numel() for p in parameters.values()))))
     return [slice(start, min(start + size, n)) for start in range(0, n, size)]
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from mcoherence.gradients.batch.capture import Capture
-from mcoherence.gradients.batch.evidence import distance_from_sum, is_sum_of_rows, sums_of_rows
+from mcoherence.gradients.batch.evidence import IdentityError, distance_from_sum, is_sum_of_rows, sums_of_rows
 from mcoherence.gradients.batch.example_wise import is_example_wise
 from mcoherence.gradients.batch.fallback import WholeModel
 from mcoherence.gradients.batch.layers import has_node_hooks
@@ -22,8 +22,8 @@ from mcoherence.gradients.batch.not_finite import require_finite
 from mcoherence.gradients.given.alone import dense, loss_alone, loss_of_twins, require_same_alone, twice
 from mcoherence.gradients.given.losses import LossFunction, TargetsAtOutputs, require_losses
 from mcoherence.gradients.given.model_state import ModelState
-from mcoherence.gradients.given.reading import read
-from mcoherence.gradients.given.refusal import MIXED, REENTRANT, UnsupportedModelError
+from mcoherence.gradients.given.reading import are_equal, read
+from mcoherence.gradients.given.refusal import MIXED, REENTRANT, WRITES_LATER, UnsupportedModelError
 from mcoherence.gradients.given.trees import Tree, leaves, length, on_device, outputs_of, rows, usable
 from mcoherence.gradients.graph.following import Following
 from mcoherence.gradients.graph.recurrent_gates import DifferentiatedAgainError
@@ -80,6 +80,7 @@ class Passes:
         self._state = state
         self._modes = {module: module.training for module in model.modules()}
         self._looked_for_checkpoints = False
+        self._given_were_looked_at = False  # whether a pass writes to what it is given, of the first batch
         self._silent: set[str] = set()  # names of parameters whose squares added up to 0 in an earlier batch
         self.drawing = RandomDraws(self.device)
 
@@ -102,12 +103,43 @@ class Passes:
             ValueError: the losses are not one per example.
         """
         inputs, targets = self.at_device(inputs), usable(targets)
-        with torch.enable_grad():
-            try:
-                return self._measure(inputs, targets, counting)
-            except DifferentiatedAgainError:
-                self.capture.show_by_steps()
-                return self._measure(inputs, targets, counting)
+        given = leaves((inputs, targets))
+        before = None if self._given_were_looked_at else [leaf.detach().clone() for leaf in given]
+        versions = [leaf._version for leaf in given]
+        try:
+            with torch.enable_grad():
+                measured = self._measured(inputs, targets, counting)
+        except (UnsupportedModelError, IdentityError):
+            if before is None or self._are_as_before(given, before):
+                raise
+        else:
+            if before is None and versions != [leaf._version for leaf in given]:
+                raise UnsupportedModelError(WRITES_LATER)
+            self._given_were_looked_at = True
+            if before is None or self._are_as_before(given, before):
+                return measured
+        self._hand_copies(given, before)
+        return self.measure(inputs, targets, counting=counting)
+
+    def _measured(self, inputs: Tree, targets: Tree, counting: bool) -> BatchSums:
+        try:
+            return self._measure(inputs, targets, counting)
+        except DifferentiatedAgainError:
+            self.capture.show_by_steps()
+            return self._measure(inputs, targets, counting)
+
+    @staticmethod
+    def _are_as_before(given: Sequence[Tensor], before: Sequence[Tensor]) -> bool:
+        return all(are_equal(dict(enumerate(zip(given, before, strict=True)))).values())
+
+    def _hand_copies(self, given: Sequence[Tensor], before: Sequence[Tensor]) -> None:
+        """Put back what a pass has written to the tensors of a batch; from here on passes are handed copies."""
+        for leaf, values in zip(given, before, strict=True):
+            with torch.no_grad():
+                leaf.copy_(values)
+        self._given_were_looked_at = True
+        self.capture.hand_copies()
+        self.loss_fn.copying = True
 
     def undo(self) -> None:
         """Put back what a pass that is not to count has changed of the model's buffers and modes."""
@@ -269,7 +301,10 @@ class Passes:
             if gradient is not None
         }
         norms = {name: sure_squared_norms(value.unsqueeze(0)) for name, value in sums.items()}
-        return BatchSums(1, norms, sums, _totals(norms), loss.detach().clone())
+        totals = _totals(norms)
+        if not all(total < math.inf for total in totals.values()):
+            require_finite(norms, sums, loss.detach(), inputs, self.parameters)
+        return BatchSums(1, norms, sums, totals, loss.detach().clone())
 
     def _completed(self, measured: BatchSums, inputs: Tree, targets: Tree, hooked: set[str]) -> BatchSums:
         """The batch with every parameter in `sums` measured: what the calls do not account for by the whole model.
@@ -318,8 +353,9 @@ class Passes:
             p = self.parameters[name]
             if not total < math.inf or alive.get(name):
                 return True
-            if 0.0 < total < least(n * p.numel(), torch.promote_types(p.dtype, torch.float32)):
-                return not self.capture.careful
+            too_small = 0.0 < total < least(n * p.numel(), torch.promote_types(p.dtype, torch.float32))
+            if too_small and not self.capture.careful:
+                return True
         return False
 
     def _refuse_checkpoints(self, losses: Tensor) -> None:

@@ -5,18 +5,22 @@ Index letters: n examples of a batch, k of them that are chosen, D directions.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from mcoherence.device import is_of_device
 from mcoherence.gradients.batch.directions import Directions, products_of_rows
 from mcoherence.gradients.batch.passes import Passes
 from mcoherence.gradients.given.alone import dense, loss_alone, loss_and_gradients, require_same_alone
+from mcoherence.gradients.given.leftovers import is_double, no_leftovers_on
 from mcoherence.gradients.given.losses import LossFunction
 from mcoherence.gradients.given.trees import Tree, arguments, mapped, outputs_of, rows, usable
 from mcoherence.gradients.layer_rules.products import Rows, sure_squared_norms
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -104,8 +108,24 @@ def batch_again(passes: Passes, inputs: Tree, targets: Tree) -> Batch:
     return Batch(passes.model, passes.loss_fn, passes.parameters, passes.at_device(inputs), usable(targets))
 
 
-def in_float64(model: nn.Module, batch: Batch) -> Batch:
-    """The same batch and weights in float64; the model itself stays as it is."""
+def found_in_float64(model: nn.Module, batch: Batch, find: Callable[[Batch], Found]) -> Found | None:
+    """What `find` finds of the batch and the model in float64; None where it cannot be had.
+
+    That is so where the model or its loss insists on another dtype, or the device has none. Both stay as they are, the
+    tensors among them that they keep of a pass.
+    """
+    with no_leftovers_on(model, batch.loss_fn, of=is_double):
+        try:
+            return find(_in_float64(model, batch))
+        except Exception as error:  # they insist on a dtype by any kind of error
+            of_device = is_of_device(error)
+            if of_device:
+                raise
+            return None
+
+
+def _in_float64(model: nn.Module, batch: Batch) -> Batch:
+    """The same batch and weights in float64."""
     # Ties are kept here and not by functional_call; `parameter_names` says why.
     double: dict[int, Tensor] = {}
     everywhere = {}

@@ -76,8 +76,8 @@ class Checks:
         self.at_kink = False
         self._passes = passes
         self._ways = Ways(passes, spot_check)
-        self._may_mix = 0  # batches whose examples may have met where no gradient shows it
-        self._have_mixed = False
+        self._that_may_mix = 0  # batches whose examples may have met where no gradient shows it
+        self._suspects = 0  # examples of a joined batch that failed, which come batch by batch now
         self._sizes = set(before.sizes)
         self._joined = dict(before.joined)
         self._seen = set(before.seen)
@@ -121,6 +121,7 @@ class Checks:
         )
         measured = self._compared(due, measured, piece)
         self._sizes.add(n)
+        self._suspects = max(0, self._suspects - n)
         return measured
 
     def check_joined(self, measured: BatchSums, piece: Piece) -> None:
@@ -135,9 +136,9 @@ class Checks:
         """
         each = self._has_its_turn(measured)
         if each:
-            self._have_mixed = True  # in case that it fails: the batches by themselves will show
+            self._suspects = measured.n  # in case that it fails: the batches by themselves will show
             require_same_of_each(self._passes, measured, piece.inputs, piece.targets)
-            self._have_mixed = False
+            self._suspects = 0
         unseen, kind = self._unseen(measured), piece.kind
         assert kind is not None
         new = each or bool(unseen) or measured.n > self._joined.get(kind, 0)
@@ -152,8 +153,8 @@ class Checks:
 
     def _has_its_turn(self, measured: BatchSums) -> bool:
         """Count a batch that may mix its examples; whether all are to be looked at, as of the first, second, fourth."""
-        self._may_mix += measured.may_mix
-        return measured.may_mix and (self._have_mixed or self._may_mix.bit_count() == 1)
+        self._that_may_mix += measured.may_mix
+        return measured.may_mix and (self._suspects > 0 or self._that_may_mix.bit_count() == 1)
 
     def _unseen(self, measured: BatchSums) -> list[str]:
         return [name for name, total in measured.totals.items() if total > 0 and name not in self._seen]

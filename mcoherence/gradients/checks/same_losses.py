@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mcoherence.device import is_of_device, sent
 from mcoherence.gradients.batch.passes import BatchSums, Passes
-from mcoherence.gradients.checks.batch_again import batch_again, in_float64
+from mcoherence.gradients.checks.batch_again import batch_again, found_in_float64
 from mcoherence.gradients.checks.chosen_examples import drawn
 from mcoherence.gradients.given.refusal import MIXED, UnsupportedModelError
 from mcoherence.gradients.given.trees import Tree
@@ -36,12 +36,10 @@ def require_same_losses(
     if not suspects:
         return
     if dtype != torch.float64:
-        try:
-            within, alone = in_float64(passes.model, batch_again(passes, inputs, targets)).losses(suspects)
-            if not apart(within, alone, torch.float64).any():
-                return
-        except (RuntimeError, TypeError, UnsupportedModelError):  # float64 meets another dtype, or the device has none
-            pass
+        again = batch_again(passes, inputs, targets)
+        double = found_in_float64(passes.model, again, lambda batch: batch.losses(suspects))
+        if double is not None and not differ(*double, torch.float64).any():
+            return
     raise UnsupportedModelError(
         f"the loss of example {suspects[0]} of a batch of {measured.n} is another when the example is passed through "
         f"the model alone; {MIXED}"
@@ -127,7 +125,7 @@ def _others_together(
 
 def _others(measured: BatchSums, chosen: Sequence[int], losses: Tensor) -> list[int]:
     """Which of the chosen examples have other losses [k] than in the batch."""
-    off = apart(_chosen_losses(measured, chosen), losses, measured.losses.dtype).tolist()
+    off = differ(_chosen_losses(measured, chosen), losses, measured.losses.dtype).tolist()
     return [i for i, wrong in zip(chosen, off, strict=True) if wrong]
 
 
@@ -135,8 +133,12 @@ def _chosen_losses(measured: BatchSums, chosen: Sequence[int]) -> Tensor:
     return measured.losses.index_select(0, sent(torch.tensor(chosen), measured.losses.device))
 
 
-def apart(within: Tensor, alone: Tensor, dtype: torch.dtype) -> Tensor:
-    """Which losses [k] differ by more than rounding, bool [k]; a small loss is known no better than a larger one."""
+def differ(within: Tensor, alone: Tensor, dtype: torch.dtype) -> Tensor:
+    """Which losses [k] differ by more than rounding, bool [k]; a small loss is known no better than a larger one.
+
+    Two that are infinite are the same, such as those of a class whose logit is masked by -inf.
+    """
     allowed = {torch.float64: 1e-7, torch.float32: 1e-4}.get(dtype, 1e-1)
-    scale = torch.maximum(within.abs(), alone.abs()).to(torch.float64)
-    return ~((within.to(torch.float64) - alone.to(torch.float64)).abs() <= allowed * (scale + 1e-2))
+    one, other = within.to(torch.float64), alone.to(torch.float64)
+    scale = torch.maximum(one.abs(), other.abs())
+    return ~((one == other) | ((one - other).abs() <= allowed * (scale + 1e-2)))

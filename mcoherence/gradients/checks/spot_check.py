@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mcoherence.device import is_of_device
 from mcoherence.gradients.batch.evidence import spot_errors, sums_of_rows, tolerance
 from mcoherence.gradients.batch.passes import BatchSums, Passes
-from mcoherence.gradients.checks.batch_again import Batch, batch_again, in_float64
+from mcoherence.gradients.checks.batch_again import Batch, batch_again, found_in_float64
 from mcoherence.gradients.checks.chosen_examples import chosen_norms
 from mcoherence.gradients.given.refusal import MIXED, UnsupportedModelError
 from mcoherence.gradients.given.trees import Tree
@@ -119,11 +119,7 @@ def agree_in_float64(model: nn.Module, batch: Batch, chosen: Sequence[int]) -> b
     dtypes = dict.fromkeys(batch.parameters, torch.float64)
     if all(p.dtype == torch.float64 for p in batch.parameters.values()):
         return False
-    try:
-        double = in_float64(model, batch)
-        errors = spot_errors(double.norms_within(chosen), double.norms_alone(chosen), dtypes)
-    except torch.OutOfMemoryError:
-        raise
-    except (RuntimeError, TypeError):  # float64 meets another dtype, or the device has none
-        return False
-    return not beyond_rounding(errors, dtypes)
+    errors = found_in_float64(
+        model, batch, lambda double: spot_errors(double.norms_within(chosen), double.norms_alone(chosen), dtypes)
+    )
+    return errors is not None and not beyond_rounding(errors, dtypes)

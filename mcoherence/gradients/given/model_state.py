@@ -7,13 +7,14 @@ autograd's back. A tensor that is a plain attribute of a module may be replaced,
 last, but not be written to.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from mcoherence.gradients.given.reading import read
+from mcoherence.gradients.given.reading import are_equal
 from mcoherence.gradients.given.refusal import UnsupportedModelError
 
 
@@ -111,8 +112,19 @@ class ModelState:
             values = self._kept[place].values
             if values is not None and (every_value or not same[place]):
                 compared[place] = (now, values)
-        same |= _equal(compared)
+        same |= are_equal(compared)
         return [place for place in there if not same[place]]
+
+
+@contextmanager
+def state_kept(loss_fn: object) -> Iterator[None]:
+    """Leave the buffers of a loss that is a module as they were: a running mean is not to hang on a measurement."""
+    state = ModelState(loss_fn) if isinstance(loss_fn, nn.Module) else None
+    try:
+        yield
+    finally:
+        if state is not None:
+            state.restore()
 
 
 def _holder(module: nn.Module, kind: str) -> dict[str, Tensor | None]:
@@ -122,19 +134,3 @@ def _holder(module: nn.Module, kind: str) -> dict[str, Tensor | None]:
 
 def _version(tensor: Tensor) -> int:
     return 0 if tensor.is_inference() else int(tensor._version)
-
-
-def _equal(pairs: Mapping[_Place, tuple[Tensor | None, Tensor]]) -> dict[_Place, bool]:
-    """Whether the tensors of each pair hold the same, NaN being NaN."""
-    found: dict[_Place, bool] = {}
-    asked: dict[_Place, Tensor] = {}
-    for place, (one, other) in pairs.items():
-        if one is None or (one.shape, one.dtype, one.device) != (other.shape, other.dtype, other.device):
-            found[place] = False
-        elif one.layout != torch.strided or one.is_quantized or one.device.type == "meta":
-            found[place] = True  # nothing to compare
-        elif one.device.type == "cpu" and torch.equal(one, other):
-            found[place] = True
-        else:
-            asked[place] = ((one == other) | ((one != one) & (other != other))).all()
-    return found | {place: bool(value) for place, value in read(asked).items()}

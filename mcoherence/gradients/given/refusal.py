@@ -15,7 +15,10 @@ MIXED = (
     "make the loss of an example depend on that example alone, not on the others nor on how many there are"
 )
 
-
+WRITES_LATER = (
+    "the model or the loss writes to the inputs or targets of this batch, which it did not to those of the first; let "
+    "it compute new ones, as in x = x / 255 in place of x /= 255"
+)
 REENTRANT = (
     "reentrant activation checkpoints, which cannot be asked for the gradients of single tensors; use "
     "torch.utils.checkpoint.checkpoint(..., use_reentrant=False), or switch checkpoints off for the measurement"

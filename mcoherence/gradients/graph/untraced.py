@@ -11,10 +11,12 @@ Index letter: n examples.
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
+from types import FunctionType
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch._ops import OpOverload, OpOverloadPacket
 
 # Bytes of constants that a pass makes and that are kept here; beyond it examples count as mixed.
 MOST_CONSTANTS = 2**28
@@ -44,7 +46,7 @@ _ELEMENTWISE = {
 _RESHAPING = {"view", "reshape", "flatten", "unflatten", "unsqueeze", "squeeze", "view_as"}
 _REPEATING = {"expand", "expand_as", "repeat", "broadcast_to"}
 _REARRANGING = {
-    *_RESHAPING, *_REPEATING, "transpose", "permute", "t", "movedim", "swapaxes", "moveaxis", "swapdims",
+    *_RESHAPING, *_REPEATING, "transpose", "permute", "t", "T", "mT", "movedim", "swapaxes", "moveaxis", "swapdims",
 }  # fmt: skip
 # Along the axis that they are told second.
 _ALONG = {
@@ -82,9 +84,9 @@ class Untraced:
         self._rows = {id(one): weakref.ref(one) for one in given}
         self._examples, self._own = examples, own
         # By id, and kept alive, so that no other tensor takes one over. Constants with their version, which counts what
-        # is written into them by any name.
-        self._constants: dict[int, tuple[Tensor, int]] = {}
-        self._turned: dict[int, Tensor] = {}  # that have the examples elsewhere than first
+        # is written into them, by `.data` excepted: what that is asked of is no constant from then on.
+        self._constants = {key: (one, _version(one)) for key, one in own.items()}
+        self._turned: dict[int, tuple[Tensor, int | None]] = {}  # that have the examples elsewhere than first; where
         # Numbers of several examples. Python may ask for them, which is looked after elsewhere (`watching`).
         self._numbers: dict[int, Tensor] = {}
         self._places: dict[int, Tensor] = {}  # 0, 1, 2, ... along the first axis, of constants
@@ -118,7 +120,10 @@ class Untraced:
         has_other_names = "out" in kwargs or (written is not None and written._base is not None)
         if not made:
             return
-        if name == "__set__":  # such as `.data` of a tensor, which is another one then
+        if name == "data" and not (unseen or shown):
+            for one in given:  # to which it is another way, that no version tells of
+                self._constants.pop(id(one), None)
+        elif name == "__set__":  # such as `.data` of a tensor, which is another one then
             self.found = bool(unseen or shown)
         elif any(self._is_other_leaf(one) for one in shown):
             self.found = True  # what is computed of it is in no graph of a parameter
@@ -133,8 +138,8 @@ class Untraced:
             self.found = not (self._are_numbers(made) and all(id(one) in self._numbers for one in unseen))
         elif has_other_names or (shown and not all(one.requires_grad for one in made)):
             self.found = True  # of an activation, maybe one that no loss comes back to
-        elif any(id(one) in self._turned for one in unseen):
-            self._take_turned(made)
+        elif any(id(one) in self._turned for one in unseen) or _axis_after(name, args, made, 0):
+            self._take_turned(made, name, args)
         elif not (_keeps_apart(name, args, kwargs, unseen, made) or self._takes_own_rows(name, args, unseen, made)):
             self._take_mixing(name, made)
         else:
@@ -147,12 +152,14 @@ class Untraced:
         if self._are_numbers(made):
             return
         if name in _REARRANGING and not any(one.requires_grad for one in made):
-            self._take_turned(made)
+            self._turned |= {id(one): (one, None) for one in made}
         else:
             self.found = True
 
-    def _take_turned(self, made: Sequence[Tensor]) -> None:
-        self._turned |= {id(one): one for one in made if not one.requires_grad}
+    def _take_turned(self, made: Sequence[Tensor], name: str, args: Sequence[Any]) -> None:
+        _, axis = self._turned.get(id(args[0]), (None, 0)) if args else (None, None)
+        axis = None if axis is None else _axis_after(name, args, made, axis)
+        self._turned |= {id(one): (one, axis) for one in made if not one.requires_grad}
 
     @staticmethod
     def _are_numbers(made: Sequence[Tensor]) -> bool:
@@ -192,7 +199,7 @@ class Untraced:
             masks = [one for one in unseen if all(one is not other for other in args[:3])]
             turned = [one for one in unseen if any(one is other for other in args[:3])]
             n = self._examples
-            return all(id(one) in self._turned and one.dim() == 3 and one.shape[1] == n for one in turned) and all(
+            return all(self._turned.get(id(one), (one, None))[1] == 1 and one.dim() == 3 for one in turned) and all(
                 one.dim() == 2 and len(one) == n and not self._is_mixed(one, name, args) for one in masks
             )
         known = name in ("lstm", "gru", "rnn_tanh", "rnn_relu") and len(unseen) == 1 and unseen[0] is args[0]
@@ -200,15 +207,13 @@ class Untraced:
 
     def _is_constant(self, tensor: Tensor, is_written: bool) -> bool:
         """Whether a tensor hangs on no example; of one that was just written to, whether it did not before."""
-        if id(tensor) in self._own:
-            return True
         if id(tensor) not in self._constants:
             return False
-        return self._constants[id(tensor)][1] == tensor._version - is_written
+        return self._constants[id(tensor)][1] == _version(tensor) - is_written
 
     def _keep(self, made: Sequence[Tensor]) -> None:
         for one in made:
-            if id(one) in self._own or one.is_inference():
+            if one.is_inference():
                 continue
             if id(one) not in self._constants and one._base is None:
                 self._bytes += one.numel() * one.element_size()
@@ -294,19 +299,63 @@ def _takes_all_rows(index: Any, dim: int) -> bool:
     if not plain and sum(not (part is None or part is Ellipsis or isinstance(part, slice)) for part in parts) > 1:
         return False  # of several tensors what they choose may come first
     if parts[0] is Ellipsis:
-        return sum(part is not None for part in parts[1:]) < dim
+        return sum(_axes_taken(part) for part in parts[1:]) < dim
     return isinstance(parts[0], slice) and parts[0] == slice(None)
+
+
+def _axes_taken(part: Any) -> int:
+    """By a part of an index: a mask takes as many as it has."""
+    if isinstance(part, Tensor) and part.dtype in (torch.bool, torch.uint8):
+        return part.dim()
+    return int(part is not None)
+
+
+def _axis_after(name: str, args: Sequence[Any], made: Sequence[Tensor], axis: int) -> int | None:
+    """Where an axis of the first argument is once a call has turned it; None where that is not known."""
+    given = args[0] if args else None
+    if not isinstance(given, Tensor) or len(made) != 1 or not given.dim():
+        return None
+    dim, told = given.dim(), args[1:]
+    if name in ("embedding", "linear"):
+        return axis if axis < dim - (name == "linear") else None
+    if name == "permute":
+        order = told[0] if told and isinstance(told[0], tuple | list) else told
+    elif name in ("transpose", "swapaxes", "swapdims", "t", "T", "mT"):
+        one, other = {"mT": (-2, -1), "t": (0, -1), "T": (0, -1)}.get(name, told)
+        order = list(range(dim))
+        if (name == "T" and dim > 2) or not all(isinstance(each, int) for each in (one, other)):
+            return None
+        order[one], order[other] = order[other], order[one]
+    else:
+        return None
+    if len(order) != dim or not all(isinstance(each, int) for each in order):
+        return None
+    return [each % dim for each in order].index(axis)
 
 
 @cache
 def _name(function: Callable[..., Any]) -> tuple[str, bool]:
-    """Of an operation, without its overload's, and whether it writes into its first argument."""
-    name = str(getattr(function, "__name__", "")).partition(".")[0]
+    """Of an operation, without its overload's, and whether it writes into its first argument; "" of one not torch's."""
+    name = str(getattr(function, "__name__", "")).partition(".")[0] if _is_of_torch(function) else ""
+    if name == "__get__":  # of an attribute, such as `.T`
+        return str(getattr(getattr(function, "__self__", None), "__name__", "")), False
     if name.startswith("__i") and name not in ("__invert__", "__index__", "__int__"):
         return f"__{name[3:]}", True
     if name.endswith("_") and not name.endswith("__"):
         return name[:-1], True
     return name, name == "__setitem__"
+
+
+def _is_of_torch(function: Callable[..., Any]) -> bool:
+    """Whether torch has a function itself: others may have an operation by any name."""
+    if isinstance(function, OpOverload | OpOverloadPacket):
+        name = function._qualified_op_name if isinstance(function, OpOverloadPacket) else function._schema.name
+        return name.startswith("aten::")
+    return not isinstance(function, FunctionType) or function.__module__.partition(".")[0] == "torch"
+
+
+def _version(tensor: Tensor) -> int:
+    return 0 if tensor.is_inference() else int(tensor._version)
 
 
 def _tensors(values: Any) -> list[Tensor]:

@@ -23,7 +23,7 @@ from mcoherence.gradients.batch.passes import BatchSums, Passes
 from mcoherence.gradients.given.eval_mode import eval_mode
 from mcoherence.gradients.given.fingerprint import fingerprint
 from mcoherence.gradients.given.losses import LossFunction
-from mcoherence.gradients.given.model_state import ModelState
+from mcoherence.gradients.given.model_state import ModelState, state_kept
 from mcoherence.gradients.given.pieces import Piece, as_one
 from mcoherence.gradients.given.refusal import UnsupportedModelError, no_graph_kept, refuse_unsupported
 from mcoherence.gradients.given.trees import leaves, length, require_parts
@@ -86,7 +86,7 @@ def prepared(model: nn.Module, loss_fn: LossFunction, *, tf32: bool) -> Iterator
     model = unwrapped(model)
     refuse_unsupported(model)
     model = _where_float64_is(model)
-    with float32_products(tf32), eval_mode(model) as state:
+    with float32_products(tf32), eval_mode(model) as state, state_kept(loss_fn):
         passes = Passes(model, loss_fn, state)
         plain = plain_names(model)
         with passes.capture.active(), no_graph_kept():

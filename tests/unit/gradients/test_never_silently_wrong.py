@@ -253,10 +253,10 @@ def test_a_module_under_two_names_keeps_its_weights_even_where_float64_is_asked(
 
 
 def _run_in_float64(model, batch, chosen):
-    from mcoherence.gradients.checks.batch_again import in_float64
+    from mcoherence.gradients.checks.batch_again import found_in_float64
 
-    double = in_float64(model, batch)
-    assert all(value.dtype == torch.float64 for value in double.norms_within(chosen).values())
+    norms = found_in_float64(model, batch, lambda double: double.norms_within(chosen))
+    assert all(value.dtype == torch.float64 for value in norms.values())
     return False
 
 
