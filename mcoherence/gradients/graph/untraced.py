@@ -273,6 +273,8 @@ def _keeps_apart(
         return True
     if len(unseen) > 1 or not args or args[0] is not first:
         return False
+    if name in _REARRANGING and _axis_after(name, args, made, 0) == 0:
+        return True
     if name in ("__getitem__", "__setitem__"):
         return _takes_all_rows(args[1], first.dim())
     if name in ("pad", "layer_norm", "rms_norm"):  # of the last axes: as many as there are numbers, or pairs of them

@@ -200,6 +200,63 @@ def measured_calls(model, batches):
     return gradient_statistics(model, PER_EXAMPLE, parts, spot_check=0)
 
 
+class Experts(nn.Module):
+    """Each example goes to one of two layers by a router that it casts anew in every pass, or clips by its data."""
+
+    def __init__(self, cast):
+        super().__init__()
+        self.router, self.cast = nn.Linear(6, 2, bias=False), cast
+        self.experts = nn.ModuleList(nn.Linear(6, 6) for _ in range(2))
+
+    def forward(self, x):
+        self.cast(self.router)
+        weight, chosen = self.router(x).softmax(1).max(1)
+        rows = [(chosen == i).nonzero()[:, 0] for i in range(2)]
+        parts = [torch.zeros_like(x).index_add(0, own, self.experts[i](x[own])) for i, own in enumerate(rows)]
+        return sum(parts) * weight[:, None]
+
+
+def clipped(layer):
+    layer.weight.data = layer.weight.data.clamp(-9, 9)
+
+
+@pytest.mark.parametrize("cast", [lambda layer: layer.to(torch.float64), clipped], ids=["cast", "clipped"])
+def test_weights_that_a_pass_writes_anew_are_whole_after_passes_by_vmap(cast):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 6), Experts(cast), nn.Linear(6, 3)).double()
+    inputs, targets = torch.randn(8, 6, dtype=torch.float64), torch.arange(8) % 3
+    found = gradient_statistics(model, PER_EXAMPLE, [(inputs, targets)] * 2)
+    for name, rows in per_example_gradients(model, PER_EXAMPLE, inputs, targets).items():
+        assert found.sum_sq_norm(by="parameter").get(name, 0) == pytest.approx(
+            2 * float(rows.square().sum()), rel=1e-10
+        )
+    assert torch.isfinite(model(inputs)).all()
+
+
+def test_fewer_examples_go_at_once_where_memory_runs_out(monkeypatch):
+    sizes, plain = [], fallback.vmap
+
+    def small(function, **options):
+        def run(parameters, inputs, targets):
+            sizes.append(len(targets[0]))
+            if len(targets[0]) > 2:
+                raise torch.OutOfMemoryError("the device is full")
+            return plain(function, **options)(parameters, inputs, targets)
+
+        return run
+
+    monkeypatch.setattr(fallback, "vmap", small)
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 6), both := Limits(6), both, nn.Linear(6, 3)).double()
+    inputs, targets = torch.randn(8, 6, dtype=torch.float64), torch.arange(8) % 3
+    found = gradient_statistics(model, PER_EXAMPLE, [(inputs, targets)] * 2)
+    expected = per_example_gradients(model, PER_EXAMPLE, inputs, targets)
+    assert found.sum_sq_norm() == pytest.approx(
+        2 * sum(float(one.square().sum()) for one in expected.values()), rel=1e-10
+    )
+    assert sizes == [8, 4, *[2] * 8]
+
+
 def test_memory_that_runs_out_in_the_layer_is_told_and_not_taken_for_a_layer_that_cannot_run(monkeypatch):
     def full(*given):
         raise torch.OutOfMemoryError("the device is full")

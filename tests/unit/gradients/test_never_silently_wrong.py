@@ -395,6 +395,33 @@ def test_gradients_that_are_not_finite_are_named_with_parameter_example_and_caus
         gradient_statistics(model, PER_EXAMPLE, [(inputs, targets)])
 
 
+def test_so_they_are_of_a_batch_of_one_and_beside_gradients_that_nearly_vanish():
+    class TwoScales(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.tiny, self.root = nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(3))
+
+        def forward(self, x):
+            return x * self.tiny * 1e-22 + (0 * x * self.root).sqrt()
+
+    inputs, targets = torch.rand(4, 3) + 1, torch.zeros(4)
+    for n in (4, 1):
+        with pytest.raises(IdentityError, match=rf"parameter 'root', example 0 of a batch of {n}; its loss is finite"):
+            gradient_statistics(TwoScales(), lambda outputs, _: outputs.sum(1), [(inputs[:n], targets[:n])])
+
+
+def test_infinite_losses_are_the_same_within_a_batch_and_alone():
+    class Masked(nn.Linear):
+        def forward(self, x):
+            return super().forward(x).masked_fill(torch.tensor([True, False, False, False]), -torch.inf)
+
+    torch.manual_seed(0)
+    model, inputs, targets = Masked(4, 4), torch.randn(6, 4), torch.arange(6) % 4
+    found = gradient_statistics(model, PER_EXAMPLE, [(inputs, targets)])
+    rows = per_example_gradients(model, PER_EXAMPLE, inputs, targets)
+    assert found.sum_sq_norm() == pytest.approx(sum(float(one.square().sum()) for one in rows.values()), rel=1e-5)
+
+
 class Gate(nn.Module):
     def __init__(self):
         super().__init__()

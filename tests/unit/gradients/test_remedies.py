@@ -394,6 +394,25 @@ def made_inside():
         return linear()
 
 
+class Freezing(nn.Sequential):
+    """Of which one layer is frozen in eval mode, by its own doing."""
+
+    def __init__(self, freezes):
+        super().__init__(nn.Linear(4, 4), linear())
+        self.freezes = freezes
+
+    def train(self, mode=True):
+        if self.freezes and self[0].weight.requires_grad:
+            self[0].requires_grad_(mode)
+        return super().train(mode)
+
+
+def frozen_beforehand():
+    model = Freezing(True)
+    model[0].requires_grad_(False)
+    return model
+
+
 TOKENS = [(torch.arange(18).reshape(6, 3) % 7, torch.arange(6) % 3)]
 MODELS = [  # message, what is refused, what is measured
     ("parameter {}: the gradients of the examples, each passed through the model alone, do not add up to the",
@@ -429,6 +448,14 @@ MODELS = [  # message, what is refused, what is measured
      [lambda: Model(lambda m, x: m.a(m.b(x).clone()), a=linear(), b=nn.Linear(4, 4))], None),
     ("{} changes weights when it goes to eval mode, as layers do that merge low-rank weights; what is merged has no",
      lambda: nn.Sequential(Merging(True)), [lambda: nn.Sequential(Merging(False))], None),
+    ("parameter {} requires a gradient, and none once the model is in eval mode; let the mode leave requires_grad as",
+     lambda: Freezing(True), [lambda: Freezing(False), frozen_beforehand], None),
+    ("{} does not go to eval mode: {}: {}; hand over a model that does, such as the one that was exported",
+     lambda: torch.export.export(linear(), sample()[:1]).module(), [linear], None),
+    ("the model or the loss writes to the inputs or targets of this batch, which it did not to those of the first; let",
+     lambda: Model(lambda m, x: m.a(x.mul_(0.5) if x.sum() > 1e3 else x), a=linear()),
+     [lambda: Model(lambda m, x: m.a(x * 0.5 if x.sum() > 1e3 else x), a=linear())],
+     [sample(), (1e4 * sample()[0].abs(), sample()[1])]),
     ("parameters with values were expected, found {} on meta, which holds none; make room for them",
      lambda: linear().to("meta"), [lambda: outside(linear().to("meta").to_empty(device="cpu"))], None),
 ]  # fmt: skip

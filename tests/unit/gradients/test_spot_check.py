@@ -80,11 +80,12 @@ def test_examples_that_depend_on_their_batch_otherwise_are_still_refused():
         gradient_statistics(model(Mixing()), half_squares, [(AT_KINK + torch.arange(4.0)[:, None], ONES)])
 
 
-def test_so_is_what_float64_cannot_decide():
+@pytest.mark.parametrize("kind", [TypeError, ValueError, AssertionError])
+def test_so_is_what_float64_cannot_decide(kind):
     class OnlyFloat32(Added):
         def forward(self, x):
             if x.dtype != torch.float32:
-                raise TypeError("float32, please")
+                raise kind("float32, please")
             return super().forward(x)
 
     with pytest.raises(UnsupportedModelError, match=r"parameter '0.w': .* off that of the example passed through"):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mcoherence import gradient_statistics
 from mcoherence.gradients.batch.passes import Passes
+from mcoherence.gradients.checks import checks
 from mcoherence.gradients.given.refusal import UnsupportedModelError
 from mcoherence.gradients.graph.untraced import Untraced
 from mcoherence.gradients.graph.watching import Watch
@@ -55,7 +56,21 @@ def score_mask(ids):
     return torch.zeros(N, 2, T, T).masked_fill_(~allowed, -torch.inf)
 
 
+# An operation of somebody's own, by a name that torch has too.
+LIBRARY = torch.library.Library("mcoherence_tests", "DEF")
+LIBRARY.define("clamp(Tensor x) -> Tensor")
+LIBRARY.impl("clamp", lambda x: x / x.amax(), "CompositeExplicitAutograd")
+SQUARE = nn.MultiheadAttention(T, 1)
+
+
+def chosen_by_a_mask(ids):
+    mask = torch.zeros(N, T, dtype=torch.bool)
+    mask[0], mask[1, 0] = True, True
+    return ids[..., mask] + 1
+
+
 APART = {
+    "axes other than the first turned": lambda ids: ids[:, :, None].transpose(1, 2).mT[:, :, 0].amax(1) + 1,
     "mask": lambda ids: padded(ids)[:, None, None].float(),
     "lengths": lambda ids: padded(ids).sum(1) - padded(ids).sum(dim=-1),
     "places": lambda ids: padded(ids).cumsum(1).clamp(min=1) - 1,
@@ -126,6 +141,10 @@ MIXED = {
     "all pairs": lambda ids: ids[:, 0] == ids[:, :1],
     "written into a constant, by another name": lambda ids: torch.zeros(N * T).view(N, T)[0].copy_(ids[2]),
     "written into a constant": lambda ids: torch.zeros(N, T).__setitem__((slice(None), 0), ids.float().sum(0)[0]),
+    "a constant that was written to by its data": lambda ids: [z := torch.zeros(N, T), z.data.copy_(ids), z.amax() * z],
+    "an operation of one's own": lambda ids: torch.ops.mcoherence_tests.clamp(ids.float()) + 1,
+    "an overload of one's own": lambda ids: torch.ops.mcoherence_tests.clamp.default(ids.float()) + 1,
+    "as many as examples by a mask of the last axes": chosen_by_a_mask,
     "a constant that was written to": lambda ids: [z := torch.zeros(N, T), z.view(N, T).copy_(ids), z.sum(0)],
 }
 
@@ -215,6 +234,26 @@ def test_weights_and_buffers_are_the_same_for_all_examples():
     ):
         _ = norm.weight.sum() + norm.running_var.mean()
     assert not watch.may_mix()
+
+
+def test_but_not_those_that_are_written_to():
+    scratch = torch.zeros(N, T)
+
+    def used(ids):
+        scratch.copy_(ids)
+        return scratch.sum(0) + scratch.zero_()
+
+    with Watch(untraced=Untraced(N, {id(scratch): scratch}, [ids := torch.ones(N, T)])) as watch:
+        used(ids)
+    assert watch.may_mix()
+
+
+def test_attention_among_examples_is_seen_where_there_are_as_many_of_them_as_positions():
+    x = torch.randn(N, T, N)  # turned to [n, n, T]
+    own = {id(p): p for p in SQUARE.parameters()}
+    with Watch(untraced=Untraced(N, own, [x])) as watch:
+        SQUARE(*[x.transpose(1, 2)] * 3)
+    assert watch.may_mix()
 
 
 def test_many_constants_are_not_kept(monkeypatch):
@@ -387,6 +426,23 @@ def test_all_examples_are_looked_at_in_every_batch_that_is_a_power_of_two(spot_c
     batch = torch.randn(5, 8), torch.arange(5) % 3
     gradient_statistics(network, PER_EXAMPLE, [batch] * 13, spot_check=spot_check)
     assert Counted.looks == looks
+
+
+def test_batches_of_a_joined_one_that_failed_are_looked_at_one_by_one_and_later_ones_in_their_turn(monkeypatch):
+    looked_at = []
+
+    def refused_if_joined(passes, measured, inputs, targets):
+        looked_at.append(measured.n)
+        if measured.n > 4:
+            raise UnsupportedModelError("joined")
+
+    monkeypatch.setattr(checks, "require_same_of_each", refused_if_joined)
+    batches = [(torch.randn(4, 4, dtype=torch.float64), torch.arange(4) % 3) for _ in range(64)]
+    gradient_statistics(chain(), lambda outputs, targets: PER_EXAMPLE(outputs, targets) + 0 * targets.amax(), batches)
+    joined = next(n for n in looked_at if n > 4)
+    at = looked_at.index(joined)
+    assert looked_at[at + 1 : at + 1 + joined // 4] == [4] * (joined // 4)
+    assert len(looked_at) <= 7 + 1 + joined // 4  # the 1st, 2nd, 4th ... 64th, and these
 
 
 def shortened(m, x):
