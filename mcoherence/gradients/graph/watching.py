@@ -20,6 +20,7 @@ from torch.autograd.graph import Node
 from torch.overrides import TorchFunctionMode
 
 from mcoherence.gradients.graph.following import Called, Following
+from mcoherence.gradients.graph.row_by_row import operation_of
 from mcoherence.gradients.graph.untraced import Untraced
 from mcoherence.gradients.graph.walk import Made, made_at, users_below
 
@@ -221,19 +222,15 @@ _DIFFERENTIATES, _COUNTS = "differentiates", "counts"
 _KINDS: dict[Callable[..., Any], str] = {}
 
 
-def _name(func: Callable[..., Any]) -> str:
-    return str(getattr(func, "__name__", "")).partition(".")[0]  # an operation's, without its overload's
-
-
 def _kind(func: Callable[..., Any]) -> str:
-    name = _name(func)
+    name, _ = operation_of(func)
     if name in _READING:
         return _READS
     if name in _COUNTED:
         return _COUNTS
     if name in _HOOKING:
         return _HOOKS
-    if name == "__get__" and getattr(getattr(func, "__self__", None), "__name__", "") == "grad_fn":
+    if name == "grad_fn":
         return _HOOKS
     if name in _SIZED:
         return _SIZES
