@@ -80,6 +80,11 @@ include: "rules/dry_run.smk"
 include: "rules/start.smk"
 
 
+# Of a module Snakemake runs no onstart.
+if workflow.modifier.skip_configfile and workflow.is_main_process and OPERATIONAL["fork_jobs"]:
+    copy_client.offer()
+
+
 report: "docs/captions/report.rst"
 
 

@@ -55,6 +55,10 @@ def test_the_documented_import_plans_trains_and_reports_its_study_and_a_second_o
     assert "second_tabulate" in answer.stdout
     assert int((tmp_path / "mine.txt").read_text()) > 1
     assert len(list((tmp_path / "results/imported/runs").rglob("coherence.h5"))) == 2
+    logs = [path.read_text() for path in (tmp_path / "results").rglob("logs/**/*.log")]
+    assert len(logs) > 10
+    assert not [text for text in logs if "this job is no copy" in text]
+    assert list((tmp_path / "results/imported/logs").rglob("*.log.peak_mb"))
     assert "training_curves.png" in (tmp_path / "results/imported/report.html").read_text()
     assert (tmp_path / "results/second/figures/toy_regression.png").stat().st_size > 0
     assert "Nothing to be done" in snakemake(tmp_path, "--dry-run", "--", "both").stdout

@@ -28,10 +28,14 @@ CONTAINERS = ("APPTAINER_CONTAINER", "SINGULARITY_CONTAINER")  # these may end w
 
 
 def offer(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Let the jobs that this process will start share a fork server; on Linux only, elsewhere copies are not safe."""
+    """Let the jobs that this process will start share a fork server; on Linux only, elsewhere copies are not safe.
+
+    It is one offer, however often it is made, as by several studies that are modules of one workflow.
+    """
     import secrets
 
-    if sys.platform == "linux":
+    offered = environment.get(OFFER)
+    if sys.platform == "linux" and not (offered and owner_of(offered) == os.getpid()):
         environment[OFFER] = f"{os.getpid()}:{secrets.token_hex(8)}"
         environment.update(WITHOUT_THREADS)
 

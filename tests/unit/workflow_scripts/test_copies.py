@@ -180,6 +180,15 @@ def test_the_next_job_after_that_starts_another_one(environment):
     assert server_of(environment) not in (first, os.getpid())
 
 
+def test_it_is_offered_once_however_often_and_anew_by_another_process():
+    variables = {OFFER: f"{os.getppid()}:of-the-parent"}
+    offer(variables)
+    own = variables[OFFER]
+    assert own.startswith(f"{os.getpid()}:")
+    offer(variables)
+    assert variables[OFFER] == own
+
+
 def test_the_process_ends_with_the_one_that_offered_it_after_the_copies(tmp_path, environment):
     copy = f'"{sys.executable}" {" ".join(AS_COPY[1:])}'
     script = f"""
