@@ -1,6 +1,7 @@
 """How pytest-xdist shares out the tests: a module whole, so that its fixtures are made once, but for those `apart`.
 
-And the cores: no more threads than there are, for they would wait for each other by spinning.
+And the cores: no more threads than there are, for they would wait for each other by spinning. And which tests are tried
+where a share of them is dealt.
 """
 
 import os
@@ -57,3 +58,57 @@ def test_workers_together_have_as_many_threads_as_there_are_cores(alone, tmp_pat
         [*PYTEST, *options], cwd=tmp_path, env=environment, text=True, capture_output=True, check=False
     )
     assert answer.returncode == 0, answer.stdout
+
+
+DEALT = """
+import pytest
+
+@pytest.mark.one_in(3)
+@pytest.mark.parametrize("number", range(7))
+def test_many(number):
+    pass
+
+def test_always():
+    pass
+"""
+MODULES = """
+import pytest
+
+pytestmark = pytest.mark.one_in(2)
+
+def test_one():
+    pass
+
+def test_two():
+    pass
+"""
+
+
+def tried(folder, word):
+    """The tests that run, by module, where this word deals."""
+    environment = {name: value for name, value in os.environ.items() if name != "MCOHERENCE_TESTS"}
+    command = [*PYTEST, "--collect-only", "--quiet", "-p", "no:cacheprovider"]
+    environment |= {"MCOHERENCE_TESTS": word} if word else {}
+    answer = subprocess.run(command, cwd=folder, env=environment, text=True, capture_output=True, check=True)
+    found: dict[str, list[str]] = {}
+    for module, test in re.findall(r"^test_(\w+)\.py::(\S+)", answer.stdout, re.MULTILINE):
+        found.setdefault(module, []).append(test)
+    return found
+
+
+def test_a_word_deals_out_a_share_of_the_cases_and_of_the_modules_and_other_words_others(tmp_path):
+    shutil.copy2(CONFTEST, tmp_path)
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = one_in(k)\n")
+    (tmp_path / "test_cases.py").write_text(DEALT)
+    for name in "abc":
+        (tmp_path / f"test_{name}.py").write_text(MODULES)
+    whole = tried(tmp_path, None)
+    assert {module: len(tests) for module, tests in whole.items()} == {"cases": 8, "a": 2, "b": 2, "c": 2}
+    shares = [tried(tmp_path, word) for word in ("first", "second", "third", "fourth", "fifth", "sixth")]
+    for share in shares:
+        assert len(share["cases"]) == 3 + 1
+        assert "test_always" in share["cases"]
+        assert [share[name] for name in share if name != "cases"] == [["test_one", "test_two"]] * 2
+    assert {test for share in shares for test in share["cases"]} == set(whole["cases"])
+    assert {module for share in shares for module in share} == set(whole)
+    assert tried(tmp_path, "first") == shares[0]

@@ -146,6 +146,7 @@ def test_each_experiment_is_planned_with_two_seeds(tmp_path):
     assert large <= small
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("study", STUDIES)
 def test_a_study_is_valid_its_rules_checks_and_plan_agree_and_its_jobs_fit(study, tmp_path, monkeypatch):
     config_of(*files_of(study, tmp_path)[:1])  # valid as it is

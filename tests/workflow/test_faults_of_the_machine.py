@@ -155,6 +155,7 @@ def contents(study):
     }
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("rule", RULES)
 def test_a_full_disk_is_one_line_and_after_it_the_bytes_are_the_same(study, rule):
     name, arguments = commands(study)[rule]
@@ -171,6 +172,7 @@ def test_a_full_disk_is_one_line_and_after_it_the_bytes_are_the_same(study, rule
     assert not list(study.results.rglob("unfinished"))
 
 
+@pytest.mark.one_in(4)
 @needs_mounts
 @pytest.mark.parametrize(("rule", "room"), [*((rule, 0) for rule in TRIED), *((rule, PAGE) for rule in LARGE)])
 def test_on_a_disk_that_is_full_it_is_one_line_that_names_the_file(study, rule, room):

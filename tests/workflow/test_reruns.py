@@ -305,6 +305,7 @@ def made_together() -> list[Edit]:
     return [edit for edit in edits if "examples_per_shard" not in edit.new]
 
 
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize("edit", [one for one in EDITS if one not in made_together()], ids=lambda edit: edit.what)
 def test_an_edit_runs_exactly_what_depends_on_it(study, edit):
     if edit.file == RECORDS:  # time stamps are all that is left then, and other tests have made some files again

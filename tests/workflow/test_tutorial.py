@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.one_in(2)
+
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/tutorial.md").read_text()
 FENCES = re.findall(r"^```(\w*)\n(.*?)```$", PAGE, flags=re.DOTALL | re.MULTILINE)

@@ -95,7 +95,6 @@ def test_a_pass_on_the_processor_allocates_as_much(settings, size, examples, bac
             if backward:
                 torch.autograd.grad(loss, list(model.parameters()))
 
-    run()
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiler:
         run()
     now = most = 0
