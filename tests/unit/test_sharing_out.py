@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import dealt
+
 CONFTEST = Path(__file__).parents[1] / "conftest.py"
 MODULE = """
 import time
@@ -96,7 +98,7 @@ def tried(folder, word):
     return found
 
 
-def test_a_word_deals_out_a_share_of_the_cases_and_of_the_modules_and_other_words_others(tmp_path):
+def test_a_word_deals_out_a_share_of_the_cases_and_of_the_modules(tmp_path):
     shutil.copy2(CONFTEST, tmp_path)
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = one_in(k)\n")
     (tmp_path / "test_cases.py").write_text(DEALT)
@@ -104,11 +106,16 @@ def test_a_word_deals_out_a_share_of_the_cases_and_of_the_modules_and_other_word
         (tmp_path / f"test_{name}.py").write_text(MODULES)
     whole = tried(tmp_path, None)
     assert {module: len(tests) for module, tests in whole.items()} == {"cases": 8, "a": 2, "b": 2, "c": 2}
-    shares = [tried(tmp_path, word) for word in ("first", "second", "third", "fourth", "fifth", "sixth")]
-    for share in shares:
-        assert len(share["cases"]) == 3 + 1
-        assert "test_always" in share["cases"]
-        assert [share[name] for name in share if name != "cases"] == [["test_one", "test_two"]] * 2
-    assert {test for share in shares for test in share["cases"]} == set(whole["cases"])
-    assert {module for share in shares for module in share} == set(whole)
-    assert tried(tmp_path, "first") == shares[0]
+    share = tried(tmp_path, "a word")
+    assert len(share["cases"]) == 3 + 1
+    assert "test_always" in share["cases"]
+    assert [share[name] for name in share if name != "cases"] == [["test_one", "test_two"]] * 2
+
+
+def test_words_deal_out_different_shares_and_the_same_one_always_the_same():
+    cards = [f"test_{i}" for i in range(20)]
+    words = [f"commit {i}" for i in range(30)]
+    shares = [dealt(cards, 3, word) for word in words]
+    assert {len(share) for share in shares} == {7}
+    assert set().union(*shares) == set(cards)
+    assert shares == [dealt(reversed(cards), 3, word) for word in words]

@@ -10,7 +10,7 @@ import pytest
 
 from tests.workflow.conftest import ROOT, SNAKEMAKE
 
-pytestmark = [pytest.mark.slow, pytest.mark.one_in(2)]
+pytestmark = [pytest.mark.slow, pytest.mark.one_in(3)]
 
 # Another study, whose config is none of the importing workflow's; the toy trains no networks.
 SECOND = """

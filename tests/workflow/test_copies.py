@@ -7,7 +7,7 @@ import pytest
 
 from mcoherence.audit.job_records import read_record
 
-pytestmark = [pytest.mark.apart, pytest.mark.one_in(2)]
+pytestmark = [pytest.mark.apart, pytest.mark.one_in(3)]
 COPIED = ("train", "evaluate", "measure_", "tabulate", "draw_", "check_claims", "describe_study")
 RUN = "results/miniature/runs/digits/cnn/half_random/rm3/full/seed1"
 RESULTS = (f"{RUN}/evaluation.h5", f"{RUN}/coherence.h5", f"{RUN}/contributions.h5")

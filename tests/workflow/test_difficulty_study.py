@@ -8,7 +8,7 @@ import torch.nn.functional as F  # noqa: N812
 
 from mcoherence import load_checkpoint
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.one_in(3)]
 RUNS = "runs/digits/cnn/clean/sgd"
 EXPERIMENTS = 'experiments=["label_noise","easy_hard","second_split","difficulty_coherence"]'
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.workflow.conftest import SNAKEMAKE
 
-pytestmark = [pytest.mark.slow, pytest.mark.apart, pytest.mark.one_in(2)]
+pytestmark = [pytest.mark.slow, pytest.mark.apart, pytest.mark.one_in(3)]
 
 RUNS = [f"results/miniature/runs/digits/cnn/half_random/rm3/full/seed{seed}" for seed in (0, 1)]
 TARGETS = [f"{run}/checkpoints/step6.safetensors" for run in RUNS]

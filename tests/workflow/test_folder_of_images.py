@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-pytestmark = [pytest.mark.apart, pytest.mark.one_in(2)]
+pytestmark = [pytest.mark.apart, pytest.mark.one_in(3)]
 IMAGES = "results/miniature/data/photos/images.h5"
 STUDY = """
 study: miniature

@@ -23,7 +23,7 @@ from tests.workflow.test_reruns import (
     trained,
 )
 
-pytestmark = [pytest.mark.slow, pytest.mark.apart, pytest.mark.one_in(2)]
+pytestmark = [pytest.mark.slow, pytest.mark.apart, pytest.mark.one_in(3)]
 
 BY_NAME = {edit.what: edit for edit in EDITS}
 RATE, OPTIMIZER = BY_NAME["the rate of one optimiser"], BY_NAME["an unused line in one optimiser"]

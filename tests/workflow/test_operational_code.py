@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 
 from mcoherence.study.code_digest import is_operational
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.one_in(3)]
 
 RUN = "runs/digits/cnn/half_random/rm3/full/seed1"
 TABLES = ("accuracy", "coherence", "contributions")

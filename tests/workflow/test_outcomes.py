@@ -11,7 +11,7 @@ from safetensors import safe_open
 
 from mcoherence import load_checkpoint
 
-pytestmark = [pytest.mark.slow, pytest.mark.one_in(2)]
+pytestmark = [pytest.mark.slow, pytest.mark.one_in(3)]
 
 STUDY = """
 study: miniature

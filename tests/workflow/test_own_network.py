@@ -5,7 +5,7 @@ import pytest
 from mcoherence import load_checkpoint
 from mcoherence.data.store import read_targets
 
-pytestmark = [pytest.mark.slow, pytest.mark.one_in(2)]
+pytestmark = [pytest.mark.slow, pytest.mark.one_in(3)]
 
 NETWORK = """from torch import nn
 

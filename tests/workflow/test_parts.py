@@ -12,7 +12,7 @@ from mcoherence.files.hdf5 import read_hdf5
 from mcoherence.study.result_names import EVALUATION_SCHEMA
 from tests.workflow.conftest import copy_study
 
-pytestmark = [pytest.mark.slow, pytest.mark.one_in(2)]
+pytestmark = [pytest.mark.slow, pytest.mark.one_in(3)]
 
 RUN = "results/miniature/runs/digits/cnn/half_random/rm3/full/seed1"
 RESULTS = (f"{RUN}/coherence.h5", f"{RUN}/evaluation.h5", f"{RUN}/contributions.h5")

@@ -7,7 +7,7 @@ import pytest
 
 from mcoherence.command.main import main
 
-pytestmark = [pytest.mark.slow, pytest.mark.one_in(2)]
+pytestmark = [pytest.mark.slow, pytest.mark.one_in(3)]
 
 RUNS = "runs/digits/cnn/half_random"
 LEFT_OUT = {"logs", "benchmarks", "code", "checks", "study.html", "index.html", "report.html"}  # times are in them

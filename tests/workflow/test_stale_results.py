@@ -14,7 +14,7 @@ from mcoherence.audit.result_checks import result_files
 from mcoherence.files.tables import provenance_of_table, write_table
 from tests.workflow.test_reruns import Edit, applied
 
-pytestmark = [pytest.mark.slow, pytest.mark.apart, pytest.mark.one_in(2)]
+pytestmark = [pytest.mark.slow, pytest.mark.apart, pytest.mark.one_in(3)]
 RUN = "runs/digits/cnn/half_random"
 
 

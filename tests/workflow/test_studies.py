@@ -10,7 +10,7 @@ from PIL import Image
 
 from mcoherence.data.idx_files import PACKAGES
 
-pytestmark = [pytest.mark.apart, pytest.mark.one_in(2)]
+pytestmark = [pytest.mark.apart, pytest.mark.one_in(3)]
 
 SMALL_FASHION_MNIST = """
 datasets:

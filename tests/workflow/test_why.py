@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-pytestmark = [pytest.mark.slow, pytest.mark.apart, pytest.mark.one_in(2)]
+pytestmark = [pytest.mark.slow, pytest.mark.apart, pytest.mark.one_in(3)]
 
 
 def why(study):
