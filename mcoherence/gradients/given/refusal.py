@@ -122,13 +122,26 @@ def _refuse_weights(model: nn.Module) -> None:
 
 def refuse_training_mode(model: nn.Module) -> None:
     """Raise UnsupportedModelError for layers that `model.eval()` has left in training mode, where it matters."""
-    deciding = (nn.modules.batchnorm._NormBase, nn.modules.dropout._DropoutNd, nn.RReLU)
-    training = _named(dict(model.named_modules()), lambda module: module.training and isinstance(module, deciding))
-    if training:
+    if training := _deciding(model):
         raise UnsupportedModelError(
             f"layers that stay in training mode: {', '.join(training)}; gradients are measured in eval mode, and some "
             "train() of the model keeps these out of it; let it pass the mode on for the measurement"
         )
+
+
+def refuse_loss_in_training_mode(loss_fn: object) -> None:
+    """Raise UnsupportedModelError for a loss that is a module with layers in training mode, where it matters."""
+    if isinstance(loss_fn, nn.Module) and (training := _deciding(loss_fn)):
+        raise UnsupportedModelError(
+            f"the loss has layers in training mode: {', '.join(training)}; there they draw random numbers or mix the "
+            "examples; call the loss's eval() for the measurement"
+        )
+
+
+def _deciding(module: nn.Module) -> list[str]:
+    """Names of layers in training mode that compute something else there."""
+    kinds = (nn.modules.batchnorm._NormBase, nn.modules.dropout._DropoutNd, nn.RReLU)
+    return _named(dict(module.named_modules()), lambda each: each.training and isinstance(each, kinds))
 
 
 def _named(modules: Mapping[str, nn.Module], chosen: Callable[[nn.Module], bool]) -> list[str]:

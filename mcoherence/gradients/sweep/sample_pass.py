@@ -25,7 +25,12 @@ from mcoherence.gradients.given.fingerprint import fingerprint
 from mcoherence.gradients.given.losses import LossFunction
 from mcoherence.gradients.given.model_state import ModelState, state_kept
 from mcoherence.gradients.given.pieces import Piece, as_one
-from mcoherence.gradients.given.refusal import UnsupportedModelError, no_graph_kept, refuse_unsupported
+from mcoherence.gradients.given.refusal import (
+    UnsupportedModelError,
+    no_graph_kept,
+    refuse_loss_in_training_mode,
+    refuse_unsupported,
+)
 from mcoherence.gradients.given.trees import leaves, length, require_parts
 from mcoherence.gradients.given.wrappers import plain_names, unwrapped
 from mcoherence.gradients.sweep.grouping import batches_of_one_group
@@ -85,6 +90,7 @@ def prepared(model: nn.Module, loss_fn: LossFunction, *, tf32: bool) -> Iterator
     """
     model = unwrapped(model)
     refuse_unsupported(model)
+    refuse_loss_in_training_mode(loss_fn)
     model = _where_float64_is(model)
     with float32_products(tf32), eval_mode(model) as state, state_kept(loss_fn):
         passes = Passes(model, loss_fn, state)

@@ -252,6 +252,17 @@ def examples_without_a_class():
 # Losses
 
 
+class AfterDropout(nn.Module):
+    """A loss of outputs that some are dropped of in training mode."""
+
+    def __init__(self):
+        super().__init__()
+        self.dropout = nn.Dropout()
+
+    def forward(self, outputs, targets):
+        return CE(self.dropout(outputs), targets)
+
+
 @pytest.mark.parametrize(
     ("message", "wrong", "right"),
     [
@@ -267,6 +278,8 @@ def examples_without_a_class():
          lambda o, t: CE(o, t).detach() + len(t) * (CE(o, t) - CE(o, t).detach()), CE),
         ("the loss of an example is {} in a batch of its own and {} in one that holds it twice; {}",
          lambda o, t: CE(o, t) * len(t), CE),
+        ("the loss has layers in training mode: {}; there they draw random numbers or mix the examples; call the",
+         AfterDropout(), AfterDropout().eval()),
         ("the model or the loss mixes the examples of a batch, or draws random numbers, even in eval mode; make the",
          lambda o, t: CE(o, t.flip(0)), CE),
         ("gradients are not finite: parameter {}, example {} of a batch of {}; {}; look at it, or leave it out",
