@@ -15,7 +15,7 @@ from mcoherence.gradients.given.alone import dense
 from mcoherence.gradients.given.eval_mode import eval_mode
 from mcoherence.gradients.given.losses import LossFunction
 from mcoherence.gradients.given.model_state import state_kept
-from mcoherence.gradients.given.trees import outputs_of, usable
+from mcoherence.gradients.given.trees import fresh, outputs_of, usable
 from mcoherence.gradients.statistics import GradientStatistics, statistics_of
 from mcoherence.gradients.sweep.sample_pass import Totals, group_names, measured_batches, measuring, prepared
 from mcoherence.gradients.sweep.tally import Tally
@@ -108,7 +108,7 @@ def _by_device(values: list[Tensor]) -> list[list[Tensor]]:
 
 def _leaves_range(passes: Passes, batch: Batch) -> bool:
     inputs, targets = passes.at_device(batch[0]), usable(batch[1])
-    losses = passes.loss_fn(outputs_of(passes.model, inputs), targets)
+    losses = passes.loss_fn(outputs_of(passes.model, fresh(inputs)), fresh(targets))
     wrong, own = ~torch.isfinite(losses.detach()).cpu(), not_finite(inputs) | not_finite(targets)
     if wrong.any() or own.any() or not losses.requires_grad:
         return bool((wrong & ~own).any())

@@ -31,7 +31,7 @@ from mcoherence.gradients.given.alone import dense, loss_alone
 from mcoherence.gradients.given.layer_names import layer_of
 from mcoherence.gradients.given.losses import require_losses
 from mcoherence.gradients.given.refusal import MIXED, UnsupportedModelError
-from mcoherence.gradients.given.trees import Tree, arguments, length, outputs_of, usable
+from mcoherence.gradients.given.trees import Tree, arguments, fresh, length, outputs_of, usable
 from mcoherence.gradients.graph.recurrent_gates import DifferentiatedAgainError
 
 ByLayer = dict[str, Tensor]  # {layer: products float64 [D, n]}
@@ -79,7 +79,7 @@ class ProductPasses:
         passes, n = self._passes, length(inputs)
         capture = passes.capture
         with capture.recording(n, self._directions) as watch:
-            losses = passes.loss_fn(outputs_of(passes.model, inputs), targets)
+            losses = passes.loss_fn(outputs_of(passes.model, fresh(inputs)), fresh(targets))
         require_losses(losses, n)
         if not losses.requires_grad:
             capture.let_go()
@@ -185,7 +185,6 @@ class ProductPasses:
     def _by_forward_mode(self, members: Mapping[str, Tensor], inputs: Tree, targets: Tree) -> ByLayer:
         """The derivative of the losses along each direction; one pass for all examples."""
         passes, directions, products = self._passes, self._directions, []
-        args, kwargs = arguments(passes.model, inputs)
         with torch.no_grad(), with_forward_mode(passes.model):
             for d in range(directions.count):
                 with forward_ad.dual_level():
@@ -194,8 +193,9 @@ class ProductPasses:
                         for name, p in members.items()
                     }
                     stand_ins = passes.whole_model.stand_ins(duals)
+                    args, kwargs = arguments(passes.model, fresh(inputs))
                     outputs = functional_call(passes.model, stand_ins, args, kwargs, tie_weights=False)
-                    losses = passes.loss_fn(outputs, targets)
+                    losses = passes.loss_fn(outputs, fresh(targets))
                     tangent = tangent_of(losses)
                     products.append((torch.zeros_like(losses) if tangent is None else tangent).to(torch.float64))
         return {layer_of(next(iter(members))): torch.stack(products)}
@@ -204,7 +204,7 @@ class ProductPasses:
         """The derivative by u_i of (gradient of sum_i u_i loss_i) . V_d, at u = 1."""
         passes, directions, products = self._passes, self._directions, []
         with with_forward_mode(passes.model):  # the same kernels can be differentiated twice
-            losses = passes.loss_fn(outputs_of(passes.model, inputs), targets)
+            losses = passes.loss_fn(outputs_of(passes.model, fresh(inputs)), fresh(targets))
             weights = torch.ones_like(losses, requires_grad=True)
             gradients = torch.autograd.grad(
                 (weights * losses).sum(), list(members.values()), create_graph=True, allow_unused=True

@@ -22,8 +22,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge
-from torch.utils._pytree import tree_map_only
-from torch.utils.hooks import RemovableHandle
 
 from mcoherence.device import sent
 from mcoherence.gradients.batch.by_entries import ByEntries, UnfollowedError
@@ -83,7 +81,6 @@ class Capture:
         self.keeping = False
         self.by_calls = self.has_own_function = False
         self.kept = KeptCalls()
-        self._handles: list[RemovableHandle] = []
         self._probe: Probe | None = None
 
     @property
@@ -98,22 +95,17 @@ class Capture:
     @contextmanager
     def active(self) -> Iterator[None]:
         """Hooks in place inside the block, and gone after it."""
-        self._handles = []
+        handles = []
         for layer in self.layers:
-            self._handles.append(layer.module.register_forward_pre_hook(self._before(layer), with_kwargs=True))
-            self._handles.append(layer.module.register_forward_hook(self._after(layer)))
+            handles.append(layer.module.register_forward_pre_hook(self._before(layer), with_kwargs=True))
+            handles.append(layer.module.register_forward_hook(self._after(layer)))
         try:
             with self._recurrent.in_place():
                 yield
         finally:
-            for handle in self._handles:
+            for handle in handles:
                 handle.remove()
             self._forget()
-
-    def hand_copies(self) -> None:
-        """Hand the model copies of its inputs from here on, since it writes to them."""
-        hook = self._model.register_forward_pre_hook(_copies, prepend=True, with_kwargs=True)
-        self._handles.append(hook)
 
     @contextmanager
     def recording(
@@ -399,8 +391,3 @@ class Capture:
         else:
             layer.rows, layer.apart = measured.rows, measured.apart
             layer.squared_norms = {name: rows.squared_norms for name, rows in layer.rows.items()}
-
-
-def _copies(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    copied_args, copied = tree_map_only(Tensor, Tensor.clone, (args, kwargs))
-    return copied_args, copied

@@ -145,9 +145,9 @@ class WholeModel:
         detached = {name: p.detach() for name, p in parameters.items()}
 
         def loss_of_one(chosen: dict[str, Tensor], of_input: list[Tensor], of_target: list[Tensor]) -> Tensor:
-            args, kwargs = arguments(self.model, refilled(inputs, [leaf.unsqueeze(0) for leaf in of_input]))
+            args, kwargs = arguments(self.model, refilled(inputs, [leaf.unsqueeze(0).clone() for leaf in of_input]))
             outputs = functional_call(self.model, self.stand_ins(chosen), args, kwargs, tie_weights=False)
-            return self.loss_fn(outputs, refilled(targets, [leaf.unsqueeze(0) for leaf in of_target])).sum()
+            return self.loss_fn(outputs, refilled(targets, [leaf.unsqueeze(0).clone() for leaf in of_target])).sum()
 
         rows_of = vmap(grad(loss_of_one), in_dims=(None, 0, 0))
         given, wanted = leaves(inputs), leaves(targets)
@@ -183,9 +183,9 @@ class WholeModel:
         given, wanted = leaves(inputs), leaves(targets)
 
         def loss_of_one(of_input: list[Tensor], of_target: list[Tensor]) -> Tensor:
-            args, kwargs = arguments(self.model, refilled(inputs, [leaf.unsqueeze(0) for leaf in of_input]))
+            args, kwargs = arguments(self.model, refilled(inputs, [leaf.unsqueeze(0).clone() for leaf in of_input]))
             outputs = self.model(*args, **kwargs)
-            losses = self.loss_fn(outputs, refilled(targets, [leaf.unsqueeze(0) for leaf in of_target]))
+            losses = self.loss_fn(outputs, refilled(targets, [leaf.unsqueeze(0).clone() for leaf in of_target]))
             return losses.squeeze(0)
 
         try:

@@ -21,7 +21,7 @@ from mcoherence.gradients.batch.passes import BatchSums, Passes
 from mcoherence.gradients.given.losses import LossFunction, require_losses
 from mcoherence.gradients.given.reading import read
 from mcoherence.gradients.given.refusal import UnsupportedModelError
-from mcoherence.gradients.given.trees import outputs_of, usable
+from mcoherence.gradients.given.trees import fresh, outputs_of, usable
 from mcoherence.gradients.graph.alignment import in_doubt
 from mcoherence.gradients.graph.untraced import Untraced
 from mcoherence.gradients.graph.walk import users_below
@@ -79,7 +79,8 @@ def measure_joined(passes: Passes, inputs: Tensor, targets: Sequence[Tensor]) ->
         outputs = _outputs(passes, inputs)
         with passes.drawing:
             rows = torch.split(outputs, sizes)
-            parts = [losses_of_part(passes.loss_fn, own, usable(one)) for own, one in zip(rows, targets, strict=True)]
+            own = [fresh(usable(one)) for one in targets]
+            parts = [losses_of_part(passes.loss_fn, *of_part) for of_part in zip(rows, own, strict=True)]
         hooks = has_node_hooks(passes.model) or any(p._backward_hooks for p in passes.parameters.values())
         if hooks or layer_settings(passes.model) != settings:
             raise NetworkChangedError(NETWORK_CHANGED)
@@ -104,8 +105,9 @@ def measure_joined(passes: Passes, inputs: Tensor, targets: Sequence[Tensor]) ->
 
 def _outputs(passes: Passes, inputs: Tensor) -> Tensor:
     """What the model gives for the inputs, [N, ...]."""
+    own = fresh(inputs)
     with passes.capture.recording(len(inputs)):
-        outputs = outputs_of(passes.model, inputs)
+        outputs = outputs_of(passes.model, own)
     passes.require_unchanged()
     if not isinstance(outputs, Tensor) or not outputs.requires_grad or not outputs.dim() or len(outputs) != len(inputs):
         raise StaysApartError

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from mcoherence.gradients.batch.capture import Capture
-from mcoherence.gradients.batch.evidence import IdentityError, distance_from_sum, is_sum_of_rows, sums_of_rows
+from mcoherence.gradients.batch.evidence import distance_from_sum, is_sum_of_rows, sums_of_rows
 from mcoherence.gradients.batch.example_wise import is_example_wise
 from mcoherence.gradients.batch.fallback import WholeModel
 from mcoherence.gradients.batch.layers import has_node_hooks
@@ -22,9 +22,19 @@ from mcoherence.gradients.batch.not_finite import require_finite
 from mcoherence.gradients.given.alone import dense, loss_alone, loss_of_twins, require_same_alone, twice
 from mcoherence.gradients.given.losses import LossFunction, TargetsAtOutputs, require_losses
 from mcoherence.gradients.given.model_state import ModelState
-from mcoherence.gradients.given.reading import are_equal, read
-from mcoherence.gradients.given.refusal import MIXED, REENTRANT, WRITES_LATER, UnsupportedModelError
-from mcoherence.gradients.given.trees import Tree, leaves, length, on_device, outputs_of, rows, usable
+from mcoherence.gradients.given.reading import read
+from mcoherence.gradients.given.refusal import MIXED, REENTRANT, WRITES_TO_SHARED, UnsupportedModelError
+from mcoherence.gradients.given.trees import (
+    Tree,
+    fresh,
+    leaves,
+    length,
+    on_device,
+    outputs_of,
+    rows,
+    share_memory,
+    usable,
+)
 from mcoherence.gradients.graph.following import Following
 from mcoherence.gradients.graph.recurrent_gates import DifferentiatedAgainError
 from mcoherence.gradients.graph.walk import Made, has_reentrant_checkpoint
@@ -80,7 +90,6 @@ class Passes:
         self._state = state
         self._modes = {module: module.training for module in model.modules()}
         self._looked_for_checkpoints = False
-        self._given_were_looked_at = False  # whether a pass writes to what it is given, of the first batch
         self._silent: set[str] = set()  # names of parameters whose squares added up to 0 in an earlier batch
         self.drawing = RandomDraws(self.device)
 
@@ -103,43 +112,12 @@ class Passes:
             ValueError: the losses are not one per example.
         """
         inputs, targets = self.at_device(inputs), usable(targets)
-        given = leaves((inputs, targets))
-        before = None if self._given_were_looked_at else [leaf.detach().clone() for leaf in given]
-        versions = [leaf._version for leaf in given]
-        try:
-            with torch.enable_grad():
-                measured = self._measured(inputs, targets, counting)
-        except (UnsupportedModelError, IdentityError):
-            if before is None or self._are_as_before(given, before):
-                raise
-        else:
-            if before is None and versions != [leaf._version for leaf in given]:
-                raise UnsupportedModelError(WRITES_LATER)
-            self._given_were_looked_at = True
-            if before is None or self._are_as_before(given, before):
-                return measured
-        self._hand_copies(given, before)
-        return self.measure(inputs, targets, counting=counting)
-
-    def _measured(self, inputs: Tree, targets: Tree, counting: bool) -> BatchSums:
-        try:
-            return self._measure(inputs, targets, counting)
-        except DifferentiatedAgainError:
-            self.capture.show_by_steps()
-            return self._measure(inputs, targets, counting)
-
-    @staticmethod
-    def _are_as_before(given: Sequence[Tensor], before: Sequence[Tensor]) -> bool:
-        return all(are_equal(dict(enumerate(zip(given, before, strict=True)))).values())
-
-    def _hand_copies(self, given: Sequence[Tensor], before: Sequence[Tensor]) -> None:
-        """Put back what a pass has written to the tensors of a batch; from here on passes are handed copies."""
-        for leaf, values in zip(given, before, strict=True):
-            with torch.no_grad():
-                leaf.copy_(values)
-        self._given_were_looked_at = True
-        self.capture.hand_copies()
-        self.loss_fn.copying = True
+        with torch.enable_grad():
+            try:
+                return self._measure(inputs, targets, counting)
+            except DifferentiatedAgainError:
+                self.capture.show_by_steps()
+                return self._measure(inputs, targets, counting)
 
     def undo(self) -> None:
         """Put back what a pass that is not to count has changed of the model's buffers and modes."""
@@ -196,9 +174,12 @@ class Passes:
         n = length(inputs)
         if n == 1:
             return self._measure_one(inputs, targets)
-        given = leaves((inputs, targets))
+        own_inputs, own_targets = fresh(inputs), fresh(targets)
+        given = leaves((own_inputs, own_targets))
         with self.drawing, self.capture.recording(n, counting=counting, given=given) as watch:
-            losses = self.loss_fn(outputs_of(self.model, inputs), targets)
+            losses = self.loss_fn(outputs_of(self.model, own_inputs), own_targets)
+        if any(leaf._version for leaf in given) and share_memory((inputs, targets)):
+            raise UnsupportedModelError(WRITES_TO_SHARED)
         require_losses(losses, n)
         doubt = Doubt(None) if self.drawing.happened else watch.doubt()
         self.require_unchanged()

@@ -17,7 +17,7 @@ from mcoherence.gradients.batch.passes import Passes
 from mcoherence.gradients.given.alone import dense, loss_alone, loss_and_gradients, require_same_alone
 from mcoherence.gradients.given.leftovers import is_double, no_leftovers_on
 from mcoherence.gradients.given.losses import LossFunction
-from mcoherence.gradients.given.trees import Tree, arguments, mapped, outputs_of, rows, usable
+from mcoherence.gradients.given.trees import Tree, arguments, fresh, mapped, outputs_of, rows, usable
 from mcoherence.gradients.layer_rules.products import Rows, sure_squared_norms
 
 Found = TypeVar("Found")
@@ -77,7 +77,7 @@ class Batch:
 
     def _gradients_within(self, chosen: Sequence[int]) -> Iterator[dict[str, Tensor]]:
         with torch.enable_grad():
-            losses = self.loss_fn(outputs_of(self.model, self.inputs), self.targets)
+            losses = self._losses()
         for i in chosen:
             found: Sequence[Tensor | None] = [None] * len(self.parameters)
             if losses.requires_grad:
@@ -89,9 +89,12 @@ class Batch:
     def losses(self, chosen: Sequence[int]) -> tuple[Tensor, Tensor]:
         """The losses [k] of the chosen examples in the batch, and alone."""
         with torch.enable_grad():
-            within = self.loss_fn(outputs_of(self.model, self.inputs), self.targets)[list(chosen)].detach()
+            within = self._losses()[list(chosen)].detach()
             alone = (loss_alone(self.model, self.loss_fn, *self._one(i)) for i in chosen)
             return within, torch.cat([loss.detach().clone() for loss in alone])  # a loss may use its memory again
+
+    def _losses(self) -> Tensor:
+        return self.loss_fn(outputs_of(self.model, fresh(self.inputs)), fresh(self.targets))
 
     def _one(self, i: int) -> tuple[Tree, Tree]:
         return rows(self.inputs, slice(i, i + 1)), rows(self.targets, slice(i, i + 1))

@@ -12,14 +12,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from mcoherence.gradients.checks.batch_again import Batch
-from mcoherence.gradients.given.trees import outputs_of
+from mcoherence.gradients.given.trees import fresh, outputs_of
 
 
 def coarsest_dtype(batch: Batch) -> torch.dtype:
     """The floating dtype with the largest rounding among results of a forward pass of the batch."""
     seen = _Dtypes()
     with torch.no_grad(), seen:
-        batch.loss_fn(outputs_of(batch.model, batch.inputs), batch.targets)
+        batch.loss_fn(outputs_of(batch.model, fresh(batch.inputs)), fresh(batch.targets))
     floating = {dtype for dtype in seen.found if dtype.is_floating_point or dtype.is_complex}
     return max(floating, key=lambda dtype: torch.finfo(dtype).eps)
 

@@ -136,9 +136,10 @@ def _chosen_losses(measured: BatchSums, chosen: Sequence[int]) -> Tensor:
 def differ(within: Tensor, alone: Tensor, dtype: torch.dtype) -> Tensor:
     """Which losses [k] differ by more than rounding, bool [k]; a small loss is known no better than a larger one.
 
-    Two that are infinite are the same, such as those of a class whose logit is masked by -inf.
+    Two that are infinite are the same, such as those of a class whose logit is masked by -inf, and two that are NaN.
     """
     allowed = {torch.float64: 1e-7, torch.float32: 1e-4}.get(dtype, 1e-1)
     one, other = within.to(torch.float64), alone.to(torch.float64)
     scale = torch.maximum(one.abs(), other.abs())
-    return ~((one == other) | ((one - other).abs() <= allowed * (scale + 1e-2)))
+    same = (one == other) | (one.isnan() & other.isnan())
+    return ~(same | ((one - other).abs() <= allowed * (scale + 1e-2)))

@@ -16,7 +16,7 @@ from mcoherence.errors import first_line
 from mcoherence.gradients.given.losses import LossFunction, require_real
 from mcoherence.gradients.given.reading import read
 from mcoherence.gradients.given.refusal import MIXED, UnsupportedModelError
-from mcoherence.gradients.given.trees import Tree, concatenated, leaves, outputs_of
+from mcoherence.gradients.given.trees import Tree, concatenated, fresh, leaves, outputs_of
 
 
 def loss_and_gradients(
@@ -91,7 +91,7 @@ def require_same_alone(
     A model that fails on a batch of one is let be: then there is no other loss.
     """
     try:
-        single = loss_fn(outputs_of(model, inputs), targets)
+        single = loss_fn(outputs_of(model, fresh(inputs)), fresh(targets))
     except Exception as error:
         of_device = is_of_device(error)
         if of_device:

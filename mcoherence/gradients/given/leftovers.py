@@ -21,8 +21,9 @@ import torch
 from torch import Tensor, nn
 from torch._C import _functorch
 
-# Objects that are looked through, near ones first; and how many of a list or a table, which may be a data set.
-MOST_OBJECTS, MOST_ENTRIES = 100_000, 10_000
+# Objects that are looked through, near ones first, and how many of a list or a table; those that are longer than the
+# last are data sets and left alone.
+MOST_OBJECTS, MOST_ENTRIES, MOST_KEPT = 30_000, 10_000, 100_000
 # What has no things of a model in it. By our own hooks on the layers all of the engine could be reached.
 _NOT_THE_USERS = (__name__.partition(".")[0], "torch", "numpy", "builtins", "collections", "functools", "typing", "abc")
 _WITHOUT_PARTS = (
@@ -49,7 +50,8 @@ def no_leftovers_on(*kept: Any, of: Callable[[Tensor], bool] = is_of_vmap) -> It
     """Leave no new tensor of a pass where it can be reached from models, losses and other objects.
 
     Looked through are attributes and slots, lists, tables and sets, what functions and hooks refer to, classes, and the
-    lists and tables of the files that functions are in. Of very long ones the first entries are, and what is new.
+    lists, tables and objects of the files that functions are in. Of long ones the first entries are, and what is new;
+    very long ones are left alone.
 
     Args:
         kept: what is looked through.
@@ -201,7 +203,7 @@ def _parts(one: Any) -> Iterable[Any]:
 def _places_in(one: Any) -> Sequence[_Place]:
     """Where a thing itself holds others. Attributes are entries of a dictionary, which is a thing of its own."""
     if _is(one, *_HOLDING):
-        return [_Entries(one)]
+        return [_Entries(one)] if len(one) <= MOST_KEPT else []
     if _is(one, *_WITHOUT_PARTS) or _is_not_the_users(one):
         return []
     if _is(one, types.FunctionType):
@@ -228,7 +230,11 @@ def _globals_written(code: types.CodeType) -> tuple[str, ...]:
 
 
 def _is_of_file(one: Any, names: dict[str, Any]) -> bool:
-    return _is(one, types.FunctionType) and one.__globals__ is names
+    """Whether a function or a class is of the file with these names, or an object's class is."""
+    if _is(one, types.FunctionType):
+        return one.__globals__ is names
+    kind = one if _is(one, type) else type(one)
+    return bool(vars(kind).get("__module__") == names.get("__name__"))
 
 
 def _is(one: Any, *kinds: type) -> bool:

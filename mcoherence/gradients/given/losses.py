@@ -12,21 +12,15 @@ from mcoherence.gradients.given.trees import Tree, leaves, mapped
 LossFunction = Callable[[Any, Any], Tensor]
 
 
-@dataclass
+@dataclass(frozen=True)
 class TargetsAtOutputs:
-    """The loss with targets moved to the device that the outputs are on; a model may span several.
-
-    copying: whether it is handed copies of the targets, since it writes to them.
-    """
+    """The loss with targets moved to the device that the outputs are on; a model may span several."""
 
     loss_fn: LossFunction
-    copying: bool = False
 
     def __call__(self, outputs: Any, targets: Tree) -> Tensor:
         """The losses [n] of outputs [n, ...] and targets [n, ...]."""
         found = leaves(outputs)
-        if self.copying:
-            targets = mapped(Tensor.clone, targets)
         return self.loss_fn(outputs, mapped(lambda leaf: sent(leaf, found[0].device), targets) if found else targets)
 
 

@@ -50,6 +50,7 @@ class ModelState:
         self._requires_grad = {p: (p.requires_grad, p.grad) for p in model.parameters()}
         for kind in (_PARAMETERS, _BUFFERS, _ATTRIBUTES):
             self._adopt(kind)
+        self._found = frozenset(self._kept)  # the others came with eval mode, or a pass
 
     def _adopt(self, kind: str) -> None:
         """Take in tensors that were not there before, such as caches that a first pass fills."""
@@ -89,7 +90,8 @@ class ModelState:
         """Put back identity and values of the buffers, identity of the weights, and what requires a gradient."""
         for (module, kind, name), kept in self._kept.items():
             holder = _holder(module, kind)
-            if kind != _ATTRIBUTES and holder.get(name) is not kept.tensor:
+            is_own = kind != _ATTRIBUTES and (module, kind, name) in self._found
+            if is_own and holder.get(name) is not kept.tensor:
                 holder[name] = kept.tensor
         for place in self._changed({place: kept.tensor for place, kept in self._kept.items()}, every_value=True):
             kept = self._kept[place]

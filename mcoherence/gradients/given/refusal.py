@@ -15,9 +15,10 @@ MIXED = (
     "make the loss of an example depend on that example alone, not on the others nor on how many there are"
 )
 
-WRITES_LATER = (
-    "the model or the loss writes to the inputs or targets of this batch, which it did not to those of the first; let "
-    "it compute new ones, as in x = x / 255 in place of x /= 255"
+WRITES_TO_SHARED = (
+    "the model or the loss writes to its inputs or targets, and two of these share memory, so that what it writes to "
+    "one may be in the other; hand over copies (targets.clone()), or let it compute new ones, as in x = x / 255 in "
+    "place of x /= 255"
 )
 REENTRANT = (
     "reentrant activation checkpoints, which cannot be asked for the gradients of single tensors; use "

@@ -105,6 +105,17 @@ def usable(tree: Tree) -> Tree:
     return mapped(lambda leaf: leaf.clone() if leaf.is_inference() else leaf, tree)
 
 
+def fresh(tree: Tree) -> Tree:
+    """Copies for one pass: models and losses may write to what they are given, as in `x /= 255`."""
+    return mapped(lambda leaf: leaf.detach().clone().requires_grad_(leaf.requires_grad), tree)
+
+
+def share_memory(tree: Tree) -> bool:
+    """Whether two tensors of a tree are views of one."""
+    places = [leaf.untyped_storage().data_ptr() for leaf in leaves(tree) if leaf.layout == torch.strided]
+    return len(set(places)) < len(places)
+
+
 def outputs_of(model: Callable[..., Any], inputs: Tree) -> Any:
     """What the model gives for a tree of inputs; a callable that is no module takes the tree as it is."""
     if not isinstance(model, nn.Module):

@@ -17,7 +17,12 @@ BY_SHAPE = {
     *("zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones", "new_full", "new_empty"),
     *("new_tensor", "size", "dim", "numel", "stride", "is_floating_point", "is_complex"),
 }
-_ELEMENTWISE = {
+# All of whose elements are the same.
+UNIFORM = {
+    *("zeros", "ones", "full", "empty", "zeros_like", "ones_like", "full_like", "empty_like"),
+    *("new_zeros", "new_ones", "new_full", "new_empty", "fill", "zero"),
+}
+ELEMENTWISE = {
     *("add", "sub", "subtract", "rsub", "mul", "multiply", "div", "divide", "true_divide", "floor_divide", "remainder"),
     *("fmod", "pow", "neg", "negative", "abs", "absolute", "exp", "log", "log1p", "sqrt", "rsqrt", "square", "sign"),
     *("reciprocal", "sigmoid", "tanh", "relu", "gelu", "silu", "sin", "cos", "floor", "ceil", "round", "trunc"),
@@ -68,7 +73,7 @@ def keeps_apart(
         return False
     if not made or any(not one.dim() or len(one) != len(first) or not first.dim() for one in (*unseen, *made)):
         return False
-    if name in _ELEMENTWISE:
+    if name in ELEMENTWISE:
         fits = made[0].dim() > 2 or name != "scaled_dot_product_attention"
         return fits and all(one.dim() == made[0].dim() for one in unseen)
     if name in _ALONG:

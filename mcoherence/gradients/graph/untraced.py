@@ -17,8 +17,10 @@ from torch import Tensor
 
 from mcoherence.gradients.graph.row_by_row import (
     BY_SHAPE,
+    ELEMENTWISE,
     REARRANGING,
     RESHAPING,
+    UNIFORM,
     axis_after,
     keeps_apart,
     operation_of,
@@ -55,11 +57,12 @@ class Untraced:
         # Numbers of several examples. Python may ask for them, which is looked after elsewhere (`watching`).
         self._numbers: dict[int, Tensor] = {}
         self._places: dict[int, Tensor] = {}  # 0, 1, 2, ... along the first axis, of constants
+        self._by_place: dict[int, Tensor] = {}  # constants with n rows that may be different ones
         self._bytes = 0
 
     def forget(self) -> None:
         """Let go of all tensors: the pass is over."""
-        self._constants, self._turned, self._numbers, self._places, self._rows = {}, {}, {}, {}, {}
+        self._constants, self._turned, self._numbers, self._places, self._rows, self._by_place = {}, {}, {}, {}, {}, {}
 
     def take(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> None:
         """Take in a call, and what it gave."""
@@ -92,12 +95,15 @@ class Untraced:
             self.found = bool(unseen or shown)
         elif any(self._is_other_leaf(one) for one in shown):
             self.found = True  # what is computed of it is in no graph of a parameter
+        elif (unseen or shown) and any(self._is_by_place(one, name, made) for one in given):
+            self.found = True  # an example then hangs on its place in the batch
         elif not unseen and (not shown or all(one.requires_grad for one in made)):
             self._places.pop(id(written), None)
             self._keep([one for one in made if not one.requires_grad])
+            self._take_by_place(name, given, made)
             if self._are_places(name, args, kwargs, made):
                 self._places[id(made[0])] = made[0]
-        elif self._is_known_layer(name, args, unseen, made):
+        elif self._is_known_layer(name, args, kwargs, unseen):
             pass
         elif any(self._is_mixed(one, name, args) for one in unseen):
             self.found = not (self._are_numbers(made) and all(id(one) in self._numbers for one in unseen))
@@ -154,7 +160,9 @@ class Untraced:
         known = self._rows.get(id(tensor))
         return known is None or known() is not tensor or len(tensor) != self._examples
 
-    def _is_known_layer(self, name: str, args: Sequence[Any], unseen: Sequence[Tensor], made: Sequence[Tensor]) -> bool:
+    def _is_known_layer(
+        self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], unseen: Sequence[Tensor]
+    ) -> bool:
         """Whether it is attention or a recurrent layer, with the examples where torch takes them to be.
 
         Attention has queries, keys and values [t, n, d] and masks [n, t]; an nn.MultiheadAttention that has the
@@ -165,7 +173,8 @@ class Untraced:
             turned = [one for one in unseen if any(one is other for other in args[:3])]
             n = self._examples
             return all(self._turned.get(id(one), (one, None))[1] == 1 and one.dim() == 3 for one in turned) and all(
-                one.dim() == 2 and len(one) == n and not self._is_mixed(one, name, args) for one in masks
+                one is kwargs.get("key_padding_mask") and len(one) == n and not self._is_mixed(one, name, args)
+                for one in masks
             )
         known = name in ("lstm", "gru", "rnn_tanh", "rnn_relu") and len(unseen) == 1 and unseen[0] is args[0]
         return known and isinstance(args[2], list) and args[-1] is True and not self._is_mixed(args[0], name, args)
@@ -184,6 +193,17 @@ class Untraced:
                 self._bytes += one.numel() * one.element_size()
             self._constants[id(one)] = one, one._version
         self.found = self._bytes > MOST_CONSTANTS
+
+    def _take_by_place(self, name: str, given: Sequence[Tensor], made: Sequence[Tensor]) -> None:
+        """Of constants: take in those that have as many rows as there are examples, not known to be the same."""
+        of_these = any(id(one) in self._by_place for one in given)
+        if of_these or name not in (*UNIFORM, *ELEMENTWISE, *REARRANGING):
+            n = self._examples
+            self._by_place |= {id(one): one for one in made if of_these or (one.dim() > 0 and len(one) == n)}
+
+    def _is_by_place(self, tensor: Tensor, name: str, made: Sequence[Tensor]) -> bool:
+        known = id(tensor) in self._by_place and name not in ("__getitem__", "__setitem__")
+        return known and tensor.dim() == made[0].dim() and len(tensor) == self._examples
 
     def _are_places(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], made: Sequence[Tensor]) -> bool:
         """Whether a call of constants has made arange(n), or given it further axes, as arange(n)[:, None] does."""

@@ -166,3 +166,24 @@ def test_the_running_values_of_a_loss_are_as_they_were():
     loss_fn = Running()
     gradient_statistics(nn.Linear(5, 3), loss_fn, [(torch.randn(4, 5), torch.arange(4) % 3)])
     assert loss_fn.mean == 1
+
+
+def test_a_tensor_that_is_made_for_eval_mode_goes_with_it():
+    class Folded(nn.Linear):
+        """In eval mode it uses its weight times 2, computed once."""
+
+        def __init__(self):
+            super().__init__(5, 3)
+            self.register_buffer("folded", None)
+
+        def train(self, mode=True):
+            self.folded = None if mode else 2 * torch.ones(3)
+            return super().train(mode)
+
+        def forward(self, x):
+            return super().forward(x) * (2 if self.folded is None else self.folded)
+
+    layer = Folded()
+    gradient_statistics(nn.Sequential(layer), CE, [(torch.randn(4, 5), torch.arange(4) % 3)])
+    assert layer.training
+    assert layer.folded is None

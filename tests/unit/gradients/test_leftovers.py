@@ -36,12 +36,20 @@ def closure(seen):
     return tell, lambda: last
 
 
-FILE, LATEST = {}, None
+class Meter:
+    latest = None
+
+    def __init__(self):
+        self.value = 0
+
+
+FILE, LATEST, METER = {}, None, Meter()
 
 
 def keep_in_file(one):
     global LATEST
     FILE["x"], LATEST = one, one
+    METER.value = Meter.latest = one
 
 
 def by_default(one, *, seen=[]):  # noqa: B006 (as users do)
@@ -99,7 +107,7 @@ def test_everything_that_holds_a_tensor_of_a_pass_by_vmap_gets_back_what_it_held
     assert (model.places, list(model.queue), model.nested[1]) == ({"seen"}, [1], {"b": [2]})
     assert (model.slotted, model.seen, model.last, model.told()) == (Slotted([]), [], 0, None)
     assert (FILE, LATEST, by_default.__kwdefaults__, model.of_class) == ({}, None, {"seen": []}, [])
-    assert model.latest_of_class is None
+    assert (model.latest_of_class, METER.value, Meter.latest) == (None, 0, None)
     assert [hasattr(model, "last_told"), hasattr(model.child, "last")] == [False, False]
 
 

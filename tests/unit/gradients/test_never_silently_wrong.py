@@ -422,6 +422,17 @@ def test_infinite_losses_are_the_same_within_a_batch_and_alone():
     assert found.sum_sq_norm() == pytest.approx(sum(float(one.square().sum()) for one in rows.values()), rel=1e-5)
 
 
+def test_so_are_those_that_are_nan_where_the_gradients_are_finite():
+    def loss_fn(outputs, targets):
+        return torch.where(targets == 2, torch.nan, PER_EXAMPLE(outputs, targets))
+
+    torch.manual_seed(0)
+    model, inputs, targets = nn.Sequential(lin(), nn.Tanh(), lin()), torch.randn(6, 4), torch.arange(6) % 4
+    expected = gradient_statistics(model, PER_EXAMPLE, [(inputs[targets != 2], targets[targets != 2])])
+    found = gradient_statistics(model, loss_fn, [(inputs, targets)])
+    assert found.sum_sq_norm() == pytest.approx(expected.sum_sq_norm(), rel=1e-5)
+
+
 class Gate(nn.Module):
     def __init__(self):
         super().__init__()

@@ -142,6 +142,8 @@ MIXED = {
     "written into a constant, by another name": lambda ids: torch.zeros(N * T).view(N, T)[0].copy_(ids[2]),
     "written into a constant": lambda ids: torch.zeros(N, T).__setitem__((slice(None), 0), ids.float().sum(0)[0]),
     "a constant that was written to by its data": lambda ids: [z := torch.zeros(N, T), z.data.copy_(ids), z.amax() * z],
+    "by the places in the batch": lambda ids: ids / (1 + torch.arange(N)[:, None]),
+    "by places that are reckoned with": lambda ids: ids * (torch.linspace(0, 1, N).unsqueeze(1) ** 2).expand(N, T),
     "an operation of one's own": lambda ids: torch.ops.mcoherence_tests.clamp(ids.float()) + 1,
     "an overload of one's own": lambda ids: torch.ops.mcoherence_tests.clamp.default(ids.float()) + 1,
     "as many as examples by a mask of the last axes": chosen_by_a_mask,
@@ -246,6 +248,14 @@ def test_but_not_those_that_are_written_to():
     with Watch(untraced=Untraced(N, {id(scratch): scratch}, [ids := torch.ones(N, T)])) as watch:
         used(ids)
     assert watch.may_mix()
+
+
+def test_a_mask_of_examples_is_that_of_attention_as_the_mask_of_padding_alone():
+    x, mask = torch.randn(T, T, 1), torch.rand(T, T) > 0.3  # as many examples as positions
+    for told, mixes in (({"key_padding_mask": mask}, False), ({"attn_mask": mask}, True)):
+        with Watch(untraced=Untraced(T, OWN, [x, mask])) as watch:
+            LAYERS["attention"](x, x, x, **told)
+        assert watch.may_mix() == mixes
 
 
 def test_attention_among_examples_is_seen_where_there_are_as_many_of_them_as_positions():
