@@ -29,7 +29,8 @@ def eval_mode(model: nn.Module) -> Iterator[ModelState]:
     which is all that the mode decides, is 0 meanwhile.
 
     Raises:
-        UnsupportedModelError: a layer stays in training mode, and computes something else there.
+        UnsupportedModelError: the model cannot go to eval mode, or changes its weights or which of them require a
+            gradient when it does, or a layer stays in training mode that computes something else there.
     """
     modes = {module: module.training for module in model.modules()}
     switching = [module for module in modes if type(module).train is not nn.Module.train or "train" in vars(module)]

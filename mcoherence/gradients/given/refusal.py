@@ -122,7 +122,7 @@ def _refuse_weights(model: nn.Module) -> None:
 
 
 def refuse_training_mode(model: nn.Module) -> None:
-    """Raise UnsupportedModelError for layers that `model.eval()` has left in training mode, where it matters."""
+    """Raise UnsupportedModelError for layers that `model.train(False)` has left in training mode, where it matters."""
     if training := _deciding(model):
         raise UnsupportedModelError(
             f"layers that stay in training mode: {', '.join(training)}; gradients are measured in eval mode, and some "

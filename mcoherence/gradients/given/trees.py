@@ -106,12 +106,15 @@ def usable(tree: Tree) -> Tree:
 
 
 def fresh(tree: Tree) -> Tree:
-    """Copies for one pass: models and losses may write to what they are given, as in `x /= 255`."""
+    """Copies for one pass, apart from any graph: models and losses may write to what they are given, as in `x /= 255`.
+
+    What requires a gradient still does, as checkpoints ask.
+    """
     return mapped(lambda leaf: leaf.detach().clone().requires_grad_(leaf.requires_grad), tree)
 
 
 def share_memory(tree: Tree) -> bool:
-    """Whether two tensors of a tree are views of one."""
+    """Whether two tensors of a tree lie in one memory, so that what is written to one may be in the other."""
     places = [leaf.untyped_storage().data_ptr() for leaf in leaves(tree) if leaf.layout == torch.strided]
     return len(set(places)) < len(places)
 

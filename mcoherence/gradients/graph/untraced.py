@@ -202,6 +202,7 @@ class Untraced:
             self._by_place |= {id(one): one for one in made if of_these or (one.dim() > 0 and len(one) == n)}
 
     def _is_by_place(self, tensor: Tensor, name: str, made: Sequence[Tensor]) -> bool:
+        """Whether row i of a constant meets example i in a call, and other examples meet other rows."""
         known = id(tensor) in self._by_place and name not in ("__getitem__", "__setitem__")
         return known and tensor.dim() == made[0].dim() and len(tensor) == self._examples
 

@@ -6,7 +6,7 @@ import warnings
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
-from torch import Tensor, nn
+from torch import Tensor, library, nn
 
 from mcoherence import gradient_statistics
 from mcoherence.gradients.batch.passes import Passes
@@ -57,7 +57,7 @@ def score_mask(ids):
 
 
 # An operation of somebody's own, by a name that torch has too.
-LIBRARY = torch.library.Library("mcoherence_tests", "DEF")
+LIBRARY = library.Library("mcoherence_tests", "DEF")
 LIBRARY.define("clamp(Tensor x) -> Tensor")
 LIBRARY.impl("clamp", lambda x: x / x.amax(), "CompositeExplicitAutograd")
 SQUARE = nn.MultiheadAttention(T, 1)
